@@ -1,0 +1,153 @@
+"""Commands out of a search and events into it (design, section 2). Plain frozen data.
+
+    Search.start() ─► [Command]      Search.handle(Event) ─► [Command]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.records import Finish
+from verifiers.base import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. `top_logprobs` > 0 asks for that many alternatives a token, from which `entropies` are
+    estimated; 0 gives the chosen token's log-probability alone."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: no limit
+    min_p: float = 0.0
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a segment ends: at a delimiter (kept in the segment), at a regular expression's match, at the end of the
+    answer, or after `max_tokens`, whichever is first."""
+
+    max_tokens: int
+    delimiters: tuple[str, ...] = ()
+    regex: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled segment. `logprobs` (nats) and `entropies` (nats, empty if not asked for) run along `token_ids`;
+    `text` decodes exactly those tokens. `finish`: STEP at a delimiter or regex, STOP at the model's end, LENGTH at
+    `max_tokens` or the context's end."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish: Finish
+    logprobs: tuple[float, ...] = ()
+    entropies: tuple[float, ...] = ()
+    cached_tokens: int = 0  # prompt tokens read from the prefix cache for this request, reported on index 0
+    engine_id: str = ""
+    weights_version: str = ""
+
+
+# ---- commands -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Sample children `first_index … first_index + n - 1` of `node`. The prompt is `tree.prefix_ids(node)`."""
+
+    node: str
+    n: int
+    until: Until
+    sampling: Sampling
+    seed: int
+    priority: float = 0.0
+    first_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Ask the value model `model` ("prm", "orm" or a scorer's name) for the value of the prefix ending at `node`."""
+
+    node: str
+    model: str = "prm"
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Check the response that ends at leaf `node`."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop every running Generate below and at `node`."""
+
+    node: str
+
+
+class FinishReason(StrEnum):
+    DONE = "done"  # the policy has what it asked for
+    BUDGET = "budget"  # leaves, tokens or depth are spent
+    ENOUGH = "enough"  # k correct trajectories found
+    HOPELESS = "hopeless"  # nothing correct after the set number of leaves
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The search is over; nothing is in flight."""
+
+    reason: FinishReason
+
+
+Command = Generate | Score | Verify | Cancel | Finished
+
+# ---- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Child `index` of `parent` has ended. `index` is the Generate's first_index + sample number."""
+
+    parent: str
+    index: int
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    node: str
+    value: float
+    model: str = "prm"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    node: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score or verify;
+    for generate, `indices` are the children that will not come."""
+
+    node: str
+    reason: str
+    what: str = "generate"
+    indices: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Everything running for `node` has been stopped; `tokens` generated in vain."""
+
+    node: str
+    indices: tuple[int, ...] = ()
+    tokens: int = 0
+
+
+Event = Segment | Scored | Verified | Failed | Cancelled

@@ -1,0 +1,97 @@
+"""The engine protocol: token ids in, completions out.
+
+    Request(prompt token ids, n, until, sampling, seed, priority) ─► Engine.generate ─► Sample(index, Completion) …
+
+Samples come one by one, as soon as each ends: a request for n children never waits for the slowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from pipeline.core.events import Completion, Sampling, Until
+from pipeline.records import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """n continuations of one prefix. Sample i is drawn with seed `seed + i`, so callers space seeds by at least n.
+    A lower `priority` runs first."""
+
+    request_id: str
+    prompt_ids: Sequence[int]
+    n: int
+    until: Until
+    sampling: Sampling
+    seed: int
+    priority: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    index: int
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere."""
+
+    engine_id: str
+    model: str
+    max_model_len: int
+    max_num_seqs: int
+    block_size: int
+    weights_version: str = "v0"
+    synthetic: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals since start, in tokens and sequences; `running` and `waiting` are now; `kv_usage` is a share in [0, 1].
+
+    `running_integral` is the time integral of `running` while work was queued or running (sequence-seconds over
+    `busy_s`), so that mean occupancy between two readings is a difference quotient.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+    running_integral: float = 0.0
+    busy_s: float = 0.0
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One model on one set of devices. All methods but `generate` are cheap."""
+
+    async def start(self) -> None:
+        """Load weights and warm up. Raises EngineError or ResourceError with the remedy."""
+        ...
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a chat prompt, ready for the assistant's turn."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    def generate(self, request: Request) -> AsyncIterator[Sample]:
+        """Yields each sample when it ends. Raises EngineError when the engine is dead. Closing the iterator, or
+        `cancel`, frees the request; cancelled samples come back with finish `cancelled` and their partial tokens
+        only through `cancel`."""
+        ...
+
+    async def cancel(self, request_id: str) -> None: ...
+
+    def counters(self) -> Counters: ...
+
+    async def close(self) -> None: ...

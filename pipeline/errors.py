@@ -1,0 +1,45 @@
+"""The error model, told once.
+
+    BerryError                       expected failures, one clear message, no traceback at the user
+    ├── InputError       exit 2      the user's input is wrong: names file, line, field, value and the remedy
+    │   ├── ConfigError              a configuration key
+    │   └── ProblemFileError         a row of a problems or responses file
+    ├── ResourceError    exit 2      this host or cluster lacks something the run needs
+    ├── StorageError     exit 3      a run directory or shard is damaged, full or in use
+    └── EngineError      exit 4      an engine, reward model or sandbox host can't serve
+
+A bad rollout, a wrong answer or an unverifiable check is data, never an exception. `pipeline.cli` is the one
+boundary that turns these into messages and exit codes; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class BerryError(Exception):
+    """An expected failure; its text is what the user reads."""
+
+    exit_code = 1
+
+
+class InputError(BerryError):
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration value that can't be used; the text names the key, the value and what to write."""
+
+
+class ProblemFileError(InputError):
+    """A row that can't be used; the text names the file, the line and the field."""
+
+
+class ResourceError(BerryError):
+    exit_code = 2
+
+
+class StorageError(BerryError):
+    exit_code = 3
+
+
+class EngineError(BerryError):
+    exit_code = 4

@@ -1,0 +1,144 @@
+"""The records of a run: what flows between stages and what the Parquet files hold (schema.py).
+
+    Problem ─► Node (a segment of a tree: the token delta alone) ─► Trajectory (a leaf and its path) ─► Kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from verifiers.base import Verdict
+from verifiers.specs import VerifierSpec
+
+Message = dict[str, str]  # {"role": …, "content": …}
+
+
+class Problem(BaseModel):
+    """One task with a way to check its answers. The same object in files, configs and code (design, section 7)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1, max_length=256)
+    prompt: str | tuple[Message, ...]
+    verifier: VerifierSpec
+    source: str = ""
+    variant_of: str | None = None
+    difficulty: float | None = None
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, prompt: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
+        if not prompt:
+            raise ValueError("is empty: give the problem's text, or chat messages")
+        if isinstance(prompt, tuple):
+            for message in prompt:
+                if set(message) != {"role", "content"}:
+                    raise ValueError('chat messages need exactly the keys "role" and "content"')
+        return prompt
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt as chat messages."""
+        if isinstance(self.prompt, str):
+            return [{"role": "user", "content": self.prompt}]
+        return [dict(m) for m in self.prompt]
+
+
+class Finish(StrEnum):
+    """Why a segment ended."""
+
+    STEP = "step"  # a step boundary: the trajectory goes on
+    STOP = "stop"  # the model ended its answer
+    LENGTH = "length"  # out of token budget or context
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Node:
+    """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
+
+    `logprob_sum` in nats over the delta; `mean_entropy` in nats a token (None if not measured). `value_soft` is the
+    share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
+    """
+
+    problem_id: str
+    node_id: str
+    parent_id: str | None
+    depth: int
+    token_ids: Sequence[int]
+    text: str
+    logprob_sum: float | None
+    mean_entropy: float | None
+    finish: Finish
+    prm: float | None = None
+    visits: int = 0
+    value_soft: float | None = None
+    value_hard: bool | None = None
+    engine_id: str = ""
+    weights_version: str = ""
+    seed: int = 0
+
+
+class DropReason(StrEnum):
+    """Why a trajectory is not among the kept ones. It stays in `trajectories/` all the same."""
+
+    WRONG = "wrong"  # a verifier failed it
+    UNVERIFIABLE = "unverifiable"  # the check could not be made
+    TRUNCATED = "truncated"  # out of tokens before an answer
+    FORMAT = "format"
+    LENGTH = "length"  # too short or too long
+    LOW_ORM = "low_orm"
+    LOW_PRM = "low_prm"
+    DUPLICATE = "duplicate"
+    OVER_QUOTA = "over_quota"  # good, but the problem has enough
+    NOT_DIVERSE = "not_diverse"
+    DIFFICULTY = "difficulty"  # the problem's pass rate is outside the wanted band
+    NOT_SHORTEST = "not_shortest"
+    CUT_IN_LOOP = "cut_in_loop"  # pruned while it was growing
+    CANCELLED = "cancelled"
+    EMPTY = "empty"  # the engine returned no token
+    PROMPT_TOO_LONG = "prompt_too_long"
+    ENGINE_FAILED = "engine_failed"
+    QUARANTINED = "quarantined"  # its problem killed its worker three times
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """A leaf and its path from the root. Token counts exclude the prompt; `n_new_tokens` excludes what an earlier
+    sibling already generated."""
+
+    trajectory_id: str
+    problem_id: str
+    leaf: str
+    path: tuple[str, ...]
+    response: str
+    verdict: Verdict | None
+    n_tokens: int
+    n_new_tokens: int
+    orm: float | None = None
+    prm_min: float | None = None
+    prm_last: float | None = None
+    prm_prod: float | None = None
+    finish: Finish = Finish.STOP
+    kept: bool = False
+    drop_reason: DropReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLedger:
+    """Where one problem's tokens went, in tokens. `cached` and `recomputed` split the prompt tokens that the engine
+    was asked to read: read from the prefix cache, or computed again."""
+
+    prompt: int = 0
+    cached: int = 0
+    recomputed: int = 0
+    generated: int = 0
+    cancelled: int = 0
+    kept: int = 0
+    extra: dict[str, int] = field(default_factory=dict)
