@@ -1,0 +1,157 @@
+"""The cluster a run uses: what its nodes have, and what each kind of actor takes of them (design, section 9).
+
+    nodes (GPUs, cores, labels, count) + roles (what an actor takes) + ratio ─► layout.layout() ─► Layout
+
+Only sections here; which actor fits where is worked out by the pure function `pipeline.config.layout.layout`.
+Accelerators that are not GPUs (Trainium) are counted as GPUs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Section
+from pipeline.config.loading import read_yaml, validate
+from pipeline.config.shipped import shipped
+
+Labels = dict[str, str]
+
+
+class NodeType(Section):
+    """One kind of machine. Cores are physical cores over all sockets."""
+
+    count: int = Field(default=1, ge=1, le=100_000)
+    """Machines of this kind."""
+    gpus: int = Field(default=0, ge=0, le=1024)
+    """Accelerators a machine."""
+    cpu_sockets: int = Field(default=1, ge=1, le=64)
+    """CPUs (packages) a machine: the second number of a GPU:CPU ratio such as 8:2."""
+    cores: float = Field(gt=0, le=4096)
+    """Physical cores a machine, over all its sockets."""
+    reserved_cores: float = Field(default=0, ge=0)
+    """Cores a machine that no actor may take: operating system, Ray, object store."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Host memory a machine, in GiB; None: not checked."""
+    accelerator: str | None = None
+    """Sheet in configs/hardware/ of its accelerators; without GPUs, of the cores that run the engine."""
+    cpu: str | None = None
+    """Sheet in configs/hardware/ of its CPUs."""
+    network_gbps: float = Field(default=10, gt=0)
+    """Network towards storage and other nodes, in Gbit/s a machine and direction."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """Price of one machine; None: from the price sheet, by accelerator or core."""
+    labels: Labels = Field(default_factory=dict)
+    """Ray node labels; a role with the same labels is pinned here."""
+
+    @model_validator(mode="after")
+    def _leaves_cores(self) -> NodeType:
+        if self.reserved_cores >= self.cores:
+            raise ValueError(f"reserved_cores {self.reserved_cores:g} leaves none of {self.cores:g} cores")
+        return self
+
+    @property
+    def usable_cores(self) -> float:
+        """Cores a machine that actors may take."""
+        return self.cores - self.reserved_cores
+
+
+class Role(Section):
+    """What one actor takes, how many there may be, and where."""
+
+    gpus: float = Field(default=0, ge=0)
+    """GPUs an actor: a whole number, or a fraction below 1 to share one."""
+    cpus: float = Field(default=1, ge=0)
+    """Cores an actor."""
+    memory_gib: float = Field(default=0, ge=0)
+    """Host memory an actor, in GiB; checked where the node states its own."""
+    min: int = Field(default=0, ge=0)
+    """Actors without which the run does not start."""
+    max: int | None = Field(default=None, ge=0)
+    """Most actors; None: as many as the cluster holds."""
+    per_node: int | None = Field(default=None, ge=1)
+    """Most actors on one machine."""
+    labels: Labels = Field(default_factory=dict)
+    """Only on nodes that carry all these labels."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Role:
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus {self.gpus:g}: above 1 only whole GPUs, below 1 any fraction")
+        return self
+
+
+class RolloutRole(Role):
+    """A rollout actor: one engine. Without GPUs and without `max` there are `min` of them."""
+
+    min: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1, gt=0)
+    tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs one model is split over; they are GPUs of one node."""
+
+    @model_validator(mode="after")
+    def _gpus_follow(self) -> RolloutRole:
+        if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
+            raise ValueError(
+                f"tensor_parallel {self.tensor_parallel} needs gpus: {self.tensor_parallel}, "
+                f"got {self.gpus:g}"
+            )
+        if self.gpus > 1 and self.gpus != self.tensor_parallel:
+            raise ValueError(
+                f"gpus {self.gpus:g} with tensor_parallel 1 leaves {self.gpus - 1:g} GPUs unused: "
+                f"set tensor_parallel: {self.gpus:g}, or gpus: 1"
+            )
+        return self
+
+
+class RewardRole(Role):
+    """A reward actor: one PRM or ORM. Without `max` there are `per_node` on each node, or `min` in all."""
+
+
+class SandboxRole(Role):
+    """A sandbox actor: a pool of sandboxes that shares its `cpus`."""
+
+    min: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1, gt=0)
+    slots: int = Field(default=2, ge=1, le=4096)
+    """Checks an actor runs at once."""
+
+    @model_validator(mode="after")
+    def _no_gpus(self) -> SandboxRole:
+        if self.gpus:
+            raise ValueError(f"gpus {self.gpus:g}: sandboxes run on cores and take no GPU; leave it out")
+        return self
+
+
+class Roles(Section):
+    rollout: RolloutRole = RolloutRole()
+    reward: RewardRole = RewardRole()
+    sandbox: SandboxRole = SandboxRole()
+
+
+class Cluster(Section):
+    """Nodes, roles and the ratio between sandboxes and GPUs. Shipped ones are in configs/clusters/."""
+
+    name: str = "local"
+    nodes: dict[str, NodeType] = Field(default_factory=lambda: {"laptop": NodeType(cores=2)}, min_length=1)
+    """Node types by name."""
+    roles: Roles = Roles()
+    ratio: Literal["auto"] | float = "auto"
+    """Sandbox slots for each rollout GPU (each rollout actor where engines have no GPU). `auto`: as many
+    as fit, then grown and shrunk at run time from measured waits, within roles.sandbox.min and max."""
+
+    @model_validator(mode="after")
+    def _checks(self) -> Cluster:
+        if self.ratio != "auto" and not 0 < self.ratio <= 100_000:
+            raise ValueError(f"ratio must be `auto` or a number above 0 and up to 100000, got {self.ratio:g}")
+        return self
+
+
+def named_cluster(name: str, base: Path | None = None) -> Cluster:
+    """The cluster of a shipped file (`hgx-h100`) or of a YAML path relative to `base`. Raises ConfigError."""
+    path = shipped("clusters", name, base)
+    return validate({"name": path.stem, **read_yaml(path)}, Cluster, where=str(path))

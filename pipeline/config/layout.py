@@ -1,0 +1,288 @@
+"""Which actors fit a cluster, and where: pure arithmetic, before any resource is taken.
+
+    Cluster ─► minimum of every role ─► reward to max ─► rollout to max ─► sandboxes to the ratio ─► Layout
+
+Rollouts and sandboxes are dealt round the nodes, so that verdicts can be had beside the engine; reward actors
+are packed, so that they break up as few nodes as possible. A fraction of a GPU is a fraction of one GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from pipeline.config.cluster import Cluster, NodeType, Role
+from pipeline.errors import ConfigError
+
+_EPS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class RoleLayout:
+    """Actors of one role: `actors` to start with, between `min_actors` and `max_actors` (what fits beside the
+    other roles) later; each takes `gpus`, `cpus` cores, and has `slots` (1 where the role has none);
+    `by_node` is actors for each node type."""
+
+    role: str
+    actors: int
+    min_actors: int
+    max_actors: int
+    gpus: float
+    cpus: float
+    slots: int
+    labels: dict[str, str]
+    by_node: dict[str, int]
+
+    @property
+    def total_slots(self) -> int:
+        return self.actors * self.slots
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLayout:
+    """What one machine holds, and the GPUs and cores that stay free on it."""
+
+    node_type: str
+    index: int
+    rollout: int
+    reward: int
+    sandbox: int
+    gpus_free: float
+    cores_free: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The whole cluster. `gpus` and `cores` (usable ones) are totals."""
+
+    cluster: str
+    rollout: RoleLayout
+    reward: RoleLayout
+    sandbox: RoleLayout
+    nodes: tuple[NodeLayout, ...]
+    gpus: int
+    cores: float
+    cpu_sockets: int
+    tensor_parallel: int
+
+    @property
+    def rollout_units(self) -> float:
+        """Rollout GPUs, or rollout actors where engines have no GPU: what the ratio is counted against."""
+        return self.rollout.actors * (self.rollout.gpus or 1)
+
+    @property
+    def slots_per_gpu(self) -> float:
+        """Sandbox slots for each rollout GPU (or engine): the ratio that results."""
+        return self.sandbox.total_slots / self.rollout_units
+
+    @property
+    def cores_free(self) -> float:
+        return sum(n.cores_free for n in self.nodes)
+
+
+@dataclass(slots=True)
+class _Free:
+    """One machine while it is being filled."""
+
+    kind: str
+    index: int
+    labels: dict[str, str]
+    cores: float
+    memory_gib: float
+    whole_gpus: int
+    shared_gpus: list[float] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=lambda: {"rollout": 0, "reward": 0, "sandbox": 0})
+
+    def take(self, name: str, role: Role) -> bool:
+        """Put one actor here if it fits."""
+        full = role.per_node is not None and self.held[name] >= role.per_node
+        if full or not role.labels.items() <= self.labels.items():
+            return False
+        if role.cpus > self.cores + _EPS or role.memory_gib > self.memory_gib + _EPS:
+            return False
+        if not self._take_gpus(role.gpus):
+            return False
+        self.cores -= role.cpus
+        self.memory_gib -= role.memory_gib
+        self.held[name] += 1
+        return True
+
+    def _take_gpus(self, gpus: float) -> bool:
+        if gpus >= 1 or gpus == 0:
+            if gpus > self.whole_gpus:
+                return False
+            self.whole_gpus -= int(gpus)
+            return True
+        tightest = min(
+            (i for i, left in enumerate(self.shared_gpus) if left + _EPS >= gpus),
+            key=lambda i: self.shared_gpus[i],
+            default=None,
+        )
+        if tightest is not None:
+            self.shared_gpus[tightest] -= gpus
+            return True
+        if self.whole_gpus == 0:
+            return False
+        self.whole_gpus -= 1
+        self.shared_gpus.append(1 - gpus)
+        return True
+
+
+def layout(cluster: Cluster) -> Layout:
+    """The actors that `cluster` holds. Raises ConfigError that says what fits, with the arithmetic."""
+    roles = cluster.roles
+    by_name: dict[str, Role] = {"rollout": roles.rollout, "reward": roles.reward, "sandbox": roles.sandbox}
+    for name, role in by_name.items():
+        if role.min or role.max:
+            _check_some_node(cluster, name, role)
+    machines = [
+        _Free(kind, i, dict(t.labels), t.usable_cores, t.memory_gib or math.inf, t.gpus)
+        for kind, t in cluster.nodes.items()
+        for i in range(t.count)
+    ]
+    for name in ("rollout", "reward", "sandbox"):
+        placed = _place(machines, name, by_name[name], by_name[name].min)
+        if placed < by_name[name].min:
+            raise ConfigError(_too_many(cluster, name, by_name[name], placed))
+    _place(machines, "reward", roles.reward, _reward_max(cluster) - roles.reward.min)
+    rollout_max = roles.rollout.max
+    if rollout_max is None and roles.rollout.gpus == 0:
+        rollout_max = roles.rollout.min
+    _place(
+        machines, "rollout", roles.rollout, None if rollout_max is None else rollout_max - roles.rollout.min
+    )
+    units = sum(m.held["rollout"] for m in machines) * (roles.rollout.gpus or 1)
+    most = _sandboxes(cluster, machines, units)
+    return _freeze(cluster, machines, by_name, most)
+
+
+def _reward_max(cluster: Cluster) -> int:
+    role = cluster.roles.reward
+    if role.max is not None:
+        return role.max
+    if role.per_node is None:
+        return role.min
+    pinned = (t for t in cluster.nodes.values() if role.labels.items() <= t.labels.items())
+    able = (t for t in pinned if t.gpus >= role.gpus and t.usable_cores >= role.cpus)
+    return max(role.min, role.per_node * sum(t.count for t in able))
+
+
+def _sandboxes(cluster: Cluster, machines: list[_Free], units: float) -> int:
+    """Place sandbox actors up to the ratio; the answer is how many the cluster could hold."""
+    role, ratio = cluster.roles.sandbox, cluster.ratio
+    held = role.min
+    if ratio == "auto":
+        return held + _place(machines, "sandbox", role, None if role.max is None else role.max - held)
+    wanted = math.ceil(ratio * units / role.slots - _EPS)
+    if wanted < role.min or (role.max is not None and wanted > role.max):
+        bound = f"min {role.min}" if wanted < role.min else f"max {role.max}"
+        raise ConfigError(
+            f"cluster.ratio {ratio:g} × {units:g} rollout GPUs is {wanted} sandbox actors of {role.slots} "
+            f"slots, but roles.sandbox.{bound}: change one of them"
+        )
+    fits = held + _place(machines, "sandbox", role, wanted - held)
+    if fits < wanted:
+        free = sum(m.cores for m in machines)
+        raise ConfigError(
+            f"cluster.ratio {ratio:g}: {ratio:g} slots × {units:g} rollout GPUs = {wanted} sandbox actors of "
+            f"{role.slots} slots and {role.cpus:g} cores, but {fits} fit ({fits * role.slots} slots; "
+            f"{free:g} cores stay free). Set ratio to at most {fits * role.slots / units:g}, "
+            f"lower roles.sandbox.cpus, or add nodes"
+        )
+    spare = [replace(m, shared_gpus=list(m.shared_gpus), held=dict(m.held)) for m in machines]
+    room = None if role.max is None else role.max - wanted
+    return wanted + _place(spare, "sandbox", role, room)
+
+
+def _place(machines: list[_Free], name: str, role: Role, n: int | None) -> int:
+    """Place up to n actors (None: all that fit); the answer is how many were."""
+    placed, open_machines = 0, list(machines)
+    while open_machines and (n is None or placed < n):
+        still_open = []
+        for m in open_machines:
+            while (n is None or placed < n) and m.take(name, role):
+                placed += 1
+                if name != "reward":
+                    still_open.append(m)
+                    break
+        open_machines = still_open
+    return placed
+
+
+def _check_some_node(cluster: Cluster, name: str, role: Role) -> None:
+    pinned = {k: t for k, t in cluster.nodes.items() if role.labels.items() <= t.labels.items()}
+    if not pinned:
+        have = "; ".join(f"{k}: {t.labels or 'no labels'}" for k, t in cluster.nodes.items())
+        raise ConfigError(f"cluster.roles.{name}.labels {role.labels} match no node type. There are {have}")
+    if any(_fits_empty(role, t) for t in pinned.values()):
+        return
+    have = "; ".join(f"{k} has {_has(t)}" for k, t in pinned.items())
+    what = f"{role.gpus:g} GPUs, {role.cpus:g} cores" + (
+        f", {role.memory_gib:g} GiB" if role.memory_gib else ""
+    )
+    parallel = getattr(role, "tensor_parallel", 1)
+    if parallel > max(t.gpus for t in pinned.values()):
+        most = max(t.gpus for t in pinned.values())
+        raise ConfigError(
+            f"cluster.roles.{name}.tensor_parallel {parallel} is more GPUs than one node has ({have}): "
+            f"at most {most}"
+        )
+    raise ConfigError(f"cluster.roles.{name}: one actor takes {what}, and no node holds that: {have}")
+
+
+def _fits_empty(role: Role, t: NodeType) -> bool:
+    memory = t.memory_gib or math.inf
+    return role.gpus <= t.gpus and role.cpus <= t.usable_cores and role.memory_gib <= memory
+
+
+def _has(t: NodeType) -> str:
+    memory = f", {t.memory_gib:g} GiB" if t.memory_gib else ""
+    reserved = f" ({t.cores:g} less {t.reserved_cores:g} reserved)" if t.reserved_cores else ""
+    return f"{t.gpus} GPUs, {t.usable_cores:g} cores{reserved}{memory}"
+
+
+def _too_many(cluster: Cluster, name: str, role: Role, placed: int) -> str:
+    nodes = "; ".join(f"{t.count} × {k} with {_has(t)}" for k, t in cluster.nodes.items())
+    before = "" if name == "rollout" else " beside the minimum of the other roles"
+    return (
+        f"cluster.roles.{name}.min {role.min}: {role.min} × ({role.gpus:g} GPUs, {role.cpus:g} cores) = "
+        f"{role.min * role.gpus:g} GPUs, {role.min * role.cpus:g} cores, but {placed} fit{before} on "
+        f"{nodes}. Set min to at most {placed}, let each take less, or add nodes"
+    )
+
+
+def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], most_sandboxes: int) -> Layout:
+    def of(name: str) -> RoleLayout:
+        role = roles[name]
+        by_node = {k: sum(m.held[name] for m in machines if m.kind == k) for k in cluster.nodes}
+        actors = sum(by_node.values())
+        most = most_sandboxes if name == "sandbox" else actors
+        slots = cluster.roles.sandbox.slots if name == "sandbox" else 1
+        return RoleLayout(
+            name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node
+        )
+
+    nodes = tuple(
+        NodeLayout(
+            m.kind,
+            m.index,
+            m.held["rollout"],
+            m.held["reward"],
+            m.held["sandbox"],
+            m.whole_gpus + sum(m.shared_gpus),
+            m.cores,
+        )
+        for m in machines
+    )
+    kinds = cluster.nodes.values()
+    return Layout(
+        cluster=cluster.name,
+        rollout=of("rollout"),
+        reward=of("reward"),
+        sandbox=of("sandbox"),
+        nodes=nodes,
+        gpus=sum(t.gpus * t.count for t in kinds),
+        cores=sum(t.usable_cores * t.count for t in kinds),
+        cpu_sockets=sum(t.cpu_sockets * t.count for t in kinds),
+        tensor_parallel=cluster.roles.rollout.tensor_parallel,
+    )
