@@ -1,0 +1,49 @@
+"""How full an engine is, integrated over time. Pure: the clock comes in as an argument, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Occupancy:
+    """Time integrals of the running sequences while there was any work.
+
+    `running` comes from the engine's own reports, which stop when it goes idle; `live` is what was asked for and has
+    not ended, known here exactly, so it bounds the last report.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    live: int = 0
+    running_integral: float = 0.0
+    busy_s: float = 0.0
+    _last_s: float = 0.0
+
+    def advance(self, now_s: float) -> None:
+        """Book the time since the last call under the state that held."""
+        elapsed = max(0.0, now_s - self._last_s)
+        if self.live:
+            self.busy_s += elapsed
+            self.running_integral += elapsed * min(self.running, self.live)
+        self._last_s = now_s
+
+    def begin(self, now_s: float) -> None:
+        self.advance(now_s)
+        self.live += 1
+
+    def end(self, now_s: float) -> None:
+        self.advance(now_s)
+        self.live -= 1
+
+    def report(self, running: int, waiting: int, now_s: float) -> None:
+        self.advance(now_s)
+        self.running, self.waiting = running, waiting
+
+    @property
+    def running_now(self) -> int:
+        return min(self.running, self.live)
+
+    @property
+    def waiting_now(self) -> int:
+        return self.live - self.running_now

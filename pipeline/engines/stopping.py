@@ -1,0 +1,34 @@
+"""Where a segment that ends at a regular expression ends: at the first token whose text completes a match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from pipeline.errors import ConfigError
+
+
+class RegexStop:
+    """Fed with a segment's tokens as they come, in pieces of any size: the answer does not depend on the pieces."""
+
+    def __init__(self, pattern: str, decode: Callable[[Sequence[int]], str]) -> None:
+        try:
+            self._pattern = re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(
+                f"rollout.step.pattern {pattern!r} is no regular expression: {error}"
+            ) from error
+        self._decode = decode
+        self._checked = 0
+
+    def length(self, token_ids: Sequence[int]) -> int | None:
+        """How many of `token_ids` (all since the segment's start) belong to it, or None: no match yet.
+
+        An empty match does not count: a segment has at least one character.
+        """
+        for count in range(self._checked + 1, len(token_ids) + 1):
+            self._checked = count
+            match = self._pattern.search(self._decode(token_ids[:count]))
+            if match is not None and match.end() > 0:
+                return count
+        return None

@@ -1,0 +1,62 @@
+"""Text to token ids and back, the same for every engine that has a real tokenizer.
+
+Segments are decoded one by one and joined later, so `decode` never drops a segment's leading space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.records import Message
+
+
+class Tokens:
+    """A model's tokenizer and chat template."""
+
+    def __init__(self, folder: str, *, chat_template: str | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"can't load a tokenizer from {folder}: {str(error).splitlines()[0]}"
+            ) from error
+        if chat_template is not None:
+            self.tokenizer.chat_template = _template(chat_template)
+        if not self.tokenizer.chat_template:
+            raise ConfigError(f"the tokenizer of {folder} has no chat template: set engine.chat_template")
+        self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
+        self._anchor_text = self._plain(self._anchor)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        end = self.tokenizer.eos_token_id
+        return frozenset() if end is None else frozenset([end])
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a segment, special tokens left out. A character cut in two shows as U+FFFD."""
+        text = self._plain([*self._anchor, *token_ids])
+        return text[len(self._anchor_text) :]
+
+    def _plain(self, token_ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+
+def _template(value: str) -> str:
+    if "{" in value:
+        return value
+    path = Path(value)
+    if not path.is_file():
+        raise ConfigError(f"engine.chat_template: no file {value!r}, and it is no Jinja text either")
+    return path.read_text()

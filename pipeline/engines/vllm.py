@@ -1,0 +1,371 @@
+"""vLLM in this run: its asynchronous engine, fed with token ids.
+
+    Request of n ─► n requests of one sample, seeds seed … seed + n - 1 ─► each yielded when it ends
+
+Siblings share their prompt's blocks in the prefix cache, so n single requests cost what one of n would, and none
+waits for the slowest. Nothing is streamed token by token unless a regular expression has to be watched for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import engine as config_engine
+from pipeline.core.events import Completion, Sampling, Until
+from pipeline.engines import entropy, models, vllm_compat, vllm_host
+from pipeline.engines.base import Counters, EngineInfo, Request, Sample
+from pipeline.engines.occupancy import Occupancy
+from pipeline.engines.stopping import RegexStop
+from pipeline.engines.tokens import Tokens
+from pipeline.errors import EngineError
+from pipeline.records import Finish, Message
+
+PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
+SEED_MASK = 2**63 - 1
+DEFAULT_GPU_BLOCK = 16
+
+
+@dataclass(slots=True)
+class _Running:
+    """A request that has not ended: the ids of its samples at vLLM, and whether `cancel` was called."""
+
+    sample_ids: list[str] = field(default_factory=list)
+    cancelled: bool = False
+
+
+class Vllm:
+    """`pipeline.engines.base.Engine` on vLLM; also recomputes log-probabilities and takes new weights."""
+
+    def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
+        self._config = config
+        self._installed = vllm_compat.installed()
+        self._llm: Any = None
+        self._tokens: Tokens | None = None
+        self._running: dict[str, _Running] = {}
+        self._open = asyncio.Event()
+        self._open.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._dead: tuple[type[Exception], ...] = ()
+        self._occupancy = Occupancy()
+        self._totals = Counters()
+        self._info = EngineInfo(
+            engine_id=engine_id,
+            model=config.model,
+            # The last position stays free, so that any trajectory can be fed back whole by `logprobs`.
+            max_model_len=config.max_model_len - 1,
+            max_num_seqs=config.max_num_seqs,
+            block_size=config.block_size or self._default_block,
+            versions={"vllm": self._installed.version, "device": self._installed.device},
+        )
+
+    # ---- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await asyncio.to_thread(vllm_host.preflight, self._config)
+        os.environ.update(vllm_host.environment(self._config))
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
+        folder = await asyncio.to_thread(models.resolve, self._config.model)
+        self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+        await asyncio.to_thread(_import_vllm)
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._dead = vllm_compat.dead_engine_errors()
+        arguments = vllm_compat.engine_args(self._arguments(folder))
+        try:
+            self._llm = AsyncLLM.from_engine_args(
+                arguments, stat_loggers=[vllm_compat.stat_logger(self._record)]
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineError(f"vLLM can't load {self._config.model}: {_last_line(error)}") from error
+        await self._warm_up()
+
+    async def close(self) -> None:
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.shutdown()
+            await asyncio.sleep(0)
+
+    async def _warm_up(self) -> None:
+        """The first requests with log-probabilities compile kernels for seconds; nobody should be waiting then."""
+        for top in (0, 5):
+            request = Request(
+                request_id=f"warm-up-{top}",
+                prompt_ids=self.tokens.encode([{"role": "user", "content": "1"}]),
+                n=2,
+                until=Until(max_tokens=4),
+                sampling=Sampling(top_logprobs=top),
+                seed=0,
+            )
+            async for _ in self.generate(request):
+                pass
+        await self._llm.reset_prefix_cache()
+        self._totals, self._occupancy = Counters(), Occupancy()
+
+    def _arguments(self, folder: str) -> dict[str, Any]:
+        config, on_cores = self._config, self._installed.device == "cpu"
+        eager = on_cores if config.enforce_eager == "auto" else config.enforce_eager
+        chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
+        arguments: dict[str, Any] = {
+            "model": folder,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "max_num_seqs": config.max_num_seqs,
+            "enable_prefix_caching": config.prefix_caching,
+            "enforce_eager": eager,
+            "enable_chunked_prefill": chunked,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "scheduling_policy": "priority",
+            "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
+            "disable_log_stats": True,
+        }
+        if on_cores:
+            arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * vllm_host.GIB)
+            arguments["block_size"] = self._info.block_size
+            arguments["distributed_executor_backend"] = "uni"
+        else:
+            arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+            if config.block_size is not None:
+                arguments["block_size"] = config.block_size
+            if config.tensor_parallel_size > 1:
+                arguments["distributed_executor_backend"] = (
+                    "mp"  # inside a placement group the default is `ray`
+                )
+        if not chunked:
+            arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
+        return arguments | config.extra
+
+    @property
+    def _default_block(self) -> int:
+        return vllm_host.CPU_BLOCK if self._installed.device == "cpu" else DEFAULT_GPU_BLOCK
+
+    # ---- what it says of itself -------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def tokens(self) -> Tokens:
+        if self._tokens is None:
+            raise EngineError(f"{self._info.engine_id} was not started")
+        return self._tokens
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        return self.tokens.encode(messages)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.tokens.decode(token_ids)
+
+    def counters(self) -> Counters:
+        occupancy = self._occupancy
+        occupancy.advance(time.monotonic())
+        return replace(
+            self._totals,
+            running=occupancy.running_now,
+            waiting=occupancy.waiting_now,
+            running_integral=occupancy.running_integral,
+            busy_s=occupancy.busy_s,
+        )
+
+    def _record(self, step: vllm_compat.Step) -> None:
+        old = self._totals
+        if step.running is not None:
+            self._occupancy.report(step.running, step.waiting, time.monotonic())
+        self._totals = Counters(
+            prompt_tokens=old.prompt_tokens + step.prompt_tokens,
+            cached_tokens=old.cached_tokens + step.cached_tokens,
+            generated_tokens=old.generated_tokens + step.generated_tokens,
+            kv_usage=old.kv_usage if step.running is None else step.kv_usage,
+        )
+
+    # ---- sampling ---------------------------------------------------------------------------------------------------
+
+    async def generate(self, request: Request) -> AsyncIterator[Sample]:
+        if request.request_id in self._running:
+            raise ValueError(f"request id {request.request_id!r} is still running: ids must differ")
+        running = self._running[request.request_id] = _Running()
+        tasks = [asyncio.ensure_future(self._sample(request, i, running)) for i in range(request.n)]
+        try:
+            for done in asyncio.as_completed(tasks):
+                yield await done
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            del self._running[request.request_id]
+
+    async def cancel(self, request_id: str) -> None:
+        running = self._running.get(request_id)
+        if running is not None and self._llm is not None:
+            running.cancelled = True
+            await self._llm.abort(list(running.sample_ids))
+
+    async def _sample(self, request: Request, index: int, running: _Running) -> Sample:
+        prompt_ids, top = list(request.prompt_ids), request.sampling.top_logprobs
+        room = self._info.max_model_len - len(prompt_ids)
+        if room < 1:
+            return Sample(index, self._completion((), Finish.LENGTH))
+        await self._open.wait()
+        if running.cancelled:
+            return Sample(index, self._completion((), Finish.CANCELLED))
+        regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
+        params = _params(request, index, max_tokens=min(request.until.max_tokens, room))
+        sample_id = f"{request.request_id}#{index}"
+        running.sample_ids.append(sample_id)
+        priority = round(request.priority * PRIORITY_STEPS)
+        output: Any = None
+        length: int | None = None
+        async for output in self._ask(prompt_ids, params, sample_id, priority):
+            if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
+                await self._llm.abort(sample_id)
+                break
+        out = output.outputs[0]
+        finish = Finish.STEP if length is not None else _finish(out)
+        count = len(out.token_ids) if length is None else length
+        logprobs, entropies = _numbers(out.logprobs, count, top)
+        completion = self._completion(tuple(out.token_ids[:count]), finish)
+        cached = output.num_cached_tokens or 0
+        return Sample(
+            index, replace(completion, logprobs=logprobs, entropies=entropies, cached_tokens=cached)
+        )
+
+    async def _ask(
+        self, prompt_ids: list[int], params: Any, sample_id: str, priority: int = 0
+    ) -> AsyncIterator[Any]:
+        """vLLM's outputs of one request; the one place that knows a dead engine."""
+        if self._llm is None:
+            raise EngineError(f"{self._info.engine_id} is not running")
+        self._occupancy.begin(time.monotonic())
+        self._idle.clear()
+        try:
+            prompt = vllm_compat.token_prompt(prompt_ids)
+            async for output in self._llm.generate(prompt, params, sample_id, priority=priority):
+                yield output
+        except self._dead as error:
+            raise EngineError(
+                f"{self._info.engine_id} ({self._config.model}) died: {_last_line(error)}"
+            ) from error
+        finally:
+            self._occupancy.end(time.monotonic())
+            if not self._occupancy.live:
+                self._idle.set()
+
+    def _completion(self, token_ids: tuple[int, ...], finish: Finish) -> Completion:
+        return Completion(
+            token_ids=token_ids,
+            text=self.decode(token_ids) if token_ids else "",
+            finish=finish,
+            engine_id=self._info.engine_id,
+            weights_version=self._info.weights_version,
+        )
+
+    # ---- beyond the protocol ----------------------------------------------------------------------------------------
+
+    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
+        """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix cache."""
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        if not response_ids:
+            return []
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        await self._open.wait()
+        output: Any = None
+        token_ids = [*prompt_ids, *response_ids]
+        async for output in self._ask(token_ids, params, f"logprobs-{time.monotonic_ns()}"):
+            pass
+        return list(output.prompt_logprobs.logprobs[-len(response_ids) :])
+
+    async def swap_weights(self, path: str, version: str) -> None:
+        """Takes new weights of the same architecture. Running requests end on the old ones, later ones wait."""
+        if self._llm is None:
+            raise EngineError(f"{self._info.engine_id} is not running")
+        folder = await asyncio.to_thread(models.resolve, path, key="weights")
+        self._open.clear()
+        try:
+            await self._idle.wait()
+            await self._llm.pause_generation(mode="wait", clear_cache=True)
+            try:
+                await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+                await self._llm.reset_prefix_cache(reset_running_requests=True)
+            finally:
+                await self._llm.resume_generation()
+            self._info = replace(self._info, weights_version=version)
+        except self._dead as error:
+            raise EngineError(
+                f"{self._info.engine_id} died while it took {path}: {_last_line(error)}"
+            ) from error
+        finally:
+            self._open.set()
+
+
+def _params(request: Request, index: int, *, max_tokens: int) -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    sampling, until = request.sampling, request.until
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=(request.seed + index) & SEED_MASK,
+        max_tokens=max_tokens,
+        stop=list(until.delimiters),
+        include_stop_str_in_output=True,
+        detokenize=bool(until.delimiters),
+        logprobs=sampling.top_logprobs,
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.CUMULATIVE if until.regex else RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _finish(out: Any) -> Finish:
+    match out.finish_reason:
+        case "stop":
+            return Finish.STEP if isinstance(out.stop_reason, str) else Finish.STOP
+        case "length":
+            return Finish.LENGTH
+        case "abort":
+            return Finish.CANCELLED
+        case other:
+            raise EngineError(f"vLLM ended a request with {other!r}")
+
+
+def _numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Log-probabilities of the first `count` chosen tokens, and their entropies if `top` > 0.
+
+    vLLM's rows are the chosen token and then the `top` likeliest, so the chosen one may be there twice.
+    """
+    if flat is None or not count:
+        return (), ()
+    rows = np.asarray(flat.logprobs, dtype=np.float64).reshape(-1, top + 1)[:count]
+    chosen = rows[:, 0]
+    if not top:
+        return tuple(chosen.tolist()), ()
+    ranks = np.asarray(flat.ranks, dtype=np.int64).reshape(-1, top + 1)[:count, 0]
+    entropies = entropy.estimate(np.where(ranks > top, chosen, -np.inf), rows[:, 1:])
+    return tuple(chosen.tolist()), tuple(entropies.tolist())
+
+
+def _import_vllm() -> None:
+    import vllm.v1.engine.async_llm  # noqa: F401  # takes seconds: done in a thread
+
+
+def _last_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]

