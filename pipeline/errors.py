@@ -43,3 +43,16 @@ class StorageError(BerryError):
 
 class EngineError(BerryError):
     exit_code = 4
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to show of several that happened together: an expected one before a bug's."""
+    flat: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            flat.append(error)
+    return next((e for e in flat if isinstance(e, BerryError)), flat[-1])

@@ -1,0 +1,43 @@
+"""The command line: one file a command, and the one boundary where expected errors become messages and exit codes.
+
+berry ─► main ─► app ─► run | inspect | show | …        (heavy imports happen inside the commands)
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pipeline.cli.inspect import inspect
+from pipeline.cli.run import run
+from pipeline.cli.show import show
+from pipeline.errors import BerryError
+
+app = typer.Typer(
+    name="berry",
+    help="Grow trees of reasoning with vLLM on Ray, check the leaves in sandboxes, keep the good ones as Parquet.\n\n"
+    "Start with: berry run configs/tiny.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(run)
+app.command()(inspect)
+app.command()(show)
+
+
+def main() -> None:
+    """The entry point of `berry`. Expected failures print one message and exit with their code; bugs keep their
+    traceback."""
+    try:
+        app()
+    except BerryError as error:
+        print(f"berry: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("berry: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

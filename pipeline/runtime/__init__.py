@@ -1,0 +1,7 @@
+"""The only package that imports Ray.
+
+driver (one run, from config to summary) ─► coordinator (leases out, reports in; knows no Ray)
+                                               └─► workers: local (one process) | actors on Ray
+                                                     rollout actor ─► engine, searches, shards
+                                                     sandbox actor ─► verifiers.Checker
+"""

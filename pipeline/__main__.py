@@ -1,0 +1,5 @@
+"""python -m pipeline = berry."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""berry run --dry-run: every check that comes before a start, and nothing else."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.config import run as run_config
+from pipeline.config.layout import layout
+from pipeline.config.run import RunConfig
+from pipeline.engines.build import preflight
+from pipeline.stages.problems import survey
+
+
+def check_only(config: RunConfig) -> None:
+    """Prints the configuration and what would run. Raises what `berry run` would raise."""
+    found = survey(config.problems)
+    planned = layout(config.cluster)
+    preflight(config.engine)
+    typer.echo(run_config.dump(config), nl=False)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.by_verifier.items()))
+    typer.echo(
+        f"# {found.count} problems ({kinds}); {planned.rollout.actors} engine(s), "
+        f"{planned.sandbox.actors} sandbox actor(s) with {planned.sandbox.total_slots} slots; nothing was started"
+    )

@@ -1,0 +1,60 @@
+"""berry inspect RUN: what a run holds, counted from its Parquet."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
+    sql: Annotated[
+        str | None,
+        typer.Option(help="A DuckDB query over the views nodes, trajectories and kept (each with a round column)."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many of the best and worst problems to list.", min=0)] = 5,
+) -> None:
+    """Counts, keep rates by reason, pass@k, token ledger, best and worst problems.
+
+    Examples:
+
+      berry inspect runs/demo
+
+      berry inspect runs/demo --sql "select problem_id, avg(n_tokens) from trajectories group by 1"
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.cli.summary import counts_table
+    from pipeline.errors import InputError
+    from pipeline.report.summary import summarise
+    from pipeline.report.tables import connect
+    from pipeline.storage.dataset import open_run
+
+    run = open_run(run_dir)
+    console = Console()
+    if sql is not None:
+        import duckdb
+
+        try:
+            result = connect(run).execute(sql)
+        except duckdb.Error as error:
+            raise InputError(f"--sql: {error}") from error
+        names = [column[0] for column in result.description or []]
+        table = Table(*names, box=None, header_style="bold")
+        for row in result.fetchall():
+            table.add_row(*(str(value) for value in row))
+        console.print(table)
+        return
+    summary = summarise(run)
+    stored = run.config() or {}
+    console.print(counts_table(summary, title=f"{stored.get('name', '')}: {run_dir}"))
+    if not summary.lines or not top:
+        return
+    ordered = sorted(summary.lines, key=lambda line: (-line.passed / line.trajectories, line.problem_id))
+    shown = ordered if len(ordered) <= 2 * top else [*ordered[:top], *ordered[-top:]]
+    table = Table("problem", "passed", "kept", "tokens", box=None, header_style="bold")
+    for line in shown:
+        table.add_row(line.problem_id, f"{line.passed}/{line.trajectories}", str(line.kept), f"{line.tokens:,}")
+    console.print(table)

@@ -1,0 +1,99 @@
+"""Live progress: a panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+
+from pipeline.runtime.driver import Display
+from pipeline.runtime.monitor import View
+
+PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def make_display() -> Iterator[Display]:
+    """A display for standard error: live if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield PlainDisplay()
+        return
+    display = LiveDisplay(Console(stderr=True))
+    with display.live:
+        yield display
+
+
+def facts(view: View) -> list[tuple[str, str]]:
+    """The figures to show, in order."""
+    hit = "–" if view.cache_hit is None else f"{view.cache_hit:.0%}"
+    return [
+        ("problems", f"{view.problems}/{view.total_problems}"),
+        (
+            "trajectories",
+            f"{view.trajectories:,} committed, {view.verified:,} checked, {view.passed:,} passed",
+        ),
+        ("kept", f"{view.kept:,}"),
+        ("tokens/s", f"{view.tokens_per_s:,.0f}"),
+        ("sequences", f"{view.running} running, {view.waiting} waiting"),
+        ("cache hit", hit),
+        ("sandbox queue", f"{view.sandbox_queue}"),
+        ("ETA", duration(view.eta_s)),
+    ]
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
+
+
+class PlainDisplay:
+    """One line every ten seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def phase(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def update(self, view: View) -> None:
+        now = time.monotonic()
+        if now - self._last < PLAIN_EVERY_S:
+            return
+        self._last = now
+        print(
+            f"{duration(view.elapsed_s)}  " + "  ".join(f"{k}: {v}" for k, v in facts(view)),
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class LiveDisplay:
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def phase(self, text: str) -> None:
+        self.live.update(Spinner("dots", text=text))
+
+    def note(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def update(self, view: View) -> None:
+        table = Table.grid(padding=(0, 2))
+        table.add_row(duration(view.elapsed_s), ProgressBar(view.total_problems, view.problems, width=40))
+        for name, value in facts(view):
+            table.add_row(f"[dim]{name}[/]", value)
+        self.live.update(table)

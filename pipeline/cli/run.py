@@ -1,0 +1,64 @@
+"""berry run CONFIG [KEY=VALUE …]: plan, run or resume, with live progress."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML config, for example configs/demo.yaml.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example rollout.policy.n=16 seed=7."),
+    ] = None,
+    run_dir: Annotated[
+        str | None,
+        typer.Option("--run", metavar="DIR", help="Run directory or URL; default: storage.root/NAME."),
+    ] = None,
+    fork: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Start a new run of this name instead of resuming.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else one is started here for the run)."),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Everything in this process, without Ray: for debugging.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the full configuration, start nothing.")
+    ] = False,
+) -> None:
+    """Grow trees over problems, check, prune, and write kept trajectories as Parquet.
+
+    The same command on an existing run directory resumes it: committed work is never done again. Ctrl-C finishes what
+    is in flight; a second one stops at once.
+
+    Examples:
+
+      berry run configs/demo.yaml
+
+      berry run configs/tiny.yaml rollout.policy.n=16 --run runs/tiny16
+    """
+    from pipeline.cli.loading import load_run
+
+    loaded = load_run(config, overrides or [], name=fork)
+    place = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"
+    if dry_run:
+        from pipeline.cli.checking import check_only
+
+        check_only(loaded)
+        return
+    from pipeline.cli.progress import make_display
+    from pipeline.cli.summary import print_summary
+    from pipeline.runtime.driver import Launch
+    from pipeline.runtime.driver import run as drive
+
+    with make_display() as display:
+        outcome = drive(loaded, Launch(place=place, address=address, local=local), display)
+    print_summary(outcome)
+    if not outcome.finished:
+        typer.echo(f"stopped before the end; go on with: berry run {config} … --run {place}")
+        raise typer.Exit(130)

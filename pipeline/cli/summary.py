@@ -1,0 +1,71 @@
+"""The table at a run's end."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.progress import duration
+from pipeline.report.summary import RunSummary, summarise
+from pipeline.runtime.driver import Outcome
+from pipeline.storage.dataset import open_run
+
+FULL = 0.85
+
+
+def print_summary(outcome: Outcome) -> None:
+    console = Console()
+    run = open_run(outcome.place)
+    summary = summarise(run)
+    stored = run.config() or {}
+    console.print(counts_table(summary, title=f"{stored.get('name', '')}: {outcome.place}"))
+    console.print(work_table(outcome))
+    console.print(f"kept:   {outcome.place}/round=0/kept/*.parquet", soft_wrap=True, highlight=False)
+    console.print(
+        f"look:   berry inspect {outcome.place}    berry show {outcome.place} PROBLEM",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def counts_table(summary: RunSummary, *, title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("problems", f"{summary.problems:,}, {summary.solved:,} solved at least once")
+    table.add_row("trajectories", f"{summary.trajectories:,}")
+    for verdict, count in summary.verdicts.items():
+        table.add_row(f"  {verdict}", f"{count:,}")
+    table.add_row("kept", f"[bold]{summary.kept:,}[/] ({summary.kept_tokens:,} tokens)")
+    for reason, count in summary.dropped.items():
+        table.add_row(f"  dropped: {reason}", f"{count:,}")
+    if summary.pass_at:
+        table.add_row("pass@k", ", ".join(f"pass@{k} {v:.0%}" for k, v in summary.pass_at.items()))
+    if summary.verify_ms_median is not None:
+        table.add_row("verification", f"median {summary.verify_ms_median:.1f} ms")
+    return table
+
+
+def work_table(outcome: Outcome) -> Table:
+    """What it took; the ledger is of the whole run, the rates of the last driver."""
+    figures = outcome.figures
+    ledger = outcome.totals.ledger
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    if ledger.prompt:
+        table.add_row(
+            "prompt tokens",
+            f"{ledger.prompt:,}: {ledger.cached:,} from the prefix cache ({ledger.cached / ledger.prompt:.1%}), "
+            f"{ledger.recomputed:,} computed",
+        )
+    cancelled = f", {ledger.cancelled:,} cancelled" if ledger.cancelled else ""
+    table.add_row("generated", f"{ledger.generated:,} tokens, {ledger.kept:,} of them in kept trajectories{cancelled}")
+    if figures.get("tokens_per_s"):
+        table.add_row("speed", f"{figures['tokens_per_s']:,.0f} tokens/s over {duration(figures['wall_s'])}")
+        occupancy = figures.get("occupancy")
+        table.add_row(
+            "occupancy",
+            "no steady state: too few problems to fill the engine"
+            if occupancy is None
+            else f"{occupancy:.0%} of the engine's sequences in steady state",
+        )
+    if figures.get("lost_workers"):
+        table.add_row("recovered", f"{figures['lost_workers']} workers lost, {figures['retried_leases']} leases redone")
+    return table

@@ -1,0 +1,102 @@
+"""RunConfig: everything a run needs, one section a concern."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from verifiers.checker import CheckerConfig
+
+from pipeline.config.base import Section
+from pipeline.config.cluster import Cluster
+from pipeline.config.engine import EngineConfig
+from pipeline.config.loading import read_yaml
+from pipeline.config.problems import ProblemSource
+from pipeline.config.pruning import PruneRule, VerdictRule
+from pipeline.config.rollout import Rollout
+from pipeline.config.shipped import shipped
+from pipeline.errors import ConfigError
+
+
+class Storage(Section):
+    root: str = "runs"
+    """Folder or object-store URL under which the run directory NAME is made, relative to the working directory."""
+    lease_problems: int = Field(4, ge=1)
+    """Problems handed out and committed together: a shard each. More for large runs: fewer files."""
+
+
+class RunConfig(Section):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run directory; the config file's stem if not given."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    problems: tuple[ProblemSource, ...] = Field(min_length=1)
+    """Sources, read in order."""
+    engine: EngineConfig
+    rollout: Rollout = Rollout()
+    verification: CheckerConfig = CheckerConfig()
+    pruning: tuple[PruneRule, ...] = (VerdictRule(),)
+    """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
+    cluster: Cluster
+    storage: Storage = Storage()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_cluster(cls, raw: Any) -> Any:
+        if isinstance(raw, dict):
+            raw = {**raw, "cluster": raw.get("cluster", "local")}
+        return raw
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _named_cluster(cls, value: Any, info: ValidationInfo) -> Any:
+        """A name is a file of configs/clusters, or a YAML path relative to the config's folder."""
+        if not isinstance(value, str):
+            return value
+        base = (info.context or {}).get("base")
+        try:
+            return read_yaml(shipped("clusters", value, Path(base) if base else None))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML, defaults spelled out."""
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json")
+
+
+def digest(config: RunConfig) -> str:
+    """blake2 of what decides the results: all keys but `cluster` and `storage.root`, which a resumed run may change."""
+    text = json.dumps(_work(plain(config)), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def differences(stored: dict[str, Any], config: RunConfig) -> list[str]:
+    """Dotted keys whose values differ between a stored run's configuration and this one, with both values."""
+    old, new = dict(_flat(_work(stored))), dict(_flat(_work(plain(config))))
+    return [
+        f"{key}: {old.get(key, '(not set)')!r} in the run, {new.get(key, '(not set)')!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _work(raw: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in raw.items() if k != "cluster"}
+    kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k != "root"}
+    return kept
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [pair for k, v in value.items() for pair in _flat(v, f"{prefix}.{k}" if prefix else str(k))]
+    if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
+        return [pair for i, v in enumerate(value) for pair in _flat(v, f"{prefix}.{i}")]
+    return [(prefix, value)]

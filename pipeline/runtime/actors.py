@@ -1,0 +1,107 @@
+"""The actors: thin shells around what works without Ray.
+
+    RolloutActor  engine + stages.leases.LeaseWorker; verification goes to sandbox actors
+    SandboxActor  verifiers.checker.Checker
+
+Every actor's state can be lost at any time. `start` is idempotent, so that a restarted actor is brought up by calling
+it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import ray
+from verifiers.checker import Checker, CheckerConfig, CheckRequest
+
+from pipeline.config.run import RunConfig
+from pipeline.engines.build import build
+from pipeline.errors import EngineError
+from pipeline.runtime.verification import VerifyClient
+from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
+from pipeline.storage.files import locate
+from verifiers.base import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class RolloutActor:
+    """One engine and the searches on it."""
+
+    def __init__(self, config: RunConfig, place: str, worker_id: str, round_index: int, sandboxes: list[Any]) -> None:
+        self._config = config
+        self._location = locate(place)
+        self._worker_id = worker_id
+        self._round_index = round_index
+        self._verifying = VerifyClient(sandboxes)
+        self._worker: LeaseWorker | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Loads the engine; returns what it is. Raises EngineError or ResourceError."""
+        if self._worker is None:
+            engine = build(self._config.engine, engine_id=self._worker_id)
+            await engine.start()
+            self._worker = LeaseWorker(
+                config=self._config,
+                location=self._location,
+                engine=engine,
+                verify=self._verifying.verify,
+                worker_id=self._worker_id,
+                round_index=self._round_index,
+            )
+        info = self._worker.engine.info
+        return {
+            "model": info.model,
+            "synthetic": info.synthetic,
+            "max_num_seqs": info.max_num_seqs,
+        } | info.versions
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        if self._worker is None:
+            raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
+        try:
+            return await self._worker.run(lease)
+        except EngineError:
+            # A dead engine core leaves this process alive and useless: end it, so that Ray starts a fresh one.
+            log.exception("engine of %s died", self._worker_id)
+            sys.stderr.flush()
+            os._exit(1)
+
+    def snapshot(self) -> Snapshot | None:
+        return self._worker.snapshot() if self._worker else None
+
+    async def stop(self) -> None:
+        if self._worker is not None:
+            await self._worker.engine.close()
+
+
+class SandboxActor:
+    """A pool of sandboxes on this node's CPUs."""
+
+    def __init__(self, config: CheckerConfig) -> None:
+        self._checker = Checker(config)
+        self._started = False
+
+    async def start(self) -> None:
+        if not self._started:
+            await self._checker.start()
+            self._started = True
+
+    async def check(self, request: CheckRequest) -> Verdict:
+        await self.start()
+        return await self._checker.check(request)
+
+    async def metrics(self) -> dict[str, float]:
+        return self._checker.metrics() if self._started else {}
+
+    async def stop(self) -> None:
+        if self._started:
+            await self._checker.close()
+            self._started = False
+
+
+rollout_actor = ray.remote(RolloutActor)
+sandbox_actor = ray.remote(SandboxActor)

@@ -1,0 +1,110 @@
+"""Ray: connect or start it, check that the roles fit, place the actors."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config.layout import Layout, RoleLayout
+from pipeline.config.run import RunConfig
+from pipeline.engines.build import environment
+from pipeline.errors import ResourceError
+
+CONCURRENT_CALLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The actors of one run, by role."""
+
+    rollout: list[tuple[str, Any]]  # (worker id, actor)
+    sandbox: list[Any]
+
+
+def connect(address: str | None, layout: Layout) -> None:
+    """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
+    Raises ResourceError."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            cpus = sum(role.actors * role.cpus for role in (layout.rollout, layout.reward, layout.sandbox))
+            ray.init(
+                num_cpus=max(math.ceil(cpus), 1),
+                include_dashboard=False,
+                object_store_memory=256 << 20,
+                **quiet,
+            )
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = f"the Ray cluster at {address} can't be reached" if address else "Ray can't be started here"
+        raise ResourceError(f"{where}: {error}; check --address (or RAY_ADDRESS), or leave it out") from error
+    _check_fits(layout)
+
+
+def _check_fits(layout: Layout) -> None:
+    import ray
+
+    have = ray.cluster_resources()
+    roles = (layout.rollout, layout.reward, layout.sandbox)
+    for resource, need in (
+        ("CPU", sum(r.actors * r.cpus for r in roles)),
+        ("GPU", sum(r.actors * r.gpus for r in roles)),
+    ):
+        if need > have.get(resource, 0) + 1e-6:
+            listed = ", ".join(f"{r.actors} {r.role} × {r.cpus if resource == 'CPU' else r.gpus:g}" for r in roles)
+            raise ResourceError(
+                f"cluster {layout.cluster!r} needs {need:g} {resource} ({listed}), Ray has "
+                f"{have.get(resource, 0):g}: lower cluster.roles.*.max, or start more nodes"
+            )
+
+
+def disconnect() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def place_actors(config: RunConfig, layout: Layout, *, place: str, round_index: int) -> Fleet:
+    """Asks Ray for every actor of the layout; they come up on their own."""
+    from pipeline.runtime import actors
+
+    checker = config.verification.model_copy(update={"slots": layout.sandbox.slots})
+    sandboxes = [
+        actors.sandbox_actor.options(
+            **_options(layout.sandbox),
+            runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}},
+        ).remote(checker)
+        for _ in range(layout.sandbox.actors)
+    ]
+    rollouts = []
+    for index in range(layout.rollout.actors):
+        worker_id = f"rollout-{index}"
+        actor = actors.rollout_actor.options(
+            **_options(layout.rollout), runtime_env={"env_vars": environment(config.engine)}
+        ).remote(config, place, worker_id, round_index, sandboxes)
+        rollouts.append((worker_id, actor))
+    return Fleet(rollouts, sandboxes)
+
+
+def _options(role: RoleLayout) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "num_cpus": role.cpus,
+        "num_gpus": role.gpus,
+        "max_restarts": -1,
+        "max_concurrency": CONCURRENT_CALLS,
+    }
+    if role.labels:
+        options["label_selector"] = dict(role.labels)
+    return options

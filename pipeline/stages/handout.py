@@ -1,0 +1,22 @@
+"""Problems cut into leases, in order, always the same way: a lease's number alone says what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from itertools import islice
+
+from pipeline.config.problems import ProblemSource
+from pipeline.records import Problem
+from pipeline.stages.leases import Lease
+from pipeline.stages.problems import iter_problems
+
+
+def leases(sources: Sequence[ProblemSource], *, size: int, skip: Container[int]) -> Iterator[Lease]:
+    """Lease k holds problems k·size … (k+1)·size - 1; those in `skip` (already committed) are left out. Lazy: holds
+    one lease's problems at a time."""
+    problems: Iterator[Problem] = iter_problems(sources)
+    number = 0
+    while batch := tuple(islice(problems, size)):
+        if number not in skip:
+            yield Lease(number, batch)
+        number += 1

@@ -1,0 +1,154 @@
+"""A lease: a few problems that one worker searches and commits together.
+
+    Lease ─► LeaseWorker.run ─► a search per problem on one engine ─► assembly ─► shards (the commit) ─► LeaseReport
+
+One worker runs many leases at once, and over all of them at most `problems_in_flight` searches: enough to keep the
+engine full, few enough that started trees keep their prefixes in its cache. Knows no Ray; the local runtime and the
+rollout actor both hold one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+from pipeline.config import run as run_config
+from pipeline.config.policies import BestOfN, Entropy, Fixed
+from pipeline.config.rollout import Rollout
+from pipeline.config.run import RunConfig
+from pipeline.core.ledger import Ledger
+from pipeline.engines.base import Counters, Engine
+from pipeline.errors import first_error
+from pipeline.records import Problem
+from pipeline.stages import assembly
+from pipeline.stages.rollouts import Gauges, Grown, Ports, Scorer, Verifying, grow
+from pipeline.storage import shards
+from pipeline.storage.files import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0."""
+
+    number: int
+    problems: tuple[Problem, ...]
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """What a committed lease holds; `wall_s` from hand-out to the writing of its shards."""
+
+    lease: int
+    worker: str
+    problems: int
+    solved: int
+    trajectories: int
+    kept: int
+    drops: dict[str, int]
+    ledger: Ledger
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A worker's figures at one moment."""
+
+    worker: str
+    gauges: Gauges
+    counters: Counters
+    max_num_seqs: int
+
+
+@dataclass(slots=True)
+class LeaseWorker:
+    config: RunConfig
+    location: Location
+    engine: Engine
+    verify: Verifying
+    worker_id: str
+    round_index: int = 0
+    scorer: Scorer | None = None
+    gauges: Gauges = field(default_factory=Gauges)
+    _slots: asyncio.Semaphore | None = None
+
+    async def run(self, lease: Lease) -> LeaseReport:
+        """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
+        started = time.monotonic()
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(searches_at_once(self.config.rollout, self.engine.info.max_num_seqs))
+        try:
+            async with asyncio.TaskGroup() as group:
+                searches = [group.create_task(self._search(problem)) for problem in lease.problems]
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+        grown = [task.result() for task in searches]
+        tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, step=self.config.rollout.step)
+        report = LeaseReport(
+            lease=lease.number,
+            worker=self.worker_id,
+            problems=len(lease.problems),
+            solved=tables.solved,
+            trajectories=len(tables.trajectories),
+            kept=len(tables.kept),
+            drops=tables.drops,
+            ledger=tables.ledger,
+            wall_s=time.monotonic() - started,
+        )
+        info = self.engine.info
+        metadata = {
+            "config": run_config.digest(self.config),
+            "engine": info.engine_id,
+            "model": info.model,
+            "synthetic": str(info.synthetic).lower(),
+            "weights": info.weights_version,
+            "report": json.dumps(asdict(report)),
+        }
+        await asyncio.to_thread(
+            shards.write,
+            self.location,
+            round_index=self.round_index,
+            lease=lease.number,
+            tables=tables.by_name(),
+            metadata=metadata,
+        )
+        return report
+
+    async def _search(self, problem: Problem) -> Grown:
+        assert self._slots is not None
+        async with self._slots:
+            return await grow(
+                problem,
+                Ports(self.engine, self.verify, self.scorer),
+                self.config.rollout,
+                run_seed=self.config.seed,
+                round_index=self.round_index,
+                gauges=self.gauges,
+            )
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)
+
+
+def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:
+    """Searches that keep an engine of `max_num_seqs` sequences full: half as many again as its sequences over what one
+    search runs at once, since searches thin out towards their ends."""
+    if rollout.problems_in_flight is not None:
+        return rollout.problems_in_flight
+    return max(2, math.ceil(1.5 * max_num_seqs / width(rollout)) + 1)
+
+
+def width(rollout: Rollout) -> int:
+    """Sequences that one search of this policy starts with."""
+    match rollout.policy:
+        case BestOfN(n=n):
+            return n
+        case Entropy(chains=chains):
+            return chains
+        case Fixed(branching=branching):
+            return branching[0] if branching else 1
+        case _:
+            return 2

@@ -1,0 +1,35 @@
+"""What each committed lease reported, read back from the metadata of its commit file: totals that survive any crash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.core.ledger import Ledger
+from pipeline.errors import StorageError
+from pipeline.stages.leases import LeaseReport
+from pipeline.storage import shards
+from pipeline.storage.files import Location
+
+
+def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
+    """Reports of all committed leases of a round, in order. Raises StorageError for a damaged shard."""
+    numbers = sorted(shards.committed(location, round_index))
+    with ThreadPoolExecutor(8) as pool:
+        yield from pool.map(lambda lease: _read(location, lease, round_index), numbers)
+
+
+def _read(location: Location, lease: int, round_index: int) -> LeaseReport:
+    name = shards.shard_name(schema.COMMIT, lease, round_index)
+    try:
+        with location.filesystem.open_input_file(location.path(name)) as stream:
+            metadata = pq.read_metadata(stream).metadata or {}
+        report = json.loads(metadata[b"berry.report"])
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
+    return LeaseReport(**{**report, "ledger": Ledger(**report["ledger"])})

@@ -1,0 +1,233 @@
+"""One search, driven: commands go out to engine, scorer and verifier; results come back as events.
+
+    Search.start/handle ─► command ─► a task here ─► Ports ─► event ─► Search.handle ─► …
+
+Nothing waits for anything but its own result: a verdict that takes seconds holds up no other branch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from verifiers.checker import CheckRequest
+
+from pipeline.config.rollout import Rollout
+from pipeline.core.events import (
+    Cancel,
+    Cancelled,
+    Command,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Score,
+    Scored,
+    Segment,
+    Verified,
+    Verify,
+)
+from pipeline.core.search import make_search
+from pipeline.core.search.base import Search
+from pipeline.engines.base import Engine, Request
+from pipeline.errors import EngineError
+from pipeline.records import Finish, Problem
+from verifiers.base import Verdict
+
+Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
+
+
+class Scorer(Protocol):
+    """A value model: the value in [0, 1] of the prefix made of prompt and response token ids."""
+
+    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a search's commands go."""
+
+    engine: Engine
+    verify: Verifying
+    scorer: Scorer | None = None
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What is going on right now in one worker, over all its searches; counts since start."""
+
+    searching: int = 0
+    verifying: int = 0
+    verified: int = 0
+    passed: int = 0
+    unverifiable: int = 0
+    leaves: int = 0
+    verify_wait_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Grown:
+    """A finished search, or the reason why there is none."""
+
+    problem: Problem
+    prompt_ids: list[int]
+    search: Search | None
+    responses: dict[str, str] = field(default_factory=dict)  # leaf -> text
+    failure: str | None = None
+
+
+async def grow(
+    problem: Problem,
+    ports: Ports,
+    rollout: Rollout,
+    *,
+    run_seed: int,
+    round_index: int,
+    gauges: Gauges,
+) -> Grown:
+    """Runs one problem's search to its end. Raises EngineError when the engine is dead; everything else is data."""
+    messages = problem.messages
+    if rollout.system_prompt and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": rollout.system_prompt}, *messages]
+    prompt_ids = ports.engine.encode(messages)
+    context = ports.engine.info.max_model_len
+    if len(prompt_ids) >= context:
+        failure = f"the prompt has {len(prompt_ids)} tokens, the engine's context holds {context}"
+        return Grown(problem, prompt_ids, None, failure=failure)
+    search = make_search(
+        problem.id, prompt_ids, rollout, run_seed=run_seed, round_index=round_index, context_len=context
+    )
+    driver = _Driver(problem, ports, search, gauges)
+    gauges.searching += 1
+    try:
+        await driver.run()
+    finally:
+        gauges.searching -= 1
+    return Grown(problem, prompt_ids, search, responses=driver.responses)
+
+
+class _Driver:
+    def __init__(self, problem: Problem, ports: Ports, search: Search, gauges: Gauges) -> None:
+        self.problem = problem
+        self.ports = ports
+        self.search = search
+        self.gauges = gauges
+        self.responses: dict[str, str] = {}
+        self.events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
+        self.requests = 0
+        self.finished: FinishReason | None = None
+
+    async def run(self) -> None:
+        try:
+            self._obey(self.search.start())
+            while self.finished is None:
+                event = await self.events.get()
+                if isinstance(event, BaseException):
+                    raise event
+                self._obey(self.search.handle(event))
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Generate():
+                    self._spawn(self._generate(command))
+                case Verify():
+                    self._spawn(self._verify(command))
+                case Score():
+                    self._spawn(self._score(command))
+                case Cancel():
+                    self._spawn(self._cancel(command))
+                case Finished(reason):
+                    self.finished = reason
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - handed to the search's own task, which raises it
+                self.events.put_nowait(error)
+
+        task = asyncio.create_task(guarded())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _generate(self, command: Generate) -> None:
+        self.requests += 1
+        request_id = f"{self.problem.id}/{command.node}/{command.seed:x}/{self.requests}"
+        expected = {command.first_index + i for i in range(command.n)}
+        self.generating.setdefault(command.node, {})[request_id] = expected
+        request = Request(
+            request_id=request_id,
+            prompt_ids=self.search.tree.prefix_ids(command.node),
+            n=command.n,
+            until=command.until,
+            sampling=command.sampling,
+            seed=command.seed,
+            priority=command.priority,
+        )
+        cancelled_tokens = 0
+        try:
+            async for sample in self.ports.engine.generate(request):
+                index = command.first_index + sample.index
+                if sample.completion.finish is Finish.CANCELLED:
+                    cancelled_tokens += len(sample.completion.token_ids)
+                    continue
+                expected.discard(index)
+                self.events.put_nowait(Segment(command.node, index, sample.completion))
+        finally:
+            self.generating[command.node].pop(request_id, None)
+        if expected:
+            self.events.put_nowait(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
+
+    async def _verify(self, command: Verify) -> None:
+        text = self.ports.engine.decode(self.search.tree.response_ids(command.node))
+        self.responses[command.node] = text
+        request = CheckRequest(
+            problem_id=self.problem.id,
+            spec=self.problem.verifier,
+            response=text,
+            prompt=self.problem.prompt if isinstance(self.problem.prompt, str) else "",
+            key=self.problem.id,
+        )
+        gauges = self.gauges
+        gauges.leaves += 1
+        gauges.verifying += 1
+        try:
+            verdict = await self.ports.verify(request)
+        finally:
+            gauges.verifying -= 1
+        gauges.verified += 1
+        gauges.passed += verdict.passed
+        gauges.unverifiable += verdict.outcome == "unverifiable"
+        self.events.put_nowait(Verified(command.node, verdict))
+
+    async def _score(self, command: Score) -> None:
+        if self.ports.scorer is None:
+            reason = f"no scorer serves the model {command.model!r}"
+            self.events.put_nowait(Failed(command.node, reason, what="score"))
+            return
+        prefix = self.search.tree.prefix_ids(command.node)
+        response = self.search.tree.response_ids(command.node)
+        try:
+            value = await self.ports.scorer.score(
+                model=command.model, prompt_ids=prefix[: len(prefix) - len(response)], response_ids=response
+            )
+        except EngineError as error:
+            self.events.put_nowait(Failed(command.node, str(error), what="score"))
+            return
+        self.events.put_nowait(Scored(command.node, value, command.model))
+
+    async def _cancel(self, command: Cancel) -> None:
+        below = self.search.tree.subtree(command.node)
+        for node in below:
+            for request_id in list(self.generating.get(node, ())):
+                await self.ports.engine.cancel(request_id)

@@ -1,0 +1,121 @@
+"""A run directory: one run's configuration, versions, rounds and lock.
+
+runs/NAME/run.yaml        the configuration, defaults spelled out      versions.json   software, problems, digests
+runs/NAME/round=0/{nodes,kept,trajectories}/shard-*.parquet            metrics/        the run's own measurements
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from pipeline.config import run as run_config
+from pipeline.config.run import RunConfig
+from pipeline.errors import ConfigError, StorageError
+from pipeline.storage import shards
+from pipeline.storage.files import Location, locate
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    location: Location
+
+    def config(self) -> dict[str, Any] | None:
+        """The stored configuration as plain data; None if the directory holds no run."""
+        data = self.location.get("run.yaml")
+        return None if data is None else yaml.safe_load(data)
+
+    def versions(self) -> dict[str, Any]:
+        data = self.location.get("versions.json")
+        return {} if data is None else json.loads(data)
+
+    def rounds(self) -> list[int]:
+        names = [n for n in self.location.folders() if n.startswith("round=")]
+        return sorted(int(n.removeprefix("round=")) for n in names)
+
+    def committed(self, round_index: int) -> set[int]:
+        return shards.committed(self.location, round_index)
+
+    def write_metrics(self, name: str, values: dict[str, Any]) -> None:
+        self.location.put(f"metrics/{name}.json", json.dumps(values, indent=1, default=str).encode())
+
+    def metrics(self, name: str) -> dict[str, Any] | None:
+        data = self.location.get(f"metrics/{name}.json")
+        return None if data is None else json.loads(data)
+
+
+def open_run(place: str) -> RunDir:
+    """An existing run directory. Raises StorageError if there is none."""
+    run = RunDir(locate(place))
+    if run.config() is None:
+        raise StorageError(f"{place}: holds no run (no run.yaml); give the directory that `berry run` printed")
+    return run
+
+
+def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[RunDir, bool]:
+    """Makes a run directory, or opens it to resume; True if it resumes.
+
+    Raises ConfigError when the stored configuration or problems differ, StorageError when it can't be written.
+    """
+    run = RunDir(locate(place))
+    stored = run.config()
+    if stored is not None:
+        changed = run_config.differences(stored, config)
+        if changed:
+            listed = "\n  ".join(changed)
+            raise ConfigError(
+                f"{place} holds a run with another configuration:\n  {listed}\n"
+                "Run it with the old values, or start a new run with --fork NAME (or --run DIR)"
+            )
+        old = run.versions().get("problems")
+        if old is not None and old != versions["problems"]:
+            raise ConfigError(
+                f"{place}: the problems have changed since this run began ({old['count']} then, "
+                f"{versions['problems']['count']} now, or other ids); restore the files, or use --fork NAME"
+            )
+        return run, True
+    _check_writable(run.location, place)
+    run.location.put("versions.json", json.dumps(versions, indent=1).encode())
+    run.location.put("run.yaml", run_config.dump(config).encode())
+    return run, False
+
+
+def _check_writable(location: Location, place: str) -> None:
+    try:
+        location.put(".probe", b"")
+        location.remove(".probe")
+    except StorageError as error:
+        raise StorageError(
+            f"{place}: the run directory can't be written: {error}; choose another with --run DIR or storage.root"
+        ) from error
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """Holds a local run directory for one driver; the kernel lets go when the process dies, however it dies.
+    Raises StorageError if another driver holds it."""
+    if not run.location.is_local:
+        yield
+        return
+    path = run.location.path(".lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            raise StorageError(
+                f"{run.location.url}: another `berry run` is writing here ({holder}); wait, or choose --run DIR"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""A lease's results as three Parquet files whose names the lease fixes; the last one written is the commit.
+
+    write(location, round, lease, tables) ─► round=0/nodes/shard-000007.parquet
+                                             round=0/kept/shard-000007.parquet
+                                             round=0/trajectories/shard-000007.parquet   <- its presence: committed
+
+Written twice (a lease taken over after its first worker was thought dead), a shard replaces its like: same name, same
+problems, so nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.storage.files import Location
+
+ROW_GROUP_BYTES = 64 << 20
+_SHARD = re.compile(r"^shard-(\d+)\.parquet$")
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def shard_name(table: str, lease: int, round_index: int) -> str:
+    return f"round={round_index}/{table}/shard-{lease:06d}.parquet"
+
+
+def write(
+    location: Location,
+    *,
+    round_index: int,
+    lease: int,
+    tables: Mapping[str, Rows],
+    metadata: Mapping[str, str],
+) -> dict[str, int]:
+    """Commits one lease. `tables` maps each name of schema.TABLES to its rows. Returns bytes written a table.
+    Raises StorageError; then nothing of the lease counts as committed."""
+    written: dict[str, int] = {}
+    for table, arrow_schema in schema.TABLES.items():
+        buffer = encode(tables[table], arrow_schema, {**metadata, "lease": str(lease), "round": str(round_index)})
+        location.put(shard_name(table, lease, round_index), buffer)
+        written[table] = buffer.size
+    return written
+
+
+def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Buffer:
+    """Rows as one Parquet file in memory: zstd, page checksums, row groups of about 64 MB."""
+    marks = {f"berry.{k}": v for k, v in {"schema": str(schema.VERSION), **metadata}.items()}
+    columns = [pa.array([row.get(f.name) for row in rows], type=f.type) for f in arrow_schema]
+    table = pa.Table.from_arrays(columns, schema=arrow_schema.with_metadata(marks))
+    group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, ROW_GROUP_BYTES))) if rows else None
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=group)
+    return sink.getvalue()
+
+
+def committed(location: Location, round_index: int) -> set[int]:
+    """Lease numbers whose commit file is there."""
+    return set(_leases(location.names(f"round={round_index}/{schema.COMMIT}")))
+
+
+def remove_uncommitted(location: Location, round_index: int) -> int:
+    """Removes what killed writers left: aside files, and shards of leases without a commit. Returns how many."""
+    done = committed(location, round_index)
+    removed = 0
+    for table in schema.TABLES:
+        folder = f"round={round_index}/{table}"
+        for name in location.names(folder):
+            match = _SHARD.match(name)
+            if ".writing-" in name or (match is not None and int(match.group(1)) not in done):
+                location.remove(f"{folder}/{name}")
+                removed += 1
+    return removed
+
+
+def _leases(names: Iterable[str]) -> Iterable[int]:
+    for name in names:
+        match = _SHARD.match(name)
+        if match is not None:
+            yield int(match.group(1))
+
+
+def evidence_json(evidence: Mapping[str, Any]) -> str | None:
+    """A verdict's evidence as JSON text; values that JSON lacks become their repr."""
+    return json.dumps(dict(evidence), default=repr, ensure_ascii=False) if evidence else None

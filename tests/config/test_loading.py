@@ -1,0 +1,119 @@
+"""A bad config gives one error that names key, value and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.config.loading import apply_override, load
+from pipeline.config.run import RunConfig, differences, digest, plain
+from pipeline.errors import ConfigError
+
+GOOD: dict[str, Any] = {
+    "problems": [{"type": "synthetic", "count": 3}],
+    "engine": {"type": "vllm", "model": "tiny-arithmetic"},
+}
+
+
+def write(tmp_path: Path, raw: object) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw))
+    return path
+
+
+def refused(tmp_path: Path, raw: object, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, raw), list(overrides), RunConfig)
+    return str(caught.value)
+
+
+def test_the_name_is_the_files_stem(tmp_path: Path) -> None:
+    assert load(write(tmp_path, GOOD), [], RunConfig).name == "job"
+
+
+def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD), ["rollout.policy.n=16", "problems.0.count=7", "seed=9"], RunConfig)
+    policy = config.rollout.policy
+    assert policy.type == "best_of_n"
+    assert policy.n == 16
+    assert config.problems[0].model_dump()["count"] == 7
+    assert config.seed == 9
+
+
+def test_an_unknown_key_is_named_with_its_nearest_neighbour(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD, "rollout.sampling.temprature=1")
+    assert "rollout.sampling.temprature is not a known key; did you mean temperature?" in message
+
+
+def test_an_unknown_key_inside_a_union_is_named_without_the_tag(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD, "engine.modle=x")
+    assert "engine.modle is not a known key; did you mean model?" in message
+
+
+def test_a_wrong_value_is_shown_with_what_is_wanted(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD, "rollout.policy.n=0")
+    assert "rollout.policy.n" in message
+    assert "greater than or equal to 1, got 0" in message
+
+
+def test_a_wrong_type_tag_lists_the_choices(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD, "rollout.policy.type=best_of_m")
+    assert "rollout.policy.type must be one of" in message
+    assert "did you mean best_of_n?" in message
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    assert "engine is missing" in refused(tmp_path, {"problems": GOOD["problems"]})
+
+
+def test_every_bad_key_is_listed_at_once(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD, "seed=-1", "rollout.budget.max_depth=0")
+    assert "seed" in message
+    assert "rollout.budget.max_depth" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a: [1,", "line 1"),
+        ("- just\n- a list\n", "must be a mapping"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_with_its_place(tmp_path: Path, text: str, wanted: str) -> None:
+    assert wanted in refused(tmp_path, text)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(tmp_path / "none.yaml", [], RunConfig)
+
+
+@pytest.mark.parametrize("override", ["noequals", "=3", "problems.9.count=1", "seed.x=1"])
+def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="override"):
+        apply_override({"problems": [{}], "seed": 1}, override)
+
+
+def test_an_unknown_cluster_lists_what_there_is(tmp_path: Path) -> None:
+    message = refused(tmp_path, {**GOOD, "cluster": "loca"})
+    assert "did you mean local?" in message
+
+
+def test_relative_paths_are_relative_to_the_config(tmp_path: Path) -> None:
+    raw = {**GOOD, "problems": [{"type": "file", "path": "p.jsonl"}]}
+    config = load(write(tmp_path, raw), [], RunConfig)
+    assert config.problems[0].model_dump()["path"] == str(tmp_path / "p.jsonl")
+
+
+def test_differences_name_keys_and_both_values_but_not_the_cluster(tmp_path: Path) -> None:
+    old = load(write(tmp_path, GOOD), [], RunConfig)
+    new = load(
+        write(tmp_path, GOOD),
+        ["seed=4", "cluster.roles.sandbox.slots=7", "cluster.nodes.a.cores=4"],
+        RunConfig,
+    )
+    assert differences(plain(old), new) == ["seed: 0 in the run, 4 now"]
+    assert digest(old) != digest(new)

@@ -1,0 +1,31 @@
+"""Every config that ships loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.layout import layout
+from pipeline.config.loading import load
+from pipeline.config.run import RunConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_a_shipped_run_config_loads_and_fits_its_cluster(path: Path) -> None:
+    config = load(path, [], RunConfig)
+    assert layout(config.cluster).rollout.actors >= 1
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_a_shipped_run_config_opens_with_the_command_that_runs_it(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# berry ")
+    assert f"configs/{path.relative_to(CONFIGS)}" in first
+
+
+def test_there_are_configs_to_load() -> None:
+    assert {"demo", "tiny"} <= {p.stem for p in RUNS}

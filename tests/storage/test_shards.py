@@ -1,0 +1,106 @@
+"""A lease's shards: the commit is the last file, and names are fixed by the lease."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import schema
+from pipeline.errors import StorageError
+from pipeline.storage import shards
+from pipeline.storage.files import Location
+
+TRAJECTORY: dict[str, Any] = {"trajectory_id": "p/1", "problem_id": "p", "path": ["a", "b"], "kept": True, "n_tokens": 3}
+NODE: dict[str, Any] = {"problem_id": "p", "node_id": "a", "depth": 1, "token_ids": [1, 2, 3], "text": "x", "seed": 2**62}
+KEPT: dict[str, Any] = {
+    "trajectory_id": "p/1",
+    "messages": [{"role": "user", "content": "q"}],
+    "steps": ["x"],
+    "step_labels_soft": [None],
+    "token_ids": [1],
+}
+
+
+def commit(location: Location, lease: int, **changes: list[dict[str, Any]]) -> None:
+    tables = {"nodes": [NODE], "kept": [KEPT], "trajectories": [TRAJECTORY], **changes}
+    shards.write(location, round_index=0, lease=lease, tables=tables, metadata={"config": "c0ffee"})
+
+
+def test_a_written_lease_is_committed_and_duckdb_reads_it(location: Location) -> None:
+    commit(location, 7)
+    assert shards.committed(location, 0) == {7}
+    query = f"select path, kept, n_tokens from '{location.root}/round=0/trajectories/*.parquet'"
+    assert duckdb.sql(query).fetchall() == [(["a", "b"], True, 3)]
+    kept = f"select messages[1].content, step_labels_soft from '{location.root}/round=0/kept/*.parquet'"
+    assert duckdb.sql(kept).fetchall() == [("q", [None])]
+
+
+def test_written_twice_a_lease_is_there_once(location: Location) -> None:
+    commit(location, 7)
+    commit(location, 7)
+    assert location.names("round=0/trajectories") == ["shard-000007.parquet"]
+    assert duckdb.sql(f"select count(*) from '{location.root}/round=0/nodes/*.parquet'").fetchall() == [(1,)]
+
+
+def test_a_writer_that_dies_before_the_last_file_has_committed_nothing(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Location.put
+
+    def dies(self: Location, name: str, data: Any) -> None:
+        if "trajectories" in name:
+            raise StorageError("killed here")
+        put(self, name, data)
+
+    monkeypatch.setattr(Location, "put", dies)
+    with pytest.raises(StorageError, match="killed here"):
+        commit(location, 3)
+    monkeypatch.undo()
+    commit(location, 4)
+    location.put("round=0/trajectories/shard-000003.parquet.writing-12", b"half")
+    assert shards.committed(location, 0) == {4}
+    assert shards.remove_uncommitted(location, 0) == 3
+    assert location.names("round=0/nodes") == ["shard-000004.parquet"]
+    assert location.names("round=0/trajectories") == ["shard-000004.parquet"]
+
+
+def test_shards_carry_schema_version_config_and_lease(location: Location) -> None:
+    commit(location, 7)
+    for table, arrow_schema in schema.TABLES.items():
+        file = pq.ParquetFile(location.path(shards.shard_name(table, 7, 0)))
+        assert file.schema_arrow.remove_metadata().equals(arrow_schema)
+        metadata = file.metadata.metadata
+        assert metadata is not None
+        assert metadata[b"berry.schema"] == b"1"
+        assert metadata[b"berry.lease"] == b"7"
+        assert metadata[b"berry.config"] == b"c0ffee"
+        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_flipped_byte_in_a_page_is_found_by_its_checksum(location: Location) -> None:
+    rows = [{**NODE, "text": f"text number {i} {i * 7919 % 1000}"} for i in range(2000)]
+    commit(location, 1, nodes=rows)
+    name = "round=0/nodes/shard-000001.parquet"
+    data = bytearray(location.get(name) or b"")
+    column = pq.ParquetFile(location.path(name)).metadata.row_group(0).column(5)
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start + column.total_compressed_size - 3] ^= 0xFF
+    location.put(name, bytes(data))
+    with pytest.raises(OSError, match=r"(?i)checksum|crc"):
+        pq.ParquetFile(location.path(name), page_checksum_verification=True).read()
+
+
+def test_an_empty_lease_still_commits(location: Location) -> None:
+    commit(location, 2, nodes=[], kept=[], trajectories=[])
+    assert shards.committed(location, 0) == {2}
+
+
+def test_large_tables_are_cut_into_row_groups(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 10_000)
+    commit(location, 1, nodes=[{**NODE, "text": "y" * 100} for _ in range(1000)])
+    file = pq.ParquetFile(location.path("round=0/nodes/shard-000001.parquet"))
+    assert file.metadata.num_row_groups > 5
+    assert file.metadata.num_rows == 1000
