@@ -13,7 +13,7 @@ class BestOfN(Section):
     """Independent samples (self-consistency; Wang et al. 2022)."""
 
     type: Literal["best_of_n"] = "best_of_n"
-    n: int = Field(8, ge=1)
+    n: int = Field(default=8, ge=1)
     """Trajectories a problem."""
 
 
@@ -29,13 +29,13 @@ class Entropy(Section):
     """Full chains first, then forks at the highest-entropy tokens (EPTree of TreeRL, Hou et al. 2025)."""
 
     type: Literal["entropy"] = "entropy"
-    chains: int = Field(4, ge=1)
+    chains: int = Field(default=4, ge=1)
     """M: independent chains a problem at the start."""
-    forks: int = Field(2, ge=1)
+    forks: int = Field(default=2, ge=1)
     """N: highest-entropy tokens of each tree to fork at, each round."""
-    rounds: int = Field(1, ge=0)
+    rounds: int = Field(default=1, ge=0)
     """L: rounds of forking."""
-    branches: int = Field(2, ge=1)
+    branches: int = Field(default=2, ge=1)
     """T: new continuations at each fork."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.base import Section
 from pipeline.config.policies import BestOfN, Policy
@@ -14,21 +15,44 @@ class DelimiterStep(Section):
     """A step ends with one of these strings."""
 
     type: Literal["delimiter"] = "delimiter"
-    delimiters: tuple[str, ...] = Field(("\n\n",), min_length=1)
+    delimiters: tuple[str, ...] = Field(default=("\n\n",), min_length=1)
 
 
 class TokensStep(Section):
     """A step is a fixed number of tokens."""
 
     type: Literal["tokens"] = "tokens"
-    tokens: int = Field(64, ge=1)
+    tokens: int = Field(default=64, ge=1)
 
 
 class RegexStep(Section):
     """A step ends where this regular expression matches."""
 
     type: Literal["regex"] = "regex"
-    pattern: str
+    pattern: str = Field(min_length=1)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if compiled.match(""):
+            raise ValueError(f"{pattern!r} matches the empty text, so every token would end a step")
+        return pattern
+
+
+class Thinking(Section):
+    """Tags of reasoning models: answers are read after `close`, and steps are cut there alone or inside
+    too."""
+
+    open: str = Field(default="<think>", min_length=1)
+    close: str = Field(default="</think>", min_length=1)
+    steps: Literal["after", "everywhere"] = "after"
+    """`after`: all of the thinking is one step; `everywhere`: it is cut into steps like the rest."""
+    opened_by_prompt: bool = False
+    """The chat template opens the tag, so that a response starts inside it."""
 
 
 Step = Annotated[DelimiterStep | TokensStep | RegexStep, Field(discriminator="type")]
@@ -37,26 +61,55 @@ Step = Annotated[DelimiterStep | TokensStep | RegexStep, Field(discriminator="ty
 class SamplingConfig(Section):
     """How tokens are drawn."""
 
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
-    min_p: float = Field(0.0, ge=0, le=1)
-    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    max_tokens: int = Field(default=256, ge=1)
     """Longest trajectory, in tokens after the prompt."""
-    top_logprobs: int = Field(5, ge=1, le=20)
+    top_logprobs: int = Field(default=5, ge=1, le=20)
     """Alternatives a token from which entropies are estimated, where a policy needs them."""
 
 
 class Budget(Section):
     """Limits a problem; None: no limit."""
 
-    max_leaves: int | None = Field(None, ge=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_depth: int = Field(64, ge=1)
-    stop_after_correct: int | None = Field(None, ge=1)
+    max_leaves: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_depth: int = Field(default=64, ge=1)
+    stop_after_correct: int | None = Field(default=None, ge=1)
     """Stop the problem when this many trajectories have passed."""
-    hopeless_after: int | None = Field(None, ge=1)
+    hopeless_after: int | None = Field(default=None, ge=1)
     """Stop the problem when this many leaves were verified and none passed."""
+    pass_rate_band: tuple[float, float] | None = None
+    """Stop the problem when its pass rate lies outside [low, high] beyond doubt (95% Wilson interval)."""
+    band_after: int = Field(default=8, ge=1)
+    """Verified leaves before the band is looked at."""
+    max_in_flight: int | None = Field(default=None, ge=1)
+    """Sequences of one problem generated at once; a small number lets early stops save more. None: no
+    limit."""
+    reallocate: bool = False
+    """Give leaves that easy or hopeless problems did not need to those that lack correct trajectories."""
+
+    @model_validator(mode="after")
+    def _band_has_an_inside(self) -> Budget:
+        if self.pass_rate_band is not None:
+            low, high = self.pass_rate_band
+            if not 0 <= low < high <= 1:
+                raise ValueError(f"pass_rate_band must be [low, high] with 0 <= low < high <= 1, got {[low, high]}")
+        return self
+
+
+class Cut(Section):
+    """In-loop pruning: a branch whose score falls below a threshold is not grown further."""
+
+    model: str = "prm"
+    """Scorer asked at every step."""
+    below: float = 0.1
+    from_step: int = Field(default=1, ge=1)
+    """First step (1 = the first segment) at which a branch may be cut."""
+    speculative: bool = True
+    """Grow on while the scorer thinks and cancel if it says so; False waits for the score."""
 
 
 class Rollout(Section):
@@ -64,7 +117,13 @@ class Rollout(Section):
     step: Step = DelimiterStep()
     sampling: SamplingConfig = SamplingConfig()
     budget: Budget = Budget()
-    problems_in_flight: int | None = Field(None, ge=1)
+    cut: Cut | None = None
+    """In-loop pruning by a scorer; null: none."""
+    thinking: Thinking | None = None
+    """Tags of a reasoning model; null: the whole response is steps and answer."""
+    verify_truncated: bool = False
+    """Check responses that ran out of tokens too; else they are dropped as `truncated` unchecked."""
+    problems_in_flight: int | None = Field(default=None, ge=1)
     """Searches at once on one engine; None: enough to keep it full."""
     system_prompt: str | None = None
     """Put before every problem that has no system message of its own."""

@@ -1,6 +1,6 @@
 """Commands out of a search and events into it (design, section 2). Plain frozen data.
 
-    Search.start() ─► [Command]      Search.handle(Event) ─► [Command]
+Search.start() ─► [Command]      Search.handle(Event) ─► [Command]
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from verifiers.base import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. `top_logprobs` > 0 asks for that many alternatives a token, from which `entropies` are
-    estimated; 0 gives the chosen token's log-probability alone."""
+    """How tokens are drawn. `top_logprobs` > 0 asks for that many alternatives a token, from which
+    `entropies` are estimated; 0 gives the chosen token's log-probability alone."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -26,19 +26,23 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """When a segment ends: at a delimiter (kept in the segment), at a regular expression's match, at the end of the
-    answer, or after `max_tokens`, whichever is first."""
+    """When a segment ends: at a delimiter (kept in the segment), at a regular expression's match, at the end
+    of the answer, or after `max_tokens`, whichever is first. `token_ends`: the search will cut inside the
+    segment and wants `Completion.token_ends`."""
 
     max_tokens: int
     delimiters: tuple[str, ...] = ()
     regex: str | None = None
+    token_ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled segment. `logprobs` (nats) and `entropies` (nats, empty if not asked for) run along `token_ids`;
-    `text` decodes exactly those tokens. `finish`: STEP at a delimiter or regex, STOP at the model's end, LENGTH at
-    `max_tokens` or the context's end."""
+    """One sampled segment. `logprobs` (nats) and `entropies` (nats, empty if not asked for) run along
+    `token_ids`; `text` decodes exactly those tokens. `finish`: STEP at a delimiter or regex, STOP at the
+    model's end, LENGTH at `max_tokens` or the context's end. `token_ends`: how many characters of `text` are
+    complete after each token (not falling; the last equals len(text)); empty if not asked for
+    (`pipeline.core.steps.token_ends` makes them)."""
 
     token_ids: tuple[int, ...]
     text: str
@@ -48,14 +52,16 @@ class Completion:
     cached_tokens: int = 0  # prompt tokens read from the prefix cache for this request, reported on index 0
     engine_id: str = ""
     weights_version: str = ""
+    token_ends: tuple[int, ...] = ()
 
 
-# ---- commands -------------------------------------------------------------------------------------------------------
+# ---- commands ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Sample children `first_index … first_index + n - 1` of `node`. The prompt is `tree.prefix_ids(node)`."""
+    """Sample children `first_index … first_index + n - 1` of `node`. The prompt is
+    `tree.prefix_ids(node)`."""
 
     node: str
     n: int
@@ -68,7 +74,8 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Ask the value model `model` ("prm", "orm" or a scorer's name) for the value of the prefix ending at `node`."""
+    """Ask the value model `model` ("prm", "orm" or a scorer's name) for the value of the prefix ending at
+    `node`."""
 
     node: str
     model: str = "prm"
@@ -83,7 +90,8 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop every running Generate below and at `node`."""
+    """Stop every running Generate of `node`. A search names each node with running Generates by itself, so
+    the nodes below need no looking up. Answered by one `Cancelled` (or by the segments that were quicker)."""
 
     node: str
 
@@ -93,7 +101,18 @@ class FinishReason(StrEnum):
     BUDGET = "budget"  # leaves, tokens or depth are spent
     ENOUGH = "enough"  # k correct trajectories found
     HOPELESS = "hopeless"  # nothing correct after the set number of leaves
+    OUT_OF_BAND = "out_of_band"  # the pass rate is outside the wanted band
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Only with `budget.reallocate`: nothing is in flight, `unspent` planned leaves were not needed, and
+    `wanted` more would be of use. Answered by one `Granted`, 0 leaves included, once all searches that share
+    a budget have settled (`pipeline.core.allocate`)."""
+
+    unspent: int
+    wanted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +122,9 @@ class Finished:
     reason: FinishReason
 
 
-Command = Generate | Score | Verify | Cancel | Finished
+Command = Generate | Score | Verify | Cancel | Settled | Finished
 
-# ---- events ---------------------------------------------------------------------------------------------------------
+# ---- events ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +151,8 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score or verify;
-    for generate, `indices` are the children that will not come."""
+    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score or
+    verify; for generate, `indices` are the children that will not come."""
 
     node: str
     reason: str
@@ -150,4 +169,11 @@ class Cancelled:
     tokens: int = 0
 
 
-Event = Segment | Scored | Verified | Failed | Cancelled
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The answer to Settled: so many more leaves from what other problems did not need."""
+
+    leaves: int
+
+
+Event = Segment | Scored | Verified | Failed | Cancelled | Granted

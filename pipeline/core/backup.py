@@ -1,0 +1,94 @@
+"""Values of nodes from the verdicts of the leaves below them.
+
+    verdicts ─► Counts(passed, checked) a node ─► soft, hard, interval
+
+soft = passed / checked, hard = passed > 0: over *verified* leaves. A leaf that could not be checked counts in
+neither, and a node without any checked leaf has no value: unknown is not wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from pipeline.core.tree import Tree, TreeNode
+from verifiers.base import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Verified leaves: how many passed, how many were checked."""
+
+    passed: int = 0
+    checked: int = 0
+
+    @property
+    def soft(self) -> float | None:
+        """Monte-Carlo value in [0, 1] (Math-Shepherd, Wang et al. 2024, eq. 4); None if nothing was
+        checked."""
+        return self.passed / self.checked if self.checked else None
+
+    @property
+    def hard(self) -> bool | None:
+        """Whether any leaf passed (Math-Shepherd, eq. 3); None if nothing was checked."""
+        return self.passed > 0 if self.checked else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.passed, self.checked)
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.passed + other.passed, self.checked + other.checked)
+
+
+def leaf_counts(node: TreeNode) -> Counts:
+    """What one leaf's own verdict adds."""
+    if node.verdict is None or node.verdict.outcome is Outcome.UNVERIFIABLE:
+        return Counts()
+    return Counts(int(node.verdict.passed), 1)
+
+
+def pooled(tree: Tree) -> dict[str, Counts]:
+    """For every node, the counts over all verified leaves below (design, section 5)."""
+    passed: dict[str, int] = {}
+    checked: dict[str, int] = {}
+    order = list(tree.walk())
+    for node in reversed(order):
+        own = leaf_counts(node)
+        passed[node.node_id] = passed.get(node.node_id, 0) + own.passed
+        checked[node.node_id] = checked.get(node.node_id, 0) + own.checked
+        if node.parent is not None:
+            above = node.parent.node_id
+            passed[above] = passed.get(above, 0) + passed[node.node_id]
+            checked[above] = checked.get(above, 0) + checked[node.node_id]
+    return {node.node_id: Counts(passed[node.node_id], checked[node.node_id]) for node in order}
+
+
+def direct(node: TreeNode) -> Counts:
+    """Counts over the samples that were drawn no later than `node`'s end and run through it: leaves of forks
+    further down are left out. Where samples run to the end of the answer these are independent draws of the
+    policy from this prefix, so the share is an unbiased, binomial estimate of its value, which `pooled` is
+    not once the deeper prefixes have been forked unevenly."""
+    counts = leaf_counts(node)
+    stack = [(child, child.origin) for child in node.children]
+    while stack:
+        at, origin = stack.pop()
+        counts += leaf_counts(at)
+        stack.extend((child, origin) for child in at.children if child.origin == origin)
+    return counts
+
+
+def wilson(passed: int, checked: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share (95% at z = 1.96); (0, 1) if nothing was checked.
+
+    Source: Wilson 1927. It stays inside [0, 1] and has a width at 0 and at 1, unlike the normal interval.
+    """
+    if not checked:
+        return 0.0, 1.0
+    share, square = passed / checked, z * z
+    centre = share + square / (2 * checked)
+    half = z * sqrt(share * (1 - share) / checked + square / (4 * checked * checked))
+    scale = 1 + square / checked
+    low = 0.0 if passed == 0 else max(0.0, (centre - half) / scale)
+    high = 1.0 if passed == checked else min(1.0, (centre + half) / scale)
+    return low, high

@@ -1,0 +1,73 @@
+"""Where the tokens of a problem went; ledgers of problems, policies and runs are sums.
+
+    search ─► Ledger ─► TokenLedger (+ settle: kept and pruned by rule, once the kept ones are known)
+
+`prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
+and `recomputed`. `extra` counts `requests`, `segments`, `failed` (samples that never came), `ignored`
+(answers nobody waited for), `saved_leaves` (planned but not needed), and after `settle` the tokens
+`pruned.REASON`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.core.tree import Tree
+from pipeline.records import TokenLedger, Trajectory
+
+
+@dataclass(slots=True)
+class Ledger:
+    """A running count, in tokens unless the name says otherwise."""
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+    cancelled: int = 0
+    extra: Counter[str] = field(default_factory=Counter)
+
+    def snapshot(self) -> TokenLedger:
+        return TokenLedger(
+            prompt=self.prompt,
+            cached=self.cached,
+            recomputed=self.prompt - self.cached,
+            generated=self.generated,
+            cancelled=self.cancelled,
+            extra={name: count for name, count in sorted(self.extra.items()) if count},
+        )
+
+
+def settle(ledger: TokenLedger, tree: Tree, trajectories: Sequence[Trajectory]) -> TokenLedger:
+    """With `kept` and `pruned.REASON`: each generated token of the tree counts once. A segment is kept if any
+    kept trajectory runs through it; else it goes to the reason of the first trajectory that does, in the
+    order given."""
+    kept: set[str] = set()
+    for trajectory in trajectories:
+        if trajectory.kept:
+            kept.update(trajectory.path)
+    pruned: Counter[str] = Counter()
+    seen = set(kept)
+    for trajectory in trajectories:
+        for node in trajectory.path:
+            if node not in seen:
+                seen.add(node)
+                reason = trajectory.drop_reason.value if trajectory.drop_reason else "undecided"
+                pruned[f"pruned.{reason}"] += len(tree[node].tokens)
+    n_kept = sum(len(tree[node].tokens) for node in kept)
+    return add([ledger, TokenLedger(kept=n_kept, extra=dict(pruned))])
+
+
+def add(ledgers: Iterable[TokenLedger]) -> TokenLedger:
+    """The sum, field by field and extra by extra."""
+    fields: Counter[str] = Counter()
+    extra: Counter[str] = Counter()
+    for ledger in ledgers:
+        for name in _FIELDS:
+            fields[name] += getattr(ledger, name)
+        extra.update(ledger.extra)
+    return TokenLedger(**{name: fields[name] for name in _FIELDS}, extra=dict(sorted(extra.items())))
+
+
+_FIELDS = ("prompt", "cached", "recomputed", "generated", "cancelled", "kept")

@@ -1,0 +1,77 @@
+"""What a policy is written on: the shared state machine plus the verbs to ask with and the records it leaves.
+
+policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, trajectories, digest
+"""
+
+from __future__ import annotations
+
+from pipeline.core import events as ev
+from pipeline.core import seeds
+from pipeline.core.search import limits, outcome
+from pipeline.core.search.machine import Machine
+from pipeline.core.tree import TreeNode
+from pipeline.records import Node, Trajectory
+
+REQUEST_CHILDREN = 256  # samples one Generate asks for at most: more are asked for in several
+
+
+class Search(Machine):
+    """One problem's search: a policy subclasses it in one file."""
+
+    # ---- for policies --------------------------------------------------------------------------------------
+
+    def leaves_left(self) -> int | None:
+        """Leaves the budget still allows; None: no limit."""
+        limit = self.rollout.budget.max_leaves
+        return None if limit is None else limit + self.granted - self.leaves
+
+    def grow(self, node: TreeNode, n: int, *, to_end: bool = False) -> int:
+        """Ask for `n` more children of `node`, each one step long or to the end of the answer. Fewer if the
+        leaf budget says so; the number asked for is returned."""
+        if self.stopping is not None or node.node_id in self._cut:
+            return 0
+        opens = node.parent is not None and not node.children and not self.is_running(node)
+        left = self.leaves_left()
+        if left is not None and n > left + opens:
+            n = left + opens
+            self.clipped = True
+        room = self.room(node)
+        if n <= 0 or room <= 0:
+            return 0
+        self.leaves += n - opens
+        until = limits.until(self.rollout, node, room, to_end=to_end, token_ends=self.wants_token_ends)
+        priority = 0.0 if node.parent is None else -1.0 - node.depth  # started trees first, deeper first
+        first, end = node.next_index, node.next_index + n
+        node.next_index = end
+        for start in range(first, end, REQUEST_CHILDREN):
+            count = min(REQUEST_CHILDREN, end - start)
+            seed = seeds.generate_seed(self.run_seed, self.round_index, self.problem_id, node.node_id, start)
+            self._flight.ask(node.node_id, start, count, max_tokens=until.max_tokens, seed=seed)
+            self.ledger.extra["requests"] += 1
+            self._out.append(ev.Generate(node.node_id, count, until, self._sampling, seed, priority, start))
+        return n
+
+    # ---- records ----------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[Node]:
+        """The tree as records with values backed up, parents first; the root's tokens are the prompt."""
+        return outcome.nodes(self.tree)
+
+    def trajectories(self) -> list[Trajectory]:
+        """One for each leaf in an order that does not depend on arrival; `response` is left to the
+        runtime."""
+        return outcome.trajectories(self.tree, run_seed=self.run_seed, round_index=self.round_index)
+
+    def digest(self) -> str:
+        """Of tree, verdicts, scores, open questions and ledger: equal after a faithful replay."""
+        counts = (self.passed, self.checked, self.leaves, self.granted, self.clipped)
+        ends = (self.stopping, self.finished, self._settled)
+        state = [
+            self._flight.state(),
+            sorted(self._cut),
+            self.ledger.snapshot(),
+            counts,
+            ends,
+            self.policy_state(),
+        ]
+        return outcome.digest(self.tree, state)

@@ -1,0 +1,60 @@
+"""Independent samples, each to the end of its answer (self-consistency, Wang et al. 2022).
+
+    y_1 … y_n ~ policy(· | prompt)
+
+Degenerate case: n = 1 is plain sampling. With an in-loop cut each sample grows step by step instead, so that
+a scorer can look at it. `budget.max_in_flight` keeps a window of samples open, so that an early stop saves
+the rest.
+"""
+
+from __future__ import annotations
+
+from pipeline.config.policies import BestOfN
+from pipeline.core.search.base import Search
+from pipeline.core.tree import TreeNode
+
+
+class BestOfNSearch(Search):
+    def begin(self) -> None:
+        policy = self.rollout.policy
+        assert isinstance(policy, BestOfN)
+        self._to_come = policy.n
+        self._fill()
+
+    @property
+    def planned_leaves(self) -> int:
+        policy = self.rollout.policy
+        assert isinstance(policy, BestOfN)
+        return policy.n
+
+    def _fill(self) -> None:
+        window = self.rollout.budget.max_in_flight
+        n = self._to_come if window is None else min(self._to_come, window - self.in_flight.sequences)
+        if n > 0:
+            self._to_come -= n
+            self.grow(self.tree.root, n, to_end=self.rollout.cut is None)
+
+    def on_step(self, node: TreeNode) -> None:
+        self.grow(node, 1)
+
+    def on_leaf(self, node: TreeNode) -> None:
+        self._fill()
+
+    def on_lost(self, node: TreeNode, count: int) -> None:
+        self._fill()
+
+    def on_score(self, node: TreeNode, value: float | None) -> None:
+        self._fill()
+
+    def wanted(self) -> int:
+        """As many as the pass rate so far says it takes to find what is missing."""
+        goal = self.rollout.budget.stop_after_correct or 1
+        missing = goal - self.passed
+        return max(0, round(missing * (self.checked + 2) / (self.passed + 1)))
+
+    def extend(self, leaves: int) -> None:
+        self._to_come += leaves
+        self._fill()
+
+    def policy_state(self) -> object:
+        return self._to_come

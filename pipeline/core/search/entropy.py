@@ -1,0 +1,109 @@
+"""Full chains first, then forks at the tokens where the model was least certain (EPTree of TreeRL, Hou et al.
+2025).
+
+    M chains; L times: in each chain's tree the N tokens of highest entropy H_t = -sum_v p_t(v) log p_t(v)
+    become forks with T new continuations each: M · (1 + L·N·T) leaves
+
+A fork at token t cuts the segment before t, so that t is drawn anew and all before it stays in the prefix
+cache. A chain's tree forks as soon as its own samples are there, whatever the other chains do. The figures do
+not depend on the order of arrival: ties go to the earlier position, then the smaller node id.
+
+Degenerate cases: L = 0 is best_of_n with M samples. Without entropies the surprisal -log p(token) stands in;
+without either nothing forks. First tokens are no forks (that would be a new chain), nor is a token that a
+fork starts with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.config.policies import Entropy
+from pipeline.core.search.base import Search
+from pipeline.core.tree import TreeNode
+
+
+class EntropySearch(Search):
+    keeps_detail = True
+    wants_token_ends = True
+    wants_entropies = True
+
+    def begin(self) -> None:
+        self._open: dict[str, int] = {}  # chain (its segment's origin) ─► samples in flight in its tree
+        self._rounds: dict[str, int] = {}
+        self._chain_of: dict[str, str] = {}  # a sampled segment's origin ─► its chain
+        self.grow(self.tree.root, self._policy.chains, to_end=self.rollout.cut is None)
+
+    @property
+    def _policy(self) -> Entropy:
+        assert isinstance(self.rollout.policy, Entropy)
+        return self.rollout.policy
+
+    @property
+    def planned_leaves(self) -> int:
+        policy = self._policy
+        return policy.chains * (1 + policy.rounds * policy.forks * policy.branches)
+
+    def on_step(self, node: TreeNode) -> None:
+        chain = self._join(node)
+        self._open[chain] += self.grow(node, 1)
+        self._fork_when_complete(chain)
+
+    def on_leaf(self, node: TreeNode) -> None:
+        self._fork_when_complete(self._join(node))
+
+    def on_score(self, node: TreeNode, value: float | None) -> None:
+        if self.is_cut(node):
+            self._fork_when_complete(self._chain_of[node.origin])
+
+    def on_lost(self, node: TreeNode, count: int) -> None:
+        if node.parent is not None:
+            chain = self._chain_of[node.origin]
+            self._open[chain] -= count
+            self._fork_when_complete(chain)
+
+    def _join(self, node: TreeNode) -> str:
+        """Count the arrival of `node` in its chain's tree."""
+        assert node.parent is not None
+        if node.parent.parent is None:
+            chain = node.origin
+            self._open[chain] = 0
+            self._rounds[chain] = 0
+        else:
+            chain = self._chain_of[node.parent.origin]
+            self._open[chain] -= 1
+        self._chain_of[node.origin] = chain
+        return chain
+
+    def _fork_when_complete(self, chain: str) -> None:
+        if self._open[chain] or self._rounds[chain] >= self._policy.rounds or self.stopping is not None:
+            return
+        self._rounds[chain] += 1
+        top = self._top_of(chain)
+        places = sorted(self._candidates(top), key=lambda place: (-place[0], place[1], place[2].node_id))
+        chosen = places[: self._policy.forks]
+        # Later cuts first: a cut leaves the tail under the old id, so an earlier place in the same node still
+        # holds.
+        heads = [(self.tree.split(node.node_id, at), node) for _, at, node in _later_first(chosen)]
+        for head, _ in reversed(heads):
+            self._open[chain] += self.grow(head, self._policy.branches, to_end=self.rollout.cut is None)
+
+    def _top_of(self, chain: str) -> TreeNode:
+        node = self.tree[chain]
+        while node.parent is not None and node.parent.parent is not None:
+            node = node.parent
+        return node
+
+    def _candidates(self, top: TreeNode) -> Iterator[tuple[float, int, TreeNode]]:
+        """(uncertainty in nats, position inside the node, node) for every token that may become a fork."""
+        for node in self.tree.walk(top):
+            figures = node.entropies or ([-logprob for logprob in node.logprobs] if node.logprobs else None)
+            if figures is not None and not self.is_cut(node):
+                for at in range(1, len(figures)):
+                    yield figures[at], at, node
+
+    def policy_state(self) -> object:
+        return sorted(self._open.items()), sorted(self._rounds.items())
+
+
+def _later_first(places: list[tuple[float, int, TreeNode]]) -> list[tuple[float, int, TreeNode]]:
+    return sorted(places, key=lambda place: (place[2].node_id, -place[1]))

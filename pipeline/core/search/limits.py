@@ -1,0 +1,73 @@
+"""When a segment ends and when a problem has had enough: decisions without state.
+
+rollout, node ─► room ─► until          budget, passed, checked ─► early_stop
+    new segment ─► classify
+"""
+
+from __future__ import annotations
+
+from pipeline.config.rollout import Budget, Rollout, TokensStep
+from pipeline.core import steps
+from pipeline.core.backup import wilson
+from pipeline.core.events import FinishReason, Sampling, Until
+from pipeline.core.tree import TreeNode
+from pipeline.records import DropReason, Finish
+
+
+def room(rollout: Rollout, node: TreeNode, *, prompt_len: int, context_len: int) -> int:
+    """Tokens that may still follow `node`: the trajectory's budget and the context's."""
+    return min(rollout.sampling.max_tokens - node.end, context_len - prompt_len - node.end)
+
+
+def until(rollout: Rollout, node: TreeNode, left: int, *, to_end: bool, token_ends: bool) -> Until:
+    """Where the next segment after `node` ends, `left` tokens being left.
+
+    The last segment that `budget.max_depth` allows runs to the end of the answer: a deeper tree is given up,
+    not the answer. With `thinking.steps` "after", the first segment is the thinking.
+    """
+    if to_end or node.depth + 1 >= rollout.budget.max_depth:
+        return Until(left, token_ends=token_ends)
+    thinking = rollout.thinking
+    if thinking is not None and thinking.steps == "after" and node.parent is None:
+        return Until(left, (thinking.close,), token_ends=token_ends)
+    if isinstance(rollout.step, TokensStep):
+        left = min(left, rollout.step.tokens)
+    delimiters, regex = steps.stops(rollout.step)
+    return Until(left, delimiters, regex, token_ends=token_ends)
+
+
+def early_stop(budget: Budget, *, passed: int, checked: int) -> FinishReason | None:
+    """Whether a problem's verdicts say that more of it is not worth its tokens."""
+    if budget.stop_after_correct is not None and passed >= budget.stop_after_correct:
+        return FinishReason.ENOUGH
+    if budget.hopeless_after is not None and not passed and checked >= budget.hopeless_after:
+        return FinishReason.HOPELESS
+    if budget.pass_rate_band is not None and checked >= budget.band_after:
+        low, high = wilson(passed, checked)
+        if high < budget.pass_rate_band[0] or low > budget.pass_rate_band[1]:
+            return FinishReason.OUT_OF_BAND
+    return None
+
+
+def sampling(rollout: Rollout, *, entropies: bool) -> Sampling:
+    config = rollout.sampling
+    return Sampling(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        top_logprobs=config.top_logprobs if entropies else 0,
+    )
+
+
+def classify(rollout: Rollout, node: TreeNode, *, max_tokens: int, left: int) -> None:
+    """Settle how a new segment ended, having been asked for at most `max_tokens`, with room for `left`
+    more."""
+    if node.finish is Finish.LENGTH and len(node.tokens) >= max_tokens and left > 0:
+        node.finish = Finish.STEP  # the step's own limit, not the trajectory's
+    elif node.finish is Finish.STEP and left <= 0:
+        node.finish = Finish.LENGTH
+    if node.end == 0 or (not node.tokens and node.finish is Finish.STEP):
+        node.drop = DropReason.EMPTY
+    elif node.finish is Finish.LENGTH and not rollout.verify_truncated:
+        node.drop = DropReason.TRUNCATED

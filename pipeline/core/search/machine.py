@@ -1,0 +1,259 @@
+"""The state machine every search policy shares: what is in flight, budgets, early stops, the in-loop cut, the
+end.
+
+    start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight
+
+A policy overrides hooks (`begin`, `on_step`, `on_leaf`, `on_score`, `on_verdict`, `on_lost`, `on_idle`,
+`extend`) and asks with `grow` and `ask_score`; everything else is here. It sees no clock, no engine and no
+global randomness: the same events in the same order give the same commands, so a crashed search is rebuilt by
+feeding it its journal. Limits in tokens are looked at when a segment ends: what is in flight then may overrun
+them before it is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.config.rollout import Rollout
+from pipeline.core import events as ev
+from pipeline.core.ledger import Ledger
+from pipeline.core.search import limits
+from pipeline.core.search.flight import Flight, InFlight
+from pipeline.core.search.hooks import Hooks
+from pipeline.core.tree import Tree, TreeNode
+from pipeline.records import DropReason, Finish
+from verifiers.base import Outcome, Reason, Verdict
+
+
+class Machine(Hooks):
+    """One problem's search. `context_len` is the engine's context in tokens, prompt included."""
+
+    def __init__(
+        self,
+        problem_id: str,
+        prompt_ids: Sequence[int],
+        rollout: Rollout,
+        *,
+        run_seed: int,
+        round_index: int = 0,
+        context_len: int,
+    ) -> None:
+        self.problem_id = problem_id
+        self.rollout = rollout
+        self.run_seed = run_seed
+        self.round_index = round_index
+        self.context_len = context_len
+        self.tree = Tree(problem_id, prompt_ids)
+        self.ledger = Ledger()
+        self.finished: ev.FinishReason | None = None
+        self.stopping: ev.FinishReason | None = None
+        self.passed = 0
+        self.checked = 0
+        self.granted = 0
+        self.leaves = 0  # leaves there are, or will be if all in flight comes
+        self.clipped = False  # the leaf budget has held samples back
+        self._flight = Flight()
+        self._cut: set[str] = set()
+        self._settled = False
+        self._out: list[ev.Command] = []
+        self._sampling = limits.sampling(rollout, entropies=self.wants_entropies)
+
+    # ---- for the runtime -----------------------------------------------------------------------------------
+
+    def start(self) -> list[ev.Command]:
+        if self.room(self.tree.root) <= 0:
+            self.tree.root.drop = DropReason.PROMPT_TOO_LONG
+            self.stopping = ev.FinishReason.FAILED
+        else:
+            self.begin()
+        return self._done()
+
+    def handle(self, event: ev.Event) -> list[ev.Command]:
+        """What to do now. Answers that nobody waits for (repeated, or after the end) change nothing but a
+        count."""
+        match event:
+            case ev.Segment(parent, index, completion):
+                self._segment(parent, index, completion)
+            case ev.Verified(node, verdict):
+                self._verified(node, verdict)
+            case ev.Scored(node, value, model):
+                self._scored(node, value, model)
+            case ev.Cancelled(node, indices, tokens):
+                self.ledger.cancelled += tokens
+                self._lost(node, indices, DropReason.CANCELLED)
+            case ev.Failed(node, reason, what, indices):
+                self._failed(node, reason, what=what, indices=indices)
+            case ev.Granted(leaves):
+                self._grant(leaves)
+        return self._done()
+
+    @property
+    def in_flight(self) -> InFlight:
+        return self._flight.count
+
+    # ---- stopping ------------
+
+    def room(self, node: TreeNode) -> int:
+        """Tokens that may still follow `node`."""
+        prompt_len = len(self.tree.prompt_ids)
+        return limits.room(self.rollout, node, prompt_len=prompt_len, context_len=self.context_len)
+
+    def is_running(self, node: TreeNode) -> bool:
+        """Whether children of `node` are being sampled."""
+        return self._flight.running(node.node_id)
+
+    def ask_score(self, node: TreeNode, model: str) -> None:
+        if self._flight.ask_score(node.node_id, model):
+            self._out.append(ev.Score(node.node_id, model))
+
+    def is_cut(self, node: TreeNode) -> bool:
+        return node.node_id in self._cut
+
+    def cancel_below(self, node: TreeNode) -> None:
+        """Stop what runs at and below `node` and let nothing grow there again."""
+        for below in self.tree.walk(node):
+            self._cut.add(below.node_id)
+            if self.is_running(below):
+                self._out.append(ev.Cancel(below.node_id))
+
+    def stop(self, reason: ev.FinishReason) -> None:
+        """End the search: cancel what runs, let what is being checked come in."""
+        if self.stopping is None:
+            self.stopping = reason
+            self._out.extend(ev.Cancel(node) for node in self._flight.running_nodes)
+
+    # ---- events --------------------------------------------------------------------------------------------
+
+    def _segment(self, parent_id: str, index: int, completion: ev.Completion) -> None:
+        asked = self._flight.take(parent_id, index)
+        if asked is None:
+            self.ledger.extra["ignored"] += 1
+            return
+        parent = self.tree[parent_id]
+        if asked.first:
+            self.ledger.prompt += len(self.tree.prompt_ids) + parent.end
+            self.ledger.cached += completion.cached_tokens
+        if completion.finish is Finish.CANCELLED:
+            self.ledger.cancelled += len(completion.token_ids)
+            self._gone(parent, 1, DropReason.CANCELLED)
+            return
+        self.ledger.generated += len(completion.token_ids)
+        self.ledger.extra["segments"] += 1
+        node = self.tree.add(parent, index, completion, seed=asked.seed, detail=self.keeps_detail)
+        if parent_id in self._cut:
+            self._cut.add(node.node_id)
+        limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
+        limit = self.rollout.budget.max_tokens
+        if limit is not None and self.ledger.generated + self.ledger.cancelled >= limit:
+            self.stop(ev.FinishReason.BUDGET)
+        if node.finish is Finish.STEP and node.drop is None:
+            self._step(node)
+            return
+        if node.drop is None:
+            self._flight.ask_verdict(node.node_id)
+            self._out.append(ev.Verify(node.node_id))
+        self.on_leaf(node)
+
+    def _step(self, node: TreeNode) -> None:
+        if self.stopping is not None or node.node_id in self._cut:
+            return
+        cut = self.rollout.cut
+        if cut is not None:
+            self.ask_score(node, cut.model)
+        if cut is None or cut.speculative:
+            self.on_step(node)
+
+    def _scored(self, node_id: str, value: float | None, model: str) -> None:
+        if not self._flight.take_score(node_id, model):
+            self.ledger.extra["ignored"] += 1
+            return
+        node = self.tree[node_id]
+        if model == "orm":
+            node.orm = value
+        else:
+            node.prm = value
+        cut = self.rollout.cut
+        if cut is not None and model == cut.model and node.finish is Finish.STEP and not self.is_cut(node):
+            if value is not None and value < cut.below and node.depth >= cut.from_step:
+                node.drop = DropReason.CUT_IN_LOOP
+                self.cancel_below(node)
+            elif not cut.speculative and self.stopping is None:
+                self.on_step(node)
+        self.on_score(node, value)
+
+    def _verified(self, node_id: str, verdict: Verdict) -> None:
+        if not self._flight.take_verdict(node_id):
+            self.ledger.extra["ignored"] += 1
+            return
+        node = self.tree[node_id]
+        node.verdict = verdict
+        if verdict.outcome is not Outcome.UNVERIFIABLE:
+            self.checked += 1
+            self.passed += verdict.passed
+        self.on_verdict(node)
+        enough = limits.early_stop(self.rollout.budget, passed=self.passed, checked=self.checked)
+        if enough is not None:
+            self.stop(enough)
+
+    def _failed(self, node_id: str, reason: str, *, what: str, indices: tuple[int, ...]) -> None:
+        if what == "generate":
+            self._lost(node_id, indices, DropReason.ENGINE_FAILED)
+        elif what == "verify":
+            known = Reason(reason) if reason in set(Reason) else Reason.NOT_CHECKED
+            self._verified(node_id, Verdict(Outcome.UNVERIFIABLE, known, evidence={"failed": reason}))
+        else:
+            for model in self._flight.models(node_id):
+                self._scored(node_id, None, model)
+
+    def _lost(self, node_id: str, indices: tuple[int, ...], drop: DropReason) -> None:
+        wanted = indices or self._flight.indices(node_id)
+        gone = sum(self._flight.take(node_id, index) is not None for index in wanted)
+        if gone:
+            if drop is DropReason.ENGINE_FAILED:
+                self.ledger.extra["failed"] += gone
+            self._gone(self.tree[node_id], gone, drop)
+
+    def _gone(self, node: TreeNode, count: int, drop: DropReason) -> None:
+        childless = not node.children and not self.is_running(node)
+        self.leaves -= count - (childless and node.parent is not None)
+        if childless and node.drop is None:
+            node.drop = drop
+        self.on_lost(node, count)
+
+    # ---- the end -------------------------------------------------------------------------------------------
+
+    def _done(self) -> list[ev.Command]:
+        if self.finished is None and not self._settled and self._flight.empty:
+            if self.stopping is None:
+                self.on_idle()
+            if self._flight.empty:
+                self._end()
+        out, self._out = self._out, []
+        return out
+
+    def _end(self) -> None:
+        if self.rollout.budget.reallocate and not self.granted and self.stopping is not ev.FinishReason.FAILED:
+            self._settled = True
+            wanted = 0 if self.stopping is not None else self.wanted()
+            self._out.append(ev.Settled(max(0, self.planned_leaves - self.leaves), wanted))
+            return
+        self._finish()
+
+    def _grant(self, leaves: int) -> None:
+        if not self._settled:
+            self.ledger.extra["ignored"] += 1
+            return
+        self._settled = False
+        self.granted = leaves
+        if leaves and self.stopping is None:
+            self.ledger.extra["granted_leaves"] += leaves
+            self.extend(leaves)
+        if self._flight.empty:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = self.stopping or (ev.FinishReason.BUDGET if self.clipped else ev.FinishReason.DONE)
+        if not self.tree.root.children:
+            self.finished = ev.FinishReason.FAILED
+        self.ledger.extra["saved_leaves"] = max(0, self.planned_leaves - self.leaves)
+        self._out.append(ev.Finished(self.finished))

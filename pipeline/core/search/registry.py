@@ -1,0 +1,33 @@
+"""Policy config class ─► search class. A new policy is one file, one config class and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.config.base import Section
+from pipeline.config.policies import BestOfN, Entropy, Fixed
+from pipeline.config.rollout import Rollout
+from pipeline.core.search.base import Search
+from pipeline.core.search.best_of_n import BestOfNSearch
+from pipeline.core.search.entropy import EntropySearch
+from pipeline.core.search.fixed import FixedSearch
+
+SEARCHES: dict[type[Section], type[Search]] = {
+    BestOfN: BestOfNSearch,
+    Fixed: FixedSearch,
+    Entropy: EntropySearch,
+}
+
+
+def make_search(
+    problem_id: str,
+    prompt_ids: Sequence[int],
+    rollout: Rollout,
+    *,
+    run_seed: int,
+    round_index: int = 0,
+    context_len: int,
+) -> Search:
+    """The search that `rollout.policy` asks for, not started yet."""
+    cls = SEARCHES[type(rollout.policy)]
+    return cls(problem_id, prompt_ids, rollout, run_seed=run_seed, round_index=round_index, context_len=context_len)

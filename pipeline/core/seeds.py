@@ -1,0 +1,47 @@
+"""Seeds and ids from content: the same problem, place in the tree and sample number give the same id and
+seed, whatever the order of arrival and on whichever host.
+
+    (problem, parent id, sample index) ─► node id (16 hex)
+    (run seed, round, problem, node id, first index) ─► seed of a Generate (63 bits, the low 16 are zero)
+
+Child i of a request for n children is drawn with `seed + i` (vLLM does the same), hence the zero low bits:
+the seeds of two requests never overlap as long as n <= MAX_CHILDREN.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+MAX_CHILDREN = 1 << 16
+_SEED_MASK = (1 << 63) - 1 - (MAX_CHILDREN - 1)
+
+
+def digest(*parts: str | int, size: int = 8) -> bytes:
+    """blake2b over length-prefixed parts, so that ("ab", "c") and ("a", "bc") differ."""
+    text = "".join(f"{len(str(part))}:{part}," for part in parts)
+    return blake2b(text.encode(), digest_size=size).digest()
+
+
+def root_id(problem_id: str) -> str:
+    return digest("root", problem_id).hex()
+
+
+def node_id(problem_id: str, parent_id: str, index: int) -> str:
+    return digest("node", problem_id, parent_id, index).hex()
+
+
+def split_id(problem_id: str, origin_id: str, offset: int) -> str:
+    """Id of the piece of segment `origin_id` that ends `offset` tokens after the segment's start. It depends
+    on the place alone, so that cutting at a then b and at b then a name the same pieces."""
+    return digest("split", problem_id, origin_id, offset).hex()
+
+
+def trajectory_id(run_seed: int, round_index: int, problem_id: str, leaf: str) -> str:
+    """Unlike a leaf's id, differs between rounds and runs, so that data sets can be joined."""
+    return digest("trajectory", run_seed, round_index, problem_id, leaf).hex()
+
+
+def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, first_index: int) -> int:
+    """Seed of the request for children `first_index …` of `node`; a multiple of MAX_CHILDREN below 2**63."""
+    raw = digest("seed", run_seed, round_index, problem_id, node, first_index)
+    return int.from_bytes(raw, "big") & _SEED_MASK

@@ -1,0 +1,119 @@
+"""Where the steps of a response end, on token boundaries.
+
+    text, token ends ─► step_ends ─► token offsets      text ─► split_text ─► [step text]
+
+A boundary found inside a token moves to that token's end, as it does when an engine stops there: words are
+never tokenised again. A policy that samples to the end of the answer in one request (`best_of_n`, `entropy`,
+the rollouts of `mcts`, `shepherd`, `omega`) pays one request a trajectory instead of one a step; its steps
+are found afterwards with these functions, and a step's label is the value of the node that holds the step's
+last token (`labels.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+
+_REPLACEMENT = "\ufffd"
+
+
+def token_ends(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[int, ...]:
+    """Characters of the decoded text that are complete after each token, for an engine that does not say.
+
+    Decodes a short sliding window, since a token's text can depend on its left neighbour, and holds
+    characters back while a token ends inside one (byte-level vocabularies). Linear in the number of tokens.
+    """
+    ends: list[int] = []
+    start = read = total = 0  # ids[start:read] give the context whose text is counted already
+    for position in range(1, len(token_ids) + 1):
+        known = decode(token_ids[start:read])
+        text = decode(token_ids[start:position])
+        if len(text) > len(known) and not text.endswith(_REPLACEMENT):
+            total += len(text) - len(known)
+            start, read = read, position
+        ends.append(total)
+    if token_ids and read < len(token_ids):
+        ends[-1] = total + len(decode(token_ids[start:])) - len(decode(token_ids[start:read]))
+    return tuple(ends)
+
+
+def text_ends(text: str, step: Step, thinking: Thinking | None = None) -> Iterator[int]:
+    """Character offsets just after each delimiter or match, ascending. Nothing for steps by token count. With
+    `thinking.steps` "after", the first comes where the thinking closes."""
+    begin = 0
+    if thinking is not None and thinking.steps == "after":
+        closed = text.rfind(thinking.close)
+        if closed >= 0:
+            begin = closed + len(thinking.close)
+            yield begin
+        elif thinking.opened_by_prompt or thinking.open in text:
+            return
+    if isinstance(step, TokensStep):
+        return
+    if isinstance(step, DelimiterStep):
+        pattern = re.compile("|".join(re.escape(d) for d in sorted(step.delimiters, key=len, reverse=True)))
+    else:
+        pattern = re.compile(step.pattern)
+    for match in pattern.finditer(text, begin):
+        if match.end() > begin:
+            yield match.end()
+
+
+def step_ends(text: str, ends: Sequence[int], step: Step, *, thinking: Thinking | None = None) -> list[int]:
+    """Token offsets at which the steps of a response end, ascending, the last being its length. `ends` are
+    its token ends (`token_ends`). Steps of white space alone join the step before."""
+    n_tokens = len(ends)
+    found = _token_offsets(text, ends, step, thinking)
+    kept: list[int] = []
+    last_char = 0
+    for offset in found:
+        if offset < n_tokens and text[last_char : ends[offset - 1]].strip():
+            kept.append(offset)
+            last_char = ends[offset - 1]
+    if kept and not text[last_char:].strip():
+        kept.pop()
+    return [*kept, n_tokens] if n_tokens else []
+
+
+def _token_offsets(text: str, ends: Sequence[int], step: Step, thinking: Thinking | None) -> list[int]:
+    from_text = sorted({bisect_left(ends, char) + 1 for char in text_ends(text, step, thinking)})
+    if not isinstance(step, TokensStep):
+        return from_text
+    begin = from_text[0] if from_text else 0
+    if not from_text and thinking is not None and thinking.steps == "after" and _unclosed(text, thinking):
+        return []
+    return from_text + list(range(begin + step.tokens, len(ends), step.tokens))
+
+
+def split_text(text: str, ends: Sequence[int], offsets: Sequence[int]) -> list[str]:
+    """The text of each step, given the token offsets of `step_ends`; joined they are `text`."""
+    chars = [0, *(ends[offset - 1] for offset in offsets)]
+    return [text[a:b] for a, b in pairwise(chars)]
+
+
+def answer_part(text: str, thinking: Thinking | None) -> str:
+    """What a verifier should read: the text after the thinking. Empty if the thinking was never closed, so
+    that a guess made while thinking is no answer."""
+    if thinking is None:
+        return text
+    _, closed, after = text.rpartition(thinking.close)
+    if closed:
+        return after
+    return "" if _unclosed(text, thinking) else text
+
+
+def _unclosed(text: str, thinking: Thinking) -> bool:
+    return thinking.close not in text and (thinking.opened_by_prompt or thinking.open in text)
+
+
+def stops(step: Step) -> tuple[tuple[str, ...], str | None]:
+    """(delimiters, regex) at which an engine is to stop for one step."""
+    if isinstance(step, DelimiterStep):
+        return step.delimiters, None
+    if isinstance(step, RegexStep):
+        return (), step.pattern
+    return (), None

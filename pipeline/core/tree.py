@@ -1,0 +1,262 @@
+"""One problem's tree on token ids: nodes hold deltas, a shared prefix is stored once.
+
+    root (no tokens; the prompt is before it) ─► segment ─► segment ─► leaf
+
+Text is never joined or tokenised again: the engine is always given the very ids that it produced, so its
+prefix cache hits exactly. Token ids live in `array('i')` and per-token detail is kept only while a policy
+needs it, so that 50,000 trajectories of one problem fit 2 GB.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipeline.core import seeds
+from pipeline.core.events import Completion
+from pipeline.records import DropReason, Finish
+from verifiers.base import Verdict
+
+
+class TreeNode:
+    """A segment. `end` is the response's length in tokens up to and with this node; `origin` and `offset` say
+    which sampled segment it is (a piece of) and where it starts in it; `drop` is set where growth ended
+    without an answer.
+
+    `logprobs`, `entropies` (nats a token) and `ends` (characters of the text after each token) are None
+    unless the policy asked the tree to keep detail.
+    """
+
+    __slots__ = (
+        "children",
+        "depth",
+        "drop",
+        "end",
+        "ends",
+        "engine_id",
+        "entropies",
+        "finish",
+        "index",
+        "logprob_sum",
+        "logprobs",
+        "mean_entropy",
+        "next_index",
+        "node_id",
+        "offset",
+        "origin",
+        "orm",
+        "parent",
+        "prm",
+        "seed",
+        "text",
+        "tokens",
+        "verdict",
+        "weights_version",
+    )
+
+    def __init__(self, node_id: str, parent: TreeNode | None, index: int, tokens: array[int]) -> None:
+        self.node_id = node_id
+        self.parent = parent
+        self.index = index
+        self.tokens = tokens
+        self.origin = node_id
+        self.offset = 0
+        self.depth = 0 if parent is None else parent.depth + 1
+        self.end = len(tokens) + (0 if parent is None else parent.end)
+        self.text: str | None = ""
+        self.finish = Finish.STEP
+        self.logprob_sum: float | None = None
+        self.mean_entropy: float | None = None
+        self.logprobs: array[float] | None = None
+        self.entropies: array[float] | None = None
+        self.ends: array[int] | None = None
+        self.children: list[TreeNode] = []
+        self.next_index = 0
+        self.drop: DropReason | None = None
+        self.verdict: Verdict | None = None
+        self.prm: float | None = None
+        self.orm: float | None = None
+        self.engine_id = ""
+        self.weights_version = ""
+        self.seed = 0
+
+    def __repr__(self) -> str:
+        return f"TreeNode({self.node_id}, depth={self.depth}, tokens={len(self.tokens)}, {self.finish.value})"
+
+
+class Tree:
+    """The nodes of one problem, by id. `prompt_ids` is what the engine is given before the root."""
+
+    def __init__(self, problem_id: str, prompt_ids: Sequence[int]) -> None:
+        self.problem_id = problem_id
+        self.prompt_ids = array("i", prompt_ids)
+        self.root = TreeNode(seeds.root_id(problem_id), None, 0, array("i"))
+        self._nodes: dict[str, TreeNode] = {self.root.node_id: self.root}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._nodes
+
+    def __getitem__(self, node_id: str) -> TreeNode:
+        return self._nodes[node_id]
+
+    # ---- reading -------------------------------------------------------------------------------------------
+
+    def path(self, node: TreeNode) -> list[TreeNode]:
+        """From the first segment to `node`; the root is left out."""
+        nodes: list[TreeNode] = []
+        at = node
+        while at.parent is not None:
+            nodes.append(at)
+            at = at.parent
+        nodes.reverse()
+        return nodes
+
+    def prefix_ids(self, node_id: str) -> list[int]:
+        """Prompt and path: what the engine reads to go on from `node_id`."""
+        ids = self.prompt_ids.tolist()
+        for node in self.path(self._nodes[node_id]):
+            ids.extend(node.tokens)
+        return ids
+
+    def response_ids(self, node_id: str) -> list[int]:
+        """The path's token ids without the prompt."""
+        ids: list[int] = []
+        for node in self.path(self._nodes[node_id]):
+            ids.extend(node.tokens)
+        return ids
+
+    def parent_id(self, node_id: str) -> str | None:
+        parent = self._nodes[node_id].parent
+        return None if parent is None else parent.node_id
+
+    def children_ids(self, node_id: str) -> list[str]:
+        return [child.node_id for child in _ordered(self._nodes[node_id].children)]
+
+    def walk(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
+        """`node` (the root) and all below, parents first, siblings by sample index: the same order whatever
+        the order of arrival."""
+        stack = [node or self.root]
+        while stack:
+            at = stack.pop()
+            yield at
+            stack.extend(reversed(_ordered(at.children)))
+
+    def leaves(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
+        return (at for at in self.walk(node) if not at.children)
+
+    # ---- growing -------------------------------------------------------------------------------------------
+
+    def add(
+        self, parent: TreeNode, index: int, completion: Completion, *, seed: int = 0, detail: bool = False
+    ) -> TreeNode:
+        """The sampled child `index` of `parent`; `detail` keeps per-token figures for forking inside it."""
+        node_id = seeds.node_id(self.problem_id, parent.node_id, index)
+        if node_id in self._nodes:
+            raise ValueError(f"child {index} of node {parent.node_id} is in the tree already")
+        node = TreeNode(node_id, parent, index, array("i", completion.token_ids))
+        node.text = completion.text
+        node.finish = completion.finish
+        node.seed = seed
+        node.engine_id = completion.engine_id
+        node.weights_version = completion.weights_version
+        if completion.logprobs:
+            node.logprob_sum = sum(completion.logprobs)
+        if completion.entropies:
+            node.mean_entropy = sum(completion.entropies) / len(completion.entropies)
+        if detail:
+            node.logprobs = array("f", completion.logprobs) if completion.logprobs else None
+            node.entropies = array("f", completion.entropies) if completion.entropies else None
+            node.ends = array("i", completion.token_ends) if completion.token_ends else None
+        parent.children.append(node)
+        self._nodes[node_id] = node
+        return node
+
+    def split(self, node_id: str, at_token: int) -> TreeNode:
+        """Cut a segment before its token `at_token` (0 < at_token < its length): the head is returned and has
+        a new id derived from the place, the tail keeps the old id, its verdict and its children."""
+        tail = self._nodes[node_id]
+        parent = tail.parent
+        if parent is None or not 0 < at_token < len(tail.tokens):
+            raise ValueError(f"node {node_id} has {len(tail.tokens)} tokens: it can't be split at {at_token}")
+        head_id = seeds.split_id(self.problem_id, tail.origin, tail.offset + at_token)
+        head = TreeNode(head_id, parent, tail.index, tail.tokens[:at_token])
+        head.origin, head.offset = tail.origin, tail.offset
+        head.seed, head.engine_id, head.weights_version = tail.seed, tail.engine_id, tail.weights_version
+        _share_detail(head, tail, at_token)
+        parent.children[parent.children.index(tail)] = head
+        tail.parent, tail.index = head, -1  # -1: the tail sorts before the forks sampled at the cut
+        tail.tokens = tail.tokens[at_token:]
+        tail.offset += at_token
+        head.children.append(tail)
+        self._nodes[head_id] = head
+        for below in self.walk(tail):
+            below.depth += 1
+        return head
+
+    def split_at(self, node: TreeNode, offsets: Iterable[int]) -> list[TreeNode]:
+        """Cut `node` before each of the token `offsets` (ascending, inside it); the pieces in order, `node`
+        last."""
+        pieces: list[TreeNode] = []
+        done = 0
+        for offset in offsets:
+            pieces.append(self.split(node.node_id, offset - done))
+            done = offset
+        return [*pieces, node]
+
+    def forget_detail(self, node: TreeNode) -> None:
+        node.logprobs = node.entropies = node.ends = None
+
+    # ---- checking ------------------------------------------------------------------------------------------
+
+    def check_invariants(self) -> None:
+        """Raises AssertionError naming the node; run by the tests after every search."""
+        reached = list(self.walk())
+        assert len(reached) == len(self._nodes), f"{len(self._nodes) - len(reached)} nodes hang loose"
+        assert len({node.node_id for node in reached}) == len(reached), "an id is used twice"
+        for node in reached:
+            assert self._nodes[node.node_id] is node, f"{node} is filed under another id"
+            if node.parent is None:
+                assert node is self.root, f"{node} has no parent"
+                continue
+            assert node in node.parent.children, f"{node} is no child of its parent"
+            assert node.depth == node.parent.depth + 1, f"{node}: its parent has depth {node.parent.depth}"
+            assert node.end == node.parent.end + len(node.tokens), f"{node} ends at {node.end}"
+            assert not node.children or node.finish is Finish.STEP, f"{node} ended but has children"
+            assert node.verdict is None or not node.children, f"{node} has a verdict and children"
+            for detail in (node.logprobs, node.entropies, node.ends):
+                assert detail is None or len(detail) == len(node.tokens), f"{node}: detail of another length"
+            if node.offset:
+                assert node.parent.origin == node.origin, f"{node} is a tail of another segment's head"
+                assert node.parent.offset + len(node.parent.tokens) == node.offset, f"{node}: gap before it"
+
+
+def _ordered(children: list[TreeNode]) -> list[TreeNode]:
+    return sorted(children, key=lambda child: (child.index, child.node_id)) if len(children) > 1 else children
+
+
+def _share_detail(head: TreeNode, tail: TreeNode, at_token: int) -> None:
+    """Divide text, sums and per-token detail; what can't be divided without detail becomes None in both."""
+    head.text, tail.text, head.ends, tail.ends = _share_text(tail, at_token)
+    logprobs, entropies = tail.logprobs, tail.entropies
+    if logprobs is not None:
+        head.logprobs, tail.logprobs = logprobs[:at_token], logprobs[at_token:]
+        head.logprob_sum, tail.logprob_sum = sum(head.logprobs), sum(tail.logprobs)
+    else:
+        head.logprob_sum = tail.logprob_sum = None
+    if entropies is not None:
+        head.entropies, tail.entropies = entropies[:at_token], entropies[at_token:]
+        head.mean_entropy = sum(head.entropies) / at_token
+        tail.mean_entropy = sum(tail.entropies) / len(tail.entropies)
+    else:
+        head.mean_entropy = tail.mean_entropy = None
+
+
+def _share_text(tail: TreeNode, at_token: int) -> tuple[str | None, str | None, array[int] | None, array[int] | None]:
+    ends, text = tail.ends, tail.text
+    if ends is None or text is None:
+        return None, None, None, None
+    cut = ends[at_token - 1]
+    return text[:cut], text[cut:], ends[:at_token], array("i", (end - cut for end in ends[at_token:]))

@@ -1,0 +1,177 @@
+"""A driver that plays engine, scorers and verifiers for one search, in any order of arrival.
+
+    search.start ─► commands ─► World answers ─► shuffled events ─► search.handle … until Finished
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.config.rollout import Rollout
+from pipeline.core import events as ev
+from pipeline.core.search.base import Search
+from pipeline.core.search.registry import make_search
+from pipeline.records import Finish
+from verifiers.base import Outcome, Reason, Verdict
+
+PROMPT = (101, 102, 103)
+STEP_TOKEN, STOP_TOKEN = 1, 2
+
+PASS = Verdict(Outcome.PASS, Reason.CORRECT, answer="1")
+FAIL = Verdict(Outcome.FAIL, Reason.WRONG_ANSWER, answer="0")
+UNSURE = Verdict(Outcome.UNVERIFIABLE, Reason.SANDBOX_FAULT)
+
+
+class World:
+    """Answers by the content of what is asked alone (prefix, seed), so that the order changes nothing.
+
+    A step is 3 tokens ending in STEP_TOKEN ("a b;"); `steps` of them, then an answer token and STOP_TOKEN. The
+    second token of a step carries the entropy. A response passes if the sum of its tokens is even.
+    """
+
+    def __init__(self, steps: int = 3, fail_every: int = 0) -> None:
+        self.steps = steps
+        self.fail_every = fail_every
+
+    def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+        rng = random.Random(f"{prefix}/{seed}")
+        done = prefix[len(PROMPT) :]
+        tokens: list[int] = []
+        entropies: list[float] = []
+        finish = Finish.LENGTH
+        while len(tokens) < until.max_tokens:
+            at = done + tokens
+            if at.count(STEP_TOKEN) >= self.steps:
+                last = bool(at) and at[-1] != STEP_TOKEN
+                tokens.append(STOP_TOKEN if last else rng.randrange(10, 20))
+                entropies.append(0.0 if last else 0.1)
+                if last:
+                    finish = Finish.STOP
+                    break
+                continue
+            place = len(at) - (len(at) - 1 - at[::-1].index(STEP_TOKEN) + 1 if STEP_TOKEN in at else 0)
+            tokens.append(STEP_TOKEN if place == 2 else rng.randrange(10, 20))
+            entropies.append(round(rng.random(), 6) if place == 1 else 0.01)
+            if place == 2 and until.delimiters:
+                finish = Finish.STEP
+                break
+        ends = tuple(range(1, len(tokens) + 1)) if until.token_ends else ()
+        return ev.Completion(
+            token_ids=tuple(tokens),
+            text="".join(";" if t == STEP_TOKEN else "." if t == STOP_TOKEN else chr(87 + t) for t in tokens),
+            finish=finish,
+            logprobs=tuple(-e for e in entropies),
+            entropies=tuple(entropies),
+            token_ends=ends,
+        )
+
+    def verdict(self, response: list[int]) -> Verdict:
+        return PASS if sum(response) % 2 == 0 else FAIL
+
+    def score(self, prefix: list[int], model: str) -> float:
+        return random.Random(f"{model}{prefix}").random()
+
+
+@dataclass
+class Played:
+    """What happened: the search, its commands and the events it was given."""
+
+    search: Search
+    commands: list[ev.Command] = field(default_factory=list)
+    events: list[ev.Event] = field(default_factory=list)
+
+    @property
+    def generated(self) -> list[ev.Generate]:
+        return [c for c in self.commands if isinstance(c, ev.Generate)]
+
+    def leaves(self) -> dict[str, tuple[int, ...]]:
+        return {t.leaf: tuple(self.search.tree.response_ids(t.leaf)) for t in self.search.trajectories()}
+
+
+def play(
+    search: Search,
+    world: World,
+    shuffle: random.Random | None = None,
+    *,
+    intercept: Callable[[ev.Event], ev.Event] | None = None,
+) -> Played:
+    """Run a search to its end; `shuffle` picks which answer comes next (None: first asked, first answered).
+    `intercept` may replace an answer."""
+    played = Played(search)
+    waiting: list[ev.Event] = []
+    cancelled: Counter[str] = Counter()
+
+    def take(commands: list[ev.Command]) -> None:
+        played.commands.extend(commands)
+        for command in commands:
+            waiting.extend(answers(search, world, command))
+            if isinstance(command, ev.Cancel):
+                cancelled[command.node] += 1
+                gone = [e for e in waiting if isinstance(e, ev.Segment) and e.parent == command.node]
+                for event in gone:
+                    waiting.remove(event)
+                waiting.append(ev.Cancelled(command.node, tuple(e.index for e in gone), tokens=2 * len(gone)))
+
+    take(search.start())
+    while waiting:
+        event = waiting.pop(0 if shuffle is None else shuffle.randrange(len(waiting)))
+        if intercept is not None:
+            event = intercept(event)
+        played.events.append(event)
+        take(search.handle(event))
+        search.tree.check_invariants()
+    check_end(played)
+    return played
+
+
+def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Event]:
+    tree = search.tree
+    match command:
+        case ev.Generate():
+            prefix = tree.prefix_ids(command.node)
+            for i in range(command.n):
+                completion = world.segment(prefix, command.until, command.seed + i)
+                yield ev.Segment(command.node, command.first_index + i, completion)
+        case ev.Verify(node):
+            yield ev.Verified(node, world.verdict(tree.response_ids(node)))
+        case ev.Score(node, model):
+            yield ev.Scored(node, world.score(tree.prefix_ids(node), model), model)
+        case ev.Settled(unspent, _):
+            yield ev.Granted(unspent)
+
+
+def check_end(played: Played) -> None:
+    """What holds for every search that has ended."""
+    search = played.search
+    assert search.finished is not None
+    assert played.commands[-1] == ev.Finished(search.finished)
+    assert sum(isinstance(c, ev.Finished) for c in played.commands) == 1
+    assert not search.in_flight
+    search.tree.check_invariants()
+    seeds = [g.seed + i for g in played.generated for i in range(g.n)]
+    assert len(seeds) == len(set(seeds))
+    records = search.nodes()
+    known: set[str] = set()
+    for node in records:
+        assert node.parent_id is None or node.parent_id in known
+        known.add(node.node_id)
+    by_id = {n.node_id: n for n in records}
+    for t in search.trajectories():
+        tokens = [token for node in t.path for token in by_id[node].token_ids]
+        assert tokens == search.tree.response_ids(t.leaf)
+        assert t.n_tokens == len(tokens)
+    in_tree = sum(len(n.token_ids) for n in records[1:])
+    assert in_tree == search.ledger.generated == sum(t.n_new_tokens for t in search.trajectories())
+
+
+@pytest.fixture
+def new_search() -> Callable[..., Search]:
+    def make(rollout: Rollout, *, problem: str = "p1", run_seed: int = 7, context_len: int = 1000) -> Search:
+        return make_search(problem, PROMPT, rollout, run_seed=run_seed, context_len=context_len)
+
+    return make
