@@ -4,8 +4,8 @@
 
 `prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
 and `recomputed`. `extra` counts `requests`, `segments`, `failed` (samples that never came), `ignored`
-(answers nobody waited for), `saved_leaves` (planned but not needed), and after `settle` the tokens
-`pruned.REASON`.
+(answers nobody waited for), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, and after
+`settle` the tokens `pruned.REASON`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ class Ledger:
     generated: int = 0
     cancelled: int = 0
     extra: Counter[str] = field(default_factory=Counter)
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.extra[name] += by
+
+    def read(self, prompt: int, cached: int) -> None:
+        """One request's prefix, of which so much came from the cache."""
+        self.prompt += prompt
+        self.cached += cached
 
     def snapshot(self) -> TokenLedger:
         return TokenLedger(

@@ -135,6 +135,10 @@ class Tree:
     def children_ids(self, node_id: str) -> list[str]:
         return [child.node_id for child in _ordered(self._nodes[node_id].children)]
 
+    def subtree(self, node_id: str) -> list[str]:
+        """`node_id` and all below it."""
+        return [node.node_id for node in self.walk(self._nodes[node_id])]
+
     def walk(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
         """`node` (the root) and all below, parents first, siblings by sample index: the same order whatever
         the order of arrival."""

@@ -1,0 +1,9 @@
+"""Pruning rules: which trajectories of one problem are kept. One file a rule.
+
+trajectories + rules (in the config's order) ─► rules.prune ─► [Decision(keep, reason)]
+"""
+
+from pipeline.core.prune.base import Decision
+from pipeline.core.prune.registry import prune
+
+__all__ = ["Decision", "prune"]

@@ -127,18 +127,17 @@ class Machine(Hooks):
     def _segment(self, parent_id: str, index: int, completion: ev.Completion) -> None:
         asked = self._flight.take(parent_id, index)
         if asked is None:
-            self.ledger.extra["ignored"] += 1
+            self.ledger.count("ignored")
             return
         parent = self.tree[parent_id]
         if asked.first:
-            self.ledger.prompt += len(self.tree.prompt_ids) + parent.end
-            self.ledger.cached += completion.cached_tokens
+            self.ledger.read(len(self.tree.prompt_ids) + parent.end, completion.cached_tokens)
         if completion.finish is Finish.CANCELLED:
             self.ledger.cancelled += len(completion.token_ids)
             self._gone(parent, 1, DropReason.CANCELLED)
             return
         self.ledger.generated += len(completion.token_ids)
-        self.ledger.extra["segments"] += 1
+        self.ledger.count("segments")
         node = self.tree.add(parent, index, completion, seed=asked.seed, detail=self.keeps_detail)
         if parent_id in self._cut:
             self._cut.add(node.node_id)
@@ -165,7 +164,7 @@ class Machine(Hooks):
 
     def _scored(self, node_id: str, value: float | None, model: str) -> None:
         if not self._flight.take_score(node_id, model):
-            self.ledger.extra["ignored"] += 1
+            self.ledger.count("ignored")
             return
         node = self.tree[node_id]
         if model == "orm":
@@ -183,7 +182,7 @@ class Machine(Hooks):
 
     def _verified(self, node_id: str, verdict: Verdict) -> None:
         if not self._flight.take_verdict(node_id):
-            self.ledger.extra["ignored"] += 1
+            self.ledger.count("ignored")
             return
         node = self.tree[node_id]
         node.verdict = verdict
@@ -210,7 +209,7 @@ class Machine(Hooks):
         gone = sum(self._flight.take(node_id, index) is not None for index in wanted)
         if gone:
             if drop is DropReason.ENGINE_FAILED:
-                self.ledger.extra["failed"] += gone
+                self.ledger.count("failed", gone)
             self._gone(self.tree[node_id], gone, drop)
 
     def _gone(self, node: TreeNode, count: int, drop: DropReason) -> None:
@@ -241,12 +240,12 @@ class Machine(Hooks):
 
     def _grant(self, leaves: int) -> None:
         if not self._settled:
-            self.ledger.extra["ignored"] += 1
+            self.ledger.count("ignored")
             return
         self._settled = False
         self.granted = leaves
         if leaves and self.stopping is None:
-            self.ledger.extra["granted_leaves"] += leaves
+            self.ledger.count("granted_leaves", leaves)
             self.extend(leaves)
         if self._flight.empty:
             self._finish()
@@ -255,5 +254,6 @@ class Machine(Hooks):
         self.finished = self.stopping or (ev.FinishReason.BUDGET if self.clipped else ev.FinishReason.DONE)
         if not self.tree.root.children:
             self.finished = ev.FinishReason.FAILED
-        self.ledger.extra["saved_leaves"] = max(0, self.planned_leaves - self.leaves)
+        self.ledger.count("planned_leaves", self.planned_leaves)
+        self.ledger.count("saved_leaves", max(0, self.planned_leaves - self.leaves))
         self._out.append(ev.Finished(self.finished))

@@ -1,0 +1,26 @@
+"""Keep what a verifier passed.
+
+A failed check drops as `wrong`, a check that could not be made (or was not) as `unverifiable`: unknown is not wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.config.pruning import VerdictRule
+from pipeline.records import DropReason, Trajectory
+from verifiers.base import Outcome
+
+
+class ByVerdict:
+    def __init__(self, config: VerdictRule) -> None:
+        self.config = config
+
+    def drops(self, alive: Sequence[Trajectory], everyone: Sequence[Trajectory]) -> Mapping[str, DropReason]:
+        return {t.trajectory_id: reason for t in alive if (reason := self._reason(t)) is not None}
+
+    def _reason(self, trajectory: Trajectory) -> DropReason | None:
+        verdict = trajectory.verdict
+        if verdict is None or verdict.outcome is Outcome.UNVERIFIABLE:
+            return DropReason.UNVERIFIABLE
+        return None if verdict.passed else DropReason.WRONG
