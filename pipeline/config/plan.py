@@ -1,0 +1,123 @@
+"""What a capacity plan assumes: the work, and the factors by which hardware falls short of its sheet.
+
+PlanConfig: workload (problems, lengths, policy, verifiers, rewards) + calibration ─► planning.capacity
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Section
+from pipeline.config.policies import BestOfN, Policy
+
+Dtype = Literal["fp32", "bf16", "fp8", "int8"]
+
+
+class VerifierTime(Section):
+    """One kind of check: how often, and how long a sandbox slot is held."""
+
+    name: str
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the trajectories it checks."""
+    mean_ms: float = Field(gt=0, le=86_400_000)
+    """Mean time a slot is held, in ms."""
+    p99_ms: float | None = Field(default=None, gt=0)
+    """Time that 1% exceed, in ms; None: an exponential tail (4.6 × the mean)."""
+    cpu_share: float = Field(default=1.0, gt=0, le=1)
+    """Part of that time in which a core is busy; the rest is waiting."""
+
+
+class RewardUse(Section):
+    """A value model on the reward actors."""
+
+    name: str = "prm"
+    model: str
+    """Model sheet, or the path of a config.json."""
+    per: Literal["trajectory", "step"] = "trajectory"
+    """Read each whole trajectory once, or score each step as it comes (earlier steps from the prefix
+    cache)."""
+    dtype: Dtype = "bf16"
+
+
+class Workload(Section):
+    problems: int = Field(ge=1, le=10**12)
+    model: str
+    """Model sheet (configs/models), or the path of a config.json or of a folder with one."""
+    weights: Dtype = "bf16"
+    """Number format of the weights and of the arithmetic."""
+    kv: Dtype = "bf16"
+    """Number format of the KV cache."""
+    prompt_tokens: float = Field(gt=0, le=10**7)
+    output_tokens: float = Field(gt=0, le=10**7)
+    """Mean tokens of one trajectory after the prompt."""
+    output_scv: float = Field(default=0.5, ge=0, le=100)
+    """Spread of the length: variance over squared mean."""
+    policy: Policy = BestOfN(n=8)
+    step_tokens: float = Field(default=64, gt=0)
+    """Mean tokens of a step."""
+    pass_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of trajectories that pass."""
+    keep_rate: float = Field(default=1.0, gt=0, le=1)
+    """Share of the passing ones that pruning keeps."""
+    verifiers: tuple[VerifierTime, ...] = Field(min_length=1)
+    rewards: tuple[RewardUse, ...] = ()
+    max_num_seqs: int = Field(default=256, ge=1)
+    """Sequences an engine decodes at once, where memory allows."""
+    in_flight: float = Field(default=1.5, ge=1, le=100)
+    """Trajectories under way (generating, queued or being checked) for each sequence that an engine can
+    decode."""
+    verdict_wait_share: float = Field(default=0.1, gt=0)
+    """Slots are enough when 99% of the checks wait no longer than this share of the time that a
+    trajectory takes to generate: late verdicts delay early stops and hold trees open."""
+    tokens_per_s_user: float | None = Field(default=None, gt=0)
+    """Least speed of one sequence, in tokens/s; None: as slow as gives the most tokens."""
+    block_size: int = Field(default=16, ge=1)
+    """Tokens a block of the prefix cache."""
+    prefix_caching: bool = True
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Workload:
+        total = sum(v.share for v in self.verifiers)
+        if abs(total - 1) > 1e-6:
+            parts = " + ".join(f"{v.name} {v.share:g}" for v in self.verifiers)
+            raise ValueError(f"verifiers[].share must sum to 1, got {parts} = {total:g}")
+        return self
+
+
+class Calibration(Section):
+    """How far real hardware stays behind its sheet. Defaults are assumptions; `berry plan --calibrate
+    RUN` sets them."""
+
+    source: str = "defaults: assumptions, not measurements"
+    compute_efficiency: float = Field(default=0.5, gt=0, le=1)
+    """Share of peak FLOP/s in prefill and large batches (published serving and training figures: 0.3 to
+    0.6)."""
+    memory_efficiency: float = Field(default=0.7, gt=0, le=1)
+    """Share of peak memory bandwidth in decoding (published serving figures: 0.6 to 0.8)."""
+    step_overhead_ms: float = Field(default=2.0, ge=0)
+    """Fixed time of one decoding step outside the model, in ms."""
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of device memory for weights and KV cache (vLLM's gpu_memory_utilization)."""
+    verify_scale: float = Field(default=1.0, gt=0)
+    """Measured over stated verifier time."""
+    orchestration_ms: float = Field(default=0.5, ge=0)
+    """Time of a rollout actor's own thread for one trajectory, in ms."""
+    arrival_scv: float = Field(default=1.0, ge=0)
+    """Burstiness with which trajectories end: 1 for independent ones, more for siblings that end
+    together."""
+    bytes_scale: float = Field(default=1.0, gt=0)
+    """Measured over modelled bytes on storage."""
+
+
+class PlanConfig(Section):
+    """A file that `berry plan` reads."""
+
+    name: str = "plan"
+    workload: Workload
+    clusters: tuple[str, ...] = ("hgx-h100", "gb200-nvl72", "trainium2")
+    """Shipped clusters, or paths, compared when --cluster is not given."""
+    prices: Annotated[str, Field(min_length=1)] = "list"
+    """Price sheet (configs/prices), or a path."""
+    calibration: Calibration = Calibration()

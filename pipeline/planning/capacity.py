@@ -1,0 +1,293 @@
+"""The plan: what a cluster does with a workload, what binds it, how long it takes and what it costs.
+
+    Workload + Cluster ─► layout ─► engines, sandbox slots, reward actors, threads, network (stations of one circle)
+                                 ─► trajectories/s ─► kept, idle GPU share, slots needed, hours, bytes, dollars
+
+Trajectories circulate: they are generated, scored and checked, and make room for the next. No engine
+waits for a verdict as long as enough others are under way, so engines idle only where a station is too
+slow on average, or its queue (which grows with the tail of the service time) holds more trajectories than
+are in flight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.config.cluster import Cluster
+from pipeline.config.layout import Layout, layout
+from pipeline.config.plan import Calibration, Workload
+from pipeline.planning import queueing, roofline
+from pipeline.planning.engines import Fleet, fleet, reward_s
+from pipeline.planning.models import model_sheet
+from pipeline.planning.queueing import Service, Station
+from pipeline.planning.shape import Shape, Sharing, shape, sharing
+from pipeline.planning.sheets import Prices
+
+ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
+# Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
+# a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
+NODE_BYTES_PER_TOKEN, TRAJECTORY_BYTES_PER_TOKEN, KEPT_BYTES_PER_TOKEN, ROW_BYTES = 4.0, 2.0, 6.0, 200.0
+WIRE_BYTES_PER_TOKEN = 4.0  # response text to a sandbox
+
+
+class Binding(StrEnum):
+    """What a run can't go beyond."""
+
+    GPU_COMPUTE = "GPU arithmetic"
+    GPU_BANDWIDTH = "GPU memory bandwidth"
+    GPU_MEMORY = "GPU memory for KV"
+    SANDBOX = "sandbox slots"
+    REWARD = "reward actors"
+    THREADS = "rollout actors' threads"
+    NETWORK = "network"
+    IN_FLIGHT = "trajectories in flight"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A station at the planned rate: share of its servers busy, waits in s."""
+
+    name: str
+    servers: int
+    busy: float
+    wait_s: float
+    wait_p99_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A whole run. FLOP are forward only: 2 × active parameters × tokens, and attention."""
+
+    trajectories: float
+    tokens: float
+    prefill_tokens: float
+    flop: float
+    storage_bytes: float
+    hours: float
+    usd: float | None
+    gpu_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One workload on one cluster. Rates are for the whole cluster and a second, unless a name says
+    otherwise.
+
+    `slots_average` is λ × S, what averages ask for; `slots_needed` what keeps 99% of the rate and 99% of the
+    waits below `verdict_wait_share` of a trajectory's time (None: no number does). `gpu_idle_share`: share of the
+    engines' rate that is lost.
+    """
+
+    cluster: Cluster
+    layout: Layout
+    workload: Workload
+    calibration: Calibration
+    tree: Shape
+    sharing: Sharing
+    fleet: Fleet
+    service: Service
+    rate: float
+    fastest: float
+    binding: Binding
+    uses: tuple[Use, ...]
+    slots: int
+    slots_average: float
+    slots_needed: int | None
+    reward_share: float
+    kept_per_hour: float
+    network_gbps: float
+    totals: Totals
+    usd_per_hour: float | None
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.rate * self.tree.generated / self.tree.leaves
+
+    @property
+    def gpu_idle_share(self) -> float:
+        return max(0.0, 1 - self.rate / self.fastest)
+
+    @property
+    def units(self) -> float:
+        """Rollout GPUs (engines where there are none)."""
+        return self.layout.rollout_units
+
+    @property
+    def usd_per_million_kept(self) -> float | None:
+        if self.usd_per_hour is None or self.kept_per_hour == 0:
+            return None
+        return self.usd_per_hour / self.kept_per_hour * 1e6
+
+    @property
+    def generation_s(self) -> float:
+        """Time from a trajectory's first to its last token on a full engine, in s."""
+        return generation_s(self.fleet)
+
+
+def generation_s(engines: Fleet) -> float:
+    """Time from a trajectory's first to its last token on a full engine, its share of prefill included, in s."""
+    g = engines.groups[0]
+    return g.new_tokens * g.step_s(g.batch) + g.batch * g.prefill_s
+
+
+def verifier_service(w: Workload, calibration: Calibration) -> Service:
+    """Time that one check holds a slot, over the mix of verifiers."""
+    scale = calibration.verify_scale / 1e3
+    parts = []
+    for v in w.verifiers:
+        scv = 1.0 if v.p99_ms is None else queueing.lognormal_scv(v.mean_ms, v.p99_ms)
+        parts.append((v.share, Service(v.mean_ms * scale, scv)))
+    return queueing.mixture(parts)
+
+
+def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
+    """Raises ConfigError with the arithmetic where the combination is impossible."""
+    placed, tree = layout(cluster), shape(w)
+    shared = sharing(w, tree)
+    engines = fleet(w, cluster, placed, tree, shared, calibration)
+    service = verifier_service(w, calibration)
+    reward = Service(reward_s(w, cluster, placed, tree, shared, calibration), 1.0)
+    stored = storage_bytes_per_trajectory(w, tree, calibration)
+    wire = stored + w.output_tokens * WIRE_BYTES_PER_TOKEN
+    slot_share = _cores_for_slots(w, cluster)
+    sandboxes = Station("sandbox", max(1, int(placed.sandbox.total_slots * slot_share)), service)
+    carriers = [cluster.nodes[k] for k, n in placed.rollout.by_node.items() if n]
+    links = sum(t.count for t in carriers)
+    link_bytes = min(t.network_gbps for t in carriers) * 1e9 / 8
+    others = [
+        Station("rollout thread", placed.rollout.actors, Service(calibration.orchestration_ms / 1e3, 1.0)),
+        Station("network", links, Service(wire / link_bytes, 0.0)),
+    ]
+    if w.rewards:
+        others.append(Station("reward", placed.reward.actors, reward))
+    population = w.in_flight * engines.sequences
+    burst = calibration.arrival_scv
+
+    def rate_with(stations: list[Station]) -> float:
+        return queueing.circulating_rate(population, engines.running, engines.fastest, stations, burst)
+
+    rate, without = rate_with([sandboxes, *others]), rate_with(others)
+    longest = w.verdict_wait_share * generation_s(engines)
+
+    def enough(slots: int) -> bool:
+        station = Station("sandbox", slots, service)
+        if rate_with([station, *others]) < ENOUGH * without:
+            return False
+        return queueing.wait_quantile_s(slots, without, service, arrival_scv=burst) <= longest
+
+    needed = _least(math.ceil(without * service.mean_s), enough)
+    gpu_s = sum(g.count for g in engines.groups) / engines.fastest * (placed.rollout.gpus or 1)
+    reward_gpu_s = reward.mean_s * placed.reward.gpus
+    usd = _usd_per_hour(cluster, prices)
+    return Plan(
+        cluster=cluster,
+        layout=placed,
+        workload=w,
+        calibration=calibration,
+        tree=tree,
+        sharing=shared,
+        fleet=engines,
+        service=service,
+        rate=rate,
+        fastest=engines.fastest,
+        binding=_binding(rate, engines, [sandboxes, *others]),
+        uses=tuple(_use(s, rate, burst) for s in [sandboxes, *others]),
+        slots=placed.sandbox.total_slots,
+        slots_average=without * service.mean_s / slot_share,
+        slots_needed=None if needed is None else math.ceil(needed / slot_share),
+        reward_share=reward_gpu_s / (gpu_s + reward_gpu_s),
+        kept_per_hour=rate * 3600 * w.pass_rate * w.keep_rate,
+        network_gbps=rate * wire * 8 / 1e9,
+        totals=_totals(w, tree, shared, rate, stored, usd, placed),
+        usd_per_hour=usd,
+    )
+
+
+def storage_bytes_per_trajectory(w: Workload, tree: Shape, calibration: Calibration) -> float:
+    """Parquet bytes for one trajectory with its share of the tree, kept rows included."""
+    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.requests / tree.leaves * ROW_BYTES
+    row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
+    kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)
+    return (nodes + row + kept) * calibration.bytes_scale
+
+
+def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
+    """Share of its slots that a sandbox actor's cores can really run: checks compute for `cpu_share` of
+    their time."""
+    role = cluster.roles.sandbox
+    busy = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
+    total = sum(v.share * v.mean_ms for v in w.verifiers)
+    return min(1.0, role.cpus / (role.slots * busy / total))
+
+
+def _least(start: int, enough: Callable[[int], bool]) -> int | None:
+    """Smallest number from about `start` on for which `enough` (monotone) holds; None beyond 64 times that."""
+    low, high = max(0, start - 1), max(1, start)
+    while not enough(high):
+        if high > 64 * (start + 1):
+            return None
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
+    if rate >= ENOUGH * engines.fastest:
+        slowest = engines.groups[0]
+        if slowest.compute_bound:
+            return Binding.GPU_COMPUTE
+        return Binding.GPU_MEMORY if slowest.limit == "KV memory" else Binding.GPU_BANDWIDTH
+    busiest = max(stations, key=lambda s: rate / s.capacity)
+    if rate < 0.9 * busiest.capacity:
+        return Binding.IN_FLIGHT
+    names = {"sandbox": Binding.SANDBOX, "reward": Binding.REWARD, "network": Binding.NETWORK}
+    return names.get(busiest.name, Binding.THREADS)
+
+
+def _use(s: Station, rate: float, burst: float) -> Use:
+    wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
+    p99 = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
+    return Use(s.name, s.servers, rate / s.capacity, wait, p99)
+
+
+def _usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
+    total = 0.0
+    for node in cluster.nodes.values():
+        each = node.usd_per_hour
+        if each is None and prices is not None:
+            if node.gpus:
+                one = prices.accelerator_hour.get(node.accelerator or "")
+                each = None if one is None else one * node.gpus
+            elif prices.core_hour is not None:
+                each = prices.core_hour * node.cores
+        if each is None:
+            return None
+        total += each * node.count
+    return total
+
+
+def _totals(
+    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Layout
+) -> Totals:
+    model = model_sheet(w.model)
+    trajectories = w.problems * tree.leaves
+    tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
+    hours = trajectories / rate / 3600
+    return Totals(
+        trajectories=trajectories,
+        tokens=tokens,
+        prefill_tokens=prefill,
+        flop=(tokens + prefill) * roofline.token_flops(model, shared.context),
+        storage_bytes=trajectories * stored,
+        hours=hours,
+        usd=None if usd is None else usd * hours,
+        gpu_hours=hours * placed.gpus,
+    )

@@ -1,0 +1,187 @@
+"""The rollout and reward actors of a layout as rates: trajectories/s of full engines, and sequences for a
+rate.
+
+    Workload + Cluster + Layout ─► EngineGroup (alike engines) ─► Fleet.fastest, Fleet.running(rate)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.config.cluster import Cluster
+from pipeline.config.layout import Layout, RoleLayout
+from pipeline.config.plan import Calibration, Workload
+from pipeline.errors import ConfigError
+from pipeline.planning import roofline
+from pipeline.planning.models import ModelSheet, model_sheet
+from pipeline.planning.roofline import EngineModel
+from pipeline.planning.shape import Shape, Sharing, depth_steps
+from pipeline.planning.sheets import Accelerator, Dtype, accelerator
+
+
+class BatchLimit(StrEnum):
+    """What keeps an engine from decoding more sequences at once."""
+
+    MEMORY = "KV memory"
+    MAX_NUM_SEQS = "max_num_seqs"
+    SPEED = "tokens_per_s_user"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineGroup:
+    """`count` engines on one node type. `batch` sequences at once; for one trajectory `new_tokens` are
+    generated and `prefill_s` spent on reading; `context` tokens lie behind a sequence on average."""
+
+    node_type: str
+    count: int
+    engine: EngineModel
+    batch: int
+    limit: BatchLimit
+    context: float
+    new_tokens: float
+    prefill_s: float
+
+    def step_s(self, running: float) -> float:
+        return roofline.decode_step_s(self.engine, running, self.context)
+
+    def rate(self, running: float) -> float:
+        """Trajectories/s of one engine with `running` sequences; below one, it runs that part of the
+        time."""
+        if running < 1:
+            return running * self.rate(1)
+        return running / (self.new_tokens * self.step_s(running) + running * self.prefill_s)
+
+    @property
+    def fastest(self) -> float:
+        """Trajectories/s of one full engine."""
+        return self.rate(self.batch)
+
+    @property
+    def compute_bound(self) -> bool:
+        """Whether a full decoding step is limited by arithmetic rather than by reading memory."""
+        m = self.engine.model
+        compute = self.batch * roofline.token_flops(m, self.context) / self.engine.flops
+        read = roofline.weights_read_bytes(self.engine, self.batch)
+        read += roofline.kv_bytes(m, self.batch, self.context, self.engine.kv)
+        return compute >= read / self.engine.bandwidth
+
+    def running(self, rate: float) -> float:
+        """Sequences that one engine must decode at once to complete `rate` trajectories/s."""
+        low, high = 0.0, float(self.batch)
+        for _ in range(50):
+            middle = (low + high) / 2
+            if self.rate(middle) < rate:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All engines; work goes to each in proportion to what it can do."""
+
+    groups: tuple[EngineGroup, ...]
+
+    @property
+    def fastest(self) -> float:
+        """Trajectories/s with every engine full."""
+        return sum(g.count * g.fastest for g in self.groups)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that all engines decode at once."""
+        return sum(g.count * g.batch for g in self.groups)
+
+    def running(self, rate: float) -> float:
+        share = rate / self.fastest
+        return sum(g.count * g.running(share * g.fastest) for g in self.groups)
+
+
+def fleet(
+    w: Workload, cluster: Cluster, placed: Layout, tree: Shape, shared: Sharing, calibration: Calibration
+) -> Fleet:
+    """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
+    served."""
+    model = model_sheet(w.model)
+    groups = []
+    for kind, count in placed.rollout.by_node.items():
+        if count == 0:
+            continue
+        engine = _engine(cluster, kind, placed.rollout, model, (w.weights, w.kv), calibration)
+        batch, limit = _batch(w, engine, shared)
+        prefill = roofline.prefill_s(engine, shared.prefill / tree.leaves, w.prompt_tokens)
+        new = tree.generated / tree.leaves
+        groups.append(EngineGroup(kind, count, engine, batch, limit, shared.context, new, prefill))
+    return Fleet(tuple(groups))
+
+
+def reward_s(
+    w: Workload, cluster: Cluster, placed: Layout, tree: Shape, shared: Sharing, calibration: Calibration
+) -> float:
+    """Time that one trajectory takes of a reward actor, in s: all its value models one after the other."""
+    if not w.rewards:
+        return 0.0
+    if placed.reward.actors == 0:
+        wanted = ", ".join(r.name for r in w.rewards)
+        raise ConfigError(
+            f"workload.rewards asks for {wanted}, but cluster {cluster.name} has no reward actors: set "
+            f"cluster.roles.reward.max (they take GPUs from the rollout actors), or drop the rewards"
+        )
+    total = 0.0
+    kind = next(k for k, n in placed.reward.by_node.items() if n)
+    for reward in w.rewards:
+        sheet = model_sheet(reward.model)
+        engine = _engine(cluster, kind, placed.reward, sheet, (reward.dtype, reward.dtype), calibration)
+        if engine.kv_budget_bytes <= 0:
+            raise ConfigError(f"reward model {reward.model} does not fit its share of a device")
+        tokens = (tree.generated + shared.prefill) / tree.leaves
+        if reward.per == "step":
+            tokens += depth_steps(w) * (w.block_size + 1) / 2
+        total += roofline.prefill_s(engine, tokens, shared.context)
+    return total
+
+
+def _engine(
+    cluster: Cluster,
+    kind: str,
+    role: RoleLayout,
+    model: ModelSheet,
+    dtypes: tuple[Dtype, Dtype],
+    calibration: Calibration,
+) -> EngineModel:
+    device = _device(cluster, kind, role.role)
+    return EngineModel(model, device, role.gpus or role.cpus, dtypes[0], dtypes[1], calibration)
+
+
+def _device(cluster: Cluster, kind: str, role: str) -> Accelerator:
+    name = cluster.nodes[kind].accelerator
+    if name is None:
+        raise ConfigError(
+            f"cluster {cluster.name}: {role} actors lie on {kind}, whose `accelerator` is not set: name a sheet of "
+            f"configs/hardware, or pin the role elsewhere with labels"
+        )
+    return accelerator(name)
+
+
+def _batch(w: Workload, engine: EngineModel, shared: Sharing) -> tuple[int, BatchLimit]:
+    memory = roofline.largest_batch_by_memory(engine, shared.resident)
+    if memory < 1:
+        need = roofline.kv_bytes(engine.model, 1, shared.resident, engine.kv)
+        raise ConfigError(
+            f"no sequence fits: {shared.resident:.0f} tokens × {engine.model.kv_values} KV values × "
+            f"{w.kv} = {need / 1e9:.3g} GB, and {engine.kv_budget_bytes / 1e9:.3g} GB are left beside the weights "
+            f"on {engine.devices:g} × {engine.device.name}. Use more devices an engine, or shorter outputs"
+        )
+    limits = [(memory, BatchLimit.MEMORY), (w.max_num_seqs, BatchLimit.MAX_NUM_SEQS)]
+    if w.tokens_per_s_user is not None:
+        speed = roofline.largest_batch_by_speed(engine, shared.context, w.tokens_per_s_user)
+        if speed < 1:
+            alone = 1 / roofline.decode_step_s(engine, 1, shared.context)
+            raise ConfigError(
+                f"workload.tokens_per_s_user {w.tokens_per_s_user:g}: even alone a sequence gets {alone:.3g} "
+                f"tokens/s on {engine.devices:g} × {engine.device.name}"
+            )
+        limits.append((speed, BatchLimit.SPEED))
+    return min(limits, key=lambda pair: pair[0])

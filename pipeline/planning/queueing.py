@@ -1,0 +1,143 @@
+"""Waiting for a slot: M/G/c by approximation, and the throughput of a pool of trajectories that circulates.
+
+Averages alone promise that λ × S slots are enough; with that many the queue grows without bound. What is
+needed above depends on the tail of the service time, which these formulas carry as its squared
+coefficient of variation. Sources: Erlang (1917) for M/M/c; Allen (1990) and Cunneen for the G/G/c mean
+wait; Little (1961).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import ConfigError
+
+Z99 = 2.3263478740408408  # standard normal quantile of 99%
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service time: mean in s, and variance over squared mean (0 constant, 1 exponential)."""
+
+    mean_s: float
+    scv: float
+
+
+def lognormal_scv(mean: float, p99: float) -> float:
+    """Squared coefficient of variation of the lognormal with this mean and 99% quantile (same unit).
+
+    ln(p99/mean) = z·s - s²/2, the smaller root s; scv = exp(s²) - 1. Raises ConfigError where no
+    lognormal fits: a 99% quantile below the mean, or above exp(z²/2) = 15 times it.
+    """
+    ratio = p99 / mean
+    most = math.exp(Z99**2 / 2)
+    if ratio < 1:
+        raise ConfigError(f"p99 {p99:g} is below the mean {mean:g}: give the time that 1% of the checks exceed")
+    if ratio > most:
+        raise ConfigError(
+            f"p99 {p99:g} is {ratio:.0f} × the mean {mean:g}; no lognormal tail goes beyond {most:.1f} ×. "
+            f"Split it into two verifiers, a fast and a slow one, with their shares"
+        )
+    spread = Z99 - math.sqrt(Z99**2 - 2 * math.log(ratio))
+    return math.exp(spread**2) - 1
+
+
+def mixture(parts: Sequence[tuple[float, Service]]) -> Service:
+    """The service time of a mix: pairs of (share, service), shares summing to 1. Moments add by share."""
+    mean = sum(share * s.mean_s for share, s in parts)
+    second = sum(share * s.mean_s**2 * (1 + s.scv) for share, s in parts)
+    return Service(mean, second / mean**2 - 1)
+
+
+def erlang_c(servers: int, load: float) -> float:
+    """Probability that an arrival must wait in M/M/c; `load` = arrival rate × mean service (below
+    `servers`).
+
+    By Erlang B's recursion, which stays in [0, 1] for any size.
+    """
+    if load <= 0:
+        return 0.0
+    if load >= servers:
+        return 1.0
+    blocked = 1.0
+    for k in range(1, servers + 1):
+        blocked = load * blocked / (k + load * blocked)
+    rho = load / servers
+    return blocked / (1 - rho * (1 - blocked))
+
+
+def mean_wait_s(servers: int, rate: float, service: Service, arrival_scv: float = 1.0) -> float:
+    """Mean wait before service in G/G/c, in s; infinite at or above full load. `rate` is arrivals/s.
+
+    Allen-Cunneen: W = C(c, a) · S / (c - a) · (ca² + cs²) / 2; exact for M/M/c.
+    """
+    load = rate * service.mean_s
+    if load >= servers:
+        return math.inf
+    return erlang_c(servers, load) * service.mean_s / (servers - load) * (arrival_scv + service.scv) / 2
+
+
+def wait_quantile_s(
+    servers: int, rate: float, service: Service, *, quantile: float = 0.99, arrival_scv: float = 1.0
+) -> float:
+    """Wait that a share 1 - quantile exceeds, in s: those who wait at all do so for an exponential time."""
+    waits = erlang_c(servers, rate * service.mean_s)
+    mean = mean_wait_s(servers, rate, service, arrival_scv)
+    if math.isinf(mean):
+        return math.inf
+    if waits <= 1 - quantile:
+        return 0.0
+    return mean / waits * math.log(waits / (1 - quantile))
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Servers that every trajectory visits once."""
+
+    name: str
+    servers: int
+    service: Service
+
+    @property
+    def capacity(self) -> float:
+        """Trajectories/s at full load."""
+        return self.servers / self.service.mean_s if self.service.mean_s > 0 else math.inf
+
+    def time_s(self, rate: float, arrival_scv: float) -> float:
+        """Mean wait and service together, in s."""
+        if self.service.mean_s == 0:
+            return 0.0
+        return self.service.mean_s + mean_wait_s(self.servers, rate, self.service, arrival_scv)
+
+
+def circulating_rate(
+    population: float,
+    running: Callable[[float], float],
+    fastest: float,
+    stations: Sequence[Station],
+    arrival_scv: float = 1.0,
+) -> float:
+    """Trajectories/s when `population` of them circulate between engines and stations.
+
+    `running(x)` is how many sequences must be decoding for the engines to complete x a second (increasing
+    up to `fastest`, all engines full). Little's law over the whole circle: running(x) + x · Σ time =
+    population. Where even the full engines leave trajectories over, they queue before the engines and the
+    rate is `fastest`.
+    """
+    top = min([fastest, *(s.capacity * (1 - 1e-9) for s in stations)])
+
+    def held(rate: float) -> float:
+        return running(rate) + rate * sum(s.time_s(rate, arrival_scv) for s in stations)
+
+    if held(top) <= population:
+        return top
+    low, high = 0.0, top
+    for _ in range(60):
+        middle = (low + high) / 2
+        if held(middle) <= population:
+            low = middle
+        else:
+            high = middle
+    return low
