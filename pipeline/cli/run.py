@@ -33,8 +33,8 @@ def run(
 ) -> None:
     """Grow trees over problems, check, prune, and write kept trajectories as Parquet.
 
-    The same command on an existing run directory resumes it: committed work is never done again. Ctrl-C finishes what
-    is in flight; a second one stops at once.
+    The same command on an existing run directory resumes it: committed work is never done again. Ctrl-C stops within
+    seconds and loses nothing: trees in flight are journalled and go on.
 
     Examples:
 

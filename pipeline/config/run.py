@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from verifiers.checker import CheckerConfig
 
 from pipeline.config.base import Section
 from pipeline.config.cluster import Cluster
@@ -20,6 +19,7 @@ from pipeline.config.pruning import PruneRule, VerdictRule
 from pipeline.config.rollout import Rollout
 from pipeline.config.shipped import shipped
 from pipeline.errors import ConfigError
+from verifiers.config import CheckerConfig
 
 
 class Storage(Section):
@@ -49,6 +49,13 @@ class RunConfig(Section):
         if isinstance(raw, dict):
             raw = {**raw, "cluster": raw.get("cluster", "local")}
         return raw
+
+    @field_validator("verification")
+    @classmethod
+    def _slots_are_the_clusters(cls, value: CheckerConfig) -> CheckerConfig:
+        if value.slots is not None:
+            raise ValueError("slots belong to the cluster in a run: set cluster.roles.sandbox.slots")
+        return value
 
     @field_validator("cluster", mode="before")
     @classmethod

@@ -15,7 +15,6 @@ import sys
 from typing import Any
 
 import ray
-from verifiers.checker import Checker, CheckerConfig, CheckRequest
 
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
@@ -24,6 +23,7 @@ from pipeline.runtime.verification import VerifyClient
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
 from verifiers.base import Verdict
+from verifiers.checker import Checker, CheckerConfig, CheckRequest
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RolloutActor:
 
     async def stop(self) -> None:
         if self._worker is not None:
-            await self._worker.engine.close()
+            await self._worker.close()
 
 
 class SandboxActor:

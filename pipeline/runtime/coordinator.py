@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.core.ledger import Ledger
+from pipeline.core import ledger
 from pipeline.errors import EngineError
+from pipeline.records import TokenLedger
 from pipeline.stages.leases import Lease, LeaseReport, Snapshot
 
 
@@ -51,7 +52,7 @@ class Totals:
     trajectories: int = 0
     kept: int = 0
     drops: dict[str, int] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: TokenLedger = field(default_factory=TokenLedger)
     retried_leases: int = 0
     lost_workers: int = 0
 
@@ -61,7 +62,7 @@ class Totals:
         self.solved += report.solved
         self.trajectories += report.trajectories
         self.kept += report.kept
-        self.ledger = self.ledger + report.ledger
+        self.ledger = ledger.add([self.ledger, report.ledger])
         for reason, count in report.drops.items():
             self.drops[reason] = self.drops.get(reason, 0) + count
 

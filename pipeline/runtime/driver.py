@@ -33,7 +33,7 @@ from pipeline.stages.handout import leases
 from pipeline.stages.leases import searches_at_once
 from pipeline.stages.problems import Survey, survey
 from pipeline.stages.reports import read_reports
-from pipeline.storage import shards
+from pipeline.storage import segments, shards
 from pipeline.storage.dataset import RunDir, locked, prepare
 from pipeline.storage.files import locate
 
@@ -83,6 +83,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     with locked(directory):
         shards.remove_uncommitted(directory.location, ROUND)
         done = directory.committed(ROUND) if resumed else set()
+        for lease in directory.journalled(ROUND) & done:  # killed between its commit and the removal of its journal
+            segments.remove(directory.location, segments.folder(lease, ROUND))
         total = math.ceil(found.count / config.storage.lease_problems)
         if resumed:
             display.note(f"resuming: {len(done)} of {total} leases are committed")
@@ -127,6 +129,7 @@ class _Driver:
         self.layout = planned
         self.directory = directory
         self.done = done
+        self.journalled = directory.journalled(ROUND)
         self.handed_out = False
         self.interrupted = False
 
@@ -197,7 +200,8 @@ class _Driver:
             await work
             finished = not self.interrupted
         except asyncio.CancelledError:
-            self.display.note("stopped; the leases in flight will be done again by the next run")
+            if not self.interrupted:
+                raise
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
@@ -215,7 +219,9 @@ class _Driver:
         )
 
     def _leases(self) -> Any:
-        yield from leases(self.config.problems, size=self.config.storage.lease_problems, skip=self.done)
+        yield from leases(
+            self.config.problems, size=self.config.storage.lease_problems, skip=self.done, journalled=self.journalled
+        )
         self.handed_out = True
 
     def _on_signals(
@@ -223,19 +229,15 @@ class _Driver:
     ) -> None:
         def interrupt() -> None:
             if self.interrupted:
-                work.cancel()
                 return
             self.interrupted = True
             self.handed_out = True
             coordinator.stop()
-            self.display.note("finishing the leases in flight; Ctrl-C again stops at once (nothing committed is lost)")
-
-        def terminate() -> None:
-            self.interrupted = True
+            self.display.note("stopping; what is in flight is journalled")
             work.cancel()
 
         loop.add_signal_handler(signal.SIGINT, interrupt)
-        loop.add_signal_handler(signal.SIGTERM, terminate)
+        loop.add_signal_handler(signal.SIGTERM, interrupt)
 
     async def _watch(
         self, monitor: Monitor, workers: Sequence[RayWorker | LocalWorker], coordinator: Coordinator

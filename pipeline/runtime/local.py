@@ -6,8 +6,6 @@ import math
 import os
 from collections.abc import Awaitable, Callable
 
-from verifiers.checker import Checker, CheckRequest
-
 from pipeline.config.layout import Layout
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build, environment
@@ -15,6 +13,7 @@ from pipeline.runtime.workers import LocalWorker
 from pipeline.stages.leases import LeaseWorker, searches_at_once
 from pipeline.storage.files import Location
 from verifiers.base import Outcome, Verdict
+from verifiers.checker import Checker, CheckRequest
 
 
 async def start(
@@ -45,7 +44,7 @@ async def start(
     searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
 
     async def stop() -> None:
-        await engine.close()
+        await worker.close()
         await checker.close()
 
     return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1), stop

@@ -11,9 +11,9 @@ import asyncio
 from typing import Any
 
 from ray.exceptions import RayActorError
-from verifiers.checker import CheckRequest
 
 from verifiers.base import Outcome, Verdict
+from verifiers.checker import CheckRequest
 
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
 

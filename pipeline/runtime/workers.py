@@ -87,4 +87,4 @@ class LocalWorker:
         return self.worker.snapshot()
 
     async def stop(self) -> None:
-        await self.worker.engine.close()
+        await self.worker.close()

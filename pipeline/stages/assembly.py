@@ -11,10 +11,10 @@ from typing import Any
 
 from pipeline.config.pruning import PruneRule
 from pipeline.config.rollout import Step
-from pipeline.core.ledger import Ledger
+from pipeline.core import ledger
 from pipeline.core.prune import prune
 from pipeline.engines.base import Engine
-from pipeline.records import DropReason, Node, Trajectory
+from pipeline.records import Node, TokenLedger, Trajectory
 from pipeline.stages.rollouts import Grown
 from pipeline.stages.steps import split_steps
 from pipeline.storage.shards import evidence_json
@@ -30,7 +30,7 @@ class Tables:
     kept: list[Row] = field(default_factory=list)
     trajectories: list[Row] = field(default_factory=list)
     drops: dict[str, int] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
 
     def by_name(self) -> dict[str, list[Row]]:
@@ -41,38 +41,12 @@ def assemble(grown: Sequence[Grown], engine: Engine, *, rules: Sequence[PruneRul
     """Rows of a lease in problem order, whatever order the searches ended in."""
     tables = Tables()
     for one in grown:
-        if one.search is None:
-            _add_failure(tables, one, DropReason.PROMPT_TOO_LONG, one.failure or "")
-        else:
-            _add_search(tables, one, engine, rules=rules, step=step)
+        _add_search(tables, one, engine, rules=rules, step=step)
     return tables
-
-
-def failed(grown: Grown, reason: DropReason) -> Tables:
-    tables = Tables()
-    _add_failure(tables, grown, reason, grown.failure or "")
-    return tables
-
-
-def _add_failure(tables: Tables, grown: Grown, reason: DropReason, detail: str) -> None:
-    tables.trajectories.append(
-        {
-            "trajectory_id": f"{grown.problem.id}/-",
-            "problem_id": grown.problem.id,
-            "path": [],
-            "evidence": evidence_json({"detail": detail}),
-            "n_tokens": 0,
-            "n_new_tokens": 0,
-            "kept": False,
-            "drop_reason": reason.value,
-        }
-    )
-    tables.drops[reason.value] = tables.drops.get(reason.value, 0) + 1
 
 
 def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence[PruneRule], step: Step) -> None:
     search = grown.search
-    assert search is not None
     nodes = search.nodes()
     by_id = {node.node_id: node for node in nodes}
     _fill_text(nodes, by_id, engine)
@@ -101,7 +75,8 @@ def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence
                 }
             )
     tables.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
-    tables.ledger = tables.ledger + search.ledger.with_kept(sum(t.n_tokens for t in trajectories if t.kept))
+    spent = ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
+    tables.ledger = ledger.add([tables.ledger, spent])
 
 
 def _fill_text(nodes: Sequence[Node], by_id: dict[str, Node], engine: Engine) -> None:

@@ -11,12 +11,15 @@ from pipeline.stages.leases import Lease
 from pipeline.stages.problems import iter_problems
 
 
-def leases(sources: Sequence[ProblemSource], *, size: int, skip: Container[int]) -> Iterator[Lease]:
-    """Lease k holds problems k·size … (k+1)·size - 1; those in `skip` (already committed) are left out. Lazy: holds
+def leases(
+    sources: Sequence[ProblemSource], *, size: int, skip: Container[int], journalled: Container[int] = ()
+) -> Iterator[Lease]:
+    """Lease k holds problems k·size … (k+1)·size - 1; those in `skip` (already committed) are left out, those in
+    `journalled` go on from their journals. Lazy: holds
     one lease's problems at a time."""
     problems: Iterator[Problem] = iter_problems(sources)
     number = 0
     while batch := tuple(islice(problems, size)):
         if number not in skip:
-            yield Lease(number, batch)
+            yield Lease(number, batch, resumed=number in journalled)
         number += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from dataclasses import asdict, dataclass, field
@@ -19,23 +20,28 @@ from pipeline.config import run as run_config
 from pipeline.config.policies import BestOfN, Entropy, Fixed
 from pipeline.config.rollout import Rollout
 from pipeline.config.run import RunConfig
-from pipeline.core.ledger import Ledger
 from pipeline.engines.base import Counters, Engine
-from pipeline.errors import first_error
-from pipeline.records import Problem
+from pipeline.errors import StorageError, first_error
+from pipeline.records import Problem, TokenLedger
 from pipeline.stages import assembly
+from pipeline.stages.journal import LeaseJournal
 from pipeline.stages.rollouts import Gauges, Grown, Ports, Scorer, Verifying, grow
 from pipeline.storage import shards
 from pipeline.storage.files import Location
 
+FLUSH_S = 1.0
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0."""
+    """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
+    driver or worker may have left a journal."""
 
     number: int
     problems: tuple[Problem, ...]
     attempt: int = 0
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class LeaseReport:
     trajectories: int
     kept: int
     drops: dict[str, int]
-    ledger: Ledger
+    ledger: TokenLedger
     wall_s: float
 
 
@@ -74,17 +80,22 @@ class LeaseWorker:
     scorer: Scorer | None = None
     gauges: Gauges = field(default_factory=Gauges)
     _slots: asyncio.Semaphore | None = None
+    _journals: dict[int, LeaseJournal] = field(default_factory=dict)
+    _flushing: asyncio.Task[None] | None = None
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
         started = time.monotonic()
         if self._slots is None:
             self._slots = asyncio.Semaphore(searches_at_once(self.config.rollout, self.engine.info.max_num_seqs))
+        journal = await self._open_journal(lease)
         try:
             async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(problem)) for problem in lease.problems]
+                searches = [group.create_task(self._search(problem, journal)) for problem in lease.problems]
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
+        finally:
+            self._journals.pop(lease.number, None)
         grown = [task.result() for task in searches]
         tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, step=self.config.rollout.step)
         report = LeaseReport(
@@ -115,9 +126,39 @@ class LeaseWorker:
             tables=tables.by_name(),
             metadata=metadata,
         )
+        await journal.remove()
         return report
 
-    async def _search(self, problem: Problem) -> Grown:
+    async def _open_journal(self, lease: Lease) -> LeaseJournal:
+        journal = LeaseJournal(self.location, lease.number, self.round_index)
+        if lease.resumed or lease.attempt:
+            await asyncio.to_thread(journal.load)
+        self._journals[lease.number] = journal
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush_journals())
+        return journal
+
+    async def _flush_journals(self) -> None:
+        """About once a second while any lease is open."""
+        while self._journals:
+            await asyncio.sleep(FLUSH_S)
+            for journal in list(self._journals.values()):
+                try:
+                    await journal.flush()
+                except StorageError:
+                    log.exception("journal of lease %d: will be written again", journal.lease)
+                if journal.closed:  # committed while it was being written
+                    await journal.remove()
+
+    async def close(self) -> None:
+        """Writes down what leases in flight have so far; their searches go on from there in the next run."""
+        for journal in list(self._journals.values()):
+            await journal.flush()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        await self.engine.close()
+
+    async def _search(self, problem: Problem, journal: LeaseJournal) -> Grown:
         assert self._slots is not None
         async with self._slots:
             return await grow(
@@ -127,6 +168,7 @@ class LeaseWorker:
                 run_seed=self.config.seed,
                 round_index=self.round_index,
                 gauges=self.gauges,
+                journal=journal,
             )
 
     def snapshot(self) -> Snapshot:

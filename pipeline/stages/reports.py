@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import schema
-from pipeline.core.ledger import Ledger
 from pipeline.errors import StorageError
+from pipeline.records import TokenLedger
 from pipeline.stages.leases import LeaseReport
 from pipeline.storage import shards
 from pipeline.storage.files import Location
@@ -32,4 +32,4 @@ def _read(location: Location, lease: int, round_index: int) -> LeaseReport:
         report = json.loads(metadata[b"berry.report"])
     except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
-    return LeaseReport(**{**report, "ledger": Ledger(**report["ledger"])})
+    return LeaseReport(**{**report, "ledger": TokenLedger(**report["ledger"])})

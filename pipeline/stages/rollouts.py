@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-from verifiers.checker import CheckRequest
 
 from pipeline.config.rollout import Rollout
 from pipeline.core.events import (
     Cancel,
     Cancelled,
     Command,
+    Completion,
     Event,
     Failed,
     Finished,
@@ -30,12 +29,16 @@ from pipeline.core.events import (
     Verified,
     Verify,
 )
-from pipeline.core.search import make_search
 from pipeline.core.search.base import Search
+from pipeline.core.search.registry import make_search
+from pipeline.core.steps import token_ends
 from pipeline.engines.base import Engine, Request
 from pipeline.errors import EngineError
 from pipeline.records import Finish, Problem
+from pipeline.stages.journal import Chain, LeaseJournal, Past
+from pipeline.stages.outstanding import Outstanding
 from verifiers.base import Verdict
+from verifiers.checker import CheckRequest
 
 Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
 
@@ -65,18 +68,17 @@ class Gauges:
     passed: int = 0
     unverifiable: int = 0
     leaves: int = 0
-    verify_wait_s: float = 0.0
+    replayed: int = 0  # events taken from journals
 
 
 @dataclass(slots=True)
 class Grown:
-    """A finished search, or the reason why there is none."""
+    """A finished search and the texts of its leaves."""
 
     problem: Problem
     prompt_ids: list[int]
-    search: Search | None
+    search: Search
     responses: dict[str, str] = field(default_factory=dict)  # leaf -> text
-    failure: str | None = None
 
 
 async def grow(
@@ -87,34 +89,50 @@ async def grow(
     run_seed: int,
     round_index: int,
     gauges: Gauges,
+    journal: LeaseJournal | None = None,
 ) -> Grown:
-    """Runs one problem's search to its end. Raises EngineError when the engine is dead; everything else is data."""
+    """Runs one problem's search to its end, from where its journal ends if there is one. Raises EngineError when the
+    engine is dead; everything else is data."""
     messages = problem.messages
     if rollout.system_prompt and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": rollout.system_prompt}, *messages]
     prompt_ids = ports.engine.encode(messages)
-    context = ports.engine.info.max_model_len
-    if len(prompt_ids) >= context:
-        failure = f"the prompt has {len(prompt_ids)} tokens, the engine's context holds {context}"
-        return Grown(problem, prompt_ids, None, failure=failure)
-    search = make_search(
-        problem.id, prompt_ids, rollout, run_seed=run_seed, round_index=round_index, context_len=context
-    )
-    driver = _Driver(problem, ports, search, gauges)
+
+    def fresh() -> Search:
+        return make_search(
+            problem.id,
+            prompt_ids,
+            rollout,
+            run_seed=run_seed,
+            round_index=round_index,
+            context_len=ports.engine.info.max_model_len,
+        )
+
+    driver = _Driver(problem, ports, fresh, gauges, journal)
     gauges.searching += 1
     try:
         await driver.run()
     finally:
         gauges.searching -= 1
-    return Grown(problem, prompt_ids, search, responses=driver.responses)
+    return Grown(problem, prompt_ids, driver.search, responses=driver.responses)
 
 
 class _Driver:
-    def __init__(self, problem: Problem, ports: Ports, search: Search, gauges: Gauges) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        ports: Ports,
+        fresh: Callable[[], Search],
+        gauges: Gauges,
+        journal: LeaseJournal | None,
+    ) -> None:
         self.problem = problem
         self.ports = ports
-        self.search = search
+        self.fresh = fresh
+        self.search = fresh()
         self.gauges = gauges
+        self.journal = journal
+        self.chain = Chain()
         self.responses: dict[str, str] = {}
         self.events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -124,16 +142,62 @@ class _Driver:
 
     async def run(self) -> None:
         try:
-            self._obey(self.search.start())
+            self._begin()
             while self.finished is None:
                 event = await self.events.get()
                 if isinstance(event, BaseException):
                     raise event
-                self._obey(self.search.handle(event))
+                if self.journal is not None:
+                    self.journal.record(self.problem.id, event)
+                self._obey(self._handle(event))
         finally:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def _begin(self) -> None:
+        """Starts the search, or brings it to where its journal ends."""
+        past = None
+        if self.journal is not None:
+            self.journal.track(self.problem.id, lambda: self.chain)
+            past = self.journal.past.get(self.problem.id)
+        if past is None or not past.events:
+            self._obey(self._start())
+            return
+        left = self._replay(past)
+        if left is None:
+            assert self.journal is not None
+            self.journal.reset(self.problem.id)
+            self.search, self.chain = self.fresh(), Chain()
+            self._obey(self._start())
+            return
+        self.gauges.replayed += len(past.events)
+        self._obey([left.finished] if left.finished else left.commands())
+        for event in left.cancelled():
+            self.events.put_nowait(event)
+
+    def _replay(self, past: Past) -> Outstanding | None:
+        """None if the search does not do again what its journal says it did."""
+        tree = self.search.tree
+        left = Outstanding(lambda node: (n.node_id for n in tree.walk(tree[node])))
+        left.issued(self._start())
+        for event in past.events:
+            left.answered(event)
+            left.issued(self._handle(event))
+            if past.marks.get(self.chain.events, self.chain.digest) != self.chain.digest:
+                return None
+        return left
+
+    def _start(self) -> list[Command]:
+        commands = self.search.start()
+        self.chain.follow(commands)
+        return commands
+
+    def _handle(self, event: Event) -> list[Command]:
+        commands = self.search.handle(event)
+        self.chain.events += 1
+        self.chain.follow(commands)
+        return commands
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
@@ -182,11 +246,17 @@ class _Driver:
                     cancelled_tokens += len(sample.completion.token_ids)
                     continue
                 expected.discard(index)
-                self.events.put_nowait(Segment(command.node, index, sample.completion))
+                self.events.put_nowait(Segment(command.node, index, self._with_ends(sample.completion, command)))
         finally:
             self.generating[command.node].pop(request_id, None)
         if expected:
             self.events.put_nowait(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
+
+    def _with_ends(self, completion: Completion, command: Generate) -> Completion:
+        """Engines need not know where each token ends in the text; a search that forks inside a segment does."""
+        if not command.until.token_ends or completion.token_ends or not completion.token_ids:
+            return completion
+        return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
 
     async def _verify(self, command: Verify) -> None:
         text = self.ports.engine.decode(self.search.tree.response_ids(command.node))
@@ -227,7 +297,7 @@ class _Driver:
         self.events.put_nowait(Scored(command.node, value, command.model))
 
     async def _cancel(self, command: Cancel) -> None:
-        below = self.search.tree.subtree(command.node)
-        for node in below:
-            for request_id in list(self.generating.get(node, ())):
+        tree = self.search.tree
+        for node in list(tree.walk(tree[command.node])):
+            for request_id in list(self.generating.get(node.node_id, ())):
                 await self.ports.engine.cancel(request_id)

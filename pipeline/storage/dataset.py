@@ -43,6 +43,11 @@ class RunDir:
     def committed(self, round_index: int) -> set[int]:
         return shards.committed(self.location, round_index)
 
+    def journalled(self, round_index: int) -> set[int]:
+        """Leases in flight when an earlier driver or worker died."""
+        names = self.location.folders(f"round={round_index}/journal")
+        return {int(n.removeprefix("lease-")) for n in names if n.startswith("lease-")}
+
     def write_metrics(self, name: str, values: dict[str, Any]) -> None:
         self.location.put(f"metrics/{name}.json", json.dumps(values, indent=1, default=str).encode())
 

@@ -34,8 +34,9 @@ class Location:
     def show(self, name: str = "") -> str:
         return f"{self.url}/{name}" if name else self.url
 
-    def put(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Writes `name` whole or not at all, replacing an older one. Raises StorageError."""
+    def put(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
+        """Writes `name` whole or not at all, replacing an older one. `durable` False leaves it to the kernel when a local
+        file reaches the disk: it survives any process, not a power cut. Raises StorageError."""
         path = self.path(name)
         try:
             if not self.is_local:
@@ -44,10 +45,10 @@ class Location:
                 return
             aside = f"{path}.writing-{os.getpid()}"
             try:
-                _write_local(aside, data)
+                _write_local(aside, data, durable=durable)
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(aside), exist_ok=True)
-                _write_local(aside, data)
+                _write_local(aside, data, durable=durable)
             except BaseException:
                 Path(aside).unlink(missing_ok=True)
                 raise
@@ -106,12 +107,22 @@ class Location:
         except OSError as error:
             raise StorageError(f"{self.show(name)}: can't be removed: {error}") from error
 
+    def remove_folder(self, name: str) -> None:
+        """Removes a folder and all below it; nothing if it isn't there."""
+        try:
+            self.filesystem.delete_dir(self.path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{self.show(name)}: can't be removed: {error}") from error
 
-def _write_local(path: str, data: bytes | pa.Buffer) -> None:
+
+def _write_local(path: str, data: bytes | pa.Buffer, *, durable: bool) -> None:
     with open(path, "wb") as stream:
         stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def locate(place: str | Path) -> Location:

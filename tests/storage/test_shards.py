@@ -13,8 +13,21 @@ from pipeline.errors import StorageError
 from pipeline.storage import shards
 from pipeline.storage.files import Location
 
-TRAJECTORY: dict[str, Any] = {"trajectory_id": "p/1", "problem_id": "p", "path": ["a", "b"], "kept": True, "n_tokens": 3}
-NODE: dict[str, Any] = {"problem_id": "p", "node_id": "a", "depth": 1, "token_ids": [1, 2, 3], "text": "x", "seed": 2**62}
+TRAJECTORY: dict[str, Any] = {
+    "trajectory_id": "p/1",
+    "problem_id": "p",
+    "path": ["a", "b"],
+    "kept": True,
+    "n_tokens": 3,
+}
+NODE: dict[str, Any] = {
+    "problem_id": "p",
+    "node_id": "a",
+    "depth": 1,
+    "token_ids": [1, 2, 3],
+    "text": "x",
+    "seed": 2**62,
+}
 KEPT: dict[str, Any] = {
     "trajectory_id": "p/1",
     "messages": [{"role": "user", "content": "q"}],

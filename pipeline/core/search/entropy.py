@@ -81,10 +81,11 @@ class EntropySearch(Search):
         top = self._top_of(chain)
         places = sorted(self._candidates(top), key=lambda place: (-place[0], place[1], place[2].node_id))
         chosen = places[: self._policy.forks]
-        # Later cuts first: a cut leaves the tail under the old id, so an earlier place in the same node still
-        # holds.
-        heads = [(self.tree.split(node.node_id, at), node) for _, at, node in _later_first(chosen)]
-        for head, _ in reversed(heads):
+        heads: list[TreeNode] = []
+        for node in {place[2].node_id: place[2] for place in chosen}.values():
+            cuts = sorted(at for _, at, other in chosen if other is node)
+            heads += self.tree.split_at(node, cuts)[:-1]
+        for head in heads:
             self._open[chain] += self.grow(head, self._policy.branches, to_end=self.rollout.cut is None)
 
     def _top_of(self, chain: str) -> TreeNode:
@@ -104,6 +105,3 @@ class EntropySearch(Search):
     def policy_state(self) -> object:
         return sorted(self._open.items()), sorted(self._rounds.items())
 
-
-def _later_first(places: list[tuple[float, int, TreeNode]]) -> list[tuple[float, int, TreeNode]]:
-    return sorted(places, key=lambda place: (place[2].node_id, -place[1]))

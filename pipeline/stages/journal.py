@@ -1,0 +1,155 @@
+"""The journal of a lease in flight: every completed event, so that a crash loses nothing that was generated.
+
+    search events ─► LeaseJournal.record ─► flush (about once a second) ─► segments
+    after a crash: segments ─► LeaseJournal.replay ─► Search.start, handle, handle … ─► Outstanding ─► go on
+
+Replay must lead to where the search was: beside the events the journal keeps, at each flush, a running digest of the
+commands every search has issued. If a replayed search issues others (another version of a policy), its journal is put
+aside and the search starts afresh: work is lost then, never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from pipeline.core.events import Cancelled, Command, Event, Failed, Scored, Segment, Verified
+from pipeline.errors import StorageError
+from pipeline.storage import segments
+from pipeline.storage.files import Location
+
+_KINDS: tuple[type[Any], ...] = (Segment, Scored, Verified, Failed, Cancelled)
+_NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
+_HEADER, _MARK, _RESET = 100, 101, 102
+_encoder = msgspec.msgpack.Encoder()
+_decoders = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
+_frame = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class Chain:
+    """A running digest over the commands a search has issued, and how many events it was given."""
+
+    events: int = 0
+    digest: bytes = b""
+
+    def follow(self, commands: Sequence[Command]) -> None:
+        if commands:
+            self.digest = blake2b(self.digest + _encoder.encode(commands), digest_size=8).digest()
+
+
+@dataclass(slots=True)
+class Past:
+    """What the journal holds of one problem: events in order, and the digests it had after some of them."""
+
+    events: list[Event] = field(default_factory=list)
+    marks: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LeaseJournal:
+    """One attempt at one lease. Nothing is written before the first flush: a lease that ends sooner costs no file."""
+
+    location: Location
+    lease: int
+    round_index: int
+    past: dict[str, Past] = field(default_factory=dict)
+    closed: bool = False
+    _base: dict[int, int] = field(default_factory=dict)
+    _attempt: int = 0
+    _number: int = 0
+    _buffer: list[bytes] = field(default_factory=list)
+    _tracked: dict[str, Callable[[], Chain]] = field(default_factory=dict)
+    _marked: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        return segments.folder(self.lease, self.round_index)
+
+    def load(self) -> None:
+        """Reads what earlier attempts left. Raises StorageError."""
+        attempts = segments.read(self.location, self.place)
+        used = _visible(attempts)
+        for attempt in sorted(used):
+            for records in attempts[attempt][: used[attempt]]:
+                for record in records:
+                    self._take(record)
+        self._base = used
+        self._attempt = max(attempts, default=-1) + 1
+
+    def _take(self, record: bytes) -> None:
+        kind, problem_id, payload = _frame.decode(record)
+        if kind == _HEADER:
+            return
+        if kind == _RESET:
+            self.past.pop(problem_id, None)
+            return
+        past = self.past.setdefault(problem_id, Past())
+        if kind == _MARK:
+            count, digest = msgspec.msgpack.decode(payload, type=tuple[int, bytes])
+            past.marks[count] = digest
+        else:
+            past.events.append(_decoders[kind].decode(payload))
+
+    def track(self, problem_id: str, chain: Callable[[], Chain]) -> None:
+        """Marks of this problem are taken from `chain` at each flush."""
+        self._tracked[problem_id] = chain
+
+    def record(self, problem_id: str, event: Event) -> None:
+        payload = msgspec.Raw(_encoder.encode(event))
+        self._buffer.append(_encoder.encode((_NUMBER[type(event)], problem_id, payload)))
+
+    def reset(self, problem_id: str) -> None:
+        """Forget what is journalled of a problem: its search starts afresh."""
+        self.past.pop(problem_id, None)
+        self._buffer.append(_encoder.encode((_RESET, problem_id, msgspec.Raw(_encoder.encode(None)))))
+
+    async def flush(self) -> int:
+        """Writes what was recorded since the last flush as one segment; returns its bytes. Raises StorageError; the
+        records are kept for the next flush then, since a journal with a gap is worth nothing."""
+        if not self._buffer or self.closed:
+            return 0
+        records, self._buffer = self._buffer, []
+        for problem_id, chain in self._tracked.items():
+            now = chain()
+            if self._marked.get(problem_id) != now.events:
+                self._marked[problem_id] = now.events
+                mark = msgspec.Raw(_encoder.encode((now.events, now.digest)))
+                records.append(_encoder.encode((_MARK, problem_id, mark)))
+        if self._number == 0:
+            base = msgspec.Raw(_encoder.encode(self._base))
+            records.insert(0, _encoder.encode((_HEADER, "", base)))
+        number, self._number = self._number, self._number + 1
+        try:
+            return await asyncio.to_thread(
+                segments.write, self.location, self.place, attempt=self._attempt, number=number, records=records
+            )
+        except StorageError:
+            self._buffer[:0] = records[number == 0 :]
+            self._number = number
+            raise
+
+    async def remove(self) -> None:
+        """After the lease's commit."""
+        self.closed = True
+        self._buffer.clear()
+        self._tracked.clear()
+        if self._number or self._attempt:
+            await asyncio.to_thread(segments.remove, self.location, self.place)
+
+
+def _visible(attempts: dict[int, list[list[bytes]]]) -> dict[int, int]:
+    """How many segments of each attempt count: those that the last attempt replayed, and all of its own. What a worker
+    thought dead wrote after it was replaced is left out."""
+    with_header = [a for a, parts in attempts.items() if parts]
+    if not with_header:
+        return {}
+    last = max(with_header)
+    kind, _, payload = _frame.decode(attempts[last][0][0])
+    base = msgspec.msgpack.decode(payload, type=dict[int, int]) if kind == _HEADER else {}
+    return {**base, last: len(attempts[last])}

@@ -1,0 +1,104 @@
+"""Leases are handed out once, and again when a worker is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.errors import EngineError, first_error
+from pipeline.records import Problem
+from pipeline.records import TokenLedger as Ledger
+from pipeline.runtime.coordinator import Coordinator, WorkerLost
+from pipeline.stages.leases import Lease, LeaseReport
+from verifiers.specs import MathSpec
+
+
+def some_leases(count: int) -> Iterator[Lease]:
+    for number in range(count):
+        yield Lease(number, (Problem(id=f"p{number}", prompt="?", verifier=MathSpec(answer="1")),))
+
+
+@dataclass
+class Scripted:
+    """A worker that is lost whenever it meets a lease in `kills`, as often as that says."""
+
+    worker_id: str
+    leases_at_once: int = 2
+    kills: dict[int, int] = field(default_factory=dict)
+    done: list[int] = field(default_factory=list)
+    recoveries: int = 0
+    running: int = 0
+    most_running: int = 0
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        await asyncio.sleep(0.001)
+        self.running -= 1
+        if self.kills.get(lease.number, 0) > 0:
+            self.kills[lease.number] -= 1
+            raise WorkerLost("killed")
+        self.done.append(lease.number)
+        return LeaseReport(lease.number, self.worker_id, 1, 1, 4, 2, {"wrong": 2}, Ledger(generated=10), 0.1)
+
+    async def recover(self) -> None:
+        self.recoveries += 1
+        await asyncio.sleep(0.01)
+
+    async def snapshot(self) -> None:
+        return None
+
+
+async def test_every_lease_is_done_once_and_totals_add_up() -> None:
+    workers = [Scripted("a"), Scripted("b", leases_at_once=3)]
+    totals = await Coordinator(some_leases(20), list(workers)).run()
+    assert sorted(workers[0].done + workers[1].done) == list(range(20))
+    assert workers[0].most_running == 2
+    assert workers[1].most_running == 3
+    assert (totals.leases, totals.trajectories, totals.kept) == (20, 80, 40)
+    assert totals.drops == {"wrong": 40}
+    assert totals.ledger.generated == 200
+
+
+async def test_a_lost_workers_lease_is_handed_out_again() -> None:
+    worker = Scripted("a", kills={3: 2})
+    totals = await Coordinator(some_leases(6), [worker]).run()
+    assert sorted(worker.done) == list(range(6))
+    assert totals.retried_leases == 2
+    assert worker.recoveries == 2
+
+
+async def test_a_lease_that_always_fails_ends_the_run_with_its_number() -> None:
+    worker = Scripted("a", kills={1: 99})
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await Coordinator(some_leases(3), [worker]).run()
+    error = first_error(caught.value)
+    assert isinstance(error, EngineError)
+    assert "lease 1 failed" in str(error)
+
+
+async def test_stopped_it_hands_out_nothing_more_but_finishes_what_runs() -> None:
+    worker = Scripted("a", leases_at_once=1)
+    coordinator = Coordinator(some_leases(50), [worker])
+    coordinator.on_report = lambda report: coordinator.stop() if report.lease == 4 else None
+    totals = await coordinator.run()
+    assert totals.leases == 5
+
+
+async def test_leases_are_taken_lazily() -> None:
+    taken: list[int] = []
+
+    def watched() -> Iterator[Lease]:
+        for lease in some_leases(100):
+            taken.append(lease.number)
+            yield lease
+
+    worker = Scripted("a", leases_at_once=2)
+    coordinator = Coordinator(watched(), [worker])
+    seen: list[int] = []
+    coordinator.on_report = lambda _: seen.append(len(taken))
+    await coordinator.run()
+    assert seen[0] <= 3
