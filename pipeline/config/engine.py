@@ -1,4 +1,5 @@
-"""What generates: a vLLM engine in this run, a completions server elsewhere, or a synthetic process of known truth."""
+"""What generates: a vLLM engine in this run, a completions server elsewhere, or a synthetic process of known
+truth."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class VllmEngine(Section):
 
     type: Literal["vllm"] = "vllm"
     model: str = Field(min_length=1)
-    """Alias (`smollm2-135m`, `tiny-arithmetic`), a folder with weights and tokenizer, or a Hugging Face id."""
+    """Alias (`smollm2-135m`, `tiny-arithmetic`), a folder with weights and tokenizer, or a Hugging Face
+    id."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of the weights. float32 makes equal seeds give equal tokens whatever is batched beside them."""
     max_model_len: int = Field(2048, ge=64)
@@ -22,7 +24,8 @@ class VllmEngine(Section):
     max_num_seqs: int = Field(64, ge=1)
     """Sequences decoded at once."""
     block_size: int | None = Field(None, ge=1)
-    """Tokens a block of the prefix cache; only full blocks are shared. None: 32 on cores, vLLM's default on GPUs."""
+    """Tokens a block of the prefix cache; only full blocks are shared. None: 32 on cores, vLLM's default on
+    GPUs."""
     prefix_caching: bool = True
     """Off only to measure what the cache is worth."""
     kv_cache_gib: float = Field(1.0, gt=0)
@@ -34,7 +37,8 @@ class VllmEngine(Section):
     enforce_eager: bool | Literal["auto"] = "auto"
     """Run without compiled graphs. auto: eager on cores, where compiling takes a minute and gains little."""
     chunked_prefill: bool | Literal["auto"] = "auto"
-    """Split long prompts over steps. auto: off on cores, where seeded requests can't be split, on for GPUs."""
+    """Split long prompts over steps. auto: off on cores, where seeded requests can't be split, on for
+    GPUs."""
     threads: int | None = Field(None, ge=1)
     """Cores the model uses, if it runs on cores; None: all that this process may use."""
     chat_template: str | None = None

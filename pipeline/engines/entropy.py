@@ -16,8 +16,8 @@ import numpy.typing as npt
 def estimate(chosen: npt.NDArray[np.float64], top: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Entropies in nats, shape (tokens,).
 
-    `chosen`, shape (tokens,): log-probability of the drawn token where it is not among the top ones, else -inf.
-    `top`, shape (tokens, k): log-probabilities of the k likeliest tokens.
+    `chosen`, shape (tokens,): log-probability of the drawn token where it is not among the top ones, else
+    -inf. `top`, shape (tokens, k): log-probabilities of the k likeliest tokens.
     """
     known = np.concatenate([chosen[:, None], top], axis=1)
     p = np.exp(known)

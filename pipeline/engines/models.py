@@ -50,15 +50,14 @@ def cache_folder() -> Path:
 
 
 def resolve(model: str, *, key: str = "engine.model", progress: Progress | None = None) -> str:
-    """The folder (or Hugging Face id) behind `model`; an alias is fetched and converted if it is not there yet.
+    """The folder (or Hugging Face id) behind `model`; an alias is fetched and converted if it is not there
+    yet.
 
     Raises ConfigError for a folder without a model, ResourceError where fetching or converting fails.
     """
     if model == TINY:
         folder = CHECKOUT / "tests" / "models" / TINY
-        return _checked(
-            folder, key, f"{TINY} is part of the source checkout: install with `pip install -e .`"
-        )
+        return _checked(folder, key, f"{TINY} is part of the source checkout: install with `pip install -e .`")
     if model in PACKED:
         return str(_unpacked(model, progress or (lambda _line: None)))
     path = Path(model).expanduser()
@@ -67,7 +66,8 @@ def resolve(model: str, *, key: str = "engine.model", progress: Progress | None 
     if model.count("/") != 1:
         known = ", ".join(aliases())
         raise ConfigError(
-            f"{key}: no model {model!r}: write an alias ({known}), a folder, or a Hugging Face id such as Qwen/Qwen3-0.6B"
+            f"{key}: no model {model!r}: write an alias ({known}), a folder, or a Hugging Face id "
+            "such as Qwen/Qwen3-0.6B"
         )
     return model
 

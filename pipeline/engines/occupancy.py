@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Occupancy:
     """Time integrals of the running sequences while there was any work.
 
-    `running` comes from the engine's own reports, which stop when it goes idle; `live` is what was asked for and has
-    not ended, known here exactly, so it bounds the last report.
+    `running` comes from the engine's own reports, which stop when it goes idle; `live` is what was asked for
+    and has not ended, known here exactly, so it bounds the last report.
     """
 
     running: int = 0

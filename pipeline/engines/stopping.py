@@ -9,15 +9,14 @@ from pipeline.errors import ConfigError
 
 
 class RegexStop:
-    """Fed with a segment's tokens as they come, in pieces of any size: the answer does not depend on the pieces."""
+    """Fed with a segment's tokens as they come, in pieces of any size: the answer does not depend on the
+    pieces."""
 
     def __init__(self, pattern: str, decode: Callable[[Sequence[int]], str]) -> None:
         try:
             self._pattern = re.compile(pattern)
         except re.error as error:
-            raise ConfigError(
-                f"rollout.step.pattern {pattern!r} is no regular expression: {error}"
-            ) from error
+            raise ConfigError(f"rollout.step.pattern {pattern!r} is no regular expression: {error}") from error
         self._decode = decode
         self._checked = 0
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers.decoders import DecodeStream
+
 from pipeline.errors import ConfigError
 from pipeline.records import Message
 
@@ -22,21 +24,13 @@ class Tokens:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"can't load a tokenizer from {folder}: {str(error).splitlines()[0]}"
-            ) from error
+            raise ConfigError(f"can't load a tokenizer from {folder}: {str(error).splitlines()[0]}") from error
         if chat_template is not None:
             self.tokenizer.chat_template = _template(chat_template)
         if not self.tokenizer.chat_template:
             raise ConfigError(f"the tokenizer of {folder} has no chat template: set engine.chat_template")
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-        end = self.tokenizer.eos_token_id
-        return frozenset() if end is None else frozenset([end])
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -47,10 +41,19 @@ class Tokens:
         text = self._plain([*self._anchor, *token_ids])
         return text[len(self._anchor_text) :]
 
+    def ends(self, token_ids: Sequence[int], text: str) -> tuple[int, ...]:
+        """Characters of `text` (their decoding) that are complete after each token: Completion.token_ends."""
+        stream = DecodeStream(list(self._anchor), skip_special_tokens=True)
+        backend, ends, total = self.tokenizer.backend_tokenizer, [], 0
+        for token_id in token_ids:
+            total += len(stream.step(backend, token_id) or "")
+            ends.append(total)
+        if ends and total < len(text):  # the last character is not whole
+            ends[-1] = len(text)
+        return tuple(ends)
+
     def _plain(self, token_ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _template(value: str) -> str:

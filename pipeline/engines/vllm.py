@@ -2,24 +2,29 @@
 
     Request of n ─► n requests of one sample, seeds seed … seed + n - 1 ─► each yielded when it ends
 
-Siblings share their prompt's blocks in the prefix cache, so n single requests cost what one of n would, and none
-waits for the slowest. Nothing is streamed token by token unless a regular expression has to be watched for.
+Siblings share their prompt's blocks in the prefix cache, so n single requests cost what one of n would, and
+none waits for the slowest. Nothing is streamed token by token unless a regular expression has to be watched
+for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines import entropy, models, vllm_compat, vllm_host
+from pipeline.engines import entropy, models, quiet, vllm_compat, vllm_host
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.stopping import RegexStop
@@ -53,7 +58,7 @@ class Vllm:
         self._open.set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._dead: tuple[type[Exception], ...] = ()
+        self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
         self._occupancy = Occupancy()
         self._totals = Counters()
         self._info = EngineInfo(
@@ -66,35 +71,40 @@ class Vllm:
             versions={"vllm": self._installed.version, "device": self._installed.device},
         )
 
-    # ---- life -------------------------------------------------------------------------------------------------------
+    # ---- life ----------
 
     async def start(self) -> None:
         await asyncio.to_thread(vllm_host.preflight, self._config)
         os.environ.update(vllm_host.environment(self._config))
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
-        self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
-        await asyncio.to_thread(_import_vllm)
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        self._dead = vllm_compat.dead_engine_errors()
-        arguments = vllm_compat.engine_args(self._arguments(folder))
-        try:
-            self._llm = AsyncLLM.from_engine_args(
-                arguments, stat_loggers=[vllm_compat.stat_logger(self._record)]
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"vLLM can't load {self._config.model}: {_last_line(error)}") from error
+        with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
+            await asyncio.to_thread(vllm_compat.load)
+            self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+            self._llm = await asyncio.to_thread(self._launch, folder)
         await self._warm_up()
+
+    def _launch(self, folder: str) -> Any:
+        try:
+            return vllm_compat.launch(self._arguments(folder), self._record)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineError(
+                f"vLLM can't load {self._config.model}: {quiet.cause(self._log) or _last_line(error)} "
+                f"(all it said is in {self._log})"
+            ) from error
 
     async def close(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
             llm.shutdown()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # let its output task end
+            del llm
+            gc.collect()  # its __del__ complains if it runs while the interpreter goes down
+            self._log.unlink(missing_ok=True)
 
     async def _warm_up(self) -> None:
-        """The first requests with log-probabilities compile kernels for seconds; nobody should be waiting then."""
+        """The first requests with log-probabilities compile kernels for seconds; nobody should be waiting
+        then."""
         for top in (0, 5):
             request = Request(
                 request_id=f"warm-up-{top}",
@@ -125,6 +135,7 @@ class Vllm:
             "scheduling_policy": "priority",
             "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,
         }
         if on_cores:
             arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * vllm_host.GIB)
@@ -135,9 +146,7 @@ class Vllm:
             if config.block_size is not None:
                 arguments["block_size"] = config.block_size
             if config.tensor_parallel_size > 1:
-                arguments["distributed_executor_backend"] = (
-                    "mp"  # inside a placement group the default is `ray`
-                )
+                arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
         if not chunked:
             arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
         return arguments | config.extra
@@ -146,7 +155,7 @@ class Vllm:
     def _default_block(self) -> int:
         return vllm_host.CPU_BLOCK if self._installed.device == "cpu" else DEFAULT_GPU_BLOCK
 
-    # ---- what it says of itself -------------------------------------------------------------------------------------
+    # ---- what it says of itself ----------
 
     @property
     def info(self) -> EngineInfo:
@@ -186,7 +195,7 @@ class Vllm:
             kv_usage=old.kv_usage if step.running is None else step.kv_usage,
         )
 
-    # ---- sampling ---------------------------------------------------------------------------------------------------
+    # ---- sampling ----------
 
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         if request.request_id in self._running:
@@ -223,23 +232,29 @@ class Vllm:
         priority = round(request.priority * PRIORITY_STEPS)
         output: Any = None
         length: int | None = None
-        async for output in self._ask(prompt_ids, params, sample_id, priority):
-            if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
-                await self._llm.abort(sample_id)
-                break
+        async with aclosing(self._ask(prompt_ids, params, sample_id, priority)) as outputs:
+            async for output in outputs:
+                if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
+                    break  # which frees the request
         out = output.outputs[0]
         finish = Finish.STEP if length is not None else _finish(out)
         count = len(out.token_ids) if length is None else length
         logprobs, entropies = _numbers(out.logprobs, count, top)
         completion = self._completion(tuple(out.token_ids[:count]), finish)
-        cached = output.num_cached_tokens or 0
         return Sample(
-            index, replace(completion, logprobs=logprobs, entropies=entropies, cached_tokens=cached)
+            index,
+            replace(
+                completion,
+                logprobs=logprobs,
+                entropies=entropies,
+                cached_tokens=(output.num_cached_tokens or 0) if index == 0 else 0,
+                token_ends=self.tokens.ends(completion.token_ids, completion.text) if request.until.token_ends else (),
+            ),
         )
 
     async def _ask(
         self, prompt_ids: list[int], params: Any, sample_id: str, priority: int = 0
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """vLLM's outputs of one request; the one place that knows a dead engine."""
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
@@ -247,16 +262,19 @@ class Vllm:
         self._idle.clear()
         try:
             prompt = vllm_compat.token_prompt(prompt_ids)
-            async for output in self._llm.generate(prompt, params, sample_id, priority=priority):
-                yield output
-        except self._dead as error:
-            raise EngineError(
-                f"{self._info.engine_id} ({self._config.model}) died: {_last_line(error)}"
-            ) from error
+            async with aclosing(self._llm.generate(prompt, params, sample_id, priority=priority)) as outputs:
+                async for output in outputs:
+                    yield output
+        except vllm_compat.dead_engine_errors() as error:
+            raise EngineError(self._obituary(error)) from error
         finally:
             self._occupancy.end(time.monotonic())
             if not self._occupancy.live:
                 self._idle.set()
+
+    def _obituary(self, error: Exception) -> str:
+        what = quiet.cause(self._log) or _last_line(error)
+        return f"{self._info.engine_id} ({self._config.model}) died: {what} (all it said is in {self._log})"
 
     def _completion(self, token_ids: tuple[int, ...], finish: Finish) -> Completion:
         return Completion(
@@ -267,10 +285,11 @@ class Vllm:
             weights_version=self._info.weights_version,
         )
 
-    # ---- beyond the protocol ----------------------------------------------------------------------------------------
+    # ---- beyond the protocol ----------
 
     async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
-        """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix cache."""
+        """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix
+        cache."""
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         if not response_ids:
@@ -284,14 +303,13 @@ class Vllm:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         await self._open.wait()
-        output: Any = None
         token_ids = [*prompt_ids, *response_ids]
-        async for output in self._ask(token_ids, params, f"logprobs-{time.monotonic_ns()}"):
-            pass
-        return list(output.prompt_logprobs.logprobs[-len(response_ids) :])
+        outputs = [out async for out in self._ask(token_ids, params, f"logprobs-{time.monotonic_ns()}")]
+        return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
 
     async def swap_weights(self, path: str, version: str) -> None:
-        """Takes new weights of the same architecture. Running requests end on the old ones, later ones wait."""
+        """Takes new weights of the same architecture. Running requests end on the old ones, later ones
+        wait."""
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
         folder = await asyncio.to_thread(models.resolve, path, key="weights")
@@ -305,10 +323,8 @@ class Vllm:
             finally:
                 await self._llm.resume_generation()
             self._info = replace(self._info, weights_version=version)
-        except self._dead as error:
-            raise EngineError(
-                f"{self._info.engine_id} died while it took {path}: {_last_line(error)}"
-            ) from error
+        except vllm_compat.dead_engine_errors() as error:
+            raise EngineError(self._obituary(error)) from error
         finally:
             self._open.set()
 
@@ -360,10 +376,6 @@ def _numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[
     ranks = np.asarray(flat.ranks, dtype=np.int64).reshape(-1, top + 1)[:count, 0]
     entropies = entropy.estimate(np.where(ranks > top, chosen, -np.inf), rows[:, 1:])
     return tuple(chosen.tolist()), tuple(entropies.tolist())
-
-
-def _import_vllm() -> None:
-    import vllm.v1.engine.async_llm  # noqa: F401  # takes seconds: done in a thread
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,13 +1,15 @@
 """All that differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable. No other file may care.
 
-Stat loggers: `record` is documented as subject to change, so every field is read with a default, and arguments that
-a release adds are ignored. Engine arguments: those that a release does not know are refused with its version.
+Stat loggers: `record` is documented as subject to change, so every field is read with a default, and
+arguments that a release adds are ignored. Engine arguments: those that a release does not know are refused
+with its version.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,22 +42,31 @@ def installed() -> Installed:
                 f"including, {_text(NEWEST)}: pip install '{distribution}>={_text(OLDEST)},<{_text(NEWEST)}'"
             )
         return Installed(version, device)
-    raise ResourceError(
-        "vLLM is not installed: pip install '.[cpu]' for a host without GPU, '.[gpu]' with one"
-    )
+    raise ResourceError("vLLM is not installed: pip install '.[cpu]' for a host without GPU, '.[gpu]' with one")
 
 
-def engine_args(arguments: dict[str, Any]) -> Any:
-    """vLLM's AsyncEngineArgs. Raises ConfigError that names arguments which this release does not have."""
+def load() -> None:
+    """Imports vLLM, for seconds. Apart from `launch`: errors that its imports swallow keep their callers' frames, and
+    with them whatever those hold, alive until the interpreter ends."""
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # what matters comes out as EngineError
+    import vllm.v1.engine.async_llm  # noqa: F401
+
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
+
+
+def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
+    """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds.
+
+    Raises ConfigError that names arguments which this release does not have.
+    """
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
 
     known = {f.name for f in dataclasses.fields(AsyncEngineArgs)}
     unknown = sorted(arguments.keys() - known)
     if unknown:
-        raise ConfigError(
-            f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument"
-        )
-    return AsyncEngineArgs(**arguments)
+        raise ConfigError(f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
 
 
 def token_prompt(token_ids: list[int]) -> Any:
@@ -72,8 +83,8 @@ def dead_engine_errors() -> tuple[type[Exception], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are increments
-    in tokens. `running` is None where the step carried no scheduler report."""
+    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are
+    increments in tokens. `running` is None where the step carried no scheduler report."""
 
     running: int | None
     waiting: int
@@ -83,7 +94,7 @@ class Step:
     generated_tokens: int
 
 
-def stat_logger(listener: Callable[[Step], None]) -> Any:
+def _stat_logger(listener: Callable[[Step], None]) -> Any:
     """A stat logger factory that calls `listener` after each engine step."""
     from vllm.v1.metrics.loggers import StatLoggerBase
 

@@ -17,9 +17,7 @@ from pipeline.engines import models, vllm_compat
 from pipeline.errors import ConfigError, ResourceError
 
 GIB = 1024**3
-OVERHEAD_BYTES = int(
-    1.75 * GIB
-)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
+OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU_BLOCK = 32  # the kernels on cores want multiples of 32
 
@@ -28,6 +26,7 @@ def environment(config: VllmEngine) -> dict[str, str]:
     """Variables for the engine's process, in force only if set before it imports vLLM."""
     values = {
         "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -67,9 +66,7 @@ def preflight(config: VllmEngine) -> None:
 def model_context(folder: Path) -> int | None:
     """The longest context the model's config.json allows, in tokens."""
     values = json.loads((folder / "config.json").read_text())
-    return values.get("max_position_embeddings") or values.get("text_config", {}).get(
-        "max_position_embeddings"
-    )
+    return values.get("max_position_embeddings") or values.get("text_config", {}).get("max_position_embeddings")
 
 
 def weight_bytes(folder: Path, dtype: str) -> int:
@@ -106,9 +103,7 @@ def available_bytes() -> int:
 def _check_settings(config: VllmEngine, device: str) -> None:
     if device == "cpu":
         if config.block_size is not None and config.block_size % CPU_BLOCK:
-            raise ConfigError(
-                f"engine.block_size must be a multiple of {CPU_BLOCK} on cores, got {config.block_size}"
-            )
+            raise ConfigError(f"engine.block_size must be a multiple of {CPU_BLOCK} on cores, got {config.block_size}")
         if config.chunked_prefill is True:
             raise ConfigError(
                 "engine.chunked_prefill true: on cores vLLM can't split a seeded request's prompt: set it to auto"

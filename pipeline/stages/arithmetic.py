@@ -1,9 +1,10 @@
 """Freshly drawn arithmetic problems with their verifier, and the worked solutions a tiny model learns from.
 
-    draw(count, seed) ─► [Problem("12 + 5 - 3 * 7?", MathSpec("-4"))]      worked(prompt) ─► "12+5=17\n17-3*7=17-21=-4\n-4"
+    draw(count, seed) ─► [Problem("12 + 5 - 3 * 7?", MathSpec("-4"))]
+    worked(prompt)    ─► "12+5=17\n17-3*7=17-21=-4\n-4"
 
-Expressions follow the usual precedence: products before sums. Pure: problem i of a seed is the same whatever is drawn
-beside it, so draws can be split among workers.
+Expressions follow the usual precedence: products before sums. Pure: problem i of a seed is the same whatever
+is drawn beside it, so draws can be split among workers.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def draw(
 ) -> list[Problem]:
     """Problems `first … first + count - 1` of `seed`, each with `operands[0] … operands[1]` numbers.
 
-    `difficulty` is the number of operands. Every number is 1 … 20, inside a product 2 … 9; a product has two factors.
+    `difficulty` is the number of operands. Every number is 1 … 20, inside a product 2 … 9; a product has two
+    factors.
     """
     if not 1 <= operands[0] <= operands[1]:
         raise ValueError(f"operands must be a range of at least 1, got {operands}")
@@ -56,7 +58,8 @@ def draw(
 
 
 def worked(prompt: str) -> str:
-    """The solution as the tiny model writes it: one running total a line, the bare answer on the last line."""
+    """The solution as the tiny model writes it: one running total a line, the bare answer on the last
+    line."""
     terms = _parse(prompt)
     total, shown = terms[0].value, terms[0].text
     lines = [f"{shown}={total}"] if len(terms[0].factors) > 1 else []

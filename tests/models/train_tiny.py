@@ -1,10 +1,12 @@
-"""Trains the test model: a Llama of 1.6 M parameters that works out arithmetic problems character by character.
+"""Trains the test model: a Llama of 1.6 M parameters that works out arithmetic problems character by
+character.
 
     python tests/models/train_tiny.py --out tests/models/tiny-arithmetic
 
-Every batch is freshly drawn. Each 100 steps it samples fresh problems that were never trained on, at temperature 1,
-and stops as soon as pass@1 reaches `--until`: the model is wanted half-good, so that verification, pruning and
-learning have something to do. Some seven minutes on one core; a checkpoint beside the output lets it go on.
+Every batch is freshly drawn. Each 100 steps it samples fresh problems that were never trained on, at
+temperature 1, and stops as soon as pass@1 reaches `--until`: the model is wanted half-good, so that
+verification, pruning and learning have something to do. Some seven minutes on one core; a checkpoint beside
+the output lets it go on.
 """
 
 from __future__ import annotations
@@ -113,9 +115,7 @@ def pass_at_1(net: LlamaForCausalLM, coder: PreTrainedTokenizerFast, problems: l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--until", type=float, default=0.35, help="stop at this pass@1")

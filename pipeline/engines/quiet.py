@@ -1,0 +1,49 @@
+"""Keeps a chatty library and the processes it starts off the user's terminal: what they say goes to a file.
+
+A process started meanwhile keeps the file as its standard error for life, so the cause of its death is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TAIL_BYTES = 20_000
+
+
+@contextmanager
+def stderr_to(log: Path) -> Iterator[None]:
+    """Standard error, down to the file descriptor, and Python's warnings go to `log`. For the whole process, so keep
+    it short."""
+    log.touch(mode=0o600)
+    sys.stderr.flush()
+    saved, target = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.dup2(target, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(target)
+
+
+def cause(log: Path) -> str | None:
+    """The line of `log` that names the error: the first `SomeError: …` that no later summary repeats."""
+    if not log.is_file():
+        return None
+    text = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+    named = [line.strip() for line in text.splitlines() if _names_error(line)]
+    return named[0] if named else None
+
+
+def _names_error(line: str) -> bool:
+    """A traceback's last line, with or without a log prefix before it."""
+    head, colon, message = line.partition("Error: ")
+    return bool(colon and message.strip()) and head.rsplit(" ", 1)[-1].replace(".", "").isidentifier()
