@@ -50,9 +50,7 @@ class Outcome(StrEnum):
         return self not in _NOT_THE_PROGRAM
 
 
-_NOT_THE_PROGRAM = frozenset(
-    {Outcome.OK, Outcome.MISSING_TOOL, Outcome.OVERLOADED, Outcome.FAULT, Outcome.NOT_RUN}
-)
+_NOT_THE_PROGRAM = frozenset({Outcome.OK, Outcome.MISSING_TOOL, Outcome.OVERLOADED, Outcome.FAULT, Outcome.NOT_RUN})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+"""What a pool is made with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sandboxes.base import Limits, SandboxError
+
+BARE_IMPORTS = (
+    "abc", "array", "bisect", "collections", "collections.abc", "contextlib", "copy", "dataclasses",
+    "datetime", "decimal", "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math",
+    "operator", "random", "re", "statistics", "string", "sys", "threading", "time", "traceback", "types",
+    "typing",
+)  # fmt: skip
+"""What solutions import most: loaded once instead of in every child."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """A pool of sandboxes on one host."""
+
+    slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Jobs at once."""
+    queue_limit: int = 10_000
+    """Jobs that may wait; more are answered `overloaded`."""
+    deadline_s: float | None = None
+    """Longest wait for a slot in seconds, where the job names none."""
+    limits: Limits = field(default_factory=Limits)
+    """Limits of jobs that name none."""
+    compile_limits: Limits = field(
+        default_factory=lambda: Limits(cpu_s=60, wall_s=120, memory_bytes=2 << 30, disk_bytes=64 << 20)
+    )
+    isolation: Literal["auto", "none"] = "auto"
+    """`none` runs even where the host allows less than the minimum jail."""
+    profiles: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"bare": (), "numeric": ("numpy", "sympy")})
+    """Names of import profiles and the modules each has loaded, besides common standard ones."""
+    warm: tuple[str, ...] = ("bare",)
+    """Profiles that `start` gets ready in every slot."""
+    recycle_after: int = 10_000
+    """Jobs after which a slot's process is replaced."""
+    retries: int = 2
+    """More attempts after the sandbox itself failed."""
+    calibration: float | None = None
+    """This host's factor on time limits: above 1 on slower hosts. None: measured at start."""
+    namespaces: bool = True
+    """Enter namespaces where the host allows them."""
+    launcher: tuple[str, ...] = ()
+    """A command put before the interpreter, for instance one that drops privileges or sets a CPU mask."""
+    directory: str | None = None
+    """Where working directories are made when no private file system can be had; None: the temporary
+    directory."""
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise SandboxError(f"slots must be >= 1, got {self.slots}")
+        if self.queue_limit < 0:
+            raise SandboxError(f"queue_limit must be >= 0, got {self.queue_limit}")
+        unknown = set(self.warm) - set(self.profiles)
+        if unknown:
+            raise SandboxError(f"warm names profiles that do not exist: {', '.join(sorted(unknown))}")

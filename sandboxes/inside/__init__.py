@@ -1,0 +1,9 @@
+"""What runs on the other side of the pipes. Standard library only; started clean, never a fork of the host.
+
+    host ─exec─► template ─fork, once a slot─► slot ─fork, once a job─► child ─► program | calls | session |
+    judge
+                 imports a profile             supervises, cleans       jailed
+                 enters namespaces             holds limits and clocks
+
+template and slot are trusted and run none of the job's code. The child is confined before it sees the job.
+"""

@@ -1,0 +1,171 @@
+"""The child: already confined, it reads its job from descriptor 3 and runs it. What it writes is believed by
+nobody.
+
+One frame opens the job (source, mode, limits); calls and snippets follow as frames, results go back as
+frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far]`. A program (no calls)
+writes no frame but a hint about how it ended; its output and status are read from outside.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import errno
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sandboxes import wire
+from sandboxes.inside import judge
+from sandboxes.inside.channel import MAX_ERROR, READY, Channel, compile_source, describe, new_module
+from sandboxes.jail import plan, rlimits
+
+
+def main(jail: plan.SlotJail, kind: str) -> NoReturn:
+    """Waits for the job, then runs it to the end of the process."""
+    channel = Channel()
+    job = channel.read()
+    limits = job["limits"]
+    rlimits.apply(limits, base_bytes=jail.base_bytes, address_space=kind == "python", tasks=None)
+    gc.enable()
+    channel.write(READY)
+    if job["mode"] == "program":
+        run_program(job["source"], channel)
+    if job["mode"] == "judge":
+        judge.run(job, channel)
+    serve_calls(job, channel, limits["value_bytes"])
+    os._exit(0)
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome that an exception stands for."""
+    if isinstance(error, MemoryError):
+        return "memory_limit"
+    if isinstance(error, PermissionError):
+        return "violation"
+    if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+        return "disk_limit"
+    if isinstance(error, RuntimeError) and error.args == ("can't start new thread",):
+        return "process_limit"
+    return "runtime_error"
+
+
+def run_program(source: str, channel: Channel) -> NoReturn:
+    """Runs the source as `__main__` and exits as an interpreter would."""
+    status, hint = 0, b"ok"
+    try:
+        code = compile_source(source, "main.py")
+        exec(code, new_module("__main__").__dict__)
+    except SystemExit as e:
+        status = _exit_status(e.code)
+    except SyntaxError as e:
+        hint = b"compile_error" if e.filename in ("main.py", None) else b"runtime_error"
+        status = _print_error()
+    except BaseException as e:  # noqa: BLE001 (the program's own error, reported as such)
+        hint = outcome_of(e).encode()
+        status = _print_error()
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as e:  # noqa: BLE001
+        hint, status = outcome_of(e).encode(), 1
+    channel.write(hint)
+    os._exit(status & 0xFF)
+
+
+def _exit_status(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return int(code)
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _print_error() -> int:
+    try:
+        traceback.print_exc()
+    except BaseException:  # noqa: BLE001 (a hostile exception; its status says enough)
+        return 1
+    return 1
+
+
+def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None:
+    """Executes the source, then answers frames until the host closes."""
+    namespace = new_module(job["module"]).__dict__
+    streams = (sys.stdout, sys.stderr)
+
+    def answer(run: Callable[[], Any]) -> bool:
+        outcome, value, error_type, error = "ok", None, None, None
+        try:
+            value = wire.pack(run())
+        except wire.Unsupported as e:
+            outcome, (error_type, error) = "unsupported_value", describe(e)
+        except SyntaxError as e:
+            outcome, (error_type, error) = "compile_error", describe(e)
+        except BaseException as e:  # noqa: BLE001 (the job's own error, reported as such)
+            outcome, (error_type, error) = outcome_of(e), describe(e)
+        body = wire.packed_bytes([outcome, value, error_type, error, *_written(streams)])
+        if len(body) > value_bytes + MAX_ERROR + 1000:
+            outcome = "output_limit"
+            error = f"a value of {len(body)} bytes, {value_bytes} allowed"
+            body = wire.packed_bytes([outcome, None, None, error, *_written(streams)])
+        channel.write(body)
+        return outcome == "ok"
+
+    def load() -> None:
+        exec(compile_source(job["source"], "solution.py"), namespace)
+
+    if not answer(load):
+        return
+    while True:
+        message = channel.read()
+        if message[0] == "call":
+            _, name, args, kwargs = message
+            function = namespace.get(name)
+            if function is None:
+                missing = f"{name} is not defined"
+                body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
+                channel.write(wire.packed_bytes(body))
+            else:
+                answer(lambda: function(*args, **kwargs))  # noqa: B023 (runs before the next turn)
+        else:
+            answer(lambda: run_snippet(message[1], namespace))  # noqa: B023
+
+
+def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
+    """Executes a snippet as a prompt would: the value of a last expression comes back, as text if it isn't
+    plain."""
+    try:
+        tree = ast.parse(source, "snippet.py")
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise SyntaxError(str(e)) from None
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "snippet.py", "exec", dont_inherit=True), namespace)
+    if last is None:
+        return None
+    value = eval(compile(ast.Expression(last.value), "snippet.py", "eval", dont_inherit=True), namespace)
+    try:
+        wire.pack(value)
+    except wire.Unsupported:
+        return repr(value)[:MAX_ERROR]
+    return value
+
+
+def _written(streams: tuple[Any, Any]) -> tuple[int, int]:
+    """Bytes of stdout and stderr so far; -1 where the job has closed them."""
+    positions = []
+    for fd, stream in enumerate(streams, 1):
+        try:
+            stream.flush()
+            positions.append(os.lseek(fd, 0, os.SEEK_CUR))
+        except (OSError, ValueError):
+            positions.append(-1)
+    return positions[0], positions[1]

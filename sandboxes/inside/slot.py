@@ -1,0 +1,260 @@
+"""A slot: forks a child for each job, one ahead of time, watches its clocks and cleans up after it.
+
+    ready (pid, four descriptors) ─► host        go (limits) ◄─ host        done (status, usage, limit hit)
+    ─► host
+
+The next child is forked and confined while the present one runs, so that a job finds a warm child waiting. A
+slot runs none of the job's code. It ends, and its children with it, when its socket closes.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sandboxes.inside import child
+from sandboxes.jail import plan, syscalls
+
+TICK_S = 0.05
+"""Longest time between two looks at a running child's disk use and threads."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A confined child that waits for its job, and the host's ends of what it holds."""
+
+    pid: int
+    pidfd: int
+    arena: int
+    fds: tuple[int, ...]  # job socket, stdin, stdout, stderr
+
+
+class Slot:
+    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any]) -> None:
+        self.sock, self.plan = sock, jail_plan
+        self.kind = message["kind"]
+        directory = os.path.join(jail_plan.work, message["name"])
+        uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
+        self.ahead = self.kind != "tools"
+        self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 2 if self.ahead else 1)
+        self.directory = directory
+        self.arena = 0
+        self.pid = os.getpid()
+
+    def prepare(self) -> Prepared:
+        """Forks and confines the next child and tells the host."""
+        arena = self.arena
+        self.arena = (arena + 1) % len(self.jail.arenas)
+        self._fresh_directory(arena)
+        host_end, child_end = socket.socketpair()
+        files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(arena, child_end, files)
+        child_end.close()
+        ready = Prepared(pid, os.pidfd_open(pid), arena, (host_end.detach(), *files))
+        rights = array.array("i", ready.fds)
+        self.sock.sendmsg([json.dumps({"ready": pid}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+        rights)]) os.close(ready.fds[0]) return ready
+
+    def _become_child(self, arena: int, job: socket.socket, files: list[int]) -> None:
+        try:
+            self.jail.confine(arena, self.pid)
+            for target, fd in enumerate((*files, job.fileno())):
+                os.dup2(fd, 100 + target)
+            for target in range(4):
+                os.dup2(100 + target, target)
+            os.closerange(4, 1 << 16)
+        except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
+            sys.__stderr__.write(f"confining failed: {e!r}\n")
+            os._exit(child.EXIT_NOT_CONFINED)
+        child.main(self.jail, self.kind)
+
+    def run(self, ready: Prepared, go: dict[str, Any], upcoming: list[Prepared]) -> dict[str, Any]:
+        """Watches one child to its end; forks the next one meanwhile."""
+        started = time.monotonic()
+        if self.ahead:
+            upcoming.append(self.prepare())
+        poller = select.poll()
+        poller.register(ready.pidfd, select.POLLIN)
+        poller.register(self.sock, select.POLLIN)
+        clock = (~ready.pid << 3) | 2
+        limit: str | None = None
+        while True:
+            wall = time.monotonic() - started
+            try:
+                cpu = time.clock_gettime(clock)
+            except OSError:
+                cpu = 0.0
+            if limit is None:
+                limit = self._over(ready, go, cpu, wall)
+                if limit:
+                    os.kill(ready.pid, signal.SIGKILL)
+            left = min(go["wall_s"] - wall, (go["cpu_s"] - cpu) / go["cores"], TICK_S if wall > TICK_S else
+            0.02) events = poller.poll(1000 if limit else max(1.0, left * 1000)) if any(fd == ready.pidfd for
+            fd, _ in events):
+                break
+            if events:
+                if not self.sock.recv(256):
+                    self.end(ready)
+                limit = limit or "killed"
+                os.kill(ready.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(ready.pid, 0)
+        wall = time.monotonic() - started
+        self._kill_rest()
+        return {"done": ready.pid, "status": status, "cpu": usage.ru_utime + usage.ru_stime, "wall": wall,
+                "rss": usage.ru_maxrss * 1024, "limit": limit}  # fmt: skip
+
+    def _over(self, ready: Prepared, go: dict[str, Any], cpu: float, wall: float) -> str | None:
+        if cpu > go["cpu_s"]:
+            return "cpu"
+        if wall > go["wall_s"]:
+            return "wall"
+        if wall < TICK_S:
+            return None
+        if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go["output_bytes"]:
+            return "output"
+        if tree_bytes(self.jail.arenas[ready.arena], go["disk_bytes"]) > go["disk_bytes"]:
+            return "disk"
+        if threads_of(ready.pid) > go["threads"]:
+            return "processes"
+        return None
+
+    def _kill_rest(self) -> None:
+        """Whatever a shell left behind: this slot adopts orphans, so its children are all that is left."""
+        if self.kind != "tools":
+            return
+        while True:
+            pids = children_of(self.pid)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+    def _fresh_directory(self, arena: int) -> None:
+        top = self.jail.arenas[arena]
+        work = os.path.join(top, "w")
+        try:
+            os.rmdir(work)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            remove_tree(work)
+        if os.listdir(top):
+            remove_tree(top, keep=True)
+        os.mkdir(work, 0o700)
+        if self.jail.uid is not None:
+            os.chown(work, self.jail.uid, self.jail.uid)
+
+    def close_prepared(self, ready: Prepared) -> None:
+        for fd in (ready.pidfd, *ready.fds[1:]):
+            os.close(fd)
+
+    def end(self, *prepared: Prepared) -> None:
+        """Kills what runs, removes the slot's directories, and exits."""
+        for ready in prepared:
+            os.kill(ready.pid, signal.SIGKILL)
+            os.waitpid(ready.pid, 0)
+        self._kill_rest()
+        remove_tree(self.directory)
+        os._exit(0)
+
+
+def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any]) -> None:
+    """The slot's life; returns when the socket closes."""
+    parent = os.getppid()
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    slot = Slot(sock, jail_plan, message)
+    prepared = [slot.prepare()]
+    while True:
+        data = sock.recv(4096)
+        if not data:
+            slot.end(*prepared)
+        go = json.loads(data)
+        if "go" not in go:
+            continue
+        ready = prepared.pop(0)
+        done = slot.run(ready, go["go"], prepared)
+        slot.close_prepared(ready)
+        sock.send(json.dumps(done).encode())
+        slot._fresh_directory(ready.arena)
+        if not prepared:
+            prepared.append(slot.prepare())
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(p) for p in f.read().split()]
+
+
+def threads_of(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
+def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
+    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block."""
+    total, stack = 0, [top]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as found:
+                for entry in found:
+                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 512)
+                    entries -= 1
+                    if total > enough or entries < 0:
+                        return enough + 1
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+        except OSError:
+            continue
+    return total
+
+
+def remove_tree(path: str, *, keep: bool = False) -> None:
+    """Removes a directory, however deep, whatever its modes; `keep` leaves it empty. Deep trees are
+    flattened first, so that no path grows too long."""
+    flat = 0
+    while True:
+        try:
+            names = os.listdir(path)
+        except PermissionError:
+            os.chmod(path, 0o700)
+            continue
+        except FileNotFoundError:
+            return
+        if not names:
+            break
+        for name in names:
+            entry = os.path.join(path, name)
+            mode = os.lstat(entry).st_mode
+            if not stat.S_ISDIR(mode):
+                os.unlink(entry)
+                continue
+            os.chmod(entry, 0o700)
+            for inner in os.listdir(entry):
+                source = os.path.join(entry, inner)
+                if stat.S_ISDIR(os.lstat(source).st_mode):
+                    os.chmod(source, 0o700)
+                    flat += 1
+                    os.rename(source, os.path.join(path, f".flat-{flat}-{os.getpid()}"))
+                else:
+                    os.unlink(source)
+            os.rmdir(entry)
+    if not keep:
+        os.rmdir(path)

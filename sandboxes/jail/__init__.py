@@ -1,0 +1,8 @@
+"""What confines a child, each part usable alone.
+
+numbers ─► syscalls ─► seccomp     which system calls
+                   ├─► landlock    which files, no TCP, no signals out
+                   └─► namespaces  which world: mounts, pids, network
+           rlimits                 how much
+plan: what this host allows, and the order in which a child puts it on
+"""

@@ -1,0 +1,111 @@
+"""What this host allows, and the order in which a process puts it on.
+
+    template: Plan.make (look) ─► enter (namespaces, no_new_privs, static limits) ─► report to the host
+    slot:     own directories, landlock rules and filter, built once          (SlotJail)
+    child:    user id ─► death signal ─► directory ─► landlock ─► seccomp       (SlotJail.confine)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+from sandboxes.jail import landlock, rlimits, seccomp, syscalls
+
+FIRST_UID = 61_000
+"""User ids of slots when started by root: unused by Debian and systemd, one a slot."""
+_SYSTEM_READ = ("/usr/lib", "/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
+_SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of the jail is on in this template and its children."""
+
+    landlock: int
+    seccomp: bool
+    namespaces: tuple[str, ...]
+    root: bool
+    drops_uid: bool
+    capabilities_dropped: bool
+    work: str
+    read_dirs: tuple[str, ...]
+
+    @property
+    def contains_files(self) -> bool:
+        return self.landlock > 0 or "mount" in self.namespaces
+
+    @property
+    def signals_contained(self) -> bool:
+        return self.landlock >= 6 or "pid" in self.namespaces
+
+
+def stdlib_rules() -> list[tuple[str, int]]:
+    """Read access to the interpreter's own library, entry by entry, so that packages installed beside it (a
+    benchmark with its answers, say) stay closed. Listing directories is allowed throughout: imports need
+    it."""
+    stdlib = os.path.dirname(os.__file__)
+    rules = [(stdlib, landlock.READ_DIR)]
+    closed = {"site-packages", "dist-packages", "test"}
+    rules += [(os.path.join(stdlib, name), landlock.READ) for name in os.listdir(stdlib) if name not in
+    closed] rules += [(os.path.dirname(sys.base_prefix + "/lib/x"), landlock.READ_DIR)] return rules
+
+
+def readable_by_others(path: str) -> bool:
+    """Whether a user who owns nothing can reach `path`."""
+    while True:
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
+
+
+class SlotJail:
+    """One slot's rules, built once and put on by each of its children. `arenas` are the directories in which
+    children get a fresh working directory in turn."""
+
+    def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
+        self.plan, self.kind, self.uid = plan, kind, uid
+        self.arenas = [os.path.join(directory, str(i)) for i in range(arenas)]
+        for arena in self.arenas:
+            os.makedirs(arena, mode=0o755)
+            if uid is not None:
+                os.chown(arena, uid, uid)
+        self._rulesets = [self._ruleset(arena) for arena in self.arenas] if plan.landlock else []
+        self._filter = (
+            seccomp.build(kind, signals_contained=plan.signals_contained) if plan.seccomp else None
+        )  # fmt: skip
+        self.base_bytes = rlimits.mapped_bytes()
+
+    def _ruleset(self, arena: str) -> landlock.Ruleset:
+        executes = self.kind != "python"
+        rules = [(arena, landlock.WORK_EXECUTE if self.kind == "tools" else landlock.WORK)]
+        rules += [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in _DEVICES]
+        if executes:
+            rules += [(path, landlock.READ_EXECUTE) for path in _SYSTEM_EXECUTE]
+        else:
+            rules += [(path, landlock.READ) for path in _SYSTEM_READ]
+            rules += stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
+        return landlock.Ruleset(rules, level=self.plan.landlock)
+
+    def confine(self, arena: int, parent: int) -> None:
+        """Confines the calling child, for good, and leaves it in its working directory. Raises OSError."""
+        os.setsid()
+        if self.uid is not None:
+            os.setgroups([])
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(self.uid, self.uid, self.uid)
+        elif self.plan.capabilities_dropped:
+            syscalls.drop_capabilities()
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+        os.chdir(os.path.join(self.arenas[arena], "w"))
+        if self._rulesets:
+            self._rulesets[arena].restrict()
+        if self._filter is not None:
+            self._filter.load(os.getpid())

@@ -1,0 +1,48 @@
+"""Resource limits of one child. They are the backstop: the slot's own clock is finer than RLIMIT_CPU's
+seconds."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Mapping
+
+STACK_BYTES = 64 << 20
+_NONE = ("CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO", "NICE")
+
+
+def _lower(which: int, value: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def apply_static() -> None:
+    """Limits equal for every job: no core files, no locked memory, no message queues, no priority."""
+    for name in _NONE:
+        _lower(getattr(resource, f"RLIMIT_{name}"), 0)
+
+
+def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int | None) -> None:
+    """Limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
+    over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
+    threads where the user id is the slot's own. Raises OSError or ValueError."""
+    seconds = math.ceil(limits["cpu_s"]) + 1
+    _lower(resource.RLIMIT_CPU, seconds)
+    memory = int(limits["memory_bytes"])
+    _lower(resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, base_bytes + memory)
+    _lower(resource.RLIMIT_STACK, min(STACK_BYTES, memory))
+    _lower(resource.RLIMIT_FSIZE, int(max(limits["output_bytes"], limits["disk_bytes"])) + 1)
+    _lower(resource.RLIMIT_NOFILE, int(limits["files"]))
+    if tasks is not None:
+        _lower(resource.RLIMIT_NPROC, tasks)
+
+
+def mapped_bytes() -> int:
+    """Address space of this process, in bytes; 0 where /proc can't be read."""
+    try:
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0

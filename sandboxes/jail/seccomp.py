@@ -1,0 +1,163 @@
+"""A seccomp filter: which system calls a job may make, assembled to BPF.
+
+    names, argument rules ─► action for each number ─► binary search over ranges ─► bytes ─► load
+
+Everything not allowed by name is refused with EPERM. A few calls that no honest program makes (ptrace,
+mounting, loading kernel code) end the process with SIGSYS, so that the result can say "violation". `clone3`
+and numbers newer than the table say ENOSYS, which makes libc fall back to calls whose arguments the filter
+can see.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sandboxes.jail import syscalls
+from sandboxes.jail.numbers import AUDIT_ARCH, MACHINE, NEWEST_KNOWN, NUMBERS
+
+Kind = Literal["python", "program", "tools"]
+"""python: no exec, no fork; program: exec, no fork (C++, node); tools: exec and fork (shell, compilers)."""
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+EPERM, ENOSYS = 0x00050001, 0x00050026
+_LOAD, _JEQ, _JGE, _JSET, _JA, _RET, _AND = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06, 0x54
+_NR, _ARCH, _ARG0 = 0, 4, 16
+_OWN_PID = 0x7FFFDEAD
+
+CLONE_THREAD = 0x00010000
+_CLONE_FORBIDDEN = 0x7E020000 | 0x00008000 | 0x00002000  # all namespaces, PARENT, PTRACE
+
+_ALLOWED = """
+read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
+rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore madvise dup
+dup2 pause nanosleep getitimer alarm setitimer getpid sendfile sendto recvfrom sendmsg recvmsg shutdown
+getsockname getpeername setsockopt getsockopt exit wait4 uname flock fsync fdatasync truncate ftruncate
+getdents getcwd chdir fchdir rename mkdir rmdir creat link unlink symlink readlink chmod fchmod umask
+gettimeofday getrlimit getrusage sysinfo times getuid getgid geteuid getegid getppid getpgrp getgroups
+getresuid getresgid getpgid getsid capget rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack utime
+statfs fstatfs getpriority sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
+sched_rr_get_interval arch_prctl setrlimit gettid readahead futex sched_getaffinity getdents64
+set_tid_address restart_syscall fadvise64 timer_create timer_settime timer_gettime timer_getoverrun
+timer_delete clock_gettime clock_getres clock_nanosleep exit_group epoll_wait epoll_ctl utimes waitid openat
+mkdirat newfstatat unlinkat renameat linkat symlinkat readlinkat fchmodat faccessat pselect6 ppoll
+set_robust_list get_robust_list splice tee utimensat epoll_pwait signalfd timerfd_create eventfd
+timerfd_settime timerfd_gettime signalfd4 eventfd2 epoll_create epoll_create1 dup3 pipe2 preadv pwritev
+getcpu renameat2 getrandom membarrier copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free
+statx rseq close_range faccessat2 epoll_pwait2 get_mempolicy futex_waitv getxattr lgetxattr fgetxattr
+sched_getattr """.split() _KILLED = """
+ptrace process_vm_readv process_vm_writev bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
+io_uring_register init_module finit_module delete_module kexec_load kexec_file_load mount umount2 move_mount
+open_tree fsopen mount_setattr pivot_root chroot unshare setns keyctl add_key request_key reboot swapon
+swapoff acct open_by_handle_at kcmp pidfd_getfd """.split() # Without F_SETOWN and F_SETSIG, with which the
+kernel can be made to signal another process. _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
+_IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, WINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+_PRCTL = (3, 15, 16)  # GET_DUMPABLE, SET_NAME, GET_NAME; never PDEATHSIG _AF_UNIX = 1
+
+Code = list[tuple[int, int, int, int]]
+
+
+def _ret(action: int) -> Code:
+    return [(_RET, 0, 0, action)]
+
+
+def _arg(index: int) -> tuple[int, int, int, int]:
+    return (_LOAD, 0, 0, _ARG0 + 8 * index)
+
+
+def _one_of(index: int, values: Sequence[int], otherwise: int = EPERM) -> Code:
+    """Allow when the low 32 bits of an argument (the kernel reads no more of these) are among `values`."""
+    code: Code = [_arg(index)]
+    for value in values:
+        code += [(_JEQ, 0, 1, value), (_RET, 0, 0, ALLOW)]
+    return code + _ret(otherwise)
+
+
+def _thread_only() -> Code:
+    return [_arg(0), (_JSET, 0, 1, _CLONE_FORBIDDEN), *_ret(EPERM), (_JSET, 1, 0, CLONE_THREAD), *_ret(EPERM),
+            *_ret(ALLOW)]  # fmt: skip
+
+
+def _fork_without_namespaces() -> Code:
+    return [_arg(0), (_JSET, 0, 1, _CLONE_FORBIDDEN), *_ret(EPERM), *_ret(ALLOW)]
+
+
+def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
+    forks, execs = kind == "tools", kind != "python"
+    rules: dict[str, Code] = {name: _ret(ALLOW) for name in _ALLOWED}
+    rules |= {name: _ret(KILL) for name in _KILLED}
+    own = [_OWN_PID]
+    rules["fcntl"] = _one_of(1, _FCNTL)
+    rules["ioctl"] = _one_of(1, _IOCTL)
+    rules["prctl"] = _one_of(0, _PRCTL)
+    rules["socketpair"] = _one_of(0, (_AF_UNIX,))
+    rules["prlimit64"] = _one_of(0, [0, *own])
+    rules["kill"] = rules["tgkill"] = _one_of(0, own)
+    rules["clone3"] = _ret(ENOSYS)
+    rules["clone"] = _fork_without_namespaces() if forks else _thread_only()
+    if execs:
+        rules["execve"] = rules["execveat"] = _ret(ALLOW)
+    if forks:
+        rules |= {name: _ret(ALLOW) for name in ("fork", "vfork", "setpgid", "setsid")}
+        if signals_contained:
+            rules["kill"] = rules["tgkill"] = _ret(ALLOW)
+    return rules
+
+
+def _search(ranges: list[tuple[int, Code]]) -> Code:
+    """Binary search of the accumulator in ranges given by their first number."""
+    if len(ranges) == 1:
+        return ranges[0][1]
+    middle = len(ranges) // 2
+    left, right = _search(ranges[:middle]), _search(ranges[middle:])
+    return [(_JGE, 0, 1, ranges[middle][0]), (_JA, 0, 0, len(left)), *left, *right]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """An assembled filter; `pid_at` are byte offsets at which the job's own pid goes in."""
+
+    code: bytes
+    pid_at: tuple[int, ...]
+
+    def load(self, pid: int) -> None:
+        """Confines the calling process, for good. Needs no_new_privs. Raises OSError."""
+        code = bytearray(self.code)
+        for at in self.pid_at:
+            struct.pack_into("=I", code, at, pid)
+        buffer = ctypes.create_string_buffer(bytes(code), len(code))
+        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+        syscalls.call("seccomp", 1, 0, program)  # SECCOMP_SET_MODE_FILTER
+
+
+def build(kind: Kind, *, signals_contained: bool) -> Filter:
+    """The filter for a kind of job. `signals_contained`: a PID namespace or landlock keeps signals inside,
+    so a shell may have `kill`. Raises OSError where the machine type is not known."""
+    if MACHINE not in AUDIT_ARCH:
+        raise OSError(38, f"no seccomp table for machine type {MACHINE}")
+    by_number = {NUMBERS[name]: code for name, code in _rules(kind,
+    signals_contained=signals_contained).items()
+                 if name in NUMBERS}  # fmt: skip
+    ranges: list[tuple[int, Code]] = []
+    for number in range(NEWEST_KNOWN + 1):
+        code = by_number.get(number, _ret(EPERM if number < NEWEST_KNOWN else ENOSYS))
+        if not ranges or ranges[-1][1] != code:
+            ranges.append((number, code))
+    instructions: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL), (_LOAD, 0, 0,
+    _NR)] if MACHINE == "x86_64":
+        instructions += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
+    instructions += _search(ranges)
+    pid_at = tuple(8 * i + 4 for i, (op, _, _, k) in enumerate(instructions) if op == _JEQ and k == _OWN_PID)
+    return Filter(b"".join(struct.pack("=HBBI", *i) for i in instructions), pid_at)
+
+
+def available() -> bool:
+    """Whether the kernel takes filters (and knows KILL_PROCESS)."""
+    try:
+        syscalls.call("seccomp", 2, 0, struct.pack("=I", KILL))  # SECCOMP_GET_ACTION_AVAIL
+    except OSError:
+        return False
+    return MACHINE in AUDIT_ARCH

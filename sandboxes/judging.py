@@ -1,0 +1,159 @@
+"""A trial: the tests in one child, the candidate in another, and the host between them.
+
+    judge ─call(args)─► host: decode, encode ─► candidate ─result─► host: decode, encode ─► judge
+
+Both speak frames of plain data. The candidate's bytes are decoded here and written anew, so the judge reads
+only what this process wrote. The verdict is the judge's own last frame; the candidate has no way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sandboxes import results, wire
+from sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome
+from sandboxes.inside.channel import READY
+from sandboxes.running import call_frame, header
+from sandboxes.slots import Slots
+from sandboxes.worker import Live, SlotDied
+
+_RAISED = (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.VIOLATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    job: Job
+    tests: str
+    entry_name: str
+    prelude: str
+    limits: Limits
+    judge_limits: Limits
+
+
+class _Candidate:
+    """The candidate's child, or one a call where the job wants fresh ones."""
+
+    def __init__(self, slots: Slots, number: int, trial: Trial) -> None:
+        self._slots, self._number, self._trial = slots, number, trial
+        self._live: Live | None = None
+        self._at = (0, 0)
+        self.cpu_s = 0.0
+        self.lives: list[Live] = []
+
+    async def load(self) -> CaseResult:
+        """Starts a child and runs the source in it."""
+        slot = await self._slots.handle(self._trial.job.profile, "python", self._number)
+        self._live = await slot.begin(self._trial.limits)
+        self.lives.append(self._live)
+        self._at = (0, 0)
+        self._live.send(header("calls", self._trial.job.source, self._trial.limits, module="solution"))
+        if await self._live.frame() != READY:
+            raise SlotDied("a child ended before its job began")
+        return await self._result()
+
+    async def call(self, args: Any, kwargs: Any) -> CaseResult:
+        """One call, in a fresh child where asked."""
+        if self._trial.job.fresh_per_case and self._live is not None and self._at != (-1, -1):
+            await self.stop()
+            load = await self.load()
+            if load.outcome is not Outcome.OK:
+                return load
+        assert self._live is not None
+        self._live.send(call_frame(self._trial.entry_name, args, kwargs))
+        return await self._result()
+
+    async def _result(self) -> CaseResult:
+        assert self._live is not None
+        body = await self._live.frame()
+        if body is None:
+            ended = await self._live.end()
+            self.cpu_s += ended.cpu_s
+            return results.early_end(self._live, ended, self._trial.limits)
+        try:
+            case, self._at = results.case_of_frame(body, self._live.output, self._at)
+        except wire.WireError as e:
+            return CaseResult(Outcome.VIOLATION, error=str(e))
+        return case
+
+    async def stop(self) -> None:
+        """Ends the present child."""
+        if self._live is not None and not self._live.done.done():
+            self._live.kill()
+            self.cpu_s += (await self._live.end()).cpu_s
+
+
+async def run_trial(slots: Slots, number: int, trial: Trial) -> JudgeResult:
+    """Runs a trial on one slot; raises SlotDied."""
+    candidate = _Candidate(slots, number, trial)
+    judge: Live | None = None
+    try:
+        slot = await slots.handle(trial.job.profile, "python", number, "judge")
+        wall = trial.limits.wall_s + trial.judge_limits.wall_s
+        judge, load = await asyncio.gather(slot.begin(replace(trial.judge_limits, wall_s=wall)),
+        candidate.load()) if load.outcome is not Outcome.OK:
+            result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
+        else:
+            judge.send(header("judge", trial.tests, trial.judge_limits, entry=trial.entry_name,
+                              prelude=trial.prelude))  # fmt: skip
+            result = await _relay(judge, candidate, trial)
+        await candidate.stop()
+        if not judge.done.done():
+            judge.kill()
+        ended = await judge.end()
+        return replace(result, cpu_s=candidate.cpu_s, judge_cpu_s=ended.cpu_s, wall_s=ended.wall_s)
+    finally:
+        for live in (judge, *candidate.lives):
+            if live is not None:
+                live.release()
+
+
+async def _relay(judge: Live, candidate: _Candidate, trial: Trial) -> JudgeResult:
+    """Carries calls and results until the judge has a verdict or one of the two ends."""
+    if await judge.frame() != READY:
+        raise SlotDied("a judge ended before its job began")
+    calls, last = 0, JudgeResult(JudgeStatus.PASSED)
+    while True:
+        body = await judge.frame()
+        if body is None:
+            return await _judge_ended(judge, trial, last)
+        try:
+            message = wire.loads(body)
+        except wire.WireError as e:
+            return replace(last, status=JudgeStatus.JUDGE_ERROR, message=str(e))
+        if message[0] != "call":
+            return _verdict(message, last)
+        _, args, kwargs = message
+        case = await candidate.call(args, kwargs)
+        calls += 1
+        last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case)
+        if case.outcome is Outcome.OK:
+            judge.send(wire.frame(wire.dumps(["ok", case.value])))
+        elif case.outcome in _RAISED and case.error_type is not None:
+            judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
+        else:
+            return replace(last, status=JudgeStatus.CANDIDATE, message=case.error)
+
+
+def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:
+    if message[0] == "passed":
+        return replace(last, candidate=CaseResult(Outcome.OK))
+    kind, error_type, text, line = message
+    if kind == "candidate":
+        return replace(last, status=JudgeStatus.CANDIDATE, message=text, line=line)
+    failed = kind == "failed"
+    return replace(
+        last,
+        status=JudgeStatus.FAILED if failed else JudgeStatus.JUDGE_ERROR,
+        message=text if failed else f"{error_type}: {text}",
+        line=line,
+    )
+
+
+async def _judge_ended(judge: Live, trial: Trial, last: JudgeResult) -> JudgeResult:
+    case = results.early_end(judge, await judge.end(), trial.judge_limits)
+    limit = case.outcome in results.LIMIT_NAMES
+    return replace(
+        last, status=JudgeStatus.JUDGE_LIMIT if limit else JudgeStatus.JUDGE_ERROR, message=case.error
+    )

@@ -1,0 +1,36 @@
+"""What a pool counts: outcomes, waits, service times and restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+
+class Metrics:
+    """Plain counters; one pool, one event loop, no locks."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.jobs = 0
+        self.queue_s = 0.0
+        self.service_s = 0.0
+        self.cpu_s = 0.0
+        self.running = 0
+        self.retries = 0
+        self.slots_started = 0
+        self.slots_recycled = 0
+        self.slots_failed = 0
+        self.templates_started = 0
+        self.templates_failed = 0
+
+    def snapshot(self, *, waiting: int, slots: int) -> dict[str, Any]:
+        """All counters as plain data. Times in seconds, summed over jobs; `waiting` and `running` are of
+        now."""
+        return {
+            "slots": slots, "waiting": waiting, "running": self.running, "jobs": self.jobs,
+            "outcomes": {str(k): v for k, v in self.outcomes.items()}, "queue_s": self.queue_s,
+            "service_s": self.service_s, "cpu_s": self.cpu_s, "retries": self.retries,
+            "slots_started": self.slots_started, "slots_recycled": self.slots_recycled,
+            "slots_failed": self.slots_failed, "templates_started": self.templates_started,
+            "templates_failed": self.templates_failed,
+        }  # fmt: skip

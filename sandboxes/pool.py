@@ -1,0 +1,154 @@
+"""A pool of sandboxes on one host: plain asyncio and processes.
+
+    run(job) ─► line for a slot ─► the slot's handle for the job's profile ─► children, one after another ─►
+    result
+                                   (forked from the profile's template; replaced after faults and many jobs)
+
+A fault of the sandbox is tried again on a fresh slot and then reported as `fault`; it never becomes the
+program's outcome. `open` keeps one child for a session, `judge` runs tests against a candidate in another
+process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sandboxes import judging, running
+from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError
+from sandboxes.config import PoolConfig
+from sandboxes.metrics import Metrics
+from sandboxes.session import Session
+from sandboxes.slots import Slots
+from sandboxes.waiting import Overloaded, SlotLine
+from sandboxes.worker import SlotDied
+
+R = TypeVar("R", JobResult, JudgeResult)
+
+
+class SandboxPool:
+    """`await start()`, then `run`, `judge` and `open` from any task of the same event loop; `await
+    close()`."""
+
+    def __init__(self, config: PoolConfig | None = None) -> None:
+        self.config = config or PoolConfig()
+        self._line = SlotLine(self.config.slots, self.config.queue_limit)
+        self._metrics = Metrics()
+        self._slots = Slots(self.config, self._metrics)
+
+    async def start(self) -> None:
+        """Starts the warm profiles and their slots. Raises SandboxError where this host can't confine
+        jobs."""
+        await self._slots.start()
+
+    async def close(self) -> None:
+        """Ends every process and removes every file of the pool."""
+        await self._slots.close()
+
+    async def __aenter__(self) -> SandboxPool:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def calibration(self) -> float:
+        """Factor on time limits: this host's CPU seconds for a fixed piece of work over the reference
+        host's."""
+        return self._slots.calibration
+
+    def metrics(self) -> dict[str, Any]:
+        """Counters and waits since the start; see `sandboxes.metrics`."""
+        return self._metrics.snapshot(waiting=self._line.waiting, slots=self.config.slots)
+
+    async def run(self, job: Job) -> JobResult:
+        """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""
+
+        async def once(number: int) -> JobResult:
+            return await running.run_job(self._slots, number, job, self._limits(job.limits))
+
+        def failed(outcome: Outcome, error: str) -> JobResult:
+            return JobResult(outcome, error=error)
+
+        result = await self._leased(job, once, failed)
+        self._metrics.outcomes[result.outcome] += 1
+        return result
+
+    async def judge(
+        self,
+        job: Job,
+        tests: str,
+        entry_name: str | None = None,
+        *,
+        limits: Limits | None = None,
+        prelude: str = "",
+    ) -> JudgeResult:
+        """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the
+        entry point relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits`
+        are the judge's."""
+        name = entry_name or job.entry_point
+        if name is None:
+            raise SandboxError("judge needs an entry point")
+        trial = judging.Trial(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
+
+        async def once(number: int) -> JudgeResult:
+            return await judging.run_trial(self._slots, number, trial)
+
+        def failed(outcome: Outcome, error: str) -> JudgeResult:
+            return JudgeResult(JudgeStatus.NOT_CHECKED, message=error, candidate=CaseResult(outcome, error=error))
+
+        result = await self._leased(job, once, failed)
+        self._metrics.outcomes[f"judge_{result.status}"] += 1
+        return result
+
+    @asynccontextmanager
+    async def open(self, job: Job) -> AsyncIterator[Session]:
+        """A session: one child that lives until the block ends, with the job's limits over all of it. The
+        job's source runs first. Raises Overloaded when no slot can be had and SlotDied when the sandbox
+        fails."""
+        number = await self._line.take(job.key, self._deadline(job))
+        try:
+            session = await Session.start(self._slots, number, job, self._limits(job.limits))
+            try:
+                yield session
+            finally:
+                await session.close()
+        finally:
+            self._line.give(number)
+
+    def _limits(self, limits: Limits | None) -> Limits:
+        return (limits or self.config.limits).scaled(self._slots.calibration)
+
+    def _deadline(self, job: Job) -> float | None:
+        return self.config.deadline_s if job.deadline_s is None else job.deadline_s
+
+    async def _leased(self, job: Job, once: Callable[[int], Awaitable[R]], failed: Callable[[Outcome, str], R]) -> R:
+        """Runs `once` on a slot, again after faults."""
+        asked = time.monotonic()
+        try:
+            number = await self._line.take(job.key, self._deadline(job))
+        except Overloaded as e:
+            return failed(Outcome.OVERLOADED, str(e))
+        began = time.monotonic()
+        self._metrics.running += 1
+        try:
+            for attempt in range(self.config.retries + 1):
+                try:
+                    result = await once(number)
+                except SlotDied as e:
+                    error = str(e)
+                    self._metrics.retries += attempt < self.config.retries
+                    continue
+                self._metrics.cpu_s += result.cpu_s
+                return replace(result, queue_s=began - asked)
+            return failed(Outcome.FAULT, error)
+        finally:
+            self._metrics.running -= 1
+            self._metrics.jobs += 1
+            self._metrics.queue_s += began - asked
+            self._metrics.service_s += time.monotonic() - began
+            self._line.give(number)

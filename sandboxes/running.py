@@ -1,0 +1,100 @@
+"""One job on one slot: which children it takes, and what their ends mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sandboxes import results, wire
+from sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome, SandboxError
+from sandboxes.slots import Slots
+from sandboxes.worker import Ended, Live, SlotHandle
+
+
+def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
+    """The frame that opens a child's job. The source may hold anything, lone surrogates included."""
+    plain = {name: getattr(limits, name) for name in limits.__slots__}
+    return wire.frame(wire.dumps({"mode": mode, "source": source, "limits": plain, **more}))
+
+
+def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
+    """The frame for one call; raises wire.Unsupported."""
+    return wire.frame(wire.dumps(["call", name, args, kwargs]))
+
+
+async def run_job(slots: Slots, number: int, job: Job, limits: Limits) -> JobResult:
+    """Runs every case of a job; raises SlotDied."""
+    if job.language != "python":
+        if job.entry_point is not None:
+            raise SandboxError(f"calls need python, not {job.language}; run a program with stdin instead")
+        from sandboxes.programs import run_programs
+
+        return await run_programs(slots, number, job, limits)
+    slot = await slots.handle(job.profile, "python", number)
+    if job.entry_point is None:
+        return _total([await _run_program(slot, job.source, text, limits) for text in job.stdin])
+    if not job.fresh_per_case:
+        return await _run_calls(slot, job, job.calls, limits)
+    runs = [await _run_calls(slot, job, (call,), limits) for call in job.calls]
+    return _merged(runs)
+
+
+async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits: Limits) -> CaseResult:
+    live = await slot.begin(limits)
+    try:
+        live.feed_stdin(stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin)
+        live.send(header("program", source, limits))
+        ended = await live.end()
+        results.check_ready(live)
+        return results.case_of_program(live, ended, limits)
+    finally:
+        live.release()
+
+
+async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits: Limits) -> JobResult:
+    assert job.entry_point is not None
+    payload = bytearray(header("calls", job.source, limits, module="solution"))
+    for call in calls:
+        payload += call_frame(job.entry_point, call.args, dict(call.kwargs))
+    live = await slot.begin(limits)
+    try:
+        live.send(bytes(payload))
+        live.finish_input()
+        ended = await live.end()
+        results.check_ready(live)
+        load, cases = results.cases_of_calls(live, ended, limits, len(calls))
+    finally:
+        live.release()
+    return _of_calls(load, cases, ended)
+
+
+def _of_calls(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobResult:
+    worst = next((c for c in (load, *cases) if c.outcome is not Outcome.OK), load)
+    return JobResult(
+        worst.outcome, tuple(cases), ended.cpu_s, ended.wall_s, ended.peak_bytes,
+        ended.stdout_bytes + ended.stderr_bytes, results.LIMIT_NAMES.get(worst.outcome), worst.error,
+    )  # fmt: skip
+
+
+def _total(cases: list[CaseResult]) -> JobResult:
+    worst = next((c for c in cases if c.outcome is not Outcome.OK), CaseResult(Outcome.OK))
+    return JobResult(
+        worst.outcome, tuple(cases), sum(c.cpu_s for c in cases), sum(c.wall_s for c in cases),
+        max((c.peak_bytes for c in cases), default=0), sum(len(c.stdout) + len(c.stderr) for c in cases),
+        results.LIMIT_NAMES.get(worst.outcome), worst.error,
+    )  # fmt: skip
+
+
+def _merged(runs: list[JobResult]) -> JobResult:
+    worst = next((r for r in runs if r.outcome is not Outcome.OK), JobResult(Outcome.OK))
+    return replace(
+        worst,
+        cases=tuple(case for run in runs for case in run.cases),
+        cpu_s=sum(r.cpu_s for r in runs),
+        wall_s=sum(r.wall_s for r in runs),
+        peak_bytes=max((r.peak_bytes for r in runs), default=0),
+        output_bytes=sum(r.output_bytes for r in runs),
+    )
+
+
+__all__ = ["Live", "call_frame", "header", "run_job"]

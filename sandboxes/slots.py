@@ -1,0 +1,147 @@
+"""The processes behind a pool: templates by profile, and each slot's handles on children of them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import os
+import shutil
+import site
+import sys
+import tempfile
+import warnings
+
+from sandboxes.base import Profile, SandboxError
+from sandboxes.config import BARE_IMPORTS, PoolConfig
+from sandboxes.jail.seccomp import Kind
+from sandboxes.metrics import Metrics
+from sandboxes.worker import SlotDied, SlotHandle, Template
+
+REFERENCE_SPEED_S = 0.0030
+"""CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
+MAX_PROFILES = 16
+Role = tuple[Profile, Kind, int, str]
+
+
+class Slots:
+    """Owns every process and directory of a pool."""
+
+    def __init__(self, config: PoolConfig, metrics: Metrics) -> None:
+        self._config, self._metrics = config, metrics
+        self._templates: dict[Profile, Template] = {}
+        self._starting: dict[Profile, asyncio.Lock] = {}
+        self._handles: dict[Role, SlotHandle] = {}
+        self._names = itertools.count()
+        self._work: str | None = None
+        self.calibration = config.calibration or 1.0
+
+    async def start(self) -> None:
+        """Starts the warm profiles; measures the host."""
+        base = self._config.directory or tempfile.gettempdir()
+        self._work = tempfile.mkdtemp(prefix="berry-sandbox-", dir=base)
+        os.chmod(self._work, 0o755)
+        try:
+            for profile in self._config.warm or ("bare",):
+                template = await self._template(profile)
+                self._check(template)
+                if self._config.calibration is None:
+                    self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
+                for number in range(self._config.slots):
+                    await self.handle(profile, "python", number)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _check(self, template: Template) -> None:
+        """Refuses to run below the minimum: seccomp, and something that contains files."""
+        plan = template.hello["plan"]
+        lacking = [] if plan["seccomp"] else ["seccomp filters"]
+        if not plan["landlock"] and "mount" not in plan["namespaces"]:
+            lacking.append("landlock (Linux 5.13 or newer) or mount namespaces")
+        if not lacking:
+            return
+        text = f"this host can't confine untrusted code: it lacks {' and '.join(lacking)}"
+        if self._config.isolation != "none":
+            raise SandboxError(f"{text}; see `berry sandbox probe`, or set isolation: none to run all the
+            same")
+        warnings.warn(f"{text}. isolation: none runs it ALL THE SAME", RuntimeWarning, stacklevel=2)
+
+    async def _template(self, profile: Profile) -> Template:
+        lock = self._starting.setdefault(profile, asyncio.Lock())
+        async with lock:
+            template = self._templates.get(profile)
+            if template is not None and template.alive:
+                return template
+            if template is not None:
+                self._metrics.templates_failed += 1
+                await template.close()
+            if len(self._templates) >= MAX_PROFILES and profile not in self._templates:
+                raise SandboxError(f"more than {MAX_PROFILES} import profiles in one pool")
+            extra = self._config.profiles.get(profile) if isinstance(profile, str) else profile
+            if extra is None:
+                known = ", ".join(sorted(self._config.profiles))
+                raise SandboxError(f"no import profile {profile!r}; there are {known}, or give a tuple of
+                imports")
+            assert self._work is not None
+            work = os.path.join(self._work, f"t{next(self._names)}")
+            os.mkdir(work, 0o755)
+            options = {
+                "imports": [*BARE_IMPORTS, *extra],
+                "paths": package_paths() if extra else [],
+                "use_landlock": True,
+                "namespaces": self._config.namespaces,
+                "work": work,
+            }
+            template = await Template.start(options, launcher=self._config.launcher)
+            self._metrics.templates_started += 1
+            self._templates[profile] = template
+            return template
+
+    async def handle(self, profile: Profile, kind: Kind, number: int, role: str = "job") -> SlotHandle:
+        """The live handle for a slot and profile; started, or replaced after its share of jobs. Raises
+        SlotDied where the sandbox fails and SandboxError where the profile can't be had."""
+        key = (profile, kind, number, role)
+        handle = self._handles.get(key)
+        if handle is not None and handle.dead is None and handle.jobs >= self._config.recycle_after:
+            handle.close("recycled")
+            self._metrics.slots_recycled += 1
+        elif handle is not None and handle.dead is None:
+            return handle
+        elif handle is not None:
+            self._metrics.slots_failed += 1
+        template = await self._template(profile)
+        serial = next(self._names)
+        handle = template.spawn(kind=kind, number=serial % 1000, name=f"s{serial}")
+        self._metrics.slots_started += 1
+        self._handles[key] = handle
+        return handle
+
+    async def close(self) -> None:
+        """Ends everything; safe to call twice."""
+        for handle in self._handles.values():
+            handle.close()
+        self._handles.clear()
+        templates, self._templates = list(self._templates.values()), {}
+        await asyncio.gather(*(t.close() for t in templates))
+        if self._work is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+            self._work = None
+
+
+def package_paths() -> list[str]:
+    """Where this interpreter finds installed packages."""
+    candidates = [*site.getsitepackages(), *sys.path]
+    found = [p for p in candidates if p.endswith(("site-packages", "dist-packages")) and os.path.isdir(p)]
+    return list(dict.fromkeys(found))
+
+
+def importable(name: str) -> bool:
+    """Whether a module can be found here, without importing it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+__all__ = ["SlotDied", "Slots", "importable", "package_paths"]

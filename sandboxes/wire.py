@@ -1,0 +1,186 @@
+"""How values cross the wall: length-prefixed frames of JSON, with tags for what JSON has no word for.
+
+    value ─► pack ─► JSON text ─► 4-byte length + bytes ─► the other process ─► unpack ─► value of exact
+    built-in types
+
+Nothing is ever unpickled or evaluated. `unpack` treats its bytes as hostile: it returns plain data or raises
+WireError, in time linear in their length. Plain data is None, bool, int, float (nan and infinities too),
+str, bytes, complex, list, tuple, dict, set, frozenset, Decimal and Fraction. On the way out of a program
+some close relatives are turned into plain data for convenience (Counter, defaultdict, namedtuple, range,
+NumPy scalars and arrays …); nothing about them survives but the data.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+MAX_DEPTH = 100
+_LENGTH = struct.Struct("=I")
+_SMALL_INT_BITS = 512
+_TAG = "~"
+_SCALARS = frozenset({bool, str, float, type(None)})
+_encode_json = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+
+
+class WireError(ValueError):
+    """Bytes that are not a value in this form."""
+
+
+class Unsupported(TypeError):
+    """A value that is not plain data."""
+
+
+def pack(value: Any, depth: int = 0) -> Any:
+    """The JSON-able form of plain data; raises Unsupported naming the type."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is int:
+        return value if value.bit_length() <= _SMALL_INT_BITS else {_TAG: "i", "v": hex(value)}
+    if depth > MAX_DEPTH:
+        raise Unsupported(f"nested deeper than {MAX_DEPTH}")
+    depth += 1
+    if kind is list:
+        return [pack(v, depth) for v in value]
+    if kind is tuple:
+        return {_TAG: "t", "v": [pack(v, depth) for v in value]}
+    if kind is dict:
+        return {_TAG: "d", "k": [pack(k, depth) for k in value], "v": [pack(v, depth) for v in value.values()]}
+    if kind is set or kind is frozenset:
+        return {_TAG: "s" if kind is set else "f", "v": [pack(v, depth) for v in value]}
+    if kind is bytes:
+        return {_TAG: "b", "v": value.decode("latin-1")}
+    if kind is complex:
+        return {_TAG: "c", "v": [value.real, value.imag]}
+    if kind is Decimal:
+        return {_TAG: "D", "v": str(value)}
+    if kind is Fraction:
+        return {_TAG: "F", "v": [hex(value.numerator), hex(value.denominator)]}
+    return pack(_relative(value), depth)
+
+
+def _relative(value: Any) -> Any:
+    """The plain data inside a close relative of a built-in type, or Unsupported. A subclass's own methods
+    are not asked: its data is read with the built-in type's."""
+    for base, read in _BASES:
+        if isinstance(value, base):
+            return read(value)
+    module, name = type(value).__module__, type(value).__name__
+    if type(value) in _SEQUENCES or (module == "collections" and name == "deque"):
+        return list(value)
+    if module == "numpy" and name == "ndarray":
+        return value.tolist()
+    if module == "numpy" and hasattr(value, "item"):
+        return value.item()
+    raise Unsupported(f"{module}.{type(value).__qualname__} is not plain data")
+
+
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, int.__int__),
+    (float, float.__float__),
+    (complex, complex.__complex__),
+    (str, str.__str__),
+    (bytes, bytes.__bytes__),
+    (bytearray, lambda v: bytes(bytearray.__getitem__(v, slice(None)))),
+    (tuple, lambda v: tuple(tuple.__iter__(v))),
+    (list, lambda v: list(list.__iter__(v))),
+    (dict, lambda v: dict(dict.items(v))),
+    (set, lambda v: set(set.__iter__(v))),
+    (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
+)
+_SEQUENCES = (range, type({}.keys()), type({}.values()), type({}.items()))
+
+
+def dumps(value: Any) -> bytes:
+    """Plain data as bytes; raises Unsupported."""
+    return _encode_json(pack(value)).encode("ascii")
+
+
+def packed_bytes(packed: Any) -> bytes:
+    """JSON bytes of something that `pack` made, or of a structure around it."""
+    return _encode_json(packed).encode("ascii")
+
+
+def _unpack_tagged(obj: dict[str, Any]) -> Any:
+    tag, v = obj.get(_TAG), obj.get("v")
+    if type(v) is str:
+        if tag == "i":
+            return int(v, 16)
+        if tag == "b":
+            return v.encode("latin-1")
+        if tag == "D" and len(v) < 10_000:
+            return Decimal(v)
+    if type(v) is list:
+        if tag == "t":
+            return tuple(v)
+        if tag == "d":
+            keys = obj["k"]
+            _refuse_collisions(keys)
+            return dict(zip(keys, v, strict=True))
+        if tag == "s" or tag == "f":
+            _refuse_collisions(v)
+            return set(v) if tag == "s" else frozenset(v)
+        if tag == "c":
+            return complex(float(v[0]), float(v[1]))
+        if tag == "F":
+            return Fraction(int(v[0], 16), int(v[1], 16))
+    raise WireError("unknown tag")
+
+
+def _refuse_collisions(keys: list[Any]) -> None:
+    """Keys chosen to share one hash would cost the reader quadratic time."""
+    if len(keys) > 1000 and len({hash(k) for k in keys}) < len(keys) // 2:
+        raise WireError("too many equal hashes")
+
+
+_decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
+
+
+def loads(data: bytes) -> Any:
+    """The value in hostile bytes, of exact built-in types; raises WireError."""
+    try:
+        return _decode_json(data.decode("ascii"))
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, ArithmeticError) as e:
+        raise WireError(f"not a value: {type(e).__name__}") from None
+
+
+def frame(body: bytes) -> bytes:
+    """The body with its length before it."""
+    return _LENGTH.pack(len(body)) + body
+
+
+class Reader:
+    """Splits a byte stream into frames; no frame may be longer than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that has not ended."""
+        return len(self._buffer)
+
+    def frames(self) -> Iterator[bytes]:
+        """Every whole frame so far; raises WireError for one that is too long."""
+        start = 0
+        try:
+            while len(self._buffer) - start >= 4:
+                (length,) = _LENGTH.unpack_from(self._buffer, start)
+                if length > self.limit:
+                    raise WireError(f"a frame of {length} bytes, {self.limit} allowed")
+                if len(self._buffer) - start - 4 < length:
+                    return
+                body = bytes(self._buffer[start + 4 : start + 4 + length])
+                start += 4 + length
+                yield body
+        finally:
+            del self._buffer[:start]
