@@ -91,8 +91,9 @@ async def run_trial(slots: Slots, number: int, trial: Trial) -> JudgeResult:
     try:
         slot = await slots.handle(trial.job.profile, "python", number, "judge")
         wall = trial.limits.wall_s + trial.judge_limits.wall_s
-        judge, load = await asyncio.gather(slot.begin(replace(trial.judge_limits, wall_s=wall)),
-        candidate.load()) if load.outcome is not Outcome.OK:
+        begin = slot.begin(replace(trial.judge_limits, wall_s=wall))
+        judge, load = await asyncio.gather(begin, candidate.load())
+        if load.outcome is not Outcome.OK:
             result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
         else:
             judge.send(header("judge", trial.tests, trial.judge_limits, entry=trial.entry_name,
@@ -154,6 +155,4 @@ def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:
 async def _judge_ended(judge: Live, trial: Trial, last: JudgeResult) -> JudgeResult:
     case = results.early_end(judge, await judge.end(), trial.judge_limits)
     limit = case.outcome in results.LIMIT_NAMES
-    return replace(
-        last, status=JudgeStatus.JUDGE_LIMIT if limit else JudgeStatus.JUDGE_ERROR, message=case.error
-    )
+    return replace(last, status=JudgeStatus.JUDGE_LIMIT if limit else JudgeStatus.JUDGE_ERROR, message=case.error)

@@ -31,8 +31,7 @@ _BY_LIMIT = {
 }  # fmt: skip
 STREAM_BYTES = 2000
 """How much of stderr a result keeps."""
-_OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory
-allocating")
+_OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
 
 
 def claimed(name: object) -> Outcome:
@@ -55,9 +54,7 @@ ReadOutput = Callable[[int, int, int], bytes]
 """(stream, start, end) to bytes of stdout (1) or stderr (2)."""
 
 
-def case_of_frame(
-    body: bytes, read: ReadOutput, start: tuple[int, int]
-) -> tuple[CaseResult, tuple[int, int]]:
+def case_of_frame(body: bytes, read: ReadOutput, start: tuple[int, int]) -> tuple[CaseResult, tuple[int, int]]:
     """A call's result from its frame, and how far its output reached. Raises WireError."""
     message = wire.loads(body)
     if type(message) is not list or len(message) != 6:
@@ -70,8 +67,7 @@ def case_of_frame(
     outcome = claimed(name)
     text = error[:STREAM_BYTES] if type(error) is str else None
     kind = error_type[:100] if type(error_type) is str else None
-    return CaseResult(outcome, value if outcome is Outcome.OK else None, stdout, stderr, text, kind), (out,
-    err)
+    return CaseResult(outcome, value if outcome is Outcome.OK else None, stdout, stderr, text, kind), (out, err)
 
 
 def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:

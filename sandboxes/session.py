@@ -44,8 +44,7 @@ class Session:
         """Whether the child still answers."""
         return self._over is None
 
-    async def call(self, name: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) ->
-    CaseResult:
+    async def call(self, name: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> CaseResult:
         """Calls a function that the session has defined; raises wire.Unsupported for arguments that are not
         plain."""
         return await self._ask(call_frame(name, args, dict(kwargs or {})))

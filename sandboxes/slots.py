@@ -63,8 +63,7 @@ class Slots:
             return
         text = f"this host can't confine untrusted code: it lacks {' and '.join(lacking)}"
         if self._config.isolation != "none":
-            raise SandboxError(f"{text}; see `berry sandbox probe`, or set isolation: none to run all the
-            same")
+            raise SandboxError(f"{text}; see `berry sandbox probe`, or set isolation: none to run it anyway")
         warnings.warn(f"{text}. isolation: none runs it ALL THE SAME", RuntimeWarning, stacklevel=2)
 
     async def _template(self, profile: Profile) -> Template:
@@ -81,8 +80,7 @@ class Slots:
             extra = self._config.profiles.get(profile) if isinstance(profile, str) else profile
             if extra is None:
                 known = ", ".join(sorted(self._config.profiles))
-                raise SandboxError(f"no import profile {profile!r}; there are {known}, or give a tuple of
-                imports")
+                raise SandboxError(f"no import profile {profile!r}; known: {known}, or a tuple of imports")
             assert self._work is not None
             work = os.path.join(self._work, f"t{next(self._names)}")
             os.mkdir(work, 0o755)

@@ -52,17 +52,15 @@ def clean_environment() -> dict[str, str]:
 class Template:
     """One exec'd interpreter with a profile's modules loaded; see `sandboxes.inside.template`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, hello: dict[str, Any]) ->
-    None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, hello: dict[str, Any]) -> None:
         self.process, self.control, self.hello = process, control, hello
 
     @classmethod
-    async def start(cls, options: dict[str, Any], *, launcher: tuple[str, ...], start_s: float = 120.0) ->
-    Template:
+    async def start(cls, options: dict[str, Any], *, launcher: tuple[str, ...], start_s: float = 120.0) -> Template:
         """Execs the interpreter (behind `launcher`, if any) and waits for its hello; raises SandboxError
         with what it printed."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours.settimeout(0)
         errors = os.memfd_create("errors", os.MFD_CLOEXEC)
         python = getattr(sys, "_base_executable", None) or sys.executable
         # A death signal would follow the thread that starts the process, so only the main thread
@@ -101,7 +99,7 @@ class Template:
     def spawn(self, *, kind: str, number: int, name: str) -> SlotHandle:
         """Asks for a slot; it reports on its own socket. Raises SlotDied."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours.settimeout(0)
         message = json.dumps({"kind": kind, "number": number, "name": name}).encode()
         rights = array.array("i", [theirs.fileno()])
         try:
@@ -154,7 +152,7 @@ class Live:
         self._slot, self._limits = slot, limits
         self._loop = asyncio.get_running_loop()
         self._job = socket.socket(fileno=fds[0])
-        self._job.setblocking(False)
+        self._job.settimeout(0)
         self._files = fds[1:]
         self._reader = wire.Reader(limits.value_bytes + 8192)
         self._out = bytearray()
@@ -268,8 +266,7 @@ class Live:
         self.drain()
         sizes = [os.fstat(fd).st_size for fd in self._files[1:]]
         stdout, stderr = self.output(1, 0), self.output(2, 0)
-        return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], stdout, stderr,
-        *sizes)
+        return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], stdout, stderr, *sizes)
 
     def release(self) -> None:
         """Closes every descriptor. A child that still lives takes its slot down with it."""
@@ -338,9 +335,14 @@ class SlotHandle:
         if self.dead is not None:
             raise SlotDied(self.dead)
         live = Live(self, self._ready.popleft(), limits)
-        go = {"cpu_s": limits.cpu_s, "wall_s": limits.wall_s, "output_bytes": limits.output_bytes,
-              "disk_bytes": limits.disk_bytes, "threads": limits.threads, "cores": os.cpu_count() or 1}  #
-              fmt: skip
+        go = {
+            "cpu_s": limits.cpu_s,
+            "wall_s": limits.wall_s,
+            "output_bytes": limits.output_bytes,
+            "disk_bytes": limits.disk_bytes,
+            "threads": limits.threads,
+            "cores": os.cpu_count() or 1,
+        }
         self._live = live
         self.jobs += 1
         self._send({"go": go})

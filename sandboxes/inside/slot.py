@@ -63,8 +63,10 @@ class Slot:
         child_end.close()
         ready = Prepared(pid, os.pidfd_open(pid), arena, (host_end.detach(), *files))
         rights = array.array("i", ready.fds)
-        self.sock.sendmsg([json.dumps({"ready": pid}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
-        rights)]) os.close(ready.fds[0]) return ready
+        told = json.dumps({"ready": pid}).encode()
+        self.sock.sendmsg([told], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        os.close(ready.fds[0])
+        return ready
 
     def _become_child(self, arena: int, job: socket.socket, files: list[int]) -> None:
         try:
@@ -99,9 +101,10 @@ class Slot:
                 limit = self._over(ready, go, cpu, wall)
                 if limit:
                     os.kill(ready.pid, signal.SIGKILL)
-            left = min(go["wall_s"] - wall, (go["cpu_s"] - cpu) / go["cores"], TICK_S if wall > TICK_S else
-            0.02) events = poller.poll(1000 if limit else max(1.0, left * 1000)) if any(fd == ready.pidfd for
-            fd, _ in events):
+            tick = TICK_S if wall > TICK_S else 0.02
+            left = min(go["wall_s"] - wall, (go["cpu_s"] - cpu) / go["cores"], tick)
+            events = poller.poll(1000 if limit else max(1.0, left * 1000))
+            if any(fd == ready.pidfd for fd, _ in events):
                 break
             if events:
                 if not self.sock.recv(256):

@@ -52,10 +52,11 @@ def _standard_streams() -> None:
         placeholder = os.memfd_create("none", os.MFD_CLOEXEC)
         os.dup2(placeholder, fd)
         os.close(placeholder)
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa:
-    SIM115 for name, fd in (("stdout", 1), ("stderr", 2)):
-        stream = io.open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa:
-        SIM115, UP020 setattr(sys, name, stream) setattr(sys, f"__{name}__", stream)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        stream = io.open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115, UP020
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def prepare(options: dict[str, Any]) -> plan.Plan:

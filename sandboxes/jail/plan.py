@@ -1,15 +1,14 @@
 """What this host allows, and the order in which a process puts it on.
 
-    template: Plan.make (look) ─► enter (namespaces, no_new_privs, static limits) ─► report to the host
-    slot:     own directories, landlock rules and filter, built once          (SlotJail)
-    child:    user id ─► death signal ─► directory ─► landlock ─► seccomp       (SlotJail.confine)
+template: Plan.make (look) ─► enter (namespaces, no_new_privs, static limits) ─► report to the host
+slot:     own directories, landlock rules and filter, built once          (SlotJail)
+child:    user id ─► death signal ─► directory ─► landlock ─► seccomp       (SlotJail.confine)
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass
 
 from sandboxes.jail import landlock, rlimits, seccomp, syscalls
@@ -50,8 +49,9 @@ def stdlib_rules() -> list[tuple[str, int]]:
     stdlib = os.path.dirname(os.__file__)
     rules = [(stdlib, landlock.READ_DIR)]
     closed = {"site-packages", "dist-packages", "test"}
-    rules += [(os.path.join(stdlib, name), landlock.READ) for name in os.listdir(stdlib) if name not in
-    closed] rules += [(os.path.dirname(sys.base_prefix + "/lib/x"), landlock.READ_DIR)] return rules
+    open_names = [name for name in os.listdir(stdlib) if name not in closed]
+    rules += [(os.path.join(stdlib, name), landlock.READ) for name in open_names]
+    return rules
 
 
 def readable_by_others(path: str) -> bool:

@@ -31,31 +31,42 @@ _OWN_PID = 0x7FFFDEAD
 CLONE_THREAD = 0x00010000
 _CLONE_FORBIDDEN = 0x7E020000 | 0x00008000 | 0x00002000  # all namespaces, PARENT, PTRACE
 
-_ALLOWED = """
-read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
-rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore madvise dup
-dup2 pause nanosleep getitimer alarm setitimer getpid sendfile sendto recvfrom sendmsg recvmsg shutdown
-getsockname getpeername setsockopt getsockopt exit wait4 uname flock fsync fdatasync truncate ftruncate
-getdents getcwd chdir fchdir rename mkdir rmdir creat link unlink symlink readlink chmod fchmod umask
-gettimeofday getrlimit getrusage sysinfo times getuid getgid geteuid getegid getppid getpgrp getgroups
-getresuid getresgid getpgid getsid capget rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack utime
-statfs fstatfs getpriority sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
-sched_rr_get_interval arch_prctl setrlimit gettid readahead futex sched_getaffinity getdents64
-set_tid_address restart_syscall fadvise64 timer_create timer_settime timer_gettime timer_getoverrun
-timer_delete clock_gettime clock_getres clock_nanosleep exit_group epoll_wait epoll_ctl utimes waitid openat
-mkdirat newfstatat unlinkat renameat linkat symlinkat readlinkat fchmodat faccessat pselect6 ppoll
-set_robust_list get_robust_list splice tee utimensat epoll_pwait signalfd timerfd_create eventfd
-timerfd_settime timerfd_gettime signalfd4 eventfd2 epoll_create epoll_create1 dup3 pipe2 preadv pwritev
-getcpu renameat2 getrandom membarrier copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free
-statx rseq close_range faccessat2 epoll_pwait2 get_mempolicy futex_waitv getxattr lgetxattr fgetxattr
-sched_getattr """.split() _KILLED = """
-ptrace process_vm_readv process_vm_writev bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
-io_uring_register init_module finit_module delete_module kexec_load kexec_file_load mount umount2 move_mount
-open_tree fsopen mount_setattr pivot_root chroot unshare setns keyctl add_key request_key reboot swapon
-swapoff acct open_by_handle_at kcmp pidfd_getfd """.split() # Without F_SETOWN and F_SETSIG, with which the
-kernel can be made to signal another process. _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
+_ALLOWED = frozenset(
+    """
+    read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction
+    rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield mremap
+    msync mincore madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid sendfile sendto
+    recvfrom sendmsg recvmsg shutdown getsockname getpeername setsockopt getsockopt exit wait4 uname
+    flock fsync fdatasync truncate ftruncate getdents getcwd chdir fchdir rename mkdir rmdir creat
+    link unlink symlink readlink chmod fchmod umask gettimeofday getrlimit getrusage sysinfo times
+    getuid getgid geteuid getegid getppid getpgrp getgroups getresuid getresgid getpgid getsid
+    capget rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack utime statfs fstatfs getpriority
+    sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
+    sched_rr_get_interval arch_prctl setrlimit gettid readahead futex sched_getaffinity getdents64
+    set_tid_address restart_syscall fadvise64 timer_create timer_settime timer_gettime
+    timer_getoverrun timer_delete clock_gettime clock_getres clock_nanosleep exit_group epoll_wait
+    epoll_ctl utimes waitid openat mkdirat newfstatat unlinkat renameat linkat symlinkat readlinkat
+    fchmodat faccessat pselect6 ppoll set_robust_list get_robust_list splice tee utimensat
+    epoll_pwait signalfd timerfd_create eventfd timerfd_settime timerfd_gettime signalfd4 eventfd2
+    epoll_create epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom membarrier
+    copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx rseq close_range
+    faccessat2 epoll_pwait2 get_mempolicy futex_waitv getxattr lgetxattr fgetxattr sched_getattr
+    """.split()  # noqa: SIM905
+)
+_KILLED = frozenset(
+    """
+    ptrace process_vm_readv process_vm_writev bpf perf_event_open userfaultfd io_uring_setup
+    io_uring_enter io_uring_register init_module finit_module delete_module kexec_load
+    kexec_file_load mount umount2 move_mount open_tree fsopen mount_setattr pivot_root chroot
+    unshare setns keyctl add_key request_key reboot swapon swapoff acct open_by_handle_at kcmp
+    pidfd_getfd
+    """.split()  # noqa: SIM905
+)
+# Without F_SETOWN and F_SETSIG, with which the kernel can be made to signal another process.
+_FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, WINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
-_PRCTL = (3, 15, 16)  # GET_DUMPABLE, SET_NAME, GET_NAME; never PDEATHSIG _AF_UNIX = 1
+_PRCTL = (3, 15, 16)  # GET_DUMPABLE, SET_NAME, GET_NAME; never PDEATHSIG
+_AF_UNIX = 1
 
 Code = list[tuple[int, int, int, int]]
 
@@ -146,8 +157,9 @@ def build(kind: Kind, *, signals_contained: bool) -> Filter:
         code = by_number.get(number, _ret(EPERM if number < NEWEST_KNOWN else ENOSYS))
         if not ranges or ranges[-1][1] != code:
             ranges.append((number, code))
-    instructions: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL), (_LOAD, 0, 0,
-    _NR)] if MACHINE == "x86_64":
+    instructions: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL)]
+    instructions.append((_LOAD, 0, 0, _NR))
+    if MACHINE == "x86_64":
         instructions += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
     instructions += _search(ranges)
     pid_at = tuple(8 * i + 4 for i, (op, _, _, k) in enumerate(instructions) if op == _JEQ and k == _OWN_PID)

@@ -56,5 +56,5 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 
 def drop_capabilities() -> None:
     """Empties the permitted, effective and inheritable capability sets of the calling thread."""
-    header = (0x20080522).to_bytes(4, "little") + (0).to_bytes(4, "little")  # _LINUX_CAPABILITY_VERSION_3,
-    self call("capset", header, bytes(24))
+    header = (0x20080522).to_bytes(4, "little") + (0).to_bytes(4, "little")  # version 3, own thread
+    call("capset", header, bytes(24))
