@@ -10,8 +10,17 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A prompt's last block key and the tokens after its full blocks."""
+
+    key: bytes
+    rest: tuple[int, ...]
 
 
 class PrefixCache:
@@ -27,37 +36,47 @@ class PrefixCache:
         """Share of the blocks in use, in [0, 1]."""
         return len(self._blocks) / self.capacity if self.capacity else 0.0
 
-    def lookup(self, prompt_ids: Sequence[int]) -> int:
-        """Tokens of a prompt that are cached."""
-        if not self._blocks:
-            return 0
+    def lookup(self, prompt_ids: Sequence[int]) -> tuple[int, Prefix]:
+        """Tokens of a prompt that are cached, and the prompt for `store`."""
+        if not self.capacity:
+            return 0, Prefix(b"", ())
         found = 0
-        for key in self._keys(prompt_ids, (len(prompt_ids) - 1) // self.block_size):
-            if key not in self._blocks:
-                break
-            self._blocks.move_to_end(key)
-            found += 1
-        return found * self.block_size
+        key = b""
+        known = True
+        limit = len(prompt_ids) - 1
+        n_full = len(prompt_ids) // self.block_size
+        for start, block in self._blocks_of(prompt_ids[: n_full * self.block_size]):
+            key = blake2b(key + block, digest_size=16).digest()
+            known = known and key in self._blocks and start + self.block_size <= limit
+            found += known
+            self._touch(key)
+        return found * self.block_size, Prefix(key, tuple(prompt_ids[n_full * self.block_size :]))
 
-    def store(self, ids: Sequence[int]) -> None:
-        """Keep the full blocks of prompt and response."""
+    def store(self, prefix: Prefix, response_ids: Sequence[int]) -> None:
+        """Keep the full blocks of a response to a prompt that was looked up."""
         if not self.capacity:
             return
-        for key in self._keys(ids, len(ids) // self.block_size):
-            self._blocks[key] = None
-            self._blocks.move_to_end(key)
-        while len(self._blocks) > self.capacity:
-            self._blocks.popitem(last=False)
+        key = prefix.key
+        ids = (*prefix.rest, *response_ids)
+        for _, block in self._blocks_of(ids[: len(ids) - len(ids) % self.block_size]):
+            key = blake2b(key + block, digest_size=16).digest()
+            self._touch(key)
 
     def clear(self) -> None:
         self._blocks.clear()
 
-    def _keys(self, ids: Sequence[int], n_blocks: int) -> list[bytes]:
+    def _touch(self, key: bytes) -> None:
+        blocks = self._blocks
+        if key in blocks:
+            blocks.move_to_end(key)
+            return
+        blocks[key] = None
+        if len(blocks) > self.capacity:
+            blocks.popitem(last=False)
+
+    def _blocks_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """(first token, content) of each block; `ids` are full blocks."""
+        raw = array("i", ids).tobytes()
         size = 4 * self.block_size
-        raw = array("i", ids[: n_blocks * self.block_size]).tobytes()
-        keys: list[bytes] = []
-        key = b""
-        for start in range(0, n_blocks * size, size):
-            key = blake2b(key + raw[start : start + size], digest_size=16).digest()
-            keys.append(key)
-        return keys
+        for at in range(0, len(raw), size):
+            yield at // 4, raw[at : at + size]

@@ -1,7 +1,7 @@
 """The process behind the synthetic engine: two states, correct so far or wrong, and a step from one to the next.
 
-    prompt ids ─► Chain (its steps, error rates, true values) ─► draw(prefix, seed) ─► Drawn
-                    └── value(prefix): the exact chance that a continuation ends in the right answer
+    prompt ─► Chain (its steps, error rates, true values) ─► step, answer (pieces of text) ─► synthetic_draw
+                └── value(prefix): the exact chance that a continuation ends in the right answer
 
 With e_k the chance of an error at step k, r that of a repair, K steps, and V_K(right) = 1, V_K(wrong) = 0:
 
@@ -24,7 +24,8 @@ from math import log
 from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.seeds import digest
 
-NUMBER = 1000  # token id of the number 0; one token a number up to 9999
+NUMBER = 1000  # token id of the number 0
+LARGEST = 9999  # one token a number up to here
 _WORDS = (
     *("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>\n"),
     *("Step ", ": ", " + ", " - ", " = ", "\n\n", "The answer is \\boxed{", "}."),
@@ -37,6 +38,7 @@ STEP_END = _WORD_ID["\n\n"]
 _STEP, _COLON, _EQUALS = _WORD_ID["Step "], _WORD_ID[": "], _WORD_ID[" = "]
 _ANSWER, _CLOSE = _WORD_ID["The answer is \\boxed{"], _WORD_ID["}."]
 _FILLER = tuple(_WORD_ID[word] for word in _WORDS[-8:])
+FILLER = _FILLER[0]
 _SLIPS = (-3, -2, -1, 1, 2, 3)
 _CALM = 0.02  # entropy in nats and surprisal of every token that decides nothing
 _PROBLEM = re.compile(r"Start with (\d{1,4})\. Then (.*?)\. What is the result\?", re.DOTALL)
@@ -62,6 +64,7 @@ class Piece:
 
     def after(self, n: int) -> Piece:
         """Without its first n tokens."""
+        n = min(n, len(self.tokens))
         if n == 0:
             return self
         cut = self.ends[n - 1]
@@ -83,9 +86,7 @@ class Chain:
         error = chance.uniform(*config.error_rate)
         self.repair = chance.uniform(*config.repair_rate)
         hard, easy = _spread(config.hard_share)
-        self.errors = [
-            min(1.0, error * (hard if chance.random() < config.hard_share else easy)) for _ in self.changes
-        ]
+        self.errors = [min(0.95, error * (hard if chance.random() < config.hard_share else easy)) for _ in self.changes]
         self._filler = [
             tuple(chance.choice(_FILLER) for _ in range(chance.randint(*config.filler_tokens))) for _ in self.changes
         ]
@@ -106,6 +107,8 @@ class Chain:
         """Chance that the answer is right, given these tokens after the prompt. Exact for unlimited tokens at
         temperature 1 without the configured faults, which only a response's first token decides."""
         done, total, partial = self.place(response)
+        if self.lost(partial):
+            return 0.0
         if done < self.n_steps and len(partial) >= self.decision(done):
             done, total = done + 1, partial[self.decision(done) - 1] - NUMBER
         fault = self.config.empty_rate + self.config.endless_rate if not response else 0.0
@@ -113,13 +116,19 @@ class Chain:
 
     def place(self, response: Sequence[int]) -> tuple[int, int, Sequence[int]]:
         """(finished steps, running total, tokens of the step begun)."""
-        done = min(sum(token == STEP_END for token in response), self.n_steps)
+        done = min(response.count(STEP_END), self.n_steps)
         if not done:
             return 0, self.totals[0], response
         at = len(response) - 1
         while response[at] != STEP_END:
             at -= 1
-        return done, response[at - 1] - NUMBER, response[at + 1 :]
+        total = response[at - 1] - NUMBER
+        return done, total if 0 <= total <= LARGEST else self.totals[done] + 1, response[at + 1 :]
+
+    @staticmethod
+    def lost(partial: Sequence[int]) -> bool:
+        """Whether this is no beginning of a step or an answer: a response that never ends, or foreign text."""
+        return bool(partial) and partial[0] not in (_STEP, _ANSWER)
 
     def decision(self, step: int) -> int:
         """Tokens of a step up to and with its result."""

@@ -1,6 +1,6 @@
 """A driver that plays engine, scorers and verifiers for one search, in any order of arrival.
 
-    search.start ─► commands ─► World answers ─► shuffled events ─► search.handle … until Finished
+search.start ─► commands ─► World answers ─► shuffled events ─► search.handle … until Finished
 """
 
 from __future__ import annotations
