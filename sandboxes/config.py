@@ -37,6 +37,8 @@ class PoolConfig:
     """`none` runs even where the host allows less than the minimum jail."""
     profiles: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"bare": (), "numeric": ("numpy", "sympy")})
     """Names of import profiles and the modules each has loaded, besides common standard ones."""
+    import_paths: tuple[str, ...] = ()
+    """More directories in which the modules of profiles are found, besides the installed packages."""
     warm: tuple[str, ...] = ("bare",)
     """Profiles that `start` gets ready in every slot."""
     recycle_after: int = 10_000

@@ -86,7 +86,7 @@ class Slots:
             os.mkdir(work, 0o755)
             options = {
                 "imports": [*BARE_IMPORTS, *extra],
-                "paths": package_paths() if extra else [],
+                "paths": [*package_paths(), *self._config.import_paths] if extra else [],
                 "use_landlock": True,
                 "namespaces": self._config.namespaces,
                 "work": work,
