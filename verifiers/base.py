@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+EVIDENCE_CHARS = 500
+
 
 class Outcome(StrEnum):
     PASS = "pass"
@@ -37,6 +39,8 @@ class Reason(StrEnum):
     WALL_LIMIT = "wall_limit"
     MEMORY_LIMIT = "memory_limit"
     OUTPUT_LIMIT = "output_limit"
+    DISK_LIMIT = "disk_limit"
+    PROCESS_LIMIT = "process_limit"
     VIOLATION = "violation"  # the program tried something the jail forbids
     UNSUPPORTED_VALUE = "unsupported_value"  # it returned something that is not plain data
     DISALLOWED = "disallowed"  # forbidden construct: `sorry`, a number or operator not given
@@ -46,6 +50,7 @@ class Reason(StrEnum):
     CHECK_TIMEOUT = "check_timeout"  # the judge, not the candidate, ran out of time
     SANDBOX_FAULT = "sandbox_fault"
     MISSING_TOOL = "missing_tool"
+    OVERLOADED = "overloaded"  # no slot was free in time
     NO_CONSENSUS = "no_consensus"
     NO_JUDGE = "no_judge"
     NOT_CHECKED = "not_checked"
@@ -55,8 +60,24 @@ class Reason(StrEnum):
         """Whether another host might be able to make the check."""
         return self in _RETRYABLE
 
+    @property
+    def outcome(self) -> Outcome:
+        """The one outcome that this reason can stand for."""
+        if self is Reason.CORRECT:
+            return Outcome.PASS
+        return Outcome.UNVERIFIABLE if self in _UNVERIFIABLE else Outcome.FAIL
 
-_RETRYABLE = frozenset({Reason.CHECK_TIMEOUT, Reason.SANDBOX_FAULT, Reason.MISSING_TOOL})
+
+_RETRYABLE = frozenset(
+    {Reason.CHECK_TIMEOUT, Reason.SANDBOX_FAULT, Reason.MISSING_TOOL, Reason.OVERLOADED}
+)
+_UNVERIFIABLE = _RETRYABLE | {
+    Reason.GOLD_UNPARSABLE,
+    Reason.TESTS_BROKEN,
+    Reason.NO_CONSENSUS,
+    Reason.NO_JUDGE,
+    Reason.NOT_CHECKED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +97,23 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.outcome is Outcome.PASS
+
+
+def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Verdict:
+    """A verdict whose outcome follows from its reason; long evidence is truncated, None values are left out."""
+    kept = {key: truncate(value) for key, value in evidence.items() if value is not None}
+    return Verdict(reason.outcome, reason, truncate(answer), kept)
+
+
+def truncate(value: Any, limit: int = EVIDENCE_CHARS) -> Any:
+    """`value` as it may be stored: numbers, booleans and None as they are, text and the rest cut to `limit`
+    characters with the number of characters left out."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else f"int of {value.bit_length()} bits"
+    text = value if isinstance(value, str) else repr(value)
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… (+{len(text) - limit} characters)"

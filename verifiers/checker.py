@@ -1,0 +1,76 @@
+"""The one way to check a response: in a run, in `berry verify`, in a notebook. Plain asyncio, no Ray.
+
+    async with Checker() as checker:
+        verdict = await checker.check(CheckRequest("p1", MathSpec(answer="42"), "The answer is 42."))
+
+A checker owns a sandbox pool and the warm symbolic workers. `check` answers with a verdict whatever the response,
+the gold or the tests contain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+
+from verifiers.base import Verdict
+from verifiers.config import CheckerConfig
+from verifiers.registry import verifier_for
+from verifiers.symbolic import Symbolic
+from verifiers.tools import CheckRequest, Judge, Tools
+
+__all__ = ["CheckRequest", "Checker", "CheckerConfig"]
+
+
+class Checker:
+    """Concurrency-safe within one event loop. `start` before the first check, `close` after the last."""
+
+    def __init__(self, config: CheckerConfig = CheckerConfig(), *, judge: Judge | None = None) -> None:
+        from verifiers.limits import make_pool
+
+        self.config = config
+        self.pool = make_pool(config)
+        self.symbolic = Symbolic(config)
+        self._tools = Tools(config, self.pool, self.symbolic, judge, self.check)
+        self._outcomes: Counter[str] = Counter()
+        self._in_service = 0
+        self._busy_s = 0.0
+
+    async def start(self) -> None:
+        """Start the sandboxes. Raises sandboxes.base.SandboxError where this host can't confine programs."""
+        await self.pool.start()
+
+    async def close(self) -> None:
+        await self.symbolic.close()
+        await self.pool.close()
+
+    async def __aenter__(self) -> Checker:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def check(self, request: CheckRequest) -> Verdict:
+        """The verdict on one response; `verify_ms` is the wall time that it took here, waiting included."""
+        start = time.perf_counter()
+        self._in_service += 1
+        try:
+            verdict = await verifier_for(request.spec)(request, self._tools)
+        finally:
+            self._in_service -= 1
+        spent = time.perf_counter() - start
+        self._busy_s += spent
+        self._outcomes[f"outcome_{verdict.outcome}"] += 1
+        self._outcomes[f"reason_{verdict.reason}"] += 1
+        return replace(verdict, verify_ms=spent * 1e3)
+
+    def metrics(self) -> dict[str, float]:
+        """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds."""
+        return {
+            "in_service": float(self._in_service),
+            "check_s": self._busy_s,
+            **{name: float(count) for name, count in self._outcomes.items()},
+            **self.symbolic.metrics(),
+            **{f"pool_{k}": float(v) for k, v in self.pool.metrics().items() if isinstance(v, int | float)},
+        }

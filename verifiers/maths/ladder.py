@@ -1,0 +1,144 @@
+"""The rungs in order, and what each may conclude.
+
+gold_fault(gold)              why a gold can't be checked against, or None
+decide(gold, response, …)     a Decision; `same is None` means "ask the symbolic worker"
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from verifiers.base import Reason
+from verifiers.maths import bounds, evaluate, normal, values
+from verifiers.maths.compare import Comparison, Same
+from verifiers.maths.values import Many, Opaque, Scalar, Shape, Value, Words
+from verifiers.specs import Strictness
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the answers are the same, by which rung, and the reason where they are not (or can't be told)."""
+
+    same: Same
+    rung: str
+    reason: Reason = Reason.WRONG_ANSWER
+    note: str | None = None
+
+
+_HEDGE = re.compile(
+    r"\b(?:maybe|perhaps|probably|possibly|either|approximately|roughly|about|around|unsure|not sure|guess)\b", re.I
+)
+_CHOICE = re.compile(r"\s*(?:(?:option|choice|answer)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*(?P<rest>.*)|\s*)", re.I | re.S)
+
+
+@lru_cache(maxsize=8192)
+def gold_fault(gold: str) -> str | None:
+    """Why `gold` is not an answer that anything can equal; None when it is one."""
+    fault = bounds.fault(gold)
+    if fault is not None:
+        return f"answer is {fault}" if fault is bounds.Fault.EMPTY else f"answer has {fault}"
+    if re.search(r"[\w\\∅∞]", gold) is None and not gold.strip().startswith("{"):
+        return "answer has no letter, digit or command"
+    value = values.read(gold)
+    if isinstance(value, Opaque) and not value.text:
+        return "answer is empty once cleaned"
+    if (part := _half_written(value)) is not None:
+        return f"answer can't be read at {part!r}"
+    return None
+
+
+def _half_written(value: Value) -> str | None:
+    """LaTeX with an argument or operand missing, anywhere in `value`."""
+    if isinstance(value, Opaque):
+        text = value.text
+        if not text or re.search(
+            r"\\(?:frac|sqrt|text|binom)\s*$|[-+*/^_=<>]$|^[*/^_=<>]|\\frac\s*(?:\{[^{}]*\}|\w)\s*$|\{\s*\}\s*$|\?\?",
+            text,
+        ):
+            return text or "an empty part"
+        return None
+    parts = value.items if isinstance(value, Many) else getattr(value, "sides", ())
+    return next((found for part in parts if (found := _half_written(part)) is not None), None)
+
+
+def decide(gold: str, response: str, strict: Strictness = Strictness()) -> Decision:
+    """Compare a response's answer with a gold that has no `gold_fault`, by the rungs that need no sandbox."""
+    gold, response = gold.strip(), response.strip()
+    fault = bounds.fault(response)
+    letter = _choice(gold)
+    if fault is not None and not (letter and fault is bounds.Fault.UNBALANCED):  # "A) 42"
+        reason = Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER
+        return Decision(False, "bounds", Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason, str(fault))
+    if gold == response:
+        return Decision(True, "exact", Reason.CORRECT)
+    if letter is not None:
+        return _decide_choice(letter, response)
+    a, b = values.read(gold), values.read(response)
+    if (
+        isinstance(a, Scalar)
+        and isinstance(b, Scalar)
+        and a.tree[0] == b.tree[0] == "n"
+        and _plain(a)
+        and _plain(b)
+        and not strict.tolerance
+    ):
+        same = a.tree[1] == b.tree[1]
+        return Decision(same, "numeric", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+    if normal.squeeze(normal.clean(gold)) == normal.squeeze(normal.clean(response)):
+        return Decision(True, "normalised", Reason.CORRECT)
+    if _hedged(a, b, response):
+        return Decision(False, "structured", Reason.HEDGED)
+    return structured(a, b, Comparison(strict))
+
+
+def structured(gold: Value, got: Value, comparison: Comparison) -> Decision:
+    """The structured rung, with whatever leaf oracle `comparison` has."""
+    try:
+        same = comparison.same(gold, got)
+    except evaluate.TooLarge as fault:
+        return _too_large(gold, fault)
+    except RecursionError:
+        return Decision(False, "structured", Reason.ANSWER_TOO_LARGE, "nested too deeply")
+    return Decision(same, "structured", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+
+
+def _too_large(gold: Value, fault: ArithmeticError) -> Decision:
+    """The response's fault, unless the gold alone is already too large to compute."""
+    parts = gold.items if isinstance(gold, Many) else getattr(gold, "sides", (gold,))
+    for part in parts:
+        if isinstance(part, Scalar):
+            try:
+                evaluate.equal(part.tree, ("n", 0))
+            except evaluate.TooLarge:
+                return Decision(None, "bounds", Reason.GOLD_UNPARSABLE, f"the problem's answer: {fault}")
+    return Decision(False, "bounds", Reason.ANSWER_TOO_LARGE, str(fault))
+
+
+def _plain(value: Scalar) -> bool:
+    return value.unit is None and not value.percent and value.base is None
+
+
+def _choice(gold: str) -> str | None:
+    match = re.fullmatch(r"\\text(?:bf)?\{\s*\(?([A-J])\)?\s*\}|\(([A-J])\)|([A-J])", gold.strip("$ ."))
+    return next(filter(None, match.groups())) if match else None
+
+
+def _decide_choice(letter: str, response: str) -> Decision:
+    text = re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", response).strip("$*_ \t")
+    if re.search(r"\b(?:or|and)\b|,", text) and len(set(re.findall(r"\b[A-J]\b", text))) > 1:
+        return Decision(False, "structured", Reason.HEDGED)
+    match = _CHOICE.fullmatch(text)
+    lower = match is not None and match[1].islower()
+    if match is None or (lower and not re.match(r"\s*(?:\(|option|choice)", text, re.I) and len(text) > 1):
+        return Decision(False, "structured", Reason.WRONG_ANSWER)
+    same = match[1].upper() == letter
+    return Decision(same, "structured", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+
+
+def _hedged(gold: Value, got: Value, response: str) -> bool:
+    if isinstance(got, Many) and got.shape is Shape.EITHER:
+        several = isinstance(gold, Many) and gold.shape in (Shape.LIST, Shape.SET, Shape.EITHER, Shape.UNION)
+        return not several
+    return isinstance(got, Words) and not isinstance(gold, Words) and _HEDGE.search(response) is not None

@@ -1,0 +1,125 @@
+r"""One way of writing: Unicode and LaTeX spellings of the same thing become one.
+
+clean(r"$\dfrac{1}{2}\,$.") == r"\frac{1}{2}"        words(r"\text{ Yes. }") == "yes"
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_CHARS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-",
+    "×": "*", "·": "*", "⋅": "*", "∗": "*", "∙": "*", "÷": "/", "∕": "/", "⁄": "/",
+    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "°": r"^\circ ", "º": r"^\circ ", "±": r"\pm ",
+    "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
+    "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": "(", "⟩": ")",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "…": r"\ldots ", "≈": r"\approx ", "θ": r"\theta ",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ",
+    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "\u00ad": "", "\u200e": "", "\u200f": "",
+    "\u200c": "", "\u200d": "", "\u2060": "", "\u2061": "", "\u2062": "*", "\u2064": "+",
+}  # fmt: skip
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUPERS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+_SUBS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_VULGAR = re.compile("(\\d*)([¼-¾⅐-⅞])")
+
+_DROP = re.compile(
+    r"(?<!\\)\\(?:[,!;:>]|(?=\s)|(?:displaystyle|textstyle|limits|left|right|bigl?|bigr?|Bigl?|Bigr?|biggl?|biggr?|Biggl?|Biggr?"
+    r"|quad|qquad|hspace\{[^{}]*\}|phantom\{[^{}]*\}|nonumber|hfill|rm|bf|it)(?![A-Za-z]))|~"
+)
+_RENAMED = {
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\cdot": "*", r"\times": "*", r"\ast": "*", r"\div": "/",
+    r"\leq": r"\le", r"\leqslant": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\lt": "<", r"\gt": ">",
+    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\varnothing": r"\emptyset",
+    r"\Reals": r"\mathbb{R}", r"\tbinom": r"\binom", r"\dbinom": r"\binom", r"\degree": r"^\circ", r"\lvert": "|", r"\rvert": "|",
+    r"\vert": "|", r"\arcsin": r"\arcsin", r"\imaginaryI": "i", r"\dots": r"\ldots", r"\percent": r"\%",
+    r"\langle": "(", r"\rangle": ")", r"\euro": "€", r"\pounds": "£", r"\dollar": r"\$", r"\mid": "|", r"\colon": ":", r"\land": r"\text{ and }", r"\lor": r"\text{ or }",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_WRAPPERS = re.compile(
+    r"\\(?:boxed|fbox|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|underline|ensuremath|displaystyle|mathop)\s*\{"
+)
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mathrm|mbox|hbox|emph)\s*\{([^{}]*)\}")
+_SPACES = re.compile(r"\s+")
+_TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
+
+
+@lru_cache(maxsize=4096)
+def clean(text: str) -> str:
+    r"""`text` in the one spelling that the parser reads. Words keep their `\text{}` so that they stay words."""
+    if not text.isascii():
+        text = _ascii(text)
+    text = text.strip()
+    text = _undelimited(text)
+    if "\\" in text:
+        text = _DROP.sub(" ", text)
+        text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
+        text = _unwrap(text)
+        text = _TEXT.sub(lambda m: rf"\text{{{m[1]}}}", text)
+    text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
+    text = _SPACES.sub(" ", text).strip()
+    text = _TRAILING.sub("", text)
+    return _unwrap_braces(text.strip("`").strip())
+
+
+_DOLLAR = re.compile(r"(?<!\\)\$")
+
+
+def _undelimited(text: str) -> str:
+    """Without math delimiters. Dollars come in pairs there; an odd one before a number is money."""
+    if "$" in text:
+        if len(_DOLLAR.findall(text)) % 2:
+            text = re.sub(r"(?<![\\$])\$(?=\s*\d|\.\d)", r"\\$", text, count=1)
+        text = _DOLLAR.sub(" ", text)
+    return re.sub(r"\\[()\[\]]", " ", text) if "\\" in text else text
+
+
+def _ascii(text: str) -> str:
+    text = _SUPERS.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPT) + "}", text)
+    text = _SUBS.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPT) + "}", text)
+    text = _VULGAR.sub(_vulgar, text)
+    text = "".join(_CHARS.get(char, char) for char in text)
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else _CHARS.get(c, c) for c in text)
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    over, _, under = unicodedata.normalize("NFKC", match[2]).partition("⁄")
+    fraction = rf"\frac{{{over}}}{{{under}}}"
+    return match[1] + fraction
+
+
+def _unwrap(text: str) -> str:
+    """Without font and box commands; their braces go too where they can be matched."""
+    while (match := _WRAPPERS.search(text)) is not None:
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += (text[end] == "{") - (text[end] == "}")
+            end += 1
+        text = text[: match.start()] + " " + text[match.end() : end - 1] + " " + text[end:]
+    return text
+
+
+def _unwrap_braces(text: str) -> str:
+    while text.startswith("{") and text.endswith("}") and "}" not in text[1:-1] and "{" not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+_NOT_WORD = re.compile(r"[^\w+\-/.%]+")
+
+
+def words(text: str) -> str:
+    r"""`text` as words alone: no `\text`, case, punctuation or repeated space."""
+    text = _TEXT.sub(lambda m: f" {m[1]} ", text)
+    text = re.sub(r"\\[,;:! ]|[{}$\\*`\"']", " ", text)
+    return _NOT_WORD.sub(" ", text).strip(" .").casefold()
+
+
+def squeeze(text: str) -> str:
+    """`text` without any space: how normalised strings are compared."""
+    return text.replace(" ", "")

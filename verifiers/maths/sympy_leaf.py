@@ -1,0 +1,148 @@
+"""The symbolic rung's oracles. Runs in the confined worker only: sympy can be made to take any time and memory.
+
+    equal(tree, tree)    two scalar expression trees
+    puzzle(text, text)   two LaTeX texts that our own parser does not read, through math-verify's
+
+Two expressions are the same when they agree to 30 digits wherever both are defined, at fixed points; a constant
+difference is zero when 300 digits can't tell it from zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+from math_verify import LatexExtractionConfig, parse, verify
+
+from verifiers.maths import evaluate
+from verifiers.maths.expr import Expr
+
+_POINTS = tuple(
+    tuple(sympy.Rational(n, d) for n, d in row)
+    for row in (
+        ((17, 13), (29, 11), (7, 19), (41, 17)),
+        ((5, 7), (31, 23), (53, 29), (3, 11)),
+        ((-11, 17), (19, 13), (-7, 23), (13, 5)),
+        ((23, 9), (-8, 13), (15, 11), (-9, 7)),
+        ((3, 1), (5, 1), (2, 1), (7, 1)),
+        ((4, 1), (3, 1), (6, 1), (2, 1)),
+    )
+)
+_TOWER = re.compile(r"\^\s*\{?[^{}^]*\^\s*\{?[^{}^]*\^|\^\s*\{?\s*-?\d{5,}|\d{5,}\s*\}?!|!!!")
+
+
+class GoldUnreadable(ValueError):
+    """The problem's own answer is not mathematics that can be parsed."""
+
+
+class AnswerUnreadable(ValueError):
+    """The response's answer is not."""
+
+
+def equal(a: Expr, b: Expr) -> bool | None:
+    """Whether two trees have the same value everywhere. None where neither agreement nor difference shows."""
+    for tree in (a, b):
+        try:
+            evaluate.exact(tree)  # raises TooLarge before sympy computes a number that never ends
+        except (evaluate.NotExact, evaluate.Undefined):
+            pass
+    return _same(to_sympy(a), to_sympy(b))
+
+
+def puzzle(gold: str, response: str) -> bool | None:
+    """Two LaTeX texts. Raises GoldUnreadable, AnswerUnreadable, evaluate.TooLarge."""
+    if _TOWER.search(response) and not _TOWER.search(gold):
+        raise evaluate.TooLarge("power too large")
+    a, b = _latex(gold, GoldUnreadable), _latex(response, AnswerUnreadable)
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        return _same(a, b)
+    if isinstance(a, sympy.Expr) or isinstance(b, sympy.Expr):
+        return False
+    return bool(verify(a, b, float_rounding=12, timeout_seconds=None))
+
+
+def to_sympy(tree: Expr) -> Any:
+    kind = tree[0]
+    if kind == "n":
+        return sympy.Rational(tree[1].numerator, tree[1].denominator)
+    if kind == "s":
+        return sympy.Symbol(tree[1], real=True)
+    if kind == "c":
+        return {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "inf": sympy.oo}[tree[1]]
+    if kind == "+":
+        return sympy.Add(*map(to_sympy, tree[1]))
+    if kind == "*":
+        return sympy.Mul(*map(to_sympy, tree[1]))
+    if kind == "/":
+        return to_sympy(tree[1]) / to_sympy(tree[2])
+    if kind == "^":
+        return to_sympy(tree[1]) ** to_sympy(tree[2])
+    return _FUNCTIONS[tree[1]](*map(to_sympy, tree[2]))
+
+
+def _log(x: Any, base: Any = None) -> Any:
+    return sympy.log(x) if base is None else sympy.log(x, base)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(sympy, name) for name in "sin cos tan cot sec csc sinh cosh tanh exp sqrt root binomial gcd lcm".split()},
+    "arcsin": sympy.asin,
+    "arccos": sympy.acos,
+    "arctan": sympy.atan,
+    "ln": sympy.log,
+    "log": _log,
+    "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
+    "max": sympy.Max,
+    "min": sympy.Min,
+    "fact": sympy.factorial,
+    "binom": sympy.binomial,
+    "deg": lambda x: x * sympy.pi / 180,
+}  # fmt: skip
+
+
+def _latex(text: str, error: type[ValueError]) -> Any:
+    parsed = parse(
+        f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None
+    )  # fmt: skip
+    found = next((item for item in parsed if not isinstance(item, str)), None)
+    if found is None:
+        raise error(text)
+    return found
+
+
+def _same(a: Any, b: Any) -> bool | None:
+    if a == b:
+        return True
+    if any(value.has(sympy.zoo, sympy.nan) for value in (a, b)):
+        return False
+    names = sorted(a.free_symbols | b.free_symbols, key=str)
+    if not names:
+        return _zero(a - b)
+    agreed = 0
+    for row in _POINTS:
+        at = {name: row[i % len(row)] + i // len(row) for i, name in enumerate(names)}
+        x, y = (_number(value, at) for value in (a, b))
+        if x is None or y is None:
+            continue
+        if abs(x - y) > sympy.Float("1e-20") * (1 + abs(x)):
+            return False
+        agreed += 1
+    return True if agreed >= 4 else None
+
+
+def _number(value: Any, at: dict[Any, Any]) -> Any:
+    number = value.subs(at).doit().evalf(30)
+    return number if number.is_number and number.is_finite and not number.has(sympy.nan, sympy.zoo) else None
+
+
+def _zero(difference: Any) -> bool | None:
+    if difference.is_infinite or difference.has(sympy.nan):
+        return False
+    value = difference.doit().evalf(15, maxn=300)
+    if not value.is_number:
+        return None
+    return all(part == 0 or getattr(part, "_prec", 2) == 1 for part in value.as_real_imag())

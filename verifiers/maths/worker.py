@@ -1,0 +1,35 @@
+"""What the confined worker runs: the structured comparison again, with sympy for its leaves.
+
+Preloaded as a sandbox profile, so that a worker is warm from its first question. Plain data in and out.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from verifiers.base import Reason
+from verifiers.maths import evaluate, sympy_leaf, values
+from verifiers.maths.compare import Comparison
+from verifiers.maths.ladder import structured
+from verifiers.specs import Strictness
+
+logging.disable(logging.CRITICAL)
+
+
+def decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:
+    """{"same": bool | None, "reason": str, "note": str | None} for two answers that the cheap rungs left open."""
+    comparison = Comparison(Strictness(**strict), sympy_leaf.equal, sympy_leaf.puzzle)
+    try:
+        decision = structured(values.read(gold), values.read(response), comparison)
+    except sympy_leaf.GoldUnreadable as fault:
+        return {"same": None, "reason": str(Reason.GOLD_UNPARSABLE), "note": f"can't be parsed: {fault}"[:200]}
+    except sympy_leaf.AnswerUnreadable as fault:
+        return {"same": False, "reason": str(Reason.UNPARSABLE_ANSWER), "note": f"can't be parsed: {fault}"[:200]}
+    except (ArithmeticError, ValueError, TypeError, AttributeError, NotImplementedError) as fault:
+        # sympy raises these on mathematics that it can't do: nothing is known about the answer
+        note = f"sympy: {type(fault).__name__}: {fault}"[:200]
+        return {"same": None, "reason": str(Reason.NOT_CHECKED), "note": note}
+    if decision.same is None and decision.reason is not Reason.GOLD_UNPARSABLE:
+        return {"same": False, "reason": str(Reason.WRONG_ANSWER), "note": "not shown to be equal"}
+    return {"same": decision.same, "reason": str(decision.reason), "note": decision.note}

@@ -1,0 +1,149 @@
+"""The symbolic rung: a few warm, confined workers with sympy loaded, killed from outside when they take too long.
+
+    Symbolic.decide ─► a free worker (a session of a pool of its own) ─► maths.worker.decide ─► Decision
+
+A worker serves many questions; one that is killed, dies or has served its share is replaced. They have a pool
+of their own so that programs waiting for a slot never wait behind mathematics, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from sandboxes.base import MIB, CaseResult, Job, Limits, Outcome
+from verifiers.base import Reason
+from verifiers.config import CheckerConfig
+from verifiers.limits import package_root
+from verifiers.maths.ladder import Decision
+from verifiers.specs import Strictness
+
+if TYPE_CHECKING:
+    from sandboxes.pool import SandboxPool
+    from sandboxes.session import Session
+
+QUESTIONS_A_WORKER = 2_000
+_SOURCE = "from verifiers.maths.worker import decide"
+_PROFILE = "mathematics"
+
+
+class _Worker:
+    """One session; started when first asked, closed after a kill."""
+
+    def __init__(self) -> None:
+        self.stack: AsyncExitStack | None = None
+        self.session: Session | None = None
+        self.served = 0
+
+    async def close(self) -> None:
+        stack, self.stack, self.session, self.served = self.stack, None, None, 0
+        if stack is not None:
+            await stack.aclose()
+
+
+class Symbolic:
+    def __init__(self, config: CheckerConfig) -> None:
+        self._config = config
+        self._pool: SandboxPool | None = None
+        self._starting = asyncio.Lock()
+        self._free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        self._workers: list[_Worker] = []
+        self._counts: Counter[str] = Counter()
+
+    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
+        """The worker's answer; undecided with an UNVERIFIABLE reason where there was none in time."""
+        await self._start()
+        worker = await self._free.get()
+        try:
+            return await self._ask(worker, gold, response, strict)
+        finally:
+            self._free.put_nowait(worker)
+
+    async def _ask(self, worker: _Worker, gold: str, response: str, strict: Strictness) -> Decision:
+        from sandboxes.waiting import Overloaded
+        from sandboxes.worker import SlotDied
+
+        self._counts["symbolic_asked"] += 1
+        try:
+            session = await self._session(worker)
+            async with asyncio.timeout(self._config.symbolic_s * self._calibration):
+                case = await session.call("decide", (gold, response, strict.model_dump()))
+        except TimeoutError:
+            return await self._lost(worker, Reason.CHECK_TIMEOUT, f"over {self._config.symbolic_s} s")
+        except (SlotDied, Overloaded) as fault:
+            return await self._lost(worker, Reason.SANDBOX_FAULT, str(fault))
+        except asyncio.CancelledError:
+            await worker.close()
+            raise
+        worker.served += 1
+        if case.outcome is not Outcome.OK:
+            return await self._lost(worker, _fault(case), case.error or str(case.outcome))
+        if worker.served >= QUESTIONS_A_WORKER:
+            await worker.close()
+        answer = case.value
+        return Decision(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
+
+    async def _lost(self, worker: _Worker, reason: Reason, note: str) -> Decision:
+        self._counts["symbolic_restarts"] += 1
+        await worker.close()
+        return Decision(None, "symbolic", reason, note[:200])
+
+    async def _session(self, worker: _Worker) -> Session:
+        if worker.session is None:
+            assert self._pool is not None
+            worker.stack = AsyncExitStack()
+            worker.session = await worker.stack.enter_async_context(self._pool.open(self._job()))
+        return worker.session
+
+    def _job(self) -> Job:
+        limits = Limits(
+            cpu_s=3_600, wall_s=86_400, memory_bytes=self._config.symbolic_memory_mb * MIB, output_bytes=64 * MIB
+        )
+        return Job(source=_SOURCE, profile=_PROFILE, limits=limits, key="symbolic")
+
+    @property
+    def _calibration(self) -> float:
+        return max(1.0, self._pool.calibration) if self._pool is not None else 1.0
+
+    async def _start(self) -> None:
+        """The pool, when the first question needs it: most runs of code problems never do."""
+        async with self._starting:
+            if self._pool is not None:
+                return
+            from sandboxes.config import PoolConfig
+            from sandboxes.pool import SandboxPool
+
+            pool = SandboxPool(
+                PoolConfig(
+                    slots=min(self._config.symbolic_workers, os.cpu_count() or 1),
+                    isolation=self._config.isolation,
+                    profiles={_PROFILE: ("verifiers.maths.worker",)},
+                    warm=(_PROFILE,),
+                    import_paths=package_root(),
+                )
+            )
+            await pool.start()
+            self._pool = pool
+            self._workers = [_Worker() for _ in range(pool.config.slots)]
+            for worker in self._workers:
+                self._free.put_nowait(worker)
+
+    async def close(self) -> None:
+        for worker in self._workers:
+            await worker.close()
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    def metrics(self) -> dict[str, float]:
+        """Counters `symbolic_asked`, `symbolic_restarts`; gauge `symbolic_free` (workers)."""
+        counts = {name: float(self._counts[name]) for name in ("symbolic_asked", "symbolic_restarts")}
+        return {**counts, "symbolic_free": float(self._free.qsize())}
+
+
+def _fault(case: CaseResult) -> Reason:
+    limits = (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT, Outcome.RUNTIME_ERROR)
+    return Reason.CHECK_TIMEOUT if case.outcome in limits else Reason.SANDBOX_FAULT

@@ -1,0 +1,50 @@
+"""What a verifier may use: the sandbox pool, the symbolic worker, a judge model, and the checker for its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from verifiers.base import Verdict
+from verifiers.config import CheckerConfig
+from verifiers.specs import Spec, Strictness
+
+if TYPE_CHECKING:
+    from sandboxes.pool import SandboxPool
+    from verifiers.maths.ladder import Decision
+
+Messages = Sequence[dict[str, str]]
+
+
+class Judge(Protocol):
+    """A generative model: `n` sampled answers to chat messages, reproducible in `seed`."""
+
+    def __call__(self, messages: Messages, *, n: int, seed: int) -> Awaitable[list[str]]: ...
+
+
+class SymbolicRung(Protocol):
+    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """One response to check. `key`: what the queue is fair between; empty: the problem."""
+
+    problem_id: str
+    spec: Spec
+    response: str
+    prompt: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    config: CheckerConfig
+    pool: SandboxPool
+    symbolic: SymbolicRung
+    judge: Judge | None
+    check: Callable[[CheckRequest], Awaitable[Verdict]]
+
+
+Verify = Callable[[CheckRequest, Tools], Awaitable[Verdict]]
