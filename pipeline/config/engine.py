@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
+from pipeline.config.synthetic import SyntheticEngine
 
 
 class VllmEngine(Section):
@@ -94,4 +95,4 @@ class HttpEngine(Section):
     """As for vllm."""
 
 
-EngineConfig = Annotated[VllmEngine | HttpEngine, Field(discriminator="type")]
+EngineConfig = Annotated[VllmEngine | HttpEngine | SyntheticEngine, Field(discriminator="type")]

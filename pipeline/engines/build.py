@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from pipeline.config.synthetic import SyntheticEngine
 from pipeline.engines.base import Engine
 
 
@@ -17,6 +18,10 @@ def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
             from pipeline.engines.http import Http
 
             return Http(config, engine_id=engine_id)
+        case SyntheticEngine():
+            from pipeline.engines.synthetic import Synthetic
+
+            return Synthetic(config, engine_id=engine_id)
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -26,6 +26,7 @@ from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
 from pipeline.engines import entropy, models, quiet, vllm_compat, vllm_host
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
+from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.stopping import RegexStop
 from pipeline.engines.tokens import Tokens
@@ -201,14 +202,11 @@ class Vllm:
         if request.request_id in self._running:
             raise ValueError(f"request id {request.request_id!r} is still running: ids must differ")
         running = self._running[request.request_id] = _Running()
-        tasks = [asyncio.ensure_future(self._sample(request, i, running)) for i in range(request.n)]
         try:
-            for done in asyncio.as_completed(tasks):
-                yield await done
+            async with aclosing(as_they_end(self._sample(request, i, running) for i in range(request.n))) as samples:
+                async for sample in samples:
+                    yield sample
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             del self._running[request.request_id]
 
     async def cancel(self, request_id: str) -> None:
