@@ -41,10 +41,21 @@ class RewardUse(Section):
     dtype: Dtype = "bf16"
 
 
+class Paced(Section):
+    """The synthetic engine's pace: GPU time is simulated, whatever the hardware."""
+
+    tokens_per_s: float = Field(gt=0)
+    """Decoding speed of each running sequence."""
+    prefill_tokens_per_s: float | None = Field(default=None, gt=0)
+    """Speed at which each sequence reads what is not cached; None: no time."""
+
+
 class Workload(Section):
     problems: int = Field(ge=1, le=10**12)
-    model: str
+    model: str | None = None
     """Model sheet (configs/models), or the path of a config.json or of a folder with one."""
+    paced: Paced | None = None
+    """In place of a model: engines of a set pace (synthetic)."""
     weights: Dtype = "bf16"
     """Number format of the weights and of the arithmetic."""
     kv: Dtype = "bf16"
@@ -78,6 +89,12 @@ class Workload(Section):
     prefix_caching: bool = True
 
     @model_validator(mode="after")
+    def _model_or_pace(self) -> Workload:
+        if (self.model is None) == (self.paced is None):
+            raise ValueError("needs a `model` (a sheet of configs/models), or `paced` for a synthetic engine")
+        return self
+
+    @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Workload:
         total = sum(v.share for v in self.verifiers)
         if abs(total - 1) > 1e-6:
@@ -100,6 +117,11 @@ class Calibration(Section):
     """Fixed time of one decoding step outside the model, in ms."""
     memory_share: float = Field(default=0.9, gt=0, le=1)
     """Share of device memory for weights and KV cache (vLLM's gpu_memory_utilization)."""
+    engine_scale: float = Field(default=1.0, gt=0)
+    """Measured over modelled speed of the engines: what one finished run can tell of all the above
+    together."""
+    device: str | None = None
+    """Hardware sheet that `engine_scale` was measured on, and alone is used for; None: for all."""
     verify_scale: float = Field(default=1.0, gt=0)
     """Measured over stated verifier time."""
     orchestration_ms: float = Field(default=0.5, ge=0)

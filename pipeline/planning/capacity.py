@@ -26,6 +26,7 @@ from pipeline.planning.queueing import Service, Station
 from pipeline.planning.shape import Shape, Sharing, shape, sharing
 from pipeline.planning.sheets import Prices
 
+FULL = 0.995  # busy share above which a queue is limited by what is in flight, not by chance
 ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
 # Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
 # a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
@@ -44,6 +45,7 @@ class Binding(StrEnum):
     THREADS = "rollout actors' threads"
     NETWORK = "network"
     IN_FLIGHT = "trajectories in flight"
+    PACE = "the engines' set pace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class Plan:
     """One workload on one cluster. Rates are for the whole cluster and a second, unless a name says
     otherwise.
 
-    `slots_average` is λ × S, what averages ask for; `slots_needed` what keeps 99% of the rate and 99% of the
-    waits below `verdict_wait_share` of a trajectory's time (None: no number does). `gpu_idle_share`: share of the
-    engines' rate that is lost.
+    `slots_average` is λ × S, what averages ask for; `slots_needed` what keeps 99% of the rate and 99% of
+    the waits below `verdict_wait_share` of a trajectory's time (None: no number does). `gpu_idle_share`:
+    share of the engines' rate that is lost.
     """
 
     cluster: Cluster
@@ -89,6 +91,9 @@ class Plan:
     sharing: Sharing
     fleet: Fleet
     service: Service
+    others: tuple[Station, ...]
+    population: float
+    slot_share: float
     rate: float
     fastest: float
     binding: Binding
@@ -121,6 +126,13 @@ class Plan:
             return None
         return self.usd_per_hour / self.kept_per_hour * 1e6
 
+    def rate_with(self, slots: float) -> float:
+        """Trajectories/s with another number of sandbox slots, all else equal."""
+        servers = max(1, int(slots * self.slot_share))
+        stations = [Station("sandbox", servers, self.service), *self.others]
+        burst = self.calibration.arrival_scv
+        return queueing.circulating_rate(self.population, self.fleet.running, self.fastest, stations, burst)
+
     @property
     def generation_s(self) -> float:
         """Time from a trajectory's first to its last token on a full engine, in s."""
@@ -128,9 +140,10 @@ class Plan:
 
 
 def generation_s(engines: Fleet) -> float:
-    """Time from a trajectory's first to its last token on a full engine, its share of prefill included, in s."""
+    """Time from a trajectory's first to its last token on a full engine, its share of prefill included,
+    in s."""
     g = engines.groups[0]
-    return g.new_tokens * g.step_s(g.batch) + g.batch * g.prefill_s
+    return g.batch / g.fastest
 
 
 def verifier_service(w: Workload, calibration: Calibration) -> Service:
@@ -191,10 +204,13 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         sharing=shared,
         fleet=engines,
         service=service,
+        others=tuple(others),
+        population=population,
+        slot_share=slot_share,
         rate=rate,
         fastest=engines.fastest,
         binding=_binding(rate, engines, [sandboxes, *others]),
-        uses=tuple(_use(s, rate, burst) for s in [sandboxes, *others]),
+        uses=_uses([sandboxes, *others], rate, burst, population - engines.running(rate)),
         slots=placed.sandbox.total_slots,
         slots_average=without * service.mean_s / slot_share,
         slots_needed=None if needed is None else math.ceil(needed / slot_share),
@@ -224,7 +240,8 @@ def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
 
 
 def _least(start: int, enough: Callable[[int], bool]) -> int | None:
-    """Smallest number from about `start` on for which `enough` (monotone) holds; None beyond 64 times that."""
+    """Smallest number from about `start` on for which `enough` (monotone) holds; None beyond 64 times
+    that."""
     low, high = max(0, start - 1), max(1, start)
     while not enough(high):
         if high > 64 * (start + 1):
@@ -242,6 +259,8 @@ def _least(start: int, enough: Callable[[int], bool]) -> int | None:
 def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
     if rate >= ENOUGH * engines.fastest:
         slowest = engines.groups[0]
+        if slowest.engine is None:
+            return Binding.PACE
         if slowest.compute_bound:
             return Binding.GPU_COMPUTE
         return Binding.GPU_MEMORY if slowest.limit == "KV memory" else Binding.GPU_BANDWIDTH
@@ -252,10 +271,20 @@ def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
     return names.get(busiest.name, Binding.THREADS)
 
 
-def _use(s: Station, rate: float, burst: float) -> Use:
-    wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
-    p99 = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
-    return Use(s.name, s.servers, rate / s.capacity, wait, p99)
+def _uses(stations: list[Station], rate: float, burst: float, elsewhere: float) -> tuple[Use, ...]:
+    """How busy stations are. A full one holds what is left of the `elsewhere` trajectories that are not
+    running."""
+    found = []
+    for s in stations:
+        busy = rate / s.capacity
+        wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
+        tail = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
+        if busy > FULL:
+            others = sum(o.time_s(rate, burst) for o in stations if o is not s and rate < FULL * o.capacity)
+            wait = max(0.0, elsewhere / rate - s.service.mean_s - others)
+            tail = wait  # a queue that never empties: all wait about as long
+        found.append(Use(s.name, s.servers, busy, wait, tail))
+    return tuple(found)
 
 
 def _usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
@@ -277,7 +306,6 @@ def _usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
 def _totals(
     w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Layout
 ) -> Totals:
-    model = model_sheet(w.model)
     trajectories = w.problems * tree.leaves
     tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
     hours = trajectories / rate / 3600
@@ -285,7 +313,7 @@ def _totals(
         trajectories=trajectories,
         tokens=tokens,
         prefill_tokens=prefill,
-        flop=(tokens + prefill) * roofline.token_flops(model, shared.context),
+        flop=(tokens + prefill) * roofline.token_flops(model_sheet(w.model), shared.context) if w.model else 0.0,
         storage_bytes=trajectories * stored,
         hours=hours,
         usd=None if usd is None else usd * hours,

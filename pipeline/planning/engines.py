@@ -26,23 +26,31 @@ class BatchLimit(StrEnum):
     MEMORY = "KV memory"
     MAX_NUM_SEQS = "max_num_seqs"
     SPEED = "tokens_per_s_user"
+    PACE = "max_num_seqs (set pace)"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineGroup:
     """`count` engines on one node type. `batch` sequences at once; for one trajectory `new_tokens` are
-    generated and `prefill_s` spent on reading; `context` tokens lie behind a sequence on average."""
+    generated, `prefill_s` is spent on reading by the whole engine and `own_s` by its own sequence;
+    `context` tokens lie behind a sequence on average. `engine` is None for a synthetic one of a set
+    pace."""
 
     node_type: str
     count: int
-    engine: EngineModel
+    engine: EngineModel | None
     batch: int
     limit: BatchLimit
     context: float
     new_tokens: float
     prefill_s: float
+    paced_step_s: float = 0.0
+    own_s: float = 0.0
 
     def step_s(self, running: float) -> float:
+        """One token for each of `running` sequences, in s."""
+        if self.engine is None:
+            return self.paced_step_s
         return roofline.decode_step_s(self.engine, running, self.context)
 
     def rate(self, running: float) -> float:
@@ -50,7 +58,7 @@ class EngineGroup:
         time."""
         if running < 1:
             return running * self.rate(1)
-        return running / (self.new_tokens * self.step_s(running) + running * self.prefill_s)
+        return running / (self.new_tokens * self.step_s(running) + self.own_s + running * self.prefill_s)
 
     @property
     def fastest(self) -> float:
@@ -60,6 +68,8 @@ class EngineGroup:
     @property
     def compute_bound(self) -> bool:
         """Whether a full decoding step is limited by arithmetic rather than by reading memory."""
+        if self.engine is None:
+            return False
         m = self.engine.model
         compute = self.batch * roofline.token_flops(m, self.context) / self.engine.flops
         read = roofline.weights_read_bytes(self.engine, self.batch)
@@ -104,15 +114,33 @@ def fleet(
 ) -> Fleet:
     """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
-    model = model_sheet(w.model)
+    new = tree.generated / tree.leaves
+    prefill_tokens = shared.prefill / tree.leaves
     groups = []
+    if w.paced is not None:
+        read = w.paced.prefill_tokens_per_s
+        own = prefill_tokens / read if read else 0.0
+        scale = calibration.engine_scale
+        pace = EngineGroup(
+            node_type="synthetic",
+            count=placed.rollout.actors,
+            engine=None,
+            batch=w.max_num_seqs,
+            limit=BatchLimit.PACE,
+            context=shared.context,
+            new_tokens=new,
+            prefill_s=0.0,
+            paced_step_s=1 / w.paced.tokens_per_s / scale,
+            own_s=own / scale,
+        )
+        return Fleet((pace,))
+    model = model_sheet(w.model or "")
     for kind, count in placed.rollout.by_node.items():
         if count == 0:
             continue
         engine = _engine(cluster, kind, placed.rollout, model, (w.weights, w.kv), calibration)
         batch, limit = _batch(w, engine, shared)
-        prefill = roofline.prefill_s(engine, shared.prefill / tree.leaves, w.prompt_tokens)
-        new = tree.generated / tree.leaves
+        prefill = roofline.prefill_s(engine, prefill_tokens, w.prompt_tokens)
         groups.append(EngineGroup(kind, count, engine, batch, limit, shared.context, new, prefill))
     return Fleet(tuple(groups))
 

@@ -35,6 +35,7 @@ class EngineModel:
     weights: Dtype
     kv: Dtype
     calibration: Calibration
+    communicates: bool = True  # False: all-reduces take no time (the bare roofline)
 
     @property
     def flops(self) -> float:
@@ -99,7 +100,7 @@ def communication_s(engine: EngineModel, batch: float) -> float:
     """Two all-reduces a layer between tensor-parallel devices, in s; ring of 2(n-1)/n of the
     activations."""
     n = engine.devices
-    if n <= 1:
+    if n <= 1 or not engine.communicates:
         return 0.0
     if engine.device.link_gb_per_s is None:
         raise ConfigError(
@@ -121,7 +122,8 @@ def decode_step_s(engine: EngineModel, batch: float, context: float, *, read_con
         engine.model, batch, context if read_context is None else read_context, engine.kv
     )
     overhead = 0.0 if engine.device.effective else engine.calibration.step_overhead_ms / 1e3
-    return max(compute, read / engine.bandwidth) + communication_s(engine, batch) + overhead
+    step = max(compute, read / engine.bandwidth) + communication_s(engine, batch) + overhead
+    return step / engine.calibration.engine_scale
 
 
 def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float:
@@ -129,7 +131,7 @@ def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float
     average."""
     compute = tokens * token_flops(engine.model, context + tokens / 2) / engine.flops
     reading = tokens / PREFILL_CHUNK * engine.weight_bytes / engine.bandwidth
-    return max(compute, reading)
+    return max(compute, reading) / engine.calibration.engine_scale
 
 
 def largest_batch_by_memory(engine: EngineModel, resident: float) -> int:

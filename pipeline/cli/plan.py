@@ -1,0 +1,191 @@
+"""berry plan CONFIG [--cluster X …]: what a run would do on each cluster, before a GPU hour is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config.cluster import Cluster
+    from pipeline.config.plan import PlanConfig
+    from pipeline.report.plan_page import PlanReport
+
+
+def plan(
+    config: Annotated[str, typer.Argument(help="A plan (configs/plans/…) or a run's config.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example workload.weights=fp8."),
+    ] = None,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A cluster of configs/clusters, or a YAML path; repeat to compare."),
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A sheet of configs/prices, or a YAML path.")
+    ] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Set lengths, times and speed from this finished run.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write plan.png and plan.html here.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show published figures beside this model's arithmetic.")
+    ] = False,
+) -> None:
+    """Compare clusters on a workload: speed, what binds, sandboxes needed, idle GPUs, hours and cost.
+
+    Examples:
+
+      berry plan configs/plans/half-code.yaml
+
+      berry plan configs/plans/code-only.yaml --cluster trainium2 --cluster h100-cpu --out plan/
+
+      berry plan configs/demo.yaml --cluster local --calibrate runs/demo
+    """
+    from rich.console import Console
+
+    report = build(config, overrides or [], cluster or [], prices=prices, run=calibrate)
+    console = Console()
+    show(report, console, published=published)
+    if out is not None:
+        write(report, out, console)
+
+
+def build(config: str, overrides: list[str], clusters: list[str], *, prices: str | None, run: str | None) -> PlanReport:
+    """Plans a workload on each cluster. Raises ConfigError; with several clusters, one that can't is
+    reported."""
+    from pipeline.config.layout import layout
+    from pipeline.errors import ConfigError
+    from pipeline.planning.advice import advise
+    from pipeline.planning.capacity import plan as make_plan
+    from pipeline.planning.published import comparisons
+    from pipeline.planning.sheets import prices as price_sheet
+    from pipeline.report.plan_page import PlanReport
+
+    planned, named, own, notes = _load(config, overrides, clusters)
+    if run is not None:
+        planned, more = _calibrated(planned, run)
+        notes = [n for n in notes if "assumed" not in n] + more
+    sheet = price_sheet(prices or planned.prices)
+    plans, refused = [], []
+    for target in [own] if own is not None and not clusters else named:
+        try:
+            layout(target)
+            plans.append(make_plan(planned.workload, target, sheet, planned.calibration))
+        except ConfigError as error:
+            if len(named) <= 1:
+                raise
+            refused.append((target.name, str(error)))
+    if not plans:
+        raise ConfigError("no cluster can do this:\n" + "\n".join(f"{n}: {why}" for n, why in refused))
+    return PlanReport(
+        title=f"Plan: {planned.name}",
+        plans=plans,
+        advice=[advise(p, sheet) for p in plans],
+        refused=refused,
+        notes=[f"Calibration: {planned.calibration.source}", f"prices: {sheet.name}", *notes],
+        published=comparisons(),
+    )
+
+
+def _load(
+    config: str, overrides: list[str], clusters: list[str]
+) -> tuple[PlanConfig, list[Cluster], Cluster | None, list[str]]:
+    """The plan's configuration, the clusters named, the config's own cluster, and what was assumed."""
+    from pipeline.config.cluster import named_cluster
+    from pipeline.config.loading import load, read_yaml, validate
+    from pipeline.config.plan import PlanConfig
+    from pipeline.config.run import RunConfig
+    from pipeline.planning.runs import workload_of
+
+    if "workload" in read_yaml(Path(config)):
+        planned = load(config, overrides, PlanConfig)
+        return planned, [named_cluster(n) for n in clusters or planned.clusters], None, []
+    mine = [o for o in overrides if not o.startswith(("workload.", "calibration."))]
+    run = load(config, mine, RunConfig)
+    workload, assumed = workload_of(run)
+    raw = {"name": run.name, "workload": workload.model_dump()}
+    from pipeline.config.loading import apply_override
+
+    for override in overrides:
+        if override not in mine:
+            apply_override(raw, override)
+    planned = validate(raw, PlanConfig, where=config)
+    return planned, [named_cluster(n) for n in clusters], run.cluster, [f"assumed: {a}" for a in assumed]
+
+
+def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]:
+    from pipeline.config.loading import validate
+    from pipeline.config.run import RunConfig
+    from pipeline.planning import runs
+    from pipeline.storage.dataset import open_run
+
+    directory = open_run(place)
+    seen = runs.measure(directory)
+    stored = validate(directory.config() or {}, RunConfig, where=f"{place}/run.yaml")
+    done = runs.measured_workload(runs.workload_of(stored)[0], seen)
+    calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, place=place)
+    problems = planned.workload.problems
+    workload = runs.measured_workload(planned.workload, seen).model_copy(update={"problems": problems})
+    note = (
+        f"from {place}: {seen.trajectories:,} trajectories of {seen.output_tokens:.0f} tokens, "
+        f"{seen.pass_rate:.0%} pass, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
+        f"{calibration.engine_scale:.2f} × what the {calibration.device} sheet says"
+    )
+    return planned.model_copy(update={"workload": workload, "calibration": calibration}), [note]
+
+
+def show(report: PlanReport, console: Console, *, published: bool) -> None:
+    from rich.table import Table
+
+    from pipeline.report.plan_page import advice_line, rows
+
+    table = Table(title=report.title, title_justify="left", header_style="bold")
+    table.add_column("")
+    columns = [dict(rows(p)) for p in report.plans]
+    for p in report.plans:
+        table.add_column(p.cluster.name, overflow="fold")
+    for label in dict.fromkeys(label for column in columns for label in column):
+        style = "bold" if label in ("binding", "GPU idle share", "slots needed") else None
+        table.add_row(label, *(column.get(label, "") for column in columns), style=style)
+    console.print(table)
+    for p, changes in zip(report.plans, report.advice, strict=True):
+        console.print(f"[bold]{p.cluster.name}[/]: {p.binding.value} binds. What to change:")
+        for change in changes:
+            console.print(f"  {advice_line(change)}", markup=False, highlight=False, soft_wrap=True)
+        if not changes:
+            console.print("  nothing tried makes it 2% faster or cheaper")
+    for name, why in report.refused:
+        console.print(f"[bold red]{name} can't do it[/]: ", end="")
+        console.print(why, markup=False, highlight=False, soft_wrap=True)
+    if published:
+        _show_published(report, console)
+    console.print("A prediction. " + ". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_published(report: PlanReport, console: Console) -> None:
+    console.print("[bold]Published figures beside this arithmetic[/]")
+    for c in report.published:
+        console.print(f"  {c.what}", style="bold", highlight=False)
+        figures = f"published {c.published:.3g}, ours {c.ours:.3g} {c.unit}: ours is {c.ratio:.2g} × theirs"
+        for line in (figures, c.arithmetic, c.reading):
+            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def write(report: PlanReport, out: Path, console: Console) -> None:
+    from pipeline.errors import StorageError
+    from pipeline.report.plan_page import write_page
+    from pipeline.report.plots import as_svg, draw_plans, save_png
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        figure = draw_plans(report.plans, report.title)
+        save_png(figure, out / "plan.png")
+        write_page(report, as_svg(figure), out / "plan.html")
+    except OSError as error:
+        raise StorageError(f"{out}: can't be written ({error.strerror}); choose another --out") from error
+    console.print(f"pictures: {out / 'plan.png'} and {out / 'plan.html'}", highlight=False, soft_wrap=True)

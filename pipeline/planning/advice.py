@@ -1,0 +1,168 @@
+"""What to change, and what it would give: each change is planned again, not guessed.
+
+Plan ─► candidates for what binds it ─► plan() of each ─► Advice, best first
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.config.cluster import Cluster, NodeType
+from pipeline.config.plan import Workload
+from pipeline.errors import ConfigError
+from pipeline.planning.capacity import ENOUGH, Binding, Plan, plan
+from pipeline.planning.engines import BatchLimit
+from pipeline.planning.sheets import Prices
+
+CPU_NODE = "epyc-9654"
+CPU_NODE_CORES, CPU_NODE_RESERVED = 192, 4  # two sockets of that sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One change and the plan with it. `gain`: rate with it over the rate now; `saving`: cost of a kept
+    trajectory now over with it (None without prices)."""
+
+    change: str
+    key: str
+    plan: Plan
+    gain: float
+    saving: float | None
+
+
+def advise(now: Plan, prices: Prices | None, most: int = 4) -> list[Advice]:
+    """Changes that make the run at least 2% faster or cheaper, the cheapest a kept trajectory first."""
+    found = []
+    for change, key, workload, cluster in _candidates(now):
+        try:
+            then = plan(workload, cluster, prices, now.calibration)
+        except ConfigError:
+            continue  # a change that doesn't fit is no advice
+        gain = then.rate / now.rate
+        before, after = now.usd_per_million_kept, then.usd_per_million_kept
+        saving = before / after if before is not None and after else None
+        if max(gain, saving or 0) >= 1.02:
+            found.append(Advice(change, key, then, gain, saving))
+    return sorted(found, key=lambda a: -(a.saving or a.gain))[:most]
+
+
+Candidate = tuple[str, str, Workload, Cluster]
+
+
+def _candidates(now: Plan) -> Iterator[Candidate]:
+    if now.binding is Binding.SANDBOX:
+        yield from _more_sandboxes(now)
+    elif now.binding is Binding.REWARD:
+        yield from _more_rewards(now)
+    elif now.binding is Binding.IN_FLIGHT:
+        w = now.workload.model_copy(update={"in_flight": now.workload.in_flight * 2})
+        yield "hold twice the trajectories in flight", f"workload.in_flight={w.in_flight:g}", w, now.cluster
+    else:
+        yield from _faster_engines(now)
+    yield from _fewer_cpu_nodes(now)
+    yield from _more_gpu_nodes(now)
+
+
+def _more_sandboxes(now: Plan) -> Iterator[Candidate]:
+    if now.slots_needed is None:
+        return
+    role = now.cluster.roles.sandbox
+    actors = math.ceil(now.slots_needed / role.slots)
+    if isinstance(now.cluster.ratio, float) or role.max is not None:
+        roles = now.cluster.roles.model_copy(update={"sandbox": role.model_copy(update={"max": None})})
+        yield (
+            f"let sandboxes take the free cores ({now.slots_needed} slots are needed)",
+            "cluster.ratio=auto cluster.roles.sandbox.max=null",
+            now.workload,
+            now.cluster.model_copy(update={"ratio": "auto", "roles": roles}),
+        )
+    missing = actors - now.layout.sandbox.actors
+    usable = CPU_NODE_CORES - CPU_NODE_RESERVED
+    each = int(usable // role.cpus)
+    if missing > 0 and each:
+        count = math.ceil(missing / each)
+        node = NodeType(
+            count=count,
+            cores=CPU_NODE_CORES,
+            reserved_cores=CPU_NODE_RESERVED,
+            cpu_sockets=2,
+            cpu=CPU_NODE,
+            labels=dict(role.labels),
+        )
+        ratio = now.cluster.ratio if now.cluster.ratio == "auto" else "auto"
+        cluster = now.cluster.model_copy(update={"nodes": {**now.cluster.nodes, "more-cpus": node}, "ratio": ratio})
+        yield (
+            f"add {count} CPU node{'s' if count > 1 else ''} of {CPU_NODE_CORES} cores for sandboxes",
+            f"cluster.nodes.more-cpus={{count: {count}, cores: {CPU_NODE_CORES}, cpu: {CPU_NODE}}}",
+            now.workload,
+            cluster,
+        )
+    halved = tuple(
+        v.model_copy(update={"mean_ms": v.mean_ms / 2, "p99_ms": v.p99_ms and v.p99_ms / 2})
+        for v in now.workload.verifiers
+    )
+    slow = max(now.workload.verifiers, key=lambda v: v.share * v.mean_ms)
+    yield (
+        f"halve the checks' time (fewer or smaller cases; {slow.name} takes most)",
+        f"workload.verifiers: mean_ms {slow.mean_ms:g} -> {slow.mean_ms / 2:g}",
+        now.workload.model_copy(update={"verifiers": halved}),
+        now.cluster,
+    )
+
+
+def _more_rewards(now: Plan) -> Iterator[Candidate]:
+    role, have = now.cluster.roles.reward, now.layout.reward.actors
+    wanted = max(have + 1, math.ceil(now.reward_share * now.layout.gpus / role.gpus)) if role.gpus else have + 1
+    reward = role.model_copy(update={"min": 0, "max": wanted, "per_node": None})
+    roles = now.cluster.roles.model_copy(update={"reward": reward})
+    cluster = now.cluster.model_copy(update={"roles": roles})
+    yield f"{wanted} reward actors instead of {have}", f"cluster.roles.reward.max={wanted}", now.workload, cluster
+
+
+def _faster_engines(now: Plan) -> Iterator[Candidate]:
+    w, group = now.workload, now.fleet.groups[0]
+    if group.limit is BatchLimit.MAX_NUM_SEQS:
+        more = w.model_copy(update={"max_num_seqs": w.max_num_seqs * 2})
+        yield "decode twice the sequences at once", f"workload.max_num_seqs={more.max_num_seqs}", more, now.cluster
+    if group.engine is None:
+        return
+    if w.weights in ("bf16", "fp32") and "fp8" in group.engine.device.tflops:
+        fp8 = w.model_copy(update={"weights": "fp8", "kv": "fp8"})
+        yield "8-bit weights and KV cache", "workload.weights=fp8 workload.kv=fp8", fp8, now.cluster
+    elif w.kv in ("bf16", "fp32"):
+        kv = w.model_copy(update={"kv": "fp8"})
+        yield "8-bit KV cache", "workload.kv=fp8", kv, now.cluster
+
+
+def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
+    """CPU-only nodes beyond what the sandboxes need cost money for nothing."""
+    if now.slots_needed is None or now.rate < ENOUGH * now.fastest:
+        return
+    for kind, node in now.cluster.nodes.items():
+        held = now.layout.sandbox.by_node.get(kind, 0)
+        if node.gpus or node.count < 2 or not held:
+            continue
+        spare = now.layout.sandbox.actors - math.ceil(now.slots_needed / now.cluster.roles.sandbox.slots)
+        drop = min(node.count - 1, int(spare // (held / node.count)))
+        if drop < 1:
+            continue
+        fewer = node.model_copy(update={"count": node.count - drop})
+        cluster = now.cluster.model_copy(update={"nodes": {**now.cluster.nodes, kind: fewer}})
+        yield (
+            f"do with {fewer.count} of {node.count} {kind} nodes",
+            f"cluster.nodes.{kind}.count={fewer.count}",
+            now.workload,
+            cluster,
+        )
+
+
+def _more_gpu_nodes(now: Plan) -> Iterator[Candidate]:
+    kind = next(k for k, n in now.layout.rollout.by_node.items() if n)
+    node = now.cluster.nodes[kind]
+    if not node.gpus:
+        return
+    more = node.model_copy(update={"count": node.count + 1})
+    cluster = now.cluster.model_copy(update={"nodes": {**now.cluster.nodes, kind: more}})
+    yield f"one more {kind} node", f"cluster.nodes.{kind}.count={more.count}", now.workload, cluster

@@ -1,0 +1,197 @@
+"""A plan's workload out of a run's configuration, and its factors out of a finished run.
+
+RunConfig ─► workload_of ─► Workload, assumptions          finished run ─► measure ─► calibrate ─►
+Calibration
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pipeline.config.cluster import Cluster
+from pipeline.config.engine import EngineConfig, VllmEngine
+from pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
+from pipeline.config.rollout import TokensStep
+from pipeline.config.run import RunConfig
+from pipeline.config.synthetic import SyntheticEngine
+from pipeline.errors import ConfigError, StorageError
+from pipeline.planning.capacity import Plan, generation_s, plan
+from pipeline.report.tables import connect
+from pipeline.stages.problems import iter_problems, survey
+from pipeline.storage.dataset import RunDir
+
+CHARS_PER_TOKEN = 4.0
+LOOKED_AT = 200  # problems whose prompts are measured
+# ms of a slot (mean, 99%) by verifier type, where nothing was measured: warm sandboxes, small tests
+ASSUMED_MS: Mapping[str, tuple[float, float]] = {"math": (2, 20), "python_function": (10, 100)}
+OTHERWISE_MS = (50.0, 500.0)
+_DTYPES: dict[str, Dtype] = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf16", "float32": "fp32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a finished run shows. Tokens are means a trajectory, times as named; `new_tokens` leaves out
+    what an earlier sibling generated. `wall_s`, `tokens_per_s`, `occupancy` are None where the run has no
+    metrics."""
+
+    problems: int
+    trajectories: int
+    prompt_tokens: float | None
+    output_tokens: float
+    output_scv: float
+    new_tokens: float
+    pass_rate: float
+    keep_rate: float
+    verify_mean_ms: float | None
+    verify_p99_ms: float | None
+    wall_s: float | None
+    tokens_per_s: float | None
+    occupancy: float | None
+
+
+def workload_of(config: RunConfig) -> tuple[Workload, list[str]]:
+    """The workload of a run that has not been made, and in words what had to be assumed. Reads the
+    problems."""
+    found = survey(config.problems)
+    prompts = [sum(len(m["content"]) for m in p.messages) for p in islice(iter_problems(config.problems), LOOKED_AT)]
+    prompt = (sum(prompts) / len(prompts) + len(config.rollout.system_prompt or "")) / CHARS_PER_TOKEN
+    longest = config.rollout.sampling.max_tokens
+    step = config.rollout.step
+    verifiers = tuple(
+        VerifierTime(name=kind, share=count / found.count, mean_ms=mean, p99_ms=p99)
+        for kind, count in sorted(found.by_verifier.items())
+        for mean, p99 in [ASSUMED_MS.get(kind, OTHERWISE_MS)]
+    )
+    workload = Workload(
+        problems=found.count,
+        prompt_tokens=max(1.0, prompt),
+        output_tokens=longest / 2,
+        policy=config.rollout.policy,
+        step_tokens=step.tokens if isinstance(step, TokensStep) else 64,
+        verifiers=verifiers,
+        **_engine_keys(config.engine),
+    )
+    times = ", ".join(f"{v.name} {v.mean_ms:g} ms (1% above {v.p99_ms:g})" for v in verifiers)
+    assumed = [
+        f"prompts of {workload.prompt_tokens:.0f} tokens: {CHARS_PER_TOKEN:g} characters a token",
+        f"trajectories of {workload.output_tokens:.0f} tokens: half of rollout.sampling.max_tokens",
+        f"a pass rate of {workload.pass_rate:.0%}",
+        f"checks: {times}",
+        "a measured run replaces all of these: --calibrate RUN",
+    ]
+    return workload, assumed
+
+
+def _engine_keys(engine: EngineConfig) -> dict[str, Any]:
+    """What a workload takes from the engine's section. Raises ConfigError for an engine without a speed."""
+    keys: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs, "block_size": engine.block_size or 32}
+    match engine:
+        case VllmEngine():
+            dtype = _DTYPES[engine.dtype]
+            keys |= {"weights": dtype, "kv": dtype, "prefix_caching": engine.prefix_caching}
+        case SyntheticEngine(tokens_per_s=None):
+            raise ConfigError(
+                "engine.tokens_per_s is not set: a synthetic engine of unlimited speed leaves nothing to plan; "
+                "give it the pace of an accelerator"
+            )
+        case SyntheticEngine(tokens_per_s=pace, prefill_tokens_per_s=prefill):
+            return keys | {"paced": Paced(tokens_per_s=pace or 1.0, prefill_tokens_per_s=prefill)}
+    return keys | {"model": engine.model}
+
+
+def measure(run: RunDir) -> Measured:
+    """Raises StorageError where the run has committed nothing yet."""
+    db = connect(run)
+    row = db.execute(
+        """select count(distinct problem_id), count(*), avg(n_tokens), var_pop(n_tokens), avg(n_new_tokens),
+                  count(*) filter (verdict = 'pass'), count(*) filter (verdict in ('pass', 'fail')),
+                  count(*) filter (kept), avg(verify_ms), quantile_cont(verify_ms, 0.99)
+           from trajectories"""
+    ).fetchone()
+    assert row is not None
+    problems, trajectories, tokens, variance, new, passed, checked, kept, verify, p99 = row
+    if not trajectories or not tokens:
+        raise StorageError(f"{run.location.url}: no committed trajectories to calibrate from; let the run finish")
+    prompt = db.execute("select avg(len(prompt_token_ids)) from kept").fetchone()
+    figures = run.metrics("run") or {}
+    return Measured(
+        problems=problems,
+        trajectories=trajectories,
+        prompt_tokens=prompt[0] if prompt else None,
+        output_tokens=tokens,
+        output_scv=variance / tokens**2,
+        new_tokens=new,
+        pass_rate=passed / checked if checked else 0.0,
+        keep_rate=kept / passed if passed else 1.0,
+        verify_mean_ms=verify,
+        verify_p99_ms=p99,
+        wall_s=figures.get("wall_s"),
+        tokens_per_s=figures.get("tokens_per_s"),
+        occupancy=figures.get("occupancy"),
+    )
+
+
+def measured_workload(assumed: Workload, seen: Measured) -> Workload:
+    """The workload with what the run showed in place of assumptions."""
+    update: dict[str, Any] = {
+        "problems": seen.problems,
+        "output_tokens": seen.output_tokens,
+        "output_scv": seen.output_scv,
+        "pass_rate": seen.pass_rate,
+        "keep_rate": max(min(seen.keep_rate, 1.0), 1e-6),
+    }
+    if seen.prompt_tokens:
+        update["prompt_tokens"] = seen.prompt_tokens
+    if seen.verify_mean_ms:
+        mean = seen.verify_mean_ms
+        p99 = min(max(seen.verify_p99_ms or mean, mean), 14.9 * mean)
+        update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
+    return assumed.model_copy(update=update)
+
+
+def calibrate(workload: Workload, cluster: Cluster, seen: Measured, start: Calibration, *, place: str) -> Calibration:
+    """The engine scale with which the plan takes as long as the run did. Raises StorageError without
+    metrics.
+
+    One duration can set one factor: it stands for compute, memory, overhead and orchestration together,
+    and holds for the same model, engine and kind of machine.
+    """
+    if not seen.wall_s or not seen.tokens_per_s:
+        raise StorageError(f"{place}: metrics/run.json has no wall_s and tokens_per_s; let `berry run` end by itself")
+
+    def wall_s(scale: float) -> float:
+        made = plan(workload, cluster, None, start.model_copy(update={"engine_scale": scale}))
+        return seen.trajectories / made.rate + fill_s(made)
+
+    low, high = 1e-4, 1e4
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        if wall_s(middle) > seen.wall_s:
+            low = middle
+        else:
+            high = middle
+    return start.model_copy(
+        update={
+            "engine_scale": high,
+            "device": _device(workload, cluster),
+            "source": f"run {place}: {seen.tokens_per_s:,.0f} tokens/s over {seen.wall_s:,.0f} s",
+        }
+    )
+
+
+def _device(workload: Workload, cluster: Cluster) -> str | None:
+    """The accelerator sheet that a measured speed belongs to; None for a set pace."""
+    if workload.paced is not None:
+        return None
+    sheets = [node.accelerator for node in cluster.nodes.values() if node.accelerator]
+    return sheets[0] if sheets else None
+
+
+def fill_s(made: Plan) -> float:
+    """Time that filling and draining the circle adds to a run: one trajectory from start to verdict, in
+    s."""
+    waits = sum(u.wait_s for u in made.uses if u.busy < 1)
+    return generation_s(made.fleet) + waits + made.service.mean_s

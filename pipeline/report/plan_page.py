@@ -1,0 +1,106 @@
+"""The plan as rows of figures, for the terminal and for one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from pipeline.planning.advice import Advice
+from pipeline.planning.capacity import Plan
+from pipeline.planning.published import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """All of one `berry plan`: `refused` are clusters that can't do it, each with the arithmetic."""
+
+    title: str
+    plans: Sequence[Plan]
+    advice: Sequence[Sequence[Advice]]
+    refused: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+    published: Sequence[Comparison]
+
+
+def rows(p: Plan) -> list[tuple[str, str]]:
+    """Label and value of every figure of one plan, units included."""
+    group, total = p.fleet.groups[0], p.totals
+    alone = p.sharing
+    needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
+    found = [
+        ("GPUs : CPUs", f"{p.layout.gpus} : {p.layout.cpu_sockets} ({p.layout.cores:g} usable cores)"),
+        ("engines", f"{p.layout.rollout.actors} × {_engine(p)}"),
+        ("sequences an engine", f"{group.batch} (limit: {group.limit.value})"),
+        (
+            "decoding step",
+            f"{group.step_s(group.batch) * 1e3:.1f} ms, {1 / group.step_s(group.batch):.0f} tokens/s each",
+        ),
+        ("tokens/s", f"{si(p.tokens_per_s)} ({p.tokens_per_s / p.units:,.0f} a GPU)"),
+        ("trajectories/s", f"{p.rate:,.4g} of {p.fastest:,.4g} that the engines could do"),
+        ("kept/hour", si(p.kept_per_hour)),
+        ("binding", p.binding.value),
+        ("GPU idle share", f"{p.gpu_idle_share:.1%}"),
+        ("sandbox slots", f"{p.slots:,} ({p.slots / p.units:.3g} a GPU)"),
+        ("slots on average", f"{p.slots_average:,.4g} ({p.slots_average / p.units:.3g} a GPU)"),
+        ("slots needed", f"{needed} ({(p.slots_needed or 0) / p.units:.3g} a GPU)"),
+    ]
+    for use in p.uses:
+        wait = "no wait" if use.wait_p99_s < 1e-3 else f"wait {seconds(use.wait_s)} (1% over {seconds(use.wait_p99_s)})"
+        found.append((f"{use.name} busy", f"{use.busy:.1%}; {wait}"))
+    if p.workload.rewards:
+        found.append(("GPU share for rewards", f"{p.reward_share:.1%} of GPU time is what they need"))
+    saved = 1 - alone.resident / alone.resident_independent
+    found += [
+        (
+            "KV saved by sharing",
+            f"{saved:.0%} of memory; {1 - alone.prefill / alone.prefill_independent:.0%} of prefill",
+        ),
+        ("network", f"{p.network_gbps:.3g} Gbit/s"),
+        ("run: trajectories", f"{si(total.trajectories)}, {si(total.tokens)} tokens"),
+        ("run: arithmetic", f"{total.flop:.2e} FLOP forward"),
+        ("run: storage", f"{si(total.storage_bytes)}B"),
+        ("run: time", f"{total.hours:,.3g} h ({si(total.gpu_hours)} GPU-hours)"),
+        ("run: cost", "no price" if total.usd is None else f"${total.usd:,.0f}"),
+        ("a million kept", "no price" if p.usd_per_million_kept is None else f"${p.usd_per_million_kept:,.0f}"),
+    ]
+    return found
+
+
+def _engine(p: Plan) -> str:
+    engine, w = p.fleet.groups[0].engine, p.workload
+    if engine is None:
+        return "synthetic, of a set pace: GPU time is simulated"
+    return f"{engine.devices:g} {engine.device.name}, {w.model} in {w.weights}"
+
+
+def advice_line(a: Advice) -> str:
+    saving = "" if a.saving is None else f", a kept trajectory costs {1 / a.saving:.2f} ×"
+    return f"{a.change}: {a.gain:.2f} × the speed{saving}; then {a.plan.binding.value} binds  [{a.key}]"
+
+
+def write_page(report: PlanReport, svg: str, path: Path) -> None:
+    """One HTML file without references to others."""
+    environment = Environment(loader=PackageLoader("pipeline.report"), autoescape=select_autoescape(["j2", "html"]))
+    tables = [dict(rows(p)) for p in report.plans]
+    labels = list(dict.fromkeys(label for table in tables for label in table))
+    page = environment.get_template("plan.html.j2").render(
+        report=report, svg=svg, tables=tables, labels=labels, advice_line=advice_line, si=si
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def si(value: float) -> str:
+    """A large number with k, M, G, T, P, E."""
+    for limit, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / (1e3 if unit == 'k' else limit):,.3g} {unit}"
+    return f"{value:,.3g} " if value < 1e3 else f"{value:,.0f} "
+
+
+def seconds(value: float) -> str:
+    if value < 1e-3:
+        return "under 1 ms"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:,.3g} s"
