@@ -5,8 +5,9 @@ policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, 
 
 from __future__ import annotations
 
+from pipeline.config.rollout import TokensStep
 from pipeline.core import events as ev
-from pipeline.core import seeds
+from pipeline.core import seeds, steps
 from pipeline.core.search import limits, outcome
 from pipeline.core.search.machine import Machine
 from pipeline.core.tree import TreeNode
@@ -50,6 +51,37 @@ class Search(Machine):
             self.ledger.count("requests")
             self._out.append(ev.Generate(node.node_id, count, until, self._sampling, seed, priority, start))
         return n
+
+    def running_indices(self, node: TreeNode) -> tuple[int, ...]:
+        """Sample indices of the children of `node` that are being sampled."""
+        return self._flight.indices(node.node_id)
+
+    def missing_leaves(self) -> int:
+        """Leaves it should take to find the correct trajectories that are missing, at the pass rate so far
+        (the mean of its posterior from a flat prior)."""
+        missing = (self.rollout.budget.stop_after_correct or 1) - self.passed
+        return max(0, round(missing * (self.checked + 2) / (self.passed + 1)))
+
+    def cancel(self, node: TreeNode) -> None:
+        """Stop the children of `node` that are being sampled; what is below goes on."""
+        if self.is_running(node):
+            self._out.append(ev.Cancel(node.node_id))
+
+    def cut_into_steps(self, node: TreeNode) -> list[TreeNode]:
+        """Cut a segment at its step ends, no deeper than `budget.max_depth`; the pieces in order, `node` last. Without
+        `Completion.token_ends` only steps of a set number of tokens can be found: else it stays whole."""
+        step, thinking = self.rollout.step, self.rollout.thinking
+        if node.ends is not None and node.text is not None:
+            first = node.offset == 0 and node.parent is self.tree.root
+            offsets = steps.step_ends(node.text, node.ends, step, thinking=thinking if first else None)[:-1]
+        elif isinstance(step, TokensStep):
+            offsets = list(range(step.tokens, len(node.tokens), step.tokens))
+        else:
+            offsets = []
+        pieces = self.tree.split_at(node, offsets[: max(0, self.rollout.budget.max_depth - node.depth)])
+        for piece in pieces:
+            self.tree.forget_detail(piece)
+        return pieces
 
     # ---- records ----------------------------------------------------------------------------------------
 

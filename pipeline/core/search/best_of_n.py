@@ -47,10 +47,7 @@ class BestOfNSearch(Search):
         self._fill()
 
     def wanted(self) -> int:
-        """As many as the pass rate so far says it takes to find what is missing."""
-        goal = self.rollout.budget.stop_after_correct or 1
-        missing = goal - self.passed
-        return max(0, round(missing * (self.checked + 2) / (self.passed + 1)))
+        return self.missing_leaves()
 
     def extend(self, leaves: int) -> None:
         self._to_come += leaves

@@ -104,4 +104,3 @@ class EntropySearch(Search):
 
     def policy_state(self) -> object:
         return sorted(self._open.items()), sorted(self._rounds.items())
-

@@ -13,6 +13,7 @@ class Hooks(ABC):
     keeps_detail = False  # per-token log-probabilities, entropies and text positions stay on the tree
     wants_token_ends = False  # cuts inside segments, so Completion.token_ends should be filled
     wants_entropies = False
+    scores_steps = False  # waits for scores itself, so that an in-loop cut need not hold steps back
 
     @abstractmethod
     def begin(self) -> None:

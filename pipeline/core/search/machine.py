@@ -159,7 +159,7 @@ class Machine(Hooks):
         cut = self.rollout.cut
         if cut is not None:
             self.ask_score(node, cut.model)
-        if cut is None or cut.speculative:
+        if cut is None or cut.speculative or self.scores_steps:
             self.on_step(node)
 
     def _scored(self, node_id: str, value: float | None, model: str) -> None:
@@ -176,7 +176,7 @@ class Machine(Hooks):
             if value is not None and value < cut.below and node.depth >= cut.from_step:
                 node.drop = DropReason.CUT_IN_LOOP
                 self.cancel_below(node)
-            elif not cut.speculative and self.stopping is None:
+            elif not cut.speculative and not self.scores_steps and self.stopping is None:
                 self.on_step(node)
         self.on_score(node, value)
 

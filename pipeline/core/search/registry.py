@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config.base import Section
-from pipeline.config.policies import BestOfN, Entropy, Fixed
+from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
 from pipeline.config.rollout import Rollout
 from pipeline.core.search.base import Search
+from pipeline.core.search.beam import BeamSearch
 from pipeline.core.search.best_of_n import BestOfNSearch
+from pipeline.core.search.dvts import DvtsSearch
 from pipeline.core.search.entropy import EntropySearch
 from pipeline.core.search.fixed import FixedSearch
+from pipeline.core.search.mcts import MctsSearch
+from pipeline.core.search.omega import OmegaSearch
+from pipeline.core.search.shepherd import ShepherdSearch
+from pipeline.core.search.value import ValueSearch
 
 SEARCHES: dict[type[Section], type[Search]] = {
     BestOfN: BestOfNSearch,
     Fixed: FixedSearch,
     Entropy: EntropySearch,
+    Value: ValueSearch,
+    Beam: BeamSearch,
+    Dvts: DvtsSearch,
+    Mcts: MctsSearch,
+    Shepherd: ShepherdSearch,
+    Omega: OmegaSearch,
 }
 
 

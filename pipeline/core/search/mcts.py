@@ -1,0 +1,183 @@
+"""Monte-Carlo tree search over steps; a simulation is a whole trajectory, sampled from the chosen node and verified.
+
+    child chosen = argmax_c  Q(c) + c_puct · P(c) · sqrt(N(s)) / (1 + N(c))        (PUCT: Silver et al. 2017)
+    Q(c) = W(c) / N(c): share of the simulations through c that passed; a child without any has its parent's Q
+
+A new child is one more arm of every node with fewer than `width` of them, with its parent's Q and N = 0, so that the
+search widens where its children disappoint. P is equal over the arms, or a softmax of the siblings' scores.
+
+The rollout is sampled in one request, stays in the tree and is cut at its step ends, so that later simulations branch
+inside it: no token is spent on playouts that are thrown away. `parallel` simulations fly at once; each counts as lost
+until its verdict is there (virtual loss), so with more than one the course depends on which comes first, and replay
+follows the journal's order. Simulations that could not be verified count in neither N nor W; truncated and empty ones
+count as lost, or the search would walk into them again.
+
+Degenerate cases: width = 1 is one trajectory; without step ends the tree is the root with at most `width` leaves.
+The search ends early when every branch is exhausted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, sqrt
+
+from pipeline.config.policies import Mcts
+from pipeline.core.search.base import Search
+from pipeline.core.tree import TreeNode
+from pipeline.records import DropReason, Finish
+from verifiers.base import Outcome
+
+_NEW = ""  # the arm that samples a new child
+
+
+@dataclass(slots=True)
+class _Stat:
+    visits: int = 0
+    won: int = 0
+    flying: int = 0
+
+    @property
+    def n(self) -> int:
+        return self.visits + self.flying
+
+
+class MctsSearch(Search):
+    keeps_detail = True
+    wants_token_ends = True
+
+    @property
+    def _policy(self) -> Mcts:
+        assert isinstance(self.rollout.policy, Mcts)
+        return self.rollout.policy
+
+    @property
+    def planned_leaves(self) -> int:
+        return self._policy.simulations
+
+    def begin(self) -> None:
+        self._stats: dict[str, _Stat] = {self.tree.root.node_id: _Stat()}
+        self._to_come = self._policy.simulations
+        self._paths: dict[str, list[str]] = {}  # leaf ─► nodes on which its simulation is in flight
+        self._closed: set[str] = set()
+        self._launch()
+
+    # ---- choosing ---------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        flying = self._stats[self.tree.root.node_id]
+        while self._to_come > 0 and flying.flying < self._policy.parallel:
+            node = self._select()
+            if node is None or not self.grow(node, 1, to_end=True):
+                return
+            self._to_come -= 1
+            for name in self._line(node):
+                self._stats[name].flying += 1
+
+    def _select(self) -> TreeNode | None:
+        """The node to sample from next; None if there is none before more has come in."""
+        node = self.tree.root
+        while node.node_id not in self._closed:
+            running = len(self.running_indices(node))
+            room = len(node.children) + running < self._policy.width
+            children = [child for child in node.children if child.node_id not in self._closed]
+            if not children:
+                return node if room else None
+            merit = self._merits(node, children, running=running)
+            best = max(children, key=lambda child: (merit[child.node_id], child.node_id))
+            if room and merit[_NEW] >= merit[best.node_id]:
+                return node
+            node = best
+        return None
+
+    def _merits(self, node: TreeNode, children: list[TreeNode], *, running: int) -> dict[str, float]:
+        """Q + U of every child and of a new one."""
+        at = self._stats[node.node_id]
+        parent_q = at.won / at.n if at.n else 0.0
+        explore = self._policy.c_puct * sqrt(at.n)
+        new = 1 / (len(children) + 1)
+        merits = {_NEW: parent_q + explore * new / (1 + running)}
+        for child, prior in zip(children, self._priors(children), strict=True):
+            stat = self._stats[child.node_id]
+            q = stat.won / stat.n if stat.n else parent_q
+            merits[child.node_id] = q + explore * (1 - new) * prior / (1 + stat.n)
+        return merits
+
+    def _priors(self, children: list[TreeNode]) -> list[float]:
+        scores = [child.prm for child in children if child.prm is not None]
+        if self._policy.prior == "uniform" or not scores:
+            return [1 / len(children)] * len(children)
+        mean = sum(scores) / len(scores)
+        temperature = self._policy.prior_temperature
+        weights = [exp(((c.prm if c.prm is not None else mean) - 1) / temperature) for c in children]
+        return [weight / sum(weights) for weight in weights]
+
+    # ---- results ----------------------------------------------------------------------------------------------------
+
+    def on_step(self, node: TreeNode) -> None:
+        """A segment that stopped short although asked for the end: the engine's own limit. It can be grown on."""
+        self._arrived(node)
+        self._resolve(node, won=False, counts=False)
+
+    def on_leaf(self, node: TreeNode) -> None:
+        self._arrived(node)
+        if node.drop is not None:
+            self._resolve(node, won=False, counts=True)
+
+    def _arrived(self, node: TreeNode) -> None:
+        assert node.parent is not None
+        self._paths[node.node_id] = self._line(node.parent)
+        for piece in self.cut_into_steps(node):
+            self._stats[piece.node_id] = _Stat()
+            if piece is not node and self._policy.prior == "scorer":
+                self.ask_score(piece, self._policy.scorer)
+        if node.finish is not Finish.STEP:
+            self._close(node)
+
+    def on_verdict(self, node: TreeNode) -> None:
+        assert node.verdict is not None
+        checked = node.verdict.outcome is not Outcome.UNVERIFIABLE
+        self._resolve(node, won=node.verdict.passed, counts=checked)
+
+    def _resolve(self, leaf: TreeNode, *, won: bool, counts: bool) -> None:
+        for name in self._paths.pop(leaf.node_id):
+            self._stats[name].flying -= 1
+        if counts:
+            for name in self._line(leaf):
+                self._stats[name].visits += 1
+                self._stats[name].won += won
+        self._launch()
+
+    def on_lost(self, node: TreeNode, count: int) -> None:
+        for name in self._line(node):
+            self._stats[name].flying -= count
+        if node.drop is DropReason.ENGINE_FAILED:
+            self._close(node)
+        self._launch()
+
+    def _close(self, node: TreeNode) -> None:
+        """Nothing more can be sampled here; up from here too where that was the last."""
+        at: TreeNode | None = node
+        while at is not None:
+            full = at.finish is not Finish.STEP or len(at.children) >= self._policy.width
+            if at is not node and (not full or any(c.node_id not in self._closed for c in at.children)):
+                return
+            self._closed.add(at.node_id)
+            at = at.parent
+
+    def _line(self, node: TreeNode) -> list[str]:
+        """`node` and all above it, the root too."""
+        return [self.tree.root.node_id, *(n.node_id for n in self.tree.path(node))]
+
+    def on_idle(self) -> None:
+        self._launch()
+
+    def wanted(self) -> int:
+        return self.missing_leaves()
+
+    def extend(self, leaves: int) -> None:
+        self._to_come += leaves
+        self._launch()
+
+    def policy_state(self) -> object:
+        stats = [(name, s.visits, s.won, s.flying) for name, s in sorted(self._stats.items())]
+        return stats, sorted(self._paths.items()), sorted(self._closed), self._to_come
