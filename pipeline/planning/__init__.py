@@ -1,0 +1,10 @@
+"""What a run would do, before a GPU hour is spent.
+
+sheets (hardware, prices), models (config.json) ─┐
+PlanConfig.workload ─► shape (tree, sharing) ────┤
+Cluster ─► layout ───────────────────────────────┴─► roofline ─► engines ─► queueing ─► capacity ─► totals
+                                                                                          │
+finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────┤
+                                                                                          └─► advice
+published: other people's figures beside the same arithmetic
+"""

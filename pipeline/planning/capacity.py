@@ -19,19 +19,13 @@ from enum import StrEnum
 from pipeline.config.cluster import Cluster
 from pipeline.config.layout import Layout, layout
 from pipeline.config.plan import Calibration, Workload
-from pipeline.planning import queueing, roofline
+from pipeline.planning import queueing, totals
 from pipeline.planning.engines import Fleet, fleet, reward_s
-from pipeline.planning.models import model_sheet
 from pipeline.planning.queueing import Service, Station
 from pipeline.planning.shape import Shape, Sharing, shape, sharing
 from pipeline.planning.sheets import Prices
 
-FULL = 0.995  # busy share above which a queue is limited by what is in flight, not by chance
 ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
-# Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
-# a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
-NODE_BYTES_PER_TOKEN, TRAJECTORY_BYTES_PER_TOKEN, KEPT_BYTES_PER_TOKEN, ROW_BYTES = 4.0, 2.0, 6.0, 200.0
-WIRE_BYTES_PER_TOKEN = 4.0  # response text to a sandbox
 
 
 class Binding(StrEnum):
@@ -57,20 +51,6 @@ class Use:
     busy: float
     wait_s: float
     wait_p99_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A whole run. FLOP are forward only: 2 × active parameters × tokens, and attention."""
-
-    trajectories: float
-    tokens: float
-    prefill_tokens: float
-    flop: float
-    storage_bytes: float
-    hours: float
-    usd: float | None
-    gpu_hours: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +84,7 @@ class Plan:
     reward_share: float
     kept_per_hour: float
     network_gbps: float
-    totals: Totals
+    totals: totals.Totals
     usd_per_hour: float | None
 
     @property
@@ -131,7 +111,7 @@ class Plan:
         servers = max(1, int(slots * self.slot_share))
         stations = [Station("sandbox", servers, self.service), *self.others]
         burst = self.calibration.arrival_scv
-        return queueing.circulating_rate(self.population, self.fleet.running, self.fastest, stations, burst)
+        return queueing.circulating_rate(self.population, self.fleet.rates(), stations, burst)
 
     @property
     def generation_s(self) -> float:
@@ -163,8 +143,8 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     engines = fleet(w, cluster, placed, tree, shared, calibration)
     service = verifier_service(w, calibration)
     reward = Service(reward_s(w, cluster, placed, tree, shared, calibration), 1.0)
-    stored = storage_bytes_per_trajectory(w, tree, calibration)
-    wire = stored + w.output_tokens * WIRE_BYTES_PER_TOKEN
+    stored = totals.storage_bytes_per_trajectory(w, tree, calibration)
+    wire = stored + w.output_tokens * totals.WIRE_BYTES_PER_TOKEN
     slot_share = _cores_for_slots(w, cluster)
     sandboxes = Station("sandbox", max(1, int(placed.sandbox.total_slots * slot_share)), service)
     carriers = [cluster.nodes[k] for k, n in placed.rollout.by_node.items() if n]
@@ -179,8 +159,10 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     population = w.in_flight * engines.sequences
     burst = calibration.arrival_scv
 
+    engine_rate = engines.rates()
+
     def rate_with(stations: list[Station]) -> float:
-        return queueing.circulating_rate(population, engines.running, engines.fastest, stations, burst)
+        return queueing.circulating_rate(population, engine_rate, stations, burst)
 
     rate, without = rate_with([sandboxes, *others]), rate_with(others)
     longest = w.verdict_wait_share * generation_s(engines)
@@ -194,7 +176,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     needed = _least(math.ceil(without * service.mean_s), enough)
     gpu_s = sum(g.count for g in engines.groups) / engines.fastest * (placed.rollout.gpus or 1)
     reward_gpu_s = reward.mean_s * placed.reward.gpus
-    usd = _usd_per_hour(cluster, prices)
+    usd = totals.usd_per_hour(cluster, prices)
     return Plan(
         cluster=cluster,
         layout=placed,
@@ -217,17 +199,9 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         reward_share=reward_gpu_s / (gpu_s + reward_gpu_s),
         kept_per_hour=rate * 3600 * w.pass_rate * w.keep_rate,
         network_gbps=rate * wire * 8 / 1e9,
-        totals=_totals(w, tree, shared, rate, stored, usd, placed),
+        totals=totals.totals(w, tree, shared, rate, stored, usd, placed),
         usd_per_hour=usd,
     )
-
-
-def storage_bytes_per_trajectory(w: Workload, tree: Shape, calibration: Calibration) -> float:
-    """Parquet bytes for one trajectory with its share of the tree, kept rows included."""
-    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.requests / tree.leaves * ROW_BYTES
-    row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
-    kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)
-    return (nodes + row + kept) * calibration.bytes_scale
 
 
 def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
@@ -272,50 +246,13 @@ def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
 
 
 def _uses(stations: list[Station], rate: float, burst: float, elsewhere: float) -> tuple[Use, ...]:
-    """How busy stations are. A full one holds what is left of the `elsewhere` trajectories that are not
-    running."""
+    """How busy stations are. No wait is longer than the `elsewhere` trajectories that are not running
+    allow."""
     found = []
     for s in stations:
-        busy = rate / s.capacity
+        others = sum(o.time_s(min(rate, 0.98 * o.capacity), burst) for o in stations if o is not s)
+        most = max(0.0, elsewhere / rate - s.service.mean_s - others)
         wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
         tail = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
-        if busy > FULL:
-            others = sum(o.time_s(rate, burst) for o in stations if o is not s and rate < FULL * o.capacity)
-            wait = max(0.0, elsewhere / rate - s.service.mean_s - others)
-            tail = wait  # a queue that never empties: all wait about as long
-        found.append(Use(s.name, s.servers, busy, wait, tail))
+        found.append(Use(s.name, s.servers, rate / s.capacity, min(wait, most), min(tail, most)))
     return tuple(found)
-
-
-def _usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
-    total = 0.0
-    for node in cluster.nodes.values():
-        each = node.usd_per_hour
-        if each is None and prices is not None:
-            if node.gpus:
-                one = prices.accelerator_hour.get(node.accelerator or "")
-                each = None if one is None else one * node.gpus
-            elif prices.core_hour is not None:
-                each = prices.core_hour * node.cores
-        if each is None:
-            return None
-        total += each * node.count
-    return total
-
-
-def _totals(
-    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Layout
-) -> Totals:
-    trajectories = w.problems * tree.leaves
-    tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
-    hours = trajectories / rate / 3600
-    return Totals(
-        trajectories=trajectories,
-        tokens=tokens,
-        prefill_tokens=prefill,
-        flop=(tokens + prefill) * roofline.token_flops(model_sheet(w.model), shared.context) if w.model else 0.0,
-        storage_bytes=trajectories * stored,
-        hours=hours,
-        usd=None if usd is None else usd * hours,
-        gpu_hours=hours * placed.gpus,
-    )

@@ -6,8 +6,11 @@ rate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
 
 from pipeline.config.cluster import Cluster
 from pipeline.config.layout import Layout, RoleLayout
@@ -105,8 +108,23 @@ class Fleet:
         return sum(g.count * g.batch for g in self.groups)
 
     def running(self, rate: float) -> float:
-        share = rate / self.fastest
+        """Sequences that must be decoding for `rate` trajectories/s."""
+        share = min(1.0, rate / self.fastest)
         return sum(g.count * g.running(share * g.fastest) for g in self.groups)
+
+    def rates(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Trajectories/s as a function of how many are at the engines, spread evenly over their places."""
+        curves = []
+        for g in self.groups:
+            grid = np.unique(np.concatenate([[0.0], np.geomspace(1, g.batch, 128)]))
+            curves.append((g.count, grid / g.batch, np.array([g.rate(n) for n in grid])))
+        places = self.sequences
+
+        def rate(under_way: np.ndarray) -> np.ndarray:
+            share = np.minimum(under_way / places, 1.0)
+            return np.sum([count * np.interp(share, xs, ys) for count, xs, ys in curves], axis=0)
+
+        return rate
 
 
 def fleet(

@@ -38,6 +38,12 @@ class EngineModel:
     communicates: bool = True  # False: all-reduces take no time (the bare roofline)
 
     @property
+    def scale(self) -> float:
+        """Measured over modelled speed, where it was measured on this device."""
+        measured = self.calibration.device in (None, self.device.name)
+        return self.calibration.engine_scale if measured else 1.0
+
+    @property
     def flops(self) -> float:
         """Reachable FLOP/s."""
         share = 1.0 if self.device.effective else self.calibration.compute_efficiency
@@ -100,7 +106,7 @@ def communication_s(engine: EngineModel, batch: float) -> float:
     """Two all-reduces a layer between tensor-parallel devices, in s; ring of 2(n-1)/n of the
     activations."""
     n = engine.devices
-    if n <= 1 or not engine.communicates:
+    if n <= 1 or not engine.communicates or engine.device.effective:
         return 0.0
     if engine.device.link_gb_per_s is None:
         raise ConfigError(
@@ -112,18 +118,13 @@ def communication_s(engine: EngineModel, batch: float) -> float:
     return 2 * engine.model.layers * (ALL_REDUCE_LATENCY_S + size / one_way)
 
 
-def decode_step_s(engine: EngineModel, batch: float, context: float, *, read_context: float | None = None) -> float:
-    """One token for each of `batch` sequences with `context` tokens behind each on average, in s.
-
-    `read_context`: KV tokens really read for each, where the kernel reads shared prefixes once; None: all.
-    """
+def decode_step_s(engine: EngineModel, batch: float, context: float) -> float:
+    """One token for each of `batch` sequences with `context` tokens behind each on average, in s."""
     compute = batch * token_flops(engine.model, context) / engine.flops
-    read = weights_read_bytes(engine, batch) + kv_bytes(
-        engine.model, batch, context if read_context is None else read_context, engine.kv
-    )
+    read = weights_read_bytes(engine, batch) + kv_bytes(engine.model, batch, context, engine.kv)
     overhead = 0.0 if engine.device.effective else engine.calibration.step_overhead_ms / 1e3
     step = max(compute, read / engine.bandwidth) + communication_s(engine, batch) + overhead
-    return step / engine.calibration.engine_scale
+    return step / engine.scale
 
 
 def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float:
@@ -131,7 +132,7 @@ def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float
     average."""
     compute = tokens * token_flops(engine.model, context + tokens / 2) / engine.flops
     reading = tokens / PREFILL_CHUNK * engine.weight_bytes / engine.bandwidth
-    return max(compute, reading) / engine.calibration.engine_scale
+    return max(compute, reading) / engine.scale
 
 
 def largest_batch_by_memory(engine: EngineModel, resident: float) -> int:

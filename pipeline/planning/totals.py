@@ -1,0 +1,74 @@
+"""A whole run in numbers: trajectories, tokens, FLOP, bytes, hours and dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.config.cluster import Cluster
+from pipeline.config.layout import Layout
+from pipeline.config.plan import Calibration, Workload
+from pipeline.planning import roofline
+from pipeline.planning.models import model_sheet
+from pipeline.planning.shape import Shape, Sharing
+from pipeline.planning.sheets import Prices
+
+# Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
+# a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
+NODE_BYTES_PER_TOKEN, TRAJECTORY_BYTES_PER_TOKEN, KEPT_BYTES_PER_TOKEN, ROW_BYTES = 4.0, 2.0, 6.0, 200.0
+WIRE_BYTES_PER_TOKEN = 4.0  # response text to a sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A whole run. FLOP are forward only: 2 × active parameters × tokens, and attention."""
+
+    trajectories: float
+    tokens: float
+    prefill_tokens: float
+    flop: float
+    storage_bytes: float
+    hours: float
+    usd: float | None
+    gpu_hours: float
+
+
+def storage_bytes_per_trajectory(w: Workload, tree: Shape, calibration: Calibration) -> float:
+    """Parquet bytes for one trajectory with its share of the tree, kept rows included."""
+    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.requests / tree.leaves * ROW_BYTES
+    row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
+    kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)
+    return (nodes + row + kept) * calibration.bytes_scale
+
+
+def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
+    total = 0.0
+    for node in cluster.nodes.values():
+        each = node.usd_per_hour
+        if each is None and prices is not None:
+            if node.gpus:
+                one = prices.accelerator_hour.get(node.accelerator or "")
+                each = None if one is None else one * node.gpus
+            elif prices.core_hour is not None:
+                each = prices.core_hour * node.cores
+        if each is None:
+            return None
+        total += each * node.count
+    return total
+
+
+def totals(
+    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Layout
+) -> Totals:
+    trajectories = w.problems * tree.leaves
+    tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
+    hours = trajectories / rate / 3600
+    return Totals(
+        trajectories=trajectories,
+        tokens=tokens,
+        prefill_tokens=prefill,
+        flop=(tokens + prefill) * roofline.token_flops(model_sheet(w.model), shared.context) if w.model else 0.0,
+        storage_bytes=trajectories * stored,
+        hours=hours,
+        usd=None if usd is None else usd * hours,
+        gpu_hours=hours * placed.gpus,
+    )

@@ -1,0 +1,146 @@
+"""What fits a cluster, and what is said when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.cluster import Cluster, NodeType, RewardRole, Roles, RolloutRole, SandboxRole, named_cluster
+from pipeline.config.layout import layout
+from pipeline.config.shipped import names
+from pipeline.errors import ConfigError
+
+MakeCluster = Callable[..., Cluster]
+
+
+@pytest.mark.parametrize("name", names("clusters"))
+def test_every_shipped_cluster_has_room_for_its_roles(name: str) -> None:
+    cluster = named_cluster(name)
+    placed = layout(cluster)
+    assert cluster.name == placed.cluster == name
+    assert placed.rollout.actors >= 1
+    assert placed.sandbox.total_slots >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "sockets"), [("hgx-h100", 8, 2), ("gb200-nvl72", 72, 36), ("trainium2", 16, 2)]
+)
+def test_the_gpu_to_cpu_ratios_are_those_of_the_machines(name: str, gpus: int, sockets: int) -> None:
+    placed = layout(named_cluster(name))
+    assert placed.gpus / placed.cpu_sockets == gpus / sockets
+
+
+def test_a_laptop_has_one_engine_and_two_slots() -> None:
+    placed = layout(Cluster())
+    assert (placed.rollout.actors, placed.sandbox.actors, placed.sandbox.total_slots) == (1, 1, 2)
+    assert placed.gpus == 0
+
+
+def test_a_ratio_sets_the_slots_and_leaves_room_above(make_cluster: MakeCluster) -> None:
+    placed = layout(make_cluster(ratio=4))
+    assert placed.slots_per_gpu == 4
+    assert placed.sandbox.actors == 8
+    assert placed.sandbox.max_actors > placed.sandbox.actors
+
+
+def test_sandboxes_pinned_to_cpu_nodes_stay_there(make_cluster: MakeCluster) -> None:
+    cpus = {"count": 3, "cores": 64, "labels": {"kind": "cpu"}}
+    placed = layout(make_cluster(nodes={"cpu": cpus}, sandbox={"labels": {"kind": "cpu"}}))
+    assert placed.sandbox.by_node == {"gpu": 0, "cpu": 24}
+
+
+def test_reward_actors_share_gpus_and_leave_the_rest_to_engines(make_cluster: MakeCluster) -> None:
+    placed = layout(make_cluster(reward={"gpus": 0.5, "max": 3}))
+    assert placed.reward.actors == 3
+    assert placed.rollout.actors == 14
+    assert sum(n.gpus_free for n in placed.nodes) == 0.5
+
+
+def test_one_reward_actor_a_node_scales_with_the_nodes(make_cluster: MakeCluster) -> None:
+    placed = layout(make_cluster(reward={"gpus": 1, "per_node": 1}, node={"count": 5}))
+    assert placed.reward.actors == 5
+    assert placed.rollout.actors == 35
+    assert all(n.reward == 1 for n in placed.nodes)
+
+
+def test_a_split_engine_takes_whole_gpus_of_one_node(make_cluster: MakeCluster) -> None:
+    placed = layout(make_cluster(rollout={"gpus": 4, "tensor_parallel": 4}, reward={"gpus": 0.5, "max": 1}))
+    assert placed.rollout.actors == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ratio": 64}, r"64 slots × 16 rollout GPUs = 128 sandbox actors .* but 22 fit \(176 slots.* at most 11"),
+        ({"rollout": {"gpus": 16, "tensor_parallel": 16}}, "tensor_parallel 16 is more GPUs than one node has"),
+        ({"rollout": {"min": 20}}, r"20 × \(1 GPUs, 3 cores\) = 20 GPUs, 60 cores, but 16 fit"),
+        ({"rollout": {"cpus": 14}, "sandbox": {"cpus": 120}}, "one actor takes 0 GPUs, 120 cores, and no node holds"),
+        ({"sandbox": {"labels": {"kind": "cpu"}}}, "match no node type. There are gpu: no labels"),
+        ({"sandbox": {"memory_gib": 64}, "node": {"memory_gib": 32}}, r"64 GiB, and no node holds that"),
+        ({"ratio": 4, "sandbox": {"max": 2}}, "roles.sandbox.max 2"),
+        ({"rollout": {"gpus": 1, "cpus": 56, "min": 4}}, "cluster.roles.sandbox.min 1: .* but 0 fit beside"),
+    ],
+)
+def test_what_does_not_fit_is_explained(make_cluster: MakeCluster, changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        layout(make_cluster(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rollout": {"gpus": 1.5}}, "above 1 only whole GPUs"),
+        ({"rollout": {"gpus": 4}}, "leaves 3 GPUs unused"),
+        ({"rollout": {"tensor_parallel": 2}}, "needs gpus: 2, got 1"),
+        ({"sandbox": {"gpus": 1}}, "take no GPU"),
+        ({"node": {"cores": -1}}, "greater than 0"),
+        ({"node": {"reserved_cores": 200}}, "leaves none of 112 cores"),
+        ({"ratio": 0}, "above 0"),
+        ({"ratio": float("nan")}, "above 0"),
+        ({"rollout": {"min": 3, "max": 2}}, "max 2 is below min 3"),
+        ({"nodes": {"x": {"cores": 1, "gpu": 3}}}, "gpu is not a known key"),
+    ],
+)
+def test_absurd_values_are_refused(make_cluster: MakeCluster, changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        make_cluster(**changes)
+
+
+def test_an_unknown_cluster_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="did you mean hgx-h100"):
+        named_cluster("hgx-h10")
+
+
+@given(
+    gpus=st.integers(0, 8),
+    cores=st.integers(4, 64),
+    count=st.integers(1, 5),
+    engine_gpus=st.sampled_from([0, 0.25, 0.5, 1]),
+    reward_gpus=st.sampled_from([0, 0.3, 0.5, 1]),
+    rewards=st.integers(0, 6),
+    slots=st.integers(1, 8),
+)
+def test_no_layout_takes_more_than_there_is(
+    gpus: int, cores: int, count: int, engine_gpus: float, reward_gpus: float, rewards: int, slots: int
+) -> None:
+    cluster = Cluster(
+        nodes={"n": NodeType(count=count, gpus=gpus, cores=cores)},
+        roles=Roles(
+            rollout=RolloutRole(gpus=engine_gpus, cpus=1),
+            reward=RewardRole(gpus=reward_gpus, cpus=1, max=rewards),
+            sandbox=SandboxRole(cpus=2, slots=slots),
+        ),
+    )
+    try:
+        placed = layout(cluster)
+    except ConfigError:
+        return
+    for node in placed.nodes:
+        assert node.rollout + node.reward + 2 * node.sandbox + node.cores_free == pytest.approx(cores)
+        assert node.rollout * engine_gpus + node.reward * reward_gpus + node.gpus_free == pytest.approx(gpus)
+        assert node.cores_free >= -1e-6
+        assert node.gpus_free >= -1e-6
