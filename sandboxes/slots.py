@@ -21,6 +21,8 @@ from sandboxes.worker import SlotDied, SlotHandle, Template
 REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
 MAX_PROFILES = 16
+WORK_BYTES_A_SLOT = 256 << 20
+"""Size a slot of the private file system in memory; each job's own limit is far lower."""
 Role = tuple[Profile, Kind, int, str]
 
 
@@ -87,9 +89,12 @@ class Slots:
             options = {
                 "imports": [*BARE_IMPORTS, *extra],
                 "paths": [*package_paths(), *self._config.import_paths] if extra else [],
-                "use_landlock": True,
+                "landlock": True,
+                "seccomp": True,
                 "namespaces": self._config.namespaces,
                 "work": work,
+                "work_bytes": (self._config.slots + 2) * WORK_BYTES_A_SLOT,
+                "slots": 2 * self._config.slots + 2,
             }
             template = await Template.start(options, launcher=self._config.launcher)
             self._metrics.templates_started += 1
@@ -110,7 +115,7 @@ class Slots:
             self._metrics.slots_failed += 1
         template = await self._template(profile)
         serial = next(self._names)
-        handle = template.spawn(kind=kind, number=serial % 1000, name=f"s{serial}")
+        handle = template.spawn(kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}")
         self._metrics.slots_started += 1
         self._handles[key] = handle
         return handle

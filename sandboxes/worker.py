@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,14 @@ def clean_environment() -> dict[str, str]:
 class Template:
     """One exec'd interpreter with a profile's modules loaded; see `sandboxes.inside.template`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, hello: dict[str, Any]) -> None:
-        self.process, self.control, self.hello = process, control, hello
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, errors: int) -> None:
+        self.process, self.control, self._errors = process, control, errors
+        self.hello: dict[str, Any] = {}
+
+    def said(self) -> str:
+        """The end of what it and its slots printed."""
+        size = os.fstat(self._errors).st_size
+        return os.pread(self._errors, 2000, max(0, size - 2000)).decode(errors="replace").strip()
 
     @classmethod
     async def start(cls, options: dict[str, Any], *, launcher: tuple[str, ...], start_s: float = 120.0) -> Template:
@@ -78,23 +85,21 @@ class Template:
             raise SandboxError(f"the sandbox interpreter {python} can't be started: {e}") from e
         finally:
             theirs.close()
+        template = cls(process, ours, errors)
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_sendall(ours, json.dumps(options).encode())
-            hello = json.loads(await asyncio.wait_for(loop.sock_recv(ours, _CONTROL_BYTES), start_s))
+            async with asyncio.timeout(start_s):
+                template.hello = json.loads(await loop.sock_recv(ours, _CONTROL_BYTES))
         except (OSError, ValueError, TimeoutError) as e:
             process.kill()
-            process.wait()
-            ours.close()
-            said = os.pread(errors, 2000, 0).decode(errors="replace").strip()
+            said = template.said()
+            await template.close()
             raise SandboxError(f"the sandbox interpreter did not start ({type(e).__name__}): {said}") from e
-        finally:
-            os.close(errors)
-        if "error" in hello:
-            process.wait()
-            ours.close()
-            raise SandboxError(f"the sandbox interpreter did not start: {hello['error']}")
-        return cls(process, ours, hello)
+        if "error" in template.hello:
+            await template.close()
+            raise SandboxError(f"the sandbox interpreter did not start: {template.hello['error']}")
+        return template
 
     def spawn(self, *, kind: str, number: int, name: str) -> SlotHandle:
         """Asks for a slot; it reports on its own socket. Raises SlotDied."""
@@ -106,7 +111,7 @@ class Template:
             self.control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError as e:
             ours.close()
-            raise SlotDied(f"the template is gone: {e}") from e
+            raise SlotDied(f"the template is gone: {self.said()}") from e
         finally:
             theirs.close()
         return SlotHandle(ours)
@@ -118,12 +123,15 @@ class Template:
     async def close(self, grace_s: float = 5.0) -> None:
         """Closes its socket, on which it removes its slots and files and ends; kills it if it does not."""
         self.control.close()
-        for _ in range(int(grace_s / 0.005)):
-            if self.process.poll() is not None:
-                return
-            await asyncio.sleep(0.005)
-        self.process.kill()
-        self.process.wait()
+        deadline = time.monotonic() + grace_s
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()
+            await asyncio.sleep(0.003)
+        if self._errors >= 0:
+            os.close(self._errors)
+            self._errors = -1
 
 
 @dataclass(frozen=True, slots=True)

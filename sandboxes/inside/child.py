@@ -29,7 +29,8 @@ def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     channel = Channel()
     job = channel.read()
     limits = job["limits"]
-    rlimits.apply(limits, base_bytes=jail.base_bytes, address_space=kind == "python", tasks=None)
+    tasks = None if jail.tasks is None else int(limits["threads"] + limits["processes"]) * jail.tasks + 8
+    rlimits.apply(limits, base_bytes=jail.base_bytes, address_space=kind == "python", tasks=tasks)
     gc.enable()
     channel.write(READY)
     if job["mode"] == "program":

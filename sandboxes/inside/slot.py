@@ -10,13 +10,13 @@ slot runs none of the job's code. It ends, and its children with it, when its so
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
 import signal
 import socket
 import stat
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ class Slot:
         """Forks and confines the next child and tells the host."""
         arena = self.arena
         self.arena = (arena + 1) % len(self.jail.arenas)
-        self._fresh_directory(arena)
+        self.fresh_directory(arena)
         host_end, child_end = socket.socketpair()
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
         pid = os.fork()
@@ -77,8 +77,8 @@ class Slot:
                 os.dup2(100 + target, target)
             os.closerange(4, 1 << 16)
         except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
-            sys.__stderr__.write(f"confining failed: {e!r}\n")
-            os._exit(child.EXIT_NOT_CONFINED)
+            os.write(files[2], f"confining failed: {e!r}\n".encode())
+            os._exit(1)
         child.main(self.jail, self.kind)
 
     def run(self, ready: Prepared, go: dict[str, Any], upcoming: list[Prepared]) -> dict[str, Any]:
@@ -128,24 +128,34 @@ class Slot:
             return "output"
         if tree_bytes(self.jail.arenas[ready.arena], go["disk_bytes"]) > go["disk_bytes"]:
             return "disk"
-        if threads_of(ready.pid) > go["threads"]:
+        if not self.plan.counts_tasks and threads_of(ready.pid) > go["threads"]:
             return "processes"
         return None
 
     def _kill_rest(self) -> None:
-        """Whatever a shell left behind: this slot adopts orphans, so its children are all that is left."""
+        """Ends whatever a job left behind. In a PID namespace one signal reaches all of it; elsewhere this
+        slot has adopted the orphans and stops them all before it kills any, so that none can start another
+        meanwhile."""
         if self.kind != "tools":
             return
-        while True:
-            pids = children_of(self.pid)
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            try:
+        if "pid" in self.plan.namespaces:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        else:
+            stopped: set[int] = set()
+            while fresh := descendants(self.pid) - stopped:
+                for pid in fresh:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
+                stopped |= fresh
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while True:
                 os.waitpid(-1, 0)
-            except ChildProcessError:
-                return
 
-    def _fresh_directory(self, arena: int) -> None:
+    def fresh_directory(self, arena: int) -> None:
         top = self.jail.arenas[arena]
         work = os.path.join(top, "w")
         try:
@@ -174,34 +184,45 @@ class Slot:
         os._exit(0)
 
 
-def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any]) -> None:
+def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int) -> None:
     """The slot's life; returns when the socket closes."""
-    parent = os.getppid()
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    syscalls.death_signal()()
+    if os.getppid() not in (0, template):  # 0: in a PID namespace of its own
         return
-    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     slot = Slot(sock, jail_plan, message)
     prepared = [slot.prepare()]
     while True:
         data = sock.recv(4096)
         if not data:
             slot.end(*prepared)
-        go = json.loads(data)
-        if "go" not in go:
-            continue
+        go = json.loads(data).get("go")
+        if go is None:
+            continue  # a kill that crossed the child's end
         ready = prepared.pop(0)
-        done = slot.run(ready, go["go"], prepared)
+        done = slot.run(ready, go, prepared)
         slot.close_prepared(ready)
         sock.send(json.dumps(done).encode())
-        slot._fresh_directory(ready.arena)
+        slot.fresh_directory(ready.arena)
         if not prepared:
             prepared.append(slot.prepare())
 
 
-def children_of(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as f:
-        return [int(p) for p in f.read().split()]
+def descendants(top: int) -> set[int]:
+    """Every process below `top`, from /proc."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as f:
+                parent = int(f.read().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
+    found: set[int] = set()
+    stack = [top]
+    while stack:
+        below = [pid for pid in children.get(stack.pop(), ()) if pid not in found]
+        found.update(below)
+        stack += below
+    return found
 
 
 def threads_of(pid: int) -> int:

@@ -14,15 +14,17 @@ import importlib
 import io
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sandboxes.inside import slot
-from sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
+from sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
 
 MAX_MESSAGE = 1 << 16
 CONTROL_FD = 9
@@ -35,14 +37,43 @@ def main() -> None:
     control = socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE))
     if options["die_with_parent"]:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.call("prctl", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    notes: list[str] = []
+    entered = _enter_namespaces(notes) if options["namespaces"] else ()
+    fork: Callable[[], int] = os.fork
+    if "pid" in entered:
+        _go_on_as_first_process()
+        fork = namespaces.PidNests().fork
     try:
-        jail_plan = prepare(options)
+        jail_plan = prepare(options, entered, notes)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         return
-    control.send(json.dumps({"plan": _fields(jail_plan), "speed_s": _speed(), "missing": []}).encode())
-    _serve(control, jail_plan)
+    fields = {name: getattr(jail_plan, name) for name in jail_plan.__slots__}
+    control.send(json.dumps({"plan": fields, "speed_s": _speed()}).encode())
+    _serve(control, jail_plan, fork)
+
+
+def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
+    try:
+        return namespaces.enter()
+    except OSError as e:
+        notes.append(f"namespaces: {e}")
+        return ()
+
+
+def _go_on_as_first_process() -> None:
+    """Continues in a fork that is process 1 of the new PID namespace; this process only waits and ends with
+    it."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(CONTROL_FD)
+        os.waitpid(pid, 0)
+        os._exit(0)
+    syscalls.death_signal()()
+    if os.getppid() not in (0, parent):  # 0: the parent is outside the namespace
+        os._exit(0)
 
 
 def _standard_streams() -> None:
@@ -59,29 +90,45 @@ def _standard_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def prepare(options: dict[str, Any]) -> plan.Plan:
+def prepare(options: dict[str, Any], entered: tuple[str, ...], notes: list[str]) -> plan.Plan:
     """Puts on what a template can, imports the profile, and says what is on. Raises OSError or
     ImportError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    rlimits.apply_static()
-    sys.path.extend(options["paths"])
-    for name in options["imports"]:
-        importlib.import_module(name)
-    del sys.path[len(sys.path) - len(options["paths"]) :]
-    sys.path.extend(options["paths"])
-    root = os.geteuid() == 0
+    work, paths = options["work"], options["paths"]
+    with open("/proc/self/statm") as statm:
+        capabilities = effective_capabilities()
+        if "mount" in entered:
+            try:
+                namespaces.private_root(work, [sys.base_prefix, *paths], options["work_bytes"])
+            except OSError as e:
+                notes.append(f"mounts: {e}")
+                entered = tuple(name for name in entered if name != "mount")
+        syscalls.call("prctl", syscalls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        rlimits.apply_static()
+        sys.path.extend(paths)
+        for name in options["imports"]:
+            importlib.import_module(name)
+        base_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     return plan.Plan(
-        landlock=landlock.abi() if options["use_landlock"] else 0,
-        seccomp=seccomp.available(),
-        namespaces=(),
-        root=root,
-        drops_uid=root and plan.readable_by_others(os.path.dirname(os.__file__)),
-        capabilities_dropped=root,
-        work=options["work"],
+        landlock=landlock.abi() if options["landlock"] else 0,
+        seccomp=seccomp.available() and options["seccomp"],
+        namespaces=entered,
+        root=os.geteuid() == 0,
+        drops_uid=capabilities >= plan.DROP_CAPABILITIES and plan.readable_by_others(os.path.dirname(os.__file__)),
+        work=work,
         read_dirs=tuple(_package_dirs()),
+        base_bytes=base_bytes,
+        slots=options["slots"],
+        notes=tuple(notes),
     )
+
+
+def effective_capabilities() -> set[int]:
+    """Numbers of the capabilities that this process may use."""
+    with open("/proc/self/status") as f:
+        mask = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff"))
+    return {bit for bit in range(64) if mask >> bit & 1} if os.geteuid() == 0 else set()
 
 
 def _package_dirs() -> list[str]:
@@ -100,10 +147,6 @@ def _package_dirs() -> list[str]:
     return sorted(found)
 
 
-def _fields(jail_plan: plan.Plan) -> dict[str, Any]:
-    return {name: getattr(jail_plan, name) for name in jail_plan.__slots__}
-
-
 def _speed() -> float:
     """CPU seconds of a fixed piece of work: the smallest of several, so that neighbours count little."""
 
@@ -117,26 +160,28 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _serve(control: socket.socket, jail_plan: plan.Plan) -> None:
+def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]) -> None:
+    """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
+    left."""
     gc.collect()
     gc.freeze()
     poller = select.poll()
     poller.register(control, select.POLLIN)
     slots: set[int] = set()
     while True:
-        poller.poll(1000 if slots else None)
+        events = poller.poll(1000 if slots else None)
         _reap(slots)
-        if not poller.poll(0):
+        if not events:
             continue
         data, fds = _receive(control)
         if not data:
             break
-        message = json.loads(data)
-        pid = os.fork()
+        template = os.getpid()
+        pid = fork()
         if pid == 0:
             control.close()
             try:
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message)
+                slot.serve(socket.socket(fileno=fds[0]), jail_plan, json.loads(data), template)
             finally:
                 os._exit(0)
         slots.add(pid)
@@ -148,13 +193,20 @@ def _serve(control: socket.socket, jail_plan: plan.Plan) -> None:
         time.sleep(0.002)
     for pid in slots:
         os.kill(pid, signal.SIGKILL)
-    slot.remove_tree(jail_plan.work)
+        os.waitpid(pid, 0)
+    slot.remove_tree(jail_plan.work, keep="mount" in jail_plan.namespaces)
 
 
 def _reap(slots: set[int]) -> None:
-    for pid in list(slots):
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            slots.discard(pid)
+    """Buries slots that ended, and orphans of theirs where this process is the first of its namespace."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        slots.discard(pid)
 
 
 def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:

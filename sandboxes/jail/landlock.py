@@ -48,13 +48,14 @@ class Ruleset:
 
     def __init__(self, rules: Iterable[tuple[str, int]], *, level: int) -> None:
         """Paths that don't exist are skipped. Raises OSError."""
-        self._level = level
         self._files, network, scopes = _handled(level)
         attributes = struct.pack("=QQQ", self._files, network, scopes)
         size = 8 if level < 4 else 16 if level < 6 else 24
         self.fd = syscalls.call("landlock_create_ruleset", attributes, size, 0)
         for path, rights in rules:
             self._allow(path, rights)
+        self.restrict = syscalls.Bound("landlock_restrict_self", self.fd, 1 if level >= 7 else 0)
+        """Confines the calling process and its children, for good. Needs no_new_privs. Raises OSError."""
 
     def _allow(self, path: str, rights: int) -> None:
         try:
@@ -67,10 +68,6 @@ class Ruleset:
             syscalls.call("landlock_add_rule", self.fd, 1, struct.pack("=Qi", rights & self._files, fd), 0)
         finally:
             os.close(fd)
-
-    def restrict(self) -> None:
-        """Confines the calling process and its children, for good. Needs no_new_privs. Raises OSError."""
-        syscalls.call("landlock_restrict_self", self.fd, 1 if self._level >= 7 else 0)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -8,13 +8,15 @@ child:    user id ─► death signal ─► directory ─► landlock ─► se
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import dataclass
 
-from sandboxes.jail import landlock, rlimits, seccomp, syscalls
+from sandboxes.jail import landlock, seccomp, syscalls
 
 FIRST_UID = 61_000
 """User ids of slots when started by root: unused by Debian and systemd, one a slot."""
+DROP_CAPABILITIES = frozenset({0, 1, 3, 5, 6, 7})
+"""CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID: what a slot needs to run children under another user
+id."""
 _SYSTEM_READ = ("/usr/lib", "/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 _SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -25,13 +27,19 @@ class Plan:
     """What of the jail is on in this template and its children."""
 
     landlock: int
+    """ABI level; 0: off."""
     seccomp: bool
     namespaces: tuple[str, ...]
     root: bool
     drops_uid: bool
-    capabilities_dropped: bool
     work: str
     read_dirs: tuple[str, ...]
+    """Directories of the profile's packages."""
+    base_bytes: int
+    """Address space of the template."""
+    slots: int
+    notes: tuple[str, ...] = ()
+    """Why something could not be had."""
 
     @property
     def contains_files(self) -> bool:
@@ -40,6 +48,11 @@ class Plan:
     @property
     def signals_contained(self) -> bool:
         return self.landlock >= 6 or "pid" in self.namespaces
+
+    @property
+    def counts_tasks(self) -> bool:
+        """Whether RLIMIT_NPROC counts this pool's processes alone."""
+        return self.drops_uid or "user" in self.namespaces
 
 
 def stdlib_rules() -> list[tuple[str, int]]:
@@ -66,7 +79,11 @@ def readable_by_others(path: str) -> bool:
 
 class SlotJail:
     """One slot's rules, built once and put on by each of its children. `arenas` are the directories in which
-    children get a fresh working directory in turn."""
+    children get a fresh working directory in turn.
+
+    Landlock is put on twice: the slot confines itself to all that it and its children need, entry by entry,
+    and each child adds a short list on top. Rules copied at every fork cost more than a layer inherited.
+    """
 
     def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
         self.plan, self.kind, self.uid = plan, kind, uid
@@ -75,21 +92,33 @@ class SlotJail:
             os.makedirs(arena, mode=0o755)
             if uid is not None:
                 os.chown(arena, uid, uid)
-        self._rulesets = [self._ruleset(arena) for arena in self.arenas] if plan.landlock else []
-        self._filter = (
-            seccomp.build(kind, signals_contained=plan.signals_contained) if plan.seccomp else None
-        )  # fmt: skip
-        self.base_bytes = rlimits.mapped_bytes()
+        self.tasks: int | None = None
+        if plan.counts_tasks:
+            self.tasks = 1 if plan.drops_uid else plan.slots
+        self.base_bytes = plan.base_bytes
+        self._no_capabilities = syscalls.no_capabilities()
+        self._death_signal = syscalls.death_signal()
+        self._filter = seccomp.build(kind, signals_contained=plan.signals_contained) if plan.seccomp else None
+        self._rulesets: list[landlock.Ruleset] = []
+        if plan.landlock:
+            allowed = self._allowed()
+            tops = sorted({"/" + path.split("/")[1] for path, _ in allowed})
+            self._rulesets = [self._ruleset(arena, tops) for arena in self.arenas]
+            own = [(directory, landlock.WORK_EXECUTE), ("/proc", landlock.READ)]
+            landlock.Ruleset(allowed + own, level=plan.landlock).restrict()
 
-    def _ruleset(self, arena: str) -> landlock.Ruleset:
-        executes = self.kind != "python"
-        rules = [(arena, landlock.WORK_EXECUTE if self.kind == "tools" else landlock.WORK)]
-        rules += [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in _DEVICES]
-        if executes:
-            rules += [(path, landlock.READ_EXECUTE) for path in _SYSTEM_EXECUTE]
-        else:
-            rules += [(path, landlock.READ) for path in _SYSTEM_READ]
-            rules += stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
+    def _allowed(self) -> list[tuple[str, int]]:
+        """What jobs may read (and, where they may exec, execute) outside their working directory."""
+        rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in _DEVICES]
+        if self.kind != "python":
+            return rules + [(path, landlock.READ_EXECUTE) for path in _SYSTEM_EXECUTE]
+        rules += [(path, landlock.READ) for path in _SYSTEM_READ]
+        return rules + stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
+
+    def _ruleset(self, arena: str, tops: list[str]) -> landlock.Ruleset:
+        work = landlock.WORK_EXECUTE if self.kind == "tools" else landlock.WORK
+        rules = [(top, landlock.READ_EXECUTE) for top in tops if top != "/dev"] + [(arena, work)]
+        rules.append(("/dev", landlock.READ_FILE | landlock.WRITE_FILE))
         return landlock.Ruleset(rules, level=self.plan.landlock)
 
     def confine(self, arena: int, parent: int) -> None:
@@ -99,13 +128,13 @@ class SlotJail:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)
             os.setresuid(self.uid, self.uid, self.uid)
-        elif self.plan.capabilities_dropped:
-            syscalls.drop_capabilities()
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        else:
+            self._no_capabilities()
+        self._death_signal()
         if os.getppid() != parent:
             os._exit(0)
         os.chdir(os.path.join(self.arenas[arena], "w"))
         if self._rulesets:
             self._rulesets[arena].restrict()
         if self._filter is not None:
-            self._filter.load(os.getpid())
+            self._filter.load()

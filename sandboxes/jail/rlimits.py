@@ -37,12 +37,3 @@ def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, 
     _lower(resource.RLIMIT_NOFILE, int(limits["files"]))
     if tasks is not None:
         _lower(resource.RLIMIT_NPROC, tasks)
-
-
-def mapped_bytes() -> int:
-    """Address space of this process, in bytes; 0 where /proc can't be read."""
-    try:
-        with open("/proc/self/statm") as f:
-            return int(f.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0

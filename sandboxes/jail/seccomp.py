@@ -1,6 +1,6 @@
 """A seccomp filter: which system calls a job may make, assembled to BPF.
 
-    names, argument rules ─► action for each number ─► binary search over ranges ─► bytes ─► load
+    names ─► a bitmap of allowed numbers, argument rules, a bitmap of fatal ones ─► BPF ─► one system call
 
 Everything not allowed by name is refused with EPERM. A few calls that no honest program makes (ptrace,
 mounting, loading kernel code) end the process with SIGSYS, so that the result can say "violation". `clone3`
@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from sandboxes.jail import syscalls
@@ -24,9 +23,9 @@ Kind = Literal["python", "program", "tools"]
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EPERM, ENOSYS = 0x00050001, 0x00050026
-_LOAD, _JEQ, _JGE, _JSET, _JA, _RET, _AND = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06, 0x54
+_LOAD, _LOAD_K, _JEQ, _JGE, _JSET, _JA, _RET = 0x20, 0x00, 0x15, 0x35, 0x45, 0x05, 0x06
+_AND, _SHIFT, _SHIFT_BY_X, _TO_X = 0x54, 0x74, 0x7C, 0x07
 _NR, _ARCH, _ARG0 = 0, 4, 16
-_OWN_PID = 0x7FFFDEAD
 
 CLONE_THREAD = 0x00010000
 _CLONE_FORBIDDEN = 0x7E020000 | 0x00008000 | 0x00002000  # all namespaces, PARENT, PTRACE
@@ -97,51 +96,50 @@ def _fork_without_namespaces() -> Code:
 
 
 def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
-    forks, execs = kind == "tools", kind != "python"
-    rules: dict[str, Code] = {name: _ret(ALLOW) for name in _ALLOWED}
-    rules |= {name: _ret(KILL) for name in _KILLED}
-    own = [_OWN_PID]
-    rules["fcntl"] = _one_of(1, _FCNTL)
-    rules["ioctl"] = _one_of(1, _IOCTL)
-    rules["prctl"] = _one_of(0, _PRCTL)
-    rules["socketpair"] = _one_of(0, (_AF_UNIX,))
-    rules["prlimit64"] = _one_of(0, [0, *own])
-    rules["kill"] = rules["tgkill"] = _one_of(0, own)
-    rules["clone3"] = _ret(ENOSYS)
-    rules["clone"] = _fork_without_namespaces() if forks else _thread_only()
-    if execs:
+    """The calls that are allowed by their arguments, or whose answer depends on the kind of job."""
+    rules = {
+        "fcntl": _one_of(1, _FCNTL),
+        "ioctl": _one_of(1, _IOCTL),
+        "prctl": _one_of(0, _PRCTL),
+        "socketpair": _one_of(0, (_AF_UNIX,)),
+        "prlimit64": _one_of(0, (0,)),
+        "clone": _thread_only(),
+        "clone3": _ret(ENOSYS),
+    }
+    if kind != "python":
         rules["execve"] = rules["execveat"] = _ret(ALLOW)
-    if forks:
+    if kind == "tools":
+        rules["clone"] = _fork_without_namespaces()
         rules |= {name: _ret(ALLOW) for name in ("fork", "vfork", "setpgid", "setsid")}
         if signals_contained:
             rules["kill"] = rules["tgkill"] = _ret(ALLOW)
     return rules
 
 
-def _search(ranges: list[tuple[int, Code]]) -> Code:
-    """Binary search of the accumulator in ranges given by their first number."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    left, right = _search(ranges[:middle]), _search(ranges[middle:])
-    return [(_JGE, 0, 1, ranges[middle][0]), (_JA, 0, 0, len(left)), *left, *right]
+def _bitmap(names: Collection[str], action: int) -> Code:
+    """Returns `action` for the numbers of `names`, else falls through. Expects the number's low five bits in
+    X."""
+    words: dict[int, int] = {}
+    for number in (NUMBERS[name] for name in names if name in NUMBERS):
+        words[number >> 5] = words.get(number >> 5, 0) | 1 << (number & 31)
+    code: Code = [(_LOAD, 0, 0, _NR), (_SHIFT, 0, 0, 5)]
+    test: Code = [(_SHIFT_BY_X, 0, 0, 0), (_JSET, 0, 1, 1), *_ret(action)]
+    for i, (word, mask) in enumerate(sorted(words.items())):
+        to_test = 3 * (len(words) - 1 - i) + 1
+        code += [(_JEQ, 0, 2, word), (_LOAD_K, 0, 0, mask), (_JA, 0, 0, to_test)]
+    return [*code, (_JA, 0, 0, len(test)), *test]
 
 
-@dataclass(frozen=True, slots=True)
 class Filter:
-    """An assembled filter; `pid_at` are byte offsets at which the job's own pid goes in."""
+    """An assembled filter, ready to be put on by any number of forks."""
 
-    code: bytes
-    pid_at: tuple[int, ...]
-
-    def load(self, pid: int) -> None:
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+        buffer = ctypes.create_string_buffer(code, len(code))
+        self._program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
+        self._keep = buffer
+        self.load = syscalls.Bound("seccomp", 1, 0, self._program)  # SECCOMP_SET_MODE_FILTER
         """Confines the calling process, for good. Needs no_new_privs. Raises OSError."""
-        code = bytearray(self.code)
-        for at in self.pid_at:
-            struct.pack_into("=I", code, at, pid)
-        buffer = ctypes.create_string_buffer(bytes(code), len(code))
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        syscalls.call("seccomp", 1, 0, program)  # SECCOMP_SET_MODE_FILTER
 
 
 def build(kind: Kind, *, signals_contained: bool) -> Filter:
@@ -149,21 +147,16 @@ def build(kind: Kind, *, signals_contained: bool) -> Filter:
     so a shell may have `kill`. Raises OSError where the machine type is not known."""
     if MACHINE not in AUDIT_ARCH:
         raise OSError(38, f"no seccomp table for machine type {MACHINE}")
-    by_number = {NUMBERS[name]: code for name, code in _rules(kind,
-    signals_contained=signals_contained).items()
-                 if name in NUMBERS}  # fmt: skip
-    ranges: list[tuple[int, Code]] = []
-    for number in range(NEWEST_KNOWN + 1):
-        code = by_number.get(number, _ret(EPERM if number < NEWEST_KNOWN else ENOSYS))
-        if not ranges or ranges[-1][1] != code:
-            ranges.append((number, code))
-    instructions: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL)]
-    instructions.append((_LOAD, 0, 0, _NR))
+    code: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL), (_LOAD, 0, 0, _NR)]
     if MACHINE == "x86_64":
-        instructions += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
-    instructions += _search(ranges)
-    pid_at = tuple(8 * i + 4 for i, (op, _, _, k) in enumerate(instructions) if op == _JEQ and k == _OWN_PID)
-    return Filter(b"".join(struct.pack("=HBBI", *i) for i in instructions), pid_at)
+        code += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
+    code += [(_JGE, 0, 1, NEWEST_KNOWN), *_ret(ENOSYS), (_AND, 0, 0, 31), (_TO_X, 0, 0, 0)]
+    code += _bitmap(_ALLOWED, ALLOW) + [(_LOAD, 0, 0, _NR)]
+    for name, rule in _rules(kind, signals_contained=signals_contained).items():
+        if name in NUMBERS:
+            code += [(_JEQ, 0, len(rule), NUMBERS[name]), *rule]
+    code += _bitmap(_KILLED, KILL) + _ret(EPERM)
+    return Filter(b"".join(struct.pack("=HBBI", *i) for i in code))
 
 
 def available() -> bool:

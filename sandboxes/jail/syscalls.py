@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import signal
 
 from sandboxes.jail.numbers import NUMBERS
 
 PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
-PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
-PR_GET_NO_NEW_PRIVS = 39
 PR_SET_CHILD_SUBREAPER = 36
-PR_CAPBSET_DROP = 24
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -27,17 +25,33 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
-def call(name: str, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
+
+
+class Bound:
+    """A system call with its arguments made ready, for the moments after a fork in which every touched page
+    costs."""
+
+    def __init__(self, name: str, *args: Argument) -> None:
+        self.name = name
+        number = NUMBERS.get(name)
+        if number is None:
+            raise OSError(errno.ENOSYS, f"{name}: not known on this machine type")
+        self._args = [ctypes.c_long(number)]
+        self._args += [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
+
+    def __call__(self) -> int:
+        """Makes the call; raises OSError with its errno."""
+        result = _syscall(*self._args)
+        if result < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"{self.name}: {os.strerror(code)}")
+        return result
+
+
+def call(name: str, *args: Argument) -> int:
     """Makes the system call `name`; raises OSError with its errno (ENOSYS where this machine lacks it)."""
-    number = NUMBERS.get(name)
-    if number is None:
-        raise OSError(38, f"{name}: not known on this machine type")
-    wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
-    result = _syscall(ctypes.c_long(number), *wide)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-    return result
+    return Bound(name, *args)()
 
 
 def prctl(option: int, value: int = 0) -> int:
@@ -54,7 +68,12 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
         raise OSError(e.errno, f"mount {target}: {os.strerror(e.errno or 0)}") from e
 
 
-def drop_capabilities() -> None:
+def no_capabilities() -> Bound:
     """Empties the permitted, effective and inheritable capability sets of the calling thread."""
     header = (0x20080522).to_bytes(4, "little") + (0).to_bytes(4, "little")  # version 3, own thread
-    call("capset", header, bytes(24))
+    return Bound("capset", header, bytes(24))
+
+
+def death_signal() -> Bound:
+    """SIGKILL for the caller when the thread that forked it ends."""
+    return Bound("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
