@@ -178,6 +178,13 @@ class Tree:
         self._nodes[node_id] = node
         return node
 
+    def attach(self, node_id: str, parent: TreeNode, token_ids: Sequence[int]) -> TreeNode:
+        """A node as it was stored, as the last child of `parent`; for trees that are read back."""
+        node = TreeNode(node_id, parent, len(parent.children), array("i", token_ids))
+        parent.children.append(node)
+        self._nodes[node_id] = node
+        return node
+
     def split(self, node_id: str, at_token: int) -> TreeNode:
         """Cut a segment before its token `at_token` (0 < at_token < its length): the head is returned and has
         a new id derived from the place, the tail keeps the old id, its verdict and its children."""

@@ -67,6 +67,19 @@ class Counters:
     busy_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreCounters:
+    """One reward model's totals since start. Tokens: `naive` as if every request had been read whole, `computed` what
+    was; `padded` places of batches that held nothing. `waiting` requests are now."""
+
+    requests: int = 0
+    batches: int = 0
+    naive_tokens: int = 0
+    computed_tokens: int = 0
+    padded_tokens: int = 0
+    waiting: int = 0
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One model on one set of devices. All methods but `generate` are cheap."""

@@ -20,26 +20,32 @@ GIB = 1024**3
 OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CPU_BLOCK = 32  # the kernels on cores want multiples of 32
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 def environment(config: VllmEngine) -> dict[str, str]:
     """Variables for the engine's process, in force only if set before it imports vLLM."""
-    values = {
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-        "VLLM_NO_USAGE_STATS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
+    values = dict(QUIET)
     if models.is_local(config.model):
         values["HF_HUB_OFFLINE"] = "1"
     if vllm_compat.installed().device == "cpu":
-        values |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the `uni` executor; `mp` would bind half of the cores
-            "OMP_NUM_THREADS": str(threads(config)),
-            "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve beside sandboxes
-        }
+        values |= core_environment(threads(config))
     return values
+
+
+def core_environment(threads: int) -> dict[str, str]:
+    """The part that only an engine on cores needs."""
+    return {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the `uni` executor; `mp` would bind half of the cores
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve beside sandboxes
+    }
 
 
 def threads(config: VllmEngine) -> int:

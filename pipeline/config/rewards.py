@@ -1,0 +1,147 @@
+"""Reward models: which are served during a run, and how `berry train` makes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Section
+
+
+class FreshBackbone(Section):
+    """A small transformer of our own with random weights, over the generator's token ids."""
+
+    type: Literal["fresh"] = "fresh"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(64, ge=8)
+    heads: int = Field(4, ge=1)
+    max_tokens: int = Field(4096, ge=16)
+    """Longest sequence it can read."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> FreshBackbone:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"hidden {self.hidden} must be a multiple of twice the heads ({self.heads})")
+        return self
+
+
+class PretrainedBackbone(Section):
+    """A causal language model that becomes a value model: its output layer is replaced by one number."""
+
+    type: Literal["pretrained"] = "pretrained"
+    model: str = Field("generator", min_length=1)
+    """Alias, folder or Hugging Face id; `generator`: the model that generates in the run."""
+
+
+Backbone = Annotated[PretrainedBackbone | FreshBackbone, Field(discriminator="type")]
+
+
+class Lora(Section):
+    """Low-rank adapters in place of training all weights (Hu et al. 2021); merged into the weights at the end."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class RewardTraining(Section):
+    """How a PRM or ORM is trained (`berry train`, and between rounds)."""
+
+    backbone: Backbone | None = None
+    """null: the generator's own model; a fresh one where the generator is synthetic."""
+    lora: Lora | None = None
+    targets: Literal["soft", "hard"] = "soft"
+    """Of a PRM: share of leaves below a step that pass, or whether any does. An ORM's target is the verdict."""
+    balance: bool = True
+    """Weigh labels so that good and bad ones count the same."""
+    weigh_by_visits: bool = True
+    """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
+    min_visits: int = Field(1, ge=1)
+    """Leave out steps with fewer verified leaves below."""
+    min_each: int = Field(8, ge=1)
+    """Fewest positive, and negative, trajectories to train on; with less, training is refused."""
+    per_problem: int = Field(64, ge=1)
+    """Most trajectories of one problem, drawn at random."""
+    heldout_share: float = Field(0.2, gt=0, lt=0.9)
+    """Share of problems never trained on, picked by their ids; the report's figures are from them."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of problems for early stopping and the choice of the threshold."""
+    split_seed: int = Field(0, ge=0)
+    """Another seed holds out other problems."""
+    epochs: float = Field(8.0, gt=0)
+    """At most; early stopping may end sooner."""
+    learning_rate: float = Field(1e-4, gt=0)
+    head_learning_rate: float | None = Field(None, gt=0)
+    """Of the new output layer; null: ten times learning_rate."""
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    batch_size: int = Field(16, ge=1)
+    """Trajectories a step on one device."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are added up before a step."""
+    evaluate_every: float = Field(0.5, gt=0, le=1)
+    """Validate, and save a checkpoint, after each such share of an epoch."""
+    patience: int = Field(3, ge=1)
+    """Validations without a better loss after which training ends."""
+    max_tokens: int = Field(4096, ge=16)
+    """Longer trajectories are left out, and counted."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights in training."""
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> RewardTraining:
+        if self.heldout_share + self.validation_share >= 0.95:
+            raise ValueError("heldout_share and validation_share together leave nothing to train on")
+        return self
+
+
+class StepTag(Section):
+    """For published PRMs that score at a tag put after every step."""
+
+    tag: str = Field("<extra_0>", min_length=1)
+    """One token of the model's tokenizer."""
+    good: str | None = None
+    """For language models that answer a tag with a token: the one for a good step ("+"); null: the model has a head."""
+    bad: str | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> StepTag:
+        if (self.good is None) != (self.bad is None):
+            raise ValueError("good and bad belong together: give both, or neither")
+        return self
+
+
+class ServedReward(Section):
+    """A reward model in the run."""
+
+    model: str = Field(min_length=1)
+    """Folder that `berry train` wrote, or of a published PRM or ORM (sequence classifier); or its Hugging Face id."""
+    backend: Literal["auto", "transformers", "vllm"] = "auto"
+    """`transformers` keeps prefixes itself; `vllm` is its pooling engine. auto: vllm on GPUs for models that it serves
+    with its prefix cache, else transformers."""
+    activation: Literal["sigmoid", "identity"] = "sigmoid"
+    """Of a single output: identity for classifiers whose output is to be taken as it is."""
+    step_tag: StepTag | None = None
+    """Set for published PRMs with step tags."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_batch: int = Field(64, ge=1)
+    """Requests scored together."""
+    max_wait_ms: float = Field(5.0, ge=0)
+    """Longest wait of a lone request for company."""
+    batch_tokens: int = Field(8192, ge=16)
+    """Places of one forward pass, kept prefixes included."""
+    keep_tokens: int = Field(65536, ge=0)
+    """Tokens whose keys and values are kept (transformers)."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Passed on to vLLM's AsyncEngineArgs."""
+
+
+class Rewards(Section):
+    """The reward models of a run. `prm` answers in-loop scores, `orm` scores finished trajectories."""
+
+    prm: ServedReward | None = None
+    orm: ServedReward | None = None
+    training: RewardTraining = RewardTraining()

@@ -1,0 +1,64 @@
+"""Which token ids a model speaks, so that a reward model is never fed another tokenizer's.
+
+of_engine(config) | of_folder(folder) ─► Vocabulary(fingerprint, size, decode, encode)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from pipeline.engines import models
+from pipeline.engines.tokens import Tokens
+from pipeline.errors import ConfigError
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`fingerprint`: blake2 of all (token, id) pairs: equal for equal tokenizers, wherever they were loaded from.
+    `size`: one more than the largest id. `decode` leaves special tokens out, `encode` adds none. `pieces` is the
+    tokenizer itself; None for the synthetic engine."""
+
+    fingerprint: str
+    size: int
+    decode: Callable[[Sequence[int]], str]
+    encode: Callable[[str], list[int]]
+    pieces: Any = None
+
+
+def of_engine(config: EngineConfig) -> Vocabulary:
+    """What the engine of a run speaks. Raises ConfigError, ResourceError."""
+    match config:
+        case VllmEngine():
+            return of_folder(models.resolve(config.model), chat_template=config.chat_template)
+        case HttpEngine():
+            name = config.tokenizer or config.model
+            return of_folder(models.resolve(name, key="engine.tokenizer"), chat_template=config.chat_template)
+        case _:
+            from pipeline.engines.synthetic import Synthetic
+            from pipeline.engines.synthetic_process import LARGEST, NUMBER
+
+            engine = Synthetic(config)
+            return Vocabulary(SYNTHETIC, NUMBER + LARGEST + 1, engine.decode, lambda text: list(text.encode()))
+
+
+def of_folder(folder: str, *, chat_template: str | None = None) -> Vocabulary:
+    """A model folder's (or Hugging Face id's) tokenizer. Raises ConfigError if there is none."""
+    tokens = Tokens(folder, chat_template=chat_template or "{{ messages }}")
+    tokenizer = tokens.tokenizer
+    pairs = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    if not pairs:
+        raise ConfigError(f"the tokenizer of {folder} has no tokens")
+    digest = blake2b("\n".join(f"{i}\t{t}" for t, i in pairs).encode(), digest_size=16)
+    return Vocabulary(
+        digest.hexdigest(),
+        pairs[-1][1] + 1,
+        tokens.decode,
+        lambda text: tokenizer.encode(text, add_special_tokens=False),
+        tokenizer,
+    )

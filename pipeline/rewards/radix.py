@@ -1,0 +1,138 @@
+"""Kept keys and values of prefixes, as a radix tree over token ids: no token is computed twice while it is kept.
+
+    insert(ids) ─► nodes without keys ─► waves (parents first) ─► fill ─► trim to `capacity` tokens, oldest leaves first
+
+A node holds a run of tokens, the keys and values of each layer for them, and the value at each of them. Where two
+sequences part a node is split. A tree of reasoning steps is such a tree already: scoring a step computes its own tokens.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+Layers = list[tuple[Any, Any]]  # keys, values a layer, each [heads, tokens, head dimension]
+
+
+class RadixNode:
+    """A run of tokens below `parent`; `start` is how many tokens come before it."""
+
+    __slots__ = ("children", "ids", "layers", "parent", "start", "values")
+
+    def __init__(self, ids: tuple[int, ...], parent: RadixNode | None) -> None:
+        self.ids = ids
+        self.parent = parent
+        self.start = 0 if parent is None else parent.start + len(parent.ids)
+        self.children: dict[int, RadixNode] = {}
+        self.layers: Layers | None = None
+        self.values: list[float] | None = None
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.ids)
+
+    def path(self) -> list[RadixNode]:
+        """From the first node below the root to this one."""
+        nodes: list[RadixNode] = []
+        node: RadixNode | None = self
+        while node is not None and node.parent is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+
+class Radix:
+    """`capacity` in tokens; 0 keeps nothing beyond one batch."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.root = RadixNode((), None)
+        self._recent: OrderedDict[RadixNode, None] = OrderedDict()  # oldest first; a parent after its children
+        self.tokens = 0
+
+    def insert(self, ids: Sequence[int]) -> RadixNode:
+        """The node that ends where `ids` end, made where it is missing."""
+        node, done = self.root, 0
+        while done < len(ids):
+            child = node.children.get(ids[done])
+            if child is None:
+                node = self._add(tuple(ids[done:]), node)
+                break
+            shared = _shared(child.ids, ids, done)
+            if shared < len(child.ids):
+                child = self._split(child, shared)
+            node, done = child, done + shared
+        self._touch(node)
+        return node
+
+    def missing(self, nodes: Sequence[RadixNode]) -> Iterator[list[RadixNode]]:
+        """Waves of nodes to compute so that all of `nodes` are there; each wave's parents are in those before it."""
+        pending = {above for node in nodes for above in node.path() if above.layers is None}
+        while pending:
+            wave = [n for n in pending if n.parent is self.root or n.parent not in pending]
+            pending.difference_update(wave)
+            yield sorted(wave, key=lambda n: (n.start, n.ids))
+
+    def trim(self) -> None:
+        """Forget the least recently used runs until `capacity` holds."""
+        while self._recent and self.tokens > self.capacity:
+            self._remove(next(iter(self._recent)))
+
+    def forget_missing(self) -> None:
+        """Forget what was inserted and never computed."""
+        for node in [n for n in self._recent if n.layers is None]:
+            self._remove(node)
+
+    def clear(self) -> None:
+        self.root = RadixNode((), None)
+        self._recent.clear()
+        self.tokens = 0
+
+    def _add(self, ids: tuple[int, ...], parent: RadixNode) -> RadixNode:
+        node = RadixNode(ids, parent)
+        parent.children[ids[0]] = node
+        self.tokens += len(ids)
+        self._recent[node] = None
+        return node
+
+    def _split(self, node: RadixNode, at: int) -> RadixNode:
+        """Puts a new node that holds the first `at` tokens above `node`, which keeps the rest."""
+        assert node.parent is not None
+        head = RadixNode(node.ids[:at], node.parent)
+        node.parent.children[node.ids[0]] = head
+        head.children[node.ids[at]] = node
+        node.ids, node.parent, node.start = node.ids[at:], head, head.end
+        if node.layers is not None and node.values is not None:
+            head.layers = [(k[:, :at].clone(), v[:, :at].clone()) for k, v in node.layers]
+            node.layers = [(k[:, at:].clone(), v[:, at:].clone()) for k, v in node.layers]
+            head.values, node.values = node.values[:at], node.values[at:]
+        self._recent[head] = None
+        return head
+
+    def _touch(self, node: RadixNode) -> None:
+        """From the leaf upwards: so the oldest of all is always a leaf, and can be forgotten alone."""
+        at: RadixNode | None = node
+        while at is not None and at.parent is not None:
+            self._recent.move_to_end(at)
+            at = at.parent
+
+    def _remove(self, node: RadixNode) -> None:
+        assert node.parent is not None
+        if node not in self._recent:
+            return
+        for child in list(node.children.values()):  # there are some only below a run that was never computed
+            self._remove(child)
+        del self._recent[node]
+        del node.parent.children[node.ids[0]]
+        self.tokens -= len(node.ids)
+
+
+def _shared(run: tuple[int, ...], ids: Sequence[int], offset: int) -> int:
+    """How many of `run`'s tokens `ids` has from `offset` on."""
+    count = 0
+    for mine, other in zip(run, ids[offset : offset + len(run)], strict=False):
+        if mine != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,209 @@
+"""Reward models at work: `Scorer` of stages.rollouts for a run's PRM and ORM.
+
+    score(model, prompt ids, response ids) ─► render ─► Backend.value ─► number
+                                                          ├── Kept: transformers, prefixes kept by us (reading.py)
+                                                          └── engines.vllm_pooling: vLLM, prefixes in its blocks
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.config.rewards import Rewards, ServedReward
+from pipeline.config.rollout import Rollout
+from pipeline.engines.base import ScoreCounters
+from pipeline.engines.vocabulary import Vocabulary
+from pipeline.engines.vocabulary import of_folder as vocabulary_of_folder
+from pipeline.errors import ConfigError, EngineError
+from pipeline.rewards.batching import Batcher
+from pipeline.rewards.card import Card, read_card
+from pipeline.rewards.folders import resolve
+from pipeline.rewards.render import Render, one_token, renderer
+
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from pipeline.rewards.reading import Reader
+
+
+class Backend(Protocol):
+    """Values of token sequences, many at once."""
+
+    async def start(self) -> None: ...
+
+    async def value(self, ids: Sequence[int]) -> tuple[float, str]:
+        """The value at the last token, and the version of the weights that gave it. Raises EngineError."""
+        ...
+
+    async def swap(self, folder: str, version: str) -> None:
+        """New weights between two batches; on EngineError the old ones go on serving."""
+        ...
+
+    def counts(self) -> ScoreCounters: ...
+
+    async def close(self) -> None: ...
+
+
+class Kept:
+    """A ValueModel on transformers, in this process."""
+
+    def __init__(self, served: ServedReward, folder: str, *, tags: tuple[int, int] | None, version: str) -> None:
+        self._served = served
+        self._folder = folder
+        self._tags = tags
+        self._version = version
+        self._batcher: Batcher[Sequence[int], tuple[float, str]] = Batcher(
+            self._compute, max_batch=served.max_batch, max_wait_s=served.max_wait_ms / 1000
+        )
+        self._reader: Reader | None = None
+        self._requests = 0
+
+    async def start(self) -> None:
+        if self._reader is None:
+            self._reader = await asyncio.to_thread(self._load, self._folder)
+
+    def _load(self, folder: str) -> Reader:
+        from pipeline.rewards.loading import load
+        from pipeline.rewards.reading import Reader
+
+        served = self._served
+        model = load(folder, dtype=served.dtype, activation=served.activation, tags=self._tags)
+        return Reader(model.to_device(), keep_tokens=served.keep_tokens, batch_tokens=served.batch_tokens)
+
+    async def value(self, ids: Sequence[int]) -> tuple[float, str]:
+        self._requests += 1
+        return await self._batcher.ask(ids)
+
+    def _compute(self, batch: list[Sequence[int]]) -> list[tuple[float, str]]:
+        if self._reader is None:
+            raise EngineError("the reward model was not started")
+        return [(value, self._version) for value in self._reader.values(batch)]
+
+    async def swap(self, folder: str, version: str) -> None:
+        fresh = await asyncio.to_thread(self._load, folder)
+
+        async def change() -> None:
+            if self._reader is not None:
+                fresh.reads = self._reader.reads
+            self._reader, self._folder, self._version = fresh, folder, version
+
+        await self._batcher.between_batches(change)
+
+    def counts(self) -> ScoreCounters:
+        counts = ScoreCounters(requests=self._requests, batches=self._batcher.batches, waiting=self._batcher.waiting)
+        if self._reader is None:
+            return counts
+        reads = self._reader.reads
+        return replace(
+            counts, naive_tokens=reads.naive, computed_tokens=reads.computed, padded_tokens=reads.padded
+        )
+
+    async def close(self) -> None:
+        await self._batcher.close()
+        self._reader = None
+
+
+@dataclass(slots=True)
+class _Model:
+    backend: Backend
+    render: Render
+    card: Card | None
+
+
+class RewardModels:
+    """All reward models of a run that are served here. `start` is idempotent."""
+
+    def __init__(self, rewards: Rewards, rollout: Rollout, generator: Vocabulary) -> None:
+        self._rewards = rewards
+        self._rollout = rollout
+        self._generator = generator
+        self._models: dict[str, _Model] = {}
+
+    async def start(self) -> None:
+        """Loads the models. Raises ConfigError, EngineError, ResourceError."""
+        for name, served in (("prm", self._rewards.prm), ("orm", self._rewards.orm)):
+            if served is not None and name not in self._models:
+                model = await asyncio.to_thread(self._prepare, name, served)
+                await model.backend.start()
+                self._models[name] = model
+
+    def _prepare(self, name: str, served: ServedReward) -> _Model:
+        folder = resolve(served.model, key=f"rewards.{name}.model")
+        card = read_card(folder)
+        reader: Vocabulary | None = None
+        if card is None or card.vocabulary != self._generator.fingerprint:
+            if card is not None and card.synthetic:
+                raise ConfigError(
+                    f"rewards.{name}.model: {served.model} reads the ids of the synthetic engine, and this run's "
+                    "engine is another: train one with `berry train` on a run of this engine"
+                )
+            reader = vocabulary_of_folder(folder)
+        tags = None
+        tag = served.step_tag
+        if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
+            tags = (one_token(reader, tag.bad, "step_tag.bad"), one_token(reader, tag.good, "step_tag.good"))
+        render = renderer(
+            self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
+        )
+        version = card.version if card is not None else served.model
+        return _Model(backend(served, folder, tags=tags, version=version), render, card)
+
+    async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
+        """Raises EngineError for a model that is not served, or a prefix that can't be read."""
+        value, _ = await self.score_with_version(model=model, prompt_ids=prompt_ids, response_ids=response_ids)
+        return value
+
+    async def score_with_version(
+        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]
+    ) -> tuple[float, str]:
+        found = self._models.get(model)
+        if found is None:
+            raise EngineError(f"no reward model {model!r} is served (rewards.{model} is not set)")
+        return await found.backend.value(found.render(prompt_ids, response_ids))
+
+    async def swap(self, model: str, folder: str, version: str) -> None:
+        """New weights for one model, of the same tokenizer. Raises EngineError, ConfigError; then the old ones serve."""
+        found = self._models.get(model)
+        if found is None:
+            raise EngineError(f"no reward model {model!r} is served: nothing to swap")
+        card = await asyncio.to_thread(read_card, folder)
+        before = found.card.vocabulary if found.card else None
+        if card is not None and before is not None and card.vocabulary != before:
+            raise ConfigError(f"{folder} was trained with another tokenizer than the {model} that is served")
+        await found.backend.swap(folder, version)
+        found.card = card or found.card
+
+    def counts(self) -> Mapping[str, ScoreCounters]:
+        return {name: model.backend.counts() for name, model in self._models.items()}
+
+    async def close(self) -> None:
+        for model in self._models.values():
+            await model.backend.close()
+        self._models.clear()
+
+
+def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, version: str) -> Backend:
+    """The backend the config asks for; `auto` takes vLLM on GPUs for what it reads with its prefix cache."""
+    wanted = served.backend
+    if wanted == "auto":
+        plain = served.step_tag is None and served.activation == "sigmoid"
+        wanted = "vllm" if plain and _on_gpu() else "transformers"
+    if wanted == "transformers":
+        return Kept(served, folder, tags=tags, version=version)
+    from pipeline.engines.vllm_pooling import Pooling
+
+    if tags is not None:
+        raise ConfigError("backend vllm can't read a language model's answers at step tags: use transformers")
+    return Pooling(served, folder, version=version)
+
+
+def _on_gpu() -> bool:
+    from pipeline.engines import vllm_compat
+    from pipeline.errors import ResourceError
+
+    try:
+        return vllm_compat.installed().device == "gpu"
+    except ResourceError:
+        return False
