@@ -115,6 +115,8 @@ class Job:
     """None: the pool's."""
     fresh_per_case: bool = False
     """Give every call a child of its own, so that no state passes between cases."""
+    stop_on_error: bool = True
+    """Leave the runs after one that did not end well as `not_run`."""
     key: str = ""
     """The problem: the queue is fair between keys."""
     deadline_s: float | None = None

@@ -49,6 +49,8 @@ class PoolConfig:
     """This host's factor on time limits: above 1 on slower hosts. None: measured at start."""
     namespaces: bool = True
     """Enter namespaces where the host allows them."""
+    tool_directories: tuple[str, ...] = ()
+    """Where compilers and interpreters are, besides the system's own directories."""
     launcher: tuple[str, ...] = ()
     """A command put before the interpreter, for instance one that drops privileges or sets a CPU mask."""
     directory: str | None = None

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sandboxes import judging, running
+from sandboxes import judging, programs, running
 from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError
 from sandboxes.config import PoolConfig
 from sandboxes.metrics import Metrics
@@ -38,6 +38,7 @@ class SandboxPool:
         self._line = SlotLine(self.config.slots, self.config.queue_limit)
         self._metrics = Metrics()
         self._slots = Slots(self.config, self._metrics)
+        self._binaries = programs.Binaries()
 
     async def start(self) -> None:
         """Starts the warm profiles and their slots. Raises SandboxError where this host can't confine
@@ -69,7 +70,10 @@ class SandboxPool:
         """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""
 
         async def once(number: int) -> JobResult:
-            return await running.run_job(self._slots, number, job, self._limits(job.limits))
+            limits = self._limits(job.limits)
+            if job.language == "python":
+                return await running.run_python(self._slots, number, job, limits)
+            return await programs.run_programs(self._slots, self._binaries, number, job, limits)
 
         def failed(outcome: Outcome, error: str) -> JobResult:
             return JobResult(outcome, error=error)
@@ -135,6 +139,7 @@ class SandboxPool:
             return failed(Outcome.OVERLOADED, str(e))
         began = time.monotonic()
         self._metrics.running += 1
+        error = ""
         try:
             for attempt in range(self.config.retries + 1):
                 try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 from sandboxes import wire
 from sandboxes.base import CaseResult, Limits, Outcome
@@ -107,14 +108,20 @@ def _signal_name(number: int) -> str:
 
 
 def case_of_program(live: Live, ended: Ended, limits: Limits) -> CaseResult:
-    """A program's run: what the slot saw, then its exit status, then its own hint."""
+    """A Python program's run: what the slot saw, then its exit status, then its own hint."""
+    case = case_of_exit(ended, limits)
+    if case.outcome is Outcome.RUNTIME_ERROR and live.frames and os.WIFEXITED(ended.status):
+        hint = claimed(live.frames[-1].decode("ascii", "replace"))
+        return case if hint is Outcome.OK else replace(case, outcome=hint)
+    return case
+
+
+def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
+    """Any program's run: what the slot saw, then its exit status."""
     code = os.waitstatus_to_exitcode(ended.status)
     outcome, error = forced(ended, limits) or (Outcome.OK, None)
     if outcome is Outcome.OK and code != 0:
-        hint = claimed(live.frames[-1].decode("ascii", "replace")) if live.frames else Outcome.RUNTIME_ERROR
-        outcome = Outcome.RUNTIME_ERROR if hint is Outcome.OK else hint
-        if outcome is Outcome.RUNTIME_ERROR and out_of_memory(ended, limits):
-            outcome = Outcome.MEMORY_LIMIT
+        outcome = Outcome.MEMORY_LIMIT if out_of_memory(ended, limits) else Outcome.RUNTIME_ERROR
         error = f"exit status {code}"
     return CaseResult(
         outcome, stdout=ended.stdout, stderr=ended.stderr[-STREAM_BYTES:], error=error, exit_code=code,

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from sandboxes import results, wire
-from sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome, SandboxError
+from sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome
 from sandboxes.slots import Slots
-from sandboxes.worker import Ended, Live, SlotHandle
+from sandboxes.worker import Ended, SlotHandle
 
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
@@ -22,21 +22,24 @@ def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
     return wire.frame(wire.dumps(["call", name, args, kwargs]))
 
 
-async def run_job(slots: Slots, number: int, job: Job, limits: Limits) -> JobResult:
-    """Runs every case of a job; raises SlotDied."""
-    if job.language != "python":
-        if job.entry_point is not None:
-            raise SandboxError(f"calls need python, not {job.language}; run a program with stdin instead")
-        from sandboxes.programs import run_programs
-
-        return await run_programs(slots, number, job, limits)
+async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> JobResult:
+    """Runs every case of a Python job; raises SlotDied."""
     slot = await slots.handle(job.profile, "python", number)
     if job.entry_point is None:
-        return _total([await _run_program(slot, job.source, text, limits) for text in job.stdin])
+        cases = []
+        for text in job.stdin:
+            cases.append(await _run_program(slot, job.source, text, limits))
+            if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
+                break
+        return case_total(cases, len(job.stdin))
     if not job.fresh_per_case:
         return await _run_calls(slot, job, job.calls, limits)
-    runs = [await _run_calls(slot, job, (call,), limits) for call in job.calls]
-    return _merged(runs)
+    runs = []
+    for call in job.calls:
+        runs.append(await _run_calls(slot, job, (call,), limits))
+        if runs[-1].outcome is not Outcome.OK and job.stop_on_error:
+            break
+    return _merged(runs, len(job.calls))
 
 
 async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits: Limits) -> CaseResult:
@@ -76,25 +79,24 @@ def _of_calls(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobRes
     )  # fmt: skip
 
 
-def _total(cases: list[CaseResult]) -> JobResult:
+def case_total(cases: list[CaseResult], n: int) -> JobResult:
+    """The job's result from its runs; those of `n` that are missing were not run."""
     worst = next((c for c in cases if c.outcome is not Outcome.OK), CaseResult(Outcome.OK))
     return JobResult(
-        worst.outcome, tuple(cases), sum(c.cpu_s for c in cases), sum(c.wall_s for c in cases),
-        max((c.peak_bytes for c in cases), default=0), sum(len(c.stdout) + len(c.stderr) for c in cases),
-        results.LIMIT_NAMES.get(worst.outcome), worst.error,
+        worst.outcome, (*cases, *[CaseResult(Outcome.NOT_RUN)] * (n - len(cases))), sum(c.cpu_s for c in cases),
+        sum(c.wall_s for c in cases), max((c.peak_bytes for c in cases), default=0),
+        sum(len(c.stdout) + len(c.stderr) for c in cases), results.LIMIT_NAMES.get(worst.outcome), worst.error,
     )  # fmt: skip
 
 
-def _merged(runs: list[JobResult]) -> JobResult:
+def _merged(runs: list[JobResult], n: int) -> JobResult:
     worst = next((r for r in runs if r.outcome is not Outcome.OK), JobResult(Outcome.OK))
+    cases = tuple(case for run in runs for case in run.cases)
     return replace(
         worst,
-        cases=tuple(case for run in runs for case in run.cases),
+        cases=cases + (CaseResult(Outcome.NOT_RUN),) * (n - len(cases)),
         cpu_s=sum(r.cpu_s for r in runs),
         wall_s=sum(r.wall_s for r in runs),
         peak_bytes=max((r.peak_bytes for r in runs), default=0),
         output_bytes=sum(r.output_bytes for r in runs),
     )
-
-
-__all__ = ["Live", "call_frame", "header", "run_job"]

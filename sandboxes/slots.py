@@ -30,7 +30,7 @@ class Slots:
     """Owns every process and directory of a pool."""
 
     def __init__(self, config: PoolConfig, metrics: Metrics) -> None:
-        self._config, self._metrics = config, metrics
+        self.config, self._metrics = config, metrics
         self._templates: dict[Profile, Template] = {}
         self._starting: dict[Profile, asyncio.Lock] = {}
         self._handles: dict[Role, SlotHandle] = {}
@@ -40,16 +40,16 @@ class Slots:
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""
-        base = self._config.directory or tempfile.gettempdir()
+        base = self.config.directory or tempfile.gettempdir()
         self._work = tempfile.mkdtemp(prefix="berry-sandbox-", dir=base)
         os.chmod(self._work, 0o755)
         try:
-            for profile in self._config.warm or ("bare",):
+            for profile in self.config.warm or ("bare",):
                 template = await self._template(profile)
                 self._check(template)
-                if self._config.calibration is None:
+                if self.config.calibration is None:
                     self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
-                for number in range(self._config.slots):
+                for number in range(self.config.slots):
                     await self.handle(profile, "python", number)
         except BaseException:
             await self.close()
@@ -64,7 +64,7 @@ class Slots:
         if not lacking:
             return
         text = f"this host can't confine untrusted code: it lacks {' and '.join(lacking)}"
-        if self._config.isolation != "none":
+        if self.config.isolation != "none":
             raise SandboxError(f"{text}; see `berry sandbox probe`, or set isolation: none to run it anyway")
         warnings.warn(f"{text}. isolation: none runs it ALL THE SAME", RuntimeWarning, stacklevel=2)
 
@@ -79,24 +79,25 @@ class Slots:
                 await template.close()
             if len(self._templates) >= MAX_PROFILES and profile not in self._templates:
                 raise SandboxError(f"more than {MAX_PROFILES} import profiles in one pool")
-            extra = self._config.profiles.get(profile) if isinstance(profile, str) else profile
+            extra = self.config.profiles.get(profile) if isinstance(profile, str) else profile
             if extra is None:
-                known = ", ".join(sorted(self._config.profiles))
+                known = ", ".join(sorted(self.config.profiles))
                 raise SandboxError(f"no import profile {profile!r}; known: {known}, or a tuple of imports")
             assert self._work is not None
             work = os.path.join(self._work, f"t{next(self._names)}")
             os.mkdir(work, 0o755)
             options = {
                 "imports": [*BARE_IMPORTS, *extra],
-                "paths": [*package_paths(), *self._config.import_paths] if extra else [],
+                "paths": [*package_paths(), *self.config.import_paths] if extra else [],
                 "landlock": True,
                 "seccomp": True,
-                "namespaces": self._config.namespaces,
+                "namespaces": self.config.namespaces,
                 "work": work,
-                "work_bytes": (self._config.slots + 2) * WORK_BYTES_A_SLOT,
-                "slots": 2 * self._config.slots + 2,
+                "work_bytes": (self.config.slots + 2) * WORK_BYTES_A_SLOT,
+                "tool_directories": list(self.config.tool_directories),
+                "slots": 2 * self.config.slots + 2,
             }
-            template = await Template.start(options, launcher=self._config.launcher)
+            template = await Template.start(options, launcher=self.config.launcher)
             self._metrics.templates_started += 1
             self._templates[profile] = template
             return template
@@ -106,7 +107,7 @@ class Slots:
         SlotDied where the sandbox fails and SandboxError where the profile can't be had."""
         key = (profile, kind, number, role)
         handle = self._handles.get(key)
-        if handle is not None and handle.dead is None and handle.jobs >= self._config.recycle_after:
+        if handle is not None and handle.dead is None and handle.jobs >= self.config.recycle_after:
             handle.close("recycled")
             self._metrics.slots_recycled += 1
         elif handle is not None and handle.dead is None:

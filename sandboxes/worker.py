@@ -33,6 +33,7 @@ _BOOT = (
 _ROOT = str(Path(__file__).resolve().parent.parent)
 _CONTROL_BYTES = 1 << 16
 _READ_BYTES = 1 << 18
+_CORES = os.cpu_count() or 1
 GRACE_S = 15.0
 """How long after a child's wall limit its slot may still be silent before it counts as dead."""
 
@@ -59,6 +60,8 @@ class Template:
 
     def said(self) -> str:
         """The end of what it and its slots printed."""
+        if self._errors < 0:
+            return ""
         size = os.fstat(self._errors).st_size
         return os.pread(self._errors, 2000, max(0, size - 2000)).decode(errors="replace").strip()
 
@@ -76,8 +79,8 @@ class Template:
         options = options | {"die_with_parent": threading.current_thread() is threading.main_thread()}
         try:
             process = subprocess.Popen(
-                [*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, _ROOT],
-                stdin=theirs, stdout=subprocess.DEVNULL, stderr=errors, env=clean_environment(), cwd="/",
+                args=[*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, _ROOT],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, env=clean_environment(), cwd="/",
                 close_fds=True,
             )  # fmt: skip
         except OSError as e:
@@ -114,7 +117,7 @@ class Template:
             raise SlotDied(f"the template is gone: {self.said()}") from e
         finally:
             theirs.close()
-        return SlotHandle(ours)
+        return SlotHandle(ours, self)
 
     @property
     def alive(self) -> bool:
@@ -168,6 +171,7 @@ class Live:
         self._wake: asyncio.Future[None] | None = None
         self.frames: deque[bytes] = deque()
         self.broken: str | None = None
+        self._fetched: int | None = None
         self.done: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._loop.add_reader(self._job, self._readable)
 
@@ -263,6 +267,19 @@ class Live:
         with contextlib.suppress(OSError):
             self._job.shutdown(socket.SHUT_WR)
 
+    def ended(self, message: dict[str, Any], fetched: int | None) -> None:
+        """The slot's word that the child is gone, with the file that was asked for."""
+        self._fetched = fetched
+        if not self.done.done():
+            self.done.set_result(message)
+        self.wake()
+
+    def fetched(self) -> bytes:
+        """The file that `begin` asked for; empty where there is none."""
+        if self._fetched is None:
+            return b""
+        return os.pread(self._fetched, os.fstat(self._fetched).st_size, 0)
+
     async def end(self) -> Ended:
         """Waits for the child's end and collects what it left; raises SlotDied."""
         try:
@@ -288,13 +305,15 @@ class Live:
             self._job.close()
             for fd in self._files:
                 os.close(fd)
+            if self._fetched is not None:
+                os.close(self._fetched)
 
 
 class SlotHandle:
     """The host's end of one slot: at most one live child, and the next one ready."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, template: Template) -> None:
+        self._sock, self._template = sock, template
         self._loop = asyncio.get_running_loop()
         self._ready: deque[tuple[int, int, int, int]] = deque()
         self._live: Live | None = None
@@ -313,24 +332,23 @@ class SlotHandle:
                 self.close(f"the slot's socket broke: {e}")
                 return
             if not data:
-                self.close("the slot ended")
+                self.close(f"the slot ended: {self._template.said()[-500:]}")
                 return
             message = json.loads(data)
+            fds = array.array("i")
+            for _, _, payload in ancillary:
+                fds.frombytes(payload)
             if "ready" in message:
-                fds = array.array("i")
-                for _, _, payload in ancillary:
-                    fds.frombytes(payload)
                 self._ready.append((fds[0], fds[1], fds[2], fds[3]))
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_result(None)
             elif self._live is not None:
                 live, self._live = self._live, None
-                if not live.done.done():
-                    live.done.set_result(message)
-                live.wake()
+                live.ended(message, fds[0] if fds else None)
 
-    async def begin(self, limits: Limits, ready_s: float = 60.0) -> Live:
-        """A child under these limits (already scaled), waiting for its job; raises SlotDied."""
+    async def begin(self, limits: Limits, *, fetch: str | None = None, ready_s: float = 60.0) -> Live:
+        """A child under these limits (already scaled), waiting for its job. `fetch` names a file in its
+        directory that is wanted afterwards. Raises SlotDied."""
         while not self._ready:
             if self.dead is not None:
                 raise SlotDied(self.dead)
@@ -344,13 +362,10 @@ class SlotHandle:
             raise SlotDied(self.dead)
         live = Live(self, self._ready.popleft(), limits)
         go = {
-            "cpu_s": limits.cpu_s,
-            "wall_s": limits.wall_s,
-            "output_bytes": limits.output_bytes,
-            "disk_bytes": limits.disk_bytes,
-            "threads": limits.threads,
-            "cores": os.cpu_count() or 1,
-        }
+            "cpu_s": limits.cpu_s, "wall_s": limits.wall_s, "output_bytes": limits.output_bytes,
+            "disk_bytes": limits.disk_bytes, "threads": limits.threads, "processes": limits.processes,
+            "cores": _CORES, "fetch": fetch,
+        }  # fmt: skip
         self._live = live
         self.jobs += 1
         self._send({"go": go})

@@ -13,6 +13,7 @@ import atexit
 import errno
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 
 from sandboxes import wire
 from sandboxes.inside import judge
-from sandboxes.inside.channel import MAX_ERROR, READY, Channel, compile_source, describe, new_module
+from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module
 from sandboxes.jail import plan, rlimits
 
 
@@ -30,11 +31,15 @@ def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     job = channel.read()
     limits = job["limits"]
     tasks = None if jail.tasks is None else int(limits["threads"] + limits["processes"]) * jail.tasks + 8
-    rlimits.apply(limits, base_bytes=jail.base_bytes, address_space=kind == "python", tasks=tasks)
+    base_bytes = jail.base_bytes if kind == "python" else job["reserve"]
+    limits["files"] += job.get("more_files", 0)
+    rlimits.apply(limits, base_bytes=base_bytes, address_space=kind == "python", tasks=tasks)
     gc.enable()
     channel.write(READY)
     if job["mode"] == "program":
         run_program(job["source"], channel)
+    if job["mode"] == "exec":
+        execute(job, channel)
     if job["mode"] == "judge":
         judge.run(job, channel)
     serve_calls(job, channel, limits["value_bytes"])
@@ -52,6 +57,27 @@ def outcome_of(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and error.args == ("can't start new thread",):
         return "process_limit"
     return "runtime_error"
+
+
+def execute(job: dict[str, Any], channel: Channel) -> NoReturn:
+    """Puts the program's file in place and becomes it. The binary, if any, was sent behind standard input."""
+    start, length = job["binary"]
+    content = os.pread(0, length, start) if length else job["source"].encode("utf-8", "surrogatepass")
+    if length:
+        os.ftruncate(0, start)
+    fd = os.open(job["file"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.close(fd)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.set_inheritable(JOB_FD, False)  # noqa: FBT003
+    try:
+        os.execve(job["argv"][0], job["argv"], job["env"])
+    except OSError as e:
+        os.write(2, str(e).encode())
+        channel.write(b"exec failed")
+    os._exit(1)
 
 
 def run_program(source: str, channel: Channel) -> NoReturn:

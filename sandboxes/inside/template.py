@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -95,12 +96,12 @@ def prepare(options: dict[str, Any], entered: tuple[str, ...], notes: list[str])
     ImportError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    work, paths = options["work"], options["paths"]
+    work, paths, tools = options["work"], options["paths"], options["tool_directories"]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()
         if "mount" in entered:
             try:
-                namespaces.private_root(work, [sys.base_prefix, *paths], options["work_bytes"])
+                namespaces.private_root(work, [sys.base_prefix, *paths, *tools], options["work_bytes"])
             except OSError as e:
                 notes.append(f"mounts: {e}")
                 entered = tuple(name for name in entered if name != "mount")
@@ -118,6 +119,7 @@ def prepare(options: dict[str, Any], entered: tuple[str, ...], notes: list[str])
         drops_uid=capabilities >= plan.DROP_CAPABILITIES and plan.readable_by_others(os.path.dirname(os.__file__)),
         work=work,
         read_dirs=tuple(_package_dirs()),
+        tool_dirs=tuple(tools),
         base_bytes=base_bytes,
         slots=options["slots"],
         notes=tuple(notes),
@@ -180,10 +182,12 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
         pid = fork()
         if pid == 0:
             control.close()
-            try:
+            try:  # an exception's traceback goes to the host, which asks for a new slot
                 slot.serve(socket.socket(fileno=fds[0]), jail_plan, json.loads(data), template)
-            finally:
-                os._exit(0)
+            except BaseException:  # noqa: BLE001
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(0)
         slots.add(pid)
         for fd in fds:
             os.close(fd)

@@ -35,6 +35,8 @@ class Plan:
     work: str
     read_dirs: tuple[str, ...]
     """Directories of the profile's packages."""
+    tool_dirs: tuple[str, ...]
+    """Directories of compilers and interpreters outside the system's."""
     base_bytes: int
     """Address space of the template."""
     slots: int
@@ -111,12 +113,12 @@ class SlotJail:
         """What jobs may read (and, where they may exec, execute) outside their working directory."""
         rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in _DEVICES]
         if self.kind != "python":
-            return rules + [(path, landlock.READ_EXECUTE) for path in _SYSTEM_EXECUTE]
+            return rules + [(path, landlock.READ_EXECUTE) for path in (*_SYSTEM_EXECUTE, *self.plan.tool_dirs)]
         rules += [(path, landlock.READ) for path in _SYSTEM_READ]
         return rules + stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
 
     def _ruleset(self, arena: str, tops: list[str]) -> landlock.Ruleset:
-        work = landlock.WORK_EXECUTE if self.kind == "tools" else landlock.WORK
+        work = landlock.WORK if self.kind == "python" else landlock.WORK_EXECUTE
         rules = [(top, landlock.READ_EXECUTE) for top in tops if top != "/dev"] + [(arena, work)]
         rules.append(("/dev", landlock.READ_FILE | landlock.WRITE_FILE))
         return landlock.Ruleset(rules, level=self.plan.landlock)

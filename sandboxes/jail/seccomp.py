@@ -151,7 +151,7 @@ def build(kind: Kind, *, signals_contained: bool) -> Filter:
     if MACHINE == "x86_64":
         code += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
     code += [(_JGE, 0, 1, NEWEST_KNOWN), *_ret(ENOSYS), (_AND, 0, 0, 31), (_TO_X, 0, 0, 0)]
-    code += _bitmap(_ALLOWED, ALLOW) + [(_LOAD, 0, 0, _NR)]
+    code += [*_bitmap(_ALLOWED, ALLOW), (_LOAD, 0, 0, _NR)]
     for name, rule in _rules(kind, signals_contained=signals_contained).items():
         if name in NUMBERS:
             code += [(_JEQ, 0, len(rule), NUMBERS[name]), *rule]
