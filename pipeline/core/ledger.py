@@ -3,9 +3,9 @@
     search ─► Ledger ─► TokenLedger (+ settle: kept and pruned by rule, once the kept ones are known)
 
 `prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
-and `recomputed`. `extra` counts `requests`, `segments`, `failed` (samples that never came), `ignored`
-(answers nobody waited for), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, and after
-`settle` the tokens `pruned.REASON`.
+and `recomputed`. `extra` counts `requests`, `segments`, `steps` (segments that ended at a step), `failed` (samples that
+never came), `ignored` (answers nobody waited for), `planned_leaves`, `saved_leaves` (planned but not needed),
+`granted_leaves`, and after `settle` the tokens `pruned.REASON`.
 """
 
 from __future__ import annotations

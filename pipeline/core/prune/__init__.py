@@ -1,6 +1,6 @@
 """Pruning rules: which trajectories of one problem are kept. One file a rule.
 
-trajectories + rules (in the config's order) ─► rules.prune ─► [Decision(keep, reason)]
+trajectories + rules (in the config's order) ─► registry.prune ─► [Decision(keep, reason)]
 """
 
 from pipeline.core.prune.base import Decision

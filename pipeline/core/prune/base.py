@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.records import DropReason, Trajectory
@@ -17,11 +17,19 @@ class Decision:
     reason: DropReason | None = None
 
 
-class Rule(Protocol):
-    """Looks at the trajectories of one problem that are still in, and at all of them (`everyone`: dropped ones too,
-    since a pass rate is over those), and names those that go. The order of the trajectories is the tree's own, so ties
-    fall the same way whatever the order of arrival."""
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a rule may look at beside the living: all trajectories of the problem, dropped ones too (a pass rate is
+    over those), and the digests of responses kept in other problems."""
 
-    def drops(self, alive: Sequence[Trajectory], everyone: Sequence[Trajectory]) -> Mapping[str, DropReason]:
+    everyone: Sequence[Trajectory]
+    seen: set[bytes] = field(default_factory=set)
+
+
+class Rule(Protocol):
+    """Names those of one problem's living trajectories that go. They come in the tree's own order, so that ties fall
+    the same way whatever the order of arrival."""
+
+    def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         """trajectory_id ─► reason, for those that go."""
         ...

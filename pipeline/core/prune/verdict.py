@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.config.pruning import VerdictRule
+from pipeline.core.prune.base import Pool
 from pipeline.records import DropReason, Trajectory
 from verifiers.base import Outcome
 
@@ -16,7 +17,7 @@ class ByVerdict:
     def __init__(self, config: VerdictRule) -> None:
         self.config = config
 
-    def drops(self, alive: Sequence[Trajectory], everyone: Sequence[Trajectory]) -> Mapping[str, DropReason]:
+    def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         return {t.trajectory_id: reason for t in alive if (reason := self._reason(t)) is not None}
 
     def _reason(self, trajectory: Trajectory) -> DropReason | None:

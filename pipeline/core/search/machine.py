@@ -154,6 +154,7 @@ class Machine(Hooks):
         self.on_leaf(node)
 
     def _step(self, node: TreeNode) -> None:
+        self.ledger.count("steps")
         if self.stopping is not None or node.node_id in self._cut:
             return
         cut = self.rollout.cut

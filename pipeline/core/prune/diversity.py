@@ -1,0 +1,40 @@
+"""Keep at most `per_cluster` of each cluster of similar responses, and at most `per_problem` of the problem.
+
+Over a cluster's quota drops as `not_diverse`, over the problem's as `over_quota`. For the latter clusters take turns,
+so that what is kept is as varied as it can be. Clusters are led by their first response (similarity.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.config.pruning import DiversityRule
+from pipeline.core.prune.base import Pool
+from pipeline.core.prune.similarity import leaders
+from pipeline.records import DropReason, Trajectory
+
+
+class ByDiversity:
+    def __init__(self, config: DiversityRule) -> None:
+        self.config = config
+
+    def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        config = self.config
+        clusters: dict[int, list[Trajectory]] = {}
+        found = leaders(
+            [t.response for t in alive],
+            threshold=config.threshold,
+            words=config.shingle_words,
+            permutations=config.permutations,
+        )
+        for trajectory, leader in zip(alive, found, strict=True):
+            clusters.setdefault(leader, []).append(trajectory)
+        dropped: dict[str, DropReason] = {}
+        turns: list[tuple[int, int, Trajectory]] = []
+        for leader, members in clusters.items():
+            turns.extend((turn, leader, t) for turn, t in enumerate(members[: config.per_cluster]))
+            dropped.update((t.trajectory_id, DropReason.NOT_DIVERSE) for t in members[config.per_cluster :])
+        if config.per_problem is not None:
+            turns.sort(key=lambda entry: entry[:2])
+            dropped.update((t.trajectory_id, DropReason.OVER_QUOTA) for _, _, t in turns[config.per_problem :])
+        return dropped

@@ -1,0 +1,31 @@
+"""Keep the first of responses that are equal up to white space, across all problems pruned with the same `seen`. Drops
+as `duplicate`.
+
+Only what is still alive when this rule comes is remembered, so that put after `verdict` a wrong copy hides no right
+one. Short responses ("42") are left alone: they are equal by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+from pipeline.config.pruning import ExactDuplicateRule
+from pipeline.core.prune.base import Pool
+from pipeline.records import DropReason, Trajectory
+
+
+class ExactDuplicates:
+    def __init__(self, config: ExactDuplicateRule) -> None:
+        self.config = config
+
+    def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        dropped: dict[str, DropReason] = {}
+        for trajectory in alive:
+            if trajectory.n_tokens < self.config.min_tokens:
+                continue
+            key = blake2b(" ".join(trajectory.response.split()).encode(), digest_size=16).digest()
+            if key in pool.seen:
+                dropped[trajectory.trajectory_id] = DropReason.DUPLICATE
+            pool.seen.add(key)
+        return dropped

@@ -1,0 +1,20 @@
+"""Keep the k shortest correct trajectories of the problem. Longer correct ones drop as `not_shortest`; what did not
+pass is left to the verdict rule. Ties go to the earlier trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.config.pruning import ShortestRule
+from pipeline.core.prune.base import Pool
+from pipeline.records import DropReason, Trajectory
+
+
+class ShortestCorrect:
+    def __init__(self, config: ShortestRule) -> None:
+        self.config = config
+
+    def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        correct = [t for t in alive if t.verdict is not None and t.verdict.passed]
+        correct.sort(key=lambda t: t.n_tokens)
+        return {t.trajectory_id: DropReason.NOT_SHORTEST for t in correct[self.config.k :]}

@@ -1,0 +1,41 @@
+"""Scorers that need no model: values in [0, 1] of a prefix from what the tree knows already.
+
+    `logprob`    exp(mean log-probability of the response so far): how fluent the model finds itself
+    `verified`   (passed + 1) / (checked + 2) over the verified leaves below, its nearest relatives if there are none
+
+The runtime answers `Score(node, model="logprob")` and `model="verified"` with these; other names go to value models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp
+
+from pipeline.core.backup import Counts, leaf_counts
+from pipeline.core.tree import Tree
+
+
+def logprob(tree: Tree, node_id: str) -> float | None:
+    """Geometric mean probability of the response's tokens, in (0, 1]; None if the engine gave no log-probabilities."""
+    path = tree.path(tree[node_id])
+    sums = [node.logprob_sum for node in path]
+    known = [value for value in sums if value is not None]
+    if not path or len(known) < len(path) or not path[-1].end:
+        return None
+    return exp(sum(known) / path[-1].end)
+
+
+def verified(tree: Tree, node_id: str) -> float | None:
+    """Mean of the posterior of the pass rate below the node, or below its nearest ancestor with a verdict (a flat prior
+    pulls few verdicts towards 1/2); None before the first verdict."""
+    at = tree[node_id]
+    while True:
+        counts = sum((leaf_counts(node) for node in tree.walk(at)), Counts())
+        if counts.checked:
+            return (counts.passed + 1) / (counts.checked + 2)
+        if at.parent is None:
+            return None
+        at = at.parent
+
+
+SCORERS: dict[str, Callable[[Tree, str], float | None]] = {"logprob": logprob, "verified": verified}
