@@ -115,7 +115,7 @@ class Station:
 
 
 EngineRate = Callable[[np.ndarray], np.ndarray]
-STATES = 20_000  # larger circles are scaled down to this many: chance averages out long before
+STATES = 4_000  # larger circles are scaled down to this many: chance averages out long before
 
 
 def circulating_rate(
@@ -131,11 +131,14 @@ def circulating_rate(
     size can't build the queues that an open stream would.
     """
     slowest = min(stations, key=lambda s: s.capacity)
-    rate = 0.0
-    for _ in range(6):
+    rate, before = 0.0, -1.0
+    for _ in range(8):
+        if abs(rate - before) <= 1e-4 * rate:
+            break
+        before = rate
         delay = sum(s.time_s(min(rate, 0.98 * s.capacity), arrival_scv) for s in stations if s is not slowest)
         rate = _birth_death_rate(max(1.0, population - rate * delay), engine_rate, slowest)
-    return rate
+    return min(rate, float(engine_rate(np.array([population]))[0]))
 
 
 def _birth_death_rate(population: float, engine_rate: EngineRate, station: Station) -> float:
@@ -148,4 +151,4 @@ def _birth_death_rate(population: float, engine_rate: EngineRate, station: Stati
     steps = np.log(np.maximum(arrivals[:-1], 1e-300)) - np.log(departures[1:])
     weights = np.concatenate([[0.0], np.cumsum(steps)])
     chances = np.exp(weights - weights.max())
-    return float(chances @ departures / chances.sum() * scale)
+    return float((chances * departures).sum() / chances.sum() * scale)  # no BLAS: its threads spin beside neighbours

@@ -41,8 +41,9 @@ def draw_plans(plans: Sequence[Plan], title: str) -> Figure:
         axes = figure.subplots(2, 2)
         figure.suptitle(title, fontsize=12)
         ratios = _ratios(plans)
-        _curves(axes[0, 0], plans, ratios, idle=False)
-        _curves(axes[0, 1], plans, ratios, idle=True)
+        rates = [np.array([p.rate_with(r * p.units) for r in ratios]) for p in plans]
+        _curves(axes[0, 0], plans, ratios, rates, idle=False)
+        _curves(axes[0, 1], plans, ratios, rates, idle=True)
         _slots(axes[1, 0], plans)
         _cost(axes[1, 1], plans)
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -66,17 +67,15 @@ def as_svg(figure: Figure) -> str:
 def _ratios(plans: Sequence[Plan]) -> np.ndarray:
     """Slots a GPU from well below the least need to well above what any cluster has or needs."""
     marks = [m for p in plans for m in (p.slots / p.units, (p.slots_needed or p.slots) / p.units) if m > 0]
-    return np.geomspace(min(marks) / 4, max(marks) * 2.5, 60)
+    return np.geomspace(min(marks) / 4, max(marks) * 2.5, 48)
 
 
-def _curves(axes: Axes, plans: Sequence[Plan], ratios: np.ndarray, *, idle: bool) -> None:
-    for i, p in enumerate(plans):
+def _curves(axes: Axes, plans: Sequence[Plan], ratios: np.ndarray, rates: Sequence[np.ndarray], *, idle: bool) -> None:
+    for i, (p, rate) in enumerate(zip(plans, rates, strict=True)):
         colour, line, marker = PALETTE[i % 8], LINES[i % 8], MARKERS[i % 8]
-        values = [_value(p, p.rate_with(r * p.units), idle=idle) for r in ratios]
-        axes.plot(ratios, values, line, color=colour, lw=1.8, label=p.cluster.name)
-        axes.plot(
-            [p.slots / p.units], [_value(p, p.rate, idle=idle)], marker, color=colour, ms=9, mec="white", zorder=5
-        )
+        axes.plot(ratios, _values(p, rate, idle=idle), line, color=colour, lw=1.8, label=p.cluster.name)
+        here = _values(p, np.array([p.rate]), idle=idle)
+        axes.plot([p.slots / p.units], here, marker, color=colour, ms=9, mec="white", zorder=5)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.set_xlabel("sandbox slots a GPU (marker: this cluster)")
@@ -90,9 +89,9 @@ def _curves(axes: Axes, plans: Sequence[Plan], ratios: np.ndarray, *, idle: bool
         axes.set_ylim(bottom=0)
 
 
-def _value(p: Plan, rate: float, *, idle: bool) -> float:
+def _values(p: Plan, rate: np.ndarray, *, idle: bool) -> np.ndarray:
     if idle:
-        return 100 * max(0.0, 1 - rate / p.fastest)
+        return 100 * np.maximum(0.0, 1 - rate / p.fastest)
     return rate * p.tree.generated / p.tree.leaves / p.units
 
 

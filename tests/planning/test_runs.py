@@ -1,0 +1,144 @@
+"""A run's configuration and its results as input of the plan, and `berry plan` itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline import schema
+from pipeline.cli.plan import plan as plan_command
+from pipeline.config import run as run_config
+from pipeline.config.loading import load
+from pipeline.config.run import RunConfig
+from pipeline.errors import ConfigError, StorageError
+from pipeline.planning import runs
+from pipeline.storage import shards
+from pipeline.storage.dataset import RunDir, open_run
+from pipeline.storage.files import locate
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = ROOT / "configs" / "plans"
+SYNTHETIC = """
+problems: [{type: synthetic, count: 40}]
+engine: {type: synthetic, tokens_per_s: 200, max_num_seqs: 16}
+rollout: {policy: {type: best_of_n, n: 4}}
+cluster: local
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "paced.yaml"
+    path.write_text(SYNTHETIC)
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path: Path, config: Path) -> str:
+    """A run of 40 problems × 4 trajectories of 100 tokens, half of them right, at 2,400 tokens/s."""
+    place = str(tmp_path / "run")
+    run = RunDir(locate(place))
+    run.location.put("run.yaml", run_config.dump(load(config, [], RunConfig)).encode())
+    columns = {
+        "trajectory_id": [f"t{i}" for i in range(160)],
+        "problem_id": [f"p{i // 4}" for i in range(160)],
+        "verdict": ["pass" if i % 2 else "fail" for i in range(160)],
+        "verify_ms": [5.0 + i % 3 for i in range(160)],
+        "n_tokens": [100] * 160,
+        "n_new_tokens": [100] * 160,
+        "kept": [bool(i % 2) for i in range(160)],
+    }
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(160)]
+    tables = {name: [] for name in schema.TABLES} | {"trajectories": rows}
+    shards.write(run.location, round_index=0, lease=0, tables=tables, metadata={})
+    run.write_metrics("run", {"wall_s": 16000 / 2400, "tokens_per_s": 2400.0, "occupancy": 0.9})
+    return place
+
+
+@pytest.fixture
+def cli() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(plan_command)
+    return app
+
+
+def test_a_runs_config_gives_the_workload_and_says_what_it_assumed(config: Path) -> None:
+    workload, assumed = runs.workload_of(load(config, [], RunConfig))
+    assert workload.problems == 40
+    assert workload.paced is not None
+    assert workload.paced.tokens_per_s == 200
+    assert workload.max_num_seqs == 16
+    assert any("half of rollout.sampling.max_tokens" in a for a in assumed)
+
+
+def test_a_synthetic_engine_without_a_pace_can_not_be_planned(config: Path) -> None:
+    loaded = load(config, ["engine.tokens_per_s=null"], RunConfig)
+    with pytest.raises(ConfigError, match="tokens_per_s is not set"):
+        runs.workload_of(loaded)
+
+
+def test_a_finished_run_is_measured(finished: str) -> None:
+    seen = runs.measure(open_run(finished))
+    assert (seen.problems, seen.trajectories, seen.output_tokens) == (40, 160, 100)
+    assert seen.pass_rate == 0.5
+    assert seen.keep_rate == 1
+    assert seen.verify_mean_ms == pytest.approx(6, abs=0.1)
+
+
+def test_a_calibrated_plan_takes_as_long_as_the_run_did(finished: str, config: Path) -> None:
+    loaded = load(config, [], RunConfig)
+    seen = runs.measure(open_run(finished))
+    workload = runs.measured_workload(runs.workload_of(loaded)[0], seen)
+    start = runs.Calibration()
+    made = runs.calibrate(workload, loaded.cluster, seen, start, place=finished)
+    assert made.source.startswith("run ")
+    again = runs.plan(workload, loaded.cluster, None, made)
+    assert seen.trajectories / again.rate + runs.fill_s(again) == pytest.approx(seen.wall_s, rel=0.01)
+
+
+def test_a_run_without_results_can_not_calibrate(tmp_path: Path, config: Path) -> None:
+    run = RunDir(locate(str(tmp_path / "empty")))
+    run.location.put("run.yaml", run_config.dump(load(config, [], RunConfig)).encode())
+    with pytest.raises(StorageError, match="no committed trajectories"):
+        runs.measure(run)
+
+
+@pytest.mark.slow
+def test_the_command_compares_clusters_and_draws_them(cli: typer.Typer, tmp_path: Path) -> None:
+    out = tmp_path / "pictures"
+    result = CliRunner().invoke(cli, [str(PLANS / "code-only.yaml"), "--out", str(out), "--published"])
+    assert result.exit_code == 0, result.output
+    for word in ("hgx-h100", "trainium2", "GPU idle share", "slots needed", "CPU nodes", "1.48e24"):
+        assert word in result.output
+    assert (out / "plan.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "plan.html").read_text()
+    assert "src=" not in page
+    assert 'href="http' not in page
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_one_cluster_that_can_not_is_reported_beside_those_that_can(cli: typer.Typer) -> None:
+    plan = str(PLANS / "math-only.yaml")
+    words = [plan, "workload.model=llama-3.1-70b", "--cluster", "hgx-h100", "--cluster", "gb200-nvl72"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert "hgx-h100 can't do it" in result.output
+    assert "at least 2 devices" in result.output
+
+
+def test_a_plan_from_a_run_is_labelled_with_its_source(cli: typer.Typer, config: Path, finished: str) -> None:
+    result = CliRunner().invoke(cli, [str(config), "--calibrate", finished])
+    assert result.exit_code == 0, result.output
+    assert "160 trajectories of 100 tokens" in result.output
+    assert "synthetic" in result.output
+
+
+def test_an_unknown_key_of_a_plan_is_refused(cli: typer.Typer) -> None:
+    result = CliRunner().invoke(cli, [str(PLANS / "math-only.yaml"), "workload.promt_tokens=3"])
+    assert isinstance(result.exception, ConfigError)
+    assert "prompt_tokens" in str(result.exception)

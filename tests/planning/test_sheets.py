@@ -1,0 +1,103 @@
+"""Every shipped sheet loads, states its sources, and agrees with what is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.loading import read_yaml, validate
+from pipeline.config.shipped import configs_dir, names
+from pipeline.errors import ConfigError
+from pipeline.planning.models import from_hf, model_sheet
+from pipeline.planning.sheets import Accelerator, CpuHost, Prices, accelerator, hardware, prices
+
+WANTED = {"h100", "h200", "b200", "gb200", "trainium2", "a100", "mi300x"}
+
+
+def test_the_hardware_that_the_plan_is_for_is_there() -> None:
+    assert set(names("hardware")) >= WANTED
+    assert any(isinstance(hardware(n), CpuHost) for n in names("hardware"))
+
+
+@pytest.mark.parametrize("name", names("hardware"))
+def test_every_number_of_a_hardware_sheet_has_a_source(name: str) -> None:
+    sheet = hardware(name)
+    assert isinstance(sheet, Accelerator | CpuHost)
+    assert sheet.name == name
+    assert all(source.what for source in sheet.sources)
+
+
+def test_a_number_without_a_source_is_refused() -> None:
+    raw = {"name": "x", "memory_gb": 80, "memory_gb_per_s": 1, "tflops": {"bf16": 1}, "watts": 5}
+    source = {"values": ["memory_gb", "memory_gb_per_s", "tflops"], "what": "a datasheet"}
+    with pytest.raises(ConfigError, match="no source names watts"):
+        validate({**raw, "sources": [source]}, Accelerator, where="x.yaml")
+
+
+@pytest.mark.parametrize("value", [0, -80, 1e9, float("nan")])
+def test_absurd_memory_is_refused(value: float) -> None:
+    raw = read_yaml(configs_dir() / "hardware" / "h100.yaml")
+    with pytest.raises(ConfigError, match="memory_gb"):
+        validate({**raw, "memory_gb": value}, Accelerator, where="h100.yaml")
+
+
+def test_a_cpu_is_no_accelerator() -> None:
+    with pytest.raises(ConfigError, match=r"epyc-9654 is of a CPU; an accelerator is wanted: a100, b200"):
+        accelerator("epyc-9654")
+
+
+def test_the_rack_has_the_memory_and_speed_that_its_specification_says() -> None:
+    sheet = accelerator("gb200")
+    assert 72 * sheet.memory_gb == pytest.approx(13_400, rel=0.01)
+    assert 72 * sheet.memory_gb_per_s == pytest.approx(576_000)
+    assert 72 * sheet.tflops["fp8"] * 2 == pytest.approx(720_000)
+
+
+def test_prices_name_hardware_that_there_is() -> None:
+    assert set(prices("list").accelerator_hour) <= set(names("hardware"))
+
+
+def test_a_negative_price_is_refused() -> None:
+    source = {"values": ["core_hour"], "what": "a price list"}
+    with pytest.raises(ConfigError, match="core_hour"):
+        validate({"core_hour": -1, "sources": [source]}, Prices, where="p.yaml")
+
+
+@pytest.mark.parametrize("name", names("models"))
+def test_parameters_counted_from_the_config_are_those_published(name: str) -> None:
+    published = read_yaml(configs_dir() / "models" / f"{name}.yaml")["published_parameters"]
+    assert model_sheet(name).parameters == pytest.approx(published, rel=0.005)
+
+
+def test_a_mixture_of_experts_uses_few_of_its_parameters() -> None:
+    assert model_sheet("deepseek-v3").active_parameters == pytest.approx(37e9, rel=0.02)
+    assert model_sheet("deepseek-v3").kv_values == 61 * (512 + 64)
+
+
+def test_a_model_can_be_a_folder_with_a_config(tmp_path: Path) -> None:
+    config = read_yaml(configs_dir() / "models" / "smollm2-135m.yaml")["config"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    here, shipped = model_sheet(str(tmp_path)), model_sheet("smollm2-135m")
+    assert (here.parameters, here.kv_values) == (shipped.parameters, shipped.kv_values)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"num_hidden_layers": -3}, "num_hidden_layers must be a number above 0, got -3"),
+        ({"num_key_value_heads": 7}, "is not a multiple of num_key_value_heads 7"),
+        ({"vocab_size": "many"}, "vocab_size must be a number"),
+    ],
+)
+def test_a_config_that_can_not_be_used_says_which_key(change: dict[str, object], why: str) -> None:
+    config = {**read_yaml(configs_dir() / "models" / "llama-3.1-8b.yaml")["config"], **change}
+    with pytest.raises(ConfigError, match=why):
+        from_hf(config, name="x")
+
+
+def test_an_unknown_model_says_what_to_give() -> None:
+    with pytest.raises(ConfigError, match=r"'gpt-9': neither a shipped sheet .* nor a config.json"):
+        model_sheet("gpt-9")
