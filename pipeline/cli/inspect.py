@@ -26,7 +26,7 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.cli.summary import counts_table
+    from pipeline.cli.summary import counts_table, title
     from pipeline.errors import InputError
     from pipeline.report.summary import summarise
     from pipeline.report.tables import connect
@@ -49,7 +49,7 @@ def inspect(
         return
     summary = summarise(run)
     stored = run.config() or {}
-    console.print(counts_table(summary, title=f"{stored.get('name', '')}: {run_dir}"))
+    console.print(counts_table(summary, title=title(stored, run_dir)))
     if not summary.lines or not top:
         return
     ordered = sorted(summary.lines, key=lambda line: (-line.passed / line.trajectories, line.problem_id))

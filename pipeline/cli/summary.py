@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +20,7 @@ def print_summary(outcome: Outcome) -> None:
     run = open_run(outcome.place)
     summary = summarise(run)
     stored = run.config() or {}
-    console.print(counts_table(summary, title=f"{stored.get('name', '')}: {outcome.place}"))
+    console.print(counts_table(summary, title=title(stored, outcome.place)))
     console.print(work_table(outcome))
     console.print(f"kept:   {outcome.place}/round=0/kept/*.parquet", soft_wrap=True, highlight=False)
     console.print(
@@ -26,6 +28,13 @@ def print_summary(outcome: Outcome) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def title(stored: dict[str, Any], place: str) -> str:
+    """What the run is, and that no model stands behind it where none does."""
+    engine = stored.get("engine", {})
+    label = " — SYNTHETIC engine, no model" if engine.get("type") == "synthetic" else f", {engine.get('model', '')}"
+    return f"{stored.get('name', '')}{label}: {place}"
 
 
 def counts_table(summary: RunSummary, *, title: str) -> Table:

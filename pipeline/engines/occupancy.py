@@ -19,13 +19,18 @@ class Occupancy:
     running_integral: float = 0.0
     busy_s: float = 0.0
     _last_s: float = 0.0
+    _step_s: float = 0.0  # booked since the last `step`, in seconds and sequence-seconds
+    _step_integral: float = 0.0
 
     def advance(self, now_s: float) -> None:
         """Book the time since the last call under the state that held."""
         elapsed = max(0.0, now_s - self._last_s)
         if self.live:
+            booked = elapsed * min(self.running, self.live)
             self.busy_s += elapsed
-            self.running_integral += elapsed * min(self.running, self.live)
+            self.running_integral += booked
+            self._step_s += elapsed
+            self._step_integral += booked
         self._last_s = now_s
 
     def begin(self, now_s: float) -> None:
@@ -39,6 +44,14 @@ class Occupancy:
     def report(self, running: int, waiting: int, now_s: float) -> None:
         self.advance(now_s)
         self.running, self.waiting = running, waiting
+
+    def step(self, running: int, waiting: int, decoded: int, now_s: float) -> None:
+        """As `report`, from an engine that works in steps: `running` is what is left after the step, `decoded` the
+        sequences that were in it. The step's time is booked under those: with short segments many end in each step,
+        and their places are filled before the next."""
+        self.report(running, waiting, now_s)
+        self.running_integral += self._step_s * decoded - self._step_integral
+        self._step_s = self._step_integral = 0.0
 
     @property
     def running_now(self) -> int:

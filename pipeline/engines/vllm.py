@@ -188,7 +188,7 @@ class Vllm:
     def _record(self, step: vllm_compat.Step) -> None:
         old = self._totals
         if step.running is not None:
-            self._occupancy.report(step.running, step.waiting, time.monotonic())
+            self._occupancy.step(step.running, step.waiting, step.generated_tokens, time.monotonic())
         self._totals = Counters(
             prompt_tokens=old.prompt_tokens + step.prompt_tokens,
             cached_tokens=old.cached_tokens + step.cached_tokens,
@@ -310,9 +310,9 @@ class Vllm:
         wait."""
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
-        folder = await asyncio.to_thread(models.resolve, path, key="weights")
         self._open.clear()
         try:
+            folder = await asyncio.to_thread(models.resolve, path, key="weights")
             await self._idle.wait()
             await self._llm.pause_generation(mode="wait", clear_cache=True)
             try:

@@ -18,10 +18,11 @@ import ray
 
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, ResourceError
 from pipeline.runtime.verification import VerifyClient
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
+from sandboxes.base import SandboxError
 from verifiers.base import Verdict
 from verifiers.checker import Checker, CheckerConfig, CheckRequest
 
@@ -31,16 +32,15 @@ log = logging.getLogger(__name__)
 class RolloutActor:
     """One engine and the searches on it."""
 
-    def __init__(self, config: RunConfig, place: str, worker_id: str, round_index: int, sandboxes: list[Any]) -> None:
-        self._config = config
+    def __init__(self, config: str, place: str, worker_id: str, round_index: int) -> None:
+        self._config = RunConfig.model_validate_json(config)
         self._location = locate(place)
         self._worker_id = worker_id
         self._round_index = round_index
-        self._verifying = VerifyClient(sandboxes)
         self._worker: LeaseWorker | None = None
 
-    async def start(self) -> dict[str, Any]:
-        """Loads the engine; returns what it is. Raises EngineError or ResourceError."""
+    async def start(self, sandboxes: list[Any]) -> dict[str, Any]:
+        """Loads the engine; returns what it is. Verification goes to `sandboxes`. Raises EngineError, ResourceError."""
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
@@ -48,7 +48,7 @@ class RolloutActor:
                 config=self._config,
                 location=self._location,
                 engine=engine,
-                verify=self._verifying.verify,
+                verify=VerifyClient(sandboxes).verify,
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
@@ -86,8 +86,12 @@ class SandboxActor:
         self._started = False
 
     async def start(self) -> None:
+        """Raises ResourceError where this host can't confine programs."""
         if not self._started:
-            await self._checker.start()
+            try:
+                await self._checker.start()
+            except SandboxError as error:
+                raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
             self._started = True
 
     async def check(self, request: CheckRequest) -> Verdict:

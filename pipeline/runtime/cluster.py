@@ -93,7 +93,7 @@ def place_actors(config: RunConfig, layout: Layout, *, place: str, round_index: 
         worker_id = f"rollout-{index}"
         actor = actors.rollout_actor.options(
             **_options(layout.rollout), runtime_env={"env_vars": environment(config.engine)}
-        ).remote(config, place, worker_id, round_index, sandboxes)
+        ).remote(config.model_dump_json(), place, worker_id, round_index)
         rollouts.append((worker_id, actor))
     return Fleet(rollouts, sandboxes)
 

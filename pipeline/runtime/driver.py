@@ -26,9 +26,8 @@ from pipeline.config.run import RunConfig
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
 from pipeline.runtime import local
-from pipeline.runtime.coordinator import Coordinator, Totals
+from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.monitor import Monitor, View, cache_hit
-from pipeline.runtime.workers import LocalWorker, RayWorker
 from pipeline.stages.handout import leases
 from pipeline.stages.leases import searches_at_once
 from pipeline.stages.problems import Survey, survey
@@ -76,6 +75,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     display.phase("reading problems")
     found = survey(config.problems)
     planned = layout(config.cluster)
+    if config.engine.type == "synthetic":
+        display.note("SYNTHETIC engine: no model stands behind what this run writes")
     preflight(config.engine)
     place = locate(launch.place)
     absolute = place.root if place.is_local else place.url
@@ -151,19 +152,20 @@ class _Driver:
             self.display.phase("stopping")
             await stop()
 
-    async def _start_workers(self) -> tuple[Sequence[RayWorker | LocalWorker], Any]:
+    async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
         started = time.monotonic()
         if self.launch.local:
             self.display.phase("starting the engine in this process")
-            worker, stop = await local.start(self.config, self.layout, self.directory.location, ROUND)
-            return [worker], stop
+            worker, stop_local = await local.start(self.config, self.layout, self.directory.location, ROUND)
+            return [worker], stop_local
         from pipeline.runtime import cluster
+        from pipeline.runtime.workers import RayWorker, expected
 
         self.display.phase("starting Ray")
         await asyncio.to_thread(cluster.connect, self.launch.address, self.layout)
         fleet = cluster.place_actors(self.config, self.layout, place=self.directory.location.url, round_index=ROUND)
         self.display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
-        workers = [RayWorker(actor, worker_id, 1) for worker_id, actor in fleet.rollout]
+        workers = [RayWorker(actor, worker_id, 1, fleet.sandbox) for worker_id, actor in fleet.rollout]
 
         async def stop() -> None:
             await asyncio.gather(*(w.stop() for w in workers))
@@ -172,21 +174,20 @@ class _Driver:
 
         try:
             infos = await asyncio.gather(*(w.start() for w in workers))
-            await asyncio.gather(*(a.start.remote() for a in fleet.sandbox))
+            await asyncio.gather(*(expected(a.start.remote()) for a in fleet.sandbox))
         except BaseException:
             await asyncio.to_thread(cluster.disconnect)
             raise
         for worker, info in zip(workers, infos, strict=True):
             searches = searches_at_once(self.config.rollout, info["max_num_seqs"])
             worker.leases_at_once = math.ceil(searches / self.config.storage.lease_problems) + 1
-        synthetic = " — SYNTHETIC: no model stands behind it" if infos[0]["synthetic"] else ""
         self.display.note(
-            f"{len(workers)} engine(s) of {infos[0]['model']}{synthetic}, {self.layout.sandbox.total_slots} sandbox "
-            f"slots; ready in {time.monotonic() - started:.0f} s"
+            f"{len(workers)} engine(s) of {infos[0]['model']}, {self.layout.sandbox.total_slots} sandbox slots; "
+            f"ready in {time.monotonic() - started:.0f} s"
         )
         return workers, stop
 
-    async def _coordinate(self, workers: Sequence[RayWorker | LocalWorker], before: Totals) -> Outcome:
+    async def _coordinate(self, workers: Sequence[Worker], before: Totals) -> Outcome:
         coordinator = Coordinator(self._leases(), list(workers))
         coordinator.totals = before
         monitor = Monitor(time.monotonic(), self.found.count, done_before=before.problems)
@@ -239,16 +240,12 @@ class _Driver:
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGTERM, interrupt)
 
-    async def _watch(
-        self, monitor: Monitor, workers: Sequence[RayWorker | LocalWorker], coordinator: Coordinator
-    ) -> None:
+    async def _watch(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         while True:
             await self._poll(monitor, workers, coordinator)
             await asyncio.sleep(POLL_S)
 
-    async def _poll(
-        self, monitor: Monitor, workers: Sequence[RayWorker | LocalWorker], coordinator: Coordinator
-    ) -> None:
+    async def _poll(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
         now = time.monotonic()
         monitor.add(now, snapshots, all_handed_out=self.handed_out)

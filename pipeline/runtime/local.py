@@ -5,15 +5,40 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pipeline.config.layout import Layout
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build, environment
-from pipeline.runtime.workers import LocalWorker
-from pipeline.stages.leases import LeaseWorker, searches_at_once
+from pipeline.errors import EngineError
+from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
 from verifiers.base import Outcome, Verdict
 from verifiers.checker import Checker, CheckRequest
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """An engine in this process."""
+
+    worker: LeaseWorker
+    leases_at_once: int
+
+    @property
+    def worker_id(self) -> str:
+        return self.worker.worker_id
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        return await self.worker.run(lease)
+
+    async def recover(self) -> None:
+        raise EngineError("the engine in this process died; run again to resume")
+
+    async def snapshot(self) -> Snapshot | None:
+        return self.worker.snapshot()
+
+    async def stop(self) -> None:
+        await self.worker.close()
 
 
 async def start(

@@ -31,8 +31,8 @@ class View:
 
 @dataclass(slots=True)
 class Monitor:
-    """Feeds on snapshots of all workers. Steady state runs from the first moment that an engine is full until the last
-    lease has been handed out."""
+    """Feeds on snapshots of all workers. An engine's steady state runs from the first moment that it is full until every
+    lease is handed out and none of its problems waits for its search to begin."""
 
     started_at: float
     total_problems: int
@@ -40,8 +40,8 @@ class Monitor:
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=12))
     _last: dict[str, Counters] = field(default_factory=dict)
     _base: Counters = field(default_factory=Counters)
-    _steady_from: dict[str, Counters] = field(default_factory=dict)
-    _steady_to: dict[str, Counters] = field(default_factory=dict)
+    _steady_from: dict[str, tuple[float, Counters]] = field(default_factory=dict)
+    _steady_to: dict[str, tuple[float, Counters]] = field(default_factory=dict)
     _slots: dict[str, int] = field(default_factory=dict)
 
     def add(self, now: float, snapshots: Sequence[Snapshot], *, all_handed_out: bool) -> None:
@@ -53,12 +53,13 @@ class Monitor:
                 self._steady_from.pop(name, None)
             self._last[name] = counters
             self._slots[name] = snapshot.max_num_seqs
+            draining = all_handed_out and not snapshot.gauges.queued
             full = counters.waiting > 0 or counters.running >= 0.95 * snapshot.max_num_seqs
             if name not in self._steady_from:
-                if full and not all_handed_out:
-                    self._steady_from[name] = counters
-            elif not all_handed_out:
-                self._steady_to[name] = counters
+                if full and not draining:
+                    self._steady_from[name] = now, counters
+            elif not draining:
+                self._steady_to[name] = now, counters
         self._recent.append((now, self.counters().generated_tokens))
 
     def counters(self) -> Counters:
@@ -75,15 +76,15 @@ class Monitor:
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
     def occupancy(self) -> float | None:
-        """Mean running sequences over the configured maximum in steady state, all engines weighted by time; None if
-        there was none (too few problems to fill an engine)."""
+        """Mean running sequences over the configured maximum in steady state, by wall time over all engines: a moment
+        in which an engine has nothing to do counts as empty. None if there was no steady state (too few problems)."""
         area = capacity = 0.0
-        for name, end in self._steady_to.items():
-            start = self._steady_from.get(name)
-            if start is None:
+        for name, (to_s, end) in self._steady_to.items():
+            if name not in self._steady_from:
                 continue
+            from_s, start = self._steady_from[name]
             area += end.running_integral - start.running_integral
-            capacity += (end.busy_s - start.busy_s) * self._slots[name]
+            capacity += (to_s - from_s) * self._slots[name]
         return area / capacity if capacity > 0 else None
 
     def view(self, now: float, snapshots: Sequence[Snapshot], *, problems: int, trajectories: int, kept: int) -> View:

@@ -1,4 +1,4 @@
-"""What the coordinator sees of a rollout actor, and of an engine in its own process."""
+"""What the coordinator sees of a rollout actor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from pipeline.errors import BerryError, EngineError
 from pipeline.runtime.coordinator import WorkerLost
-from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
+from pipeline.stages.leases import Lease, LeaseReport, Snapshot
 
 
 @dataclass(slots=True)
@@ -20,10 +20,11 @@ class RayWorker:
     actor: Any
     worker_id: str
     leases_at_once: int
+    sandboxes: list[Any]
     recover_s: float = 600.0
 
     async def start(self) -> dict[str, Any]:
-        return await expected(self.actor.start.remote())
+        return await expected(self.actor.start.remote(self.sandboxes))
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:
@@ -64,27 +65,3 @@ async def expected(reference: Any) -> Any:
         if isinstance(error.cause, BerryError):
             raise error.cause from None
         raise
-
-
-@dataclass(slots=True)
-class LocalWorker:
-    """An engine in this process."""
-
-    worker: LeaseWorker
-    leases_at_once: int
-
-    @property
-    def worker_id(self) -> str:
-        return self.worker.worker_id
-
-    async def run_lease(self, lease: Lease) -> LeaseReport:
-        return await self.worker.run(lease)
-
-    async def recover(self) -> None:
-        raise EngineError("the engine in this process died; run again to resume")
-
-    async def snapshot(self) -> Snapshot | None:
-        return self.worker.snapshot()
-
-    async def stop(self) -> None:
-        await self.worker.close()

@@ -14,16 +14,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from pipeline.core.events import Cancelled, Command, Event, Failed, Scored, Segment, Verified
+from pipeline.core.events import Command, Event
 from pipeline.errors import StorageError
 from pipeline.storage import segments
 from pipeline.storage.files import Location
 
-_KINDS: tuple[type[Any], ...] = (Segment, Scored, Verified, Failed, Cancelled)
+_KINDS: tuple[type[Any], ...] = get_args(Event)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 _HEADER, _MARK, _RESET = 100, 101, 102
 _encoder = msgspec.msgpack.Encoder()

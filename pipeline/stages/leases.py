@@ -160,7 +160,9 @@ class LeaseWorker:
 
     async def _search(self, problem: Problem, journal: LeaseJournal) -> Grown:
         assert self._slots is not None
+        self.gauges.queued += 1
         async with self._slots:
+            self.gauges.queued -= 1
             return await grow(
                 problem,
                 Ports(self.engine, self.verify, self.scorer),

@@ -62,6 +62,7 @@ class Ports:
 class Gauges:
     """What is going on right now in one worker, over all its searches; counts since start."""
 
+    queued: int = 0  # problems waiting for their search to begin
     searching: int = 0
     verifying: int = 0
     verified: int = 0

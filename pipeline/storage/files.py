@@ -35,8 +35,8 @@ class Location:
         return f"{self.url}/{name}" if name else self.url
 
     def put(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
-        """Writes `name` whole or not at all, replacing an older one. `durable` False leaves it to the kernel when a local
-        file reaches the disk: it survives any process, not a power cut. Raises StorageError."""
+        """Writes `name` whole or not at all, replacing an older one. `durable` False leaves it to the kernel when a
+        local file reaches the disk: it survives any process, not a power cut. Raises StorageError."""
         path = self.path(name)
         try:
             if not self.is_local:

@@ -68,7 +68,7 @@ async def test_a_lost_workers_lease_is_handed_out_again() -> None:
     totals = await Coordinator(some_leases(6), [worker]).run()
     assert sorted(worker.done) == list(range(6))
     assert totals.retried_leases == 2
-    assert worker.recoveries == 2
+    assert worker.recoveries == totals.lost_workers >= 1
 
 
 async def test_a_lease_that_always_fails_ends_the_run_with_its_number() -> None:

@@ -62,7 +62,8 @@ def answer(command: Command) -> list[Event]:
             ]
         case Score(node, model):
             return [Scored(node, 0.5, model)]
-        case Cancel() | Finished():
+        case _:
+            assert isinstance(command, (Cancel, Finished))
             return []
 
 

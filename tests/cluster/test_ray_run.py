@@ -1,0 +1,105 @@
+"""`berry run` on a real Ray cluster of its own: whole, killed, resumed. Nothing is lost, done twice or left running."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+TINY = Path(__file__).resolve().parents[2] / "configs" / "tiny.yaml"
+PACED: dict[str, Any] = {
+    "problems": [{"type": "synthetic", "count": 60, "seed": 3}],
+    "engine": {"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 64},
+    "rollout": {
+        "policy": {"type": "fixed", "branching": [3, 2]},
+        "step": {"type": "delimiter", "delimiters": ["\n"]},
+    },
+}
+COUNTS = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
+ROWS = "select trajectory_id, verdict, kept from '{}/trajectories/*.parquet' order by 1"
+
+
+def commits(berry: Any) -> list[Path]:
+    return sorted((berry.folder / "runs/job/round=0/trajectories").glob("shard-*.parquet"))
+
+
+@pytest.mark.engine
+def test_the_tiny_model_runs_from_config_to_kept_parquet(berry: Any, until: Callable[..., None]) -> None:
+    code, out = berry.run("run", str(TINY), "problems.0.count=24", "--run", "tiny")
+    assert code == 0, out
+    assert berry.query("tiny", "select count(distinct problem_id) from '{}/trajectories/*.parquet'") == [(24,)]
+    kept = berry.query("tiny", "select response, answer, verdict, synthetic from '{}/kept/*.parquet'")
+    assert kept, out
+    for response, answer, verdict, synthetic in kept:
+        assert response.strip().splitlines()[-1] == answer
+        assert verdict == "pass"
+        assert not synthetic
+    verdicts = dict(berry.query("tiny", "select verdict, count(*) from '{}/trajectories/*.parquet' group by 1"))
+    assert verdicts["fail"] > 0, "a model that is never wrong proves nothing here"
+    until(lambda: not berry.processes(), within_s=30, what="the end of every process of the run")
+
+
+def test_a_killed_rollout_actor_costs_nothing_that_was_committed_or_journalled(
+    berry: Any, until: Callable[..., None]
+) -> None:
+    config = berry.config(PACED)
+    driver = berry.start("run", config)
+    until(lambda: len(commits(berry)) >= 2, what="two committed leases")
+    victim = berry.actor("RolloutActor")
+    assert victim is not None
+    victim.kill()
+    out = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, out
+    assert "1 workers lost" in out
+    assert berry.query("runs/job", COUNTS) == [(360, 360, 60)]
+    assert berry.run("run", config, "engine.tokens_per_s=null", "--run", "whole", "--local")[0] == 0
+    assert berry.query("runs/job", ROWS) == berry.query("whole", ROWS)
+
+
+def test_a_killed_sandbox_actor_costs_no_verdict(berry: Any, until: Callable[..., None]) -> None:
+    driver = berry.start("run", berry.config(PACED))
+    until(lambda: len(commits(berry)) >= 1, what="a committed lease")
+    victim = berry.actor("SandboxActor")
+    assert victim is not None
+    victim.kill()
+    out = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, out
+    assert berry.query("runs/job", COUNTS) == [(360, 360, 60)]
+    unchecked = "select count(*) from '{}/trajectories/*.parquet' where verdict not in ('pass', 'fail')"
+    assert berry.query("runs/job", unchecked) == [(0,)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_killed_driver_leaves_no_process_and_is_resumed(berry: Any, until: Callable[..., None], number: int) -> None:
+    config = berry.config(PACED)
+    driver = berry.start("run", config)
+    until(lambda: len(commits(berry)) >= 2, what="two committed leases")
+    driver.send_signal(number)
+    driver.communicate(timeout=60)
+    until(lambda: not berry.processes(), within_s=40, what="the end of every process of the run")
+    before = {p.name: p.stat().st_mtime_ns for p in commits(berry)}
+    assert len(before) < 15, "the run was over before it was killed"
+    code, out = berry.run("run", config)
+    assert code == 0, out
+    assert f"resuming: {len(before)} of 15" in out
+    after = {p.name: p.stat().st_mtime_ns for p in commits(berry)}
+    assert {name: after[name] for name in before} == before, "a committed lease was written again"
+    assert berry.query("runs/job", COUNTS) == [(360, 360, 60)]
+
+
+def test_an_unreachable_cluster_is_one_clear_error(berry: Any) -> None:
+    code, out = berry.run("run", berry.config(PACED), "--address", "127.0.0.1:1")
+    assert code == 2, out
+    assert "can't be reached" in out
+    assert "Traceback" not in out
+
+
+def test_roles_that_do_not_fit_say_what_fits(berry: Any) -> None:
+    code, out = berry.run("run", berry.config(PACED), "cluster.roles.rollout.gpus=1", "cluster.nodes.a.cores=2")
+    assert code == 2, out
+    assert "gpus" in out
