@@ -10,6 +10,7 @@ import sys
 import typer
 
 from pipeline.cli.inspect import inspect
+from pipeline.cli.plan import plan
 from pipeline.cli.run import run
 from pipeline.cli.show import show
 from pipeline.errors import BerryError
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(run)
+app.command()(plan)
 app.command()(inspect)
 app.command()(show)
 
