@@ -6,10 +6,8 @@ import asyncio
 import importlib.util
 import itertools
 import os
-import shutil
 import site
 import sys
-import tempfile
 import warnings
 
 from sandboxes.base import Profile, SandboxError
@@ -35,14 +33,10 @@ class Slots:
         self._starting: dict[Profile, asyncio.Lock] = {}
         self._handles: dict[Role, SlotHandle] = {}
         self._names = itertools.count()
-        self._work: str | None = None
         self.calibration = config.calibration or 1.0
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""
-        base = self.config.directory or tempfile.gettempdir()
-        self._work = tempfile.mkdtemp(prefix="berry-sandbox-", dir=base)
-        os.chmod(self._work, 0o755)
         try:
             for profile in self.config.warm or ("bare",):
                 template = await self._template(profile)
@@ -83,16 +77,13 @@ class Slots:
             if extra is None:
                 known = ", ".join(sorted(self.config.profiles))
                 raise SandboxError(f"no import profile {profile!r}; known: {known}, or a tuple of imports")
-            assert self._work is not None
-            work = os.path.join(self._work, f"t{next(self._names)}")
-            os.mkdir(work, 0o755)
             options = {
                 "imports": [*BARE_IMPORTS, *extra],
                 "paths": [*package_paths(), *self.config.import_paths] if extra else [],
                 "landlock": True,
                 "seccomp": True,
                 "namespaces": self.config.namespaces,
-                "work": work,
+                "directory": self.config.directory,
                 "work_bytes": (self.config.slots + 2) * WORK_BYTES_A_SLOT,
                 "tool_directories": list(self.config.tool_directories),
                 "slots": 2 * self.config.slots + 2,
@@ -128,9 +119,6 @@ class Slots:
         self._handles.clear()
         templates, self._templates = list(self._templates.values()), {}
         await asyncio.gather(*(t.close() for t in templates))
-        if self._work is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
-            self._work = None
 
 
 def package_paths() -> list[str]:

@@ -25,6 +25,7 @@ from typing import Any
 
 from sandboxes import wire
 from sandboxes.base import Limits, SandboxError
+from sandboxes.inside import workplace
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from sandboxes.inside.template import main; "
@@ -135,6 +136,9 @@ class Template:
         if self._errors >= 0:
             os.close(self._errors)
             self._errors = -1
+        work = self.hello.get("plan", {}).get("work")
+        if work and os.path.isdir(work):  # it was killed before it could
+            workplace.remove_tree(work)
 
 
 @dataclass(frozen=True, slots=True)

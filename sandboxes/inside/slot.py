@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sandboxes.inside import child
+from sandboxes.inside import child, workplace
 from sandboxes.jail import plan, syscalls
 
 TICK_S = 0.05
@@ -126,7 +126,7 @@ class Slot:
             return None
         if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go["output_bytes"]:
             return "output"
-        if tree_bytes(self.jail.arenas[ready.arena], go["disk_bytes"]) > go["disk_bytes"]:
+        if workplace.tree_bytes(self.jail.arenas[ready.arena], go["disk_bytes"]) > go["disk_bytes"]:
             return "disk"
         if not self.plan.counts_tasks and threads_of(ready.pid) > go["threads"]:
             return "processes"
@@ -163,9 +163,9 @@ class Slot:
         except FileNotFoundError:
             pass
         except OSError:
-            remove_tree(work)
+            workplace.remove_tree(work)
         if os.listdir(top):
-            remove_tree(top, keep=True)
+            workplace.remove_tree(top, keep=True)
         os.mkdir(work, 0o700)
         if self.jail.uid is not None:
             os.chown(work, self.jail.uid, self.jail.uid)
@@ -188,7 +188,7 @@ class Slot:
             os.kill(ready.pid, signal.SIGKILL)
             os.waitpid(ready.pid, 0)
         self._kill_rest()
-        remove_tree(self.directory)
+        workplace.remove_tree(self.directory)
         os._exit(0)
 
 
@@ -255,55 +255,3 @@ def threads_of(pid: int) -> int:
         return len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return 0
-
-
-def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
-    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block."""
-    total, stack = 0, [top]
-    while stack:
-        try:
-            with os.scandir(stack.pop()) as found:
-                for entry in found:
-                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 512)
-                    entries -= 1
-                    if total > enough or entries < 0:
-                        return enough + 1
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-        except OSError:
-            continue
-    return total
-
-
-def remove_tree(path: str, *, keep: bool = False) -> None:
-    """Removes a directory, however deep, whatever its modes; `keep` leaves it empty. Deep trees are
-    flattened first, so that no path grows too long."""
-    flat = 0
-    while True:
-        try:
-            names = os.listdir(path)
-        except PermissionError:
-            os.chmod(path, 0o700)
-            continue
-        except FileNotFoundError:
-            return
-        if not names:
-            break
-        for name in names:
-            entry = os.path.join(path, name)
-            mode = os.lstat(entry).st_mode
-            if not stat.S_ISDIR(mode):
-                os.unlink(entry)
-                continue
-            os.chmod(entry, 0o700)
-            for inner in os.listdir(entry):
-                source = os.path.join(entry, inner)
-                if stat.S_ISDIR(os.lstat(source).st_mode):
-                    os.chmod(source, 0o700)
-                    flat += 1
-                    os.rename(source, os.path.join(path, f".flat-{flat}-{os.getpid()}"))
-                else:
-                    os.unlink(source)
-            os.rmdir(entry)
-    if not keep:
-        os.rmdir(path)

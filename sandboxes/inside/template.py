@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from sandboxes.inside import slot
+from sandboxes.inside import slot, workplace
 from sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
 
 MAX_MESSAGE = 1 << 16
@@ -38,16 +38,18 @@ def main() -> None:
     control = socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE))
     if options["die_with_parent"]:
-        syscalls.call("prctl", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _die_with_parent()
+    work, _lock = workplace.make(options["directory"])
     notes: list[str] = []
     entered = _enter_namespaces(notes) if options["namespaces"] else ()
     fork: Callable[[], int] = os.fork
     if "pid" in entered:
-        _go_on_as_first_process()
+        _go_on_as_first_process(work)
         fork = namespaces.PidNests().fork
     try:
-        jail_plan = prepare(options, entered, notes)
+        jail_plan = prepare(options, work, entered, notes)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
+        workplace.remove_tree(work)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         return
     fields = {name: getattr(jail_plan, name) for name in jail_plan.__slots__}
@@ -63,18 +65,31 @@ def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
         return ()
 
 
-def _go_on_as_first_process() -> None:
-    """Continues in a fork that is process 1 of the new PID namespace; this process only waits and ends with
-    it."""
+def _die_with_parent() -> None:
+    """When the host is gone the socket closes, and this process cleans up and ends. Should it be stuck, the
+    death signal gives it a few seconds more."""
+
+    def last_orders(*_: object) -> None:
+        signal.alarm(5)
+
+    signal.signal(signal.SIGTERM, last_orders)
+    syscalls.death_signal(signal.SIGTERM)()
+
+
+def _go_on_as_first_process(work: str) -> None:
+    """Continues in a fork that is process 1 of the new PID namespace, in a mount namespace of its own. This
+    process, which still sees the host's files, only waits for it, removes the working directory and ends."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(CONTROL_FD)
         os.waitpid(pid, 0)
+        workplace.remove_tree(work)
         os._exit(0)
     syscalls.death_signal()()
     if os.getppid() not in (0, parent):  # 0: the parent is outside the namespace
         os._exit(0)
+    syscalls.call("unshare", syscalls.CLONE_NEWNS)
 
 
 def _standard_streams() -> None:
@@ -91,12 +106,12 @@ def _standard_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def prepare(options: dict[str, Any], entered: tuple[str, ...], notes: list[str]) -> plan.Plan:
+def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes: list[str]) -> plan.Plan:
     """Puts on what a template can, imports the profile, and says what is on. Raises OSError or
     ImportError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    work, paths, tools = options["work"], options["paths"], options["tool_directories"]
+    paths, tools = options["paths"], options["tool_directories"]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()
         if "mount" in entered:
@@ -198,7 +213,8 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
     for pid in slots:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    slot.remove_tree(jail_plan.work, keep="mount" in jail_plan.namespaces)
+    if "pid" not in jail_plan.namespaces:
+        workplace.remove_tree(jail_plan.work)
 
 
 def _reap(slots: set[int]) -> None:

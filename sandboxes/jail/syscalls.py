@@ -74,6 +74,6 @@ def no_capabilities() -> Bound:
     return Bound("capset", header, bytes(24))
 
 
-def death_signal() -> Bound:
-    """SIGKILL for the caller when the thread that forked it ends."""
-    return Bound("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def death_signal(number: int = signal.SIGKILL) -> Bound:
+    """This signal for the caller when the thread that forked it ends."""
+    return Bound("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)

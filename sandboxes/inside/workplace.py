@@ -1,0 +1,92 @@
+"""Working directories: made, measured, and removed whatever a job made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+import time
+
+PREFIX = "berry-sandbox-"
+STALE_S = 60.0
+
+
+def make(base: str | None) -> tuple[str, int]:
+    """A new directory under `base` and a descriptor whose lock says that it is in use. Directories that a
+    killed pool left there are removed first. Raises OSError."""
+    base = base or tempfile.gettempdir()
+    _sweep(base)
+    path = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+    os.chmod(path, 0o755)
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return path, lock
+
+
+def _sweep(base: str) -> None:
+    for name in os.listdir(base):
+        path = os.path.join(base, name)
+        if not name.startswith(PREFIX):
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if time.time() - os.fstat(lock).st_mtime > STALE_S and os.fstat(lock).st_uid == os.geteuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove_tree(path)
+            finally:
+                os.close(lock)
+
+
+def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
+    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block."""
+    total, stack = 0, [top]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as found:
+                for entry in found:
+                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 512)
+                    entries -= 1
+                    if total > enough or entries < 0:
+                        return enough + 1
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+        except OSError:
+            continue
+    return total
+
+
+def remove_tree(path: str, *, keep: bool = False) -> None:
+    """Removes a directory, however deep, whatever its modes; `keep` leaves it empty. Deep trees are
+    flattened first, so that no path grows too long."""
+    flat = 0
+    while True:
+        try:
+            names = os.listdir(path)
+        except PermissionError:
+            os.chmod(path, 0o700)
+            continue
+        except FileNotFoundError:
+            return
+        if not names:
+            break
+        for name in names:
+            entry = os.path.join(path, name)
+            mode = os.lstat(entry).st_mode
+            if not stat.S_ISDIR(mode):
+                os.unlink(entry)
+                continue
+            os.chmod(entry, 0o700)
+            for inner in os.listdir(entry):
+                source = os.path.join(entry, inner)
+                if stat.S_ISDIR(os.lstat(source).st_mode):
+                    os.chmod(source, 0o700)
+                    flat += 1
+                    os.rename(source, os.path.join(path, f".flat-{flat}-{os.getpid()}"))
+                else:
+                    os.unlink(source)
+            os.rmdir(entry)
+    if not keep:
+        os.rmdir(path)
