@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sandboxes import judging, programs, running
 from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError
 from sandboxes.config import PoolConfig
+from sandboxes.jail.plan import Plan
 from sandboxes.metrics import Metrics
 from sandboxes.session import Session
 from sandboxes.slots import Slots
@@ -61,6 +62,10 @@ class SandboxPool:
         """Factor on time limits: this host's CPU seconds for a fixed piece of work over the reference
         host's."""
         return self._slots.calibration
+
+    def host(self) -> Plan:
+        """What is on in the pool's first profile."""
+        return self._slots.host()
 
     def metrics(self) -> dict[str, Any]:
         """Counters and waits since the start; see `sandboxes.metrics`."""

@@ -8,10 +8,12 @@ import itertools
 import os
 import site
 import sys
+import tempfile
 import warnings
 
 from sandboxes.base import Profile, SandboxError
 from sandboxes.config import BARE_IMPORTS, PoolConfig
+from sandboxes.jail.plan import Plan
 from sandboxes.jail.seccomp import Kind
 from sandboxes.metrics import Metrics
 from sandboxes.worker import SlotDied, SlotHandle, Template
@@ -49,12 +51,15 @@ class Slots:
             await self.close()
             raise
 
+    def host(self) -> Plan:
+        """What is on in the first template."""
+        if not self._templates:
+            raise SandboxError("the pool is not started")
+        return next(iter(self._templates.values())).plan
+
     def _check(self, template: Template) -> None:
-        """Refuses to run below the minimum: seccomp, and something that contains files."""
-        plan = template.hello["plan"]
-        lacking = [] if plan["seccomp"] else ["seccomp filters"]
-        if not plan["landlock"] and "mount" not in plan["namespaces"]:
-            lacking.append("landlock (Linux 5.13 or newer) or mount namespaces")
+        """Refuses to run below the minimum."""
+        lacking = template.plan.lacking()
         if not lacking:
             return
         text = f"this host can't confine untrusted code: it lacks {' and '.join(lacking)}"
@@ -83,7 +88,7 @@ class Slots:
                 "landlock": True,
                 "seccomp": True,
                 "namespaces": self.config.namespaces,
-                "directory": self.config.directory,
+                "directory": os.path.abspath(self.config.directory or tempfile.gettempdir()),
                 "work_bytes": (self.config.slots + 2) * WORK_BYTES_A_SLOT,
                 "tool_directories": list(self.config.tool_directories),
                 "slots": 2 * self.config.slots + 2,

@@ -26,6 +26,7 @@ from typing import Any
 from sandboxes import wire
 from sandboxes.base import Limits, SandboxError
 from sandboxes.inside import workplace
+from sandboxes.jail.plan import Plan
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from sandboxes.inside.template import main; "
@@ -58,6 +59,12 @@ class Template:
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, errors: int) -> None:
         self.process, self.control, self._errors = process, control, errors
         self.hello: dict[str, Any] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """What is on, as it reported."""
+        fields = self.hello["plan"]
+        return Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
     def said(self) -> str:
         """The end of what it and its slots printed."""

@@ -13,10 +13,9 @@ PREFIX = "berry-sandbox-"
 STALE_S = 60.0
 
 
-def make(base: str | None) -> tuple[str, int]:
+def make(base: str) -> tuple[str, int]:
     """A new directory under `base` and a descriptor whose lock says that it is in use. Directories that a
     killed pool left there are removed first. Raises OSError."""
-    base = base or tempfile.gettempdir()
     _sweep(base)
     path = tempfile.mkdtemp(prefix=PREFIX, dir=base)
     os.chmod(path, 0o755)

@@ -43,9 +43,12 @@ class Plan:
     notes: tuple[str, ...] = ()
     """Why something could not be had."""
 
-    @property
-    def contains_files(self) -> bool:
-        return self.landlock > 0 or "mount" in self.namespaces
+    def lacking(self) -> list[str]:
+        """What the minimum needs and is not on: seccomp, and something that contains files."""
+        lacks = [] if self.seccomp else ["seccomp filters"]
+        if not self.landlock and "mount" not in self.namespaces:
+            lacks.append("landlock (Linux 5.13 or newer) or mount namespaces")
+        return lacks
 
     @property
     def signals_contained(self) -> bool:
