@@ -6,18 +6,25 @@ search.start ─► commands ─► World answers ─► shuffled events ─► 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pipeline.config.rollout import Rollout
+from pipeline.config.rollout import DelimiterStep, Rollout
+from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core import events as ev
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
+from pipeline.core.tree import Tree
+from pipeline.engines.synthetic import Synthetic
+from pipeline.engines.synthetic_draw import draw
 from pipeline.records import Finish
+from pipeline.stages.synthetic_problems import synthetic_problems
 from verifiers.base import Outcome, Reason, Verdict
+from verifiers.specs import MathSpec
 
 PROMPT = (101, 102, 103)
 STEP_TOKEN, STOP_TOKEN = 1, 2
@@ -77,6 +84,42 @@ class World:
         return random.Random(f"{model}{prefix}").random()
 
 
+class SyntheticWorld(World):
+    """One problem of the synthetic engine: samples, verdicts and (noisy) true values as scores."""
+
+    def __init__(self, index: int = 0, *, steps: int = 6, noise: float = 0.0, **config: Any) -> None:
+        super().__init__()
+        self.engine = Synthetic(SyntheticEngine(**config))
+        problem = synthetic_problems(1, first=index, steps=(steps, steps))[0]
+        assert isinstance(problem.verifier, MathSpec)
+        self.prompt = self.engine.encode(problem.messages)
+        self.chain = self.engine.chain(self.prompt)
+        self.answer = problem.verifier.answer
+        self.noise = noise
+
+    def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+        response = prefix[len(self.prompt) :]
+        return draw(
+            self.chain,
+            response,
+            until,
+            room=until.max_tokens,
+            chance=random.Random(seed),
+            entropies=True,
+            decode=self.engine.decode,
+        )
+
+    def verdict(self, response: list[int]) -> Verdict:
+        return PASS if self.engine.decode(response).endswith(f"{{{self.answer}}}.") else FAIL
+
+    def score(self, prefix: list[int], model: str) -> float:
+        blur = random.Random(f"{model}{prefix}").gauss(0, self.noise)
+        return min(1.0, max(0.0, self.engine.true_value(prefix) + blur))
+
+    def true_value(self, tree: Tree, node_id: str) -> float:
+        return self.engine.true_value(tree.prefix_ids(node_id))
+
+
 @dataclass
 class Played:
     """What happened: the search, its commands and the events it was given."""
@@ -99,19 +142,18 @@ def play(
     shuffle: random.Random | None = None,
     *,
     intercept: Callable[[ev.Event], ev.Event] | None = None,
+    check: bool = True,
 ) -> Played:
     """Run a search to its end; `shuffle` picks which answer comes next (None: first asked, first answered).
-    `intercept` may replace an answer."""
+    `intercept` may replace an answer. `check` looks at the tree after every event."""
     played = Played(search)
     waiting: list[ev.Event] = []
-    cancelled: Counter[str] = Counter()
 
     def take(commands: list[ev.Command]) -> None:
         played.commands.extend(commands)
         for command in commands:
             waiting.extend(answers(search, world, command))
             if isinstance(command, ev.Cancel):
-                cancelled[command.node] += 1
                 gone = [e for e in waiting if isinstance(e, ev.Segment) and e.parent == command.node]
                 for event in gone:
                     waiting.remove(event)
@@ -124,7 +166,8 @@ def play(
             event = intercept(event)
         played.events.append(event)
         take(search.handle(event))
-        search.tree.check_invariants()
+        if check:
+            search.tree.check_invariants()
     check_end(played)
     return played
 
@@ -169,9 +212,30 @@ def check_end(played: Played) -> None:
     assert in_tree == search.ledger.generated == sum(t.n_new_tokens for t in search.trajectories())
 
 
-@pytest.fixture
-def new_search() -> Callable[..., Search]:
-    def make(rollout: Rollout, *, problem: str = "p1", run_seed: int = 7, context_len: int = 1000) -> Search:
-        return make_search(problem, PROMPT, rollout, run_seed=run_seed, context_len=context_len)
+class Core(SimpleNamespace):
+    """What the tests of the core share: imported modules can't be, in importlib mode."""
 
-    return make
+    PROMPT = PROMPT
+    STEP = DelimiterStep(delimiters=(";",))
+    PASS, FAIL, UNSURE = PASS, FAIL, UNSURE
+    World = World
+    SyntheticWorld = SyntheticWorld
+    Played = Played
+    play = staticmethod(play)
+
+    @staticmethod
+    def search(policy: Any, *, run_seed: int = 7, context_len: int = 1000, **rollout: Any) -> Search:
+        """A search of the scripted world."""
+        config = Rollout(policy=policy, **{"step": Core.STEP, **rollout})
+        return make_search("p1", PROMPT, config, run_seed=run_seed, context_len=context_len)
+
+    @staticmethod
+    def synthetic(world: SyntheticWorld, policy: Any, *, run_seed: int = 7, **rollout: Any) -> Search:
+        """A search of a synthetic problem, steps ending in blank lines."""
+        config = Rollout(policy=policy, **rollout)
+        return make_search("p1", world.prompt, config, run_seed=run_seed, context_len=4000)
+
+
+@pytest.fixture(scope="session")
+def core() -> type[Core]:
+    return Core

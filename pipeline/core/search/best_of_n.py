@@ -43,7 +43,7 @@ class BestOfNSearch(Search):
     def on_lost(self, node: TreeNode, count: int) -> None:
         self._fill()
 
-    def on_score(self, node: TreeNode, value: float | None) -> None:
+    def on_cut(self, node: TreeNode) -> None:
         self._fill()
 
     def wanted(self) -> int:

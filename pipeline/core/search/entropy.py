@@ -51,9 +51,8 @@ class EntropySearch(Search):
     def on_leaf(self, node: TreeNode) -> None:
         self._fork_when_complete(self._join(node))
 
-    def on_score(self, node: TreeNode, value: float | None) -> None:
-        if self.is_cut(node):
-            self._fork_when_complete(self._chain_of[node.origin])
+    def on_cut(self, node: TreeNode) -> None:
+        self._fork_when_complete(self._chain_of.get(node.origin) or self._join(node))
 
     def on_lost(self, node: TreeNode, count: int) -> None:
         if node.parent is not None:

@@ -13,6 +13,7 @@ class Hooks(ABC):
     keeps_detail = False  # per-token log-probabilities, entropies and text positions stay on the tree
     wants_token_ends = False  # cuts inside segments, so Completion.token_ends should be filled
     wants_entropies = False
+    cuts = True  # grows step by step if there is an in-loop cut, so that it can act
     scores_steps = False  # waits for scores itself, so that an in-loop cut need not hold steps back
 
     @abstractmethod
@@ -24,6 +25,10 @@ class Hooks(ABC):
 
     def on_leaf(self, node: TreeNode) -> None:  # noqa: B027
         """A trajectory has ended; its verdict is on the way if `node.drop` is None."""
+
+    def on_cut(self, node: TreeNode) -> None:  # noqa: B027
+        """The in-loop cut ends growth at `node`, which `on_step` may not have been told of: its score was too low, or
+        it came in below such a node."""
 
     def on_score(self, node: TreeNode, value: float | None) -> None:  # noqa: B027
         """A score has come; None if it could not be had."""

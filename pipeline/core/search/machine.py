@@ -53,6 +53,7 @@ class Machine(Hooks):
         self.leaves = 0  # leaves there are, or will be if all in flight comes
         self.clipped = False  # the leaf budget has held samples back
         self._flight = Flight()
+        self._cut_rule = rollout.cut if self.cuts else None
         self._cut: set[str] = set()
         self._settled = False
         self._out: list[ev.Command] = []
@@ -155,9 +156,12 @@ class Machine(Hooks):
 
     def _step(self, node: TreeNode) -> None:
         self.ledger.count("steps")
-        if self.stopping is not None or node.node_id in self._cut:
+        if self.stopping is not None:
             return
-        cut = self.rollout.cut
+        if self.is_cut(node):
+            self.on_cut(node)
+            return
+        cut = self._cut_rule
         if cut is not None:
             self.ask_score(node, cut.model)
         if cut is None or cut.speculative or self.scores_steps:
@@ -172,11 +176,12 @@ class Machine(Hooks):
             node.orm = value
         else:
             node.prm = value
-        cut = self.rollout.cut
+        cut = self._cut_rule
         if cut is not None and model == cut.model and node.finish is Finish.STEP and not self.is_cut(node):
             if value is not None and value < cut.below and node.depth >= cut.from_step:
                 node.drop = DropReason.CUT_IN_LOOP
                 self.cancel_below(node)
+                self.on_cut(node)
             elif not cut.speculative and not self.scores_steps and self.stopping is None:
                 self.on_step(node)
         self.on_score(node, value)

@@ -44,6 +44,7 @@ class _Stat:
 class MctsSearch(Search):
     keeps_detail = True
     wants_token_ends = True
+    cuts = False
 
     @property
     def _policy(self) -> Mcts:

@@ -45,6 +45,7 @@ class _Hunt:
 class OmegaSearch(Search):
     keeps_detail = True
     wants_token_ends = True
+    cuts = False
 
     @property
     def _policy(self) -> Omega:

@@ -20,6 +20,7 @@ from pipeline.core.tree import TreeNode
 class ShepherdSearch(Search):
     keeps_detail = True
     wants_token_ends = True
+    cuts = False
 
     @property
     def _policy(self) -> Shepherd:
