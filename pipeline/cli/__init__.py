@@ -9,10 +9,13 @@ import sys
 
 import typer
 
+from pipeline.cli import import_problems
 from pipeline.cli.inspect import inspect
+from pipeline.cli.plan import plan
 from pipeline.cli.plan import plan
 from pipeline.cli.run import run
 from pipeline.cli.show import show
+from pipeline.cli.verify import verify
 from pipeline.errors import BerryError
 
 app = typer.Typer(
@@ -28,6 +31,9 @@ app.command()(run)
 app.command()(plan)
 app.command()(inspect)
 app.command()(show)
+app.command()(plan)
+app.command()(verify)
+app.add_typer(import_problems.app, name="import")
 
 
 def main() -> None:
