@@ -115,7 +115,7 @@ def _load(
         if override not in mine:
             apply_override(raw, override)
     planned = validate(raw, PlanConfig, where=config)
-    return planned, [named_cluster(n) for n in clusters], run.cluster, [f"assumed: {a}" for a in assumed]
+    return planned, [named_cluster(n) for n in clusters], run.cluster, ["assumed: " + "; ".join(assumed)]
 
 
 def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]:
@@ -131,10 +131,11 @@ def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]
     calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, place=place)
     problems = planned.workload.problems
     workload = runs.measured_workload(planned.workload, seen).model_copy(update={"problems": problems})
+    sheet = f"what the {calibration.device} sheet says" if calibration.device else "the set pace"
     note = (
         f"from {place}: {seen.trajectories:,} trajectories of {seen.output_tokens:.0f} tokens, "
         f"{seen.pass_rate:.0%} pass, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
-        f"{calibration.engine_scale:.2f} × what the {calibration.device} sheet says"
+        f"{calibration.engine_scale:.2f} × {sheet}"
     )
     return planned.model_copy(update={"workload": workload, "calibration": calibration}), [note]
 

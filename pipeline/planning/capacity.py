@@ -31,9 +31,9 @@ ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth
 class Binding(StrEnum):
     """What a run can't go beyond."""
 
-    GPU_COMPUTE = "GPU arithmetic"
-    GPU_BANDWIDTH = "GPU memory bandwidth"
-    GPU_MEMORY = "GPU memory for KV"
+    GPU_COMPUTE = "engine arithmetic"
+    GPU_BANDWIDTH = "engine memory bandwidth"
+    GPU_MEMORY = "engine memory for KV"
     SANDBOX = "sandbox slots"
     REWARD = "reward actors"
     THREADS = "rollout actors' threads"

@@ -28,8 +28,10 @@ class PlanReport:
 def rows(p: Plan) -> list[tuple[str, str]]:
     """Label and value of every figure of one plan, units included."""
     group, total = p.fleet.groups[0], p.totals
+    each = "a GPU" if p.layout.rollout.gpus else "an engine"
     alone = p.sharing
     needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
+    gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
     found = [
         ("GPUs : CPUs", f"{p.layout.gpus} : {p.layout.cpu_sockets} ({p.layout.cores:g} usable cores)"),
         ("engines", f"{p.layout.rollout.actors} × {_engine(p)}"),
@@ -38,14 +40,14 @@ def rows(p: Plan) -> list[tuple[str, str]]:
             "decoding step",
             f"{group.step_s(group.batch) * 1e3:.1f} ms, {1 / group.step_s(group.batch):.0f} tokens/s each",
         ),
-        ("tokens/s", f"{si(p.tokens_per_s)} ({p.tokens_per_s / p.units:,.0f} a GPU)"),
+        ("tokens/s", f"{si(p.tokens_per_s)} ({p.tokens_per_s / p.units:,.0f} {each})"),
         ("trajectories/s", f"{p.rate:,.4g} of {p.fastest:,.4g} that the engines could do"),
         ("kept/hour", si(p.kept_per_hour)),
         ("binding", p.binding.value),
         ("GPU idle share", f"{p.gpu_idle_share:.1%}"),
-        ("sandbox slots", f"{p.slots:,} ({p.slots / p.units:.3g} a GPU)"),
-        ("slots on average", f"{p.slots_average:,.4g} ({p.slots_average / p.units:.3g} a GPU)"),
-        ("slots needed", f"{needed} ({(p.slots_needed or 0) / p.units:.3g} a GPU)"),
+        ("sandbox slots", f"{p.slots:,} ({p.slots / p.units:.3g} {each})"),
+        ("slots on average", f"{p.slots_average:,.4g} ({p.slots_average / p.units:.3g} {each})"),
+        ("slots needed", f"{needed} ({(p.slots_needed or 0) / p.units:.3g} {each})"),
     ]
     for use in p.uses:
         wait = "no wait" if use.wait_p99_s < 1e-3 else f"wait {seconds(use.wait_s)} (1% over {seconds(use.wait_p99_s)})"
@@ -60,9 +62,9 @@ def rows(p: Plan) -> list[tuple[str, str]]:
         ),
         ("network", f"{p.network_gbps:.3g} Gbit/s"),
         ("run: trajectories", f"{si(total.trajectories)}, {si(total.tokens)} tokens"),
-        ("run: arithmetic", f"{total.flop:.2e} FLOP forward"),
+        ("run: arithmetic", f"{total.flop:.2e} FLOP forward" if total.flop else "none: synthetic"),
         ("run: storage", f"{si(total.storage_bytes)}B"),
-        ("run: time", f"{total.hours:,.3g} h ({si(total.gpu_hours)} GPU-hours)"),
+        ("run: time", f"{hours(total.hours)}{gpu_hours}"),
         ("run: cost", "no price" if total.usd is None else f"${total.usd:,.0f}"),
         ("a million kept", "no price" if p.usd_per_million_kept is None else f"${p.usd_per_million_kept:,.0f}"),
     ]
@@ -97,7 +99,11 @@ def si(value: float) -> str:
     for limit, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):,.3g} {unit}"
-    return f"{value:,.3g} " if value < 1e3 else f"{value:,.0f} "
+    return f"{value:,.3g}" if value < 1e3 else f"{value:,.0f}"
+
+
+def hours(value: float) -> str:
+    return f"{value:,.3g} h" if value >= 1 else f"{value * 60:.3g} min"
 
 
 def seconds(value: float) -> str:

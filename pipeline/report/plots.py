@@ -7,6 +7,7 @@ told apart by marker and line as well, so that they survive colour blindness and
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,14 @@ def _slots(axes: Axes, plans: Sequence[Plan]) -> None:
         bars = axes.bar(
             places + offset, values, 0.26, label=label, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5
         )
-        axes.bar_label(bars, fmt=lambda v: f"{v:.3g}" if v else "none", fontsize=8, padding=1)
+        axes.bar_label(bars, fmt=lambda v: f"{v:.2g}" if v else "none", fontsize=7.5, padding=1)
     axes.set_yscale("log")
-    axes.set_ylim(top=axes.get_ylim()[1] * 6)
+    axes.set_ylim(top=axes.get_ylim()[1] * 10)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.set_xticks(places, [p.cluster.name for p in plans])
     axes.set_ylabel("sandbox slots a GPU")
     axes.set_title("Slots: asked for, needed, there")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=3, columnspacing=1)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2, columnspacing=1)
 
 
 def _cost(axes: Axes, plans: Sequence[Plan]) -> None:
@@ -130,9 +131,11 @@ def _cost(axes: Axes, plans: Sequence[Plan]) -> None:
     bars = axes.bar(places, heights, 0.6, color=[PALETTE[i % 8] for i in range(len(plans))])
     notes = [_cost_note(p, v) for p, v in zip(plans, values, strict=True)]
     axes.bar_label(bars, labels=notes, fontsize=8, padding=2)
-    axes.set_ylim(top=max([*heights, 1e-9]) * 1.3)
+    axes.set_ylim(top=max([*heights, 1e-9]) * 1.35)
     axes.set_xticks(places, [p.cluster.name for p in plans])
 
 
 def _cost_note(p: Plan, value: float | None) -> str:
-    return f"{value:,.0f}\n{p.binding.value}" if value is not None else "no price"
+    if value is None:
+        return "no price"
+    return "\n".join([f"{value:,.0f}", *textwrap.wrap(p.binding.value, 16)])
