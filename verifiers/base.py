@@ -68,9 +68,7 @@ class Reason(StrEnum):
         return Outcome.UNVERIFIABLE if self in _UNVERIFIABLE else Outcome.FAIL
 
 
-_RETRYABLE = frozenset(
-    {Reason.CHECK_TIMEOUT, Reason.SANDBOX_FAULT, Reason.MISSING_TOOL, Reason.OVERLOADED}
-)
+_RETRYABLE = frozenset({Reason.CHECK_TIMEOUT, Reason.SANDBOX_FAULT, Reason.MISSING_TOOL, Reason.OVERLOADED})
 _UNVERIFIABLE = _RETRYABLE | {
     Reason.GOLD_UNPARSABLE,
     Reason.TESTS_BROKEN,

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from verifiers.base import Verdict
 from verifiers.config import CheckerConfig
+from verifiers.lean_repl import WarmRepls
 from verifiers.registry import verifier_for
 from verifiers.symbolic import Symbolic
 from verifiers.tools import CheckRequest, Judge, Tools
@@ -25,13 +26,14 @@ __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
 class Checker:
     """Concurrency-safe within one event loop. `start` before the first check, `close` after the last."""
 
-    def __init__(self, config: CheckerConfig = CheckerConfig(), *, judge: Judge | None = None) -> None:
+    def __init__(self, config: CheckerConfig | None = None, *, judge: Judge | None = None) -> None:
         from verifiers.limits import make_pool
 
-        self.config = config
+        self.config = config = config or CheckerConfig()
         self.pool = make_pool(config)
         self.symbolic = Symbolic(config)
-        self._tools = Tools(config, self.pool, self.symbolic, judge, self.check)
+        self._repls = WarmRepls()
+        self._tools = Tools(config, self.pool, self.symbolic, judge, self.check, self._repls)
         self._outcomes: Counter[str] = Counter()
         self._in_service = 0
         self._busy_s = 0.0
@@ -41,6 +43,7 @@ class Checker:
         await self.pool.start()
 
     async def close(self) -> None:
+        await self._repls.close()
         await self.symbolic.close()
         await self.pool.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from verifiers.base import Outcome, Reason, Verdict
+from verifiers.base import Outcome, Verdict
 from verifiers.specs import AllOfSpec, AnyOfSpec, WeightedSpec
 
 if TYPE_CHECKING:

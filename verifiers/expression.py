@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from verifiers.base import Reason, Verdict, verdict
@@ -89,7 +90,7 @@ def _check_tokens(spec: ExpressionSpec, tokens: list[str]) -> None:
     for token in tokens:
         if not (token[0].isdigit() or token[0] == "." or token in _BRACKETS or token in spec.operators):
             raise Disallowed(f"uses {token!r}")
-    for left, right in zip(tokens, tokens[1:], strict=False):
+    for left, right in pairwise(tokens):
         juxtaposed = (left == ")" or left[0].isdigit()) and (right == "(" or right[0].isdigit())
         if juxtaposed and "*" not in spec.operators:
             raise Disallowed("multiplies")

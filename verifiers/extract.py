@@ -99,7 +99,9 @@ def _closing(text: str, opening: int) -> int:
 # ---- words ----------------------------------------------------------------------------------------------------------
 
 _ANSWER_IS = re.compile(
-    r"\banswer\s*(?:\([^()\n]{0,40}\)\s*)?(?:\*\*|__)?\s*(?:is|are|=|:)(?:\s*(?:equal\s+to|:|\*\*|__))*", re.IGNORECASE
+    r"\banswer\s*(?:\([^()\n]{0,40}\)\s*)?(?:\*\*|__)?\s*(?:is|are|=|:)(?:\s*(?:equal\s+to|:|\*\*|__))*"
+    r"|^\s*####(?!#)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*\*)|[;,]?\s+(?:because|since|which|where|so|as)\b")
 _LEAD = re.compile(
@@ -122,7 +124,7 @@ def _answer_is(text: str) -> Found | None:
     line = rest.split("\n", 1)[0]
     if line.strip() in ("$$", "\\["):  # a display formula on its own lines
         line = " ".join(rest.split("\n", 3)[:3])
-    answer = _tidy(_first_sentence(line))
+    answer = _tidy(_LEAD.sub("", _first_sentence(line)))
     return Found(answer, place="answer_is") if answer else None
 
 

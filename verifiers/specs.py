@@ -41,9 +41,10 @@ class Strictness(Spec):
     order: Literal["free", "kept"] = "free"
     bases: Literal["written", "optional"] = "written"
     assignment: Literal["optional", "require"] = "optional"
-    tolerance: float = Field(0.0, ge=0, lt=1)
+    tolerance: float = Field(default=0.0, ge=0, lt=1)
 
 
+DEFAULT = Strictness()
 STRICT = Strictness(percent="sign", units="require", order="kept", assignment="require")
 LENIENT = Strictness(percent="optional", units="ignore", bases="optional", tolerance=1e-3)
 
@@ -56,7 +57,7 @@ class MathSpec(Spec):
 
     type: Literal["math"] = "math"
     answer: str = Field(min_length=1)
-    extract: tuple[Place, ...] = Field(DEFAULT_PLACES, min_length=1)
+    extract: tuple[Place, ...] = Field(default=DEFAULT_PLACES, min_length=1)
     strictness: Strictness = Strictness()
 
     @field_validator("answer", mode="before")
@@ -73,8 +74,8 @@ class MathSpec(Spec):
 class CodeSpec(Spec):
     """Limits that a problem may set for its own program; None: the checker's."""
 
-    cpu_s: float | None = Field(None, gt=0, le=600)
-    memory_mb: int | None = Field(None, ge=16, le=65536)
+    cpu_s: float | None = Field(default=None, gt=0, le=600)
+    memory_mb: int | None = Field(default=None, ge=16, le=65536)
 
 
 class Case(Spec):
@@ -97,7 +98,7 @@ class PythonFunctionSpec(CodeSpec):
     tests: str | None = None
     cases: tuple[Case, ...] = ()
     prelude: str = ""
-    tolerance: float = Field(0.0, ge=0, lt=1)
+    tolerance: float = Field(default=0.0, ge=0, lt=1)
     sequences: Literal["json", "exact"] = "json"
 
     @model_validator(mode="after")
@@ -107,7 +108,9 @@ class PythonFunctionSpec(CodeSpec):
         return self
 
     def precheck(self) -> str | None:
-        return python_fault(self.prelude + "\n" + (self.tests or ""), "tests")
+        from verifiers.python_function import tests_fault
+
+        return python_fault(self.prelude, "prelude") or tests_fault(self)
 
 
 class StdioCase(Spec):
@@ -126,7 +129,7 @@ class StdioSpec(CodeSpec):
     language: Language = "python"
     cases: tuple[StdioCase, ...] = Field(min_length=1)
     compare: Literal["tokens", "lines", "floats", "checker"] = "tokens"
-    tolerance: float = Field(1e-6, ge=0, lt=1)
+    tolerance: float = Field(default=1e-6, ge=0, lt=1)
     checker: str | None = None
 
     @model_validator(mode="after")
@@ -137,7 +140,9 @@ class StdioSpec(CodeSpec):
 
     def precheck(self) -> str | None:
         if self.checker is None:
-            return None
+            from verifiers.stdio import contradiction
+
+            return contradiction(self)
         fault = python_fault(self.checker, "checker")
         if fault is None and "check" not in _defined(self.checker):
             fault = "checker does not define check(stdin, expected, output)"
@@ -154,8 +159,12 @@ class ProgramTestsSpec(CodeSpec):
     prelude: str = ""
 
     def precheck(self) -> str | None:
-        if not self.tests.strip():
-            return "tests are empty"
+        from verifiers.program_tests import NoTests, program
+
+        try:
+            program(self, "", "")
+        except NoTests as fault:
+            return str(fault)
         return python_fault(self.tests, "tests") if self.language == "python" else None
 
 
@@ -185,7 +194,7 @@ class ExpressionSpec(Spec):
     numbers: tuple[int | float, ...] = ()
     operators: tuple[Literal["+", "-", "*", "/", "^"], ...] = ("+", "-", "*", "/")
     skeleton: str | None = None
-    brackets: int | None = Field(None, ge=0)
+    brackets: int | None = Field(default=None, ge=0)
     keep_order: bool = False
     extract: tuple[Place, ...] = DEFAULT_PLACES
 
@@ -208,7 +217,7 @@ class ReasoningGymSpec(Spec):
     type: Literal["reasoning_gym"] = "reasoning_gym"
     dataset: str = Field(min_length=1)
     entry: dict[str, Any]
-    threshold: float = Field(1.0, gt=0, le=1)
+    threshold: float = Field(default=1.0, gt=0, le=1)
     extract: tuple[Place, ...] = ("tag", "boxed", "answer_is", "whole")
 
     def precheck(self) -> str | None:
@@ -237,9 +246,9 @@ class MajoritySpec(Spec):
     answers is the pseudo-label when its share of the weight is at least `threshold`."""
 
     type: Literal["majority"] = "majority"
-    threshold: float = Field(0.5, gt=0, le=1)
-    min_answers: int = Field(3, ge=1)
-    extract: tuple[Place, ...] = Field(DEFAULT_PLACES, min_length=1)
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    min_answers: int = Field(default=3, ge=1)
+    extract: tuple[Place, ...] = Field(default=DEFAULT_PLACES, min_length=1)
     strictness: Strictness = Strictness()
 
 
@@ -250,8 +259,8 @@ class ModelSpec(Spec):
     type: Literal["model"] = "model"
     rubric: str = Field(min_length=1)
     reference: str | None = None
-    votes: int = Field(3, ge=1, le=64)
-    agreement: float = Field(0.6, gt=0.5, le=1)
+    votes: int = Field(default=3, ge=1, le=64)
+    agreement: float = Field(default=0.6, gt=0.5, le=1)
 
 
 class AllOfSpec(Spec):
@@ -285,7 +294,7 @@ class WeightedSpec(Spec):
 
     type: Literal["weighted"] = "weighted"
     parts: tuple[Weighted, ...] = Field(min_length=1)
-    threshold: float = Field(0.5, gt=0, le=1)
+    threshold: float = Field(default=0.5, gt=0, le=1)
 
     def precheck(self) -> str | None:
         return _first_fault(tuple(part.verifier for part in self.parts))

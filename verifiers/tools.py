@@ -12,6 +12,7 @@ from verifiers.specs import Spec, Strictness
 
 if TYPE_CHECKING:
     from sandboxes.pool import SandboxPool
+    from verifiers.lean_repl import WarmRepls
     from verifiers.maths.ladder import Decision
 
 Messages = Sequence[dict[str, str]]
@@ -45,6 +46,7 @@ class Tools:
     symbolic: SymbolicRung
     judge: Judge | None
     check: Callable[[CheckRequest], Awaitable[Verdict]]
+    repls: WarmRepls
 
 
 Verify = Callable[[CheckRequest, Tools], Awaitable[Verdict]]

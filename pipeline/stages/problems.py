@@ -106,7 +106,7 @@ def read_problems(path: str) -> list[Problem]:
 
 def iter_file(path: str) -> Iterator[Problem]:
     """Problems of one file, a local path or an object-store URL; Parquet by its suffix, otherwise JSON lines."""
-    rows = _parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
+    rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
     for where, row in rows:
         yield parse_problem(row, where)
 
@@ -135,7 +135,7 @@ def json_rows(path: str) -> Iterator[tuple[str, object]]:
                 raise ProblemFileError(f"{where}: is not valid JSON ({error}); write one object a line") from error
 
 
-def _parquet_rows(path: str) -> Iterator[tuple[str, object]]:
+def parquet_rows(path: str) -> Iterator[tuple[str, object]]:
     with _open(path) as stream:
         try:
             file = pq.ParquetFile(stream)

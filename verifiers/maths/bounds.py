@@ -10,6 +10,7 @@ import re
 from enum import StrEnum
 
 MAX_CHARS = 4_096
+ANSWER_CHARS = 1_024
 MAX_DIGITS = 1_000
 MAX_NESTING = 40
 
@@ -22,7 +23,7 @@ class Fault(StrEnum):
     """Why text is not looked at."""
 
     EMPTY = "empty"
-    TOO_LONG = f"over {MAX_CHARS} characters"
+    TOO_LONG = "too many characters"
     TOO_MANY_DIGITS = f"a number of over {MAX_DIGITS} digits"
     TOO_NESTED = f"nested over {MAX_NESTING} deep"
     UNBALANCED = "brackets or braces that don't match"
@@ -34,11 +35,11 @@ class Fault(StrEnum):
         return self in (Fault.TOO_LONG, Fault.TOO_MANY_DIGITS, Fault.TOO_NESTED)
 
 
-def fault(text: str) -> Fault | None:
+def fault(text: str, *, max_chars: int = MAX_CHARS) -> Fault | None:
     """Why `text` can't be an answer; None when it is worth parsing."""
     if not text.strip():
         return Fault.EMPTY
-    if len(text) > MAX_CHARS:
+    if len(text) > max_chars:
         return Fault.TOO_LONG
     if text.isascii() and text.isalnum():
         return Fault.TOO_MANY_DIGITS if len(text) > MAX_DIGITS else None

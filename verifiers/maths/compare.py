@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from verifiers.maths import evaluate, expr, normal, units
 from verifiers.maths.values import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
-from verifiers.specs import Strictness
+from verifiers.specs import DEFAULT, Strictness
 
 Same = bool | None
 Leaf = Callable[[expr.Expr, expr.Expr], Same]
@@ -32,7 +33,7 @@ def _open(_a: str, _b: str) -> Same:
 class Comparison:
     """How two values are compared. `leaf` decides two scalar trees, `puzzle` two texts."""
 
-    strict: Strictness = Strictness()
+    strict: Strictness = DEFAULT
     leaf: Leaf = evaluate.equal
     puzzle: Puzzle = _open
 
@@ -181,7 +182,7 @@ class Comparison:
         if not isinstance(got, Relation):
             return True
         closed = [s for s in got.sides if isinstance(s, Scalar) and not expr.symbols(s.tree)]
-        return _all([self.leaf(_percent(a), _percent(b)) for a, b in zip(closed, closed[1:], strict=False)])
+        return _all([self.leaf(_percent(a), _percent(b)) for a, b in pairwise(closed)])
 
     def _equations(self, gold: Value, got: Value) -> Same:
         """`a = b` against `c = d`: a - b and c - d are proportional. Inequalities: by a positive factor."""

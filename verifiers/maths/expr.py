@@ -26,15 +26,72 @@ _TOKEN = re.compile(
     r"|(?P<cmd>\\[A-Za-z]+|\\[{}%$|])|(?P<word>[A-Za-z]+)|(?P<op>[-+*/^!()\[\]{}|_',]))"
 )
 _FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt abs floor ceil gcd lcm max min".split()
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "ln",
+        "log",
+        "exp",
+        "sqrt",
+        "abs",
+        "floor",
+        "ceil",
+        "gcd",
+        "lcm",
+        "max",
+        "min",
+    ]
 )
 _RENAMED = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log", "cbrt": "cbrt", "ceiling": "ceil"}
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta kappa lambda mu nu xi rho sigma tau phi varphi chi "
-    "psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega ell".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Sigma",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+    ]
 )
 _PRODUCTS = (frozenset("abcxyz"), frozenset("abcdkmnpqrstuvwxyz"))
 _MAX_DEPTH = 60
+_MAX_TOKENS = 500
 
 
 @lru_cache(maxsize=4096)
@@ -74,8 +131,8 @@ def tokens(text: str) -> list[str]:
         else:
             found.append(match[0].strip())
         position = match.end()
-    if not found:
-        raise Unparsable("empty")
+    if not found or len(found) > _MAX_TOKENS:
+        raise Unparsable("too long" if found else "empty")
     return found
 
 
@@ -151,9 +208,8 @@ class _Parser:
                     fraction = ("/", right, under)
                     return ("+", (left, _negative(fraction) if left[1] < 0 else fraction))
             raise Unparsable("two numbers side by side")
-        if right[0] == "n" and start > 0 and self.tokens[start][0].isdigit():
-            if left[0] == "n":
-                raise Unparsable("two numbers side by side")
+        if right[0] == left[0] == "n" and self.tokens[start][0].isdigit():
+            raise Unparsable("two numbers side by side")
         return _times(left, right)
 
     def unary(self) -> Expr:

@@ -14,7 +14,7 @@ from verifiers.base import Reason
 from verifiers.maths import bounds, evaluate, normal, values
 from verifiers.maths.compare import Comparison, Same
 from verifiers.maths.values import Many, Opaque, Scalar, Shape, Value, Words
-from verifiers.specs import Strictness
+from verifiers.specs import DEFAULT, Strictness
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,17 @@ def _half_written(value: Value) -> str | None:
     return next((found for part in parts if (found := _half_written(part)) is not None), None)
 
 
-def decide(gold: str, response: str, strict: Strictness = Strictness()) -> Decision:
+def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
     """Compare a response's answer with a gold that has no `gold_fault`, by the rungs that need no sandbox."""
     gold, response = gold.strip(), response.strip()
-    fault = bounds.fault(response)
+    fault = bounds.fault(response, max_chars=min(bounds.MAX_CHARS, max(bounds.ANSWER_CHARS, 4 * len(gold))))
     letter = _choice(gold)
     if fault is not None and not (letter and fault is bounds.Fault.UNBALANCED):  # "A) 42"
         reason = Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER
-        return Decision(False, "bounds", Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason, str(fault))
+        reason = Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason
+        return Decision(same=False, rung="bounds", reason=reason, note=str(fault))
     if gold == response:
-        return Decision(True, "exact", Reason.CORRECT)
+        return Decision(same=True, rung="exact", reason=Reason.CORRECT)
     if letter is not None:
         return _decide_choice(letter, response)
     a, b = values.read(gold), values.read(response)
@@ -85,11 +86,11 @@ def decide(gold: str, response: str, strict: Strictness = Strictness()) -> Decis
         and not strict.tolerance
     ):
         same = a.tree[1] == b.tree[1]
-        return Decision(same, "numeric", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+        return Decision(same=same, rung="numeric", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
     if normal.squeeze(normal.clean(gold)) == normal.squeeze(normal.clean(response)):
-        return Decision(True, "normalised", Reason.CORRECT)
+        return Decision(same=True, rung="normalised", reason=Reason.CORRECT)
     if _hedged(a, b, response):
-        return Decision(False, "structured", Reason.HEDGED)
+        return Decision(same=False, rung="structured", reason=Reason.HEDGED)
     return structured(a, b, Comparison(strict))
 
 
@@ -100,8 +101,8 @@ def structured(gold: Value, got: Value, comparison: Comparison) -> Decision:
     except evaluate.TooLarge as fault:
         return _too_large(gold, fault)
     except RecursionError:
-        return Decision(False, "structured", Reason.ANSWER_TOO_LARGE, "nested too deeply")
-    return Decision(same, "structured", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+        return Decision(same=False, rung="structured", reason=Reason.ANSWER_TOO_LARGE, note="nested too deeply")
+    return Decision(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
 
 
 def _too_large(gold: Value, fault: ArithmeticError) -> Decision:
@@ -112,8 +113,9 @@ def _too_large(gold: Value, fault: ArithmeticError) -> Decision:
             try:
                 evaluate.equal(part.tree, ("n", 0))
             except evaluate.TooLarge:
-                return Decision(None, "bounds", Reason.GOLD_UNPARSABLE, f"the problem's answer: {fault}")
-    return Decision(False, "bounds", Reason.ANSWER_TOO_LARGE, str(fault))
+                note = f"the problem's answer: {fault}"
+                return Decision(same=None, rung="bounds", reason=Reason.GOLD_UNPARSABLE, note=note)
+    return Decision(same=False, rung="bounds", reason=Reason.ANSWER_TOO_LARGE, note=str(fault))
 
 
 def _plain(value: Scalar) -> bool:
@@ -128,13 +130,13 @@ def _choice(gold: str) -> str | None:
 def _decide_choice(letter: str, response: str) -> Decision:
     text = re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", response).strip("$*_ \t")
     if re.search(r"\b(?:or|and)\b|,", text) and len(set(re.findall(r"\b[A-J]\b", text))) > 1:
-        return Decision(False, "structured", Reason.HEDGED)
+        return Decision(same=False, rung="structured", reason=Reason.HEDGED)
     match = _CHOICE.fullmatch(text)
     lower = match is not None and match[1].islower()
     if match is None or (lower and not re.match(r"\s*(?:\(|option|choice)", text, re.I) and len(text) > 1):
-        return Decision(False, "structured", Reason.WRONG_ANSWER)
+        return Decision(same=False, rung="structured", reason=Reason.WRONG_ANSWER)
     same = match[1].upper() == letter
-    return Decision(same, "structured", Reason.CORRECT if same else Reason.WRONG_ANSWER)
+    return Decision(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
 
 
 def _hedged(gold: Value, got: Value, response: str) -> bool:

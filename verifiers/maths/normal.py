@@ -28,16 +28,19 @@ _SUBS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _VULGAR = re.compile("(\\d*)([¼-¾⅐-⅞])")
 
 _DROP = re.compile(
-    r"(?<!\\)\\(?:[,!;:>]|(?=\s)|(?:displaystyle|textstyle|limits|left|right|bigl?|bigr?|Bigl?|Bigr?|biggl?|biggr?|Biggl?|Biggr?"
+    r"(?<!\\)\\(?:[,!;:>]|(?=\s)|(?:displaystyle|textstyle|limits|left|right|[bB]igg?[lr]?"
     r"|quad|qquad|hspace\{[^{}]*\}|phantom\{[^{}]*\}|nonumber|hfill|rm|bf|it)(?![A-Za-z]))|~"
 )
 _RENAMED = {
-    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\cdot": "*", r"\times": "*", r"\ast": "*", r"\div": "/",
-    r"\leq": r"\le", r"\leqslant": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\lt": "<", r"\gt": ">",
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\cdot": "*", r"\times": "*", r"\ast": "*",
+    r"\div": "/",
+    r"\leq": r"\le", r"\leqslant": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne",
+    r"\lt": "<", r"\gt": ">",
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\varnothing": r"\emptyset",
-    r"\Reals": r"\mathbb{R}", r"\tbinom": r"\binom", r"\dbinom": r"\binom", r"\degree": r"^\circ", r"\lvert": "|", r"\rvert": "|",
-    r"\vert": "|", r"\arcsin": r"\arcsin", r"\imaginaryI": "i", r"\dots": r"\ldots", r"\percent": r"\%",
-    r"\langle": "(", r"\rangle": ")", r"\euro": "€", r"\pounds": "£", r"\dollar": r"\$", r"\mid": "|", r"\colon": ":", r"\land": r"\text{ and }", r"\lor": r"\text{ or }",
+    r"\Reals": r"\mathbb{R}", r"\tbinom": r"\binom", r"\dbinom": r"\binom", r"\degree": r"^\circ",
+    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\imaginaryI": "i", r"\dots": r"\ldots", r"\percent": r"\%",
+    r"\langle": "(", r"\rangle": ")", r"\euro": "€", r"\pounds": "£", r"\dollar": r"\$",
+    r"\mid": "|", r"\colon": ":", r"\land": r"\text{ and }", r"\lor": r"\text{ or }",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WRAPPERS = re.compile(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import sympy
@@ -44,10 +45,8 @@ class AnswerUnreadable(ValueError):
 def equal(a: Expr, b: Expr) -> bool | None:
     """Whether two trees have the same value everywhere. None where neither agreement nor difference shows."""
     for tree in (a, b):
-        try:
+        with suppress(evaluate.NotExact, evaluate.Undefined):
             evaluate.exact(tree)  # raises TooLarge before sympy computes a number that never ends
-        except (evaluate.NotExact, evaluate.Undefined):
-            pass
     return _same(to_sympy(a), to_sympy(b))
 
 
@@ -87,7 +86,8 @@ def _log(x: Any, base: Any = None) -> Any:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(sympy, name) for name in "sin cos tan cot sec csc sinh cosh tanh exp sqrt root binomial gcd lcm".split()},
+    **{name: getattr(sympy, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
+    **{name: getattr(sympy, name) for name in ("exp", "sqrt", "root", "gcd", "lcm")},
     "arcsin": sympy.asin,
     "arccos": sympy.acos,
     "arctan": sympy.atan,
@@ -106,8 +106,12 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def _latex(text: str, error: type[ValueError]) -> Any:
     parsed = parse(
-        f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None
-    )  # fmt: skip
+        f"${text}$",
+        [LatexExtractionConfig()],
+        fallback_mode="no_fallback",
+        extraction_mode="first_match",
+        parsing_timeout=0,  # theirs is SIGALRM; ours is a kill from outside
+    )
     found = next((item for item in parsed if not isinstance(item, str)), None)
     if found is None:
         raise error(text)

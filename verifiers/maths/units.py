@@ -24,7 +24,9 @@ _KNOWN: dict[str, dict[str, Fraction | int | str]] = {
 _TABLE = {name: (kind, Fraction(factor)) for kind, names in _KNOWN.items() for name, factor in names.items()}
 _IRREGULAR = {"feet": "foot", "inches": "inch", "people": "person", "men": "man", "women": "woman", "children": "child",
               "pence": "penny", "halves": "half", "mice": "mouse", "geese": "goose"}  # fmt: skip
-_SKIP = frozenset("of the a an in total altogether each all per about exactly only more".split())
+_SKIP = frozenset(
+    ["of", "the", "a", "an", "in", "total", "altogether", "each", "all", "per", "about", "exactly", "only", "more"]
+)
 _WORD = re.compile(r"[A-Za-z$€£¢\\]+|\^\{?[23]\}?|/")
 
 

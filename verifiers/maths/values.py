@@ -76,18 +76,27 @@ _AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*and\s*\}|\band\b|&(?!\w))\s*", re.
 _UNION = re.compile(r"\s*\\cup(?![A-Za-z])\s*|(?<=[)\]])\s*[Uu]\s*(?=[(\[])")
 _MATRIX = re.compile(r"\\begin\{([pbBv]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _BASE = re.compile(
-    r"([0-9A-Za-z]+)\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?|(?:\\text)?\s*[({]\s*base\s*(\d{1,2}|[a-z]+)\s*[)}]"
-    r"|\s+(?:in\s+)?base[- ](\d{1,2}|[a-z]+))"
+    r"([0-9A-Za-z]+)\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?"
+    r"|(?:\\text)?\s*[({]\s*base\s*(\d{1,2}|[a-z]+)\s*[)}]|\s+(?:in\s+)?base[- ](\d{1,2}|[a-z]+))"
 )
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12,
-          "sixteen": 16}  # fmt: skip
+_BASES = {
+    name: n
+    for n, name in enumerate(
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
+    )
+} | {"sixteen": 16}
 _NUMBER_WORDS = {
-    w: n for n, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    w: n
+    for n, w in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
 }
 _QUANTITY = re.compile(
-    r"(?P<money>\\\$|[€£])?\s*(?P<value>.*?[\d)}|])\s*(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?|(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}|(?<=[\d /])[a-z]|€)"
-    r"(?:\^\{?[23]\}?)?[\s/.-]*){1,6})?", re.DOTALL
-)  # fmt: skip
+    r"(?P<money>\\\$|[€£])?\s*(?P<value>.*?[\d)}|])\s*(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
+    r"|(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
+    re.DOTALL,
+)
+_QUANTITY_CHARS = 200
 _PLAIN_UNIT = re.compile(
     r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
     re.IGNORECASE,
@@ -103,7 +112,11 @@ def read(text: str) -> Value:
     simple = text.strip()
     if _SIMPLE.fullmatch(simple):
         return Scalar(("n", Fraction(simple.replace(",", ""))), simple)
-    return _value(normal.clean(text))
+    cleaned = normal.clean(text)
+    try:
+        return _value(cleaned)
+    except RecursionError:
+        return Opaque(cleaned)
 
 
 def _value(text: str, depth: int = 0) -> Value:
@@ -250,7 +263,7 @@ def _relation(text: str, depth: int) -> Value | None:
     if len(sides) < 2 or not all(side.strip() for side in sides):
         return None
     levels = _levels(text)
-    signs = [m[0] for m in _RELATION.finditer(text) if levels[m.start()] == 0 and 0 < m.start() and m.end() < len(text)]
+    signs = [m[0] for m in _RELATION.finditer(text) if levels[m.start()] == 0 and m.start() > 0 and m.end() < len(text)]
     return Relation(tuple(_value(side, depth + 1) for side in sides), tuple(_SIGNS[sign] for sign in signs))
 
 
@@ -264,7 +277,7 @@ def _plus_minus(text: str, depth: int) -> Value | None:
 
 def _scalar(text: str) -> Value:
     percent = _PERCENT.search(text)
-    if percent is not None and percent.start() > 0:
+    if percent is not None and percent.start() > 0 and not text[: percent.start()].endswith(("%", "percent")):
         inner = _scalar(text[: percent.start()])
         if isinstance(inner, Scalar) and not inner.percent:
             return Scalar(inner.tree, text, percent=True)
@@ -307,7 +320,7 @@ def _based(text: str) -> Scalar | None:
 
 
 def _quantity(text: str) -> Scalar | None:
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text) if len(text) <= _QUANTITY_CHARS else None
     if match is None or not (match["money"] or match["unit"]):
         return None
     written = (

@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from verifiers.base import Reason
-from verifiers.maths import evaluate, sympy_leaf, values
+from verifiers.maths import sympy_leaf, values
 from verifiers.maths.compare import Comparison
 from verifiers.maths.ladder import structured
 from verifiers.specs import Strictness

@@ -1,0 +1,75 @@
+"""`custom`: a function of the user's own, called in the jail.
+
+    function: "mypackage.checks:is_polite"    imported once into a warm profile, then each call in a fresh fork
+    function: "checks.py:is_polite"           its source is read here and run in the jail
+
+`f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
+these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandboxes.base import Call, Job, Outcome, SandboxError
+from verifiers.base import Reason, Verdict, verdict
+from verifiers.limits import limits_of, reason_of
+from verifiers.specs import CodeSpec, CustomSpec
+
+if TYPE_CHECKING:
+    from verifiers.tools import CheckRequest, Tools
+
+_REASONS = {True: Reason.CORRECT, False: Reason.WRONG_ANSWER, None: Reason.NOT_CHECKED}
+
+
+async def verify(request: CheckRequest, tools: Tools) -> Verdict:
+    spec = request.spec
+    assert isinstance(spec, CustomSpec)
+    module, _, name = spec.function.rpartition(":")
+    try:
+        source, profile = _load(module, name)
+    except OSError as fault:
+        return verdict(Reason.MISSING_TOOL, note=f"{module}: {fault.strerror}")
+    job = Job(
+        source=source,
+        entry_point=name,
+        calls=(Call((request.response, request.prompt), dict(spec.options)),),
+        profile=profile,
+        limits=limits_of(CodeSpec(), tools.config),
+        key=request.key or request.problem_id,
+    )
+    try:
+        result = await tools.pool.run(job)
+    except SandboxError as fault:  # the module can't be imported on this host
+        return verdict(Reason.MISSING_TOOL, note=str(fault))
+    if result.outcome is not Outcome.OK:
+        return verdict(_fault(result.outcome), note=result.error)
+    return _of_value(result.cases[0].value)
+
+
+def _load(module: str, name: str) -> tuple[str, str | tuple[str, ...]]:
+    """(source, profile) of a file or an importable module."""
+    if module.endswith(".py"):
+        return Path(module).read_text(encoding="utf-8"), "bare"
+    return f"from {module} import {name}", (module,)
+
+
+def _fault(outcome: Outcome) -> Reason:
+    if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
+        return Reason.CHECK_TIMEOUT
+    reason = reason_of(outcome)
+    return reason if reason.retryable else Reason.TESTS_BROKEN
+
+
+def _of_value(value: Any) -> Verdict:
+    evidence: dict[str, Any] = {}
+    if type(value) is dict:
+        evidence = {str(key): item for key, item in value.items() if key not in ("passed", "answer", "reason")}
+        answer = value.get("answer")
+        value = value.get("passed", "missing")
+    else:
+        answer = None
+    if value is not None and type(value) is not bool:
+        return verdict(Reason.TESTS_BROKEN, note=f"returned {value!r}, not True, False or None", **evidence)
+    return verdict(_REASONS[value], answer=answer if type(answer) is str else None, **evidence)
