@@ -110,7 +110,7 @@ def test_more_slots_never_slow_the_circle_down() -> None:
 
 
 def test_averages_alone_ask_for_too_few_slots() -> None:
-    """With λ × S = 10 slots exactly and few trajectories to spare, a tenth of the speed is lost."""
+    """With λ × S = 10 slots exactly and few trajectories to spare, 8% of the speed is lost."""
     rate = queueing.circulating_rate(50, engines(40, 4.0), [Station("slot", 10, Service(1.0, 1.0))])
     assert rate < 0.95 * 10
 
