@@ -54,7 +54,7 @@ def private_root(work: str, trees: Iterable[str], size_bytes: int) -> None:
             os.symlink(os.readlink(source), root + source)
         elif os.path.isdir(source):
             _bind(root, source)
-    for source in (*_FILES, *_DIRECTORIES, *trees):
+    for source in sorted((*_FILES, *_DIRECTORIES, *trees), key=len):  # a tree before what lies inside it
         if os.path.exists(source) and not os.path.exists(root + source):
             _bind(root, source)
     os.makedirs(root + work)
