@@ -30,7 +30,7 @@ def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     channel = Channel()
     job = channel.read()
     limits = job["limits"]
-    tasks = None if jail.tasks is None else int(limits["threads"] + limits["processes"]) * jail.tasks + 8
+    tasks = jail.tasks(int(limits["threads"]) + (int(limits["processes"]) if kind == "tools" else 0))
     base_bytes = jail.base_bytes if kind == "python" else job["reserve"]
     limits["files"] += job.get("more_files", 0)
     rlimits.apply(limits, base_bytes=base_bytes, address_space=kind == "python", tasks=tasks)
@@ -156,7 +156,7 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         message = channel.read()
         if message[0] == "call":
             _, name, args, kwargs = message
-            function = namespace.get(name)
+            function: Any = namespace.get(name)
             if function is None:
                 missing = f"{name} is not defined"
                 body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
@@ -174,9 +174,11 @@ def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
         tree = ast.parse(source, "snippet.py")
     except (ValueError, OverflowError, RecursionError) as e:
         raise SyntaxError(str(e)) from None
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     exec(compile(tree, "snippet.py", "exec", dont_inherit=True), namespace)
-    if last is None:
+    if not isinstance(last, ast.Expr):
         return None
     value = eval(compile(ast.Expression(last.value), "snippet.py", "eval", dont_inherit=True), namespace)
     try:

@@ -55,6 +55,7 @@ class Slot:
         arena = self.arena
         self.arena = (arena + 1) % len(self.jail.arenas)
         self.fresh_directory(arena)
+        self.jail.count_others()
         host_end, child_end = socket.socketpair()
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
         pid = os.fork()

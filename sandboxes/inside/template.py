@@ -101,7 +101,12 @@ def _standard_streams() -> None:
         os.close(placeholder)
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     for name, fd in (("stdout", 1), ("stderr", 2)):
-        stream = io.open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115, UP020
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(fd, "w", closefd=False)),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=name == "stderr",
+        )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -97,9 +97,7 @@ class SlotJail:
             os.makedirs(arena, mode=0o755)
             if uid is not None:
                 os.chown(arena, uid, uid)
-        self.tasks: int | None = None
-        if plan.counts_tasks:
-            self.tasks = 1 if plan.drops_uid else plan.slots
+        self._others = 0
         self.base_bytes = plan.base_bytes
         self._no_capabilities = syscalls.no_capabilities()
         self._death_signal = syscalls.death_signal()
@@ -125,6 +123,21 @@ class SlotJail:
         rules = [(top, landlock.READ_EXECUTE) for top in tops if top != "/dev"] + [(arena, work)]
         rules.append(("/dev", landlock.READ_FILE | landlock.WRITE_FILE))
         return landlock.Ruleset(rules, level=self.plan.landlock)
+
+    def count_others(self) -> None:
+        """Looks how many tasks this host has, where the limit on a user's tasks counts strangers too."""
+        if not self.plan.counts_tasks:
+            with open("/proc/loadavg") as f:
+                self._others = int(f.read().split()[3].partition("/")[2])
+
+    def tasks(self, wanted: int) -> int:
+        """The limit on this user's tasks that lets a job have `wanted`. Only where the user id is the slot's
+        own is it exact; elsewhere it stops a bomb, and the slot's own look at the job is what counts."""
+        if self.plan.drops_uid:
+            return wanted + 4
+        if self.plan.counts_tasks:
+            return (wanted + 4) * self.plan.slots
+        return self._others + wanted + 64
 
     def confine(self, arena: int, parent: int) -> None:
         """Confines the calling child, for good, and leaves it in its working directory. Raises OSError."""

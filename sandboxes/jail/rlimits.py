@@ -24,7 +24,7 @@ def apply_static() -> None:
         _lower(getattr(resource, f"RLIMIT_{name}"), 0)
 
 
-def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int | None) -> None:
+def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int) -> None:
     """Limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
     over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
     threads where the user id is the slot's own. Raises OSError or ValueError."""
@@ -35,5 +35,4 @@ def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, 
     _lower(resource.RLIMIT_STACK, min(STACK_BYTES, memory))
     _lower(resource.RLIMIT_FSIZE, int(max(limits["output_bytes"], limits["disk_bytes"])) + 1)
     _lower(resource.RLIMIT_NOFILE, int(limits["files"]))
-    if tasks is not None:
-        _lower(resource.RLIMIT_NPROC, tasks)
+    _lower(resource.RLIMIT_NPROC, tasks)

@@ -18,8 +18,13 @@ from sandboxes.pool import SandboxPool
 
 T = TypeVar("T")
 LOWER = Path(__file__).parent / "lower.py"
-LEVELS = ("root", "user", "pod")
-TIGHT = Limits(cpu_s=1.0, wall_s=4.0, memory_bytes=256 * MIB, output_bytes=256 * 1024, disk_bytes=4 * MIB)
+LEVELS = (
+    pytest.param("root", marks=pytest.mark.slow),
+    pytest.param("user", marks=pytest.mark.slow),
+    "pod",
+)
+"""Quick runs take the least privileged; `slow` adds the others."""
+TIGHT = Limits(cpu_s=1.0, wall_s=2.0, memory_bytes=256 * MIB, output_bytes=256 * 1024, disk_bytes=4 * MIB)
 
 
 def launcher_of(level: str) -> tuple[str, ...]:

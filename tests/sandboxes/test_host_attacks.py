@@ -1,0 +1,227 @@
+# ruff: noqa: E501 (one attack a line)
+"""Programs that reach for the host: files, environment, network, other processes. None gets hold of
+anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandboxes.base import Job, Limits, Outcome
+
+STOPPED = (Outcome.VIOLATION, Outcome.RUNTIME_ERROR)
+SYSCALL = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+DENIED = "print('denied' if {} < 0 and ctypes.get_errno() in (1, 13) else 'DONE')"
+
+FORBIDDEN = {
+    "open_socket": "import socket; socket.socket()",
+    "open_udp_socket": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+    "open_unix_socket": "import socket; socket.socket(socket.AF_UNIX)",
+    "open_netlink_socket": "import socket; socket.socket(16, socket.SOCK_RAW)",
+    "resolve_a_name": "import socket; socket.create_connection(('127.0.0.1', 80))",
+    "list_the_root": "import os; os.listdir('/')",
+    "list_the_parent_directory": "import os; os.listdir('../../..')",
+    "read_passwords": "open('/etc/passwd').read()",
+    "read_own_memory_map": "open('/proc/self/maps').read()",
+    "read_another_environment": "open('/proc/1/environ', 'rb').read()",
+    "read_own_environment_by_proc": "open('/proc/self/environ', 'rb').read()",
+    "read_kernel_settings": "open('/sys/kernel/mm/transparent_hugepage/enabled').read()",
+    "write_own_memory": "open('/proc/self/mem', 'wb')",
+    "write_outside": "open('/tmp/outside', 'w')",
+    "write_to_shared_memory": "open('/dev/shm/outside', 'w')",
+    "write_into_the_library": "import os; open(os.path.dirname(os.__file__) + '/os.py', 'a')",
+    "make_a_directory_outside": "import os; os.mkdir('/tmp/outside')",
+    "make_a_device": "import os, stat; os.mknod('dev', stat.S_IFCHR | 0o666, os.makedev(1, 3))",
+    "follow_a_symlink_out": "import os; os.symlink('/etc/passwd', 'l'); open('l').read()",
+    "hard_link_from_outside": "import os; os.link('/etc/passwd', 'l'); open('l').read()",
+    "rename_outside": "import os; open('a', 'w').close(); os.rename('a', '/tmp/outside')",
+    "truncate_outside": "import os; os.truncate(os.__file__, 0)",
+    "start_a_child": "import os; os.fork()",
+    "start_a_terminal_child": "import pty; pty.fork()",
+    "start_a_command": "import subprocess; subprocess.run(['true'])",
+    "start_a_command_by_spawn": "import os; os.posix_spawn('/bin/true', ['true'], {})",
+    "start_a_process_pool": "import multiprocessing as m; m.Process(target=print).start()",
+    "become_another_program": "import os; os.execv('/bin/sh', ['sh'])",
+    "kill_the_parent": "import os; os.kill(os.getppid(), 9)",
+    "kill_everything": "import os; os.kill(-1, 9)",
+    "kill_the_group": "import os; os.killpg(0, 9)",
+    "stop_oneself": "import os; os.kill(os.getpid(), 19)",
+    "become_root": "import os; os.setuid(0)",
+    "change_group": "import os; os.setgroups([0])",
+    "run_ahead_of_others": "import os; os.nice(-5)",
+    "choose_cores": "import os; os.sched_setaffinity(0, {0})",
+    "raise_own_limit": "import resource as r; r.setrlimit(r.RLIMIT_CPU, (10**6, 10**6))",
+    "anonymous_file_in_memory": "import os; os.memfd_create('x')",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", FORBIDDEN)
+def test_reaching_out_is_refused(box, attack):
+    result = box.program(FORBIDDEN[attack] + "\nprint('DONE')")
+    assert result.outcome in STOPPED or attack == "raise_own_limit", result
+    assert b"DONE" not in result.cases[0].stdout
+
+
+RAW = {
+    "fork": "libc.syscall(57)",
+    "vfork_by_clone": "libc.syscall(56, 0x4111, 0, 0, 0, 0)",
+    "clone_into_new_namespaces": "libc.syscall(56, 0x10010000 | 17, 0, 0, 0, 0)",
+    "shared_memory_that_outlives": "libc.shmget(0, 4096, 0o1666)",
+    "semaphores_that_outlive": "libc.semget(0, 1, 0o1666)",
+    "message_queue_that_outlives": "libc.mq_open(b'/x', 0o102, 0o666, None)",
+    "unset_the_death_signal": "libc.prctl(1, 0, 0, 0, 0)",
+    "become_dumpable": "libc.prctl(4, 1, 0, 0, 0)",
+    "own_a_foreign_descriptor_signal": "libc.fcntl(3, 8, 1)",
+    "choose_a_descriptor_signal": "libc.fcntl(3, 10, 9)",
+    "signal_by_pidfd": "libc.syscall(424, 3, 9, 0, 0)",
+    "open_another_process": "libc.syscall(434, 1, 0)",
+    "signal_a_thread_of_another": "libc.syscall(234, 1, 1, 9)",
+    "limit_another_process": "libc.syscall(302, 1, 7, 0, 0)",
+    "type_into_the_terminal": "libc.ioctl(0, 0x5412, b'x')",
+    "personality": "libc.personality(0x0040000)",
+    "watch_files": "libc.fanotify_init(0, 0)",
+    "new_filter": "libc.syscall(317, 1, 0, 0)",
+}  # fmt: skip
+FATAL = {
+    "trace": "libc.ptrace(16, 1, 0, 0)",
+    "read_another_memory": "libc.process_vm_readv(1, 0, 0, 0, 0, 0)",
+    "unshare": "libc.unshare(0x10000000)",
+    "mount": "libc.mount(b'none', b'/', b'tmpfs', 0, None)",
+    "change_root": "libc.chroot(b'.')",
+    "enter_a_namespace": "libc.setns(3, 0)",
+    "load_kernel_code": "libc.syscall(321, 5, 0, 0)",
+    "rings": "libc.syscall(425, 8, 0)",
+    "faults_by_hand": "libc.syscall(323, 0)",
+    "keys": "libc.syscall(250, 0, 0, 0, 0, 0)",
+    "old_table_of_calls": "libc.syscall(0x40000000 | 39)",
+}  # fmt: skip
+x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86_64")
+
+
+@x86
+@pytest.mark.parametrize("attack", RAW)
+def test_raw_calls_are_refused(box, attack):
+    result = box.program(SYSCALL + DENIED.format(RAW[attack]))
+    assert result.cases[0].stdout == b"denied\n", result
+
+
+@x86
+@pytest.mark.parametrize("attack", FATAL)
+def test_hostile_calls_end_the_program(box, attack):
+    result = box.program(SYSCALL + FATAL[attack] + "\nprint('DONE')")
+    assert result.outcome is Outcome.VIOLATION, result
+    assert b"DONE" not in result.cases[0].stdout
+
+
+@x86
+def test_calls_through_the_32_bit_gate_end_the_program(box):
+    code = SYSCALL + (
+        "import mmap\nm = mmap.mmap(-1, 4096, prot=7)\nm.write(b'\\xb8\\x14\\x00\\x00\\x00\\xcd\\x80\\xc3')\n"
+        "p = ctypes.addressof(ctypes.c_char.from_buffer(m))\nprint('DONE', ctypes.CFUNCTYPE(ctypes.c_int)(p)())"
+    )
+    result = box.program(code)
+    assert result.outcome in (Outcome.VIOLATION, Outcome.RUNTIME_ERROR), result
+    assert b"DONE" not in result.cases[0].stdout
+
+
+def test_files_of_the_host_stay_closed(box, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("the answer is 4711")
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            os.chmod(path, path.stat().st_mode | 0o005)
+    result = box.program(f"print(open({str(secret)!r}).read())")
+    assert result.outcome in STOPPED
+    assert b"4711" not in result.cases[0].stdout + result.cases[0].stderr
+
+
+def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
+    monkeypatch.setenv("BERRY_SECRET", "4711")
+    result = make_box().program("import os; print(sorted(os.environ), os.environb)")
+    assert result.outcome is Outcome.OK
+    assert b"4711" not in result.cases[0].stdout
+    assert b"BERRY" not in result.cases[0].stdout
+
+
+def test_only_its_own_descriptors_are_open(box):
+    source = (
+        "import os\nfound = []\nfor fd in range(1000):\n    try: os.fstat(fd); found.append(fd)\n"
+        "    except OSError: pass\nprint(found)"
+    )
+    assert box.program(source).cases[0].stdout == b"[0, 1, 2, 3]\n"
+
+
+def test_a_job_finds_an_empty_directory(box):
+    box.program("open('left', 'w').write('x')")
+    box.program("import os\nos.makedirs('a/b'); os.chmod('a', 0); os.mkfifo('p'); os.symlink('/', 'l')")
+    for _ in range(3):
+        assert box.program("import os; print(os.listdir('.'))").cases[0].stdout == b"[]\n"
+
+
+def test_a_job_finds_no_other_jobs_files(box):
+    async def both() -> bytes:
+        async with box.pool.open(Job("open('mine', 'w').write('4711')", limits=Limits(wall_s=20))) as session:
+            assert session.loaded.outcome is Outcome.OK
+            where = (await session.exec("import os; os.getcwd()")).value
+            spy = (
+                f"import os\nfor d in ({where!r}, '..', '../..', '../../..', '../1/w', '../0/w', '../../0/w', '../../1/w'):\n"
+                "    for name in ('', '/mine'):\n        try: print(os.listdir(d + name))\n        except OSError: pass\n"
+                "        try: print(open(d + name).read())\n        except OSError: pass"
+            )
+            result = await box.pool.run(Job(spy))
+            return result.cases[0].stdout
+
+    assert b"4711" not in box.wait(both())
+
+
+def test_removing_its_own_directory_harms_nobody(box):
+    source = (
+        "import os, shutil\nd = os.getcwd()\nos.chdir('..')\nshutil.rmtree(d)\nopen('x', 'w').write('y')\nprint('gone')"
+    )
+    assert box.program(source).cases[0].stdout == b"gone\n"
+    assert box.program("open('a', 'w').write('b'); print(open('a').read())").cases[0].stdout == b"b\n"
+
+
+def test_a_directory_too_deep_to_name_is_removed(box):
+    source = "import os\nfor i in range(600):\n    os.mkdir('d' * 50); os.chdir('d' * 50)"
+    box.program(source, limits=Limits(disk_bytes=1 << 26))
+    assert box.program("import os; print(os.listdir('.'))").cases[0].stdout == b"[]\n"
+
+
+def test_a_closed_directory_too_deep_to_name_is_removed(box):
+    source = "import os\nfor i in range(50):\n    os.mkdir('d'); os.chdir('d'); os.chmod('.', 0o300)\nos.chmod('.', 0)"
+    box.program(source)
+    assert box.program("import os; print(os.listdir('.'))").cases[0].stdout == b"[]\n"
+
+
+def test_it_may_use_its_directory(box):
+    source = "import os\nos.mkdir('a')\nopen('a/b', 'w').write('hi')\nos.rename('a/b', 'c')\nprint(open('c').read(), os.listdir())"
+    result = box.program(source)
+    assert result.outcome is Outcome.OK, result
+    assert result.cases[0].stdout.startswith(b"hi")
+
+
+def test_it_may_use_threads_and_event_loops(box):
+    source = "import asyncio\nasync def f(): return await asyncio.to_thread(int, '5')\nprint(asyncio.run(f()))"
+    result = box.program(source)
+    assert result.cases[0].stdout == b"5\n", result
+
+
+def test_nothing_is_left_running(box):
+    """After a job that started all it could, the pool has only its own processes."""
+    box.program(
+        "import os\nfor _ in range(20):\n    try: os.fork()\n    except OSError: pass\nimport time; time.sleep(9)"
+    )
+    me = psutil.Process()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        children = me.children(recursive=True)
+        if all(child.cpu_times().user < 60 for child in children) and len(children) < 40:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{len(children)} processes are left")

@@ -1,0 +1,221 @@
+"""Programs that use too much of something: each ends in its own outcome, within its limits, and leaves
+nothing."""
+
+# ruff: noqa: E501 (one attack a line)
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sandboxes.base import MIB, Call, Job, Limits, Outcome
+
+OVER = {
+    "spin": ("while True: pass", Outcome.CPU_LIMIT),
+    "spin_in_threads": (
+        "import threading\nfor _ in range(4): threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()",
+        Outcome.CPU_LIMIT,
+    ),
+    "spin_in_c": ("9 ** 9 ** 9", Outcome.CPU_LIMIT),
+    "spin_in_a_regular_expression": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", Outcome.CPU_LIMIT),
+    "spin_deaf_to_signals": (
+        "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except Exception: pass\n"
+        "while True: pass",
+        Outcome.CPU_LIMIT,
+    ),
+    "spin_at_exit": ("import atexit\n@atexit.register\ndef f():\n    while True: pass", Outcome.CPU_LIMIT),
+    "sleep": ("import time; time.sleep(3600)", Outcome.WALL_LIMIT),
+    "sleep_deaf_to_signals": (
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
+        "time.sleep(3600)",
+        Outcome.WALL_LIMIT,
+    ),
+    "wait_for_input_that_never_comes": ("import os\nr, w = os.pipe()\nos.read(r, 1)", Outcome.WALL_LIMIT),
+    "thread_that_never_ends": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()",
+        Outcome.WALL_LIMIT,
+    ),
+    "eat_memory": ("a = []\nwhile True: a.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
+    "eat_memory_at_once": ("a = bytearray(1 << 40)", Outcome.MEMORY_LIMIT),
+    "eat_memory_by_mapping": (
+        "import mmap\na = []\nwhile True: a.append(mmap.mmap(-1, 1 << 24))",
+        (Outcome.MEMORY_LIMIT, Outcome.RUNTIME_ERROR),
+    ),
+    "eat_memory_by_a_string": ("a = 'x'\nwhile True: a += a", Outcome.MEMORY_LIMIT),
+    "flood_stdout": ("while True: print('x' * 100000)", Outcome.OUTPUT_LIMIT),
+    "flood_stdout_with_a_gigabyte": ("import os\nfor _ in range(1024): os.write(1, bytes(1 << 20))", Outcome.OUTPUT_LIMIT),
+    "flood_stderr": ("import sys\nwhile True: sys.stderr.write('x' * 100000)", Outcome.OUTPUT_LIMIT),
+    "flood_stdout_deaf_to_signals": (
+        "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nwhile True:\n    try: os.write(1, bytes(65536))\n"
+        "    except OSError: pass",
+        Outcome.OUTPUT_LIMIT,
+    ),
+    "stretch_stdout": ("import os\nos.ftruncate(1, 1 << 40)", (Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT)),
+    "fill_the_disk_with_one_file": ("f = open('a', 'wb')\nwhile True: f.write(bytes(65536))", Outcome.DISK_LIMIT),
+    "fill_the_disk_with_many_files": (
+        "i = 0\nwhile True:\n    i += 1\n    open(str(i), 'wb').write(bytes(100000))",
+        Outcome.DISK_LIMIT,
+    ),
+    "fill_the_disk_with_empty_files": ("i = 0\nwhile True:\n    i += 1\n    open(str(i), 'w').close()", Outcome.DISK_LIMIT),
+    "fill_the_disk_with_directories": (
+        "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
+        (Outcome.DISK_LIMIT, Outcome.CPU_LIMIT, Outcome.RUNTIME_ERROR),
+    ),
+    "start_threads": (
+        "import threading, time\nthreading.stack_size(1 << 16)\nwhile True:\n"
+        "    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+        Outcome.PROCESS_LIMIT,
+    ),
+    "open_files": ("a = []\nwhile True: a.append(open('/dev/null'))", Outcome.RUNTIME_ERROR),
+    "recurse": ("def f(): f()\nf()", Outcome.RUNTIME_ERROR),
+    "recurse_in_c": (
+        "import sys\nsys.setrecursionlimit(10**9)\na, b = [], []\nfor _ in range(10**6): a, b = [a], [b]\na == b",
+        (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT),
+    ),
+    "parse_deep_nesting": (
+        "try: eval('(' * 10**6)\nexcept SyntaxError: raise ValueError from None",
+        (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OVER)
+def test_overuse_ends_in_its_own_outcome(box, case):
+    source, expected = OVER[case]
+    limits = Limits(cpu_s=0.5, wall_s=1.0, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
+    if "CPU" in str(expected) or "cpu" in str(expected):
+        limits = Limits(cpu_s=0.3, wall_s=20.0, memory_bytes=128 * MIB, disk_bytes=MIB)
+    elif expected != Outcome.WALL_LIMIT:
+        limits = Limits(cpu_s=10.0, wall_s=20.0, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
+    result = box.program(source, limits=limits)
+    wanted = expected if isinstance(expected, tuple) else (expected,)
+    assert result.outcome in wanted, result
+    assert len(result.cases[0].stdout) <= limits.output_bytes
+    if result.outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
+        assert result.limit_hit == result.outcome.removesuffix("_limit")
+
+
+def test_a_tight_host_limit_does_not_hit_its_neighbour(box):
+    slow = Job("import time; time.sleep(60)", limits=Limits(cpu_s=1, wall_s=0.5))
+    assert box.run(slow).outcome is Outcome.WALL_LIMIT
+    assert box.program("print(1)").cases[0].stdout == b"1\n"
+
+
+def test_earlier_cases_survive_a_later_one(box):
+    source = "def f(x):\n    while x == 2: pass\n    return x"
+    limits = Limits(cpu_s=0.3, wall_s=20)
+    result = box.run(Job(source, entry_point="f", calls=tuple(Call((i,)) for i in range(5)), limits=limits))
+    assert [c.outcome for c in result.cases] == [
+        Outcome.OK, Outcome.OK, Outcome.CPU_LIMIT, Outcome.NOT_RUN, Outcome.NOT_RUN,
+    ]  # fmt: skip
+    assert result.outcome is Outcome.CPU_LIMIT
+
+
+VALUES = {
+    "huge_int": ("10 ** 10 ** 5", 10**10**5),
+    "negative_huge_int": ("-(1 << 100000)", -(1 << 100000)),
+    "infinity": ("float('-inf')", -math.inf),
+    "complex": ("complex(1, -0.0)", complex(1, -0.0)),
+    "bytes": ("bytes(range(256))", bytes(range(256))),
+    "nul_and_lone_surrogate": ("'a\\0b\\ud800'", "a\0b\ud800"),
+    "nested": ("{(1, 2): [{3}, frozenset({4}), None, True]}", {(1, 2): [{3}, frozenset({4}), None, True]}),
+    "decimal": ("__import__('decimal').Decimal('1.10')", __import__("decimal").Decimal("1.10")),
+    "fraction": ("__import__('fractions').Fraction(1, 3)", __import__("fractions").Fraction(1, 3)),
+    "counter": ("__import__('collections').Counter('aab')", {"a": 2, "b": 1}),
+    "range": ("range(3)", [0, 1, 2]),
+    "negative_zero": ("-0.0", -0.0),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_values_come_back_as_they_were(box, case):
+    source, expected = VALUES[case]
+    value = box.call(f"def f(): return {source}").cases[0].value
+    assert value == expected
+    assert type(value) is type(expected) or case == "counter"
+    assert "huge" in case or repr(value) == repr(expected)
+
+
+def test_not_a_number_comes_back(box):
+    assert math.isnan(box.call("def f(): return float('nan')").cases[0].value)
+
+
+def test_arguments_arrive_as_they_were(box):
+    given = [1, 2.5, None, True, "ä\ud800", b"\xff", {1: (2, 3)}, {4}, 1 << 3000, 1j]
+    assert box.call("def f(x): return x", given).cases[0].value == given
+
+
+REFUSED = {
+    "object": ("object()", Outcome.UNSUPPORTED_VALUE),
+    "function": ("len", Outcome.UNSUPPORTED_VALUE),
+    "generator": ("(i for i in 'ab')", Outcome.UNSUPPORTED_VALUE),
+    "too_deep": ("__import__('functools').reduce(lambda a, _: [a], range(100000), [])", Outcome.UNSUPPORTED_VALUE),
+    "ten_million_digits": ("1 << 33_000_000", Outcome.OUTPUT_LIMIT),
+    "too_long_a_string": ("'x' * 3_000_000", Outcome.OUTPUT_LIMIT),
+    "too_long_a_list": ("[0] * 2_000_000", Outcome.OUTPUT_LIMIT),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_values_that_are_not_short_plain_data_are_refused(box, case):
+    source, expected = REFUSED[case]
+    result = box.call(f"def f(): return {source}", limits=Limits(cpu_s=10))
+    assert result.outcome is expected, result
+    assert result.cases[0].value is None
+
+
+SOURCES = {
+    "syntax_error": ("def f(:", Outcome.COMPILE_ERROR),
+    "nul_in_source": ("x = 1\0", Outcome.COMPILE_ERROR),
+    "lone_surrogate_in_source": ("x = '\ud800'", Outcome.COMPILE_ERROR),
+    "unindent": ("if 1:\nx", Outcome.COMPILE_ERROR),
+    "error_while_loading": ("1 / 0", Outcome.RUNTIME_ERROR),
+    "no_such_function": ("x = 1", Outcome.MISSING_ENTRY_POINT),
+    "function_is_none": ("f = None", Outcome.MISSING_ENTRY_POINT),
+    "empty": ("", Outcome.MISSING_ENTRY_POINT),
+}
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_sources_that_can_not_be_called(box, case):
+    source, expected = SOURCES[case]
+    assert box.call(source).outcome is expected
+
+
+STREAMS = {
+    "invalid_utf8_out": ("import os\nos.write(1, b'\\xff\\xfe\\0')", b"", b"\xff\xfe\0"),
+    "invalid_utf8_through": ("import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())", b"\xff\0\n", b"\xff\0\n"),
+    "closed_stdin": ("import os\nos.close(0)\nprint(1)", b"", b"1\n"),
+    "lines": ("import sys\nfor l in sys.stdin: print(len(l))", b"a\nbb\n", b"2\n3\n"),
+    "input_by_descriptor": ("print(open(0).read())", b"x", b"x\n"),
+    "output_at_exit": ("import atexit\natexit.register(print, 'late')", b"", b"late\n"),
+    "output_of_a_thread": ("import threading\nthreading.Thread(target=print, args=(5,)).start()", b"", b"5\n"),
+    "surrogate_out": ("print('\\ud800')", b"", b"\\ud800\n"),
+}
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_streams_carry_bytes(box, case):
+    source, given, expected = STREAMS[case]
+    result = box.program(source, given)
+    assert result.outcome is Outcome.OK, result
+    assert result.cases[0].stdout == expected
+
+
+def test_closed_descriptors_are_the_programs_problem(box):
+    result = box.program("import os\nfor i in range(10):\n    try: os.close(i)\n    except OSError: pass\nprint(1)")
+    assert result.outcome in (Outcome.RUNTIME_ERROR, Outcome.OK)
+    assert box.call("import os\ndef f():\n    os.closerange(0, 10)\n    return 1").outcome is Outcome.RUNTIME_ERROR
+
+
+def test_exit_status_is_told(box):
+    assert box.program("raise SystemExit(3)").cases[0].exit_code == 3
+    assert box.program("raise SystemExit(0)").outcome is Outcome.OK
+    assert box.program("raise SystemExit('sorry')").cases[0].stderr == b"sorry\n"
+
+
+def test_an_exception_is_printed_and_reported(box):
+    case = box.program("print(1)\n[][0]").cases[0]
+    assert case.outcome is Outcome.RUNTIME_ERROR
+    assert case.stdout == b"1\n"
+    assert case.stderr.rstrip().endswith(b"IndexError: list index out of range")
