@@ -43,13 +43,22 @@ class Slots:
             for profile in self.config.warm or ("bare",):
                 template = await self._template(profile)
                 self._check(template)
-                if self.config.calibration is None:
-                    self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
+                self._calibrate(template)
                 for number in range(self.config.slots):
                     await self.handle(profile, "python", number)
         except BaseException:
             await self.close()
             raise
+
+    async def look(self) -> Plan:
+        """What is on in a template, enough or not. Raises SandboxError where none starts."""
+        template = await self._template("bare")
+        self._calibrate(template)
+        return template.plan
+
+    def _calibrate(self, template: Template) -> None:
+        if self.config.calibration is None:
+            self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
 
     def host(self) -> Plan:
         """What is on in the first template."""

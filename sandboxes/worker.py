@@ -53,6 +53,10 @@ def clean_environment() -> dict[str, str]:
     }  # fmt: skip
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class Template:
     """One exec'd interpreter with a profile's modules loaded; see `sandboxes.inside.template`."""
 
@@ -63,8 +67,8 @@ class Template:
     @property
     def plan(self) -> Plan:
         """What is on, as it reported."""
-        fields = self.hello["plan"]
-        return Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields: dict[str, Any] = self.hello["plan"]
+        return Plan(**{name: _frozen(value) for name, value in fields.items()})
 
     def said(self) -> str:
         """The end of what it and its slots printed."""

@@ -1,0 +1,104 @@
+"""What this host offers for confining code, what is missing, and what that leaves open.
+
+probe() ─► one template started as a pool would ─► HostReport: rows of (part, on, detail, leaves open)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from sandboxes.base import LANGUAGES, Language, SandboxError
+from sandboxes.config import PoolConfig
+from sandboxes.jail.plan import Plan
+from sandboxes.languages import missing_tools
+from sandboxes.metrics import Metrics
+from sandboxes.slots import Slots, importable
+
+_NAMESPACES = {
+    "mount": "files: `stat` tells that a path exists, and which size and times it has",
+    "pid": "processes of a shell job are found by walking /proc instead of dying with their namespace",
+    "net": "nothing while seccomp refuses sockets",
+    "ipc": "nothing while seccomp refuses shared memory and queues",
+    "uts": "the host's name can be read",
+}
+_LANDLOCK = ((1, "files"), (2, "moving"), (3, "truncating"), (4, "TCP"), (5, "device ioctls"), (6, "signals, sockets"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the jail. `leaves_open` says what its absence means; empty when it is on."""
+
+    name: str
+    on: bool
+    detail: str = ""
+    leaves_open: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """All parts, and whether together they are enough to run untrusted code. `calibration` is the factor on
+    time limits, 1.0 on the reference host."""
+
+    parts: tuple[Part, ...]
+    lacking: tuple[str, ...]
+    calibration: float
+    languages: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sufficient(self) -> bool:
+        return not self.lacking
+
+
+def probe(config: PoolConfig | None = None) -> HostReport:
+    """Examines this host, from outside any event loop. A host on which nothing starts is a report too."""
+    return asyncio.run(examine(config or PoolConfig()))
+
+
+async def examine(config: PoolConfig) -> HostReport:
+    """Starts one template as a pool with this configuration would, and reads off what is on."""
+    slots = Slots(config, Metrics())
+    languages = (*(_language(name, config) for name in LANGUAGES), _numeric())
+    try:
+        plan = await slots.look()
+    except SandboxError as e:
+        return HostReport((), (str(e),), 1.0, languages)
+    finally:
+        await slots.close()
+    return HostReport(_parts(plan), tuple(plan.lacking()), slots.calibration, languages, plan.notes)
+
+
+def _parts(plan: Plan) -> tuple[Part, ...]:
+    level = plan.landlock
+    covers = ", ".join(word for since, word in _LANDLOCK if level >= since)
+    missing = ", ".join(word for since, word in _LANDLOCK if level < since)
+    parts = [
+        Part("no_new_privs", on=True, detail="setuid programs gain nothing"),
+        Part("rlimits", on=True, detail="CPU, memory, file size, descriptors, tasks"),
+        Part("seccomp", plan.seccomp, "allow list of system calls", "" if plan.seccomp else "every system call"),
+        Part("landlock", level > 0, f"level {level}: {covers}" if level else "", missing if level < 6 else ""),
+    ]
+    parts += [
+        Part(f"{name} namespace", name in plan.namespaces, "", "" if name in plan.namespaces else open_)
+        for name, open_ in _NAMESPACES.items()
+    ]
+    if "user" in plan.namespaces:
+        parts.append(Part("user namespace", on=True, detail="gives an ordinary user the other namespaces"))
+    if plan.drops_uid:
+        parts.append(Part("user id", on=True, detail="one a slot"))
+    elif plan.root:
+        parts.append(Part("user id", on=False, leaves_open="jobs are root, without its capabilities"))
+    else:
+        parts.append(Part("user id", on=True, detail="an ordinary user's"))
+    return tuple(parts)
+
+
+def _language(name: Language, config: PoolConfig) -> Part:
+    missing = missing_tools(name, config.tool_directories)
+    return Part(name, not missing, "", f"lacks {', '.join(missing)}: such jobs are unverifiable" if missing else "")
+
+
+def _numeric() -> Part:
+    missing = [name for name in ("numpy", "sympy") if not importable(name)]
+    return Part("profile numeric", not missing, "", f"lacks {', '.join(missing)}" if missing else "")
