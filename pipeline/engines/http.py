@@ -39,10 +39,15 @@ class _Running:
 
 
 class Http:
-    """`pipeline.engines.base.Engine` over HTTP. KV usage is the server's own affair and reads 0 here."""
+    """`pipeline.engines.base.Engine` over HTTP. KV usage is the server's own affair and reads 0 here.
 
-    def __init__(self, config: HttpEngine, *, engine_id: str = "http-0") -> None:
+    `transport` replaces the network, for tests."""
+
+    def __init__(
+        self, config: HttpEngine, *, engine_id: str = "http-0", transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._config = config
+        self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._tokens: Tokens | None = None
         self._running: dict[str, _Running] = {}
@@ -71,6 +76,7 @@ class Http:
         self._client = httpx.AsyncClient(
             base_url=config.url.rstrip("/"),
             headers=headers,
+            transport=self._transport,
             timeout=httpx.Timeout(config.timeout_s, connect=START_TIMEOUT_S),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.max_num_seqs),
         )

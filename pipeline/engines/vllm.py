@@ -136,6 +136,7 @@ class Vllm:
             "scheduling_policy": "priority",
             "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
             "disable_log_stats": True,
+            "worker_extension_cls": "pipeline.engines.vllm_worker.Extension",
             "use_tqdm_on_load": False,
         }
         if on_cores:
@@ -317,6 +318,7 @@ class Vllm:
             await self._llm.pause_generation(mode="wait", clear_cache=True)
             try:
                 await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+                await self._llm.collective_rpc("refresh_packed_heads")
                 await self._llm.reset_prefix_cache(reset_running_requests=True)
             finally:
                 await self._llm.resume_generation()

@@ -1,0 +1,199 @@
+"""The engines of the contract tests: synthetic, vLLM on the tiny model, and the same model behind a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from pipeline.config.synthetic import SyntheticEngine
+from pipeline.core.events import Completion, Sampling, Until
+from pipeline.engines.base import Engine, Request
+from pipeline.engines.build import build, environment
+from pipeline.engines.models import resolve
+from pipeline.records import Problem
+from pipeline.stages import arithmetic
+from pipeline.stages.synthetic_problems import synthetic_problems
+
+TINY = VllmEngine(
+    model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=32, kv_cache_gib=0.25, threads=1
+)
+SERVER_START_S = 150.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An engine with problems that it can work on. `endless` samples run long enough to be cancelled."""
+
+    name: str
+    engine: Engine
+    problems: list[Problem]
+    delimiter: str
+    regex: str
+    endless: Sampling
+
+    def prompt(self, index: int = 0) -> list[int]:
+        return self.engine.encode(self.problems[index].messages)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> VllmEngine:
+    return TINY
+
+
+class Shared:
+    """One real vLLM engine for all tests, started when the first of them asks; `drop` for who has broken it."""
+
+    def __init__(self, config: VllmEngine) -> None:
+        self.config = config
+        self.engine: Engine | None = None
+
+    async def get(self) -> Engine:
+        if self.engine is None:
+            engine = build(self.config)
+            await engine.start()
+            self.engine = engine
+        return self.engine
+
+    async def drop(self) -> None:
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await engine.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tiny_config: VllmEngine) -> AsyncIterator[Shared]:
+    holder = Shared(tiny_config)
+    yield holder
+    await holder.drop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def vllm_engine(shared: Shared) -> Engine:
+    return await shared.get()
+
+
+@pytest.fixture(scope="session")
+def server_url(tiny_config: VllmEngine) -> Iterator[str]:
+    """A real completions server of vLLM's on the tiny model."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = (
+        f"--host 127.0.0.1 --port {port} --dtype float32 --max-model-len {tiny_config.max_model_len} --block-size 32"
+    )
+    flags += " --max-num-seqs 32 --max-num-batched-tokens 2048 --enforce-eager --distributed-executor-backend uni"
+    flags += f" --served-model-name tiny --enable-prompt-tokens-details --model {resolve('tiny-arithmetic')}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags.split(), "--no-enable-chunked-prefill"],
+        env={**os.environ, **environment(tiny_config), "VLLM_CPU_KVCACHE_SPACE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _await_server(f"http://127.0.0.1:{port}/health", process)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SERVER_START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"no server after {SERVER_START_S:.0f} s")
+
+
+@pytest_asyncio.fixture(
+    loop_scope="session",
+    params=[
+        "synthetic",
+        pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.engine]),
+        pytest.param("http", marks=[pytest.mark.slow, pytest.mark.engine]),
+    ],
+)
+async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterator[Subject]:
+    """Every engine in turn."""
+    name: str = request.param
+    hot = Sampling(temperature=2.0)
+    if name == "vllm":
+        yield Subject(name, await shared.get(), arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n", hot)
+        return
+    config: EngineConfig = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
+    problems, delimiter, regex = synthetic_problems(6, seed=9), "\n\n", r"\d+\n"
+    if name == "http":
+        url = request.getfixturevalue("server_url")
+        config = HttpEngine(url=url, model="tiny", tokenizer="tiny-arithmetic", max_model_len=127, max_num_seqs=32)
+        problems, delimiter, regex = arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n"
+    engine = build(config)
+    await engine.start()
+    yield Subject(name, engine, problems, delimiter, regex, hot)
+    await engine.close()
+
+
+Sampled = dict[int, Completion]
+
+
+@pytest.fixture
+def sample() -> Callable[..., object]:
+    """`await sample(engine, prompt_ids, …)`: all samples of one request, by index; each may come only once."""
+    number = iter(range(10**6))
+
+    async def run(
+        engine: Engine,
+        prompt_ids: list[int],
+        *,
+        n: int = 1,
+        until: Until | None = None,
+        sampling: Sampling | None = None,
+        seed: int = 1,
+        request_id: str | None = None,
+        cancel_after_s: float | None = None,
+    ) -> Sampled:
+        request = Request(
+            request_id=request_id or f"request-{next(number)}",
+            prompt_ids=prompt_ids,
+            n=n,
+            until=until or Until(max_tokens=100),
+            sampling=sampling or Sampling(),
+            seed=seed,
+        )
+        cancelling = None
+        if cancel_after_s is not None:
+
+            async def cancel(after_s: float) -> None:
+                await asyncio.sleep(after_s)
+                await engine.cancel(request.request_id)
+
+            cancelling = asyncio.ensure_future(cancel(cancel_after_s))
+        found: Sampled = {}
+        async for one in engine.generate(request):
+            assert one.index not in found
+            found[one.index] = one.completion
+        if cancelling is not None:
+            await cancelling
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    return Path(resolve("tiny-arithmetic"))
