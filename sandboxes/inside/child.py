@@ -21,13 +21,14 @@ from typing import Any, NoReturn
 
 from sandboxes import wire
 from sandboxes.inside import judge
-from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module
+from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module, rehearse
 from sandboxes.jail import plan, rlimits
 
 
 def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     """Waits for the job, then runs it to the end of the process."""
     channel = Channel()
+    rehearse()
     job = channel.read()
     limits = job["limits"]
     tasks = jail.tasks(int(limits["threads"]) + (int(limits["processes"]) if kind == "tools" else 0))

@@ -58,7 +58,9 @@ class Slot:
         self.jail.count_others()
         host_end, child_end = socket.socketpair()
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
-        pid = os.fork()
+        pid = syscalls.fork()
+        if pid < 0:
+            raise OSError("no child could be forked")
         if pid == 0:
             self._become_child(arena, child_end, files)
         child_end.close()
