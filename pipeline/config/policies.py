@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from pipeline.config.base import Section
 
@@ -47,27 +47,22 @@ class Entropy(Section):
 
 
 class Value(Section):
-    """Branches where the value model is least certain, gives up where it sees no hope."""
+    """Branches where the value model is least certain, gives up where it sees no hope, shares leaves out by value."""
 
     type: Literal["value"] = "value"
     leaves: int = Field(default=16, ge=1)
-    """Trajectories a problem at most, shared out down the tree."""
+    """Trajectories a problem, shared out down the tree in proportion to value. More of them than a node's share are
+    sampled for choice; where these all end their answers there are a few leaves more (`budget.max_leaves` is hard)."""
     chains: int = Field(default=4, ge=1)
-    """First steps a problem, each with an equal share of the leaves."""
+    """First steps sampled a problem."""
     max_branch: int = Field(default=4, ge=1)
-    """Children of a node whose value is 1/2; one child where it is 0 or 1."""
-    cut_below: float = Field(default=0.1, ge=0, le=1)
+    """Next steps sampled from a node whose value is 1/2; one where it is 0 or 1."""
+    cut_below: float = Field(default=0.02, ge=0, le=1)
     """A node of lower value is not grown further."""
     waves: int = Field(default=2, ge=1)
-    """Times that leaves left over by cut branches are given out again from the root."""
+    """Times at most that leaves are given out from the root: the first, and again what cut branches left over."""
     scorer: str = "prm"
     """Value model asked at every step."""
-
-    @model_validator(mode="after")
-    def _enough_leaves(self) -> Value:
-        if self.chains > self.leaves:
-            raise ValueError(f"chains ({self.chains}) can't be above leaves ({self.leaves}): each chain needs a leaf")
-        return self
 
 
 class Beam(Section):

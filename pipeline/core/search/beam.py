@@ -91,6 +91,12 @@ class BeamSearch(Search):
             self._frontiers[group].unscored.discard(node.node_id)
             self._advance(self._frontiers[group])
 
+    def on_cut(self, node: TreeNode) -> None:
+        if node.node_id not in self._group_of:
+            frontier = self._frontier_of(node)
+            frontier.waiting -= 1
+            self._advance(frontier)
+
     def on_lost(self, node: TreeNode, count: int) -> None:
         if node.parent is None:
             self._recount_root()

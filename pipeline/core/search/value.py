@@ -1,22 +1,38 @@
-"""Branch where the value model is least certain, stop where it sees no hope.
+"""Branch where the value model is least certain, stop where it sees no hope, share leaves out by value.
 
-    branches(v) = 1 + round(4 v (1 - v) · (max_branch - 1))        v < cut_below: none
+    next steps sampled from a node of value v:  b = 1 + round(4 v (1 - v) · (max_branch - 1))
+    a node with a quota of q leaves gives sibling i of them  q · v_i / sum_j v_j  (largest remainders), none if
+    v_i < cut_below; a sibling without a leaf is not grown further
 
-4 v (1 - v) is the variance of a pass or fail of chance v, scaled to 1 at v = 1/2: there another sample tells and gains
-most. (Value-guided expansion as in tree search for reasoning, e.g. Feng et al. 2023; the allocation by variance is
-this repository's.) Leaves are shared out down the tree: a node with a quota of q leaves gives its b = min(q, branches)
-children q/b each, so that the tree does not depend on the order of arrival. What cut branches leave over is given out
-again from the root once the problem is quiet, `waves` times at most.
+4 v (1 - v) is the variance of a pass or fail of chance v, scaled to 1 at v = 1/2: there another sample tells most.
+Sharing by value is REBASE (Wu et al. 2024), with the score itself as weight. Only siblings wait for each other, so the
+tree does not depend on the order of arrival. What is left over where a whole family was cut is given out again from the
+root once the problem is quiet, in `waves` waves at most.
 
-Degenerate cases: max_branch = 1 and cut_below = 0 is best_of_n, step by step; without a score a node has one child.
+Degenerate cases: max_branch = 1 and cut_below = 0 is best_of_n with `chains` samples, step by step; a score that can't
+be had counts as 1/2.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pipeline.config.policies import Value
 from pipeline.core.search.base import Search
 from pipeline.core.tree import TreeNode
 from pipeline.records import DropReason
+
+
+@dataclass(slots=True)
+class _Family:
+    """Children of one node that share a quota of leaves."""
+
+    quota: int
+    waiting: int
+    ended: int = 0
+    members: list[TreeNode] = field(default_factory=list)
+    unscored: set[str] = field(default_factory=set)
 
 
 class ValueSearch(Search):
@@ -32,40 +48,70 @@ class ValueSearch(Search):
         return self._policy.leaves
 
     def begin(self) -> None:
-        self._quota: dict[str, int] = {}  # leaves a node may have below it
-        self._shares: dict[tuple[str, int], int] = {}  # (parent, index) ─► quota of a child in flight
+        self._families: dict[str, _Family] = {}  # parent ─► its children in the making
+        self._ended = 0
         self._waves = 0
         self._wave()
 
     def _wave(self) -> None:
-        left = self._policy.leaves + self.granted - self.leaves
+        left = self._policy.leaves + self.granted - self._ended
         if left > 0:
             self._waves += 1
-            self._share_out(self.tree.root, min(left, self._policy.chains), left)
+            self._expand(self.tree.root, min(left, self._policy.chains), left)
 
-    def _share_out(self, node: TreeNode, branches: int, quota: int) -> None:
-        first = node.next_index
+    def _expand(self, node: TreeNode, branches: int, quota: int) -> None:
         n = self.grow(node, branches)
-        for i in range(n):
-            self._shares[node.node_id, first + i] = quota // n + (i < quota % n)
+        if n:
+            self._families[node.node_id] = _Family(quota, n)
 
     def on_step(self, node: TreeNode) -> None:
-        assert node.parent is not None
-        self._quota[node.node_id] = self._shares.pop((node.parent.node_id, node.index))
+        family = self._family(node)
+        family.waiting -= 1
+        family.members.append(node)
+        family.unscored.add(node.node_id)
         self.ask_score(node, self._policy.scorer)
 
+    def on_leaf(self, node: TreeNode) -> None:
+        self._ended += 1
+        family = self._family(node)
+        family.waiting -= 1
+        family.ended += 1
+        self._advance(node.parent)
+
+    def on_cut(self, node: TreeNode) -> None:
+        family = self._family(node)
+        if node not in family.members:
+            family.waiting -= 1
+        self._advance(node.parent)
+
     def on_score(self, node: TreeNode, value: float | None) -> None:
-        policy = self._policy
-        quota = self._quota.pop(node.node_id, 0)
-        if self.stopping is not None or self.is_cut(node) or not quota:
+        if node.parent is not None and node.parent.node_id in self._families:
+            self._families[node.parent.node_id].unscored.discard(node.node_id)
+            self._advance(node.parent)
+
+    def on_lost(self, node: TreeNode, count: int) -> None:
+        self._families[node.node_id].waiting -= count
+        self._advance(node)
+
+    def _family(self, node: TreeNode) -> _Family:
+        assert node.parent is not None
+        return self._families[node.parent.node_id]
+
+    def _advance(self, parent: TreeNode | None) -> None:
+        family = self._families.get(parent.node_id) if parent is not None else None
+        if family is None or family.waiting or family.unscored or self.stopping is not None:
             return
-        if value is not None and value < policy.cut_below:
-            node.drop = DropReason.CUT_IN_LOOP
-            self.cancel_below(node)
-            return
-        spread = 0.0 if value is None else 4 * value * (1 - value)
-        branches = 1 + round(max(0.0, spread) * (policy.max_branch - 1))
-        self._share_out(node, min(quota, branches), quota)
+        ordered = sorted(family.members, key=lambda member: member.index)
+        members, family.members = [member for member in ordered if not self.is_cut(member)], []
+        values = [0.5 if member.prm is None else member.prm for member in members]
+        weights = [value if value >= self._policy.cut_below else 0.0 for value in values]
+        shares = apportion(max(0, family.quota - family.ended), weights)
+        for member, value, share in zip(members, values, shares, strict=True):
+            if share:
+                spread = 4 * value * (1 - value)
+                self._expand(member, 1 + round(max(0.0, spread) * (self._policy.max_branch - 1)), share)
+            else:
+                member.drop = DropReason.CUT_IN_LOOP
 
     def on_idle(self) -> None:
         if self._waves < self._policy.waves:
@@ -75,7 +121,25 @@ class ValueSearch(Search):
         return self.missing_leaves()
 
     def extend(self, leaves: int) -> None:
-        self._share_out(self.tree.root, min(leaves, self._policy.chains), leaves)
+        self._expand(self.tree.root, min(leaves, self._policy.chains), leaves)
 
     def policy_state(self) -> object:
-        return sorted(self._quota.items()), sorted(self._shares.items()), self._waves
+        families = [
+            (name, f.quota, f.waiting, f.ended, sorted(m.node_id for m in f.members), sorted(f.unscored))
+            for name, f in sorted(self._families.items())
+        ]
+        return families, self._ended, self._waves
+
+
+def apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """`total` things in proportion to weights by largest remainders; ties go to the first. Weights of 0 get nothing."""
+    whole = sum(weights)
+    if whole <= 0:
+        return [0] * len(weights)
+    exact = [total * weight / whole for weight in weights]
+    shares = [int(share) for share in exact]
+    rest = total - sum(shares)
+    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
+    for i in by_remainder[:rest]:
+        shares[i] += 1
+    return shares
