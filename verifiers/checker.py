@@ -16,6 +16,7 @@ from dataclasses import replace
 from verifiers.base import Verdict
 from verifiers.config import CheckerConfig
 from verifiers.lean_repl import WarmRepls
+from verifiers.majority import ConsensusRequest, canonicalise, consensus
 from verifiers.registry import verifier_for
 from verifiers.symbolic import Symbolic
 from verifiers.tools import CheckRequest, Judge, Tools
@@ -67,6 +68,11 @@ class Checker:
         self._outcomes[f"outcome_{verdict.outcome}"] += 1
         self._outcomes[f"reason_{verdict.reason}"] += 1
         return replace(verdict, verify_ms=spent * 1e3)
+
+    async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
+        """`majority`: a verdict for each of a problem's responses, from all of them together."""
+        answers = await canonicalise(request.responses, request.spec, self.symbolic)
+        return consensus(answers, request.weights, request.spec)
 
     def metrics(self) -> dict[str, float]:
         """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds."""

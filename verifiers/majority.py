@@ -10,6 +10,7 @@ where there are any, else 1. Degenerate case: fewer than `min_answers` answers, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from verifiers.base import Reason, Verdict, verdict
@@ -19,6 +20,16 @@ from verifiers.specs import MajoritySpec
 
 if TYPE_CHECKING:
     from verifiers.tools import CheckRequest, SymbolicRung, Tools
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusRequest:
+    """All responses of one problem, by trajectory; `weights` by trajectory, None: all count the same."""
+
+    problem_id: str
+    spec: MajoritySpec
+    responses: Mapping[str, str]
+    weights: Mapping[str, float] | None = None
 
 
 async def verify(request: CheckRequest, tools: Tools) -> Verdict:  # noqa: ARG001 - one signature for all kinds

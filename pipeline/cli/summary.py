@@ -66,6 +66,9 @@ def work_table(outcome: Outcome) -> Table:
         )
     cancelled = f", {ledger.cancelled:,} cancelled" if ledger.cancelled else ""
     table.add_row("generated", f"{ledger.generated:,} tokens, {ledger.kept:,} of them in kept trajectories{cancelled}")
+    saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
+    if saved or granted:
+        table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")
     if figures.get("tokens_per_s"):
         table.add_row("speed", f"{figures['tokens_per_s']:,.0f} tokens/s over {duration(figures['wall_s'])}")
         occupancy = figures.get("occupancy")

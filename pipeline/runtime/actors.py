@@ -25,6 +25,7 @@ from pipeline.storage.files import locate
 from sandboxes.base import SandboxError
 from verifiers.base import Verdict
 from verifiers.checker import Checker, CheckerConfig, CheckRequest
+from verifiers.majority import ConsensusRequest
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ class RolloutActor:
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
+            client = VerifyClient(sandboxes)
             self._worker = LeaseWorker(
                 config=self._config,
                 location=self._location,
                 engine=engine,
-                verify=VerifyClient(sandboxes).verify,
+                verify=client.verify,
+                agree=client.agree,
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
@@ -97,6 +100,10 @@ class SandboxActor:
     async def check(self, request: CheckRequest) -> Verdict:
         await self.start()
         return await self._checker.check(request)
+
+    async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
+        await self.start()
+        return await self._checker.agree(request)
 
     async def metrics(self) -> dict[str, float]:
         return self._checker.metrics() if self._started else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ def connect(address: str | None, layout: Layout) -> None:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _check_reachable(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
     try:
         if address:
@@ -48,9 +51,28 @@ def connect(address: str | None, layout: Layout) -> None:
                 **quiet,
             )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address} can't be reached" if address else "Ray can't be started here"
-        raise ResourceError(f"{where}: {error}; check --address (or RAY_ADDRESS), or leave it out") from error
+        if address:
+            raise _unreachable(address, error) from error
+        raise ResourceError(f"Ray can't be started here: {error}") from error
     _check_fits(layout)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"the Ray cluster at {address} can't be reached: {error}; check --address (or RAY_ADDRESS), or leave it out to "
+        "start one here"
+    )
 
 
 def _check_fits(layout: Layout) -> None:

@@ -23,6 +23,7 @@ import pipeline
 from pipeline import schema
 from pipeline.config.layout import Layout, layout
 from pipeline.config.run import RunConfig
+from pipeline.core.search.conflicts import explain_conflicts
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
 from pipeline.runtime import local
@@ -77,6 +78,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     planned = layout(config.cluster)
     if config.engine.type == "synthetic":
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
+    for conflict in explain_conflicts(config.rollout):
+        display.note(f"note: {conflict}")
     preflight(config.engine)
     place = locate(launch.place)
     absolute = place.root if place.is_local else place.url

@@ -63,6 +63,7 @@ async def start(
         location=location,
         engine=engine,
         verify=verify,
+        agree=checker.agree,
         worker_id="local-0",
         round_index=round_index,
     )

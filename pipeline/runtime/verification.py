@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError
 
 from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
+from verifiers.majority import ConsensusRequest
 
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
 
@@ -27,18 +28,22 @@ class VerifyClient:
         self._failing = [0] * len(self._actors)
 
     async def verify(self, request: CheckRequest) -> Verdict:
-        verdict, first = await self._ask(request, avoid=None)
+        verdict, first = await self._ask("check", request, avoid=None)
         if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
-            verdict, _ = await self._ask(request, avoid=first)
+            verdict, _ = await self._ask("check", request, avoid=first)
         return verdict
 
-    async def _ask(self, request: CheckRequest, *, avoid: int | None) -> tuple[Verdict, int]:
+    async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
+        verdicts, _ = await self._ask("agree", request, avoid=None)
+        return verdicts
+
+    async def _ask(self, method: str, request: object, *, avoid: int | None) -> tuple[Any, int]:
         attempt = 0
         while True:
             index = self._pick(avoid)
             self._waiting[index] += 1
             try:
-                verdict = await self._actors[index].check.remote(request)
+                answer = await getattr(self._actors[index], method).remote(request)
             except RayActorError:  # dead or restarting
                 self._failing[index] += 1
                 avoid = index
@@ -48,7 +53,7 @@ class VerifyClient:
             finally:
                 self._waiting[index] -= 1
             self._failing[index] = 0
-            return verdict, index
+            return answer, index
 
     def _pick(self, avoid: int | None) -> int:
         """The actor with the fewest of our requests; one that has just failed only when there is no other."""

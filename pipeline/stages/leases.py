@@ -20,12 +20,14 @@ from pipeline.config import run as run_config
 from pipeline.config.policies import BestOfN, Entropy, Fixed
 from pipeline.config.rollout import Rollout
 from pipeline.config.run import RunConfig
+from pipeline.core.allocate import Need
 from pipeline.engines.base import Counters, Engine
 from pipeline.errors import StorageError, first_error
 from pipeline.records import Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.journal import LeaseJournal
-from pipeline.stages.rollouts import Gauges, Grown, Ports, Scorer, Verifying, grow
+from pipeline.stages.rollouts import Agreeing, Gauges, Grown, Ports, Scorer, Verifying, grow
+from pipeline.stages.sharing import Sharing
 from pipeline.storage import shards
 from pipeline.storage.files import Location
 
@@ -78,6 +80,7 @@ class LeaseWorker:
     worker_id: str
     round_index: int = 0
     scorer: Scorer | None = None
+    agree: Agreeing | None = None
     gauges: Gauges = field(default_factory=Gauges)
     _slots: asyncio.Semaphore | None = None
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)
@@ -89,9 +92,10 @@ class LeaseWorker:
         if self._slots is None:
             self._slots = asyncio.Semaphore(searches_at_once(self.config.rollout, self.engine.info.max_num_seqs))
         journal = await self._open_journal(lease)
+        sharing = Sharing.among((p.id for p in lease.problems), self.config.seed)
         try:
             async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(problem, journal)) for problem in lease.problems]
+                searches = [group.create_task(self._search(problem, journal, sharing)) for problem in lease.problems]
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
         finally:
@@ -158,20 +162,37 @@ class LeaseWorker:
             self._flushing.cancel()
         await self.engine.close()
 
-    async def _search(self, problem: Problem, journal: LeaseJournal) -> Grown:
-        assert self._slots is not None
+    async def _search(self, problem: Problem, journal: LeaseJournal, sharing: Sharing) -> Grown:
+        slots = self._slots
+        assert slots is not None
+
+        async def share(need: Need, *, answered: bool = False) -> int:
+            """Waits without holding a place, so that the searches it waits for can have one."""
+            sharing.settle(need)
+            if answered:
+                return 0
+            slots.release()
+            try:
+                return await sharing.granted(problem.id)
+            finally:
+                await slots.acquire()
+
         self.gauges.queued += 1
-        async with self._slots:
-            self.gauges.queued -= 1
+        await slots.acquire()
+        self.gauges.queued -= 1
+        try:
             return await grow(
                 problem,
-                Ports(self.engine, self.verify, self.scorer),
+                Ports(self.engine, self.verify, self.scorer, self.agree, share),
                 self.config.rollout,
                 run_seed=self.config.seed,
                 round_index=self.round_index,
                 gauges=self.gauges,
                 journal=journal,
             )
+        finally:
+            slots.release()
+            sharing.leave(problem.id)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from pipeline.core.events import (
@@ -13,9 +13,11 @@ from pipeline.core.events import (
     Failed,
     Finished,
     Generate,
+    Granted,
     Score,
     Scored,
     Segment,
+    Settled,
     Verified,
     Verify,
 )
@@ -23,13 +25,14 @@ from pipeline.core.events import (
 
 @dataclass(slots=True)
 class Outstanding:
-    """Fed with commands and events in order. `below` lists the ids of a node's subtree, itself included."""
+    """Fed with commands and events in order."""
 
-    below: Callable[[str], Iterable[str]]
     _samples: dict[tuple[str, int], Generate] = field(default_factory=dict)  # (node, index) -> its request
     _verify: dict[str, Verify] = field(default_factory=dict)
     _score: dict[tuple[str, str], Score] = field(default_factory=dict)
     _stopped: dict[str, set[int]] = field(default_factory=dict)
+    settled: Settled | None = None  # answered or not
+    granted: bool = False
     finished: Finished | None = None
 
     def issued(self, commands: Iterable[Command]) -> None:
@@ -42,7 +45,9 @@ class Outstanding:
                 case Score(node, model):
                     self._score[node, model] = command
                 case Cancel(node):
-                    self._stop(set(self.below(node)))
+                    self._stop(node)
+                case Settled():
+                    self.settled = command
                 case Finished():
                     self.finished = command
 
@@ -56,6 +61,8 @@ class Outstanding:
                 self._score.pop((node, model), None)
             case Cancelled(node, indices, _):
                 self._settle(node, indices)
+            case Granted():
+                self.granted = True
             case Failed(node, _, what, indices):
                 if what == "generate":
                     self._settle(node, indices)
@@ -70,10 +77,10 @@ class Outstanding:
             self._samples.pop((node, index), None)
             self._stopped.get(node, set()).discard(index)
 
-    def _stop(self, nodes: set[str]) -> None:
-        for node, index in [key for key in self._samples if key[0] in nodes]:
-            del self._samples[node, index]
-            self._stopped.setdefault(node, set()).add(index)
+    def _stop(self, node: str) -> None:
+        for key in [key for key in self._samples if key[0] == node]:
+            del self._samples[key]
+            self._stopped.setdefault(node, set()).add(key[1])
 
     def commands(self) -> list[Command]:
         """To be given again. Samples still missing keep their seeds: neighbours of one request go as one."""
@@ -90,7 +97,8 @@ class Outstanding:
                 left[-1] = replace(last, n=last.n + 1)
             else:
                 left.append(replace(request, n=1, first_index=index, seed=seed))
-        return [*left, *self._verify.values(), *self._score.values()]
+        settled = [self.settled] if self.settled is not None and not self.granted else []
+        return [*left, *self._verify.values(), *self._score.values(), *settled]
 
     def cancelled(self) -> list[Cancelled]:
         """Answers to the samples that were told to stop and had not ended: they have, now."""

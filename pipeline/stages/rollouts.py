@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pipeline.config.rollout import Rollout
+from pipeline.core.allocate import Need
 from pipeline.core.events import (
     Cancel,
     Cancelled,
@@ -23,12 +24,15 @@ from pipeline.core.events import (
     Finished,
     FinishReason,
     Generate,
+    Granted,
     Score,
     Scored,
     Segment,
+    Settled,
     Verified,
     Verify,
 )
+from pipeline.core.scorers import SCORERS
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
 from pipeline.core.steps import token_ends
@@ -39,14 +43,25 @@ from pipeline.stages.journal import Chain, LeaseJournal, Past
 from pipeline.stages.outstanding import Outstanding
 from verifiers.base import Verdict
 from verifiers.checker import CheckRequest
+from verifiers.majority import ConsensusRequest
+from verifiers.specs import MajoritySpec
 
 Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
+Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
+"""Verdicts by majority over all leaves of a problem without a gold answer."""
 
 
 class Scorer(Protocol):
     """A value model: the value in [0, 1] of the prefix made of prompt and response token ids."""
 
     async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
+
+
+class Share(Protocol):
+    """Leaves granted from what other problems did not need. `answered`: a replayed search that has had its grant only
+    says again what it needed, so that the others get what they would have got."""
+
+    async def __call__(self, need: Need, *, answered: bool = False) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,8 @@ class Ports:
     engine: Engine
     verify: Verifying
     scorer: Scorer | None = None
+    agree: Agreeing | None = None
+    share: Share | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +130,8 @@ async def grow(
     gauges.searching += 1
     try:
         await driver.run()
+        if isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
+            await driver.decide_by_majority(problem.verifier, ports.agree)
     finally:
         gauges.searching -= 1
     return Grown(problem, prompt_ids, driver.search, responses=driver.responses)
@@ -143,7 +162,7 @@ class _Driver:
 
     async def run(self) -> None:
         try:
-            self._begin()
+            await self._begin()
             while self.finished is None:
                 event = await self.events.get()
                 if isinstance(event, BaseException):
@@ -156,7 +175,7 @@ class _Driver:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """Starts the search, or brings it to where its journal ends."""
         past = None
         if self.journal is not None:
@@ -173,14 +192,15 @@ class _Driver:
             self._obey(self._start())
             return
         self.gauges.replayed += len(past.events)
+        if left.settled is not None and left.granted and self.ports.share is not None:
+            await self.ports.share(Need(self.problem.id, left.settled.unspent, left.settled.wanted), answered=True)
         self._obey([left.finished] if left.finished else left.commands())
         for event in left.cancelled():
             self.events.put_nowait(event)
 
     def _replay(self, past: Past) -> Outstanding | None:
         """None if the search does not do again what its journal says it did."""
-        tree = self.search.tree
-        left = Outstanding(lambda node: (n.node_id for n in tree.walk(tree[node])))
+        left = Outstanding()
         left.issued(self._start())
         for event in past.events:
             left.answered(event)
@@ -211,6 +231,8 @@ class _Driver:
                     self._spawn(self._score(command))
                 case Cancel():
                     self._spawn(self._cancel(command))
+                case Settled():
+                    self._spawn(self._settle(command))
                 case Finished(reason):
                     self.finished = reason
 
@@ -260,8 +282,7 @@ class _Driver:
         return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
 
     async def _verify(self, command: Verify) -> None:
-        text = self.ports.engine.decode(self.search.tree.response_ids(command.node))
-        self.responses[command.node] = text
+        text = self.response(command.node)
         request = CheckRequest(
             problem_id=self.problem.id,
             spec=self.problem.verifier,
@@ -282,6 +303,13 @@ class _Driver:
         self.events.put_nowait(Verified(command.node, verdict))
 
     async def _score(self, command: Score) -> None:
+        if command.model in SCORERS:
+            value = SCORERS[command.model](self.search.tree, command.node)
+            if value is None:
+                self.events.put_nowait(Failed(command.node, "nothing to score by yet", what="score"))
+            else:
+                self.events.put_nowait(Scored(command.node, value, command.model))
+            return
         if self.ports.scorer is None:
             reason = f"no scorer serves the model {command.model!r}"
             self.events.put_nowait(Failed(command.node, reason, what="score"))
@@ -298,7 +326,27 @@ class _Driver:
         self.events.put_nowait(Scored(command.node, value, command.model))
 
     async def _cancel(self, command: Cancel) -> None:
+        for request_id in list(self.generating.get(command.node, ())):
+            await self.ports.engine.cancel(request_id)
+
+    async def decide_by_majority(self, spec: MajoritySpec, agree: Agreeing) -> None:
+        """After the search: leaves that could not be checked one by one get verdicts from all together."""
         tree = self.search.tree
-        for node in list(tree.walk(tree[command.node])):
-            for request_id in list(self.generating.get(node.node_id, ())):
-                await self.ports.engine.cancel(request_id)
+        leaves = [leaf for leaf in tree.leaves() if leaf.verdict is not None]
+        responses = {leaf.node_id: self.response(leaf.node_id) for leaf in leaves}
+        weights = {leaf.node_id: leaf.orm for leaf in leaves if leaf.orm is not None}
+        complete = len(weights) == len(leaves)
+        verdicts = await agree(ConsensusRequest(self.problem.id, spec, responses, weights if complete else None))
+        for leaf in leaves:
+            leaf.verdict = verdicts[leaf.node_id]
+
+    def response(self, leaf: str) -> str:
+        if leaf not in self.responses:
+            self.responses[leaf] = self.ports.engine.decode(self.search.tree.response_ids(leaf))
+        return self.responses[leaf]
+
+    async def _settle(self, command: Settled) -> None:
+        leaves = 0
+        if self.ports.share is not None:
+            leaves = await self.ports.share(Need(self.problem.id, command.unspent, command.wanted))
+        self.events.put_nowait(Granted(leaves))
