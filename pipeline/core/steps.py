@@ -67,13 +67,18 @@ def step_ends(text: str, ends: Sequence[int], step: Step, *, thinking: Thinking 
     """Token offsets at which the steps of a response end, ascending, the last being its length. `ends` are
     its token ends (`token_ends`). Steps of white space alone join the step before."""
     n_tokens = len(ends)
-    found = _token_offsets(text, ends, step, thinking)
     kept: list[int] = []
     last_char = 0
-    for offset in found:
-        if offset < n_tokens and text[last_char : ends[offset - 1]].strip():
+    for offset in _token_offsets(text, ends, step, thinking):
+        if offset >= n_tokens:
+            break
+        if text[last_char : ends[offset - 1]].strip():
             kept.append(offset)
-            last_char = ends[offset - 1]
+        elif kept:
+            kept[-1] = offset
+        else:
+            continue
+        last_char = ends[offset - 1]
     if kept and not text[last_char:].strip():
         kept.pop()
     return [*kept, n_tokens] if n_tokens else []

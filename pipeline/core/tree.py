@@ -228,7 +228,7 @@ class Tree:
         assert len(reached) == len(self._nodes), f"{len(self._nodes) - len(reached)} nodes hang loose"
         assert len({node.node_id for node in reached}) == len(reached), "an id is used twice"
         for node in reached:
-            assert self._nodes[node.node_id] is node, f"{node} is filed under another id"
+            assert self._nodes.get(node.node_id) is node, f"{node} is filed under another id"
             if node.parent is None:
                 assert node is self.root, f"{node} has no parent"
                 continue

@@ -52,7 +52,7 @@ def outcome(played: Any) -> tuple[object, object]:
 
 
 @orderless_policy
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(order=st.integers(0, 2**32), steps=st.integers(0, 6), tokens=st.booleans())
 def test_a_result_that_arrives_late_changes_no_node_value_or_label(
     core: Any, policy: Any, order: int, steps: int, tokens: bool

@@ -19,7 +19,7 @@ HARD = {"error_rate": (0.45, 0.45), "repair_rate": (0.05, 0.05), "hard_share": 0
 @pytest.fixture(scope="module")
 def hard_problems(core: Any) -> list[Any]:
     """Pass rates of about a tenth; scores are the true values with an error of 0.1."""
-    return [core.SyntheticWorld(i, steps=8, noise=0.1, **HARD) for i in range(16)]
+    return [core.SyntheticWorld(i, steps=8, noise=0.1, **HARD) for i in range(10)]
 
 
 def correct_per_kilotoken(core: Any, policy: Any, worlds: list[Any]) -> float:

@@ -1,0 +1,177 @@
+"""Backed-up values, labels, preferences, scorers, the ledger and the allocator."""
+
+from __future__ import annotations
+
+import random
+from math import exp
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.policies import BestOfN, Fixed
+from pipeline.core import ledger as ledgers
+from pipeline.core import scorers
+from pipeline.core.allocate import Need, allocate
+from pipeline.core.backup import Counts, direct, pooled, wilson
+from pipeline.core.events import Completion
+from pipeline.core.labels import first_error, preferences, step_labels
+from pipeline.core.search.value import apportion
+from pipeline.core.tree import Tree, TreeNode
+from pipeline.records import DropReason, Finish, TokenLedger
+
+
+def grown(core: Any, verdicts: str) -> tuple[Tree, TreeNode, list[TreeNode]]:
+    """One step of 4 tokens with a leaf of 2 for each letter: p(ass), f(ail), u(nverifiable), t(runcated)."""
+    tree = Tree("p", [1])
+    step = tree.add(tree.root, 0, Completion((5, 6, 7, 8), "abcd", Finish.STEP, (-0.5,) * 4))
+    leaves = []
+    for i, letter in enumerate(verdicts):
+        leaf = tree.add(step, i, Completion((9, i), "ef", Finish.STOP, (-1.0, -1.0)))
+        leaf.verdict = {"p": core.PASS, "f": core.FAIL, "u": core.UNSURE, "t": None}[letter]
+        leaves.append(leaf)
+    return tree, step, leaves
+
+
+def test_values_are_over_verified_leaves(core: Any) -> None:
+    tree, step, leaves = grown(core, "ppfut")
+    counts = pooled(tree)
+    assert counts[tree.root.node_id] == counts[step.node_id] == Counts(2, 3)
+    assert counts[step.node_id].soft == pytest.approx(2 / 3)
+    assert counts[step.node_id].hard is True
+    assert [counts[leaf.node_id].soft for leaf in leaves] == [1.0, 1.0, 0.0, None, None]
+    assert [counts[leaf.node_id].hard for leaf in leaves] == [True, True, False, None, None]
+
+
+def test_direct_leaves_out_what_was_forked_further_down(core: Any) -> None:
+    tree, step, leaves = grown(core, "fp")
+    head = tree.split(leaves[0].node_id, 1)
+    for i in range(5):
+        fork = tree.add(head, i, Completion((3,), "x", Finish.STOP))
+        fork.verdict = core.FAIL
+    assert pooled(tree)[step.node_id] == Counts(1, 7)
+    assert direct(step) == Counts(1, 2)
+    assert direct(head) == Counts(0, 6)
+    assert direct(tree.root) == Counts(0, 0), "the step's own sample ended at the step"
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+def test_wilson_holds_the_share_and_narrows(passed: int, failed: int) -> None:
+    n = passed + failed
+    low, high = wilson(passed, n)
+    assert 0 <= low <= high <= 1
+    if n:
+        assert low <= passed / n <= high
+        wider = wilson(passed * 4, n * 4)
+        assert wider[1] - wider[0] < high - low
+    else:
+        assert (low, high) == (0.0, 1.0)
+
+
+def test_wilson_has_the_known_values() -> None:
+    low, high = wilson(8, 10)
+    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+
+
+def test_a_step_is_labelled_by_the_node_that_holds_its_last_token(core: Any) -> None:
+    tree, _, leaves = grown(core, "pf")
+    labels = step_labels(tree, leaves[1].node_id, [2, 4, 6])
+    assert [(x.end, x.soft, x.hard, x.visits) for x in labels] == [
+        (2, 0.5, True, 2),
+        (4, 0.5, True, 2),
+        (6, 0.0, False, 1),
+    ]
+    assert labels[0].low == pytest.approx(wilson(1, 2)[0])
+    assert first_error(labels) == 2
+    assert first_error(step_labels(tree, leaves[0].node_id, [2, 4, 6])) is None
+    directly = step_labels(tree, leaves[1].node_id, [4, 6], method="direct")
+    assert [x.visits for x in directly] == [2, 1]
+
+
+def test_unknown_labels_are_no_errors(core: Any) -> None:
+    tree, _, leaves = grown(core, "u")
+    labels = step_labels(tree, leaves[0].node_id, [4, 6])
+    assert [(x.soft, x.hard, x.visits, x.low, x.high) for x in labels] == [(None, None, 0, 0.0, 1.0)] * 2
+    assert first_error(labels) is None
+
+
+def test_preferences_pair_better_with_worse_siblings(core: Any) -> None:
+    tree, step, leaves = grown(core, "pfup")
+    found = preferences(tree)
+    names = [leaf.node_id for leaf in leaves]
+    assert {(p.chosen, p.rejected) for p in found} == {(names[0], names[1]), (names[3], names[1])}
+    assert all(p.prefix == step.node_id and p.margin == 1.0 and p.visits == (1, 1) and not p.certain for p in found)
+    assert len(preferences(tree, per_node=1)) == 1
+    assert preferences(tree, min_visits=2) == []
+
+
+def test_scorers_without_a_model(core: Any) -> None:
+    tree, step, leaves = grown(core, "pft")
+    assert scorers.logprob(tree, step.node_id) == pytest.approx(exp(-0.5))
+    assert scorers.logprob(tree, leaves[0].node_id) == pytest.approx(exp(-4 / 6))
+    assert scorers.logprob(tree, tree.root.node_id) is None
+    assert scorers.verified(tree, step.node_id) == 0.5
+    assert scorers.verified(tree, leaves[0].node_id) == pytest.approx(2 / 3)
+    assert scorers.verified(tree, leaves[2].node_id) == 0.5, "nothing below: the parent's"
+    empty = Tree("p", [1])
+    assert scorers.verified(empty, empty.root.node_id) is None
+    silent = empty.add(empty.root, 0, Completion((1,), "a", Finish.STEP))
+    assert scorers.logprob(empty, silent.node_id) is None
+
+
+def test_every_token_of_the_tree_is_kept_or_pruned_once(core: Any) -> None:
+    search = core.play(core.search(Fixed(branching=(2, 2, 2))), core.World(4), random.Random(1)).search
+    found = search.trajectories()
+    found[0].kept = True
+    for i, trajectory in enumerate(found[1:]):
+        trajectory.drop_reason = DropReason.WRONG if i % 2 else DropReason.UNVERIFIABLE
+    settled = ledgers.settle(search.ledger.snapshot(), search.tree, found)
+    assert settled.kept == found[0].n_tokens
+    pruned = {name: count for name, count in settled.extra.items() if name.startswith("pruned.")}
+    assert set(pruned) == {"pruned.wrong", "pruned.unverifiable"}
+    assert settled.kept + sum(pruned.values()) == settled.generated
+
+
+def test_prompt_tokens_are_counted_once_a_request_and_ledgers_add_up(core: Any) -> None:
+    search = core.search(BestOfN(n=3))
+    core.play(search, core.World(2))
+    one = search.ledger.snapshot()
+    assert (one.prompt, one.cached, one.recomputed) == (3, 0, 3)
+    both = ledgers.add([one, one, TokenLedger(cached=2, extra={"segments": 1})])
+    assert both.prompt == 6
+    assert both.generated == 2 * one.generated
+    assert both.cached == 2
+    assert both.extra["segments"] == 7
+
+
+needs = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=8).map(
+    lambda pairs: [Need(f"p{i}", *pair) for i, pair in enumerate(pairs)]
+)
+
+
+@given(needs, st.integers(0, 10), st.randoms(use_true_random=False))
+def test_grants_never_exceed_what_is_left_and_do_not_depend_on_the_order(
+    given_needs: list[Need], seed: int, chance: Any
+) -> None:
+    granted = allocate(given_needs, seed=seed)
+    left = sum(need.unspent for need in given_needs)
+    assert sum(granted.values()) <= left
+    assert sum(granted.values()) == min(left, sum(need.wanted for need in given_needs))
+    assert all(granted[need.problem_id] <= need.wanted for need in given_needs)
+    shuffled = list(given_needs)
+    chance.shuffle(shuffled)
+    assert allocate(shuffled, seed=seed) == granted
+
+
+def test_the_cheapest_needs_come_first() -> None:
+    found = allocate([Need("a", 0, 9), Need("b", 5, 0), Need("c", 0, 3)], seed=0)
+    assert found == {"a": 2, "b": 0, "c": 3}
+    assert allocate([Need("a", 0, 9)], seed=0, extra=4) == {"a": 4}
+
+
+@given(st.integers(0, 30), st.lists(st.floats(0, 1), max_size=6))
+def test_apportioning_gives_all_and_nothing_for_nothing(total: int, weights: list[float]) -> None:
+    shares = apportion(total, weights)
+    assert sum(shares) == (total if sum(weights) > 0 else 0)
+    assert all(share == 0 for share, weight in zip(shares, weights, strict=True) if weight == 0)
