@@ -70,7 +70,8 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
 
 
 def _environment(directories: tuple[str, ...]) -> dict[str, str]:
-    return {"PATH": os.pathsep.join((*directories, SYSTEM_PATH)), "HOME": ".", "TMPDIR": ".", "LANG": "C.UTF-8"}
+    return {"PATH": os.pathsep.join((*directories, SYSTEM_PATH)), "HOME": ".", "TMPDIR": ".", "LANG": "C.UTF-8",
+            "OPENSSL_CONF": "/dev/null"}  # fmt: skip
 
 
 async def _compile(slots: Slots, number: int, row: Row, job: Job) -> tuple[JobResult | None, bytes]:

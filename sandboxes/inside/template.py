@@ -14,7 +14,6 @@ import importlib
 import io
 import json
 import os
-import random
 import resource
 import select
 import signal
@@ -131,7 +130,6 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         sys.path.extend(paths)
         for name in options["imports"]:
             importlib.import_module(name)
-        random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
         base_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     return plan.Plan(
         landlock=landlock.abi() if options["landlock"] else 0,

