@@ -48,12 +48,13 @@ def check(spec: ExpressionSpec, answer: str) -> tuple[Reason, str | None]:
     if (fault := bounds.fault(answer)) is not None:
         return (Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER), str(fault)
     sides = [side for side in normal.clean(answer).split("=") if side.strip()]
+    if not sides:
+        return Reason.UNPARSABLE_ANSWER, "nothing but ="
     target = Fraction(str(spec.target))
     try:
-        tokens = expr.tokens(sides[0]) if sides else []
-        value = evaluate.exact(expr.parse(sides[0])) if sides else None
-        stated = [evaluate.exact(expr.parse(side)) for side in sides[1:]]
-        _check_tokens(spec, tokens)
+        trees = [expr.parse(side) for side in sides]
+        _check_tokens(spec, expr.tokens(sides[0]))
+        value, *stated = [evaluate.exact(tree) for tree in trees]
     except Disallowed as fault:
         return Reason.DISALLOWED, str(fault)
     except evaluate.TooLarge as fault:

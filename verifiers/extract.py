@@ -46,7 +46,7 @@ def find_answer(response: str, places: Sequence[Place]) -> Found | None:
 
 # ---- boxed ----------------------------------------------------------------------------------------------------------
 
-_BOX = re.compile(r"\\f?boxed\s*(?=\{)|\\f?boxed\s+([^\s{}$\\]+)")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\(?:boxed|fbox)\s+([^\s{}$\\]+)")
 _JOINT = re.compile(
     r"^[\s$]*(?:\\\)|\\\])?[\s$]*(?:,?\s*(?:and|or)|,|\\text\{\s*(?:and|or)\s*\})[\s$]*(?:\\\(|\\\[)?[\s$]*$"
 )
@@ -110,6 +110,9 @@ _LEAD = re.compile(
 _CLAUSE = re.compile(
     r"(?:.*\b(?:is|are|was|were|equals?|be|gives?|has|have|get)|.*(?::|=|\\implies|\\Rightarrow|⇒|→))\s*", re.IGNORECASE
 )
+_CODE = re.compile(
+    r"^(?:print|return|def|class|import|from|assert|echo|let|const|var|console\.|std::)\b|^[A-Za-z_]\w+\([^()]*\)\s*;?$|;\s*$|\)\s*\{\s*$|==|:="
+)
 _MATH = re.compile(r"\$([^$\n]+)\$|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s*(?:\\?%)?(?!\w)")
 
@@ -133,6 +136,8 @@ def _last_line(text: str) -> Found | None:
     if not lines:
         return None
     line = _tidy(_LEAD.sub("", lines[-1]))
+    if _CODE.search(line):
+        return None
     if not line or not re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+", "", line)):
         return Found(line, place="last_line") if line else None
     segments = [next(filter(None, groups)) for groups in _MATH.findall(line)]

@@ -32,6 +32,7 @@ _REFUSED = re.compile(
     r"|#(?:eval|exit|print|reduce|synth)|\beval%|@\[\s*(?:implemented_by|extern|csimp)"
 )
 _AXIOMS = re.compile(r"depends on axioms: \[([^\]]*)\]")
+_SORRY = re.compile(r"declaration uses\s+\W?sorry")
 _NONE = re.compile(r"does not depend on any axioms")
 
 
@@ -99,7 +100,7 @@ async def _attempt(
     answer = await repl.command(source, env=start.get("env"))
     if errors := _errors(answer):
         return verdict(Reason.COMPILE_ERROR, note=errors[0])
-    if answer.get("sorries") or any("'sorry'" in m.get("data", "") for m in answer.get("messages", [])):
+    if answer.get("sorries") or any(_SORRY.search(str(m.get("data", ""))) for m in answer.get("messages", [])):
         return verdict(Reason.DISALLOWED, note="uses sorry")
     if print_axioms_of is None:
         return []

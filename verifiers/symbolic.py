@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sandboxes.base import MIB, CaseResult, Job, Limits, Outcome
+from sandboxes.base import MIB, CaseResult, Job, Limits, Outcome, SandboxError
 from verifiers.base import Reason
 from verifiers.config import CheckerConfig
 from verifiers.limits import package_root
@@ -55,7 +55,10 @@ class Symbolic:
 
     async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
         """The worker's answer; undecided with an UNVERIFIABLE reason where there was none in time."""
-        await self._start()
+        try:
+            await self._start()
+        except SandboxError as fault:
+            return Decision(None, "symbolic", Reason.MISSING_TOOL, str(fault)[:200])
         worker = await self._free.get()
         try:
             return await self._ask(worker, gold, response, strict)

@@ -14,7 +14,7 @@ ANSWER_CHARS = 1_024
 MAX_DIGITS = 1_000
 MAX_NESTING = 40
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ufffd]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ufffd\ud800-\udfff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # can make 12 be displayed as 21
 _LONG_NUMBER = re.compile(rf"\d(?:[\d,]|\{{,\}}){{{MAX_DIGITS},}}")
 

@@ -1,10 +1,10 @@
-"""Values of scalar expressions: exact fractions where there are any, else 60 decimal digits.
+"""Values of scalar expressions: exact fractions where there are any, else 110 decimal digits.
 
     equal(a, b) -> True | False | None        None: not decided here, ask sympy
 
 Expressions with free symbols are tested at fixed rational points (Schwartz 1980, Zippel 1979): a difference at
 one point proves that they differ; agreement at all of them, with 40-bit coordinates, is taken as equality.
-Numbers without an exact value are equal when 45 of 60 digits agree and nothing was lost to cancellation.
+Numbers without an exact value are equal when 95 of 110 digits agree and nothing was lost to cancellation.
 Powers and factorials are bounded before they are computed: `TooLarge`.
 """
 
@@ -21,12 +21,15 @@ from verifiers.maths.expr import Expr, symbols
 
 MAX_BITS = 100_000
 MAX_FACTORIAL = 1_000
-DIGITS = 60
-AGREE = Decimal(10) ** -45
+DIGITS = 110
+AGREE = Decimal(10) ** -95
 LOST = Decimal(10) ** 30  # numbers above this have too few digits left after the point
 
 Env = Mapping[str, Fraction]
-PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803")
+PI = Decimal(
+    "3.141592653589793238462643383279502884197169399375105820974944592307816406286208"
+    "99862803482534211706798214808651328230664709384461"
+)
 _CONTEXT = Context(prec=DIGITS, Emax=1_000_000, Emin=-1_000_000, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 

@@ -47,6 +47,7 @@ _WRAPPERS = re.compile(
     r"\\(?:boxed|fbox|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|underline|ensuremath|displaystyle|mathop)\s*\{"
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mathrm|mbox|hbox|emph)\s*\{([^{}]*)\}")
+_NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*(?:\\?%)?\s*")
 _SPACES = re.compile(r"\s+")
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
 
@@ -62,7 +63,7 @@ def clean(text: str) -> str:
         text = _DROP.sub(" ", text)
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
-        text = _TEXT.sub(lambda m: rf"\text{{{m[1]}}}", text)
+        text = _TEXT.sub(lambda m: m[1] if _NUMERIC.fullmatch(m[1]) else rf"\text{{{m[1]}}}", text)
     text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
     text = _SPACES.sub(" ", text).strip()
     text = _TRAILING.sub("", text)

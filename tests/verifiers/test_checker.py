@@ -1,0 +1,81 @@
+"""The checker as a whole: concurrency, its counters, and every spec against every bad response."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter
+
+from verifiers.base import Outcome, Reason, truncate, verdict
+from verifiers.specs import MathSpec, PythonFunctionSpec, VerifierSpec
+
+ADAPTER = TypeAdapter(VerifierSpec)
+SPECS = [
+    {"type": "math", "answer": "42"},
+    {"type": "math", "answer": "\\frac{1}{"},
+    {"type": "python_function", "entry_point": "f", "tests": "assert f(1) == 2"},
+    {"type": "python_function", "entry_point": "f", "cases": [{"args": [1], "expected": 2}]},
+    {"type": "stdio", "cases": [{"stdin": "1", "stdout": "2"}]},
+    {"type": "program_tests", "language": "shell", "tests": "[ x = y ]"},
+    {"type": "program_of_thought", "answer": "42"},
+    {"type": "expression", "numbers": [1, 2], "target": 3},
+    {"type": "formal", "system": "lean", "statement": "theorem t : 1 + 1 = 2"},
+    {"type": "majority"},
+    {"type": "model", "rubric": "kind"},
+    {"type": "all_of", "parts": [{"type": "math", "answer": "42"}, {"type": "majority"}]},
+]
+BAD = [
+    *("", " ", "\0", "\ud800", "\u202e24", "\x1b[31m7", "\r\n" * 50, "é" * 2000, "🦙" * 100),
+    *("x" * 300_000, "{" * 5000, "\\boxed{" * 3000, "9" * 20_000),
+    *(
+        "```",
+        "```python",
+        "<think>",
+        "</think>",
+        "<answer></answer>",
+        "####",
+        "The answer is",
+        "\\boxed{}",
+        "\\boxed{\\frac{",
+    ),
+    *("5 or 6", "def f(x", "import os; os.kill(1, 9)", "raise SystemExit"),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s['type']}-{SPECS.index(s)}")
+def test_no_bad_response_raises_or_passes(check_all, spec) -> None:
+    read = ADAPTER.validate_python(spec)
+    for verdict_ in check_all([(read, response) for response in BAD]):
+        assert verdict_.outcome is not Outcome.PASS
+        assert verdict_.outcome is verdict_.reason.outcome
+        assert len(str(dict(verdict_.evidence))) < 5000
+
+
+def test_checks_at_once_do_not_mix(check_all) -> None:
+    pairs = [(MathSpec(answer=str(i)), f"The answer is {i + i % 2}.") for i in range(200)]
+    pairs += [
+        (PythonFunctionSpec(entry_point="f", tests=f"assert f(1) == {i}"), f"def f(x):\n    return {i + i % 2}")
+        for i in range(20)
+    ]
+    verdicts = check_all(pairs)
+    assert [v.passed for v in verdicts] == [i % 2 == 0 for i in [*range(200), *range(20)]]
+
+
+def test_counters_count(check, warm) -> None:
+    before = warm[1].metrics()
+    check(MathSpec(answer="1"), "1")
+    after = warm[1].metrics()
+    assert after["outcome_pass"] == before.get("outcome_pass", 0) + 1
+    assert after["in_service"] == 0
+    assert all(isinstance(value, float) for value in after.values())
+
+
+def test_evidence_is_plain_and_short() -> None:
+    assert truncate("x" * 1000).endswith("(+500 characters)")
+    assert truncate(10**500) == "int of 1661 bits"
+    assert truncate("\ud800") == "?"
+    assert dict(verdict(Reason.CORRECT, a=None, b=1).evidence) == {"b": 1}
+
+
+def test_every_reason_has_one_outcome() -> None:
+    assert {r for r in Reason if r.outcome is Outcome.PASS} == {Reason.CORRECT}
+    assert all(r.outcome is Outcome.UNVERIFIABLE for r in Reason if r.retryable)
