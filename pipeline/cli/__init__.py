@@ -9,14 +9,15 @@ import sys
 
 import typer
 
-from pipeline.cli import import_problems
+from pipeline.cli import import_problems, sandbox
 from pipeline.cli.inspect import inspect
 from pipeline.cli.plan import plan
-from pipeline.cli.plan import plan
+from pipeline.cli.revise import reprune, reverify
 from pipeline.cli.run import run
 from pipeline.cli.show import show
 from pipeline.cli.verify import verify
 from pipeline.errors import BerryError
+from sandboxes.base import SandboxError
 
 app = typer.Typer(
     name="berry",
@@ -31,9 +32,11 @@ app.command()(run)
 app.command()(plan)
 app.command()(inspect)
 app.command()(show)
-app.command()(plan)
+app.command()(reprune)
+app.command()(reverify)
 app.command()(verify)
 app.add_typer(import_problems.app, name="import")
+app.add_typer(sandbox.app, name="sandbox")
 
 
 def main() -> None:
@@ -44,6 +47,9 @@ def main() -> None:
     except BerryError as error:
         print(f"berry: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SandboxError as error:
+        print(f"berry: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("berry: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

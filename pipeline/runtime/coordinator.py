@@ -85,10 +85,11 @@ class Coordinator:
     async def run(self) -> Totals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                lost = asyncio.Event()
-                for _ in range(worker.leases_at_once):
-                    group.create_task(self._serve(worker, lost))
+            lost = {worker.worker_id: asyncio.Event() for worker in self._workers}
+            for place in range(max((w.leases_at_once for w in self._workers), default=0)):
+                for worker in self._workers:  # dealt in turn, so that a short run keeps every engine busy
+                    if place < worker.leases_at_once:
+                        group.create_task(self._serve(worker, lost[worker.worker_id]))
         return self.totals
 
     def _next(self) -> Lease | None:

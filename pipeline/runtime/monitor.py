@@ -31,8 +31,8 @@ class View:
 
 @dataclass(slots=True)
 class Monitor:
-    """Feeds on snapshots of all workers. An engine's steady state runs from the first moment that it is full until every
-    lease is handed out and none of its problems waits for its search to begin."""
+    """Feeds on snapshots of all workers. An engine's steady state runs from the first moment that it is full until
+    every lease is handed out and none of its problems waits for its search to begin."""
 
     started_at: float
     total_problems: int

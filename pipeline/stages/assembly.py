@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.config.pruning import PruneRule
-from pipeline.config.rollout import Step
+from pipeline.config.rollout import Rollout
 from pipeline.core import ledger
 from pipeline.core.prune import prune
 from pipeline.engines.base import Engine
-from pipeline.records import Node, TokenLedger, Trajectory
+from pipeline.records import Node, Problem, TokenLedger, Trajectory
 from pipeline.stages.rollouts import Grown
-from pipeline.stages.steps import split_steps
-from pipeline.storage.shards import evidence_json
-
-Row = dict[str, Any]
+from pipeline.stages.rows import Row, kept_row, node_row, trajectory_row
 
 
 @dataclass(slots=True)
@@ -33,19 +29,48 @@ class Tables:
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
 
+    seen: set[bytes] = field(default_factory=set)  # responses kept so far, for duplicates across problems
+
+    def add(
+        self,
+        problem: Problem,
+        nodes: Sequence[Node],
+        trajectories: Sequence[Trajectory],
+        *,
+        rules: Sequence[PruneRule],
+        rollout: Rollout,
+        made_by: Row,
+    ) -> None:
+        """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt."""
+        by_id = {node.node_id: node for node in nodes}
+        for trajectory, decision in zip(trajectories, prune(trajectories, rules, seen=self.seen), strict=True):
+            trajectory.kept = decision.keep
+            trajectory.drop_reason = decision.reason
+            if decision.reason is not None:
+                self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
+        self.nodes.extend(node_row(node) for node in nodes)
+        self.trajectories.extend(trajectory_row(t) for t in trajectories)
+        self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
+        prompt_ids = next((node.token_ids for node in nodes if node.parent_id is None), ())
+        for trajectory in trajectories:
+            if trajectory.kept:
+                path = [by_id[n] for n in trajectory.path if by_id[n].parent_id is not None]
+                row = kept_row(problem, trajectory, path, prompt_ids=prompt_ids, rollout=rollout)
+                self.kept.append(row | made_by)
+
     def by_name(self) -> dict[str, list[Row]]:
         return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}
 
 
-def assemble(grown: Sequence[Grown], engine: Engine, *, rules: Sequence[PruneRule], step: Step) -> Tables:
+def assemble(grown: Sequence[Grown], engine: Engine, *, rules: Sequence[PruneRule], rollout: Rollout) -> Tables:
     """Rows of a lease in problem order, whatever order the searches ended in."""
     tables = Tables()
     for one in grown:
-        _add_search(tables, one, engine, rules=rules, step=step)
+        _add_search(tables, one, engine, rules=rules, rollout=rollout)
     return tables
 
 
-def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence[PruneRule], step: Step) -> None:
+def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence[PruneRule], rollout: Rollout) -> None:
     search = grown.search
     nodes = search.nodes()
     by_id = {node.node_id: node for node in nodes}
@@ -55,26 +80,9 @@ def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence
         trajectory.response = grown.responses.get(trajectory.leaf) or engine.decode(
             search.tree.response_ids(trajectory.leaf)
         )
-    for trajectory, decision in zip(trajectories, prune(trajectories, rules), strict=True):
-        trajectory.kept = decision.keep
-        trajectory.drop_reason = decision.reason
-        if decision.reason is not None:
-            tables.drops[decision.reason] = tables.drops.get(decision.reason, 0) + 1
-    tables.nodes.extend(_node_row(node) for node in nodes)
-    tables.trajectories.extend(_trajectory_row(t) for t in trajectories)
     info = engine.info
-    for trajectory in trajectories:
-        if trajectory.kept:
-            path = [by_id[n] for n in trajectory.path if by_id[n].parent_id is not None]
-            tables.kept.append(
-                {
-                    **_kept_row(grown, trajectory, path, step),
-                    "token_ids": search.tree.response_ids(trajectory.leaf),
-                    "model": info.model,
-                    "synthetic": info.synthetic,
-                }
-            )
-    tables.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
+    made_by = {"model": info.model, "synthetic": info.synthetic}
+    tables.add(grown.problem, nodes, trajectories, rules=rules, rollout=rollout, made_by=made_by)
     spent = ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
     tables.ledger = ledger.add([tables.ledger, spent])
 
@@ -92,75 +100,3 @@ def _fill_text(nodes: Sequence[Node], by_id: dict[str, Node], engine: Engine) ->
             parent = by_id.get(parent.parent_id or "")
         head = engine.decode(before) if before else ""
         node.text = engine.decode([*before, *node.token_ids])[len(head) :]
-
-
-def _node_row(node: Node) -> Row:
-    return {
-        "problem_id": node.problem_id,
-        "node_id": node.node_id,
-        "parent_id": node.parent_id,
-        "depth": node.depth,
-        "token_ids": node.token_ids,
-        "text": node.text,
-        "logprob_sum": node.logprob_sum,
-        "mean_entropy": node.mean_entropy,
-        "finish": node.finish.value,
-        "prm": node.prm,
-        "visits": node.visits,
-        "value_soft": node.value_soft,
-        "value_hard": node.value_hard,
-        "engine_id": node.engine_id,
-        "weights_version": node.weights_version,
-        "seed": node.seed,
-    }
-
-
-def _trajectory_row(t: Trajectory) -> Row:
-    verdict = t.verdict
-    return {
-        "trajectory_id": t.trajectory_id,
-        "problem_id": t.problem_id,
-        "leaf": t.leaf,
-        "path": list(t.path),
-        "response": t.response,
-        "answer": verdict.answer if verdict else None,
-        "verdict": verdict.outcome.value if verdict else None,
-        "verdict_reason": verdict.reason.value if verdict else None,
-        "evidence": evidence_json(verdict.evidence) if verdict else None,
-        "verify_ms": verdict.verify_ms if verdict else None,
-        "orm": t.orm,
-        "prm_min": t.prm_min,
-        "prm_last": t.prm_last,
-        "prm_prod": t.prm_prod,
-        "n_tokens": t.n_tokens,
-        "n_new_tokens": t.n_new_tokens,
-        "finish": t.finish.value,
-        "kept": t.kept,
-        "drop_reason": t.drop_reason.value if t.drop_reason else None,
-    }
-
-
-def _kept_row(grown: Grown, t: Trajectory, path: Sequence[Node], step: Step) -> Row:
-    problem, leaf = grown.problem, path[-1]
-    steps = split_steps(path, step)
-    logprobs = [node.logprob_sum for node in path]
-    return {
-        "trajectory_id": t.trajectory_id,
-        "problem_id": t.problem_id,
-        "source": problem.source,
-        "variant_of": problem.variant_of,
-        "messages": problem.messages,
-        "response": t.response,
-        "steps": [s.text for s in steps],
-        "step_labels_soft": [s.soft for s in steps],
-        "step_labels_hard": [s.hard for s in steps],
-        "prm_scores": [s.prm for s in steps],
-        "orm": t.orm,
-        "verdict": t.verdict.outcome.value if t.verdict else None,
-        "answer": t.verdict.answer if t.verdict else None,
-        "prompt_token_ids": grown.prompt_ids,
-        "logprob_sum": None if None in logprobs else sum(x for x in logprobs if x is not None),
-        "engine_id": leaf.engine_id,
-        "weights_version": leaf.weights_version,
-        "seed": leaf.seed,
-    }

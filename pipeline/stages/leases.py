@@ -2,8 +2,8 @@
 
     Lease ─► LeaseWorker.run ─► a search per problem on one engine ─► assembly ─► shards (the commit) ─► LeaseReport
 
-One worker runs many leases at once, and over all of them at most `problems_in_flight` searches: enough to keep the
-engine full, few enough that started trees keep their prefixes in its cache. Knows no Ray; the local runtime and the
+One worker runs many leases at once; `admission` decides when the next search begins: enough to keep the engine full,
+few enough that started trees keep their prefixes in its cache. Knows no Ray; the local runtime and the
 rollout actor both hold one.
 """
 
@@ -17,14 +17,15 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from pipeline.config import run as run_config
-from pipeline.config.policies import BestOfN, Entropy, Fixed
 from pipeline.config.rollout import Rollout
 from pipeline.config.run import RunConfig
 from pipeline.core.allocate import Need
+from pipeline.core.search import sizes
 from pipeline.engines.base import Counters, Engine
 from pipeline.errors import StorageError, first_error
 from pipeline.records import Problem, TokenLedger
 from pipeline.stages import assembly
+from pipeline.stages.admission import Admission
 from pipeline.stages.journal import LeaseJournal
 from pipeline.stages.rollouts import Agreeing, Gauges, Grown, Ports, Scorer, Verifying, grow
 from pipeline.stages.sharing import Sharing
@@ -32,6 +33,7 @@ from pipeline.storage import shards
 from pipeline.storage.files import Location
 
 FLUSH_S = 1.0
+OPEN = 4  # engines' worth of sequences that open searches may stand for
 log = logging.getLogger(__name__)
 
 
@@ -82,15 +84,13 @@ class LeaseWorker:
     scorer: Scorer | None = None
     agree: Agreeing | None = None
     gauges: Gauges = field(default_factory=Gauges)
-    _slots: asyncio.Semaphore | None = None
+    _admission: Admission | None = None
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)
     _flushing: asyncio.Task[None] | None = None
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
         started = time.monotonic()
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(searches_at_once(self.config.rollout, self.engine.info.max_num_seqs))
         journal = await self._open_journal(lease)
         sharing = Sharing.among((p.id for p in lease.problems), self.config.seed)
         try:
@@ -101,7 +101,7 @@ class LeaseWorker:
         finally:
             self._journals.pop(lease.number, None)
         grown = [task.result() for task in searches]
-        tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, step=self.config.rollout.step)
+        tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
         report = LeaseReport(
             lease=lease.number,
             worker=self.worker_id,
@@ -163,22 +163,21 @@ class LeaseWorker:
         await self.engine.close()
 
     async def _search(self, problem: Problem, journal: LeaseJournal, sharing: Sharing) -> Grown:
-        slots = self._slots
-        assert slots is not None
+        admission = self._gate()
 
         async def share(need: Need, *, answered: bool = False) -> int:
             """Waits without holding a place, so that the searches it waits for can have one."""
             sharing.settle(need)
             if answered:
                 return 0
-            slots.release()
+            admission.leave()
             try:
                 return await sharing.granted(problem.id)
             finally:
-                await slots.acquire()
+                await admission.enter()
 
         self.gauges.queued += 1
-        await slots.acquire()
+        await admission.enter()
         self.gauges.queued -= 1
         try:
             return await grow(
@@ -191,29 +190,23 @@ class LeaseWorker:
                 journal=journal,
             )
         finally:
-            slots.release()
+            admission.leave()
             sharing.leave(problem.id)
+
+    def _gate(self) -> Admission:
+        if self._admission is None:
+            seqs = self.engine.info.max_num_seqs
+            limit = searches_at_once(self.config.rollout, seqs)
+            self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit)
+        return self._admission
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)
 
 
 def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:
-    """Searches that keep an engine of `max_num_seqs` sequences full: half as many again as its sequences over what one
-    search runs at once, since searches thin out towards their ends."""
+    """Most searches open on an engine of `max_num_seqs` sequences. Admission opens fewer while the engine is full; this
+    many while trees wait for verdicts."""
     if rollout.problems_in_flight is not None:
         return rollout.problems_in_flight
-    return max(2, math.ceil(1.5 * max_num_seqs / width(rollout)) + 1)
-
-
-def width(rollout: Rollout) -> int:
-    """Sequences that one search of this policy starts with."""
-    match rollout.policy:
-        case BestOfN(n=n):
-            return n
-        case Entropy(chains=chains):
-            return chains
-        case Fixed(branching=branching):
-            return branching[0] if branching else 1
-        case _:
-            return 2
+    return max(2, math.ceil(OPEN * max_num_seqs / sizes.width(rollout)) + 1)

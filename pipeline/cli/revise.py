@@ -1,0 +1,107 @@
+"""berry reprune RUN, berry reverify RUN: new rules or verifiers on stored trees, without generating."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config.run import RunConfig
+    from pipeline.storage.dataset import RunDir
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="What to change of the run's stored configuration.")
+]
+Name = Annotated[str, typer.Option("--as", metavar="NAME", help="The revision's name: RUN/revisions/NAME.")]
+
+
+def reprune(run_dir: Run, overrides: Overrides = None, name: Name = "repruned") -> None:
+    """Apply new pruning rules to stored trees: a new kept set beside the old one, without the engine.
+
+    Examples:
+
+      berry reprune runs/demo 'pruning=[{type: verdict}, {type: shortest, k: 2}]' --as short
+
+      berry inspect runs/demo/revisions/short
+    """
+    source, config = _stored(run_dir, overrides or [])
+    _revise(run_dir, source, config, name, verify=False)
+
+
+def reverify(
+    run_dir: Run,
+    overrides: Overrides = None,
+    name: Name = "reverified",
+    slots: Annotated[int | None, typer.Option(help="Checks at once; default: the cores here.", min=1)] = None,
+) -> None:
+    """Check stored responses again, with the problems' verifiers as they are now; values and pruning follow.
+
+    Examples:
+
+      berry reverify runs/demo
+
+      berry reverify runs/demo verification.cpu_s=30 --as patient
+    """
+    source, config = _stored(run_dir, overrides or [])
+    _revise(run_dir, source, config, name, verify=True, slots=slots)
+
+
+def _stored(run_dir: str, overrides: list[str]) -> tuple[RunDir, RunConfig]:
+    from pipeline.config.loading import apply_override, validate
+    from pipeline.config.run import RunConfig
+    from pipeline.errors import ConfigError
+    from pipeline.storage.dataset import open_run
+
+    source = open_run(run_dir)
+    raw: dict[str, Any] = source.config() or {}
+    for override in overrides:
+        key = override.partition("=")[0].split(".")[0]
+        if key not in ("pruning", "verification", "problems"):
+            raise ConfigError(f"{override!r}: only pruning, verification and problems can change for stored trees")
+        apply_override(raw, override)
+    return source, validate(raw, RunConfig, where=f"{run_dir}/run.yaml")
+
+
+def _revise(
+    run_dir: str, source: RunDir, config: RunConfig, name: str, *, verify: bool, slots: int | None = None
+) -> None:
+    import asyncio
+    from contextlib import AsyncExitStack
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline.cli.summary import counts_table, title
+    from pipeline.errors import first_error
+    from pipeline.report.summary import summarise
+    from pipeline.stages.problems import survey
+    from pipeline.stages.revision import checking, revise
+    from pipeline.storage import shards
+    from pipeline.storage.dataset import locked, prepare
+    from verifiers.checker import Checker
+
+    survey(config.problems)
+    place = f"{run_dir.rstrip('/')}/revisions/{name}"
+    target, _ = prepare(place, config, source.versions())
+    total = sum(len(source.committed(r)) for r in source.rounds())
+    columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with locked(target), Progress(*columns, console=Console(stderr=True)) as bar:
+        for round_index in source.rounds():
+            shards.remove_uncommitted(target.location, round_index)
+        task = bar.add_task("", total=total, completed=sum(len(target.committed(r)) for r in source.rounds()))
+
+        async def work() -> None:
+            async with AsyncExitStack() as stack:
+                check = None
+                if verify:
+                    checker = Checker(config.verification.model_copy(update={"slots": slots}))
+                    check = checking(await stack.enter_async_context(checker))
+                await revise(source, target, config, check=check, progress=lambda _: bar.advance(task))
+
+        try:
+            asyncio.run(work())
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+    Console().print(counts_table(summarise(target), title=title(target.config() or {}, place)))

@@ -1,0 +1,65 @@
+"""When a worker may begin another search: what is started comes first.
+
+    engine counters, searches open ─► admits ─► yes: the next problem begins        no: it waits
+
+A new tree is begun only when the trees that grow leave places on the engine, and the cache has room: begun sooner, it
+would push out the prefixes that others are about to branch from, and every branch would be computed again. While
+verdicts are slow, trees wait without sequences, so more are begun, up to a limit that bounds memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pipeline.engines.base import Counters
+
+QUEUE = 0.25  # sequences that may wait, as a share of those that run at once: the engine never runs dry between polls
+CACHE_FULL = 0.9  # of the KV cache in use by running sequences
+POLL_S = 0.02
+
+
+def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int) -> bool:
+    """Whether one more search may begin. One is always open, however small the cache."""
+    if open_searches == 0:
+        return True
+    if open_searches >= limit or counters.kv_usage >= CACHE_FULL:
+        return False
+    return counters.running + counters.waiting < max_num_seqs * (1 + QUEUE)
+
+
+@dataclass(slots=True)
+class Admission:
+    """One worker's gate. Searches are let in in the order they came."""
+
+    counters: Callable[[], Counters]
+    max_num_seqs: int
+    limit: int
+    open_searches: int = 0
+    _line: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self) -> None:
+        async with self._line:
+            while not admits(
+                self.counters(),
+                max_num_seqs=self.max_num_seqs,
+                open_searches=self.open_searches,
+                limit=self.limit,
+            ):
+                await asyncio.sleep(POLL_S)
+            self.open_searches += 1
+            for _ in range(5):  # let its first requests reach the engine before the next one looks
+                await asyncio.sleep(0)
+
+    def leave(self) -> None:
+        self.open_searches -= 1

@@ -1,0 +1,200 @@
+"""A finished run pruned or verified anew, without an engine: a new run directory beside the old trees.
+
+    runs/NAME ─► stored leases ─► [verify again ─► values backed up anew] ─► prune ─► runs/NAME/revisions/AS
+
+The revision is a run like any other: `berry inspect`, `show` and `export` read it; an interrupted one goes on behind
+its last committed lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.config import run as run_config
+from pipeline.config.run import RunConfig
+from pipeline.errors import StorageError
+from pipeline.records import Node, Problem, TokenLedger, Trajectory
+from pipeline.stages.assembly import Tables
+from pipeline.stages.handout import leases
+from pipeline.stages.leases import Lease, LeaseReport
+from pipeline.stages.rows import Row, node_of, trajectory_of
+from pipeline.storage import shards
+from pipeline.storage.dataset import RunDir
+from pipeline.storage.files import Location
+from verifiers.base import Verdict
+from verifiers.checker import Checker, CheckRequest
+from verifiers.majority import ConsensusRequest
+from verifiers.specs import MajoritySpec
+
+Checking = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict]]]
+"""New verdicts, by trajectory id, for one problem's complete trajectories."""
+
+
+def checking(checker: Checker) -> Checking:
+    """Stored responses through the same verifiers as in a run."""
+
+    async def check(problem: Problem, trajectories: Sequence[Trajectory]) -> dict[str, Verdict]:
+        if isinstance(problem.verifier, MajoritySpec):
+            texts = {t.trajectory_id: t.response for t in trajectories}
+            return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts))
+        prompt = problem.prompt if isinstance(problem.prompt, str) else ""
+        requests = [CheckRequest(problem.id, problem.verifier, t.response, prompt, problem.id) for t in trajectories]
+        verdicts = await asyncio.gather(*(checker.check(request) for request in requests))
+        return {t.trajectory_id: verdict for t, verdict in zip(trajectories, verdicts, strict=True)}
+
+    return check
+
+
+@dataclass(slots=True)
+class Stored:
+    """What one lease holds for one problem."""
+
+    problem: Problem
+    nodes: list[Node]
+    trajectories: list[Trajectory]
+
+
+def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[Stored]:
+    """The lease's trees in the order of its problems. Raises StorageError where a shard is damaged."""
+    nodes = _rows(location, "nodes", lease.number, round_index)
+    trajectories = _rows(location, "trajectories", lease.number, round_index)
+    for problem in lease.problems:
+        yield Stored(
+            problem,
+            [node_of(r) for r in nodes if r["problem_id"] == problem.id],
+            [trajectory_of(r) for r in trajectories if r["problem_id"] == problem.id],
+        )
+
+
+def _rows(location: Location, table: str, lease: int, round_index: int) -> list[Row]:
+    name = shards.shard_name(table, lease, round_index)
+    try:
+        with location.filesystem.open_input_file(location.path(name)) as stream:
+            return pq.read_table(stream).to_pylist()
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{location.show(name)}: can't be read: {error}") from error
+
+
+def _metadata(location: Location, lease: int, round_index: int) -> dict[str, str]:
+    name = shards.shard_name("trajectories", lease, round_index)
+    with location.filesystem.open_input_file(location.path(name)) as stream:
+        raw = pq.read_metadata(stream).metadata or {}
+    return {k.decode().removeprefix("berry."): v.decode() for k, v in raw.items() if k.startswith(b"berry.")}
+
+
+async def revise(
+    source: RunDir,
+    target: RunDir,
+    config: RunConfig,
+    *,
+    check: Checking | None,
+    progress: Callable[[LeaseReport], None],
+    at_once: int = 4,
+) -> int:
+    """Revises every committed lease of every round that the target lacks; returns how many. Without `check` the stored
+    verdicts stand."""
+    revised = 0
+    for round_index in source.rounds():
+        done = target.committed(round_index)
+        todo = source.committed(round_index) - done
+        turn = asyncio.Semaphore(at_once)
+        skip = _Not(todo)
+
+        async def one(lease: Lease, round_index: int = round_index, turn: asyncio.Semaphore = turn) -> None:
+            async with turn:
+                progress(await _revise_lease(source, target, config, lease, round_index, check))
+
+        async with asyncio.TaskGroup() as group:
+            for lease in leases(config.problems, size=config.storage.lease_problems, skip=skip):
+                group.create_task(one(lease))
+                revised += 1
+                if revised % 64 == 0:  # let some end before more are read
+                    await asyncio.sleep(0)
+    return revised
+
+
+class _Not:
+    """Contains every lease but these."""
+
+    def __init__(self, wanted: set[int]) -> None:
+        self._wanted = wanted
+
+    def __contains__(self, lease: object) -> bool:
+        return lease not in self._wanted
+
+
+async def _revise_lease(
+    source: RunDir, target: RunDir, config: RunConfig, lease: Lease, round_index: int, check: Checking | None
+) -> LeaseReport:
+    marks = await asyncio.to_thread(_metadata, source.location, lease.number, round_index)
+    before: dict[str, Any] = json.loads(marks["report"])
+    made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
+    tables = Tables()
+    for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
+        if check is not None:
+            complete = [t for t in stored.trajectories if t.verdict is not None]
+            verdicts = await check(stored.problem, complete)
+            for trajectory in complete:
+                trajectory.verdict = verdicts[trajectory.trajectory_id]
+            back_up(stored.nodes, stored.trajectories)
+        tables.add(
+            stored.problem,
+            stored.nodes,
+            stored.trajectories,
+            rules=config.pruning,
+            rollout=config.rollout,
+            made_by=made_by,
+        )
+    report = LeaseReport(
+        **{
+            **before,
+            "ledger": _ledger(before, tables),
+            "solved": tables.solved,
+            "kept": len(tables.kept),
+            "drops": tables.drops,
+        }
+    )
+    metadata = {**marks, "config": run_config.digest(config), "report": json.dumps(asdict(report))}
+    await asyncio.to_thread(
+        shards.write,
+        target.location,
+        round_index=round_index,
+        lease=lease.number,
+        tables=tables.by_name(),
+        metadata=metadata,
+    )
+    return report
+
+
+def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
+    """What was spent stays; what was kept of it is counted anew, each segment once."""
+    sizes = {(r["problem_id"], r["node_id"]): len(r["token_ids"]) for r in tables.nodes if r["parent_id"]}
+    held = {(t["problem_id"], n) for t in tables.trajectories if t["kept"] for n in t["path"]}
+    ledger = before["ledger"]
+    extra = {k: v for k, v in ledger["extra"].items() if not k.startswith("pruned.")}
+    return TokenLedger(**{**ledger, "kept": sum(sizes.get(key, 0) for key in held), "extra": extra})
+
+
+def back_up(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> None:
+    """Soft and hard values of every node from the verdicts of the leaves below it, in place (design, section 5)."""
+    passed: dict[str, int] = {}
+    checked: dict[str, int] = {}
+    roots = [node.node_id for node in nodes if node.parent_id is None]
+    for trajectory in trajectories:
+        verdict = trajectory.verdict
+        if verdict is None or verdict.outcome == "unverifiable":
+            continue
+        for node_id in {*roots, *trajectory.path}:
+            checked[node_id] = checked.get(node_id, 0) + 1
+            passed[node_id] = passed.get(node_id, 0) + verdict.passed
+    for node in nodes:
+        visits = checked.get(node.node_id, 0)
+        node.visits = visits
+        node.value_soft = passed[node.node_id] / visits if visits else None
+        node.value_hard = passed[node.node_id] > 0 if visits else None
