@@ -20,27 +20,27 @@ class VllmEngine(Section):
     id."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of the weights. float32 makes equal seeds give equal tokens whatever is batched beside them."""
-    max_model_len: int = Field(2048, ge=64)
+    max_model_len: int = Field(default=2048, ge=64)
     """Longest prompt and response together, in tokens."""
-    max_num_seqs: int = Field(64, ge=1)
+    max_num_seqs: int = Field(default=64, ge=1)
     """Sequences decoded at once."""
-    block_size: int | None = Field(None, ge=1)
+    block_size: int | None = Field(default=None, ge=1)
     """Tokens a block of the prefix cache; only full blocks are shared. None: 32 on cores, vLLM's default on
     GPUs."""
     prefix_caching: bool = True
     """Off only to measure what the cache is worth."""
-    kv_cache_gib: float = Field(1.0, gt=0)
+    kv_cache_gib: float = Field(default=1.0, gt=0)
     """Memory of the KV cache, in GiB; on GPUs gpu_memory_utilization decides instead."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """Share of each GPU's memory for weights and KV cache."""
-    tensor_parallel_size: int = Field(1, ge=1)
+    tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs one model is split over."""
     enforce_eager: bool | Literal["auto"] = "auto"
     """Run without compiled graphs. auto: eager on cores, where compiling takes a minute and gains little."""
     chunked_prefill: bool | Literal["auto"] = "auto"
     """Split long prompts over steps. auto: off on cores, where seeded requests can't be split, on for
     GPUs."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """Cores the model uses, if it runs on cores; None: all that this process may use."""
     chat_template: str | None = None
     """Jinja text, or the path of a .jinja file, for a model whose tokenizer brings none."""
@@ -81,15 +81,15 @@ class HttpEngine(Section):
     """The name under which the server serves the model."""
     tokenizer: str | None = None
     """Alias, folder or Hugging Face id of the model's tokenizer; None: as `model`."""
-    max_model_len: int = Field(2048, ge=64)
+    max_model_len: int = Field(default=2048, ge=64)
     """Longest prompt and response together, in tokens; not above the server's own."""
-    max_num_seqs: int = Field(64, ge=1)
+    max_num_seqs: int = Field(default=64, ge=1)
     """Samples asked for at once; more wait here."""
-    block_size: int = Field(16, ge=1)
+    block_size: int = Field(default=16, ge=1)
     """Tokens a block of the server's prefix cache: for the plan alone."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
-    timeout_s: float = Field(600.0, gt=0)
+    timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for one sample."""
     chat_template: str | None = None
     """As for vllm."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines import entropy, models, quiet, vllm_compat, vllm_host
+from pipeline.engines import entropy, models, quiet, vllm_compat, vllm_host, vllm_worker
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
@@ -77,6 +77,7 @@ class Vllm:
     async def start(self) -> None:
         await asyncio.to_thread(vllm_host.preflight, self._config)
         os.environ.update(vllm_host.environment(self._config))
+        os.environ[vllm_worker.OWNER] = str(os.getpid())
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
         with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life

@@ -69,8 +69,9 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
 
 
-def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
-    """An AsyncLLM that gives numbers in place of tokens; `task`: classify or token_classify. Blocks for seconds.
+def launch_pooling(arguments: dict[str, Any], task: str, logit_mean: float) -> Any:
+    """An AsyncLLM that gives numbers in place of tokens; `task`: classify or token_classify; `logit_mean` is taken off
+    logits. Blocks for seconds.
     Raises ConfigError that names arguments which this release does not have."""
     from vllm.config import PoolerConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -79,7 +80,7 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     unknown = sorted(arguments.keys() - {f.name for f in dataclasses.fields(AsyncEngineArgs)})
     if unknown:
         raise ConfigError(f"extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
-    pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
+    pooler = PoolerConfig(task=task, logit_mean=logit_mean or None)  # type: ignore[arg-type]
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, pooler_config=pooler))
 
 
@@ -125,7 +126,7 @@ def _stat_logger(listener: Callable[[Step], None]) -> Any:
         def record(  # type: ignore[override]  # the signature grows with the releases
             self, scheduler_stats: Any = None, iteration_stats: Any = None, *_args: Any, **_kwargs: Any
         ) -> None:
-            listener(_step(scheduler_stats, iteration_stats))
+            listener(read_step(scheduler_stats, iteration_stats))
 
         def log_engine_initialized(self) -> None:
             pass
@@ -133,7 +134,7 @@ def _stat_logger(listener: Callable[[Step], None]) -> Any:
     return Listening
 
 
-def _step(scheduler: Any, iteration: Any) -> Step:
+def read_step(scheduler: Any, iteration: Any) -> Step:
     cache = getattr(scheduler, "prefix_cache_stats", None)
     return Step(
         running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),

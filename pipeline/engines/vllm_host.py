@@ -56,9 +56,9 @@ def preflight(config: VllmEngine) -> None:
     """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later."""
     device = vllm_compat.installed().device
     _check_settings(config, device)
-    if not models.is_local(config.model):
-        return  # its size is known once it is fetched
     folder = Path(models.resolve(config.model))
+    if not folder.is_dir():
+        return  # a Hugging Face id: its size is known once it is fetched
     longest = model_context(folder)
     if longest is not None and config.max_model_len > longest:
         raise ConfigError(

@@ -1,8 +1,18 @@
-"""What runs inside vLLM's worker processes beside its own code, called by name through `collective_rpc`."""
+"""What runs inside vLLM's worker processes beside its own code: methods that are called by name through
+`collective_rpc`, and a watch on the process that started the engine, which vLLM's own would outlive for ever."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from typing import Any
+
+import psutil
+
+OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive
+WATCH_EVERY_S = 1.0
 
 
 class Extension:
@@ -22,3 +32,30 @@ class Extension:
                 module.quant_method.process_weights_after_loading(module)
                 packed += 1
         return packed
+
+
+def _die_with(owner: psutil.Process) -> None:
+    while _alive(owner):
+        time.sleep(WATCH_EVERY_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _watch() -> None:
+    """Ends this process soon after its owner ended, however that came about."""
+    try:
+        owner = psutil.Process(int(os.environ[OWNER]))
+    except psutil.NoSuchProcess:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return
+    threading.Thread(target=_die_with, args=(owner,), name="watch-owner", daemon=True).start()
+
+
+if os.environ.get(OWNER, str(os.getpid())) != str(os.getpid()):  # at import: weights are not loaded yet
+    _watch()

