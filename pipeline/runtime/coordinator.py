@@ -68,12 +68,20 @@ class Totals:
 
 
 class Coordinator:
-    MAX_ATTEMPTS = 5
+    """Leases that lost their worker twice are suspects: they run last, one at a time and alone, so that the problem
+    that kills its worker is found (`stages.leases`), and no other is blamed."""
+
+    GROUP_ATTEMPTS = 2
+    ALONE_ATTEMPTS = 4  # beyond one for each problem of the lease
 
     def __init__(self, leases: Iterator[Lease], workers: list[Worker]) -> None:
         self._leases = leases
         self._again: deque[Lease] = deque()
+        self._suspects: list[Lease] = []
         self._workers = workers
+        self._gone: set[str] = set()
+        self._in_flight = 0
+        self._changed = asyncio.Condition()
         self._stopping = False
         self.totals = Totals()
         self.on_report: Callable[[LeaseReport], None] = lambda _: None
@@ -85,41 +93,78 @@ class Coordinator:
     async def run(self) -> Totals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as group:
-            lost = {worker.worker_id: asyncio.Event() for worker in self._workers}
+            lost = {worker.worker_id: asyncio.Lock() for worker in self._workers}
             for place in range(max((w.leases_at_once for w in self._workers), default=0)):
                 for worker in self._workers:  # dealt in turn, so that a short run keeps every engine busy
                     if place < worker.leases_at_once:
                         group.create_task(self._serve(worker, lost[worker.worker_id]))
+        for lease in self._suspects:
+            if not self._stopping:
+                await self._run_alone(lease)
         return self.totals
 
-    def _next(self) -> Lease | None:
-        if self._again:
-            return self._again.popleft()
-        return None if self._stopping else next(self._leases, None)
+    async def _next(self) -> Lease | None:
+        """The next lease; None when there is none left and none that may come back."""
+        async with self._changed:
+            while not self._stopping:
+                lease = self._again.popleft() if self._again else next(self._leases, None)
+                if lease is not None:
+                    self._in_flight += 1
+                    return lease
+                if not self._in_flight:
+                    break
+                await self._changed.wait()
+            return None
 
-    async def _serve(self, worker: Worker, lost: asyncio.Event) -> None:
-        """One place for a lease on one worker. The first place to see the worker die waits for its return; the others
-        wait for that one."""
-        while (lease := self._next()) is not None:
+    async def _serve(self, worker: Worker, recovering: asyncio.Lock) -> None:
+        """One place for a lease on one worker."""
+        while worker.worker_id not in self._gone and (lease := await self._next()) is not None:
             try:
-                report = await worker.run_lease(lease)
+                self._add(await worker.run_lease(lease))
+            except WorkerLost:
+                self._hand_back(lease)
+                await self._recover(worker, recovering)
+            finally:
+                async with self._changed:
+                    self._in_flight -= 1
+                    self._changed.notify_all()
+
+    def _add(self, report: LeaseReport) -> None:
+        self.totals.add(report)
+        self.on_report(report)
+
+    def _hand_back(self, lease: Lease) -> None:
+        again = replace(lease, attempt=lease.attempt + 1)
+        self.totals.retried_leases += 1
+        if again.attempt < self.GROUP_ATTEMPTS:
+            self._again.append(again)
+        else:
+            self._suspects.append(again)
+
+    async def _recover(self, worker: Worker, recovering: asyncio.Lock) -> None:
+        """The first place to see its worker die waits for the return; the others wait for that one."""
+        if recovering.locked():
+            async with recovering:
+                return
+        async with recovering:
+            self.totals.lost_workers += 1
+            try:
+                await worker.recover()
+            except EngineError:
+                self._gone.add(worker.worker_id)
+                if len(self._gone) == len(self._workers):
+                    raise
+
+    async def _run_alone(self, lease: Lease) -> None:
+        attempts = len(lease.problems) + self.ALONE_ATTEMPTS
+        for attempt in range(lease.attempt, lease.attempt + attempts):
+            worker = next(w for w in self._workers if w.worker_id not in self._gone)
+            try:
+                self._add(await worker.run_lease(replace(lease, attempt=attempt, alone=True)))
             except WorkerLost as error:
-                if lease.attempt + 1 >= self.MAX_ATTEMPTS:
-                    raise EngineError(
-                        f"lease {lease.number} failed {lease.attempt + 1} times; the last time: {error}"
-                    ) from error
-                self._again.append(replace(lease, attempt=lease.attempt + 1))
                 self.totals.retried_leases += 1
-                if not lost.is_set():
-                    lost.set()
-                    self.totals.lost_workers += 1
-                    try:
-                        await worker.recover()
-                    finally:
-                        lost.clear()
-                else:
-                    while lost.is_set():
-                        await asyncio.sleep(0.2)
-                continue
-            self.totals.add(report)
-            self.on_report(report)
+                last = error
+                await self._recover(worker, asyncio.Lock())
+            else:
+                return
+        raise EngineError(f"lease {lease.number} lost its worker {attempts} times, run alone; the last time: {last}")

@@ -13,9 +13,10 @@ from pipeline.config.rollout import Rollout
 from pipeline.core import ledger
 from pipeline.core.prune import prune
 from pipeline.engines.base import Engine
-from pipeline.records import Node, Problem, TokenLedger, Trajectory
+from pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from pipeline.stages.rollouts import Grown
 from pipeline.stages.rows import Row, kept_row, node_row, trajectory_row
+from pipeline.storage.shards import evidence_json
 
 
 @dataclass(slots=True)
@@ -57,6 +58,24 @@ class Tables:
                 path = [by_id[n] for n in trajectory.path if by_id[n].parent_id is not None]
                 row = kept_row(problem, trajectory, path, prompt_ids=prompt_ids, rollout=rollout)
                 self.kept.append(row | made_by)
+
+    def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
+        """A problem without a tree, on record all the same."""
+        self.trajectories.append(
+            {
+                "trajectory_id": f"{problem.id}/-",
+                "problem_id": problem.id,
+                "leaf": "",
+                "path": [],
+                "evidence": evidence_json({"detail": detail}),
+                "n_tokens": 0,
+                "n_new_tokens": 0,
+                "finish": Finish.CANCELLED.value,
+                "kept": False,
+                "drop_reason": reason.value,
+            }
+        )
+        self.drops[reason] = self.drops.get(reason, 0) + 1
 
     def by_name(self) -> dict[str, list[Row]]:
         return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}

@@ -25,7 +25,7 @@ from pipeline.storage.files import Location
 
 _KINDS: tuple[type[Any], ...] = get_args(Event)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
-_HEADER, _MARK, _RESET = 100, 101, 102
+_HEADER, _MARK, _RESET, _BEGUN, _ENDED = 100, 101, 102, 103, 104
 _encoder = msgspec.msgpack.Encoder()
 _decoders = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
 _frame = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
@@ -59,6 +59,7 @@ class LeaseJournal:
     lease: int
     round_index: int
     past: dict[str, Past] = field(default_factory=dict)
+    deadly: set[str] = field(default_factory=set)  # searched alone, and the worker died
     closed: bool = False
     _base: dict[int, int] = field(default_factory=dict)
     _attempt: int = 0
@@ -66,6 +67,7 @@ class LeaseJournal:
     _buffer: list[bytes] = field(default_factory=list)
     _tracked: dict[str, Callable[[], Chain]] = field(default_factory=dict)
     _marked: dict[str, int] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def place(self) -> str:
@@ -89,6 +91,12 @@ class LeaseJournal:
         if kind == _RESET:
             self.past.pop(problem_id, None)
             return
+        if kind == _BEGUN:
+            self.deadly.add(problem_id)
+            return
+        if kind == _ENDED:
+            self.deadly.discard(problem_id)
+            return
         past = self.past.setdefault(problem_id, Past())
         if kind == _MARK:
             count, digest = msgspec.msgpack.decode(payload, type=tuple[int, bytes])
@@ -109,9 +117,21 @@ class LeaseJournal:
         self.past.pop(problem_id, None)
         self._buffer.append(_encoder.encode((_RESET, problem_id, msgspec.Raw(_encoder.encode(None)))))
 
+    async def begin_alone(self, problem_id: str) -> None:
+        """Says, before anything else, that this problem is searched alone now: if the worker dies, it was this one."""
+        self._buffer.append(_encoder.encode((_BEGUN, problem_id, msgspec.Raw(_encoder.encode(None)))))
+        await self.flush()
+
+    def end_alone(self, problem_id: str) -> None:
+        self._buffer.append(_encoder.encode((_ENDED, problem_id, msgspec.Raw(_encoder.encode(None)))))
+
     async def flush(self) -> int:
         """Writes what was recorded since the last flush as one segment; returns its bytes. Raises StorageError; the
         records are kept for the next flush then, since a journal with a gap is worth nothing."""
+        async with self._writing:
+            return await self._flush()
+
+    async def _flush(self) -> int:
         if not self._buffer or self.closed:
             return 0
         records, self._buffer = self._buffer, []

@@ -23,7 +23,7 @@ from pipeline.core.allocate import Need
 from pipeline.core.search import sizes
 from pipeline.engines.base import Counters, Engine
 from pipeline.errors import StorageError, first_error
-from pipeline.records import Problem, TokenLedger
+from pipeline.records import DropReason, Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
 from pipeline.stages.journal import LeaseJournal
@@ -40,12 +40,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
-    driver or worker may have left a journal."""
+    driver or worker may have left a journal. `alone`: it has cost workers before, so its problems are searched one at a
+    time, and one that kills its worker then is quarantined."""
 
     number: int
     problems: tuple[Problem, ...]
     attempt: int = 0
     resumed: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,13 @@ class LeaseWorker:
         journal = await self._open_journal(lease)
         sharing = Sharing.among((p.id for p in lease.problems), self.config.seed)
         try:
-            async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(problem, journal, sharing)) for problem in lease.problems]
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from errors
+            grown = await (self._one_by_one if lease.alone else self._together)(lease, journal, sharing)
         finally:
             self._journals.pop(lease.number, None)
-        grown = [task.result() for task in searches]
         tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
+        for problem in lease.problems:
+            if problem.id in journal.deadly:
+                tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
         report = LeaseReport(
             lease=lease.number,
             worker=self.worker_id,
@@ -132,6 +133,25 @@ class LeaseWorker:
         )
         await journal.remove()
         return report
+
+    async def _together(self, lease: Lease, journal: LeaseJournal, sharing: Sharing) -> list[Grown]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                searches = [group.create_task(self._search(problem, journal, sharing)) for problem in lease.problems]
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+        return [task.result() for task in searches]
+
+    async def _one_by_one(self, lease: Lease, journal: LeaseJournal, sharing: Sharing) -> list[Grown]:
+        for problem in lease.problems:  # they don't run at once, so nothing can be shared between them
+            sharing.leave(problem.id)
+        grown: list[Grown] = []
+        for problem in lease.problems:
+            if problem.id not in journal.deadly:
+                await journal.begin_alone(problem.id)
+                grown.append(await self._search(problem, journal, sharing))
+                journal.end_alone(problem.id)
+        return grown
 
     async def _open_journal(self, lease: Lease) -> LeaseJournal:
         journal = LeaseJournal(self.location, lease.number, self.round_index)

@@ -32,6 +32,8 @@ class Scripted:
     recoveries: int = 0
     running: int = 0
     most_running: int = 0
+    returns: bool = True
+    alone: set[int] = field(default_factory=set)
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         self.running += 1
@@ -41,12 +43,16 @@ class Scripted:
         if self.kills.get(lease.number, 0) > 0:
             self.kills[lease.number] -= 1
             raise WorkerLost("killed")
+        if lease.alone:
+            self.alone.add(lease.number)
         self.done.append(lease.number)
         return LeaseReport(lease.number, self.worker_id, 1, 1, 4, 2, {"wrong": 2}, Ledger(generated=10), 0.1)
 
     async def recover(self) -> None:
         self.recoveries += 1
         await asyncio.sleep(0.01)
+        if not self.returns:
+            raise EngineError("gone for good")
 
     async def snapshot(self) -> None:
         return None
@@ -71,13 +77,33 @@ async def test_a_lost_workers_lease_is_handed_out_again() -> None:
     assert worker.recoveries == totals.lost_workers >= 1
 
 
+async def test_a_lease_that_lost_two_workers_runs_last_and_alone() -> None:
+    worker = Scripted("a", kills={1: 3})
+    totals = await Coordinator(some_leases(8), [worker]).run()
+    assert sorted(worker.done) == list(range(8))
+    assert worker.done[-1] == 1
+    assert worker.alone == {1}
+    assert totals.retried_leases == 3
+
+
 async def test_a_lease_that_always_fails_ends_the_run_with_its_number() -> None:
     worker = Scripted("a", kills={1: 99})
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(EngineError, match="lease 1 lost its worker"):
         await Coordinator(some_leases(3), [worker]).run()
-    error = first_error(caught.value)
-    assert isinstance(error, EngineError)
-    assert "lease 1 failed" in str(error)
+    assert sorted(worker.done) == [0, 2]
+
+
+async def test_a_worker_that_never_comes_back_leaves_its_leases_to_the_others() -> None:
+    gone, other = Scripted("gone", kills={0: 1}, returns=False), Scripted("other")
+    totals = await Coordinator(some_leases(30), [gone, other]).run()
+    assert sorted(gone.done + other.done) == list(range(30))
+    assert totals.leases == 30
+
+
+async def test_without_any_worker_left_the_run_ends() -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await Coordinator(some_leases(3), [Scripted("gone", kills={0: 1}, returns=False)]).run()
+    assert isinstance(first_error(caught.value), EngineError)
 
 
 async def test_stopped_it_hands_out_nothing_more_but_finishes_what_runs() -> None:
@@ -101,4 +127,4 @@ async def test_leases_are_taken_lazily() -> None:
     seen: list[int] = []
     coordinator.on_report = lambda _: seen.append(len(taken))
     await coordinator.run()
-    assert seen[0] <= 3
+    assert seen[0] <= 4
