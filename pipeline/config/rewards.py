@@ -13,10 +13,10 @@ class FreshBackbone(Section):
     """A small transformer of our own with random weights, over the generator's token ids."""
 
     type: Literal["fresh"] = "fresh"
-    layers: int = Field(2, ge=1)
-    hidden: int = Field(64, ge=8)
-    heads: int = Field(4, ge=1)
-    max_tokens: int = Field(4096, ge=16)
+    layers: int = Field(default=2, ge=1)
+    hidden: int = Field(default=64, ge=8)
+    heads: int = Field(default=4, ge=1)
+    max_tokens: int = Field(default=4096, ge=16)
     """Longest sequence it can read."""
 
     @model_validator(mode="after")
@@ -30,7 +30,7 @@ class PretrainedBackbone(Section):
     """A causal language model that becomes a value model: its output layer is replaced by one number."""
 
     type: Literal["pretrained"] = "pretrained"
-    model: str = Field("generator", min_length=1)
+    model: str = Field(default="generator", min_length=1)
     """Alias, folder or Hugging Face id; `generator`: the model that generates in the run."""
 
 
@@ -40,9 +40,9 @@ Backbone = Annotated[PretrainedBackbone | FreshBackbone, Field(discriminator="ty
 class Lora(Section):
     """Low-rank adapters in place of training all weights (Hu et al. 2021); merged into the weights at the end."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
@@ -58,38 +58,39 @@ class RewardTraining(Section):
     """Weigh labels so that good and bad ones count the same."""
     weigh_by_visits: bool = True
     """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
-    min_visits: int = Field(1, ge=1)
+    min_visits: int = Field(default=1, ge=1)
     """Leave out steps with fewer verified leaves below."""
-    min_each: int = Field(8, ge=1)
+    min_each: int = Field(default=8, ge=1)
     """Fewest positive, and negative, trajectories to train on; with less, training is refused."""
-    per_problem: int = Field(64, ge=1)
+    per_problem: int = Field(default=64, ge=1)
     """Most trajectories of one problem, drawn at random."""
-    heldout_share: float = Field(0.2, gt=0, lt=0.9)
+    heldout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of problems never trained on, picked by their ids; the report's figures are from them."""
-    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    validation_share: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of problems for early stopping and the choice of the threshold."""
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(default=0, ge=0)
     """Another seed holds out other problems."""
-    epochs: float = Field(8.0, gt=0)
+    epochs: float = Field(default=8.0, gt=0)
     """At most; early stopping may end sooner."""
-    learning_rate: float = Field(1e-4, gt=0)
-    head_learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    """null: 1e-3 for a fresh backbone, 3e-4 below 100 million parameters or with LoRA, else 1e-5."""
+    head_learning_rate: float | None = Field(default=None, gt=0)
     """Of the new output layer; null: ten times learning_rate."""
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    batch_size: int = Field(16, ge=1)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_size: int = Field(default=16, ge=1)
     """Trajectories a step on one device."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before a step."""
-    evaluate_every: float = Field(0.5, gt=0, le=1)
+    evaluate_every: float = Field(default=0.5, gt=0, le=1)
     """Validate, and save a checkpoint, after each such share of an epoch."""
-    patience: int = Field(3, ge=1)
+    patience: int = Field(default=3, ge=1)
     """Validations without a better loss after which training ends."""
-    max_tokens: int = Field(4096, ge=16)
+    max_tokens: int = Field(default=4096, ge=16)
     """Longer trajectories are left out, and counted."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in training."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _something_is_left(self) -> RewardTraining:
@@ -101,7 +102,7 @@ class RewardTraining(Section):
 class StepTag(Section):
     """For published PRMs that score at a tag put after every step."""
 
-    tag: str = Field("<extra_0>", min_length=1)
+    tag: str = Field(default="<extra_0>", min_length=1)
     """One token of the model's tokenizer."""
     good: str | None = None
     """For language models that answer a tag with a token: the one for a good step ("+"); null: the model has a head."""
@@ -127,13 +128,13 @@ class ServedReward(Section):
     step_tag: StepTag | None = None
     """Set for published PRMs with step tags."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_batch: int = Field(64, ge=1)
+    max_batch: int = Field(default=64, ge=1)
     """Requests scored together."""
-    max_wait_ms: float = Field(5.0, ge=0)
+    max_wait_ms: float = Field(default=5.0, ge=0)
     """Longest wait of a lone request for company."""
-    batch_tokens: int = Field(8192, ge=16)
+    batch_tokens: int = Field(default=8192, ge=16)
     """Places of one forward pass, kept prefixes included."""
-    keep_tokens: int = Field(65536, ge=0)
+    keep_tokens: int = Field(default=65536, ge=0)
     """Tokens whose keys and values are kept (transformers)."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Passed on to vLLM's AsyncEngineArgs."""

@@ -69,9 +69,8 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
 
 
-def launch_pooling(arguments: dict[str, Any], task: str, logit_mean: float) -> Any:
-    """An AsyncLLM that gives numbers in place of tokens; `task`: classify or token_classify; `logit_mean` is taken off
-    logits. Blocks for seconds.
+def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
+    """An AsyncLLM that gives numbers in place of tokens; `task`: classify or token_classify. Blocks for seconds.
     Raises ConfigError that names arguments which this release does not have."""
     from vllm.config import PoolerConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -80,14 +79,15 @@ def launch_pooling(arguments: dict[str, Any], task: str, logit_mean: float) -> A
     unknown = sorted(arguments.keys() - {f.name for f in dataclasses.fields(AsyncEngineArgs)})
     if unknown:
         raise ConfigError(f"extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
-    pooler = PoolerConfig(task=task, logit_mean=logit_mean or None)  # type: ignore[arg-type]
+    pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, pooler_config=pooler))
 
 
-def pooling_params(task: str, *, activate: bool) -> Any:
+def logits_of(task: str) -> Any:
+    """Parameters of a pooling request that asks for logits as they are."""
     from vllm import PoolingParams
 
-    return PoolingParams(task=task, use_activation=activate)  # type: ignore[arg-type]
+    return PoolingParams(task=task, use_activation=False)  # type: ignore[arg-type]
 
 
 def token_prompt(token_ids: list[int]) -> Any:

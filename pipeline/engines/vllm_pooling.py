@@ -3,7 +3,7 @@
     ids ─► AsyncLLM.encode(task "classify", LAST pooling) ─► the value at the last token
 
 Causal sequence classifiers alone: a published PRM with step tags goes through "token_classify", which computes every
-prefix anew (vLLM 0.32 reads no cache there), so transformers with kept prefixes is the better backend for it in the loop.
+prefix anew (vLLM 0.32 reads no cache there): transformers with kept prefixes is the better backend for it in the loop.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from pipeline.errors import EngineError
 class Pooling:
     """`pipeline.rewards.scoring.Backend` on vLLM. Running requests end on old weights, later ones wait for new."""
 
-    def __init__(self, served: ServedReward, folder: str, *, version: str) -> None:
+    def __init__(self, served: ServedReward, folder: str, *, version: str, logit_mean: float = 0.0) -> None:
         self._served = served
         self._folder = folder
         self._version = version
+        self._logit_mean = logit_mean
         self._installed = vllm_compat.installed()
         self._llm: Any = None
         self._ids = itertools.count()
@@ -52,7 +53,9 @@ class Pooling:
         with quiet.stderr_to(self._log):
             await asyncio.to_thread(vllm_compat.load)
             try:
-                self._llm = await asyncio.to_thread(vllm_compat.launch_pooling, self._arguments(), self._task)
+                self._llm = await asyncio.to_thread(
+                    vllm_compat.launch_pooling, self._arguments(), self._task, self._logit_mean
+                )
             except (RuntimeError, ValueError, OSError) as error:
                 what = quiet.cause(self._log) or str(error).splitlines()[0]
                 raise EngineError(
@@ -117,8 +120,8 @@ class Pooling:
         prompt = vllm_compat.token_prompt(list(ids))
         out: Any = None
         async with aclosing(self._llm.encode(prompt, params, f"score-{next(self._ids)}")) as outputs:
-            async for out in outputs:
-                pass
+            async for output in outputs:
+                out = output
         return out
 
     async def swap(self, folder: str, version: str) -> None:

@@ -1,10 +1,11 @@
 """Which token ids a model speaks, so that a reward model is never fed another tokenizer's.
 
-of_engine(config) | of_folder(folder) ─► Vocabulary(fingerprint, size, decode, encode)
+of_engine(config) | of_folder(folder) | for_fresh(generator) ─► Vocabulary(fingerprint, size, decode, encode)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -45,6 +46,32 @@ def of_engine(config: EngineConfig) -> Vocabulary:
 
             engine = Synthetic(config)
             return Vocabulary(SYNTHETIC, NUMBER + LARGEST + 1, engine.decode, lambda text: list(text.encode()))
+
+
+def for_fresh(generator: Vocabulary) -> Vocabulary:
+    """What a backbone without a past should read: the generator's own ids. But of the synthetic engine, which has a
+    token a number, the digits, since nobody learns sums from ten thousand names."""
+    if generator.fingerprint != SYNTHETIC:
+        return generator
+    from pipeline.engines.synthetic_process import NUMBER, text_of
+
+    words = {text: token for token in range(256, NUMBER) if (text := _word(text_of, token))}
+    pieces = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) + "|.", re.DOTALL)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in pieces.findall(text):
+            ids.extend([words[piece]] if piece in words else piece.encode())
+        return ids
+
+    return Vocabulary(SYNTHETIC + "-digits", max(words.values()) + 1, generator.decode, encode)
+
+
+def _word(text_of: Callable[[int], str | None], token: int) -> str | None:
+    try:
+        return text_of(token)
+    except IndexError:
+        return None
 
 
 def of_folder(folder: str, *, chat_template: str | None = None) -> Vocabulary:

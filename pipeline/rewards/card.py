@@ -18,8 +18,9 @@ What = Literal["prm", "orm"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`vocabulary` is the fingerprint of the token ids the model reads (pipeline.engines.vocabulary); `threshold` is the
-    value below which a step counts as wrong, chosen on validation problems. `heldout` says how held-out problems are
+    """`vocabulary` is the fingerprint of the token ids that it reads (pipeline.engines.vocabulary); `threshold` is the
+    value below which a step counts as wrong, chosen on validation problems; `logit_mean` is to be taken off every logit
+    (training on balanced classes has put it on). `heldout` says how held-out problems are
     picked, so that later rounds never train on them."""
 
     what: What
@@ -28,6 +29,7 @@ class Card:
     vocabulary: str
     targets: str = "soft"
     threshold: float = 0.5
+    logit_mean: float = 0.0
     runs: tuple[str, ...] = ()
     rounds: tuple[int, ...] = ()
     generator: str = ""

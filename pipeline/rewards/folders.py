@@ -1,4 +1,4 @@
-"""Where a reward model's weights are: a folder that `berry train` wrote, another folder, an alias or a Hugging Face id."""
+"""Where a reward model's weights are: a folder that `berry train` wrote, another, an alias or a Hugging Face id."""
 
 from __future__ import annotations
 

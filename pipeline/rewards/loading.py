@@ -11,9 +11,6 @@ Ours are saved in transformers' own layout for sequence classifiers, so that vLL
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Model, Qwen2PreTrained
 
 from pipeline.config.rewards import FreshBackbone
 from pipeline.errors import ConfigError, EngineError
+from pipeline.rewards.card import read_card
+from pipeline.rewards.hush import hushed
 from pipeline.rewards.value_model import ValueModel
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -92,7 +91,11 @@ def load(
     inner = _read(AutoModelForSequenceClassification, folder, dtype)
     if inner.config.num_labels > 2:
         raise ConfigError(f"{folder} tells {inner.config.num_labels} classes apart; a reward model has one or two")
-    return ValueModel(inner, causal=_is_causal(inner), activation=activation)
+    model = ValueModel(inner, causal=_is_causal(inner), activation=activation)
+    card = read_card(folder)
+    if card is not None:
+        model.logit_mean = card.logit_mean
+    return model
 
 
 def begin(folder: str, *, dtype: str = "float32") -> ValueModel:
@@ -124,12 +127,12 @@ def fresh(size: FreshBackbone, *, vocabulary_size: int, seed: int, pad_id: int =
             num_attention_heads=size.heads,
             num_key_value_heads=size.heads,
             max_position_embeddings=size.max_tokens,
-            num_labels=1,
             pad_token_id=pad_id,
             bos_token_id=None,
             eos_token_id=None,
             dtype="float32",
         )
+        config.num_labels = 1
         inner = AutoModelForSequenceClassification.from_config(config)
     return ValueModel(inner)
 
@@ -153,7 +156,7 @@ def _architecture(folder: str) -> str:
 
 def _read(cls: Any, folder: str, dtype: str, *, expect_head: bool = True, **options: Any) -> Any:
     try:
-        with _quiet():
+        with hushed():
             model, info = cls.from_pretrained(
                 folder, dtype=DTYPES[dtype], output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
@@ -176,19 +179,3 @@ def _read(cls: Any, folder: str, dtype: str, *, expect_head: bool = True, **opti
 def _is_causal(inner: Any) -> bool:
     kind = inner.config.model_type
     return hasattr(inner, "score") and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in _ENCODERS
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' advice to train a head that is about to be trained, and its progress bars."""
-    from transformers.utils import logging as library
-
-    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity(logging.CRITICAL)
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        if bars:
-            library.enable_progress_bar()

@@ -3,7 +3,7 @@
     insert(ids) ─► nodes without keys ─► waves (parents first) ─► fill ─► trim to `capacity` tokens, oldest leaves first
 
 A node holds a run of tokens, the keys and values of each layer for them, and the value at each of them. Where two
-sequences part a node is split. A tree of reasoning steps is such a tree already: scoring a step computes its own tokens.
+sequences part a node is split. A tree of reasoning steps has the same shape: scoring a step computes its own tokens.
 """
 
 from __future__ import annotations

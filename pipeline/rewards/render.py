@@ -4,19 +4,22 @@
     another tokenizer  the texts, tokenised by the model's own: prefixes are shared as far as their ids agree
     step tags          prompt, then each step's text with the tag behind it; the value is read at the last tag
 
-The last two decode and encode each step by itself, so that what is read of a longer prefix begins with what was read of a
-shorter one, and its keys and values are found again.
+The last two decode and encode each step by itself, so that what is read of a longer prefix begins with what was read
+of a shorter one, and its keys and values are found again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from pipeline.config.rewards import StepTag
 from pipeline.config.rollout import Step, Thinking
 from pipeline.core.steps import text_ends
 from pipeline.engines.vocabulary import Vocabulary
 from pipeline.errors import ConfigError
+from pipeline.rewards.examples import LabelledPath
 
 Render = Callable[[Sequence[int], Sequence[int]], list[int]]
 
@@ -40,6 +43,23 @@ def renderer(
     return _translated(generator, reader, step, thinking)
 
 
+def translate(path: LabelledPath, generator: Vocabulary, reader: Vocabulary) -> LabelledPath:
+    """A labelled path in another tokenizer's ids, step by step, as `renderer` will give them when scoring."""
+    ids: list[int] = []
+    ends: list[int] = []
+    start = 0
+    for end in path.ends:
+        ids.extend(reader.encode(generator.decode(path.response_ids[start:end])))
+        ends.append(len(ids))
+        start = end
+    return replace(
+        path,
+        prompt_ids=tuple(_prompt(generator, reader, path.prompt_ids)),
+        response_ids=tuple(ids),
+        ends=tuple(ends),
+    )
+
+
 def one_token(vocabulary: Vocabulary, text: str, key: str) -> int:
     """The id of a text that must be a single token. Raises ConfigError."""
     ids = vocabulary.encode(text)
@@ -50,7 +70,7 @@ def one_token(vocabulary: Vocabulary, text: str, key: str) -> int:
 
 def _steps(text: str, step: Step, thinking: Thinking | None) -> list[str]:
     cuts = [0, *sorted(set(text_ends(text, step, thinking)) - {0, len(text)}), len(text)]
-    return [text[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+    return [text[a:b] for a, b in pairwise(cuts) if a < b]
 
 
 def _translated(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thinking | None) -> Render:

@@ -1,8 +1,8 @@
 """Reward models at work: `Scorer` of stages.rollouts for a run's PRM and ORM.
 
-    score(model, prompt ids, response ids) ─► render ─► Backend.value ─► number
-                                                          ├── Kept: transformers, prefixes kept by us (reading.py)
-                                                          └── engines.vllm_pooling: vLLM, prefixes in its blocks
+score(model, prompt ids, response ids) ─► render ─► Backend.value ─► number
+                                                      ├── Kept: transformers, prefixes kept by us (reading.py)
+                                                      └── engines.vllm_pooling: vLLM, prefixes in its blocks
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pipeline.rewards.batching import Batcher
 from pipeline.rewards.card import Card, read_card
 from pipeline.rewards.folders import resolve
 from pipeline.rewards.render import Render, one_token, renderer
-
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from pipeline.rewards.reading import Reader
@@ -96,9 +95,7 @@ class Kept:
         if self._reader is None:
             return counts
         reads = self._reader.reads
-        return replace(
-            counts, naive_tokens=reads.naive, computed_tokens=reads.computed, padded_tokens=reads.padded
-        )
+        return replace(counts, naive_tokens=reads.naive, computed_tokens=reads.computed, padded_tokens=reads.padded)
 
     async def close(self) -> None:
         await self._batcher.close()
@@ -147,8 +144,7 @@ class RewardModels:
         render = renderer(
             self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
         )
-        version = card.version if card is not None else served.model
-        return _Model(backend(served, folder, tags=tags, version=version), render, card)
+        return _Model(backend(served, folder, tags=tags, card=card), render, card)
 
     async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
         """Raises EngineError for a model that is not served, or a prefix that can't be read."""
@@ -164,7 +160,7 @@ class RewardModels:
         return await found.backend.value(found.render(prompt_ids, response_ids))
 
     async def swap(self, model: str, folder: str, version: str) -> None:
-        """New weights for one model, of the same tokenizer. Raises EngineError, ConfigError; then the old ones serve."""
+        """New weights of the same tokenizer for one model. Raises EngineError, ConfigError; the old ones go on then."""
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"no reward model {model!r} is served: nothing to swap")
@@ -184,8 +180,9 @@ class RewardModels:
         self._models.clear()
 
 
-def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, version: str) -> Backend:
+def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, card: Card | None) -> Backend:
     """The backend the config asks for; `auto` takes vLLM on GPUs for what it reads with its prefix cache."""
+    version = card.version if card is not None else served.model
     wanted = served.backend
     if wanted == "auto":
         plain = served.step_tag is None and served.activation == "sigmoid"
@@ -196,7 +193,7 @@ def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, 
 
     if tags is not None:
         raise ConfigError("backend vllm can't read a language model's answers at step tags: use transformers")
-    return Pooling(served, folder, version=version)
+    return Pooling(served, folder, version=version, logit_mean=0.0 if card is None else card.logit_mean)
 
 
 def _on_gpu() -> bool:

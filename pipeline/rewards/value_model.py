@@ -19,13 +19,15 @@ HEADS = ("score", "classifier")  # names under which transformers' sequence clas
 
 class ValueModel(nn.Module):
     """`inner` holds the backbone under its `base_model_prefix`, and the head. `causal` is False for encoders: then only
-    whole sequences can be read, and nothing is kept between calls. `activation`: sigmoid or identity, for n = 1."""
+    whole sequences can be read, and nothing is kept between calls. `activation`: sigmoid or identity, for n = 1;
+    `logit_mean` is taken off the logit before it (what training on balanced classes has put on it)."""
 
     def __init__(self, inner: Any, *, causal: bool = True, activation: str = "sigmoid") -> None:
         super().__init__()
         self.inner = inner
         self.causal = causal
         self.activation = activation
+        self.logit_mean = 0.0
 
     @property
     def config(self) -> Any:
@@ -57,7 +59,7 @@ class ValueModel(nn.Module):
     def vocabulary_size(self) -> int:
         return self.backbone.get_input_embeddings().num_embeddings
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits at every token, [B, T, n]. Sequences are padded on the right."""
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         return self.head(hidden)
@@ -83,6 +85,6 @@ class ValueModel(nn.Module):
         """Logits [..., n] to values [...]."""
         logits = logits.float()
         if logits.shape[-1] == 1:
-            raw = logits.squeeze(-1)
+            raw = logits.squeeze(-1) - self.logit_mean
             return torch.sigmoid(raw) if self.activation == "sigmoid" else raw
         return torch.softmax(logits, dim=-1)[..., 1]

@@ -1,0 +1,91 @@
+"""A trained value model as a folder that appears whole or not at all.
+
+ValueModel, tokenizer, card, report ─► aside ─► rename (local) | files with card.json last (object stores)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StorageError
+from pipeline.rewards.card import NAME, Card
+from pipeline.rewards.hush import hushed
+from pipeline.rewards.value_model import ValueModel
+from pipeline.storage.files import Location
+
+
+def publish(
+    location: Location,
+    name: str,
+    *,
+    model: ValueModel,
+    tokenizer: Any,
+    card: Card,
+    extra: Mapping[str, bytes],
+) -> None:
+    """Writes the model as `name` under `location`, replacing an older one; `tokenizer` None where there is none.
+    Raises StorageError."""
+    try:
+        if location.is_local:
+            target = Path(location.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.writing-", dir=target.parent))
+            try:
+                aside.chmod(0o755)
+                _write(aside, model, tokenizer, card, extra)
+                _replace(aside, target)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Path(folder), model, tokenizer, card, extra)
+            location.remove(f"{name}/{NAME}")
+            for file in sorted(Path(folder).iterdir(), key=lambda f: (f.name == NAME, f.name)):
+                location.put(f"{name}/{file.name}", file.read_bytes())
+    except OSError as error:
+        raise StorageError(f"{location.show(name)}: can't be written: {error.strerror or error}") from error
+
+
+def _write(folder: Path, model: ValueModel, tokenizer: Any, card: Card, extra: Mapping[str, bytes]) -> None:
+    with hushed():
+        model.inner.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    for name, data in extra.items():
+        (folder / name).write_bytes(data)
+    (folder / NAME).write_text(card.to_json(), encoding="utf-8")
+
+
+def _replace(aside: Path, target: Path) -> None:
+    if not target.exists():
+        aside.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+    os.rename(target, old / "model")
+    try:
+        aside.rename(target)
+    except OSError:
+        os.rename(old / "model", target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def fetch(location: Location, name: str, into: Path) -> str:
+    """The folder of a published model: its own place if local, else a copy under `into`. Raises StorageError."""
+    if location.get(f"{name}/{NAME}") is None:
+        raise StorageError(f"{location.show(name)}: holds no trained model (no {NAME}); train one with `berry train`")
+    if location.is_local:
+        return location.path(name)
+    target = into / name.replace("/", "_")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in location.names(name):
+        data = location.get(f"{name}/{file}")
+        if data is not None:
+            (target / file).write_bytes(data)
+    return str(target)

@@ -1,0 +1,63 @@
+"""The backbone that a training's settings ask for, and the tokenizer it reads with.
+
+settings, run config ─► base ─► Base(source, load), Vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.config.engine import HttpEngine, VllmEngine
+from pipeline.config.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
+from pipeline.config.run import RunConfig
+from pipeline.engines import models, vocabulary
+from pipeline.engines.vocabulary import Vocabulary
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from pipeline.rewards.value_model import ValueModel
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    source: str
+    load: Callable[[], ValueModel]
+
+
+def base(config: RunConfig, settings: RewardTraining, generator: Vocabulary) -> tuple[Base, Vocabulary]:
+    """The backbone that the settings ask for, and the tokenizer it reads with."""
+    wanted = settings.backbone
+    if wanted is None:
+        wanted = PretrainedBackbone() if isinstance(config.engine, VllmEngine | HttpEngine) else FreshBackbone()
+    if isinstance(wanted, FreshBackbone):
+        reader = vocabulary.for_fresh(generator)
+
+        def make() -> ValueModel:
+            from pipeline.rewards.loading import fresh
+
+            return fresh(wanted, vocabulary_size=reader.size, seed=settings.seed)
+
+        return Base("fresh", make), reader
+    name = wanted.model
+    if name == "generator":
+        if not isinstance(config.engine, VllmEngine):
+            raise ConfigError("backbone.model `generator` needs an engine of type vllm here: name a model instead")
+        name = config.engine.model
+    folder = models.resolve(name, key="backbone.model")
+
+    def load() -> ValueModel:
+        from pipeline.rewards.loading import begin
+
+        return begin(folder, dtype=settings.dtype)
+
+    return Base(name, load), vocabulary.of_folder(folder)
+
+
+def check_vocabulary(model: ValueModel, reader: Vocabulary, source: str) -> None:
+    if reader.size > model.vocabulary_size:
+        raise ConfigError(
+            f"backbone {source} has {model.vocabulary_size} tokens, its tokenizer says {reader.size}: they do not "
+            "belong together"
+        )

@@ -1,0 +1,229 @@
+"""From a run's stored trees to a trained reward model with its report.
+
+    trees ─► labelled paths ─► split by problem ─► samples ─► rewards.training ─► evaluation on held-out problems
+                                                                                     └─► weights, card, report
+
+Problems are held out by their ids (splits.py), so that a later round, or another run, never trains on them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.rewards import RewardTraining
+from pipeline.config.run import RunConfig
+from pipeline.engines import models, vocabulary
+from pipeline.engines.vocabulary import Vocabulary
+from pipeline.errors import InputError
+from pipeline.report.calibration import draw_calibration
+from pipeline.rewards import examples
+from pipeline.rewards.card import NAME, Card, What, from_json
+from pipeline.rewards.examples import Splits
+from pipeline.stages.reward_base import base, check_vocabulary
+from pipeline.stages.reward_data import Progress, check_enough, collect, samples, translated
+from pipeline.stages.trees import stored_config
+from pipeline.storage.dataset import RunDir
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from pipeline.rewards.evaluation import Evaluation
+    from pipeline.rewards.training import Trained
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`folder` holds weights, card.json, report.json and calibration.png. `reused`: it was there already, made of the
+    same data with the same settings."""
+
+    folder: str
+    card: Card
+    report: dict[str, Any]
+    reused: bool = False
+
+
+def train_reward(
+    run: RunDir,
+    what: What,
+    settings: RewardTraining,
+    *,
+    rounds: Sequence[int] | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    progress: Progress = lambda _text, _share: None,
+) -> Result:
+    """Trains on the given rounds (all). `name`: the model's folder inside the run directory, by default
+    round=N/weights/prm or orm of the last round. Raises InputError where the labels can't teach anything."""
+    config = stored_config(run)
+    chosen = list(rounds) if rounds is not None else run.rounds()
+    if not any(run.committed(r) for r in chosen):
+        raise InputError(f"{run.location.show()}: nothing is committed yet; let `berry run` finish some leases first")
+    generator = vocabulary.of_engine(config.engine)
+    splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
+    check_enough(splits, settings, what)
+    backbone, reader = base(config, settings, generator)
+    if reader.fingerprint != generator.fingerprint:
+        progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
+        splits = translated(splits, generator, reader)
+    folder = name or f"round={chosen[-1]}/weights/{what}"
+    version = version or f"{what}-r{chosen[-1]}"
+
+    made = [samples(paths, what, settings) for paths in (splits.train, splits.validation)]
+    balance = examples.balance(made[0]) if settings.balance else examples.Balance()
+    data = examples.digest([*made[0], *made[1]])
+    done = _already(run, folder, data, settings)
+    if done is not None:
+        return done
+
+    from pipeline.rewards.evaluation import evaluate, score_paths
+    from pipeline.rewards.publish import publish
+    from pipeline.rewards.training import train
+
+    progress("loading the backbone", None)
+    model = backbone.load().to_device()
+    check_vocabulary(model, reader, backbone.source)
+    with _work(run, folder) as work:
+        trained = train(
+            model,
+            made[0],
+            made[1],
+            settings,
+            work=work,
+            balance=balance,
+            progress=lambda share, text: progress(text, share),
+        )
+        progress("scoring held-out problems", None)
+        evaluation = evaluate(
+            what,
+            score_paths(model, splits.heldout),
+            splits.heldout,
+            validation_scores=score_paths(model, splits.validation),
+            validation=splits.validation,
+            train=splits.train,
+        )
+        report = _report(evaluation, trained, splits, left_out, settings, model.logit_mean)
+        card = _card(what, version, backbone.source, reader, config, settings, splits, evaluation, report, data, chosen)
+        publish(
+            run.location,
+            folder,
+            model=model,
+            tokenizer=reader.pieces,
+            card=card,
+            extra={
+                REPORT: json.dumps(report, indent=1).encode(),
+                "calibration.png": draw_calibration(evaluation.curve, title=_title(card, evaluation)),
+            },
+        )
+    return Result(run.location.show(folder), card, report)
+
+
+def _already(run: RunDir, folder: str, data: str, settings: RewardTraining) -> Result | None:
+    stored, report = run.location.get(f"{folder}/{NAME}"), run.location.get(f"{folder}/{REPORT}")
+    if stored is None or report is None:
+        return None
+    card = from_json(stored, where=run.location.show(f"{folder}/{NAME}"))
+    if card.data != data or card.config != settings.model_dump(mode="json"):
+        return None
+    return Result(run.location.show(folder), card, json.loads(report), reused=True)
+
+
+@contextmanager
+def _work(run: RunDir, folder: str) -> Iterator[Path]:
+    """The folder for checkpoints: beside the model, so that a killed training goes on; gone once the model is there."""
+    if run.location.is_local:
+        work = Path(run.location.path(f"{folder}.training"))
+    else:
+        key = blake2b(run.location.show(folder).encode(), digest_size=8).hexdigest()
+        work = models.cache_folder() / "training" / key
+    work.mkdir(parents=True, exist_ok=True)
+    yield work
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _report(
+    evaluation: Evaluation,
+    trained: Trained,
+    splits: Splits,
+    left_out: dict[str, int],
+    settings: RewardTraining,
+    logit_mean: float,
+) -> dict[str, Any]:
+    return {
+        "heldout": {
+            "problems": evaluation.problems,
+            "trajectories": evaluation.trajectories,
+            "labels": evaluation.labels,
+            "positives": evaluation.positives,
+        },
+        "scorers": [asdict(line) for line in evaluation.lines],
+        "best_of_n": evaluation.best_of_n,
+        "candidates": evaluation.candidates,
+        "calibration": [asdict(b) for b in evaluation.curve],
+        "truth": evaluation.truth,
+        "trained_on": {
+            "problems": len({p.problem_id for p in splits.train}),
+            "trajectories": len(splits.train),
+            "validation_problems": len({p.problem_id for p in splits.validation}),
+            "left_out": left_out,
+        },
+        "training": asdict(trained),
+        "logit_mean": logit_mean,
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _card(
+    what: What,
+    version: str,
+    source: str,
+    reader: Vocabulary,
+    config: RunConfig,
+    settings: RewardTraining,
+    splits: Splits,
+    evaluation: Evaluation,
+    report: dict[str, Any],
+    data: str,
+    rounds: Sequence[int],
+) -> Card:
+    software: dict[str, str] = {}
+    for package in ("torch", "transformers", "peft"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            software[package] = importlib.metadata.version(package)
+    labels = sum(len(path.ends) for path in splits.train) if what == "prm" else len(splits.train)
+    threshold = evaluation.line(what).threshold
+    return Card(
+        what=what,
+        version=version,
+        backbone=source,
+        vocabulary=reader.fingerprint,
+        targets=settings.targets if what == "prm" else "verdict",
+        threshold=0.5 if threshold is None else threshold,
+        logit_mean=report["logit_mean"],
+        runs=(config.name,),
+        rounds=tuple(rounds),
+        generator=getattr(config.engine, "model", "synthetic"),
+        synthetic=config.engine.type == "synthetic",
+        problems=report["trained_on"]["problems"],
+        trajectories=len(splits.train),
+        labels=labels,
+        positives=sum(p.passed is True for p in splits.train) / len(splits.train),
+        heldout={"share": settings.heldout_share, "validation": settings.validation_share, "seed": settings.split_seed},
+        data=data,
+        config=settings.model_dump(mode="json"),
+        software=software,
+        metrics=asdict(evaluation.line(what)) | {"best_of_n": evaluation.best_of_n},
+    )
+
+
+def _title(card: Card, evaluation: Evaluation) -> str:
+    kind = " (synthetic engine)" if card.synthetic else ""
+    error = evaluation.line(card.what).calibration_error
+    return f"{card.version}{kind}: {evaluation.problems} held-out problems, calibration error {error:.3f}"
