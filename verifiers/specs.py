@@ -33,6 +33,8 @@ class Strictness(Spec):
     order      "free": bare lists (`1, 2`) and roots in any order; tuples always ordered. "kept": bare lists ordered.
     bases      "written": `1011_2` needs its subscript. "optional": the subscript may be left out.
     assignment "optional": `x = 5` may be given as 5. "require": written on both sides or on neither.
+    unevaluated "allowed": 6 * 7 is 42. "refused": a numeric gold wants a number (fractions, mixed numbers and powers of
+               ten are numbers), so that restating the question is no answer.
     tolerance  relative (and, near 0, absolute) error allowed between numbers; 0 is exact.
     """
 
@@ -41,11 +43,12 @@ class Strictness(Spec):
     order: Literal["free", "kept"] = "free"
     bases: Literal["written", "optional"] = "written"
     assignment: Literal["optional", "require"] = "optional"
+    unevaluated: Literal["allowed", "refused"] = "allowed"
     tolerance: float = Field(default=0.0, ge=0, lt=1)
 
 
 DEFAULT = Strictness()
-STRICT = Strictness(percent="sign", units="require", order="kept", assignment="require")
+STRICT = Strictness(percent="sign", units="require", order="kept", assignment="require", unevaluated="refused")
 LENIENT = Strictness(percent="optional", units="ignore", bases="optional", tolerance=1e-3)
 
 Place = Literal["boxed", "answer_is", "last_line", "tag", "whole"]

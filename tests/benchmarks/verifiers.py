@@ -1,6 +1,6 @@
 """Answers per second of the checker over plain math_verify, and 64 nasty inputs at once beside honest ones.
 
-    python -P tests/benchmarks/verifiers.py [--rows 400] [--repeats 5]      (-P: or this file is imported as `verifiers`)
+    python -P tests/benchmarks/verifiers.py [--rows 400] [--repeats 5]
 
 GSM8K-style and MATH-style responses are made here from a seed: a few sentences of working, then `#### N` or a boxed
 answer, half of them wrong. With BERRY_DATA set, GSM8K's own training solutions are taken too. Both sides check the

@@ -1,4 +1,7 @@
-"""The published table of examples, under each of the three strictnesses it names."""
+"""The published table of examples, under the three strictnesses `specs.STRICT`, `DEFAULT` and `LENIENT`.
+
+`reason`, where a row has one, is the default's.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ def test_every_row_of_the_table_has_the_verdict_it_states(family: str) -> None:
     for row in (row for row in TABLE if row["family"] == family):
         for name, strict in PRESETS.items():
             decision = ladder(row["gold"], row["response"], strict)
-            if decision.reason.outcome != row[name] or row.get("reason", decision.reason) != decision.reason:
+            named = row.get("reason", decision.reason) if name == "default" else decision.reason
+            if decision.reason.outcome != row[name] or named != decision.reason:
                 wrong.append((row["gold"], row["response"], name, row[name], str(decision.reason)))
     assert not wrong
 

@@ -76,6 +76,8 @@ class Comparison:
                 return same
             return self._trees(_percent(gold), _percent(got))
         gold, got = _as_quantity(gold, got), _as_quantity(got, gold)
+        if strict.unevaluated == "refused" and _is_number(gold.tree) and not _is_number(got.tree):
+            return False
         factor = Fraction(1)
         if strict.units != "ignore" and gold.unit is not None and got.unit is not None:
             agreed = units.ratio(got.unit, gold.unit)
@@ -247,6 +249,20 @@ def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
     if unit is None or unit.kind is None or other.unit.kind is None or expr.symbols(("*", tuple(rest))):
         return value
     return replace(value, tree=rest[0] if len(rest) == 1 else ("*", tuple(rest)), unit=unit)
+
+
+def _is_number(tree: expr.Expr) -> bool:
+    """A number as it is written down: 3, -0.5, 2/3, 1 1/2, 1.2 * 10^5; not 6 * 7 or 5!."""
+    match tree:
+        case ("n", _) | ("/", ("n", _), ("n", _)) | ("^", ("n", 10), ("n", _)):
+            return True
+        case ("+", (("n", _), ("/", ("n", _), ("n", _)) | ("*", (("n", -1), ("/", ("n", _), ("n", _)))))):
+            return True
+        case ("*", (("n", _), ("^", ("n", 10), ("n", _)))):
+            return True
+        case ("*", (("n", factor), inner)):
+            return factor == -1 and _is_number(inner)
+    return False
 
 
 def _percent(value: Scalar) -> expr.Expr:
