@@ -18,6 +18,7 @@ from pipeline.config.problems import ProblemSource
 from pipeline.config.pruning import PruneRule, VerdictRule
 from pipeline.config.rollout import Rollout
 from pipeline.config.shipped import shipped
+from pipeline.config.variants import Variants
 from pipeline.errors import ConfigError
 from verifiers.config import CheckerConfig
 
@@ -42,6 +43,8 @@ class RunConfig(Section):
     """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
     cluster: Cluster
     storage: Storage = Storage()
+    variants: Variants | None = None
+    """What `berry variants` makes from the problems; a run reads its output and ignores this."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +83,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def digest(config: RunConfig) -> str:
-    """blake2 of what decides the results: all keys but `cluster` and `storage.root`, which a resumed run may change."""
+    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `storage.root` and
+    `variants`."""
     text = json.dumps(_work(plain(config)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -96,7 +100,7 @@ def differences(stored: dict[str, Any], config: RunConfig) -> list[str]:
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in raw.items() if k != "cluster"}
+    kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants")}
     kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k != "root"}
     return kept
 
