@@ -179,6 +179,7 @@ class Live:
         self._loop = asyncio.get_running_loop()
         self._job = socket.socket(fileno=fds[0])
         self._job.settimeout(0)
+        self._fd = self._job.fileno()  # the loop is given numbers: it would print a socket it does not know
         self._files = fds[1:]
         self._reader = wire.Reader(limits.value_bytes + 8192)
         self._out = bytearray()
@@ -188,7 +189,7 @@ class Live:
         self.broken: str | None = None
         self._fetched: int | None = None
         self.done: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._loop.add_reader(self._job, self._readable)
+        self._loop.add_reader(self._fd, self._readable)
 
     def feed_stdin(self, data: bytes) -> None:
         """Puts standard input in place; before the job is sent."""
@@ -210,7 +211,7 @@ class Live:
             return  # the child is gone; its end is reported by the slot
         if sent < len(data):
             self._out += data[sent:]
-            self._loop.add_writer(self._job, self._writable)
+            self._loop.add_writer(self._fd, self._writable)
 
     def _writable(self) -> None:
         try:
@@ -220,7 +221,7 @@ class Live:
         except OSError:
             self._out.clear()
         if not self._out:
-            self._loop.remove_writer(self._job)
+            self._loop.remove_writer(self._fd)
 
     def _readable(self) -> None:
         try:
@@ -231,7 +232,7 @@ class Live:
             data = b""
         if not data:
             self._eof = True
-            self._loop.remove_reader(self._job)
+            self._loop.remove_reader(self._fd)
         elif self.broken is None:
             self._reader.feed(data)
             try:
@@ -305,7 +306,7 @@ class Live:
             raise SlotDied("the slot fell silent") from None
         self.drain()
         sizes = [os.fstat(fd).st_size for fd in self._files[1:]]
-        stdout, stderr = self.output(1, 0), self.output(2, 0)
+        stdout, stderr = (self.output(i, 0) if size else b"" for i, size in enumerate(sizes, 1))
         return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], stdout, stderr, *sizes)
 
     def release(self) -> None:
@@ -315,8 +316,10 @@ class Live:
         if self.done.done() and not self.done.cancelled():
             self.done.exception()  # seen, whether or not anyone awaited it
         if self._job.fileno() >= 0:
-            self._loop.remove_reader(self._job)
-            self._loop.remove_writer(self._job)
+            if not self._eof:
+                self._loop.remove_reader(self._fd)
+            if self._out:
+                self._loop.remove_writer(self._fd)
             self._job.close()
             for fd in self._files:
                 os.close(fd)
@@ -335,7 +338,7 @@ class SlotHandle:
         self._waiter: asyncio.Future[None] | None = None
         self.dead: str | None = None
         self.jobs = 0
-        self._loop.add_reader(sock, self._readable)
+        self._loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         while self.dead is None:
@@ -402,7 +405,7 @@ class SlotHandle:
         if self.dead is not None:
             return
         self.dead = why
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for fds in self._ready:
             for fd in fds:

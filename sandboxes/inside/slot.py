@@ -50,12 +50,13 @@ class Slot:
         self.directory = directory
         self.arena = 0
         self.pid = os.getpid()
+        for arena in range(len(self.jail.arenas)):
+            self.fresh_directory(arena)
 
     def prepare(self) -> Prepared:
         """Forks and confines the next child and tells the host."""
         arena = self.arena
         self.arena = (arena + 1) % len(self.jail.arenas)
-        self.fresh_directory(arena)
         self.jail.count_others()
         host_end, child_end = socket.socketpair()
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]

@@ -49,8 +49,9 @@ def main() -> None:
     try:
         jail_plan = prepare(options, work, entered, notes)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
-        workplace.remove_tree(work)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
+        if "pid" not in entered:
+            workplace.remove_tree(work)
         return
     fields = {name: getattr(jail_plan, name) for name in jail_plan.__slots__}
     control.send(json.dumps({"plan": fields, "speed_s": _speed()}).encode())

@@ -57,6 +57,7 @@ NETWORK = {
     "shell": "exec 3<>/dev/tcp/127.0.0.1/80",
 }
 each = pytest.mark.parametrize("language", HELLO)
+pytestmark = pytest.mark.slow
 
 
 @each

@@ -123,6 +123,7 @@ def test_no_hack_passes_the_tests(box, hack):
     assert result.status in (JudgeStatus.FAILED, JudgeStatus.CANDIDATE), result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hack", HACKS)
 def test_no_hack_gives_the_right_value(box, hack):
     result = box.call(HACKS[hack], 41)

@@ -1,0 +1,148 @@
+"""A pool under a long stream of jobs, a tenth of them hostile: `python tests/benchmarks/sandbox_soak.py
+--jobs 100000`.
+
+Told every tenth of the way and compared at the end: jobs a second, this process's descriptors and memory,
+the pool's processes and memory, files in its directory. Ends with status 1 when something leaked, an honest
+job failed, or a hostile one was answered `ok` with the honest answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from sandboxes.base import MIB, Call, Job, Limits, Outcome
+from sandboxes.config import PoolConfig
+from sandboxes.pool import SandboxPool
+
+QUICK = Limits(cpu_s=0.1, wall_s=0.3, memory_bytes=64 * MIB, output_bytes=MIB // 8, disk_bytes=MIB)
+HONEST = (
+    "def f(x):\n    return x + 1",
+    "import math\ndef f(x):\n    return math.floor(x) + 1",
+    "def f(x):\n    values = sorted(range(200), key=lambda v: -v)\n    return values[-1] + x + 1",
+    "def f(x):\n    open('note', 'w').write(str(x))\n    return int(open('note').read()) + 1",
+)
+HOSTILE = (
+    "import os\ndef f(x): os._exit(0)",
+    "def f(x):\n    while True: pass",
+    "import time\ndef f(x): time.sleep(60)",
+    "def f(x): return bytearray(1 << 34)",
+    "def f(x):\n    while True: print('x' * 10000)",
+    "import os\ndef f(x): os.fork()",
+    "import os\ndef f(x): os.kill(os.getppid(), 9)",
+    "import ctypes\ndef f(x): ctypes.CDLL(None).ptrace(16, 1, 0, 0)",
+    "import os\nfor i in range(60): os.mkdir('d'); os.chdir('d'); os.chmod('.', 0o300)\ndef f(x): return 0",
+    "def f(x):\n    for i in range(3000): open(str(i), 'w').write('x' * 4096)",
+    "import threading as t, time\ndef f(x):\n    for _ in range(99): t.Thread(target=time.sleep, args=(60,)).start()",
+    "import os\ndef f(x):\n    os.write(3, os.urandom(2000)); os._exit(0)",
+    "import ctypes\ndef f(x): ctypes.string_at(0)",
+    "def f(x): return [[]] * 10 ** 7",
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What could leak, at one moment."""
+
+    descriptors: int
+    host_mib: float
+    processes: int
+    pool_mib: float
+    files: int
+
+    @classmethod
+    def now(cls, directory: str) -> State:
+        gc.collect()
+        me = psutil.Process()
+        children = [c for c in me.children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+        pool = 0.0
+        for child in children:
+            try:
+                pool += child.memory_info().rss / MIB
+            except psutil.NoSuchProcess:
+                continue
+        files = sum(len(d) + len(f) for _, d, f in os.walk(directory))
+        return cls(len(os.listdir("/proc/self/fd")), me.memory_info().rss / MIB, len(children), pool, files)
+
+
+async def soak(jobs: int, slots: int, seed: int) -> list[str]:
+    """Runs the stream; returns what went wrong."""
+    numbers = random.Random(seed)
+    wrong: list[str] = []
+    rates: list[float] = []
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        config = PoolConfig(slots=slots, directory=directory, calibration=1.0, recycle_after=2000)
+        async with SandboxPool(config) as pool:
+
+            async def one(number: int) -> None:
+                hostile = numbers.random() < 0.1
+                source = numbers.choice(HOSTILE if hostile else HONEST)
+                limits = QUICK if hostile else Limits()
+                job = Job(source, entry_point="f", calls=(Call((number,)),), limits=limits, key=str(number % 7))
+                result = await pool.run(job)
+                right = result.outcome is Outcome.OK and result.cases[0].value == number + 1
+                if right == hostile or not (result.outcome is Outcome.OK or result.outcome.blames_program):
+                    wrong.append(f"{source!r} ended as {result.outcome}: {result.error}")
+
+            async def stream(first: int, n: int) -> None:
+                waiting = iter(range(first, first + n))
+
+                async def work() -> None:
+                    for number in waiting:
+                        await one(number)
+
+                await asyncio.gather(*(work() for _ in range(2 * slots)))
+
+            await stream(0, min(200, jobs))
+            before = State.now(directory)
+            part = max(1, jobs // 10)
+            for tenth in range(10):
+                start = time.monotonic()
+                await stream(tenth * part, part)
+                rates.append(part / (time.monotonic() - start))
+                print(f"{(tenth + 1) * part:7d} jobs  {rates[-1]:7.1f}/s  {State.now(directory)}", flush=True)
+            after = State.now(directory)
+            metrics = pool.metrics()
+        if os.listdir(directory):
+            wrong.append(f"left on disk: {os.listdir(directory)}")
+    print(metrics)
+    left = psutil.Process().children(recursive=True)
+    if left:
+        wrong.append(f"left running: {left}")
+    if after.descriptors > before.descriptors + 8:
+        wrong.append(f"descriptors grew from {before.descriptors} to {after.descriptors}")
+    if after.processes > before.processes + 4:
+        wrong.append(f"processes grew from {before.processes} to {after.processes}")
+    if after.host_mib > before.host_mib * 1.2 + 5 or after.pool_mib > before.pool_mib * 1.3 + 20:
+        wrong.append(f"memory grew from {before} to {after}")
+    if after.files > before.files + 4:
+        wrong.append(f"files grew from {before.files} to {after.files}")
+    print(f"throughput, last tenth over first: {rates[-1] / rates[0]:.3f}")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    wrong = asyncio.run(soak(given.jobs, given.slots, given.seed))
+    for text in wrong[:20]:
+        print("WRONG:", text)
+    print("sound" if not wrong else f"{len(wrong)} things went wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
