@@ -1,0 +1,288 @@
+"""What trees, interleaving and shared prefixes are worth, on one engine in this process.
+
+    python -P tests/benchmarks/search.py --model tiny-arithmetic --problems 200
+    python -P tests/benchmarks/search.py --model smollm2-135m --problems 12 --parts trees
+    python -P tests/benchmarks/search.py --model synthetic --problems 200            (paced like an accelerator)
+
+Parts, each in turn over the same problems and with the same number of leaves, repeated, medians of ratios printed:
+  trees      (a) wall time and recomputed prompt tokens of `fixed` and `entropy` over independent samples
+  occupancy  (b) mean running sequences over the maximum in steady state, for every policy
+  lockstep   (c) beam and DVTS here over the same searches with a barrier a depth, on short and long problems mixed
+  squeeze    trees with the cache cut to a tenth: share of prompt tokens read from it
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.run import RunConfig
+from pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
+from pipeline.core.scorers import SCORERS
+from pipeline.core.search.base import Search
+from pipeline.core.search.registry import make_search
+from pipeline.engines.base import Counters, Engine, Request
+from pipeline.engines.build import build
+from pipeline.records import Problem
+from pipeline.runtime.monitor import Monitor
+from pipeline.stages import arithmetic
+from pipeline.stages.leases import Lease, LeaseWorker
+from pipeline.stages.problems import iter_problems
+from pipeline.stages.synthetic_problems import synthetic_problems
+from pipeline.storage.files import locate
+from verifiers.checker import Checker, CheckRequest
+
+LEAVES = 16
+POLICIES: dict[str, dict[str, Any]] = {
+    "best_of_n": {"type": "best_of_n", "n": LEAVES},
+    "fixed": {"type": "fixed", "branching": [4, 2, 2]},
+    "entropy": {"type": "entropy", "chains": 4, "forks": 3, "rounds": 1, "branches": 1},
+    "value": {"type": "value", "leaves": LEAVES, "scorer": "logprob"},
+    "beam": {"type": "beam", "beams": 4, "width": 4, "scorer": "logprob"},
+    "dvts": {"type": "dvts", "subtrees": 4, "width": 4, "scorer": "logprob"},
+    "mcts": {"type": "mcts", "simulations": LEAVES, "parallel": 4},
+    "shepherd": {"type": "shepherd", "chains": 1, "completions": 4},
+    "omega": {"type": "omega", "chains": 2, "completions": 4, "searches": 2},
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    wall_s: float
+    leaves: int
+    generated: int
+    recomputed: int
+    prompt: int
+    occupancy: float | None
+
+
+def config(args: argparse.Namespace, policy: str, *, seed: int, **engine: Any) -> RunConfig:
+    kinds = {"tiny-arithmetic": "arithmetic", "synthetic": "synthetic"}
+    problems: list[dict[str, Any]] = [{"type": kinds.get(args.model, "none"), "count": args.problems, "seed": 7}]
+    if args.model not in kinds:
+        problems = [
+            {"type": "reasoning_gym", "dataset": "gsm_symbolic", "count": args.problems // 2, "seed": 5},
+            {"type": "reasoning_gym", "dataset": "chain_sum", "count": (args.problems + 1) // 2, "seed": 5},
+        ]
+    made: dict[str, Any] = {
+        "tiny-arithmetic": {"type": "vllm", "model": "tiny-arithmetic", "dtype": "float32", "max_model_len": 160},
+        "synthetic": {"type": "synthetic", "tokens_per_s": 200, "prefill_tokens_per_s": 20000},
+    }.get(args.model, {"type": "vllm", "model": args.model, "dtype": "bfloat16", "max_model_len": 1024})
+    return RunConfig.model_validate(
+        {
+            "name": "bench",
+            "seed": seed,
+            "problems": problems,
+            "engine": made | {"max_num_seqs": args.seqs} | engine,
+            "rollout": {
+                "policy": POLICIES[policy],
+                "step": {"type": "delimiter", "delimiters": ["\n"]},
+                "sampling": {"max_tokens": args.max_tokens},
+            },
+            "storage": {"lease_problems": 1},
+        }
+    )
+
+
+async def through_pipeline(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> Figures:
+    """All problems as leases on one worker, as in a run; shards are written too."""
+    worker = LeaseWorker(run, locate(SCRATCH / f"{time.time_ns()}"), engine, checker.check, "w", agree=checker.agree)
+    monitor = Monitor(time.monotonic(), len(problems))
+    before, started = engine.counters(), time.monotonic()
+    left = len(problems)
+
+    async def one(number: int, problem: Problem) -> Any:
+        nonlocal left
+        report = await worker.run(Lease(number, (problem,)))
+        left -= 1
+        return report
+
+    async def watch() -> None:
+        while left:
+            monitor.add(time.monotonic(), [worker.snapshot()], all_handed_out=True)
+            await asyncio.sleep(0.1)
+
+    watching = asyncio.create_task(watch())
+    reports = await asyncio.gather(*(one(i, p) for i, p in enumerate(problems)))
+    wall_s = time.monotonic() - started
+    await watching
+    after = engine.counters()
+    return Figures(
+        wall_s,
+        sum(r.trajectories for r in reports),
+        after.generated_tokens - before.generated_tokens,
+        recomputed(after) - recomputed(before),
+        after.prompt_tokens - before.prompt_tokens,
+        monitor.occupancy(),
+    )
+
+
+def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem]:
+    """Short and long ones in turn: a barrier makes every short one wait for the longest of its batch."""
+    half = (len(problems) + 1) // 2
+    if args.model == "synthetic":
+        short, long = synthetic_problems(half, 1, steps=(2, 3)), synthetic_problems(half, 2, steps=(20, 24))
+    elif args.model == "tiny-arithmetic":
+        short, long = arithmetic.draw(half, 1, operands=(2, 2)), arithmetic.draw(half, 2, operands=(5, 6))
+    else:  # half are sums, half word problems already
+        return list(problems)
+    return [p for pair in zip(short, long, strict=True) for p in pair]
+
+
+def recomputed(counters: Counters) -> int:
+    return counters.prompt_tokens - counters.cached_tokens
+
+
+async def in_lockstep(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> Figures:
+    """The same searches, batch by batch, with a barrier after each round of generation and each round of checks."""
+    width = 16
+    batch = max(1, engine.info.max_num_seqs // width)
+    before, started = engine.counters(), time.monotonic()
+    leaves = 0
+    for start in range(0, len(problems), batch):
+        leaves += await _lockstep_batch(run, engine, checker, problems[start : start + batch])
+    after = engine.counters()
+    return Figures(
+        time.monotonic() - started,
+        leaves,
+        after.generated_tokens - before.generated_tokens,
+        recomputed(after) - recomputed(before),
+        after.prompt_tokens - before.prompt_tokens,
+        None,
+    )
+
+
+async def _lockstep_batch(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> int:
+    searches: list[tuple[Problem, Search]] = []
+    pending: list[tuple[Problem, Search, Command]] = []
+    for problem in problems:
+        ids = engine.encode(problem.messages)
+        context = engine.info.max_model_len
+        search = make_search(problem.id, ids, run.rollout, run_seed=run.seed, round_index=0, context_len=context)
+        searches.append((problem, search))
+        pending += [(problem, search, c) for c in search.start()]
+    while pending:
+        generate = [p for p in pending if isinstance(p[2], Generate)]
+        turn = generate or pending
+        rest = [p for p in pending if p not in turn] if generate else []
+        events = await asyncio.gather(*(_answer(engine, checker, *p) for p in turn))
+        pending = rest
+        for (problem, search, _), answers in zip(turn, events, strict=True):
+            for event in answers:
+                pending += [(problem, search, c) for c in search.handle(event)]
+    assert all(search.finished for _, search in searches)
+    return sum(len(search.trajectories()) for _, search in searches)
+
+
+async def _answer(engine: Engine, checker: Checker, problem: Problem, search: Search, command: Command) -> list[Any]:
+    match command:
+        case Generate(node, n, until, sampling, seed, priority, first):
+            prefix = search.tree.prefix_ids(node)
+            request = Request(f"{problem.id}/{node}/{seed}/{first}", prefix, n, until, sampling, seed, priority)
+            return [Segment(node, first + s.index, s.completion) async for s in engine.generate(request)]
+        case Verify(node):
+            text = engine.decode(search.tree.response_ids(node))
+            return [Verified(node, await checker.check(CheckRequest(problem.id, problem.verifier, text)))]
+        case Score(node, model):
+            return [Scored(node, SCORERS[model](search.tree, node) or 0.0, model)]
+        case _:
+            assert isinstance(command, Finished)
+            return []
+
+
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
+    engine = build(config(args, "best_of_n", seed=1).engine, engine_id="bench")
+    await engine.start()
+    results: dict[str, Any] = {"model": args.model, "problems": args.problems, "max_num_seqs": args.seqs}
+    problems = list(iter_problems(config(args, "best_of_n", seed=1).problems))
+    async with Checker(config(args, "best_of_n", seed=1).verification) as checker:
+        await through_pipeline(config(args, "best_of_n", seed=99), engine, checker, problems[:4])  # warm
+        if "trees" in args.parts:
+            results["trees"] = await _trees(args, engine, checker, problems)
+        if "occupancy" in args.parts:
+            results["occupancy"] = {
+                policy: (await through_pipeline(config(args, policy, seed=50), engine, checker, problems)).occupancy
+                for policy in POLICIES
+            }
+        if "lockstep" in args.parts:
+            results["lockstep"] = await _lockstep(args, engine, checker, mixed(args, problems))
+    await engine.close()
+    if "squeeze" in args.parts:
+        results["squeeze"] = await _squeeze(args, problems)
+    return results
+
+
+async def _trees(
+    args: argparse.Namespace, engine: Engine, checker: Checker, problems: Sequence[Problem]
+) -> dict[str, Any]:
+    ratios: dict[str, dict[str, list[float]]] = {p: {} for p in ("fixed", "entropy")}
+    for repeat in range(args.repeats):
+        flat = await through_pipeline(config(args, "best_of_n", seed=repeat), engine, checker, problems)
+        for policy, found in ratios.items():
+            tree = await through_pipeline(config(args, policy, seed=repeat), engine, checker, problems)
+            for name, value in {
+                "leaves": tree.leaves / flat.leaves,
+                "wall a leaf": (tree.wall_s / tree.leaves) / (flat.wall_s / flat.leaves),
+                "generated a leaf": (tree.generated / tree.leaves) / (flat.generated / flat.leaves),
+                "recomputed a leaf": (tree.recomputed / tree.leaves) / (flat.recomputed / flat.leaves),
+                "cache hit": 1 - tree.recomputed / tree.prompt,
+            }.items():
+                found.setdefault(name, []).append(value)
+    return {p: {k: statistics.median(v) for k, v in found.items()} for p, found in ratios.items()}
+
+
+async def _lockstep(
+    args: argparse.Namespace, engine: Engine, checker: Checker, problems: Sequence[Problem]
+) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for policy in ("beam", "dvts"):
+        ratios: list[float] = []
+        leaves: list[tuple[int, int]] = []
+        for repeat in range(args.repeats):
+            run = config(args, policy, seed=10 + repeat)
+            ours = await through_pipeline(run, engine, checker, problems)
+            theirs = await in_lockstep(run, engine, checker, problems)
+            ratios.append(theirs.wall_s / ours.wall_s)
+            leaves.append((ours.leaves, theirs.leaves))
+        out[policy] = {"faster by": statistics.median(ratios), "leaves here, in lockstep": leaves}
+    return out
+
+
+async def _squeeze(args: argparse.Namespace, problems: Sequence[Problem]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    sizes: dict[str, dict[str, Any]] = {"full": {}, "a tenth": {"kv_cache_gib": 0.1}}
+    if args.model == "synthetic":
+        sizes = {"full": {"cache_tokens": 100_000}, "a tenth": {"cache_tokens": 10_000}}
+    for name, changes in sizes.items():
+        run = config(args, "fixed", seed=3, **changes)
+        engine = build(run.engine, engine_id="squeezed")
+        await engine.start()
+        async with Checker(run.verification) as checker:
+            figures = await through_pipeline(run, engine, checker, problems)
+        await engine.close()
+        out[name] = {"cache hit": 1 - figures.recomputed / figures.prompt, "wall_s": figures.wall_s}
+    return out
+
+
+SCRATCH = Path()
+
+if __name__ == "__main__":
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny-arithmetic")
+    parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("--seqs", type=int, default=64)
+    parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", default=["trees", "occupancy", "lockstep", "squeeze"])
+    with tempfile.TemporaryDirectory() as folder:
+        SCRATCH = Path(folder)
+        print(json.dumps(asyncio.run(measure(parser.parse_args())), indent=1))
