@@ -22,6 +22,7 @@ Leaf = Callable[[expr.Expr, expr.Expr], Same]
 Puzzle = Callable[[str, str], Same]  # two texts of which one can't be read here
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")
 
 
@@ -237,7 +238,7 @@ def _text(value: Value) -> str:
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"^(?:the|an?)\s+", "", text.casefold())
+    return " ".join(map(units.singular, re.sub(r"^(?:the|an?)\s+", "", text.casefold()).split()))
 
 
 def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
@@ -278,7 +279,7 @@ def _assigned(value: Value) -> tuple[str, Value] | None:
         free = expr.symbols(name.tree)
         if not free:
             return "", last
-        if isinstance(last, Scalar) and free & expr.symbols(last.tree):
+        if isinstance(last, Scalar) and free & expr.symbols(last.tree) and not _CALL.fullmatch(name.text):
             return None
         if name.tree[0] != "s" and len(free) < 2 and not _NAME.fullmatch(name.text):
             return None

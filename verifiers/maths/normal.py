@@ -47,7 +47,7 @@ _WRAPPERS = re.compile(
     r"\\(?:boxed|fbox|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|underline|ensuremath|displaystyle|mathop)\s*\{"
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mathrm|mbox|hbox|emph)\s*\{([^{}]*)\}")
-_NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*(?:\\?%)?\s*")
+_NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*+(?:\\?%\s*|(?:(?:and|or)\s+[-+]?\d[\d,./\s]*+){1,8})?")
 _SPACES = re.compile(r"\s+")
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
 
@@ -60,7 +60,7 @@ def clean(text: str) -> str:
     text = text.strip()
     text = _undelimited(text)
     if "\\" in text:
-        text = _DROP.sub(" ", text)
+        text = _DROP.sub(" ", text.replace(",\\!", "{,}"))
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
         text = _TEXT.sub(lambda m: m[1] if _NUMERIC.fullmatch(m[1]) else rf"\text{{{m[1]}}}", text)
@@ -124,6 +124,9 @@ def words(text: str) -> str:
     return _NOT_WORD.sub(" ", text).strip(" .").casefold()
 
 
+_NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) +| +(?![0-9A-Za-z])")
+
+
 def squeeze(text: str) -> str:
-    """`text` without any space: how normalised strings are compared."""
-    return text.replace(" ", "")
+    """`text` without needless space, how normalised strings are compared: `1 2` is not `12`."""
+    return _NEEDLESS.sub("", text) if " " in text else text

@@ -61,7 +61,7 @@ def read(text: str) -> Unit | None:
             continue
         if word in _SKIP and not (word == "in" and len(pieces) == 1):
             continue
-        name = _singular(word)
+        name = singular(word)
         names.append(name)
         entry = _TABLE.get(word) or _TABLE.get(name)
         if entry is None:
@@ -89,7 +89,8 @@ def ratio(a: Unit, b: Unit) -> Fraction | None:
     return None
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
+    """`clip` for `clips`: English plurals, roughly."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if len(word) > 3 and word.endswith("ies"):

@@ -203,10 +203,15 @@ def _list(parts: list[str], depth: int) -> Value:
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("=",) and all(isinstance(i, Scalar) for i in items[1:]):
         items = [first, *(Relation((first.sides[0], item), ("=",)) for item in items[1:])]
+    return Many(Shape.LIST, _flat(items))
+
+
+def _flat(items: list[Value]) -> tuple[Value, ...]:
+    """Lists inside a list or set (`1 \\pm \\sqrt{2}`) are several of its items."""
     flat: list[Value] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Many) and item.shape is Shape.LIST else (item,))
-    return Many(Shape.LIST, tuple(flat))
+    return tuple(flat)
 
 
 def _set(text: str, depth: int) -> Value | None:
@@ -220,7 +225,7 @@ def _set(text: str, depth: int) -> Value | None:
     builder = _split(inside, re.compile(r"\s*(?:\||:)\s*"))
     if len(builder) == 2:
         return _value(builder[1], depth + 1)
-    return Many(Shape.SET, tuple(_value(part, depth + 1) for part in _commas_inside(inside)))
+    return Many(Shape.SET, _flat([_value(part, depth + 1) for part in _commas_inside(inside)]))
 
 
 def _enclosed(text: str, depth: int) -> Value | None:
@@ -332,4 +337,12 @@ def _quantity(text: str) -> Scalar | None:
         tree = expr.parse(match["value"].strip())
     except expr.Unparsable:
         return None
-    return Scalar(tree, text, unit=units.read(re.sub(r"\^ *\\circ *[CF]?", "degree", written)))
+    unit = units.read(re.sub(r"\^ *\\circ *[CF]?", "degree", written))
+    if (
+        unit is not None
+        and unit.kind is None
+        and re.match(r"[A-Za-z]", match["unit"] or "")
+        and text[match.start("unit") - 1] != " "
+    ):
+        return None  # `5ish`
+    return Scalar(tree, text, unit=unit)
