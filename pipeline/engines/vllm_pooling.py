@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import math
 import os
 import tempfile
 import time
@@ -53,9 +54,7 @@ class Pooling:
         with quiet.stderr_to(self._log):
             await asyncio.to_thread(vllm_compat.load)
             try:
-                self._llm = await asyncio.to_thread(
-                    vllm_compat.launch_pooling, self._arguments(), self._task, self._logit_mean
-                )
+                self._llm = await asyncio.to_thread(vllm_compat.launch_pooling, self._arguments(), self._task)
             except (RuntimeError, ValueError, OSError) as error:
                 what = quiet.cause(self._log) or str(error).splitlines()[0]
                 raise EngineError(
@@ -95,7 +94,7 @@ class Pooling:
             await self._open.wait()
         if self._llm is None:
             raise EngineError("the reward model is not running")
-        version = self._version
+        version, logit_mean = self._version, self._logit_mean
         self._running += 1
         self._idle.clear()
         try:
@@ -112,11 +111,14 @@ class Pooling:
         self._naive += len(ids)
         self._cached += out.num_cached_tokens or 0
         last = out.outputs.data[-1] if out.outputs.data.ndim > 1 else out.outputs.data
-        values = last.float().reshape(-1).tolist()
-        return float(values[-1]), version  # one class: its sigmoid; two: the share of the second
+        logits = last.float().reshape(-1).tolist()
+        raw = logits[0] - logit_mean if len(logits) == 1 else logits[1] - logits[0]
+        if len(logits) == 1 and self._served.activation == "identity":
+            return raw, version
+        return (1 / (1 + math.exp(-raw)) if raw > -700 else 0.0), version
 
     async def _encode(self, ids: Sequence[int]) -> Any:
-        params = vllm_compat.pooling_params(self._task, activate=self._served.activation == "sigmoid")
+        params = vllm_compat.logits_of(self._task)
         prompt = vllm_compat.token_prompt(list(ids))
         out: Any = None
         async with aclosing(self._llm.encode(prompt, params, f"score-{next(self._ids)}")) as outputs:
@@ -124,7 +126,7 @@ class Pooling:
                 out = output
         return out
 
-    async def swap(self, folder: str, version: str) -> None:
+    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
         if self._llm is None:
             raise EngineError("the reward model is not running")
         self._open.clear()
@@ -135,7 +137,7 @@ class Pooling:
             except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
                 await self._reload(self._folder)
                 raise EngineError(f"new weights {folder} can't be loaded, the old ones go on: {error}") from error
-            self._folder, self._version = folder, version
+            self._folder, self._version, self._logit_mean = folder, version, logit_mean
         except vllm_compat.dead_engine_errors() as error:
             raise EngineError(f"the reward model's engine died: {quiet.cause(self._log) or error}") from error
         finally:

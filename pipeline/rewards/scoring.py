@@ -36,7 +36,7 @@ class Backend(Protocol):
         """The value at the last token, and the version of the weights that gave it. Raises EngineError."""
         ...
 
-    async def swap(self, folder: str, version: str) -> None:
+    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
         """New weights between two batches; on EngineError the old ones go on serving."""
         ...
 
@@ -80,7 +80,7 @@ class Kept:
             raise EngineError("the reward model was not started")
         return [(value, self._version) for value in self._reader.values(batch)]
 
-    async def swap(self, folder: str, version: str) -> None:
+    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:  # noqa: ARG002 - it is loaded
         fresh = await asyncio.to_thread(self._load, folder)
 
         async def change() -> None:
@@ -168,7 +168,7 @@ class RewardModels:
         before = found.card.vocabulary if found.card else None
         if card is not None and before is not None and card.vocabulary != before:
             raise ConfigError(f"{folder} was trained with another tokenizer than the {model} that is served")
-        await found.backend.swap(folder, version)
+        await found.backend.swap(folder, version, logit_mean=0.0 if card is None else card.logit_mean)
         found.card = card or found.card
 
     def counts(self) -> Mapping[str, ScoreCounters]:
