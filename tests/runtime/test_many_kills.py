@@ -1,0 +1,54 @@
+"""Killed twenty times at random moments, a run ends with the trees of an undisturbed one: no node twice, no leaf lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS = 20
+NODES = (
+    "select node_id, token_ids, finish, visits, value_soft, seed from '{}/nodes/*.parquet' order by problem_id, node_id"
+)
+ROWS = "select trajectory_id, response, verdict, kept from '{}/trajectories/*.parquet' order by 1"
+
+
+def holds(lock: Path, pid: int) -> bool:
+    return lock.exists() and f"process {pid} " in lock.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_twenty_times_a_run_ends_with_the_same_trees(berry: Any, until: Callable[..., None]) -> None:
+    """Searches of tens of seconds in leases of four: nearly every kill hits trees half grown, which only the journal
+    saves. The engine here draws the same tokens for the same seed, so trees can be compared bit by bit."""
+    moments = random.Random(11)
+    engine = {"type": "synthetic", "tokens_per_s": 4, "max_num_seqs": 256}
+    config = str(berry.config(engine=engine, problems=[{"type": "synthetic", "count": 24, "seed": 3}]))
+    run = berry.folder / "runs/job"
+    died_half_grown = 0
+    for _ in range(KILLS):
+        process = berry.start("run", config, "--local")
+        until(lambda p=process: holds(run / ".lock", p.pid) or p.poll() is not None, what="a driver")
+        time.sleep(moments.uniform(0.5, 4.0))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        died_half_grown += any((run / "round=0/journal").glob("lease-*/*"))
+    assert died_half_grown >= KILLS // 2, "too few kills hit a search that had begun"
+    config = str(
+        berry.config(engine=engine | {"tokens_per_s": None}, problems=[{"type": "synthetic", "count": 24, "seed": 3}])
+    )
+    code, out = berry.run("run", config, "--local", "--run", "whole")
+    assert code == 0, out
+    code, out = berry.run("run", config, "--local", "engine.tokens_per_s=4")
+    assert code == 0, out
+    assert berry.query("runs/job", NODES) == berry.query("whole", NODES)
+    assert berry.query("runs/job", ROWS) == berry.query("whole", ROWS)
+    assert list((run / "round=0/journal").iterdir()) == []
