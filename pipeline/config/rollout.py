@@ -76,6 +76,8 @@ class Budget(Section):
 
     max_leaves: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
+    max_wall_s: float | None = Field(default=None, gt=0)
+    """Seconds from a search's beginning, or its resumption, after which it is stopped."""
     max_depth: int = Field(default=64, ge=1)
     stop_after_correct: int | None = Field(default=None, ge=1)
     """Stop the problem when this many trajectories have passed."""

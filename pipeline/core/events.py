@@ -98,7 +98,7 @@ class Cancel:
 
 class FinishReason(StrEnum):
     DONE = "done"  # the policy has what it asked for
-    BUDGET = "budget"  # leaves, tokens or depth are spent
+    BUDGET = "budget"  # leaves, tokens or time are spent
     ENOUGH = "enough"  # k correct trajectories found
     HOPELESS = "hopeless"  # nothing correct after the set number of leaves
     OUT_OF_BAND = "out_of_band"  # the pass rate is outside the wanted band
@@ -176,4 +176,9 @@ class Granted:
     leaves: int
 
 
-Event = Segment | Scored | Verified | Failed | Cancelled | Granted
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """`budget.max_wall_s` has passed: the core has no clock."""
+
+
+Event = Segment | Scored | Verified | Failed | Cancelled | Granted | Expired

@@ -3,7 +3,7 @@
     search ─► Ledger ─► TokenLedger (+ settle: kept and pruned by rule, once the kept ones are known)
 
 `prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
-and `recomputed`. `extra` counts `requests`, `segments`, `steps` (segments that ended at a step), `failed` (samples that
+and `recomputed`. `extra` counts `requests`, `segments`, `steps` (places where a step ended), `failed` (samples that
 never came), `ignored` (answers nobody waited for), `planned_leaves`, `saved_leaves` (planned but not needed),
 `granted_leaves`, and after `settle` the tokens `pruned.REASON`.
 """
@@ -29,7 +29,8 @@ class Ledger:
     extra: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, by: int = 1) -> None:
-        self.extra[name] += by
+        if by:
+            self.extra[name] += by
 
     def read(self, prompt: int, cached: int) -> None:
         """One request's prefix, of which so much came from the cache."""

@@ -18,7 +18,7 @@ _SEED_MASK = (1 << 63) - 1 - (MAX_CHILDREN - 1)
 
 def digest(*parts: str | int, size: int = 8) -> bytes:
     """blake2b over length-prefixed parts, so that ("ab", "c") and ("a", "bc") differ."""
-    text = "".join(f"{len(str(part))}:{part}," for part in parts)
+    text = "".join([f"{len(part)}:{part}," for part in map(str, parts)])
     return blake2b(text.encode(), digest_size=size).digest()
 
 

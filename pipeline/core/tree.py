@@ -197,7 +197,10 @@ class Tree:
         head.origin, head.offset = tail.origin, tail.offset
         head.seed, head.engine_id, head.weights_version = tail.seed, tail.engine_id, tail.weights_version
         _share_detail(head, tail, at_token)
-        parent.children[parent.children.index(tail)] = head
+        at = len(parent.children) - 1
+        while parent.children[at] is not tail:  # from the end: what is cut has mostly just come
+            at -= 1
+        parent.children[at] = head
         tail.parent, tail.index = head, -1  # -1: the tail sorts before the forks sampled at the cut
         tail.tokens = tail.tokens[at_token:]
         tail.offset += at_token

@@ -20,6 +20,7 @@ from pipeline.core.events import (
     Command,
     Completion,
     Event,
+    Expired,
     Failed,
     Finished,
     FinishReason,
@@ -161,6 +162,9 @@ class _Driver:
         self.finished: FinishReason | None = None
 
     async def run(self) -> None:
+        wall_s = self.search.rollout.budget.max_wall_s
+        clock = asyncio.get_running_loop()
+        alarm = clock.call_later(wall_s, self.events.put_nowait, Expired()) if wall_s is not None else None
         try:
             await self._begin()
             while self.finished is None:
@@ -171,6 +175,8 @@ class _Driver:
                     self.journal.record(self.problem.id, event)
                 self._obey(self._handle(event))
         finally:
+            if alarm is not None:
+                alarm.cancel()
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)

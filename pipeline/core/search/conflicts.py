@@ -1,17 +1,34 @@
-"""Policy parameters that can't work together, found before the run, each in a sentence with the numbers."""
+"""Policy parameters that can't work together, each in a sentence with the numbers: before the run, and for what only
+the model can tell, after its first segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.config.policies import Beam, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import Rollout, TokensStep
+from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from pipeline.config.rollout import DelimiterStep, Rollout, TokensStep
 from pipeline.core.search.sizes import leaves, width
+from pipeline.records import TokenLedger
+
+ENOUGH_SEGMENTS = 32
 
 
 def explain_conflicts(rollout: Rollout) -> list[str]:
     """What the configuration asks for that it can't have; empty if all is well."""
     return [*_budget(rollout), *_depth(rollout), *_cut(rollout), *_stops(rollout)]
+
+
+def explain_missing_steps(rollout: Rollout, ledger: TokenLedger) -> str | None:
+    """What to say after a while if the policy works on steps and the model has never ended one; None if all is well."""
+    segments, steps = ledger.extra.get("segments", 0), ledger.extra.get("steps", 0)
+    works_on_steps = not isinstance(rollout.policy, BestOfN | Entropy) or rollout.cut is not None
+    if steps or segments < ENOUGH_SEGMENTS or not works_on_steps or isinstance(rollout.step, TokensStep):
+        return None
+    ends = rollout.step.delimiters if isinstance(rollout.step, DelimiterStep) else rollout.step.pattern
+    return (
+        f"rollout.step: none of {segments} segments had {ends!r} in it: the model never ends a step, so "
+        f"{rollout.policy.type} has nowhere to branch; look at a response (berry show) for what it writes between steps"
+    )
 
 
 def _budget(rollout: Rollout) -> Iterator[str]:

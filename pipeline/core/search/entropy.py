@@ -16,6 +16,7 @@ fork starts with.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import nsmallest
 
 from pipeline.config.policies import Entropy
 from pipeline.core.search.base import Search
@@ -78,8 +79,8 @@ class EntropySearch(Search):
             return
         self._rounds[chain] += 1
         top = self._top_of(chain)
-        places = sorted(self._candidates(top), key=lambda place: (-place[0], place[1], place[2].node_id))
-        chosen = places[: self._policy.forks]
+        rank = self._candidates(top)
+        chosen = nsmallest(self._policy.forks, rank, key=lambda place: (-place[0], place[1], place[2].node_id))
         heads: list[TreeNode] = []
         for node in {place[2].node_id: place[2] for place in chosen}.values():
             cuts = sorted(at for _, at, other in chosen if other is node)

@@ -86,6 +86,8 @@ class Machine(Hooks):
                 self._failed(node, reason, what=what, indices=indices)
             case ev.Granted(leaves):
                 self._grant(leaves)
+            case ev.Expired():
+                self.stop(ev.FinishReason.BUDGET)
         return self._done()
 
     @property

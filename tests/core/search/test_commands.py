@@ -317,6 +317,16 @@ def test_the_band_stops_what_is_beyond_doubt_too_easy(core: Any) -> None:
     assert 4 <= search.checked < 12
 
 
+def test_time_that_has_run_out_cancels_what_runs(core: Any) -> None:
+    search: Search = core.search(BestOfN(n=2))
+    search.start()
+    search.handle(stop(root(), 0))
+    assert search.handle(ev.Expired()) == [ev.Cancel(root())]
+    assert search.handle(ev.Cancelled(root(), tokens=3)) == []
+    assert search.handle(ev.Verified(child(root(), 0), core.PASS)) == [ev.Finished(ev.FinishReason.BUDGET)]
+    assert search.handle(ev.Expired()) == []
+
+
 def test_in_flight_figures(core: Any) -> None:
     search: Search = core.search(Beam(beams=1, width=3))
     search.start()

@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Policy, Shepherd, Value
-from pipeline.config.rollout import Budget, Cut, RegexStep, Rollout, SamplingConfig, TokensStep
+from pipeline.config.rollout import Budget, Cut, DelimiterStep, RegexStep, Rollout, SamplingConfig, TokensStep
 from pipeline.core import events as ev
-from pipeline.core.search.conflicts import explain_conflicts
+from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from pipeline.core.search.registry import SEARCHES
 from pipeline.core.search.sizes import leaves, width
 
@@ -51,6 +51,21 @@ def test_conflicts_name_the_numbers(rollout: Rollout, numbers: tuple[str, ...]) 
     found = explain_conflicts(rollout)
     assert len(found) == 1
     assert all(number in found[0] for number in numbers), found[0]
+
+
+def test_a_delimiter_the_model_never_writes_is_told_after_a_while(core: Any) -> None:
+    silent = DelimiterStep(delimiters=("###",))
+    world = core.SyntheticWorld(1)
+    for policy in (Fixed(branching=(40, 2)), Shepherd(chains=40, completions=1), Mcts(simulations=40, width=40)):
+        search = core.play(core.synthetic(world, policy, step=silent), world).search
+        said = explain_missing_steps(search.rollout, search.ledger.snapshot())
+        assert said is not None
+        assert "###" in said
+        assert policy.type in said
+        spoken = core.play(core.synthetic(world, policy), world).search
+        assert explain_missing_steps(spoken.rollout, spoken.ledger.snapshot()) is None
+    chains = core.play(core.search(BestOfN(n=40), step=silent), core.World(3)).search
+    assert explain_missing_steps(chains.rollout, chains.ledger.snapshot()) is None
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
