@@ -23,6 +23,10 @@ class SandboxError(Exception):
     """The sandbox refuses to start or was used wrongly; the text says what is missing and what to do."""
 
 
+class SlotDied(Exception):
+    """A slot or template ended or fell silent: the sandbox's fault, tried again elsewhere."""
+
+
 class Outcome(StrEnum):
     """How a program, a case or a judge ended."""
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sandboxes import results, wire
-from sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome
+from sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome, SlotDied
 from sandboxes.inside.channel import READY
+from sandboxes.live import Live
 from sandboxes.running import call_frame, header
 from sandboxes.slots import Slots
-from sandboxes.worker import Live, SlotDied
 
 _RAISED = (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.VIOLATION)
 

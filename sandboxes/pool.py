@@ -18,14 +18,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from sandboxes import judging, programs, running
-from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError
+from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError, SlotDied
 from sandboxes.config import PoolConfig
 from sandboxes.jail.plan import Plan
 from sandboxes.metrics import Metrics
 from sandboxes.session import Session
 from sandboxes.slots import Slots
 from sandboxes.waiting import Overloaded, SlotLine
-from sandboxes.worker import SlotDied
 
 R = TypeVar("R", JobResult, JudgeResult)
 

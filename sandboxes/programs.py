@@ -12,11 +12,12 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from sandboxes import results
-from sandboxes.base import CaseResult, Job, JobResult, Limits, Outcome, SandboxError
+from sandboxes.base import CaseResult, Job, JobResult, Limits, Outcome, SandboxError, SlotDied
 from sandboxes.languages import BINARY, ROWS, SYSTEM_PATH, Row, command, missing_tools
+from sandboxes.live import Ended
 from sandboxes.running import case_total, header
 from sandboxes.slots import Slots
-from sandboxes.worker import Ended, SlotDied, SlotHandle
+from sandboxes.worker import SlotHandle
 
 CACHE_BYTES = 64 << 20
 

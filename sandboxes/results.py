@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sandboxes import wire
-from sandboxes.base import CaseResult, Limits, Outcome
+from sandboxes.base import CaseResult, Limits, Outcome, SlotDied
 from sandboxes.inside.channel import READY
-from sandboxes.worker import Ended, Live, SlotDied
+from sandboxes.live import Ended, Live
 
 CLAIMABLE = frozenset({
     Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT,

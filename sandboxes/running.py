@@ -7,8 +7,9 @@ from typing import Any
 
 from sandboxes import results, wire
 from sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome
+from sandboxes.live import Ended
 from sandboxes.slots import Slots
-from sandboxes.worker import Ended, SlotHandle
+from sandboxes.worker import SlotHandle
 
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from sandboxes import results, wire
-from sandboxes.base import CaseResult, Job, Limits, Outcome, SandboxError
+from sandboxes.base import CaseResult, Job, Limits, Outcome, SandboxError, SlotDied
 from sandboxes.inside.channel import READY
+from sandboxes.live import Live
 from sandboxes.running import call_frame, header
 from sandboxes.slots import Slots
-from sandboxes.worker import Live, SlotDied
 
 
 class Session:
@@ -20,6 +21,7 @@ class Session:
         self._live, self._limits = live, limits
         self._at = (0, 0)
         self._over: CaseResult | None = None
+        self._turn = asyncio.Lock()
         self.loaded = CaseResult(Outcome.NOT_RUN)
 
     @classmethod
@@ -55,10 +57,11 @@ class Session:
         return await self._ask(wire.frame(wire.dumps(["exec", snippet])))
 
     async def _ask(self, frame: bytes) -> CaseResult:
-        if self._over is not None:
-            return self._over
-        self._live.send(frame)
-        return await self._result()
+        async with self._turn:
+            if self._over is not None:
+                return self._over
+            self._live.send(frame)
+            return await self._result()
 
     async def _result(self) -> CaseResult:
         body = await self._live.frame()

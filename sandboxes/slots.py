@@ -15,8 +15,9 @@ from sandboxes.base import Profile, SandboxError
 from sandboxes.config import BARE_IMPORTS, PoolConfig
 from sandboxes.jail.plan import Plan
 from sandboxes.jail.seccomp import Kind
+from sandboxes.launching import Template
 from sandboxes.metrics import Metrics
-from sandboxes.worker import SlotDied, SlotHandle, Template
+from sandboxes.worker import SlotHandle
 
 REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
@@ -148,6 +149,3 @@ def importable(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
-
-
-__all__ = ["SlotDied", "Slots", "importable", "package_paths"]

@@ -24,15 +24,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sandboxes.base import Call, Job, Limits
 from sandboxes.config import BARE_IMPORTS, PoolConfig
+from sandboxes.launching import ROOT
 from sandboxes.pool import SandboxPool
-from sandboxes.worker import _ROOT
 
 JOB = Job("def f(x):\n    return x + 1\n", entry_point="f", calls=(Call((1,)),))
 BUSY = Job("n = 0\nfor i in range(300_000):\n    n += i\nprint(n)")
 CASES = Job("def f(x):\n    return x + 1\n", entry_point="f", calls=tuple(Call((i,)) for i in range(1000)))
 EQUAL_PROCESS = f"""
 import sys, os, time, gc, importlib, statistics
-sys.path.insert(0, {_ROOT!r})
+sys.path.insert(0, {ROOT!r})
 import sandboxes.inside.template
 for name in {BARE_IMPORTS!r}: importlib.import_module(name)
 gc.collect(); gc.freeze()

@@ -74,11 +74,18 @@ class State:
         return cls(len(os.listdir("/proc/self/fd")), me.memory_info().rss / MIB, len(children), pool, files)
 
 
+def _cpu_s(pool: SandboxPool) -> float:
+    """CPU seconds of this process and of all children so far: what a job costs whatever else the machine
+    does."""
+    return time.process_time() + pool.metrics()["cpu_s"]
+
+
 async def soak(jobs: int, slots: int, seed: int) -> list[str]:
     """Runs the stream; returns what went wrong."""
     numbers = random.Random(seed)
     wrong: list[str] = []
     rates: list[float] = []
+    costs: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         config = PoolConfig(slots=slots, directory=directory, calibration=1.0, recycle_after=2000)
@@ -107,10 +114,12 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
             before = State.now(directory)
             part = max(1, jobs // 10)
             for tenth in range(10):
-                start = time.monotonic()
+                start, cpu = time.monotonic(), _cpu_s(pool)
                 await stream(tenth * part, part)
                 rates.append(part / (time.monotonic() - start))
-                print(f"{(tenth + 1) * part:7d} jobs  {rates[-1]:7.1f}/s  {State.now(directory)}", flush=True)
+                costs.append(1e3 * (_cpu_s(pool) - cpu) / part)
+                print(f"{(tenth + 1) * part:7d} jobs  {rates[-1]:7.1f}/s  {costs[-1]:.2f} ms CPU a job  "
+                      f"{State.now(directory)}", flush=True)  # fmt: skip
             after = State.now(directory)
             metrics = pool.metrics()
         if os.listdir(directory):
@@ -128,6 +137,7 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
     if after.files > before.files + 4:
         wrong.append(f"files grew from {before.files} to {after.files}")
     print(f"throughput, last tenth over first: {rates[-1] / rates[0]:.3f}")
+    print(f"CPU a job (host's and children's), last tenth over first: {costs[-1] / costs[0]:.3f}")
     return wrong
 
 

@@ -108,3 +108,9 @@ def make_box() -> Iterator[Callable[..., Blocking]]:
     yield make
     for blocking in made:
         blocking.close()
+
+
+@pytest.fixture
+def lower() -> Path:
+    """The launcher that takes privileges away."""
+    return LOWER

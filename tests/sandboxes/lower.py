@@ -1,7 +1,8 @@
-"""Runs a command with less privilege than it was started with: `python lower.py user|pod COMMAND…`.
+"""Runs a command with less privilege than it was started with: `python lower.py user|pod|old|bare COMMAND…`.
 
 `user` becomes an ordinary user without capabilities (when started by root). `pod` does the same and denies
-new namespaces and mounts by seccomp, as unprivileged containers do. Not imported by tests: it is a launcher.
+new namespaces and mounts by seccomp, as unprivileged containers do. `old` leaves all privilege but has no
+landlock, `bare` has neither landlock nor namespaces. Not imported by tests: it is a launcher.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 
 UID = 64_999
 _libc = ctypes.CDLL(None, use_errno=True)
+# unshare, mount, umount2, setns, pivot_root, chroot, move_mount and fsopen
 _DENIED = {"x86_64": (272, 165, 166, 308, 155, 161, 429, 430), "aarch64": (97, 40, 39, 268, 41, 51, 429, 430)}
 
 
@@ -47,16 +49,16 @@ def reach_the_interpreter(paths: list[str]) -> None:
         os.rmdir(aside)
 
 
-def deny_namespaces() -> None:
-    """unshare, mount, umount2, setns, pivot_root, chroot and their newer forms answer EPERM; clone may not
-    take namespace flags."""
-    numbers = _DENIED[os.uname().machine]
+def deny(numbers: tuple[int, ...], *, namespaces: bool) -> None:
+    """The system calls of these numbers answer EPERM. For namespaces: unshare, mount, umount2, setns,
+    pivot_root, chroot and their newer forms answer EPERM; clone may not take namespace flags."""
     clone = 56 if os.uname().machine == "x86_64" else 220
     code = [(0x20, 0, 0, 0)]
     for number in numbers:
         code += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050001)]
-    code += [(0x15, 0, 1, 435), (0x06, 0, 0, 0x00050026)]
-    code += [(0x15, 0, 3, clone), (0x20, 0, 0, 16), (0x45, 0, 1, 0x7E020000), (0x06, 0, 0, 0x00050001)]
+    if namespaces:
+        code += [(0x15, 0, 1, 435), (0x06, 0, 0, 0x00050026)]
+        code += [(0x15, 0, 3, clone), (0x20, 0, 0, 16), (0x45, 0, 1, 0x7E020000), (0x06, 0, 0, 0x00050001)]
     code += [(0x06, 0, 0, 0x7FFF0000)]
     raw = b"".join(struct.pack("=HBBI", *i) for i in code)
     buffer = ctypes.create_string_buffer(raw, len(raw))
@@ -67,13 +69,18 @@ def deny_namespaces() -> None:
 
 def main() -> None:
     level, *command = sys.argv[1:]
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and level in ("user", "pod"):
         reach_the_interpreter([sys.base_prefix])
         os.setgroups([])
         os.setresgid(UID, UID, UID)
         os.setresuid(UID, UID, UID)
+    denied = _DENIED[os.uname().machine]
     if level == "pod":
-        deny_namespaces()
+        deny(denied, namespaces=True)
+    if level == "old":
+        deny((444,), namespaces=False)
+    if level == "bare":
+        deny((*denied, 444), namespaces=True)
     os.execvp(command[0], command)
 
 
