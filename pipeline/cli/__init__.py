@@ -10,11 +10,13 @@ import sys
 import typer
 
 from pipeline.cli import import_problems, sandbox
+from pipeline.cli.export import export
 from pipeline.cli.inspect import inspect
 from pipeline.cli.plan import plan
 from pipeline.cli.revise import reprune, reverify
 from pipeline.cli.run import run
 from pipeline.cli.show import show
+from pipeline.cli.train import train
 from pipeline.cli.verify import verify
 from pipeline.errors import BerryError
 from sandboxes.base import SandboxError
@@ -35,6 +37,8 @@ app.command()(show)
 app.command()(reprune)
 app.command()(reverify)
 app.command()(verify)
+app.command()(train)
+app.command()(export)
 app.add_typer(import_problems.app, name="import")
 app.add_typer(sandbox.app, name="sandbox")
 

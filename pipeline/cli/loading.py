@@ -1,14 +1,32 @@
-"""A RunConfig from the command line's words."""
+"""Configurations from the command line's words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from pipeline.config.loading import load
+from pipeline.config.loading import apply_override, load, read_yaml, validate
+from pipeline.config.rewards import RewardTraining
 from pipeline.config.run import RunConfig
+from pipeline.storage.dataset import RunDir
 
 
 def load_run(config: str, overrides: Sequence[str], *, name: str | None = None) -> RunConfig:
     """Raises ConfigError. `name` replaces the config's own (a fork)."""
     extra = [] if name is None else [f"name={name}"]
     return load(config, [*overrides, *extra], RunConfig)
+
+
+def load_training(run: RunDir, config: str | None, overrides: Sequence[str]) -> RewardTraining:
+    """What the run's own configuration says under rewards.training, or a file, with overrides. Raises ConfigError."""
+    where = config or "settings"
+    if config is not None:
+        raw = read_yaml(Path(config))
+    else:
+        raw = dict(((run.config() or {}).get("rewards") or {}).get("training") or {})
+        raw = {key: value for key, value in raw.items() if value is not None}
+    settings: dict[str, Any] = raw
+    for override in overrides:
+        apply_override(settings, override)
+    return validate(settings, RewardTraining, where=where)

@@ -16,6 +16,7 @@ from pipeline.config.engine import EngineConfig
 from pipeline.config.loading import read_yaml
 from pipeline.config.problems import ProblemSource
 from pipeline.config.pruning import PruneRule, VerdictRule
+from pipeline.config.rewards import Rewards
 from pipeline.config.rollout import Rollout
 from pipeline.config.shipped import shipped
 from pipeline.config.variants import Variants
@@ -41,6 +42,8 @@ class RunConfig(Section):
     verification: CheckerConfig = CheckerConfig()
     pruning: tuple[PruneRule, ...] = (VerdictRule(),)
     """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
+    rewards: Rewards | None = None
+    """Reward models: served in the run, and how they are trained; null: none."""
     cluster: Cluster
     storage: Storage = Storage()
     variants: Variants | None = None

@@ -21,6 +21,7 @@ class LabelledStep:
     soft: float | None
     hard: bool | None
     prm: float | None
+    visits: int = 0  # verified leaves behind the label
 
 
 def split_steps(path: Sequence[Node], step: Step, thinking: Thinking | None = None) -> list[LabelledStep]:
@@ -39,7 +40,7 @@ def split_steps(path: Sequence[Node], step: Step, thinking: Thinking | None = No
         while ends[holder][0] < end:
             holder += 1
         node = ends[holder][1]
-        steps.append(LabelledStep(text[start:end], node.value_soft, node.value_hard, node.prm))
+        steps.append(LabelledStep(text[start:end], node.value_soft, node.value_hard, node.prm, node.visits))
         start = end
     return steps
 

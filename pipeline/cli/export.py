@@ -1,0 +1,79 @@
+"""berry export RUN --format …: a run's trees as files that trainers read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, cast
+
+import typer
+
+
+def export(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
+    wanted: Annotated[
+        str,
+        typer.Option("--format", help="sft, dpo, pairs (siblings of one prefix), orm, prm or rl.", metavar="FORMAT"),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A new folder for the files.")],
+    trainer: Annotated[str, typer.Option("--for", help="Whose layout: trl, openrlhf or verl.")] = "trl",
+    kind: Annotated[str, typer.Option("--as", help="parquet or jsonl.")] = "parquet",
+    min_visits: Annotated[int, typer.Option(min=1, help="Verified leaves behind a label.")] = 1,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="One minus the width of a label's 95% interval.")
+    ] = 0.0,
+    min_margin: Annotated[float, typer.Option(min=0, max=1, help="Difference of values within a pair.")] = 0.0,
+    certain: Annotated[bool, typer.Option("--certain", help="Pairs whose 95% intervals do not overlap.")] = False,
+    per_problem: Annotated[int | None, typer.Option(min=1, help="Most rows of one problem.")] = None,
+    heldout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of problems for heldout.* (0: none).")] = 0.1,
+    split_seed: Annotated[int, typer.Option(min=0, help="Another seed holds out other problems.")] = 0,
+    rounds: Annotated[list[int] | None, typer.Option("--round", help="These rounds only; default: all.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same folder.")] = False,
+) -> None:
+    """Training data from stored trees; training and held-out rows are of different problems.
+
+    Examples:
+
+      berry export runs/demo --format sft -o data/sft
+
+      berry export runs/demo --format prm --min-visits 4 --for openrlhf -o data/prm
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pipeline.errors import InputError
+    from pipeline.stages.export import Wanted, layout_of
+    from pipeline.stages.export import export as write
+    from pipeline.stages.records_of import Filters
+    from pipeline.storage.dataset import open_run
+
+    if kind not in ("parquet", "jsonl"):
+        raise InputError(f"--as must be parquet or jsonl, got {kind!r}")
+    asked = Wanted(
+        format=wanted,
+        trainer=trainer,
+        kind=cast(Literal["parquet", "jsonl"], kind),
+        filters=Filters(min_visits, min_confidence, min_margin, certain, per_problem),
+        heldout_share=heldout,
+        split_seed=split_seed,
+        rounds=tuple(rounds) if rounds else None,
+    )
+    layout_of(asked)
+    run = open_run(run_dir)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"exporting {wanted}", total=None)
+        done = write(
+            run,
+            asked,
+            output,
+            replace=replace,
+            progress=lambda at, total: bar.update(task, completed=at, total=total),
+        )
+    console = Console()
+    if done.synthetic:
+        console.print("SYNTHETIC engine: no model stands behind these texts", style="yellow")
+    for split, path in sorted(done.files.items(), reverse=True):
+        console.print(
+            f"{path}: {done.rows[split]:,} rows of {done.problems[split]:,} problems", soft_wrap=True, highlight=False
+        )
+    if len(done.files) == 1 and heldout > 0:
+        only = next(iter(done.files))
+        console.print(f"every problem fell into {only}: too few to split at {heldout:g}", style="yellow")
