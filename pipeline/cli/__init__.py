@@ -17,6 +17,7 @@ from pipeline.cli.revise import reprune, reverify
 from pipeline.cli.run import run
 from pipeline.cli.show import show
 from pipeline.cli.train import train
+from pipeline.cli.variants import variants
 from pipeline.cli.verify import verify
 from pipeline.errors import BerryError
 from sandboxes.base import SandboxError
@@ -37,6 +38,7 @@ app.command()(show)
 app.command()(reprune)
 app.command()(reverify)
 app.command()(verify)
+app.command()(variants)
 app.command()(train)
 app.command()(export)
 app.add_typer(import_problems.app, name="import")

@@ -56,11 +56,11 @@ class _Running:
 class Synthetic:
     """See `pipeline.engines.base.Engine`."""
 
-    def __init__(self, config: SyntheticEngine, *, engine_id: str = "synthetic-0") -> None:
+    def __init__(self, config: SyntheticEngine, *, engine_id: str = "synthetic-0", model: str = "synthetic") -> None:
         self.config = config
         self._info = EngineInfo(
             engine_id=engine_id,
-            model="synthetic",
+            model=model,
             max_model_len=config.max_model_len,
             max_num_seqs=config.max_num_seqs,
             block_size=config.block_size,

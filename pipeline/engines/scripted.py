@@ -1,0 +1,75 @@
+"""An engine that says what a function tells it to: for tests and rehearsals, never a language model.
+
+    Scripted(lambda messages, seed: "The answer is 42.")
+
+A token is a byte of UTF-8. Counters, slots, speed and cancellation are the synthetic engine's; so is its label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipeline.config.synthetic import SyntheticEngine
+from pipeline.core.events import Completion, Until
+from pipeline.core.steps import token_ends
+from pipeline.engines.base import Request
+from pipeline.engines.stopping import RegexStop
+from pipeline.engines.synthetic import Synthetic
+from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, Chain
+from pipeline.records import Finish, Message
+
+Script = Callable[[list[Message], int], str]
+"""From the conversation and the sample's seed (0 at temperature 0) to the whole reply."""
+_LOGPROB = -0.02
+_ENTROPY = 0.02
+
+
+class Scripted(Synthetic):
+    """See `pipeline.engines.base.Engine`. A prompt that ends within a reply is continued as the script goes on."""
+
+    def __init__(self, script: Script, config: SyntheticEngine | None = None, *, engine_id: str = "scripted-0") -> None:
+        super().__init__(config or SyntheticEngine(max_model_len=65_536), engine_id=engine_id, model="scripted")
+        self._script = script
+
+    def _draw(self, request: Request, index: int, chain: Chain, response: list[int], room: int) -> Completion:  # noqa: ARG002
+        prompt = list(request.prompt_ids)
+        messages = self._messages(prompt[: len(prompt) - len(response)])
+        seed = request.seed + index if request.sampling.temperature > 0 else 0
+        reply = list(self._script(messages, seed).encode())
+        rest = reply[len(response) :] if reply[: len(response)] == response else reply
+        n, finish = self._end(rest, request.until, room)
+        tokens = tuple(rest[:n])
+        entropies = (_ENTROPY,) * n if request.sampling.top_logprobs > 0 else ()
+        return Completion(
+            token_ids=tokens,
+            text=self.decode(tokens),
+            finish=finish,
+            logprobs=(_LOGPROB,) * n,
+            entropies=entropies,
+            engine_id=self.info.engine_id,
+            weights_version=self.info.weights_version,
+            token_ends=token_ends(tokens, self.decode) if request.until.token_ends else (),
+        )
+
+    def _end(self, tokens: list[int], until: Until, room: int) -> tuple[int, Finish]:
+        """How many of the tokens come, and why no more."""
+        raw = bytes(tokens)
+        stops = [at + len(d.encode()) for d in until.delimiters if (at := raw.find(d.encode())) >= 0]
+        if until.regex is not None and (length := RegexStop(until.regex, self.decode).length(tokens)) is not None:
+            stops.append(length)
+        n, finish = (min(stops), Finish.STEP) if stops else (len(tokens), Finish.STOP)
+        return (max(room, 0), Finish.LENGTH) if n > room else (n, finish)
+
+    def _messages(self, prompt: Sequence[int]) -> list[Message]:
+        names = {token: role for role, token in ROLES.items()}
+        messages: list[Message] = []
+        content: list[int] = []
+        role = "user"
+        for token in prompt:
+            if token in names:
+                role, content = names[token], []
+            elif token == END_OF_TURN:
+                messages.append({"role": role, "content": self.decode(content)})
+            else:
+                content.append(token)
+        return messages
