@@ -2,9 +2,9 @@
 
     Sft, Dpo, Pair, Orm, Prm, Rl (what a run knows) ─► LAYOUTS[format, trainer] ─► row
 
-TRL: conversational columns as its trainers read them (SFT and DPO; unpaired preference for `orm`, stepwise supervision for
-`prm`). OpenRLHF: `input`/`output`/`label` and `prompt`/`chosen`/`rejected`, message lists for its chat template. verl: its
-multi-turn SFT and RL Parquet. Columns beyond those that a trainer needs say where a row comes from.
+TRL: conversational columns as its trainers read them (SFT and DPO; unpaired preference for `orm`, stepwise supervision
+for `prm`). OpenRLHF: `input`/`output`/`label` and `prompt`/`chosen`/`rejected`, message lists for its chat template.
+verl: its multi-turn SFT and RL Parquet. Columns beyond those that a trainer needs say where a row comes from.
 """
 
 from __future__ import annotations
