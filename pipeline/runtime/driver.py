@@ -23,7 +23,7 @@ import pipeline
 from pipeline import schema
 from pipeline.config.layout import Layout, layout
 from pipeline.config.run import RunConfig
-from pipeline.core.search.conflicts import explain_conflicts
+from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
 from pipeline.runtime import local
@@ -212,6 +212,9 @@ class _Driver:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         await self._poll(monitor, workers, coordinator)
+        missing = explain_missing_steps(self.config.rollout, coordinator.totals.ledger)
+        if missing is not None:
+            self.display.note(f"note: {missing}")
         figures = _figures(monitor, coordinator.totals, time.monotonic() - started)
         self.directory.write_metrics("run", figures)
         return Outcome(

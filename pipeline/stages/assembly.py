@@ -14,7 +14,7 @@ from pipeline.core import ledger
 from pipeline.core.prune import prune
 from pipeline.engines.base import Engine
 from pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
-from pipeline.stages.rollouts import Grown
+from pipeline.stages.ports import Grown
 from pipeline.stages.rows import Row, kept_row, node_row, trajectory_row
 from pipeline.storage.shards import evidence_json
 

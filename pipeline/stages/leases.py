@@ -27,7 +27,8 @@ from pipeline.records import DropReason, Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
 from pipeline.stages.journal import LeaseJournal
-from pipeline.stages.rollouts import Agreeing, Gauges, Grown, Ports, Scorer, Verifying, grow
+from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports, Scorer, Verifying
+from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
 from pipeline.storage import shards
 from pipeline.storage.files import Location

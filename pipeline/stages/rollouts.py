@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 from pipeline.config.rollout import Rollout
 from pipeline.core.allocate import Need
@@ -36,68 +35,16 @@ from pipeline.core.events import (
 from pipeline.core.scorers import SCORERS
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
-from pipeline.core.steps import token_ends
-from pipeline.engines.base import Engine, Request
+from pipeline.core.steps import answer_part, token_ends
+from pipeline.engines.base import Request
 from pipeline.errors import EngineError
 from pipeline.records import Finish, Problem
 from pipeline.stages.journal import Chain, LeaseJournal, Past
 from pipeline.stages.outstanding import Outstanding
-from verifiers.base import Verdict
+from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports
 from verifiers.checker import CheckRequest
 from verifiers.majority import ConsensusRequest
 from verifiers.specs import MajoritySpec
-
-Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
-Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
-"""Verdicts by majority over all leaves of a problem without a gold answer."""
-
-
-class Scorer(Protocol):
-    """A value model: the value in [0, 1] of the prefix made of prompt and response token ids."""
-
-    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
-
-
-class Share(Protocol):
-    """Leaves granted from what other problems did not need. `answered`: a replayed search that has had its grant only
-    says again what it needed, so that the others get what they would have got."""
-
-    async def __call__(self, need: Need, *, answered: bool = False) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a search's commands go."""
-
-    engine: Engine
-    verify: Verifying
-    scorer: Scorer | None = None
-    agree: Agreeing | None = None
-    share: Share | None = None
-
-
-@dataclass(slots=True)
-class Gauges:
-    """What is going on right now in one worker, over all its searches; counts since start."""
-
-    queued: int = 0  # problems waiting for their search to begin
-    searching: int = 0
-    verifying: int = 0
-    verified: int = 0
-    passed: int = 0
-    unverifiable: int = 0
-    leaves: int = 0
-    replayed: int = 0  # events taken from journals
-
-
-@dataclass(slots=True)
-class Grown:
-    """A finished search and the texts of its leaves."""
-
-    problem: Problem
-    prompt_ids: list[int]
-    search: Search
-    responses: dict[str, str] = field(default_factory=dict)  # leaf -> text
 
 
 async def grow(
@@ -230,7 +177,7 @@ class _Driver:
         for command in commands:
             match command:
                 case Generate():
-                    self._spawn(self._generate(command))
+                    self._spawn(self._generate(command, self._register(command)))
                 case Verify():
                     self._spawn(self._verify(command))
                 case Score():
@@ -253,11 +200,16 @@ class _Driver:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _generate(self, command: Generate) -> None:
+    def _register(self, command: Generate) -> str:
+        """Before its task runs, so that a Cancel that follows at once finds the request."""
         self.requests += 1
         request_id = f"{self.problem.id}/{command.node}/{command.seed:x}/{self.requests}"
         expected = {command.first_index + i for i in range(command.n)}
         self.generating.setdefault(command.node, {})[request_id] = expected
+        return request_id
+
+    async def _generate(self, command: Generate, request_id: str) -> None:
+        expected = self.generating[command.node][request_id]
         request = Request(
             request_id=request_id,
             prompt_ids=self.search.tree.prefix_ids(command.node),
@@ -292,7 +244,7 @@ class _Driver:
         request = CheckRequest(
             problem_id=self.problem.id,
             spec=self.problem.verifier,
-            response=text,
+            response=answer_part(text, self.search.rollout.thinking),
             prompt=self.problem.prompt if isinstance(self.problem.prompt, str) else "",
             key=self.problem.id,
         )

@@ -1,4 +1,4 @@
-"""Killed twenty times at random moments, a run ends with the trees of an undisturbed one: no node twice, no leaf lost."""
+"""Killed twenty times at random moments, a run has the trees of an undisturbed one: no node twice, no leaf lost."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.engines.base import Counters
 from pipeline.runtime.monitor import Monitor, cache_hit
 from pipeline.stages.leases import Snapshot
-from pipeline.stages.rollouts import Gauges
+from pipeline.stages.ports import Gauges
 
 
 def snapshot(running: int, *, integral: float, busy_s: float, generated: int = 0, waiting: int = 0) -> Snapshot:

@@ -1,0 +1,67 @@
+"""What a search is driven with, and what it leaves: where commands go, what is counted, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.core.allocate import Need
+from pipeline.core.search.base import Search
+from pipeline.engines.base import Engine
+from pipeline.records import Problem
+from verifiers.base import Verdict
+from verifiers.checker import CheckRequest
+from verifiers.majority import ConsensusRequest
+
+Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
+Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
+"""Verdicts by majority over all leaves of a problem without a gold answer."""
+
+
+class Scorer(Protocol):
+    """A value model: the value in [0, 1] of the prefix made of prompt and response token ids."""
+
+    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
+
+
+class Share(Protocol):
+    """Leaves granted from what other problems did not need. `answered`: a replayed search that has had its grant only
+    says again what it needed, so that the others get what they would have got."""
+
+    async def __call__(self, need: Need, *, answered: bool = False) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a search's commands go."""
+
+    engine: Engine
+    verify: Verifying
+    scorer: Scorer | None = None
+    agree: Agreeing | None = None
+    share: Share | None = None
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What is going on right now in one worker, over all its searches; counts since start."""
+
+    queued: int = 0  # problems waiting for their search to begin
+    searching: int = 0
+    verifying: int = 0
+    verified: int = 0
+    passed: int = 0
+    unverifiable: int = 0
+    leaves: int = 0
+    replayed: int = 0  # events taken from journals
+
+
+@dataclass(slots=True)
+class Grown:
+    """A finished search and the texts of its leaves."""
+
+    problem: Problem
+    prompt_ids: list[int]
+    search: Search
+    responses: dict[str, str] = field(default_factory=dict)  # leaf -> text
