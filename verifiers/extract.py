@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verifiers.specs import Place
+from verifiers.strictness import Place
 
 TAIL_CHARS = 65_536
 MAX_CANDIDATES = 8

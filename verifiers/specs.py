@@ -6,53 +6,14 @@ read, tests that are not code). The loader refuses such problems before a run ra
 
 from __future__ import annotations
 
-import ast
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from verifiers.sources import defined, python_fault
+from verifiers.strictness import DEFAULT_PLACES, Place, Spec, Strictness
 
 Language = Literal["python", "cpp", "javascript", "shell"]
-
-
-class Spec(BaseModel):
-    """Base of every verifier's configuration: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def precheck(self) -> str | None:
-        """Why this can never be checked, in words for the problem's author; None when it can."""
-        return None
-
-
-class Strictness(Spec):
-    """What counts as the same answer. `tests/verifiers/math_cases.jsonl` is the table of examples.
-
-    percent    "value": 50% is 1/2. "sign": 50% is only 50%. "optional": 50% may also be written 50.
-    units      "match": may be missing on either side; where both have one, the quantities must agree (1 m = 100 cm).
-               "require": present in the response exactly when in the gold. "ignore": any unit will do.
-    order      "free": bare lists (`1, 2`) and roots in any order; tuples always ordered. "kept": bare lists ordered.
-    bases      "written": `1011_2` needs its subscript. "optional": the subscript may be left out.
-    assignment "optional": `x = 5` may be given as 5. "require": written on both sides or on neither.
-    unevaluated "allowed": 6 * 7 is 42. "refused": a numeric gold wants a number (fractions, mixed numbers and powers of
-               ten are numbers), so that restating the question is no answer.
-    tolerance  relative (and, near 0, absolute) error allowed between numbers; 0 is exact.
-    """
-
-    percent: Literal["value", "sign", "optional"] = "value"
-    units: Literal["match", "require", "ignore"] = "match"
-    order: Literal["free", "kept"] = "free"
-    bases: Literal["written", "optional"] = "written"
-    assignment: Literal["optional", "require"] = "optional"
-    unevaluated: Literal["allowed", "refused"] = "allowed"
-    tolerance: float = Field(default=0.0, ge=0, lt=1)
-
-
-DEFAULT = Strictness()
-STRICT = Strictness(percent="sign", units="require", order="kept", assignment="require", unevaluated="refused")
-LENIENT = Strictness(percent="optional", units="ignore", bases="optional", tolerance=1e-3)
-
-Place = Literal["boxed", "answer_is", "last_line", "tag", "whole"]
-DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_is", "last_line")
 
 
 class MathSpec(Spec):
@@ -147,7 +108,7 @@ class StdioSpec(CodeSpec):
 
             return contradiction(self)
         fault = python_fault(self.checker, "checker")
-        if fault is None and "check" not in _defined(self.checker):
+        if fault is None and "check" not in defined(self.checker):
             fault = "checker does not define check(stdin, expected, output)"
         return fault
 
@@ -332,19 +293,6 @@ VerifierSpec = Annotated[
 
 for _model in (AllOfSpec, AnyOfSpec, Weighted, WeightedSpec):
     _model.model_rebuild()
-
-
-def python_fault(source: str, what: str) -> str | None:
-    """Why `source` is not Python; None when it compiles."""
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
-        return f"{what} can't be compiled: {fault}"[:300]
-    return None
-
-
-def _defined(source: str) -> set[str]:
-    return {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def _first_fault(parts: tuple[Any, ...]) -> str | None:

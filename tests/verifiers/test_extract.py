@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from verifiers.extract import find_answer, find_code
-from verifiers.specs import DEFAULT_PLACES
+from verifiers.strictness import DEFAULT_PLACES
 
 
 def answer(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The published table of examples, under the three strictnesses `specs.STRICT`, `DEFAULT` and `LENIENT`.
+"""The published table of examples, under the three strictnesses `STRICT`, `DEFAULT` and `LENIENT`.
 
 `reason`, where a row has one, is the default's.
 """
@@ -13,7 +13,7 @@ import pytest
 from verifiers.base import Outcome, Reason
 from verifiers.maths import worker
 from verifiers.maths.ladder import Decision, decide, gold_fault
-from verifiers.specs import DEFAULT, LENIENT, STRICT, Strictness
+from verifiers.strictness import DEFAULT, LENIENT, STRICT, Strictness
 
 TABLE = [json.loads(line) for line in (Path(__file__).parent / "math_cases.jsonl").read_text("utf-8").splitlines()]
 PRESETS = {"strict": STRICT, "default": DEFAULT, "lenient": LENIENT}

@@ -13,15 +13,15 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from verifiers.maths import evaluate, expr, normal, units
-from verifiers.maths.values import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
-from verifiers.specs import DEFAULT, Strictness
+from verifiers.maths import evaluate, expr, nodes, normal, units
+from verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from verifiers.maths.spans import FLIP, Span, spans
+from verifiers.strictness import DEFAULT, Strictness
 
 Same = bool | None
 Leaf = Callable[[expr.Expr, expr.Expr], Same]
 Puzzle = Callable[[str, str], Same]  # two texts of which one can't be read here
 
-_FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")
 
@@ -42,9 +42,9 @@ class Comparison:
         """Whether `got` says what `gold` says."""
         if isinstance(got, Relation) and got.signs == ("~",):
             return self._about(gold, got)
-        spans = _spans(gold), _spans(got)
-        if spans[0] is not None and spans[1] is not None:
-            return self._matching(spans[0], spans[1], self._same_span)
+        ranges = spans(gold), spans(got)
+        if ranges[0] is not None and ranges[1] is not None:
+            return self._matching(ranges[0], ranges[1], self._same_span)
         if isinstance(gold, Relation) or isinstance(got, Relation):
             return self._relations(gold, got)
         if isinstance(gold, Many) or isinstance(got, Many):
@@ -77,7 +77,7 @@ class Comparison:
                 return same
             return self._trees(_percent(gold), _percent(got))
         gold, got = _as_quantity(gold, got), _as_quantity(got, gold)
-        if strict.unevaluated == "refused" and _is_number(gold.tree) and not _is_number(got.tree):
+        if strict.unevaluated == "refused" and nodes.is_written(gold.tree) and not nodes.is_written(got.tree):
             return False
         factor = Fraction(1)
         if strict.units != "ignore" and gold.unit is not None and got.unit is not None:
@@ -204,7 +204,7 @@ class Comparison:
         negative = expr.parse("-1")
         signs = gold.signs[0], got.signs[0]
         for swap in (False, True):
-            if signs[0] != (_FLIP.get(signs[1]) if swap else signs[1]):
+            if signs[0] != (FLIP.get(signs[1]) if swap else signs[1]):
                 continue
             candidate = ("*", (negative, g)) if swap else g
             factor = _factor(f, candidate)
@@ -216,10 +216,6 @@ class Comparison:
 
 
 # ---- helpers --------------------------------------------------------------------------------------------------------
-
-Span = tuple[Value, bool, Value, bool]  # low, closed, high, closed
-_INFINITY = Scalar(("c", "inf"), "\\infty")
-_MINUS_INFINITY = Scalar(expr.parse("-\\infty"), "-\\infty")
 
 
 def _all(answers: Sequence[Same]) -> Same:
@@ -250,20 +246,6 @@ def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
     if unit is None or unit.kind is None or other.unit.kind is None or expr.symbols(("*", tuple(rest))):
         return value
     return replace(value, tree=rest[0] if len(rest) == 1 else ("*", tuple(rest)), unit=unit)
-
-
-def _is_number(tree: expr.Expr) -> bool:
-    """A number as it is written down: 3, -0.5, 2/3, 1 1/2, 1.2 * 10^5; not 6 * 7 or 5!."""
-    match tree:
-        case ("n", _) | ("/", ("n", _), ("n", _)) | ("^", ("n", 10), ("n", _)):
-            return True
-        case ("+", (("n", _), ("/", ("n", _), ("n", _)) | ("*", (("n", -1), ("/", ("n", _), ("n", _)))))):
-            return True
-        case ("*", (("n", _), ("^", ("n", 10), ("n", _)))):
-            return True
-        case ("*", (("n", factor), inner)):
-            return factor == -1 and _is_number(inner)
-    return False
 
 
 def _percent(value: Scalar) -> expr.Expr:
@@ -311,39 +293,3 @@ def _factor(f: expr.Expr, g: expr.Expr) -> Fraction | None:
         return evaluate.exact(f, env) / below if below else None
     except ArithmeticError:
         return Fraction(1)
-
-
-def _spans(value: Value) -> list[Span] | None:
-    """An interval, an inequality in one name, or a union of them, as intervals; None for anything else."""
-    if isinstance(value, Words):
-        return [(_MINUS_INFINITY, False, _INFINITY, False)] if value.text == EVERYTHING else None
-    if isinstance(value, Many):
-        if value.shape is Shape.TUPLE and len(value.items) == 2:
-            low, high = value.items
-            return [(low, value.brackets[0] == "[", high, value.brackets[1] == "]")]
-        if value.shape in (Shape.UNION, Shape.EITHER):
-            parts = [_spans(item) for item in value.items]
-            return [span for part in parts if part for span in part] if all(parts) else None
-        return None
-    return _inequality(value) if isinstance(value, Relation) else None
-
-
-def _inequality(value: Relation) -> list[Span] | None:
-    if value.signs == ("in",):
-        return _spans(value.sides[1])
-    sides, signs = value.sides, value.signs
-    if not set(signs) <= {"<", "<=", ">", ">="} and signs != ("!=",):
-        return None
-    if signs[0] in (">", ">="):
-        sides, signs = sides[::-1], tuple(_FLIP[s] for s in reversed(signs))
-    names = [isinstance(s, Scalar) and s.tree[0] == "s" for s in sides]
-    closed = [isinstance(s, Scalar) and not expr.symbols(s.tree) for s in sides]
-    if len(sides) == 2 and signs == ("!=",) and names[0] and closed[1]:
-        return [(_MINUS_INFINITY, False, sides[1], False), (sides[1], False, _INFINITY, False)]
-    if len(sides) == 2 and names[0] and closed[1]:
-        return [(_MINUS_INFINITY, False, sides[1], signs[0] == "<=")]
-    if len(sides) == 2 and closed[0] and names[1]:
-        return [(sides[0], signs[0] == "<=", _INFINITY, False)]
-    if len(sides) == 3 and closed[0] and names[1] and closed[2] and set(signs) <= {"<", "<="}:
-        return [(sides[0], signs[0] == "<=", sides[2], signs[1] == "<=")]
-    return None

@@ -9,89 +9,21 @@ fraction is a mixed number. What isn't understood raises `Unparsable`; the symbo
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
-Expr = tuple[Any, ...]
+from verifiers.maths.nodes import Expr, is_integer, negative, number, symbols, times
+from verifiers.maths.tokens import FUNCTIONS, RENAMED, Unparsable, tokens
 
-
-class Unparsable(ValueError):
-    """Not a scalar expression that this parser reads."""
+__all__ = ["Expr", "Unparsable", "parse", "symbols", "tokens"]
 
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<num>\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d*)?|\.\d+)(?P<exp>[eE][-+]?\d{1,4}(?![\d.A-Za-z]))?"
-    r"|(?P<cmd>\\[A-Za-z]+|\\[{}%$|])|(?P<word>[A-Za-z]+)|(?P<op>[-+*/^!()\[\]{}|_',]))"
-)
-_FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "ln",
-        "log",
-        "exp",
-        "sqrt",
-        "abs",
-        "floor",
-        "ceil",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-    ]
-)
-_RENAMED = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log", "cbrt": "cbrt", "ceiling": "ceil"}
-_GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Sigma",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-    ]
-)
-_PRODUCTS = (frozenset("abcxyz"), frozenset("abcdkmnpqrstuvwxyz"))
+_GREEK = frozenset((
+    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa", "lambda",
+    "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "ell", "Gamma", "Delta", "Theta",
+    "Lambda", "Sigma", "Phi", "Psi", "Omega",
+))  # fmt: skip
 _MAX_DEPTH = 60
-_MAX_TOKENS = 500
 
 
 @lru_cache(maxsize=4096)
@@ -102,54 +34,6 @@ def parse(text: str) -> Expr:
     if parser.at < len(parser.tokens):
         raise Unparsable(f"unexpected {parser.peek()!r}")
     return tree
-
-
-def symbols(tree: Expr) -> frozenset[str]:
-    """Names of the free symbols."""
-    if tree[0] == "s":
-        return frozenset((tree[1],))
-    found: frozenset[str] = frozenset()
-    for part in tree[1:]:
-        if isinstance(part, tuple):
-            for child in part if tree[0] in "+*f" else (part,):
-                found |= symbols(child)
-    return found
-
-
-def tokens(text: str) -> list[str]:
-    """The tokens of cleaned text: numbers without separators, letters, `\\commands`, signs. Raises Unparsable."""
-    found: list[str] = []
-    position, end = 0, len(text.rstrip())
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if match is None or match.end() == position:
-            raise Unparsable(f"unexpected {text[position : position + 10]!r}")
-        if match["word"]:
-            found.extend(_split_word(match["word"], whole=len(match[0].strip()) == end))
-        elif match["num"]:
-            found.append(re.sub(r"[,{}\\!]", "", match["num"]) + (match["exp"] or ""))
-        else:
-            found.append(match[0].strip())
-        position = match.end()
-    if not found or len(found) > _MAX_TOKENS:
-        raise Unparsable("too long" if found else "empty")
-    return found
-
-
-def _split_word(word: str, *, whole: bool) -> list[str]:
-    name = _RENAMED.get(word.lower(), word.lower())
-    if name in _FUNCTIONS or name == "cbrt":
-        return ["\\" + name]
-    if word in ("pi", "Pi", "theta", "alpha", "beta", "lambda"):
-        return ["\\" + word.lower()]
-    if word in ("inf", "infinity", "oo"):
-        return ["\\infty"]
-    letters = frozenset(word.lower())
-    if len(word) == 1 or (len(word) == 2 and letters <= _PRODUCTS[1]) or (len(word) == 3 and letters <= _PRODUCTS[0]):
-        return list(word)
-    if not whole and len(word) <= 4 and letters <= _PRODUCTS[0]:
-        return list(word)
-    raise Unparsable(f"word {word!r}")
 
 
 class _Parser:
@@ -177,7 +61,7 @@ class _Parser:
         while self.peek() in ("+", "-"):
             sign = self.next()
             term = self.product()
-            terms.append(_negative(term) if sign == "-" else term)
+            terms.append(negative(term) if sign == "-" else term)
         self.depth -= 1
         return terms[0] if len(terms) == 1 else ("+", tuple(terms))
 
@@ -188,7 +72,7 @@ class _Parser:
             if token in ("*", "/"):
                 self.at += 1
                 right = self.unary()
-                left = ("/", left, right) if token == "/" else _times(left, right)
+                left = ("/", left, right) if token == "/" else times(left, right)
             elif self._starts_atom(token):
                 left = self._juxtaposed(left)
             else:
@@ -197,20 +81,20 @@ class _Parser:
     def _juxtaposed(self, left: Expr) -> Expr:
         start = self.at
         right = self.power()
-        mixed = _integer(left) and self.tokens[start - 1].isdigit()
-        if mixed and self.tokens[start] == "\\frac" and _integer(right[1]) and _integer(right[2]):
-            return ("+", (left, _negative(right) if left[1] < 0 else right))
+        mixed = is_integer(left) and self.tokens[start - 1].isdigit()
+        if mixed and self.tokens[start] == "\\frac" and is_integer(right[1]) and is_integer(right[2]):
+            return ("+", (left, negative(right) if left[1] < 0 else right))
         if mixed and self.tokens[start].isdigit():  # "1 1/2" is mixed, "1 2" is nothing
-            if self.peek() == "/" and _integer(right):
+            if self.peek() == "/" and is_integer(right):
                 self.at += 1
                 under = self.power()
-                if _integer(under):
+                if is_integer(under):
                     fraction = ("/", right, under)
-                    return ("+", (left, _negative(fraction) if left[1] < 0 else fraction))
+                    return ("+", (left, negative(fraction) if left[1] < 0 else fraction))
             raise Unparsable("two numbers side by side")
         if right[0] == left[0] == "n" and self.tokens[start][0].isdigit():
             raise Unparsable("two numbers side by side")
-        return _times(left, right)
+        return times(left, right)
 
     def unary(self) -> Expr:
         token = self.peek()
@@ -221,7 +105,7 @@ class _Parser:
                 raise Unparsable("nested too deeply")
             inner = self.unary()
             self.depth -= 1
-            return _negative(inner) if token == "-" else inner
+            return negative(inner) if token == "-" else inner
         return self.power()
 
     def power(self) -> Expr:
@@ -239,7 +123,7 @@ class _Parser:
         if token in ("-", "+"):
             self.at += 1
             inner = self._exponent()
-            return _negative(inner) if token == "-" else inner
+            return negative(inner) if token == "-" else inner
         return self.power()
 
     def postfix(self) -> Expr:
@@ -274,7 +158,7 @@ class _Parser:
     def atom(self) -> Expr:
         token = self.next()
         if token[0].isdigit() or token[0] == ".":
-            return self._repeating(token) if self.peek() == "\\overline" else _number(token)
+            return self._repeating(token) if self.peek() == "\\overline" else number(token)
         if token in ("(", "[", "{"):
             inner = self.sum()
             self.expect({"(": ")", "[": "]", "{": "}"}[token])
@@ -296,7 +180,7 @@ class _Parser:
             raise Unparsable("overline")
         self.at += 4
         places = len(token) - token.index(".") - 1
-        return ("n", _number(token)[1] + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
+        return ("n", number(token)[1] + Fraction(int(period), (10 ** len(period) - 1) * 10**places))
 
     def _symbol(self, name: str) -> Expr:
         if self.peek() == "_":
@@ -313,7 +197,7 @@ class _Parser:
         return ("s", name)
 
     def _command(self, name: str) -> Expr:
-        name = _RENAMED.get(name, name)
+        name = RENAMED.get(name, name)
         if name == "frac":
             return ("/", self._argument(), self._argument())
         if name == "binom":
@@ -332,7 +216,7 @@ class _Parser:
             raise Unparsable(name)
         if name in _GREEK:
             return self._symbol("\\" + name)
-        if name in _FUNCTIONS:
+        if name in FUNCTIONS:
             return self._function(name)
         raise Unparsable(f"command {name!r}")
 
@@ -346,7 +230,7 @@ class _Parser:
             return inner
         if len(token) > 1 and token.isdigit():
             self.tokens[self.at] = token[1:]
-            return _number(token[0])
+            return number(token[0])
         return self.atom()
 
     def _root(self) -> Expr:
@@ -355,7 +239,7 @@ class _Parser:
             index = self.sum()
             self.expect("]")
             return ("f", "root", (self._argument(), index))
-        inner = self.atom() if self.peek() in ("(", "{") or not self.peek().isdigit() else _number(self.next())
+        inner = self.atom() if self.peek() in ("(", "{") or not self.peek().isdigit() else number(self.next())
         return ("f", "sqrt", (inner,))
 
     def _function(self, name: str) -> Expr:
@@ -389,25 +273,9 @@ class _Parser:
     def _bare_argument(self) -> Expr:
         """`\\sin 2x`: the factors that follow, up to a sign or another function."""
         value = self.power()
-        while self._starts_atom(self.peek()) and self.peek() not in ("(", "[") and self.peek()[1:] not in _FUNCTIONS:
-            value = _times(value, self.power())
+        while self._starts_atom(self.peek()) and self.peek() not in ("(", "[") and self.peek()[1:] not in FUNCTIONS:
+            value = times(value, self.power())
         return value
 
 
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
-
-
-def _number(token: str) -> Expr:
-    return ("n", Fraction(token.rstrip(".") if not token.startswith(".") else "0" + token))
-
-
-def _integer(tree: Expr) -> bool:
-    return tree[0] == "n" and tree[1].denominator == 1
-
-
-def _negative(tree: Expr) -> Expr:
-    return ("n", -tree[1]) if tree[0] == "n" else ("*", (("n", Fraction(-1)), tree))
-
-
-def _times(left: Expr, right: Expr) -> Expr:
-    return ("*", (*left[1], right)) if left[0] == "*" else ("*", (left, right))

@@ -13,8 +13,8 @@ from functools import lru_cache
 from verifiers.base import Reason
 from verifiers.maths import bounds, evaluate, normal, values
 from verifiers.maths.compare import Comparison, Same
-from verifiers.maths.values import Many, Opaque, Scalar, Shape, Value, Words
-from verifiers.specs import DEFAULT, Strictness
+from verifiers.maths.shapes import Many, Opaque, Scalar, Shape, Value, Words
+from verifiers.strictness import DEFAULT, Strictness
 
 
 @dataclass(frozen=True, slots=True)

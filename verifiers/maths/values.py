@@ -9,64 +9,12 @@ What has structure is taken apart here; what is left is a scalar expression, wor
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 
 from verifiers.maths import expr, normal, units
+from verifiers.maths.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
 
-
-class Shape(StrEnum):
-    TUPLE = "tuple"  # ordered, brackets in `brackets`
-    SET = "set"
-    LIST = "list"  # bare commas
-    EITHER = "either"  # "5 or 6"
-    UNION = "union"
-    MATRIX = "matrix"  # of rows, each a LIST
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A number or expression, with what was written around it. `base`: the digits' base; `text`: cleaned source."""
-
-    tree: expr.Expr
-    text: str
-    percent: bool = False
-    unit: units.Unit | None = None
-    base: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """LaTeX that only the symbolic rung may understand."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Many:
-    shape: Shape
-    items: tuple[Value, ...]
-    brackets: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """`sides` joined by `signs`: "=", "<", "<=", ">", ">=", "!=", "in", "~" (about)."""
-
-    sides: tuple[Value, ...]
-    signs: tuple[str, ...]
-
-
-Value = Scalar | Words | Opaque | Many | Relation
-
-EVERYTHING = "\\mathbb{R}"
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SIGNS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "<=": "<=", ">=": ">=", "!=": "!=",
           "\\in": "in", "==": "=", "\\equiv": "=", "\\approx": "~"}  # fmt: skip
@@ -199,7 +147,7 @@ def _commas(text: str) -> list[str]:
 
 def _list(parts: list[str], depth: int) -> Value:
     """`x = 1, x = 2` keeps its relations; `x = 1, 2` means both for x."""
-    items = [_value(part, depth + 1) for part in parts]
+    items: list[Value] = [_value(part, depth + 1) for part in parts]
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("=",) and all(isinstance(i, Scalar) for i in items[1:]):
         items = [first, *(Relation((first.sides[0], item), ("=",)) for item in items[1:])]

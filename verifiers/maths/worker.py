@@ -12,7 +12,7 @@ from verifiers.base import Reason
 from verifiers.maths import sympy_leaf, values
 from verifiers.maths.compare import Comparison
 from verifiers.maths.ladder import structured
-from verifiers.specs import Strictness
+from verifiers.strictness import Strictness
 
 logging.disable(logging.CRITICAL)
 

@@ -1,0 +1,60 @@
+"""What an answer can be: a scalar, words, opaque LaTeX, several of these, or a relation between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from verifiers.maths import expr, units
+
+EVERYTHING = "\\mathbb{R}"
+
+
+class Shape(StrEnum):
+    TUPLE = "tuple"  # ordered, brackets in `brackets`
+    SET = "set"
+    LIST = "list"  # bare commas
+    EITHER = "either"  # "5 or 6"
+    UNION = "union"
+    MATRIX = "matrix"  # of rows, each a LIST
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number or expression, with what was written around it. `base`: the digits' base; `text`: cleaned source."""
+
+    tree: expr.Expr
+    text: str
+    percent: bool = False
+    unit: units.Unit | None = None
+    base: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """LaTeX that only the symbolic rung may understand."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    shape: Shape
+    items: tuple[Value, ...]
+    brackets: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`sides` joined by `signs`: "=", "<", "<=", ">", ">=", "!=", "in", "~" (about)."""
+
+    sides: tuple[Value, ...]
+    signs: tuple[str, ...]
+
+
+Value = Scalar | Words | Opaque | Many | Relation
