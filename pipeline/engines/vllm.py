@@ -20,11 +20,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines import entropy, models, quiet, vllm_compat, vllm_host, vllm_worker
+from pipeline.engines import models, quiet, vllm_compat, vllm_host, vllm_samples, vllm_worker
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
@@ -34,8 +32,6 @@ from pipeline.errors import EngineError
 from pipeline.records import Finish, Message
 
 PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
-SEED_MASK = 2**63 - 1
-DEFAULT_GPU_BLOCK = 16
 
 
 @dataclass(slots=True)
@@ -68,7 +64,7 @@ class Vllm:
             # The last position stays free, so that any trajectory can be fed back whole by `logprobs`.
             max_model_len=config.max_model_len - 1,
             max_num_seqs=config.max_num_seqs,
-            block_size=config.block_size or self._default_block,
+            block_size=vllm_host.block_size(config),
             versions={"vllm": self._installed.version, "device": self._installed.device},
         )
 
@@ -88,7 +84,7 @@ class Vllm:
 
     def _launch(self, folder: str) -> Any:
         try:
-            return vllm_compat.launch(self._arguments(folder), self._record)
+            return vllm_compat.launch(vllm_host.engine_arguments(self._config, folder), self._record)
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineError(
                 f"vLLM can't load {self._config.model}: {quiet.cause(self._log) or _last_line(error)} "
@@ -120,43 +116,6 @@ class Vllm:
                 pass
         await self._llm.reset_prefix_cache()
         self._totals, self._occupancy = Counters(), Occupancy()
-
-    def _arguments(self, folder: str) -> dict[str, Any]:
-        config, on_cores = self._config, self._installed.device == "cpu"
-        eager = on_cores if config.enforce_eager == "auto" else config.enforce_eager
-        chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
-        arguments: dict[str, Any] = {
-            "model": folder,
-            "dtype": config.dtype,
-            "max_model_len": config.max_model_len,
-            "max_num_seqs": config.max_num_seqs,
-            "enable_prefix_caching": config.prefix_caching,
-            "enforce_eager": eager,
-            "enable_chunked_prefill": chunked,
-            "tensor_parallel_size": config.tensor_parallel_size,
-            "scheduling_policy": "priority",
-            "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
-            "disable_log_stats": True,
-            "worker_extension_cls": "pipeline.engines.vllm_worker.Extension",
-            "use_tqdm_on_load": False,
-        }
-        if on_cores:
-            arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * vllm_host.GIB)
-            arguments["block_size"] = self._info.block_size
-            arguments["distributed_executor_backend"] = "uni"
-        else:
-            arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
-            if config.block_size is not None:
-                arguments["block_size"] = config.block_size
-            if config.tensor_parallel_size > 1:
-                arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
-        if not chunked:
-            arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
-        return arguments | config.extra
-
-    @property
-    def _default_block(self) -> int:
-        return vllm_host.CPU_BLOCK if self._installed.device == "cpu" else DEFAULT_GPU_BLOCK
 
     # ---- what it says of itself ----------
 
@@ -226,7 +185,7 @@ class Vllm:
         if running.cancelled:
             return Sample(index, self._completion((), Finish.CANCELLED))
         regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
-        params = _params(request, index, max_tokens=min(request.until.max_tokens, room))
+        params = vllm_samples.params(request, index, max_tokens=min(request.until.max_tokens, room))
         sample_id = f"{request.request_id}#{index}"
         running.sample_ids.append(sample_id)
         priority = round(request.priority * PRIORITY_STEPS)
@@ -237,9 +196,9 @@ class Vllm:
                 if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
                     break  # which frees the request
         out = output.outputs[0]
-        finish = Finish.STEP if length is not None else _finish(out)
+        finish = Finish.STEP if length is not None else vllm_samples.finish(out)
         count = len(out.token_ids) if length is None else length
-        logprobs, entropies = _numbers(out.logprobs, count, top)
+        logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
         completion = self._completion(tuple(out.token_ids[:count]), finish)
         return Sample(
             index,
@@ -290,21 +249,13 @@ class Vllm:
     async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
         """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix
         cache."""
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
-
         if not response_ids:
             return []
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
         await self._open.wait()
         token_ids = [*prompt_ids, *response_ids]
-        outputs = [out async for out in self._ask(token_ids, params, f"logprobs-{time.monotonic_ns()}")]
+        outputs = [
+            out async for out in self._ask(token_ids, vllm_samples.scoring_params(), f"logprobs-{time.monotonic_ns()}")
+        ]
         return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
 
     async def swap_weights(self, path: str, version: str) -> None:
@@ -321,62 +272,15 @@ class Vllm:
                 await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
                 await self._llm.collective_rpc("refresh_packed_heads")
                 await self._llm.reset_prefix_cache(reset_running_requests=True)
-            finally:
-                await self._llm.resume_generation()
+            except Exception as error:  # vLLM passes on its worker's failure as a bare Exception
+                await self.close()  # weights that were half taken must serve nobody
+                raise EngineError(
+                    f"{self._info.engine_id} can't take {path}: {_last_line(error)}. It has ended"
+                ) from error
+            await self._llm.resume_generation()
             self._info = replace(self._info, weights_version=version)
-        except vllm_compat.dead_engine_errors() as error:
-            raise EngineError(self._obituary(error)) from error
         finally:
             self._open.set()
-
-
-def _params(request: Request, index: int, *, max_tokens: int) -> Any:
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-    sampling, until = request.sampling, request.until
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=(request.seed + index) & SEED_MASK,
-        max_tokens=max_tokens,
-        stop=list(until.delimiters),
-        include_stop_str_in_output=True,
-        detokenize=bool(until.delimiters),
-        logprobs=sampling.top_logprobs,
-        flat_logprobs=True,
-        output_kind=RequestOutputKind.CUMULATIVE if until.regex else RequestOutputKind.FINAL_ONLY,
-        skip_clone=True,
-    )
-
-
-def _finish(out: Any) -> Finish:
-    match out.finish_reason:
-        case "stop":
-            return Finish.STEP if isinstance(out.stop_reason, str) else Finish.STOP
-        case "length":
-            return Finish.LENGTH
-        case "abort":
-            return Finish.CANCELLED
-        case other:
-            raise EngineError(f"vLLM ended a request with {other!r}")
-
-
-def _numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Log-probabilities of the first `count` chosen tokens, and their entropies if `top` > 0.
-
-    vLLM's rows are the chosen token and then the `top` likeliest, so the chosen one may be there twice.
-    """
-    if flat is None or not count:
-        return (), ()
-    rows = np.asarray(flat.logprobs, dtype=np.float64).reshape(-1, top + 1)[:count]
-    chosen = rows[:, 0]
-    if not top:
-        return tuple(chosen.tolist()), ()
-    ranks = np.asarray(flat.ranks, dtype=np.int64).reshape(-1, top + 1)[:count, 0]
-    entropies = entropy.estimate(np.where(ranks > top, chosen, -np.inf), rows[:, 1:])
-    return tuple(chosen.tolist()), tuple(entropies.tolist())
 
 
 def _last_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,6 +20,7 @@ from pipeline.errors import ConfigError, ResourceError
 GIB = 1024**3
 OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+GPU_BLOCK = 16
 CPU_BLOCK = 32  # the kernels on cores want multiples of 32
 QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -46,6 +48,45 @@ def core_environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve beside sandboxes
     }
+
+
+def block_size(config: VllmEngine) -> int:
+    """Tokens a block of the prefix cache."""
+    return config.block_size or (CPU_BLOCK if vllm_compat.installed().device == "cpu" else GPU_BLOCK)
+
+
+def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
+    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id)."""
+    on_cores = vllm_compat.installed().device == "cpu"
+    chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
+    arguments: dict[str, Any] = {
+        "model": folder,
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "enable_prefix_caching": config.prefix_caching,
+        "enforce_eager": on_cores if config.enforce_eager == "auto" else config.enforce_eager,
+        "enable_chunked_prefill": chunked,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "scheduling_policy": "priority",
+        "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
+        "disable_log_stats": True,
+        "worker_extension_cls": "pipeline.engines.vllm_worker.Extension",
+        "use_tqdm_on_load": False,
+    }
+    if on_cores:
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
+        arguments["block_size"] = block_size(config)
+        arguments["distributed_executor_backend"] = "uni"
+    else:
+        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+        if config.block_size is not None:
+            arguments["block_size"] = config.block_size
+        if config.tensor_parallel_size > 1:
+            arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
+    if not chunked:
+        arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
+    return arguments | config.extra
 
 
 def threads(config: VllmEngine) -> int:

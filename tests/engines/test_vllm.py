@@ -164,6 +164,26 @@ async def test_weights_that_are_not_there_leave_the_engine_as_it_was(vllm_engine
     assert (await sample(vllm_engine, prompt(vllm_engine)))[0].weights_version == "v0"
 
 
+async def test_weights_of_another_shape_end_the_engine(
+    vllm_engine: Vllm, shared: Any, tiny_folder: Path, tmp_path: Path
+):
+    """Half-taken weights must not answer anybody."""
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_folder, other)
+    weights = {
+        name: value[:, :-1].contiguous() if value.dim() == 2 else value
+        for name, value in load_file(other / "model.safetensors").items()
+    }
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match="other"):
+        await vllm_engine.swap_weights(str(other), "v2")
+    with pytest.raises(EngineError, match="not running"):
+        await _all(vllm_engine, Request("after", prompt(vllm_engine), 1, Until(5), Sampling(), 1))
+    await shared.drop()
+
+
 async def test_an_unknown_engine_argument_is_named(tiny_config: VllmEngine):
     engine = build(tiny_config.model_copy(update={"extra": {"no_such_thing": 1}}))
     with pytest.raises(ConfigError, match=r"engine\.extra\.no_such_thing"):
