@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.config import run as run_config
 from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, ResourceError, StorageError
 from pipeline.storage import shards
 from pipeline.storage.files import Location, locate
 
@@ -67,7 +67,7 @@ def open_run(place: str) -> RunDir:
 def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[RunDir, bool]:
     """Makes a run directory, or opens it to resume; True if it resumes.
 
-    Raises ConfigError when the stored configuration or problems differ, StorageError when it can't be written.
+    Raises ConfigError when the stored configuration or problems differ, ResourceError when it can't be written.
     """
     run = RunDir(locate(place))
     stored = run.config()
@@ -97,7 +97,7 @@ def _check_writable(location: Location, place: str) -> None:
         location.put(".probe", b"")
         location.remove(".probe")
     except StorageError as error:
-        raise StorageError(
+        raise ResourceError(
             f"{place}: the run directory can't be written: {error}; choose another with --run DIR or storage.root"
         ) from error
 

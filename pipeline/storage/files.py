@@ -81,7 +81,7 @@ class Location:
         try:
             with self.filesystem.open_input_stream(self.path(name), compression=None) as stream:
                 return stream.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StorageError(f"{self.show(name)}: can't be read: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -150,9 +149,29 @@ def test_a_full_disk_stops_the_run_with_one_error_and_resumes_when_there_is_room
     assert names == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere: run as an ordinary user")
 def test_an_unwritable_directory_is_refused_before_anything_starts(berry: Any) -> None:
-    (berry.folder / "ro").mkdir(mode=0o555)
-    code, out = berry.run("run", str(berry.config()), "--local", "--run", "ro/x")
-    assert code == 3
+    (berry.folder / "file").write_text("where a folder would have to be")
+    code, out = berry.run("run", str(berry.config()), "--local", "--run", "file/x")
+    assert code == 2
     assert "can't be written" in out
+    assert "--run DIR" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("rollout.policy.type=fixd", "did you mean fixed?"),
+        ("engine.type=vllm", "engine.model is missing"),
+        ("engine={type: vllm, model: no/such/folder}", "no/such/folder"),
+        ("engine={type: vllm, model: tiny-arithmetic, max_model_len: 128, kv_cache_gib: 100000}", "not enough memory"),
+        ("problems=[{type: file, path: none.jsonl}]", "none.jsonl: no such file"),
+        ("rollout.policy.branching=[]", "branching"),
+    ],
+)
+def test_bad_input_is_one_error_before_anything_starts(berry: Any, override: str, wanted: str) -> None:
+    code, out = berry.run("run", str(berry.config()), override, "--local")
+    assert code == 2, out
+    assert wanted in out
+    assert "Traceback" not in out
+    assert not (berry.folder / "runs").exists()
