@@ -70,14 +70,20 @@ def filled(text: str, new: dict[Decimal, str]) -> str:
 
 
 def draw(found: list[Slot], change: tuple[float, float], chance: random.Random) -> list[Decimal] | None:
-    """New values in the slots' order, at least one of them another; None where none of many tries fits."""
+    """New values in the slots' order: all of them others where that can be had, else at least one; None where none of
+    many tries fits."""
     order = sorted(range(len(found)), key=lambda i: found[i].value)
+    best: list[Decimal] | None = None
     for _ in range(_TRIES):
         new = [_changed(slot, change, chance) for slot in found]
-        ordered = all(new[a] < new[b] for a, b in pairwise(order))
-        if ordered and any(a != slot.value for a, slot in zip(new, found, strict=True)):
+        if any(new[a] >= new[b] for a, b in pairwise(order)):
+            continue
+        kept = [value == slot.value for value, slot in zip(new, found, strict=True)]
+        if not any(kept):
             return new
-    return None
+        if best is None and not all(kept):
+            best = new
+    return best
 
 
 def _changed(slot: Slot, change: tuple[float, float], chance: random.Random) -> Decimal:
