@@ -22,6 +22,7 @@ from pipeline.core.events import Completion, Sampling, Until
 from pipeline.engines.base import Engine, Request
 from pipeline.engines.build import build, environment
 from pipeline.engines.models import resolve
+from pipeline.engines.scripted import Scripted
 from pipeline.records import Problem
 from pipeline.stages import arithmetic
 from pipeline.stages.synthetic_problems import synthetic_problems
@@ -29,6 +30,7 @@ from pipeline.stages.synthetic_problems import synthetic_problems
 TINY = VllmEngine(
     model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=32, kv_cache_gib=0.25, threads=1
 )
+SPEED = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
 SERVER_START_S = 150.0
 
 
@@ -125,6 +127,7 @@ def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
     loop_scope="session",
     params=[
         "synthetic",
+        "scripted",
         pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.engine]),
         pytest.param("http", marks=[pytest.mark.slow, pytest.mark.engine]),
     ],
@@ -136,13 +139,17 @@ async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterat
     if name == "vllm":
         yield Subject(name, await shared.get(), arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n", hot)
         return
-    config: EngineConfig = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
+    config: EngineConfig = SPEED
     problems, delimiter, regex = synthetic_problems(6, seed=9), "\n\n", r"\d+\n"
     if name == "http":
         url = request.getfixturevalue("server_url")
         config = HttpEngine(url=url, model="tiny", tokenizer="tiny-arithmetic", max_model_len=127, max_num_seqs=32)
         problems, delimiter, regex = arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n"
-    engine = build(config)
+    if name == "scripted":
+        engine = Scripted(lambda _, seed: f"First {seed % 7}, so 12\nthen 15\nThe answer is 15.", SPEED)
+        delimiter, regex = "\n", r"\d+\n"
+    else:
+        engine = build(config)
     await engine.start()
     yield Subject(name, engine, problems, delimiter, regex, hot)
     await engine.close()

@@ -21,7 +21,7 @@ def step(subject: Any) -> Until:
 
 async def test_it_is_an_engine_and_says_what_it_is(subject: Any):
     assert isinstance(subject.engine, Engine)
-    assert subject.engine.info.synthetic is (subject.name == "synthetic")
+    assert subject.engine.info.synthetic is (subject.name in ("synthetic", "scripted"))
     assert subject.engine.info.max_num_seqs == 32
 
 
