@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 GOOD: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 3}],
     "engine": {"type": "vllm", "model": "tiny-arithmetic"},
+    "rollout": {"policy": {"type": "best_of_n"}},
 }
 
 
