@@ -29,7 +29,7 @@ def tiny_model() -> Callable[..., ValueModel]:
             FreshBackbone(layers=2, hidden=16, heads=2, max_tokens=max_tokens), vocabulary_size=VOCABULARY, seed=seed
         )
         with torch.no_grad():
-            model.head.weight.normal_(std=3.0, generator=torch.Generator().manual_seed(seed))
+            next(model.head.parameters()).normal_(std=3.0, generator=torch.Generator().manual_seed(seed))
         return model.eval()
 
     return make

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from pipeline.rewards.card import NAME, Card, read_card
 from pipeline.rewards.loading import Qwen2ForProcessRewardModel, Qwen2ForRewardModel, begin, load
 from pipeline.rewards.reading import Reader
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -29,7 +30,13 @@ SMALL = {
     "num_attention_heads": 2,
     "max_position_embeddings": 128,
 }
-LLAMA = {**SMALL, "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
+LLAMA: dict[str, Any] = {
+    **SMALL,
+    "num_key_value_heads": 1,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
 IDS = [[5, 6, 7, 8, 9], [5, 6, 7, 3], [5, 6, 7, 8, 9, 11, 12]]
 
 

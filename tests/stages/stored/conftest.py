@@ -1,0 +1,58 @@
+"""Stored runs of the synthetic engine, made in this process in a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.loading import validate
+from pipeline.config.run import RunConfig
+from pipeline.engines.synthetic import Synthetic
+from pipeline.stages.handout import leases
+from pipeline.stages.leases import LeaseWorker
+from pipeline.stages.problems import survey
+from pipeline.storage.dataset import RunDir, prepare
+from verifiers.base import Reason, Verdict, verdict
+from verifiers.checker import CheckRequest
+
+
+async def _check(request: CheckRequest) -> Verdict:
+    """The boxed number against the problem's: what the maths verifier does, without its worker."""
+    said = request.response.rpartition("\\boxed{")[2].partition("}")[0]
+    gold = getattr(request.spec, "answer", None)
+    return verdict(Reason.CORRECT if said == gold else Reason.WRONG_ANSWER, answer=said)
+
+
+@pytest.fixture
+def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
+    def make(name: str = "run", *, count: int = 24, policy: dict[str, Any] | None = None, **engine: Any) -> RunDir:
+        raw = {
+            "name": name,
+            "problems": [{"type": "synthetic", "count": count, "seed": 9}],
+            "engine": {"type": "synthetic", "filler_tokens": [0, 1], **engine},
+            "rollout": {
+                "policy": policy or {"type": "fixed", "branching": [3, 2, 2]},
+                "step": {"type": "delimiter", "delimiters": ["\n\n"]},
+                "sampling": {"max_tokens": 300},
+            },
+            "storage": {"lease_problems": 7},
+        }
+        config = validate(raw, RunConfig, where="test")
+        found = survey(config.problems)
+        versions = {"problems": {"count": found.count, "digest": found.digest}}
+        run, _ = prepare(str(tmp_path / name), config, versions)
+
+        async def work() -> None:
+            worker = LeaseWorker(config, run.location, Synthetic(config.engine), _check, "test")  # type: ignore[arg-type]
+            for lease in leases(config.problems, size=config.storage.lease_problems, skip=()):
+                await worker.run(lease)
+            await worker.close()
+
+        asyncio.run(work())
+        return run
+
+    return make
