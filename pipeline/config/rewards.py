@@ -146,3 +146,9 @@ class Rewards(Section):
     prm: ServedReward | None = None
     orm: ServedReward | None = None
     training: RewardTraining = RewardTraining()
+    """How rounds and `berry train` make new ones."""
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Names of the models that the run asks."""
+        return tuple(name for name, model in (("prm", self.prm), ("orm", self.orm)) if model is not None)

@@ -45,6 +45,10 @@ class Pooling:
         self._requests = self._naive = self._cached = 0
         self._log = Path(tempfile.gettempdir()) / f"berry-reward-{os.getpid()}-{time.monotonic_ns()}.log"
 
+    @property
+    def version(self) -> str:
+        return self._version
+
     async def start(self) -> None:
         if self._llm is not None:
             return

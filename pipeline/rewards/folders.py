@@ -1,16 +1,24 @@
-"""Where a reward model's weights are: a folder that `berry train` wrote, another, an alias or a Hugging Face id."""
+"""Where a reward model's weights are: a folder that `berry train` wrote, another, an alias or a Hugging Face id.
+
+A folder may be on an object store: it is copied to this host's cache, whole, before it is used.
+"""
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
+from pipeline.config.rewards import Rewards
 from pipeline.engines import models
 from pipeline.errors import ConfigError
-from pipeline.rewards.card import NAME
+from pipeline.rewards.card import NAME, read_card
+from pipeline.storage.files import locate
 
 
 def resolve(model: str, *, key: str) -> str:
-    """A folder, or a Hugging Face id. Raises ConfigError for a folder that holds no whole model."""
+    """A local folder, or a Hugging Face id. Raises ConfigError for a folder that holds no whole model."""
+    if "://" in model:
+        return _fetched(model, key)
     path = Path(model).expanduser()
     if not (path / "config.json").is_file() or not (path / NAME).is_file():
         if path.is_dir() and any(path.glob("checkpoint-*")):
@@ -19,3 +27,29 @@ def resolve(model: str, *, key: str) -> str:
     if not any(path.glob("*.safetensors")):
         raise ConfigError(f"{key}: {model} has no weights (*.safetensors): train it again with `berry train`")
     return str(path.resolve())
+
+
+def preflight_rewards(rewards: Rewards | None) -> None:
+    """What would fail once the actors start. Raises ConfigError, InputError."""
+    if rewards is None:
+        return
+    for name, served in (("prm", rewards.prm), ("orm", rewards.orm)):
+        if served is not None:
+            read_card(resolve(served.model, key=f"rewards.{name}.model"))
+
+
+def _fetched(url: str, key: str) -> str:
+    location = locate(url)
+    card = location.get(NAME)
+    if card is None:
+        raise ConfigError(f"{key}: {url} holds no trained model (no {NAME})")
+    mark = blake2b(url.encode() + card, digest_size=12).hexdigest()
+    target = models.cache_folder() / "rewards" / mark
+    if (target / NAME).is_file():
+        return str(target)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in sorted(location.names(""), key=lambda n: n == NAME):  # the card last: it says that all is there
+        data = location.get(name)
+        if data is not None:
+            (target / name).write_bytes(data)
+    return str(target)

@@ -74,18 +74,3 @@ def _replace(aside: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def fetch(location: Location, name: str, into: Path) -> str:
-    """The folder of a published model: its own place if local, else a copy under `into`. Raises StorageError."""
-    if location.get(f"{name}/{NAME}") is None:
-        raise StorageError(f"{location.show(name)}: holds no trained model (no {NAME}); train one with `berry train`")
-    if location.is_local:
-        return location.path(name)
-    target = into / name.replace("/", "_")
-    target.mkdir(parents=True, exist_ok=True)
-    for file in location.names(name):
-        data = location.get(f"{name}/{file}")
-        if data is not None:
-            (target / file).write_bytes(data)
-    return str(target)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.config.rewards import Rewards, ServedReward
 from pipeline.config.rollout import Rollout
 from pipeline.engines.base import ScoreCounters
-from pipeline.engines.vocabulary import Vocabulary
+from pipeline.engines.vocabulary import Vocabulary, for_fresh
 from pipeline.engines.vocabulary import of_folder as vocabulary_of_folder
 from pipeline.errors import ConfigError, EngineError
 from pipeline.rewards.batching import Batcher
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 class Backend(Protocol):
     """Values of token sequences, many at once."""
+
+    @property
+    def version(self) -> str: ...
 
     async def start(self) -> None: ...
 
@@ -58,6 +61,10 @@ class Kept:
         )
         self._reader: Reader | None = None
         self._requests = 0
+
+    @property
+    def version(self) -> str:
+        return self._version
 
     async def start(self) -> None:
         if self._reader is None:
@@ -129,14 +136,7 @@ class RewardModels:
     def _prepare(self, name: str, served: ServedReward) -> _Model:
         folder = resolve(served.model, key=f"rewards.{name}.model")
         card = read_card(folder)
-        reader: Vocabulary | None = None
-        if card is None or card.vocabulary != self._generator.fingerprint:
-            if card is not None and card.synthetic:
-                raise ConfigError(
-                    f"rewards.{name}.model: {served.model} reads the ids of the synthetic engine, and this run's "
-                    "engine is another: train one with `berry train` on a run of this engine"
-                )
-            reader = vocabulary_of_folder(folder)
+        reader = self._reader_of(name, folder, card)
         tags = None
         tag = served.step_tag
         if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
@@ -145,6 +145,22 @@ class RewardModels:
             self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
         )
         return _Model(backend(served, folder, tags=tags, card=card), render, card)
+
+    def _reader_of(self, name: str, folder: str, card: Card | None) -> Vocabulary | None:
+        """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
+        if card is None:
+            return vocabulary_of_folder(folder)
+        if card.vocabulary == self._generator.fingerprint:
+            return None
+        spelled = for_fresh(self._generator)
+        if card.vocabulary == spelled.fingerprint:
+            return spelled
+        if card.synthetic:
+            raise ConfigError(
+                f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run's engine is another "
+                "one: train one with `berry train` on a run of this engine"
+            )
+        return vocabulary_of_folder(folder)
 
     async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
         """Raises EngineError for a model that is not served, or a prefix that can't be read."""
@@ -170,6 +186,10 @@ class RewardModels:
             raise ConfigError(f"{folder} was trained with another tokenizer than the {model} that is served")
         await found.backend.swap(folder, version, logit_mean=0.0 if card is None else card.logit_mean)
         found.card = card or found.card
+
+    def versions(self) -> dict[str, str]:
+        """Of the weights that serve now."""
+        return {name: model.backend.version for name, model in self._models.items()}
 
     def counts(self) -> Mapping[str, ScoreCounters]:
         return {name: model.backend.counts() for name, model in self._models.items()}

@@ -9,6 +9,7 @@ it again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -19,6 +20,8 @@ import ray
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
 from pipeline.errors import EngineError, ResourceError
+from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.rewarding import RewardClient, reward_models
 from pipeline.runtime.verification import VerifyClient
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
@@ -39,9 +42,11 @@ class RolloutActor:
         self._worker_id = worker_id
         self._round_index = round_index
         self._worker: LeaseWorker | None = None
+        self._models: RewardModels | None = None
 
-    async def start(self, sandboxes: list[Any]) -> dict[str, Any]:
-        """Loads the engine; returns what it is. Verification goes to `sandboxes`. Raises EngineError, ResourceError."""
+    async def start(self, sandboxes: list[Any], rewards: list[Any]) -> dict[str, Any]:
+        """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
+        reward models and no reward actors, the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
@@ -52,6 +57,7 @@ class RolloutActor:
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
+                scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
@@ -61,6 +67,15 @@ class RolloutActor:
             "synthetic": info.synthetic,
             "max_num_seqs": info.max_num_seqs,
         } | info.versions
+
+    async def _scorer(self, rewards: list[Any]) -> RewardClient | RewardModels | None:
+        if self._config.rewards is None or not self._config.rewards.served:
+            return None
+        if rewards:
+            return RewardClient(rewards)
+        self._models = await asyncio.to_thread(reward_models, self._config)
+        await self._models.start()
+        return self._models
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         if self._worker is None:
@@ -79,6 +94,8 @@ class RolloutActor:
     async def stop(self) -> None:
         if self._worker is not None:
             await self._worker.close()
+        if self._models is not None:
+            await self._models.close()
 
 
 class SandboxActor:

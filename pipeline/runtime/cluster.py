@@ -24,6 +24,7 @@ class Fleet:
 
     rollout: list[tuple[str, Any]]  # (worker id, actor)
     sandbox: list[Any]
+    reward: list[Any]
 
 
 def connect(address: str | None, layout: Layout) -> None:
@@ -117,7 +118,17 @@ def place_actors(config: RunConfig, layout: Layout, *, place: str, round_index: 
             **_options(layout.rollout), runtime_env={"env_vars": environment(config.engine)}
         ).remote(config.model_dump_json(), place, worker_id, round_index)
         rollouts.append((worker_id, actor))
-    return Fleet(rollouts, sandboxes)
+    return Fleet(rollouts, sandboxes, _rewards(config, layout))
+
+
+def _rewards(config: RunConfig, layout: Layout) -> list[Any]:
+    if config.rewards is None or not config.rewards.served:
+        return []
+    from pipeline.runtime import rewarding
+
+    threads = {"OMP_NUM_THREADS": str(max(1, round(layout.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
+    actor = rewarding.reward_actor.options(**_options(layout.reward), runtime_env={"env_vars": threads})
+    return [actor.remote(config.model_dump_json()) for _ in range(layout.reward.actors)]
 
 
 def _options(role: RoleLayout) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pipeline.config.run import RunConfig
 from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
+from pipeline.rewards.folders import preflight_rewards
 from pipeline.runtime import local
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.monitor import Monitor, View, cache_hit
@@ -81,6 +82,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     for conflict in explain_conflicts(config.rollout):
         display.note(f"note: {conflict}")
     preflight(config.engine)
+    preflight_rewards(config.rewards)
     place = locate(launch.place)
     absolute = place.root if place.is_local else place.url
     directory, resumed = prepare(absolute, config, versions(found))
@@ -168,14 +170,16 @@ class _Driver:
         await asyncio.to_thread(cluster.connect, self.launch.address, self.layout)
         fleet = cluster.place_actors(self.config, self.layout, place=self.directory.location.url, round_index=ROUND)
         self.display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
-        workers = [RayWorker(actor, worker_id, 1, fleet.sandbox) for worker_id, actor in fleet.rollout]
+        workers = [RayWorker(actor, worker_id, 1, fleet.sandbox, fleet.reward) for worker_id, actor in fleet.rollout]
 
         async def stop() -> None:
             await asyncio.gather(*(w.stop() for w in workers))
-            await asyncio.wait([asyncio.ensure_future(a.stop.remote()) for a in fleet.sandbox], timeout=10)
+            helpers = [*fleet.sandbox, *fleet.reward]
+            await asyncio.wait([asyncio.ensure_future(a.stop.remote()) for a in helpers], timeout=10)
             cluster.disconnect()
 
         try:
+            await asyncio.gather(*(expected(a.start.remote()) for a in fleet.reward))
             infos = await asyncio.gather(*(w.start() for w in workers))
             await asyncio.gather(*(expected(a.start.remote()) for a in fleet.sandbox))
         except BaseException:

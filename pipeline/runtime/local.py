@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from pipeline.config.layout import Layout
 from pipeline.config.run import RunConfig
+from pipeline.engines import vocabulary
 from pipeline.engines.build import build, environment
 from pipeline.errors import EngineError
+from pipeline.rewards.scoring import RewardModels
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
 from verifiers.base import Outcome, Verdict
@@ -52,6 +54,11 @@ async def start(
     await engine.start()
     await checker.start()
 
+    models: RewardModels | None = None
+    if config.rewards is not None and config.rewards.served:
+        models = RewardModels(config.rewards, config.rollout, vocabulary.of_engine(config.engine))
+        await models.start()
+
     async def verify(request: CheckRequest) -> Verdict:
         verdict = await checker.check(request)
         if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
@@ -64,6 +71,7 @@ async def start(
         engine=engine,
         verify=verify,
         agree=checker.agree,
+        scorer=models,
         worker_id="local-0",
         round_index=round_index,
     )
@@ -72,5 +80,7 @@ async def start(
     async def stop() -> None:
         await worker.close()
         await checker.close()
+        if models is not None:
+            await models.close()
 
     return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1), stop

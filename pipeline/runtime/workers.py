@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -21,10 +21,11 @@ class RayWorker:
     worker_id: str
     leases_at_once: int
     sandboxes: list[Any]
+    rewards: list[Any] = field(default_factory=list)
     recover_s: float = 600.0
 
     async def start(self) -> dict[str, Any]:
-        return await expected(self.actor.start.remote(self.sandboxes))
+        return await expected(self.actor.start.remote(self.sandboxes, self.rewards))
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:

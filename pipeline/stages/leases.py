@@ -122,6 +122,7 @@ class LeaseWorker:
             "model": info.model,
             "synthetic": str(info.synthetic).lower(),
             "weights": info.weights_version,
+            "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),
         }
         await asyncio.to_thread(
@@ -203,7 +204,7 @@ class LeaseWorker:
         try:
             return await grow(
                 problem,
-                Ports(self.engine, self.verify, self.scorer, self.agree, share),
+                Ports(self.engine, self.verify, self.scorer, self.agree, share, self._end_scores()),
                 self.config.rollout,
                 run_seed=self.config.seed,
                 round_index=self.round_index,
@@ -213,6 +214,9 @@ class LeaseWorker:
         finally:
             admission.leave()
             sharing.leave(problem.id)
+
+    def _end_scores(self) -> tuple[str, ...]:
+        return () if self.config.rewards is None else self.config.rewards.served
 
     def _gate(self) -> Admission:
         if self._admission is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +24,10 @@ class Scorer(Protocol):
 
     async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
 
+    def versions(self) -> Mapping[str, str]:
+        """Of each model's weights."""
+        ...
+
 
 class Share(Protocol):
     """Leaves granted from what other problems did not need. `answered`: a replayed search that has had its grant only
@@ -41,6 +45,7 @@ class Ports:
     scorer: Scorer | None = None
     agree: Agreeing | None = None
     share: Share | None = None
+    end_scores: tuple[str, ...] = ()  # "prm", "orm": what a finished search is scored with
 
 
 @dataclass(slots=True)

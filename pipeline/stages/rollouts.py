@@ -42,6 +42,7 @@ from pipeline.records import Finish, Problem
 from pipeline.stages.journal import Chain, LeaseJournal, Past
 from pipeline.stages.outstanding import Outstanding
 from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports
+from pipeline.stages.scoring import score_ends
 from verifiers.checker import CheckRequest
 from verifiers.majority import ConsensusRequest
 from verifiers.specs import MajoritySpec
@@ -78,6 +79,8 @@ async def grow(
     gauges.searching += 1
     try:
         await driver.run()
+        if ports.scorer is not None and ports.end_scores:
+            await score_ends(driver.search.tree, ports.scorer, ports.end_scores)
         if isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
             await driver.decide_by_majority(problem.verifier, ports.agree)
     finally:

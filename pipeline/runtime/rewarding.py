@@ -1,0 +1,126 @@
+"""Reward models on Ray: actors that hold them, and a rollout actor's way there.
+
+    search ─► RewardClient.score ─► the replica of this problem ─► RewardActor ─► rewards.scoring.RewardModels
+
+All requests of a problem go to the same replica, chosen by its prompt, since that one has kept the prefixes; while it
+is down, to the next. A request is data and a score has no side effects: it is made again for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from pipeline.config.run import RunConfig
+from pipeline.engines import vocabulary
+from pipeline.errors import ConfigError, EngineError
+from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.workers import expected
+
+_BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
+
+
+def reward_models(config: RunConfig) -> RewardModels:
+    """The models that a run's configuration names; not started. Raises ConfigError."""
+    if config.rewards is None:
+        raise ConfigError("rewards is not set: no reward model to serve")
+    return RewardModels(config.rewards, config.rollout, vocabulary.of_engine(config.engine))
+
+
+class RewardActor:
+    """A replica of every reward model of the run. `start` is idempotent: a restarted actor is brought up by it."""
+
+    def __init__(self, config: str) -> None:
+        self._config = RunConfig.model_validate_json(config)
+        self._models: RewardModels | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> dict[str, str]:
+        """Loads the models; returns their weights' versions. Raises ConfigError, EngineError, ResourceError."""
+        async with self._starting:
+            if self._models is None:
+                models = await asyncio.to_thread(reward_models, self._config)
+                await models.start()
+                self._models = models
+        return self._models.versions()
+
+    async def score(self, model: str, prompt_ids: bytes, response_ids: bytes) -> tuple[float, str]:
+        """Ids as packed 32-bit integers: a list of numbers costs Ray more than the score."""
+        if self._models is None:
+            await self.start()
+        assert self._models is not None
+        return await self._models.score_with_version(
+            model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids)
+        )
+
+    async def swap(self, model: str, folder: str, version: str) -> None:
+        """New weights between two batches. Raises EngineError, ConfigError; the old ones go on then."""
+        if self._models is None:
+            raise EngineError("the reward actor is not up yet")
+        await self._models.swap(model, folder, version)
+
+    async def counters(self) -> dict[str, dict[str, int]]:
+        return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
+
+    async def stop(self) -> None:
+        if self._models is not None:
+            await self._models.close()
+
+
+class RewardClient:
+    """`stages.ports.Scorer` over reward actors."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = list(actors)
+        self._versions: dict[str, str] = {}
+
+    async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
+        """Raises EngineError for what no replica can score."""
+        prompt, response = array("i", prompt_ids).tobytes(), array("i", response_ids).tobytes()
+        home = int.from_bytes(blake2b(prompt, digest_size=8).digest(), "big")
+        attempt = 0
+        while True:
+            actor = self._actors[(home + attempt) % len(self._actors)]
+            try:
+                value, version = await expected(actor.score.remote(model, prompt, response))
+            except RayActorError:  # dead or restarting
+                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                attempt += 1
+                continue
+            self._versions[model] = version
+            return value
+
+    def versions(self) -> Mapping[str, str]:
+        """Of the weights that gave the last score of each model."""
+        return dict(self._versions)
+
+
+async def swap_all(actors: Sequence[Any], model: str, folder: str, version: str) -> list[str]:
+    """New weights on every replica. Returns what went wrong where; a replica that fails goes on with the old ones."""
+    results = await asyncio.gather(
+        *(expected(a.swap.remote(model, folder, version)) for a in actors), return_exceptions=True
+    )
+    return [f"reward actor {i}: {r}" for i, r in enumerate(results) if isinstance(r, BaseException)]
+
+
+async def total_counters(actors: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """Of all replicas together; those that do not answer are left out."""
+    totals: dict[str, dict[str, int]] = {}
+    for actor in actors:
+        with contextlib.suppress(RayActorError, TimeoutError):
+            for name, counts in (await asyncio.wait_for(actor.counters.remote(), 5)).items():
+                mine = totals.setdefault(name, {})
+                for key, value in counts.items():
+                    mine[key] = mine.get(key, 0) + value
+    return totals
+
+
+reward_actor = ray.remote(RewardActor)
