@@ -11,7 +11,7 @@ def run(
     config: Annotated[str, typer.Argument(help="A YAML config, for example configs/demo.yaml.", metavar="CONFIG")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example rollout.policy.n=16 seed=7."),
+        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example seed=7 rollout.sampling.temperature=0.8."),
     ] = None,
     run_dir: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def run(
 
       berry run configs/demo.yaml
 
-      berry run configs/tiny.yaml rollout.policy.n=16 --run runs/tiny16
+      berry run configs/tiny.yaml problems.0.count=16 seed=2 --run runs/tiny16
     """
     from pipeline.cli.loading import load_run
 

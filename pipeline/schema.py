@@ -1,0 +1,89 @@
+"""The Arrow schemas of a run's Parquet files (design, section 4). A change of meaning or type raises VERSION.
+
+nodes          one row a tree segment: the token delta and its values
+trajectories   one row a leaf, kept or dropped, with the reason
+kept           what a trainer reads: one self-contained row a kept trajectory
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+VERSION = 1
+
+NODES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("node_id", pa.string()),
+        ("parent_id", pa.string()),
+        ("depth", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("text", pa.string()),
+        ("logprob_sum", pa.float64()),
+        ("mean_entropy", pa.float64()),
+        ("finish", pa.string()),
+        ("prm", pa.float64()),
+        ("visits", pa.int32()),
+        ("value_soft", pa.float64()),
+        ("value_hard", pa.bool_()),
+        ("engine_id", pa.string()),
+        ("weights_version", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+TRAJECTORIES = pa.schema(
+    [
+        ("trajectory_id", pa.string()),
+        ("problem_id", pa.string()),
+        ("leaf", pa.string()),
+        ("path", pa.list_(pa.string())),
+        ("response", pa.string()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("verdict_reason", pa.string()),
+        ("evidence", pa.string()),  # JSON
+        ("verify_ms", pa.float64()),
+        ("orm", pa.float64()),
+        ("prm_min", pa.float64()),
+        ("prm_last", pa.float64()),
+        ("prm_prod", pa.float64()),
+        ("n_tokens", pa.int32()),
+        ("n_new_tokens", pa.int32()),
+        ("finish", pa.string()),
+        ("kept", pa.bool_()),
+        ("drop_reason", pa.string()),
+    ]
+)
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+KEPT = pa.schema(
+    [
+        ("trajectory_id", pa.string()),
+        ("problem_id", pa.string()),
+        ("source", pa.string()),
+        ("variant_of", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("response", pa.string()),
+        ("steps", pa.list_(pa.string())),
+        ("step_labels_soft", pa.list_(pa.float64())),
+        ("step_labels_hard", pa.list_(pa.bool_())),
+        ("prm_scores", pa.list_(pa.float64())),
+        ("orm", pa.float64()),
+        ("verdict", pa.string()),
+        ("answer", pa.string()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprob_sum", pa.float64()),
+        ("model", pa.string()),
+        ("synthetic", pa.bool_()),
+        ("engine_id", pa.string()),
+        ("weights_version", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TRAJECTORIES}
+"""In the order in which a lease's files are written; the last one is the commit."""
+COMMIT = "trajectories"
