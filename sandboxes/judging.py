@@ -9,6 +9,7 @@ only what this process wrote. The verdict is the judge's own last frame; the can
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,8 +39,8 @@ class _Candidate:
     def __init__(self, slots: Slots, number: int, trial: Trial) -> None:
         self._slots, self._number, self._trial = slots, number, trial
         self._live: Live | None = None
-        self._at = (0, 0)
-        self.cpu_s = 0.0
+        self._at: results.Reached = (0, 0, 0.0)
+        self._spent = 0.0
         self.lives: list[Live] = []
 
     async def load(self) -> CaseResult:
@@ -47,16 +48,17 @@ class _Candidate:
         slot = await self._slots.handle(self._trial.job.profile, "python", self._number)
         self._live = await slot.begin(self._trial.limits)
         self.lives.append(self._live)
-        self._at = (0, 0)
-        self._live.send(header("calls", self._trial.job.source, self._trial.limits, module="solution"))
+        self._spent, self._at = self.cpu_s, (0, 0, 0.0)
+        source = self._trial.job.source
+        self._live.send(header("calls", source, self._trial.limits, module="solution", count=None))
         if await self._live.frame() != READY:
             raise SlotDied("a child ended before its job began")
         return await self._result()
 
     async def call(self, args: Any, kwargs: Any) -> CaseResult:
         """One call, in a fresh child where asked."""
-        if self._trial.job.fresh_per_case and self._live is not None and self._at != (-1, -1):
-            await self.stop()
+        if self._trial.job.fresh_per_case and self._live is not None:
+            self._live.retire()
             load = await self.load()
             if load.outcome is not Outcome.OK:
                 return load
@@ -69,7 +71,7 @@ class _Candidate:
         body = await self._live.frame()
         if body is None:
             ended = await self._live.end()
-            self.cpu_s += ended.cpu_s
+            self._at = (0, 0, ended.cpu_s)
             return results.early_end(self._live, ended, self._trial.limits)
         try:
             case, self._at = results.case_of_frame(body, self._live.output, self._at)
@@ -77,17 +79,17 @@ class _Candidate:
             return CaseResult(Outcome.VIOLATION, error=str(e))
         return case
 
-    async def stop(self) -> None:
-        """Ends the present child."""
-        if self._live is not None and not self._live.done.done():
-            self._live.kill()
-            self.cpu_s += (await self._live.end()).cpu_s
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all children so far."""
+        return self._spent + self._at[2]
 
 
 async def run_trial(slots: Slots, number: int, trial: Trial) -> JudgeResult:
     """Runs a trial on one slot; raises SlotDied."""
     candidate = _Candidate(slots, number, trial)
     judge: Live | None = None
+    started = time.monotonic()
     try:
         slot = await slots.handle(trial.job.profile, "python", number, "judge")
         wall = trial.limits.wall_s + trial.judge_limits.wall_s
@@ -99,11 +101,9 @@ async def run_trial(slots: Slots, number: int, trial: Trial) -> JudgeResult:
             judge.send(header("judge", trial.tests, trial.judge_limits, entry=trial.entry_name,
                               prelude=trial.prelude))  # fmt: skip
             result = await _relay(judge, candidate, trial)
-        await candidate.stop()
-        if not judge.done.done():
-            judge.kill()
-        ended = await judge.end()
-        return replace(result, cpu_s=candidate.cpu_s, judge_cpu_s=ended.cpu_s, wall_s=ended.wall_s)
+        for live in (judge, *candidate.lives):
+            live.retire()
+        return replace(result, cpu_s=candidate.cpu_s, wall_s=time.monotonic() - started)
     finally:
         for live in (judge, *candidate.lives):
             if live is not None:
@@ -124,7 +124,7 @@ async def _relay(judge: Live, candidate: _Candidate, trial: Trial) -> JudgeResul
         except wire.WireError as e:
             return replace(last, status=JudgeStatus.JUDGE_ERROR, message=str(e))
         if message[0] != "call":
-            return _verdict(message, last)
+            return _verdict(message[1:], replace(last, judge_cpu_s=message[0]))
         _, args, kwargs = message
         case = await candidate.call(args, kwargs)
         calls += 1

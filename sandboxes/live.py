@@ -1,4 +1,8 @@
-"""One live child, seen from the host: frames out, frames in, what it wrote, and how it ended."""
+"""One live child, seen from the host: frames out, frames in, what it wrote, and how it ended.
+
+A child that has said its last words is done as far as the host is concerned: nothing that it does afterwards
+counts, its slot kills it, and the next job need not wait for that.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sandboxes import wire
 from sandboxes.base import Limits, SlotDied
+from sandboxes.inside.channel import LAST
 
 if TYPE_CHECKING:
     from sandboxes.worker import SlotHandle
@@ -23,7 +30,8 @@ GRACE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended, as its slot saw it, with everything that it left to read."""
+    """How a child ended, as its slot saw it or, where it said that it was done, in its own words; with
+    everything that it left to read. `outcome` is the child's claim."""
 
     status: int
     cpu_s: float
@@ -34,17 +42,32 @@ class Ended:
     stderr: bytes
     stdout_bytes: int
     stderr_bytes: int
+    outcome: str | None = None
 
     def read(self, stream: int, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of stdout (1) or stderr (2)."""
         return (self.stdout if stream == 1 else self.stderr)[start:end]
 
 
+def last_words(body: bytes) -> tuple[int, str, float, int]:
+    """Status, claimed outcome, CPU seconds and peak bytes from a child's last frame; raises WireError."""
+    words = wire.loads(body)
+    if type(words) is not list or [type(word) for word in words] != [int, str, float, int]:
+        raise wire.WireError("not last words")
+    status, outcome, cpu_s, peak = words
+    if not (0 <= status <= 255 and 0.0 <= cpu_s < 1e9 and 0 <= peak < 1 << 50):
+        raise wire.WireError("not last words")
+    return status, outcome, cpu_s, peak
+
+
 class Live:
     """One child at work. `frames` holds what came from it and was not yet taken."""
 
-    def __init__(self, slot: SlotHandle, fds: tuple[int, int, int, int], limits: Limits) -> None:
-        self._slot, self._limits = slot, limits
+    def __init__(self, slot: SlotHandle, pid: int, fds: tuple[int, int, int, int], limits: Limits) -> None:
+        self._slot, self.pid, self._limits = slot, pid, limits
+        self._started = time.monotonic()
+        self._last: tuple[int, str, float, int] | None = None
+        self._retired = False
         self._loop = asyncio.get_running_loop()
         self._job = socket.socket(fileno=fds[0])
         self._job.settimeout(0)
@@ -100,15 +123,28 @@ class Live:
         except OSError:
             data = b""
         if not data:
-            self._eof = True
-            self._loop.remove_reader(self._fd)
+            self._stop_reading()
         elif self.broken is None:
             self._reader.feed(data)
             try:
-                self.frames.extend(self._reader.frames())
+                self._take(self._reader.frames())
             except wire.WireError as e:
                 self.break_off(str(e))
         self.wake()
+
+    def _take(self, frames: Iterable[bytes]) -> None:
+        """Files what came in, up to the child's last words. Raises WireError."""
+        for body in frames:
+            if body.startswith(LAST):
+                self._last = last_words(body[len(LAST) :])
+                self._stop_reading()
+                return
+            self.frames.append(body)
+
+    def _stop_reading(self) -> None:
+        if not self._eof:
+            self._eof = True
+            self._loop.remove_reader(self._fd)
 
     def break_off(self, why: str) -> None:
         """Ends the child for breaking the protocol."""
@@ -117,7 +153,14 @@ class Live:
             self.kill()
 
     def kill(self) -> None:
-        self._slot.kill()
+        self._slot.kill(self.pid)
+
+    def retire(self) -> None:
+        """Nothing more is wanted of the child: it is killed, and the slot goes on without anyone waiting for
+        it."""
+        if not self._retired and not self.done.done():
+            self.kill()
+        self._retired = True
 
     def wake(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -138,7 +181,7 @@ class Live:
         while not self._eof and self.done.done() and self.broken is None:
             before = len(self.frames), self._reader.pending
             self._readable()
-            if not self._eof and before == (len(self.frames), self._reader.pending):
+            if before == (len(self.frames), self._reader.pending):
                 return
 
     def output(self, stream: int, start: int, end: int | None = None) -> bytes:
@@ -155,8 +198,17 @@ class Live:
     def ended(self, message: dict[str, Any], fetched: int | None) -> None:
         """The slot's word that the child is gone, with the file that was asked for."""
         self._fetched = fetched
+        if fetched is not None and self._job.fileno() < 0:
+            os.close(fetched)  # released already
         if not self.done.done():
             self.done.set_result(message)
+        self.wake()
+
+    def lost(self, why: str) -> None:
+        """The slot is gone, and with it all word of the child."""
+        if not self.done.done():
+            self.done.set_exception(SlotDied(why))
+            self.done.exception()  # seen, whether or not anyone waits for it
         self.wake()
 
     def fetched(self) -> bytes:
@@ -167,20 +219,35 @@ class Live:
 
     async def end(self) -> Ended:
         """Waits for the child's end and collects what it left; raises SlotDied."""
-        try:
-            async with asyncio.timeout(self._limits.wall_s + GRACE_S):
-                done = await self.done
-        except TimeoutError:
-            self._slot.close("the slot fell silent")
-            raise SlotDied("the slot fell silent") from None
-        self.drain()
+        await self._over()
+        if self._last is None:
+            self.drain()
         sizes = [os.fstat(fd).st_size for fd in self._files[1:]]
         stdout, stderr = (self.output(i, 0) if size else b"" for i, size in enumerate(sizes, 1))
-        return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], stdout, stderr, *sizes)
+        left = {"stdout": stdout, "stderr": stderr, "stdout_bytes": sizes[0], "stderr_bytes": sizes[1]}
+        if self._last is not None:
+            self.retire()
+            status, outcome, cpu_s, peak = self._last
+            wall = time.monotonic() - self._started
+            return Ended(status << 8, cpu_s, wall, peak, limit=None, **left, outcome=outcome)
+        done = self.done.result()
+        return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], **left)
+
+    async def _over(self) -> None:
+        """Waits for the child's last words or its end; raises SlotDied."""
+        deadline = self._loop.call_later(self._limits.wall_s + GRACE_S, self._slot.close, "the slot fell silent")
+        try:
+            while self._last is None and not self.done.done():
+                self._wake = self._loop.create_future()
+                await self._wake
+        finally:
+            deadline.cancel()
+        if self._last is None:
+            self.done.result()
 
     def release(self) -> None:
         """Closes every descriptor. A child that still lives takes its slot down with it."""
-        if not self.done.done():
+        if not self.done.done() and not self._retired:
             self._slot.close("abandoned")
         if self.done.done() and not self.done.cancelled():
             self.done.exception()  # seen, whether or not anyone awaited it

@@ -73,11 +73,13 @@ def _parts(plan: Plan) -> tuple[Part, ...]:
     level = plan.landlock
     covers = ", ".join(word for since, word in _LANDLOCK if level >= since)
     missing = ", ".join(word for since, word in _LANDLOCK if level < since)
+    if not level:
+        missing += "; with mount namespaces only packages beside the profile's can be read"
     parts = [
         Part("no_new_privs", on=True, detail="setuid programs gain nothing"),
         Part("rlimits", on=True, detail="CPU, memory, file size, descriptors, tasks"),
         Part("seccomp", plan.seccomp, "allow list of system calls", "" if plan.seccomp else "every system call"),
-        Part("landlock", level > 0, f"level {level}: {covers}" if level else "", missing if level < 6 else ""),
+        Part("landlock", level > 0, f"level {level}: {covers}" if level else "", missing),
     ]
     parts += [
         Part(f"{name} namespace", name in plan.namespaces, "", "" if name in plan.namespaces else open_)

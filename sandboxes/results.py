@@ -55,20 +55,26 @@ ReadOutput = Callable[[int, int, int], bytes]
 """(stream, start, end) to bytes of stdout (1) or stderr (2)."""
 
 
-def case_of_frame(body: bytes, read: ReadOutput, start: tuple[int, int]) -> tuple[CaseResult, tuple[int, int]]:
+Reached = tuple[int, int, float]
+"""Bytes of stdout and stderr, and CPU seconds, so far."""
+
+
+def case_of_frame(body: bytes, read: ReadOutput, start: Reached) -> tuple[CaseResult, Reached]:
     """A call's result from its frame, and how far its output reached. Raises WireError."""
     message = wire.loads(body)
-    if type(message) is not list or len(message) != 6:
+    if type(message) is not list or len(message) != 7:
         raise wire.WireError("not a result")
-    name, value, error_type, error, out, err = message
-    if type(out) is not int or type(err) is not int:
+    name, value, error_type, error, out, err, cpu_s = message
+    if type(out) is not int or type(err) is not int or type(cpu_s) is not float or not 0 <= cpu_s < 1e9:
         raise wire.WireError("not a result")
     stdout = read(1, start[0], out) if out > start[0] else b""
     stderr = read(2, start[1], err)[-STREAM_BYTES:] if err > start[1] else b""
     outcome = claimed(name)
     text = error[:STREAM_BYTES] if type(error) is str else None
     kind = error_type[:100] if type(error_type) is str else None
-    return CaseResult(outcome, value if outcome is Outcome.OK else None, stdout, stderr, text, kind), (out, err)
+    value = value if outcome is Outcome.OK else None
+    case = CaseResult(outcome, value, stdout, stderr, text, kind, cpu_s=max(0.0, cpu_s - start[2]))
+    return case, (out, err, cpu_s)
 
 
 def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:
@@ -108,11 +114,13 @@ def _signal_name(number: int) -> str:
 
 
 def case_of_program(live: Live, ended: Ended, limits: Limits) -> CaseResult:
-    """A Python program's run: what the slot saw, then its exit status, then its own hint."""
+    """A Python program's run: what the slot saw, then its exit status, then its own word."""
+    if live.broken is not None or live.frames:
+        error = live.broken or "it wrote to the sandbox's channel"
+        return replace(case_of_exit(ended, limits), outcome=Outcome.VIOLATION, error=error)
     case = case_of_exit(ended, limits)
-    if case.outcome is Outcome.RUNTIME_ERROR and live.frames and os.WIFEXITED(ended.status):
-        hint = claimed(live.frames[-1].decode("ascii", "replace"))
-        return case if hint is Outcome.OK else replace(case, outcome=hint)
+    if case.outcome is Outcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
+        return replace(case, outcome=claimed(ended.outcome))
     return case
 
 
@@ -132,7 +140,7 @@ def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
 def cases_of_calls(live: Live, ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
     """The result of loading the source and of each of `n` calls."""
     cases: list[CaseResult] = []
-    at = (0, 0)
+    at: Reached = (0, 0, 0.0)
     stopped: CaseResult | None = None
     while live.frames and stopped is None:
         try:

@@ -57,13 +57,12 @@ async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits
 
 async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits: Limits) -> JobResult:
     assert job.entry_point is not None
-    payload = bytearray(header("calls", job.source, limits, module="solution"))
+    payload = bytearray(header("calls", job.source, limits, module="solution", count=len(calls)))
     for call in calls:
         payload += call_frame(job.entry_point, call.args, dict(call.kwargs))
     live = await slot.begin(limits)
     try:
         live.send(bytes(payload))
-        live.finish_input()
         ended = await live.end()
         results.check_ready(live)
         load, cases = results.cases_of_calls(live, ended, limits, len(calls))

@@ -19,7 +19,7 @@ class Session:
 
     def __init__(self, live: Live, limits: Limits) -> None:
         self._live, self._limits = live, limits
-        self._at = (0, 0)
+        self._at: results.Reached = (0, 0, 0.0)
         self._over: CaseResult | None = None
         self._turn = asyncio.Lock()
         self.loaded = CaseResult(Outcome.NOT_RUN)
@@ -32,7 +32,7 @@ class Session:
         slot = await slots.handle(job.profile, "python", number)
         session = cls(await slot.begin(limits), limits)
         try:
-            session._live.send(header("session", job.source, limits, module="__main__"))
+            session._live.send(header("session", job.source, limits, module="__main__", count=None))
             if await session._live.frame() != READY:
                 raise SlotDied("a child ended before its job began")
             session.loaded = await session._result()
@@ -77,9 +77,5 @@ class Session:
 
     async def close(self) -> None:
         """Ends the child."""
-        try:
-            if not self._live.done.done():
-                self._live.kill()
-                await self._live.end()
-        finally:
-            self._live.release()
+        self._live.retire()
+        self._live.release()

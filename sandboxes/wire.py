@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
-from decimal import Decimal
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from fractions import Fraction
 
 MAX_DEPTH = 100
 _LENGTH = struct.Struct("=I")
@@ -57,11 +60,28 @@ def pack(value: Any, depth: int = 0) -> Any:
         return {_TAG: "b", "v": value.decode("latin-1")}
     if kind is complex:
         return {_TAG: "c", "v": [value.real, value.imag]}
-    if kind is Decimal:
+    if kind is _lately("decimal", "Decimal"):
         return {_TAG: "D", "v": str(value)}
-    if kind is Fraction:
+    if kind is _lately("fractions", "Fraction"):
         return {_TAG: "F", "v": [hex(value.numerator), hex(value.denominator)]}
     return pack(_relative(value), depth)
+
+
+def _lately(module: str, name: str) -> Any:
+    """A class of a module that not every child has loaded; None where it hasn't."""
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _decimal(text: str) -> Decimal:
+    from decimal import Decimal
+
+    return Decimal(text)
+
+
+def _fraction(numerator: int, denominator: int) -> Fraction:
+    from fractions import Fraction
+
+    return Fraction(numerator, denominator)
 
 
 def _relative(value: Any) -> Any:
@@ -114,7 +134,7 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
         if tag == "b":
             return v.encode("latin-1")
         if tag == "D" and len(v) < 10_000:
-            return Decimal(v)
+            return _decimal(v)
     if type(v) is list:
         if tag == "t":
             return tuple(v)
@@ -128,7 +148,7 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
         if tag == "c":
             return complex(float(v[0]), float(v[1]))
         if tag == "F":
-            return Fraction(int(v[0], 16), int(v[1], 16))
+            return _fraction(int(v[0], 16), int(v[1], 16))
     raise WireError("unknown tag")
 
 

@@ -1,4 +1,4 @@
-"""The host's end of one slot: at most one live child, and the next one ready.
+"""The host's end of one slot: one live child at a time, and the next one ready.
 
     launching.Template.spawn ─► SlotHandle.begin(limits) ─► live.Live: send, frames ─► end ─► live.Ended
 
@@ -28,13 +28,13 @@ _CORES = os.cpu_count() or 1
 
 
 class SlotHandle:
-    """The host's end of one slot: at most one live child, and the next one ready."""
+    """The host's end of one slot. A child may begin while the one before it is still being taken apart."""
 
     def __init__(self, sock: socket.socket, template: Template) -> None:
         self._sock, self._template = sock, template
         self._loop = asyncio.get_running_loop()
-        self._ready: deque[tuple[int, int, int, int]] = deque()
-        self._live: Live | None = None
+        self._ready: deque[tuple[int, tuple[int, int, int, int]]] = deque()
+        self._lives: deque[Live] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.dead: str | None = None
         self.jobs = 0
@@ -57,12 +57,11 @@ class SlotHandle:
             for _, _, payload in ancillary:
                 fds.frombytes(payload)
             if "ready" in message:
-                self._ready.append((fds[0], fds[1], fds[2], fds[3]))
+                self._ready.append((message["ready"], (fds[0], fds[1], fds[2], fds[3])))
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_result(None)
-            elif self._live is not None:
-                live, self._live = self._live, None
-                live.ended(message, fds[0] if fds else None)
+            else:
+                self._lives.popleft().ended(message, fds[0] if fds else None)
 
     async def begin(self, limits: Limits, *, fetch: str | None = None, ready_s: float = 60.0) -> Live:
         """A child under these limits (already scaled), waiting for its job. `fetch` names a file in its
@@ -78,21 +77,21 @@ class SlotHandle:
                 self.close("no child became ready")
         if self.dead is not None:
             raise SlotDied(self.dead)
-        live = Live(self, self._ready.popleft(), limits)
+        live = Live(self, *self._ready.popleft(), limits)
         go = {
             "cpu_s": limits.cpu_s, "wall_s": limits.wall_s, "output_bytes": limits.output_bytes,
             "disk_bytes": limits.disk_bytes, "threads": limits.threads, "processes": limits.processes,
             "cores": _CORES, "fetch": fetch,
         }  # fmt: skip
-        self._live = live
+        self._lives.append(live)
         self.jobs += 1
         self._send({"go": go})
         return live
 
-    def kill(self) -> None:
-        """Kills the live child, if any; its end is reported as usual."""
-        if self._live is not None:
-            self._send({"kill": True})
+    def kill(self, pid: int) -> None:
+        """Kills a child that has not ended; its end is reported as usual."""
+        if self.dead is None:
+            self._send({"kill": pid})
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -107,13 +106,11 @@ class SlotHandle:
         self.dead = why
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        for fds in self._ready:
+        for _, fds in self._ready:
             for fd in fds:
                 os.close(fd)
         self._ready.clear()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        if self._live is not None and not self._live.done.done():
-            self._live.done.set_exception(SlotDied(why))
-            self._live.wake()
-        self._live = None
+        while self._lives:
+            self._lives.popleft().lost(why)

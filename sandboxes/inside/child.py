@@ -2,33 +2,36 @@
 nobody.
 
 One frame opens the job (source, mode, limits); calls and snippets follow as frames, results go back as
-frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far]`. A program (no calls)
-writes no frame but a hint about how it ended; its output and status are read from outside.
+frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far, CPU seconds so far]`.
+After the last result, or at the end of a program, a last frame says so: `[status, outcome, CPU seconds, peak
+bytes]`.
 """
 
 from __future__ import annotations
 
-import ast
 import atexit
 import errno
 import gc
+import itertools
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sandboxes import wire
 from sandboxes.inside import judge
-from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module, rehearse
+from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module
 from sandboxes.jail import plan, rlimits
+
+_cpu_s = time.process_time
 
 
 def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     """Waits for the job, then runs it to the end of the process."""
     channel = Channel()
-    rehearse()
     job = channel.read()
     limits = job["limits"]
     tasks = jail.tasks(int(limits["threads"]) + (int(limits["processes"]) if kind == "tools" else 0))
@@ -44,7 +47,7 @@ def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     if job["mode"] == "judge":
         judge.run(job, channel)
     serve_calls(job, channel, limits["value_bytes"])
-    os._exit(0)
+    channel.farewell(0, "ok")
 
 
 def outcome_of(error: BaseException) -> str:
@@ -83,17 +86,17 @@ def execute(job: dict[str, Any], channel: Channel) -> NoReturn:
 
 def run_program(source: str, channel: Channel) -> NoReturn:
     """Runs the source as `__main__` and exits as an interpreter would."""
-    status, hint = 0, b"ok"
+    status, outcome = 0, "ok"
     try:
         code = compile_source(source, "main.py")
         exec(code, new_module("__main__").__dict__)
     except SystemExit as e:
         status = _exit_status(e.code)
     except SyntaxError as e:
-        hint = b"compile_error" if e.filename in ("main.py", None) else b"runtime_error"
+        outcome = "compile_error" if e.filename in ("main.py", None) else "runtime_error"
         status = _print_error()
     except BaseException as e:  # noqa: BLE001 (the program's own error, reported as such)
-        hint = outcome_of(e).encode()
+        outcome = outcome_of(e)
         status = _print_error()
     try:
         threading = sys.modules.get("threading")
@@ -103,9 +106,8 @@ def run_program(source: str, channel: Channel) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException as e:  # noqa: BLE001
-        hint, status = outcome_of(e).encode(), 1
-    channel.write(hint)
-    os._exit(status & 0xFF)
+        outcome, status = outcome_of(e), 1
+    channel.farewell(status, outcome)
 
 
 def _exit_status(code: object) -> int:
@@ -126,11 +128,11 @@ def _print_error() -> int:
 
 
 def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None:
-    """Executes the source, then answers frames until the host closes."""
+    """Executes the source, then answers as many frames as the job says, or until the host closes."""
     namespace = new_module(job["module"]).__dict__
     streams = (sys.stdout, sys.stderr)
 
-    def answer(run: Callable[[], Any]) -> bool:
+    def answer(run: Callable[[], Any], send: Callable[[bytes], None] = channel.write) -> bool:
         outcome, value, error_type, error = "ok", None, None, None
         try:
             value = wire.pack(run())
@@ -141,11 +143,11 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         except BaseException as e:  # noqa: BLE001 (the job's own error, reported as such)
             outcome, (error_type, error) = outcome_of(e), describe(e)
         body = wire.packed_bytes([outcome, value, error_type, error, *_written(streams)])
-        if len(body) > value_bytes + MAX_ERROR + 1000:
+        if len(body) > value_bytes + 6 * MAX_ERROR + 1000:
             outcome = "output_limit"
             error = f"a value of {len(body)} bytes, {value_bytes} allowed"
             body = wire.packed_bytes([outcome, None, None, error, *_written(streams)])
-        channel.write(body)
+        send(body)
         return outcome == "ok"
 
     def load() -> None:
@@ -153,8 +155,9 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
 
     if not answer(load):
         return
-    while True:
+    for left in itertools.repeat(0) if job["count"] is None else range(job["count"], 0, -1):
         message = channel.read()
+        send = channel.hold if left == 1 else channel.write
         if message[0] == "call":
             _, name, args, kwargs = message
             function: Any = namespace.get(name)
@@ -163,7 +166,7 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
                 body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
                 channel.write(wire.packed_bytes(body))
             else:
-                answer(lambda: function(*args, **kwargs))  # noqa: B023 (runs before the next turn)
+                answer(lambda: function(*args, **kwargs), send)  # noqa: B023 (runs before the next turn)
         else:
             answer(lambda: run_snippet(message[1], namespace))  # noqa: B023
 
@@ -171,6 +174,8 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
 def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
     """Executes a snippet as a prompt would: the value of a last expression comes back, as text if it isn't
     plain."""
+    import ast  # sessions alone need it
+
     try:
         tree = ast.parse(source, "snippet.py")
     except (ValueError, OverflowError, RecursionError) as e:
@@ -189,13 +194,14 @@ def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
     return value
 
 
-def _written(streams: tuple[Any, Any]) -> tuple[int, int]:
-    """Bytes of stdout and stderr so far; -1 where the job has closed them."""
-    positions = []
+def _written(streams: tuple[Any, Any]) -> list[float]:
+    """Bytes of stdout and stderr so far, -1 where the job has closed them, and CPU seconds so far."""
+    positions: list[float] = []
     for fd, stream in enumerate(streams, 1):
         try:
             stream.flush()
             positions.append(os.lseek(fd, 0, os.SEEK_CUR))
         except (OSError, ValueError):
             positions.append(-1)
-    return positions[0], positions[1]
+    positions.append(_cpu_s())
+    return positions

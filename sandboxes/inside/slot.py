@@ -19,8 +19,8 @@ import signal
 import socket
 import stat
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
 from sandboxes.inside import child, workplace
 from sandboxes.jail import plan, syscalls
@@ -29,8 +29,7 @@ TICK_S = 0.05
 """Longest time between two looks at a running child's disk use and threads."""
 
 
-@dataclass(slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A confined child that waits for its job, and the host's ends of what it holds."""
 
     pid: int
@@ -50,6 +49,7 @@ class Slot:
         self.directory = directory
         self.arena = 0
         self.pid = os.getpid()
+        self.inbox: deque[dict[str, Any]] = deque()
         for arena in range(len(self.jail.arenas)):
             self.fresh_directory(arena)
 
@@ -112,15 +112,22 @@ class Slot:
             if any(fd == ready.pidfd for fd, _ in events):
                 break
             if events:
-                if not self.sock.recv(256):
-                    self.end(ready)
-                limit = limit or "killed"
+                self.receive(ready)
+            if limit is None and {"kill": ready.pid} in self.inbox:
+                limit = "killed"
                 os.kill(ready.pid, signal.SIGKILL)
         _, status, usage = os.wait4(ready.pid, 0)
         wall = time.monotonic() - started
         self._kill_rest()
         return {"done": ready.pid, "status": status, "cpu": usage.ru_utime + usage.ru_stime, "wall": wall,
                 "rss": usage.ru_maxrss * 1024, "limit": limit}  # fmt: skip
+
+    def receive(self, *running: Prepared) -> None:
+        """Takes in one message; ends the slot when there will be no more."""
+        data = self.sock.recv(4096)
+        if not data:
+            self.end(*running)
+        self.inbox.append(json.loads(data))
 
     def _over(self, ready: Prepared, go: dict[str, Any], cpu: float, wall: float) -> str | None:
         if cpu > go["cpu_s"]:
@@ -202,18 +209,17 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     syscalls.death_signal()()
     if os.getppid() not in (0, template):  # 0: in a PID namespace of its own
         return
+    os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
     slot = Slot(sock, jail_plan, message)
     prepared = [slot.prepare()]
     while True:
-        data = sock.recv(4096)
-        if not data:
-            slot.end(*prepared)
-        go = json.loads(data).get("go")
-        if go is None:
-            continue  # a kill that crossed the child's end
-        ready = prepared.pop(0)
+        while not any("go" in message for message in slot.inbox):
+            slot.receive(*prepared)
+        while "go" not in (message := slot.inbox.popleft()):
+            continue  # a kill for a child that has ended
+        go, ready = message["go"], prepared.pop(0)
         done = slot.run(ready, go, prepared)
         slot.close_prepared(ready)
         slot.tell(done, go["fetch"], ready.arena)

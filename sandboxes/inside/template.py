@@ -9,6 +9,7 @@ own socket. It ends when the socket closes, which is also what happens when the 
 from __future__ import annotations
 
 import array
+import ctypes
 import gc
 import importlib
 import io
@@ -53,8 +54,7 @@ def main() -> None:
         if "pid" not in entered:
             workplace.remove_tree(work)
         return
-    fields = {name: getattr(jail_plan, name) for name in jail_plan.__slots__}
-    control.send(json.dumps({"plan": fields, "speed_s": _speed()}).encode())
+    control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": _speed()}).encode())
     _serve(control, jail_plan, fork)
 
 
@@ -131,6 +131,8 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         sys.path.extend(paths)
         for name in options["imports"]:
             importlib.import_module(name)
+        for path in paths:  # a listing made here would name packages that children may not open
+            sys.path_importer_cache.pop(path, None)
         base_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     return plan.Plan(
         landlock=landlock.abi() if options["landlock"] else 0,
@@ -188,6 +190,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
     left."""
     gc.collect()
     gc.freeze()
+    ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
     poller = select.poll()
     poller.register(control, select.POLLIN)
     slots: set[int] = set()

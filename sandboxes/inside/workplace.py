@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 import time
 
 PREFIX = "berry-sandbox-"
@@ -17,7 +16,8 @@ def make(base: str) -> tuple[str, int]:
     """A new directory under `base` and a descriptor whose lock says that it is in use. Directories that a
     killed pool left there are removed first. Raises OSError."""
     _sweep(base)
-    path = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+    path = os.path.join(base, PREFIX + os.urandom(8).hex())
+    os.mkdir(path, 0o700)
     os.chmod(path, 0o755)
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -6,7 +6,7 @@ A name that a machine lacks is simply absent: seccomp rules skip it.
 
 from __future__ import annotations
 
-import platform
+import os
 
 X86_64 = """
 read=0 write=1 open=2 close=3 stat=4 fstat=5 lstat=6 poll=7 lseek=8 mmap=9 mprotect=10 munmap=11 brk=12
@@ -78,7 +78,7 @@ capset=91
 """
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 
 def _parse(table: str) -> dict[str, int]:

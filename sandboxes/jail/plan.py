@@ -8,7 +8,7 @@ child:    user id ─► death signal ─► directory ─► landlock ─► se
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sandboxes.jail import landlock, seccomp, syscalls
 
@@ -22,8 +22,7 @@ _SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/a
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What of the jail is on in this template and its children."""
 
     landlock: int
@@ -141,7 +140,7 @@ class SlotJail:
 
     def confine(self, arena: int, parent: int) -> None:
         """Confines the calling child, for good, and leaves it in its working directory. Raises OSError."""
-        os.setsid()
+        os.setpgid(0, 0)
         if self.uid is not None:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)

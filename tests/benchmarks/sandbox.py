@@ -165,4 +165,4 @@ async def main(rounds: int = 9) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 9))

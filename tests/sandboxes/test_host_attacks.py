@@ -222,7 +222,8 @@ def test_nothing_is_left_running(box):
     before = len(_alive())
     for _ in range(3):
         box.program("import os\nfor _ in range(20):\n    try: os.fork()\n    except OSError: pass")
-        box.program("import threading, time\nfor _ in range(9): threading.Thread(target=time.sleep, args=(9,)).start()")
+        spawn = "import threading, time\nfor _ in range(9): threading.Thread(target=time.sleep, args=(9,)).start()"
+        box.program(spawn, limits=Limits(wall_s=0.3))
     deadline = time.monotonic() + 5
     while (now := len(_alive())) > before and time.monotonic() < deadline:
         time.sleep(0.05)
