@@ -1,0 +1,219 @@
+"""What the way through this repository costs over vLLM's own offline API: `python -P tests/benchmarks/overhead.py`.
+
+    offline    LLM.generate, in one process, all requests in one call       generated tokens/s
+    engine     pipeline.engines.vllm, the same requests at once             generated tokens/s, over offline
+
+Same model, engine arguments, environment, sampling parameters, seeds and log-probabilities on both sides, each in a
+process of its own and warm. Rounds alternate, with fresh prompts every round; the median of the rounds' ratios is told
+with their range, so that a neighbour on the machine disturbs both alike. `cpu_ms_a_token` counts all processes of a
+side; it hardly feels the neighbours, but neither does it show that the engine's processes work in parallel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import psutil
+
+from pipeline.config.engine import VllmEngine
+from pipeline.core.events import Sampling, Until
+from pipeline.engines import models, vllm_compat, vllm_host, vllm_samples
+from pipeline.engines.base import Engine, Request
+from pipeline.engines.build import build
+from pipeline.engines.tokens import Tokens
+from pipeline.records import Message
+from pipeline.stages import arithmetic
+
+ONE_THREAD = 1  # both sides: spinning threads would measure the neighbours
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one round generates."""
+
+    engine: VllmEngine
+    problems: int
+    samples: int
+    until: Until
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Generated tokens of one round, its seconds, and the processor seconds of all processes."""
+
+    tokens: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.wall_s
+
+    @property
+    def cpu_ms_a_token(self) -> float:
+        return 1000 * self.cpu_s / self.tokens
+
+
+def cpu_s() -> float:
+    """Processor seconds of this process and those it has started, so far."""
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return sum(spent.user + spent.system for spent in times)
+
+
+WORKS = {
+    "tiny-arithmetic": Work(
+        VllmEngine(model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=128, threads=ONE_THREAD),
+        problems=96,
+        samples=8,
+        until=Until(max_tokens=100),
+    ),
+    "smollm2-135m": Work(
+        VllmEngine(model="smollm2-135m", dtype="bfloat16", max_model_len=512, max_num_seqs=32, threads=ONE_THREAD),
+        problems=12,
+        samples=4,
+        until=Until(max_tokens=96),
+        suffix=" Think step by step, then write the answer as a number on the last line.",
+    ),
+}
+
+
+def prompts(work: Work, round_index: int) -> list[list[Message]]:
+    """Chats of one round: the same for every side, other ones every round."""
+    drawn = arithmetic.draw(work.problems, seed=1000 + round_index)
+    return [[{"role": "user", "content": f"{problem.prompt}{work.suffix}"}] for problem in drawn]
+
+
+def requests(work: Work, round_index: int, prompt_ids: Sequence[list[int]]) -> list[Request]:
+    return [
+        Request(f"{round_index}/{i}", ids, work.samples, work.until, Sampling(), seed=(round_index * 1000 + i) * 64)
+        for i, ids in enumerate(prompt_ids)
+    ]
+
+
+async def engine_round(engine: Engine, work: Work, round_index: int) -> Rate:
+    """All requests of a round at once, through the engine that a run uses."""
+
+    async def tokens(request: Request) -> int:
+        return sum([len(s.completion.token_ids) async for s in engine.generate(request)])
+
+    asked = requests(work, round_index, [engine.encode(chat) for chat in prompts(work, round_index)])
+    spent, start = cpu_s(), time.perf_counter()
+    counts = await asyncio.gather(*map(tokens, asked))
+    return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent)
+
+
+class Offline:
+    """vLLM's offline API in a process of its own, idle between rounds."""
+
+    def __init__(self, name: str) -> None:
+        work = WORKS[name]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, name, "--serve-offline"],
+            env={**os.environ, **vllm_host.environment(work.engine)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def round(self, round_index: int) -> Rate:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{round_index}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return Rate(**json.loads(line))
+        raise SystemExit("the offline side has ended: run it by hand with --serve-offline to see why")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve_offline(work: Work) -> None:
+    """Answers each round index on standard input with a line of JSON."""
+    from vllm import LLM
+
+    folder = models.resolve(work.engine.model)
+    coder = Tokens(folder)
+    arguments = vllm_host.engine_arguments(work.engine, folder)
+    llm = LLM(**arguments)
+    for line in sys.stdin:
+        index = int(line)
+        asked = requests(work, index, [coder.encode(chat) for chat in prompts(work, index)])
+        inputs = [vllm_compat.token_prompt(list(request.prompt_ids)) for request in asked]
+        settings = []
+        for request in asked:
+            params = vllm_samples.params(request, 0, max_tokens=work.until.max_tokens)
+            params.n = request.n  # child i draws with seed + i, as ours do
+            settings.append(params)
+        spent, start = cpu_s(), time.perf_counter()
+        outputs = llm.generate(inputs, settings, use_tqdm=False)
+        wall_s, cpu = time.perf_counter() - start, cpu_s() - spent
+        tokens = sum(len(one.token_ids) for output in outputs for one in output.outputs)
+        print(json.dumps(asdict(Rate(tokens, wall_s, cpu))), flush=True)
+
+
+async def compare(name: str, rounds: int) -> dict[str, object]:
+    """Ratios of engine over offline, in tokens/s."""
+    work, offline = WORKS[name], Offline(name)
+    engine = build(work.engine)
+    await engine.start()
+    try:
+        pairs: list[tuple[Rate, Rate]] = []
+        for index in range(rounds + 1):
+            if index % 2:
+                ours = await engine_round(engine, work, index)
+                theirs = await asyncio.to_thread(offline.round, index)
+            else:
+                theirs = await asyncio.to_thread(offline.round, index)
+                ours = await engine_round(engine, work, index)
+            pairs.append((ours, theirs))
+    finally:
+        await engine.close()
+        offline.close()
+    pairs = pairs[1:]  # the first round warms both up
+    ratios = sorted(ours.tokens_per_s / theirs.tokens_per_s for ours, theirs in pairs)
+    return {
+        "model": name,
+        "offline_tokens_per_s": round(statistics.median(theirs.tokens_per_s for _, theirs in pairs)),
+        "engine_tokens_per_s": round(statistics.median(ours.tokens_per_s for ours, _ in pairs)),
+        "engine_over_offline": round(statistics.median(ratios), 3),
+        "range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "cpu_ms_a_token": {
+            "offline": round(statistics.median(theirs.cpu_ms_a_token for _, theirs in pairs), 3),
+            "engine": round(statistics.median(ours.cpu_ms_a_token for ours, _ in pairs), 3),
+        },
+        "tokens_a_round": [ours.tokens for ours, _ in pairs],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="*", choices=[*WORKS, []], help="default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
+    options = parser.parse_args()
+    names = options.model or list(WORKS)
+    if options.serve_offline:
+        serve_offline(WORKS[names[0]])
+        return
+    for name in names:
+        print(json.dumps(asyncio.run(compare(name, options.rounds))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
