@@ -157,8 +157,8 @@ class RewardModels:
             return spelled
         if card.synthetic:
             raise ConfigError(
-                f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run's engine is another "
-                "one: train one with `berry train` on a run of this engine"
+                f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run has another "
+                "engine: train one with `berry train` on a run of this engine"
             )
         return vocabulary_of_folder(folder)
 
