@@ -3,6 +3,7 @@
     config.engine ─► build.preflight ─► build.build ─► base.Engine ◄── vllm       in this run, on GPUs or cores
                         │                                          ◄── http       a completions server elsewhere
                         │                                          ◄── synthetic  no model: a process of known truth
+                        │                                          ◄── scripted   no model: what a test tells it to say
                         ├── vllm_host   environment, memory and engine arguments of vLLM
                         └── models      alias ─► folder with weights, tokenizer, chat template
 
