@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 Language = Literal["python", "cpp", "javascript", "shell"]
@@ -88,7 +89,12 @@ class Limits:
 
     def scaled(self, factor: float) -> Limits:
         """The same limits with CPU and wall seconds times `factor`."""
-        return replace(self, cpu_s=self.cpu_s * factor, wall_s=self.wall_s * factor)
+        return self if factor == 1 else _scaled(self, factor)
+
+
+@lru_cache(maxsize=256)
+def _scaled(limits: Limits, factor: float) -> Limits:
+    return replace(limits, cpu_s=limits.cpu_s * factor, wall_s=limits.wall_s * factor)
 
 
 @dataclass(frozen=True, slots=True)

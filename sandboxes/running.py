@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sandboxes import results, wire
@@ -14,8 +15,12 @@ from sandboxes.worker import SlotHandle
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
     """The frame that opens a child's job. The source may hold anything, lone surrogates included."""
-    plain = {name: getattr(limits, name) for name in limits.__slots__}
-    return wire.frame(wire.dumps({"mode": mode, "source": source, "limits": plain, **more}))
+    return wire.frame(wire.dumps({"mode": mode, "source": source, "limits": _plain(limits), **more}))
+
+
+@lru_cache(maxsize=256)
+def _plain(limits: Limits) -> dict[str, float]:
+    return {name: getattr(limits, name) for name in limits.__slots__}
 
 
 def call_frame(name: str, args: Any, kwargs: Any) -> bytes:

@@ -76,10 +76,8 @@ class Slot:
     def _become_child(self, arena: int, job: socket.socket, files: list[int]) -> None:
         try:
             self.jail.confine(arena, self.pid)
-            for target, fd in enumerate((*files, job.fileno())):
-                os.dup2(fd, 100 + target)
-            for target in range(4):
-                os.dup2(100 + target, target)
+            for target, fd in enumerate((*files, job.fileno())):  # all above 3: the template holds 0 to 2 and 9
+                os.dup2(fd, target)
             os.closerange(4, 1 << 16)
         except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
             os.write(files[2], f"confining failed: {e!r}\n".encode())
@@ -179,8 +177,6 @@ class Slot:
         if os.listdir(top):
             workplace.remove_tree(top, keep=True)
         os.mkdir(work, 0o700)
-        if self.jail.uid is not None:
-            os.chown(work, self.jail.uid, self.jail.uid)
 
     def tell(self, done: dict[str, Any], fetch: str | None, arena: int) -> None:
         """Reports a child's end, with a copy of the file that the host asked for."""
@@ -195,12 +191,12 @@ class Slot:
             os.close(fd)
 
     def end(self, *prepared: Prepared) -> None:
-        """Kills what runs, removes the slot's directories, and exits."""
+        """Kills what runs, empties the slot's directory, which its template removes, and exits."""
         for ready in prepared:
             os.kill(ready.pid, signal.SIGKILL)
             os.waitpid(ready.pid, 0)
         self._kill_rest()
-        workplace.remove_tree(self.directory)
+        workplace.remove_tree(self.directory, keep=True)
         os._exit(0)
 
 
@@ -213,6 +209,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
     slot = Slot(sock, jail_plan, message)
+    syscalls.death_signal()()  # a change of user id has cleared it
     prepared = [slot.prepare()]
     while True:
         while not any("go" in message for message in slot.inbox):

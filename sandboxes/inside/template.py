@@ -193,7 +193,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
     ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
     poller = select.poll()
     poller.register(control, select.POLLIN)
-    slots: set[int] = set()
+    slots: dict[int, str] = {}
     while True:
         events = poller.poll(1000 if slots else None)
         _reap(slots)
@@ -202,32 +202,34 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
         data, fds = _receive(control)
         if not data:
             break
-        template = os.getpid()
+        template, message = os.getpid(), json.loads(data)
         pid = fork()
         if pid == 0:
             control.close()
             try:  # an exception's traceback goes to the host, which asks for a new slot
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, json.loads(data), template)
+                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template)
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()
             os._exit(0)
-        slots.add(pid)
+        slots[pid] = os.path.join(jail_plan.work, message["name"])
         for fd in fds:
             os.close(fd)
     deadline = time.monotonic() + 2
     while slots and time.monotonic() < deadline:
         _reap(slots)
         time.sleep(0.002)
-    for pid in slots:
+    for pid, directory in slots.items():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        workplace.remove_tree(directory)
     if "pid" not in jail_plan.namespaces:
         workplace.remove_tree(jail_plan.work)
 
 
-def _reap(slots: set[int]) -> None:
-    """Buries slots that ended, and orphans of theirs where this process is the first of its namespace."""
+def _reap(slots: dict[int, str]) -> None:
+    """Buries slots that ended, with their directories, and orphans of theirs where this process is the first
+    of its namespace."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -235,7 +237,8 @@ def _reap(slots: set[int]) -> None:
             return
         if pid == 0:
             return
-        slots.discard(pid)
+        if pid in slots:
+            workplace.remove_tree(slots.pop(pid))
 
 
 def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:

@@ -85,20 +85,28 @@ class SlotJail:
     """One slot's rules, built once and put on by each of its children. `arenas` are the directories in which
     children get a fresh working directory in turn.
 
+    Making it takes the slot's own privileges for good: its user id becomes `uid`, its capabilities are
+    dropped. A child then needs neither, and can't reach its slot all the same: seccomp and landlock keep
+    signals and tracing in.
+
     Landlock is put on twice: the slot confines itself to all that it and its children need, entry by entry,
     and each child adds a short list on top. Rules copied at every fork cost more than a layer inherited.
     """
 
     def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
-        self.plan, self.kind, self.uid = plan, kind, uid
+        self.plan, self.kind = plan, kind
+        os.mkdir(directory, 0o755)
+        if uid is not None:
+            os.chown(directory, uid, uid)
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        syscalls.no_capabilities()()
         self.arenas = [os.path.join(directory, str(i)) for i in range(arenas)]
         for arena in self.arenas:
-            os.makedirs(arena, mode=0o755)
-            if uid is not None:
-                os.chown(arena, uid, uid)
+            os.mkdir(arena, 0o755)
         self._others = 0
         self.base_bytes = plan.base_bytes
-        self._no_capabilities = syscalls.no_capabilities()
         self._death_signal = syscalls.death_signal()
         self._filter = seccomp.build(kind, signals_contained=plan.signals_contained) if plan.seccomp else None
         self._rulesets: list[landlock.Ruleset] = []
@@ -141,12 +149,6 @@ class SlotJail:
     def confine(self, arena: int, parent: int) -> None:
         """Confines the calling child, for good, and leaves it in its working directory. Raises OSError."""
         os.setpgid(0, 0)
-        if self.uid is not None:
-            os.setgroups([])
-            os.setresgid(self.uid, self.uid, self.uid)
-            os.setresuid(self.uid, self.uid, self.uid)
-        else:
-            self._no_capabilities()
         self._death_signal()
         if os.getppid() != parent:
             os._exit(0)

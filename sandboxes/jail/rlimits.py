@@ -29,10 +29,16 @@ def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, 
     over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
     threads where the user id is the slot's own. Raises OSError or ValueError."""
     seconds = math.ceil(limits["cpu_s"]) + 1
-    _lower(resource.RLIMIT_CPU, seconds)
     memory = int(limits["memory_bytes"])
-    _lower(resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, base_bytes + memory)
-    _lower(resource.RLIMIT_STACK, min(STACK_BYTES, memory))
-    _lower(resource.RLIMIT_FSIZE, int(max(limits["output_bytes"], limits["disk_bytes"])) + 1)
-    _lower(resource.RLIMIT_NOFILE, int(limits["files"]))
-    _lower(resource.RLIMIT_NPROC, tasks)
+    for which, value in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, base_bytes + memory),
+        (resource.RLIMIT_STACK, min(STACK_BYTES, memory)),
+        (resource.RLIMIT_FSIZE, int(max(limits["output_bytes"], limits["disk_bytes"])) + 1),
+        (resource.RLIMIT_NOFILE, int(limits["files"])),
+        (resource.RLIMIT_NPROC, tasks),
+    ):
+        try:
+            resource.setrlimit(which, (value, value))
+        except ValueError:  # above what this process was given
+            _lower(which, value)

@@ -69,7 +69,7 @@ OVER = {
     "open_files": ("a = []\nwhile True: a.append(open('/dev/null'))", Outcome.RUNTIME_ERROR),
     "recurse": ("def f(): f()\nf()", Outcome.RUNTIME_ERROR),
     "recurse_in_c": (
-        "import sys\nsys.setrecursionlimit(10**9)\na, b = [], []\nfor _ in range(3 * 10**5): a, b = [a], [b]\na == b",
+        "import sys\nsys.setrecursionlimit(10**9)\na, b = [], []\nfor _ in range(7 * 10**5): a, b = [a], [b]\na == b",
         (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT),
     ),
     "parse_deep_nesting": (
