@@ -11,7 +11,7 @@ def run(
     config: Annotated[str, typer.Argument(help="A YAML config, for example configs/demo.yaml.", metavar="CONFIG")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example seed=7 rollout.sampling.temperature=0.8."),
+        typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys, for example seed=7 engine.max_num_seqs=16."),
     ] = None,
     run_dir: Annotated[
         str | None,
