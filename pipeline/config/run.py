@@ -18,6 +18,7 @@ from pipeline.config.problems import ProblemSource
 from pipeline.config.pruning import PruneRule, VerdictRule
 from pipeline.config.rewards import Rewards
 from pipeline.config.rollout import Rollout
+from pipeline.config.rounds import Rounds
 from pipeline.config.shipped import shipped
 from pipeline.config.variants import Variants
 from pipeline.errors import ConfigError
@@ -44,6 +45,8 @@ class RunConfig(Section):
     """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
     rewards: Rewards | None = None
     """Reward models: served in the run, and how they are trained; null: none."""
+    rounds: Rounds | None = None
+    """Generate, learn, take the new weights, and again: a number, or how; null: once."""
     cluster: Cluster
     storage: Storage = Storage()
     variants: Variants | None = None
@@ -55,6 +58,18 @@ class RunConfig(Section):
         if isinstance(raw, dict):
             raw = {**raw, "cluster": raw.get("cluster", "local")}
         return raw
+
+    @field_validator("rounds", mode="before")
+    @classmethod
+    def _a_number_of_rounds(cls, value: Any) -> Any:
+        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @property
+    def scored_by(self) -> tuple[str, ...]:
+        """Reward models that score in this run, in some round at least."""
+        served = self.rewards.served if self.rewards is not None else ()
+        trained = self.rounds.train if self.rounds is not None and self.rounds.count > 1 else ()
+        return tuple(dict.fromkeys((*served, *trained)))
 
     @field_validator("verification")
     @classmethod

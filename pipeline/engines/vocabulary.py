@@ -17,6 +17,7 @@ from pipeline.engines.tokens import Tokens
 from pipeline.errors import ConfigError
 
 SYNTHETIC = "synthetic"
+NO_TEMPLATE = "{{ messages }}"  # of tokenizers that read what is rendered already
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,12 @@ def _word(text_of: Callable[[int], str | None], token: int) -> str | None:
 
 def of_folder(folder: str, *, chat_template: str | None = None) -> Vocabulary:
     """A model folder's (or Hugging Face id's) tokenizer. Raises ConfigError if there is none."""
-    tokens = Tokens(folder, chat_template=chat_template or "{{ messages }}")
+    try:
+        tokens = Tokens(folder, chat_template=chat_template)
+    except ConfigError as error:
+        if chat_template is not None or "no chat template" not in str(error):
+            raise
+        tokens = Tokens(folder, chat_template=NO_TEMPLATE)
     tokenizer = tokens.tokenizer
     pairs = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     if not pairs:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 
 NAME = "card.json"
-What = Literal["prm", "orm"]
+What = Literal["prm", "orm", "policy"]
 
 
 @dataclass(frozen=True, slots=True)

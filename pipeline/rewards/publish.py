@@ -1,6 +1,6 @@
-"""A trained value model as a folder that appears whole or not at all.
+"""Trained weights as a folder that appears whole or not at all.
 
-ValueModel, tokenizer, card, report ─► aside ─► rename (local) | files with card.json last (object stores)
+save(aside), card, report ─► aside ─► rename (local) | files with card.json last (object stores)
 """
 
 from __future__ import annotations
@@ -8,42 +8,37 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.rewards.card import NAME, Card
 from pipeline.rewards.hush import hushed
-from pipeline.rewards.value_model import ValueModel
 from pipeline.storage.files import Location
 
 
 def publish(
-    location: Location,
-    name: str,
-    *,
-    model: ValueModel,
-    tokenizer: Any,
-    card: Card,
-    extra: Mapping[str, bytes],
+    location: Location, name: str, *, model: Any, tokenizer: Any, card: Card, extra: Mapping[str, bytes]
 ) -> None:
-    """Writes the model as `name` under `location`, replacing an older one; `tokenizer` None where there is none.
-    Raises StorageError."""
+    """Writes a transformers `model` as `name` under `location`, replacing an older one; `tokenizer` None where there is
+    none. Raises StorageError."""
+
+    def save(folder: Path) -> None:
+        with hushed():
+            model.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        for file, data in extra.items():
+            (folder / file).write_bytes(data)
+        (folder / NAME).write_text(card.to_json(), encoding="utf-8")
+
     try:
         if location.is_local:
-            target = Path(location.path(name))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.writing-", dir=target.parent))
-            try:
-                aside.chmod(0o755)
-                _write(aside, model, tokenizer, card, extra)
-                _replace(aside, target)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            _local(Path(location.path(name)), save)
             return
         with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder), model, tokenizer, card, extra)
+            save(Path(folder))
             location.remove(f"{name}/{NAME}")
             for file in sorted(Path(folder).iterdir(), key=lambda f: (f.name == NAME, f.name)):
                 location.put(f"{name}/{file.name}", file.read_bytes())
@@ -51,26 +46,23 @@ def publish(
         raise StorageError(f"{location.show(name)}: can't be written: {error.strerror or error}") from error
 
 
-def _write(folder: Path, model: ValueModel, tokenizer: Any, card: Card, extra: Mapping[str, bytes]) -> None:
-    with hushed():
-        model.inner.save_pretrained(folder)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-    for name, data in extra.items():
-        (folder / name).write_bytes(data)
-    (folder / NAME).write_text(card.to_json(), encoding="utf-8")
-
-
-def _replace(aside: Path, target: Path) -> None:
-    if not target.exists():
-        aside.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-    os.rename(target, old / "model")
+def _local(target: Path, save: Callable[[Path], None]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.writing-", dir=target.parent))
     try:
-        aside.rename(target)
-    except OSError:
-        os.rename(old / "model", target)
-        raise
+        aside.chmod(0o755)
+        save(aside)
+        if not target.exists():
+            aside.rename(target)
+            return
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        os.rename(target, old / "model")
+        try:
+            aside.rename(target)
+        except OSError:
+            os.rename(old / "model", target)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pipeline.config.rewards import StepTag
 from pipeline.config.rollout import Step, Thinking
 from pipeline.core.steps import text_ends
-from pipeline.engines.vocabulary import Vocabulary
+from pipeline.engines.vocabulary import NO_TEMPLATE, Vocabulary
 from pipeline.errors import ConfigError
 from pipeline.rewards.examples import LabelledPath
 
@@ -101,7 +101,7 @@ def _prompt(generator: Vocabulary, reader: Vocabulary, prompt_ids: Sequence[int]
     """The prompt's text as a user's turn in the reader's own template, where it has one."""
     text = generator.decode(prompt_ids).strip()
     template = getattr(reader.pieces, "chat_template", None)
-    if not template or template == "{{ messages }}":
+    if not template or template == NO_TEMPLATE:
         return reader.encode(text)
     turns = [{"role": "user", "content": text}]
     rendered = reader.pieces.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -175,6 +175,21 @@ class RewardModels:
             raise EngineError(f"no reward model {model!r} is served (rewards.{model} is not set)")
         return await found.backend.value(found.render(prompt_ids, response_ids))
 
+    async def take(self, model: str, folder: str, version: str) -> None:
+        """Serve these weights as `model` from now on: loaded if there was none, else swapped; nothing if they are
+        served already. Raises EngineError, ConfigError; what served before goes on then."""
+        found = self._models.get(model)
+        if found is not None and found.backend.version == version:
+            return
+        folder = await asyncio.to_thread(resolve, folder, key=f"weights of {model}")
+        if found is not None:
+            await self.swap(model, folder, version)
+            return
+        settings = getattr(self._rewards, model, None) or ServedReward(model=folder)
+        fresh = await asyncio.to_thread(self._prepare, model, settings.model_copy(update={"model": folder}))
+        await fresh.backend.start()
+        self._models[model] = fresh
+
     async def swap(self, model: str, folder: str, version: str) -> None:
         """New weights of the same tokenizer for one model. Raises EngineError, ConfigError; the old ones go on then."""
         found = self._models.get(model)

@@ -23,6 +23,7 @@ from pipeline.errors import EngineError, ResourceError
 from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime.rewarding import RewardClient, reward_models
 from pipeline.runtime.verification import VerifyClient
+from pipeline.runtime.weights import refresh_worker
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
 from sandboxes.base import SandboxError
@@ -61,6 +62,8 @@ class RolloutActor:
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
+        for wrong in await self.refresh():
+            log.warning("%s: %s", self._worker_id, wrong)
         info = self._worker.engine.info
         return {
             "model": info.model,
@@ -68,8 +71,18 @@ class RolloutActor:
             "max_num_seqs": info.max_num_seqs,
         } | info.versions
 
+    async def refresh(self) -> list[str]:
+        """Takes the weights and the round that serving.json names. Returns what could not be taken."""
+        if self._worker is None:
+            return []
+        try:
+            return await refresh_worker(self._worker, self._location, self._models)
+        except EngineError:
+            self._die()
+            raise
+
     async def _scorer(self, rewards: list[Any]) -> RewardClient | RewardModels | None:
-        if self._config.rewards is None or not self._config.rewards.served:
+        if not self._config.scored_by:
             return None
         if rewards:
             return RewardClient(rewards)
@@ -83,10 +96,14 @@ class RolloutActor:
         try:
             return await self._worker.run(lease)
         except EngineError:
-            # A dead engine core leaves this process alive and useless: end it, so that Ray starts a fresh one.
-            log.exception("engine of %s died", self._worker_id)
-            sys.stderr.flush()
-            os._exit(1)
+            self._die()
+            raise
+
+    def _die(self) -> None:
+        """A dead engine core leaves this process alive and useless: end it, so that Ray starts a fresh one."""
+        log.exception("engine of %s died", self._worker_id)
+        sys.stderr.flush()
+        os._exit(1)
 
     def snapshot(self) -> Snapshot | None:
         return self._worker.snapshot() if self._worker else None

@@ -118,17 +118,17 @@ def place_actors(config: RunConfig, layout: Layout, *, place: str, round_index: 
             **_options(layout.rollout), runtime_env={"env_vars": environment(config.engine)}
         ).remote(config.model_dump_json(), place, worker_id, round_index)
         rollouts.append((worker_id, actor))
-    return Fleet(rollouts, sandboxes, _rewards(config, layout))
+    return Fleet(rollouts, sandboxes, _rewards(config, layout, place))
 
 
-def _rewards(config: RunConfig, layout: Layout) -> list[Any]:
-    if config.rewards is None or not config.rewards.served:
+def _rewards(config: RunConfig, layout: Layout, place: str) -> list[Any]:
+    if not config.scored_by:
         return []
     from pipeline.runtime import rewarding
 
     threads = {"OMP_NUM_THREADS": str(max(1, round(layout.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
     actor = rewarding.reward_actor.options(**_options(layout.reward), runtime_env={"env_vars": threads})
-    return [actor.remote(config.model_dump_json()) for _ in range(layout.reward.actors)]
+    return [actor.remote(config.model_dump_json(), place) for _ in range(layout.reward.actors)]
 
 
 def _options(role: RoleLayout) -> dict[str, Any]:

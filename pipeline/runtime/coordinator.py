@@ -39,6 +39,10 @@ class Worker(Protocol):
         """Waits until the worker can serve again. Raises EngineError if it never will."""
         ...
 
+    async def refresh(self) -> list[str]:
+        """Takes the weights and the round that serving.json names; what could not be taken, in words."""
+        ...
+
     async def snapshot(self) -> Snapshot | None: ...
 
 

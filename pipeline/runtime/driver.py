@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import pipeline
@@ -29,17 +29,19 @@ from pipeline.errors import first_error
 from pipeline.rewards.folders import preflight_rewards
 from pipeline.runtime import local
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
+from pipeline.runtime.learning import refresh_helpers, run_apart
 from pipeline.runtime.monitor import Monitor, View, cache_hit
 from pipeline.stages.handout import leases
+from pipeline.stages.learning import learned
 from pipeline.stages.leases import searches_at_once
 from pipeline.stages.problems import Survey, survey
 from pipeline.stages.reports import read_reports
-from pipeline.storage import segments, shards
+from pipeline.storage import segments, serving, shards
 from pipeline.storage.dataset import RunDir, locked, prepare
 from pipeline.storage.files import locate
 
 POLL_S = 0.5
-ROUND = 0
+LOOK_AGAIN_S = 2.0  # at serving.json, for weights pushed from outside
 
 
 class Display(Protocol):
@@ -87,14 +89,9 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     absolute = place.root if place.is_local else place.url
     directory, resumed = prepare(absolute, config, versions(found))
     with locked(directory):
-        shards.remove_uncommitted(directory.location, ROUND)
-        done = directory.committed(ROUND) if resumed else set()
-        for lease in directory.journalled(ROUND) & done:  # killed between its commit and the removal of its journal
-            segments.remove(directory.location, segments.folder(lease, ROUND))
-        total = math.ceil(found.count / config.storage.lease_problems)
+        driver = _Driver(config, launch, display, found, planned, directory)
         if resumed:
-            display.note(f"resuming: {len(done)} of {total} leases are committed")
-        driver = _Driver(config, launch, display, found, planned, directory, done)
+            driver.say_what_is_done()
         try:
             return asyncio.run(driver.run())
         except BaseExceptionGroup as errors:
@@ -126,7 +123,6 @@ class _Driver:
         found: Survey,
         planned: Layout,
         directory: RunDir,
-        done: set[int],
     ) -> None:
         self.config = config
         self.launch = launch
@@ -134,41 +130,116 @@ class _Driver:
         self.found = found
         self.layout = planned
         self.directory = directory
-        self.done = done
-        self.journalled = directory.journalled(ROUND)
+        self.rounds = 1 if config.rounds is None else config.rounds.count
+        self.total_leases = math.ceil(found.count / config.storage.lease_problems)
+        self.helpers: list[Any] = []  # reward actors
+        self.round = 0
+        self.done: set[int] = set()
+        self.journalled: set[int] = set()
         self.handed_out = False
         self.interrupted = False
 
+    def say_what_is_done(self) -> None:
+        round_index = self._first_open() or 0
+        done = len(self.directory.committed(round_index))
+        where = f" of round {round_index} of {self.rounds}" if self.rounds > 1 else ""
+        self.display.note(f"resuming: {done} of {self.total_leases} leases{where} are committed")
+
     async def run(self) -> Outcome:
-        before = Totals()
-        for report in read_reports(self.directory.location, ROUND):
-            before.add(report)
-        total_leases = math.ceil(self.found.count / self.config.storage.lease_problems)
-        if len(self.done) >= total_leases:
+        first = self._first_open()
+        if first is None:
             self.display.note("every lease of this run is committed already; nothing to do")
-            stored = self.directory.metrics("run") or {}
-            return Outcome(
-                place=self.launch.place, finished=True, resumed_leases=len(self.done), totals=before, figures=stored
-            )
+            self._begin(self.rounds - 1)
+            return self._outcome(self._before(), self.directory.metrics("run") or {}, finished=True)
+        if first > 0 or self.directory.location.exists(serving.NAME):
+            await self._serve(first)
+        self._begin(first)
         workers, stop = await self._start_workers()
         try:
-            return await self._coordinate(workers, before)
+            for round_index in range(first, self.rounds):
+                self._begin(round_index)
+                if self.rounds > 1:
+                    self.display.note(f"round {round_index} of {self.rounds}")
+                outcome = await self._coordinate(workers, self._before())
+                if not outcome.finished or round_index + 1 == self.rounds:
+                    return outcome
+                if not await self._learn(round_index):
+                    return replace(outcome, finished=False)
+                await self._serve(round_index + 1)
+                await self._refresh(workers)
+            raise AssertionError("a run has at least one round")
         finally:
             self.display.phase("stopping")
             await stop()
+
+    # ---- rounds ------------------------------------------------------------------------------------------------------
+
+    def _first_open(self) -> int | None:
+        """The first round with something left to do; None if all are done."""
+        for round_index in range(self.rounds):
+            last = round_index + 1 == self.rounds
+            if len(self.directory.committed(round_index)) < self.total_leases:
+                return round_index
+            if not last and learned(self.directory, round_index) is None:
+                return round_index
+        return None
+
+    def _begin(self, round_index: int) -> None:
+        """Takes stock of a round: what is committed, what an earlier driver left behind."""
+        location = self.directory.location
+        self.round = round_index
+        shards.remove_uncommitted(location, round_index)
+        self.done = self.directory.committed(round_index)
+        for lease in self.directory.journalled(round_index) & self.done:  # killed before its journal was removed
+            segments.remove(location, segments.folder(lease, round_index))
+        self.journalled = self.directory.journalled(round_index)
+        self.handed_out = False
+
+    def _before(self) -> Totals:
+        before = Totals()
+        for report in read_reports(self.directory.location, self.round):
+            before.add(report)
+        return before
+
+    async def _serve(self, round_index: int) -> None:
+        """Writes down what serves in a round: what the one before it learned, unless newer weights were pushed."""
+        location = self.directory.location
+        now = await asyncio.to_thread(serving.read, location)
+        if now.round_index >= round_index:
+            return
+        after = await asyncio.to_thread(learned, self.directory, round_index - 1)
+        assert after is not None, f"round {round_index - 1} has not been learned from"
+        await asyncio.to_thread(serving.write, location, after)
+
+    async def _learn(self, round_index: int) -> bool:
+        """False when it was interrupted; its checkpoints are taken up by the next run."""
+        if learned(self.directory, round_index) is not None:
+            return True
+        self.display.phase(f"learning from round {round_index}")
+        return await run_apart(self.directory, round_index, self.display)
+
+    async def _refresh(self, workers: Sequence[Worker]) -> None:
+        self.display.phase("taking new weights")
+        wrong = await refresh_helpers(self.helpers)
+        for texts in await asyncio.gather(*(worker.refresh() for worker in workers)):
+            wrong.extend(texts)
+        for text in wrong:
+            self.display.note(text)
 
     async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
         started = time.monotonic()
         if self.launch.local:
             self.display.phase("starting the engine in this process")
-            worker, stop_local = await local.start(self.config, self.layout, self.directory.location, ROUND)
+            worker, stop_local = await local.start(self.config, self.layout, self.directory.location, self.round)
             return [worker], stop_local
         from pipeline.runtime import cluster
         from pipeline.runtime.workers import RayWorker, expected
 
         self.display.phase("starting Ray")
         await asyncio.to_thread(cluster.connect, self.launch.address, self.layout)
-        fleet = cluster.place_actors(self.config, self.layout, place=self.directory.location.url, round_index=ROUND)
+        place = self.directory.location.url
+        fleet = cluster.place_actors(self.config, self.layout, place=place, round_index=self.round)
+        self.helpers = fleet.reward
         self.display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
         workers = [RayWorker(actor, worker_id, 1, fleet.sandbox, fleet.reward) for worker_id, actor in fleet.rollout]
 
@@ -220,13 +291,14 @@ class _Driver:
         if missing is not None:
             self.display.note(f"note: {missing}")
         figures = _figures(monitor, coordinator.totals, time.monotonic() - started)
-        self.directory.write_metrics("run", figures)
+        self.directory.write_metrics("run" if self.rounds == 1 else f"round-{self.round}", figures)
+        if self.rounds > 1:
+            self.directory.write_metrics("run", figures)
+        return self._outcome(coordinator.totals, figures, finished=finished)
+
+    def _outcome(self, totals: Totals, figures: dict[str, Any], *, finished: bool) -> Outcome:
         return Outcome(
-            place=self.launch.place,
-            finished=finished,
-            resumed_leases=len(self.done),
-            totals=coordinator.totals,
-            figures=figures,
+            place=self.launch.place, finished=finished, resumed_leases=len(self.done), totals=totals, figures=figures
         )
 
     def _leases(self) -> Any:
@@ -251,9 +323,17 @@ class _Driver:
         loop.add_signal_handler(signal.SIGTERM, interrupt)
 
     async def _watch(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
+        seen, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
         while True:
             await self._poll(monitor, workers, coordinator)
             await asyncio.sleep(POLL_S)
+            if time.monotonic() - looked < LOOK_AGAIN_S:
+                continue
+            now, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
+            if now != seen:
+                seen = now
+                self.display.note("new weights were pushed: taking them")
+                await self._refresh(workers)
 
     async def _poll(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipeline.config.layout import Layout
+from pipeline.config.rewards import Rewards
 from pipeline.config.run import RunConfig
 from pipeline.engines import vocabulary
 from pipeline.engines.build import build, environment
 from pipeline.errors import EngineError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.weights import refresh_worker
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
 from verifiers.base import Outcome, Verdict
@@ -25,6 +27,7 @@ class LocalWorker:
 
     worker: LeaseWorker
     leases_at_once: int
+    models: RewardModels | None = None
 
     @property
     def worker_id(self) -> str:
@@ -32,6 +35,9 @@ class LocalWorker:
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         return await self.worker.run(lease)
+
+    async def refresh(self) -> list[str]:
+        return await refresh_worker(self.worker, self.worker.location, self.models)
 
     async def recover(self) -> None:
         raise EngineError("the engine in this process died; run again to resume")
@@ -55,8 +61,8 @@ async def start(
     await checker.start()
 
     models: RewardModels | None = None
-    if config.rewards is not None and config.rewards.served:
-        models = RewardModels(config.rewards, config.rollout, vocabulary.of_engine(config.engine))
+    if config.scored_by:
+        models = RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
         await models.start()
 
     async def verify(request: CheckRequest) -> Verdict:
@@ -75,6 +81,7 @@ async def start(
         worker_id="local-0",
         round_index=round_index,
     )
+    await refresh_worker(worker, location, models)
     searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
 
     async def stop() -> None:
@@ -83,4 +90,4 @@ async def start(
         if models is not None:
             await models.close()
 
-    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1), stop
+    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1, models), stop

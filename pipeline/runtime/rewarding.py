@@ -19,27 +19,32 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from pipeline.config.rewards import Rewards
 from pipeline.config.run import RunConfig
 from pipeline.engines import vocabulary
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import ConfigError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.weights import refresh_models
 from pipeline.runtime.workers import expected
+from pipeline.storage import serving
+from pipeline.storage.files import locate
 
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
 
 
 def reward_models(config: RunConfig) -> RewardModels:
     """The models that a run's configuration names; not started. Raises ConfigError."""
-    if config.rewards is None:
-        raise ConfigError("rewards is not set: no reward model to serve")
-    return RewardModels(config.rewards, config.rollout, vocabulary.of_engine(config.engine))
+    if not config.scored_by:
+        raise ConfigError("neither rewards nor rounds.train names a reward model to serve")
+    return RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
 
 
 class RewardActor:
     """A replica of every reward model of the run. `start` is idempotent: a restarted actor is brought up by it."""
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str, place: str) -> None:
         self._config = RunConfig.model_validate_json(config)
+        self._location = locate(place)
         self._models: RewardModels | None = None
         self._starting = asyncio.Lock()
 
@@ -50,6 +55,7 @@ class RewardActor:
                 models = await asyncio.to_thread(reward_models, self._config)
                 await models.start()
                 self._models = models
+                await self.refresh()
         return self._models.versions()
 
     async def score(self, model: str, prompt_ids: bytes, response_ids: bytes) -> tuple[float, str]:
@@ -61,11 +67,12 @@ class RewardActor:
             model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids)
         )
 
-    async def swap(self, model: str, folder: str, version: str) -> None:
-        """New weights between two batches. Raises EngineError, ConfigError; the old ones go on then."""
+    async def refresh(self) -> list[str]:
+        """Takes the weights that serving.json names, between two batches. Returns what could not be taken."""
         if self._models is None:
-            raise EngineError("the reward actor is not up yet")
-        await self._models.swap(model, folder, version)
+            return []
+        now = await asyncio.to_thread(serving.read, self._location)
+        return await refresh_models(self._models, now)
 
     async def counters(self) -> dict[str, dict[str, int]]:
         return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
@@ -103,12 +110,17 @@ class RewardClient:
         return dict(self._versions)
 
 
-async def swap_all(actors: Sequence[Any], model: str, folder: str, version: str) -> list[str]:
-    """New weights on every replica. Returns what went wrong where; a replica that fails goes on with the old ones."""
-    results = await asyncio.gather(
-        *(expected(a.swap.remote(model, folder, version)) for a in actors), return_exceptions=True
-    )
-    return [f"reward actor {i}: {r}" for i, r in enumerate(results) if isinstance(r, BaseException)]
+async def refresh_all(actors: Sequence[Any]) -> list[str]:
+    """Every replica takes the weights that serving.json names. Returns what went wrong where; a replica that died takes
+    them when it is up again."""
+    wrong: list[str] = []
+    answers = await asyncio.gather(*(expected(a.refresh.remote()) for a in actors), return_exceptions=True)
+    for index, answer in enumerate(answers):
+        if isinstance(answer, BaseException):
+            wrong.append(f"reward actor {index}: {answer}")
+        else:
+            wrong.extend(f"reward actor {index}: {text}" for text in answer)
+    return wrong
 
 
 async def total_counters(actors: Sequence[Any]) -> dict[str, dict[str, int]]:

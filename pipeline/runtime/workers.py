@@ -27,6 +27,14 @@ class RayWorker:
     async def start(self) -> dict[str, Any]:
         return await expected(self.actor.start.remote(self.sandboxes, self.rewards))
 
+    async def refresh(self) -> list[str]:
+        """Raises EngineError when it is lost and does not come back."""
+        try:
+            return await expected(self.actor.refresh.remote())
+        except RayActorError:
+            await self.recover()  # a fresh start takes the weights that serve now
+            return [f"{self.worker_id} was lost while it took new weights, and has been started again"]
+
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:
             return await expected(self.actor.run_lease.remote(lease))

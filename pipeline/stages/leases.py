@@ -86,6 +86,7 @@ class LeaseWorker:
     round_index: int = 0
     scorer: Scorer | None = None
     agree: Agreeing | None = None
+    end_scores: tuple[str, ...] = ()
     gauges: Gauges = field(default_factory=Gauges)
     _admission: Admission | None = None
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)
@@ -204,7 +205,7 @@ class LeaseWorker:
         try:
             return await grow(
                 problem,
-                Ports(self.engine, self.verify, self.scorer, self.agree, share, self._end_scores()),
+                Ports(self.engine, self.verify, self.scorer, self.agree, share, self.end_scores),
                 self.config.rollout,
                 run_seed=self.config.seed,
                 round_index=self.round_index,
@@ -214,9 +215,6 @@ class LeaseWorker:
         finally:
             admission.leave()
             sharing.leave(problem.id)
-
-    def _end_scores(self) -> tuple[str, ...]:
-        return () if self.config.rewards is None else self.config.rewards.served
 
     def _gate(self) -> Admission:
         if self._admission is None:

@@ -114,7 +114,7 @@ def train_reward(
         publish(
             run.location,
             folder,
-            model=model,
+            model=model.inner,
             tokenizer=reader.pieces,
             card=card,
             extra={

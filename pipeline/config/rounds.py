@@ -1,0 +1,41 @@
+"""Rounds: generate, learn from what was generated, take the new weights, generate again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Section
+from pipeline.config.rewards import Lora
+
+
+class PolicyTraining(Section):
+    """Fine-tuning of the generator on what it kept (rejection sampling; Zelikman et al. 2022, Yuan et al. 2023)."""
+
+    epochs: float = Field(default=2.0, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    """null: 3e-4 below 100 million parameters or with LoRA, else 1e-5."""
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    batch_size: int = Field(default=16, ge=1)
+    """Trajectories a step."""
+    accumulate: int = Field(default=1, ge=1)
+    per_problem: int = Field(default=8, ge=1)
+    """Most kept trajectories of one problem, distinct texts, so that easy problems do not crowd out the others."""
+    all_rounds: bool = True
+    """Learn from the kept trajectories of every round so far; else of the last alone."""
+    lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights in training."""
+    min_kept: int = Field(default=16, ge=1)
+    """With fewer kept trajectories the generator stays as it is."""
+    seed: int = Field(default=0, ge=0)
+
+
+class Rounds(Section):
+    count: int = Field(default=1, ge=1)
+    """How many times to generate."""
+    train: tuple[Literal["prm", "orm"], ...] = ("prm",)
+    """Reward models to train after each round but the last, and to use from the next one on."""
+    policy: PolicyTraining | None = None
+    """Fine-tune the generator too; null: it stays as it is."""

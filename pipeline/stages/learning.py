@@ -1,0 +1,144 @@
+"""What a run learns after a round: reward models and, if wanted, the generator, from its own trees.
+
+    learned(round) ─► True ─► Serving for the next round
+        └── False ─► learn(round) ─► round=N/weights/{prm,orm,policy} ─► round=N/learned.json
+
+learned.json is written last, so that a round whose learning was cut short is taken up again where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config.engine import VllmEngine
+from pipeline.config.rewards import RewardTraining
+from pipeline.config.run import RunConfig
+from pipeline.engines import models, vocabulary
+from pipeline.errors import ConfigError, InputError
+from pipeline.rewards.card import Card
+from pipeline.stages.reward_training import train_reward
+from pipeline.stages.splits import part
+from pipeline.stages.trees import read_trees, stored_config
+from pipeline.storage import serving
+from pipeline.storage.dataset import RunDir
+from pipeline.storage.serving import Serving, Weights
+
+Progress = Callable[[str, float | None], None]
+
+
+def learned(run: RunDir, round_index: int) -> Serving | None:
+    """What serves after this round; None if its learning is not done."""
+    data = run.location.get(f"round={round_index}/learned.json")
+    if data is None:
+        return None
+    raw = json.loads(data)
+    return Serving(
+        round_index=round_index + 1,
+        engine=None if raw["engine"] is None else Weights(**raw["engine"]),
+        rewards={name: Weights(**w) for name, w in raw["rewards"].items()},
+    )
+
+
+def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
+    """Trains what the configuration says and records it. A reward model that the labels can't teach anything is left
+    as it was, with a note. Raises ConfigError, EngineError, ResourceError, StorageError."""
+    config = stored_config(run)
+    if config.rounds is None:
+        raise ConfigError("rounds is not set: there is nothing to learn between rounds")
+    now = serving.read(run.location)
+    rewards, notes = dict(now.rewards), []
+    settings = RewardTraining() if config.rewards is None else config.rewards.training
+    for what in config.rounds.train:
+        try:
+            result = train_reward(
+                run,
+                what,
+                settings,
+                rounds=range(round_index + 1),
+                version=f"{what}-r{round_index}",
+                progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
+            )
+            rewards[what] = Weights(result.folder, result.card.version)
+        except InputError as error:
+            notes.append(f"{what} stays as it was: {error}")
+            progress(f"note: {notes[-1]}", None)
+    engine = now.engine
+    if config.rounds.policy is not None:
+        found = _finetune(run, config, round_index, now, progress)
+        if isinstance(found, str):
+            notes.append(found)
+            progress(f"note: {found}", None)
+        else:
+            engine = found
+    after = Serving(round_index + 1, engine, rewards)
+    record = {
+        "engine": None if engine is None else {"folder": engine.folder, "version": engine.version},
+        "rewards": {name: {"folder": w.folder, "version": w.version} for name, w in rewards.items()},
+        "notes": notes,
+    }
+    run.location.put(f"round={round_index}/learned.json", json.dumps(record, indent=1).encode())
+    return after
+
+
+def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, progress: Progress) -> Weights | str:
+    """New weights of the generator, or why there are none."""
+    assert config.rounds is not None
+    settings = config.rounds.policy
+    assert settings is not None
+    if not isinstance(config.engine, VllmEngine):
+        raise ConfigError(
+            f"rounds.policy needs an engine of type vllm, whose weights can be trained; this run's is "
+            f"{config.engine.type}: set rounds.policy to null"
+        )
+    if not run.location.is_local:
+        raise ConfigError("rounds.policy needs a run directory on a file system, got a URL: set storage.root")
+    from pipeline.rewards.policy import Kept, finetune
+    from pipeline.rewards.publish import publish
+
+    split = RewardTraining() if config.rewards is None else config.rewards.training
+    rows: list[Kept] = []
+    problems: set[str] = set()
+    rounds = range(round_index + 1) if settings.all_rounds else [round_index]
+    for tree in read_trees(run, rounds=rounds):
+        if part(tree.family, heldout_share=split.heldout_share, seed=split.split_seed) == "heldout":
+            continue
+        distinct = {row["response"]: row for row in tree.kept}
+        texts = sorted(distinct)
+        random.Random(f"{settings.seed}/{tree.problem_id}").shuffle(texts)
+        for text in texts[: settings.per_problem]:
+            row = distinct[text]
+            rows.append(Kept(tuple(row["prompt_token_ids"]), tuple(row["token_ids"])))
+            problems.add(tree.problem_id)
+    if len(rows) < settings.min_kept:
+        return f"the generator stays as it was: {len(rows)} kept trajectories are fewer than rounds.policy.min_kept"
+    source = now.engine.folder if now.engine is not None else models.resolve(config.engine.model)
+    name = f"round={round_index}/weights/policy"
+    work = Path(run.location.path(f"{name}.training"))
+    work.mkdir(parents=True, exist_ok=True)
+    model, figures = finetune(
+        source, rows, settings, work=work, progress=lambda share, text: progress(f"policy: {text}", share)
+    )
+    speaks = vocabulary.of_engine(config.engine)
+    version = f"policy-r{round_index}"
+    card = Card(
+        what="policy",
+        version=version,
+        backbone=config.engine.model,
+        vocabulary=speaks.fingerprint,
+        targets="kept",
+        runs=(config.name,),
+        rounds=tuple(rounds),
+        generator=config.engine.model,
+        problems=len(problems),
+        trajectories=len(rows),
+        heldout={"share": split.heldout_share, "seed": split.split_seed},
+        config=settings.model_dump(mode="json"),
+        metrics=figures,
+    )
+    publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
+    shutil.rmtree(work, ignore_errors=True)
+    return Weights(run.location.path(name), version)
