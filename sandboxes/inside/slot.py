@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import json
 import os
 import random
@@ -210,6 +211,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
     slot = Slot(sock, jail_plan, message)
     syscalls.death_signal()()  # a change of user id has cleared it
+    gc.freeze()
     prepared = [slot.prepare()]
     while True:
         while not any("go" in message for message in slot.inbox):

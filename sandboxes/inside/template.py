@@ -189,6 +189,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
     gc.collect()
+    gc.disable()  # children turn it on
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
     poller = select.poll()
