@@ -50,6 +50,11 @@ def inspect(
     summary = summarise(run)
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, run_dir)))
+    if len(run.rounds()) > 1:
+        from pipeline.cli.rounds_table import rounds_table
+        from pipeline.report.rounds import round_lines
+
+        console.print(rounds_table(round_lines(run)))
     if not summary.lines or not top:
         return
     ordered = sorted(summary.lines, key=lambda line: (-line.passed / line.trajectories, line.problem_id))

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli.progress import duration
+from pipeline.cli.rounds_table import rounds_table
+from pipeline.report.rounds import round_lines
 from pipeline.report.summary import RunSummary, summarise
 from pipeline.runtime.driver import Outcome
 from pipeline.storage.dataset import open_run
@@ -22,7 +24,9 @@ def print_summary(outcome: Outcome) -> None:
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, outcome.place)))
     console.print(work_table(outcome))
-    console.print(f"kept:   {outcome.place}/round=0/kept/*.parquet", soft_wrap=True, highlight=False)
+    if len(run.rounds()) > 1:
+        console.print(rounds_table(round_lines(run)))
+    console.print(f"kept:   {outcome.place}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
     console.print(
         f"look:   berry inspect {outcome.place}    berry show {outcome.place} PROBLEM",
         soft_wrap=True,

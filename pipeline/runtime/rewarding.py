@@ -72,7 +72,7 @@ class RewardActor:
         if self._models is None:
             return []
         now = await asyncio.to_thread(serving.read, self._location)
-        return await refresh_models(self._models, now)
+        return await refresh_models(self._models, self._location, now)
 
     async def counters(self) -> dict[str, dict[str, int]]:
         return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}

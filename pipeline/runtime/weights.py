@@ -23,7 +23,7 @@ async def refresh_worker(worker: LeaseWorker, location: Location, models: Reward
     """For a worker with its engine, and the reward models in the same process if there are any. Returns what went
     wrong. Raises EngineError only when the engine is dead."""
     now = await asyncio.to_thread(serving.read, location)
-    wrong = [] if models is None else await refresh_models(models, now)
+    wrong = [] if models is None else await refresh_models(models, location, now)
     worker.round_index = now.round_index
     worker.end_scores = end_scores(worker, now)
     wanted, engine = now.engine, worker.engine
@@ -32,16 +32,17 @@ async def refresh_worker(worker: LeaseWorker, location: Location, models: Reward
         if swap is None:
             wrong.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
         else:
-            folder = await asyncio.to_thread(resolve, wanted.folder, key="weights of the engine")
+            place = serving.place(location, wanted)
+            folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
             await swap(folder, wanted.version)
     return wrong
 
 
-async def refresh_models(models: RewardModels, now: Serving) -> list[str]:
+async def refresh_models(models: RewardModels, location: Location, now: Serving) -> list[str]:
     wrong: list[str] = []
     for name, weights in now.rewards.items():
         try:
-            await models.take(name, weights.folder, weights.version)
+            await models.take(name, serving.place(location, weights), weights.version)
         except BerryError as error:
             wrong.append(f"{name} {weights.version} can't be taken, the old weights go on: {error}")
     return wrong

@@ -62,7 +62,7 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
                 version=f"{what}-r{round_index}",
                 progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
             )
-            rewards[what] = Weights(result.folder, result.card.version)
+            rewards[what] = Weights(f"round={round_index}/weights/{what}", result.card.version)
         except InputError as error:
             notes.append(f"{what} stays as it was: {error}")
             progress(f"note: {notes[-1]}", None)
@@ -115,7 +115,7 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
             problems.add(tree.problem_id)
     if len(rows) < settings.min_kept:
         return f"the generator stays as it was: {len(rows)} kept trajectories are fewer than rounds.policy.min_kept"
-    source = now.engine.folder if now.engine is not None else models.resolve(config.engine.model)
+    source = serving.place(run.location, now.engine) if now.engine is not None else models.resolve(config.engine.model)
     name = f"round={round_index}/weights/policy"
     work = Path(run.location.path(f"{name}.training"))
     work.mkdir(parents=True, exist_ok=True)
@@ -141,4 +141,4 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
     )
     publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
     shutil.rmtree(work, ignore_errors=True)
-    return Weights(run.location.path(name), version)
+    return Weights(name, version)

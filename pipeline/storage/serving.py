@@ -17,7 +17,8 @@ NAME = "serving.json"
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """`folder`: a path, a URL or a model's name, as given to whoever loads it."""
+    """`folder`: a path, a URL or a model's name; or a folder of the run directory itself ("round=0/weights/prm"), so
+    that a run can be moved."""
 
     folder: str
     version: str
@@ -30,6 +31,11 @@ class Serving:
     round_index: int = 0
     engine: Weights | None = None
     rewards: dict[str, Weights] = field(default_factory=dict)
+
+
+def place(location: Location, weights: Weights) -> str:
+    """Where to load weights from: a path, a URL or a model's name."""
+    return location.show(weights.folder) if weights.folder.startswith("round=") else weights.folder
 
 
 def write(location: Location, serving: Serving) -> None:

@@ -1,0 +1,48 @@
+"""berry weights push RUN PATH: give a run new weights from outside, as an RL trainer would."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The weights that a run's engines and reward models have.", no_args_is_help=True)
+
+
+@app.command("push")
+def push(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, running or not.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder with weights of the same architecture.")],
+    what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
+    version: Annotated[
+        str | None, typer.Option(help="Name recorded with every node; default: from the content.")
+    ] = None,
+) -> None:
+    """Copies the weights into the run directory and lets them serve: a running `berry run` takes them within seconds,
+    without a restart; what is in flight ends on the old ones. A later run of the same directory starts with them.
+
+    Examples:
+
+      berry weights push runs/demo checkpoints/step-200
+
+      berry weights push runs/demo runs/other/round=0/weights/prm --what prm
+    """
+    from pipeline.stages.pushing import push as put
+    from pipeline.storage.dataset import open_run
+
+    done = put(open_run(run_dir), path, what=what, version=version)
+    typer.echo(f"{done.version}: serves from {done.folder} on")
+
+
+@app.command("show")
+def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL.")]) -> None:
+    """Which weights serve now."""
+    from pipeline.storage import serving
+    from pipeline.storage.dataset import open_run
+
+    run = open_run(run_dir)
+    now = serving.read(run.location)
+    typer.echo(f"round      {now.round_index}")
+    typer.echo(f"generator  {now.engine.version if now.engine else 'as configured'}")
+    for name, weights in sorted(now.rewards.items()):
+        typer.echo(f"{name:9}  {weights.version}")
