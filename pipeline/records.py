@@ -1,6 +1,6 @@
 """The records of a run: what flows between stages and what the Parquet files hold (schema.py).
 
-    Problem ─► Node (a segment of a tree: the token delta alone) ─► Trajectory (a leaf and its path) ─► Kept
+Problem ─► Node (a segment of a tree: the token delta alone) ─► Trajectory (a leaf and its path) ─► Kept
 """
 
 from __future__ import annotations

@@ -97,8 +97,7 @@ class RolloutRole(Role):
     def _gpus_follow(self) -> RolloutRole:
         if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
             raise ValueError(
-                f"tensor_parallel {self.tensor_parallel} needs gpus: {self.tensor_parallel}, "
-                f"got {self.gpus:g}"
+                f"tensor_parallel {self.tensor_parallel} needs gpus: {self.tensor_parallel}, got {self.gpus:g}"
             )
         if self.gpus > 1 and self.gpus != self.tensor_parallel:
             raise ValueError(

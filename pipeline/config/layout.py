@@ -148,9 +148,7 @@ def layout(cluster: Cluster) -> Layout:
     rollout_max = roles.rollout.max
     if rollout_max is None and roles.rollout.gpus == 0:
         rollout_max = roles.rollout.min
-    _place(
-        machines, "rollout", roles.rollout, None if rollout_max is None else rollout_max - roles.rollout.min
-    )
+    _place(machines, "rollout", roles.rollout, None if rollout_max is None else rollout_max - roles.rollout.min)
     units = sum(m.held["rollout"] for m in machines) * (roles.rollout.gpus or 1)
     most = _sandboxes(cluster, machines, units)
     return _freeze(cluster, machines, by_name, most)
@@ -217,15 +215,12 @@ def _check_some_node(cluster: Cluster, name: str, role: Role) -> None:
     if any(_fits_empty(role, t) for t in pinned.values()):
         return
     have = "; ".join(f"{k} has {_has(t)}" for k, t in pinned.items())
-    what = f"{role.gpus:g} GPUs, {role.cpus:g} cores" + (
-        f", {role.memory_gib:g} GiB" if role.memory_gib else ""
-    )
+    what = f"{role.gpus:g} GPUs, {role.cpus:g} cores" + (f", {role.memory_gib:g} GiB" if role.memory_gib else "")
     parallel = getattr(role, "tensor_parallel", 1)
     if parallel > max(t.gpus for t in pinned.values()):
         most = max(t.gpus for t in pinned.values())
         raise ConfigError(
-            f"cluster.roles.{name}.tensor_parallel {parallel} is more GPUs than one node has ({have}): "
-            f"at most {most}"
+            f"cluster.roles.{name}.tensor_parallel {parallel} is more GPUs than one node has ({have}): at most {most}"
         )
     raise ConfigError(f"cluster.roles.{name}: one actor takes {what}, and no node holds that: {have}")
 
@@ -258,9 +253,7 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
         actors = sum(by_node.values())
         most = most_sandboxes if name == "sandbox" else actors
         slots = cluster.roles.sandbox.slots if name == "sandbox" else 1
-        return RoleLayout(
-            name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node
-        )
+        return RoleLayout(name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node)
 
     nodes = tuple(
         NodeLayout(

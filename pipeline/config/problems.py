@@ -26,7 +26,7 @@ class FileProblems(Section):
 
     type: Literal["file"] = "file"
     path: ConfigPath
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Take the first so many."""
 
 

@@ -28,14 +28,14 @@ from verifiers.config import CheckerConfig
 class Storage(Section):
     root: str = "runs"
     """Folder or object-store URL under which the run directory NAME is made, relative to the working directory."""
-    lease_problems: int = Field(4, ge=1)
+    lease_problems: int = Field(default=4, ge=1)
     """Problems handed out and committed together: a shard each. More for large runs: fewer files."""
 
 
 class RunConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run directory; the config file's stem if not given."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     problems: tuple[ProblemSource, ...] = Field(min_length=1)
     """Sources, read in order."""
     engine: EngineConfig

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 
 NAME = "card.json"
+ValueWhat = Literal["prm", "orm"]
 What = Literal["prm", "orm", "policy"]
 
 

@@ -161,6 +161,7 @@ class Coordinator:
 
     async def _run_alone(self, lease: Lease) -> None:
         attempts = len(lease.problems) + self.ALONE_ATTEMPTS
+        last: WorkerLost | None = None
         for attempt in range(lease.attempt, lease.attempt + attempts):
             worker = next(w for w in self._workers if w.worker_id not in self._gone)
             try:

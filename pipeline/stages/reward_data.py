@@ -12,7 +12,7 @@ from pipeline.config.run import RunConfig
 from pipeline.engines.vocabulary import Vocabulary
 from pipeline.errors import InputError
 from pipeline.rewards import examples
-from pipeline.rewards.card import What
+from pipeline.rewards.card import ValueWhat
 from pipeline.rewards.examples import LabelledPath, Sample, Splits
 from pipeline.rewards.render import translate
 from pipeline.stages.labelled import labelled_paths
@@ -93,7 +93,7 @@ def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:
             )
 
 
-def samples(paths: Sequence[LabelledPath], what: What, settings: RewardTraining) -> list[Sample]:
+def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining) -> list[Sample]:
     made = examples.samples(
         paths,
         what=what,

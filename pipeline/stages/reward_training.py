@@ -25,7 +25,7 @@ from pipeline.engines.vocabulary import Vocabulary
 from pipeline.errors import InputError
 from pipeline.report.calibration import draw_calibration
 from pipeline.rewards import examples
-from pipeline.rewards.card import NAME, Card, What, from_json
+from pipeline.rewards.card import NAME, Card, ValueWhat, from_json
 from pipeline.rewards.examples import Splits
 from pipeline.stages.reward_base import base, check_vocabulary
 from pipeline.stages.reward_data import Progress, check_enough, collect, samples, translated
@@ -52,7 +52,7 @@ class Result:
 
 def train_reward(
     run: RunDir,
-    what: What,
+    what: ValueWhat,
     settings: RewardTraining,
     *,
     rounds: Sequence[int] | None = None,
@@ -181,7 +181,7 @@ def _report(
 
 
 def _card(
-    what: What,
+    what: ValueWhat,
     version: str,
     source: str,
     reader: Vocabulary,

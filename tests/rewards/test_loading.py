@@ -74,7 +74,7 @@ def test_published_qwen_reward_models_are_read_as_they_are(tmp_path: Path, cls, 
 
 def test_a_published_classifier_with_two_classes_gives_the_share_of_the_second(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    own = Qwen2ForSequenceClassification(Qwen2Config(**LLAMA, num_labels=2)).eval()
+    own = Qwen2ForSequenceClassification(Qwen2Config(**LLAMA, num_labels=2)).eval()  # pyright: ignore[reportCallIssue]
     own.save_pretrained(tmp_path)
     values = Reader(load(str(tmp_path))).values(IDS)
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def test_a_published_classifier_with_two_classes_gives_the_share_of_the_second(t
 
 def test_an_encoder_is_read_whole(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    own = BertForSequenceClassification(BertConfig(**SMALL, num_labels=1)).eval()
+    own = BertForSequenceClassification(BertConfig(**SMALL, num_labels=1)).eval()  # pyright: ignore[reportCallIssue]
     own.save_pretrained(tmp_path)
     model = load(str(tmp_path))
     assert not model.causal

@@ -54,6 +54,9 @@ class Scripted:
         if not self.returns:
             raise EngineError("gone for good")
 
+    async def refresh(self) -> list[str]:
+        return []
+
     async def snapshot(self) -> None:
         return None
 

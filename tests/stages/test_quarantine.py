@@ -67,6 +67,9 @@ class Restarted:
             self.deaths += 1
             raise WorkerLost(str(error)) from error
 
+    async def refresh(self) -> list[str]:
+        return []
+
     async def snapshot(self) -> None:
         return None
 
