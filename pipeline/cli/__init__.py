@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.cli import import_problems, sandbox
+from pipeline.cli import import_problems, sandbox, weights
 from pipeline.cli.export import export
 from pipeline.cli.inspect import inspect
 from pipeline.cli.plan import plan
@@ -42,6 +42,7 @@ app.command()(variants)
 app.command()(train)
 app.command()(export)
 app.add_typer(import_problems.app, name="import")
+app.add_typer(weights.app, name="weights")
 app.add_typer(sandbox.app, name="sandbox")
 
 

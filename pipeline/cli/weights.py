@@ -15,7 +15,7 @@ def push(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder with weights of the same architecture.")],
     what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
     version: Annotated[
-        str | None, typer.Option(help="Name recorded with every node; default: from the content.")
+        str | None, typer.Option(help="Recorded with every node; default: from the content.")
     ] = None,
 ) -> None:
     """Copies the weights into the run directory and lets them serve: a running `berry run` takes them within seconds,

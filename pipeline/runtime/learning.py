@@ -7,6 +7,7 @@ driver ─► python -m pipeline.runtime.learning RUN ROUND ─► JSON lines: p
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ from pipeline import errors
 from pipeline.errors import BerryError
 from pipeline.stages.learning import learn
 from pipeline.storage.dataset import RunDir, open_run
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Display(Protocol):
@@ -91,7 +95,14 @@ async def refresh_helpers(actors: Sequence[Any]) -> list[str]:
     return await refresh_all(actors)
 
 
+def _end_with_parent() -> None:
+    """A driver that is killed must not leave a training behind that its successor would run beside."""
+    with suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
+    _end_with_parent()
     place, round_index = sys.argv[1], int(sys.argv[2])
 
     def say(**values: Any) -> None:

@@ -41,7 +41,7 @@ def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> We
     _check(run, source, what)
     now = serving.read(run.location)
     version = version or f"{what}-{_content(source)}"
-    name = f"round={now.round_index}/weights/{what}-{version}"
+    name = f"round={now.round_index}/weights/{version if version.startswith(what) else f'{what}-{version}'}"
     _copy(source, Path(run.location.path(name)))
     weights = Weights(name, version)
     after = replace(now, engine=weights) if what == "policy" else replace(now, rewards=now.rewards | {what: weights})
@@ -65,8 +65,8 @@ def _check(run: RunDir, source: Path, what: str) -> None:
     for key in SHAPE:
         if mine.get(key) != theirs.get(key):
             raise ConfigError(
-                f"{source} is of another architecture than {config.engine.model}: {key} is {theirs.get(key)!r}, the run "
-                f"has {mine.get(key)!r}"
+                f"{source} is of another architecture than {config.engine.model}: {key} is {theirs.get(key)!r}, the "
+                f"run has {mine.get(key)!r}"
             )
 
 

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.report.rounds import round_lines
+from pipeline.report.tables import connect
+from pipeline.storage import serving
+from pipeline.storage.dataset import open_run
+
+ROUNDS: dict[str, Any] = {
+    "problems": [{"type": "synthetic", "count": 24, "seed": 3}],
+    "rewards": {
+        "training": {
+            "backbone": {"type": "fresh", "layers": 1, "hidden": 16, "heads": 2},
+            "epochs": 1,
+            "per_problem": 3,
+            "heldout_share": 0.3,
+            "validation_share": 0.2,
+        }
+    },
+    "rounds": {"count": 2, "train": ["prm"]},
+    "storage": {"lease_problems": 8},
+}
+
+pytestmark = pytest.mark.slow
+
+
+def shards(run: Path) -> dict[str, float]:
+    return {str(p.relative_to(run)): p.stat().st_mtime for p in run.glob("round=0/*/shard-*.parquet")}
+
+
+def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(berry, until) -> None:
+    config = berry.config(**ROUNDS)
+    run = berry.folder / "r"
+    process = berry.start("run", str(config), "--run", "r", "--local")
+    until((run / "round=0/weights/prm.training/plan.json").exists, within_s=120, what="the training's start")
+    assert not (run / "round=0/learned.json").exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = shards(run)
+    assert len(before) == 9
+
+    code, out = berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)
+    assert code == 0, out
+    assert "round 1 of 2" in out
+    assert shards(run) == before  # nothing of the first round was done again
+    assert {p.name for p in run.iterdir()} >= {"round=0", "round=1", "serving.json", "run.yaml"}
+    assert {"kept", "nodes", "trajectories", "weights", "learned.json"} <= {p.name for p in (run / "round=0").iterdir()}
+    assert not (run / "round=0/weights/prm.training").exists()
+
+    stored = open_run(str(run))
+    scored = dict(
+        connect(stored).execute("select round, count(prm) from nodes where parent_id is not null group by 1").fetchall()
+    )
+    assert scored[0][1] == 0
+    assert scored[1][1] == scored[1][2] > 0
+    assert serving.read(stored.location).rewards["prm"].version == "prm-r0"
+    lines = round_lines(stored)
+    assert [line.rewards for line in lines] == ["", "prm-r0"]
+    assert lines[0].heldout_problems == lines[1].heldout_problems > 0
+
+    code, out = berry.run("run", str(config), "--run", "r", "--local")
+    assert code == 0
+    assert "nothing to do" in out
+
+
+def test_what_the_labels_can_not_teach_stays_as_it_was(berry) -> None:
+    config = berry.config(
+        **ROUNDS | {"engine": {"type": "synthetic", "error_rate": [1.0, 1.0], "repair_rate": [0.0, 0.0]}}
+    )
+    code, out = berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)
+    assert code == 0, out
+    assert "prm stays as it was: too few passing" in out
+    learned = json.loads((berry.folder / "r/round=0/learned.json").read_text())
+    assert learned["rewards"] == {}
+    assert "too few passing" in learned["notes"][0]
+
+
+def test_weights_pushed_into_a_running_run_are_taken_without_a_restart(berry, until) -> None:
+    config = berry.config(**ROUNDS)
+    assert berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)[0] == 0
+    slow = {
+        "engine": {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8},
+        "rewards": {"prm": {"model": str(berry.folder / "r/round=0/weights/prm")}},
+        "rounds": None,
+    }
+    config = berry.config(**ROUNDS | slow)
+    process = berry.start("run", str(config), "--run", "s", "--local")
+    until(lambda: list((berry.folder / "s").glob("round=0/trajectories/*.parquet")), within_s=120, what="a commit")
+    source = str(berry.folder / "r/round=0/weights/prm")
+    code, out = berry.run("weights", "push", "s", source, "--what", "prm", "--version", "prm-new")
+    assert code == 0, out
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, out
+    assert "new weights were pushed" in out
+    assert "can't be taken" not in out
+    marks = [json.loads(row[0])["prm"] for row in connect_marks(berry.folder / "s")]
+    assert marks[0] == "prm-r0"
+    assert marks[-1] == "prm-new"
+
+
+def connect_marks(run: Path) -> list[tuple[str]]:
+    """The reward models' versions of each lease, in the order of commits."""
+    import pyarrow.parquet as pq
+
+    files = sorted(run.glob("round=0/trajectories/*.parquet"), key=lambda p: p.stat().st_mtime)
+    return [((pq.read_metadata(f).metadata or {})[b"berry.rewards"].decode(),) for f in files]
