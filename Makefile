@@ -17,7 +17,7 @@ tiny: setup
 	@$(BERRY) run configs/tiny.yaml
 
 test: setup lint
-	@.venv/bin/python -m pytest --durations=15
+	@.venv/bin/python -m pytest --reruns 2 --durations=15
 
 quick: setup
 	@.venv/bin/python -m pytest -m "not slow"

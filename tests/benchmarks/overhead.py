@@ -2,6 +2,7 @@
 
     offline    LLM.generate, in one process, all requests in one call       generated tokens/s
     engine     pipeline.engines.vllm, the same requests at once             generated tokens/s, over offline
+    pipeline   a best_of_n run of the same prompts: searches, verification, journal, Parquet     likewise
 
 Same model, engine arguments, environment, sampling parameters, seeds and log-probabilities on both sides, each in a
 process of its own and warm. Rounds alternate, with fresh prompts every round; the median of the rounds' ratios is told
@@ -18,13 +19,15 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import psutil
 
 from pipeline.config.engine import VllmEngine
+from pipeline.config.run import RunConfig
 from pipeline.core.events import Sampling, Until
 from pipeline.engines import models, vllm_compat, vllm_host, vllm_samples
 from pipeline.engines.base import Engine, Request
@@ -32,6 +35,9 @@ from pipeline.engines.build import build
 from pipeline.engines.tokens import Tokens
 from pipeline.records import Message
 from pipeline.stages import arithmetic
+from pipeline.stages.leases import Lease, LeaseWorker
+from pipeline.storage.files import locate
+from verifiers.checker import Checker
 
 ONE_THREAD = 1  # both sides: spinning threads would measure the neighbours
 
@@ -113,6 +119,31 @@ async def engine_round(engine: Engine, work: Work, round_index: int) -> Rate:
     return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent)
 
 
+async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: Checker, folder: str) -> Rate:
+    """The same prompts, samples and limits as a run: leases on a worker, verdicts, shards, to the last commit."""
+    drawn = arithmetic.draw(work.problems, seed=1000 + round_index)
+    problems = [p.model_copy(update={"prompt": f"{p.prompt}{work.suffix}"}) for p in drawn]
+    run = RunConfig.model_validate(
+        {
+            "name": "overhead",
+            "seed": round_index,
+            "problems": [{"type": "arithmetic", "count": work.problems}],
+            "engine": work.engine.model_dump(),
+            "rollout": {
+                "policy": {"type": "best_of_n", "n": work.samples},
+                "sampling": {"max_tokens": work.until.max_tokens},
+            },
+        }
+    )
+    worker = LeaseWorker(run, locate(f"{folder}/{round_index}"), engine, checker.check, "w")
+    size = run.storage.lease_problems
+    leases = [Lease(i, tuple(problems[i * size : (i + 1) * size])) for i in range(-(-len(problems) // size))]
+    before, spent, start = engine.counters().generated_tokens, cpu_s(), time.perf_counter()
+    await asyncio.gather(*map(worker.run, leases))
+    wall_s = time.perf_counter() - start
+    return Rate(engine.counters().generated_tokens - before, wall_s, cpu_s() - spent)
+
+
 class Offline:
     """vLLM's offline API in a process of its own, idle between rounds."""
 
@@ -168,37 +199,37 @@ def serve_offline(work: Work) -> None:
 
 
 async def compare(name: str, rounds: int) -> dict[str, object]:
-    """Ratios of engine over offline, in tokens/s."""
+    """Ratios of engine and pipeline over offline, in tokens/s."""
     work, offline = WORKS[name], Offline(name)
     engine = build(work.engine)
     await engine.start()
-    try:
-        pairs: list[tuple[Rate, Rate]] = []
-        for index in range(rounds + 1):
-            if index % 2:
-                ours = await engine_round(engine, work, index)
-                theirs = await asyncio.to_thread(offline.round, index)
-            else:
-                theirs = await asyncio.to_thread(offline.round, index)
-                ours = await engine_round(engine, work, index)
-            pairs.append((ours, theirs))
-    finally:
-        await engine.close()
-        offline.close()
-    pairs = pairs[1:]  # the first round warms both up
-    ratios = sorted(ours.tokens_per_s / theirs.tokens_per_s for ours, theirs in pairs)
-    return {
-        "model": name,
-        "offline_tokens_per_s": round(statistics.median(theirs.tokens_per_s for _, theirs in pairs)),
-        "engine_tokens_per_s": round(statistics.median(ours.tokens_per_s for ours, _ in pairs)),
-        "engine_over_offline": round(statistics.median(ratios), 3),
-        "range": [round(ratios[0], 3), round(ratios[-1], 3)],
-        "cpu_ms_a_token": {
-            "offline": round(statistics.median(theirs.cpu_ms_a_token for _, theirs in pairs), 3),
-            "engine": round(statistics.median(ours.cpu_ms_a_token for ours, _ in pairs), 3),
-        },
-        "tokens_a_round": [ours.tokens for ours, _ in pairs],
-    }
+    found: dict[str, list[Rate]] = {"offline": [], "engine": [], "pipeline": []}
+    with tempfile.TemporaryDirectory() as folder:
+        async with Checker() as checker:
+            sides: dict[str, Callable[[int], Awaitable[Rate]]] = {
+                "offline": lambda i: asyncio.to_thread(offline.round, i),
+                "engine": lambda i: engine_round(engine, work, i),
+                "pipeline": lambda i: pipeline_round(engine, work, i, checker, folder),
+            }
+            try:
+                for index in range(rounds + 1):  # the first round warms all up
+                    for side in sides if index % 2 else reversed(sides):
+                        rate = await sides[side](index)
+                        if index:
+                            found[side].append(rate)
+            finally:
+                await engine.close()
+                offline.close()
+    told: dict[str, object] = {"model": name}
+    for side, rates in found.items():
+        ratios = sorted(r.tokens_per_s / o.tokens_per_s for r, o in zip(rates, found["offline"], strict=True))
+        told[side] = {
+            "tokens_per_s": round(statistics.median(r.tokens_per_s for r in rates)),
+            "over_offline": round(statistics.median(ratios), 3),
+            "range": [round(ratios[0], 3), round(ratios[-1], 3)],
+            "cpu_ms_a_token": round(statistics.median(r.cpu_ms_a_token for r in rates), 3),
+        }
+    return told
 
 
 def main() -> None:
