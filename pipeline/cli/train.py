@@ -77,7 +77,7 @@ def report_tables(report: dict[str, Any], what: str) -> list[Any]:
             ("found exactly", "first_error_accuracy"),
             ("left alone", "no_error_accuracy"),
         ]
-    if report["truth"]:
+    if any(line["truth_auc"] is not None for line in report["scorers"]):
         columns += [("AUC, truth", "truth_auc"), ("first error F1, truth", "truth_first_error_f1")]
     scorers = Table(
         "", *(name for name, _ in columns), title=title, box=None, header_style="bold", title_justify="left"

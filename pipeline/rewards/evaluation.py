@@ -3,7 +3,7 @@
     held-out paths ─► scores of every step (one pass a path) ─► Evaluation: one Line a scorer, calibration, best of N
 
 Baselines: `constant` says the training labels' mean, `length` a logistic curve in the number of tokens so far; best of
-N has the majority's answer, a random choice and the verifier itself. Where the truth is known (synthetic engine) each
+N has the majority's answer, a random choice and the verifier itself. Where the truth is known (truth.py) each
 scorer is held against it as well.
 """
 
@@ -190,17 +190,17 @@ def _true_steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[Steps]:
 
 
 def _against_truth(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> dict[str, float | None]:
-    if not paths or paths[0].truth is None:
+    if not paths or paths[0].true_good is None:
         return {}
-    flat: list[tuple[float, float, bool]] = []
+    flat: list[tuple[float, float | None, bool]] = []
     for path, row in zip(paths, scores, strict=True):
-        truth, good = path.truth or (), path.true_good or ()
-        triples = list(zip(row, truth, good, strict=True))
+        good = path.true_good or ()
+        triples = list(zip(row, path.truth or [None] * len(row), good, strict=True))
         flat.extend(triples[-1:] if what == "orm" else triples)
-    values = [v for v, _, _ in flat]
+    valued = [(score, value) for score, value, _ in flat if value is not None]
     return {
-        "truth_auc": metrics.auc(values, [good for _, _, good in flat]),
-        "truth_correlation": metrics.correlation(values, [t for _, t, _ in flat]),
+        "truth_auc": metrics.auc([score for score, _, _ in flat], [good for _, _, good in flat]),
+        "truth_correlation": metrics.correlation([s for s, _ in valued], [v for _, v in valued]),
     }
 
 

@@ -21,7 +21,6 @@ from pipeline.errors import BerryError
 from pipeline.stages.learning import learn
 from pipeline.storage.dataset import RunDir, open_run
 
-
 _PR_SET_PDEATHSIG = 1
 
 

@@ -18,7 +18,7 @@ from pipeline.stages.trees import Row, StoredTree
 from verifiers.base import Outcome
 
 Decode = Callable[[Sequence[int]], str]
-Truth = Callable[[Sequence[int]], tuple[float, bool]]
+Truth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
 
 
 def labelled_paths(
@@ -49,7 +49,7 @@ def labelled_paths(
         if not ends:
             continue
         labels = step_labels(tree, leaf.node_id, ends, counts=counts)
-        known = None if truth is None else [truth([*prompt_ids, *response_ids[:end]]) for end in ends]
+        known = None if truth is None else [truth(prompt_ids, response_ids[:end]) for end in ends]
         first: list[bool] = []
         for key in _holders(path, ends):
             first.append(key not in shown)
@@ -68,11 +68,16 @@ def labelled_paths(
                 first=tuple(first),
                 passed=row["verdict"] == Outcome.PASS,
                 answer=row["answer"],
-                truth=None if known is None else tuple(value for value, _ in known),
+                truth=_values(known),
                 true_good=None if known is None else tuple(good for _, good in known),
             )
         )
     return paths
+
+
+def _values(known: Sequence[tuple[float | None, bool]] | None) -> tuple[float, ...] | None:
+    values = [value for value, _ in known or () if value is not None]
+    return tuple(values) if known and len(values) == len(known) else None
 
 
 def is_checked(row: Row) -> bool:

@@ -36,7 +36,7 @@ def collect(
     """Labelled paths by part, and how many were left out for what reason."""
     parts: dict[str, list[LabelledPath]] = {"train": [], "validation": [], "heldout": []}
     left_out = {"too_long": 0, "problems_without_verdict": 0}
-    total, truth = count(run, rounds), truth_of(config.engine)
+    total, truth = count(run, rounds), truth_of(config, generator)
     for number, stored in enumerate(read_trees(run, rounds=rounds)):
         if number % 50 == 0:
             progress(f"reading trees: {number}", number / max(total, 1))

@@ -97,7 +97,8 @@ def test_soft_estimates_are_unbiased_against_the_truth(stored_run) -> None:
     problems lies within four standard errors of the truth, at every step."""
     run = stored_run(count=60, policy={"type": "fixed", "branching": [4, 2]})
     config = stored_config(run)
-    speak, truth = vocabulary.of_engine(config.engine), truth_of(config.engine)
+    speak = vocabulary.of_engine(config.engine)
+    truth = truth_of(config, speak)
     by_step: dict[int, list[float]] = defaultdict(list)
     for tree in read_trees(run):
         off: dict[int, list[float]] = defaultdict(list)

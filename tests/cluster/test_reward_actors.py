@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config.rewards import FreshBackbone
+from pipeline.engines import vocabulary
+from pipeline.rewards.card import NAME, Card
+from pipeline.rewards.loading import fresh, load
+from pipeline.rewards.reading import Reader
+from pipeline.storage import serving
+from pipeline.storage.files import locate
+from pipeline.storage.serving import Serving, Weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+
+def make_model(folder: Path, version: str, seed: int) -> str:
+    """A value model over the spelled tokens of the synthetic engine."""
+    model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=276, seed=seed)
+    with torch.no_grad():
+        next(model.head.parameters()).normal_(std=2.0, generator=torch.Generator().manual_seed(seed))
+    model.inner.save_pretrained(folder)
+    card = Card(what="prm", version=version, backbone="fresh", vocabulary="synthetic-digits", synthetic=True)
+    (folder / NAME).write_text(card.to_json())
+    return str(folder)
+
+
+async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path) -> None:
+    import ray
+
+    from pipeline.config.loading import validate
+    from pipeline.config.run import RunConfig
+    from pipeline.engines.synthetic import Synthetic
+    from pipeline.rewards.render import renderer
+    from pipeline.runtime.rewarding import RewardClient, refresh_all, reward_actor, total_counters
+    from pipeline.runtime.workers import expected
+
+    old, new = make_model(tmp_path / "old", "old", 1), make_model(tmp_path / "new", "new", 2)
+    raw: dict[str, Any] = {
+        "name": "t",
+        "problems": [{"type": "synthetic", "count": 4}],
+        "engine": {"type": "synthetic"},
+        "rollout": {"step": {"type": "delimiter", "delimiters": ["\n\n"]}},
+        "rewards": {"prm": {"model": old, "backend": "transformers"}},
+    }
+    config = validate(raw, RunConfig, where="test")
+    speaks = vocabulary.of_engine(config.engine)
+    render = renderer(speaks, vocabulary.for_fresh(speaks), step=config.rollout.step)
+    engine = Synthetic(config.engine)  # type: ignore[arg-type]
+    prompt = engine.encode([{"role": "user", "content": "Start with 5000. Then add 7. What is the result?"}])
+    chain = engine.chain(prompt)
+    response = list(chain.step(0, 5000, 5007).tokens)
+
+    def alone(folder: str) -> float:
+        return Reader(load(folder)).values([render(prompt, response)])[0]
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", namespace="rewards")
+    try:
+        actors = [
+            reward_actor.options(num_cpus=0.5, max_restarts=-1, max_concurrency=100).remote(
+                config.model_dump_json(), str(tmp_path / "run")
+            )
+            for _ in range(2)
+        ]
+        client = RewardClient(actors)
+        assert await expected(actors[0].start.remote()) == {"prm": "old"}
+        expected_old = pytest.approx(alone(old), abs=1e-5)
+        for end in range(1, len(response) + 1):
+            await client.score(model="prm", prompt_ids=prompt, response_ids=response[:end])
+        assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == expected_old
+        assert client.versions() == {"prm": "old"}
+        counts = (await total_counters(actors))["prm"]
+        assert counts["requests"] == len(response) + 1
+        assert (
+            counts["computed_tokens"] < 0.3 * counts["naive_tokens"]
+        )  # one replica had all of this problem's prefixes
+
+        for actor in actors:
+            ray.kill(actor, no_restart=False)
+        assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == expected_old
+
+        location = locate(tmp_path / "run")
+        serving.write(location, Serving(rewards={"prm": Weights(new, "new")}))
+        assert await refresh_all(actors) == []
+        assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == pytest.approx(
+            alone(new), abs=1e-5
+        )
+        assert client.versions() == {"prm": "new"}
+        assert alone(new) != expected_old
+
+        serving.write(location, Serving(rewards={"prm": Weights(str(tmp_path / "nowhere"), "bad")}))
+        wrong = await refresh_all(actors)
+        assert wrong
+        assert all("the old weights go on" in text for text in wrong)
+        await client.score(model="prm", prompt_ids=prompt, response_ids=response)
+        assert client.versions() == {"prm": "new"}
+    finally:
+        ray.shutdown()
