@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SLOW = {"type": "synthetic", "tokens_per_s": 150, "max_num_seqs": 64}
+SLOW = {"type": "synthetic", "tokens_per_s": 60, "max_num_seqs": 64}
 COUNTS = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
 
 
@@ -99,7 +99,11 @@ def test_killed_midway_and_run_again_every_problem_is_there_once(
     config = str(berry.config(engine=SLOW))
     process = berry.start("run", config, "--local")
     commits = berry.folder / "runs/job/round=0/trajectories"
-    until(lambda: len(list(commits.glob("shard-*.parquet"))) >= 2, what="two committed leases")
+    journal = berry.folder / "runs/job/round=0/journal"
+    until(
+        lambda: len(list(commits.glob("shard-*.parquet"))) >= 2 and any(journal.glob("lease-*/*")),
+        what="two committed leases and a journal",
+    )
     process.send_signal(signal_number)
     out = process.communicate(timeout=30)[0]
     assert process.returncode == (-9 if signal_number == signal.SIGKILL else 130), out
