@@ -14,9 +14,7 @@ def push(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, running or not.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder with weights of the same architecture.")],
     what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
-    version: Annotated[
-        str | None, typer.Option(help="Recorded with every node; default: from the content.")
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="Recorded with every node; default: from the content.")] = None,
 ) -> None:
     """Copies the weights into the run directory and lets them serve: a running `berry run` takes them within seconds,
     without a restart; what is in flight ends on the old ones. A later run of the same directory starts with them.

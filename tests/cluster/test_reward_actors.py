@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path
     def alone(folder: str) -> float:
         return Reader(load(folder)).values([render(prompt, response)])[0]
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", namespace="rewards")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, namespace="rewards")
     try:
         actors = [
             reward_actor.options(num_cpus=0.5, max_restarts=-1, max_concurrency=100).remote(
@@ -67,7 +68,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path
             for _ in range(2)
         ]
         client = RewardClient(actors)
-        assert await expected(actors[0].start.remote()) == {"prm": "old"}
+        assert await expected(actors[0].start.remote()) == {"prm": "old"}  # pyright: ignore
         expected_old = pytest.approx(alone(old), abs=1e-5)
         for end in range(1, len(response) + 1):
             await client.score(model="prm", prompt_ids=prompt, response_ids=response[:end])
@@ -80,7 +81,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path
         )  # one replica had all of this problem's prefixes
 
         for actor in actors:
-            ray.kill(actor, no_restart=False)
+            ray.kill(actor, no_restart=False)  # pyright: ignore
         assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == expected_old
 
         location = locate(tmp_path / "run")
