@@ -17,10 +17,11 @@ tiny: setup
 	@$(BERRY) run configs/tiny.yaml
 
 test: setup lint
-	@.venv/bin/python -m pytest --reruns 2 --durations=15
+	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
+	@.venv/bin/python -m pytest -m slow --reruns 2 --durations=15
 
 quick: setup
-	@.venv/bin/python -m pytest -m "not slow"
+	@.venv/bin/python -m pytest -m "not slow" -n 2
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 
-from pipeline.runtime.driver import Display
 from pipeline.runtime.monitor import View
+from pipeline.runtime.outcome import Display
 
 PLAIN_EVERY_S = 10.0
 

@@ -53,8 +53,8 @@ def run(
         return
     from pipeline.cli.progress import make_display
     from pipeline.cli.summary import print_summary
-    from pipeline.runtime.driver import Launch
     from pipeline.runtime.driver import run as drive
+    from pipeline.runtime.outcome import Launch
 
     with make_display() as display:
         outcome = drive(loaded, Launch(place=place, address=address, local=local), display)

@@ -11,7 +11,7 @@ from pipeline.cli.progress import duration
 from pipeline.cli.rounds_table import rounds_table
 from pipeline.report.rounds import round_lines
 from pipeline.report.summary import RunSummary, summarise
-from pipeline.runtime.driver import Outcome
+from pipeline.runtime.outcome import Outcome
 from pipeline.storage.dataset import open_run
 
 FULL = 0.85

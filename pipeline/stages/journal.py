@@ -159,8 +159,9 @@ class LeaseJournal:
         self.closed = True
         self._buffer.clear()
         self._tracked.clear()
-        if self._number or self._attempt:
-            await asyncio.to_thread(segments.remove, self.location, self.place)
+        async with self._writing:  # a segment on its way would find its folder gone
+            if self._number or self._attempt:
+                await asyncio.to_thread(segments.remove, self.location, self.place)
 
 
 def _visible(attempts: dict[int, list[list[bytes]]]) -> dict[int, int]:

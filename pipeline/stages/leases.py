@@ -174,8 +174,6 @@ class LeaseWorker:
                     await journal.flush()
                 except StorageError:
                     log.exception("journal of lease %d: will be written again", journal.lease)
-                if journal.closed:  # committed while it was being written
-                    await journal.remove()
 
     async def close(self) -> None:
         """Writes down what leases in flight have so far; their searches go on from there in the next run."""

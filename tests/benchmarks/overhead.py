@@ -80,7 +80,7 @@ def cpu_s() -> float:
 WORKS = {
     "tiny-arithmetic": Work(
         VllmEngine(model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=128, threads=ONE_THREAD),
-        problems=96,
+        problems=150,
         samples=8,
         until=Until(max_tokens=100),
     ),

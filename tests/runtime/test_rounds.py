@@ -55,11 +55,10 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     assert not (run / "round=0/weights/prm.training").exists()
 
     stored = open_run(str(run))
-    scored = dict(
-        connect(stored).execute("select round, count(prm) from nodes where parent_id is not null group by 1").fetchall()
-    )
-    assert scored[0][1] == 0
-    assert scored[1][1] == scored[1][2] > 0
+    asked = "select count(*), count(prm) from nodes where parent_id is not null group by round order by round"
+    first, second = connect(stored).execute(asked).fetchall()
+    assert first[0] > first[1] == 0
+    assert second[0] == second[1] > 0
     assert serving.read(stored.location).rewards["prm"].version == "prm-r0"
     lines = round_lines(stored)
     assert [line.rewards for line in lines] == ["", "prm-r0"]
