@@ -39,7 +39,7 @@ class Outcome(StrEnum):
     DISK_LIMIT = "disk_limit"
     PROCESS_LIMIT = "process_limit"  # too many processes or threads
     RUNTIME_ERROR = "runtime_error"  # an exception, a signal, an exit before the end, a non-zero exit status
-    COMPILE_ERROR = "compile_error"  # the source does not compile (C++) or parse (Python)
+    COMPILE_ERROR = "compile_error"  # the source does not compile (C++) or parse (the others)
     VIOLATION = "violation"  # it tried something the jail forbids, or broke the protocol
     UNSUPPORTED_VALUE = "unsupported_value"  # it returned something that is not plain data
     MISSING_ENTRY_POINT = "missing_entry_point"

@@ -24,6 +24,8 @@ class Row:
     reserve_bytes: int = 0
     files: int = 0
     """Descriptors that the runtime itself needs."""
+    parse: tuple[str, ...] = ()
+    """For what has no compiler: reads the source without running it, and fails where it does not parse."""
 
 
 BINARY = "prog"
@@ -31,8 +33,8 @@ ROWS: dict[Language, Row] = {
     "cpp": Row("main.cpp", (), "program",
                ("g++", "-std=c++17", "-O2", "-pipe", "-o", BINARY, "main.cpp"), 16 * MIB),
     "javascript": Row("main.js", ("node", "--max-old-space-size={memory_mib}", "--stack-size=4000", "main.js"),
-                      "program", (), 1024 * MIB, files=64),
-    "shell": Row("main.sh", ("sh", "main.sh"), "tools", (), 16 * MIB),
+                      "program", (), 1024 * MIB, files=64, parse=("node", "--check", "main.js")),
+    "shell": Row("main.sh", ("sh", "main.sh"), "tools", (), 16 * MIB, parse=("sh", "-n", "main.sh")),
 }  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 source ─► compile (fork and exec allowed, own limits) ─► binary in memory ─► run in a fresh child ─► output
                                                          kept for later jobs of the same source
+
+An interpreter's complaint about syntax is looked into: the source is parsed once more without being run, so that what
+does not parse (`compile_error`) is told from a program that raises a syntax error of its own (`runtime_error`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from sandboxes.slots import Slots
 from sandboxes.worker import SlotHandle
 
 CACHE_BYTES = 64 << 20
+_SYNTAX = b"yntax"  # "SyntaxError", "Syntax error"
 
 
 class Binaries:
@@ -61,13 +65,26 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
         binary = held
     slot = await slots.handle("bare", row.kind, number)
     argv = command(row.run, limits, directories) if row.run else [f"./{BINARY}"]
-    cases = []
+    cases: list[CaseResult] = []
+    parses: bool | None = None
     for text in job.stdin:
         stdin = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        cases.append(await _run(slot, row, argv, job.source, stdin, binary, limits, directories))
+        case = await _run(slot, row, argv, job.source, stdin, binary, limits, directories)
+        if row.parse and case.outcome is Outcome.RUNTIME_ERROR and _SYNTAX in case.stderr:
+            if parses is None:
+                parser = command(row.parse, limits, directories)
+                parsed = await _run(slot, row, parser, job.source, b"", b"", limits, directories)
+                parses = parsed.outcome is not Outcome.RUNTIME_ERROR
+            case = case if parses else _unparsed(case)
+        cases.append(case)
         if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
             break
     return case_total(cases, len(job.stdin))
+
+
+def _unparsed(case: CaseResult) -> CaseResult:
+    lines = case.stderr.decode("utf-8", "replace").splitlines()
+    return replace(case, outcome=Outcome.COMPILE_ERROR, error=next(line for line in lines if _SYNTAX.decode() in line))
 
 
 def _environment(directories: tuple[str, ...]) -> dict[str, str]:

@@ -74,6 +74,24 @@ def test_a_failing_status_is_an_error(box, language):
     assert result.cases[0].exit_code == 3
 
 
+UNPARSED = {
+    "javascript": "console.log(1);\nfunction f( { return 1; }",
+    "shell": "echo 1\nif true; then\n",
+}
+RAISES_SYNTAX = {
+    "javascript": "JSON.parse('{')",
+    "shell": "echo 'Syntax error: none of the source' >&2; exit 2",
+}
+
+
+@pytest.mark.parametrize("language", UNPARSED)
+def test_source_that_does_not_parse_is_told_from_a_program_that_fails(box, language):
+    result = program(box, language, UNPARSED[language], "1", "2")
+    assert [c.outcome for c in result.cases] == [Outcome.COMPILE_ERROR] * 2
+    assert "yntax" in (result.error or "")
+    assert program(box, language, RAISES_SYNTAX[language]).outcome is Outcome.RUNTIME_ERROR
+
+
 @each
 def test_spinning_ends_at_the_cpu_limit(box, language):
     assert program(box, language, SPIN[language], cpu_s=0.4).outcome is Outcome.CPU_LIMIT
