@@ -106,7 +106,8 @@ class NearDuplicateRule(Section):
 
 
 class ExactDuplicateRule(Section):
-    """Keep one of responses that are equal up to white space, across the problems that are pruned together."""
+    """Keep one of responses that are equal up to white space, across problems: of a lease while the run goes on, since
+    leases are committed apart; of the whole run, all rounds, in `berry reprune`."""
 
     type: Literal["exact_duplicate"] = "exact_duplicate"
     min_tokens: int = Field(default=64, ge=0)

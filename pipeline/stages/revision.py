@@ -17,7 +17,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.config import run as run_config
+from pipeline.config.pruning import ExactDuplicateRule
 from pipeline.config.run import RunConfig
+from pipeline.core.prune.registry import prune
 from pipeline.errors import StorageError
 from pipeline.records import Node, Problem, TokenLedger, Trajectory
 from pipeline.stages.assembly import Tables
@@ -98,23 +100,38 @@ async def revise(
     at_once: int = 4,
 ) -> int:
     """Revises every committed lease of every round that the target lacks; returns how many. Without `check` the stored
-    verdicts stand."""
+    verdicts stand.
+
+    An `exact_duplicate` rule holds over the whole run here, where in the run itself each lease is committed without
+    knowledge of the others. Leases are then taken in order, one at a time, and those that an interrupted revision has
+    committed are gone through once more for what they had seen."""
     revised = 0
+    seen: set[bytes] | None = None
+    if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
+        seen, at_once = set(), 1
     for round_index in source.rounds():
         done = target.committed(round_index)
-        todo = source.committed(round_index) - done
+        todo = source.committed(round_index) - (done if seen is None else set())
         turn = asyncio.Semaphore(at_once)
         skip = _Not(todo)
 
-        async def one(lease: Lease, round_index: int = round_index, turn: asyncio.Semaphore = turn) -> None:
+        async def one(
+            lease: Lease,
+            round_index: int = round_index,
+            turn: asyncio.Semaphore = turn,
+            done: frozenset[int] = frozenset(done),
+        ) -> None:
             async with turn:
-                progress(await _revise_lease(source, target, config, lease, round_index, check))
+                if lease.number in done:
+                    await _recall(target, config, lease, round_index, seen)
+                else:
+                    progress(await _revise_lease(source, target, config, lease, round_index, check, seen))
 
         async with asyncio.TaskGroup() as group:
-            for lease in leases(config.problems, size=config.storage.lease_problems, skip=skip):
+            for number, lease in enumerate(leases(config.problems, size=config.storage.lease_problems, skip=skip), 1):
                 group.create_task(one(lease))
-                revised += 1
-                if revised % 64 == 0:  # let some end before more are read
+                revised += lease.number not in done
+                if number % 64 == 0:  # let some end before more are read
                     await asyncio.sleep(0)
     return revised
 
@@ -129,13 +146,25 @@ class _Not:
         return lease not in self._wanted
 
 
+async def _recall(target: RunDir, config: RunConfig, lease: Lease, round_index: int, seen: set[bytes] | None) -> None:
+    """Adds to `seen` what a lease that was revised earlier held, by pruning it once more."""
+    for stored in await asyncio.to_thread(lambda: list(read_lease(target.location, lease, round_index))):
+        prune(stored.trajectories, config.pruning, seen=seen)
+
+
 async def _revise_lease(
-    source: RunDir, target: RunDir, config: RunConfig, lease: Lease, round_index: int, check: Checking | None
+    source: RunDir,
+    target: RunDir,
+    config: RunConfig,
+    lease: Lease,
+    round_index: int,
+    check: Checking | None,
+    seen: set[bytes] | None,
 ) -> LeaseReport:
     marks = await asyncio.to_thread(_metadata, source.location, lease.number, round_index)
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
-    tables = Tables()
+    tables = Tables() if seen is None else Tables(seen=seen)
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]

@@ -57,3 +57,22 @@ def test_reverified_with_corrected_answers_verdicts_values_and_kept_follow(berry
     for query in (ROWS, NODES):
         assert berry.query("runs/job/revisions/reverified", query) == berry.query("right", query)
     assert berry.query("runs/job/revisions/reverified", "select count(*) from '{}/kept/*.parquet'")[0][0] > 0
+
+
+@pytest.mark.slow
+def test_copies_are_dropped_across_leases_and_an_interrupted_revision_knows_what_it_had_seen(berry: Any) -> None:
+    row = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}
+    (berry.folder / "p.jsonl").write_text("".join(json.dumps({"id": f"p{i}", **row}) + "\n" for i in range(6)))
+    config = berry.config(problems=[{"type": "file", "path": "p.jsonl"}], storage={"lease_problems": 2})
+    assert berry.run("run", str(config), "--local")[0] == 0
+    rules = "pruning=[{type: verdict}, {type: exact_duplicate, min_tokens: 0}]"
+    copies = "select count(*) - count(distinct trim(response)) from '{}/kept/*.parquet'"
+    assert berry.query("runs/job", copies)[0][0] > 0
+    assert berry.run("reprune", "runs/job", rules, "--as", "once")[0] == 0
+    once = "runs/job/revisions/once"
+    assert berry.query(once, copies) == [(0,)]
+    whole = berry.query(once, ROWS)
+    last = sorted((berry.folder / once).rglob("trajectories/shard-*.parquet"))[-1]
+    last.unlink()
+    assert berry.run("reprune", "runs/job", rules, "--as", "once")[0] == 0
+    assert berry.query(once, ROWS) == whole
