@@ -18,7 +18,7 @@ tiny: setup
 
 test: setup lint
 	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
-	@.venv/bin/python -m pytest -m slow --reruns 2 --durations=15
+	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --reruns 2 --durations=25
 
 quick: setup
 	@.venv/bin/python -m pytest -m "not slow" -n 2

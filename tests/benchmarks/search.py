@@ -7,7 +7,7 @@
 Parts, each in turn over the same problems and with the same number of leaves, repeated, medians of ratios printed:
   trees      (a) wall time and recomputed prompt tokens of `fixed` and `entropy` over independent samples
   occupancy  (b) mean running sequences over the maximum in steady state, for every policy
-  lockstep   (c) beam and DVTS here over the same searches with a barrier a depth, on short and long problems mixed
+  lockstep   (c) beam and DVTS here over the same searches with a barrier a depth, on many short and a few long problems
   squeeze    trees with the cache cut to a tenth: share of prompt tokens read from it
 """
 
@@ -61,6 +61,11 @@ class Figures:
     recomputed: int
     prompt: int
     occupancy: float | None
+    running_s: float  # sequences times seconds
+
+
+def mean_share(figures: Figures, args: argparse.Namespace) -> float:
+    return round(figures.running_s / figures.wall_s / args.seqs, 3)
 
 
 def config(args: argparse.Namespace, policy: str, *, seed: int, **engine: Any) -> RunConfig:
@@ -121,19 +126,22 @@ async def through_pipeline(run: RunConfig, engine: Engine, checker: Checker, pro
         recomputed(after) - recomputed(before),
         after.prompt_tokens - before.prompt_tokens,
         monitor.occupancy(),
+        after.running_integral - before.running_integral,
     )
 
 
 def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem]:
-    """Short and long ones in turn: a barrier makes every short one wait for the longest of its batch."""
-    half = (len(problems) + 1) // 2
+    """Lengths as they come in practice, many short and a few long: every fourth problem is a long one. A barrier makes
+    the short ones of a batch wait for its longest."""
+    long_ones = -(-len(problems) // 4)
+    short_ones = 3 * long_ones
     if args.model == "synthetic":
-        short, long = synthetic_problems(half, 1, steps=(2, 3)), synthetic_problems(half, 2, steps=(20, 24))
+        short, long = synthetic_problems(short_ones, 1, steps=(2, 3)), synthetic_problems(long_ones, 2, steps=(24, 32))
     elif args.model == "tiny-arithmetic":
-        short, long = arithmetic.draw(half, 1, operands=(2, 2)), arithmetic.draw(half, 2, operands=(5, 6))
-    else:  # half are sums, half word problems already
-        return list(problems)
-    return [p for pair in zip(short, long, strict=True) for p in pair]
+        short, long = arithmetic.draw(short_ones, 1, operands=(2, 2)), arithmetic.draw(long_ones, 2, operands=(6, 7))
+    else:
+        return list(problems)  # sums and word problems, a half of each
+    return [p for i, one in enumerate(long) for p in (*short[3 * i : 3 * i + 3], one)]
 
 
 def recomputed(counters: Counters) -> int:
@@ -156,6 +164,7 @@ async def in_lockstep(run: RunConfig, engine: Engine, checker: Checker, problems
         recomputed(after) - recomputed(before),
         after.prompt_tokens - before.prompt_tokens,
         None,
+        after.running_integral - before.running_integral,
     )
 
 
@@ -245,13 +254,22 @@ async def _lockstep(
     for policy in ("beam", "dvts"):
         ratios: list[float] = []
         leaves: list[tuple[int, int]] = []
+        walls: list[tuple[float, float]] = []
+        shares: list[tuple[float, float]] = []
         for repeat in range(args.repeats):
             run = config(args, policy, seed=10 + repeat)
             ours = await through_pipeline(run, engine, checker, problems)
             theirs = await in_lockstep(run, engine, checker, problems)
             ratios.append(theirs.wall_s / ours.wall_s)
             leaves.append((ours.leaves, theirs.leaves))
-        out[policy] = {"faster by": statistics.median(ratios), "leaves here, in lockstep": leaves}
+            walls.append((round(ours.wall_s, 2), round(theirs.wall_s, 2)))
+            shares.append((mean_share(ours, args), mean_share(theirs, args)))
+        out[policy] = {
+            "faster by": statistics.median(ratios),
+            "leaves here, in lockstep": leaves,
+            "seconds": walls,
+            "of the engine's sequences running, ends included": shares,
+        }
     return out
 
 
