@@ -26,8 +26,10 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.cli.pruning_table import cuts_table, stages_table
     from pipeline.cli.summary import counts_table, title
     from pipeline.errors import InputError
+    from pipeline.report.pruning import cut_lines, stage_lines
     from pipeline.report.summary import summarise
     from pipeline.report.tables import connect
     from pipeline.storage.dataset import open_run
@@ -55,6 +57,12 @@ def inspect(
         from pipeline.report.rounds import round_lines
 
         console.print(rounds_table(round_lines(run)))
+    pruning = stage_lines(run)
+    if pruning:
+        console.print(stages_table(pruning))
+    cuts = cut_lines(run)
+    if cuts:
+        console.print(cuts_table(cuts))
     if not summary.lines or not top:
         return
     ordered = sorted(summary.lines, key=lambda line: (-line.passed / line.trajectories, line.problem_id))

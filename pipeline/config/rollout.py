@@ -121,6 +121,9 @@ class Rollout(Section):
     budget: Budget = Budget()
     cut: Cut | None = None
     """In-loop pruning by a scorer; null: none."""
+    audit_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of problems, drawn at random, whose trees are never pruned while they grow, so that `berry inspect` can say
+    how often the cuts are right and what they save."""
     thinking: Thinking | None = None
     """Tags of a reasoning model; null: the whole response is steps and answer."""
     verify_truncated: bool = False

@@ -21,14 +21,18 @@ class PolicyTraining(Section):
     """Trajectories a step."""
     accumulate: int = Field(default=1, ge=1)
     per_problem: int = Field(default=8, ge=1)
-    """Most kept trajectories of one problem, distinct texts, so that easy problems do not crowd out the others."""
+    """Most trajectories of one problem, distinct texts, so that easy problems do not crowd out the others."""
     all_rounds: bool = True
-    """Learn from the kept trajectories of every round so far; else of the last alone."""
+    """Learn from the trajectories of every round so far; else of the last alone."""
+    learn_from: Literal["kept", "all"] = "kept"
+    """`all`: from every complete trajectory, dropped ones too: the control that shows what pruning is worth."""
+    most: int | None = Field(default=None, ge=1)
+    """Most trajectories in all, drawn at random; null: no limit."""
     lora: Lora | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in training."""
     min_kept: int = Field(default=16, ge=1)
-    """With fewer kept trajectories the generator stays as it is."""
+    """With fewer trajectories to learn from the generator stays as it is."""
     seed: int = Field(default=0, ge=0)
 
 

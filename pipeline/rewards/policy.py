@@ -1,6 +1,6 @@
 """Fine-tuning the generator on what it kept: next-token loss on the responses alone, over the very ids it produced.
 
-kept rows ─► Sequence(prompt ids, response ids) ─► transformers' Trainer ─► weights of the same architecture
+kept rows ─► Lesson(prompt ids, response ids) ─► transformers' Trainer ─► weights of the same architecture
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,15 @@ from pipeline.config.rounds import PolicyTraining
 from pipeline.errors import EngineError, ResourceError
 from pipeline.rewards import checkpoints
 from pipeline.rewards.hush import hushed
+from pipeline.rewards.lessons import Lesson
 
 SMALL = 100_000_000  # parameters
 IGNORED = -100
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A trajectory to learn; the loss is on `response_ids`."""
-
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-
-
 def finetune(
     folder: str,
-    rows: Sequence[Kept],
+    rows: Sequence[Lesson],
     settings: PolicyTraining,
     *,
     work: Path,
@@ -77,7 +69,7 @@ def finetune(
     }
 
 
-def collate(rows: Sequence[Kept], pad_id: int = 0) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[Lesson], pad_id: int = 0) -> dict[str, torch.Tensor]:
     """Right-padded ids, mask and labels [B, T]; labels leave out prompts and padding."""
     longest = max(len(r.prompt_ids) + len(r.response_ids) for r in rows)
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
@@ -91,14 +83,14 @@ def collate(rows: Sequence[Kept], pad_id: int = 0) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-class _Rows(Dataset[Kept]):
-    def __init__(self, rows: Sequence[Kept]) -> None:
+class _Rows(Dataset[Lesson]):
+    def __init__(self, rows: Sequence[Lesson]) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Kept:
+    def __getitem__(self, index: int) -> Lesson:
         return self.rows[index]
 
 
@@ -131,7 +123,7 @@ def _adapters(model: Any, settings: PolicyTraining) -> Any:
     )
 
 
-def _arguments(model: Any, rows: Sequence[Kept], settings: PolicyTraining, work: Path) -> TrainingArguments:
+def _arguments(model: Any, rows: Sequence[Lesson], settings: PolicyTraining, work: Path) -> TrainingArguments:
     small = sum(p.numel() for p in model.parameters()) < SMALL
     rate = settings.learning_rate or (3e-4 if small or settings.lora is not None else 1e-5)
     steps = math.ceil(math.ceil(len(rows) / settings.batch_size) / settings.accumulate)

@@ -9,7 +9,6 @@ learned.json is written last, so that a round whose learning was cut short is ta
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,9 @@ from pipeline.config.run import RunConfig
 from pipeline.engines import models, vocabulary
 from pipeline.errors import ConfigError, InputError
 from pipeline.rewards.card import Card
+from pipeline.stages.lessons import gather
 from pipeline.stages.reward_training import train_reward
-from pipeline.stages.splits import part
-from pipeline.stages.trees import read_trees, stored_config
+from pipeline.stages.trees import stored_config
 from pipeline.storage import serving
 from pipeline.storage.dataset import RunDir
 from pipeline.storage.serving import Serving, Weights
@@ -96,25 +95,18 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
         )
     if not run.location.is_local:
         raise ConfigError("rounds.policy needs a run directory on a file system, got a URL: set storage.root")
-    from pipeline.rewards.policy import Kept, finetune
+    from pipeline.rewards.policy import finetune
     from pipeline.rewards.publish import publish
 
     split = RewardTraining() if config.rewards is None else config.rewards.training
-    rows: list[Kept] = []
-    problems: set[str] = set()
     rounds = range(round_index + 1) if settings.all_rounds else [round_index]
-    for tree in read_trees(run, rounds=rounds):
-        if part(tree.family, heldout_share=split.heldout_share, seed=split.split_seed) == "heldout":
-            continue
-        distinct = {row["response"]: row for row in tree.kept}
-        texts = sorted(distinct)
-        random.Random(f"{settings.seed}/{tree.problem_id}").shuffle(texts)
-        for text in texts[: settings.per_problem]:
-            row = distinct[text]
-            rows.append(Kept(tuple(row["prompt_token_ids"]), tuple(row["token_ids"])))
-            problems.add(tree.problem_id)
-    if len(rows) < settings.min_kept:
-        return f"the generator stays as it was: {len(rows)} kept trajectories are fewer than rounds.policy.min_kept"
+    lessons = gather(run, settings, split, rounds=rounds)
+    if len(lessons) < settings.min_kept:
+        return (
+            f"the generator stays as it was: {len(lessons)} trajectories to learn from are fewer than "
+            "rounds.policy.min_kept"
+        )
+    rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
     source = serving.place(run.location, now.engine) if now.engine is not None else models.resolve(config.engine.model)
     name = f"round={round_index}/weights/policy"
     work = Path(run.location.path(f"{name}.training"))
@@ -129,7 +121,7 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
         version=version,
         backbone=config.engine.model,
         vocabulary=speaks.fingerprint,
-        targets="kept",
+        targets=settings.learn_from,
         runs=(config.name,),
         rounds=tuple(rounds),
         generator=config.engine.model,

@@ -33,6 +33,7 @@ from pipeline.core.events import (
     Verify,
 )
 from pipeline.core.scorers import SCORERS
+from pipeline.core.search import audit
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
 from pipeline.core.steps import answer_part, token_ends
@@ -64,6 +65,8 @@ async def grow(
     if rollout.system_prompt and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": rollout.system_prompt}, *messages]
     prompt_ids = ports.engine.encode(messages)
+    if audit.is_audited(problem.id, rollout, run_seed=run_seed):
+        rollout = audit.unpruned(rollout)
 
     def fresh() -> Search:
         return make_search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,32 @@ async def _check(request: CheckRequest) -> Verdict:
     return verdict(Reason.CORRECT if said == gold else Reason.WRONG_ANSWER, answer=said)
 
 
+class _Oracle:
+    """A value model that knows: the exact value of every prefix."""
+
+    def __init__(self, engine: Synthetic) -> None:
+        self.engine = engine
+
+    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float:
+        del model
+        return self.engine.true_value([*prompt_ids, *response_ids])
+
+    def versions(self) -> dict[str, str]:
+        return {"prm": "truth", "orm": "truth"}
+
+
 @pytest.fixture
 def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
-    def make(name: str = "run", *, count: int = 24, policy: dict[str, Any] | None = None, **engine: Any) -> RunDir:
+    def make(
+        name: str = "run",
+        *,
+        count: int = 24,
+        policy: dict[str, Any] | None = None,
+        rollout: dict[str, Any] | None = None,
+        pruning: Sequence[dict[str, Any]] = ({"type": "verdict"},),
+        end_scores: tuple[str, ...] = (),
+        **engine: Any,
+    ) -> RunDir:
         raw = {
             "name": name,
             "problems": [{"type": "synthetic", "count": count, "seed": 9}],
@@ -38,7 +61,9 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
                 "policy": policy or {"type": "fixed", "branching": [3, 2, 2]},
                 "step": {"type": "delimiter", "delimiters": ["\n\n"]},
                 "sampling": {"max_tokens": 300},
+                **(rollout or {}),
             },
+            "pruning": list(pruning),
             "storage": {"lease_problems": 7},
         }
         config = validate(raw, RunConfig, where="test")
@@ -47,7 +72,9 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
         run, _ = prepare(str(tmp_path / name), config, versions)
 
         async def work() -> None:
-            worker = LeaseWorker(config, run.location, Synthetic(config.engine), _check, "test")  # type: ignore[arg-type]
+            synthetic = Synthetic(config.engine)  # type: ignore[arg-type]
+            worker = LeaseWorker(config, run.location, synthetic, _check, "test", end_scores=end_scores)
+            worker.scorer = _Oracle(synthetic)
             for lease in leases(config.problems, size=config.storage.lease_problems, skip=()):
                 await worker.run(lease)
             await worker.close()

@@ -1,0 +1,248 @@
+"""What pruning buys, counted from what is stored.
+
+    trajectories ─► stages: what share is left after each, round by round
+    audited trees (never pruned) + the configured cuts ─► CutLine: how often one is right, what it saves and loses
+
+Audited problems are those of `rollout.audit_share`; where nothing is pruned while it grows, every tree is one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.config.policies import Beam, Dvts, Value
+from pipeline.config.pruning import OrmRule, PrmRule
+from pipeline.config.rollout import Rollout
+from pipeline.config.run import RunConfig
+from pipeline.core.search import audit
+from pipeline.records import DropReason, Finish
+from pipeline.report.tables import connect
+from pipeline.stages.trees import stored_config
+from pipeline.storage.dataset import RunDir
+
+STAGES: dict[str, frozenset[DropReason]] = {
+    "in the loop": frozenset({DropReason.CUT_IN_LOOP}),
+    "ended": frozenset(
+        {
+            DropReason.TRUNCATED,
+            DropReason.EMPTY,
+            DropReason.CANCELLED,
+            DropReason.PROMPT_TOO_LONG,
+            DropReason.ENGINE_FAILED,
+            DropReason.QUARANTINED,
+        }
+    ),
+    "verifier": frozenset({DropReason.WRONG, DropReason.UNVERIFIABLE}),
+    "reward models": frozenset({DropReason.LOW_ORM, DropReason.LOW_PRM}),
+}
+OTHER = "other rules"
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """`left`: share of all branches that ended, or were cut, that is still there after each stage."""
+
+    round_index: int
+    branches: int
+    left: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CutLine:
+    """One cut held against the verifier on trees that it did not touch. `precision`: of the checked leaves it would
+    have given up, the share that fails; `failing`: of all checked leaves, which is what chance would have."""
+
+    round_index: int
+    cut: str
+    problems: int
+    leaves: int
+    failing: float
+    given_up: int
+    precision: float | None
+    tokens_saved: float | None
+    good_lost: float | None
+
+
+@dataclass(slots=True)
+class _Node:
+    node_id: str
+    parent: str | None
+    depth: int
+    prm: float | None
+    finish: str
+    tokens: int
+
+
+@dataclass(slots=True)
+class _Grown:
+    """One audited problem in one round: its nodes, and of each checked leaf whether it passed and its ORM score."""
+
+    nodes: dict[str, _Node] = field(default_factory=dict)
+    leaves: dict[str, tuple[bool, float | None, float | None]] = field(default_factory=dict)
+
+
+def stage_lines(run: RunDir) -> list[StageLine]:
+    counts: dict[int, dict[str | None, int]] = defaultdict(dict)
+    for round_index, reason, count in (
+        connect(run).execute("select round, drop_reason, count(*) from trajectories group by 1, 2").fetchall()
+    ):
+        counts[round_index][reason] = count
+    lines: list[StageLine] = []
+    for round_index, by_reason in sorted(counts.items()):
+        total = left = sum(by_reason.values())
+        shares: dict[str, float] = {}
+        for stage, reasons in STAGES.items():
+            left -= sum(by_reason.get(reason.value, 0) for reason in reasons)
+            shares[stage] = left / total
+        shares[OTHER] = by_reason.get(None, 0) / total
+        lines.append(StageLine(round_index, total, shares))
+    return lines
+
+
+def cut_lines(run: RunDir) -> list[CutLine]:
+    """Of every round in which steps, or leaves, have scores; empty where there is nothing to hold against the truth."""
+    config = stored_config(run)
+    lines: list[CutLine] = []
+    for round_index, grown in sorted(_audited(run, config).items()):
+        name = in_loop_cut(config.rollout)
+        if name is not None and any(n.prm is not None for g in grown for n in g.nodes.values()):
+            lines.append(
+                _line(round_index, name, grown, [_below(g, would_cut(g.nodes, config.rollout)) for g in grown])
+            )
+        for rule in config.pruning:
+            match rule:
+                case OrmRule(at_least=float() as least):
+                    lines.append(
+                        _line(round_index, f"orm rule, below {least:g}", grown, _scored(grown, 1, least), end=True)
+                    )
+                case PrmRule(at_least=least, over="min"):
+                    lines.append(
+                        _line(round_index, f"prm rule, below {least:g}", grown, _scored(grown, 2, least), end=True)
+                    )
+    return lines
+
+
+def in_loop_cut(rollout: Rollout) -> str | None:
+    """What it is that prunes while trees grow, in words; None if nothing does by the PRM."""
+    match rollout.policy:
+        case Value(scorer="prm", cut_below=below):
+            return f"value policy, prm below {below:g}"
+        case Beam(scorer="prm", width=width) | Dvts(scorer="prm", width=width):
+            return f"{rollout.policy.type}, all but the best of {width}"
+    if rollout.cut is not None and rollout.cut.model == "prm":
+        return f"prm below {rollout.cut.below:g}"
+    return None
+
+
+def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
+    """Nodes that the in-loop cut would not have grown further. Beam and DVTS are taken as keeping the best of every
+    `width` candidates of a depth that are still growing or end there."""
+    policy, cut = rollout.policy, rollout.cut
+    if isinstance(policy, Beam | Dvts):
+        return _outranked(list(nodes.values()), policy.width)
+    below, first = (policy.cut_below, 1) if isinstance(policy, Value) else (0.0, 1)
+    if cut is not None and cut.model == "prm" and cut.below > below:
+        below, first = cut.below, cut.from_step
+    return {
+        n.node_id
+        for n in nodes.values()
+        if n.parent is not None
+        and n.finish == Finish.STEP.value
+        and n.prm is not None
+        and n.prm < below
+        and n.depth >= first
+    }
+
+
+def _outranked(nodes: Sequence[_Node], width: int) -> set[str]:
+    by_depth: dict[int, list[_Node]] = defaultdict(list)
+    for node in nodes:
+        if node.parent is not None and node.prm is not None:
+            by_depth[node.depth].append(node)
+    out: set[str] = set()
+    for _, here in sorted(by_depth.items()):
+        alive = [node for node in here if node.parent not in out]
+        ranked = sorted(alive, key=lambda n: (-(n.prm or 0.0), n.node_id))
+        stay = {node.node_id for node in ranked[: -(-len(ranked) // width)]}
+        out.update(node.node_id for node in here if node.node_id not in stay and node.finish == Finish.STEP.value)
+        out.update(node.node_id for node in here if node.parent in out)
+    return out
+
+
+def _below(grown: _Grown, cut: set[str]) -> tuple[set[str], int]:
+    """Leaves that would not be there, and the tokens of everything strictly below a cut."""
+    gone: set[str] = set()
+
+    def is_gone(node: _Node) -> bool:
+        above = node.parent
+        while above is not None:
+            if above in cut:
+                return True
+            above = grown.nodes[above].parent if above in grown.nodes else None
+        return False
+
+    tokens = 0
+    for node in grown.nodes.values():
+        if is_gone(node):
+            gone.add(node.node_id)
+            tokens += node.tokens
+    return gone & grown.leaves.keys(), tokens
+
+
+def _scored(grown: Sequence[_Grown], which: int, least: float) -> list[tuple[set[str], int]]:
+    chosen: list[tuple[set[str], int]] = []
+    for one in grown:
+        low = {leaf for leaf, figures in one.leaves.items() if _under(figures[which], least=least)}
+        chosen.append((low, 0))
+    return chosen
+
+
+def _under(score: float | None, *, least: float) -> bool:
+    return score is not None and score < least
+
+
+def _line(
+    round_index: int, name: str, grown: Sequence[_Grown], gone: Sequence[tuple[set[str], int]], *, end: bool = False
+) -> CutLine:
+    leaves = sum(len(g.leaves) for g in grown)
+    good = sum(passed for g in grown for passed, _, _ in g.leaves.values())
+    given_up = sum(len(lost) for lost, _ in gone)
+    lost = sum(g.leaves[leaf][0] for g, (those, _) in zip(grown, gone, strict=True) for leaf in those)
+    tokens = sum(n.tokens for g in grown for n in g.nodes.values() if n.parent is not None)
+    return CutLine(
+        round_index=round_index,
+        cut=name,
+        problems=len(grown),
+        leaves=leaves,
+        failing=(leaves - good) / leaves if leaves else 0.0,
+        given_up=given_up,
+        precision=(given_up - lost) / given_up if given_up else None,
+        tokens_saved=None if end or not tokens else sum(saved for _, saved in gone) / tokens,
+        good_lost=lost / good if good else None,
+    )
+
+
+def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
+    found: dict[int, dict[str, _Grown]] = defaultdict(lambda: defaultdict(_Grown))
+    db = connect(run)
+    everyone = not audit.prunes(config.rollout)
+    ids = [row[0] for row in db.execute("select distinct problem_id from trajectories").fetchall()]
+    chosen = [i for i in ids if everyone or audit.is_audited(i, config.rollout, run_seed=config.seed)]
+    if not chosen:
+        return {}
+    for round_index, problem, *values in db.execute(
+        "select round, problem_id, node_id, parent_id, depth, prm, finish, len(token_ids) from nodes "
+        "where list_contains(?, problem_id)",
+        [chosen],
+    ).fetchall():
+        found[round_index][problem].nodes[values[0]] = _Node(*values)
+    for round_index, problem, leaf, verdict, orm, prm in db.execute(
+        "select round, problem_id, leaf, verdict, orm, prm_min from trajectories "
+        "where list_contains(?, problem_id) and verdict in ('pass', 'fail')",
+        [chosen],
+    ).fetchall():
+        found[round_index][problem].leaves[leaf] = (verdict == "pass", orm, prm)
+    return {index: list(problems.values()) for index, problems in found.items()}
