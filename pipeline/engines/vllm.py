@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines import models, quiet, vllm_compat, vllm_host, vllm_samples, vllm_worker
+from pipeline.engines import models, quiet, tensors, vllm_compat, vllm_host, vllm_samples, vllm_worker
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
@@ -260,12 +260,13 @@ class Vllm:
 
     async def swap_weights(self, path: str, version: str) -> None:
         """Takes new weights of the same architecture. Running requests end on the old ones, later ones
-        wait."""
+        wait. Raises ConfigError, with the old ones serving on, for files that are not whole or do not fit."""
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
         self._open.clear()
         try:
             folder = await asyncio.to_thread(models.resolve, path, key="weights")
+            await asyncio.to_thread(tensors.check_fits, models.resolve(self._config.model), folder)
             await self._idle.wait()
             await self._llm.pause_generation(mode="wait", clear_cache=True)
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pipeline.errors import BerryError
+from pipeline.errors import BerryError, ConfigError
 from pipeline.rewards.folders import resolve
 from pipeline.rewards.scoring import RewardModels
 from pipeline.stages.leases import LeaseWorker
@@ -33,8 +33,11 @@ async def refresh_worker(worker: LeaseWorker, location: Location, models: Reward
             wrong.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
         else:
             place = serving.place(location, wanted)
-            folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
-            await swap(folder, wanted.version)
+            try:
+                folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
+                await swap(folder, wanted.version)
+            except ConfigError as error:
+                wrong.append(f"{wanted.version} can't be taken, the old weights generate on: {error}")
     return wrong
 
 

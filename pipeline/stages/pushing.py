@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from pipeline.config.engine import VllmEngine
-from pipeline.engines import models, vocabulary
+from pipeline.engines import models, tensors, vocabulary
 from pipeline.errors import ConfigError, InputError, StorageError
 from pipeline.rewards import folders
 from pipeline.rewards.card import read_card
@@ -68,6 +68,7 @@ def _check(run: RunDir, source: Path, what: str) -> None:
                 f"{source} is of another architecture than {config.engine.model}: {key} is {theirs.get(key)!r}, the "
                 f"run has {mine.get(key)!r}"
             )
+    tensors.check_fits(models.resolve(config.engine.model), str(source))
 
 
 def _content(source: Path) -> str:

@@ -158,27 +158,85 @@ async def test_new_weights_are_taken_under_load(
     assert (back.token_ids, back.logprobs) == (old.token_ids, pytest.approx(old.logprobs, abs=1e-5))
 
 
+async def test_twenty_swaps_under_load_lose_no_request_and_leave_no_stale_prefix(
+    vllm_engine: Vllm, sample: Any, tiny_folder: Path, tmp_path: Path, reference: Any
+):
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_folder, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({n: v * 0.9 for n, v in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
+    folders = {"v0": tiny_folder, "v1": other}
+    ids = (prompt(vllm_engine, 2) * 10)[:80]
+    asked = 0
+    answers: list[Any] = []
+    stop = False
+
+    async def load(caller: int) -> None:
+        nonlocal asked
+        while not stop:
+            asked += 1
+            request = Request(f"load-{caller}-{asked}", ids, 1, Until(3), Sampling(temperature=2.0), asked)
+            answers.extend(await _all(vllm_engine, request))
+
+    callers = [asyncio.create_task(load(caller)) for caller in range(4)]
+    for swap in range(1, 21):
+        version = f"v{swap % 2}"
+        await vllm_engine.swap_weights(str(folders[version]), version)
+        assert vllm_engine.info.weights_version == version
+    stop = True
+    await asyncio.gather(*callers)
+    assert len(answers) == asked > 20
+    assert {a.weights_version for a in answers} == {"v0", "v1"}
+    for version, folder in folders.items():
+        expected = reference([*ids, 0], folder)[-1]
+        for answer in (a for a in answers if a.weights_version == version):
+            assert answer.logprobs[0] == pytest.approx(expected[answer.token_ids[0]].item(), abs=1e-4)
+    assert vllm_engine.info.weights_version == "v0"
+
+
 async def test_weights_that_are_not_there_leave_the_engine_as_it_was(vllm_engine: Vllm, sample: Any, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"config\.json"):
         await vllm_engine.swap_weights(str(tmp_path), "v9")
     assert (await sample(vllm_engine, prompt(vllm_engine)))[0].weights_version == "v0"
 
 
-async def test_weights_of_another_shape_end_the_engine(
-    vllm_engine: Vllm, shared: Any, tiny_folder: Path, tmp_path: Path
-):
-    """Half-taken weights must not answer anybody."""
+@pytest.fixture
+def damaged(tiny_folder: Path, tmp_path: Path):
+    """`damaged(how)`: the model's folder with its weights half written, or of another shape."""
     from safetensors.torch import load_file, save_file
 
-    other = tmp_path / "other"
-    shutil.copytree(tiny_folder, other)
-    weights = {
-        name: value[:, :-1].contiguous() if value.dim() == 2 else value
-        for name, value in load_file(other / "model.safetensors").items()
-    }
-    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EngineError, match="other"):
-        await vllm_engine.swap_weights(str(other), "v2")
+    def make(how: str) -> str:
+        other = tmp_path / how
+        shutil.copytree(tiny_folder, other)
+        file = other / "model.safetensors"
+        if how == "half":
+            file.write_bytes(file.read_bytes()[:-1000])
+        else:
+            narrow = {n: v[:, :-1].contiguous() if v.dim() == 2 else v for n, v in load_file(file).items()}
+            save_file(narrow, file, metadata={"format": "pt"})
+        return str(other)
+
+    return make
+
+
+@pytest.mark.parametrize(("how", "says"), [("half", "half written"), ("shape", "weights of another shape")])
+async def test_weights_that_do_not_fit_leave_the_engine_as_it_was(
+    vllm_engine: Vllm, sample: Any, damaged: Any, how: str, says: str
+):
+    before = (await sample(vllm_engine, prompt(vllm_engine)))[0]
+    with pytest.raises(ConfigError, match=says):
+        await vllm_engine.swap_weights(damaged(how), "v2")
+    after = (await sample(vllm_engine, prompt(vllm_engine)))[0]
+    assert after.weights_version == "v0"
+    assert after.token_ids == before.token_ids
+
+
+async def test_half_taken_weights_answer_nobody(vllm_engine: Vllm, shared: Any, damaged: Any, monkeypatch: Any):
+    monkeypatch.setattr("pipeline.engines.tensors.check_fits", lambda *_: None)
+    with pytest.raises(EngineError, match="shape"):
+        await vllm_engine.swap_weights(damaged("shape"), "v2")
     with pytest.raises(EngineError, match="not running"):
         await _all(vllm_engine, Request("after", prompt(vllm_engine), 1, Until(5), Sampling(), 1))
     await shared.drop()
