@@ -10,6 +10,8 @@ import time
 
 PREFIX = "berry-sandbox-"
 STALE_S = 60.0
+DEEPEST = 128
+"""Levels of directories below a working directory; more count as a full disk."""
 
 
 def make(base: str) -> tuple[str, int]:
@@ -40,18 +42,22 @@ def _sweep(base: str) -> None:
 
 
 def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
-    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block."""
-    total, stack = 0, [top]
+    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block, and a chain
+    of directories deeper than any honest one for too much: to walk it takes time that grows with its square."""
+    total, stack = 0, [(top, 0)]
     while stack:
+        path, depth = stack.pop()
+        if depth > DEEPEST:
+            return enough + 1
         try:
-            with os.scandir(stack.pop()) as found:
+            with os.scandir(path) as found:
                 for entry in found:
                     total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 512)
                     entries -= 1
                     if total > enough or entries < 0:
                         return enough + 1
                     if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
+                        stack.append((entry.path, depth + 1))
         except OSError:
             continue
     return total
