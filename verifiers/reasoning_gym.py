@@ -2,6 +2,10 @@
 
 The scorer is the package's code, the answer is the model's: some scorers evaluate it, hence the jail. A score is in
 [0, 1]; PASS at the spec's threshold, 1.0 unless the problem says otherwise.
+
+Problem files are JSON, which has no tuples; what scorers compare as tuples is made into them again. The entry's own
+answer is scored beside the response's: where it does not reach the threshold, or the scorer raises over it, the entry
+is broken and nothing is said of the response; where it does, an answer that the scorer raises over is a wrong one.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-from sandboxes.base import Call, Job, Outcome, SandboxError
+from sandboxes.base import Call, Job, JobResult, Outcome, SandboxError
 from verifiers.base import Reason, Verdict, verdict
 from verifiers.extract import find_answer
 from verifiers.limits import limits_of, reason_of
@@ -24,12 +28,15 @@ _PROFILE = ("reasoning_gym",)
 _SOURCE = """
 import reasoning_gym
 
-def known(dataset):
-    reasoning_gym.get_score_answer_fn(dataset)
-    return True
+TUPLES = {"arc_agi": ("input", "output"), "rearc": ("input", "output")}
 
 def score(dataset, answer, entry):
+    for name in TUPLES.get(dataset, ()):
+        entry["metadata"][name] = tuples(entry["metadata"][name])
     return float(reasoning_gym.get_score_answer_fn(dataset)(answer, entry))
+
+def tuples(value):
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
 """
 
 
@@ -49,10 +56,12 @@ async def verify(request: CheckRequest, tools: Tools) -> Verdict:
         return verdict(reason, answer=found.answer, note=str(fault))
     if importlib.util.find_spec("reasoning_gym") is None:
         return verdict(Reason.MISSING_TOOL, note="the package reasoning-gym is not installed")
+    gold = spec.entry.get("answer")
+    scored = [gold, found.answer] if isinstance(gold, str) else [found.answer]
     job = Job(
         source=_SOURCE,
         entry_point="score",
-        calls=(Call((spec.dataset, found.answer, spec.entry)),),
+        calls=tuple(Call((spec.dataset, answer, spec.entry)) for answer in scored),
         profile=_PROFILE,
         limits=limits_of(CodeSpec(), tools.config),
         key=request.key or request.problem_id,
@@ -61,13 +70,32 @@ async def verify(request: CheckRequest, tools: Tools) -> Verdict:
         result = await tools.pool.run(job)
     except SandboxError as error:
         return verdict(Reason.MISSING_TOOL, note=str(error))
-    if result.outcome is not Outcome.OK:
+    return _of_scores(spec, found.answer, result)
+
+
+def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdict:
+    """From the scores of the entry's own answer, if it has one, and of the response's."""
+    gold = result.cases[0] if len(result.cases) > 1 else None
+    gold_stands = gold is not None and gold.outcome is Outcome.OK and gold.value >= spec.threshold
+    last = result.cases[-1] if result.cases else None
+    if last is not None and last.outcome is Outcome.OK and last.value >= spec.threshold:
+        return verdict(Reason.CORRECT, answer=answer, score=last.value, expected=spec.entry.get("answer"))
+    if gold is not None and gold.outcome is Outcome.OK and not gold_stands:
+        return verdict(Reason.TESTS_BROKEN, answer=answer, note=_broken(spec, gold.value))
+    if gold_stands and last is not None and last.outcome is Outcome.RUNTIME_ERROR:
+        return verdict(Reason.UNPARSABLE_ANSWER, answer=answer, note=last.error, expected=spec.entry.get("answer"))
+    if result.outcome is not Outcome.OK or last is None:
         reason = reason_of(result.outcome)
         if result.outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
             reason = Reason.CHECK_TIMEOUT
         elif not reason.retryable:
             reason = Reason.TESTS_BROKEN  # the scorer raised: no statement about the answer
-        return verdict(reason, answer=found.answer, note=result.error)
-    score = result.cases[0].value
-    reason = Reason.CORRECT if score >= spec.threshold else Reason.WRONG_ANSWER
-    return verdict(reason, answer=found.answer, score=score, expected=spec.entry.get("answer"))
+        return verdict(reason, answer=answer, note=result.error)
+    return verdict(Reason.WRONG_ANSWER, answer=answer, score=last.value, expected=spec.entry.get("answer"))
+
+
+def _broken(spec: ReasoningGymSpec, score: float) -> str:
+    return (
+        f"reasoning-gym's scorer for {spec.dataset} gives the entry's own answer {score:g}, below {spec.threshold:g}: "
+        f"draw the task again with `berry import reasoning_gym {spec.dataset}`, or lower the threshold"
+    )

@@ -10,10 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from verifiers.sources import defined, python_fault
+from verifiers.code_specs import (
+    CodeSpec,
+    ProgramOfThoughtSpec,
+    ProgramTestsSpec,
+    PythonFunctionSpec,
+    StdioSpec,
+)
 from verifiers.strictness import DEFAULT_PLACES, Place, Spec, Strictness
-
-Language = Literal["python", "cpp", "javascript", "shell"]
 
 
 class MathSpec(Spec):
@@ -28,117 +32,6 @@ class MathSpec(Spec):
     @classmethod
     def _number_as_text(cls, answer: Any) -> Any:
         return str(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else answer
-
-    def precheck(self) -> str | None:
-        from verifiers.maths.ladder import gold_fault
-
-        return gold_fault(self.answer)
-
-
-class CodeSpec(Spec):
-    """Limits that a problem may set for its own program; None: the checker's."""
-
-    cpu_s: float | None = Field(default=None, gt=0, le=600)
-    memory_mb: int | None = Field(default=None, ge=16, le=65536)
-
-
-class Case(Spec):
-    """One call of a function: arguments in, expected value out."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    expected: Any
-
-
-class PythonFunctionSpec(CodeSpec):
-    """The response defines `entry_point`; `tests` (HumanEval's `check(candidate)` or bare asserts) or `cases` judge it.
-
-    `prelude` is code put before the response (imports, helpers); the tests see it too. With `cases`, `tolerance`
-    is the relative error allowed between floats, and JSON lists also match tuples (`sequences: "exact"` forbids it).
-    """
-
-    type: Literal["python_function"] = "python_function"
-    entry_point: str = Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    tests: str | None = None
-    cases: tuple[Case, ...] = ()
-    prelude: str = ""
-    tolerance: float = Field(default=0.0, ge=0, lt=1)
-    sequences: Literal["json", "exact"] = "json"
-
-    @model_validator(mode="after")
-    def _has_a_check(self) -> Self:
-        if bool(self.tests) == bool(self.cases):
-            raise ValueError("needs exactly one of `tests` (code) or `cases` (list of args and expected)")
-        return self
-
-    def precheck(self) -> str | None:
-        from verifiers.python_function import tests_fault
-
-        return python_fault(self.prelude, "prelude") or tests_fault(self)
-
-
-class StdioCase(Spec):
-    """What goes to the program's standard input, and what it should print."""
-
-    stdin: str = ""
-    stdout: str
-
-
-class StdioSpec(CodeSpec):
-    """The response is a program. `compare`: "tokens" (split at white space), "lines" (trailing space dropped),
-    "floats" (tokens; numbers within `tolerance`), or "checker": Python source defining
-    `check(stdin, expected, output) -> bool`."""
-
-    type: Literal["stdio"] = "stdio"
-    language: Language = "python"
-    cases: tuple[StdioCase, ...] = Field(min_length=1)
-    compare: Literal["tokens", "lines", "floats", "checker"] = "tokens"
-    tolerance: float = Field(default=1e-6, ge=0, lt=1)
-    checker: str | None = None
-
-    @model_validator(mode="after")
-    def _checker_given(self) -> Self:
-        if (self.compare == "checker") != (self.checker is not None):
-            raise ValueError('`checker` (Python source) goes with compare: "checker", and only with it')
-        return self
-
-    def precheck(self) -> str | None:
-        if self.checker is None:
-            from verifiers.stdio import contradiction
-
-            return contradiction(self)
-        fault = python_fault(self.checker, "checker")
-        if fault is None and "check" not in defined(self.checker):
-            fault = "checker does not define check(stdin, expected, output)"
-        return fault
-
-
-class ProgramTestsSpec(CodeSpec):
-    """Tests appended to the program (MultiPL-E). `prelude` goes before the response. They share the candidate's
-    process, so the guarantee is weaker than a split judge's: verdicts carry `guarantee: same_process`."""
-
-    type: Literal["program_tests"] = "program_tests"
-    language: Language
-    tests: str = Field(min_length=1)
-    prelude: str = ""
-
-    def precheck(self) -> str | None:
-        from verifiers.program_tests import NoTests, program
-
-        try:
-            program(self, "", "")
-        except NoTests as fault:
-            return str(fault)
-        return python_fault(self.tests, "tests") if self.language == "python" else None
-
-
-class ProgramOfThoughtSpec(CodeSpec):
-    """The response is a Python program; its result (`solution()`, else `answer`, else the last printed line) is
-    compared with `answer` as mathematics."""
-
-    type: Literal["program_of_thought"] = "program_of_thought"
-    answer: str = Field(min_length=1)
-    strictness: Strictness = Strictness(tolerance=1e-9)
 
     def precheck(self) -> str | None:
         from verifiers.maths.ladder import gold_fault
@@ -185,6 +78,8 @@ class ReasoningGymSpec(Spec):
     extract: tuple[Place, ...] = ("tag", "boxed", "answer_is", "whole")
 
     def precheck(self) -> str | None:
+        if self.dataset == "composite":
+            return "reasoning-gym's composite has no scorer of its own: name the dataset that the entry came from"
         missing = [key for key in ("question", "answer", "metadata") if key not in self.entry]
         return f"entry lacks {', '.join(missing)}" if missing else None
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from sandboxes.base import Call, CaseResult, Job, Outcome
 from verifiers.base import Reason, Verdict, verdict
+from verifiers.code_specs import StdioCase, StdioSpec
 from verifiers.extract import find_code
 from verifiers.limits import limits_of, reason_of, said
-from verifiers.specs import StdioCase, StdioSpec
 
 if TYPE_CHECKING:
     from verifiers.tools import CheckRequest, Tools

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from verifiers.base import Outcome, Reason
-from verifiers.specs import Case, PythonFunctionSpec
+from verifiers.code_specs import Case, PythonFunctionSpec
 
 CHECK = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n"
 ADD = PythonFunctionSpec(entry_point="add", tests=CHECK)

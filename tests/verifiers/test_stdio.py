@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from verifiers.base import Outcome, Reason
-from verifiers.specs import StdioCase, StdioSpec
+from verifiers.code_specs import StdioCase, StdioSpec
 
 SUM = StdioSpec(cases=(StdioCase(stdin="1 2\n", stdout="3\n"), StdioCase(stdin="4 5\n", stdout="9\n")))
 READ = "print(sum(map(int, input().split())))"
