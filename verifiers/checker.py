@@ -34,6 +34,11 @@ class Checker:
         self.pool = make_pool(config)
         self.symbolic = Symbolic(config)
         self._repls = WarmRepls()
+        self._chat = None
+        if judge is None and config.judge is not None:
+            from verifiers.chat_judge import ChatJudge
+
+            judge = self._chat = ChatJudge(config.judge)
         self._tools = Tools(config, self.pool, self.symbolic, judge, self.check, self._repls)
         self._outcomes: Counter[str] = Counter()
         self._in_service = 0
@@ -44,6 +49,8 @@ class Checker:
         await self.pool.start()
 
     async def close(self) -> None:
+        if self._chat is not None:
+            await self._chat.close()
         await self._repls.close()
         await self.symbolic.close()
         await self.pool.close()

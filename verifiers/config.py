@@ -7,6 +7,25 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class JudgeConfig(BaseModel):
+    """The model that `model` verifiers ask, behind an OpenAI-compatible chat server (`vllm serve` and others)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    url: str = Field(pattern=r"^https?://")
+    """Base address with the version, as in http://host:8000/v1."""
+    model: str = Field(min_length=1)
+    """The name under which the server serves it."""
+    temperature: float = Field(default=0.7, ge=0)
+    max_tokens: int = Field(default=1024, ge=1)
+    """Tokens of one vote, thinking included."""
+    at_once: int = Field(default=32, ge=1)
+    """Votes asked for at once, by each checker."""
+    timeout_s: float = Field(default=300.0, gt=0)
+    api_key_env: str | None = None
+    """Environment variable that holds the key; the key itself is never written down."""
+
+
 class CheckerConfig(BaseModel):
     """One checker: a sandbox pool, warm math workers, and limits for every program that is run."""
 
@@ -35,5 +54,7 @@ class CheckerConfig(BaseModel):
     """Folder of a built Lean project with the REPL (and Mathlib, if wanted)."""
     lean_repl: str = "repl"
     """The REPL's executable."""
+    judge: JudgeConfig | None = None
+    """Who answers `model` verifiers; null: nobody, and they are UNVERIFIABLE (no_judge)."""
     seed: int = 0
     """For the judge's samples."""
