@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.stages.ports import Agreeing, Verifying
     from pipeline.stages.verification import Tally
     from verifiers.config import CheckerConfig
+
+AT_ONCE = 8  # checks under way for each slot, so that none waits for the next
 
 
 def verify(
     problems: Annotated[str, typer.Argument(metavar="PROBLEMS", help="JSONL or Parquet with id, prompt, verifier.")],
     responses: Annotated[str, typer.Argument(metavar="RESPONSES", help="JSONL or Parquet with problem_id, response.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT.parquet", help="Where the verdict rows go.")],
-    slots: Annotated[int | None, typer.Option(help="Programs at once; default: the cores here.", min=1)] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster whose cores make the checks, a sandbox actor on each node; default: this machine."
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Programs at once, on each machine; default: its cores.", min=1)
+    ] = None,
     cpu_s: Annotated[float, typer.Option(help="CPU seconds a program.", min=0.1)] = 10.0,
     memory_mb: Annotated[int, typer.Option(help="Memory a program, in MiB.", min=16)] = 512,
     symbolic_s: Annotated[float, typer.Option(help="Seconds that sympy may take over one answer.", min=0.1)] = 5.0,
+    judge_model: Annotated[
+        str | None,
+        typer.Option(help="Who answers `model` verifiers: a name at --judge-url, else a model that vLLM loads here."),
+    ] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible chat server, as http://host:8000/v1.")
+    ] = None,
     isolation: Annotated[
         str, typer.Option(help="auto, or none: run programs unconfined where this host can't confine them.")
     ] = "auto",
 ) -> None:
-    """Verify responses against problems, on the cores of this machine.
+    """Verify responses against problems, on the cores of this machine or (--address) of a Ray cluster.
 
     Interrupted? Run the same command again: finished rows are kept beside OUT and not checked twice.
 
@@ -36,17 +56,24 @@ def verify(
       berry import gsm8k gsm8k.jsonl -o problems.jsonl
 
       berry verify problems.jsonl responses.jsonl -o verdicts.parquet
+
+      berry verify problems.jsonl responses.jsonl -o verdicts.parquet --address auto
     """
     from rich.console import Console
 
     from pipeline.errors import InputError
-    from verifiers.config import CheckerConfig
+    from verifiers.config import CheckerConfig, JudgeConfig
 
     if isolation not in ("auto", "none"):
         raise InputError(f"--isolation must be auto or none, got {isolation!r}")
     if not out.endswith(".parquet"):
         raise InputError(f"--out must end in .parquet, got {out!r}")
+    if judge_url is not None and (judge_model is None or not judge_url.startswith(("http://", "https://"))):
+        raise InputError(f"--judge-url must be a http(s) address with --judge-model beside it, got {judge_url!r}")
+    if address is not None and judge_model is not None and judge_url is None:
+        raise InputError("--judge-model on a cluster needs --judge-url: a server that its nodes can reach")
     config = CheckerConfig(
+        judge=JudgeConfig(url=judge_url, model=judge_model) if judge_url and judge_model else None,
         slots=slots,
         cpu_s=cpu_s,
         wall_s=3 * cpu_s,
@@ -56,19 +83,22 @@ def verify(
     )
     console = Console(stderr=True)
     start = time.monotonic()
-    tally = asyncio.run(_verify(problems, responses, out, config, console))
+    tally = asyncio.run(_verify(problems, responses, out, config, address, None if judge_url else judge_model, console))
     _summary(tally, out, time.monotonic() - start)
 
 
-async def _verify(problems_path: str, responses_path: str, out: str, config: CheckerConfig, console: Console) -> Tally:
-    import os
-
+async def _verify(
+    problems_path: str,
+    responses_path: str,
+    out: str,
+    config: CheckerConfig,
+    address: str | None,
+    judge_model: str | None,
+    console: Console,
+) -> Tally:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pipeline.errors import ResourceError
     from pipeline.stages.verification import Parts, Tally, digest, iter_responses, load_problems, verify_all
-    from sandboxes.base import SandboxError
-    from verifiers.checker import Checker
 
     problems = load_problems(problems_path)
     total = sum(1 for _ in iter_responses(responses_path, problems))
@@ -82,28 +112,61 @@ async def _verify(problems_path: str, responses_path: str, out: str, config: Che
         TimeRemainingColumn(),
         TextColumn("{task.fields[passed]}"),
     )
-    try:
-        async with Checker(config) as checker:
-            with Progress(*columns, console=console, transient=True) as bar:
-                task = bar.add_task("verify", total=total, passed="")
+    async with _here(config, judge_model) if address is None else _there(address, config, console) as checks:
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("verify", total=total, passed="")
 
-                def progress(tally: Tally) -> None:
-                    bar.update(task, completed=tally.done, passed=f"{tally.outcomes.get('pass', 0):,} pass")
+            def progress(tally: Tally) -> None:
+                bar.update(task, completed=tally.done, passed=f"{tally.outcomes.get('pass', 0):,} pass")
 
-                await verify_all(
-                    problems,
-                    iter_responses(responses_path, problems),
-                    parts,
-                    tally,
-                    checker.check,
-                    checker.symbolic,
-                    at_once=8 * (config.slots or os.cpu_count() or 1),
-                    progress=progress,
-                )
-    except SandboxError as error:
-        raise ResourceError(str(error)) from error
+            await verify_all(
+                problems,
+                iter_responses(responses_path, problems),
+                parts,
+                tally,
+                checks.check,
+                checks.agree,
+                at_once=AT_ONCE * checks.slots,
+                progress=progress,
+            )
     parts.merge()
     return tally
+
+
+class _Checks(NamedTuple):
+    """Where the checks are made."""
+
+    check: Verifying
+    agree: Agreeing
+    slots: int
+
+
+@asynccontextmanager
+async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator[_Checks]:
+    import os
+
+    from pipeline.errors import ResourceError
+    from pipeline.stages.judging import judge_of
+    from pipeline.stages.verification import asked_again
+    from sandboxes.base import SandboxError
+    from verifiers.checker import Checker
+
+    try:
+        async with judge_of(judge_model) as judge, Checker(config, judge=judge) as checker:
+            yield _Checks(asked_again(checker.check), checker.agree, config.slots or os.cpu_count() or 1)
+    except SandboxError as error:
+        raise ResourceError(str(error)) from error
+
+
+@asynccontextmanager
+async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_Checks]:
+    from pipeline.runtime.verifying import sandboxes_at
+
+    async with sandboxes_at(address, config) as found:
+        console.print(f"{len(found.actors)} sandbox actor(s) of {found.slots} slots at {address}")
+        for node in found.left_out:
+            console.print(f"node {node} has no cores free and is left out")
+        yield _Checks(found.client.verify, found.client.agree, found.slots)
 
 
 def _summary(tally: Tally, out: str, wall_s: float) -> None:

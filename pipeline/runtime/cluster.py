@@ -29,14 +29,20 @@ class Fleet:
 
 def connect(address: str | None, layout: Layout) -> None:
     """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
-    Raises ResourceError."""
+    Raises ResourceError, also where the layout does not fit."""
+    roles = (layout.rollout, layout.reward, layout.sandbox)
+    join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))
+    _check_fits(layout)
+
+
+def join(address: str | None, cpus: float = 1) -> None:
+    """Joins the Ray cluster at `address`, or starts one of so many `cpus` on this machine. Raises ResourceError."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS")
     if address:
         _check_reachable(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
@@ -44,7 +50,6 @@ def connect(address: str | None, layout: Layout) -> None:
         if address:
             ray.init(address=address, **quiet)
         else:
-            cpus = sum(role.actors * role.cpus for role in (layout.rollout, layout.reward, layout.sandbox))
             ray.init(
                 num_cpus=max(math.ceil(cpus), 1),
                 include_dashboard=False,
@@ -55,7 +60,6 @@ def connect(address: str | None, layout: Layout) -> None:
         if address:
             raise _unreachable(address, error) from error
         raise ResourceError(f"Ray can't be started here: {error}") from error
-    _check_fits(layout)
 
 
 def _check_reachable(address: str) -> None:

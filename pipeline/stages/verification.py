@@ -4,7 +4,7 @@
                                       majority problems wait until all their responses are there ─┘
 
 Parts are put whole or not at all, so an interrupted run goes on after the last one; the parts carry a digest of both
-inputs, and a run with other inputs refuses them. `check` is any async callable: a Checker's, or a cluster's client.
+inputs, and a run with other inputs refuses them. `check` and `agree` are a Checker's, or those of a cluster's client.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -20,15 +20,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, ProblemFileError
 from pipeline.records import Problem
+from pipeline.stages.ports import Agreeing, Verifying
 from pipeline.stages.problems import iter_file, json_rows, parquet_rows
 from pipeline.storage.files import locate, open_location
 from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
-from verifiers.majority import canonicalise, consensus
+from verifiers.majority import ConsensusRequest
 from verifiers.specs import MajoritySpec
-from verifiers.tools import SymbolicRung
 
-Check = Callable[[CheckRequest], Awaitable[Verdict]]
 PART_ROWS = 1_000
 VERDICTS = pa.schema(
     [
@@ -186,8 +185,8 @@ async def verify_all(
     responses: Iterable[Response],
     parts: Parts,
     tally: Tally,
-    check: Check,
-    symbolic: SymbolicRung,
+    check: Verifying,
+    agree: Agreeing,
     *,
     at_once: int,
     progress: Callable[[Tally], None] = lambda _: None,
@@ -204,7 +203,7 @@ async def verify_all(
         progress(tally)
 
     async def one(response: Response) -> None:
-        finish(response, await _checked(problems[response.problem_id], response, check))
+        finish(response, await check(_request(problems[response.problem_id], response)))
 
     running: set[asyncio.Task[None]] = set()
     try:
@@ -229,17 +228,24 @@ async def verify_all(
     for problem_id, together in held.items():
         spec = problems[problem_id].verifier
         assert isinstance(spec, MajoritySpec)
-        answers = await canonicalise({str(r.row): r.text for r in together}, spec, symbolic)
-        verdicts = consensus(answers, None, spec)
+        verdicts = await agree(ConsensusRequest(problem_id, spec, {str(r.row): r.text for r in together}))
         for response in together:
             if response.row not in parts.done:
                 finish(response, verdicts[str(response.row)])
 
 
-async def _checked(problem: Problem, response: Response, check: Check) -> Verdict:
+def _request(problem: Problem, response: Response) -> CheckRequest:
     prompt = "\n\n".join(message["content"] for message in problem.messages)
-    request = CheckRequest(problem.id, problem.verifier, response.text, prompt)
-    verdict = await check(request)
-    if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
+    return CheckRequest(problem.id, problem.verifier, response.text, prompt)
+
+
+def asked_again(check: Verifying) -> Verifying:
+    """`check`, asked once more where it could not be made; for one checker, since a cluster's client asks elsewhere."""
+
+    async def twice(request: CheckRequest) -> Verdict:
         verdict = await check(request)
-    return verdict
+        if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
+            verdict = await check(request)
+        return verdict
+
+    return twice
