@@ -3,19 +3,23 @@
     header ─► an environment, made once a process and used again by every proof (environments never change)
     header env + statement + proof ─► no error, no `sorry` ─► a fresh process does it again and prints the axioms
 
-The process is limited in memory, CPU and wall time and replaced when it dies. It is not jailed: Lean's own files are
-outside what the jail can read. So commands that run code while a proof is read (`#eval`, `run_cmd`, `initialize`,
-macros, syntax and elaborators) are refused before Lean sees them, as are options that skip the kernel.
+The process is jailed (landlock, seccomp, no privileges; it can read Lean, the project and the system's libraries, and
+write, connect to or start nothing), limited in memory, CPU and wall time, and replaced when it dies. Commands that run
+code while a proof is read (`#eval`, `run_cmd`, `initialize`, macros, syntax and elaborators) are refused before Lean
+sees them all the same, as are options that skip the kernel.
+
+Tested with a recorded dialogue, and in the jail with a program that speaks the protocol; where Lean is installed, the
+tests run it too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from verifiers.base import Reason, Verdict, verdict
+from verifiers.lean_home import NoLean, find
 from verifiers.lean_repl import LeanRepl, ReplDied, Transport, WarmRepls, open_process
 from verifiers.specs import FormalSpec
 
@@ -38,12 +42,14 @@ _NONE = re.compile(r"does not depend on any axioms")
 
 async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, tools: Tools) -> Verdict:  # noqa: ARG001
     config = tools.config
-    if shutil.which(config.lean_repl) is None:
-        return verdict(Reason.MISSING_TOOL, note=f"{config.lean_repl} (the Lean REPL) is not on the path")
+    try:
+        home = await find(config.lean_repl, config.lean_project)
+    except NoLean as fault:
+        return verdict(Reason.MISSING_TOOL, note=str(fault))
     cpu_s, memory_mb = spec.cpu_s or config.proof_cpu_s, spec.memory_mb or config.proof_memory_mb
 
     async def fresh() -> Transport:
-        return await open_process(config.lean_repl, config.lean_project, cpu_s=cpu_s, memory_mb=memory_mb)
+        return await open_process(home, cpu_s=cpu_s, memory_mb=memory_mb, isolation=config.isolation)
 
     return await prove(spec, name, proof, fresh, tools.repls, wall_s=3 * cpu_s)
 

@@ -1,4 +1,4 @@
-"""The REPL's protocol over any transport, and a limited process as the transport.
+"""The REPL's protocol over any transport, and a jailed process as the transport.
 
     {"cmd": "…", "env": 0}⏎⏎  ─►  {"env": 1, "messages": [{"severity": "error", "data": "…"}], "sorries": [ … ]}⏎⏎
 
@@ -7,15 +7,15 @@ Source: the README of leanprover-community/repl.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from sandboxes.confined import Confined, open_confined
 from verifiers.base import Reason
+from verifiers.lean_home import LeanHome
 
 MAX_ANSWER_BYTES = 8 << 20
 COMMANDS_A_REPL = 100
@@ -98,8 +98,11 @@ class WarmRepls:
 
 
 class _Process:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    """A REPL in the jail."""
+
+    def __init__(self, confined: Confined) -> None:
+        self._confined = confined
+        self._process = confined.process
 
     async def send(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -126,29 +129,32 @@ class _Process:
 
     async def _died(self) -> ReplDied:
         status = await self._process.wait()
+        if self._confined.never_began:
+            return ReplDied(f"the REPL can't be confined or started: {self._confined.said()}", Reason.MISSING_TOOL)
+        if self._confined.over_memory:
+            return ReplDied("over its memory", Reason.MEMORY_LIMIT)
         if status in (-signal.SIGXCPU, -signal.SIGKILL):
             return ReplDied(f"killed by signal {-status}", Reason.CPU_LIMIT)
-        return ReplDied(f"the REPL ended with status {status}", Reason.MEMORY_LIMIT if status else Reason.SANDBOX_FAULT)
+        if status == -signal.SIGSYS:
+            return ReplDied("a forbidden system call", Reason.VIOLATION)
+        return ReplDied(f"the REPL ended with status {status}: {self._confined.said()[-200:]}", Reason.SANDBOX_FAULT)
 
     async def close(self) -> None:
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        await self._confined.close()
 
 
-async def open_process(repl: str, project: str | None, *, cpu_s: float, memory_mb: int) -> Transport:
-    """A REPL process with its own limits; through `lake env` where a project is given."""
-
-    def limit() -> None:
-        allowed = COMMANDS_A_REPL * (int(cpu_s) + 1)  # of the whole process; each command has its wall time
-        resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 1))
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    command = ["lake", "env", repl] if project else [repl]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=project, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL, limit=MAX_ANSWER_BYTES, preexec_fn=limit, start_new_session=True,
-    )  # fmt: skip
-    return _Process(process)
+async def open_process(
+    home: LeanHome, *, cpu_s: float, memory_mb: int, isolation: Literal["auto", "none"] = "auto"
+) -> Transport:
+    """A REPL in the jail, with limits of its own; `cpu_s` is of one proof, and each has its wall time besides."""
+    confined = await open_confined(
+        [home.repl],
+        env=home.env,
+        cwd=home.project,
+        readable=home.readable,
+        cpu_s=COMMANDS_A_REPL * (int(cpu_s) + 1),
+        memory_bytes=memory_mb << 20,
+        isolation=isolation,
+        line_bytes=MAX_ANSWER_BYTES,
+    )
+    return _Process(confined)

@@ -18,8 +18,10 @@ DROP_CAPABILITIES = frozenset({0, 1, 3, 5, 6, 7})
 """CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID: what a slot needs to run children under another user
 id."""
 _SYSTEM_READ = ("/usr/lib", "/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
-_SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+SIGNALS_LEVEL = 6
+"""The landlock level from which signals stay inside."""
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 class Plan(NamedTuple):
@@ -51,7 +53,7 @@ class Plan(NamedTuple):
 
     @property
     def signals_contained(self) -> bool:
-        return self.landlock >= 6 or "pid" in self.namespaces
+        return self.landlock >= SIGNALS_LEVEL or "pid" in self.namespaces
 
     @property
     def counts_tasks(self) -> bool:
@@ -119,9 +121,9 @@ class SlotJail:
 
     def _allowed(self) -> list[tuple[str, int]]:
         """What jobs may read (and, where they may exec, execute) outside their working directory."""
-        rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in _DEVICES]
+        rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in DEVICES]
         if self.kind != "python":
-            return rules + [(path, landlock.READ_EXECUTE) for path in (*_SYSTEM_EXECUTE, *self.plan.tool_dirs)]
+            return rules + [(path, landlock.READ_EXECUTE) for path in (*SYSTEM_EXECUTE, *self.plan.tool_dirs)]
         rules += [(path, landlock.READ) for path in _SYSTEM_READ]
         return rules + stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
 

@@ -1,0 +1,60 @@
+"""Puts the jail on this process and becomes another program: for tools of the host that live long and are spoken to
+over pipes, such as a proof assistant.
+
+    options (JSON, argv[1]) ─► limits ─► no_new_privs, no capabilities ─► landlock ─► seccomp ─► exec
+
+The program may read and execute what is listed, make threads, and talk over the pipes that it was given; it may write
+no file, open no socket and start no process. Where the host lacks the minimum it is not started, unless the options
+say `isolation: none`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from typing import Any, NoReturn
+
+from sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
+
+CONFINING_FAILED = 125
+"""Exit status of a program that never began; standard error says why."""
+_FILES = 1024
+_STDERR_BYTES = 1 << 20
+
+
+def main() -> NoReturn:
+    options: dict[str, Any] = json.loads(sys.argv[1])
+    try:
+        _limit(options["cpu_s"])
+        if options["isolation"] != "none":
+            _confine(options["readable"])
+        os.execve(options["argv"][0], options["argv"], options["env"])
+    except (OSError, ValueError) as fault:
+        os.write(2, f"{fault}\n".encode())
+    os._exit(CONFINING_FAILED)
+
+
+def _limit(cpu_s: int) -> None:
+    rlimits.apply_static()
+    for which, value in (
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_FSIZE, _STDERR_BYTES),
+        (resource.RLIMIT_NOFILE, _FILES),
+    ):
+        _, hard = resource.getrlimit(which)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def _confine(readable: list[str]) -> None:
+    level = landlock.abi()
+    if not level or not seccomp.available():
+        raise OSError("this host has no landlock (Linux 5.13 or newer) or no seccomp filters, which the jail needs")
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.no_capabilities()()
+    rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in plan.DEVICES]
+    rules += [(path, landlock.READ_EXECUTE) for path in (*plan.SYSTEM_EXECUTE, *readable)]
+    landlock.Ruleset(rules, level=level).restrict()
+    seccomp.build("program", signals_contained=level >= plan.SIGNALS_LEVEL).load()
