@@ -10,12 +10,15 @@ import sys
 import typer
 
 from pipeline.cli import import_problems, sandbox, weights
+from pipeline.cli.check import check
 from pipeline.cli.export import export
 from pipeline.cli.inspect import inspect
 from pipeline.cli.plan import plan
 from pipeline.cli.revise import reprune, reverify
 from pipeline.cli.run import run
 from pipeline.cli.show import show
+from pipeline.cli.status import status
+from pipeline.cli.submit import submit
 from pipeline.cli.train import train
 from pipeline.cli.variants import variants
 from pipeline.cli.verify import verify
@@ -41,6 +44,9 @@ app.command()(verify)
 app.command()(variants)
 app.command()(train)
 app.command()(export)
+app.command()(check)
+app.command()(status)
+app.command()(submit)
 app.add_typer(import_problems.app, name="import")
 app.add_typer(weights.app, name="weights")
 app.add_typer(sandbox.app, name="sandbox")

@@ -103,7 +103,12 @@ def plain(config: RunConfig) -> dict[str, Any]:
 def digest(config: RunConfig) -> str:
     """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `storage.root` and
     `variants`."""
-    text = json.dumps(_work(plain(config)), sort_keys=True)
+    return digest_of(plain(config))
+
+
+def digest_of(stored: dict[str, Any]) -> str:
+    """The same of a run's stored configuration, whichever release wrote it."""
+    text = json.dumps(_work(stored), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -27,6 +27,7 @@ from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.learning import refresh_helpers, run_apart
 from pipeline.runtime.monitor import Monitor
 from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
+from pipeline.runtime.recording import recording
 from pipeline.stages.handout import leases
 from pipeline.stages.learning import learned
 from pipeline.stages.leases import searches_at_once
@@ -54,14 +55,16 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     place = locate(launch.place)
     absolute = place.root if place.is_local else place.url
     directory, resumed = prepare(absolute, config, versions(found))
-    with locked(directory):
-        driver = _Driver(config, launch, display, found, planned, directory)
+    with locked(directory), recording(display, directory) as shown:
+        driver = _Driver(config, launch, shown, found, planned, directory)
         if resumed:
             driver.say_what_is_done()
         try:
-            return asyncio.run(driver.run())
+            outcome = asyncio.run(driver.run())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
+        shown.end("finished" if outcome.finished else "stopped")
+        return outcome
 
 
 class _Driver:

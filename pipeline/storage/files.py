@@ -107,6 +107,17 @@ class Location:
         except OSError as error:
             raise StorageError(f"{self.show(name)}: can't be removed: {error}") from error
 
+    def move(self, name: str, to: str) -> None:
+        """Nothing if `name` isn't there. Raises StorageError."""
+        target = self.path(to)
+        try:
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+            self.filesystem.move(self.path(name), target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{self.show(name)}: can't be moved to {to}: {error}") from error
+
     def remove_folder(self, name: str) -> None:
         """Removes a folder and all below it; nothing if it isn't there."""
         try:

@@ -10,6 +10,7 @@ problems, so nothing is there twice.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,10 +43,15 @@ def write(
     """Commits one lease. `tables` maps each name of schema.TABLES to its rows. Returns bytes written a table.
     Raises StorageError; then nothing of the lease counts as committed."""
     written: dict[str, int] = {}
+    digests: dict[str, str] = {}
     for table, arrow_schema in schema.TABLES.items():
-        buffer = encode(tables[table], arrow_schema, {**metadata, "lease": str(lease), "round": str(round_index)})
+        marks = {**metadata, "lease": str(lease), "round": str(round_index)}
+        if table == schema.COMMIT:
+            marks["digests"] = json.dumps(digests)
+        buffer = encode(tables[table], arrow_schema, marks)
         location.put(shard_name(table, lease, round_index), buffer)
         written[table] = buffer.size
+        digests[table] = digest(buffer)
     return written
 
 
@@ -58,6 +64,11 @@ def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> 
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=group)
     return sink.getvalue()
+
+
+def digest(data: bytes | pa.Buffer) -> str:
+    """Of a whole file: the commit file names those of the two others."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def committed(location: Location, round_index: int) -> set[int]:

@@ -39,7 +39,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, f"berry --help would import {done.stderr}"
 
 
-@pytest.mark.parametrize("command", ["run", "inspect", "show", "plan", "verify", "import"])
+@pytest.mark.parametrize("command", ["run", "inspect", "show", "plan", "verify", "import", "check", "status"])
 def test_every_command_explains_itself(command: str) -> None:
     done = berry(command, "--help")
     assert done.returncode == 0, done.stderr

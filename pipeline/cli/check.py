@@ -1,0 +1,74 @@
+"""berry check RUN: whether everything that a run has committed is still what was written."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def check(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Take damaged leases out, to RUN/damaged/, so that they are made again."),
+    ] = False,
+) -> None:
+    """Verify a run at rest: page checksums, schemas, ids and counts of every committed file, against each other and
+    against the problems that were handed out.
+
+    Ends with status 0 when all is whole, 3 when something is damaged. A run that goes on may be checked; it can be
+    repaired only when it has stopped.
+
+    Examples:
+
+      berry check runs/demo
+
+      berry check runs/demo --repair && berry run configs/demo.yaml
+    """
+    import sys
+    from contextlib import nullcontext
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from pipeline.stages import checkup
+    from pipeline.storage.dataset import locked, open_run
+
+    run = open_run(run_dir)
+    columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    folder = None
+    with locked(run) if repair else nullcontext():
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            found = checkup.check_run(run, lambda done, total: bar.update(task, completed=done, total=total))
+        if repair:
+            folder = checkup.repair(run, found)
+    console = Console(soft_wrap=True, highlight=False)
+    if found.faults:
+        table = Table("round", "lease", "kind", "file", "what", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for fault in found.faults:
+            words = (
+                str(fault.round_index),
+                str(fault.lease),
+                fault.kind.value,
+                fault.table or "–",
+                escape(fault.detail),
+            )
+            table.add_row(*words)
+        console.print(table)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items()) or "no rows"
+    console.print(f"{found.leases:,} leases: {rows}, {found.size_bytes / 1e6:,.1f} MB")
+    if not found.faults:
+        console.print("whole")
+        return
+    count = len(found.damaged)
+    if folder is None:
+        console.print(f"[bold]{count} damaged[/]: berry check {run_dir} --repair takes them out, to be made again")
+        sys.stdout.flush()
+        raise typer.Exit(3)
+    console.print(f"{count} taken out to {run_dir}/{folder}: the command that made this directory makes them again")

@@ -1,0 +1,46 @@
+"""berry status RUN: what a run is doing, from another terminal or another machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def status(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    watch: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Look again this often, until the run ends.", min=0.5)
+    ] = None,
+) -> None:
+    """State, progress, rates and last notes of a run, read from its directory: the driver need not be on this machine
+    and is not asked.
+
+    Examples:
+
+      berry status runs/demo
+
+      berry status s3://bucket/runs/big --watch 10
+    """
+    import json
+    import time
+
+    from rich.console import Console
+
+    from pipeline.report.status import gather, lines, table
+    from pipeline.storage.dataset import open_run
+
+    run = open_run(run_dir)
+    console = Console(soft_wrap=True, highlight=False)
+    while True:
+        found = gather(run, now=time.time())
+        if as_json:
+            typer.echo(json.dumps(found))
+        else:
+            console.print(table(found, run_dir))
+            for text in lines(found):
+                console.print(text, markup=False)
+        if watch is None or found["state"] != "running":
+            return
+        time.sleep(watch)

@@ -1,0 +1,121 @@
+"""`berry submit` to a Ray head with its job server, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+BIN = Path(sys.executable).parent
+ROW = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[str]:
+    """The dashboard's address of a Ray head that ends with the test."""
+    gcs, dashboard, agent = free_ports(3)
+    env = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "BERRY_CACHE": str(tmp_path / "cache"),
+    }
+    words = [
+        str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--num-gpus=0",
+        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
+        "--object-store-memory=100000000", "--disable-usage-stats",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path
+    )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, "the Ray head ended"
+            try:
+                urllib.request.urlopen(f"{address}/api/version", timeout=2).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < deadline, "the Ray head did not come up"
+                time.sleep(0.3)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)  # `ray start --block` takes its processes with it
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def berry(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=240,
+    )
+
+
+def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: str, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "p.jsonl").write_text("".join(json.dumps({"id": f"p{i}", **ROW}) + "\n" for i in range(3)))
+    config: dict[str, Any] = {
+        "problems": [{"type": "file", "path": "p.jsonl"}],
+        "engine": {"type": "synthetic"},
+        "rollout": {
+            "policy": {"type": "best_of_n", "n": 2},
+            "step": {"type": "delimiter", "delimiters": ["\n"]},
+        },
+    }
+    (here / "job.yaml").write_text(yaml.safe_dump(config))
+    place = tmp_path / "shared" / "job"
+    done = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "has succeeded" in done.stderr
+    assert "SYNTHETIC" in done.stdout
+    counts = duckdb.sql(f"select count(*), count(distinct problem_id) from '{place}/round=0/trajectories/*.parquet'")
+    assert counts.fetchall() == [(6, 3)]
+    again = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "nothing to do" in again.stdout
+
+
+def test_an_address_without_a_job_server_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(
+        yaml.safe_dump({"engine": {"type": "synthetic"}, "problems": [{"type": "synthetic", "count": 2}]})
+    )
+    [port] = free_ports(1)
+    done = berry(tmp_path, "submit", "job.yaml", "--address", f"http://127.0.0.1:{port}", "--run", "/shared/x")
+    assert done.returncode == 2
+    assert "no Ray job server" in done.stderr
+    assert "Traceback" not in done.stderr
