@@ -9,6 +9,8 @@ Job ─► pool ─► waiting ─► slots ─► launching ─► [exec] insid
              worker, live ◄─ wire ─► child       frames of plain data, hostile until decoded
                  └─► results ─► JobResult        what ended it, what it returned
 
+confined ─► [exec] inside.confine ─► a long-lived tool of the host (a proof assistant), jailed, over pipes
+
 base: records and outcomes    config: a pool's settings    metrics: its counters    probe: what this host
 allows
 """

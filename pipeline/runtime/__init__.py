@@ -4,4 +4,5 @@ driver (one run, from config to summary) ─► coordinator (leases out, reports
                                                └─► workers: local (one process) | actors on Ray
                                                      rollout actor ─► engine, searches, shards
                                                      sandbox actor ─► verifiers.Checker
+verifying (no run: checks of existing responses) ─► a sandbox actor on every node
 """

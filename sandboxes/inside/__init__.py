@@ -5,5 +5,7 @@
                  imports a profile             supervises, cleans       jailed
                  enters namespaces             holds limits and clocks
 
+    host ─exec─► confine ─exec─► a tool that was installed on this host
+
 template and slot are trusted and run none of the job's code. The child is confined before it sees the job.
 """
