@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from verifiers.base import Verdict
+from sandboxes.wire import Unsupported
+from verifiers.base import Reason, Verdict, verdict
 from verifiers.config import CheckerConfig
 from verifiers.lean_repl import WarmRepls
 from verifiers.majority import ConsensusRequest, canonicalise, consensus
@@ -67,14 +68,16 @@ class Checker:
         start = time.perf_counter()
         self._in_service += 1
         try:
-            verdict = await verifier_for(request.spec)(request, self._tools)
+            found = await verifier_for(request.spec)(request, self._tools)
+        except Unsupported as fault:
+            found = verdict(Reason.TESTS_BROKEN, note=f"the problem holds what can't go into a sandbox: {fault}")
         finally:
             self._in_service -= 1
         spent = time.perf_counter() - start
         self._busy_s += spent
-        self._outcomes[f"outcome_{verdict.outcome}"] += 1
-        self._outcomes[f"reason_{verdict.reason}"] += 1
-        return replace(verdict, verify_ms=spent * 1e3)
+        self._outcomes[f"outcome_{found.outcome}"] += 1
+        self._outcomes[f"reason_{found.reason}"] += 1
+        return replace(found, verify_ms=spent * 1e3)
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""

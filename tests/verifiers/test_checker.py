@@ -6,7 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from verifiers.base import Outcome, Reason, truncate, verdict
-from verifiers.specs import MathSpec, PythonFunctionSpec, VerifierSpec
+from verifiers.code_specs import Case
+from verifiers.specs import CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
 
 ADAPTER = TypeAdapter(VerifierSpec)
 SPECS = [
@@ -79,3 +80,14 @@ def test_evidence_is_plain_and_short() -> None:
 def test_every_reason_has_one_outcome() -> None:
     assert {r for r in Reason if r.outcome is Outcome.PASS} == {Reason.CORRECT}
     assert all(r.outcome is Outcome.UNVERIFIABLE for r in Reason if r.retryable)
+
+
+def test_problems_that_no_sandbox_can_take_are_broken(check) -> None:
+    deep: list = []
+    for _ in range(150):
+        deep = [deep]
+    function = PythonFunctionSpec(entry_point="f", cases=(Case(args=(deep,), expected=1),))
+    for spec in (function, CustomSpec(function="verifiers.base:truncate", options={"value": deep})):
+        found = check(spec, "def f(a): return 1")
+        assert found.reason is Reason.TESTS_BROKEN
+        assert "nested deeper" in found.evidence["note"]
