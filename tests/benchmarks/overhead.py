@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import psutil
 
@@ -145,12 +145,11 @@ async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: 
 
 
 class Offline:
-    """vLLM's offline API in a process of its own, idle between rounds."""
+    """vLLM's offline API in a process of its own, idle between rounds. `sizes`: the options that `sized` has read."""
 
-    def __init__(self, name: str) -> None:
-        work = WORKS[name]
+    def __init__(self, name: str, work: Work, sizes: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, name, "--serve-offline"],
+            [sys.executable, "-P", __file__, name, "--serve-offline", *sizes],
             env={**os.environ, **vllm_host.environment(work.engine)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -198,9 +197,9 @@ def serve_offline(work: Work) -> None:
         print(json.dumps(asdict(Rate(tokens, wall_s, cpu))), flush=True)
 
 
-async def compare(name: str, rounds: int) -> dict[str, object]:
+async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ()) -> dict[str, object]:
     """Ratios of engine and pipeline over offline, in tokens/s."""
-    work, offline = WORKS[name], Offline(name)
+    offline = Offline(name, work, sizes)
     engine = build(work.engine)
     await engine.start()
     found: dict[str, list[Rate]] = {"offline": [], "engine": [], "pipeline": []}
@@ -232,18 +231,36 @@ async def compare(name: str, rounds: int) -> dict[str, object]:
     return told
 
 
+def sized(work: Work, options: argparse.Namespace) -> tuple[Work, list[str]]:
+    """The work with the sizes that were asked for, and the options that say so again to the other side."""
+    engine = {"max_num_seqs": options.seqs, "gpu_memory_utilization": options.memory_share}
+    outer = {"problems": options.problems, "samples": options.samples}
+    engine = {key: value for key, value in engine.items() if value is not None}
+    outer = {key: value for key, value in outer.items() if value is not None}
+    names = {"max_num_seqs": "seqs", "gpu_memory_utilization": "memory-share"}
+    said = [word for key, value in (engine | outer).items() for word in (f"--{names.get(key, key)}", str(value))]
+    return replace(work, engine=work.engine.model_copy(update=engine), **outer), said
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="*", choices=[*WORKS, []], help="default: all")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--problems", type=int, help="a round; default: by model")
+    parser.add_argument("--samples", type=int, help="a problem; default: by model")
+    parser.add_argument("--seqs", type=int, help="decoded at once; default: by model")
+    parser.add_argument(
+        "--memory-share", type=float, help="of the GPU, for each of the two engines on it: at most 0.45"
+    )
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
     names = options.model or list(WORKS)
     if options.serve_offline:
-        serve_offline(WORKS[names[0]])
+        serve_offline(sized(WORKS[names[0]], options)[0])
         return
     for name in names:
-        print(json.dumps(asyncio.run(compare(name, options.rounds))), flush=True)
+        work, sizes = sized(WORKS[name], options)
+        print(json.dumps(asyncio.run(compare(name, work, options.rounds, sizes))), flush=True)
 
 
 if __name__ == "__main__":

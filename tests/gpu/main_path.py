@@ -1,0 +1,61 @@
+"""The main path, as `berry run` has it: trees, sandboxes, Parquet, through Ray; and two engines on one GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from outcome import Figure, at_least, at_most
+from sizes import Here, cluster
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+Found = tuple[list[Figure], dict[str, Any]]
+
+
+def tiny(here: Here) -> Found:
+    return _run(here, "tiny", [f"problems.0.count={here.sizes.tiny_problems}"])
+
+
+def smollm2(here: Here) -> Found:
+    count = here.sizes.smollm2_problems
+    return _run(here, "demo", [f"problems.{i}.count={count}" for i in range(3)])
+
+
+def shared(here: Here) -> Found:
+    """Two engines of one run, each with less than half of the memory."""
+    from pipeline.report.tables import connect
+    from pipeline.storage.dataset import open_run
+
+    words = [f"problems.0.count={here.sizes.tiny_problems}", "engine.gpu_memory_utilization=0.4"]
+    figures, raw = _run(here, "tiny", words, name="shared", engines=2)
+    rows = connect(open_run(raw["place"])).execute("select engine_id, count(*) from nodes group by 1").fetchall()
+    raw["nodes_by_engine"] = {name: count for name, count in rows if name}
+    return [at_least("engines at work", len(raw["nodes_by_engine"]), 2), *figures], raw
+
+
+def _run(here: Here, config: str, words: list[str], *, name: str | None = None, engines: int = 1) -> Found:
+    from pipeline.cli.loading import load_run
+    from pipeline.cli.progress import PlainDisplay
+    from pipeline.report.summary import summarise
+    from pipeline.runtime.driver import run
+    from pipeline.runtime.outcome import Launch
+    from pipeline.storage.dataset import open_run
+
+    words = [*words, f"engine.max_num_seqs={here.sizes.seqs}", *cluster(here, engines=engines)]
+    place = str(here.work / "runs" / (name or config))
+    outcome = run(load_run(str(CONFIGS / f"{config}.yaml"), words), Launch(place=place), PlainDisplay())
+    summary, rates = summarise(open_run(place)), outcome.figures
+    checked = sum(summary.verdicts.get(verdict, 0) for verdict in ("pass", "fail"))
+    unverifiable = summary.verdicts.get("unverifiable", 0) / max(summary.trajectories, 1)
+    figures = [
+        at_least("problems", summary.problems, 1),
+        at_least("passed", summary.verdicts.get("pass", 0), 1),
+        at_least("checked", checked, 1),
+        at_most("unverifiable share", unverifiable, 0.01),
+        at_most("lost workers", rates["lost_workers"], 0),
+        Figure("tokens/s", rates["tokens_per_s"]),
+        Figure("occupancy", rates["occupancy"]),
+        Figure("cache hit", rates["cache_hit"]),
+    ]
+    raw = {"place": place, "finished": outcome.finished, "verdicts": summary.verdicts, "kept": summary.kept} | rates
+    return figures, raw

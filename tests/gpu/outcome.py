@@ -1,0 +1,93 @@
+"""What the check found: figures a part, the table for the eye, and everything as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rich.table import Table
+
+
+class Status(StrEnum):
+    OK = "ok"
+    UNHEALTHY = "unhealthy"  # it ran, and a figure is not what it should be
+    FAILED = "failed"  # it did not run to its end
+    NOT_RUN = "not run"  # what it needs is not here: neither good nor bad
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`healthy` says in words what the value should be, empty where nothing is expected; `good` None: not judged."""
+
+    name: str
+    value: float | int | str | None
+    healthy: str = ""
+    good: bool | None = None
+
+    def __str__(self) -> str:
+        if isinstance(self.value, float):
+            shown = f"{self.value:,.0f}" if abs(self.value) >= 1000 else f"{self.value:.3g}"
+        else:
+            shown = f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
+        return f"{self.name} {shown}" + ("" if self.good is not False else f" (should be {self.healthy})")
+
+
+def at_least(name: str, value: float | None, bound: float, *, judged: bool = True) -> Figure:
+    """`judged` False: the figure depends on the device, and is not expected of this one."""
+    return Figure(name, value, f">= {bound:g}", (value is not None and value >= bound) if judged else None)
+
+
+def at_most(name: str, value: float | None, bound: float, *, judged: bool = True) -> Figure:
+    return Figure(name, value, f"<= {bound:g}", (value is not None and value <= bound) if judged else None)
+
+
+@dataclass(frozen=True)
+class Result:
+    part: str
+    status: Status
+    figures: tuple[Figure, ...] = ()
+    why: str = ""
+    wall_s: float = 0.0
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "status": self.status.value}
+
+
+def judged(part: str, figures: Sequence[Figure], *, wall_s: float, raw: dict[str, Any]) -> Result:
+    """ok unless a figure is not good."""
+    bad = [f.name for f in figures if f.good is False]
+    status = Status.UNHEALTHY if bad else Status.OK
+    return Result(part, status, tuple(figures), ", ".join(bad), wall_s, raw)
+
+
+def from_dict(raw: dict[str, Any]) -> Result:
+    figures = tuple(Figure(**f) for f in raw["figures"])
+    return Result(**{**raw, "status": Status(raw["status"]), "figures": figures})
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """0 all well; 1 something is not; 3 nothing bad, but parts could not be run."""
+    statuses = {r.status for r in results}
+    if statuses & {Status.FAILED, Status.UNHEALTHY}:
+        return 1
+    return 3 if Status.NOT_RUN in statuses else 0
+
+
+def table(results: Sequence[Result], title: str) -> Table:
+    """One row a part."""
+    out = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("part", "result", "figures"):
+        out.add_column(name, overflow="fold")
+    for result in results:
+        status = f"{result.status}: {result.why}" if result.why and not result.figures else str(result.status)
+        shown = "  ".join(str(f).replace(" ", "\N{NO-BREAK SPACE}") for f in result.figures)
+        out.add_row(result.part, status, shown or f"after {result.wall_s:.0f} s" if result.wall_s else shown)
+    return out
+
+
+def to_json(results: Sequence[Result], machine: dict[str, Any]) -> str:
+    return json.dumps({"machine": machine, "parts": [r.to_dict() for r in results]}, indent=1)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import check
+import pytest
+from check import PARTS, Part
+from outcome import Figure, Status
+from sizes import SIZES, Here, cluster
+
+from pipeline.cli.loading import load_run
+from pipeline.config.layout import layout
+
+
+def test_every_part_is_there() -> None:
+    for part in PARTS.values():
+        module, function = part.function.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_without_cuda_nothing_passes_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "has_cuda", lambda: False)
+    results = check.check(Here("cuda", tmp_path), list(PARTS), tmp_path / "results")
+    assert {(r.status, r.why) for r in results} == {(Status.NOT_RUN, "no CUDA device")}
+    assert len(json.loads((tmp_path / "results" / "gpu-check.json").read_text())["parts"]) == len(PARTS)
+
+
+def test_on_cores_only_what_shares_a_gpu_is_left_out() -> None:
+    left = {name for name, part in PARTS.items() if check.not_runnable(part, "cpu", cuda=False)}
+    assert left == {"shared-gpu"}
+    assert not [name for name, part in PARTS.items() if check.not_runnable(part, "cuda", cuda=True)]
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder from which the child takes its parts, beside the real ones."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        ("return [Figure('x', 1)], {'a': 1}", Status.OK, ""),
+        ("return [Figure('x', 1, '>= 2', False)], {}", Status.UNHEALTHY, "x"),
+        ("raise MemoryError('out of it')", Status.FAILED, "MemoryError: out of it"),
+        ("import os; os.kill(os.getpid(), 9)", Status.FAILED, "ended with -9"),
+        ("import time; time.sleep(60)", Status.FAILED, "took over 3 s"),
+    ],
+)
+def test_a_part_that_goes_wrong_leaves_the_others_alone(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, body: str, status: Status, why: str
+) -> None:
+    (parts / "made_up.py").write_text(f"from outcome import Figure\ndef part(here):\n    {body}\n")
+    driver = parts / "driver.py"
+    driver.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(check.__file__).parent)!r})\n"
+        "import check\ncheck.PARTS['made-up'] = check.Part('made_up:part', 3)\ncheck.main()\n"
+    )
+    monkeypatch.setitem(PARTS, "made-up", Part("made_up:part", 3))
+    monkeypatch.setattr(check, "__file__", str(driver))
+    result = check.run_part("made-up", Here("cpu", parts / "work"))
+    assert result.status == status
+    assert result.why.startswith(why)
+    if status == Status.OK:
+        assert (result.figures, result.raw) == ((Figure("x", 1),), {"a": 1})
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+def test_the_cluster_of_a_gpu_holds_the_engines(engines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(16)))
+    config = Path(__file__).resolve().parents[2] / "configs" / "tiny.yaml"
+    run = load_run(str(config), cluster(Here("cuda", tmp_path), engines=engines))
+    planned = layout(run.cluster)
+    assert planned.rollout.actors == engines
+    assert planned.rollout.gpus == pytest.approx(1 / engines)
+    assert planned.sandbox.actors > 2
+
+
+def test_sizes_are_those_the_page_promises() -> None:
+    assert SIZES["cuda"].seqs == 512
+
+
+def test_help_needs_no_engine() -> None:
+    code = "import sys; sys.argv = ['check', '--help']\nimport check\ntry: check.main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'vllm', 'ray', 'pipeline'} & sys.modules.keys()"
+    folder = str(Path(check.__file__).parent)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
