@@ -8,10 +8,15 @@ with its version.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import importlib.metadata
 import logging
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import ConfigError, ResourceError
@@ -66,7 +71,8 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     unknown = sorted(arguments.keys() - known)
     if unknown:
         raise ConfigError(f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
+    with turn_to_start():
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
@@ -80,7 +86,24 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     if unknown:
         raise ConfigError(f"extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
     pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, pooler_config=pooler))
+    with turn_to_start():
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, pooler_config=pooler))
+
+
+@contextmanager
+def turn_to_start() -> Iterator[None]:
+    """Engines on the same GPUs of a host start one after the other. vLLM measures what it takes of a GPU as the change
+    of all that is taken, so that one would count the memory of another that starts meanwhile as its own."""
+    if installed().device == "cpu":
+        yield
+        return
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-").replace("/", "-")
+    with (Path(tempfile.gettempdir()) / f"berry-gpu-{gpus}-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: the engine's process has inherited it
 
 
 def logits_of(task: str) -> Any:

@@ -201,6 +201,7 @@ async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ())
     """Ratios of engine and pipeline over offline, in tokens/s."""
     offline = Offline(name, work, sizes)
     engine = build(work.engine)
+    await asyncio.to_thread(offline.round, 0)  # on a GPU each measures what is free while it starts: not both at once
     await engine.start()
     found: dict[str, list[Rate]] = {"offline": [], "engine": [], "pipeline": []}
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +126,50 @@ def test_reports_of_older_and_newer_releases_are_read():
     ) == vllm_compat.Step(running=3, waiting=3, kv_usage=0.5, prompt_tokens=9, cached_tokens=7, generated_tokens=4)
     assert vllm_compat.read_step(None, None) == vllm_compat.Step(None, 0, 0.0, 0, 0, 0)
     assert vllm_compat.read_step(SimpleNamespace(num_running_reqs=1), None).waiting == 0
+
+
+def test_engines_on_one_gpu_start_one_after_the_other(on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    at_once, most = 0, []
+
+    def start(_: int) -> None:
+        nonlocal at_once
+        with vllm_compat.turn_to_start():
+            at_once += 1
+            most.append(at_once)
+            time.sleep(0.02)
+            at_once -= 1
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(start, range(3)))
+    assert most == [1, 1, 1]
+    with vllm_compat.turn_to_start():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        start(3)
+
+
+def test_a_turn_is_over_even_if_the_engine_s_process_goes_on(
+    on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with vllm_compat.turn_to_start():
+        child = os.fork()
+        if not child:
+            time.sleep(30)
+            os._exit(0)
+    try:
+        with vllm_compat.turn_to_start():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_on_cores_nobody_waits(on_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with vllm_compat.turn_to_start(), vllm_compat.turn_to_start():
+        assert not list(tmp_path.iterdir())
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, found: dict[str, str]) -> None:

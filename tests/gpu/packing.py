@@ -26,6 +26,7 @@ from pathlib import Path
 from closure import Held, linux, of_wheels, reached, unmet
 from packaging.utils import canonicalize_name
 from pieces import Manifest, PackError, split
+from surface import lacking, of_wheel
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -92,17 +93,17 @@ def download(wanted: Sequence[str], target: Target, scratch: Path) -> tuple[list
     for _ in range(SECOND_LOOKS):
         _pip("download", *deps, *options, "-d", str(wheels), *asked)
         held = of_wheels(wheels.glob("*.whl"))
-        lacking = unmet(wanted, held, linux(target.python))
-        if not lacking:
+        needed = unmet(wanted, held, linux(target.python))
+        if not needed:
             behind = stays_behind(held, target)
             kept = [p for p in sorted(wheels.glob("*.whl")) if p.name not in stands and wheel_name(p) not in behind]
             return kept, sources
-        asked = [f"{u.requirement.name}{u.requirement.specifier}" for u in lacking]  # pip read markers for this Python
+        asked = [f"{u.requirement.name}{u.requirement.specifier}" for u in needed]  # pip read markers for this Python
         deps = ["--no-deps"]
         for path in list(wheels.glob("*.whl")):
-            if wheel_name(path) in {canonicalize_name(u.requirement.name) for u in lacking}:
+            if wheel_name(path) in {canonicalize_name(u.requirement.name) for u in needed}:
                 path.unlink()
-    raise PackError(f"the package index does not give {', '.join(map(str, lacking))}")
+    raise PackError(f"the package index does not give {', '.join(map(str, needed))}")
 
 
 def stays_behind(held: Mapping[str, Held], target: Target) -> set[str]:
@@ -150,11 +151,19 @@ def collect(target: Target, scratch: Path) -> dict[str, Path]:
     wanted = requirements(REPOSITORY / "pyproject.toml", target)
     print(f"fetching wheels for Python {target.python} around vllm {target.vllm}: minutes", file=sys.stderr)
     wheels, sources = download(wanted, target, scratch)
+    check_release(next(path for path in wheels if wheel_name(path) == "vllm"))
     files |= {f"wheels/{path.name}": path for path in wheels} | {f"sources/{path.name}": path for path in sources}
     for name in MODELS:
         folder = Path(models.resolve(name, progress=lambda line: print(line, file=sys.stderr)))
         files |= {f"cache/models/{folder.name}/{p.name}": p for p in folder.iterdir() if p.is_file()}
     return files
+
+
+def check_release(wheel: Path) -> None:
+    """Raises PackError for a vLLM that lacks what the engine's module calls: better told here than there."""
+    lines = lacking(of_wheel(wheel))
+    if lines:
+        raise PackError(f"{wheel.name} is no release to pack: {'; '.join(lines)}; pack another with --vllm")
 
 
 def pack(target: Target, folder: Path, piece_mb: float) -> Manifest:

@@ -1,0 +1,189 @@
+"""All of vLLM that `pipeline.engines` calls, and whether a release has it: read from its sources, nothing is imported.
+
+    python tests/gpu/surface.py vllm-0.23.0-….whl      (or a folder of site-packages)
+
+A release is wanted before there is a GPU to try it on: names and arguments can be checked anywhere, what they do can't.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Use:
+    """`names` are module-level ones, or a class's methods and fields; a method's own arguments are in brackets."""
+
+    file: str
+    owner: str | None
+    names: tuple[str, ...]
+
+
+USES = (
+    Use(
+        "vllm/engine/arg_utils.py",
+        "EngineArgs",
+        (
+            "model",
+            "dtype",
+            "max_model_len",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "enable_prefix_caching",
+            "enforce_eager",
+            "enable_chunked_prefill",
+            "tensor_parallel_size",
+            "distributed_executor_backend",
+            "gpu_memory_utilization",
+            "kv_cache_memory_bytes",
+            "block_size",
+            "scheduling_policy",
+            "generation_config",
+            "disable_log_stats",
+            "worker_extension_cls",
+            "use_tqdm_on_load",
+            "runner",
+            "pooler_config",
+            "skip_tokenizer_init",
+        ),
+    ),
+    Use("vllm/engine/arg_utils.py", None, ("AsyncEngineArgs",)),
+    Use(
+        "vllm/v1/engine/async_llm.py",
+        "AsyncLLM",
+        (
+            "from_engine_args(engine_args, stat_loggers)",
+            "generate(prompt, sampling_params, request_id, priority)",
+            "encode(prompt, pooling_params, request_id)",
+            "abort(request_id)",
+            "pause_generation(mode, clear_cache)",
+            "resume_generation()",
+            "reset_prefix_cache(reset_running_requests)",
+            "collective_rpc(method, kwargs)",
+            "shutdown()",
+        ),
+    ),
+    Use("vllm/inputs/engine.py", None, ("tokens_input(prompt_token_ids)",)),
+    Use("vllm/v1/engine/exceptions.py", None, ("EngineDeadError", "EngineGenerateError")),
+    Use(
+        "vllm/v1/metrics/loggers.py",
+        "StatLoggerBase",
+        ("record(scheduler_stats, iteration_stats)", "log_engine_initialized()"),
+    ),
+    Use(
+        "vllm/v1/metrics/stats.py",
+        "SchedulerStats",
+        ("num_running_reqs", "num_waiting_reqs", "kv_cache_usage", "prefix_cache_stats"),
+    ),
+    Use("vllm/v1/metrics/stats.py", "IterationStats", ("num_prompt_tokens", "num_generation_tokens")),
+    Use(
+        "vllm/sampling_params.py",
+        "SamplingParams",
+        (
+            "n",
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "seed",
+            "max_tokens",
+            "stop",
+            "include_stop_str_in_output",
+            "detokenize",
+            "logprobs",
+            "prompt_logprobs",
+            "flat_logprobs",
+            "output_kind",
+            "skip_clone",
+        ),
+    ),
+    Use("vllm/sampling_params.py", "RequestOutputKind", ("CUMULATIVE", "FINAL_ONLY")),
+    Use("vllm/logprobs.py", "FlatLogprobs", ("logprobs", "ranks")),
+    Use("vllm/outputs.py", "RequestOutput", ("num_cached_tokens",)),
+    Use("vllm/outputs.py", "PoolingRequestOutput", ("num_cached_tokens",)),
+    Use("vllm/pooling_params.py", "PoolingParams", ("task", "use_activation")),
+    Use("vllm/config/pooler.py", "PoolerConfig", ("task",)),
+    Use("vllm/v1/worker/gpu_worker.py", "Worker", ("reload_weights",)),
+    Use("vllm/v1/worker/gpu_model_runner.py", "GPUModelRunner", ("reload_weights(weights_path)", "get_model()")),
+)
+
+Read = Callable[[str], str | None]
+
+
+def lacking(read: Read) -> list[str]:
+    """What a release does not have, one line each. `read` gives a file's text, None where there is no such file."""
+    found = []
+    for use in USES:
+        text = read(use.file)
+        scope = None if text is None else _scope(ast.parse(text), use.owner)
+        where = f"{use.file}: {use.owner or ''}".rstrip(": ")
+        if scope is None:
+            found.append(f"{where} is not there")
+            continue
+        for wanted in use.names:
+            name, _, arguments = wanted.partition("(")
+            here = scope.get(name)
+            if here is None:
+                found.append(f"{where} has no {name}")
+                continue
+            missing = [a for a in arguments.rstrip(")").split(", ") if a and here and a not in here]
+            found += [f"{where}.{name} takes no {argument}" for argument in missing]
+    return found
+
+
+def of_wheel(path: Path) -> Read:
+    """Reads from a wheel."""
+
+    def read(name: str) -> str | None:
+        with zipfile.ZipFile(path) as wheel:
+            return wheel.read(name).decode() if name in wheel.namelist() else None
+
+    return read
+
+
+def of_folder(folder: Path) -> Read:
+    """Reads from site-packages."""
+
+    def read(name: str) -> str | None:
+        path = folder / name
+        return path.read_text() if path.is_file() else None
+
+    return read
+
+
+def _scope(module: ast.Module, owner: str | None) -> dict[str, set[str]] | None:
+    """Names in a module or a class of it, each with the arguments it takes (none known for what is no function)."""
+    body: list[ast.stmt] = module.body
+    if owner is not None:
+        classes = [node for node in module.body if isinstance(node, ast.ClassDef) and node.name == owner]
+        if not classes:
+            return None
+        body = classes[0].body
+    return {name: arguments for statement in body for name, arguments in _named(statement)}
+
+
+def _named(statement: ast.stmt) -> Iterator[tuple[str, set[str]]]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        given = statement.args
+        yield statement.name, {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+        if statement.name == "__init__":  # fields of a class that is no dataclass
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                    yield node.attr, set()
+    elif isinstance(statement, ast.ClassDef):
+        yield statement.name, set()
+    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        yield statement.target.id, set()
+    elif isinstance(statement, ast.Assign):
+        yield from ((target.id, set()) for target in statement.targets if isinstance(target, ast.Name))
+
+
+if __name__ == "__main__":
+    for given in map(Path, sys.argv[1:]):
+        lines = lacking(of_wheel(given) if given.suffix == ".whl" else of_folder(given))
+        print(f"{given.name}: {'; '.join(lines) or 'has all that is used'}")
