@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
+
+STEPS = 8  # buckets of service times to each doubling: within 5%
 
 
 class Metrics:
@@ -14,6 +17,8 @@ class Metrics:
         self.jobs = 0
         self.queue_s = 0.0
         self.service_s = 0.0
+        self.service_s2 = 0.0
+        self.service_counts: Counter[int] = Counter()
         self.cpu_s = 0.0
         self.running = 0
         self.retries = 0
@@ -23,13 +28,23 @@ class Metrics:
         self.templates_started = 0
         self.templates_failed = 0
 
+    def served(self, queue_s: float, service_s: float) -> None:
+        """Books a job that waited for its slot and then held it."""
+        self.jobs += 1
+        self.queue_s += queue_s
+        self.service_s += service_s
+        self.service_s2 += service_s**2
+        self.service_counts[round(STEPS * math.log2(max(service_s, 1e-6)))] += 1
+
     def snapshot(self, *, waiting: int, slots: int) -> dict[str, Any]:
-        """All counters as plain data. Times in seconds, summed over jobs; `waiting` and `running` are of
+        """All counters as plain data. Times in seconds, summed over jobs, `service_s2` their squares;
+        `service_counts` has the jobs whose service took about 2^(key / STEPS) s; `waiting` and `running` are of
         now."""
         return {
             "slots": slots, "waiting": waiting, "running": self.running, "jobs": self.jobs,
             "outcomes": {str(k): v for k, v in self.outcomes.items()}, "queue_s": self.queue_s,
-            "service_s": self.service_s, "cpu_s": self.cpu_s, "retries": self.retries,
+            "service_s": self.service_s, "service_s2": self.service_s2,
+            "service_counts": dict(self.service_counts), "cpu_s": self.cpu_s, "retries": self.retries,
             "slots_started": self.slots_started, "slots_recycled": self.slots_recycled,
             "slots_failed": self.slots_failed, "templates_started": self.templates_started,
             "templates_failed": self.templates_failed,

@@ -157,7 +157,5 @@ class SandboxPool:
             return failed(Outcome.FAULT, error)
         finally:
             self._metrics.running -= 1
-            self._metrics.jobs += 1
-            self._metrics.queue_s += began - asked
-            self._metrics.service_s += time.monotonic() - began
+            self._metrics.served(began - asked, time.monotonic() - began)
             self._line.give(number)

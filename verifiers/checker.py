@@ -85,11 +85,14 @@ class Checker:
         return consensus(answers, request.weights, request.spec)
 
     def metrics(self) -> dict[str, float]:
-        """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds."""
+        """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds;
+        `pool_*` as in sandboxes.metrics, `pool_service:K` for `service_counts[K]`."""
+        pool = self.pool.metrics()
         return {
             "in_service": float(self._in_service),
             "check_s": self._busy_s,
             **{name: float(count) for name, count in self._outcomes.items()},
             **self.symbolic.metrics(),
-            **{f"pool_{k}": float(v) for k, v in self.pool.metrics().items() if isinstance(v, int | float)},
+            **{f"pool_{k}": float(v) for k, v in pool.items() if isinstance(v, int | float)},
+            **{f"pool_service:{k}": float(n) for k, n in pool["service_counts"].items()},
         }

@@ -19,6 +19,7 @@ from pipeline.cli.run import run
 from pipeline.cli.show import show
 from pipeline.cli.status import status
 from pipeline.cli.submit import submit
+from pipeline.cli.sweep import sweep
 from pipeline.cli.train import train
 from pipeline.cli.variants import variants
 from pipeline.cli.verify import verify
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(plan)
+app.command()(sweep)
 app.command()(inspect)
 app.command()(show)
 app.command()(reprune)

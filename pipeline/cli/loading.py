@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,25 @@ from typing import Any
 from pipeline.config.loading import apply_override, load, read_yaml, validate
 from pipeline.config.rewards import RewardTraining
 from pipeline.config.run import RunConfig
+from pipeline.config.shipped import shipped
 from pipeline.storage.dataset import RunDir
 
 
 def load_run(config: str, overrides: Sequence[str], *, name: str | None = None) -> RunConfig:
     """Raises ConfigError. `name` replaces the config's own (a fork)."""
     extra = [] if name is None else [f"name={name}"]
-    return load(config, [*overrides, *extra], RunConfig)
+    return load(config, [*_opened(config, overrides), *extra], RunConfig)
+
+
+def _opened(config: str, overrides: Sequence[str]) -> list[str]:
+    """With the contents of a cluster that the config only names, where single keys of it are to be changed."""
+    if not any(o.startswith("cluster.") for o in overrides) or any(o.startswith("cluster=") for o in overrides):
+        return list(overrides)
+    named = read_yaml(Path(config)).get("cluster", "local")
+    if not isinstance(named, str):
+        return list(overrides)
+    path = shipped("clusters", named, Path(config).resolve().parent)
+    return [f"cluster={json.dumps({'name': path.stem, **read_yaml(path)})}", *overrides]
 
 
 def load_training(run: RunDir, config: str | None, overrides: Sequence[str]) -> RewardTraining:

@@ -124,6 +124,12 @@ class Calibration(Section):
     """Hardware sheet that `engine_scale` was measured on, and alone is used for; None: for all."""
     verify_scale: float = Field(default=1.0, gt=0)
     """Measured over stated verifier time."""
+    verify_overhead_ms: float = Field(default=0.0)
+    """Time that a slot is held beyond the verifier's stated time without computing, in ms: starting, sending, reading,
+    on idle cores."""
+    cpu_overhead_ms: float = Field(default=2.0)
+    """CPU time of a check beyond the verifier's stated time, in ms; counts where paced engines share cores with
+    sandboxes."""
     orchestration_ms: float = Field(default=0.5, ge=0)
     """Time of a rollout actor's own thread for one trajectory, in ms."""
     arrival_scv: float = Field(default=1.0, ge=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from pipeline.config.base import Section
 
@@ -51,12 +51,35 @@ class ArithmeticProblems(Section):
     seed: int = 0
 
 
+class SyntheticCheck(Section):
+    """A program that checks an answer and takes a set time over it, in a real sandbox: the load of a code verifier
+    without its tests. CPU times are drawn from a lognormal, the same for the same response."""
+
+    cpu_ms: float = Field(gt=0, le=60_000)
+    """Mean CPU time of a check."""
+    p99_ms: float | None = Field(default=None, gt=0)
+    """CPU time that 1% of the checks exceed; None: all take cpu_ms."""
+    wait_ms: float = Field(default=0, ge=0, le=60_000)
+    """Time in which a check holds its slot and computes nothing, as one that waits for a disk or a service."""
+
+    @model_validator(mode="after")
+    def _has_a_lognormal(self) -> SyntheticCheck:
+        if self.p99_ms is not None and not self.cpu_ms <= self.p99_ms <= 14.9 * self.cpu_ms:
+            raise ValueError(
+                f"p99_ms {self.p99_ms:g} must lie between cpu_ms {self.cpu_ms:g} and 14.9 times it: no lognormal has "
+                f"another tail"
+            )
+        return self
+
+
 class SyntheticProblems(Section):
     """Problems of the synthetic engine, whose true values are known. No model stands behind them."""
 
     type: Literal["synthetic"] = "synthetic"
     count: int = Field(ge=1)
     seed: int = 0
+    check: SyntheticCheck | None = None
+    """How answers are checked: by a program that takes this long in a sandbox; None: as mathematics."""
 
 
 ProblemSource = Annotated[

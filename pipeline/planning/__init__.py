@@ -2,9 +2,10 @@
 
 sheets (hardware, prices), models (config.json) ─┐
 PlanConfig.workload ─► shape (tree, sharing) ────┤
-Cluster ─► layout ───────────────────────────────┴─► roofline ─► engines ─► queueing ─► capacity ─► totals
-                                                                                          │
-finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────┤
-                                                                                          └─► advice
+Cluster ─► layout ───────────────────────────────┴─► roofline ─► engines ─► queueing, circle ─► capacity ─► totals
+                                                                                                  │
+finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────────────┤
+                                                                                                  ├─► advice
+sweeps (settings ─► points ─► knees), sweep_file ◄────────────────────────────────────────────────┘
 published: other people's figures beside the same arithmetic
 """

@@ -20,6 +20,7 @@ from pipeline.config.cluster import Cluster
 from pipeline.config.layout import Layout, layout
 from pipeline.config.plan import Calibration, Workload
 from pipeline.planning import queueing, totals
+from pipeline.planning.circle import Circle, Cores
 from pipeline.planning.engines import Fleet, fleet, reward_s
 from pipeline.planning.queueing import Service, Station
 from pipeline.planning.shape import Shape, Sharing, shape, sharing
@@ -38,6 +39,7 @@ class Binding(StrEnum):
     REWARD = "reward actors"
     THREADS = "rollout actors' threads"
     NETWORK = "network"
+    CORES = "cores that all share"
     IN_FLIGHT = "trajectories in flight"
     PACE = "the engines' set pace"
 
@@ -71,8 +73,7 @@ class Plan:
     sharing: Sharing
     fleet: Fleet
     service: Service
-    others: tuple[Station, ...]
-    population: float
+    circle: Circle
     slot_share: float
     rate: float
     fastest: float
@@ -108,10 +109,7 @@ class Plan:
 
     def rate_with(self, slots: float) -> float:
         """Trajectories/s with another number of sandbox slots, all else equal."""
-        servers = max(1, int(slots * self.slot_share))
-        stations = [Station("sandbox", servers, self.service), *self.others]
-        burst = self.calibration.arrival_scv
-        return queueing.circulating_rate(self.population, self.fleet.rates(), stations, burst)
+        return self.circle.rate(max(1, int(slots * self.slot_share)))
 
     @property
     def generation_s(self) -> float:
@@ -126,6 +124,20 @@ def generation_s(engines: Fleet) -> float:
     return g.batch / g.fastest
 
 
+def shared_cores(w: Workload, cores: float, calibration: Calibration) -> Cores:
+    """A paced engine leaves its host's cores to sandboxes, searches and each other: all that the cluster has."""
+    scale = calibration.verify_scale / 1e3
+    stated_s = scale * sum(v.share * v.mean_ms for v in w.verifiers)
+    computing_s = scale * sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
+    return Cores(
+        count=cores,
+        own_s=calibration.orchestration_ms / 1e3,
+        check_s=computing_s + calibration.cpu_overhead_ms / 1e3,
+        idle_s=stated_s - computing_s,
+        turn_s=calibration.verify_overhead_ms / 1e3,
+    )
+
+
 def verifier_service(w: Workload, calibration: Calibration) -> Service:
     """Time that one check holds a slot, over the mix of verifiers."""
     scale = calibration.verify_scale / 1e3
@@ -133,7 +145,9 @@ def verifier_service(w: Workload, calibration: Calibration) -> Service:
     for v in w.verifiers:
         scv = 1.0 if v.p99_ms is None else queueing.lognormal_scv(v.mean_ms, v.p99_ms)
         parts.append((v.share, Service(v.mean_ms * scale, scv)))
-    return queueing.mixture(parts)
+    stated, more_s = queueing.mixture(parts), calibration.verify_overhead_ms / 1e3
+    mean = stated.mean_s + more_s
+    return Service(mean, stated.scv * (stated.mean_s / mean) ** 2)
 
 
 def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
@@ -145,8 +159,8 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     reward = Service(reward_s(w, cluster, placed, tree, shared, calibration), 1.0)
     stored = totals.storage_bytes_per_trajectory(w, tree, calibration)
     wire = stored + w.output_tokens * totals.WIRE_BYTES_PER_TOKEN
-    slot_share = _cores_for_slots(w, cluster)
-    sandboxes = Station("sandbox", max(1, int(placed.sandbox.total_slots * slot_share)), service)
+    slot_share = 1.0 if w.paced else _cores_for_slots(w, cluster)
+    servers = max(1, int(placed.sandbox.total_slots * slot_share))
     carriers = [cluster.nodes[k] for k, n in placed.rollout.by_node.items() if n]
     links = sum(t.count for t in carriers)
     link_bytes = min(t.network_gbps for t in carriers) * 1e9 / 8
@@ -159,19 +173,20 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     population = w.in_flight * engines.sequences
     burst = calibration.arrival_scv
 
-    engine_rate = engines.rates()
-
-    def rate_with(stations: list[Station]) -> float:
-        return queueing.circulating_rate(population, engine_rate, stations, burst)
-
-    rate, without = rate_with([sandboxes, *others]), rate_with(others)
+    cores = shared_cores(w, placed.cores, calibration) if w.paced else None
+    circle = Circle(population, engines.rates(), tuple(others), service, burst, cores)
+    rate, without = circle.rate(servers), circle.rate(None)
+    service = circle.service_at(rate, servers)
+    sandboxes = Station("sandbox", servers, service)
+    if cores is not None:
+        others.append(Station("cores", 1, Service(1 / cores.capacity, 0.0)))
     longest = w.verdict_wait_share * generation_s(engines)
 
     def enough(slots: int) -> bool:
-        station = Station("sandbox", slots, service)
-        if rate_with([station, *others]) < ENOUGH * without:
+        if circle.rate(slots) < ENOUGH * without:
             return False
-        return queueing.wait_quantile_s(slots, without, service, arrival_scv=burst) <= longest
+        held = circle.service_at(without, slots)
+        return queueing.wait_quantile_s(slots, without, held, arrival_scv=burst) <= longest
 
     needed = _least(math.ceil(without * service.mean_s), enough)
     gpu_s = sum(g.count for g in engines.groups) / engines.fastest * (placed.rollout.gpus or 1)
@@ -186,8 +201,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         sharing=shared,
         fleet=engines,
         service=service,
-        others=tuple(others),
-        population=population,
+        circle=circle,
         slot_share=slot_share,
         rate=rate,
         fastest=engines.fastest,
@@ -241,7 +255,7 @@ def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
     busiest = max(stations, key=lambda s: rate / s.capacity)
     if rate < 0.9 * busiest.capacity:
         return Binding.IN_FLIGHT
-    names = {"sandbox": Binding.SANDBOX, "reward": Binding.REWARD, "network": Binding.NETWORK}
+    names = {"sandbox": Binding.SANDBOX, "reward": Binding.REWARD, "network": Binding.NETWORK, "cores": Binding.CORES}
     return names.get(busiest.name, Binding.THREADS)
 
 

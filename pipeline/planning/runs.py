@@ -13,13 +13,17 @@ from typing import Any
 
 from pipeline.config.cluster import Cluster
 from pipeline.config.engine import EngineConfig, VllmEngine
+from pipeline.config.layout import layout
 from pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
-from pipeline.config.rollout import TokensStep
+from pipeline.config.problems import SyntheticProblems
+from pipeline.config.rollout import Rollout, TokensStep
 from pipeline.config.run import RunConfig
 from pipeline.config.synthetic import SyntheticEngine
+from pipeline.core.search import sizes
 from pipeline.errors import ConfigError, StorageError
-from pipeline.planning.capacity import Plan, generation_s, plan
+from pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
 from pipeline.report.tables import connect
+from pipeline.stages.leases import searches_at_once
 from pipeline.stages.problems import iter_problems, survey
 from pipeline.storage.dataset import RunDir
 
@@ -35,7 +39,7 @@ _DTYPES: dict[str, Dtype] = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf1
 class Measured:
     """What a finished run shows. Tokens are means a trajectory, times as named; `new_tokens` leaves out
     what an earlier sibling generated. `wall_s`, `tokens_per_s`, `occupancy` are None where the run has no
-    metrics."""
+    metrics; `steady` is that of metrics/run.json (pipeline.runtime.steady), None where it had none."""
 
     problems: int
     trajectories: int
@@ -50,23 +54,27 @@ class Measured:
     wall_s: float | None
     tokens_per_s: float | None
     occupancy: float | None
+    steady: Mapping[str, Any] | None = None
 
 
-def workload_of(config: RunConfig) -> tuple[Workload, list[str]]:
-    """The workload of a run that has not been made, and in words what had to be assumed. Reads the
-    problems."""
-    found = survey(config.problems)
+def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None) -> tuple[Workload, list[str]]:
+    """The workload of a run that has not been made, and in words what had to be assumed. Reads all problems unless
+    it is told how many there are of each verifier."""
+    kinds = survey(config.problems).by_verifier if by_verifier is None else by_verifier
+    count = sum(kinds.values())
     prompts = [sum(len(m["content"]) for m in p.messages) for p in islice(iter_problems(config.problems), LOOKED_AT)]
     prompt = (sum(prompts) / len(prompts) + len(config.rollout.system_prompt or "")) / CHARS_PER_TOKEN
     longest = config.rollout.sampling.max_tokens
     step = config.rollout.step
-    verifiers = tuple(
-        VerifierTime(name=kind, share=count / found.count, mean_ms=mean, p99_ms=p99)
-        for kind, count in sorted(found.by_verifier.items())
+    verifiers = stated_checks(config) or tuple(
+        VerifierTime(name=kind, share=n / count, mean_ms=mean, p99_ms=p99)
+        for kind, n in sorted(kinds.items())
         for mean, p99 in [ASSUMED_MS.get(kind, OTHERWISE_MS)]
     )
+    seqs = config.engine.max_num_seqs
     workload = Workload(
-        problems=found.count,
+        problems=count,
+        in_flight=max(1.0, min(searches_at_once(config.rollout, seqs) * _under_way(config.rollout) / seqs, 100.0)),
         prompt_tokens=max(1.0, prompt),
         output_tokens=longest / 2,
         policy=config.rollout.policy,
@@ -83,6 +91,33 @@ def workload_of(config: RunConfig) -> tuple[Workload, list[str]]:
         "a measured run replaces all of these: --calibrate RUN",
     ]
     return workload, assumed
+
+
+def _under_way(rollout: Rollout) -> float:
+    """Trajectories that an open search has under way on average: it begins with its width, and holds its place until
+    the last of them is checked."""
+    return (sizes.width(rollout) + 1) / 2
+
+
+def stated_checks(config: RunConfig) -> tuple[VerifierTime, ...]:
+    """The checks' times where the configuration itself sets them: synthetic problems with a `check`, and nothing
+    else."""
+    sources = [s for s in config.problems if isinstance(s, SyntheticProblems) and s.check is not None]
+    if len(sources) < len(config.problems):
+        return ()
+    total = sum(s.count for s in sources)
+    found = []
+    for source in sources:
+        check = source.check
+        assert check is not None
+        mean = check.cpu_ms + check.wait_ms
+        p99 = (check.p99_ms or check.cpu_ms) + check.wait_ms
+        found.append(
+            VerifierTime(
+                name="stated", share=source.count / total, mean_ms=mean, p99_ms=p99, cpu_share=check.cpu_ms / mean
+            )
+        )
+    return tuple(found)
 
 
 def _engine_keys(engine: EngineConfig) -> dict[str, Any]:
@@ -131,6 +166,7 @@ def measure(run: RunDir) -> Measured:
         wall_s=figures.get("wall_s"),
         tokens_per_s=figures.get("tokens_per_s"),
         occupancy=figures.get("occupancy"),
+        steady=figures.get("steady"),
     )
 
 
@@ -145,7 +181,13 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
     }
     if seen.prompt_tokens:
         update["prompt_tokens"] = seen.prompt_tokens
-    if seen.verify_mean_ms:
+    if assumed.verifiers[0].name == "stated":
+        return assumed.model_copy(update=update)
+    steady = seen.steady or {}
+    if steady.get("slot_ms"):  # without the wait for a slot
+        mean, p99 = steady["slot_ms"], max(steady["slot_ms"], min(steady["check_p99_ms"], 14.9 * steady["slot_ms"]))
+        update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
+    elif seen.verify_mean_ms:
         mean = seen.verify_mean_ms
         p99 = min(max(seen.verify_p99_ms or mean, mean), 14.9 * mean)
         update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
@@ -153,14 +195,19 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
 
 
 def calibrate(workload: Workload, cluster: Cluster, seen: Measured, start: Calibration, *, place: str) -> Calibration:
-    """The engine scale with which the plan takes as long as the run did. Raises StorageError without
-    metrics.
+    """The factors with which the plan does what the run did. Raises StorageError without metrics.
 
-    One duration can set one factor: it stands for compute, memory, overhead and orchestration together,
-    and holds for the same model, engine and kind of machine.
+    A paced engine with a steady state shows its pace, its checks and its cores one by one. Of any other run the
+    duration is known, which can set one factor: the engine scale stands for compute, memory, overhead and
+    orchestration together, and holds for the same model, engine and kind of machine.
     """
     if not seen.wall_s or not seen.tokens_per_s:
         raise StorageError(f"{place}: metrics/run.json has no wall_s and tokens_per_s; let `berry run` end by itself")
+
+    if workload.paced is not None and seen.steady is not None:
+        return _one_by_one(workload, cluster, seen.steady, start).model_copy(
+            update={"source": f"run {place}: {seen.steady['trajectories_per_s']:.1f} trajectories/s in steady state"}
+        )
 
     def wall_s(scale: float) -> float:
         made = plan(workload, cluster, None, start.model_copy(update={"engine_scale": scale}))
@@ -180,6 +227,24 @@ def calibrate(workload: Workload, cluster: Cluster, seen: Measured, start: Calib
             "source": f"run {place}: {seen.tokens_per_s:,.0f} tokens/s over {seen.wall_s:,.0f} s",
         }
     )
+
+
+def _one_by_one(w: Workload, cluster: Cluster, steady: Mapping[str, Any], start: Calibration) -> Calibration:
+    """Each factor from its own figure of the steady state."""
+    assert w.paced is not None
+    update: dict[str, Any] = {}
+    if steady.get("sequence_tokens_per_s") and w.paced.prefill_tokens_per_s is None:
+        update["engine_scale"] = steady["sequence_tokens_per_s"] / w.paced.tokens_per_s
+    if steady.get("worker_cpu_ms"):
+        update["orchestration_ms"] = steady["worker_cpu_ms"]
+    if steady.get("cpu_ms") and steady.get("slot_ms"):
+        computing = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
+        update["cpu_overhead_ms"] = max(0.0, steady["cpu_ms"] - steady["worker_cpu_ms"] - computing)
+        cores = shared_cores(w, layout(cluster).cores, start.model_copy(update=update))
+        # all slots, even where engines bind: siblings end together and fill them
+        turn_s = cores.turn_from(steady["trajectories_per_s"], steady["slots"], steady["slot_ms"] / 1e3)
+        update["verify_overhead_ms"] = 1e3 * turn_s
+    return start.model_copy(update=update)
 
 
 def _device(workload: Workload, cluster: Cluster) -> str | None:

@@ -21,6 +21,7 @@ from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
 from pipeline.errors import EngineError, ResourceError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.cpu import tree_cpu_s, with_cpu
 from pipeline.runtime.rewarding import RewardClient, reward_models
 from pipeline.runtime.verification import VerifyClient
 from pipeline.runtime.weights import refresh_worker
@@ -106,7 +107,7 @@ class RolloutActor:
         os._exit(1)
 
     def snapshot(self) -> Snapshot | None:
-        return self._worker.snapshot() if self._worker else None
+        return with_cpu(self._worker.snapshot()) if self._worker else None
 
     async def stop(self) -> None:
         if self._worker is not None:
@@ -140,7 +141,7 @@ class SandboxActor:
         return await self._checker.agree(request)
 
     async def metrics(self) -> dict[str, float]:
-        return self._checker.metrics() if self._started else {}
+        return {**self._checker.metrics(), "cpu_s": tree_cpu_s()} if self._started else {}
 
     async def stop(self) -> None:
         if self._started:

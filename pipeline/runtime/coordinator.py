@@ -45,6 +45,10 @@ class Worker(Protocol):
 
     async def snapshot(self) -> Snapshot | None: ...
 
+    async def checks(self) -> list[dict[str, float]]:
+        """Counters of the checkers that this worker asks; all workers share them."""
+        ...
+
 
 @dataclass(slots=True)
 class Totals:

@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pipeline.config.layout import Layout, layout
@@ -224,7 +225,9 @@ class _Driver:
         monitor = Monitor(time.monotonic(), self.found.count, done_before=before.problems)
         loop = asyncio.get_running_loop()
         work = asyncio.create_task(coordinator.run())
-        self._on_signals(loop, coordinator, work)
+        self.stop = partial(self._stop, coordinator, work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop, "what is in flight is journalled")
         watching = asyncio.create_task(self._watch(monitor, workers, coordinator))
         started = time.monotonic()
         finished = False
@@ -260,25 +263,21 @@ class _Driver:
         )
         self.handed_out = True
 
-    def _on_signals(
-        self, loop: asyncio.AbstractEventLoop, coordinator: Coordinator, work: asyncio.Task[Totals]
-    ) -> None:
-        def interrupt() -> None:
-            if self.interrupted:
-                return
-            self.interrupted = True
-            self.handed_out = True
-            coordinator.stop()
-            self.display.note("stopping; what is in flight is journalled")
-            work.cancel()
-
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-        loop.add_signal_handler(signal.SIGTERM, interrupt)
+    def _stop(self, coordinator: Coordinator, work: asyncio.Task[Totals], why: str) -> None:
+        if self.interrupted:
+            return
+        self.interrupted = True
+        self.handed_out = True
+        coordinator.stop()
+        self.display.note(f"stopping; {why}")
+        work.cancel()
 
     async def _watch(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         seen, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
         while True:
             await self._poll(monitor, workers, coordinator)
+            if self.launch.measure_s is not None and monitor.steady.lasted_s >= self.launch.measure_s:
+                self.stop(f"measured for {monitor.steady.lasted_s:.1f} s")
             await asyncio.sleep(POLL_S)
             if time.monotonic() - looked < LOOK_AGAIN_S:
                 continue
@@ -291,7 +290,7 @@ class _Driver:
     async def _poll(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
         now = time.monotonic()
-        monitor.add(now, snapshots, all_handed_out=self.handed_out)
+        monitor.add(now, snapshots, await workers[0].checks(), all_handed_out=self.handed_out)
         totals = coordinator.totals
         self.display.update(
             monitor.view(now, snapshots, problems=totals.problems, trajectories=totals.trajectories, kept=totals.kept)

@@ -14,6 +14,7 @@ from pipeline.engines import vocabulary
 from pipeline.engines.build import build, environment
 from pipeline.errors import EngineError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime.cpu import with_cpu
 from pipeline.runtime.weights import refresh_worker
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
@@ -27,6 +28,7 @@ class LocalWorker:
 
     worker: LeaseWorker
     leases_at_once: int
+    checker: Checker
     models: RewardModels | None = None
 
     @property
@@ -43,7 +45,10 @@ class LocalWorker:
         raise EngineError("the engine in this process died; run again to resume")
 
     async def snapshot(self) -> Snapshot | None:
-        return self.worker.snapshot()
+        return with_cpu(self.worker.snapshot(), whole_host=True)
+
+    async def checks(self) -> list[dict[str, float]]:
+        return [self.checker.metrics()]
 
     async def stop(self) -> None:
         await self.worker.close()
@@ -90,4 +95,4 @@ async def start(
         if models is not None:
             await models.close()
 
-    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1, models), stop
+    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1, checker, models), stop

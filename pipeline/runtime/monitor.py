@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.engines.base import Counters
+from pipeline.runtime.steady import Checks, Steady
 from pipeline.stages.leases import Snapshot
 
 
@@ -43,8 +44,15 @@ class Monitor:
     _steady_from: dict[str, tuple[float, Counters]] = field(default_factory=dict)
     _steady_to: dict[str, tuple[float, Counters]] = field(default_factory=dict)
     _slots: dict[str, int] = field(default_factory=dict)
+    steady: Steady = field(init=False)
 
-    def add(self, now: float, snapshots: Sequence[Snapshot], *, all_handed_out: bool) -> None:
+    def __post_init__(self) -> None:
+        self.steady = Steady(self.started_at)
+
+    def add(
+        self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[Checks] = (), *, all_handed_out: bool
+    ) -> None:
+        self.steady.add(now, snapshots, checks, all_handed_out=all_handed_out)
         for snapshot in snapshots:
             name, counters = snapshot.worker, snapshot.counters
             before = self._last.get(name)

@@ -32,6 +32,7 @@ class Launch:
     place: str
     address: str | None = None
     local: bool = False  # everything in this process, no Ray
+    measure_s: float | None = None  # stop when the steady state has lasted this long; None: run to the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def figures_of(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any
         "cache_hit": cache_hit(counters),
         "tokens_per_s": counters.generated_tokens / wall_s if wall_s > 0 else None,
         "occupancy": monitor.occupancy(),
+        "kept_share": totals.kept / totals.trajectories if totals.trajectories else None,
+        "steady": monitor.steady.figures(),
         "retried_leases": totals.retried_leases,
         "lost_workers": totals.lost_workers,
         "ledger": asdict(totals.ledger),

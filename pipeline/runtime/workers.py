@@ -59,6 +59,13 @@ class RayWorker:
         except (RayActorError, TimeoutError):
             return None
 
+    async def checks(self) -> list[dict[str, float]]:
+        """Of the sandbox actors, which all workers share; nothing while one is being restarted."""
+        asked = [actor.metrics.remote() for actor in self.sandboxes]
+        answers = await asyncio.gather(*(asyncio.wait_for(a, 5) for a in asked), return_exceptions=True)
+        lost = any(isinstance(a, BaseException) or not a for a in answers)
+        return [] if lost else [a for a in answers if isinstance(a, dict)]
+
     async def stop(self) -> None:
         try:
             await asyncio.wait_for(self.actor.stop.remote(), 20)

@@ -74,6 +74,9 @@ class Snapshot:
     gauges: Gauges
     counters: Counters
     max_num_seqs: int
+    cpu_s: float = 0.0  # of the worker's process and all that it started
+    own_cpu_s: float = 0.0  # of the worker's process alone
+    host_cpu_s: float = 0.0  # of everything on its host, where nothing else of the run is there; else 0
 
 
 @dataclass(slots=True)

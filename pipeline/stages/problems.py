@@ -96,7 +96,7 @@ def iter_problems(sources: Iterable[ProblemSource]) -> Iterator[Problem]:
             case SyntheticProblems():
                 from pipeline.stages.synthetic_problems import synthetic_problems
 
-                yield from synthetic_problems(source.count, source.seed)
+                yield from synthetic_problems(source.count, source.seed, check=source.check)
 
 
 def read_problems(path: str) -> list[Problem]:

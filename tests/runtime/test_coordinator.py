@@ -57,6 +57,9 @@ class Scripted:
     async def refresh(self) -> list[str]:
         return []
 
+    async def checks(self) -> list[dict[str, float]]:
+        return []
+
     async def snapshot(self) -> None:
         return None
 

@@ -70,6 +70,9 @@ class Restarted:
     async def refresh(self) -> list[str]:
         return []
 
+    async def checks(self) -> list[dict[str, float]]:
+        return []
+
     async def snapshot(self) -> None:
         return None
 

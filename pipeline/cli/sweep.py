@@ -1,0 +1,156 @@
+"""berry sweep CONFIG --vary KEY=a,b,c: the same work under several settings, measured, drawn beside the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from pipeline.config.run import RunConfig
+    from pipeline.planning.sweeps import Point, Setting
+    from pipeline.report.sweep_page import SweepReport
+    from pipeline.runtime.sweeping import Sweep
+
+
+def sweep(
+    config: Annotated[str, typer.Argument(help="A run's config, for example configs/sweep.yaml.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Change single keys for all settings.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=a,b,c", help="Values to try; the first key is the axis, more make one curve each."),
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="Runs of each setting.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Steady state to measure in each run, in s; the run is stopped after it.")
+    ] = 30.0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Results; default: sweeps/NAME.")] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Calibrate the plan from this run; default: the sweep's own in the middle."),
+    ] = None,
+    prices: Annotated[str | None, typer.Option(metavar="NAME", help="A sheet of configs/prices, or a path.")] = "list",
+    address: Annotated[str | None, typer.Option(help="A Ray cluster, as for berry run.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Everything in this process, without Ray.")] = False,
+) -> None:
+    """Measure speed, waits and cost against the GPU:CPU ratio (or any key), and pick the knee.
+
+    Each run does the same seeded work and is stopped when its steady state was measured. The same command goes on
+    where it was stopped. Results: sweep.parquet, sweep.png and sweep.html in the folder.
+
+    Examples:
+
+      berry sweep configs/sweep.yaml --vary cluster.ratio=1,2,4,6,8 --seconds 8 --local
+
+      berry sweep configs/sweep.yaml --vary cluster.ratio=1,2,4 --vary engine.tokens_per_s=100,200 --repeat 3
+    """
+    from rich.console import Console
+
+    from pipeline.cli.loading import load_run
+    from pipeline.cli.progress import make_display
+    from pipeline.planning import sweep_file
+    from pipeline.planning.sheets import prices as price_sheet
+    from pipeline.planning.sweeps import parse_vary
+    from pipeline.runtime.sweeping import Sweep, run_all
+    from pipeline.storage.files import locate
+
+    settings = parse_vary(vary or [])
+    base = load_run(config, overrides or [], name=None)
+
+    def config_of(setting: Setting) -> RunConfig:
+        return load_run(config, [*(overrides or []), *setting.overrides], name=None)
+
+    place = out or Path("sweeps") / base.name
+    location = locate(place)
+    sheet = price_sheet(prices) if prices else None
+    plan = Sweep(base, config_of, settings, repeat, seconds, sheet, address, local)
+    with make_display() as display:
+        points, whole = run_all(plan, location, display)
+    if not whole:
+        typer.echo(f"stopped before the end, {len(points)} runs are measured; the same command goes on")
+        raise typer.Exit(130)
+    console = Console()
+    middle = next(p for p in points if p.setting == settings[len(settings) // 2].name)
+    report = _report(plan, points, calibrate or location.path(middle.run), own="" if calibrate else middle.setting)
+    sweep_file.write(location, report.points, sweep_file.shared_of(base, seconds))
+    _show(report, console)
+    _write(report, settings, place, console)
+
+
+def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> SweepReport:
+    """The points with what the plan, calibrated from `run`, says of each."""
+    from dataclasses import replace
+
+    from pipeline.config.loading import validate
+    from pipeline.config.plan import Calibration
+    from pipeline.config.run import RunConfig
+    from pipeline.planning import runs
+    from pipeline.planning.sweeps import expected, knees, planned
+    from pipeline.report.sweep_page import SweepReport
+    from pipeline.storage.dataset import open_run
+
+    directory = open_run(run)
+    stored = validate(directory.config() or {}, RunConfig, where=f"{run}/run.yaml")
+    seen = runs.measure(directory)
+    workload = runs.measured_workload(runs.workload_of(stored, {"measured": seen.problems})[0], seen)
+    calibration = runs.calibrate(workload, stored.cluster, seen, Calibration(), place=run)
+    told = {}
+    for setting in plan.settings:
+        told[setting.name] = expected(planned(plan.config_of(setting), seen, calibration, plan.prices))
+    axis = plan.settings[0].values[0][0]
+    label = f"{axis} (sandbox slots an engine)" if axis == "cluster.ratio" else axis
+    return SweepReport(
+        title=f"Sweep: {plan.config.name}" + (" — SYNTHETIC engine, GPU time simulated" if points[0].synthetic else ""),
+        axis=label,
+        points=[replace(p, expected=told[p.setting]) for p in points],
+        knees=knees([replace(p, expected=told[p.setting]) for p in points], axis),
+        notes=[
+            f"{len(points)} runs of {len(plan.settings)} settings, {plan.measure_s:g} s of steady state each",
+            "The plan is calibrated from one run: " + (f"the sweep's own, {own}" if own else run),
+            f"prices: {plan.prices.name}" if plan.prices else "no price sheet",
+        ],
+    )
+
+
+def _show(report: SweepReport, console: Console) -> None:
+    from rich.table import Table
+
+    from pipeline.report.sweep_page import COLUMNS, NARROW, agreement, rows
+
+    table = Table(title=report.title, title_justify="left", header_style="bold")
+    for i in NARROW:
+        table.add_column(COLUMNS[i], justify="right" if i else "left", overflow="fold")
+    for row in rows(report.points):
+        table.add_row(*(row[i] for i in NARROW))
+    console.print(table)
+    for knee in report.knees:
+        name = f"{knee.series}: " if knee.series else ""
+        console.print(f"knee: {name}{knee.reason}", markup=False, highlight=False, soft_wrap=True)
+    said = agreement(report.points)
+    if said is not None:
+        console.print(said, highlight=False, soft_wrap=True)
+    console.print(". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
+
+
+def _write(report: SweepReport, settings: Sequence[Setting], out: Path, console: Console) -> None:
+    from pipeline.errors import StorageError
+    from pipeline.planning.sweeps import categories
+    from pipeline.report.plots import as_svg, save_png
+    from pipeline.report.sweep_page import write_page
+    from pipeline.report.sweep_plots import draw_sweep
+
+    figure = draw_sweep(report.points, title=report.title, axis=report.axis, categories=categories(settings))
+    try:
+        save_png(figure, out / "sweep.png")
+        write_page(report, as_svg(figure), out / "sweep.html")
+    except OSError as error:
+        raise StorageError(f"{out}: can't be written ({error.strerror}); choose another --out") from error
+    names = " ".join(str(out / name) for name in ("sweep.parquet", "sweep.png", "sweep.html"))
+    console.print(f"results: {names}", highlight=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""Synthetic problems whose check is a program of a set CPU time, in a real sandbox."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.config.loading import validate
+from pipeline.config.problems import SyntheticCheck, SyntheticProblems
+from pipeline.errors import ConfigError
+from pipeline.stages.problems import survey
+from pipeline.stages.synthetic_problems import synthetic_problems
+from verifiers.checker import Checker, CheckerConfig, CheckRequest
+from verifiers.specs import ProgramTestsSpec
+
+
+async def test_it_takes_its_cpu_time_and_tells_right_from_wrong() -> None:
+    (problem,) = synthetic_problems(1, 3, check=SyntheticCheck(cpu_ms=40, wait_ms=30))
+    assert isinstance(problem.verifier, ProgramTestsSpec)
+    answer = problem.verifier.tests.partition("boxed{")[2].partition("}")[0]
+    async with Checker(CheckerConfig(slots=1)) as checker:
+        right = await checker.check(CheckRequest(problem.id, problem.verifier, f"it's \\boxed{{{answer}}}."))
+        wrong = await checker.check(CheckRequest(problem.id, problem.verifier, "so it's \\boxed{0}."))
+        metrics = checker.metrics()
+    assert (str(right.outcome), str(wrong.outcome)) == ("pass", "fail")
+    assert metrics["pool_jobs"] == 2
+    assert metrics["pool_cpu_s"] >= 2 * 0.04
+    assert metrics["pool_service_s"] >= 2 * 0.07
+    assert sum(n for name, n in metrics.items() if name.startswith("pool_service:")) == 2
+
+
+def test_problems_are_those_of_the_seed_whatever_checks_them() -> None:
+    plain, checked = synthetic_problems(3, 5), synthetic_problems(3, 5, check=SyntheticCheck(cpu_ms=1))
+    assert [p.prompt for p in plain] == [p.prompt for p in checked]
+    found = survey([SyntheticProblems(count=3, seed=5, check=SyntheticCheck(cpu_ms=1))])
+    assert found.by_verifier == {"program_tests": 3}
+
+
+@pytest.mark.parametrize("p99_ms", [5, 200])
+def test_a_tail_that_no_lognormal_has_is_refused(p99_ms: float) -> None:
+    raw = {"count": 1, "check": {"cpu_ms": 10, "p99_ms": p99_ms}}
+    with pytest.raises(ConfigError, match="between cpu_ms 10 and"):
+        validate(raw, SyntheticProblems, where="problems.0")
