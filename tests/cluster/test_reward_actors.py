@@ -59,7 +59,14 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path
     def alone(folder: str) -> float:
         return Reader(load(folder)).values([render(prompt, response)])[0]
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, namespace="rewards")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        namespace="rewards",
+    )
     try:
         actors = [
             reward_actor.options(num_cpus=0.5, max_restarts=-1, max_concurrency=100).remote(
