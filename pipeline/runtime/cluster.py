@@ -51,7 +51,7 @@ def join(address: str | None, cpus: float = 1) -> None:
             ray.init(address=address, **quiet)
         else:
             ray.init(
-                address="local",  # else it joins whatever cluster was last started on this machine, and not with num_cpus
+                address="local",  # else it joins whatever cluster was last started on this machine
                 num_cpus=max(math.ceil(cpus), 1),
                 include_dashboard=False,
                 object_store_memory=256 << 20,
