@@ -16,6 +16,7 @@ from pipeline.config.engine import EngineConfig
 from pipeline.config.loading import read_yaml
 from pipeline.config.problems import ProblemSource
 from pipeline.config.pruning import PruneRule, VerdictRule
+from pipeline.config.recompute import Recompute
 from pipeline.config.rewards import Rewards
 from pipeline.config.rollout import Rollout
 from pipeline.config.rounds import Rounds
@@ -47,6 +48,8 @@ class RunConfig(Section):
     """Reward models: served in the run, and how they are trained; null: none."""
     rounds: Rounds | None = None
     """Generate, learn, take the new weights, and again: a number, or how; null: once."""
+    recompute: Recompute = Recompute()
+    """A share of the log-probabilities computed again, to find engines that compute wrongly."""
     cluster: Cluster
     storage: Storage = Storage()
     variants: Variants | None = None
@@ -64,6 +67,15 @@ class RunConfig(Section):
     def _a_number_of_rounds(cls, value: Any) -> Any:
         return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
+    @model_validator(mode="after")
+    def _generator_can_learn(self) -> RunConfig:
+        if self.rounds is not None and self.rounds.policy is not None and self.engine.type != "vllm":
+            raise ValueError(
+                f"rounds.policy needs an engine of type vllm, whose weights can be trained; this one is "
+                f"{self.engine.type}: set rounds.policy to null"
+            )
+        return self
+
     @property
     def scored_by(self) -> tuple[str, ...]:
         """Reward models that score in this run, in some round at least."""
@@ -77,6 +89,15 @@ class RunConfig(Section):
         if value.slots is not None:
             raise ValueError("slots belong to the cluster in a run: set cluster.roles.sandbox.slots")
         return value
+
+    @model_validator(mode="after")
+    def _can_recompute(self) -> RunConfig:
+        if self.recompute.share > 0 and self.engine.type != "vllm":
+            raise ValueError(
+                f"recompute.share {self.recompute.share:g} needs an engine of type vllm, this one is "
+                f"{self.engine.type}: set recompute.share to 0"
+            )
+        return self
 
     @field_validator("cluster", mode="before")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +13,8 @@ class Lesson:
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
+
+
+def digest(source: str, lessons: Sequence[Lesson]) -> str:
+    """Of what a training starts from and learns."""
+    return blake2b(repr((source, lessons)).encode(), digest_size=16).hexdigest()

@@ -1,8 +1,9 @@
 """What a run learns after a round: reward models and, if wanted, the generator, from its own trees.
 
     learned(round) ─► True ─► Serving for the next round
-        └── False ─► learn(round) ─► round=N/weights/{prm,orm,policy} ─► round=N/learned.json
+        └── False ─► learn(round) ─► round=N/weights/policy ─► round=N/weights/{prm,orm} ─► round=N/learned.json
 
+The generator goes first: reward models start from its newest weights, which know more of the subject than the old ones.
 learned.json is written last, so that a round whose learning was cut short is taken up again where it was.
 """
 
@@ -18,7 +19,8 @@ from pipeline.config.rewards import RewardTraining
 from pipeline.config.run import RunConfig
 from pipeline.engines import models, vocabulary
 from pipeline.errors import ConfigError, InputError
-from pipeline.rewards.card import Card
+from pipeline.rewards.card import NAME, Card, from_json
+from pipeline.rewards.lessons import digest
 from pipeline.stages.lessons import gather
 from pipeline.stages.reward_training import train_reward
 from pipeline.stages.trees import stored_config
@@ -51,20 +53,6 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
     now = serving.read(run.location)
     rewards, notes = dict(now.rewards), []
     settings = RewardTraining() if config.rewards is None else config.rewards.training
-    for what in config.rounds.train:
-        try:
-            result = train_reward(
-                run,
-                what,
-                settings,
-                rounds=range(round_index + 1),
-                version=f"{what}-r{round_index}",
-                progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
-            )
-            rewards[what] = Weights(f"round={round_index}/weights/{what}", result.card.version)
-        except InputError as error:
-            notes.append(f"{what} stays as it was: {error}")
-            progress(f"note: {notes[-1]}", None)
     engine = now.engine
     if config.rounds.policy is not None:
         found = _finetune(run, config, round_index, now, progress)
@@ -73,6 +61,22 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
             progress(f"note: {found}", None)
         else:
             engine = found
+    newest = None if engine is None else serving.place(run.location, engine)
+    for what in config.rounds.train:
+        try:
+            result = train_reward(
+                run,
+                what,
+                settings,
+                rounds=range(round_index + 1),
+                version=f"{what}-r{round_index}",
+                generator_weights=newest,
+                progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
+            )
+            rewards[what] = Weights(f"round={round_index}/weights/{what}", result.card.version)
+        except InputError as error:
+            notes.append(f"{what} stays as it was: {error}")
+            progress(f"note: {notes[-1]}", None)
     after = Serving(round_index + 1, engine, rewards)
     record = {
         "engine": None if engine is None else {"folder": engine.folder, "version": engine.version},
@@ -109,13 +113,19 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
     rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
     source = serving.place(run.location, now.engine) if now.engine is not None else models.resolve(config.engine.model)
     name = f"round={round_index}/weights/policy"
+    version = f"policy-r{round_index}"
+    data = digest(source, rows)
+    stored = run.location.get(f"{name}/{NAME}")
+    if stored is not None:
+        card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
+        if (card.data, card.config) == (data, settings.model_dump(mode="json")):
+            return Weights(name, version)
     work = Path(run.location.path(f"{name}.training"))
     work.mkdir(parents=True, exist_ok=True)
     model, figures = finetune(
         source, rows, settings, work=work, progress=lambda share, text: progress(f"policy: {text}", share)
     )
     speaks = vocabulary.of_engine(config.engine)
-    version = f"policy-r{round_index}"
     card = Card(
         what="policy",
         version=version,
@@ -128,6 +138,7 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
         problems=len(problems),
         trajectories=len(rows),
         heldout={"share": split.heldout_share, "seed": split.split_seed},
+        data=data,
         config=settings.model_dump(mode="json"),
         metrics=figures,
     )

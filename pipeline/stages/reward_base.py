@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.engine import HttpEngine, VllmEngine
@@ -26,8 +27,11 @@ class Base:
     load: Callable[[], ValueModel]
 
 
-def base(config: RunConfig, settings: RewardTraining, generator: Vocabulary) -> tuple[Base, Vocabulary]:
-    """The backbone that the settings ask for, and the tokenizer it reads with."""
+def base(
+    config: RunConfig, settings: RewardTraining, generator: Vocabulary, *, trained: str | None = None
+) -> tuple[Base, Vocabulary]:
+    """The backbone that the settings ask for, and the tokenizer it reads with. `trained`: the folder of the
+    generator's newest weights, where it has learned something since the run began."""
     wanted = settings.backbone
     if wanted is None:
         wanted = PretrainedBackbone() if isinstance(config.engine, VllmEngine | HttpEngine) else FreshBackbone()
@@ -44,7 +48,7 @@ def base(config: RunConfig, settings: RewardTraining, generator: Vocabulary) -> 
     if name == "generator":
         if not isinstance(config.engine, VllmEngine):
             raise ConfigError("backbone.model `generator` needs an engine of type vllm here: name a model instead")
-        name = config.engine.model
+        name = trained or config.engine.model
     folder = models.resolve(name, key="backbone.model")
 
     def load() -> ValueModel:
@@ -52,7 +56,7 @@ def base(config: RunConfig, settings: RewardTraining, generator: Vocabulary) -> 
 
         return begin(folder, dtype=settings.dtype)
 
-    return Base(name, load), vocabulary.of_folder(folder)
+    return Base(name if trained is None else Path(name).name, load), vocabulary.of_folder(folder)
 
 
 def check_vocabulary(model: ValueModel, reader: Vocabulary, source: str) -> None:

@@ -58,10 +58,12 @@ def train_reward(
     rounds: Sequence[int] | None = None,
     name: str | None = None,
     version: str | None = None,
+    generator_weights: str | None = None,
     progress: Progress = lambda _text, _share: None,
 ) -> Result:
     """Trains on the given rounds (all). `name`: the model's folder inside the run directory, by default
-    round=N/weights/prm or orm of the last round. Raises InputError where the labels can't teach anything."""
+    round=N/weights/prm or orm of the last round. `generator_weights`: what a backbone of `generator` starts from, if
+    not from the model that the configuration names. Raises InputError where the labels can't teach anything."""
     config = stored_config(run)
     chosen = list(rounds) if rounds is not None else run.rounds()
     if not any(run.committed(r) for r in chosen):
@@ -69,7 +71,7 @@ def train_reward(
     generator = vocabulary.of_engine(config.engine)
     splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
     check_enough(splits, settings, what)
-    backbone, reader = base(config, settings, generator)
+    backbone, reader = base(config, settings, generator, trained=generator_weights)
     if reader.fingerprint != generator.fingerprint:
         progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
         splits = translated(splits, generator, reader)

@@ -118,3 +118,8 @@ def test_differences_name_keys_and_both_values_but_not_the_cluster(tmp_path: Pat
     )
     assert differences(plain(old), new) == ["seed: 0 in the run, 4 now"]
     assert digest(old) != digest(new)
+
+
+def test_an_engine_without_weights_can_not_learn_between_rounds(tmp_path: Path) -> None:
+    raw = {**GOOD, "engine": {"type": "synthetic"}, "rounds": {"count": 2, "policy": {}}}
+    assert "set rounds.policy to null" in refused(tmp_path, raw)
