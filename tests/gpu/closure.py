@@ -67,7 +67,8 @@ def unmet(roots: Sequence[str], held: Mapping[str, Held], environment: Mapping[s
 
 def reached(root: str, held: Mapping[str, Held], environment: Mapping[str, str] | None = None) -> set[str]:
     """Names of what `root` needs, itself included, as far as it is in `held`."""
-    return {canonicalize_name(r.name) for r, _ in _walk([root], held, environment)} & held.keys()
+    names: set[str] = {canonicalize_name(r.name) for r, _ in _walk([root], held, environment)}
+    return names & held.keys()
 
 
 def _walk(

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from closure import Held, linux, of_wheels, reached, unmet
+from closure import Held, Unmet, linux, of_wheels, reached, unmet
 from packaging.utils import canonicalize_name
 from pieces import Manifest, PackError, split
 from surface import lacking, of_wheel
@@ -90,6 +90,7 @@ def download(wanted: Sequence[str], target: Target, scratch: Path) -> tuple[list
     options = [word for platform in target.platforms() for word in ("--platform", platform)]
     options += ["--python-version", target.python, "--only-binary", ":all:", "--find-links", str(links)]
     asked, deps = [*wanted, f"torch=={target.torch}"], []
+    needed: list[Unmet] = []
     for _ in range(SECOND_LOOKS):
         _pip("download", *deps, *options, "-d", str(wheels), *asked)
         held = of_wheels(wheels.glob("*.whl"))

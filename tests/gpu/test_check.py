@@ -43,25 +43,25 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "why"),
+    ("body", "status", "why", "limit_s"),
     [
-        ("return [Figure('x', 1)], {'a': 1}", Status.OK, ""),
-        ("return [Figure('x', 1, '>= 2', False)], {}", Status.UNHEALTHY, "x"),
-        ("raise MemoryError('out of it')", Status.FAILED, "MemoryError: out of it"),
-        ("import os; os.kill(os.getpid(), 9)", Status.FAILED, "ended with -9"),
-        ("import time; time.sleep(60)", Status.FAILED, "took over 3 s"),
+        ("return [Figure('x', 1)], {'a': 1}", Status.OK, "", 60),
+        ("return [Figure('x', 1, '>= 2', False)], {}", Status.UNHEALTHY, "x", 60),
+        ("raise MemoryError('out of it')", Status.FAILED, "MemoryError: out of it", 60),
+        ("import os; os.kill(os.getpid(), 9)", Status.FAILED, "ended with -9", 60),
+        ("import time; time.sleep(600)", Status.FAILED, "took over 2 s", 2),
     ],
 )
 def test_a_part_that_goes_wrong_leaves_the_others_alone(
-    parts: Path, monkeypatch: pytest.MonkeyPatch, body: str, status: Status, why: str
+    parts: Path, monkeypatch: pytest.MonkeyPatch, body: str, status: Status, why: str, limit_s: float
 ) -> None:
     (parts / "made_up.py").write_text(f"from outcome import Figure\ndef part(here):\n    {body}\n")
     driver = parts / "driver.py"
     driver.write_text(
         f"import sys; sys.path.insert(0, {str(Path(check.__file__).parent)!r})\n"
-        "import check\ncheck.PARTS['made-up'] = check.Part('made_up:part', 3)\ncheck.main()\n"
+        "import check\ncheck.PARTS['made-up'] = check.Part('made_up:part', 0)\ncheck.main()\n"
     )
-    monkeypatch.setitem(PARTS, "made-up", Part("made_up:part", 3))
+    monkeypatch.setitem(PARTS, "made-up", Part("made_up:part", limit_s))
     monkeypatch.setattr(check, "__file__", str(driver))
     result = check.run_part("made-up", Here("cpu", parts / "work"))
     assert result.status == status

@@ -91,7 +91,8 @@ async def _score(
     config = stored_config(run)
     extra = {"gpu_memory_utilization": POOLING_MEMORY_SHARE} if here.on_gpu and backend == "vllm" else {}
     served = ServedReward(model=folder, backend=backend, dtype="float32", max_batch=here.sizes.seqs, extra=extra)
-    models = RewardModels(Rewards(**{what: served}), config.rollout, vocabulary.of_engine(config.engine))
+    rewards = Rewards(prm=served) if what == "prm" else Rewards(orm=served)
+    models = RewardModels(rewards, config.rollout, vocabulary.of_engine(config.engine))
     await models.start()
     try:
         started = time.monotonic()
