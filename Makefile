@@ -2,10 +2,13 @@
 # make test    set up, then all tests
 # make quick   unit tests, under two minutes
 # make lint    ruff and pyright
+# make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md; gpu-pack: for one
+#                  without network
+# make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
 
 BERRY = .venv/bin/berry
 
-.PHONY: setup demo tiny test quick lint clean
+.PHONY: setup demo tiny rounds test quick lint gpu-check gpu-pack clean
 
 setup:
 	@.ci/setup
@@ -16,6 +19,9 @@ demo: setup
 tiny: setup
 	@$(BERRY) run configs/tiny.yaml
 
+rounds: setup
+	@.venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
+
 test: setup lint
 	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
 	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --reruns 2 --durations=25
@@ -25,6 +31,14 @@ quick: setup
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
+
+gpu-check:
+	@[ -x build/gpu-venv/bin/python ] || $(or $(PYTHON),python3) -m venv build/gpu-venv
+	@build/gpu-venv/bin/python -m pip install -q -e '.[gpu,train]'
+	@build/gpu-venv/bin/python tests/gpu/check.py --results build/gpu-check
+
+gpu-pack: setup
+	@.venv/bin/python tests/gpu/packing.py build/gpu-pack
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,293 @@
+"""What rounds and pruning buy, on the tiny arithmetic model, on CPUs alone.
+
+    python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark                    (make rounds)
+    python -P tests/benchmarks/rounds.py --out runs/rounds-3 --seeds 1 2 3
+
+For each seed, every figure read back from the Parquet that the runs have stored:
+  pruned     configs/rounds.yaml, two rounds: a PRM is trained, the generator learns what was kept
+  unpruned   the same round 0, then the generator learns as many trajectories drawn from all of them, wrong ones too
+  in loop    fresh problems, the generator as it came, searched with the PRM of round 0 (`value`)
+  blind      the same search without the PRM: what the shape of its trees is worth by itself
+  end only   the same problems, `fixed`, pruned by the verdict at the end
+Writes report.md, report.json and rounds.png. A repeated command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.loading import load
+from pipeline.config.rewards import RewardTraining
+from pipeline.config.run import RunConfig, dump
+from pipeline.core.search import audit
+from pipeline.engines import vocabulary
+from pipeline.report.pruning import cut_lines, stage_lines
+from pipeline.report.rounds_plot import draw_rounds
+from pipeline.report.tables import connect
+from pipeline.stages.splits import part
+from pipeline.stages.trees import stored_config
+from pipeline.stages.truth import truth_of
+from pipeline.storage.dataset import RunDir, open_run
+
+CONFIG = str(Path(__file__).parents[2] / "configs/rounds.yaml")
+SEARCHES = ("end only", "blind", "in loop")
+END_ONLY = ["rollout.policy={type: fixed, branching: [4, 2, 2]}"]
+IN_LOOP = ["rollout.policy={type: value, leaves: 16, chains: 4, max_branch: 4, cut_below: 0.25}"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """pass@1 on held-out problems by round, and the gain with its 95% interval (problems drawn anew, 2,000 times)."""
+
+    problems: int
+    before: float
+    after: float
+    low: float
+    high: float
+    lessons: int
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What one way of searching kept; `tokens`: generated, cut branches included. `sound`: share of kept trajectories
+    whose every line is right."""
+
+    problems: int
+    solved: int
+    branches: int
+    kept: int
+    distinct: int
+    tokens: int
+    sound: float
+
+    @property
+    def per_1000(self) -> float:
+        return 1000 * self.kept / self.tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/rounds-benchmark"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--problems", type=int, help="of the rounds; default: as configs/rounds.yaml has it")
+    parser.add_argument("--fresh", type=int, default=200, help="problems for the in-loop comparison")
+    args = parser.parse_args()
+    started = time.monotonic()
+    results = [one_seed(args.out / f"seed-{seed}", seed, args.problems, args.fresh) for seed in args.seeds]
+    wall_s = time.monotonic() - started
+    write(args.out, results, wall_s=wall_s)
+    print((args.out / "report.md").read_text())
+
+
+def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str, Any]:
+    size = [] if problems is None else [f"problems.0.count={problems}"]
+    rounds = ["rounds.count=2", f"seed={seed}", f"problems.0.seed={1000 + seed}", *size]
+    pruned = berry(out / "pruned", rounds)
+    lessons = _lessons(pruned)
+    control = [*rounds, "rounds.train=[]", "rounds.policy.learn_from=all", f"rounds.policy.most={lessons}"]
+    copy_round_0(pruned, out / "unpruned", control)
+    unpruned = berry(out / "unpruned", control)
+    asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={5000 + seed}"]
+    prm = pruned.location.path("round=0/weights/prm")
+    in_loop = berry(out / "in-loop", [*asked, *IN_LOOP, "rollout.audit_share=0.2", f"rewards.prm.model={prm}"])
+    blind = berry(out / "blind", [*asked, *IN_LOOP])
+    end_only = berry(out / "end-only", [*asked, *END_ONLY])
+    same = {
+        row[0]
+        for row in connect(in_loop).execute("select distinct problem_id from trajectories").fetchall()
+        if not audit.is_audited(row[0], stored_config(in_loop).rollout, run_seed=seed)
+    }
+    return {
+        "seed": seed,
+        "pruned": rate(pruned),
+        "unpruned": rate(unpruned),
+        "end only": harvest(end_only, same),
+        "blind": harvest(blind, same),
+        "in loop": harvest(in_loop, same),
+        "stages": {name: stage_lines(r) for name, r in (("rounds", pruned), ("in loop", in_loop))},
+        "cuts": cut_lines(in_loop),
+        "prm": json.loads(Path(prm, "report.json").read_text()),
+    }
+
+
+def berry(place: Path, overrides: list[str]) -> RunDir:
+    began = time.monotonic()
+    words = [sys.executable, "-m", "pipeline", "run", CONFIG, *overrides, "--run", str(place), "--local"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    print(f"{place}: {time.monotonic() - began:.0f} s", flush=True)
+    return open_run(str(place))
+
+
+def copy_round_0(run: RunDir, place: Path, overrides: list[str]) -> None:
+    """A run with another way of learning that starts from the same trees: the first round is the same either way."""
+    if place.exists():
+        return
+    source = Path(run.location.path(""))
+    aside = place.with_name(place.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    for table in ("nodes", "kept", "trajectories"):
+        shutil.copytree(source / "round=0" / table, aside / "round=0" / table)
+    shutil.copy(source / "versions.json", aside)
+    (aside / "run.yaml").write_text(dump(load(CONFIG, overrides, RunConfig)))
+    aside.rename(place)
+
+
+def _lessons(run: RunDir) -> int:
+    return int(json.loads(Path(run.location.path("round=0/weights/policy/card.json")).read_text())["trajectories"])
+
+
+def rate(run: RunDir) -> Rate:
+    rewards = stored_config(run).rewards
+    split = RewardTraining() if rewards is None else rewards.training
+    by_round: dict[int, dict[str, float]] = defaultdict(dict)
+    for round_index, problem, share in (
+        connect(run)
+        .execute(
+            "select round, problem_id, avg((verdict = 'pass')::int) from trajectories "
+            "where verdict in ('pass', 'fail') group by 1, 2"
+        )
+        .fetchall()
+    ):
+        if part(problem, heldout_share=split.heldout_share, seed=split.split_seed) == "heldout":
+            by_round[round_index][problem] = share
+    names = sorted(by_round[0].keys() & by_round[1].keys())
+    pairs = [(by_round[0][name], by_round[1][name]) for name in names]
+    draws = random.Random(0)
+    gains = sorted(_gain(draws.choices(pairs, k=len(pairs))) for _ in range(2000))
+    before, after = (sum(pair[i] for pair in pairs) / len(pairs) for i in (0, 1))
+    return Rate(len(pairs), before, after, gains[50], gains[1949], _lessons(run))
+
+
+def _gain(pairs: list[tuple[float, float]]) -> float:
+    return sum(after - before for before, after in pairs) / len(pairs)
+
+
+def harvest(run: RunDir, problems: set[str]) -> Harvest:
+    db = connect(run)
+    config = stored_config(run)
+    chosen = sorted(problems)
+    where = "where list_contains(?, problem_id)"
+    tokens = db.execute(
+        f"select sum(len(token_ids))::bigint from nodes {where} and parent_id is not null", [chosen]
+    ).fetchone()
+    branches = db.execute(f"select count(*) from trajectories {where}", [chosen]).fetchone()
+    rows = db.execute(
+        f"select problem_id, response, prompt_token_ids, token_ids, verdict from kept {where}", [chosen]
+    ).fetchall()
+    assert tokens is not None
+    assert branches is not None
+    assert all(row[4] == "pass" for row in rows)
+    truth = truth_of(config, vocabulary.of_engine(config.engine))
+    assert truth is not None
+    return Harvest(
+        problems=len(chosen),
+        solved=len({row[0] for row in rows}),
+        branches=branches[0],
+        kept=len(rows),
+        distinct=len({(row[0], row[1]) for row in rows}),
+        tokens=tokens[0],
+        sound=sum(truth(row[2], row[3])[1] for row in rows) / max(1, len(rows)),
+    )
+
+
+def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
+    """report.json, report.md, rounds.png."""
+    (out / "report.json").write_text(json.dumps({"wall_s": wall_s, "seeds": plain(results)}, indent=1))
+    last = results[-1]
+    left = {f"round {line.round_index}": line.left for line in last["stages"]["rounds"]}
+    left["in loop"] = last["stages"]["in loop"][0].left
+    picture = draw_rounds(
+        {name: [(r[name].before, r[name].after) for r in results] for name in ("pruned", "unpruned")},
+        {name: [r[name].per_1000 for r in results] for name in SEARCHES},
+        left,
+        title=f"tiny arithmetic model, seeds {', '.join(str(r['seed']) for r in results)}",
+    )
+    (out / "rounds.png").write_bytes(picture)
+    lines = [
+        "# What rounds and pruning buy",
+        "",
+        f"Tiny arithmetic model on CPUs, {wall_s / 60:.1f} minutes in all; figures counted from stored Parquet.",
+        "",
+        "## pass@1 on held-out problems, round 0 and round 1",
+        "",
+        "| seed | learned | trajectories learned | held-out problems | round 0 | round 1 | gain, points (95%) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        lines += [
+            f"| {r['seed']} | {name} | {x.lessons:,} | {x.problems} | {x.before:.1%} | {x.after:.1%} "
+            f"| {100 * x.gain:+.1f} ({100 * x.low:+.1f} to {100 * x.high:+.1f}) |"
+            for name in ("pruned", "unpruned")
+            for x in (r[name],)
+        ]
+    lines += [
+        "",
+        "## Pruning in the loop against pruning at the end: fresh problems, the generator as it came",
+        "",
+        "| seed | search | problems | solved | branches | kept | distinct | tokens | kept / 1,000 tokens "
+        "| ratio | every line right |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        lines += [
+            f"| {r['seed']} | {name} | {x.problems} | {x.solved} | {x.branches:,} | {x.kept:,} | {x.distinct:,} "
+            f"| {x.tokens:,} | {x.per_1000:.1f} | {x.per_1000 / r['end only'].per_1000:.2f} | {x.sound:.1%} |"
+            for name in SEARCHES
+            for x in (r[name],)
+        ]
+    lines += ["", "All kept trajectories have passed the verifier.", "", "## The in-loop cut on audited problems", ""]
+    lines += [
+        "| seed | cut | problems | leaves given up | of them failing | failing in all | tokens saved | good lost |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['seed']} | {c.cut} | {c.problems} | {c.given_up} of {c.leaves} | {_share(c.precision)} "
+        f"| {_share(c.failing)} | {_share(c.tokens_saved)} | {_share(c.good_lost)} |"
+        for r in results
+        for c in r["cuts"]
+    ]
+    lines += ["", "## The PRM of round 0 on held-out problems", ""]
+    lines += [
+        "| seed | scorer | AUC | first-error F1 | AUC, truth | first-error F1, truth |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = ("auc", "first_error_f1", "truth_auc", "truth_first_error_f1")
+    lines += [
+        f"| {r['seed']} | {s['scorer']} | " + " | ".join(f"{s[key] or 0:.3f}" for key in keys) + " |"
+        for r in results
+        for s in r["prm"]["scorers"]
+    ]
+    (out / "report.md").write_text("\n".join([*lines, "", "![picture](rounds.png)", ""]))
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def plain(value: Any) -> Any:
+    """For JSON."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+if __name__ == "__main__":
+    main()
