@@ -13,6 +13,10 @@ def check(
         bool,
         typer.Option("--repair", help="Take damaged leases out, to RUN/damaged/, so that they are made again."),
     ] = False,
+    distrust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENGINE", help="Count what this engine made as damaged, for example rollout-1."),
+    ] = None,
 ) -> None:
     """Verify a run at rest: page checksums, schemas, ids and counts of every committed file, against each other and
     against the problems that were handed out.
@@ -25,6 +29,8 @@ def check(
       berry check runs/demo
 
       berry check runs/demo --repair && berry run configs/demo.yaml
+
+      berry check runs/demo --distrust rollout-1 --repair
     """
     import sys
     from contextlib import nullcontext
@@ -43,7 +49,9 @@ def check(
     with locked(run) if repair else nullcontext():
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
-            found = checkup.check_run(run, lambda done, total: bar.update(task, completed=done, total=total))
+            found = checkup.check_run(
+                run, lambda done, total: bar.update(task, completed=done, total=total), distrust=distrust or ()
+            )
         if repair:
             folder = checkup.repair(run, found)
     console = Console(soft_wrap=True, highlight=False)

@@ -13,18 +13,22 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import ray
 
+from pipeline import logs
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
 from pipeline.errors import EngineError, ResourceError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime import exporting
 from pipeline.runtime.cpu import tree_cpu_s, with_cpu
 from pipeline.runtime.rewarding import RewardClient, reward_models
 from pipeline.runtime.verification import VerifyClient
 from pipeline.runtime.weights import refresh_worker
+from pipeline.stages import exported
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
 from sandboxes.base import SandboxError
@@ -39,12 +43,16 @@ class RolloutActor:
     """One engine and the searches on it."""
 
     def __init__(self, config: str, place: str, worker_id: str, round_index: int) -> None:
+        logs.to_stderr()
         self._config = RunConfig.model_validate_json(config)
         self._location = locate(place)
         self._worker_id = worker_id
         self._round_index = round_index
         self._worker: LeaseWorker | None = None
         self._models: RewardModels | None = None
+        self._exporter = exporting.Exporter({"run": self._config.name, "worker": worker_id})
+        self._exporting: asyncio.Task[None] | None = None
+        self._reported: LeaseReport | None = None
 
     async def start(self, sandboxes: list[Any], rewards: list[Any]) -> dict[str, Any]:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
@@ -66,6 +74,8 @@ class RolloutActor:
         for wrong in await self.refresh():
             log.warning("%s: %s", self._worker_id, wrong)
         info = self._worker.engine.info
+        if self._exporting is None:
+            self._exporting = exporting.begin(self._exporter, self._readings)
         return {
             "model": info.model,
             "synthetic": info.synthetic,
@@ -95,10 +105,24 @@ class RolloutActor:
         if self._worker is None:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         try:
-            return await self._worker.run(lease)
+            report = await self._worker.run(lease)
         except EngineError:
             self._die()
             raise
+        readings, self._reported = exported.of_report(report, self._reported)
+        self._exporter.put(readings)
+        return report
+
+    def _readings(self) -> Iterable[exported.Reading]:
+        assert self._worker is not None
+        self._exporter.tags["version"] = self._worker.engine.info.weights_version
+        return exported.of_snapshot(self._worker.snapshot())
+
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        """Computed anew, with the version of the weights that gave them."""
+        if self._worker is None:
+            raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
+        return await self._worker.logprobs(prompt_ids, response_ids)
 
     def _die(self) -> None:
         """A dead engine core leaves this process alive and useless: end it, so that Ray starts a fresh one."""
@@ -120,8 +144,10 @@ class SandboxActor:
     """A pool of sandboxes on this node's CPUs."""
 
     def __init__(self, config: CheckerConfig) -> None:
+        logs.to_stderr()
         self._checker = Checker(config)
         self._started = False
+        self._exporting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Raises ResourceError where this host can't confine programs."""
@@ -131,6 +157,8 @@ class SandboxActor:
             except SandboxError as error:
                 raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
             self._started = True
+            read = self._checker.metrics
+            self._exporting = exporting.begin(exporting.Exporter({}), lambda: exported.of_checker(read()))
 
     async def check(self, request: CheckRequest) -> Verdict:
         await self.start()
@@ -144,6 +172,8 @@ class SandboxActor:
         return {**self._checker.metrics(), "cpu_s": tree_cpu_s()} if self._started else {}
 
     async def stop(self) -> None:
+        if self._exporting is not None:
+            self._exporting.cancel()
         if self._started:
             await self._checker.close()
             self._started = False

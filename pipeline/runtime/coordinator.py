@@ -98,6 +98,13 @@ class Coordinator:
         """Hand out nothing more; leases in flight are finished."""
         self._stopping = True
 
+    def fence(self, worker_id: str) -> bool:
+        """No further lease for this worker. False, and nothing happens, if it is the last one that works."""
+        left = {w.worker_id for w in self._workers} - self._gone - {worker_id}
+        if left:
+            self._gone.add(worker_id)
+        return bool(left)
+
     async def run(self) -> Totals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as group:

@@ -24,6 +24,7 @@ from pipeline.engines.build import preflight
 from pipeline.errors import first_error
 from pipeline.rewards.folders import preflight_rewards
 from pipeline.runtime import local
+from pipeline.runtime.beside import beside
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.learning import refresh_helpers, run_apart
 from pipeline.runtime.monitor import Monitor
@@ -232,7 +233,8 @@ class _Driver:
         started = time.monotonic()
         finished = False
         try:
-            await work
+            async with beside(self, coordinator, workers):
+                await work
             finished = not self.interrupted
         except asyncio.CancelledError:
             if not self.interrupted:

@@ -50,6 +50,9 @@ class LocalWorker:
     async def checks(self) -> list[dict[str, float]]:
         return [self.checker.metrics()]
 
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        return await self.worker.logprobs(prompt_ids, response_ids)
+
     async def stop(self) -> None:
         await self.worker.close()
 

@@ -24,8 +24,10 @@ from pipeline.config.run import RunConfig
 from pipeline.engines import vocabulary
 from pipeline.errors import ConfigError
 from pipeline.rewards.scoring import RewardModels
+from pipeline.runtime import exporting
 from pipeline.runtime.weights import refresh_models
 from pipeline.runtime.workers import expected
+from pipeline.stages import exported
 from pipeline.storage import serving
 from pipeline.storage.files import locate
 
@@ -47,6 +49,7 @@ class RewardActor:
         self._location = locate(place)
         self._models: RewardModels | None = None
         self._starting = asyncio.Lock()
+        self._exporting: asyncio.Task[None] | None = None
 
     async def start(self) -> dict[str, str]:
         """Loads the models; returns their weights' versions. Raises ConfigError, EngineError, ResourceError."""
@@ -56,6 +59,11 @@ class RewardActor:
                 await models.start()
                 self._models = models
                 await self.refresh()
+                counts = models.counts
+                self._exporting = exporting.begin(
+                    exporting.Exporter({}),
+                    lambda: exported.of_rewards({name: asdict(c) for name, c in counts().items()}),
+                )
         return self._models.versions()
 
     async def score(self, model: str, prompt_ids: bytes, response_ids: bytes) -> tuple[float, str]:
@@ -78,6 +86,8 @@ class RewardActor:
         return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
 
     async def stop(self) -> None:
+        if self._exporting is not None:
+            self._exporting.cancel()
         if self._models is not None:
             await self._models.close()
 

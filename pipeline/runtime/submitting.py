@@ -34,6 +34,8 @@ def submit(
     Raises ConfigError, ResourceError."""
     with tempfile.TemporaryDirectory(prefix="berry-job-") as folder:
         bundle = pack(config, Path(folder), place=place, python=python)
+        from ray.exceptions import AuthenticationError
+
         client = _client(address)
         runtime_env: dict[str, Any] = {"working_dir": folder, "env_vars": env or {}}
         if with_code:
@@ -45,21 +47,33 @@ def submit(
                 runtime_env=runtime_env,
                 metadata={"berry.run": place, "berry.name": config.name},
             )
+        except AuthenticationError as error:
+            raise _unauthorised(address) from error
         except (RuntimeError, ConnectionError, OSError, ValueError) as error:
             raise ResourceError(f"the cluster at {address} did not take the job: {_first_line(error)}") from error
     return client, job
 
 
 def _client(address: str) -> Any:
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise _unauthorised(address) from error
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         raise ResourceError(
             f"no Ray job server at {address}: {_first_line(error)}; --address is that of the head's dashboard, such as "
             "http://HEAD:8265 (with kubectl port-forward: http://127.0.0.1:8265)"
         ) from error
+
+
+def _unauthorised(address: str) -> ResourceError:
+    return ResourceError(
+        f"the cluster at {address} does not accept this machine's token: set RAY_AUTH_TOKEN to the cluster's "
+        "(`ray get-auth-token` on its head prints it)"
+    )
 
 
 def follow(client: Any, job: str, say: Callable[[str], None]) -> str:

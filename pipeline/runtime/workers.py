@@ -66,6 +66,12 @@ class RayWorker:
         lost = any(isinstance(a, BaseException) or not a for a in answers)
         return [] if lost else [a for a in answers if isinstance(a, dict)]
 
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        try:
+            return await expected(self.actor.logprobs.remote(prompt_ids, response_ids))
+        except RayActorError as error:
+            raise EngineError(f"{self.worker_id} was lost: {error}") from error
+
     async def stop(self) -> None:
         try:
             await asyncio.wait_for(self.actor.stop.remote(), 20)

@@ -9,9 +9,10 @@ A run that goes on may be checked: what is committed does not change. Repair nee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pipeline import schema
@@ -51,8 +52,15 @@ class Findings:
             self.rows[table] = self.rows.get(table, 0) + rows
 
 
-def check_run(run: RunDir, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Findings:
-    """Looks at every committed lease; `progress` gets leases done and leases in all. Raises StorageError."""
+def check_run(
+    run: RunDir,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    distrust: Collection[str] = (),
+) -> Findings:
+    """Looks at every committed lease; `progress` gets leases done and leases in all; work of engines in `distrust` is a
+    fault. Raises StorageError."""
+    check = partial(check_lease, run.location, distrust=distrust)
     found = Findings()
     stored: dict[str, Any] = run.config() or {}
     digest = run_config.digest_of(stored)
@@ -62,9 +70,7 @@ def check_run(run: RunDir, progress: Callable[[int, int], None] = lambda _done, 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting: deque[Future[Checked]] = deque()
             for lease, problems in _handed_out(run, round_index, committed, found.notes):
-                waiting.append(
-                    pool.submit(check_lease, run.location, lease, round_index, config=digest, problems=problems)
-                )
+                waiting.append(pool.submit(check, lease, round_index, config=digest, problems=problems))
                 if len(waiting) >= 2 * AT_ONCE:
                     found.add(waiting.popleft().result())
                     progress(found.leases, total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,17 @@ class Checked:
 
 
 def check_lease(
-    location: Location, lease: int, round_index: int, *, config: str, problems: Sequence[str] | None
+    location: Location,
+    lease: int,
+    round_index: int,
+    *,
+    config: str,
+    problems: Sequence[str] | None,
+    distrust: Collection[str] = (),
 ) -> Checked:
     """`config`: the digest of the run's configuration. `problems`: ids that the lease should hold; None if they can't
-    be known. Faults beyond the third of a kind are counted, not listed. Raises StorageError only when the storage
-    itself can't be read."""
+    be known. `distrust`: engines whose work is a fault in itself. Faults beyond the third of a kind are counted, not
+    listed. Raises StorageError only when the storage itself can't be read."""
     checked = Checked()
     found: list[tuple[Kind, str, str]] = []
     read: dict[str, Shard] = {}
@@ -59,6 +65,9 @@ def check_lease(
             continue
         checked.rows[table] = shard.table.num_rows
         checked.size_bytes += shard.size_bytes
+        if table == "nodes" and distrust:
+            for engine in sorted({e for e in shard.table["engine_id"].unique().to_pylist() if e in distrust}):
+                found.append((Kind.DISTRUSTED, table, f"engine {engine} made some of it"))
         found.extend((Kind.MARKS, table, text) for text in _marks(shard.marks, lease, round_index, config))
     if len(read) == len(schema.TABLES):
         found.extend(_across(read, problems))

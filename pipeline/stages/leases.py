@@ -15,23 +15,26 @@ import logging
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from pipeline import logs
 from pipeline.config import run as run_config
 from pipeline.config.rollout import Rollout
 from pipeline.config.run import RunConfig
 from pipeline.core.allocate import Need
 from pipeline.core.search import sizes
 from pipeline.engines.base import Counters, Engine
-from pipeline.errors import StorageError, first_error
+from pipeline.errors import EngineError, StorageError, first_error
 from pipeline.records import DropReason, Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
 from pipeline.stages.journal import LeaseJournal
-from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports, Scorer, Verifying
+from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports, Scorer, Share, Verifying
 from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
 from pipeline.storage import shards
 from pipeline.storage.files import Location
+from verifiers.base import Outcome
 
 FLUSH_S = 1.0
 OPEN = 4  # engines' worth of sequences that open searches may stand for
@@ -97,6 +100,14 @@ class LeaseWorker:
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
+        with logs.bound(run=self.config.name, round=self.round_index, lease=lease.number, worker=self.worker_id):
+            log.info("lease begins", extra={"ids": {"attempt": lease.attempt, "problems": len(lease.problems)}})
+            report = await self._run(lease)
+            done = {"kept": report.kept, "trajectories": report.trajectories, "wall_s": round(report.wall_s, 3)}
+            log.info("lease committed", extra={"ids": done})
+        return report
+
+    async def _run(self, lease: Lease) -> LeaseReport:
         started = time.monotonic()
         journal = await self._open_journal(lease)
         sharing = Sharing.among((p.id for p in lease.problems), self.config.seed)
@@ -105,6 +116,10 @@ class LeaseWorker:
         finally:
             self._journals.pop(lease.number, None)
         tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
+        for row in tables.trajectories:
+            if row.get("verdict") == Outcome.UNVERIFIABLE:
+                ids = {"problem": row["problem_id"], "trajectory": row["trajectory_id"]}
+                log.warning("can't be checked: %s", row["verdict_reason"], extra={"ids": ids})
         for problem in lease.problems:
             if problem.id in journal.deadly:
                 tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
@@ -200,6 +215,12 @@ class LeaseWorker:
             finally:
                 await admission.enter()
 
+        with logs.bound(problem=problem.id):
+            return await self._admitted(problem, journal, sharing, admission, share)
+
+    async def _admitted(
+        self, problem: Problem, journal: LeaseJournal, sharing: Sharing, admission: Admission, share: Share
+    ) -> Grown:
         self.gauges.queued += 1
         await admission.enter()
         self.gauges.queued -= 1
@@ -223,6 +244,18 @@ class LeaseWorker:
             limit = searches_at_once(self.config.rollout, seqs)
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit)
         return self._admission
+
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        """Of a response, computed anew, with the version of the weights that gave them. Raises EngineError where the
+        engine can't, or when it took new weights meanwhile."""
+        compute: Any = getattr(self.engine, "logprobs", None)
+        if compute is None:
+            raise EngineError(f"{self.worker_id}: its engine type can't compute log-probabilities again")
+        before = self.engine.info.weights_version
+        values = await compute(prompt_ids, response_ids)
+        if self.engine.info.weights_version != before:
+            raise EngineError(f"{self.worker_id} took new weights meanwhile")
+        return before, values
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)

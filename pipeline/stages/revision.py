@@ -64,8 +64,8 @@ class Stored:
 
 def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[Stored]:
     """The lease's trees in the order of its problems. Raises StorageError where a shard is damaged."""
-    nodes = _rows(location, "nodes", lease.number, round_index)
-    trajectories = _rows(location, "trajectories", lease.number, round_index)
+    nodes = read_rows(location, "nodes", lease.number, round_index)
+    trajectories = read_rows(location, "trajectories", lease.number, round_index)
     for problem in lease.problems:
         yield Stored(
             problem,
@@ -74,7 +74,8 @@ def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[S
         )
 
 
-def _rows(location: Location, table: str, lease: int, round_index: int) -> list[Row]:
+def read_rows(location: Location, table: str, lease: int, round_index: int) -> list[Row]:
+    """Raises StorageError where the shard is damaged."""
     name = shards.shard_name(table, lease, round_index)
     try:
         with location.filesystem.open_input_file(location.path(name)) as stream:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     MARKS = "marks"  # says it is of another lease, round or configuration
     IDS = "ids"  # rows that name what is not there, or twice
     COUNTS = "counts"  # rows, tokens or texts that differ from file to file
+    DISTRUSTED = "distrusted"  # made by an engine that is not believed any more
 
 
 class DamagedShard(Exception):

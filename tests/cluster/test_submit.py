@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import yaml
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 BIN = Path(sys.executable).parent
+TOKEN = "a" * 64  # Ray's clusters ask for one
 ROW = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}
 
 
@@ -39,11 +41,15 @@ def free_ports(count: int) -> list[int]:
 def head(tmp_path: Path) -> Iterator[str]:
     """The dashboard's address of a Ray head that ends with the test."""
     gcs, dashboard, agent = free_ports(3)
+    ray_folder = tempfile.mkdtemp(prefix="ray-")  # short, for its sockets; not the one where others look for a cluster
     env = {
         **os.environ,
+        "RAY_TMPDIR": ray_folder,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "RAY_USAGE_STATS_ENABLED": "0",
         "BERRY_CACHE": str(tmp_path / "cache"),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
     }
     words = [
         str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--num-gpus=0",
@@ -58,10 +64,11 @@ def head(tmp_path: Path) -> Iterator[str]:
         deadline = time.monotonic() + 120
         while True:
             assert process.poll() is None, "the Ray head ended"
+            request = urllib.request.Request(f"{address}/api/version", headers={"Authorization": f"Bearer {TOKEN}"})
             try:
-                urllib.request.urlopen(f"{address}/api/version", timeout=2).close()
+                urllib.request.urlopen(request, timeout=2).close()
                 break
-            except (urllib.error.URLError, OSError):
+            except OSError:
                 assert time.monotonic() < deadline, "the Ray head did not come up"
                 time.sleep(0.3)
         yield address
@@ -72,9 +79,10 @@ def head(tmp_path: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        shutil.rmtree(ray_folder, ignore_errors=True)
 
 
-def berry(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def berry(folder: Path, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *words],
         capture_output=True,
@@ -82,6 +90,7 @@ def berry(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=folder,
         timeout=240,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
     )
 
 
@@ -99,6 +108,10 @@ def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: str, 
     }
     (here / "job.yaml").write_text(yaml.safe_dump(config))
     place = tmp_path / "shared" / "job"
+    refused = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place), token="b" * 64)
+    assert refused.returncode == 2, refused.stderr
+    assert "RAY_AUTH_TOKEN" in refused.stderr
+    assert "Traceback" not in refused.stderr
     done = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "has succeeded" in done.stderr

@@ -238,6 +238,13 @@ def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(run: RunDir, mad
             assert again.equals(first), name
 
 
+def test_what_a_distrusted_engine_made_is_a_fault(run: RunDir) -> None:
+    found = checkup.check_run(run, distrust=["local-0"])
+    assert found.damaged == [(0, lease) for lease in range(4)]
+    assert {f.kind for f in found.faults} == {Kind.DISTRUSTED}
+    assert checkup.check_run(run, distrust=["rollout-7"]).faults == []
+
+
 def test_problems_that_are_gone_are_a_note_and_no_fault(tmp_path: Path) -> None:
     problems = tmp_path / "p.jsonl"
     row = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}

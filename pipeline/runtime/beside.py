@@ -1,0 +1,56 @@
+"""What goes on beside a coordinator: figures to Prometheus, a share of its leases computed again.
+
+Coordinator ─► Totals ─► Exporter          Coordinator ─► LeaseReport ─► Recomputing
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+
+from pipeline.config.run import RunConfig
+from pipeline.runtime import exporting
+from pipeline.runtime.coordinator import Coordinator, Worker
+from pipeline.runtime.outcome import Display, Launch
+from pipeline.runtime.recomputing import Recomputing, Replica
+from pipeline.stages import exported
+from pipeline.storage.dataset import RunDir
+
+
+class Driver(Protocol):
+    config: RunConfig
+    launch: Launch
+    directory: RunDir
+    display: Display
+    round: int
+
+
+@asynccontextmanager
+async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Worker]) -> AsyncIterator[None]:
+    """For as long as leases are handed out; ends with what is still to be said of them."""
+    tasks: list[asyncio.Task[Any]] = []
+    if not driver.launch.local:
+        exporter = exporting.Exporter({"run": driver.config.name})
+        tasks.append(exporting.begin(exporter, lambda: exported.of_totals(coordinator.totals)))
+    recomputing: Recomputing | None = None
+    if driver.config.recompute.share > 0:
+        recomputing = Recomputing(
+            driver.config.recompute,
+            driver.directory,
+            cast("Sequence[Replica]", workers),
+            round_index=driver.round,
+            alarm=driver.display.note,
+            fence=coordinator.fence,
+        )
+        coordinator.on_report = recomputing.submit
+        tasks.append(asyncio.create_task(recomputing.work()))
+    try:
+        yield
+        if recomputing is not None:
+            await recomputing.drain()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
