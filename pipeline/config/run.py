@@ -17,7 +17,6 @@ from pipeline.config.loading import read_yaml
 from pipeline.config.problems import ProblemSource
 from pipeline.config.pruning import PruneRule, VerdictRule
 from pipeline.config.recompute import Recompute
-from pipeline.config.recompute import Recompute
 from pipeline.config.rewards import Rewards
 from pipeline.config.rollout import Rollout
 from pipeline.config.rounds import Rounds
@@ -49,8 +48,6 @@ class RunConfig(Section):
     """Reward models: served in the run, and how they are trained; null: none."""
     rounds: Rounds | None = None
     """Generate, learn, take the new weights, and again: a number, or how; null: once."""
-    recompute: Recompute = Recompute()
-    """A share of the log-probabilities computed again, to find engines that compute wrongly."""
     recompute: Recompute = Recompute()
     """A share of the log-probabilities computed again, to find engines that compute wrongly."""
     cluster: Cluster
@@ -92,15 +89,6 @@ class RunConfig(Section):
         if value.slots is not None:
             raise ValueError("slots belong to the cluster in a run: set cluster.roles.sandbox.slots")
         return value
-
-    @model_validator(mode="after")
-    def _can_recompute(self) -> RunConfig:
-        if self.recompute.share > 0 and self.engine.type != "vllm":
-            raise ValueError(
-                f"recompute.share {self.recompute.share:g} needs an engine of type vllm, this one is "
-                f"{self.engine.type}: set recompute.share to 0"
-            )
-        return self
 
     @model_validator(mode="after")
     def _can_recompute(self) -> RunConfig:
