@@ -73,7 +73,8 @@ def install(root: Path) -> Path:
 def _pip(python: Path, words: Sequence[str]) -> None:
     own = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
     pip = [python, "-m", "pip"] if own else [sys.executable, "-m", "pip", "--python", python]
-    options = "--quiet --disable-pip-version-check --no-index --no-deps --no-compile --ignore-installed".split()
+    options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    options += ["--no-compile", "--ignore-installed"]
     done = subprocess.run([*pip, "install", *options, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise PackError(f"pip can't install {words[-1]} and others: {done.stderr.strip()[-2000:]}")
