@@ -32,7 +32,7 @@ def test_a_sweep_is_measured_drawn_and_goes_on(berry: Any) -> None:
     table = pq.read_table(folder / "sweep.parquet").to_pylist()
     assert [row["slots"] for row in table] == [1, 3]
     assert all(row["end_s"] - row["start_s"] >= 1 for row in table)
-    assert table[1]["trajectories_per_s"] > 1.5 * table[0]["trajectories_per_s"]
+    assert table[1]["trajectories_per_s"] > 1.2 * table[0]["trajectories_per_s"]
     assert table[0]["expected_binding"] == "sandbox slots"
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     _check_page(folder / "sweep.html")
@@ -44,10 +44,6 @@ def test_a_sweep_is_measured_drawn_and_goes_on(berry: Any) -> None:
     assert [row["trajectories_per_s"] for row in again if row["slots"] != 2] == [
         row["trajectories_per_s"] for row in table
     ]
-
-    code, out = berry.run(*words, "--vary", "cluster.ratio=1", "engine.max_num_seqs=4")
-    assert code == 2
-    assert "engine.max_num_seqs" in out
 
     code, out = berry.run(
         "sweep", str(config), "problems.0.count=4", "--vary", "cluster.ratio=1", "--local", "--out", "t"
