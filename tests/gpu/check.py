@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,12 +84,14 @@ def run_part(name: str, here: Here) -> Result:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with log.open("w") as stream:
         child = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+        code: int | None = None
         try:
-            code: int | None = child.wait(PARTS[name].limit_s)
-        except subprocess.TimeoutExpired:
-            code = None
-            os.killpg(child.pid, 9)
-            child.wait()
+            with suppress(subprocess.TimeoutExpired):
+                code = child.wait(PARTS[name].limit_s)
+        finally:  # also where this process is told to end
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
     wall_s = time.monotonic() - started
     if into.is_file():
         return from_dict(json.loads(into.read_text()))
@@ -135,6 +138,7 @@ def main() -> None:
     if asked.child:
         child(asked.parts[0], Here(asked.device, asked.work), asked.child)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="berry-gpu-check-") as scratch:
         results = check(Here(asked.device, (asked.work or Path(scratch)).resolve()), asked.parts, asked.results)
     sys.exit(exit_code(results))

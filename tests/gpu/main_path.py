@@ -48,7 +48,7 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
     checked = sum(summary.verdicts.get(verdict, 0) for verdict in ("pass", "fail"))
     unverifiable = summary.verdicts.get("unverifiable", 0) / max(summary.trajectories, 1)
     figures = [
-        at_least("problems", summary.problems, 1),
+        Figure("problems", summary.problems, "all committed", outcome.finished and summary.problems > 0),
         at_least("passed", summary.verdicts.get("pass", 0), 1),
         at_least("checked", checked, 1),
         at_most("unverifiable share", unverifiable, 0.01),
