@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/rounds-benchmark"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--problems", type=int, help="of the rounds; default: as configs/rounds.yaml has it")
-    parser.add_argument("--fresh", type=int, default=200, help="problems for the in-loop comparison")
+    parser.add_argument("--fresh", type=int, default=100, help="problems for the in-loop comparison")
     args = parser.parse_args()
     started = time.monotonic()
     results = [one_seed(args.out / f"seed-{seed}", seed, args.problems, args.fresh) for seed in args.seeds]
