@@ -42,7 +42,7 @@ from pipeline.storage.dataset import RunDir, open_run
 CONFIG = str(Path(__file__).parents[2] / "configs/rounds.yaml")
 SEARCHES = ("end only", "blind", "in loop")
 END_ONLY = ["rollout.policy={type: fixed, branching: [4, 2, 2]}"]
-IN_LOOP = ["rollout.policy={type: value, leaves: 16, chains: 4, max_branch: 4, cut_below: 0.25}"]
+IN_LOOP = ["rollout.policy={type: value, leaves: 16, chains: 4, max_branch: 4, cut_below: 0.15}"]
 
 
 @dataclass(frozen=True)
