@@ -61,7 +61,7 @@ class ChatJudge:
                 return fault
 
     async def _ask(self, body: dict[str, object]) -> str:
-        headers = self._headers()
+        headers, said = self._headers(), ""
         for wait_s in (*BACKOFF_S, None):
             try:
                 reply = await self._client.post("/chat/completions", json=body, headers=headers)

@@ -82,7 +82,8 @@ def project(tmp_path: Path, monkeypatch: Any) -> Iterator[Path]:
 
 async def opened(project: Path | None, **limits: Any) -> LeanRepl:
     home = await find("repl", str(project) if project else None)
-    return LeanRepl(await open_process(home, **({"cpu_s": 5, "memory_mb": 512} | limits)))
+    asked: dict[str, Any] = {"cpu_s": 5, "memory_mb": 512} | limits
+    return LeanRepl(await open_process(home, **asked))
 
 
 async def test_lean_is_found_with_and_without_a_project(project: Path) -> None:
