@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sandboxes.session import Session
 
 QUESTIONS_A_WORKER = 2_000
-_SOURCE = "from verifiers.maths.worker import decide"
+_SOURCE = "import logging\nlogging.disable(logging.CRITICAL)\nfrom verifiers.maths.worker import decide"
 _PROFILE = "mathematics"
 
 

@@ -5,7 +5,6 @@ Preloaded as a sandbox profile, so that a worker is warm from its first question
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from verifiers.base import Reason
@@ -13,8 +12,6 @@ from verifiers.maths import sympy_leaf, values
 from verifiers.maths.compare import Comparison
 from verifiers.maths.ladder import structured
 from verifiers.strictness import Strictness
-
-logging.disable(logging.CRITICAL)
 
 
 def decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:
