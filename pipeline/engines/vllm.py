@@ -53,6 +53,7 @@ class Vllm:
         self._running: dict[str, _Running] = {}
         self._open = asyncio.Event()
         self._open.set()
+        self._swapping = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
@@ -260,7 +261,12 @@ class Vllm:
 
     async def swap_weights(self, path: str, version: str) -> None:
         """Takes new weights of the same architecture. Running requests end on the old ones, later ones
-        wait. Raises ConfigError, with the old ones serving on, for files that are not whole or do not fit."""
+        wait, and so does another swap. Raises ConfigError, with the old ones serving on, for files that are not
+        whole or do not fit."""
+        async with self._swapping:
+            await self._swap(path, version)
+
+    async def _swap(self, path: str, version: str) -> None:
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
         self._open.clear()

@@ -5,6 +5,7 @@ One engine stands for three replicas in turn: healthy, healthy, and with one wei
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ from pipeline.storage.dataset import RunDir
 from pipeline.storage.files import locate
 from verifiers.base import Outcome, Reason, Verdict
 
-pytestmark = [pytest.mark.slow, pytest.mark.engine]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.engine]
 
 RAW: dict[str, Any] = {
     "name": "t",
@@ -42,10 +43,10 @@ RAW: dict[str, Any] = {
 
 
 def one_wrong_weight(healthy: Path, folder: Path) -> str:
-    """One number of one matrix, as a flipped exponent bit would leave it."""
+    """One number of one matrix, far from what was learnt, as a damaged memory or file would leave it."""
     shutil.copytree(healthy, folder)
     weights = safetensors.torch.load_file(folder / "model.safetensors")
-    weights["model.layers.1.mlp.down_proj.weight"][7, 11] += 4.0
+    weights["model.layers.1.mlp.down_proj.weight"][7, 11] += 64.0
     safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return str(folder)
 
@@ -53,14 +54,16 @@ def one_wrong_weight(healthy: Path, folder: Path) -> str:
 class AsReplica:
     """The shared engine under the name, and with the weights, of one replica."""
 
-    def __init__(self, worker_id: str, engine: Vllm, become: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, worker_id: str, engine: Vllm, turn: asyncio.Lock, become: Callable[[], Awaitable[None]]) -> None:
         self.worker_id = worker_id
         self._engine = engine
+        self._turn = turn  # one replica at a time: the engine can't be two of them at once
         self._become = become
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
-        await self._become()
-        return "v0", await self._engine.logprobs(prompt_ids, response_ids)
+        async with self._turn:
+            await self._become()
+            return "v0", await self._engine.logprobs(prompt_ids, response_ids)
 
 
 async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
@@ -82,7 +85,8 @@ async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
     async def verify(_: Any) -> Verdict:
         return Verdict(Outcome.PASS, Reason.CORRECT, None, {}, 0.0)
 
-    replicas = [AsReplica(name, vllm_engine, lambda name=name: become(name)) for name in folders]
+    turn = asyncio.Lock()
+    replicas = [AsReplica(name, vllm_engine, turn, lambda name=name: become(name)) for name in folders]
     said: list[str] = []
     fenced: list[str] = []
     recomputing = Recomputing(
@@ -119,8 +123,6 @@ async def test_a_lease_that_can_not_be_read_is_left_out(tmp_path: Path) -> None:
     run = RunDir(locate(tmp_path))
     recomputing = Recomputing(Recompute(share=1.0), run, [], round_index=0, alarm=lambda _: None, fence=lambda _: False)
     recomputing.submit(LeaseReport(0, "a", 1, 1, 1, 1, {}, TokenLedger(), 1.0))
-    import asyncio
-
     task = asyncio.create_task(recomputing.work())
     await recomputing.drain()
     task.cancel()
