@@ -106,6 +106,8 @@ def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Ve
 def truncate(value: Any, limit: int = EVIDENCE_CHARS) -> Any:
     """`value` as it may be stored: numbers, booleans and None as they are, text and the rest cut to `limit`
     characters with the number of characters left out."""
+    if type(value) is str and len(value) <= limit and value.isascii():
+        return value
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):

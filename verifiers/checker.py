@@ -16,6 +16,7 @@ from dataclasses import replace
 from sandboxes.wire import Unsupported
 from verifiers.base import Reason, Verdict, verdict
 from verifiers.config import CheckerConfig
+from verifiers.here import here
 from verifiers.lean_repl import WarmRepls
 from verifiers.majority import ConsensusRequest, canonicalise, consensus
 from verifiers.registry import verifier_for
@@ -78,6 +79,15 @@ class Checker:
         self._outcomes[f"outcome_{found.outcome}"] += 1
         self._outcomes[f"reason_{found.reason}"] += 1
         return replace(found, verify_ms=spent * 1e3)
+
+    def check_here(self, request: CheckRequest) -> Verdict | None:
+        """As `check`, on the spot; None where that takes a tool, and `check` has to be asked."""
+        found = here(request)
+        if found is not None:
+            self._busy_s += found.verify_ms / 1e3
+            self._outcomes[f"outcome_{found.outcome}"] += 1
+            self._outcomes[f"reason_{found.reason}"] += 1
+        return found
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""

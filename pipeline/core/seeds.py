@@ -22,12 +22,18 @@ def digest(*parts: str | int, size: int = 8) -> bytes:
     return blake2b(text.encode(), digest_size=size).digest()
 
 
+def _hex(text: str) -> str:
+    """As `digest`, of parts that are framed already: there are two ids a trajectory."""
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def root_id(problem_id: str) -> str:
     return digest("root", problem_id).hex()
 
 
 def node_id(problem_id: str, parent_id: str, index: int) -> str:
-    return digest("node", problem_id, parent_id, index).hex()
+    at = str(index)
+    return _hex(f"4:node,{len(problem_id)}:{problem_id},{len(parent_id)}:{parent_id},{len(at)}:{at},")
 
 
 def split_id(problem_id: str, origin_id: str, offset: int) -> str:
@@ -38,7 +44,9 @@ def split_id(problem_id: str, origin_id: str, offset: int) -> str:
 
 def trajectory_id(run_seed: int, round_index: int, problem_id: str, leaf: str) -> str:
     """Unlike a leaf's id, differs between rounds and runs, so that data sets can be joined."""
-    return digest("trajectory", run_seed, round_index, problem_id, leaf).hex()
+    run, at = str(run_seed), str(round_index)
+    place = f"{len(run)}:{run},{len(at)}:{at},{len(problem_id)}:{problem_id},{len(leaf)}:{leaf},"
+    return _hex(f"10:trajectory,{place}")
 
 
 def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, first_index: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
@@ -54,13 +55,15 @@ def text_ends(text: str, step: Step, thinking: Thinking | None = None) -> Iterat
             return
     if isinstance(step, TokensStep):
         return
-    if isinstance(step, DelimiterStep):
-        pattern = re.compile("|".join(re.escape(d) for d in sorted(step.delimiters, key=len, reverse=True)))
-    else:
-        pattern = re.compile(step.pattern)
+    pattern = re.compile(step.pattern) if isinstance(step, RegexStep) else _any_of(step.delimiters)
     for match in pattern.finditer(text, begin):
         if match.end() > begin:
             yield match.end()
+
+
+@lru_cache(maxsize=64)
+def _any_of(delimiters: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(d) for d in sorted(delimiters, key=len, reverse=True)))
 
 
 def step_ends(text: str, ends: Sequence[int], step: Step, *, thinking: Thinking | None = None) -> list[int]:

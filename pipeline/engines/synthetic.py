@@ -24,11 +24,27 @@ from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.slots import Slots
 from pipeline.engines.synthetic_cache import Prefix, PrefixCache
 from pipeline.engines.synthetic_draw import draw
-from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, Chain, text_of
+from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, TEXTS, Chain, text_of
 from pipeline.records import Finish, Message
 
 _CHAINS = 4096  # prompts whose processes are kept
 _TURN = 64  # samples after which an engine of unlimited speed lets others run
+
+
+def _with_bytes(token_ids: Sequence[int]) -> str:
+    """Bytes that follow each other are one UTF-8 text."""
+    parts: list[str] = []
+    pending = bytearray()
+    for token in token_ids:
+        text = text_of(token)
+        if text is None:
+            pending.append(token)
+            continue
+        if pending:
+            parts.append(pending.decode(errors="replace"))
+            pending.clear()
+        parts.append(text)
+    return "".join(parts) + pending.decode(errors="replace")
 
 
 class _Running:
@@ -94,18 +110,10 @@ class Synthetic:
         return [*ids, ROLES["assistant"]]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        parts: list[str] = []
-        pending = bytearray()
-        for token in token_ids:
-            text = text_of(token)
-            if text is None:
-                pending.append(token)
-                continue
-            if pending:
-                parts.append(pending.decode(errors="replace"))
-                pending.clear()
-            parts.append(text)
-        return "".join(parts) + pending.decode(errors="replace")
+        try:
+            return "".join([TEXTS[token] for token in token_ids])
+        except KeyError:
+            return _with_bytes(token_ids)
 
     # ---- truth ------------------------------------------------------------------------------------------------------
 
@@ -144,7 +152,7 @@ class Synthetic:
         try:
             for i in range(request.n):
                 completion = self._draw(request, i, chain, response, room)
-                if i == 0 and cached:
+                if cached and i == 0:
                     completion = replace(completion, cached_tokens=cached)
                 if self._slow:
                     read = len(prompt) - cached if i == 0 else 0

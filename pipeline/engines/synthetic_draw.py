@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import chain as chained
 
+from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.events import Completion, Until
 from pipeline.engines.stopping import RegexStop
 from pipeline.engines.synthetic_process import FILLER, NUMBER, Chain, Piece, text_of
@@ -29,6 +30,19 @@ def draw(
     weights_version: str = "",
 ) -> Completion:
     """What follows `response`, at most `room` tokens. Without `chance` the likeliest course."""
+    if not response and _is_plain(until, chain.config):
+        whole, finish = chain.whole(_totals(chain, chance)), Finish.STOP
+        if len(whole.tokens) > room:
+            whole, finish = whole.before(room), Finish.LENGTH
+        return Completion(
+            token_ids=whole.tokens,
+            text=whole.text,
+            finish=finish,
+            logprobs=whole.logprobs,
+            entropies=whole.entropies if entropies else (),
+            engine_id=engine_id,
+            weights_version=weights_version,
+        )
     pieces, finish = _course(chain, response, until, room, chance)
     tokens = tuple(chained.from_iterable([piece.tokens for piece in pieces]))
     text = "".join([piece.text for piece in pieces])
@@ -53,6 +67,20 @@ def draw(
         weights_version=weights_version,
         token_ends=tuple(ends[:n]) if until.token_ends else (),
     )
+
+
+def _is_plain(until: Until, config: SyntheticEngine) -> bool:
+    """Whether a response drawn from its beginning ends with its answer and nowhere else."""
+    stops = until.delimiters or until.regex is not None or until.token_ends
+    return not stops and config.empty_rate == config.endless_rate == 0
+
+
+def _totals(chain: Chain, chance: random.Random | None) -> tuple[int, ...]:
+    total, totals = chain.totals[0], []
+    for step in range(chain.n_steps):
+        total = chain.next_total(step, total, chance)
+        totals.append(total)
+    return tuple(totals)
 
 
 def _course(

@@ -19,6 +19,8 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from itertools import chain as chained
 from math import log
 
 from pipeline.config.synthetic import SyntheticEngine
@@ -26,6 +28,7 @@ from pipeline.core.seeds import digest
 
 NUMBER = 1000  # token id of the number 0
 LARGEST = 9999  # one token a number up to here
+WHOLES = 256  # different responses of one prompt that are kept
 _WORDS = (
     *("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>\n"),
     *("Step ", ": ", " + ", " - ", " = ", "\n\n", "The answer is \\boxed{", "}."),
@@ -52,6 +55,10 @@ def text_of(token: int) -> str | None:
     return str(token - NUMBER) if token >= NUMBER else _WORDS[token - 256]
 
 
+TEXTS = {256 + i: word for i, word in enumerate(_WORDS)} | {NUMBER + n: str(n) for n in range(LARGEST + 1)}
+"""Of every token that is no byte."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive tokens with their text, its cumulative lengths, log-probabilities and entropies."""
@@ -70,6 +77,11 @@ class Piece:
         cut = self.ends[n - 1]
         ends = tuple(end - cut for end in self.ends[n:])
         return Piece(self.tokens[n:], self.text[cut:], ends, self.logprobs[n:], self.entropies[n:])
+
+    def before(self, n: int) -> Piece:
+        """Its first n tokens."""
+        text = self.text[: self.ends[n - 1]] if n else ""
+        return Piece(self.tokens[:n], text, self.ends[:n], self.logprobs[:n], self.entropies[:n])
 
 
 class Chain:
@@ -92,6 +104,7 @@ class Chain:
         ]
         self.right, self.wrong = self._values()
         self._pieces: dict[tuple[int, int, int], Piece] = {}
+        self._wholes: dict[tuple[int, ...], Piece] = {}
 
     def _values(self) -> tuple[list[float], list[float]]:
         right, wrong = [1.0], [0.0]
@@ -157,6 +170,17 @@ class Chain:
             piece = self._pieces[key] = _piece((_ANSWER, NUMBER + total, _CLOSE), (-_CALM, _CALM), at=0)
         return piece
 
+    def whole(self, totals: tuple[int, ...]) -> Piece:
+        """A response from its first token to its last, through these totals after each step."""
+        piece = self._wholes.get(totals)
+        if piece is None:
+            before = (self.totals[0], *totals)
+            parts = [self.step(k, before[k], after) for k, after in enumerate(totals)]
+            piece = _joined([*parts, self.answer(before[-1])])
+            if len(self._wholes) < WHOLES:
+                self._wholes[totals] = piece
+        return piece
+
     def next_total(self, step: int, total: int, chance: random.Random | None) -> int:
         """What the running total is after `step`; without `chance` the likeliest."""
         right = self.totals[step + 1]
@@ -177,14 +201,23 @@ class Chain:
         return logprob, _entropy(error) + error * log(len(_SLIPS))
 
 
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    before = accumulate([len(piece.text) for piece in pieces], initial=0)
+    return Piece(
+        tuple(chained.from_iterable([piece.tokens for piece in pieces])),
+        "".join([piece.text for piece in pieces]),
+        tuple([start + end for start, piece in zip(before, pieces, strict=False) for end in piece.ends]),
+        tuple(chained.from_iterable([piece.logprobs for piece in pieces])),
+        tuple(chained.from_iterable([piece.entropies for piece in pieces])),
+    )
+
+
 def _piece(tokens: tuple[int, ...], decided: tuple[float, float], *, at: int) -> Piece:
-    texts = [text_of(token) or "" for token in tokens]
-    ends: list[int] = []
-    for text in texts:
-        ends.append((ends[-1] if ends else 0) + len(text))
-    logprobs = tuple(decided[0] if i == at else -_CALM for i in range(len(tokens)))
-    entropies = tuple(decided[1] if i == at else _CALM for i in range(len(tokens)))
-    return Piece(tokens, "".join(texts), tuple(ends), logprobs, entropies)
+    texts = [TEXTS.get(token) or text_of(token) or "" for token in tokens]
+    before, after = at, len(tokens) - at - 1
+    logprobs = (*(-_CALM,) * before, decided[0], *(-_CALM,) * after)
+    entropies = (*(_CALM,) * before, decided[1], *(_CALM,) * after)
+    return Piece(tokens, "".join(texts), tuple(accumulate(map(len, texts))), logprobs, entropies)
 
 
 def _spread(hard_share: float) -> tuple[float, float]:

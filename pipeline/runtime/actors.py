@@ -25,6 +25,7 @@ from pipeline.errors import EngineError, ResourceError
 from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime import exporting
 from pipeline.runtime.cpu import tree_cpu_s, with_cpu
+from pipeline.runtime.memory import collect_rarely
 from pipeline.runtime.rewarding import RewardClient, reward_models
 from pipeline.runtime.verification import VerifyClient
 from pipeline.runtime.weights import refresh_worker
@@ -34,6 +35,7 @@ from pipeline.storage.files import locate
 from sandboxes.base import SandboxError
 from verifiers.base import Verdict
 from verifiers.checker import Checker, CheckerConfig, CheckRequest
+from verifiers.here import here
 from verifiers.majority import ConsensusRequest
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class RolloutActor:
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
+            collect_rarely()
             client = VerifyClient(sandboxes)
             self._worker = LeaseWorker(
                 config=self._config,
@@ -67,6 +70,7 @@ class RolloutActor:
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
+                verify_here=here,
                 scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,
                 round_index=self._round_index,

@@ -15,6 +15,7 @@ from pipeline.engines.build import build, environment
 from pipeline.errors import EngineError
 from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime.cpu import with_cpu
+from pipeline.runtime.memory import collect_rarely
 from pipeline.runtime.weights import refresh_worker
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
@@ -66,6 +67,7 @@ async def start(
     checker = Checker(config.verification.model_copy(update={"slots": layout.sandbox.total_slots}))
     engine = build(config.engine, engine_id="local-0")
     await engine.start()
+    collect_rarely()
     await checker.start()
 
     models: RewardModels | None = None
@@ -85,6 +87,7 @@ async def start(
         engine=engine,
         verify=verify,
         agree=checker.agree,
+        verify_here=checker.check_here,
         scorer=models,
         worker_id="local-0",
         round_index=round_index,

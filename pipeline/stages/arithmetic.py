@@ -10,6 +10,7 @@ is drawn beside it, so draws can be split among workers.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -54,7 +55,13 @@ def draw(
     """
     if not 1 <= operands[0] <= operands[1]:
         raise ValueError(f"operands must be a range of at least 1, got {operands}")
-    return [_problem(seed, index, operands) for index in range(first, first + count)]
+    return list(iter_draw(count, seed, operands=operands, first=first))
+
+
+def iter_draw(count: int, seed: int, *, operands: tuple[int, int] = (3, 4), first: int = 0) -> Iterator[Problem]:
+    """The same, one at a time."""
+    for index in range(first, first + count):
+        yield _problem(seed, index, operands)
 
 
 def worked(prompt: str) -> str:

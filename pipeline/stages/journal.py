@@ -6,6 +6,9 @@
 Replay must lead to where the search was: beside the events the journal keeps, at each flush, a running digest of the
 commands every search has issued. If a replayed search issues others (another version of a policy), its journal is put
 aside and the search starts afresh: work is lost then, never correctness.
+
+Nothing is encoded before a flush, and then on its thread: what is recorded is frozen, and a lease that ends between two
+flushes costs an entry in a list for each event.
 """
 
 from __future__ import annotations
@@ -36,11 +39,32 @@ class Chain:
     """A running digest over the commands a search has issued, and how many events it was given."""
 
     events: int = 0
-    digest: bytes = b""
+    _digest: bytes = b""
+    _issued: list[Sequence[Command]] = field(default_factory=list)  # since the digest was last taken
 
     def follow(self, commands: Sequence[Command]) -> None:
         if commands:
-            self.digest = blake2b(self.digest + _encoder.encode(commands), digest_size=8).digest()
+            self._issued.append(commands)
+
+    @property
+    def digest(self) -> bytes:
+        issued, self._issued = self._issued, []
+        for commands in issued:
+            self._digest = blake2b(self._digest + _encoder.encode(commands), digest_size=8).digest()
+        return self._digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One line of the journal: an event, or what `kind` says with its payload."""
+
+    problem_id: str
+    payload: Any
+    kind: int | None = None  # None: an event's
+
+    def encode(self) -> bytes:
+        kind = _NUMBER[type(self.payload)] if self.kind is None else self.kind
+        return _encoder.encode((kind, self.problem_id, msgspec.Raw(_encoder.encode(self.payload))))
 
 
 @dataclass(slots=True)
@@ -64,7 +88,7 @@ class LeaseJournal:
     _base: dict[int, int] = field(default_factory=dict)
     _attempt: int = 0
     _number: int = 0
-    _buffer: list[bytes] = field(default_factory=list)
+    _buffer: list[_Record] = field(default_factory=list)
     _tracked: dict[str, Callable[[], Chain]] = field(default_factory=dict)
     _marked: dict[str, int] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -109,21 +133,20 @@ class LeaseJournal:
         self._tracked[problem_id] = chain
 
     def record(self, problem_id: str, event: Event) -> None:
-        payload = msgspec.Raw(_encoder.encode(event))
-        self._buffer.append(_encoder.encode((_NUMBER[type(event)], problem_id, payload)))
+        self._buffer.append(_Record(problem_id, event))
 
     def reset(self, problem_id: str) -> None:
         """Forget what is journalled of a problem: its search starts afresh."""
         self.past.pop(problem_id, None)
-        self._buffer.append(_encoder.encode((_RESET, problem_id, msgspec.Raw(_encoder.encode(None)))))
+        self._buffer.append(_Record(problem_id, None, _RESET))
 
     async def begin_alone(self, problem_id: str) -> None:
         """Says, before anything else, that this problem is searched alone now: if the worker dies, it was this one."""
-        self._buffer.append(_encoder.encode((_BEGUN, problem_id, msgspec.Raw(_encoder.encode(None)))))
+        self._buffer.append(_Record(problem_id, None, _BEGUN))
         await self.flush()
 
     def end_alone(self, problem_id: str) -> None:
-        self._buffer.append(_encoder.encode((_ENDED, problem_id, msgspec.Raw(_encoder.encode(None)))))
+        self._buffer.append(_Record(problem_id, None, _ENDED))
 
     async def flush(self) -> int:
         """Writes what was recorded since the last flush as one segment; returns its bytes. Raises StorageError; the
@@ -139,20 +162,20 @@ class LeaseJournal:
             now = chain()
             if self._marked.get(problem_id) != now.events:
                 self._marked[problem_id] = now.events
-                mark = msgspec.Raw(_encoder.encode((now.events, now.digest)))
-                records.append(_encoder.encode((_MARK, problem_id, mark)))
+                records.append(_Record(problem_id, (now.events, now.digest), _MARK))
         if self._number == 0:
-            base = msgspec.Raw(_encoder.encode(self._base))
-            records.insert(0, _encoder.encode((_HEADER, "", base)))
+            records.insert(0, _Record("", self._base, _HEADER))
         number, self._number = self._number, self._number + 1
         try:
-            return await asyncio.to_thread(
-                segments.write, self.location, self.place, attempt=self._attempt, number=number, records=records
-            )
+            return await asyncio.to_thread(self._write, number, records)
         except StorageError:
             self._buffer[:0] = records[number == 0 :]
             self._number = number
             raise
+
+    def _write(self, number: int, records: Sequence[_Record]) -> int:
+        encoded = [record.encode() for record in records]
+        return segments.write(self.location, self.place, attempt=self._attempt, number=number, records=encoded)
 
     async def remove(self) -> None:
         """After the lease's commit."""

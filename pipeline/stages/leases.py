@@ -29,7 +29,7 @@ from pipeline.records import DropReason, Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
 from pipeline.stages.journal import LeaseJournal
-from pipeline.stages.ports import Agreeing, Gauges, Grown, Ports, Scorer, Share, Verifying
+from pipeline.stages.ports import Agreeing, Deciding, Gauges, Grown, Ports, Scorer, Share, Verifying
 from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
 from pipeline.storage import shards
@@ -92,6 +92,7 @@ class LeaseWorker:
     round_index: int = 0
     scorer: Scorer | None = None
     agree: Agreeing | None = None
+    verify_here: Deciding | None = None
     end_scores: tuple[str, ...] = ()
     gauges: Gauges = field(default_factory=Gauges)
     _admission: Admission | None = None
@@ -227,7 +228,7 @@ class LeaseWorker:
         try:
             return await grow(
                 problem,
-                Ports(self.engine, self.verify, self.scorer, self.agree, share, self.end_scores),
+                Ports(self.engine, self.verify, self.scorer, self.agree, self.verify_here, share, self.end_scores),
                 self.config.rollout,
                 run_seed=self.config.seed,
                 round_index=self.round_index,

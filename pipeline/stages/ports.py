@@ -15,6 +15,8 @@ from verifiers.checker import CheckRequest
 from verifiers.majority import ConsensusRequest
 
 Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
+Deciding = Callable[[CheckRequest], Verdict | None]
+"""A verdict on the spot; None where it takes a `Verifying`."""
 Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
 """Verdicts by majority over all leaves of a problem without a gold answer."""
 
@@ -44,6 +46,7 @@ class Ports:
     verify: Verifying
     scorer: Scorer | None = None
     agree: Agreeing | None = None
+    verify_here: Deciding | None = None
     share: Share | None = None
     end_scores: tuple[str, ...] = ()  # "prm", "orm": what a finished search is scored with
 

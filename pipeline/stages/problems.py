@@ -92,11 +92,11 @@ def iter_problems(sources: Iterable[ProblemSource]) -> Iterator[Problem]:
             case ArithmeticProblems():
                 from pipeline.stages import arithmetic
 
-                yield from arithmetic.draw(source.count, seed=source.seed)
+                yield from arithmetic.iter_draw(source.count, seed=source.seed)
             case SyntheticProblems():
-                from pipeline.stages.synthetic_problems import synthetic_problems
+                from pipeline.stages.synthetic_problems import iter_synthetic
 
-                yield from synthetic_problems(source.count, source.seed, check=source.check)
+                yield from iter_synthetic(source.count, source.seed, check=source.check)
 
 
 def read_problems(path: str) -> list[Problem]:

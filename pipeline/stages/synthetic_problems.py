@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
 from pipeline.config.problems import SyntheticCheck
 from pipeline.core.seeds import digest
@@ -25,7 +26,7 @@ _draw = random.Random(RESPONSE)
 _until = time.process_time() + {mean_s!r} * math.exp({spread!r} * _draw.gauss(0, 1) - {spread!r} ** 2 / 2)
 while time.process_time() < _until:
     sum(range(500))
-time.sleep({wait_s!r})
+time.sleep({wait_s!r} / (1 - _draw.random() * {tail!r}))
 assert {boxed!r} in RESPONSE
 """
 
@@ -41,7 +42,15 @@ def synthetic_problems(
     """Problems `first … first + count - 1` of `seed`, each with `steps[0] … steps[1]` operations."""
     if not 1 <= steps[0] <= steps[1] <= 60:
         raise ValueError(f"steps must be a range within 1 … 60, got {steps}")
-    return [_problem(seed, index, steps, check) for index in range(first, first + count)]
+    return list(iter_synthetic(count, seed, steps=steps, first=first, check=check))
+
+
+def iter_synthetic(
+    count: int, seed: int, *, steps: tuple[int, int] = (4, 8), first: int = 0, check: SyntheticCheck | None = None
+) -> Iterator[Problem]:
+    """The same, one at a time: a million of them take no memory."""
+    for index in range(first, first + count):
+        yield _problem(seed, index, steps, check)
 
 
 def _program(check: SyntheticCheck, answer: str) -> ProgramTestsSpec:
@@ -50,6 +59,7 @@ def _program(check: SyntheticCheck, answer: str) -> ProgramTestsSpec:
         mean_s=check.cpu_ms / 1e3,
         spread=Z99 - math.sqrt(Z99**2 - 2 * math.log(ratio)),
         wait_s=check.wait_ms / 1e3,
+        tail=0.0 if check.wait_max_ms is None else 1 - check.wait_ms / check.wait_max_ms,
         boxed=f"\\boxed{{{answer}}}",
     )
     return ProgramTestsSpec(language="python", prelude=_OPEN, tests=tests)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,23 @@ from pipeline.storage.files import Location
 
 ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
+
+_INTEGERS = pa.list_(pa.int32())
+DISTINCT = frozenset(
+    {
+        "node_id",
+        "leaf",
+        "trajectory_id",
+        "text",
+        "response",
+        "evidence",
+        "verify_ms",
+        "logprob_sum",
+        "mean_entropy",
+        "seed",
+    }
+)
+"""Columns whose values hardly repeat: a dictionary of them would be made, and thrown away."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -58,12 +76,40 @@ def write(
 def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Buffer:
     """Rows as one Parquet file in memory: zstd, page checksums, row groups of about 64 MB."""
     marks = {f"berry.{k}": v for k, v in {"schema": str(schema.VERSION), **metadata}.items()}
-    columns = [pa.array([row.get(f.name) for row in rows], type=f.type) for f in arrow_schema]
+    columns = [_column([row.get(f.name) for row in rows], f.type) for f in arrow_schema]
     table = pa.Table.from_arrays(columns, schema=arrow_schema.with_metadata(marks))
     group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, ROW_GROUP_BYTES))) if rows else None
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=group)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+        row_group_size=group,
+        use_dictionary=[path for f in arrow_schema if f.name not in DISTINCT for path in _leaves(f.name, f.type)],  # pyright: ignore[reportArgumentType]
+    )
     return sink.getvalue()
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterable[str]:
+    """What Parquet calls the columns that a field becomes."""
+    if pa.types.is_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    if pa.types.is_struct(kind):
+        return [leaf for f in kind.fields for leaf in _leaves(f"{path}.{f.name}", f.type)]
+    return [path]
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """As pa.array; lists of integers, most of what a run writes, are copied as whole arrays instead of one by one."""
+    if kind != _INTEGERS or None in values:
+        return pa.array(values, type=kind)
+    flat, ends = array("i"), array("i", (0,))
+    for value in values:
+        flat.extend(value)
+        ends.append(len(flat))
+    inner = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
+    return pa.ListArray.from_arrays(pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)]), inner)
 
 
 def digest(data: bytes | pa.Buffer) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -117,3 +119,16 @@ def test_large_tables_are_cut_into_row_groups(location: Location, monkeypatch: p
     file = pq.ParquetFile(location.path("round=0/nodes/shard-000001.parquet"))
     assert file.metadata.num_row_groups > 5
     assert file.metadata.num_rows == 1000
+
+
+def test_lists_of_integers_are_stored_whatever_holds_them() -> None:
+    rows = [
+        {"problem_id": "p", "token_ids": array("i", [1, 2, 3])},
+        {"problem_id": "p", "token_ids": []},
+        {"problem_id": "p", "token_ids": (7,)},
+    ]
+    for stored in (rows, [*rows, {"problem_id": "p", "token_ids": None}]):
+        table = pq.read_table(pa.BufferReader(shards.encode(stored, schema.NODES, {})))
+        assert table.schema.remove_metadata().equals(schema.NODES)
+        expected = [None if r["token_ids"] is None else list(r["token_ids"]) for r in stored]
+        assert table.column("token_ids").to_pylist() == expected

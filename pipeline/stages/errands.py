@@ -1,0 +1,205 @@
+"""What a search's commands ask for, fetched: from engine, scorer, verifier and the shared budget.
+
+    Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
+    Verify ─► Ports.verify_here, else a task ─► Verified              Score, Settled ─► Scored, Failed, Granted
+
+Each errand is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
+makes no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from pipeline.core.allocate import Need
+from pipeline.core.events import (
+    Cancel,
+    Cancelled,
+    Completion,
+    Event,
+    Failed,
+    Generate,
+    Granted,
+    Score,
+    Scored,
+    Segment,
+    Settled,
+    Verified,
+    Verify,
+)
+from pipeline.core.scorers import SCORERS
+from pipeline.core.search.base import Search
+from pipeline.core.steps import answer_part, token_ends
+from pipeline.engines.base import Request
+from pipeline.errors import EngineError
+from pipeline.records import Finish, Problem
+from pipeline.stages.ports import Gauges, Ports
+from verifiers.base import Outcome, Verdict
+from verifiers.checker import CheckRequest
+
+Errand = Generate | Verify | Score | Cancel | Settled
+
+
+class Errands:
+    """Those of one problem's `search`. Results go to `put`; so does the exception of an errand that fails."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        ports: Ports,
+        search: Search,
+        gauges: Gauges,
+        put: Callable[[Event | BaseException], None],
+    ) -> None:
+        self.problem = problem
+        self.ports = ports
+        self.search = search
+        self.gauges = gauges
+        self.put = put
+        self.responses: dict[str, str] = {}
+        self._prompt = problem.prompt if isinstance(problem.prompt, str) else ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
+        self._requests = 0
+
+    def run(self, command: Errand) -> None:
+        match command:
+            case Verify():
+                self._verify(command)
+            case Generate():
+                self._spawn(self._generate(command, self._register(command)))
+            case Score():
+                self._spawn(self._score(command))
+            case Cancel():
+                self._spawn(self._cancel(command))
+            case Settled():
+                self._spawn(self._settle(command))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def response(self, leaf: str) -> str:
+        if leaf not in self.responses:
+            self.responses[leaf] = self.ports.engine.decode(self.search.tree.response_ids(leaf))
+        return self.responses[leaf]
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - handed to the search's own task, which raises it
+                self.put(error)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- generating -------------------------------------------------------------------------------------------------
+
+    def _register(self, command: Generate) -> str:
+        """Before its task runs, so that a Cancel that follows at once finds the request."""
+        self._requests += 1
+        request_id = f"{self.problem.id}/{command.node}/{command.seed:x}/{self._requests}"
+        expected = {command.first_index + i for i in range(command.n)}
+        self._generating.setdefault(command.node, {})[request_id] = expected
+        return request_id
+
+    async def _generate(self, command: Generate, request_id: str) -> None:
+        expected = self._generating[command.node][request_id]
+        request = Request(
+            request_id=request_id,
+            prompt_ids=self.search.tree.prefix_ids(command.node),
+            n=command.n,
+            until=command.until,
+            sampling=command.sampling,
+            seed=command.seed,
+            priority=command.priority,
+        )
+        cancelled_tokens = 0
+        try:
+            async for sample in self.ports.engine.generate(request):
+                index = command.first_index + sample.index
+                if sample.completion.finish is Finish.CANCELLED:
+                    cancelled_tokens += len(sample.completion.token_ids)
+                    continue
+                expected.discard(index)
+                self.put(Segment(command.node, index, self._with_ends(sample.completion, command)))
+        finally:
+            self._generating[command.node].pop(request_id, None)
+        if expected:
+            self.put(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
+
+    def _with_ends(self, completion: Completion, command: Generate) -> Completion:
+        """Engines need not know where each token ends in the text; a search that forks inside a segment does."""
+        if not command.until.token_ends or completion.token_ends or not completion.token_ids:
+            return completion
+        return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
+
+    async def _cancel(self, command: Cancel) -> None:
+        for request_id in list(self._generating.get(command.node, ())):
+            await self.ports.engine.cancel(request_id)
+
+    # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
+
+    def _verify(self, command: Verify) -> None:
+        request = CheckRequest(
+            problem_id=self.problem.id,
+            spec=self.problem.verifier,
+            response=answer_part(self.response(command.node), self.search.rollout.thinking),
+            prompt=self._prompt,
+            key=self.problem.id,
+        )
+        self.gauges.leaves += 1
+        here = self.ports.verify_here
+        verdict = None if here is None else here(request)
+        if verdict is None:
+            self._spawn(self._ask_verifier(command, request))
+        else:
+            self._verified(command, verdict)
+
+    async def _ask_verifier(self, command: Verify, request: CheckRequest) -> None:
+        self.gauges.verifying += 1
+        try:
+            verdict = await self.ports.verify(request)
+        finally:
+            self.gauges.verifying -= 1
+        self._verified(command, verdict)
+
+    def _verified(self, command: Verify, verdict: Verdict) -> None:
+        self.gauges.verified += 1
+        self.gauges.passed += verdict.passed
+        self.gauges.unverifiable += verdict.outcome is Outcome.UNVERIFIABLE
+        self.put(Verified(command.node, verdict))
+
+    async def _score(self, command: Score) -> None:
+        if command.model in SCORERS:
+            value = SCORERS[command.model](self.search.tree, command.node)
+            if value is None:
+                self.put(Failed(command.node, "nothing to score by yet", what="score"))
+            else:
+                self.put(Scored(command.node, value, command.model))
+            return
+        if self.ports.scorer is None:
+            self.put(Failed(command.node, f"no scorer serves the model {command.model!r}", what="score"))
+            return
+        prefix = self.search.tree.prefix_ids(command.node)
+        response = self.search.tree.response_ids(command.node)
+        try:
+            value = await self.ports.scorer.score(
+                model=command.model, prompt_ids=prefix[: len(prefix) - len(response)], response_ids=response
+            )
+        except EngineError as error:
+            self.put(Failed(command.node, str(error), what="score"))
+            return
+        self.put(Scored(command.node, value, command.model))
+
+    async def _settle(self, command: Settled) -> None:
+        leaves = 0
+        if self.ports.share is not None:
+            leaves = await self.ports.share(Need(self.problem.id, command.unspent, command.wanted))
+        self.put(Granted(leaves))
