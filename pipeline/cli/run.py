@@ -45,7 +45,9 @@ def run(
     from pipeline.cli.loading import load_run
 
     loaded = load_run(config, overrides or [], name=fork)
-    place = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"
+    from pipeline.storage.files import under
+
+    place = run_dir or under(loaded.storage.root, loaded.name)
     if dry_run:
         from pipeline.cli.checking import check_only
 

@@ -31,6 +31,13 @@ class Storage(Section):
     """Folder or object-store URL under which the run directory NAME is made, relative to the working directory."""
     lease_problems: int = Field(default=4, ge=1)
     """Problems handed out and committed together: a shard each. More for large runs: fewer files."""
+    site: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Name of this cluster among several that share the run directory; null: it has the directory to itself."""
+    silent_s: float = Field(default=60.0, ge=1)
+    """Seconds without a sign of life after which a site counts as dead and its leases are taken over."""
+    stall_s: float = Field(default=600.0, ge=1)
+    """Seconds without a token, a step or an answer after which an engine counts as hung and its leases are handed out
+    again; more than it takes to load."""
 
 
 class RunConfig(Section):
@@ -83,6 +90,15 @@ class RunConfig(Section):
         trained = self.rounds.train if self.rounds is not None and self.rounds.count > 1 else ()
         return tuple(dict.fromkeys((*served, *trained)))
 
+    @model_validator(mode="after")
+    def _sites_have_one_round(self) -> RunConfig:
+        if self.storage.site is not None and self.rounds is not None and self.rounds.count > 1:
+            raise ValueError(
+                f"storage.site {self.storage.site!r} with rounds.count {self.rounds.count}: sites can share one round "
+                "only; set rounds to null, or storage.site to null"
+            )
+        return self
+
     @field_validator("verification")
     @classmethod
     def _slots_are_the_clusters(cls, value: CheckerConfig) -> CheckerConfig:
@@ -122,8 +138,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def digest(config: RunConfig) -> str:
-    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `storage.root` and
-    `variants`."""
+    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `variants`, and of
+    `storage` all but `lease_problems`."""
     return digest_of(plain(config))
 
 
@@ -143,9 +159,12 @@ def differences(stored: dict[str, Any], config: RunConfig) -> list[str]:
     ]
 
 
+_PLACE = ("root", "site", "silent_s", "stall_s")
+
+
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants")}
-    kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k != "root"}
+    kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k not in _PLACE}
     return kept
 
 

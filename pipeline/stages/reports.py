@@ -27,8 +27,7 @@ def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
 def _read(location: Location, lease: int, round_index: int) -> LeaseReport:
     name = shards.shard_name(schema.COMMIT, lease, round_index)
     try:
-        with location.filesystem.open_input_file(location.path(name)) as stream:
-            metadata = pq.read_metadata(stream).metadata or {}
+        metadata = location.read(name, pq.read_metadata).metadata or {}
         report = json.loads(metadata[b"berry.report"])
     except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error

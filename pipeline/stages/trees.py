@@ -136,9 +136,11 @@ def _read_lease(
 def _read(run: RunDir, table: str, lease: int, round_index: int) -> tuple[list[Row], dict[bytes, bytes]]:
     name = shards.shard_name(table, lease, round_index)
     try:
-        with run.location.filesystem.open_input_file(run.location.path(name)) as stream:
-            file = pq.ParquetFile(stream, page_checksum_verification=True)
-            return file.read().to_pylist(), dict(file.schema_arrow.metadata or {})
+        data = run.location.get(name)
+        if data is None:
+            raise FileNotFoundError("it is not there")
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        return file.read().to_pylist(), dict(file.schema_arrow.metadata or {})
     except (pa.ArrowInvalid, OSError) as error:
         raise StorageError(f"{run.location.show(name)}: is damaged ({error}); `berry check` says more") from error
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
@@ -19,8 +20,9 @@ import yaml
 from pipeline.config import run as run_config
 from pipeline.config.run import RunConfig
 from pipeline.errors import ConfigError, ResourceError, StorageError
-from pipeline.storage import shards
+from pipeline.storage import presence, remote, shards
 from pipeline.storage.files import Location, locate
+from pipeline.storage.presence import Presence, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class RunDir:
 def open_run(place: str) -> RunDir:
     """An existing run directory. Raises StorageError if there is none."""
     run = RunDir(locate(place))
+    run.location.check_reachable()
     if run.config() is None:
         raise StorageError(f"{place}: holds no run (no run.yaml); give the directory that `berry run` printed")
     return run
@@ -70,6 +73,7 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
     Raises ConfigError when the stored configuration or problems differ, ResourceError when it can't be written.
     """
     run = RunDir(locate(place))
+    run.location.check_reachable()
     stored = run.config()
     if stored is not None:
         changed = run_config.differences(stored, config)
@@ -88,7 +92,11 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
         return run, True
     _check_writable(run.location, place)
     run.location.put("versions.json", json.dumps(versions, indent=1).encode())
-    run.location.put("run.yaml", run_config.dump(config).encode())
+    text = run_config.dump(config).encode()
+    if config.storage.site is None:
+        run.location.put("run.yaml", text)
+    elif not run.location.create("run.yaml", text):
+        return prepare(place, config, versions)  # another site was first: is its configuration ours?
     return run, False
 
 
@@ -103,21 +111,48 @@ def _check_writable(location: Location, place: str) -> None:
 
 
 @contextmanager
-def locked(run: RunDir) -> Iterator[None]:
-    """Holds a local run directory for one driver; the kernel lets go when the process dies, however it dies.
-    Raises StorageError if another driver holds it."""
-    if not run.location.is_local:
-        yield
-        return
-    path = run.location.path(".lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def locked(
+    run: RunDir,
+    *,
+    site: str | None = None,
+    silent_s: float = 60.0,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[Presence | None]:
+    """Holds a run directory for one driver, or for one `site` of several. On a local disk the kernel lets go when the
+    process dies, however it dies; where others may reach it, a sign of life says who is there. Raises StorageError if
+    another driver holds it."""
+    location = run.location
+    with _flock(run, shared=site is not None) if location.is_local else nullcontext():
+        if site is None and location.is_local and not location.folders(presence.FOLDER):
+            yield None
+        elif site is None and not location.is_local and not remote.can_create(location.url):
+            note(f"{location.url}: no package here can write only where nothing is, so do not start a second run there")
+            yield None
+        else:
+            name = _ALONE if site is None else site
+            excludes = partial(_excludes, site)
+            with present(location, name, silent_s=silent_s, excludes=excludes, waiting=note) as held:
+                yield held
+
+
+_ALONE = "_alone"
+
+
+def _excludes(site: str | None, other: str) -> bool:
+    return site is None or other == _ALONE
+
+
+@contextmanager
+def _flock(run: RunDir, *, shared: bool) -> Iterator[None]:
+    descriptor = os.open(run.location.path(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             raise StorageError(
-                f"{run.location.url}: another `berry run` is writing here ({holder}); wait, or choose --run DIR"
+                f"{run.location.url}: another `berry run` is writing here ({holder}); wait, choose --run DIR, or give "
+                "each its own storage.site to share the work"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)

@@ -1,19 +1,27 @@
 """Files on any filesystem that pyarrow or fsspec knows: a local path, or a URL such as s3://bucket/run.
 
 Two guarantees: `put` makes a file appear whole or not at all (local: write aside, flush, rename; object stores: one
-put), and `create` makes it appear only if nothing of that name is there.
+put), and `create` makes it appear only if nothing of that name is there. An object store that fails or is busy is asked
+again for about a minute (`remote.patiently`).
 """
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from pipeline.errors import StorageError
+from pipeline.errors import ResourceError, StorageError
+from pipeline.storage import remote
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +40,25 @@ class Location:
         return f"{self.root}/{name}" if name else self.root
 
     def show(self, name: str = "") -> str:
-        return f"{self.url}/{name}" if name else self.url
+        return under(self.url, name)
 
     def put(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
         """Writes `name` whole or not at all, replacing an older one. `durable` False leaves it to the kernel when a
         local file reaches the disk: it survives any process, not a power cut. Raises StorageError."""
         path = self.path(name)
-        try:
-            if not self.is_local:
+        if not self.is_local:
+
+            def upload() -> None:
                 with self.filesystem.open_output_stream(path) as stream:
                     stream.write(data)
-                return
-            aside = f"{path}.writing-{os.getpid()}"
+
+            try:
+                self._do(name, "written", upload)
+            except FileNotFoundError as error:
+                raise StorageError(f"{self.show(name)}: can't be written: {error}") from error
+            return
+        aside = f"{path}.writing-{os.getpid()}"
+        try:
             try:
                 _write_local(aside, data, durable=durable)
             except FileNotFoundError:
@@ -57,21 +72,23 @@ class Location:
             raise StorageError(f"{self.show(name)}: can't be written: {error.strerror or error}") from error
 
     def create(self, name: str, data: bytes) -> bool:
-        """Writes `name` only if nothing is there; False if something is. Local filesystems only are atomic here."""
+        """Writes `name` whole, only if nothing is there; False if something is. Atomic: of all who try, one wins. On an
+        object store `data` must be the caller's own, since an answer that was lost on the way is known by it. Raises
+        StorageError."""
         path = self.path(name)
+        if not self.is_local:
+            won = self._do(name, "written", lambda: remote.create(self.url, path, data))
+            return won or self.get(name) == data
+        aside = f"{path}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
-            if not self.is_local:
-                if self.exists(name):
-                    return False
-                self.put(name, data)
-                return True
             os.makedirs(os.path.dirname(path), exist_ok=True)
             try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                _write_local(aside, data, durable=True)
+                os.link(aside, path)
             except FileExistsError:
                 return False
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
+            finally:
+                Path(aside).unlink(missing_ok=True)
             return True
         except OSError as error:
             raise StorageError(f"{self.show(name)}: can't be written: {error.strerror or error}") from error
@@ -79,53 +96,80 @@ class Location:
     def get(self, name: str) -> bytes | None:
         """The file's bytes, None if there is none."""
         try:
-            with self.filesystem.open_input_stream(self.path(name), compression=None) as stream:
-                return stream.read()
+            return self.read(name, lambda stream: stream.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise StorageError(f"{self.show(name)}: can't be read: {error}") from error
+
+    def read(self, name: str, using: Callable[[pa.NativeFile], T]) -> T:
+        """What `using` makes of the open file. Raises FileNotFoundError, else StorageError where the storage fails."""
+
+        def opened() -> T:
+            with self.filesystem.open_input_file(self.path(name)) as stream:
+                return using(stream)
+
+        return self._do(name, "read", opened)
 
     def exists(self, name: str = "") -> bool:
-        return self.filesystem.get_file_info(self.path(name)).type != pafs.FileType.NotFound
+        return self._info(name).type != pafs.FileType.NotFound
+
+    def check_reachable(self) -> None:
+        """Asks once, without patience. Raises ResourceError where the store refuses or does not answer."""
+        try:
+            self.filesystem.get_file_info(self.path("run.yaml"))
+            if not self.is_local:
+                self.filesystem.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
+        except OSError as error:
+            raise ResourceError(f"{self.show()}: {remote.explain(error)}") from error
 
     def names(self, folder: str) -> list[str]:
         """Sorted base names of the files in `folder`; empty if it isn't there."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        return sorted(f.base_name for f in self.filesystem.get_file_info(selector) if f.type == pafs.FileType.File)
+        return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.File)
 
     def folders(self, folder: str = "") -> list[str]:
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
-        return sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
+        return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.Directory)
 
     def remove(self, name: str) -> None:
         try:
-            self.filesystem.delete_file(self.path(name))
+            self._do(name, "removed", lambda: self.filesystem.delete_file(self.path(name)))
         except FileNotFoundError:
             return
-        except OSError as error:
-            raise StorageError(f"{self.show(name)}: can't be removed: {error}") from error
 
     def move(self, name: str, to: str) -> None:
         """Nothing if `name` isn't there. Raises StorageError."""
         target = self.path(to)
-        try:
+
+        def moved() -> None:
             self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
             self.filesystem.move(self.path(name), target)
+
+        try:
+            self._do(name, f"moved to {to}", moved)
         except FileNotFoundError:
             return
-        except OSError as error:
-            raise StorageError(f"{self.show(name)}: can't be moved to {to}: {error}") from error
 
     def remove_folder(self, name: str) -> None:
         """Removes a folder and all below it; nothing if it isn't there."""
         try:
-            self.filesystem.delete_dir(self.path(name))
+            self._do(name, "removed", lambda: self.filesystem.delete_dir(self.path(name)))
         except FileNotFoundError:
             return
+
+    def _info(self, name: str) -> pafs.FileInfo:
+        return self._do(name, "read", lambda: self.filesystem.get_file_info(self.path(name)))
+
+    def _listed(self, folder: str) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        return self._do(folder, "listed", lambda: self.filesystem.get_file_info(selector))
+
+    def _do(self, name: str, done: str, operation: Callable[[], T]) -> T:
+        """FileNotFoundError and NotADirectoryError go through; any other OSError becomes a StorageError."""
+        try:
+            return operation() if self.is_local else remote.patiently(operation)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
         except OSError as error:
-            raise StorageError(f"{self.show(name)}: can't be removed: {error}") from error
+            why = (error.strerror or str(error)) if self.is_local else remote.explain(error)
+            raise StorageError(f"{self.show(name)}: can't be {done}: {why}") from error
 
 
 def _write_local(path: str, data: bytes | pa.Buffer, *, durable: bool) -> None:
@@ -142,16 +186,23 @@ def locate(place: str | Path) -> Location:
     if "://" not in text:
         absolute = str(Path(text).absolute())
         return Location(pafs.LocalFileSystem(), absolute, text)
-    try:
-        filesystem, root = pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StorageError(f"{text}: not a location that can be opened: {error}") from error
-    return Location(filesystem, root.rstrip("/"), text)
+    filesystem, root = remote.open_url(text)
+    return Location(filesystem, root, text)
+
+
+def under(place: str, name: str) -> str:
+    """A name in a folder given by path or URL; a URL's query stays at the end."""
+    if not name:
+        return place
+    parts = urlsplit(place) if "://" in place else None
+    if parts is None or not parts.query:
+        return f"{place.rstrip('/')}/{name}"
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
 
 def open_location(path: str) -> pa.NativeFile:
-    """A readable, seekable file at a path or URL. Raises OSError."""
+    """A readable, seekable file at a path or URL. Raises OSError, StorageError."""
     if "://" not in path:
         return pa.OSFile(path, "rb")
-    filesystem, inner = pafs.FileSystem.from_uri(path)
+    filesystem, inner = remote.open_url(path)
     return filesystem.open_input_file(inner)

@@ -30,6 +30,7 @@ class Berry:
 
     folder: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def config(self, **changes: Any) -> Path:
         path = self.folder / "job.yaml"
@@ -44,6 +45,7 @@ class Berry:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            env={**os.environ, **self.environment},
         )
         self.started.append(process)
         return process
