@@ -68,7 +68,15 @@ class SandboxPool:
 
     def metrics(self) -> dict[str, Any]:
         """Counters and waits since the start; see `sandboxes.metrics`."""
-        return self._metrics.snapshot(waiting=self._line.waiting, slots=self.config.slots)
+        return self._metrics.snapshot(waiting=self._line.waiting, slots=self._line.open)
+
+    @property
+    def open_slots(self) -> int:
+        return self._line.open
+
+    def resize(self, slots: int) -> None:
+        """Leaves 1 … `config.slots` slots open; jobs that run go on."""
+        self._line.resize(min(max(slots, 1), self.config.slots))
 
     async def run(self, job: Job) -> JobResult:
         """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""

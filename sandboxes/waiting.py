@@ -15,10 +15,12 @@ class Overloaded(Exception):
 
 
 class SlotLine:
-    """Hands out slot numbers 0 … slots-1."""
+    """Hands out slot numbers 0 … slots-1, those of them that are open."""
 
     def __init__(self, slots: int, limit: int) -> None:
+        self.open = slots
         self._free = deque(range(slots))
+        self._closed: set[int] = set()
         self._limit = limit
         self._lines: OrderedDict[str, deque[asyncio.Future[int]]] = OrderedDict()
         self.waiting = 0
@@ -54,8 +56,20 @@ class SlotLine:
                 if not line:
                     self._lines.pop(key, None)
 
+    def resize(self, slots: int) -> None:
+        """Opens or closes slots so that 0 … slots-1 are open; a slot in use closes when it is given back."""
+        self.open = slots
+        self._closed |= {number for number in self._free if number >= slots}
+        self._free = deque(number for number in self._free if number < slots)
+        for number in sorted(number for number in self._closed if number < slots):
+            self._closed.remove(number)
+            self.give(number)
+
     def give(self, slot: int) -> None:
         """Returns a slot, to the next line's first waiter if any waits."""
+        if slot >= self.open:
+            self._closed.add(slot)
+            return
         while self._lines:
             key, line = self._lines.popitem(last=False)
             waiter = line.popleft()

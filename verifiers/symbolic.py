@@ -51,6 +51,7 @@ class Symbolic:
         self._starting = asyncio.Lock()
         self._free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         self._workers: list[_Worker] = []
+        self._waiting = 0
         self._counts: Counter[str] = Counter()
 
     async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
@@ -59,7 +60,11 @@ class Symbolic:
             await self._start()
         except SandboxError as fault:
             return Decision(None, "symbolic", Reason.MISSING_TOOL, str(fault)[:200])
-        worker = await self._free.get()
+        self._waiting += 1
+        try:
+            worker = await self._free.get()
+        finally:
+            self._waiting -= 1
         try:
             return await self._ask(worker, gold, response, strict)
         finally:
@@ -142,9 +147,13 @@ class Symbolic:
             self._pool = None
 
     def metrics(self) -> dict[str, float]:
-        """Counters `symbolic_asked`, `symbolic_restarts`; gauge `symbolic_free` (workers)."""
+        """Counters `symbolic_asked`, `symbolic_restarts`; gauges `symbolic_free` and `symbolic_running` (workers),
+        `symbolic_waiting` (questions)."""
         counts = {name: float(self._counts[name]) for name in ("symbolic_asked", "symbolic_restarts")}
-        return {**counts, "symbolic_free": float(self._free.qsize())}
+        free = self._free.qsize()
+        running = len(self._workers) - free
+        gauges = {"symbolic_free": free, "symbolic_running": running, "symbolic_waiting": self._waiting}
+        return counts | {name: float(value) for name, value in gauges.items()}
 
 
 def _fault(case: CaseResult) -> Reason:

@@ -132,6 +132,23 @@ class Roles(Section):
     sandbox: SandboxRole = SandboxRole()
 
 
+class Balance(Section):
+    """When `ratio: auto` grows and shrinks the sandbox slots at run time."""
+
+    tick_s: float = Field(default=2.0, gt=0, le=3600)
+    """Time between two looks, in s."""
+    grow_at: float = Field(default=0.01, gt=0, lt=1)
+    """Share of engine capacity idle because verdicts are awaited, from which on slots are added."""
+    shrink_at: float = Field(default=0.35, gt=0, lt=1)
+    """Share of slots idle from which on some are taken away."""
+    grow_ticks: int = Field(default=2, ge=1)
+    """Looks in a row that must say grow."""
+    shrink_ticks: int = Field(default=15, ge=1)
+    """Looks in a row that must say shrink."""
+    remember_ticks: int = Field(default=300, ge=0)
+    """Looks for which a number of slots that was too few is not gone back to."""
+
+
 class Cluster(Section):
     """Nodes, roles and the ratio between sandboxes and GPUs. Shipped ones are in configs/clusters/."""
 
@@ -142,6 +159,7 @@ class Cluster(Section):
     ratio: Literal["auto"] | float = "auto"
     """Sandbox slots for each rollout GPU (each rollout actor where engines have no GPU). `auto`: as many
     as fit, then grown and shrunk at run time from measured waits, within roles.sandbox.min and max."""
+    balance: Balance = Balance()
 
     @model_validator(mode="after")
     def _checks(self) -> Cluster:

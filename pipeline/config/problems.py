@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +62,9 @@ class SyntheticCheck(Section):
     """CPU time that 1% of the checks exceed; None: all take cpu_ms."""
     wait_ms: float = Field(default=0, ge=0, le=60_000)
     """Time in which a check holds its slot and computes nothing, as one that waits for a disk or a service."""
+    wait_max_ms: float | None = Field(default=None, gt=0, le=60_000)
+    """Longest wait: waits are then drawn between wait_ms and this, most of them short, with a heavy tail (a bounded
+    Pareto of exponent 1: of mean wait_ms × ln(longest/shortest) for a long range). None: all wait wait_ms."""
 
     @model_validator(mode="after")
     def _has_a_lognormal(self) -> SyntheticCheck:
@@ -69,7 +73,20 @@ class SyntheticCheck(Section):
                 f"p99_ms {self.p99_ms:g} must lie between cpu_ms {self.cpu_ms:g} and 14.9 times it: no lognormal has "
                 f"another tail"
             )
+        if self.wait_max_ms is not None and not 0 < self.wait_ms < self.wait_max_ms:
+            raise ValueError(f"wait_max_ms {self.wait_max_ms:g} needs a wait_ms above 0 and below it")
         return self
+
+    @property
+    def mean_wait_ms(self) -> float:
+        if self.wait_max_ms is None:
+            return self.wait_ms
+        return self.wait_ms * math.log(self.wait_max_ms / self.wait_ms) / (1 - self.wait_ms / self.wait_max_ms)
+
+    def wait_quantile_ms(self, share: float) -> float:
+        """The wait that a share of 1 - `share` of the checks exceeds."""
+        low, high = self.wait_ms, self.wait_max_ms
+        return low if high is None else low / (1 - share * (1 - low / high))
 
 
 class SyntheticProblems(Section):

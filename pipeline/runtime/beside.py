@@ -1,6 +1,6 @@
-"""What goes on beside a coordinator: figures to Prometheus, a share of its leases computed again.
+"""What goes on beside a coordinator: figures to Prometheus, the balance, a share of its leases computed again.
 
-Coordinator ─► Totals ─► Exporter          Coordinator ─► LeaseReport ─► Recomputing
+Coordinator ─► Totals ─► Exporter      workers ─► Balancing ─► Pool      Coordinator ─► LeaseReport ─► Recomputing
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from pipeline.config.run import RunConfig
 from pipeline.runtime import exporting
+from pipeline.runtime.balancing import Balancing, Pool
 from pipeline.runtime.coordinator import Coordinator, Worker
 from pipeline.runtime.outcome import Display, Launch
 from pipeline.runtime.recomputing import Recomputing, Replica
@@ -25,6 +26,7 @@ class Driver(Protocol):
     directory: RunDir
     display: Display
     round: int
+    pool: Pool | None
 
 
 @asynccontextmanager
@@ -34,6 +36,10 @@ async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Wor
     if not driver.launch.local:
         exporter = exporting.Exporter({"run": driver.config.name})
         tasks.append(exporting.begin(exporter, lambda: exported.of_totals(coordinator.totals)))
+    pool, cluster = driver.pool, driver.config.cluster
+    if cluster.ratio == "auto" and pool is not None and pool.bounds().least < pool.bounds().most:
+        balancing = Balancing(cluster.balance, pool, workers, driver.directory, note=driver.display.note)
+        tasks.append(asyncio.create_task(balancing.work()))
     recomputing: Recomputing | None = None
     if driver.config.recompute.share > 0:
         recomputing = Recomputing(

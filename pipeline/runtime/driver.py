@@ -23,16 +23,16 @@ from pipeline.core.search.conflicts import explain_conflicts, explain_missing_st
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
 from pipeline.rewards.folders import preflight_rewards
-from pipeline.runtime import local
+from pipeline.runtime.balancing import Pool
 from pipeline.runtime.beside import beside
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
 from pipeline.runtime.learning import refresh_helpers, run_apart
 from pipeline.runtime.monitor import Monitor
 from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
 from pipeline.runtime.recording import recording
+from pipeline.runtime.starting import start
 from pipeline.stages.handout import leases
 from pipeline.stages.learning import learned
-from pipeline.stages.leases import searches_at_once
 from pipeline.stages.problems import Survey, survey
 from pipeline.stages.reports import read_reports
 from pipeline.storage import segments, serving, shards
@@ -88,6 +88,7 @@ class _Driver:
         self.rounds = 1 if config.rounds is None else config.rounds.count
         self.total_leases = math.ceil(found.count / config.storage.lease_problems)
         self.helpers: list[Any] = []  # reward actors
+        self.pool: Pool | None = None
         self.round = 0
         self.done: set[int] = set()
         self.journalled: set[int] = set()
@@ -182,43 +183,9 @@ class _Driver:
             self.display.note(text)
 
     async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
-        started = time.monotonic()
-        if self.launch.local:
-            self.display.phase("starting the engine in this process")
-            worker, stop_local = await local.start(self.config, self.layout, self.directory.location, self.round)
-            return [worker], stop_local
-        from pipeline.runtime import cluster
-        from pipeline.runtime.workers import RayWorker, expected
-
-        self.display.phase("starting Ray")
-        await asyncio.to_thread(cluster.connect, self.launch.address, self.layout)
-        place = self.directory.location.url
-        fleet = cluster.place_actors(self.config, self.layout, place=place, round_index=self.round)
-        self.helpers = fleet.reward
-        self.display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
-        workers = [RayWorker(actor, worker_id, 1, fleet.sandbox, fleet.reward) for worker_id, actor in fleet.rollout]
-
-        async def stop() -> None:
-            await asyncio.gather(*(w.stop() for w in workers))
-            helpers = [*fleet.sandbox, *fleet.reward]
-            await asyncio.wait([asyncio.ensure_future(a.stop.remote()) for a in helpers], timeout=10)
-            cluster.disconnect()
-
-        try:
-            await asyncio.gather(*(expected(a.start.remote()) for a in fleet.reward))
-            infos = await asyncio.gather(*(w.start() for w in workers))
-            await asyncio.gather(*(expected(a.start.remote()) for a in fleet.sandbox))
-        except BaseException:
-            await asyncio.to_thread(cluster.disconnect)
-            raise
-        for worker, info in zip(workers, infos, strict=True):
-            searches = searches_at_once(self.config.rollout, info["max_num_seqs"])
-            worker.leases_at_once = math.ceil(searches / self.config.storage.lease_problems) + 1
-        self.display.note(
-            f"{len(workers)} engine(s) of {infos[0]['model']}, {self.layout.sandbox.total_slots} sandbox slots; "
-            f"ready in {time.monotonic() - started:.0f} s"
-        )
-        return workers, stop
+        started = await start(self.config, self.launch, self.layout, self.directory.location, self.round, self.display)
+        self.helpers, self.pool = started.helpers, started.pool
+        return started.workers, started.stop
 
     async def _coordinate(self, workers: Sequence[Worker], before: Totals) -> Outcome:
         coordinator = Coordinator(self._leases(), list(workers))

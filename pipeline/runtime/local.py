@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.config.layout import Layout
 from pipeline.config.rewards import Rewards
 from pipeline.config.run import RunConfig
+from pipeline.core.balance import Bounds
 from pipeline.engines import vocabulary
 from pipeline.engines.build import build, environment
 from pipeline.errors import EngineError
@@ -31,6 +32,7 @@ class LocalWorker:
     leases_at_once: int
     checker: Checker
     models: RewardModels | None = None
+    slots: Bounds = field(default_factory=lambda: Bounds(1, 1))
 
     @property
     def worker_id(self) -> str:
@@ -51,6 +53,15 @@ class LocalWorker:
     async def checks(self) -> list[dict[str, float]]:
         return [self.checker.metrics()]
 
+    def bounds(self) -> Bounds:
+        return self.slots
+
+    def size(self) -> int:
+        return self.checker.pool.open_slots
+
+    async def resize(self, slots: int) -> None:
+        self.checker.pool.resize(slots)
+
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         return await self.worker.logprobs(prompt_ids, response_ids)
 
@@ -64,7 +75,9 @@ async def start(
     """The worker, and what stops it. Raises EngineError, ResourceError."""
     for name, value in environment(config.engine).items():
         os.environ.setdefault(name, value)
-    checker = Checker(config.verification.model_copy(update={"slots": layout.sandbox.total_slots}))
+    bounds = slot_bounds(layout, fixed=config.cluster.ratio != "auto")
+    checker = Checker(config.verification.model_copy(update={"slots": bounds.most}))
+    checker.pool.resize(layout.sandbox.total_slots)
     engine = build(config.engine, engine_id="local-0")
     await engine.start()
     collect_rarely()
@@ -101,4 +114,13 @@ async def start(
         if models is not None:
             await models.close()
 
-    return LocalWorker(worker, math.ceil(searches / config.storage.lease_problems) + 1, checker, models), stop
+    at_once = math.ceil(searches / config.storage.lease_problems) + 1
+    return LocalWorker(worker, at_once, checker, models, bounds), stop
+
+
+def slot_bounds(layout: Layout, *, fixed: bool) -> Bounds:
+    """Sandbox slots that the cluster may have beside the other roles; those of its ratio where that is fixed."""
+    role = layout.sandbox
+    if fixed:
+        return Bounds(role.total_slots, role.total_slots, role.slots)
+    return Bounds(role.min_actors * role.slots, role.max_actors * role.slots, role.slots)

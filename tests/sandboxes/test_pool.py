@@ -43,6 +43,36 @@ async def test_a_full_queue_is_told_and_not_blamed_on_the_program():
     assert not refused.outcome.blames_program
 
 
+async def test_slots_open_and_close_while_jobs_wait_and_run():
+    line = SlotLine(4, 100)
+    line.resize(1)
+    first = await line.take("a", None)
+    waiting = [asyncio.create_task(line.take("a", None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert (first, line.waiting, line.open) == (0, 3, 1)
+    line.resize(3)
+    await asyncio.sleep(0)
+    assert sorted(task.result() for task in waiting if task.done()) == [1, 2]
+    line.resize(1)  # 1 and 2 are in use: they close when they are given back
+    line.give(2)
+    line.give(1)
+    await asyncio.sleep(0)
+    assert line.waiting == 1
+    line.give(0)
+    assert await waiting[-1] == 0
+    line.resize(4)
+    assert {await line.take("b", 1) for _ in range(3)} == {1, 2, 3}
+
+
+async def test_a_pool_that_shrinks_finishes_what_runs():
+    async with SandboxPool(PoolConfig(slots=3, calibration=1.0)) as pool:
+        jobs = [asyncio.create_task(pool.run(ADD)) for _ in range(30)]
+        await asyncio.sleep(0)
+        pool.resize(1)
+        assert pool.metrics()["slots"] == 1
+        assert {r.outcome for r in await asyncio.gather(*jobs)} == {Outcome.OK}
+
+
 async def test_a_deadline_ends_the_wait():
     async with SandboxPool(PoolConfig(deadline_s=0.1, **SMALL)) as pool:
         running = asyncio.create_task(pool.run(SLEEP))
