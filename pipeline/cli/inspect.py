@@ -29,6 +29,7 @@ def inspect(
     from pipeline.cli.pruning_table import cuts_table, stages_table
     from pipeline.cli.summary import counts_table, title
     from pipeline.errors import InputError
+    from pipeline.report.balance import story
     from pipeline.report.pruning import cut_lines, stage_lines
     from pipeline.report.summary import summarise
     from pipeline.report.tables import connect
@@ -57,6 +58,9 @@ def inspect(
         from pipeline.report.rounds import round_lines
 
         console.print(rounds_table(round_lines(run)))
+    balanced = story(run)
+    if balanced is not None:
+        console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
     pruning = stage_lines(run)
     if pruning:
         console.print(stages_table(pruning))

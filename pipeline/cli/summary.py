@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.cli.progress import duration
 from pipeline.cli.rounds_table import rounds_table
+from pipeline.report import balance
 from pipeline.report.against_plan import AgainstPlan, against_plan
 from pipeline.report.rounds import round_lines
 from pipeline.report.summary import RunSummary, summarise
@@ -28,6 +29,10 @@ def print_summary(outcome: Outcome) -> None:
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"
     console.print(f"against the plan  {plan_line}", markup=False, highlight=False, soft_wrap=True)
+    found = balance.story(run)
+    if found is not None:
+        balance.write_picture(run, found)
+        console.print(f"balance  {found.line}", markup=False, highlight=False, soft_wrap=True)
     if len(run.rounds()) > 1:
         console.print(rounds_table(round_lines(run)))
     console.print(f"kept:   {outcome.place}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
