@@ -65,6 +65,8 @@ class Totals:
     lost_workers: int = 0
 
     def add(self, report: LeaseReport) -> None:
+        if report.late:
+            return
         self.leases += 1
         self.problems += report.problems
         self.solved += report.solved
@@ -88,15 +90,25 @@ class Coordinator:
         self._suspects: list[Lease] = []
         self._workers = workers
         self._gone: set[str] = set()
+        self._down: set[str] = set()  # being waited for
+        self._away: set[str] = set()  # not waited for any longer: the work was done without them
+        self._group: asyncio.TaskGroup | None = None
+        self._out_of_work = asyncio.Event()
         self._in_flight = 0
         self._changed = asyncio.Condition()
         self._stopping = False
         self.totals = Totals()
         self.on_report: Callable[[LeaseReport], None] = lambda _: None
+        self.more: Callable[[], bool] = lambda: False  # whether leases may come that are not there yet
 
     def stop(self) -> None:
         """Hand out nothing more; leases in flight are finished."""
         self._stopping = True
+
+    async def wake(self) -> None:
+        """There may be a lease now, or an end of them."""
+        async with self._changed:
+            self._changed.notify_all()
 
     def fence(self, worker_id: str) -> bool:
         """No further lease for this worker. False, and nothing happens, if it is the last one that works."""
@@ -105,48 +117,67 @@ class Coordinator:
             self._gone.add(worker_id)
         return bool(left)
 
+    def join(self, worker: Worker) -> None:
+        """A worker that came while the run was going on. Nothing where all leases are handed out."""
+        if worker not in self._workers:
+            self._workers.append(worker)
+        if self._group is not None and not self._out_of_work.is_set():
+            recovering = asyncio.Lock()
+            for _ in range(worker.leases_at_once):
+                self._group.create_task(self._serve(worker, recovering))
+
     async def run(self) -> Totals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
             lost = {worker.worker_id: asyncio.Lock() for worker in self._workers}
             for place in range(max((w.leases_at_once for w in self._workers), default=0)):
                 for worker in self._workers:  # dealt in turn, so that a short run keeps every engine busy
                     if place < worker.leases_at_once:
-                        group.create_task(self._serve(worker, lost[worker.worker_id]))
+                        self._group.create_task(self._serve(worker, lost[worker.worker_id]))
+        self._group = None
+        self._out_of_work.clear()
         for lease in self._suspects:
             if not self._stopping:
                 await self._run_alone(lease)
         return self.totals
 
-    async def _next(self) -> Lease | None:
-        """The next lease; None when there is none left and none that may come back."""
+    async def _next(self, worker: Worker) -> Lease | None:
+        """The next lease for it, when it is up; None when there is none left and none that may come back."""
         async with self._changed:
-            while not self._stopping:
-                lease = self._again.popleft() if self._again else next(self._leases, None)
-                if lease is not None:
-                    self._in_flight += 1
-                    return lease
-                if not self._in_flight:
-                    break
+            while not self._stopping and worker.worker_id not in self._gone and not self._out_of_work.is_set():
+                if worker.worker_id not in self._down:
+                    lease = self._again.popleft() if self._again else next(self._leases, None)
+                    if lease is not None:
+                        self._in_flight += 1
+                        return lease
+                    if not self._in_flight and not self.more():
+                        self._out_of_work.set()
+                        self._changed.notify_all()
+                        break
                 await self._changed.wait()
             return None
 
     async def _serve(self, worker: Worker, recovering: asyncio.Lock) -> None:
         """One place for a lease on one worker."""
-        while worker.worker_id not in self._gone and (lease := await self._next()) is not None:
+        while (lease := await self._next(worker)) is not None:
+            lost = False
             try:
                 self._add(await worker.run_lease(lease))
             except WorkerLost:
                 self._hand_back(lease)
-                await self._recover(worker, recovering)
+                self._down.add(worker.worker_id)
+                lost = True
             finally:
-                async with self._changed:
+                async with self._changed:  # before the worker is waited for: others take the lease meanwhile
                     self._in_flight -= 1
                     self._changed.notify_all()
+            if lost:
+                await self._recover(worker, recovering)
 
     def _add(self, report: LeaseReport) -> None:
         self.totals.add(report)
-        self.on_report(report)
+        if not report.late:
+            self.on_report(report)
 
     def _hand_back(self, lease: Lease) -> None:
         again = replace(lease, attempt=lease.attempt + 1)
@@ -157,24 +188,41 @@ class Coordinator:
             self._suspects.append(again)
 
     async def _recover(self, worker: Worker, recovering: asyncio.Lock) -> None:
-        """The first place to see its worker die waits for the return; the others wait for that one."""
-        if recovering.locked():
-            async with recovering:
-                return
+        """The first place to see its worker die waits for the return, or for the end of the work; the others wait for
+        that one."""
+        waited = recovering.locked()
         async with recovering:
-            self.totals.lost_workers += 1
-            try:
-                await worker.recover()
-            except EngineError:
-                self._gone.add(worker.worker_id)
-                if len(self._gone) == len(self._workers):
-                    raise
+            if not waited:
+                self.totals.lost_workers += 1
+                await self._until_back(worker)
+            self._down.discard(worker.worker_id)
+        await self.wake()
+
+    async def _until_back(self, worker: Worker) -> None:
+        returning = asyncio.ensure_future(worker.recover())
+        ending = asyncio.ensure_future(self._out_of_work.wait())
+        try:
+            await asyncio.wait({returning, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if returning.done():
+                returning.result()
+                self._away.discard(worker.worker_id)
+            else:
+                self._away.add(worker.worker_id)
+        except EngineError:
+            self._gone.add(worker.worker_id)
+            if len(self._gone) == len(self._workers):
+                raise
+        finally:
+            for task in (returning, ending):
+                task.cancel()
+            await asyncio.gather(returning, ending, return_exceptions=True)
 
     async def _run_alone(self, lease: Lease) -> None:
         attempts = len(lease.problems) + self.ALONE_ATTEMPTS
         last: WorkerLost | None = None
         for attempt in range(lease.attempt, lease.attempt + attempts):
-            worker = next(w for w in self._workers if w.worker_id not in self._gone)
+            able = [w for w in self._workers if w.worker_id not in self._gone]
+            worker = min(able, key=lambda w: w.worker_id in self._away)
             try:
                 self._add(await worker.run_lease(replace(lease, attempt=attempt, alone=True)))
             except WorkerLost as error:

@@ -1,8 +1,8 @@
-"""GPU idle share with slow verification, and `ratio: auto` beside fixed ratios: `python -P tests/benchmarks/balance.py`.
+"""GPU idle share with slow verification, `ratio: auto` beside fixed ratios: `python -P tests/benchmarks/balance.py`.
 
     fixed      slots tried one after the other: throughput and engine idle share in steady state
     auto       the same work, slots found at run time; throughput over the best fixed one's
-    changing   checks that are quick at first and slow later: auto's time for all of it over that of the best fixed ratio
+    changing   checks that are quick at first and slow later: auto's throughput over that of as many slots as fit
 
 The engine is SYNTHETIC: 32 sequences at a set pace. Searches, sandboxes, checks and storage are real. A check waits in
 its sandbox for 50 ms to 5 s with a heavy tail (bounded Pareto of exponent 1: 233 ms on average, 1% above 2.5 s), so

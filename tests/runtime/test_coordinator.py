@@ -134,3 +134,30 @@ async def test_leases_are_taken_lazily() -> None:
     coordinator.on_report = lambda _: seen.append(len(taken))
     await coordinator.run()
     assert seen[0] <= 4
+
+
+async def test_a_worker_that_joins_gets_leases() -> None:
+    first, later = Scripted("first", leases_at_once=1), Scripted("later", leases_at_once=2)
+    coordinator = Coordinator(some_leases(40), [first])
+    coordinator.on_report = lambda report: coordinator.join(later) if report.lease == 3 else None
+    totals = await coordinator.run()
+    assert sorted(first.done + later.done) == list(range(40))
+    assert len(later.done) > 15
+    assert totals.leases == 40
+    coordinator.join(Scripted("too late"))  # nothing left to do: no error
+
+
+@dataclass
+class Away(Scripted):
+    """Lost with its first lease, and back only after the run."""
+
+    async def recover(self) -> None:
+        self.recoveries += 1
+        await asyncio.sleep(3600)
+
+
+async def test_a_run_does_not_wait_for_a_worker_that_stays_away() -> None:
+    away, other = Away("away", kills={0: 1}), Scripted("other", leases_at_once=1)
+    totals = await asyncio.wait_for(Coordinator(some_leases(6), [away, other]).run(), 10)
+    assert sorted(away.done + other.done) == list(range(6))
+    assert (totals.leases, totals.lost_workers) == (6, 1)
