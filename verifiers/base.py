@@ -63,9 +63,7 @@ class Reason(StrEnum):
     @property
     def outcome(self) -> Outcome:
         """The one outcome that this reason can stand for."""
-        if self is Reason.CORRECT:
-            return Outcome.PASS
-        return Outcome.UNVERIFIABLE if self in _UNVERIFIABLE else Outcome.FAIL
+        return _OUTCOMES[self]
 
 
 _RETRYABLE = frozenset({Reason.CHECK_TIMEOUT, Reason.SANDBOX_FAULT, Reason.MISSING_TOOL, Reason.OVERLOADED})
@@ -76,6 +74,9 @@ _UNVERIFIABLE = _RETRYABLE | {
     Reason.NO_JUDGE,
     Reason.NOT_CHECKED,
 }
+
+_OUTCOMES = {r: Outcome.UNVERIFIABLE if r in _UNVERIFIABLE else Outcome.FAIL for r in Reason}
+_OUTCOMES[Reason.CORRECT] = Outcome.PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Verdict:
 def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Verdict:
     """A verdict whose outcome follows from its reason; long evidence is truncated, None values are left out."""
     kept = {key: truncate(value) for key, value in evidence.items() if value is not None}
-    return Verdict(reason.outcome, reason, truncate(answer), kept)
+    return Verdict(_OUTCOMES[reason], reason, truncate(answer), kept)
 
 
 def truncate(value: Any, limit: int = EVIDENCE_CHARS) -> Any:

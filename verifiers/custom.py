@@ -1,7 +1,7 @@
 """`custom`: a function of the user's own, called in the jail.
 
     function: "mypackage.checks:is_polite"    imported once into a warm profile, then each call in a fresh fork
-    function: "checks.py:is_polite"           its source is read here and run in the jail
+    function: "checks.py:is_polite"           its source is run in the jail; read here unless `source` came along
 
 `f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
 these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass.
@@ -9,7 +9,6 @@ these) and evidence. Anything else, or an exception, is the check's fault: UNVER
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandboxes.base import Call, Job, Outcome, SandboxError
@@ -28,9 +27,11 @@ async def verify(request: CheckRequest, tools: Tools) -> Verdict:
     assert isinstance(spec, CustomSpec)
     module, _, name = spec.function.rpartition(":")
     try:
-        source, profile = _load(module, name)
+        source, profile = _load(spec, module, name)
     except OSError as fault:
         return verdict(Reason.MISSING_TOOL, note=f"{module}: {fault.strerror}")
+    except UnicodeDecodeError:
+        return verdict(Reason.TESTS_BROKEN, note=f"{module}: is not UTF-8 text")
     job = Job(
         source=source,
         entry_point=name,
@@ -48,10 +49,12 @@ async def verify(request: CheckRequest, tools: Tools) -> Verdict:
     return _of_value(result.cases[0].value)
 
 
-def _load(module: str, name: str) -> tuple[str, str | tuple[str, ...]]:
+def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[str, ...]]:
     """(source, profile) of a file or an importable module."""
-    if module.endswith(".py"):
-        return Path(module).read_text(encoding="utf-8"), "bare"
+    if spec.source is not None:
+        return spec.source, "bare"
+    if spec.file is not None:
+        return spec.file.read_text(encoding="utf-8"), "bare"
     return f"from {module} import {name}", (module,)
 
 

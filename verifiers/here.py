@@ -36,7 +36,8 @@ _TOOLS = Tools(CheckerConfig(), _ABSENT, _ABSENT, None, _ABSENT, _ABSENT)
 
 def here(request: CheckRequest) -> Verdict | None:
     """The verdict, or None where it can't be given on the spot."""
-    if getattr(request.spec, "type", None) not in KINDS or len(request.response) > MAX_CHARS:
+    kind = getattr(request.spec, "type", "")
+    if kind not in KINDS or len(request.response) > MAX_CHARS:
         return None
     start = time.perf_counter()
     check = verifier_for(request.spec)(request, _TOOLS)
@@ -48,4 +49,4 @@ def here(request: CheckRequest) -> Verdict | None:
         return Verdict(found.outcome, found.reason, found.answer, found.evidence, spent_ms)
     except _Wanted:
         return None
-    raise AssertionError(f"{request.spec.type}: a check without tools does not wait")
+    raise AssertionError(f"{kind}: a check without tools does not wait")

@@ -6,6 +6,7 @@ read, tests that are not code). The loader refuses such problems before a run ra
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -161,11 +162,34 @@ class WeightedSpec(Spec):
 
 class CustomSpec(Spec):
     """`function` ("package.module:name" or "file.py:name") is called in the jail as `f(response, prompt, **options)`
-    and returns True, False, None (can't be checked), or a dict with `passed` and any evidence."""
+    and returns True, False, None (can't be checked), or a dict with `passed` and any evidence.
+
+    A file is looked for from the working directory. `source` is its text: filled in where a problem leaves for
+    another machine (`verifiers.shipping`), or given in the problem, and then the file need not exist.
+    """
 
     type: Literal["custom"] = "custom"
     function: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")
     options: dict[str, Any] = Field(default_factory=dict)
+    source: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file to read; None for a module, or where its text is here already."""
+        module = self.function.rpartition(":")[0]
+        return Path(module) if module.endswith(".py") and self.source is None else None
+
+    def read(self) -> str | None:
+        """The file's text; None where there is none to read."""
+        try:
+            return None if self.file is None else self.file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def precheck(self) -> str | None:
+        if self.file is None or self.file.is_file():
+            return None
+        return f"function {self.function!r}: there is no file {str(self.file.absolute())!r}"
 
 
 VerifierSpec = Annotated[

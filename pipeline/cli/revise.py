@@ -97,7 +97,7 @@ def _revise(
                 check = None
                 if verify:
                     checker = Checker(config.verification.model_copy(update={"slots": slots}))
-                    check = checking(await stack.enter_async_context(checker))
+                    check = checking(await stack.enter_async_context(checker), config.rollout.thinking)
                 await revise(source, target, config, check=check, progress=lambda _: bar.advance(task))
 
         try:

@@ -146,8 +146,8 @@ async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator
     import os
 
     from pipeline.errors import ResourceError
+    from pipeline.stages.asking import asked_again
     from pipeline.stages.judging import judge_of
-    from pipeline.stages.verification import asked_again
     from sandboxes.base import SandboxError
     from verifiers.checker import Checker
 

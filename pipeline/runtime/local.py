@@ -18,10 +18,10 @@ from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime.cpu import with_cpu
 from pipeline.runtime.memory import collect_rarely
 from pipeline.runtime.weights import refresh_worker
+from pipeline.stages.asking import asked_again
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot, searches_at_once
 from pipeline.storage.files import Location
-from verifiers.base import Outcome, Verdict
-from verifiers.checker import Checker, CheckRequest
+from verifiers.checker import Checker
 
 
 @dataclass(slots=True)
@@ -88,17 +88,11 @@ async def start(
         models = RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
         await models.start()
 
-    async def verify(request: CheckRequest) -> Verdict:
-        verdict = await checker.check(request)
-        if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
-            verdict = await checker.check(request)
-        return verdict
-
     worker = LeaseWorker(
         config=config,
         location=location,
         engine=engine,
-        verify=verify,
+        verify=asked_again(checker.check),
         agree=checker.agree,
         verify_here=checker.check_here,
         scorer=models,

@@ -8,6 +8,7 @@ elsewhere if there is an elsewhere, and then stands.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -15,6 +16,7 @@ from ray.exceptions import RayActorError
 from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
 from verifiers.majority import ConsensusRequest
+from verifiers.shipping import shipped
 
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
 
@@ -28,6 +30,7 @@ class VerifyClient:
         self._failing = [0] * len(self._actors)
 
     async def verify(self, request: CheckRequest) -> Verdict:
+        request = replace(request, spec=shipped(request.spec))
         verdict, first = await self._ask("check", request, avoid=None)
         if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
             verdict, _ = await self._ask("check", request, avoid=first)

@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from pipeline.errors import BerryError, EngineError
 from pipeline.runtime.coordinator import WorkerLost
+from pipeline.stages.handout import packed
 from pipeline.stages.leases import Lease, LeaseReport, Snapshot
 
 
@@ -37,7 +38,7 @@ class RayWorker:
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:
-            return await expected(self.actor.run_lease.remote(lease))
+            return await expected(self.actor.run_lease.remote(packed(lease)))
         except (RayActorError, EngineError) as error:
             raise WorkerLost(f"{self.worker_id} was lost: {error}") from error
 

@@ -31,10 +31,11 @@ from pipeline.core.events import (
 )
 from pipeline.core.scorers import SCORERS
 from pipeline.core.search.base import Search
-from pipeline.core.steps import answer_part, token_ends
+from pipeline.core.steps import token_ends
 from pipeline.engines.base import Request
 from pipeline.errors import EngineError
 from pipeline.records import Finish, Problem
+from pipeline.stages.asking import question
 from pipeline.stages.ports import Gauges, Ports
 from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
@@ -59,7 +60,6 @@ class Errands:
         self.gauges = gauges
         self.put = put
         self.responses: dict[str, str] = {}
-        self._prompt = problem.prompt if isinstance(problem.prompt, str) else ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
@@ -147,13 +147,7 @@ class Errands:
     # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
 
     def _verify(self, command: Verify) -> None:
-        request = CheckRequest(
-            problem_id=self.problem.id,
-            spec=self.problem.verifier,
-            response=answer_part(self.response(command.node), self.search.rollout.thinking),
-            prompt=self._prompt,
-            key=self.problem.id,
-        )
+        request = question(self.problem, self.response(command.node), self.search.rollout.thinking)
         self.gauges.leaves += 1
         here = self.ports.verify_here
         verdict = None if here is None else here(request)

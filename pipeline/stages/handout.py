@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from pipeline.config.problems import ProblemSource
 from pipeline.records import Problem
 from pipeline.stages.leases import Lease
 from pipeline.stages.problems import iter_problems
+from verifiers.shipping import shipped
 
 
 def leases(
@@ -23,3 +25,12 @@ def leases(
         if number not in skip:
             yield Lease(number, batch, resumed=number in journalled)
         number += 1
+
+
+def packed(lease: Lease) -> Lease:
+    """As it leaves for another machine: with what its checks name on this one."""
+    specs = [shipped(problem.verifier) for problem in lease.problems]
+    if all(spec is problem.verifier for spec, problem in zip(specs, lease.problems, strict=True)):
+        return lease
+    problems = [p.model_copy(update={"verifier": spec}) for p, spec in zip(lease.problems, specs, strict=True)]
+    return replace(lease, problems=tuple(problems))

@@ -24,11 +24,18 @@ def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
         yield from pool.map(lambda lease: _read(location, lease, round_index), numbers)
 
 
-def _read(location: Location, lease: int, round_index: int) -> LeaseReport:
+def read_marks(location: Location, lease: int, round_index: int) -> dict[str, str]:
+    """What a commit file says of itself beside its rows. Raises StorageError for a damaged shard."""
     name = shards.shard_name(schema.COMMIT, lease, round_index)
     try:
-        metadata = location.read(name, pq.read_metadata).metadata or {}
-        report = json.loads(metadata[b"berry.report"])
+        raw = location.read(name, pq.read_metadata).metadata or {}
+        marks = {k.decode().removeprefix("berry."): v.decode() for k, v in raw.items() if k.startswith(b"berry.")}
+        json.loads(marks["report"])
     except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
+    return marks
+
+
+def _read(location: Location, lease: int, round_index: int) -> LeaseReport:
+    report = json.loads(read_marks(location, lease, round_index)["report"])
     return LeaseReport(**{**report, "ledger": TokenLedger(**report["ledger"])})

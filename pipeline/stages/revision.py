@@ -18,19 +18,22 @@ import pyarrow.parquet as pq
 
 from pipeline.config import run as run_config
 from pipeline.config.pruning import ExactDuplicateRule
+from pipeline.config.rollout import Thinking
 from pipeline.config.run import RunConfig
 from pipeline.core.prune.registry import prune
 from pipeline.errors import StorageError
 from pipeline.records import Node, Problem, TokenLedger, Trajectory
+from pipeline.stages.asking import asked_again, question
 from pipeline.stages.assembly import Tables
 from pipeline.stages.handout import leases
 from pipeline.stages.leases import Lease, LeaseReport
+from pipeline.stages.reports import read_marks
 from pipeline.stages.rows import Row, node_of, trajectory_of
 from pipeline.storage import shards
 from pipeline.storage.dataset import RunDir
 from pipeline.storage.files import Location
 from verifiers.base import Verdict
-from verifiers.checker import Checker, CheckRequest
+from verifiers.checker import Checker
 from verifiers.majority import ConsensusRequest
 from verifiers.specs import MajoritySpec
 
@@ -38,16 +41,16 @@ Checking = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict
 """New verdicts, by trajectory id, for one problem's complete trajectories."""
 
 
-def checking(checker: Checker) -> Checking:
-    """Stored responses through the same verifiers as in a run."""
+def checking(checker: Checker, thinking: Thinking | None = None) -> Checking:
+    """Stored responses through the same verifiers as in a run, with the same question, and asked again likewise."""
+    ask = asked_again(checker.check)
 
     async def check(problem: Problem, trajectories: Sequence[Trajectory]) -> dict[str, Verdict]:
         if isinstance(problem.verifier, MajoritySpec):
             texts = {t.trajectory_id: t.response for t in trajectories}
             return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts))
-        prompt = problem.prompt if isinstance(problem.prompt, str) else ""
-        requests = [CheckRequest(problem.id, problem.verifier, t.response, prompt, problem.id) for t in trajectories]
-        verdicts = await asyncio.gather(*(checker.check(request) for request in requests))
+        requests = [question(problem, t.response, thinking) for t in trajectories]
+        verdicts = await asyncio.gather(*(ask(request) for request in requests))
         return {t.trajectory_id: verdict for t, verdict in zip(trajectories, verdicts, strict=True)}
 
     return check
@@ -82,13 +85,6 @@ def read_rows(location: Location, table: str, lease: int, round_index: int) -> l
             return pq.read_table(stream).to_pylist()
     except (OSError, ValueError) as error:
         raise StorageError(f"{location.show(name)}: can't be read: {error}") from error
-
-
-def _metadata(location: Location, lease: int, round_index: int) -> dict[str, str]:
-    name = shards.shard_name("trajectories", lease, round_index)
-    with location.filesystem.open_input_file(location.path(name)) as stream:
-        raw = pq.read_metadata(stream).metadata or {}
-    return {k.decode().removeprefix("berry."): v.decode() for k, v in raw.items() if k.startswith(b"berry.")}
 
 
 async def revise(
@@ -162,7 +158,7 @@ async def _revise_lease(
     check: Checking | None,
     seen: set[bytes] | None,
 ) -> LeaseReport:
-    marks = await asyncio.to_thread(_metadata, source.location, lease.number, round_index)
+    marks = await asyncio.to_thread(read_marks, source.location, lease.number, round_index)
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
     tables = Tables() if seen is None else Tables(seen=seen)

@@ -52,11 +52,13 @@ def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Think
         return []
     cuts = node_ends if isinstance(step, TokensStep) else text_ends(text, step, thinking)
     kept: list[int] = []
+    last = 0
     for cut in sorted(set(cuts)):
-        if text[kept[-1] if kept else 0 : cut].strip():
+        if not text[last:cut].isspace() and cut > last:
             kept.append(cut)
+            last = cut
         elif kept:
-            kept[-1] = cut
-    if kept and not text[kept[-1] :].strip():
+            kept[-1] = last = cut
+    if kept and (last == len(text) or text[last:].isspace()):
         kept.pop()
     return [*kept, len(text)]

@@ -23,7 +23,7 @@ from pipeline.records import Problem
 from pipeline.stages.ports import Agreeing, Verifying
 from pipeline.stages.problems import iter_file, json_rows, parquet_rows
 from pipeline.storage.files import locate, open_location
-from verifiers.base import Outcome, Verdict
+from verifiers.base import Verdict
 from verifiers.checker import CheckRequest
 from verifiers.majority import ConsensusRequest
 from verifiers.specs import MajoritySpec
@@ -237,15 +237,3 @@ async def verify_all(
 def _request(problem: Problem, response: Response) -> CheckRequest:
     prompt = "\n\n".join(message["content"] for message in problem.messages)
     return CheckRequest(problem.id, problem.verifier, response.text, prompt)
-
-
-def asked_again(check: Verifying) -> Verifying:
-    """`check`, asked once more where it could not be made; for one checker, since a cluster's client asks elsewhere."""
-
-    async def twice(request: CheckRequest) -> Verdict:
-        verdict = await check(request)
-        if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
-            verdict = await check(request)
-        return verdict
-
-    return twice

@@ -26,6 +26,7 @@ from pipeline.storage.files import Location
 ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
 
+_JSON = json.JSONEncoder(default=repr, ensure_ascii=False)
 _INTEGERS = pa.list_(pa.int32())
 DISTINCT = frozenset(
     {
@@ -145,4 +146,4 @@ def _leases(names: Iterable[str]) -> Iterable[int]:
 
 def evidence_json(evidence: Mapping[str, Any]) -> str | None:
     """A verdict's evidence as JSON text; values that JSON lacks become their repr."""
-    return json.dumps(dict(evidence), default=repr, ensure_ascii=False) if evidence else None
+    return _JSON.encode(dict(evidence)) if evidence else None

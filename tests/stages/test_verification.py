@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.errors import InputError, ProblemFileError
 from pipeline.stages import verification
+from pipeline.stages.asking import asked_again
 from pipeline.stages.verification import (
     Parts,
     Response,
     Tally,
-    asked_again,
     iter_responses,
     load_problems,
     verify_all,

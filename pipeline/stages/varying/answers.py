@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.records import Problem
+from pipeline.stages.asking import asked_again
 from pipeline.stages.varying.records import full_text
 from verifiers.base import Outcome, Reason
 from verifiers.checker import Checker, CheckRequest
@@ -113,9 +114,7 @@ async def _by_verdict(problem: Problem, flat: Sequence[str | None], checker: Che
         if text is None:
             return None
         request = CheckRequest(problem.id, problem.verifier, text, full_text(problem))
-        verdict = await checker.check(request)
-        if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
-            verdict = await checker.check(request)
+        verdict = await asked_again(checker.check)(request)
         if verdict.outcome is Outcome.UNVERIFIABLE:
             raise Uncheckable(str(verdict.reason))
         if verdict.reason in (Reason.NO_ANSWER, Reason.NO_CODE):
