@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 from pipeline.config.run import RunConfig
-from pipeline.runtime import exporting
+from pipeline.runtime import exporting, stalls
 from pipeline.runtime.balancing import Balancing, Pool
 from pipeline.runtime.coordinator import Coordinator, Worker
 from pipeline.runtime.outcome import Display, Launch
 from pipeline.runtime.recomputing import Recomputing, Replica
+from pipeline.runtime.sites import Claiming
 from pipeline.stages import exported
 from pipeline.storage.dataset import RunDir
 
@@ -27,6 +28,7 @@ class Driver(Protocol):
     display: Display
     round: int
     pool: Pool | None
+    claiming: Claiming | None
 
 
 @asynccontextmanager
@@ -40,6 +42,12 @@ async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Wor
     if cluster.ratio == "auto" and pool is not None and pool.bounds().least < pool.bounds().most:
         balancing = Balancing(cluster.balance, pool, workers, driver.directory, note=driver.display.note)
         tasks.append(asyncio.create_task(balancing.work()))
+    stall_s = driver.config.storage.stall_s
+    tasks.append(
+        asyncio.create_task(stalls.watch(cast("Sequence[stalls.Stoppable]", workers), stall_s, driver.display.note))
+    )
+    if driver.claiming is not None:
+        tasks.append(asyncio.create_task(driver.claiming.work(coordinator.wake)))
     recomputing: Recomputing | None = None
     if driver.config.recompute.share > 0:
         recomputing = Recomputing(
@@ -60,3 +68,5 @@ async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Wor
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if driver.claiming is not None:
+            await asyncio.to_thread(driver.claiming.close)

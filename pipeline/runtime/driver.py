@@ -12,7 +12,7 @@ import asyncio
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,14 +30,17 @@ from pipeline.runtime.learning import refresh_helpers, run_apart
 from pipeline.runtime.monitor import Monitor
 from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
 from pipeline.runtime.recording import recording
+from pipeline.runtime.sites import Claiming
 from pipeline.runtime.starting import start
 from pipeline.stages.handout import leases
 from pipeline.stages.learning import learned
+from pipeline.stages.leases import Lease
 from pipeline.stages.problems import Survey, survey
 from pipeline.stages.reports import read_reports
 from pipeline.storage import segments, serving, shards
 from pipeline.storage.dataset import RunDir, locked, prepare
 from pipeline.storage.files import locate
+from pipeline.storage.presence import Presence
 
 POLL_S = 0.5
 LOOK_AGAIN_S = 2.0  # at serving.json, for weights pushed from outside
@@ -57,8 +60,11 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     place = locate(launch.place)
     absolute = place.root if place.is_local else place.url
     directory, resumed = prepare(absolute, config, versions(found))
-    with locked(directory), recording(display, directory) as shown:
+    storage = config.storage
+    holding = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
+    with holding as presence, recording(display, directory) as shown:
         driver = _Driver(config, launch, shown, found, planned, directory)
+        driver.presence = presence if storage.site is not None else None
         if resumed:
             driver.say_what_is_done()
         try:
@@ -89,6 +95,8 @@ class _Driver:
         self.total_leases = math.ceil(found.count / config.storage.lease_problems)
         self.helpers: list[Any] = []  # reward actors
         self.pool: Pool | None = None
+        self.presence: Presence | None = None  # among other sites
+        self.claiming: Claiming | None = None
         self.round = 0
         self.done: set[int] = set()
         self.journalled: set[int] = set()
@@ -144,7 +152,8 @@ class _Driver:
         """Takes stock of a round: what is committed, what an earlier driver left behind."""
         location = self.directory.location
         self.round = round_index
-        shards.remove_uncommitted(location, round_index)
+        if self.presence is None:  # else another site may be writing them
+            shards.remove_uncommitted(location, round_index)
         self.done = self.directory.committed(round_index)
         for lease in self.directory.journalled(round_index) & self.done:  # killed before its journal was removed
             segments.remove(location, segments.folder(lease, round_index))
@@ -190,6 +199,7 @@ class _Driver:
     async def _coordinate(self, workers: Sequence[Worker], before: Totals) -> Outcome:
         coordinator = Coordinator(self._leases(), list(workers))
         coordinator.totals = before
+        coordinator.more = lambda: self.claiming is not None and self.claiming.more
         monitor = Monitor(time.monotonic(), self.found.count, done_before=before.problems)
         loop = asyncio.get_running_loop()
         work = asyncio.create_task(coordinator.run())
@@ -219,14 +229,28 @@ class _Driver:
         self.directory.write_metrics("run" if self.rounds == 1 else f"round-{self.round}", figures)
         if self.rounds > 1:
             self.directory.write_metrics("run", figures)
-        return self._outcome(coordinator.totals, figures, finished=finished)
+        totals = coordinator.totals if self.claiming is None else self._before()  # with what other sites did
+        return self._outcome(totals, figures, finished=finished)
 
     def _outcome(self, totals: Totals, figures: dict[str, Any], *, finished: bool) -> Outcome:
         return Outcome(
             place=self.launch.place, finished=finished, resumed_leases=len(self.done), totals=totals, figures=figures
         )
 
-    def _leases(self) -> Any:
+    def _leases(self) -> Iterator[Lease]:
+        if self.presence is not None:
+            self.claiming = Claiming(
+                self.directory,
+                self.config,
+                self.presence,
+                round_index=self.round,
+                total=self.total_leases,
+                journalled=self.journalled,
+            )
+            return self.claiming
+        return self._all_leases()
+
+    def _all_leases(self) -> Iterator[Lease]:
         yield from leases(
             self.config.problems, size=self.config.storage.lease_problems, skip=self.done, journalled=self.journalled
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from collections.abc import Awaitable, Callable
@@ -33,13 +34,27 @@ class LocalWorker:
     checker: Checker
     models: RewardModels | None = None
     slots: Bounds = field(default_factory=lambda: Bounds(1, 1))
+    _hung: asyncio.Future[str] | None = None
 
     @property
     def worker_id(self) -> str:
         return self.worker.worker_id
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
-        return await self.worker.run(lease)
+        if self._hung is None:
+            self._hung = asyncio.get_running_loop().create_future()
+        work = asyncio.ensure_future(self.worker.run(lease))
+        try:
+            await asyncio.wait((work, self._hung), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise EngineError(f"{self._hung.result()}; run again to resume")
+            return work.result()
+        finally:
+            work.cancel()
+
+    async def give_up(self, why: str) -> None:
+        if self._hung is not None and not self._hung.done():
+            self._hung.set_result(why)
 
     async def refresh(self) -> list[str]:
         return await refresh_worker(self.worker, self.worker.location, self.models)

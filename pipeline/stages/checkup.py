@@ -22,7 +22,7 @@ from pipeline.stages.handout import leases
 from pipeline.stages.integrity import Checked, Fault, check_lease
 from pipeline.stages.learning import learned
 from pipeline.stages.trees import stored_config
-from pipeline.storage import segments, serving, shards
+from pipeline.storage import claims, segments, serving, shards
 from pipeline.storage.dataset import RunDir
 from pipeline.storage.serving import Serving
 
@@ -137,6 +137,7 @@ def repair(run: RunDir, found: Findings) -> str | None:
         for table in reversed(schema.TABLES):  # the commit first: without it the lease is open again
             name = shards.shard_name(table, lease, round_index)
             location.move(name, f"{folder}/{name}")
+        claims.forget(location, round_index=round_index, lease=lease)
     first = damaged[0][0]
     now = serving.read(location)
     if now.round_index > first:  # the lease must be made with the weights that its round had

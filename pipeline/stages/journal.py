@@ -21,9 +21,10 @@ from typing import Any, get_args
 
 import msgspec
 
+from pipeline import schema
 from pipeline.core.events import Command, Event
 from pipeline.errors import StorageError
-from pipeline.storage import segments
+from pipeline.storage import segments, shards
 from pipeline.storage.files import Location
 
 _KINDS: tuple[type[Any], ...] = get_args(Event)
@@ -97,8 +98,8 @@ class LeaseJournal:
     def place(self) -> str:
         return segments.folder(self.lease, self.round_index)
 
-    def load(self) -> None:
-        """Reads what earlier attempts left. Raises StorageError."""
+    def load(self, *, attempt: int = 0) -> None:
+        """Reads what earlier attempts left; this one is at least the `attempt`-th. Raises StorageError."""
         attempts = segments.read(self.location, self.place)
         used = _visible(attempts)
         for attempt in sorted(used):
@@ -106,7 +107,7 @@ class LeaseJournal:
                 for record in records:
                     self._take(record)
         self._base = used
-        self._attempt = max(attempts, default=-1) + 1
+        self._attempt = max(max(attempts, default=-1) + 1, attempt)
 
     def _take(self, record: bytes) -> None:
         kind, problem_id, payload = _frame.decode(record)
@@ -145,6 +146,17 @@ class LeaseJournal:
         self._buffer.append(_Record(problem_id, None, _BEGUN))
         await self.flush()
 
+    async def begin(self) -> None:
+        """Says, before anything else, that this attempt replaces those before it."""
+        async with self._writing:
+            await self._flush(empty=True)
+
+    def is_overtaken(self) -> bool:
+        """Whether the lease was given to another since, who has begun or ended it. Raises StorageError."""
+        later = max((int(name[:3]) for name in self.location.names(self.place) if name[:3].isdigit()), default=0)
+        commit = shards.shard_name(schema.COMMIT, self.lease, self.round_index)
+        return later > self._attempt or self.location.exists(commit)
+
     def end_alone(self, problem_id: str) -> None:
         self._buffer.append(_Record(problem_id, None, _ENDED))
 
@@ -154,8 +166,8 @@ class LeaseJournal:
         async with self._writing:
             return await self._flush()
 
-    async def _flush(self) -> int:
-        if not self._buffer or self.closed:
+    async def _flush(self, *, empty: bool = False) -> int:
+        if self.closed or not (self._buffer or empty):
             return 0
         records, self._buffer = self._buffer, []
         for problem_id, chain in self._tracked.items():

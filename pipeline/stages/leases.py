@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline import logs
@@ -28,11 +28,11 @@ from pipeline.errors import EngineError, StorageError, first_error
 from pipeline.records import DropReason, Problem, TokenLedger
 from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
+from pipeline.stages.committing import commit
 from pipeline.stages.journal import LeaseJournal
 from pipeline.stages.ports import Agreeing, Deciding, Gauges, Grown, Ports, Scorer, Share, Verifying
 from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
-from pipeline.storage import shards
 from pipeline.storage.files import Location
 from verifiers.base import Outcome
 
@@ -45,18 +45,22 @@ log = logging.getLogger(__name__)
 class Lease:
     """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
     driver or worker may have left a journal. `alone`: it has cost workers before, so its problems are searched one at a
-    time, and one that kills its worker then is quarantined."""
+    time, and one that kills its worker then is quarantined. `token`: of the site that claimed it, where several share
+    the run; `takeovers`: how often other sites had begun it."""
 
     number: int
     problems: tuple[Problem, ...]
     attempt: int = 0
     resumed: bool = False
     alone: bool = False
+    token: str | None = None
+    takeovers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseReport:
-    """What a committed lease holds; `wall_s` from hand-out to the writing of its shards."""
+    """What a committed lease holds; `wall_s` from hand-out to the writing of its shards. `late`: another attempt or
+    site had committed it, and nothing of this one counts."""
 
     lease: int
     worker: str
@@ -67,6 +71,7 @@ class LeaseReport:
     drops: dict[str, int]
     ledger: TokenLedger
     wall_s: float
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class LeaseWorker:
             log.info("lease begins", extra={"ids": {"attempt": lease.attempt, "problems": len(lease.problems)}})
             report = await self._run(lease)
             done = {"kept": report.kept, "trajectories": report.trajectories, "wall_s": round(report.wall_s, 3)}
-            log.info("lease committed", extra={"ids": done})
+            log.info("lease too late" if report.late else "lease committed", extra={"ids": done})
         return report
 
     async def _run(self, lease: Lease) -> LeaseReport:
@@ -145,14 +150,18 @@ class LeaseWorker:
             "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),
         }
-        await asyncio.to_thread(
-            shards.write,
+        written = await commit(
             self.location,
             round_index=self.round_index,
             lease=lease.number,
+            token=lease.token,
+            age_s=time.monotonic() - started,
+            journal=journal,
             tables=tables.by_name(),
             metadata=metadata,
         )
+        if not written:  # the journal is the other one's
+            return replace(report, late=True)
         await journal.remove()
         return report
 
@@ -177,8 +186,11 @@ class LeaseWorker:
 
     async def _open_journal(self, lease: Lease) -> LeaseJournal:
         journal = LeaseJournal(self.location, lease.number, self.round_index)
-        if lease.resumed or lease.attempt:
-            await asyncio.to_thread(journal.load)
+        earlier = lease.attempt + lease.takeovers
+        if lease.resumed or earlier:
+            await asyncio.to_thread(journal.load, attempt=earlier)
+        if earlier:
+            await journal.begin()
         self._journals[lease.number] = journal
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_journals())

@@ -34,6 +34,7 @@ from pipeline.config.problems import (
 from pipeline.errors import ProblemFileError
 from pipeline.records import Problem
 from pipeline.storage.files import open_location
+from pipeline.storage.remote import explain as explain_storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,11 @@ def read_problems(path: str) -> list[Problem]:
 def iter_file(path: str) -> Iterator[Problem]:
     """Problems of one file, a local path or an object-store URL; Parquet by its suffix, otherwise JSON lines."""
     rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
-    for where, row in rows:
-        yield parse_problem(row, where)
+    try:
+        for where, row in rows:
+            yield parse_problem(row, where)
+    except OSError as error:
+        raise ProblemFileError(f"{path}: can't be read: {explain_storage(error)}") from error
 
 
 def parse_problem(row: object, where: str) -> Problem:
@@ -177,7 +181,7 @@ def _open(path: str) -> pa.NativeFile:
     except FileNotFoundError as error:
         raise ProblemFileError(f"{path}: no such file; problems.path is relative to the config's folder") from error
     except OSError as error:
-        raise ProblemFileError(f"{path}: can't be read: {error}") from error
+        raise ProblemFileError(f"{path}: can't be read: {explain_storage(error)}") from error
 
 
 def _take(problems: Iterator[Problem], limit: int | None) -> Iterator[Problem]:

@@ -61,17 +61,23 @@ def write(
 ) -> dict[str, int]:
     """Commits one lease. `tables` maps each name of schema.TABLES to its rows. Returns bytes written a table.
     Raises StorageError; then nothing of the lease counts as committed."""
-    written: dict[str, int] = {}
-    digests: dict[str, str] = {}
+    files = encoded(round_index=round_index, lease=lease, tables=tables, metadata=metadata)
+    for table, buffer in files.items():
+        location.put(shard_name(table, lease, round_index), buffer)
+    return {table: buffer.size for table, buffer in files.items()}
+
+
+def encoded(
+    *, round_index: int, lease: int, tables: Mapping[str, Rows], metadata: Mapping[str, str]
+) -> dict[str, pa.Buffer]:
+    """A lease's files by table, the commit last: it names the digests of the others."""
+    files: dict[str, pa.Buffer] = {}
     for table, arrow_schema in schema.TABLES.items():
         marks = {**metadata, "lease": str(lease), "round": str(round_index)}
         if table == schema.COMMIT:
-            marks["digests"] = json.dumps(digests)
-        buffer = encode(tables[table], arrow_schema, marks)
-        location.put(shard_name(table, lease, round_index), buffer)
-        written[table] = buffer.size
-        digests[table] = digest(buffer)
-    return written
+            marks["digests"] = json.dumps({name: digest(buffer) for name, buffer in files.items()})
+        files[table] = encode(tables[table], arrow_schema, marks)
+    return files
 
 
 def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Buffer:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -48,6 +49,10 @@ class Berry:
 
     def query(self, run: str, sql: str) -> list[tuple[Any, ...]]:
         return duckdb.sql(sql.replace("{}", f"{self.folder / run}/round=0")).fetchall()
+
+    def figures(self, run: str) -> dict[str, Any]:
+        """What the last driver of a run measured."""
+        return json.loads((self.folder / run / "metrics/run.json").read_text())
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that descends from a driver of this test, by the mark in its environment."""

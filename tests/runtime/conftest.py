@@ -14,6 +14,9 @@ import duckdb
 import pytest
 import yaml
 
+from pipeline.config.loading import validate
+from pipeline.config.run import RunConfig
+
 SYNTHETIC: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 40, "seed": 3}],
     "engine": {"type": "synthetic"},
@@ -67,6 +70,36 @@ def berry(tmp_path: Path) -> Iterator[Berry]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+class Quiet:
+    """A display that keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def phase(self, text: str) -> None: ...
+
+    def update(self, view: Any) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Quiet:
+    return Quiet()
+
+
+@pytest.fixture(scope="session")
+def job() -> Callable[..., RunConfig]:
+    """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
+
+    def make(**changes: Any) -> RunConfig:
+        problems = [{"type": "synthetic", "count": 24, "seed": 3}]
+        return validate({"name": "job", **SYNTHETIC, "problems": problems, **changes}, RunConfig, where="test")
+
+    return make
 
 
 @pytest.fixture

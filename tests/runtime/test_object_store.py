@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.loading import validate
-from pipeline.config.run import RunConfig
 from pipeline.errors import StorageError
 from pipeline.report.tables import connect
 from pipeline.runtime.driver import run
@@ -26,52 +24,27 @@ PROBLEMS = 24
 ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
 
 
-class Quiet:
-    """A display that keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def phase(self, text: str) -> None: ...
-
-    def update(self, view: Any) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def config(**changes: Any) -> RunConfig:
-    raw: dict[str, Any] = {
-        "name": "job",
-        "problems": [{"type": "synthetic", "count": PROBLEMS, "seed": 3}],
-        "engine": {"type": "synthetic"},
-        "rollout": {
-            "policy": {"type": "fixed", "branching": [3, 2]},
-            "step": {"type": "delimiter", "delimiters": ["\n"]},
-        },
-    }
-    return validate(raw | changes, RunConfig, where="test")
-
-
 def rows(place: str) -> list[tuple[Any, ...]]:
     return connect(open_run(place)).execute(ROWS).fetchall()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any) -> list[tuple[Any, ...]]:
     place = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run(config(), Launch(place, local=True), Quiet()).finished
+    assert run(job(), Launch(place, local=True), quiet).finished
     found = rows(place)
     assert len(found) == PROBLEMS * 6
     return found
 
 
-def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(s3: Any, undisturbed: Any) -> None:
+def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(
+    s3: Any, undisturbed: Any, job: Any, quiet: Any
+) -> None:
     lines = "".join(f"{p.model_dump_json()}\n" for p in synthetic_problems(PROBLEMS, 3))
     locate(s3.url("in")).put("problems.jsonl", lines.encode())
-    from_store = config(problems=[{"type": "file", "path": s3.url("in/problems.jsonl")}])
+    from_store = job(problems=[{"type": "file", "path": s3.url("in/problems.jsonl")}])
     s3.faults(error_rate=0.05, delay_s=0.01)
-    outcome = run(from_store, Launch(s3.url("runs/job"), local=True), Quiet())
+    outcome = run(from_store, Launch(s3.url("runs/job"), local=True), quiet)
     counts = s3.counts()
     assert outcome.finished
     assert counts["failed"] > 0, counts
@@ -82,25 +55,24 @@ def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(s3: Any, und
 
 
 def test_killed_on_a_store_a_run_is_resumed_and_a_second_one_refused(
-    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any
+    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any, job: Any, quiet: Any
 ) -> None:
     berry.environment = s3.env
     paced = {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 32}
     path = str(berry.config(engine=paced, problems=[{"type": "synthetic", "count": PROBLEMS, "seed": 3}]))
-    same = config(engine=paced)
+    same = job(engine=paced)
     place = s3.url("runs/job")
     process = berry.start("run", path, "--local", "--run", place)
     folder = locate(place)
     until(lambda: folder.names("round=0/trajectories") or process.poll() is not None, what="a commit")
     with pytest.raises(StorageError, match="another `berry run` is writing here"):
-        run(same, Launch(place, local=True), Quiet())
+        run(same, Launch(place, local=True), quiet)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = folder.names("round=0/trajectories")
     assert 0 < len(before) < PROBLEMS // 4, "the run was over before it was killed"
-    again = Quiet()
-    assert run(same, Launch(place, local=True), again).finished
-    assert f"resuming: {len(before)} of {PROBLEMS // 4} leases are committed" in again.notes
+    assert run(same, Launch(place, local=True), quiet).finished
+    assert f"resuming: {len(before)} of {PROBLEMS // 4} leases are committed" in quiet.notes
     assert rows(place) == undisturbed
     code, out = berry.run("inspect", place)
     assert code == 0, out

@@ -1,0 +1,107 @@
+"""Two sites, two processes that know each other only through the store, share one run. Every problem counts once."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.report.tables import connect
+from pipeline.runtime.driver import run
+from pipeline.runtime.outcome import Launch
+from pipeline.stages.checkup import check_run
+from pipeline.storage import claims
+from pipeline.storage.dataset import open_run
+from pipeline.storage.files import Location, locate
+
+pytestmark = pytest.mark.slow
+
+LEASES = 6
+ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
+PACED: dict[str, Any] = {
+    "engine": {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 16},
+    "rollout": {
+        "policy": {"type": "fixed", "branching": [3, 2]},
+        "step": {"type": "delimiter", "delimiters": ["\n"]},
+        "problems_in_flight": 4,
+    },
+    "problems": [{"type": "synthetic", "count": 4 * LEASES, "seed": 3}],
+}
+
+
+def rows(place: str) -> list[tuple[Any, ...]]:
+    return connect(open_run(place)).execute(ROWS).fetchall()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any) -> list[tuple[Any, ...]]:
+    place = str(tmp_path_factory.mktemp("whole") / "run")
+    assert run(job(rollout=PACED["rollout"]), Launch(place, local=True), quiet).finished
+    return rows(place)
+
+
+def start(berry: Any, place: str, site: str) -> Any:
+    path = str(berry.config(**PACED))
+    return berry.start("run", path, "--local", "--run", place, f"storage.site={site}", "storage.silent_s=2")
+
+
+def owners(location: Location) -> set[str]:
+    """Sites that hold a claim now."""
+    found = (claims.owner(location, 0, claim) for claim in claims.latest(location, 0).values())
+    return {owner.site for owner in found if owner is not None}
+
+
+def commits(location: Location) -> list[str]:
+    return location.names("round=0/trajectories")
+
+
+def assert_whole(place: str, undisturbed: list[tuple[Any, ...]]) -> None:
+    assert rows(place) == undisturbed
+    found = check_run(open_run(place))
+    assert (found.leases, found.faults, found.notes) == (LEASES, [], [])
+    location = locate(place)
+    assert claims.latest(location, 0) == {}
+    assert all(location.get(f"round=0/decided/{lease:06d}") == b"" for lease in range(LEASES))
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
+    where: str, berry: Any, until: Callable[..., None], undisturbed: Any, request: pytest.FixtureRequest
+) -> None:
+    place = str(berry.folder / "shared")
+    if where == "s3":
+        store = request.getfixturevalue("s3")
+        berry.environment, place = store.env, store.url("runs/shared")
+    west, east = start(berry, place, "west"), start(berry, place, "east")
+    location = locate(place)
+    until(lambda: owners(location) == {"west", "east"}, what="a claim of both sites")
+    west.send_signal(signal.SIGKILL)
+    west.wait()
+    assert len(commits(location)) < LEASES, "the run was over before the site was killed"
+    out, _ = east.communicate(timeout=120)
+    assert east.returncode == 0, out
+    assert_whole(place, undisturbed)
+    assert re.search(r"trajectories\s+144", out), "its summary is of the whole run"
+
+
+def test_a_site_that_was_silent_and_comes_back_late_changes_nothing(
+    berry: Any, until: Callable[..., None], undisturbed: Any
+) -> None:
+    place = str(berry.folder / "shared")
+    west, east = start(berry, place, "west"), start(berry, place, "east")
+    location = locate(place)
+    until(lambda: owners(location) == {"west", "east"}, what="a claim of both sites")
+    west.send_signal(signal.SIGSTOP)
+    assert len(commits(location)) < LEASES, "the run was over before the site was stopped"
+    out, _ = east.communicate(timeout=120)
+    assert east.returncode == 0, out
+    done = {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)}
+    assert len(done) == LEASES
+    west.send_signal(signal.SIGCONT)
+    out, _ = west.communicate(timeout=120)
+    assert west.returncode == 0, out
+    assert {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)} == done
+    assert_whole(place, undisturbed)
