@@ -118,14 +118,18 @@ async def through_pipeline(run: RunConfig, engine: Engine, checker: Checker, pro
     reports = await asyncio.gather(*(one(i, p) for i, p in enumerate(problems)))
     wall_s = time.monotonic() - started
     await watching
-    after = engine.counters()
+    leaves = sum(r.trajectories for r in reports)
+    return since(before, engine.counters(), wall_s, leaves, monitor.occupancy())
+
+
+def since(before: Counters, after: Counters, wall_s: float, leaves: int, occupancy: float | None = None) -> Figures:
     return Figures(
         wall_s,
-        sum(r.trajectories for r in reports),
+        leaves,
         after.generated_tokens - before.generated_tokens,
         recomputed(after) - recomputed(before),
         after.prompt_tokens - before.prompt_tokens,
-        monitor.occupancy(),
+        occupancy,
         after.running_integral - before.running_integral,
     )
 
@@ -133,8 +137,7 @@ async def through_pipeline(run: RunConfig, engine: Engine, checker: Checker, pro
 def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem]:
     """Lengths as they come in practice, many short and a few long: every fourth problem is a long one. A barrier makes
     the short ones of a batch wait for its longest."""
-    long_ones = -(-len(problems) // 4)
-    short_ones = 3 * long_ones
+    short_ones = 3 * (long_ones := -(-len(problems) // 4))
     if args.model == "synthetic":
         short, long = synthetic_problems(short_ones, 1, steps=(2, 3)), synthetic_problems(long_ones, 2, steps=(24, 32))
     elif args.model == "tiny-arithmetic":
@@ -150,22 +153,12 @@ def recomputed(counters: Counters) -> int:
 
 async def in_lockstep(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> Figures:
     """The same searches, batch by batch, with a barrier after each round of generation and each round of checks."""
-    width = 16
-    batch = max(1, engine.info.max_num_seqs // width)
+    batch = max(1, engine.info.max_num_seqs // LEAVES)
     before, started = engine.counters(), time.monotonic()
     leaves = 0
     for start in range(0, len(problems), batch):
         leaves += await _lockstep_batch(run, engine, checker, problems[start : start + batch])
-    after = engine.counters()
-    return Figures(
-        time.monotonic() - started,
-        leaves,
-        after.generated_tokens - before.generated_tokens,
-        recomputed(after) - recomputed(before),
-        after.prompt_tokens - before.prompt_tokens,
-        None,
-        after.running_integral - before.running_integral,
-    )
+    return since(before, engine.counters(), time.monotonic() - started, leaves)
 
 
 async def _lockstep_batch(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> int:
