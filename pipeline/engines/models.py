@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import BerryError, ConfigError, ResourceError
+from pipeline.storage.copies import fetched
 
 TINY = "tiny-arithmetic"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -50,8 +51,8 @@ def cache_folder() -> Path:
 
 
 def resolve(model: str, *, key: str = "engine.model", progress: Progress | None = None) -> str:
-    """The folder (or Hugging Face id) behind `model`; an alias is fetched and converted if it is not there
-    yet.
+    """The folder (or Hugging Face id) behind `model`; an alias is fetched and converted, and a URL of an object store
+    copied here, if it is not there yet.
 
     Raises ConfigError for a folder without a model, ResourceError where fetching or converting fails.
     """
@@ -60,21 +61,26 @@ def resolve(model: str, *, key: str = "engine.model", progress: Progress | None 
         return _checked(folder, key, f"{TINY} is part of the source checkout: install with `pip install -e .`")
     if model in PACKED:
         return str(_unpacked(model, progress or (lambda _line: None)))
+    if "://" in model:
+        copy = fetched(model, cache_folder() / "weights", last="config.json")
+        if copy is None:
+            raise ConfigError(f"{key}: {model} has no config.json: give a folder with weights and tokenizer")
+        return _checked(copy, key, "give a folder with config.json, tokenizer and .safetensors files")
     path = Path(model).expanduser()
     if path.exists() or model.startswith((".", "/", "~")):
         return _checked(path, key, "give a folder with config.json, tokenizer and .safetensors files")
     if model.count("/") != 1:
         known = ", ".join(aliases())
         raise ConfigError(
-            f"{key}: no model {model!r}: write an alias ({known}), a folder, or a Hugging Face id "
-            "such as Qwen/Qwen3-0.6B"
+            f"{key}: no model {model!r}: write an alias ({known}), a folder, a URL such as s3://bucket/model, or a "
+            "Hugging Face id such as Qwen/Qwen3-0.6B"
         )
     return model
 
 
 def is_local(model: str) -> bool:
     """Whether `model` needs no network once it is resolved."""
-    return model == TINY or model in PACKED or Path(model).expanduser().exists()
+    return model == TINY or model in PACKED or "://" in model or Path(model).expanduser().exists()
 
 
 def _checked(folder: Path, key: str, remedy: str) -> str:

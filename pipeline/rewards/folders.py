@@ -5,20 +5,20 @@ A folder may be on an object store: it is copied to this host's cache, whole, be
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from pathlib import Path
 
 from pipeline.config.rewards import Rewards
 from pipeline.engines import models
 from pipeline.errors import ConfigError
 from pipeline.rewards.card import NAME, read_card
-from pipeline.storage.files import locate
+from pipeline.storage.copies import fetched
 
 
 def resolve(model: str, *, key: str) -> str:
     """A local folder, or a Hugging Face id. Raises ConfigError for a folder that holds no whole model."""
     if "://" in model:
-        return _fetched(model, key)
+        copy = fetched(model, models.cache_folder() / "weights", last=NAME)
+        return models.resolve(model, key=key) if copy is None else str(copy)
     path = Path(model).expanduser()
     if not (path / "config.json").is_file() or not (path / NAME).is_file():
         if path.is_dir() and any(path.glob("checkpoint-*")):
@@ -36,20 +36,3 @@ def preflight_rewards(rewards: Rewards | None) -> None:
     for name, served in (("prm", rewards.prm), ("orm", rewards.orm)):
         if served is not None:
             read_card(resolve(served.model, key=f"rewards.{name}.model"))
-
-
-def _fetched(url: str, key: str) -> str:
-    location = locate(url)
-    card = location.get(NAME)
-    if card is None:
-        raise ConfigError(f"{key}: {url} holds no trained model (no {NAME})")
-    mark = blake2b(url.encode() + card, digest_size=12).hexdigest()
-    target = models.cache_folder() / "rewards" / mark
-    if (target / NAME).is_file():
-        return str(target)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in sorted(location.names(""), key=lambda n: n == NAME):  # the card last: it says that all is there
-        data = location.get(name)
-        if data is not None:
-            (target / name).write_bytes(data)
-    return str(target)

@@ -97,8 +97,6 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
             f"rounds.policy needs an engine of type vllm, whose weights can be trained; this run's is "
             f"{config.engine.type}: set rounds.policy to null"
         )
-    if not run.location.is_local:
-        raise ConfigError("rounds.policy needs a run directory on a file system, got a URL: set storage.root")
     from pipeline.rewards.policy import finetune
     from pipeline.rewards.publish import publish
 
@@ -111,7 +109,8 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
             "rounds.policy.min_kept"
         )
     rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
-    source = serving.place(run.location, now.engine) if now.engine is not None else models.resolve(config.engine.model)
+    serves = config.engine.model if now.engine is None else serving.place(run.location, now.engine)
+    source = models.resolve(serves)
     name = f"round={round_index}/weights/policy"
     version = f"policy-r{round_index}"
     data = digest(source, rows)
@@ -120,7 +119,10 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
         card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
         if (card.data, card.config) == (data, settings.model_dump(mode="json")):
             return Weights(name, version)
-    work = Path(run.location.path(f"{name}.training"))
+    if run.location.is_local:
+        work = Path(run.location.path(f"{name}.training"))
+    else:
+        work = models.cache_folder() / "training" / digest(run.location.show(name), [])
     work.mkdir(parents=True, exist_ok=True)
     model, figures = finetune(
         source, rows, settings, work=work, progress=lambda share, text: progress(f"policy: {text}", share)

@@ -20,6 +20,7 @@ from pipeline.rewards import folders
 from pipeline.rewards.card import read_card
 from pipeline.stages.trees import stored_config
 from pipeline.storage import serving
+from pipeline.storage.copies import upload
 from pipeline.storage.dataset import RunDir
 from pipeline.storage.serving import Weights
 
@@ -31,8 +32,6 @@ def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> We
     """Raises InputError or ConfigError for weights that can't serve here; nothing is changed then."""
     if what not in KINDS:
         raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
-    if not run.location.is_local:
-        raise InputError(f"{run.location.show()}: weights can be pushed to run directories on a file system only")
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
         raise InputError(f"--version must be letters, digits, '.', '_' and '-', got {version!r}")
     source = Path(models.resolve(path, key="PATH") if what == "policy" else folders.resolve(path, key="PATH"))
@@ -42,7 +41,10 @@ def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> We
     now = serving.read(run.location)
     version = version or f"{what}-{_content(source)}"
     name = f"round={now.round_index}/weights/{version if version.startswith(what) else f'{what}-{version}'}"
-    _copy(source, Path(run.location.path(name)))
+    if run.location.is_local:
+        _copy(source, Path(run.location.path(name)))
+    elif not run.location.exists(f"{name}/config.json"):
+        upload(source, run.location, name, last="config.json")
     weights = Weights(name, version)
     after = replace(now, engine=weights) if what == "policy" else replace(now, rewards=now.rewards | {what: weights})
     serving.write(run.location, after)

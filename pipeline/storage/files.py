@@ -125,6 +125,11 @@ class Location:
         """Sorted base names of the files in `folder`; empty if it isn't there."""
         return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.File)
 
+    def stamps(self, folder: str) -> dict[str, tuple[int, int]]:
+        """Size in bytes and time of the last change in ns of every file in `folder`, by name."""
+        found = (f for f in self._listed(folder) if f.type == pafs.FileType.File)
+        return {f.base_name: (f.size, f.mtime_ns or 0) for f in found}
+
     def folders(self, folder: str = "") -> list[str]:
         return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.Directory)
 
