@@ -27,7 +27,7 @@ from pipeline.engines.synthetic_draw import draw
 from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, TEXTS, Chain, text_of
 from pipeline.records import Finish, Message
 
-_CHAINS = 4096  # prompts whose processes are kept
+_CHAINS = 512  # prompts whose processes are kept
 _TURN = 64  # samples after which an engine of unlimited speed lets others run
 
 

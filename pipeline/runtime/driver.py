@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.config.layout import Layout, layout
 from pipeline.config.run import RunConfig
+from pipeline.core.prune.reach import explain_reach
 from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from pipeline.engines.build import preflight
 from pipeline.errors import first_error
@@ -55,6 +56,9 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
     for conflict in explain_conflicts(config.rollout):
         display.note(f"note: {conflict}")
+    of_lease = config.storage.lease_problems
+    for limit in explain_reach(config.pruning, problems=found.count, variants=found.variants, lease_problems=of_lease):
+        display.note(f"note: {limit}")
     preflight(config.engine)
     preflight_rewards(config.rewards)
     place = locate(launch.place)

@@ -16,9 +16,9 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
@@ -44,6 +44,7 @@ class Survey:
     count: int
     by_verifier: dict[str, int]
     digest: str  # blake2 of all ids, in order
+    variants: int = 0  # problems made from others
 
 
 def survey(sources: Sequence[ProblemSource]) -> Survey:
@@ -51,6 +52,7 @@ def survey(sources: Sequence[ProblemSource]) -> Survey:
     digest = hashlib.blake2b(digest_size=16)
     hashes = array("Q")
     kinds: dict[str, int] = {}
+    variants = 0
     for problem in iter_problems(sources):
         reason = problem.verifier.precheck()
         if reason is not None:
@@ -61,16 +63,17 @@ def survey(sources: Sequence[ProblemSource]) -> Survey:
         digest.update(hashed)
         hashes.append(int.from_bytes(hashed, "little"))
         kinds[problem.verifier.type] = kinds.get(problem.verifier.type, 0) + 1
+        variants += problem.variant_of is not None
     if not hashes:
         raise ProblemFileError("problems: the sources hold no problem; give at least one")
     _refuse_duplicates(hashes, sources)
-    return Survey(len(hashes), kinds, digest.hexdigest())
+    return Survey(len(hashes), kinds, digest.hexdigest(), variants)
 
 
 def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemSource]) -> None:
-    """Sorting 8-byte hashes finds repeated ids of ten million problems in 80 MB."""
-    ordered = sorted(hashes)
-    repeated = {a for a, b in pairwise(ordered) if a == b}
+    """Sorting 8-byte hashes finds repeated ids: 80 MB, and as much again while they are sorted, of ten million."""
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
+    repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not repeated:
         return
     seen: set[str] = set()
