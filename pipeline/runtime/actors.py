@@ -27,7 +27,7 @@ from pipeline.runtime import exporting
 from pipeline.runtime.cpu import tree_cpu_s, with_cpu
 from pipeline.runtime.memory import collect_rarely
 from pipeline.runtime.rewarding import RewardClient, reward_models
-from pipeline.runtime.verification import VerifyClient
+from pipeline.runtime.verification import Site, VerifyClient
 from pipeline.runtime.weights import refresh_worker
 from pipeline.stages import exported
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
@@ -51,19 +51,20 @@ class RolloutActor:
         self._worker_id = worker_id
         self._round_index = round_index
         self._worker: LeaseWorker | None = None
+        self._verifying: VerifyClient | None = None
         self._models: RewardModels | None = None
         self._exporter = exporting.Exporter({"run": self._config.name, "worker": worker_id})
         self._exporting: asyncio.Task[None] | None = None
         self._reported: LeaseReport | None = None
 
-    async def start(self, sandboxes: list[Any], rewards: list[Any]) -> dict[str, Any]:
+    async def start(self, sandboxes: list[Site], rewards: list[Any]) -> dict[str, Any]:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
         reward models and no reward actors, the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
             collect_rarely()
-            client = VerifyClient(sandboxes)
+            client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
             self._worker = LeaseWorker(
                 config=self._config,
                 location=self._location,
@@ -75,6 +76,7 @@ class RolloutActor:
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
+        await self.use_sandboxes(sandboxes)
         for wrong in await self.refresh():
             log.warning("%s: %s", self._worker_id, wrong)
         info = self._worker.engine.info
@@ -84,7 +86,13 @@ class RolloutActor:
             "model": info.model,
             "synthetic": info.synthetic,
             "max_num_seqs": info.max_num_seqs,
+            "home": (ray.get_runtime_context().get_node_id(), os.getpid()),
         } | info.versions
+
+    async def use_sandboxes(self, sandboxes: list[Site]) -> None:
+        """Those that are up now; checks that others have been asked for go on."""
+        if self._verifying is not None:
+            self._verifying.update(sandboxes)
 
     async def refresh(self) -> list[str]:
         """Takes the weights and the round that serving.json names. Returns what could not be taken."""
@@ -110,7 +118,7 @@ class RolloutActor:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         try:
             report = await self._worker.run(lease)
-        except EngineError:
+        except (EngineError, MemoryError):
             self._die()
             raise
         readings, self._reported = exported.of_report(report, self._reported)
@@ -153,8 +161,8 @@ class SandboxActor:
         self._started = False
         self._exporting: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Raises ResourceError where this host can't confine programs."""
+    async def start(self) -> str:
+        """The Ray node that it is on. Raises ResourceError where this host can't confine programs."""
         if not self._started:
             try:
                 await self._checker.start()
@@ -163,6 +171,7 @@ class SandboxActor:
             self._started = True
             read = self._checker.metrics
             self._exporting = exporting.begin(exporting.Exporter({}), lambda: exported.of_checker(read()))
+        return ray.get_runtime_context().get_node_id()
 
     async def check(self, request: CheckRequest) -> Verdict:
         await self.start()

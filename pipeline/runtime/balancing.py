@@ -44,6 +44,10 @@ class Pool(Protocol):
         """Asks for so many. Those that go are emptied first: no verdict is lost."""
         ...
 
+    async def watch(self, join: Callable[[Worker], None]) -> None:
+        """Beside a coordinator: sees to what comes and goes with its node, and lets new engines join."""
+        ...
+
 
 class Balancing:
     def __init__(

@@ -42,6 +42,8 @@ async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Wor
     if cluster.ratio == "auto" and pool is not None and pool.bounds().least < pool.bounds().most:
         balancing = Balancing(cluster.balance, pool, workers, driver.directory, note=driver.display.note)
         tasks.append(asyncio.create_task(balancing.work()))
+    if pool is not None:
+        tasks.append(asyncio.create_task(pool.watch(coordinator.join)))
     stall_s = driver.config.storage.stall_s
     tasks.append(
         asyncio.create_task(stalls.watch(cast("Sequence[stalls.Stoppable]", workers), stall_s, driver.display.note))

@@ -1,4 +1,4 @@
-"""Ray: connect or start it, check that the roles fit, place the actors."""
+"""Ray: connect or start it, and see what of the roles fits."""
 
 from __future__ import annotations
 
@@ -7,32 +7,25 @@ import math
 import os
 import socket
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.layout import Layout, RoleLayout
-from pipeline.config.run import RunConfig
-from pipeline.engines.build import environment
+from pipeline.config.cluster import Cluster
+from pipeline.config.layout import Layout
 from pipeline.errors import ResourceError
-
-CONCURRENT_CALLS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The actors of one run, by role."""
-
-    rollout: list[tuple[str, Any]]  # (worker id, actor)
-    sandbox: list[Any]
-    reward: list[Any]
+from pipeline.runtime.placing import present
 
 
-def connect(address: str | None, layout: Layout) -> None:
+def connect(address: str | None, cluster: Cluster, planned: Layout) -> Layout:
     """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
-    Raises ResourceError, also where the layout does not fit."""
-    roles = (layout.rollout, layout.reward, layout.sandbox)
+    The answer is what of the layout fits now. Raises ResourceError, also where not even the minimum of the roles
+    does."""
+    roles = (planned.rollout, planned.reward, planned.sandbox)
     join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))
-    _check_fits(layout)
+    try:
+        return present(cluster, planned)
+    except ResourceError:
+        disconnect()
+        raise
 
 
 def join(address: str | None, cpus: float = 1) -> None:
@@ -81,68 +74,7 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
     )
 
 
-def _check_fits(layout: Layout) -> None:
-    import ray
-
-    have = ray.cluster_resources()
-    roles = (layout.rollout, layout.reward, layout.sandbox)
-    for resource, need in (
-        ("CPU", sum(r.actors * r.cpus for r in roles)),
-        ("GPU", sum(r.actors * r.gpus for r in roles)),
-    ):
-        if need > have.get(resource, 0) + 1e-6:
-            listed = ", ".join(f"{r.actors} {r.role} × {r.cpus if resource == 'CPU' else r.gpus:g}" for r in roles)
-            raise ResourceError(
-                f"cluster {layout.cluster!r} needs {need:g} {resource} ({listed}), Ray has "
-                f"{have.get(resource, 0):g}: lower cluster.roles.*.max, or start more nodes"
-            )
-
-
 def disconnect() -> None:
     import ray
 
     ray.shutdown()
-
-
-def place_actors(config: RunConfig, layout: Layout, *, place: str, round_index: int) -> Fleet:
-    """Asks Ray for every actor of the layout; they come up on their own."""
-    from pipeline.runtime import actors
-
-    checker = config.verification.model_copy(update={"slots": layout.sandbox.slots})
-    sandboxes = [
-        actors.sandbox_actor.options(
-            **_options(layout.sandbox),
-            runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}},
-        ).remote(checker)
-        for _ in range(layout.sandbox.actors)
-    ]
-    rollouts = []
-    for index in range(layout.rollout.actors):
-        worker_id = f"rollout-{index}"
-        actor = actors.rollout_actor.options(
-            **_options(layout.rollout), runtime_env={"env_vars": environment(config.engine)}
-        ).remote(config.model_dump_json(), place, worker_id, round_index)
-        rollouts.append((worker_id, actor))
-    return Fleet(rollouts, sandboxes, _rewards(config, layout, place))
-
-
-def _rewards(config: RunConfig, layout: Layout, place: str) -> list[Any]:
-    if not config.scored_by:
-        return []
-    from pipeline.runtime import rewarding
-
-    threads = {"OMP_NUM_THREADS": str(max(1, round(layout.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
-    actor = rewarding.reward_actor.options(**_options(layout.reward), runtime_env={"env_vars": threads})
-    return [actor.remote(config.model_dump_json(), place) for _ in range(layout.reward.actors)]
-
-
-def _options(role: RoleLayout) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "num_cpus": role.cpus,
-        "num_gpus": role.gpus,
-        "max_restarts": -1,
-        "max_concurrency": CONCURRENT_CALLS,
-    }
-    if role.labels:
-        options["label_selector"] = dict(role.labels)
-    return options

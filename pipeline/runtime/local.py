@@ -34,6 +34,7 @@ class LocalWorker:
     checker: Checker
     models: RewardModels | None = None
     slots: Bounds = field(default_factory=lambda: Bounds(1, 1))
+    is_up: bool = True
     _hung: asyncio.Future[str] | None = None
 
     @property
@@ -76,6 +77,9 @@ class LocalWorker:
 
     async def resize(self, slots: int) -> None:
         self.checker.pool.resize(slots)
+
+    async def watch(self, join: object) -> None:
+        """Nothing comes or goes in one process."""
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         return await self.worker.logprobs(prompt_ids, response_ids)

@@ -20,6 +20,11 @@ class Stoppable(Protocol):
     @property
     def worker_id(self) -> str: ...
 
+    @property
+    def is_up(self) -> bool:
+        """False while it is known to be down, and may be for as long as it takes."""
+        ...
+
     async def snapshot(self) -> Snapshot | None: ...
 
     async def give_up(self, why: str) -> None:
@@ -60,6 +65,8 @@ async def watch(
         for worker in list(workers):
             snapshot, now = await worker.snapshot(), clock()
             mine = progress.setdefault(worker.worker_id, Progress(now))
+            if not worker.is_up:
+                mine.since = now
             silent_s = mine.silent_s(snapshot, now)
             if silent_s > stall_s:
                 why = f"{worker.worker_id} made no progress for {silent_s:.0f} s (storage.stall_s {stall_s:g})"

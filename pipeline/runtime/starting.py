@@ -6,7 +6,6 @@ in_process | on_ray ─► Started (workers, the sandbox slots behind them, what
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from pipeline.runtime import local
 from pipeline.runtime.balancing import Pool
 from pipeline.runtime.coordinator import Worker
 from pipeline.runtime.outcome import Display, Launch
-from pipeline.stages.leases import searches_at_once
 from pipeline.storage.files import Location
 
 
@@ -46,33 +44,21 @@ async def on_ray(
 ) -> Started:
     """Raises EngineError, ResourceError."""
     from pipeline.runtime import cluster
-    from pipeline.runtime.workers import RayWorker, expected
+    from pipeline.runtime.fleet import Fleet
 
     began = time.monotonic()
     display.phase("starting Ray")
-    await asyncio.to_thread(cluster.connect, launch.address, layout)
-    fleet = cluster.place_actors(config, layout, place=location.url, round_index=round_index)
-    display.phase(f"loading {len(fleet.rollout)} engine(s), {len(fleet.sandbox)} sandbox actor(s)")
-    workers = [RayWorker(actor, worker_id, 1, fleet.sandbox, fleet.reward) for worker_id, actor in fleet.rollout]
-
-    async def stop() -> None:
-        await asyncio.gather(*(w.stop() for w in workers))
-        helpers = [*fleet.sandbox, *fleet.reward]
-        await asyncio.wait([asyncio.ensure_future(a.stop.remote()) for a in helpers], timeout=10)
-        cluster.disconnect()
-
+    now = await asyncio.to_thread(cluster.connect, launch.address, config.cluster, layout)
+    display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
+    fleet = Fleet(config, layout, place=location.url, round_index=round_index, note=display.note)
     try:
-        await asyncio.gather(*(expected(a.start.remote()) for a in fleet.reward))
-        infos = await asyncio.gather(*(w.start() for w in workers))
-        await asyncio.gather(*(expected(a.start.remote()) for a in fleet.sandbox))
+        await fleet.begin(now)
     except BaseException:
+        fleet.abandon()
         await asyncio.to_thread(cluster.disconnect)
         raise
-    for worker, info in zip(workers, infos, strict=True):
-        searches = searches_at_once(config.rollout, info["max_num_seqs"])
-        worker.leases_at_once = math.ceil(searches / config.storage.lease_problems) + 1
     display.note(
-        f"{len(workers)} engine(s) of {infos[0]['model']}, {layout.sandbox.total_slots} sandbox slots; "
+        f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(list(workers), stop, None, fleet.reward)
+    return Started(fleet.workers, fleet.stop, fleet, fleet.rewards)

@@ -1,14 +1,17 @@
-"""From a search to a sandbox actor and back: least loaded first, retried elsewhere, never lost.
+"""From a search to a sandbox actor and back: the nearest that has room, retried elsewhere, never lost.
 
-A call that fails because its actor died is made again on another one, for as long as it takes: the request is data and
+Actors on this node come first; when as many of our checks are there as they have slots, the least loaded anywhere. A
+call that fails because its actor died is made again on another one, for as long as it takes: the request is data and
 a verdict has no side effects. A verdict that says "could not be made here" (`Reason.retryable`) is asked for once more,
-elsewhere if there is an elsewhere, and then stands.
+elsewhere if there is an elsewhere, and then stands. Actors come and go while a run goes on (`update`); what one that
+goes was asked for already is still its to answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -21,13 +24,42 @@ from verifiers.shipping import shipped
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
 
 
-class VerifyClient:
-    """One rollout actor's way to the sandbox actors."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A sandbox actor, its slots, and the Ray node it is on."""
 
-    def __init__(self, actors: list[Any]) -> None:
-        self._actors = list(actors)
-        self._waiting = [0] * len(self._actors)
-        self._failing = [0] * len(self._actors)
+    name: str
+    actor: Any
+    slots: int
+    node: str = ""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Our side of a site: requests there now, failures since the last answer."""
+
+    site: Site
+    waiting: int = 0
+    failing: int = 0
+
+
+class VerifyClient:
+    """One rollout actor's way to the sandbox actors. `here`: the Ray node it is on itself."""
+
+    def __init__(self, sites: Sequence[Site], here: str = "") -> None:
+        self._here = here
+        self._desks: dict[str, _Desk] = {}
+        self._any = asyncio.Event()
+        self.update(sites)
+
+    def update(self, sites: Sequence[Site]) -> None:
+        """From now on these; all of them are up."""
+        before = self._desks
+        self._desks = {s.name: _Desk(s, before[s.name].waiting if s.name in before else 0) for s in sites}
+        if self._desks:
+            self._any.set()
+        else:
+            self._any.clear()
 
     async def verify(self, request: CheckRequest) -> Verdict:
         request = replace(request, spec=shipped(request.spec))
@@ -40,25 +72,34 @@ class VerifyClient:
         verdicts, _ = await self._ask("agree", request, avoid=None)
         return verdicts
 
-    async def _ask(self, method: str, request: object, *, avoid: int | None) -> tuple[Any, int]:
+    async def _ask(self, method: str, request: object, *, avoid: str | None) -> tuple[Any, str]:
         attempt = 0
         while True:
-            index = self._pick(avoid)
-            self._waiting[index] += 1
+            await self._any.wait()
+            desk = self._pick(avoid)
+            name = desk.site.name
+            desk.waiting += 1
             try:
-                answer = await getattr(self._actors[index], method).remote(request)
+                answer = await getattr(desk.site.actor, method).remote(request)
             except RayActorError:  # dead or restarting
-                self._failing[index] += 1
-                avoid = index
+                desk.failing += 1
+                avoid = name
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1
                 continue
             finally:
-                self._waiting[index] -= 1
-            self._failing[index] = 0
-            return answer, index
+                now = self._desks.get(name, desk)  # another desk when there was an update meanwhile
+                now.waiting = max(0, now.waiting - 1)
+            now.failing = 0
+            return answer, name
 
-    def _pick(self, avoid: int | None) -> int:
-        """The actor with the fewest of our requests; one that has just failed only when there is no other."""
-        candidates = [i for i in range(len(self._actors)) if i != avoid] or list(range(len(self._actors)))
-        return min(candidates, key=lambda i: (self._failing[i] > 0, self._waiting[i], i))
+    def _pick(self, avoid: str | None) -> _Desk:
+        """One that has just failed only when there is no other; one on another node when those here are full."""
+        candidates = [d for n, d in self._desks.items() if n != avoid] or list(self._desks.values())
+
+        def order(desk: _Desk) -> tuple[bool, bool, bool, float, str]:
+            full = desk.waiting >= desk.site.slots
+            far = not full and desk.site.node != self._here
+            return desk.failing > 0, full, far, desk.waiting / desk.site.slots, desk.site.name
+
+        return min(candidates, key=order)

@@ -16,7 +16,8 @@ from typing import Any
 
 from pipeline.errors import ResourceError
 from pipeline.runtime import cluster
-from pipeline.runtime.verification import VerifyClient
+from pipeline.runtime.placing import CONCURRENT_CALLS
+from pipeline.runtime.verification import Site, VerifyClient
 from pipeline.runtime.workers import expected
 from verifiers.config import CheckerConfig
 
@@ -74,10 +75,11 @@ async def _start(address: str, config: CheckerConfig, start_s: float) -> Sandbox
             f"the Ray cluster at {address} freed no cores within {start_s:g} s: ask for fewer with --slots, or wait "
             "until what runs there has ended"
         )
+    ready = [(actor, w) for actor, w, is_up in zip(actors, wanted, up, strict=True) if is_up]
     return Sandboxes(
-        VerifyClient([actor for actor, is_up in zip(actors, up, strict=True) if is_up]),
-        tuple(actor for actor, is_up in zip(actors, up, strict=True) if is_up),
-        sum(slots for (_, _, slots), is_up in zip(wanted, up, strict=True) if is_up),
+        VerifyClient([Site(node, actor, slots, node) for actor, (node, _, slots) in ready]),
+        tuple(actor for actor, _ in ready),
+        sum(slots for _, (_, _, slots) in ready),
         tuple(name for (_, name, _), is_up in zip(wanted, up, strict=True) if not is_up),
     )
 
@@ -90,7 +92,7 @@ def _place(node: str, config: CheckerConfig, cpus: int) -> Any:
     return sandbox_actor.options(
         num_cpus=cpus,
         max_restarts=-1,
-        max_concurrency=cluster.CONCURRENT_CALLS,
+        max_concurrency=CONCURRENT_CALLS,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=True),
         runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}},
     ).remote(config)

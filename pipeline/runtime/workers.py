@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import psutil
+import ray
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import BerryError, EngineError
 from pipeline.runtime.coordinator import WorkerLost
+from pipeline.runtime.verification import Site
 from pipeline.stages.handout import packed
 from pipeline.stages.leases import Lease, LeaseReport, Snapshot
+
+
+class Sandboxes(Protocol):
+    """Sandbox actors, as they come and go."""
+
+    def up(self) -> list[Site]: ...
+
+    async def figures(self) -> list[dict[str, float]]: ...
 
 
 @dataclass(slots=True)
@@ -21,25 +35,41 @@ class RayWorker:
     actor: Any
     worker_id: str
     leases_at_once: int
-    sandboxes: list[Any]
+    sandboxes: Sandboxes
     rewards: list[Any] = field(default_factory=list)
     recover_s: float = 600.0
+    needed: Callable[[], bool] = lambda: True  # whether nothing goes on without it; else it may come back any time
+    home: tuple[str, int] | None = None  # node and process
+    is_up: bool = False
 
     async def start(self) -> dict[str, Any]:
-        return await expected(self.actor.start.remote(self.sandboxes, self.rewards))
+        info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards))
+        self.home = info.pop("home")
+        self.is_up = True
+        return info
+
+    async def use_sandboxes(self, sites: list[Site]) -> None:
+        """Where checks go from now on. One that is down hears of them when it starts."""
+        if self.is_up:
+            with suppress(RayActorError, TimeoutError):
+                await asyncio.wait_for(self.actor.use_sandboxes.remote(sites), 5)
 
     async def refresh(self) -> list[str]:
         """Raises EngineError when it is lost and does not come back."""
         try:
             return await expected(self.actor.refresh.remote())
         except RayActorError:
+            self.is_up = False
+            if not self.needed():
+                return [f"{self.worker_id} is lost; it takes the new weights when it comes back"]
             await self.recover()  # a fresh start takes the weights that serve now
             return [f"{self.worker_id} was lost while it took new weights, and has been started again"]
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:
             return await expected(self.actor.run_lease.remote(packed(lease)))
-        except (RayActorError, EngineError) as error:
+        except (RayActorError, EngineError, MemoryError) as error:
+            self.is_up = False
             raise WorkerLost(f"{self.worker_id} was lost: {error}") from error
 
     async def recover(self) -> None:
@@ -48,11 +78,20 @@ class RayWorker:
             try:
                 await self.start()
             except RayActorError as error:
-                if asyncio.get_running_loop().time() > deadline:
+                if asyncio.get_running_loop().time() > deadline and self.needed():
                     raise EngineError(f"{self.worker_id} did not come back within {self.recover_s:g} s") from error
                 await asyncio.sleep(0.5)
             else:
                 return
+
+    async def give_up(self, why: str) -> None:
+        """Ends its process, which may not even hear that it should end; Ray starts it again."""
+        del why
+        ray.kill(self.actor, no_restart=False)
+        if self.home is not None:
+            node, process = self.home
+            where = NodeAffinitySchedulingStrategy(node, soft=False)
+            _end.options(num_cpus=0, max_retries=0, scheduling_strategy=where).remote(process)
 
     async def snapshot(self) -> Snapshot | None:
         try:
@@ -62,10 +101,7 @@ class RayWorker:
 
     async def checks(self) -> list[dict[str, float]]:
         """Of the sandbox actors, which all workers share; nothing while one is being restarted."""
-        asked = [actor.metrics.remote() for actor in self.sandboxes]
-        answers = await asyncio.gather(*(asyncio.wait_for(a, 5) for a in asked), return_exceptions=True)
-        lost = any(isinstance(a, BaseException) or not a for a in answers)
-        return [] if lost else [a for a in answers if isinstance(a, dict)]
+        return await self.sandboxes.figures()
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         try:
@@ -78,6 +114,15 @@ class RayWorker:
             await asyncio.wait_for(self.actor.stop.remote(), 20)
         except (RayActorError, TimeoutError):
             return
+
+
+@ray.remote
+def _end(process: int) -> None:
+    """On the actor's own node."""
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(process)
+        if " ".join(found.cmdline()).startswith("ray::RolloutActor"):  # the number may be another's now
+            found.kill()
 
 
 async def expected(reference: Any) -> Any:
