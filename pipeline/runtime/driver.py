@@ -44,6 +44,7 @@ from pipeline.storage.files import locate
 from pipeline.storage.presence import Presence
 
 POLL_S = 0.5
+POLLED = 100  # workers; beyond them each is asked less often, so that asking costs the driver no more
 LOOK_AGAIN_S = 2.0  # at serving.json, for weights pushed from outside
 
 
@@ -275,7 +276,7 @@ class _Driver:
             await self._poll(monitor, workers, coordinator)
             if self.launch.measure_s is not None and monitor.steady.lasted_s >= self.launch.measure_s:
                 self.stop(f"measured for {monitor.steady.lasted_s:.1f} s")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_S * max(1.0, len(workers) / POLLED))
             if time.monotonic() - looked < LOOK_AGAIN_S:
                 continue
             now, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()

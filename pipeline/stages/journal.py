@@ -55,7 +55,7 @@ class Chain:
         return self._digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Record:
     """One line of the journal: an event, or what `kind` says with its payload."""
 

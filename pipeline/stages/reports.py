@@ -16,12 +16,16 @@ from pipeline.stages.leases import LeaseReport
 from pipeline.storage import shards
 from pipeline.storage.files import Location
 
+AT_ONCE = 16
+BATCH = 4096
+
 
 def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
     """Reports of all committed leases of a round, in order. Raises StorageError for a damaged shard."""
     numbers = sorted(shards.committed(location, round_index))
-    with ThreadPoolExecutor(8) as pool:
-        yield from pool.map(lambda lease: _read(location, lease, round_index), numbers)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(0, len(numbers), BATCH):  # a call that waits takes memory
+            yield from pool.map(lambda lease: _read(location, lease, round_index), numbers[start : start + BATCH])
 
 
 def read_marks(location: Location, lease: int, round_index: int) -> dict[str, str]:

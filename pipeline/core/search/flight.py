@@ -6,6 +6,7 @@ asked ─► taken     a second answer to the same question finds nothing and ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,7 @@ class InFlight:
         return bool(self.sequences or self.scores or self.verifies)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One sample: its limit in tokens, its seed, and whether it is the first of its request."""
 
     max_tokens: int
