@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import Budget, Cut, SamplingConfig, Thinking, TokensStep
+from pipeline.config.rollout import Budget, SamplingConfig, Thinking, TokensStep
 from pipeline.core import events as ev
 from pipeline.core import seeds
 from pipeline.core.search import Search
@@ -255,81 +253,3 @@ def test_omega_leaves_solved_problems_alone(core: Any) -> None:
     search.start()
     search.handle(stop(root(), 0, (*A, 10, 2)))
     assert search.handle(ev.Verified(child(root(), 0), core.PASS)) == [ev.Finished(ev.FinishReason.DONE)]
-
-
-@pytest.mark.parametrize("speculative", [True, False])
-def test_a_low_score_cuts_and_cancels_what_runs_below(core: Any, speculative: bool) -> None:
-    search: Search = core.search(BestOfN(n=2), cut=Cut(below=0.5, speculative=speculative))
-    assert brief(search.start()) == [(root(), 0, 2, steps_of(0))]
-    one, two = child(root(), 0), child(root(), 1)
-    go_on = [(one, 0, 1, steps_of(3))]
-    assert brief(search.handle(step(root(), 0))) == [ev.Score(one, "prm"), *(go_on if speculative else [])]
-    assert search.handle(ev.Scored(one, 0.4)) == ([ev.Cancel(one)] if speculative else [])
-    if speculative:
-        assert search.handle(ev.Cancelled(one, (0,), tokens=5)) == []
-    search.handle(step(root(), 1))
-    last = search.handle(ev.Scored(two, 0.6))
-    assert brief(last) == ([] if speculative else [(two, 0, 1, steps_of(3))])
-    assert search.handle(stop(two, 0)) == [ev.Verify(child(two, 0))]
-    search.handle(ev.Verified(child(two, 0), core.PASS))
-    assert [t.drop_reason for t in search.trajectories()] == [DropReason.CUT_IN_LOOP, None]
-    assert search.ledger.cancelled == (5 if speculative else 0)
-
-
-def test_what_was_quicker_than_its_cancellation_is_kept_but_not_grown(core: Any) -> None:
-    search: Search = core.search(BestOfN(n=1), cut=Cut(below=0.5))
-    search.start()
-    one = child(root(), 0)
-    search.handle(step(root(), 0))
-    assert search.handle(ev.Scored(one, 0.1)) == [ev.Cancel(one)]
-    assert search.handle(step(one, 0, B)) == [ev.Finished(ev.FinishReason.DONE)]
-    assert search.tree.response_ids(child(one, 0)) == [*A, *B]
-    assert search.handle(ev.Cancelled(one)) == []
-
-
-def test_from_step_spares_the_first_steps(core: Any) -> None:
-    search: Search = core.search(BestOfN(n=1), cut=Cut(below=0.5, from_step=2, speculative=False))
-    search.start()
-    search.handle(step(root(), 0))
-    assert brief(search.handle(ev.Scored(child(root(), 0), 0.1))) == [(child(root(), 0), 0, 1, steps_of(3))]
-
-
-def test_an_empty_end_after_a_step_is_the_answer_so_far(core: Any) -> None:
-    search: Search = core.search(Fixed(branching=(1, 1, 1)))
-    search.start()
-    search.handle(step(root(), 0))
-    leaf = child(child(root(), 0), 0)
-    assert search.handle(stop(child(root(), 0), 0, ())) == [ev.Verify(leaf)]
-    search.handle(ev.Verified(leaf, core.PASS))
-    (trajectory,) = search.trajectories()
-    assert (trajectory.drop_reason, trajectory.n_tokens) == (None, 3)
-
-
-def test_the_band_stops_what_is_beyond_doubt_too_easy(core: Any) -> None:
-    search: Search = core.search(BestOfN(n=100), budget=Budget(pass_rate_band=(0.1, 0.6), band_after=4))
-    search.start()
-    for i in range(20):
-        search.handle(stop(root(), i))
-        search.handle(ev.Verified(child(root(), i), core.PASS))
-        if search.stopping is not None:
-            break
-    assert search.stopping is ev.FinishReason.OUT_OF_BAND
-    assert 4 <= search.checked < 12
-
-
-def test_time_that_has_run_out_cancels_what_runs(core: Any) -> None:
-    search: Search = core.search(BestOfN(n=2))
-    search.start()
-    search.handle(stop(root(), 0))
-    assert search.handle(ev.Expired()) == [ev.Cancel(root())]
-    assert search.handle(ev.Cancelled(root(), tokens=3)) == []
-    assert search.handle(ev.Verified(child(root(), 0), core.PASS)) == [ev.Finished(ev.FinishReason.BUDGET)]
-    assert search.handle(ev.Expired()) == []
-
-
-def test_in_flight_figures(core: Any) -> None:
-    search: Search = core.search(Beam(beams=1, width=3))
-    search.start()
-    search.handle(step(root(), 0))
-    search.handle(stop(root(), 1))
-    assert (search.in_flight.sequences, search.in_flight.scores, search.in_flight.verifies) == (1, 2, 1)

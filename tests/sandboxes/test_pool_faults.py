@@ -1,0 +1,157 @@
+"""The pool when something dies: slots, templates, waiting callers, the pool itself and its host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from sandboxes.base import Call, Job, Limits, Outcome
+from sandboxes.config import PoolConfig
+from sandboxes.pool import SandboxPool
+
+ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
+SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
+SMALL = {"slots": 1, "calibration": 1.0}
+
+
+def _slots() -> list[int]:
+    """The processes whose children have no children: slots, between templates and the children of jobs."""
+    parents: dict[int, int] = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parents[process.pid] = process.ppid()
+    above = set(parents.values())
+    return [pid for pid in above & set(parents) if not any(c in above for c, p in parents.items() if p == pid)]
+
+
+async def test_a_slot_killed_under_a_job_is_replaced_and_the_job_tried_again():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        source = "import time\ndef f(x):\n    time.sleep(0.4)\n    return x + 1"
+        task = asyncio.create_task(pool.run(Job(source, entry_point="f", calls=(Call((1,)),))))
+        await asyncio.sleep(0.2)
+        for slot in _slots():
+            os.kill(slot, signal.SIGKILL)
+        result = await task
+        assert result.outcome is Outcome.OK, result
+        assert result.cases[0].value == 2
+        assert pool.metrics()["retries"] >= 1
+
+
+async def test_a_template_killed_is_started_again():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        assert (await pool.run(ADD)).outcome is Outcome.OK
+        for process in psutil.Process().children():
+            process.kill()
+            process.wait()
+        await asyncio.sleep(0.05)
+        result = await pool.run(ADD)
+        assert result.outcome is Outcome.OK, result
+
+
+async def test_a_cancelled_job_frees_its_slot():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        task = asyncio.create_task(pool.run(SLEEP))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await pool.run(ADD)).outcome is Outcome.OK
+
+
+async def test_closing_ends_every_process_and_file(tmp_path):
+    before = set(os.listdir("/proc/self/fd"))
+    pool = SandboxPool(PoolConfig(directory=str(tmp_path), slots=2, calibration=1.0))
+    await pool.start()
+    await asyncio.gather(*(pool.run(ADD) for _ in range(8)))
+    await pool.judge(ADD, "assert f(1) == 2")
+    running = asyncio.create_task(pool.run(SLEEP))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    processes = psutil.Process().children(recursive=True)
+    assert processes
+    await pool.close()
+    await pool.close()
+    psutil.wait_procs(processes, timeout=5)
+    assert not [p for p in processes if p.is_running()]
+    assert os.listdir(tmp_path) == []
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+HOST = """
+import asyncio, sys, threading
+from sandboxes.base import Job, Limits
+from sandboxes.config import PoolConfig
+from sandboxes.pool import SandboxPool
+
+async def main():
+    pool = SandboxPool(PoolConfig(slots=2, calibration=1.0, directory=sys.argv[1], namespaces=sys.argv[2] == "on"))
+    await pool.start()
+    source = "open('left', 'w').write('x')\\nimport time; time.sleep(300)"
+    for _ in range(2):
+        asyncio.create_task(pool.run(Job(source, limits=Limits(wall_s=300))))
+    await asyncio.sleep(0.3)
+    print("up", flush=True)
+    await asyncio.sleep(300)
+
+if sys.argv[3] == "thread":
+    t = threading.Thread(target=lambda: asyncio.run(main())); t.start(); t.join()
+else:
+    asyncio.run(main())
+"""
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Alive, and not a corpse that waits for whoever adopted it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("namespaces", ["on", pytest.param("off", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["main", pytest.param("thread", marks=pytest.mark.slow)])
+def test_a_killed_host_leaves_nothing_behind(tmp_path, namespaces, where):
+    script = tmp_path / "host.py"
+    script.write_text(textwrap.dedent(HOST))
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    host = subprocess.Popen(
+        [sys.executable, str(script), str(work), namespaces, where], stdout=subprocess.PIPE, env=environment
+    )
+    assert host.stdout
+    assert host.stdout.readline() == b"up\n"
+    processes = psutil.Process(host.pid).children(recursive=True)
+    assert len(processes) >= 5
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    deadline = time.monotonic() + 8
+    while any(map(_runs, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [p for p in processes if _runs(p)]
+    while os.listdir(work) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.listdir(work) == []
+
+
+async def test_what_a_killed_pool_left_on_disk_is_swept_by_the_next(tmp_path):
+    stale = tmp_path / "berry-sandbox-stale"
+    (stale / "s1" / "0" / "w").mkdir(parents=True)
+    (stale / "s1" / "0" / "w" / "file").write_text("x")
+    fresh = tmp_path / "berry-sandbox-fresh"
+    fresh.mkdir()
+    os.utime(stale, (1, 1))
+    async with SandboxPool(PoolConfig(directory=str(tmp_path), **SMALL)):
+        assert not stale.exists()
+        assert fresh.exists()
