@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 LEASES = 6
 ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
 PACED: dict[str, Any] = {
-    "engine": {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 16},
+    "engine": {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 16},
     "rollout": {
         "policy": {"type": "fixed", "branching": [3, 2]},
         "step": {"type": "delimiter", "delimiters": ["\n"]},
@@ -67,14 +67,10 @@ def assert_whole(place: str, undisturbed: list[tuple[Any, ...]]) -> None:
     assert all(location.get(f"round=0/decided/{lease:06d}") == b"" for lease in range(LEASES))
 
 
-@pytest.mark.parametrize("where", ["local", "s3"])
 def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
-    where: str, berry: Any, until: Callable[..., None], undisturbed: Any, request: pytest.FixtureRequest
+    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any
 ) -> None:
-    place = str(berry.folder / "shared")
-    if where == "s3":
-        store = request.getfixturevalue("s3")
-        berry.environment, place = store.env, store.url("runs/shared")
+    berry.environment, place = s3.env, s3.url("runs/shared")
     west, east = start(berry, place, "west"), start(berry, place, "east")
     location = locate(place)
     until(lambda: owners(location) == {"west", "east"}, what="a claim of both sites")
@@ -87,21 +83,23 @@ def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
     assert re.search(r"trajectories\s+144", out), "its summary is of the whole run"
 
 
-def test_a_site_that_was_silent_and_comes_back_late_changes_nothing(
+def test_a_site_is_killed_and_another_silent_until_all_is_done(
     berry: Any, until: Callable[..., None], undisturbed: Any
 ) -> None:
     place = str(berry.folder / "shared")
-    west, east = start(berry, place, "west"), start(berry, place, "east")
+    sites = {"west": start(berry, place, "west"), "north": start(berry, place, "north"), "east": None}
     location = locate(place)
-    until(lambda: owners(location) == {"west", "east"}, what="a claim of both sites")
-    west.send_signal(signal.SIGSTOP)
-    assert len(commits(location)) < LEASES, "the run was over before the site was stopped"
-    out, _ = east.communicate(timeout=120)
-    assert east.returncode == 0, out
+    until(lambda: owners(location) == {"west", "north"}, what="a claim of both sites")
+    sites["west"].send_signal(signal.SIGSTOP)
+    sites["north"].send_signal(signal.SIGKILL)
+    assert len(commits(location)) < LEASES, "the run was over before the sites were disturbed"
+    sites["east"] = start(berry, place, "east")
+    out, _ = sites["east"].communicate(timeout=120)
+    assert sites["east"].returncode == 0, out
     done = {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)}
     assert len(done) == LEASES
-    west.send_signal(signal.SIGCONT)
-    out, _ = west.communicate(timeout=120)
-    assert west.returncode == 0, out
+    sites["west"].send_signal(signal.SIGCONT)
+    out, _ = sites["west"].communicate(timeout=120)
+    assert sites["west"].returncode == 0, out
     assert {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)} == done
     assert_whole(place, undisturbed)

@@ -63,6 +63,7 @@ def test_silence_is_counted_only_where_something_is_owed(snapshots: list[Snapsho
 class Stuck:
     worker_id: str
     answer: Snapshot | None
+    is_up: bool = True
     given_up: list[str] = field(default_factory=list)
 
     async def snapshot(self) -> Snapshot | None:
@@ -74,12 +75,13 @@ class Stuck:
 
 async def test_the_stuck_one_is_given_up_once_a_deadline_and_said() -> None:
     stuck, idle = Stuck("stuck", seen(running=2)), Stuck("idle", seen())
+    down = Stuck("waits for a node", None, is_up=False)
     notes: list[str] = []
     with suppress(TimeoutError):
-        await asyncio.wait_for(watch([stuck, idle], 0.2, notes.append), 0.5)
+        await asyncio.wait_for(watch([stuck, idle, down], 0.2, notes.append), 0.5)
     assert len(stuck.given_up) == len(notes) >= 1
     assert "stuck made no progress" in notes[0]
-    assert idle.given_up == []
+    assert idle.given_up == down.given_up == []
 
 
 def test_an_engine_that_hangs_in_this_process_ends_the_run_and_the_next_goes_on(
