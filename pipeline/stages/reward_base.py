@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from pipeline.rewards.value_model import ValueModel
 
 
+FRESH = "fresh"
+"""The source of a backbone with random weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     source: str
@@ -43,7 +47,7 @@ def base(
 
             return fresh(wanted, vocabulary_size=reader.size, seed=settings.seed)
 
-        return Base("fresh", make), reader
+        return Base(FRESH, make), reader
     name = wanted.model
     if name == "generator":
         if not isinstance(config.engine, VllmEngine):

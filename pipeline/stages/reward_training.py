@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.rewards import RewardTraining
+from pipeline.config.rewards import FreshBackbone, RewardTraining
 from pipeline.config.run import RunConfig
 from pipeline.engines import models, vocabulary
 from pipeline.engines.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ from pipeline.report.calibration import draw_calibration
 from pipeline.rewards import examples
 from pipeline.rewards.card import NAME, Card, ValueWhat, from_json
 from pipeline.rewards.examples import Splits
-from pipeline.stages.reward_base import base, check_vocabulary
+from pipeline.stages.reward_base import FRESH, base, check_vocabulary
 from pipeline.stages.reward_data import Progress, check_enough, collect, samples, translated
 from pipeline.stages.trees import stored_config
 from pipeline.storage.dataset import RunDir
@@ -72,6 +72,8 @@ def train_reward(
     splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
     check_enough(splits, settings, what)
     backbone, reader = base(config, settings, generator, trained=generator_weights)
+    if backbone.source == FRESH and settings.backbone is None:  # its learning rate is another
+        settings = settings.model_copy(update={"backbone": FreshBackbone()})
     if reader.fingerprint != generator.fingerprint:
         progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
         splits = translated(splits, generator, reader)

@@ -44,6 +44,15 @@ def test_a_run_becomes_a_model_with_card_report_and_picture(stored_run) -> None:
 
 
 @pytest.mark.slow
+def test_a_synthetic_run_gets_a_fresh_backbone_with_a_fresh_ones_learning_rate(stored_run) -> None:
+    run = stored_run(count=16)
+    settings = SETTINGS.model_copy(update={"backbone": None, "per_problem": 1, "min_each": 1})
+    card = train_reward(run, "prm", settings).card
+    assert card.config["backbone"] == FreshBackbone().model_dump(mode="json")
+    assert train_reward(run, "prm", settings).reused
+
+
+@pytest.mark.slow
 def test_a_backbone_with_another_tokenizer_reads_the_text(stored_run) -> None:
     run = stored_run(count=12)
     settings = SETTINGS.model_copy(
