@@ -41,6 +41,8 @@ class CheckerConfig(BaseModel):
     """CPU seconds of one program, scaled by the host's calibration factor."""
     wall_s: float = Field(default=30.0, gt=0)
     """Wall seconds of one program."""
+    nice: int = Field(default=5, ge=0, le=19)
+    """How far programs yield the cores to this process, and to an engine on the same host; 0: not at all."""
     memory_mb: int = Field(default=512, ge=16)
     output_kb: int = Field(default=1024, ge=1)
     symbolic_s: float = Field(default=5.0, gt=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -58,8 +59,15 @@ def make_pool(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> Sand
             limits=limits_of(CodeSpec(), config),
             isolation=config.isolation,
             import_paths=(*package_root(), *import_paths),
+            launcher=yielding(config),
         )
     )
+
+
+def yielding(config: CheckerConfig) -> tuple[str, ...]:
+    """What starts programs at a lower priority; nothing where the host has no `nice`."""
+    found = shutil.which("nice") if config.nice else None
+    return () if found is None else (found, "-n", str(config.nice))
 
 
 def package_root() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sandboxes.base import MIB, CaseResult, Job, Limits, Outcome, SandboxError
 from verifiers.base import Reason
 from verifiers.config import CheckerConfig
-from verifiers.limits import package_root
+from verifiers.limits import package_root, yielding
 from verifiers.maths.ladder import Decision
 from verifiers.specs import Strictness
 
@@ -131,6 +131,7 @@ class Symbolic:
                     profiles={_PROFILE: ("verifiers.maths.worker",)},
                     warm=(_PROFILE,),
                     import_paths=package_root(),
+                    launcher=yielding(self._config),
                 )
             )
             await pool.start()

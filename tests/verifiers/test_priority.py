@@ -1,0 +1,23 @@
+"""Programs yield the cores to whatever else is on their host."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+from verifiers.checker import Checker, CheckerConfig, CheckRequest
+from verifiers.specs import ProgramTestsSpec
+
+SPEC = ProgramTestsSpec(language="python", tests="\nassert x == 1\n")
+
+
+@pytest.mark.parametrize(("nice", "more"), [(5, 5), (0, 0)])
+async def test_sandboxes_run_at_a_lower_priority_than_this_process(nice: int, more: int) -> None:
+    async with Checker(CheckerConfig(slots=1, nice=nice)) as checker:
+        verdict = await checker.check(CheckRequest("p", SPEC, "```python\nx = 1\n```"))
+        levels = {child.nice() for child in psutil.Process().children(recursive=True)}
+    assert verdict.passed, verdict
+    assert min(19, os.nice(0) + more) in levels
+    assert min(levels) >= min(19, os.nice(0) + more)
