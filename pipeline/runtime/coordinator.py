@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pipeline.core import ledger
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, first_error
 from pipeline.records import TokenLedger
 from pipeline.stages.leases import Lease, LeaseReport, Snapshot
 
@@ -78,7 +78,7 @@ class Totals:
 
 
 class Coordinator:
-    """Leases that lost their worker twice are suspects: they run last, one at a time and alone, so that the problem
+    """Leases that lost their worker twice are suspects: they run last, one a node and alone, so that the problem
     that kills its worker is found (`stages.leases`), and no other is blamed."""
 
     GROUP_ATTEMPTS = 2
@@ -87,7 +87,7 @@ class Coordinator:
     def __init__(self, leases: Iterator[Lease], workers: list[Worker]) -> None:
         self._leases = leases
         self._again: deque[Lease] = deque()
-        self._suspects: list[Lease] = []
+        self._suspects: deque[Lease] = deque()
         self._workers = workers
         self._gone: set[str] = set()
         self._down: set[str] = set()  # being waited for
@@ -136,9 +136,7 @@ class Coordinator:
                         self._group.create_task(self._serve(worker, lost[worker.worker_id]))
         self._group = None
         self._out_of_work.clear()
-        for lease in self._suspects:
-            if not self._stopping:
-                await self._run_alone(lease)
+        await self._run_suspects()
         return self.totals
 
     async def _next(self, worker: Worker) -> Lease | None:
@@ -217,18 +215,31 @@ class Coordinator:
                 task.cancel()
             await asyncio.gather(returning, ending, return_exceptions=True)
 
-    async def _run_alone(self, lease: Lease) -> None:
-        attempts = len(lease.problems) + self.ALONE_ATTEMPTS
-        last: WorkerLost | None = None
-        for attempt in range(lease.attempt, lease.attempt + attempts):
+    async def _run_suspects(self) -> None:
+        """One a node: whichever problem runs there when its worker dies is the one that kills it."""
+        while self._suspects and not self._stopping:
             able = [w for w in self._workers if w.worker_id not in self._gone]
-            worker = min(able, key=lambda w: w.worker_id in self._away)
+            able = [w for w in able if w.worker_id not in self._away] or able
+            alone = {getattr(worker, "node", worker.worker_id): worker for worker in able}
             try:
-                self._add(await worker.run_lease(replace(lease, attempt=attempt, alone=True)))
+                async with asyncio.TaskGroup() as group:
+                    for worker in alone.values():
+                        group.create_task(self._run_alone(worker))
+            except BaseExceptionGroup as errors:
+                raise first_error(errors) from errors
+
+    async def _run_alone(self, worker: Worker) -> None:
+        """Suspects, as long as there are any and the worker comes back."""
+        while self._suspects and not self._stopping and worker.worker_id not in self._gone:
+            lease = self._suspects.popleft()
+            try:
+                self._add(await worker.run_lease(replace(lease, alone=True)))
             except WorkerLost as error:
                 self.totals.retried_leases += 1
-                last = error
+                times = lease.attempt + 1 - self.GROUP_ATTEMPTS
+                if times >= len(lease.problems) + self.ALONE_ATTEMPTS:
+                    raise EngineError(
+                        f"lease {lease.number} lost its worker {times} times, run alone; the last time: {error}"
+                    ) from error
+                self._suspects.append(replace(lease, attempt=lease.attempt + 1))
                 await self._recover(worker, asyncio.Lock())
-            else:
-                return
-        raise EngineError(f"lease {lease.number} lost its worker {attempts} times, run alone; the last time: {last}")

@@ -42,6 +42,10 @@ class RayWorker:
     home: tuple[str, int] | None = None  # node and process
     is_up: bool = False
 
+    @property
+    def node(self) -> str:
+        return self.worker_id if self.home is None else self.home[0]
+
     async def start(self) -> dict[str, Any]:
         info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards))
         self.home = info.pop("home")

@@ -34,10 +34,17 @@ class Scripted:
     most_running: int = 0
     returns: bool = True
     alone: set[int] = field(default_factory=set)
+    node: str = ""
+    most_alone: int = 0
+
+    def __post_init__(self) -> None:
+        self.node = self.node or self.worker_id
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
+        if lease.alone:
+            self.most_alone = max(self.most_alone, self.running)
         await asyncio.sleep(0.001)
         self.running -= 1
         if self.kills.get(lease.number, 0) > 0:
@@ -90,6 +97,16 @@ async def test_a_lease_that_lost_two_workers_runs_last_and_alone() -> None:
     assert worker.done[-1] == 1
     assert worker.alone == {1}
     assert totals.retried_leases == 3
+
+
+async def test_suspects_run_beside_each_other_on_nodes_of_their_own_only() -> None:
+    workers = [Scripted("a", kills={1: 1, 2: 1}), Scripted("b", kills={1: 1, 2: 1}), Scripted("c")]
+    for worker in workers:
+        worker.node = "one" if worker.worker_id == "a" else "two"
+    await Coordinator(some_leases(8), list(workers)).run()
+    assert sorted(lease for worker in workers for lease in worker.done) == list(range(8))
+    assert sum(worker.most_alone > 1 for worker in workers) == 0
+    assert sum(bool(worker.alone) for worker in workers if worker.node == "two") <= 1
 
 
 async def test_a_lease_that_always_fails_ends_the_run_with_its_number() -> None:
