@@ -46,6 +46,7 @@ class Fleet:
         self._round = round_index
         self._note = note
         self._coming: list[asyncio.Task[None]] = []  # of engines that are asked for and not up yet
+        self._groups: list[Any] = []
         self._join: Callable[[Worker], None] = lambda _: None
         self.workers: list[Worker] = []
         self.rewards: list[Any] = []
@@ -54,11 +55,12 @@ class Fleet:
 
     async def begin(self, now: Layout) -> None:
         """Raises EngineError, ResourceError."""
-        if self._config.scored_by:
-            self.rewards = [
-                placing.reward(self._config, self._planned, place=self._place) for _ in range(now.reward.actors)
-            ]
         first = [self._new_worker(n) for n in range(now.rollout.actors)]
+        await asyncio.gather(*(group.ready() for group in self._groups))  # before fractions of GPUs are taken
+        if self._config.scored_by:
+            self.rewards.extend(
+                placing.reward(self._config, self._planned, place=self._place) for _ in range(now.reward.actors)
+            )
         sandboxes = self.sandboxes.ask_for(now.sandbox.actors)
         await asyncio.gather(*(expected(actor.start.remote()) for actor in self.rewards))
         infos, _ = await asyncio.gather(
@@ -82,7 +84,11 @@ class Fleet:
 
     def _new_worker(self, number: int) -> RayWorker:
         name = f"rollout-{number}"
-        actor = placing.rollout(self._config, self._planned, place=self._place, worker_id=name, round_index=self._round)
+        actor, group = placing.rollout(
+            self._config, self._planned, place=self._place, worker_id=name, round_index=self._round
+        )
+        if group is not None:
+            self._groups.append(group)
         return RayWorker(actor, name, 1, self.sandboxes, self.rewards, needed=self._none_up)
 
     def _none_up(self) -> bool:

@@ -3,8 +3,9 @@
     Layout, ray.nodes() ─► present ─► Layout of now (ResourceError that says what fits)
     RoleLayout ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
 
-An engine over several GPUs gets a placement group of one bundle, so that all of them are of one node. Sandboxes take
-no GPU and yield the cores to engines (`verification.nice`).
+An engine with GPUs of its own gets a placement group of one bundle: all of them are of one node, and its place is known
+to be taken before fractions of GPUs are given away, which would break up nodes. Sandboxes take no GPU and yield the
+cores to engines (`verification.nice`).
 """
 
 from __future__ import annotations
@@ -60,15 +61,21 @@ def present(cluster: Cluster, planned: Layout) -> Layout:
         raise ResourceError(f"Ray's nodes don't hold cluster {cluster.name!r}: {error}") from error
 
 
-def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, round_index: int) -> Any:
+def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, round_index: int) -> tuple[Any, Any]:
+    """The actor, and its placement group: None where it takes no whole GPU."""
     from pipeline.runtime import actors
 
     options = _options(planned.rollout) | {"runtime_env": {"env_vars": environment(config.engine)}}
-    if planned.tensor_parallel > 1:
-        options["scheduling_strategy"] = _one_node(planned.rollout)
+    group = _one_node(planned.rollout) if planned.rollout.gpus >= 1 else None
+    if group is not None:
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=0
+        )
         options.pop("label_selector", None)  # the group has it
     actor = actors.rollout_actor.options(**options)
-    return actor.remote(config.model_dump_json(), place, worker_id, round_index)
+    return actor.remote(config.model_dump_json(), place, worker_id, round_index), group
 
 
 def sandbox(config: RunConfig, planned: Layout) -> Any:
@@ -76,7 +83,9 @@ def sandbox(config: RunConfig, planned: Layout) -> Any:
 
     checker = config.verification.model_copy(update={"slots": planned.sandbox.slots})
     env = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return actors.sandbox_actor.options(**_options(planned.sandbox), runtime_env={"env_vars": env}).remote(checker)
+    options = _options(planned.sandbox) | {"runtime_env": {"env_vars": env}}
+    options["scheduling_strategy"] = "SPREAD"  # beside the engines: else Ray fills one node first
+    return actors.sandbox_actor.options(**options).remote(checker)
 
 
 def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:
@@ -90,11 +99,9 @@ def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:
 def _one_node(role: RoleLayout) -> Any:
     """A bundle is of one node; a group that lost its node is placed again by Ray, and its actor with it."""
     from ray.util.placement_group import placement_group
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     more: dict[str, Any] = {"bundle_label_selector": [dict(role.labels)]} if role.labels else {}
-    group = placement_group([{"CPU": role.cpus, "GPU": role.gpus}], strategy="STRICT_PACK", **more)
-    return PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=0)
+    return placement_group([{"CPU": role.cpus, "GPU": role.gpus}], strategy="STRICT_PACK", **more)
 
 
 def _options(role: RoleLayout) -> dict[str, Any]:
