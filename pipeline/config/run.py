@@ -115,6 +115,17 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _engine_fills_its_gpus(self) -> RunConfig:
+        role = self.cluster.roles.rollout
+        if self.engine.type == "vllm" and role.gpus and self.engine.tensor_parallel_size != role.tensor_parallel:
+            raise ValueError(
+                f"engine.tensor_parallel_size {self.engine.tensor_parallel_size} and "
+                f"cluster.roles.rollout.tensor_parallel {role.tensor_parallel} must be the same: the role reserves the "
+                "GPUs of one node that the engine is split over"
+            )
+        return self
+
     @field_validator("cluster", mode="before")
     @classmethod
     def _named_cluster(cls, value: Any, info: ValidationInfo) -> Any:
@@ -138,8 +149,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def digest(config: RunConfig) -> str:
-    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `variants`, and of
-    `storage` all but `lease_problems`."""
+    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `variants`,
+    `verification.nice`, and of `storage` all but `lease_problems`."""
     return digest_of(plain(config))
 
 
@@ -165,6 +176,7 @@ _PLACE = ("root", "site", "silent_s", "stall_s")
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants")}
     kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k not in _PLACE}
+    kept["verification"] = {k: v for k, v in raw.get("verification", {}).items() if k != "nice"}
     return kept
 
 

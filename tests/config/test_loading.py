@@ -123,3 +123,11 @@ def test_differences_name_keys_and_both_values_but_not_the_cluster(tmp_path: Pat
 def test_an_engine_without_weights_can_not_learn_between_rounds(tmp_path: Path) -> None:
     raw = {**GOOD, "engine": {"type": "synthetic"}, "rounds": {"count": 2, "policy": {}}}
     assert "set rounds.policy to null" in refused(tmp_path, raw)
+
+
+def test_tensor_parallelism_of_engine_and_role_must_be_the_same(tmp_path: Path) -> None:
+    roles = {"rollout": {"gpus": 2, "tensor_parallel": 2}}
+    raw = GOOD | {"cluster": {"nodes": {"n": {"cores": 4, "gpus": 4}}, "roles": roles}}
+    text = refused(tmp_path, raw)
+    assert "engine.tensor_parallel_size 1 and cluster.roles.rollout.tensor_parallel 2 must be the same" in text
+    load(write(tmp_path, raw), ["engine.tensor_parallel_size=2"], RunConfig)
