@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from pipeline.engines.base import Counters
@@ -39,6 +39,7 @@ class Admission:
     limit: int
     open_searches: int = 0
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -56,10 +57,18 @@ class Admission:
                 open_searches=self.open_searches,
                 limit=self.limit,
             ):
-                await asyncio.sleep(POLL_S)
+                await self._a_change()
             self.open_searches += 1
             for _ in range(5):  # let its first requests reach the engine before the next one looks
                 await asyncio.sleep(0)
 
+    async def _a_change(self) -> None:
+        """A search has ended; or some time has passed, in which the engine may have emptied."""
+        self._left.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._left.wait()
+
     def leave(self) -> None:
         self.open_searches -= 1
+        self._left.set()

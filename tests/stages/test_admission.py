@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.engines.base import Counters
+from pipeline.stages import admission
 from pipeline.stages.admission import Admission, admits
 
 IDLE = Counters()
@@ -63,3 +64,14 @@ async def test_no_more_than_the_limit_while_trees_wait_for_verdicts() -> None:
 
     await asyncio.gather(*(search() for _ in range(10)))
     assert most == 3
+
+
+async def test_a_search_that_ends_lets_the_next_one_in_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "POLL_S", 60.0)
+    gate = Admission(Counters, max_num_seqs=8, limit=1)
+    await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    gate.leave()
+    await asyncio.wait_for(waiting, 5)
