@@ -110,7 +110,6 @@ class Fleet:
                 await asyncio.sleep(1.0)
                 continue
             self._is_up(worker, info)
-            await self._tell()  # there may be others than when it was asked to start
             self._note(f"{worker.worker_id} came up: {len(self.workers)} engines")
             self._join(worker)
             return

@@ -50,6 +50,7 @@ class RayWorker:
         info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards))
         self.home = info.pop("home")
         self.is_up = True
+        await self.use_sandboxes(self.sandboxes.up())  # which may be others than when it began to load
         return info
 
     async def use_sandboxes(self, sites: list[Site]) -> None:
