@@ -30,7 +30,7 @@ GOOD = [
     {"type": "all_of", "parts": [{"type": "math", "answer": "1"}, {"type": "model", "rubric": "short"}]},
     {"type": "any_of", "parts": [{"type": "math", "answer": "1"}]},
     {"type": "weighted", "parts": [{"weight": 2, "verifier": {"type": "math", "answer": "1"}}]},
-    {"type": "custom", "function": "checks.py:polite"},
+    {"type": "custom", "function": "checks.py:polite", "source": "def polite(response, prompt):\n    return True\n"},
 ]
 
 
