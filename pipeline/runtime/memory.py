@@ -13,7 +13,8 @@ ROUNDS = (20, 20)  # looks at the young before one at the middle, and of those b
 
 
 def collect_rarely() -> None:
-    """Call once everything long-lived is loaded."""
-    gc.collect()
-    gc.freeze()
+    """Call once everything long-lived is loaded. What is frozen stays for good, so a process is frozen once."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(YOUNG, *ROUNDS)
