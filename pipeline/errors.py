@@ -14,6 +14,8 @@ boundary that turns these into messages and exit codes; anything else is a bug a
 
 from __future__ import annotations
 
+import errno
+
 
 class BerryError(Exception):
     """An expected failure; its text is what the user reads."""
@@ -56,3 +58,15 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             flat.append(error)
     return next((e for e in flat if isinstance(e, BerryError)), flat[-1])
+
+
+def is_exhausted(error: BaseException | None) -> bool:
+    """Whether it was this process that ran out of memory or threads, and not its work that failed."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, RuntimeError) and ("can't start new thread" in text or "out of memory" in text):
+            return True
+        error = error.__cause__
+    return False

@@ -21,7 +21,7 @@ import ray
 from pipeline import logs
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
-from pipeline.errors import EngineError, ResourceError
+from pipeline.errors import EngineError, ResourceError, is_exhausted
 from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime import exporting
 from pipeline.runtime.cpu import tree_cpu_s, with_cpu
@@ -118,8 +118,9 @@ class RolloutActor:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         try:
             report = await self._worker.run(lease)
-        except (EngineError, MemoryError):
-            self._die()
+        except Exception as error:
+            if isinstance(error, EngineError) or is_exhausted(error):
+                self._die()
             raise
         readings, self._reported = exported.of_report(report, self._reported)
         self._exporter.put(readings)
@@ -137,10 +138,13 @@ class RolloutActor:
         return await self._worker.logprobs(prompt_ids, response_ids)
 
     def _die(self) -> None:
-        """A dead engine core leaves this process alive and useless: end it, so that Ray starts a fresh one."""
-        log.exception("engine of %s died", self._worker_id)
-        sys.stderr.flush()
-        os._exit(1)
+        """A dead engine core, or memory that is used up, leaves this process alive and useless: end it, so that Ray
+        starts a fresh one."""
+        try:
+            log.exception("engine of %s died", self._worker_id)
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
 
     def snapshot(self) -> Snapshot | None:
         return with_cpu(self._worker.snapshot()) if self._worker else None

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 LEASES = 6
 ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
 PACED: dict[str, Any] = {
-    "engine": {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 16},
+    "engine": {"type": "synthetic", "tokens_per_s": 60, "max_num_seqs": 16},
     "rollout": {
         "policy": {"type": "fixed", "branching": [3, 2]},
         "step": {"type": "delimiter", "delimiters": ["\n"]},
