@@ -128,7 +128,7 @@ def assert_as_undisturbed(berry: Any, path: str, problems: int) -> None:
 def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
     berry: Any, nodes: Nodes, until: Callable[..., None]
 ) -> None:
-    path = berry.config(config(120, nodes=3, storage={"stall_s": 4}))
+    path = berry.config(config(60, nodes=3, storage={"stall_s": 4}))
     driver = berry.start("run", path, "--address", nodes.address)
     until(lambda: len(commits(berry)) >= 2 or driver.poll() is not None, what="two committed leases")
     hung, starved, _ = nodes.actors("RolloutActor")
@@ -138,7 +138,7 @@ def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
     assert driver.returncode == 0, out
     assert re.search(r"rollout-\d made no progress for \d+ s", out), out
     assert not hung.is_running() or hung.status() == psutil.STATUS_ZOMBIE
-    assert_as_undisturbed(berry, path, 120)
+    assert_as_undisturbed(berry, path, 60)
 
 
 def test_chaos_a_kill_every_few_seconds_loses_nothing_and_wastes_little(
