@@ -62,7 +62,8 @@ def test_a_killed_rollout_actor_costs_nothing_that_was_committed_or_journalled(
 
 
 def test_a_killed_sandbox_actor_costs_no_verdict(berry: Any, until: Callable[..., None]) -> None:
-    driver = berry.start("run", berry.config(PACED))
+    programs = [{"type": "synthetic", "count": 60, "seed": 3, "check": {"cpu_ms": 5}}]  # sums need no sandbox
+    driver = berry.start("run", berry.config(PACED | {"problems": programs}))
     until(lambda: len(commits(berry)) >= 1, what="a committed lease")
     victim = berry.actor("SandboxActor")
     assert victim is not None
