@@ -102,6 +102,7 @@ class LeaseWorker:
     gauges: Gauges = field(default_factory=Gauges)
     _admission: Admission | None = None
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)
+    _growing: set[asyncio.Task[Any]] = field(default_factory=set)
     _flushing: asyncio.Task[None] | None = None
 
     async def run(self, lease: Lease) -> LeaseReport:
@@ -117,9 +118,13 @@ class LeaseWorker:
         started = time.monotonic()
         journal = await self._open_journal(lease)
         sharing = Sharing.among((p.id for p in lease.problems), self.config.seed)
+        task = asyncio.current_task()
+        assert task is not None
+        self._growing.add(task)
         try:
             grown = await (self._one_by_one if lease.alone else self._together)(lease, journal, sharing)
         finally:
+            self._growing.discard(task)
             self._journals.pop(lease.number, None)
         tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
         for row in tables.trajectories:
@@ -207,11 +212,17 @@ class LeaseWorker:
                     log.exception("journal of lease %d: will be written again", journal.lease)
 
     async def close(self) -> None:
-        """Writes down what leases in flight have so far; their searches go on from there in the next run."""
+        """Writes down what leases in flight have so far; their searches go on from there in the next run. They end
+        before the engine does: requests that it cuts off would look like ends of their own, and be committed."""
         for journal in list(self._journals.values()):
             await journal.flush()
         if self._flushing is not None:
             self._flushing.cancel()
+        growing = list(self._growing)
+        for task in growing:
+            task.cancel()
+        if growing:
+            await asyncio.wait(growing)
         await self.engine.close()
 
     async def _search(self, problem: Problem, journal: LeaseJournal, sharing: Sharing) -> Grown:
