@@ -24,8 +24,7 @@ rounds: setup
 
 test: setup lint
 	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
-	@# three at once: half of what slow tests do is wait
-	@.venv/bin/python -m pytest -m slow -n 3 --dist loadfile --reruns 2 --durations=25
+	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --reruns 2 --durations=25
 
 quick: setup
 	@.venv/bin/python -m pytest -m "not slow" -n 2
