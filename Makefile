@@ -1,6 +1,6 @@
 # make demo    set up, then run the demo for real: SmolLM2 on vLLM, branched trees, sandboxes, Parquet
 # make test    set up, then all tests
-# make quick   unit tests, under two minutes
+# make quick   unit tests, some two minutes
 # make lint    ruff and pyright
 # make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md; gpu-pack: for one
 #                  without network
