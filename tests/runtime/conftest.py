@@ -16,6 +16,10 @@ import yaml
 
 from pipeline.config.loading import validate
 from pipeline.config.run import RunConfig
+from pipeline.report.tables import connect
+from pipeline.runtime.driver import run
+from pipeline.runtime.outcome import Launch
+from pipeline.storage.dataset import open_run
 
 SYNTHETIC: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 40, "seed": 3}],
@@ -100,6 +104,23 @@ def job() -> Callable[..., RunConfig]:
         return validate({"name": "job", **SYNTHETIC, "problems": problems, **changes}, RunConfig, where="test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[str], list[tuple[Any, ...]]]:
+    """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
+    query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
+    return lambda place: connect(open_run(place)).execute(query).fetchall()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, rows: Any) -> list[tuple[Any, ...]]:
+    """The rows of `job()` where nothing happens to it."""
+    place = str(tmp_path_factory.mktemp("whole") / "run")
+    assert run(job(), Launch(place, local=True), quiet).finished
+    found = rows(place)
+    assert len(found) == 144
+    return found
 
 
 @pytest.fixture

@@ -13,31 +13,24 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.report.tables import connect
 from pipeline.runtime.driver import run
 from pipeline.runtime.outcome import Launch
 from pipeline.stages.checkup import check_run
 from pipeline.storage import files
 from pipeline.storage.dataset import open_run
 
-ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
-
-
-def rows(place: str) -> list[tuple[Any, ...]]:
-    return connect(open_run(place)).execute(ROWS).fetchall()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any) -> list[tuple[Any, ...]]:
-    place = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run(job(), Launch(place, local=True), quiet).finished
-    return rows(place)
-
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
 @pytest.mark.parametrize("table", ["nodes", "trajectories"])
 def test_a_disk_that_takes_no_more_ends_the_run_and_the_next_goes_on(
-    number: int, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any, undisturbed: Any
+    number: int,
+    table: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    job: Any,
+    quiet: Any,
+    undisturbed: Any,
+    rows: Any,
 ) -> None:
     write, written = files._write_local, 0
 
@@ -62,7 +55,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_the_next_goes_on(
 
 
 def test_clocks_that_jump_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any, undisturbed: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any, undisturbed: Any, rows: Any
 ) -> None:
     chance, now = random.Random(7), time.time
     monkeypatch.setattr(time, "time", lambda: now() + chance.choice([-1e6, -3600.0, 0.0, 86400.0, 1e8]))
@@ -72,7 +65,9 @@ def test_clocks_that_jump_change_nothing(
 
 
 @pytest.mark.slow
-def test_a_real_limit_on_file_sizes_is_one_clear_error(berry: Any, undisturbed: Any, job: Any, quiet: Any) -> None:
+def test_a_real_limit_on_file_sizes_is_one_clear_error(
+    berry: Any, undisturbed: Any, rows: Any, job: Any, quiet: Any
+) -> None:
     problems = [{"type": "synthetic", "count": 24, "seed": 3}]
     path = str(berry.config(problems=problems))
     process = berry.start("run", path, "--local", "--run", "job")

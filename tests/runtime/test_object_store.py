@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.report.tables import connect
 from pipeline.runtime.driver import run
 from pipeline.runtime.outcome import Launch
 from pipeline.stages.checkup import check_run
@@ -21,24 +20,10 @@ from pipeline.storage.files import locate
 pytestmark = pytest.mark.slow
 
 PROBLEMS = 24
-ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
-
-
-def rows(place: str) -> list[tuple[Any, ...]]:
-    return connect(open_run(place)).execute(ROWS).fetchall()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any) -> list[tuple[Any, ...]]:
-    place = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run(job(), Launch(place, local=True), quiet).finished
-    found = rows(place)
-    assert len(found) == PROBLEMS * 6
-    return found
 
 
 def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(
-    s3: Any, undisturbed: Any, job: Any, quiet: Any
+    s3: Any, undisturbed: Any, rows: Any, job: Any, quiet: Any
 ) -> None:
     lines = "".join(f"{p.model_dump_json()}\n" for p in synthetic_problems(PROBLEMS, 3))
     locate(s3.url("in")).put("problems.jsonl", lines.encode())
@@ -55,7 +40,7 @@ def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(
 
 
 def test_killed_on_a_store_a_run_is_resumed_and_a_second_one_refused(
-    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any, job: Any, quiet: Any
+    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any, rows: Any, job: Any, quiet: Any
 ) -> None:
     berry.environment = s3.env
     paced = {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 32}

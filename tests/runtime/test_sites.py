@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.tables import connect
 from pipeline.runtime.driver import run
 from pipeline.runtime.outcome import Launch
 from pipeline.stages.checkup import check_run
@@ -20,7 +19,6 @@ from pipeline.storage.files import Location, locate
 pytestmark = pytest.mark.slow
 
 LEASES = 6
-ROWS = "select trajectory_id, response, verdict, kept from trajectories order by 1"
 PACED: dict[str, Any] = {
     "engine": {"type": "synthetic", "tokens_per_s": 60, "max_num_seqs": 16},
     "rollout": {
@@ -32,12 +30,8 @@ PACED: dict[str, Any] = {
 }
 
 
-def rows(place: str) -> list[tuple[Any, ...]]:
-    return connect(open_run(place)).execute(ROWS).fetchall()
-
-
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any) -> list[tuple[Any, ...]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, rows: Any) -> list[tuple[Any, ...]]:
     place = str(tmp_path_factory.mktemp("whole") / "run")
     assert run(job(rollout=PACED["rollout"]), Launch(place, local=True), quiet).finished
     return rows(place)
@@ -58,8 +52,8 @@ def commits(location: Location) -> list[str]:
     return location.names("round=0/trajectories")
 
 
-def assert_whole(place: str, undisturbed: list[tuple[Any, ...]]) -> None:
-    assert rows(place) == undisturbed
+def assert_whole(place: str, found_rows: list[tuple[Any, ...]], undisturbed: list[tuple[Any, ...]]) -> None:
+    assert found_rows == undisturbed
     found = check_run(open_run(place))
     assert (found.leases, found.faults, found.notes) == (LEASES, [], [])
     location = locate(place)
@@ -68,7 +62,7 @@ def assert_whole(place: str, undisturbed: list[tuple[Any, ...]]) -> None:
 
 
 def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
-    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any
+    s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any, rows: Any
 ) -> None:
     berry.environment, place = s3.env, s3.url("runs/shared")
     west, east = start(berry, place, "west"), start(berry, place, "east")
@@ -79,12 +73,12 @@ def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
     assert len(commits(location)) < LEASES, "the run was over before the site was killed"
     out, _ = east.communicate(timeout=120)
     assert east.returncode == 0, out
-    assert_whole(place, undisturbed)
+    assert_whole(place, rows(place), undisturbed)
     assert re.search(r"trajectories\s+144", out), "its summary is of the whole run"
 
 
 def test_a_site_is_killed_and_another_silent_until_all_is_done(
-    berry: Any, until: Callable[..., None], undisturbed: Any
+    berry: Any, until: Callable[..., None], undisturbed: Any, rows: Any
 ) -> None:
     place = str(berry.folder / "shared")
     sites = {"west": start(berry, place, "west"), "north": start(berry, place, "north"), "east": None}
@@ -102,4 +96,4 @@ def test_a_site_is_killed_and_another_silent_until_all_is_done(
     out, _ = sites["west"].communicate(timeout=120)
     assert sites["west"].returncode == 0, out
     assert {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)} == done
-    assert_whole(place, undisturbed)
+    assert_whole(place, rows(place), undisturbed)
