@@ -1,20 +1,92 @@
-"""An S3 API server for whoever asks for one; nothing of it leaves this machine."""
+"""What tests of several folders share: an S3 API server, of which nothing leaves this machine, and one small run that
+nothing happened to, for all that disturb one."""
 
 from __future__ import annotations
 
 import json
+import os
+import select
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+if TYPE_CHECKING:
+    from pipeline.config.run import RunConfig
+
 SERVER = Path(__file__).with_name("s3_server.py")
+WARM = Path(__file__).with_name("warm.py")
+
+
+class Started:
+    """A command of `berry` in a process and session of its own; the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, server: str, words: tuple[str, ...], folder: Path, env: dict[str, str]) -> None:
+        read, write = os.pipe()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(server)
+        order = json.dumps({"words": words, "cwd": str(folder), "env": env}).encode() + b"\n"
+        sent = socket.send_fds(self._server, [order], [write])
+        self._server.sendall(order[sent:])
+        os.close(write)
+        self._said = self._server.makefile("r")
+        self.pid: int = json.loads(self._said.readline())["pid"]
+        self.stdout = os.fdopen(read)
+        self.returncode: int | None = None
+        self.peak_bytes = 0  # of its memory, when it has ended
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._server], [], [], 0)[0]:
+            ended = json.loads(self._said.readline())
+            self.returncode, self.peak_bytes = ended["returncode"], ended["peak_bytes"]
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None and not select.select([self._server], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("berry", timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """All that it and its children wrote, when they have ended."""
+        got: list[str] = []
+        reading = threading.Thread(target=lambda: got.append(self.stdout.read()), daemon=True)
+        reading.start()
+        reading.join(timeout)
+        if reading.is_alive():
+            raise subprocess.TimeoutExpired("berry", timeout or 0)
+        self.wait(timeout)
+        return got[0], None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+@pytest.fixture(scope="session")
+def start_berry() -> Iterator[Callable[..., Started]]:
+    """start_berry(folder, *words, env={}) -> a `Started`."""
+    place = tempfile.mkdtemp(prefix="berry-")  # short, for the socket
+    server = subprocess.Popen(
+        [sys.executable, str(WARM), f"{place}/s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    yield lambda folder, *words, env: Started(f"{place}/s", words, folder, env)
+    server.kill()
+    server.wait()
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -24,16 +96,8 @@ class ObjectStore:
     endpoint: str
     bucket: str
 
-    @property
-    def env(self) -> dict[str, str]:
-        """What a process needs to reach it."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+    env: dict[str, str]
+    """What a process needs to reach it."""
 
     def url(self, name: str) -> str:
         return f"s3://{self.bucket}/{name}"
@@ -58,12 +122,109 @@ def s3_server() -> Iterator[str]:
     process.wait()
 
 
+@pytest.fixture(scope="session")
+def store_env(s3_server: str) -> dict[str, str]:
+    """What a process needs to reach the server."""
+    return {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
 @pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+def s3(s3_server: str, store_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """A bucket, and this process's environment set to reach it."""
-    store = ObjectStore(s3_server, f"berry-{uuid.uuid4().hex[:12]}")
+    store = ObjectStore(s3_server, f"berry-{uuid.uuid4().hex[:12]}", store_env)
     for name, value in store.env.items():
         monkeypatch.setenv(name, value)
     httpx.put(f"{s3_server}/{store.bucket}").raise_for_status()
     yield store
     store.faults()
+
+
+@pytest.fixture(scope="session")
+def value_model() -> Callable[..., str]:
+    """value_model(folder, version, seed=1) -> a PRM that has learned nothing, over the synthetic engine's tokens."""
+    import torch
+
+    from pipeline.config.rewards import FreshBackbone
+    from pipeline.rewards.card import NAME, Card
+    from pipeline.rewards.loading import fresh
+
+    def make(folder: Path, version: str, seed: int = 1) -> str:
+        model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=276, seed=seed)
+        with torch.no_grad():
+            next(model.head.parameters()).normal_(std=2.0, generator=torch.Generator().manual_seed(seed))
+        model.inner.save_pretrained(folder)
+        card = Card(what="prm", version=version, backbone="fresh", vocabulary="synthetic-digits", synthetic=True)
+        (folder / NAME).write_text(card.to_json())
+        return str(folder)
+
+    return make
+
+
+JOB: dict[str, Any] = {
+    "problems": [{"type": "synthetic", "count": 24, "seed": 3}],
+    "engine": {"type": "synthetic"},
+    "rollout": {
+        "policy": {"type": "fixed", "branching": [3, 2]},
+        "step": {"type": "delimiter", "delimiters": ["\n"]},
+    },
+}
+
+
+class Quiet:
+    """A display that keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def phase(self, text: str) -> None: ...
+
+    def update(self, view: Any) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Quiet:
+    return Quiet()
+
+
+@pytest.fixture(scope="session")
+def job() -> Callable[..., RunConfig]:
+    """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
+    from pipeline.config.loading import validate
+    from pipeline.config.run import RunConfig
+
+    def make(**changes: Any) -> RunConfig:
+        return validate({"name": "job", **JOB, **changes}, RunConfig, where="test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[str], list[tuple[Any, ...]]]:
+    """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
+    from pipeline.report.tables import connect
+    from pipeline.storage.dataset import open_run
+
+    query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
+    return lambda place: connect(open_run(place)).execute(query).fetchall()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, rows: Any) -> list[tuple[Any, ...]]:
+    """The rows of `job()` where nothing happens to it."""
+    from pipeline.runtime.driver import run
+    from pipeline.runtime.outcome import Launch
+
+    place = str(tmp_path_factory.mktemp("whole") / "run")
+    assert run(job(), Launch(place, local=True), quiet).finished
+    found = rows(place)
+    assert len(found) == 144
+    return found

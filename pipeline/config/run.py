@@ -90,15 +90,6 @@ class RunConfig(Section):
         trained = self.rounds.train if self.rounds is not None and self.rounds.count > 1 else ()
         return tuple(dict.fromkeys((*served, *trained)))
 
-    @model_validator(mode="after")
-    def _sites_have_one_round(self) -> RunConfig:
-        if self.storage.site is not None and self.rounds is not None and self.rounds.count > 1:
-            raise ValueError(
-                f"storage.site {self.storage.site!r} with rounds.count {self.rounds.count}: sites can share one round "
-                "only; set rounds to null, or storage.site to null"
-            )
-        return self
-
     @field_validator("verification")
     @classmethod
     def _slots_are_the_clusters(cls, value: CheckerConfig) -> CheckerConfig:

@@ -9,10 +9,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from pipeline.rewards.metrics import Bin
 
 _STYLE: dict[Any, Any] = {"axes.axisbelow": True, "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}
@@ -20,6 +16,10 @@ _STYLE: dict[Any, Any] = {"axes.axisbelow": True, "font.size": 10, "axes.grid": 
 
 def draw_calibration(bins: Sequence[Bin], *, title: str) -> bytes:
     """Mean label against mean score a bin, with the labels in each bin below."""
+    import matplotlib  # a run that draws nothing need not wait for it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 5.6), layout="constrained")
         FigureCanvasAgg(figure)

@@ -1,6 +1,6 @@
 """What a run is doing, from what its directory says.
 
-run.yaml, commits, live.json, lock ─► gather ─► plain data ─► table, lines
+run.yaml, commits, drivers' last words, lock ─► gather ─► plain data ─► table, lines
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from pipeline.storage.dataset import RunDir
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:
-    """`now` in seconds since the epoch. Counts of leases come from the storage, figures from the driver's last word."""
+    """`now` in seconds since the epoch. Counts of leases come from the storage, figures from the driver's last word.
+    Where sites share the run, `sites` has what each said, and the other figures are those of the last that spoke."""
     config = run.config() or {}
-    said = live.read(run)
     problems = run.versions().get("problems", {}).get("count", 0)
     size = config.get("storage", {}).get("lease_problems", 1)
     total = math.ceil(problems / size)
     rounds = (config.get("rounds") or {}).get("count", 1)
-    state = live.state(said, held=live.is_held(run), now=now)
-    if said is None and all(len(run.committed(r)) >= total for r in range(rounds)):
-        state = "finished"
+    drivers = [_driver(said, held=live.is_held(run, said.site), now=now) for said in live.read(run)]
+    sites = [one for one in drivers if one["site"] is not None]
+    last = _last(drivers) or _driver(None, held=live.is_held(run), now=now)
+    if not drivers and all(len(run.committed(r)) >= total for r in range(rounds)):
+        last["state"] = "finished"
     weights = serving.read(run.location).engine
     return {
         "name": config.get("name", ""),
         "synthetic": config.get("engine", {}).get("type") == "synthetic",
-        "state": state,
-        "phase": said.phase if said and state == "running" else "",
-        "host": said.host if said else None,
-        "process": said.process if said else None,
-        "age_s": round(now - said.written_at, 1) if said else None,
+        **{key: value for key, value in last.items() if key != "site"},
+        "sites": sites,
         "problems": problems,
         "rounds": [
             {
@@ -46,9 +45,30 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
             for r in range(rounds)
         ],
         "weights": weights.version if weights else None,
+    }
+
+
+def _driver(said: live.Live | None, *, held: bool | None, now: float) -> dict[str, Any]:
+    state = live.state(said, held=held, now=now)
+    return {
+        "site": said.site if said else None,
+        "state": state,
+        "phase": said.phase if said and state == "running" else "",
+        "host": said.host if said else None,
+        "process": said.process if said else None,
+        "age_s": round(now - said.written_at, 1) if said else None,
         "view": said.view if said else {},
         "notes": said.notes if said else [],
     }
+
+
+def _last(drivers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of those that run, else of those that finished, else of all: the one that spoke last."""
+    for wanted in ("running", "finished", ""):
+        found = [one for one in drivers if one["state"].startswith(wanted)]
+        if found:
+            return dict(min(found, key=lambda one: one["age_s"]))
+    return None
 
 
 def table(found: dict[str, Any], place: str) -> Table:
@@ -60,29 +80,48 @@ def table(found: dict[str, Any], place: str) -> Table:
         box=None,
         padding=(0, 2, 0, 0),
     )
-    made.add_row("state", f"[bold]{escape(found['state'])}[/]{': ' + found['phase'] if found['phase'] else ''}")
-    if found["process"] is not None:
-        made.add_row("driver", f"process {found['process']} on {found['host']}, said this {found['age_s']:.0f} s ago")
+    if not found["sites"]:
+        _add_state(made, found)
     for line in found["rounds"]:
         name = "leases" if len(found["rounds"]) == 1 else f"round {line['round']}"
         flight = f", {line['journalled']} in flight" if line["journalled"] else ""
         made.add_row(name, f"{line['committed']}/{line['leases']} committed{flight}")
     if found["weights"]:
         made.add_row("weights", found["weights"])
-    view = found["view"]
+    for site in found["sites"]:
+        made.add_row(f"[bold]site {escape(site['site'])}[/]", "")
+        _add_state(made, site)
+        if site["state"] == "running":
+            _add_view(made, site)
+    if not found["sites"]:
+        _add_view(made, found)
+    return made
+
+
+def _add_state(made: Table, driver: dict[str, Any]) -> None:
+    made.add_row("state", f"[bold]{escape(driver['state'])}[/]{': ' + driver['phase'] if driver['phase'] else ''}")
+    if driver["process"] is not None:
+        said = f"process {driver['process']} on {driver['host']}, said this {driver['age_s']:.0f} s ago"
+        made.add_row("driver", said)
+
+
+def _add_view(made: Table, driver: dict[str, Any]) -> None:
+    view = driver["view"]
     if view:
         made.add_row("problems", f"{view['problems']:,}/{view['total_problems']:,}")
         made.add_row("trajectories", f"{view['trajectories']:,} committed, {view['kept']:,} kept")
-    if view and found["state"] == "running":
+    if view and driver["state"] == "running":
         hit = "–" if view["cache_hit"] is None else f"{view['cache_hit']:.0%}"
         made.add_row("tokens/s", f"{view['tokens_per_s']:,.0f}")
         made.add_row("sequences", f"{view['running']} running, {view['waiting']} waiting; prefix cache {hit}")
         made.add_row("sandbox queue", str(view["sandbox_queue"]))
         if view["eta_s"] is not None:
             made.add_row("ETA", f"{view['eta_s'] / 60:,.0f} min")
-    return made
 
 
 def lines(found: dict[str, Any], most: int = 5) -> list[str]:
-    """The last notes of the driver."""
-    return list(found["notes"][-most:])
+    """The last notes of the driver, or of each site that runs."""
+    if not found["sites"]:
+        return list(found["notes"][-most:])
+    live_sites = (site for site in found["sites"] if site["state"] == "running")
+    return [f"{site['site']}: {note}" for site in live_sites for note in site["notes"][-most:]]

@@ -1,7 +1,4 @@
-"""The actors: thin shells around what works without Ray.
-
-    RolloutActor  engine + stages.leases.LeaseWorker; verification goes to sandbox actors
-    SandboxActor  verifiers.checker.Checker
+"""Rollout actors: a thin shell around what works without Ray, an engine and a stages.leases.LeaseWorker.
 
 Every actor's state can be lost at any time. `start` is idempotent, so that a restarted actor is brought up by calling
 it again.
@@ -21,22 +18,18 @@ import ray
 from pipeline import logs
 from pipeline.config.run import RunConfig
 from pipeline.engines.build import build
-from pipeline.errors import EngineError, ResourceError, is_exhausted
+from pipeline.errors import EngineError, is_exhausted
 from pipeline.rewards.scoring import RewardModels
 from pipeline.runtime import exporting
-from pipeline.runtime.cpu import tree_cpu_s, with_cpu
+from pipeline.runtime.cpu import with_cpu
 from pipeline.runtime.memory import collect_rarely
-from pipeline.runtime.rewarding import RewardClient, reward_models
+from pipeline.runtime.rewarding import Replica, RewardClient, reward_models
 from pipeline.runtime.verification import Site, VerifyClient
 from pipeline.runtime.weights import refresh_worker
 from pipeline.stages import exported
 from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker, Snapshot
 from pipeline.storage.files import locate
-from sandboxes.base import SandboxError
-from verifiers.base import Verdict
-from verifiers.checker import Checker, CheckerConfig, CheckRequest
 from verifiers.here import here
-from verifiers.majority import ConsensusRequest
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +45,15 @@ class RolloutActor:
         self._round_index = round_index
         self._worker: LeaseWorker | None = None
         self._verifying: VerifyClient | None = None
+        self._scoring: RewardClient | None = None
         self._models: RewardModels | None = None
         self._exporter = exporting.Exporter({"run": self._config.name, "worker": worker_id})
         self._exporting: asyncio.Task[None] | None = None
         self._reported: LeaseReport | None = None
 
-    async def start(self, sandboxes: list[Site], rewards: list[Any]) -> dict[str, Any]:
+    async def start(self, sandboxes: list[Site], rewards: list[Replica] | None) -> dict[str, Any]:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
-        reward models and no reward actors, the models are loaded here. Raises EngineError, ResourceError."""
+        reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
@@ -76,7 +70,7 @@ class RolloutActor:
                 worker_id=self._worker_id,
                 round_index=self._round_index,
             )
-        await self.use_sandboxes(sandboxes)
+        await self.use(sandboxes, rewards)
         for wrong in await self.refresh():
             log.warning("%s: %s", self._worker_id, wrong)
         info = self._worker.engine.info
@@ -89,10 +83,12 @@ class RolloutActor:
             "home": (ray.get_runtime_context().get_node_id(), os.getpid()),
         } | info.versions
 
-    async def use_sandboxes(self, sandboxes: list[Site]) -> None:
-        """Those that are up now; checks that others have been asked for go on."""
+    async def use(self, sandboxes: list[Site], rewards: list[Replica] | None) -> None:
+        """Those that are up now; what others have been asked for goes on."""
         if self._verifying is not None:
             self._verifying.update(sandboxes)
+        if self._scoring is not None and rewards is not None:
+            self._scoring.update(rewards)
 
     async def refresh(self) -> list[str]:
         """Takes the weights and the round that serving.json names. Returns what could not be taken."""
@@ -104,11 +100,12 @@ class RolloutActor:
             self._die()
             raise
 
-    async def _scorer(self, rewards: list[Any]) -> RewardClient | RewardModels | None:
+    async def _scorer(self, rewards: list[Replica] | None) -> RewardClient | RewardModels | None:
         if not self._config.scored_by:
             return None
-        if rewards:
-            return RewardClient(rewards)
+        if rewards is not None:
+            self._scoring = RewardClient(rewards)
+            return self._scoring
         self._models = await asyncio.to_thread(reward_models, self._config)
         await self._models.start()
         return self._models
@@ -156,45 +153,4 @@ class RolloutActor:
             await self._models.close()
 
 
-class SandboxActor:
-    """A pool of sandboxes on this node's CPUs."""
-
-    def __init__(self, config: CheckerConfig) -> None:
-        logs.to_stderr()
-        self._checker = Checker(config)
-        self._started = False
-        self._exporting: asyncio.Task[None] | None = None
-
-    async def start(self) -> str:
-        """The Ray node that it is on. Raises ResourceError where this host can't confine programs."""
-        if not self._started:
-            try:
-                await self._checker.start()
-            except SandboxError as error:
-                raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
-            self._started = True
-            read = self._checker.metrics
-            self._exporting = exporting.begin(exporting.Exporter({}), lambda: exported.of_checker(read()))
-        return ray.get_runtime_context().get_node_id()
-
-    async def check(self, request: CheckRequest) -> Verdict:
-        await self.start()
-        return await self._checker.check(request)
-
-    async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
-        await self.start()
-        return await self._checker.agree(request)
-
-    async def metrics(self) -> dict[str, float]:
-        return {**self._checker.metrics(), "cpu_s": tree_cpu_s()} if self._started else {}
-
-    async def stop(self) -> None:
-        if self._exporting is not None:
-            self._exporting.cancel()
-        if self._started:
-            await self._checker.close()
-            self._started = False
-
-
 rollout_actor = ray.remote(RolloutActor)
-sandbox_actor = ray.remote(SandboxActor)

@@ -33,6 +33,7 @@ def join(address: str | None, cpus: float = 1) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle ones serve no actor of another environment
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pipeline.stages.leases import Snapshot
+if TYPE_CHECKING:
+    from pipeline.stages.leases import Snapshot
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 

@@ -27,7 +27,7 @@ from pipeline.rewards.folders import preflight_rewards
 from pipeline.runtime.balancing import Pool
 from pipeline.runtime.beside import beside
 from pipeline.runtime.coordinator import Coordinator, Totals, Worker
-from pipeline.runtime.learning import refresh_helpers, run_apart
+from pipeline.runtime.learning import learn_apart
 from pipeline.runtime.monitor import Monitor
 from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
 from pipeline.runtime.recording import recording
@@ -67,7 +67,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     directory, resumed = prepare(absolute, config, versions(found))
     storage = config.storage
     holding = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
-    with holding as presence, recording(display, directory) as shown:
+    with holding as presence, recording(display, directory, storage.site) as shown:
         driver = _Driver(config, launch, shown, found, planned, directory)
         driver.presence = presence if storage.site is not None else None
         if resumed:
@@ -98,7 +98,6 @@ class _Driver:
         self.directory = directory
         self.rounds = 1 if config.rounds is None else config.rounds.count
         self.total_leases = math.ceil(found.count / config.storage.lease_problems)
-        self.helpers: list[Any] = []  # reward actors
         self.pool: Pool | None = None
         self.presence: Presence | None = None  # among other sites
         self.claiming: Claiming | None = None
@@ -130,9 +129,12 @@ class _Driver:
                 if self.rounds > 1:
                     self.display.note(f"round {round_index} of {self.rounds}")
                 outcome = await self._coordinate(workers, self._before())
+                while outcome.finished and self._is_left_to_others():
+                    self._begin(round_index)
+                    outcome = await self._coordinate(workers, self._before())
                 if not outcome.finished or round_index + 1 == self.rounds:
                     return outcome
-                if not await self._learn(round_index):
+                if not await learn_apart(self.directory, round_index, self.display, self.presence):
                     return replace(outcome, finished=False)
                 await self._serve(round_index + 1)
                 await self._refresh(workers)
@@ -165,6 +167,10 @@ class _Driver:
         self.journalled = self.directory.journalled(round_index)
         self.handed_out = False
 
+    def _is_left_to_others(self) -> bool:
+        """Whether other sites have taken over what was this one's, and have not committed it yet."""
+        return self.presence is not None and len(self.directory.committed(self.round)) < self.total_leases
+
     def _before(self) -> Totals:
         before = Totals()
         for report in read_reports(self.directory.location, self.round):
@@ -181,16 +187,9 @@ class _Driver:
         assert after is not None, f"round {round_index - 1} has not been learned from"
         await asyncio.to_thread(serving.write, location, after)
 
-    async def _learn(self, round_index: int) -> bool:
-        """False when it was interrupted; its checkpoints are taken up by the next run."""
-        if learned(self.directory, round_index) is not None:
-            return True
-        self.display.phase(f"learning from round {round_index}")
-        return await run_apart(self.directory, round_index, self.display)
-
     async def _refresh(self, workers: Sequence[Worker]) -> None:
         self.display.phase("taking new weights")
-        wrong = await refresh_helpers(self.helpers)
+        wrong = await self.refresh_rewards()
         for texts in await asyncio.gather(*(worker.refresh() for worker in workers)):
             wrong.extend(texts)
         for text in wrong:
@@ -198,7 +197,7 @@ class _Driver:
 
     async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
         started = await start(self.config, self.launch, self.layout, self.directory.location, self.round, self.display)
-        self.helpers, self.pool = started.helpers, started.pool
+        self.refresh_rewards, self.pool = started.refresh_rewards, started.pool
         return started.workers, started.stop
 
     async def _coordinate(self, workers: Sequence[Worker], before: Totals) -> Outcome:
@@ -256,8 +255,9 @@ class _Driver:
         return self._all_leases()
 
     def _all_leases(self) -> Iterator[Lease]:
+        size = self.config.storage.lease_problems
         yield from leases(
-            self.config.problems, size=self.config.storage.lease_problems, skip=self.done, journalled=self.journalled
+            self.config.problems, size=size, skip=self.done, journalled=self.journalled, round_index=self.round
         )
         self.handed_out = True
 
@@ -280,8 +280,8 @@ class _Driver:
             if time.monotonic() - looked < LOOK_AGAIN_S:
                 continue
             now, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
-            if now != seen:
-                seen = now
+            is_new, seen = now != seen and now.round_index == self.round, now  # other sites may be a round ahead
+            if is_new:
                 self.display.note("new weights were pushed: taking them")
                 await self._refresh(workers)
 

@@ -5,33 +5,32 @@
     a node leaves ─► its sites are taken out, its leases handed out again; Ray starts its actors where there is room
     resize ─► sandbox actors asked for, or emptied and then ended
 
-Reward actors are those that fit at the start.
+Engines, sandboxes and reward actors alike. Where no reward actor fits at the start, each engine's process loads the
+reward models itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
 from pipeline.config.layout import Layout
 from pipeline.config.run import RunConfig
 from pipeline.core.balance import Bounds
-from pipeline.errors import BerryError
 from pipeline.runtime import placing
 from pipeline.runtime.coordinator import Worker
+from pipeline.runtime.crew import Crew, until_up
 from pipeline.runtime.local import slot_bounds
+from pipeline.runtime.rewarding import Replica, refresh_all
 from pipeline.runtime.sandbox_sites import SandboxSites
-from pipeline.runtime.workers import RayWorker, expected
+from pipeline.runtime.workers import RayWorker
 from pipeline.stages.leases import searches_at_once
 
 STOP_S = 10.0
-log = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -49,7 +48,12 @@ class Fleet:
         self._groups: list[Any] = []
         self._join: Callable[[Worker], None] = lambda _: None
         self.workers: list[Worker] = []
-        self.rewards: list[Any] = []
+        self.rewards = Crew(
+            "reward",
+            lambda: placing.reward(config, planned, place=place),
+            self._tell,
+            figures=lambda actor: actor.counters.remote(),
+        )
         self.sandboxes = SandboxSites(lambda: placing.sandbox(config, planned), planned.sandbox.slots, self._tell)
         self.model = ""
 
@@ -57,12 +61,9 @@ class Fleet:
         """Raises EngineError, ResourceError."""
         first = [self._new_worker(n) for n in range(now.rollout.actors)]
         await asyncio.gather(*(group.ready() for group in self._groups))  # before fractions of GPUs are taken
-        if self._config.scored_by:
-            self.rewards.extend(
-                placing.reward(self._config, self._planned, place=self._place) for _ in range(now.reward.actors)
-            )
-        sandboxes = self.sandboxes.ask_for(now.sandbox.actors)
-        await asyncio.gather(*(expected(actor.start.remote()) for actor in self.rewards))
+        rewards = self.rewards.ask_for(now.reward.actors if self._config.scored_by else 0, patient=False)
+        sandboxes = self.sandboxes.crew.ask_for(now.sandbox.actors, patient=False)
+        await asyncio.gather(*rewards)
         infos, _ = await asyncio.gather(
             asyncio.gather(*(worker.start() for worker in first)), asyncio.gather(*sandboxes)
         )
@@ -74,13 +75,15 @@ class Fleet:
     def _ask_for_the_rest(self, now: Layout) -> None:
         for n in range(now.rollout.actors, self._planned.rollout.actors):
             self._coming.append(asyncio.create_task(self._come_up(self._new_worker(n))))
-        self.sandboxes.ask_for(self._planned.sandbox.actors - now.sandbox.actors)
-        if self._coming or now.sandbox.actors < self._planned.sandbox.actors:
-            self._note(
-                f"{now.rollout.actors} of {self._planned.rollout.actors} engines and {now.sandbox.actors} of "
-                f"{self._planned.sandbox.actors} sandbox actors fit the nodes that are there; the others start when "
-                "nodes join"
-            )
+        self.sandboxes.crew.ask_for(self._planned.sandbox.actors - now.sandbox.actors)
+        if self.rewards.members:
+            self.rewards.ask_for(self._planned.reward.actors - now.reward.actors)
+        planned = self._planned
+        roles = [("engines", now.rollout, planned.rollout), ("sandbox actors", now.sandbox, planned.sandbox)]
+        roles += [("reward actors", now.reward, planned.reward)] if self.rewards.members else []
+        if any(there.actors < wanted.actors for _, there, wanted in roles):
+            listed = ", ".join(f"{there.actors} of {wanted.actors} {name}" for name, there, wanted in roles)
+            self._note(f"{listed} fit the nodes that are there; the others start when nodes join")
 
     def _new_worker(self, number: int) -> RayWorker:
         name = f"rollout-{number}"
@@ -89,7 +92,16 @@ class Fleet:
         )
         if group is not None:
             self._groups.append(group)
-        return RayWorker(actor, name, 1, self.sandboxes, self.rewards, needed=self._none_up)
+        return RayWorker(actor, name, 1, self.sandboxes, self._replicas, needed=self._none_up)
+
+    def _replicas(self) -> list[Replica] | None:
+        if not self.rewards.members:
+            return None
+        return [Replica(member.name, member.actor) for member in self.rewards.up()]
+
+    async def refresh_rewards(self) -> list[str]:
+        """Those that are up take the weights that serve now; others do when they start. Returns what went wrong."""
+        return await refresh_all([member.actor for member in self.rewards.up()])
 
     def _none_up(self) -> bool:
         return not any(w.is_up for w in self.workers if isinstance(w, RayWorker))
@@ -101,30 +113,19 @@ class Fleet:
         self.workers.append(worker)
 
     async def _come_up(self, worker: RayWorker) -> None:
-        """Until there is a node for it, however long that takes."""
-        while True:
-            try:
-                info = await worker.start()
-            except (RayActorError, BerryError) as error:
-                log.warning("%s is not up yet: %s", worker.worker_id, error)
-                await asyncio.sleep(1.0)
-                continue
-            self._is_up(worker, info)
-            self._note(f"{worker.worker_id} came up: {len(self.workers)} engines")
-            self._join(worker)
-            return
+        self._is_up(worker, await until_up(worker.worker_id, worker.start, patient=True))
+        self._note(f"{worker.worker_id} came up: {len(self.workers)} engines")
+        self._join(worker)
 
     async def _tell(self) -> None:
-        """Every engine which sandboxes are up."""
-        sites = self.sandboxes.up()
-        workers = [w for w in self.workers if isinstance(w, RayWorker)]
-        await asyncio.gather(*(w.use_sandboxes(sites) for w in workers))
+        """Every engine which sandboxes and reward actors are up."""
+        await asyncio.gather(*(w.tell() for w in self.workers if isinstance(w, RayWorker)))
 
     async def watch(self, join: Callable[[Worker], None]) -> None:
         """Beside a coordinator, which gets the engines that come up."""
         self._join = join
         try:
-            await self.sandboxes.watch()
+            await asyncio.gather(self.sandboxes.crew.watch(), self.rewards.watch())
         finally:
             self._join = lambda _: None
 
@@ -144,11 +145,12 @@ class Fleet:
         for task in self._coming:
             task.cancel()
         self.sandboxes.abandon()
+        self.rewards.abandon()
 
     async def stop(self) -> None:
         self.abandon()
         await asyncio.gather(*(w.stop() for w in self.workers if isinstance(w, RayWorker)))
-        ending = [asyncio.ensure_future(actor.stop.remote()) for actor in self.rewards]
+        ending = [asyncio.ensure_future(member.actor.stop.remote()) for member in self.rewards.up()]
         ending += [asyncio.ensure_future(site.actor.stop.remote()) for site in self.sandboxes.up()]
         if ending:
             await asyncio.wait(ending, timeout=STOP_S)

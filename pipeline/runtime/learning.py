@@ -1,6 +1,6 @@
 """Learning between rounds, in a process of its own: it may take gigabytes and hours, and be killed at any time.
 
-driver ─► python -m pipeline.runtime.learning RUN ROUND ─► JSON lines: progress, notes, the error if there is one
+driver ─► python -m pipeline.runtime.learning RUN ROUND [TURN] ─► JSON lines: progress, notes, the error if there is one
                                                    └─► round=N/weights, round=N/learned.json
 """
 
@@ -12,14 +12,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from pipeline import errors
 from pipeline.errors import BerryError
-from pipeline.stages.learning import learn
+from pipeline.runtime.sites import turn_at_learning
+from pipeline.stages.learning import learn, learned
 from pipeline.storage.dataset import RunDir, open_run
+from pipeline.storage.presence import Presence
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,14 +31,26 @@ class Display(Protocol):
     def note(self, text: str) -> None: ...
 
 
-async def run_apart(run: RunDir, round_index: int, display: Display) -> bool:
-    """Learns from a round; False when a signal asked to stop. Raises what the learning raised."""
+async def learn_apart(run: RunDir, round_index: int, display: Display, presence: Presence | None) -> bool:
+    """Learns from a round if nobody has, or waits for the site that does; False when a signal asked to stop. Raises
+    what the learning raised."""
+    turn = None if presence is None else await turn_at_learning(run, presence, round_index, display.phase)
+    if learned(run, round_index) is not None:
+        return True
+    if presence is not None and turn is None:
+        return False
+    display.phase(f"learning from round {round_index}")
+    return await _run_apart(run, round_index, display, turn)
+
+
+async def _run_apart(run: RunDir, round_index: int, display: Display, turn: int | None) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "pipeline.runtime.learning",
         run.location.show(),
         str(round_index),
+        *([] if turn is None else [str(turn)]),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
@@ -85,15 +98,6 @@ async def run_apart(run: RunDir, round_index: int, display: Display) -> bool:
     return True
 
 
-async def refresh_helpers(actors: Sequence[Any]) -> list[str]:
-    """Reward actors take the weights that serve now; what went wrong. Without any nothing of Ray is loaded."""
-    if not actors:
-        return []
-    from pipeline.runtime.rewarding import refresh_all
-
-    return await refresh_all(actors)
-
-
 def _end_with_parent() -> None:
     """A driver that is killed must not leave a training behind that its successor would run beside."""
     with suppress(OSError, AttributeError):  # Linux only
@@ -103,6 +107,7 @@ def _end_with_parent() -> None:
 def main() -> None:
     _end_with_parent()
     place, round_index = sys.argv[1], int(sys.argv[2])
+    turn = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
     def say(**values: Any) -> None:
         sys.__stdout__.write(json.dumps(values) + "\n")  # type: ignore[union-attr]
@@ -110,7 +115,7 @@ def main() -> None:
 
     sys.stdout = sys.stderr  # a library that prints must not break the lines
     try:
-        learn(open_run(place), round_index, lambda text, share: say(text=text, share=share))
+        learn(open_run(place), round_index, lambda text, share: say(text=text, share=share), turn=turn)
     except BerryError as error:
         say(error=str(error), kind=type(error).__name__)
 

@@ -79,13 +79,13 @@ def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, r
 
 
 def sandbox(config: RunConfig, planned: Layout) -> Any:
-    from pipeline.runtime import actors
+    from pipeline.runtime.sandbox_actor import sandbox_actor
 
     checker = config.verification.model_copy(update={"slots": planned.sandbox.slots})
     env = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     options = _options(planned.sandbox) | {"runtime_env": {"env_vars": env}}
     options["scheduling_strategy"] = "SPREAD"  # beside the engines: else Ray fills one node first
-    return actors.sandbox_actor.options(**options).remote(checker)
+    return sandbox_actor.options(**options).remote(checker)
 
 
 def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:

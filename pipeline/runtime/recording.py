@@ -1,7 +1,7 @@
-"""A display that also writes live.json, so that others can look on.
+"""A display that also writes down what it shows, so that others can look on.
 
 driver ─► Recording ─► the user's display
-              └─► a thread ─► metrics/live.json, every two seconds, never in the driver's way
+              └─► a thread ─► storage.live, every two seconds, never in the driver's way
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ NOTES = 20
 class Recording:
     """`Display` in front of another one."""
 
-    def __init__(self, inner: Display, run: RunDir) -> None:
+    def __init__(self, inner: Display, run: RunDir, site: str | None) -> None:
         self._inner = inner
         self._run = run
+        self._site = site
         self._started_at = time.time()
         self._phase = ""
         self._view: dict[str, Any] = {}
@@ -75,6 +76,7 @@ class Recording:
             ended=ended,
             view=self._view,
             notes=list(self._notes),
+            site=self._site,
         )
         try:
             live.write(self._run, now)
@@ -83,9 +85,9 @@ class Recording:
 
 
 @contextmanager
-def recording(inner: Display, run: RunDir) -> Iterator[Recording]:
+def recording(inner: Display, run: RunDir, site: str | None) -> Iterator[Recording]:
     """For the length of a run. Its caller says `end` when it comes to one; an error is said here."""
-    display = Recording(inner, run)
+    display = Recording(inner, run, site)
     try:
         yield display
     except BerryError as error:

@@ -3,7 +3,8 @@
     search ─► RewardClient.score ─► the replica of this problem ─► RewardActor ─► rewards.scoring.RewardModels
 
 All requests of a problem go to the same replica, chosen by its prompt, since that one has kept the prefixes; while it
-is down, to the next. A request is data and a score has no side effects: it is made again for as long as it takes.
+is down, to the next. Replicas come and go while a run goes on, and only the problems of those that do change theirs
+(rendezvous hashing). A request is data and a score has no side effects: it is made again for as long as it takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +33,7 @@ from pipeline.storage import serving
 from pipeline.storage.files import locate
 
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
+_SCATTER, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
 def reward_models(config: RunConfig) -> RewardModels:
@@ -92,20 +94,38 @@ class RewardActor:
             await self._models.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A reward actor."""
+
+    name: str
+    actor: Any
+
+
 class RewardClient:
     """`stages.ports.Scorer` over reward actors."""
 
-    def __init__(self, actors: Sequence[Any]) -> None:
-        self._actors = list(actors)
+    def __init__(self, replicas: Sequence[Replica]) -> None:
         self._versions: dict[str, str] = {}
+        self._any = asyncio.Event()
+        self.update(replicas)
+
+    def update(self, replicas: Sequence[Replica]) -> None:
+        """From now on these; all of them are up."""
+        self._replicas = [(_number(replica.name.encode()), replica.actor) for replica in replicas]
+        if self._replicas:
+            self._any.set()
+        else:
+            self._any.clear()
 
     async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
         """Raises EngineError for what no replica can score."""
         prompt, response = array("i", prompt_ids).tobytes(), array("i", response_ids).tobytes()
-        home = int.from_bytes(blake2b(prompt, digest_size=8).digest(), "big")
-        attempt = 0
+        problem, attempt = _number(prompt), 0
         while True:
-            actor = self._actors[(home + attempt) % len(self._actors)]
+            await self._any.wait()
+            ranked = sorted(self._replicas, key=lambda one: (one[0] ^ problem) * _SCATTER & _MASK)
+            _, actor = ranked[attempt % len(ranked)]
             try:
                 value, version = await expected(actor.score.remote(model, prompt, response))
             except RayActorError:  # dead or restarting
@@ -118,6 +138,10 @@ class RewardClient:
     def versions(self) -> Mapping[str, str]:
         """Of the weights that gave the last score of each model."""
         return dict(self._versions)
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
 
 
 async def refresh_all(actors: Sequence[Any]) -> list[str]:

@@ -4,19 +4,23 @@
                                                      └── leases of a site that is dead: taken over with their journals
 
 A pass walks the problems once and takes what it can; passes go on until every lease that is not this site's own is
-committed, whoever did it.
+committed, whoever did it. Between rounds one site learns, and the others wait for what it learns (`turn_at_learning`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 from pipeline.config.run import RunConfig
 from pipeline.errors import BerryError, StorageError
 from pipeline.stages.handout import leases
+from pipeline.stages.learning import learned
 from pipeline.stages.leases import Lease
 from pipeline.storage import claims, shards
 from pipeline.storage.claims import Claim, Owner
@@ -100,6 +104,7 @@ class Claiming(Iterator[Lease]):
                 "and another process runs under its name now; give each process a storage.site of its own"
             )
         location, living = self._run.location, {sign.token for sign in self._watcher.look().values()}
+        living.discard(self._owner.token)  # what an earlier pass over the round left behind
         claimed = claims.latest(location, self._round)  # before the commits: a claim that is gone has been committed
         committed = self._run.committed(self._round)
         self._takeable.clear()
@@ -140,7 +145,7 @@ class Claiming(Iterator[Lease]):
         if done or claims.finish(location, round_index=self._round, lease=lease.number):
             return None
         resumed = lease.number in self._journalled
-        return Lease(lease.number, lease.problems, resumed=resumed, token=self._owner.token, takeovers=number)
+        return replace(lease, resumed=resumed, token=self._owner.token, takeovers=number, round_index=self._round)
 
     def close(self) -> None:
         """Gives the claims back whose leases are committed."""
@@ -158,3 +163,38 @@ class _Except:
 
     def __contains__(self, lease: object) -> bool:
         return lease not in self._wanted
+
+
+async def turn_at_learning(
+    run: RunDir, presence: Presence, round_index: int, waiting: Callable[[str], None]
+) -> int | None:
+    """Of this site, as the number of the turn: 0, or more where sites before it died. None where another site has
+    learned from the round, or a signal asked to stop. Waits while another site that lives has its turn."""
+    watcher, ended = Watcher(run.location, presence.silent_s), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        while not ended.is_set():
+            if await asyncio.to_thread(learned, run, round_index) is not None:
+                return None
+            found = await asyncio.to_thread(_turn, run, presence, watcher, round_index)
+            if isinstance(found, int):
+                return found
+            waiting(f"waiting for what site {found} learns from round {round_index}")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), min(10.0, presence.silent_s / 6))
+        return None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _turn(run: RunDir, presence: Presence, watcher: Watcher, round_index: int) -> int | str:
+    """The number of this site's turn, or the name of the living site that has its own."""
+    last = claims.last_turn(run.location, round_index)
+    holder = None if last < 0 else claims.turn_of(run.location, round_index, last)
+    if holder is not None and holder.token in {sign.token for sign in watcher.look().values()}:
+        return holder.site
+    won = claims.take_turn(run.location, round_index, last + 1, Owner(presence.name, presence.token))
+    return last + 1 if won else _turn(run, presence, watcher, round_index)

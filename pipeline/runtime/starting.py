@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from pipeline.config.layout import Layout
 from pipeline.config.run import RunConfig
@@ -20,12 +19,16 @@ from pipeline.runtime.outcome import Display, Launch
 from pipeline.storage.files import Location
 
 
+async def _none() -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     workers: list[Worker]
     stop: Callable[[], Awaitable[None]]
     pool: Pool | None = None
-    helpers: list[Any] = field(default_factory=list)  # reward actors
+    refresh_rewards: Callable[[], Awaitable[list[str]]] = _none  # reward actors take the weights that serve now
 
 
 async def start(
@@ -61,4 +64,4 @@ async def on_ray(
         f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(fleet.workers, fleet.stop, fleet, fleet.rewards)
+    return Started(fleet.workers, fleet.stop, fleet, fleet.refresh_rewards)

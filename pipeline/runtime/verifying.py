@@ -87,7 +87,7 @@ async def _start(address: str, config: CheckerConfig, start_s: float) -> Sandbox
 def _place(node: str, config: CheckerConfig, cpus: int) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from pipeline.runtime.actors import sandbox_actor
+    from pipeline.runtime.sandbox_actor import sandbox_actor
 
     return sandbox_actor.options(
         num_cpus=cpus,

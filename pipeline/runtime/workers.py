@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psutil
@@ -36,7 +36,7 @@ class RayWorker:
     worker_id: str
     leases_at_once: int
     sandboxes: Sandboxes
-    rewards: list[Any] = field(default_factory=list)
+    rewards: Callable[[], list[Any] | None] = lambda: None  # reward actors that are up; None: it scores by itself
     recover_s: float = 600.0
     needed: Callable[[], bool] = lambda: True  # whether nothing goes on without it; else it may come back any time
     home: tuple[str, int] | None = None  # node and process
@@ -47,17 +47,17 @@ class RayWorker:
         return self.worker_id if self.home is None else self.home[0]
 
     async def start(self) -> dict[str, Any]:
-        info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards))
+        info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards()))
         self.home = info.pop("home")
         self.is_up = True
-        await self.use_sandboxes(self.sandboxes.up())  # which may be others than when it began to load
+        await self.tell()  # of those that came or went while it loaded
         return info
 
-    async def use_sandboxes(self, sites: list[Site]) -> None:
-        """Where checks go from now on. One that is down hears of them when it starts."""
+    async def tell(self) -> None:
+        """Where checks and scores go from now on. One that is down hears of it when it starts."""
         if self.is_up:
             with suppress(RayActorError, TimeoutError):
-                await asyncio.wait_for(self.actor.use_sandboxes.remote(sites), 5)
+                await asyncio.wait_for(self.actor.use.remote(self.sandboxes.up(), self.rewards()), 5)
 
     async def refresh(self) -> list[str]:
         """Raises EngineError when it is lost and does not come back."""

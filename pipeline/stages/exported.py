@@ -9,10 +9,11 @@ the prefix `ray_`, and a counter the suffix `_total`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.stages.leases import LeaseReport, Snapshot
+if TYPE_CHECKING:  # sandbox actors have their metrics from here and hold no lease
+    from pipeline.stages.leases import LeaseReport, Snapshot
 
 Kind = Literal["gauge", "counter", "histogram"]
 
@@ -106,16 +107,14 @@ def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Rea
     drops = dict(before.drops) if before else {}
     for reason, count in report.drops.items():
         drops[reason] = drops.get(reason, 0) + count
-    total = LeaseReport(
+    total = replace(
+        report,
         lease=(before.lease if before else 0) + 1,
-        worker=report.worker,
         problems=report.problems + (before.problems if before else 0),
         solved=report.solved + (before.solved if before else 0),
         trajectories=report.trajectories + (before.trajectories if before else 0),
         kept=report.kept + (before.kept if before else 0),
         drops=drops,
-        ledger=report.ledger,
-        wall_s=report.wall_s,
     )
     readings = [
         Reading("berry_leases", total.lease),

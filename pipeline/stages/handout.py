@@ -14,16 +14,20 @@ from verifiers.shipping import shipped
 
 
 def leases(
-    sources: Sequence[ProblemSource], *, size: int, skip: Container[int], journalled: Container[int] = ()
+    sources: Sequence[ProblemSource],
+    *,
+    size: int,
+    skip: Container[int],
+    journalled: Container[int] = (),
+    round_index: int = 0,
 ) -> Iterator[Lease]:
     """Lease k holds problems k·size … (k+1)·size - 1; those in `skip` (already committed) are left out, those in
-    `journalled` go on from their journals. Lazy: holds
-    one lease's problems at a time."""
+    `journalled` go on from their journals. Lazy: holds one lease's problems at a time."""
     problems: Iterator[Problem] = iter_problems(sources)
     number = 0
     while batch := tuple(islice(problems, size)):
         if number not in skip:
-            yield Lease(number, batch, resumed=number in journalled)
+            yield Lease(number, batch, resumed=number in journalled, round_index=round_index)
         number += 1
 
 

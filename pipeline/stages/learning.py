@@ -4,7 +4,9 @@
         └── False ─► learn(round) ─► round=N/weights/policy ─► round=N/weights/{prm,orm} ─► round=N/learned.json
 
 The generator goes first: reward models start from its newest weights, which know more of the subject than the old ones.
-learned.json is written last, so that a round whose learning was cut short is taken up again where it was.
+learned.json is written last, so that a round whose learning was cut short is taken up again where it was. Where several
+sites share the run, a site whose turn comes after another's writes weights of its own names, and learned.json is only
+written where none is: what a site does that was thought dead changes nothing.
 """
 
 from __future__ import annotations
@@ -44,9 +46,10 @@ def learned(run: RunDir, round_index: int) -> Serving | None:
     )
 
 
-def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
+def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> Serving:
     """Trains what the configuration says and records it. A reward model that the labels can't teach anything is left
-    as it was, with a note. Raises ConfigError, EngineError, ResourceError, StorageError."""
+    as it was, with a note. `turn`: of this site, among several. Raises ConfigError, EngineError, ResourceError,
+    StorageError."""
     config = stored_config(run)
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
@@ -55,7 +58,7 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
     settings = RewardTraining() if config.rewards is None else config.rewards.training
     engine = now.engine
     if config.rounds.policy is not None:
-        found = _finetune(run, config, round_index, now, progress)
+        found = _finetune(run, config, round_index, now, progress, _folder(round_index, "policy", turn))
         if isinstance(found, str):
             notes.append(found)
             progress(f"note: {found}", None)
@@ -63,17 +66,19 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
             engine = found
     newest = None if engine is None else serving.place(run.location, engine)
     for what in config.rounds.train:
+        folder = _folder(round_index, what, turn)
         try:
             result = train_reward(
                 run,
                 what,
                 settings,
                 rounds=range(round_index + 1),
+                name=folder,
                 version=f"{what}-r{round_index}",
                 generator_weights=newest,
                 progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
             )
-            rewards[what] = Weights(f"round={round_index}/weights/{what}", result.card.version)
+            rewards[what] = Weights(folder, result.card.version)
         except InputError as error:
             notes.append(f"{what} stays as it was: {error}")
             progress(f"note: {notes[-1]}", None)
@@ -83,11 +88,22 @@ def learn(run: RunDir, round_index: int, progress: Progress) -> Serving:
         "rewards": {name: {"folder": w.folder, "version": w.version} for name, w in rewards.items()},
         "notes": notes,
     }
-    run.location.put(f"round={round_index}/learned.json", json.dumps(record, indent=1).encode())
+    name, data = f"round={round_index}/learned.json", json.dumps(record, indent=1).encode()
+    if turn is None:
+        run.location.put(name, data)
+    elif not run.location.create(name, data):
+        after = learned(run, round_index)
+        assert after is not None
     return after
 
 
-def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, progress: Progress) -> Weights | str:
+def _folder(round_index: int, what: str, turn: int | None) -> str:
+    return f"round={round_index}/weights/{what}{f'.{turn}' if turn else ''}"
+
+
+def _finetune(
+    run: RunDir, config: RunConfig, round_index: int, now: Serving, progress: Progress, name: str
+) -> Weights | str:
     """New weights of the generator, or why there are none."""
     assert config.rounds is not None
     settings = config.rounds.policy
@@ -111,7 +127,6 @@ def _finetune(run: RunDir, config: RunConfig, round_index: int, now: Serving, pr
     rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
     serves = config.engine.model if now.engine is None else serving.place(run.location, now.engine)
     source = models.resolve(serves)
-    name = f"round={round_index}/weights/policy"
     version = f"policy-r{round_index}"
     data = digest(source, rows)
     stored = run.location.get(f"{name}/{NAME}")

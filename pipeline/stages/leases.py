@@ -46,7 +46,7 @@ class Lease:
     """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
     driver or worker may have left a journal. `alone`: it has cost workers before, so its problems are searched one at a
     time, and one that kills its worker then is quarantined. `token`: of the site that claimed it, where several share
-    the run; `takeovers`: how often other sites had begun it."""
+    the run; `takeovers`: how often other sites had begun it. `round_index`: what it was handed out for."""
 
     number: int
     problems: tuple[Problem, ...]
@@ -55,6 +55,7 @@ class Lease:
     alone: bool = False
     token: str | None = None
     takeovers: int = 0
+    round_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,10 @@ class LeaseWorker:
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
+        if lease.round_index > self.round_index:
+            raise EngineError(f"{self.worker_id} has not heard of round {lease.round_index} yet")
+        if lease.round_index < self.round_index:  # other sites ended that round without this one
+            return LeaseReport(lease.number, self.worker_id, 0, 0, 0, 0, {}, TokenLedger(), 0.0, late=True)
         with logs.bound(run=self.config.name, round=self.round_index, lease=lease.number, worker=self.worker_id):
             log.info("lease begins", extra={"ids": {"attempt": lease.attempt, "problems": len(lease.problems)}})
             report = await self._run(lease)

@@ -2,6 +2,7 @@
 
     round=0/claims/000007.001     second claim on lease 7: {"site": …, "token": …}; taken by create-if-absent
     round=0/decided/000007        the first result of lease 7 to arrive, whole; emptied once its shards are written
+    round=0/learning/000          the first site that learns from the round; 001 if that one died over it …
 
 A claim only saves work: it may be taken over from a site that is dead, or was thought so. What is committed is decided
 once, by create-if-absent of the decision. It holds the shards themselves, so whoever finds it can finish the writing,
@@ -60,7 +61,10 @@ def latest(location: Location, round_index: int) -> dict[int, Claim]:
 
 def owner(location: Location, round_index: int, claim: Claim) -> Owner | None:
     """None if the claim is gone."""
-    name = f"{folder(round_index)}/{claim.name}"
+    return _owner(location, f"{folder(round_index)}/{claim.name}")
+
+
+def _owner(location: Location, name: str) -> Owner | None:
     data = location.get(name)
     if data is None:
         return None
@@ -72,14 +76,38 @@ def owner(location: Location, round_index: int, claim: Claim) -> Owner | None:
 
 def take(location: Location, round_index: int, claim: Claim, who: Owner) -> bool:
     """False if another was first."""
-    data = json.dumps({"site": who.site, "token": who.token}).encode()
-    return location.create(f"{folder(round_index)}/{claim.name}", data)
+    return location.create(f"{folder(round_index)}/{claim.name}", _encoded(who))
+
+
+def _encoded(who: Owner) -> bytes:
+    return json.dumps({"site": who.site, "token": who.token}).encode()
 
 
 def release(location: Location, round_index: int, claim: Claim) -> None:
     """With all claims before it. After the lease's commit, or undone."""
     for number in range(claim.number + 1):
         location.remove(f"{folder(round_index)}/{Claim(claim.lease, number).name}")
+
+
+# ---- turns at learning -----------------------------------------------------------------------------------------------
+
+
+def _learning(round_index: int) -> str:
+    return f"round={round_index}/learning"
+
+
+def last_turn(location: Location, round_index: int) -> int:
+    """-1 if nobody has begun to learn from the round. Raises StorageError."""
+    return max((int(name) for name in location.names(_learning(round_index)) if name.isdigit()), default=-1)
+
+
+def turn_of(location: Location, round_index: int, turn: int) -> Owner | None:
+    return _owner(location, f"{_learning(round_index)}/{turn:03d}")
+
+
+def take_turn(location: Location, round_index: int, turn: int, who: Owner) -> bool:
+    """False if another was first."""
+    return location.create(f"{_learning(round_index)}/{turn:03d}", _encoded(who))
 
 
 # ---- decisions -------------------------------------------------------------------------------------------------------

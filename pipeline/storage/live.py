@@ -1,6 +1,6 @@
 """live.json: what the driver of a run is doing, written every few seconds for whoever asks from outside.
 
-driver ─► metrics/live.json ─► berry status RUN, from another terminal or another machine
+driver ─► metrics/live.json, of a site metrics/live-SITE.json ─► berry status RUN, from any terminal or machine
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.errors import StorageError
+from pipeline.storage import presence
 from pipeline.storage.dataset import RunDir
 
-NAME = "live"
+FOLDER, NAME = "metrics", "live"
 EVERY_S = 2.0
 SILENT_S = 30.0  # a driver that wrote nothing for this long is not there any more
 
@@ -22,7 +23,7 @@ SILENT_S = 30.0  # a driver that wrote nothing for this long is not there any mo
 @dataclass(frozen=True, slots=True)
 class Live:
     """`written_at`, `started_at`: seconds since the epoch, by the driver's clock. `view`: its progress figures, by
-    name. `ended`: "" while it runs, else finished | stopped | failed: why."""
+    name. `ended`: "" while it runs, else finished | stopped | failed: why. `site`: its name among several."""
 
     host: str
     process: int
@@ -32,27 +33,40 @@ class Live:
     ended: str = ""
     view: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    site: str | None = None
 
 
 def write(run: RunDir, live: Live) -> None:
     """Raises StorageError."""
     data = json.dumps(asdict(live), indent=1, default=str).encode()
-    run.location.put(f"metrics/{NAME}.json", data, durable=False)
+    run.location.put(f"{FOLDER}/{NAME}{'' if live.site is None else f'-{live.site}'}.json", data, durable=False)
 
 
-def read(run: RunDir) -> Live | None:
-    """None if no driver has written yet. Raises StorageError for a damaged file."""
-    data = run.location.get(f"metrics/{NAME}.json")
+def read(run: RunDir) -> list[Live]:
+    """The last words of every driver: of the one that had the run to itself first, then of each site. Raises
+    StorageError for a damaged file."""
+    names = (n for n in run.location.names(FOLDER) if n == f"{NAME}.json" or n.startswith(f"{NAME}-"))
+    found = [_read(run, f"{FOLDER}/{name}") for name in names]
+    return sorted((live for live in found if live is not None), key=lambda live: live.site or "")
+
+
+def _read(run: RunDir, name: str) -> Live | None:
+    data = run.location.get(name)
     if data is None:
         return None
     try:
         return Live(**json.loads(data))
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{run.location.show(f'metrics/{NAME}.json')}: is damaged ({error})") from error
+        raise StorageError(f"{run.location.show(name)}: is damaged ({error})") from error
 
 
-def is_held(run: RunDir) -> bool | None:
-    """Whether a driver on this machine holds the run; None where that can't be known (a URL, no lock yet)."""
+def is_held(run: RunDir, site: str | None = None) -> bool | None:
+    """Whether a driver, or that of one site, holds the run; None where that can't be known from this machine."""
+    if site is not None:
+        sign = presence.read(run.location, site)[1]
+        if sign is None or not (sign.is_surely_dead() or sign.is_surely_alive()):
+            return None
+        return sign.is_surely_alive()
     if not run.location.is_local:
         return None
     try:

@@ -178,7 +178,7 @@ def drive(folder: Path, problems: Path, args: argparse.Namespace) -> list[Mark]:
 
 def look(place: Path, driver: psutil.Process, problems: int) -> Mark | None:
     try:
-        now = live.read(open_run(str(place)))
+        now = next(iter(live.read(open_run(str(place)))), None)
     except BerryError:
         return None
     if now is None or not now.view.get("problems"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from pipeline.errors import StorageError
+from pipeline.report.status import gather, lines, table
 from pipeline.storage import live
 from pipeline.storage.dataset import RunDir
 from pipeline.storage.files import locate
@@ -93,11 +96,34 @@ def test_the_state_follows_from_the_lock_the_last_word_and_its_age(
     assert live.state(said, held=held, now=now) == state
 
 
+def test_every_site_has_its_own_part(tmp_path: Path) -> None:
+    run = RunDir(locate(tmp_path))
+    run.location.put("run.yaml", yaml.safe_dump({"name": "job"}).encode())
+    view = dict.fromkeys(("problems", "total_problems", "trajectories", "kept", "running", "waiting"), 0)
+    view |= {"cache_hit": None, "tokens_per_s": 12.0, "sandbox_queue": 3, "eta_s": None}
+    live.write(run, a_live(site="east", written_at=90.0, host="e", view=view | {"running": 7}, notes=["slow"]))
+    live.write(run, a_live(site="west", written_at=99.0, host="w", view=view | {"running": 5}))
+    live.write(run, a_live(site="north", written_at=20.0, host="n", view=view))
+    found = gather(run, now=100.0)
+    assert [(site["site"], site["state"][:7]) for site in found["sites"]] == [
+        ("east", "running"),
+        ("north", "lost: i"),
+        ("west", "running"),
+    ]
+    assert (found["state"], found["host"]) == ("running", "w")
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(found, "x"))
+    text = console.export_text()
+    assert [text.count(what) for what in ("site east", "site west", "site north", "7 running", "5 running")] == [1] * 5
+    assert "0 running" not in text
+    assert lines(found) == ["east: slow"]
+
+
 def test_the_last_word_is_read_back_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
     run = RunDir(locate(tmp_path))
-    assert live.read(run) is None
+    assert live.read(run) == []
     live.write(run, a_live(notes=["x"], view={"kept": 3}))
-    assert live.read(run) == a_live(notes=["x"], view={"kept": 3})
+    assert live.read(run) == [a_live(notes=["x"], view={"kept": 3})]
     run.location.put("metrics/live.json", b"{half")
     with pytest.raises(StorageError, match="is damaged"):
         live.read(run)

@@ -3,10 +3,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,23 +21,17 @@ class Berry:
     """The command line in its own process and session."""
 
     folder: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    launch: Callable[..., Any]
+    started: list[Any] = field(default_factory=list)
 
     def config(self, raw: dict[str, Any], name: str = "job") -> str:
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(raw))
         return str(path)
 
-    def start(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *words],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "BERRY_TEST_RUN": str(self.folder), **(env or {})},
-        )
+    def start(self, *words: str, env: dict[str, str] | None = None) -> Any:
+        marked = {**os.environ, "BERRY_TEST_RUN": str(self.folder), **(env or {})}
+        process = self.launch(self.folder, *words, env=marked)
         self.started.append(process)
         return process
 
@@ -77,8 +70,8 @@ class Berry:
 
 
 @pytest.fixture
-def berry(tmp_path: Path) -> Iterator[Berry]:
-    berry = Berry(tmp_path)
+def berry(tmp_path: Path, start_berry: Callable[..., Any]) -> Iterator[Berry]:
+    berry = Berry(tmp_path, start_berry)
     yield berry
     for process in berry.started:
         if process.poll() is None:
@@ -86,6 +79,84 @@ def berry(tmp_path: Path) -> Iterator[Berry]:
             process.wait()
     for process in berry.processes():
         process.kill()
+
+
+NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+SOON = {  # a node that dies is noticed within two seconds
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+    "prestart_worker_first_driver": False,  # as where Berry starts Ray itself
+}
+
+
+class Nodes:
+    """A Ray cluster of logical nodes on this machine, and what runs on them."""
+
+    def __init__(self, count: int, environment: dict[str, str], settings: dict[str, Any]) -> None:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        from ray.cluster_utils import Cluster
+
+        self._environment = environment
+        head = {**NODE, "include_dashboard": False, "_system_config": SOON | settings}
+        with self.started_with():
+            self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.others = [self.add() for _ in range(count - 1)]
+
+    @contextmanager
+    def started_with(self) -> Iterator[None]:
+        """What every process of a node is started with."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self._environment.items():
+                patch.setenv(name, value)
+            yield
+
+    def add(self) -> Any:
+        with self.started_with():
+            return self.cluster.add_node(**NODE)
+
+    @property
+    def address(self) -> str:
+        return self.cluster.address
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """Worker processes of an actor class, on all nodes."""
+        found = []
+        for node in self.cluster.list_all_nodes():
+            for raylet in node.all_processes.get("raylet", []):
+                try:
+                    found += psutil.Process(raylet.process.pid).children(recursive=True)
+                except psutil.NoSuchProcess:
+                    continue
+        return [p for p in found if _is(p, name)]
+
+    def replace(self, index: int) -> None:
+        """Takes a node away without a word, as a spot instance goes, and brings another."""
+        self.cluster.remove_node(self.others[index], allow_graceful=False)
+        self.others[index] = self.add()
+
+
+def _is(process: psutil.Process, name: str) -> bool:
+    try:
+        return process.cmdline()[0].startswith(f"ray::{name}") and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied, IndexError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def logical_nodes() -> Iterator[Callable[..., Nodes]]:
+    """logical_nodes(3, {"NAME": "value"}, setting=…) -> a cluster of three nodes, whose processes have that in their
+    environment, with those settings of Ray's; it ends with the module."""
+    made: list[Nodes] = []
+
+    def make(count: int, environment: dict[str, str] | None = None, **settings: Any) -> Nodes:
+        made.append(Nodes(count, environment or {}, settings))
+        return made[-1]
+
+    yield make
+    for nodes in made:
+        nodes.cluster.shutdown()
 
 
 @pytest.fixture

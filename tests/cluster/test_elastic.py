@@ -48,32 +48,38 @@ def elastic(problems: int) -> dict[str, Any]:
             "nodes": {"node": {"count": 2, "cores": 2}},
             "roles": {
                 "rollout": {"cpus": 1, "min": 1, "max": 2, "per_node": 1},
-                "sandbox": {"cpus": 1, "min": 1, "slots": 4, "per_node": 1},
+                "sandbox": {"cpus": 0.5, "min": 1, "slots": 4, "per_node": 1},
+                "reward": {"cpus": 0.5, "min": 1, "max": 2, "per_node": 1},
             },
         },
     }
 
 
-def test_a_node_that_joins_gets_work_and_one_that_leaves_costs_nothing(berry: Any, until: Callable[..., None]) -> None:
-    with ray_cluster() as cluster:
-        driver = berry.start("run", berry.config(elastic(160)), "--address", cluster.address)
-        commits = berry.folder / "runs/job/round=0/trajectories"
+def test_a_node_that_joins_gets_work_and_one_that_leaves_costs_nothing(
+    berry: Any, until: Callable[..., None], logical_nodes: Callable[..., Any], value_model: Any, tmp_path: Path
+) -> None:
+    nodes = logical_nodes(1)
+    prm = {"rewards": {"prm": {"model": value_model(tmp_path / "prm", "prm")}}}
+    driver = berry.start("run", berry.config(elastic(160) | prm), "--address", nodes.address)
+    commits = berry.folder / "runs/job/round=0/trajectories"
 
-        def engines_committed() -> list[Any]:
-            return berry.query("runs/job", ENGINES) if any(commits.glob("shard-*.parquet")) else []
+    def engines_committed() -> list[Any]:
+        return berry.query("runs/job", ENGINES) if any(commits.glob("shard-*.parquet")) else []
 
-        until(lambda: len(engines_committed()) == 1, what="a commit of the first node's engine")
-        spot = cluster.add_node(num_cpus=2)
-        until(lambda: len(engines_committed()) == 2, what="a commit of the second node's engine")
-        assert driver.poll() is None, "the run was over before the node left"
-        cluster.remove_node(spot, allow_graceful=False)
-        out = driver.communicate(timeout=120)[0]
+    until(lambda: len(engines_committed()) == 1, what="a commit of the first node's engine")
+    assert len(nodes.actors("RewardActor")) == 1
+    spot = nodes.add()
+    until(lambda: len(engines_committed()) == 2, what="a commit of the second node's engine")
+    until(lambda: len(nodes.actors("RewardActor")) == 2, what="a reward actor on the second node")
+    assert driver.poll() is None, "the run was over before the node left"
+    nodes.cluster.remove_node(spot, allow_graceful=False)
+    out = driver.communicate(timeout=120)[0]
     assert driver.returncode == 0, out
-    assert "1 of 2 engines and 1 of 2 sandbox actors fit the nodes that are there" in out
+    assert "1 of 2 engines, 1 of 2 sandbox actors, 1 of 2 reward actors fit the nodes that are there" in out
     assert "came up: 2 engines" in out
     assert berry.query("runs/job", COUNTS) == [(640, 640, 160)]
-    unchecked = "select count(*) from '{}/trajectories/*.parquet' where verdict not in ('pass', 'fail')"
-    assert berry.query("runs/job", unchecked) == [(0,)]
+    wanting = "select count(*) from '{}/trajectories/*.parquet' where verdict = 'unverifiable' or prm_last is null"
+    assert berry.query("runs/job", wanting) == [(0,)]
 
 
 def test_auto_takes_sandbox_actors_away_and_brings_them_back(berry: Any) -> None:

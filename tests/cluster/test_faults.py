@@ -3,13 +3,11 @@ a head that dies. What is written equals that of an undisturbed run, by ids, ver
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,6 @@ ROWS = "select trajectory_id, verdict, kept from '{}/trajectories/*.parquet' ord
 ONCE = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
 TOKENS = "select sum(len(token_ids)) from '{}/nodes/*.parquet' where parent_id is not null"
 COUNTING = Path(__file__).parent / "counting"
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
-SOON = {  # a node that dies is noticed within two seconds
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
-}
 
 
 def config(problems: int, *, nodes: int, **changes: Any) -> dict[str, Any]:
@@ -53,65 +44,15 @@ def config(problems: int, *, nodes: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-class Nodes:
-    """A Ray cluster of logical nodes on this machine, and what runs on them."""
-
-    def __init__(self, count: int, folder: Path, **settings: Any) -> None:
-        self.counted = folder / "tokens"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        from ray.cluster_utils import Cluster
-
-        self.counting = {"PYTHONPATH": str(COUNTING), "BERRY_TEST_TOKENS": str(self.counted)}
-        head = {**NODE, "include_dashboard": False, "_system_config": SOON | settings}
-        with self.environment():
-            self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self.others = [self.add() for _ in range(count - 1)]
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """What every process of a node is started with."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.counting.items():
-                patch.setenv(name, value)
-            yield
-
-    def add(self) -> Any:
-        with self.environment():
-            return self.cluster.add_node(**NODE)
-
-    @property
-    def address(self) -> str:
-        return self.cluster.address
-
-    def actors(self, name: str) -> list[psutil.Process]:
-        """Worker processes of an actor class, on all nodes."""
-        found = []
-        for node in self.cluster.list_all_nodes():
-            for raylet in node.all_processes.get("raylet", []):
-                try:
-                    found += psutil.Process(raylet.process.pid).children(recursive=True)
-                except psutil.NoSuchProcess:
-                    continue
-        return [p for p in found if _is(p, name)]
-
-    def replace(self, index: int) -> None:
-        """Takes a node away without a word, as a spot instance goes, and brings another."""
-        self.cluster.remove_node(self.others[index], allow_graceful=False)
-        self.others[index] = self.add()
-
-
-def _is(process: psutil.Process, name: str) -> bool:
-    try:
-        return process.cmdline()[0].startswith(f"ray::{name}") and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, psutil.AccessDenied, IndexError):
-        return False
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the cluster's engines count in."""
+    return tmp_path_factory.mktemp("nodes") / "tokens"
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    nodes = Nodes(3, tmp_path_factory.mktemp("nodes"))
-    yield nodes
-    nodes.cluster.shutdown()
+def nodes(logical_nodes: Callable[..., Any], counted: Path) -> Any:
+    return logical_nodes(3, {"PYTHONPATH": str(COUNTING), "BERRY_TEST_TOKENS": str(counted)})
 
 
 def commits(berry: Any) -> list[Path]:
@@ -126,7 +67,7 @@ def assert_as_undisturbed(berry: Any, path: str, problems: int) -> None:
 
 
 def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
-    berry: Any, nodes: Nodes, until: Callable[..., None]
+    berry: Any, nodes: Any, until: Callable[..., None]
 ) -> None:
     path = berry.config(config(60, nodes=3, storage={"stall_s": 4}))
     driver = berry.start("run", path, "--address", nodes.address)
@@ -142,13 +83,13 @@ def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
 
 
 def test_chaos_a_kill_every_few_seconds_loses_nothing_and_wastes_little(
-    berry: Any, nodes: Nodes, until: Callable[..., None]
+    berry: Any, nodes: Any, counted: Path, until: Callable[..., None]
 ) -> None:
     """Actors and whole nodes die, nodes come back. Every sample is counted where it is made, those that an engine's
     death cut short in full; wasted is what is more than the trees hold."""
     chance = random.Random(3)
     path = berry.config(config(200, nodes=3))
-    nodes.counted.unlink(missing_ok=True)
+    counted.unlink(missing_ok=True)
     driver = berry.start("run", path, "--address", nodes.address)
     until(lambda: len(commits(berry)) >= 2 or driver.poll() is not None, what="two committed leases")
     done: list[str] = []
@@ -169,25 +110,23 @@ def test_chaos_a_kill_every_few_seconds_loses_nothing_and_wastes_little(
     assert len(done) >= 4, f"the run was over after {done}"
     assert_as_undisturbed(berry, path, 200)
     lost = berry.figures("runs/job")["lost_workers"]
-    made = sum(int(line.split()[3]) for line in nodes.counted.read_text().splitlines() if line.startswith("begin"))
+    made = sum(int(line.split()[3]) for line in counted.read_text().splitlines() if line.startswith("begin"))
     (useful,) = berry.query("whole", TOKENS)[0]
     print(f"kills {done}, workers lost {lost}, {made} tokens made, {useful} of use: {made / useful - 1:.1%} wasted")
     assert lost >= 2
     assert useful <= made < 1.1 * useful
 
 
-def test_a_dead_head_ends_the_run_with_one_error_and_it_is_resumed(berry: Any, until: Callable[..., None]) -> None:
-    path = berry.config(config(60, nodes=1))
-    nodes = Nodes(1, berry.folder, gcs_rpc_server_reconnect_timeout_s=3)
-    try:
-        driver = berry.start("run", path, "--address", nodes.address)
-        until(lambda: len(commits(berry)) >= 2 or driver.poll() is not None, what="two committed leases")
-        killed = [started.process for all_ in nodes.cluster.head_node.all_processes.values() for started in all_]
-        for process in killed:
-            process.kill()
-        out = driver.communicate(timeout=120)[0]
-    finally:
-        nodes.cluster.shutdown()
+def test_a_dead_head_ends_the_run_with_one_error_and_it_is_resumed(
+    berry: Any, logical_nodes: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    path = berry.config(config(60, nodes=2))
+    nodes = logical_nodes(2, gcs_rpc_server_reconnect_timeout_s=3)
+    driver = berry.start("run", path, "--address", nodes.address)
+    until(lambda: len(commits(berry)) >= 2 or driver.poll() is not None, what="two committed leases")
+    for started in [process for all_ in nodes.cluster.head_node.all_processes.values() for process in all_]:
+        started.process.kill()
+    out = driver.communicate(timeout=120)[0]
     assert driver.returncode != 0, out
     before = {p.name: p.stat().st_mtime_ns for p in commits(berry)}
     assert 0 < len(before) < 15, out

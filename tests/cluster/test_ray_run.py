@@ -21,7 +21,6 @@ PACED: dict[str, Any] = {
     },
 }
 COUNTS = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
-ROWS = "select trajectory_id, verdict, kept from '{}/trajectories/*.parquet' order by 1"
 
 
 def commits(berry: Any) -> list[Path]:
@@ -42,37 +41,6 @@ def test_the_tiny_model_runs_from_config_to_kept_parquet(berry: Any, until: Call
     verdicts = dict(berry.query("tiny", "select verdict, count(*) from '{}/trajectories/*.parquet' group by 1"))
     assert verdicts["fail"] > 0, "a model that is never wrong proves nothing here"
     until(lambda: not berry.processes(), within_s=30, what="the end of every process of the run")
-
-
-def test_a_killed_rollout_actor_costs_nothing_that_was_committed_or_journalled(
-    berry: Any, until: Callable[..., None]
-) -> None:
-    config = berry.config(PACED)
-    driver = berry.start("run", config)
-    until(lambda: len(commits(berry)) >= 2, what="two committed leases")
-    victim = berry.actor("RolloutActor")
-    assert victim is not None
-    victim.kill()
-    out = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, out
-    assert "1 workers lost" in out
-    assert berry.query("runs/job", COUNTS) == [(360, 360, 60)]
-    assert berry.run("run", config, "engine.tokens_per_s=null", "--run", "whole", "--local")[0] == 0
-    assert berry.query("runs/job", ROWS) == berry.query("whole", ROWS)
-
-
-def test_a_killed_sandbox_actor_costs_no_verdict(berry: Any, until: Callable[..., None]) -> None:
-    programs = [{"type": "synthetic", "count": 60, "seed": 3, "check": {"cpu_ms": 5}}]  # sums need no sandbox
-    driver = berry.start("run", berry.config(PACED | {"problems": programs}))
-    until(lambda: len(commits(berry)) >= 1, what="a committed lease")
-    victim = berry.actor("SandboxActor")
-    assert victim is not None
-    victim.kill()
-    out = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, out
-    assert berry.query("runs/job", COUNTS) == [(360, 360, 60)]
-    unchecked = "select count(*) from '{}/trajectories/*.parquet' where verdict not in ('pass', 'fail')"
-    assert berry.query("runs/job", unchecked) == [(0,)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from pipeline.config.rewards import FreshBackbone
 from pipeline.engines import vocabulary
-from pipeline.rewards.card import NAME, Card
-from pipeline.rewards.loading import fresh, load
+from pipeline.rewards.loading import load
 from pipeline.rewards.reading import Reader
 from pipeline.storage import serving
 from pipeline.storage.files import locate
@@ -19,28 +17,19 @@ from pipeline.storage.serving import Serving, Weights
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
-def make_model(folder: Path, version: str, seed: int) -> str:
-    """A value model over the spelled tokens of the synthetic engine."""
-    model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=276, seed=seed)
-    with torch.no_grad():
-        next(model.head.parameters()).normal_(std=2.0, generator=torch.Generator().manual_seed(seed))
-    model.inner.save_pretrained(folder)
-    card = Card(what="prm", version=version, backbone="fresh", vocabulary="synthetic-digits", synthetic=True)
-    (folder / NAME).write_text(card.to_json())
-    return str(folder)
-
-
-async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path) -> None:
+async def test_replicas_score_survive_a_kill_and_take_new_weights(
+    tmp_path: Path, value_model: Callable[..., str]
+) -> None:
     import ray
 
     from pipeline.config.loading import validate
     from pipeline.config.run import RunConfig
     from pipeline.engines.synthetic import Synthetic
     from pipeline.rewards.render import renderer
-    from pipeline.runtime.rewarding import RewardClient, refresh_all, reward_actor, total_counters
+    from pipeline.runtime.rewarding import Replica, RewardClient, refresh_all, reward_actor, total_counters
     from pipeline.runtime.workers import expected
 
-    old, new = make_model(tmp_path / "old", "old", 1), make_model(tmp_path / "new", "new", 2)
+    old, new = value_model(tmp_path / "old", "old"), value_model(tmp_path / "new", "new", 2)
     raw: dict[str, Any] = {
         "name": "t",
         "problems": [{"type": "synthetic", "count": 4}],
@@ -74,7 +63,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(tmp_path: Path
             )
             for _ in range(2)
         ]
-        client = RewardClient(actors)
+        client = RewardClient([Replica(f"reward-{n}", actor) for n, actor in enumerate(actors)])
         assert await expected(actors[0].start.remote()) == {"prm": "old"}  # pyright: ignore
         expected_old = pytest.approx(alone(old), abs=1e-5)
         for end in range(1, len(response) + 1):

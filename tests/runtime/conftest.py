@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,13 +11,6 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-
-from pipeline.config.loading import validate
-from pipeline.config.run import RunConfig
-from pipeline.report.tables import connect
-from pipeline.runtime.driver import run
-from pipeline.runtime.outcome import Launch
-from pipeline.storage.dataset import open_run
 
 SYNTHETIC: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 40, "seed": 3}],
@@ -36,7 +27,8 @@ class Berry:
     """The command line in its own process, with its own session, so that nothing of it outlives a test unseen."""
 
     folder: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    launch: Callable[..., Any]
+    started: list[Any] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
     def config(self, **changes: Any) -> Path:
@@ -44,16 +36,8 @@ class Berry:
         path.write_text(yaml.safe_dump(SYNTHETIC | changes))
         return path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *words],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, **self.environment},
-        )
+    def start(self, *words: str) -> Any:
+        process = self.launch(self.folder, *words, env={**os.environ, **self.environment})
         self.started.append(process)
         return process
 
@@ -67,60 +51,13 @@ class Berry:
 
 
 @pytest.fixture
-def berry(tmp_path: Path) -> Iterator[Berry]:
-    berry = Berry(tmp_path)
+def berry(tmp_path: Path, start_berry: Callable[..., Any]) -> Iterator[Berry]:
+    berry = Berry(tmp_path, start_berry)
     yield berry
     for process in berry.started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-class Quiet:
-    """A display that keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def phase(self, text: str) -> None: ...
-
-    def update(self, view: Any) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-@pytest.fixture(scope="session")
-def quiet() -> Quiet:
-    return Quiet()
-
-
-@pytest.fixture(scope="session")
-def job() -> Callable[..., RunConfig]:
-    """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
-
-    def make(**changes: Any) -> RunConfig:
-        problems = [{"type": "synthetic", "count": 24, "seed": 3}]
-        return validate({"name": "job", **SYNTHETIC, "problems": problems, **changes}, RunConfig, where="test")
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def rows() -> Callable[[str], list[tuple[Any, ...]]]:
-    """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
-    query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
-    return lambda place: connect(open_run(place)).execute(query).fetchall()
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, rows: Any) -> list[tuple[Any, ...]]:
-    """The rows of `job()` where nothing happens to it."""
-    place = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run(job(), Launch(place, local=True), quiet).finished
-    found = rows(place)
-    assert len(found) == 144
-    return found
 
 
 @pytest.fixture

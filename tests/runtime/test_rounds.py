@@ -6,12 +6,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.report.rounds import round_lines
 from pipeline.report.tables import connect
+from pipeline.stages.checkup import check_run
 from pipeline.storage import serving
 from pipeline.storage.dataset import open_run
+from pipeline.storage.files import Location, locate
 
 ROUNDS: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 24, "seed": 3}],
@@ -81,32 +84,59 @@ def test_what_the_labels_can_not_teach_stays_as_it_was(berry) -> None:
     assert "too few passing" in learned["notes"][0]
 
 
-def test_weights_pushed_into_a_running_run_are_taken_without_a_restart(berry, until) -> None:
-    config = berry.config(**ROUNDS)
-    assert berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)[0] == 0
-    slow = {
-        "engine": {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8},
-        "rewards": {"prm": {"model": str(berry.folder / "r/round=0/weights/prm")}},
-        "rounds": None,
-    }
-    config = berry.config(**ROUNDS | slow)
-    process = berry.start("run", str(config), "--run", "s", "--local")
-    until(lambda: list((berry.folder / "s").glob("round=0/trajectories/*.parquet")), within_s=120, what="a commit")
-    source = str(berry.folder / "r/round=0/weights/prm")
-    code, out = berry.run("weights", "push", "s", source, "--what", "prm", "--version", "prm-new")
+@pytest.mark.parametrize("on_store", [False, True], ids=["disk", "store"])
+def test_weights_pushed_into_a_running_run_are_taken_without_a_restart(
+    berry: Any, until: Any, s3: Any, value_model: Any, tmp_path: Path, on_store: bool
+) -> None:
+    berry.environment = s3.env
+    old, new = value_model(tmp_path / "old", "prm-old"), value_model(tmp_path / "new", "prm-new", 2)
+    engine = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 24}
+    config = berry.config(
+        engine=engine, problems=ROUNDS["problems"], rewards={"prm": {"model": old}}, storage={"lease_problems": 2}
+    )
+    place = s3.url("runs/s") if on_store else str(berry.folder / "s")
+    location = locate(place)
+    process = berry.start("run", str(config), "--run", place, "--local")
+    until(lambda: location.names("round=0/trajectories"), within_s=120, what="a commit")
+    code, out = berry.run("weights", "push", place, new, "--what", "prm", "--version", "prm-new")
     assert code == 0, out
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
     assert "new weights were pushed" in out
     assert "can't be taken" not in out
-    marks = [json.loads(row[0])["prm"] for row in connect_marks(berry.folder / "s")]
-    assert marks[0] == "prm-r0"
+    marks = scored_by(location)
+    assert marks[0] == "prm-old"
     assert marks[-1] == "prm-new"
+    assert location.exists("round=0/weights/prm-new/config.json")
 
 
-def connect_marks(run: Path) -> list[tuple[str]]:
-    """The reward models' versions of each lease, in the order of commits."""
-    import pyarrow.parquet as pq
+def scored_by(location: Location) -> list[str]:
+    """The reward model's version of each lease, in the order of commits."""
+    stamps = location.stamps("round=0/trajectories")
+    names = sorted(stamps, key=lambda name: stamps[name][1])
+    metadata = [location.read(f"round=0/trajectories/{name}", lambda f: pq.read_metadata(f).metadata) for name in names]
+    return [json.loads(one[b"berry.rewards"])["prm"] for one in metadata]
 
-    files = sorted(run.glob("round=0/trajectories/*.parquet"), key=lambda p: p.stat().st_mtime)
-    return [((pq.read_metadata(f).metadata or {})[b"berry.rewards"].decode(),) for f in files]
+
+@pytest.mark.engine
+def test_the_generator_learns_and_takes_its_new_weights_from_a_store(berry: Any, s3: Any) -> None:
+    berry.environment, place = s3.env, s3.url("runs/learning")
+    config = berry.config(
+        problems=[{"type": "arithmetic", "count": 16, "seed": 21}],
+        engine={"type": "vllm", "model": "tiny-arithmetic", "dtype": "float32", "max_model_len": 128},
+        rollout={
+            "policy": {"type": "fixed", "branching": [3, 2]},
+            "step": {"type": "delimiter", "delimiters": ["\n"]},
+            "sampling": {"temperature": 1.0, "max_tokens": 64},
+        },
+        rounds={"count": 2, "train": [], "policy": {"epochs": 1, "min_kept": 1}},
+    )
+    code, out = berry.run("run", str(config), "--run", place, "--local", timeout_s=240)
+    assert code == 0, out
+    stored = open_run(place)
+    asked = "select distinct round, weights_version from nodes where parent_id is not null order by 1"
+    (first, before), (second, after) = connect(stored).execute(asked).fetchall()
+    assert (first, second, after) == (0, 1, "policy-r0")
+    assert before != after
+    assert {"config.json", "card.json", "model.safetensors"} <= set(stored.location.names("round=0/weights/policy"))
+    assert check_run(stored).faults == []

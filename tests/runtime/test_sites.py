@@ -1,17 +1,22 @@
-"""Two sites, two processes that know each other only through the store, share one run. Every problem counts once."""
+"""Two sites, two processes that know each other only through the store, share one run. Every problem counts once, and
+between rounds one of them learns for both."""
 
 from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pipeline.report.status import gather
+from pipeline.report.tables import connect
 from pipeline.runtime.driver import run
 from pipeline.runtime.outcome import Launch
 from pipeline.stages.checkup import check_run
+from pipeline.stages.learning import learned
 from pipeline.storage import claims
 from pipeline.storage.dataset import open_run
 from pipeline.storage.files import Location, locate
@@ -37,8 +42,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, 
     return rows(place)
 
 
-def start(berry: Any, place: str, site: str) -> Any:
-    path = str(berry.config(**PACED))
+def start(berry: Any, place: str, site: str, **changes: Any) -> Any:
+    path = str(berry.config(**PACED | changes))
     return berry.start("run", path, "--local", "--run", place, f"storage.site={site}", "storage.silent_s=2")
 
 
@@ -46,6 +51,11 @@ def owners(location: Location) -> set[str]:
     """Sites that hold a claim now."""
     found = (claims.owner(location, 0, claim) for claim in claims.latest(location, 0).values())
     return {owner.site for owner in found if owner is not None}
+
+
+def seen(place: str) -> dict[str, str]:
+    """What `berry status` says of each site."""
+    return {site["site"]: site["state"].partition(":")[0] for site in gather(open_run(place), now=time.time())["sites"]}
 
 
 def commits(location: Location) -> list[str]:
@@ -68,8 +78,10 @@ def test_a_site_that_is_killed_leaves_its_leases_to_the_other(
     west, east = start(berry, place, "west"), start(berry, place, "east")
     location = locate(place)
     until(lambda: owners(location) == {"west", "east"}, what="a claim of both sites")
+    until(lambda: seen(place) == {"east": "running", "west": "running"}, what="a word of both sites")
     west.send_signal(signal.SIGKILL)
     west.wait()
+    assert seen(place) == {"east": "running", "west": "lost"}
     assert len(commits(location)) < LEASES, "the run was over before the site was killed"
     out, _ = east.communicate(timeout=120)
     assert east.returncode == 0, out
@@ -97,3 +109,33 @@ def test_a_site_is_killed_and_another_silent_until_all_is_done(
     assert sites["west"].returncode == 0, out
     assert {name: location.get(f"round=0/trajectories/{name}") for name in commits(location)} == done
     assert_whole(place, rows(place), undisturbed)
+
+
+def test_one_site_learns_for_both_and_another_when_that_one_dies_over_it(
+    berry: Any, until: Callable[..., None], undisturbed: Any
+) -> None:
+    training = {"backbone": {"type": "fresh", "layers": 1, "hidden": 16, "heads": 2}, "epochs": 1, "per_problem": 3}
+    rounds = {"rewards": {"training": training}, "rounds": {"count": 2, "train": ["prm"]}}
+    place = str(berry.folder / "shared")
+    sites = {site: start(berry, place, site, **rounds) for site in ("west", "east")}
+    location = locate(place)
+    until(lambda: claims.last_turn(location, 0) == 0, within_s=120, what="a site that learns")
+    first = claims.turn_of(location, 0, 0)
+    assert first is not None
+    assert len(commits(location)) == LEASES, "a site learns from the whole round"
+    learner = sites.pop(first.site)
+    learner.send_signal(signal.SIGKILL)
+    learner.wait()
+    (other,) = sites.values()
+    out, _ = other.communicate(timeout=200)
+    assert other.returncode == 0, out
+    assert claims.last_turn(location, 0) == 1
+    after = learned(open_run(place), 0)
+    assert after is not None
+    assert after.rewards["prm"].folder == "round=0/weights/prm.1"
+    stored = connect(open_run(place))
+    asked = "select trajectory_id, response, verdict, kept from trajectories where round = 0 order by 1"
+    assert stored.execute(asked).fetchall() == undisturbed
+    scored = "select round, count(*), count(prm_last) from trajectories group by round order by round"
+    assert stored.execute(scored).fetchall() == [(0, 144, 0), (1, 144, 144)]
+    assert check_run(open_run(place)).faults == []

@@ -1,0 +1,158 @@
+"""Faults of storage, of clocks, of a problem, of actors and of the driver, on a real Ray cluster of two logical nodes:
+what its processes are told from inside (`planted`), a store that errs, kills. What is written equals an undisturbed
+run."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.run import plain
+from pipeline.errors import StorageError
+from pipeline.runtime.driver import run
+from pipeline.runtime.outcome import Launch
+from pipeline.stages.checkup import check_run
+from pipeline.storage.dataset import open_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+NODES, LEASES = 2, 6
+PLANTED = Path(__file__).parent / "planted"
+ON_NODES: dict[str, Any] = {
+    "name": "logical",
+    "nodes": {"node": {"count": NODES, "cores": 2}},
+    "roles": {
+        "rollout": {"cpus": 1, "min": NODES, "max": NODES, "per_node": 1},
+        "sandbox": {"cpus": 0.5, "slots": 1, "min": NODES, "max": NODES, "per_node": 1},
+    },
+    "ratio": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("orders")
+
+
+@pytest.fixture(scope="module")
+def nodes(logical_nodes: Callable[..., Any], orders: Path, store_env: dict[str, str]) -> Any:
+    """Their processes carry out what is ordered, and reach the object store."""
+    return logical_nodes(NODES, {"PYTHONPATH": str(PLANTED), "BERRY_TEST_FAULTS": str(orders), **store_env})
+
+
+@pytest.fixture
+def address(nodes: Any) -> str:
+    return nodes.address
+
+
+@pytest.fixture
+def order(orders: Path) -> Iterator[Callable[[str, str], object]]:
+    """order(fault, how), until the test ends."""
+    yield lambda fault, how: (orders / fault).write_text(how)
+    for file in orders.iterdir():
+        file.unlink()
+
+
+def assert_whole(place: str, found: list[tuple[Any, ...]], undisturbed: list[tuple[Any, ...]]) -> None:
+    assert found == undisturbed
+    checked = check_run(open_run(place))
+    assert (checked.leases, checked.faults, checked.notes) == (LEASES, [], [])
+
+
+def test_a_disk_that_is_full_and_then_read_only_ends_each_run_and_the_next_goes_on(
+    address: str, order: Any, orders: Path, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any
+) -> None:
+    place, on_nodes = str(tmp_path / "run"), job(cluster=ON_NODES)
+    for number, table, done in ((errno.ENOSPC, "nodes", 2), (errno.EROFS, "trajectories", 3)):
+        order("disk", json.dumps({"errno": number, "table": table, "after": done}))
+        with pytest.raises(StorageError, match=f"can't be written: {os.strerror(number)}"):
+            run(on_nodes, Launch(place, address), quiet)
+        for file in orders.iterdir():
+            file.unlink()
+        assert len(open_run(place).committed(0)) < LEASES
+    assert run(on_nodes, Launch(place, address), quiet).finished
+    assert_whole(place, rows(place), undisturbed)
+
+
+def test_a_store_that_errs_and_is_slow_and_clocks_that_jump_change_nothing(
+    address: str,
+    order: Any,
+    s3: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    job: Any,
+    quiet: Any,
+    undisturbed: Any,
+    rows: Any,
+) -> None:
+    chance, now, place = random.Random(7), time.time, s3.url("runs/job")
+    monkeypatch.setattr(time, "time", lambda: now() + chance.choice([-1e6, -3600.0, 0.0, 86400.0, 1e8]))
+    order("clocks", "jump")
+    s3.faults(error_rate=0.05, delay_s=0.01)
+    storage = {"site": "west", "silent_s": 2.0}
+    assert run(job(cluster=ON_NODES, storage=storage), Launch(place, address), quiet).finished
+    counts = s3.counts()
+    assert counts["failed"] > 0, counts
+    s3.faults()
+    assert_whole(place, rows(place), undisturbed)
+
+
+def test_the_problem_that_kills_every_engine_is_quarantined_and_all_others_are_as_ever(
+    address: str, order: Any, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any
+) -> None:
+    place, poison = str(tmp_path / "run"), "synthetic-3-5"
+    order("poison", poison)
+    outcome = run(job(cluster=ON_NODES), Launch(place, address), quiet)
+    assert outcome.finished
+    assert outcome.totals.lost_workers >= 3
+    assert outcome.totals.drops["quarantined"] == 1
+    mine = [row for row in undisturbed if row[0].startswith(f"{poison}/")]
+    assert len(mine) == 6
+    found = rows(place)
+    others = [row for row in found if not row[0].startswith(f"{poison}/")]
+    assert others == [row for row in undisturbed if row not in mine]
+    assert len(found) == len(undisturbed) - len(mine) + 1
+
+
+def test_killed_actors_cost_no_trajectory_and_no_verdict(
+    nodes: Any, berry: Any, until: Callable[..., None], tmp_path: Path, job: Any, quiet: Any, rows: Any
+) -> None:
+    """Checked by programs: sums would need no sandbox."""
+    programs = [{"type": "synthetic", "count": 24, "seed": 3, "check": {"cpu_ms": 5}}]
+    assert run(job(problems=programs), Launch(str(tmp_path / "whole"), local=True), quiet).finished
+    paced = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8}
+    config = job(cluster=ON_NODES, engine=paced, problems=programs)
+    driver = berry.start("run", berry.config(plain(config)), "--address", nodes.address)
+    folder = berry.folder / "runs/job/round=0/trajectories"
+    until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")
+    nodes.actors("SandboxActor")[0].kill()
+    nodes.actors("RolloutActor")[0].kill()
+    out, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, out
+    assert "1 workers lost" in out
+    assert_whole(str(berry.folder / "runs/job"), rows(str(berry.folder / "runs/job")), rows(str(tmp_path / "whole")))
+
+
+def test_a_killed_driver_leaves_the_cluster_to_the_next_which_resumes(
+    address: str, berry: Any, until: Callable[..., None], job: Any, quiet: Any, undisturbed: Any, rows: Any
+) -> None:
+    paced = job(cluster=ON_NODES, engine={"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8})
+    driver = berry.start("run", berry.config(plain(paced)), "--address", address)
+    folder = berry.folder / "runs/job/round=0/trajectories"
+    until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*")}
+    assert 0 < len(before) < LEASES, "the run was over before its driver was killed"
+    place = str(berry.folder / "runs/job")
+    assert run(paced, Launch(place, address), quiet).finished
+    assert {name: (folder / name).stat().st_mtime_ns for name in before} == before, "a commit was written again"
+    assert_whole(place, rows(place), undisturbed)
