@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from verifiers.base import Verdict
@@ -59,8 +60,7 @@ class Finish(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 
     `logprob_sum` in nats over the delta; `mean_entropy` in nats a token (None if not measured). `value_soft` is the
@@ -108,8 +108,7 @@ class DropReason(StrEnum):
     QUARANTINED = "quarantined"  # its problem killed its worker three times
 
 
-@dataclass(slots=True)
-class Trajectory:
+class Trajectory(Struct):
     """A leaf and its path from the root. Token counts exclude the prompt; `n_new_tokens` excludes what an earlier
     sibling already generated."""
 

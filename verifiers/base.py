@@ -7,9 +7,10 @@ as wrong: its reason says why, and the caller may try once more elsewhere (`Reas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 EVIDENCE_CHARS = 500
 
@@ -76,11 +77,10 @@ _UNVERIFIABLE = _RETRYABLE | {
 }
 
 _OUTCOMES = {r: Outcome.UNVERIFIABLE if r in _UNVERIFIABLE else Outcome.FAIL for r in Reason}
-_OUTCOMES[Reason.CORRECT] = Outcome.PASS
+_OUTCOMES[Reason.CORRECT] = _PASS = Outcome.PASS  # reached through its class it costs a call, in Python 3.11
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """One check of one response.
 
     `answer` is the extracted answer (text, truncated); `evidence` is plain data about what decided: the failing
@@ -95,7 +95,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.outcome is Outcome.PASS
+        return self.outcome is _PASS
 
 
 def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Verdict:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sandboxes.wire import Unsupported
 from verifiers.base import Reason, Verdict, verdict

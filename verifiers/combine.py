@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from verifiers.base import Outcome, Verdict
 from verifiers.specs import AllOfSpec, AnyOfSpec, WeightedSpec

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from verifiers.strictness import Place
 
@@ -18,8 +19,7 @@ TAIL_CHARS = 65_536
 MAX_CANDIDATES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The final answer, and earlier ones given with the same weight (other boxes), distinct, newest first."""
 
     answer: str
@@ -46,7 +46,7 @@ def find_answer(response: str, places: Sequence[Place]) -> Found | None:
 
 # ---- boxed ----------------------------------------------------------------------------------------------------------
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\(?:boxed|fbox)\s+([^\s{}$\\]+)")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?=\{)|\s+([^\s{}$\\]+))")
 _JOINT = re.compile(
     r"^[\s$]*(?:\\\)|\\\])?[\s$]*(?:,?\s*(?:and|or)|,|\\text\{\s*(?:and|or)\s*\})[\s$]*(?:\\\(|\\\[)?[\s$]*$"
 )
@@ -72,27 +72,29 @@ def _boxed(text: str) -> Found | None:
         last_end = position = end
     if not groups:
         return None
-    distinct = list(dict.fromkeys(content.strip() for content in reversed(groups)))
+    if len(groups) == 1:
+        answer = groups[0].strip()
+        return Found(answer, place="boxed") if answer else None
+    distinct = list(dict.fromkeys([content.strip() for content in reversed(groups)]))
     if not distinct[0]:
         return None
     return Found(distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES)
 
 
+_BRACE = re.compile(r"[{}]|\\.", re.DOTALL)  # a backslash takes the character after it along
+
+
 def _closing(text: str, opening: int) -> int:
     """One past the brace that closes the one at `opening`; -1 when it is never closed."""
-    depth, position = 0, opening
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 2
-            continue
-        if char == "{":
+    depth = 0
+    for match in _BRACE.finditer(text, opening):
+        brace = match[0]
+        if brace == "{":
             depth += 1
-        elif char == "}":
+        elif brace == "}":
             depth -= 1
             if depth == 0:
-                return position + 1
-        position += 1
+                return match.end()
     return -1
 
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
 from verifiers.base import Verdict
 from verifiers.config import CheckerConfig
 from verifiers.specs import Spec, Strictness
@@ -28,8 +30,7 @@ class SymbolicRung(Protocol):
     async def decide(self, gold: str, response: str, strict: Strictness) -> Decision: ...
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
+class CheckRequest(Struct, frozen=True):
     """One response to check. `key`: what the queue is fair between; empty: the problem."""
 
     problem_id: str

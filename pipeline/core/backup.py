@@ -8,15 +8,15 @@ neither, and a node without any checked leaf has no value: unknown is not wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
+
+from msgspec import Struct
 
 from pipeline.core.tree import Tree, TreeNode
 from verifiers.base import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True, gc=False):
     """Verified leaves: how many passed, how many were checked."""
 
     passed: int = 0
@@ -41,27 +41,29 @@ class Counts:
         return Counts(self.passed + other.passed, self.checked + other.checked)
 
 
+_UNKNOWN, _FAILED, _PASSED = Counts(), Counts(0, 1), Counts(1, 1)
+_UNVERIFIABLE = Outcome.UNVERIFIABLE
+
+
 def leaf_counts(node: TreeNode) -> Counts:
     """What one leaf's own verdict adds."""
-    if node.verdict is None or node.verdict.outcome is Outcome.UNVERIFIABLE:
-        return Counts()
-    return Counts(int(node.verdict.passed), 1)
+    verdict = node.verdict
+    if verdict is None or verdict.outcome is _UNVERIFIABLE:
+        return _UNKNOWN
+    return _PASSED if verdict.passed else _FAILED
 
 
 def pooled(tree: Tree) -> dict[str, Counts]:
     """For every node, the counts over all verified leaves below (design, section 5)."""
-    passed: dict[str, int] = {}
-    checked: dict[str, int] = {}
-    order = list(tree.walk())
-    for node in reversed(order):
+    counts: dict[str, Counts] = {}
+    for node in reversed(list(tree.walk())):
         own = leaf_counts(node)
-        passed[node.node_id] = passed.get(node.node_id, 0) + own.passed
-        checked[node.node_id] = checked.get(node.node_id, 0) + own.checked
-        if node.parent is not None:
-            above = node.parent.node_id
-            passed[above] = passed.get(above, 0) + passed[node.node_id]
-            checked[above] = checked.get(above, 0) + checked[node.node_id]
-    return {node.node_id: Counts(passed[node.node_id], checked[node.node_id]) for node in order}
+        if node.children:
+            below = [counts[child.node_id] for child in node.children]
+            passed = own.passed + sum([count.passed for count in below])
+            own = Counts(passed, own.checked + sum([count.checked for count in below]))
+        counts[node.node_id] = own
+    return counts
 
 
 def direct(node: TreeNode) -> Counts:

@@ -1,19 +1,20 @@
-"""Commands out of a search and events into it (design, section 2). Plain frozen data.
+"""Commands out of a search and events into it (design, section 2). Plain frozen data: structs, since there are several
+a trajectory, and a frozen dataclass takes six times as long to make.
 
 Search.start() ─► [Command]      Search.handle(Event) ─► [Command]
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from pipeline.records import Finish
 from verifiers.base import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Struct, frozen=True, gc=False):
     """How tokens are drawn. `top_logprobs` > 0 asks for that many alternatives a token, from which
     `entropies` are estimated; 0 gives the chosen token's log-probability alone."""
 
@@ -24,8 +25,7 @@ class Sampling:
     top_logprobs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Until:
+class Until(Struct, frozen=True, gc=False):
     """When a segment ends: at a delimiter (kept in the segment), at a regular expression's match, at the end
     of the answer, or after `max_tokens`, whichever is first. `token_ends`: the search will cut inside the
     segment and wants `Completion.token_ends`."""
@@ -36,8 +36,7 @@ class Until:
     token_ends: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True, gc=False):
     """One sampled segment. `logprobs` (nats) and `entropies` (nats, empty if not asked for) run along
     `token_ids`; `text` decodes exactly those tokens. `finish`: STEP at a delimiter or regex, STOP at the
     model's end, LENGTH at `max_tokens` or the context's end. `token_ends`: how many characters of `text` are
@@ -58,8 +57,7 @@ class Completion:
 # ---- commands ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(Struct, frozen=True, gc=False):
     """Sample children `first_index … first_index + n - 1` of `node`. The prompt is
     `tree.prefix_ids(node)`."""
 
@@ -72,8 +70,7 @@ class Generate:
     first_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True, gc=False):
     """Ask the value model `model` ("prm", "orm" or a scorer's name) for the value of the prefix ending at
     `node`."""
 
@@ -81,15 +78,13 @@ class Score:
     model: str = "prm"
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True, gc=False):
     """Check the response that ends at leaf `node`."""
 
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True, gc=False):
     """Stop every running Generate of `node`. A search names each node with running Generates by itself, so
     the nodes below need no looking up. Answered by one `Cancelled` (or by the segments that were quicker)."""
 
@@ -105,8 +100,7 @@ class FinishReason(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True, gc=False):
     """Only with `budget.reallocate`: nothing is in flight, `unspent` planned leaves were not needed, and
     `wanted` more would be of use. Answered by one `Granted`, 0 leaves included, once all searches that share
     a budget have settled (`pipeline.core.allocate`)."""
@@ -115,8 +109,7 @@ class Settled:
     wanted: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True, gc=False):
     """The search is over; nothing is in flight."""
 
     reason: FinishReason
@@ -127,8 +120,7 @@ Command = Generate | Score | Verify | Cancel | Settled | Finished
 # ---- events ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True, gc=False):
     """Child `index` of `parent` has ended. `index` is the Generate's first_index + sample number."""
 
     parent: str
@@ -136,32 +128,28 @@ class Segment:
     completion: Completion
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(Struct, frozen=True, gc=False):
     node: str
     value: float
     model: str = "prm"
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True, gc=False):
     node: str
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True, gc=False):
     """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score or
     verify; for generate, `indices` are the children that will not come."""
 
     node: str
     reason: str
     what: str = "generate"
-    indices: tuple[int, ...] = field(default=())
+    indices: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True, gc=False):
     """Everything running for `node` has been stopped; `tokens` generated in vain."""
 
     node: str
@@ -169,15 +157,13 @@ class Cancelled:
     tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True, gc=False):
     """The answer to Settled: so many more leaves from what other problems did not need."""
 
     leaves: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Struct, frozen=True, gc=False):
     """`budget.max_wall_s` has passed: the core has no clock."""
 
 

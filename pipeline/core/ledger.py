@@ -52,31 +52,32 @@ def settle(ledger: TokenLedger, tree: Tree, trajectories: Sequence[Trajectory]) 
     """With `kept` and `pruned.REASON`: each generated token of the tree counts once. A segment is kept if any
     kept trajectory runs through it; else it goes to the reason of the first trajectory that does, in the
     order given."""
-    kept: set[str] = set()
+    seen: set[str] = set()
     for trajectory in trajectories:
         if trajectory.kept:
-            kept.update(trajectory.path)
-    pruned: Counter[str] = Counter()
-    seen = set(kept)
+            seen.update(trajectory.path)
+    n_kept = sum([len(tree[node].tokens) for node in seen])
+    pruned: dict[str, int] = {}
     for trajectory in trajectories:
+        if trajectory.kept:
+            continue
+        reason = f"pruned.{trajectory.drop_reason or 'undecided'}"
         for node in trajectory.path:
             if node not in seen:
                 seen.add(node)
-                reason = trajectory.drop_reason.value if trajectory.drop_reason else "undecided"
-                pruned[f"pruned.{reason}"] += len(tree[node].tokens)
-    n_kept = sum(len(tree[node].tokens) for node in kept)
-    return add([ledger, TokenLedger(kept=n_kept, extra=dict(pruned))])
+                pruned[reason] = pruned.get(reason, 0) + len(tree[node].tokens)
+    return add([ledger, TokenLedger(kept=n_kept, extra=pruned)])
 
 
 def add(ledgers: Iterable[TokenLedger]) -> TokenLedger:
     """The sum, field by field and extra by extra."""
-    fields: Counter[str] = Counter()
-    extra: Counter[str] = Counter()
-    for ledger in ledgers:
-        for name in _FIELDS:
-            fields[name] += getattr(ledger, name)
-        extra.update(ledger.extra)
-    return TokenLedger(**{name: fields[name] for name in _FIELDS}, extra=dict(sorted(extra.items())))
+    summed = list(ledgers)
+    extra: dict[str, int] = {}
+    for ledger in summed:
+        for name, count in ledger.extra.items():
+            extra[name] = extra.get(name, 0) + count
+    fields = {name: sum([getattr(ledger, name) for ledger in summed]) for name in _FIELDS}
+    return TokenLedger(**fields, extra=dict(sorted(extra.items())))
 
 
 _FIELDS = ("prompt", "cached", "recomputed", "generated", "cancelled", "kept")

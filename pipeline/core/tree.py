@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from pipeline.core import seeds
 from pipeline.core.events import Completion
 from pipeline.records import DropReason, Finish
 from verifiers.base import Verdict
+
+_STEP = Finish.STEP
 
 
 class TreeNode:
@@ -64,7 +67,7 @@ class TreeNode:
         self.depth = 0 if parent is None else parent.depth + 1
         self.end = len(tokens) + (0 if parent is None else parent.end)
         self.text: str | None = ""
-        self.finish = Finish.STEP
+        self.finish = _STEP
         self.logprob_sum: float | None = None
         self.mean_entropy: float | None = None
         self.logprobs: array[float] | None = None
@@ -146,10 +149,11 @@ class Tree:
         while stack:
             at = stack.pop()
             yield at
-            stack.extend(reversed(_ordered(at.children)))
+            if at.children:
+                stack.extend(reversed(_ordered(at.children)))
 
     def leaves(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
-        return (at for at in self.walk(node) if not at.children)
+        return iter([at for at in self.walk(node) if not at.children])
 
     # ---- growing -------------------------------------------------------------------------------------------
 
@@ -223,6 +227,13 @@ class Tree:
     def forget_detail(self, node: TreeNode) -> None:
         node.logprobs = node.entropies = node.ends = None
 
+    def take_apart(self) -> None:
+        """Nothing more is wanted of it. Parents and children hold each other: taken apart they are freed at once, where
+        whole trees would pile up until the garbage collector looks."""
+        for node in self._nodes.values():
+            node.children.clear()
+        self._nodes.clear()
+
     # ---- checking ------------------------------------------------------------------------------------------
 
     def check_invariants(self) -> None:
@@ -247,8 +258,11 @@ class Tree:
                 assert node.parent.offset + len(node.parent.tokens) == node.offset, f"{node}: gap before it"
 
 
+_PLACE = attrgetter("index", "node_id")
+
+
 def _ordered(children: list[TreeNode]) -> list[TreeNode]:
-    return sorted(children, key=lambda child: (child.index, child.node_id)) if len(children) > 1 else children
+    return sorted(children, key=_PLACE) if len(children) > 1 else children
 
 
 def _share_detail(head: TreeNode, tail: TreeNode, at_token: int) -> None:

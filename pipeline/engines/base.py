@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from pipeline.core.events import Completion, Sampling, Until
 from pipeline.records import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """n continuations of one prefix. Sample i is drawn with seed `seed + i`, so callers space seeds by at least n.
     A lower `priority` runs first."""
 
@@ -29,8 +30,7 @@ class Request:
     priority: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True, gc=False):
     index: int
     completion: Completion
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
+from msgspec import structs
 
 from pipeline.config.engine import HttpEngine
 from pipeline.core.events import Completion
@@ -200,7 +201,7 @@ class Http:
         completion = self._completion(request, tuple(reading.token_ids[:count]), finish)
         return Sample(
             index,
-            replace(
+            structs.replace(
                 completion,
                 logprobs=tuple(reading.logprobs[:count]),
                 entropies=reading.entropies(count) if request.sampling.top_logprobs else (),

@@ -138,6 +138,4 @@ def _stop(
 
 def _endless(room: int) -> Piece:
     n = max(room, 0) + 1
-    word = text_of(FILLER) or ""
-    ends = tuple(len(word) * (i + 1) for i in range(n))
-    return Piece((FILLER,) * n, word * n, ends, (-0.02,) * n, (0.02,) * n)
+    return Piece((FILLER,) * n, (text_of(FILLER) or "") * n, (-0.02,) * n, (0.02,) * n)

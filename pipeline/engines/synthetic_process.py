@@ -18,10 +18,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from itertools import chain as chained
 from math import log
+
+from msgspec import Struct
 
 from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.seeds import digest
@@ -59,15 +60,18 @@ TEXTS = {256 + i: word for i, word in enumerate(_WORDS)} | {NUMBER + n: str(n) f
 """Of every token that is no byte."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Consecutive tokens with their text, its cumulative lengths, log-probabilities and entropies."""
+class Piece(Struct, frozen=True, gc=False):
+    """Consecutive tokens with their text, log-probabilities and entropies."""
 
     tokens: tuple[int, ...]
     text: str
-    ends: tuple[int, ...]
     logprobs: tuple[float, ...]
     entropies: tuple[float, ...]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Cumulative lengths of the tokens' texts; few ask for them."""
+        return tuple(accumulate([len(text) for text in _texts(self.tokens)]))
 
     def after(self, n: int) -> Piece:
         """Without its first n tokens."""
@@ -75,13 +79,12 @@ class Piece:
         if n == 0:
             return self
         cut = self.ends[n - 1]
-        ends = tuple(end - cut for end in self.ends[n:])
-        return Piece(self.tokens[n:], self.text[cut:], ends, self.logprobs[n:], self.entropies[n:])
+        return Piece(self.tokens[n:], self.text[cut:], self.logprobs[n:], self.entropies[n:])
 
     def before(self, n: int) -> Piece:
         """Its first n tokens."""
         text = self.text[: self.ends[n - 1]] if n else ""
-        return Piece(self.tokens[:n], text, self.ends[:n], self.logprobs[:n], self.entropies[:n])
+        return Piece(self.tokens[:n], text, self.logprobs[:n], self.entropies[:n])
 
 
 class Chain:
@@ -202,22 +205,26 @@ class Chain:
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:
-    before = accumulate([len(piece.text) for piece in pieces], initial=0)
     return Piece(
         tuple(chained.from_iterable([piece.tokens for piece in pieces])),
         "".join([piece.text for piece in pieces]),
-        tuple([start + end for start, piece in zip(before, pieces, strict=False) for end in piece.ends]),
         tuple(chained.from_iterable([piece.logprobs for piece in pieces])),
         tuple(chained.from_iterable([piece.entropies for piece in pieces])),
     )
 
 
 def _piece(tokens: tuple[int, ...], decided: tuple[float, float], *, at: int) -> Piece:
-    texts = [TEXTS.get(token) or text_of(token) or "" for token in tokens]
     before, after = at, len(tokens) - at - 1
     logprobs = (*(-_CALM,) * before, decided[0], *(-_CALM,) * after)
     entropies = (*(_CALM,) * before, decided[1], *(_CALM,) * after)
-    return Piece(tokens, "".join(texts), tuple(accumulate(map(len, texts))), logprobs, entropies)
+    return Piece(tokens, "".join(_texts(tokens)), logprobs, entropies)
+
+
+def _texts(tokens: Sequence[int]) -> list[str]:
+    try:
+        return [TEXTS[token] for token in tokens]
+    except KeyError:
+        return [text_of(token) or "" for token in tokens]
 
 
 def _spread(hard_share: float) -> tuple[float, float]:

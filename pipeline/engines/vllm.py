@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
 from pipeline.engines import models, quiet, tensors, vllm_compat, vllm_host, vllm_samples, vllm_worker
@@ -203,7 +205,7 @@ class Vllm:
         completion = self._completion(tuple(out.token_ids[:count]), finish)
         return Sample(
             index,
-            replace(
+            structs.replace(
                 completion,
                 logprobs=logprobs,
                 entropies=entropies,

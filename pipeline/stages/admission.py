@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.engines.base import Counters
 
@@ -32,12 +32,15 @@ def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: 
 
 @dataclass(slots=True)
 class Admission:
-    """One worker's gate. Searches are let in in the order they came."""
+    """One worker's gate. Searches are let in in the order they came. `width`: sequences that one asks for at its start,
+    which it stands for until the engine has heard of it."""
 
     counters: Callable[[], Counters]
     max_num_seqs: int
     limit: int
+    width: int = 1
     open_searches: int = 0
+    _unheard: int = 0  # searches let in since the engine was given time to hear of them
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,16 +54,21 @@ class Admission:
 
     async def enter(self) -> None:
         async with self._line:
-            while not admits(
-                self.counters(),
-                max_num_seqs=self.max_num_seqs,
-                open_searches=self.open_searches,
-                limit=self.limit,
-            ):
+            if self._unheard and not self._admits(self._unheard * self.width):
+                for _ in range(5):  # their first requests reach the engine
+                    await asyncio.sleep(0)
+                self._unheard = 0
+            while not self._admits(0):
                 await self._a_change()
             self.open_searches += 1
-            for _ in range(5):  # let its first requests reach the engine before the next one looks
-                await asyncio.sleep(0)
+            self._unheard += 1
+
+    def _admits(self, coming: int) -> bool:
+        """With so many sequences on their way to the engine."""
+        now = self.counters()
+        if coming:
+            now = replace(now, waiting=now.waiting + coming)
+        return admits(now, max_num_seqs=self.max_num_seqs, open_searches=self.open_searches, limit=self.limit)
 
     async def _a_change(self) -> None:
         """A search has ended; or some time has passed, in which the engine may have emptied."""

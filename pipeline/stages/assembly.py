@@ -5,8 +5,10 @@ Grown ─► Search.nodes, Search.trajectories ─► core.prune ─► {"nodes"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from pipeline.config.pruning import PruneRule
 from pipeline.config.rollout import Rollout
@@ -15,17 +17,20 @@ from pipeline.core.prune import prune
 from pipeline.engines.base import Engine
 from pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from pipeline.stages.ports import Grown
-from pipeline.stages.rows import Row, kept_row, node_row, trajectory_row
+from pipeline.stages.rows import Columns, add_kept, add_nodes, add_row, add_trajectories, empty
 from pipeline.storage.shards import evidence_json
+from verifiers.base import Outcome
+
+_UNVERIFIABLE = Outcome.UNVERIFIABLE
 
 
 @dataclass(slots=True)
 class Tables:
-    """Rows for one lease, and what they add up to."""
+    """The columns of one lease's files, and what they add up to."""
 
-    nodes: list[Row] = field(default_factory=list)
-    kept: list[Row] = field(default_factory=list)
-    trajectories: list[Row] = field(default_factory=list)
+    nodes: Columns = field(default_factory=partial(empty, "nodes"))
+    kept: Columns = field(default_factory=partial(empty, "kept"))
+    trajectories: Columns = field(default_factory=partial(empty, "trajectories"))
     drops: dict[str, int] = field(default_factory=dict)
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
@@ -40,7 +45,7 @@ class Tables:
         *,
         rules: Sequence[PruneRule],
         rollout: Rollout,
-        made_by: Row,
+        made_by: Mapping[str, Any],
     ) -> None:
         """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt."""
         by_id = {node.node_id: node for node in nodes}
@@ -49,19 +54,17 @@ class Tables:
             trajectory.drop_reason = decision.reason
             if decision.reason is not None:
                 self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
-        self.nodes.extend(node_row(node) for node in nodes)
-        self.trajectories.extend(trajectory_row(t) for t in trajectories)
+        add_nodes(self.nodes, nodes)
+        add_trajectories(self.trajectories, trajectories)
         self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
         prompt_ids = next((node.token_ids for node in nodes if node.parent_id is None), ())
-        for trajectory in trajectories:
-            if trajectory.kept:
-                path = [by_id[n] for n in trajectory.path if by_id[n].parent_id is not None]
-                row = kept_row(problem, trajectory, path, prompt_ids=prompt_ids, rollout=rollout)
-                self.kept.append(row | made_by)
+        kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
+        add_kept(self.kept, problem, kept, prompt_ids=prompt_ids, rollout=rollout, made_by=made_by)
 
     def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
         """A problem without a tree, on record all the same."""
-        self.trajectories.append(
+        add_row(
+            self.trajectories,
             {
                 "trajectory_id": f"{problem.id}/-",
                 "problem_id": problem.id,
@@ -73,23 +76,41 @@ class Tables:
                 "finish": Finish.CANCELLED.value,
                 "kept": False,
                 "drop_reason": reason.value,
-            }
+            },
         )
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
-    def by_name(self) -> dict[str, list[Row]]:
+    @property
+    def n_trajectories(self) -> int:
+        return len(self.trajectories["trajectory_id"])
+
+    @property
+    def n_kept(self) -> int:
+        return len(self.kept["trajectory_id"])
+
+    def unchecked(self) -> Iterator[tuple[str, str, str]]:
+        """(problem, trajectory, reason) of each trajectory that could not be checked."""
+        names = ("problem_id", "trajectory_id", "verdict", "verdict_reason")
+        for problem_id, trajectory_id, verdict, reason in zip(*(self.trajectories[n] for n in names), strict=True):
+            if verdict is _UNVERIFIABLE:
+                yield problem_id, trajectory_id, reason
+
+    def by_name(self) -> dict[str, Columns]:
         return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}
 
 
 def assemble(grown: Sequence[Grown], engine: Engine, *, rules: Sequence[PruneRule], rollout: Rollout) -> Tables:
     """Rows of a lease in problem order, whatever order the searches ended in."""
     tables = Tables()
-    for one in grown:
-        _add_search(tables, one, engine, rules=rules, rollout=rollout)
+    spent = [_add_search(tables, one, engine, rules=rules, rollout=rollout) for one in grown]
+    tables.ledger = ledger.add(spent)
     return tables
 
 
-def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence[PruneRule], rollout: Rollout) -> None:
+def _add_search(
+    tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence[PruneRule], rollout: Rollout
+) -> TokenLedger:
+    """What it has spent."""
     search = grown.search
     nodes = search.nodes()
     by_id = {node.node_id: node for node in nodes}
@@ -102,8 +123,11 @@ def _add_search(tables: Tables, grown: Grown, engine: Engine, *, rules: Sequence
     info = engine.info
     made_by = {"model": info.model, "synthetic": info.synthetic}
     tables.add(grown.problem, nodes, trajectories, rules=rules, rollout=rollout, made_by=made_by)
-    spent = ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
-    tables.ledger = ledger.add([tables.ledger, spent])
+    return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
+
+
+def _without_root(path: list[Node]) -> list[Node]:
+    return path[1:] if path[0].parent_id is None else path
 
 
 def _fill_text(nodes: Sequence[Node], by_id: dict[str, Node], engine: Engine) -> None:

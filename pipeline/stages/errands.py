@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pipeline.core.allocate import Need
 from pipeline.core.events import (
@@ -41,6 +42,7 @@ from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
 
 Errand = Generate | Verify | Score | Cancel | Settled
+_CANCELLED, _UNVERIFIABLE = Finish.CANCELLED, Outcome.UNVERIFIABLE
 
 
 class Errands:
@@ -60,6 +62,7 @@ class Errands:
         self.gauges = gauges
         self.put = put
         self.responses: dict[str, str] = {}
+        self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
@@ -84,9 +87,15 @@ class Errands:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def response(self, leaf: str) -> str:
-        if leaf not in self.responses:
-            self.responses[leaf] = self.ports.engine.decode(self.search.tree.response_ids(leaf))
-        return self.responses[leaf]
+        response = self.responses.get(leaf)
+        if response is None:
+            tree = self.search.tree
+            node = tree[leaf]
+            whole = (
+                node.text if node.parent is tree.root else None
+            )  # its tokens' text, decoded already
+            response = self.responses[leaf] = whole or self.ports.engine.decode(tree.response_ids(leaf))
+        return response
 
     def _spawn(self, work: Awaitable[None]) -> None:
         async def guarded() -> None:
@@ -124,7 +133,7 @@ class Errands:
         try:
             async for sample in self.ports.engine.generate(request):
                 index = command.first_index + sample.index
-                if sample.completion.finish is Finish.CANCELLED:
+                if sample.completion.finish is _CANCELLED:
                     cancelled_tokens += len(sample.completion.token_ids)
                     continue
                 expected.discard(index)
@@ -147,14 +156,18 @@ class Errands:
     # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
 
     def _verify(self, command: Verify) -> None:
-        request = question(self.problem, self.response(command.node), self.search.rollout.thinking)
+        response = self.response(command.node)
         self.gauges.leaves += 1
-        here = self.ports.verify_here
-        verdict = None if here is None else here(request)
+        verdict = self._decided.get(response)
         if verdict is None:
-            self._spawn(self._ask_verifier(command, request))
-        else:
-            self._verified(command, verdict)
+            request = question(self.problem, response, self.search.rollout.thinking)
+            here = self.ports.verify_here
+            verdict = None if here is None else here(request)
+            if verdict is None:
+                self._spawn(self._ask_verifier(command, request))
+                return
+            self._decided[response] = verdict  # what needs no tool depends on the response alone
+        self._verified(command, verdict)
 
     async def _ask_verifier(self, command: Verify, request: CheckRequest) -> None:
         self.gauges.verifying += 1
@@ -167,7 +180,7 @@ class Errands:
     def _verified(self, command: Verify, verdict: Verdict) -> None:
         self.gauges.verified += 1
         self.gauges.passed += verdict.passed
-        self.gauges.unverifiable += verdict.outcome is Outcome.UNVERIFIABLE
+        self.gauges.unverifiable += verdict.outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
 
     async def _score(self, command: Score) -> None:

@@ -55,17 +55,14 @@ class Chain:
         return self._digest
 
 
-@dataclass(slots=True)
-class _Record:
-    """One line of the journal: an event, or what `kind` says with its payload."""
+_Record = tuple[str, Any, int | None]
+"""Problem, payload, kind: None where the payload is an event, which says it itself."""
 
-    problem_id: str
-    payload: Any
-    kind: int | None = None  # None: an event's
 
-    def encode(self) -> bytes:
-        kind = _NUMBER[type(self.payload)] if self.kind is None else self.kind
-        return _encoder.encode((kind, self.problem_id, msgspec.Raw(_encoder.encode(self.payload))))
+def _encode(record: _Record) -> bytes:
+    problem_id, payload, kind = record
+    kind = _NUMBER[type(payload)] if kind is None else kind
+    return _encoder.encode((kind, problem_id, msgspec.Raw(_encoder.encode(payload))))
 
 
 @dataclass(slots=True)
@@ -134,16 +131,16 @@ class LeaseJournal:
         self._tracked[problem_id] = chain
 
     def record(self, problem_id: str, event: Event) -> None:
-        self._buffer.append(_Record(problem_id, event))
+        self._buffer.append((problem_id, event, None))
 
     def reset(self, problem_id: str) -> None:
         """Forget what is journalled of a problem: its search starts afresh."""
         self.past.pop(problem_id, None)
-        self._buffer.append(_Record(problem_id, None, _RESET))
+        self._buffer.append((problem_id, None, _RESET))
 
     async def begin_alone(self, problem_id: str) -> None:
         """Says, before anything else, that this problem is searched alone now: if the worker dies, it was this one."""
-        self._buffer.append(_Record(problem_id, None, _BEGUN))
+        self._buffer.append((problem_id, None, _BEGUN))
         await self.flush()
 
     async def begin(self) -> None:
@@ -158,7 +155,7 @@ class LeaseJournal:
         return later > self._attempt or self.location.exists(commit)
 
     def end_alone(self, problem_id: str) -> None:
-        self._buffer.append(_Record(problem_id, None, _ENDED))
+        self._buffer.append((problem_id, None, _ENDED))
 
     async def flush(self) -> int:
         """Writes what was recorded since the last flush as one segment; returns its bytes. Raises StorageError; the
@@ -174,9 +171,9 @@ class LeaseJournal:
             now = chain()
             if self._marked.get(problem_id) != now.events:
                 self._marked[problem_id] = now.events
-                records.append(_Record(problem_id, (now.events, now.digest), _MARK))
+                records.append((problem_id, (now.events, now.digest), _MARK))
         if self._number == 0:
-            records.insert(0, _Record("", self._base, _HEADER))
+            records.insert(0, ("", self._base, _HEADER))
         number, self._number = self._number, self._number + 1
         try:
             return await asyncio.to_thread(self._write, number, records)
@@ -186,7 +183,7 @@ class LeaseJournal:
             raise
 
     def _write(self, number: int, records: Sequence[_Record]) -> int:
-        encoded = [record.encode() for record in records]
+        encoded = [_encode(record) for record in records]
         return segments.write(self.location, self.place, attempt=self._attempt, number=number, records=encoded)
 
     async def remove(self) -> None:

@@ -34,7 +34,6 @@ from pipeline.stages.ports import Agreeing, Deciding, Gauges, Grown, Ports, Scor
 from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
 from pipeline.storage.files import Location
-from verifiers.base import Outcome
 
 FLUSH_S = 1.0
 OPEN = 4  # engines' worth of sequences that open searches may stand for
@@ -132,10 +131,11 @@ class LeaseWorker:
             self._growing.discard(task)
             self._journals.pop(lease.number, None)
         tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
-        for row in tables.trajectories:
-            if row.get("verdict") == Outcome.UNVERIFIABLE:
-                ids = {"problem": row["problem_id"], "trajectory": row["trajectory_id"]}
-                log.warning("can't be checked: %s", row["verdict_reason"], extra={"ids": ids})
+        for one in grown:
+            one.search.tree.take_apart()
+        for problem_id, trajectory_id, reason in tables.unchecked():
+            ids = {"problem": problem_id, "trajectory": trajectory_id}
+            log.warning("can't be checked: %s", reason, extra={"ids": ids})
         for problem in lease.problems:
             if problem.id in journal.deadly:
                 tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
@@ -144,8 +144,8 @@ class LeaseWorker:
             worker=self.worker_id,
             problems=len(lease.problems),
             solved=tables.solved,
-            trajectories=len(tables.trajectories),
-            kept=len(tables.kept),
+            trajectories=tables.n_trajectories,
+            kept=tables.n_kept,
             drops=tables.drops,
             ledger=tables.ledger,
             wall_s=time.monotonic() - started,
@@ -270,8 +270,9 @@ class LeaseWorker:
     def _gate(self) -> Admission:
         if self._admission is None:
             seqs = self.engine.info.max_num_seqs
-            limit = searches_at_once(self.config.rollout, seqs)
-            self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit)
+            rollout = self.config.rollout
+            limit, width = searches_at_once(rollout, seqs), sizes.width(rollout)
+            self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:

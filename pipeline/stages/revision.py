@@ -182,7 +182,7 @@ async def _revise_lease(
             **before,
             "ledger": _ledger(before, tables),
             "solved": tables.solved,
-            "kept": len(tables.kept),
+            "kept": tables.n_kept,
             "drops": tables.drops,
         }
     )
@@ -200,8 +200,10 @@ async def _revise_lease(
 
 def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
     """What was spent stays; what was kept of it is counted anew, each segment once."""
-    sizes = {(r["problem_id"], r["node_id"]): len(r["token_ids"]) for r in tables.nodes if r["parent_id"]}
-    held = {(t["problem_id"], n) for t in tables.trajectories if t["kept"] for n in t["path"]}
+    nodes = zip(*(tables.nodes[name] for name in ("problem_id", "node_id", "parent_id", "token_ids")), strict=True)
+    sizes = {(problem, node): len(tokens) for problem, node, parent, tokens in nodes if parent}
+    trajectories = zip(*(tables.trajectories[name] for name in ("problem_id", "path", "kept")), strict=True)
+    held = {(problem, node) for problem, path, kept in trajectories if kept for node in path}
     ledger = before["ledger"]
     extra = {k: v for k, v in ledger["extra"].items() if not k.startswith("pruned.")}
     return TokenLedger(**{**ledger, "kept": sum(sizes.get(key, 0) for key in held), "extra": extra})

@@ -8,6 +8,7 @@ Nothing waits for anything but its own result: a verdict that takes seconds hold
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from pipeline.config.rollout import Rollout
@@ -68,6 +69,29 @@ async def grow(
     return Grown(problem, prompt_ids, driver.search, responses=driver.errands.responses)
 
 
+class _Inbox:
+    """Events in the order they came. One reader, who mostly finds some: an asyncio queue costs several calls each."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event | BaseException] = deque()
+        self._reader: asyncio.Future[None] | None = None
+
+    def put(self, event: Event | BaseException) -> None:
+        self._events.append(event)
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+
+    def take(self) -> Event | BaseException | None:
+        return self._events.popleft() if self._events else None
+
+    async def wait(self) -> Event | BaseException:
+        while not self._events:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._events.popleft()
+
+
 class _Driver:
     def __init__(
         self,
@@ -82,28 +106,30 @@ class _Driver:
         self.fresh = fresh
         self.gauges = gauges
         self.journal = journal
-        self.events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self.inbox = _Inbox()
         self.finished: FinishReason | None = None
         self._afresh()
 
     def _afresh(self) -> None:
         self.search = self.fresh()
         self.chain = Chain()
-        self.errands = Errands(self.problem, self.ports, self.search, self.gauges, self.events.put_nowait)
+        self.errands = Errands(self.problem, self.ports, self.search, self.gauges, self.inbox.put)
 
     async def run(self) -> None:
         wall_s = self.search.rollout.budget.max_wall_s
         clock = asyncio.get_running_loop()
-        alarm = clock.call_later(wall_s, self.events.put_nowait, Expired()) if wall_s is not None else None
+        alarm = clock.call_later(wall_s, self.inbox.put, Expired()) if wall_s is not None else None
         try:
             await self._begin()
             while self.finished is None:
-                event = await self.events.get()
+                event = self.inbox.take() or await self.inbox.wait()
                 if isinstance(event, BaseException):
                     raise event
                 if self.journal is not None:
                     self.journal.record(self.problem.id, event)
-                self._obey(self._handle(event))
+                commands = self._handle(event)
+                if commands:
+                    self._obey(commands)
         finally:
             if alarm is not None:
                 alarm.cancel()
@@ -130,7 +156,7 @@ class _Driver:
             await self.ports.share(Need(self.problem.id, left.settled.unspent, left.settled.wanted), answered=True)
         self._obey([left.finished] if left.finished else left.commands())
         for event in left.cancelled():
-            self.events.put_nowait(event)
+            self.inbox.put(event)
 
     def _replay(self, past: Past) -> Outstanding | None:
         """None if the search does not do again what its journal says it did."""
@@ -149,7 +175,8 @@ class _Driver:
 
     def _handle(self, event: Event) -> list[Command]:
         self.chain.events += 1
-        return self._followed(self.search.handle(event))
+        commands = self.search.handle(event)
+        return self._followed(commands) if commands else commands
 
     def _followed(self, commands: list[Command]) -> list[Command]:
         if commands and self.journal is not None:

@@ -1,14 +1,18 @@
-"""Records as rows of the Parquet files, and back.
+"""Records as columns of the Parquet files, and rows as records.
 
 Node ⇄ nodes        Trajectory ⇄ trajectories        Problem + Trajectory + path ─► kept
+
+Columns, since Arrow wants them: a dict for each row would be made only to be taken apart again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
+from pipeline import schema
 from pipeline.config.rollout import Rollout
 from pipeline.records import DropReason, Finish, Node, Problem, Trajectory
 from pipeline.stages.steps import split_steps
@@ -18,84 +22,89 @@ from verifiers.base import Outcome, Reason, Verdict
 Row = dict[str, Any]
 
 
-def node_row(node: Node) -> Row:
-    return {
-        "problem_id": node.problem_id,
-        "node_id": node.node_id,
-        "parent_id": node.parent_id,
-        "depth": node.depth,
-        "token_ids": node.token_ids,
-        "text": node.text,
-        "logprob_sum": node.logprob_sum,
-        "mean_entropy": node.mean_entropy,
-        "finish": node.finish.value,
-        "prm": node.prm,
-        "visits": node.visits,
-        "value_soft": node.value_soft,
-        "value_hard": node.value_hard,
-        "engine_id": node.engine_id,
-        "weights_version": node.weights_version,
-        "seed": node.seed,
-    }
+Columns = dict[str, list[Any]]
+
+_OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
+_OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
+_OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _OF_VERDICT]
 
 
-def trajectory_row(t: Trajectory) -> Row:
-    verdict = t.verdict
-    return {
-        "trajectory_id": t.trajectory_id,
-        "problem_id": t.problem_id,
-        "leaf": t.leaf,
-        "path": list(t.path),
-        "response": t.response,
-        "answer": verdict.answer if verdict else None,
-        "verdict": verdict.outcome.value if verdict else None,
-        "verdict_reason": verdict.reason.value if verdict else None,
-        "evidence": evidence_json(verdict.evidence) if verdict else None,
-        "verify_ms": verdict.verify_ms if verdict else None,
-        "orm": t.orm,
-        "prm_min": t.prm_min,
-        "prm_last": t.prm_last,
-        "prm_prod": t.prm_prod,
-        "n_tokens": t.n_tokens,
-        "n_new_tokens": t.n_new_tokens,
-        "finish": t.finish.value,
-        "kept": t.kept,
-        "drop_reason": t.drop_reason.value if t.drop_reason else None,
-    }
+def empty(table: str) -> Columns:
+    """Of one of schema.TABLES, without rows yet."""
+    return {name: [] for name in schema.TABLES[table].names}
 
 
-def kept_row(
-    problem: Problem, trajectory: Trajectory, path: Sequence[Node], *, prompt_ids: Sequence[int], rollout: Rollout
-) -> Row:
-    """`path`: the trajectory's nodes, the root left out. `model` and `synthetic` are the caller's to add."""
-    t, leaf = trajectory, path[-1]
-    steps = split_steps(path, rollout.step, rollout.thinking)
-    logprobs = [node.logprob_sum for node in path]
-    return {
-        "trajectory_id": t.trajectory_id,
+def add_row(columns: Columns, row: Mapping[str, Any]) -> None:
+    """One row; what it does not name is null."""
+    for name, values in columns.items():
+        values.append(row.get(name))
+
+
+def add_nodes(columns: Columns, nodes: Sequence[Node]) -> None:
+    for name, get in _OF_NODE:
+        columns[name].extend(map(get, nodes))
+
+
+def add_trajectories(columns: Columns, trajectories: Sequence[Trajectory]) -> None:
+    for name, get in _OF_TRAJECTORY:
+        columns[name].extend(map(get, trajectories))
+    verdicts = [t.verdict for t in trajectories]
+    columns["answer"].extend([None if v is None else v.answer for v in verdicts])
+    columns["verdict"].extend([None if v is None else v.outcome for v in verdicts])
+    columns["verdict_reason"].extend([None if v is None else v.reason for v in verdicts])
+    columns["evidence"].extend([None if v is None else evidence_json(v.evidence) for v in verdicts])
+    columns["verify_ms"].extend([None if v is None else v.verify_ms for v in verdicts])
+
+
+def add_kept(
+    columns: Columns,
+    problem: Problem,
+    kept: Sequence[tuple[Trajectory, Sequence[Node]]],
+    *,
+    prompt_ids: Sequence[int],
+    rollout: Rollout,
+    made_by: Mapping[str, Any],
+) -> None:
+    """Kept trajectories of one problem with their nodes, the root left out. `made_by`: `model` and `synthetic`."""
+    n = len(kept)
+    leaves = [path[-1] for _, path in kept]
+    steps = [split_steps(path, rollout.step, rollout.thinking) for _, path in kept]
+    shared = {
         "problem_id": problem.id,
         "source": problem.source,
         "variant_of": problem.variant_of,
         "messages": problem.messages,
-        "response": t.response,
-        "steps": [s.text for s in steps],
-        "step_labels_soft": [s.soft for s in steps],
-        "step_labels_hard": [s.hard for s in steps],
-        "prm_scores": [s.prm for s in steps],
-        "orm": t.orm,
-        "verdict": t.verdict.outcome.value if t.verdict else None,
-        "answer": t.verdict.answer if t.verdict else None,
         "prompt_token_ids": prompt_ids,
-        "token_ids": [token for node in path for token in node.token_ids],
-        "logprob_sum": None if None in logprobs else sum(x for x in logprobs if x is not None),
-        "engine_id": leaf.engine_id,
-        "weights_version": leaf.weights_version,
-        "seed": leaf.seed,
+        **made_by,
     }
+    for name, value in shared.items():
+        columns[name].extend([value] * n)
+    columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
+    columns["response"].extend([t.response for t, _ in kept])
+    columns["steps"].extend([[s.text for s in own] for own in steps])
+    columns["step_labels_soft"].extend([[s.soft for s in own] for own in steps])
+    columns["step_labels_hard"].extend([[s.hard for s in own] for own in steps])
+    columns["prm_scores"].extend([[s.prm for s in own] for own in steps])
+    columns["orm"].extend([t.orm for t, _ in kept])
+    columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
+    columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
+    columns["token_ids"].extend([_token_ids(path) for _, path in kept])
+    columns["logprob_sum"].extend([_logprob_sum(path) for _, path in kept])
+    for name in ("engine_id", "weights_version", "seed"):
+        columns[name].extend(map(attrgetter(name), leaves))
+
+
+def _token_ids(path: Sequence[Node]) -> Sequence[int]:
+    return path[0].token_ids if len(path) == 1 else [token for node in path for token in node.token_ids]
+
+
+def _logprob_sum(path: Sequence[Node]) -> float | None:
+    found = [node.logprob_sum for node in path]
+    return None if None in found else sum([x for x in found if x is not None])
 
 
 def node_of(row: Row) -> Node:
-    return Node(**{**{k: row[k] for k in Node.__dataclass_fields__}, "finish": Finish(row["finish"])})
+    return Node(**{**{k: row[k] for k in Node.__struct_fields__}, "finish": Finish(row["finish"])})
 
 
 def trajectory_of(row: Row) -> Trajectory:

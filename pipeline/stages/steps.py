@@ -8,15 +8,16 @@ through the node that holds the step's last character: so that node's value is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
+
+from msgspec import Struct
 
 from pipeline.config.rollout import Step, Thinking, TokensStep
 from pipeline.core.steps import text_ends
 from pipeline.records import Node
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledStep:
+class LabelledStep(Struct, frozen=True, gc=False):
     text: str
     soft: float | None
     hard: bool | None
@@ -27,19 +28,15 @@ class LabelledStep:
 def split_steps(path: Sequence[Node], step: Step, thinking: Thinking | None = None) -> list[LabelledStep]:
     """The steps along a path of nodes (root excluded), whose texts joined are the response. Empty steps are joined to
     the step before them."""
-    ends: list[tuple[int, Node]] = []
-    position = 0
-    for node in path:
-        position += len(node.text)
-        ends.append((position, node))
-    text = "".join(node.text for node in path)
+    text = path[0].text if len(path) == 1 else "".join([node.text for node in path])
+    ends = list(accumulate([len(node.text) for node in path]))
     steps: list[LabelledStep] = []
     start = 0
     holder = 0
-    for end in _boundaries(text, step, [e for e, _ in ends], thinking):
-        while ends[holder][0] < end:
+    for end in _boundaries(text, step, ends, thinking):
+        while ends[holder] < end:
             holder += 1
-        node = ends[holder][1]
+        node = path[holder]
         steps.append(LabelledStep(text[start:end], node.value_soft, node.value_hard, node.prm, node.visits))
         start = end
     return steps
@@ -54,7 +51,7 @@ def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Think
     kept: list[int] = []
     last = 0
     for cut in sorted(set(cuts)):
-        if not text[last:cut].isspace() and cut > last:
+        if cut > last and not text[last:cut].isspace():
             kept.append(cut)
             last = cut
         elif kept:

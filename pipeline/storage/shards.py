@@ -15,6 +15,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
 
 _JSON = json.JSONEncoder(default=repr, ensure_ascii=False)
 _INTEGERS = pa.list_(pa.int32())
+_SHARED = 2  # rows a value, on average, from which a value that several share is converted once
 DISTINCT = frozenset(
     {
         "node_id",
@@ -44,7 +46,9 @@ DISTINCT = frozenset(
 )
 """Columns whose values hardly repeat: a dictionary of them would be made, and thrown away."""
 
-Rows = Sequence[Mapping[str, Any]]
+Columns = Mapping[str, Sequence[Any]]
+Rows = Sequence[Mapping[str, Any]] | Columns
+"""A table by rows, or by columns: all of the schema's, of one length."""
 
 
 def shard_name(table: str, lease: int, round_index: int) -> str:
@@ -83,9 +87,11 @@ def encoded(
 def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Buffer:
     """Rows as one Parquet file in memory: zstd, page checksums, row groups of about 64 MB."""
     marks = {f"berry.{k}": v for k, v in {"schema": str(schema.VERSION), **metadata}.items()}
-    columns = [_column([row.get(f.name) for row in rows], f.type) for f in arrow_schema]
+    columns = [_column(_values(rows, f.name), f.type) for f in arrow_schema]
     table = pa.Table.from_arrays(columns, schema=arrow_schema.with_metadata(marks))
-    group = max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, ROW_GROUP_BYTES))) if rows else None
+    group = (
+        max(1, int(table.num_rows * ROW_GROUP_BYTES / max(table.nbytes, ROW_GROUP_BYTES))) if table.num_rows else None
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -107,8 +113,15 @@ def _leaves(path: str, kind: pa.DataType) -> Iterable[str]:
     return [path]
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """As pa.array; lists of integers, most of what a run writes, are copied as whole arrays instead of one by one."""
+def _values(rows: Rows, name: str) -> Sequence[Any]:
+    return rows[name] if isinstance(rows, Mapping) else [row.get(name) for row in rows]
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """As pa.array; lists of integers, most of what a run writes, are copied as whole arrays instead of one by one, and
+    lists of objects that many rows share, as a problem's messages, are converted once."""
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return _shared(values, kind)
     if kind != _INTEGERS or None in values:
         return pa.array(values, type=kind)
     flat, ends = array("i"), array("i", (0,))
@@ -117,6 +130,15 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
         ends.append(len(flat))
     inner = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
     return pa.ListArray.from_arrays(pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)]), inner)
+
+
+def _shared(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    places: dict[int, int] = {}
+    indices = [places.setdefault(id(value), len(places)) for value in values]
+    if len(places) * _SHARED > len(values):
+        return pa.array(values, type=kind)
+    different = dict(zip(indices, values, strict=True))
+    return pa.array(list(different.values()), type=kind).take(pa.array(indices, pa.int32()))
 
 
 def digest(data: bytes | pa.Buffer) -> str:
@@ -152,4 +174,11 @@ def _leases(names: Iterable[str]) -> Iterable[int]:
 
 def evidence_json(evidence: Mapping[str, Any]) -> str | None:
     """A verdict's evidence as JSON text; values that JSON lacks become their repr."""
-    return _JSON.encode(dict(evidence)) if evidence else None
+    if not evidence:
+        return None
+    parts: list[str] = []
+    for key, value in evidence.items():
+        if type(value) is not str:
+            return _JSON.encode(dict(evidence))
+        parts.append(f"{_quoted(key)}: {_quoted(value)}")  # text alone, as nearly always, in a tenth of the time
+    return "{" + ", ".join(parts) + "}"

@@ -7,8 +7,9 @@ decide(gold, response, …)     a Decision; `same is None` means "ask the symbol
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from verifiers.base import Reason
 from verifiers.maths import bounds, evaluate, normal, values
@@ -17,8 +18,7 @@ from verifiers.maths.shapes import Many, Opaque, Scalar, Shape, Value, Words
 from verifiers.strictness import DEFAULT, Strictness
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Whether the answers are the same, by which rung, and the reason where they are not (or can't be told)."""
 
     same: Same
@@ -27,6 +27,9 @@ class Decision:
     note: str | None = None
 
 
+_EXACT = Decision(same=True, rung="exact", reason=Reason.CORRECT)
+_DIFFERENT = Decision(same=False, rung="numeric", reason=Reason.WRONG_ANSWER)
+_PLAIN_DIGITS = 18
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|probably|possibly|either|approximately|roughly|about|around|unsure|not sure|guess)\b", re.I
 )
@@ -36,6 +39,8 @@ _CHOICE = re.compile(r"\s*(?:(?:option|choice|answer)\s+)?\(?\s*([A-J])\s*(?:[).
 @lru_cache(maxsize=8192)
 def gold_fault(gold: str) -> str | None:
     """Why `gold` is not an answer that anything can equal; None when it is one."""
+    if _is_integer(gold):
+        return None
     fault = bounds.fault(gold)
     if fault is not None:
         return f"answer is {fault}" if fault is bounds.Fault.EMPTY else f"answer has {fault}"
@@ -47,6 +52,11 @@ def gold_fault(gold: str) -> str | None:
     if (part := _half_written(value)) is not None:
         return f"answer can't be read at {part!r}"
     return None
+
+
+def _is_integer(text: str) -> bool:
+    """Written in the one way that leaves nothing to read: most answers there are."""
+    return len(text) <= _PLAIN_DIGITS and text.isdigit() and text.isascii() and (text[0] != "0" or text == "0")
 
 
 def _half_written(value: Value) -> str | None:
@@ -66,6 +76,8 @@ def _half_written(value: Value) -> str | None:
 def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
     """Compare a response's answer with a gold that has no `gold_fault`, by the rungs that need no sandbox."""
     gold, response = gold.strip(), response.strip()
+    if _is_integer(gold) and _is_integer(response) and (gold == response or not strict.tolerance):
+        return _EXACT if gold == response else _DIFFERENT
     fault = bounds.fault(response, max_chars=min(bounds.MAX_CHARS, max(bounds.ANSWER_CHARS, 4 * len(gold))))
     letter = _choice(gold)
     if fault is not None and not (letter and fault is bounds.Fault.UNBALANCED):  # "A) 42"
@@ -73,7 +85,7 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
         reason = Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason
         return Decision(same=False, rung="bounds", reason=reason, note=str(fault))
     if gold == response:
-        return Decision(same=True, rung="exact", reason=Reason.CORRECT)
+        return _EXACT
     if letter is not None:
         return _decide_choice(letter, response)
     a, b = values.read(gold), values.read(response)

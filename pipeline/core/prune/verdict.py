@@ -12,6 +12,8 @@ from pipeline.core.prune.base import Pool
 from pipeline.records import DropReason, Trajectory
 from verifiers.base import Outcome
 
+_UNCHECKED, _UNVERIFIABLE, _WRONG = Outcome.UNVERIFIABLE, DropReason.UNVERIFIABLE, DropReason.WRONG
+
 
 class ByVerdict:
     def __init__(self, config: VerdictRule) -> None:
@@ -22,6 +24,6 @@ class ByVerdict:
 
     def _reason(self, trajectory: Trajectory) -> DropReason | None:
         verdict = trajectory.verdict
-        if verdict is None or verdict.outcome is Outcome.UNVERIFIABLE:
-            return DropReason.UNVERIFIABLE
-        return None if verdict.passed else DropReason.WRONG
+        if verdict is None or verdict.outcome is _UNCHECKED:
+            return _UNVERIFIABLE
+        return None if verdict.passed else _WRONG

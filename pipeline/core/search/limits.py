@@ -1,6 +1,6 @@
 """When a segment ends and when a problem has had enough: decisions without state.
 
-rollout, node ─► room ─► until          budget, passed, checked ─► early_stop
+rollout ─► longest, until          budget, passed, checked ─► early_stop
     new segment ─► classify
 """
 
@@ -13,10 +13,12 @@ from pipeline.core.events import FinishReason, Sampling, Until
 from pipeline.core.tree import TreeNode
 from pipeline.records import DropReason, Finish
 
+_STEP, _LENGTH = Finish.STEP, Finish.LENGTH
 
-def room(rollout: Rollout, node: TreeNode, *, prompt_len: int, context_len: int) -> int:
-    """Tokens that may still follow `node`: the trajectory's budget and the context's."""
-    return min(rollout.sampling.max_tokens - node.end, context_len - prompt_len - node.end)
+
+def longest(rollout: Rollout, *, prompt_len: int, context_len: int) -> int:
+    """Tokens that a response may have: the trajectory's budget and the context's."""
+    return min(rollout.sampling.max_tokens, context_len - prompt_len)
 
 
 def until(rollout: Rollout, node: TreeNode, left: int, *, to_end: bool, token_ends: bool) -> Until:
@@ -63,11 +65,11 @@ def sampling(rollout: Rollout, *, entropies: bool) -> Sampling:
 def classify(rollout: Rollout, node: TreeNode, *, max_tokens: int, left: int) -> None:
     """Settle how a new segment ended, having been asked for at most `max_tokens`, with room for `left`
     more."""
-    if node.finish is Finish.LENGTH and len(node.tokens) >= max_tokens and left > 0:
-        node.finish = Finish.STEP  # the step's own limit, not the trajectory's
-    elif node.finish is Finish.STEP and left <= 0:
-        node.finish = Finish.LENGTH
-    if node.end == 0 or (not node.tokens and node.finish is Finish.STEP):
+    if node.finish is _LENGTH and len(node.tokens) >= max_tokens and left > 0:
+        node.finish = _STEP  # the step's own limit, not the trajectory's
+    elif node.finish is _STEP and left <= 0:
+        node.finish = _LENGTH
+    if node.end == 0 or (not node.tokens and node.finish is _STEP):
         node.drop = DropReason.EMPTY
-    elif node.finish is Finish.LENGTH and not rollout.verify_truncated:
+    elif node.finish is _LENGTH and not rollout.verify_truncated:
         node.drop = DropReason.TRUNCATED

@@ -24,6 +24,8 @@ from pipeline.core.tree import Tree, TreeNode
 from pipeline.records import DropReason, Finish
 from verifiers.base import Outcome, Reason, Verdict
 
+_STEP, _CANCELLED, _UNVERIFIABLE = Finish.STEP, Finish.CANCELLED, Outcome.UNVERIFIABLE  # asked for at every event
+
 
 class Machine(Hooks):
     """One problem's search. `context_len` is the engine's context in tokens, prompt included."""
@@ -44,6 +46,7 @@ class Machine(Hooks):
         self.round_index = round_index
         self.context_len = context_len
         self.tree = Tree(problem_id, prompt_ids)
+        self._longest = limits.longest(rollout, prompt_len=len(prompt_ids), context_len=context_len)
         self.ledger = Ledger()
         self.finished: ev.FinishReason | None = None
         self.stopping: ev.FinishReason | None = None
@@ -98,8 +101,7 @@ class Machine(Hooks):
 
     def room(self, node: TreeNode) -> int:
         """Tokens that may still follow `node`."""
-        prompt_len = len(self.tree.prompt_ids)
-        return limits.room(self.rollout, node, prompt_len=prompt_len, context_len=self.context_len)
+        return self._longest - node.end
 
     def is_running(self, node: TreeNode) -> bool:
         """Whether children of `node` are being sampled."""
@@ -135,7 +137,7 @@ class Machine(Hooks):
         parent = self.tree[parent_id]
         if asked.first:
             self.ledger.read(len(self.tree.prompt_ids) + parent.end, completion.cached_tokens)
-        if completion.finish is Finish.CANCELLED:
+        if completion.finish is _CANCELLED:
             self.ledger.cancelled += len(completion.token_ids)
             self._gone(parent, 1, DropReason.CANCELLED)
             return
@@ -148,10 +150,10 @@ class Machine(Hooks):
         limit = self.rollout.budget.max_tokens
         if limit is not None and self.ledger.generated + self.ledger.cancelled >= limit:
             self.stop(ev.FinishReason.BUDGET)
-        if node.finish is Finish.STEP and node.drop is None:
-            self._step(node)
-            return
         if node.drop is None:
+            if node.finish is _STEP:
+                self._step(node)
+                return
             self._flight.ask_verdict(node.node_id)
             self._out.append(ev.Verify(node.node_id))
         self.on_leaf(node)
@@ -194,7 +196,7 @@ class Machine(Hooks):
             return
         node = self.tree[node_id]
         node.verdict = verdict
-        if verdict.outcome is not Outcome.UNVERIFIABLE:
+        if verdict.outcome is not _UNVERIFIABLE:
             self.checked += 1
             self.passed += verdict.passed
         self.on_verdict(node)

@@ -9,36 +9,40 @@ from hashlib import blake2b
 from math import prod
 
 from pipeline.core import seeds
-from pipeline.core.backup import pooled
+from pipeline.core.backup import Counts, pooled
 from pipeline.core.tree import Tree, TreeNode
 from pipeline.records import DropReason, Finish, Node, Trajectory
+
+_STEP = Finish.STEP
 
 
 def nodes(tree: Tree) -> list[Node]:
     """Parents first, siblings by sample index. The root comes first: its token ids are the prompt. `text` is
     "" for a piece of a segment whose text could not be divided; the runtime decodes it."""
     counts = pooled(tree)
-    return [
-        Node(
-            problem_id=tree.problem_id,
-            node_id=node.node_id,
-            parent_id=None if node.parent is None else node.parent.node_id,
-            depth=node.depth,
-            token_ids=tree.prompt_ids if node.parent is None else node.tokens,
-            text=node.text or "",
-            logprob_sum=node.logprob_sum,
-            mean_entropy=node.mean_entropy,
-            finish=node.finish,
-            prm=node.prm,
-            visits=counts[node.node_id].checked,
-            value_soft=counts[node.node_id].soft,
-            value_hard=counts[node.node_id].hard,
-            engine_id=node.engine_id,
-            weights_version=node.weights_version,
-            seed=node.seed,
-        )
-        for node in tree.walk()
-    ]
+    return [_record(tree, node, counts[node.node_id]) for node in tree.walk()]
+
+
+def _record(tree: Tree, node: TreeNode, counts: Counts) -> Node:
+    parent = node.parent
+    return Node(
+        problem_id=tree.problem_id,
+        node_id=node.node_id,
+        parent_id=None if parent is None else parent.node_id,
+        depth=node.depth,
+        token_ids=tree.prompt_ids if parent is None else node.tokens,
+        text=node.text or "",
+        logprob_sum=node.logprob_sum,
+        mean_entropy=node.mean_entropy,
+        finish=node.finish,
+        prm=node.prm,
+        visits=counts.checked,
+        value_soft=counts.soft,
+        value_hard=counts.hard,
+        engine_id=node.engine_id,
+        weights_version=node.weights_version,
+        seed=node.seed,
+    )
 
 
 def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Trajectory]:
@@ -61,13 +65,13 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
                 trajectory_id=seeds.trajectory_id(run_seed, round_index, tree.problem_id, leaf.node_id),
                 problem_id=tree.problem_id,
                 leaf=leaf.node_id,
-                path=tuple(node.node_id for node in path),
+                path=tuple([node.node_id for node in path]),
                 response="",
                 verdict=leaf.verdict,
                 n_tokens=leaf.end,
                 n_new_tokens=new,
                 orm=leaf.orm,
-                prm_min=min(prm, default=None),
+                prm_min=min(prm) if prm else None,
                 prm_last=prm[-1] if prm else None,
                 prm_prod=prod(prm) if prm else None,
                 finish=leaf.finish,
@@ -78,7 +82,7 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
 
 
 def drop_reason(leaf: TreeNode) -> DropReason | None:
-    if leaf.drop is None and leaf.finish is Finish.STEP:
+    if leaf.drop is None and leaf.finish is _STEP:
         return DropReason.CANCELLED  # the search ended before it was grown to an end
     return leaf.drop
 
