@@ -30,6 +30,7 @@ from pipeline.stages import assembly
 from pipeline.stages.admission import Admission
 from pipeline.stages.committing import commit
 from pipeline.stages.journal import LeaseJournal
+from pipeline.stages.lease import Lease, LeaseReport
 from pipeline.stages.ports import Agreeing, Deciding, Gauges, Grown, Ports, Scorer, Share, Verifying
 from pipeline.stages.rollouts import grow
 from pipeline.stages.sharing import Sharing
@@ -38,40 +39,6 @@ from pipeline.storage.files import Location
 FLUSH_S = 1.0
 OPEN = 4  # engines' worth of sequences that open searches may stand for
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
-    driver or worker may have left a journal. `alone`: it has cost workers before, so its problems are searched one at a
-    time, and one that kills its worker then is quarantined. `token`: of the site that claimed it, where several share
-    the run; `takeovers`: how often other sites had begun it. `round_index`: what it was handed out for."""
-
-    number: int
-    problems: tuple[Problem, ...]
-    attempt: int = 0
-    resumed: bool = False
-    alone: bool = False
-    token: str | None = None
-    takeovers: int = 0
-    round_index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseReport:
-    """What a committed lease holds; `wall_s` from hand-out to the writing of its shards. `late`: another attempt or
-    site had committed it, and nothing of this one counts."""
-
-    lease: int
-    worker: str
-    problems: int
-    solved: int
-    trajectories: int
-    kept: int
-    drops: dict[str, int]
-    ledger: TokenLedger
-    wall_s: float
-    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
