@@ -24,7 +24,7 @@ rounds: setup
 
 test: setup lint
 	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
-	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --reruns 2 --durations=25
+	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --reruns 2 --durations=25
 
 quick: setup
 	@.venv/bin/python -m pytest -m "not slow" -n 2

@@ -171,7 +171,7 @@ async def turn_at_learning(
     """Of this site, as the number of the turn: 0, or more where sites before it died. None where another site has
     learned from the round, or a signal asked to stop. Waits while another site that lives has its turn."""
     watcher, ended = Watcher(run.location, presence.silent_s), asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, learner = asyncio.get_running_loop(), ""
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     try:
@@ -181,7 +181,9 @@ async def turn_at_learning(
             found = await asyncio.to_thread(_turn, run, presence, watcher, round_index)
             if isinstance(found, int):
                 return found
-            waiting(f"waiting for what site {found} learns from round {round_index}")
+            if found != learner:
+                learner = found
+                waiting(f"waiting for what site {found} learns from round {round_index}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), min(10.0, presence.silent_s / 6))
         return None

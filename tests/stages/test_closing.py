@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.config.run import RunConfig
 from pipeline.engines.synthetic import Synthetic
+from pipeline.errors import EngineError
 from pipeline.stages.handout import leases
 from pipeline.stages.leases import Lease, LeaseWorker
 from pipeline.storage.files import locate
@@ -61,3 +62,33 @@ async def test_requests_that_closing_cuts_off_are_no_ends_of_their_own(tmp_path:
     assert report.trajectories == len(rows(tmp_path)) == 24
     assert {r["verdict"] for r in rows(tmp_path)} == {"pass"}
     assert {r["drop_reason"] for r in rows(tmp_path)} <= {None, "duplicate", "near_duplicate"}
+
+
+async def test_a_lease_of_a_round_that_other_sites_have_ended_is_late(tmp_path: Path) -> None:
+    (lease,) = leases(config(None).problems, size=4, skip=(), round_index=1)
+    ahead = await worker(tmp_path, None)
+    ahead.round_index = 2
+    assert (await ahead.run(lease)).late
+    ahead.round_index = 0
+    with pytest.raises(EngineError, match="has not heard of round 1"):
+        await ahead.run(lease)
+    await ahead.close()
+    assert not any(tmp_path.iterdir())
+
+
+async def test_equal_responses_of_a_problem_are_checked_once_where_no_tool_is_needed(tmp_path: Path) -> None:
+    (lease,) = leases(config(None).problems, size=4, skip=())
+    asked: list[tuple[str, str]] = []
+
+    def decide(request: CheckRequest) -> Verdict:
+        asked.append((request.problem_id, request.response))
+        return Verdict(Outcome.PASS, Reason.CORRECT, request.response[-8:])
+
+    checking = await worker(tmp_path, None)
+    checking.verify_here = decide
+    await checking.run(lease)
+    await checking.close()
+    stored = [(row["problem_id"], row["response"]) for row in rows(tmp_path)]
+    assert len(asked) == len(set(asked)) < len(stored)
+    assert set(asked) == set(stored)
+    assert all(row["answer"] == row["response"][-8:] for row in rows(tmp_path))

@@ -56,6 +56,15 @@ def test_a_lease_is_claimed_once_and_taken_over_once(place: Location) -> None:
     assert claims.owner(place, 0, second) is None
 
 
+def test_one_site_at_a_time_learns_from_a_round(place: Location) -> None:
+    assert claims.last_turn(place, 3) == -1
+    assert claims.take_turn(place, 3, 0, WEST)
+    assert not claims.take_turn(place, 3, 0, EAST)
+    assert claims.take_turn(place, 3, 1, EAST)
+    assert [claims.turn_of(place, 3, turn) for turn in (0, 1, claims.last_turn(place, 3))] == [WEST, EAST, EAST]
+    assert claims.last_turn(place, 2) == -1
+
+
 def test_the_first_result_counts_and_the_late_one_leaves_no_trace(place: Location) -> None:
     assert commit(place, "west")
     assert not commit(place, "east")
