@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.events import Completion
-from pipeline.core.tree import Tree
+from pipeline.core.tree import Tree, TreeNode
 from pipeline.records import Finish
 
 
@@ -144,3 +145,16 @@ def test_fifty_thousand_trajectories_stay_far_below_two_gigabytes() -> None:
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used * 100 < 1e9
+
+
+def test_taken_apart_it_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(thing, TreeNode) for thing in gc.get_objects())
+        tree = small()
+        tree.take_apart()
+        del tree
+        assert sum(isinstance(thing, TreeNode) for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()

@@ -75,3 +75,12 @@ async def test_a_search_that_ends_lets_the_next_one_in_at_once(monkeypatch: pyte
     assert not waiting.done()
     gate.leave()
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_searches_that_the_engine_has_not_heard_of_count_for_what_they_will_ask() -> None:
+    gate = Admission(Counters, max_num_seqs=64, limit=100, width=16)
+    entering = [asyncio.create_task(gate.enter()) for _ in range(6)]
+    await asyncio.sleep(0)
+    assert [task.done() for task in entering] == [True] * 5 + [False], "80 sequences are on their way"
+    await asyncio.gather(*entering)
+    assert gate.open_searches == 6

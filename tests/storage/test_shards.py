@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from typing import Any
 
@@ -132,3 +133,29 @@ def test_lists_of_integers_are_stored_whatever_holds_them() -> None:
         assert table.schema.remove_metadata().equals(schema.NODES)
         expected = [None if r["token_ids"] is None else list(r["token_ids"]) for r in stored]
         assert table.column("token_ids").to_pylist() == expected
+
+
+def test_columns_are_stored_as_rows_are() -> None:
+    shared = [{"role": "user", "content": "q"}]
+    rows = [{**KEPT, "messages": shared, "trajectory_id": f"p/{i}"} for i in range(9)]
+    rows += [{**KEPT, "messages": None}, {**KEPT, "messages": []}]
+    columns = {name: [row.get(name) for row in rows] for name in schema.KEPT.names}
+    by_row, by_column = (
+        pq.read_table(pa.BufferReader(shards.encode(stored, schema.KEPT, {}))) for stored in (rows, columns)
+    )
+    assert by_row.equals(by_column)
+    assert by_column.column("messages").to_pylist() == [row["messages"] for row in rows]
+    empty = shards.encode({name: [] for name in schema.KEPT.names}, schema.KEPT, {})
+    assert pq.read_table(pa.BufferReader(empty)).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"expected": 'a "quoted"\\line\n', "got": "\u00e9\u2028\x07", "place": ""},
+        {"expected": "1", "exit": 3, "cases": [1, None]},
+    ],
+)
+def test_evidence_is_the_same_json_whichever_way_it_is_written(evidence: dict[str, Any]) -> None:
+    assert shards.evidence_json(evidence) == json.dumps(evidence, ensure_ascii=False)
+    assert shards.evidence_json({}) is None

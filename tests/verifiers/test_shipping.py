@@ -54,6 +54,7 @@ def test_parts_of_compound_checks_are_shipped_too(away) -> None:
 def test_what_needs_nothing_is_left_as_it_is(away) -> None:
     lease = Lease(0, (Problem(id="p", prompt="?", verifier=MATH),))
     assert packed(lease) is lease
+    assert pickle.loads(pickle.dumps(lease)) == lease
     for spec in (CustomSpec(function="json:loads"), AllOfSpec(parts=(MATH,)), CustomSpec(function="gone.py:f")):
         assert shipped(spec) is spec
 
