@@ -99,6 +99,8 @@ def _token_ids(path: Sequence[Node]) -> Sequence[int]:
 
 
 def _logprob_sum(path: Sequence[Node]) -> float | None:
+    if len(path) == 1:
+        return path[0].logprob_sum
     found = [node.logprob_sum for node in path]
     return None if None in found else sum([x for x in found if x is not None])
 

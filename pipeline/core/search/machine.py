@@ -75,11 +75,16 @@ class Machine(Hooks):
     def handle(self, event: ev.Event) -> list[ev.Command]:
         """What to do now. Answers that nobody waits for (repeated, or after the end) change nothing but a
         count."""
+        if isinstance(event, ev.Segment):  # these two before the others: they are nearly all there is
+            self._segment(event.parent, event.index, event.completion)
+        elif isinstance(event, ev.Verified):
+            self._verified(event.node, event.verdict)
+        else:
+            self._other(event)
+        return self._done()
+
+    def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.Granted | ev.Expired) -> None:
         match event:
-            case ev.Segment(parent, index, completion):
-                self._segment(parent, index, completion)
-            case ev.Verified(node, verdict):
-                self._verified(node, verdict)
             case ev.Scored(node, value, model):
                 self._scored(node, value, model)
             case ev.Cancelled(node, indices, tokens):
@@ -91,7 +96,6 @@ class Machine(Hooks):
                 self._grant(leaves)
             case ev.Expired():
                 self.stop(ev.FinishReason.BUDGET)
-        return self._done()
 
     @property
     def in_flight(self) -> InFlight:
