@@ -155,7 +155,7 @@ def value_model() -> Callable[..., str]:
     from pipeline.rewards.loading import fresh
 
     def make(folder: Path, version: str, seed: int = 1) -> str:
-        model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=276, seed=seed)
+        model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=512, seed=seed)
         with torch.no_grad():
             next(model.head.parameters()).normal_(std=2.0, generator=torch.Generator().manual_seed(seed))
         model.inner.save_pretrained(folder)

@@ -84,8 +84,8 @@ def test_a_node_that_joins_gets_work_and_one_that_leaves_costs_nothing(
 
 def test_auto_takes_sandbox_actors_away_and_brings_them_back(berry: Any) -> None:
     """Quick checks first, then slow ones: fewer actors, then more, and no verdict lost on the way."""
-    quick = {"type": "synthetic", "count": 50, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 1}}
-    slow = {"type": "synthetic", "count": 50, "seed": 4, "check": {"cpu_ms": 1, "wait_ms": 500}}
+    quick = {"type": "synthetic", "count": 36, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 1}}
+    slow = {"type": "synthetic", "count": 36, "seed": 4, "check": {"cpu_ms": 1, "wait_ms": 500}}
     config = elastic(1) | {"problems": [quick, slow]}
     config["cluster"] = {
         "name": "auto",
@@ -95,7 +95,7 @@ def test_auto_takes_sandbox_actors_away_and_brings_them_back(berry: Any) -> None
     }
     code, out = berry.run("run", berry.config(config))
     assert code == 0, out
-    assert berry.query("runs/job", COUNTS) == [(400, 400, 100)]
+    assert berry.query("runs/job", COUNTS) == [(288, 288, 72)]
     unchecked = "select count(*) from '{}/trajectories/*.parquet' where verdict not in ('pass', 'fail')"
     assert berry.query("runs/job", unchecked) == [(0,)]
     rows = [

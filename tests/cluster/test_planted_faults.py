@@ -129,7 +129,7 @@ def test_killed_actors_cost_no_trajectory_and_no_verdict(
     """Checked by programs: sums would need no sandbox."""
     programs = [{"type": "synthetic", "count": 24, "seed": 3, "check": {"cpu_ms": 5}}]
     assert run(job(problems=programs), Launch(str(tmp_path / "whole"), local=True), quiet).finished
-    paced = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8}
+    paced = {"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8}
     config = job(cluster=ON_NODES, engine=paced, problems=programs)
     driver = berry.start("run", berry.config(plain(config)), "--address", nodes.address)
     folder = berry.folder / "runs/job/round=0/trajectories"
@@ -145,7 +145,7 @@ def test_killed_actors_cost_no_trajectory_and_no_verdict(
 def test_a_killed_driver_leaves_the_cluster_to_the_next_which_resumes(
     address: str, berry: Any, until: Callable[..., None], job: Any, quiet: Any, undisturbed: Any, rows: Any
 ) -> None:
-    paced = job(cluster=ON_NODES, engine={"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 8})
+    paced = job(cluster=ON_NODES, engine={"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8})
     driver = berry.start("run", berry.config(plain(paced)), "--address", address)
     folder = berry.folder / "runs/job/round=0/trajectories"
     until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")

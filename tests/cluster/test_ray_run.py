@@ -53,7 +53,7 @@ def test_a_killed_driver_leaves_no_process_and_is_resumed(berry: Any, until: Cal
     until(lambda: not berry.processes(), within_s=40, what="the end of every process of the run")
     before = {p.name: p.stat().st_mtime_ns for p in commits(berry)}
     assert len(before) < 15, "the run was over before it was killed"
-    code, out = berry.run("run", config)
+    code, out = berry.run("run", config, "--local")  # test_planted_faults resumes on a cluster
     assert code == 0, out
     assert f"resuming: {len(before)} of 15" in out
     after = {p.name: p.stat().st_mtime_ns for p in commits(berry)}
