@@ -91,8 +91,8 @@ class SlotJail:
     dropped. A child then needs neither, and can't reach its slot all the same: seccomp and landlock keep
     signals and tracing in.
 
-    Landlock is put on twice: the slot confines itself to all that it and its children need, entry by entry,
-    and each child adds a short list on top. Rules copied at every fork cost more than a layer inherited.
+    Landlock and seccomp are put on twice: the slot confines itself to all that it and its children need, and each child
+    adds a short list on top. What is inherited costs a child little, what it puts on itself a good part of its fork.
     """
 
     def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
@@ -110,7 +110,6 @@ class SlotJail:
         self._others = 0
         self.base_bytes = plan.base_bytes
         self._death_signal = syscalls.death_signal()
-        self._filter = seccomp.build(kind, signals_contained=plan.signals_contained) if plan.seccomp else None
         self._rulesets: list[landlock.Ruleset] = []
         if plan.landlock:
             allowed = self._allowed()
@@ -118,6 +117,10 @@ class SlotJail:
             self._rulesets = [self._ruleset(arena, tops) for arena in self.arenas]
             own = [(directory, landlock.WORK_EXECUTE), ("/proc", landlock.READ)]
             landlock.Ruleset(allowed + own, level=plan.landlock).restrict()
+        self._filter: seccomp.Filter | None = None
+        if plan.seccomp:
+            own_filter, self._filter = seccomp.build_layers(kind, signals_contained=plan.signals_contained)
+            own_filter.load()
 
     def _allowed(self) -> list[tuple[str, int]]:
         """What jobs may read (and, where they may exec, execute) outside their working directory."""
@@ -143,9 +146,9 @@ class SlotJail:
         """The limit on this user's tasks that lets a job have `wanted`. Only where the user id is the slot's
         own is it exact; elsewhere it stops a bomb, and the slot's own look at the job is what counts."""
         if self.plan.drops_uid:
-            return wanted + 4
+            return wanted + 2 + len(self.arenas)
         if self.plan.counts_tasks:
-            return (wanted + 4) * self.plan.slots
+            return (wanted + 2 + len(self.arenas)) * self.plan.slots
         return self._others + wanted + 64
 
     def confine(self, arena: int, parent: int) -> None:

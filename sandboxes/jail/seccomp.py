@@ -66,6 +66,7 @@ _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, WINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 _PRCTL = (3, 15, 16)  # GET_DUMPABLE, SET_NAME, GET_NAME; never PDEATHSIG
 _AF_UNIX = 1
+_SLOT_CALLS = ("memfd_create", "pidfd_open", "kill", "setpgid", "prlimit64", "landlock_restrict_self", "seccomp")
 
 Code = list[tuple[int, int, int, int]]
 
@@ -116,6 +117,14 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
     return rules
 
 
+def _slot_rules(rules: dict[str, Code]) -> dict[str, Code]:
+    """The same with what a slot does itself: fork, confine, watch and kill its children."""
+    more = dict.fromkeys(_SLOT_CALLS, _ret(ALLOW))
+    return (
+        rules | more | {"clone": _fork_without_namespaces(), "prctl": _one_of(0, (*_PRCTL, syscalls.PR_SET_PDEATHSIG))}
+    )
+
+
 def _bitmap(names: Collection[str], action: int) -> Code:
     """Returns `action` for the numbers of `names`, else falls through. Expects the number's low five bits in
     X."""
@@ -145,6 +154,23 @@ class Filter:
 def build(kind: Kind, *, signals_contained: bool) -> Filter:
     """The filter for a kind of job. `signals_contained`: a PID namespace or landlock keeps signals inside,
     so a shell may have `kill`. Raises OSError where the machine type is not known."""
+    return _assemble(_rules(kind, signals_contained=signals_contained))
+
+
+def build_layers(kind: Kind, *, signals_contained: bool) -> tuple[Filter, Filter]:
+    """The same in two parts: one for a slot, which every child inherits with its checks done, and a short one on top
+    with which a child gives up what only a slot may do. Putting on a long filter takes longer than a short fork."""
+    rules = _rules(kind, signals_contained=signals_contained)
+    wider = _slot_rules(rules)
+    code: Code = [(_LOAD, 0, 0, _NR)]
+    for name in wider.keys() & NUMBERS.keys():
+        if wider[name] != rules.get(name):
+            rule = rules.get(name, _ret(EPERM))
+            code += [(_JEQ, 0, len(rule), NUMBERS[name]), *rule]
+    return _assemble(wider), _filter(code + _ret(ALLOW))
+
+
+def _assemble(rules: dict[str, Code]) -> Filter:
     if MACHINE not in AUDIT_ARCH:
         raise OSError(38, f"no seccomp table for machine type {MACHINE}")
     code: Code = [(_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[MACHINE]), *_ret(KILL), (_LOAD, 0, 0, _NR)]
@@ -152,10 +178,13 @@ def build(kind: Kind, *, signals_contained: bool) -> Filter:
         code += [(_JGE, 0, 1, 0x40000000), *_ret(KILL)]  # the x32 numbers would slip past the table
     code += [(_JGE, 0, 1, NEWEST_KNOWN), *_ret(ENOSYS), (_AND, 0, 0, 31), (_TO_X, 0, 0, 0)]
     code += [*_bitmap(_ALLOWED, ALLOW), (_LOAD, 0, 0, _NR)]
-    for name, rule in _rules(kind, signals_contained=signals_contained).items():
+    for name, rule in rules.items():
         if name in NUMBERS:
             code += [(_JEQ, 0, len(rule), NUMBERS[name]), *rule]
-    code += _bitmap(_KILLED, KILL) + _ret(EPERM)
+    return _filter(code + _bitmap(_KILLED, KILL) + _ret(EPERM))
+
+
+def _filter(code: Code) -> Filter:
     return Filter(b"".join(struct.pack("=HBBI", *i) for i in code))
 
 

@@ -26,7 +26,7 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
-Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
+Argument = int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_int] | None
 
 
 class Bound:
