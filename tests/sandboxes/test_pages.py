@@ -1,0 +1,42 @@
+"""Forks that inherit the pages of programs ask for fewer of them, and can still not write to them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from sandboxes.launching import ROOT
+
+SCRIPT = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[1])
+from sandboxes.inside import pages
+
+def faults():
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        sorted(str(i) for i in range(1000))
+        os.write(write, str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return int(os.read(read, 20))
+
+def protections():
+    lines = [line.split() for line in open("/proc/self/maps")]
+    return {line[1] for line in lines if len(line) > 5 and os.path.basename(line[5]).startswith(("libpython", "libc."))}
+
+found = pages.programs()
+assert found and all(not m.protection & 2 for m in found), found
+faults()
+before, kinds = faults(), protections()
+pages.inherit(found)
+assert protections() == kinds, (kinds, protections())
+print(before, faults())
+"""
+
+
+def test_forks_inherit_the_pages_of_programs():
+    run = subprocess.run([sys.executable, "-c", SCRIPT, ROOT], capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert after < before - 5, (before, after)
