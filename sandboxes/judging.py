@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sandboxes import results, wire
-from sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome, SlotDied
-from sandboxes.inside.channel import READY
+from sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome
 from sandboxes.live import Live
 from sandboxes.running import call_frame, header
 from sandboxes.slots import Slots
@@ -51,8 +50,6 @@ class _Candidate:
         self._spent, self._at = self.cpu_s, (0, 0, 0.0)
         source = self._trial.job.source
         self._live.send(header("calls", source, self._trial.limits, module="solution", count=None))
-        if await self._live.frame() != READY:
-            raise SlotDied("a child ended before its job began")
         return await self._result()
 
     async def call(self, args: Any, kwargs: Any) -> CaseResult:
@@ -112,8 +109,6 @@ async def run_trial(slots: Slots, number: int, trial: Trial) -> JudgeResult:
 
 async def _relay(judge: Live, candidate: _Candidate, trial: Trial) -> JudgeResult:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
-    if await judge.frame() != READY:
-        raise SlotDied("a judge ended before its job began")
     calls, last = 0, JudgeResult(JudgeStatus.PASSED)
     while True:
         body = await judge.frame()

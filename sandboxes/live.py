@@ -7,23 +7,25 @@ counts, its slot kills it, and the next job need not wait for that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandboxes import wire
 from sandboxes.base import Limits, SlotDied
+from sandboxes.inside import stages
 from sandboxes.inside.channel import LAST
+from sandboxes.inside.orders import Done, Go
 
 if TYPE_CHECKING:
     from sandboxes.worker import SlotHandle
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
+MANY, PAUSE_S = 16, 0.0005
+"""While more frames than this are expected, they are left for so long."""
 GRACE_S = 15.0
 """How long after a child's wall limit its slot may still be silent before it counts as dead."""
 
@@ -43,6 +45,8 @@ class Ended:
     stdout_bytes: int
     stderr_bytes: int
     outcome: str | None = None
+    loaded: bool = False
+    """Whether it had come as far as the first call."""
 
     def read(self, stream: int, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of stdout (1) or stderr (2)."""
@@ -63,24 +67,26 @@ def last_words(body: bytes) -> tuple[int, str, float, int]:
 class Live:
     """One child at work. `frames` holds what came from it and was not yet taken."""
 
-    def __init__(self, slot: SlotHandle, pid: int, fds: tuple[int, int, int, int], limits: Limits) -> None:
+    def __init__(self, slot: SlotHandle, pid: int, fds: tuple[int, int, int, int], limits: Limits, go: Go) -> None:
         self._slot, self.pid, self._limits = slot, pid, limits
         self._started = time.monotonic()
         self._last: tuple[int, str, float, int] | None = None
         self._retired = False
+        self._go: Go | None = go
         self._loop = asyncio.get_running_loop()
-        self._job = socket.socket(fileno=fds[0])
-        self._job.settimeout(0)
-        self._fd = self._job.fileno()  # the loop is given numbers: it would print a socket it does not know
+        self._fd = fds[0]
+        self._open = True
         self._files = fds[1:]
         self._reader = wire.Reader(limits.value_bytes + 8192)
         self._out = bytearray()
         self._eof = False
+        self._for_frames = False
+        self._expected = 0
         self._wake: asyncio.Future[None] | None = None
         self.frames: deque[bytes] = deque()
         self.broken: str | None = None
         self._fetched: int | None = None
-        self.done: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self.done: asyncio.Future[Done] = self._loop.create_future()
         self._loop.add_reader(self._fd, self._readable)
 
     def feed_stdin(self, data: bytes) -> None:
@@ -91,23 +97,33 @@ class Live:
             at += os.pwrite(self._files[0], view[at:], at)
 
     def send(self, data: bytes) -> None:
-        """Queues bytes for the child."""
-        if self._out:
-            self._out += data
-            return
+        """Queues bytes for the child. With the first of them its slot begins to watch it; the child comes first, for
+        its job is what is waited for."""
+        if not self._out:
+            data = self._write(data)
+            if data:
+                self._loop.add_writer(self._fd, self._writable)
+        self._out += data
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tells the slot, which watches the children that were given away in that order."""
+        if self._go is not None:
+            self._slot.order(self._go)
+            self._go = None
+
+    def _write(self, data: bytes) -> bytes:
+        """What of it the child does not take now."""
         try:
-            sent = self._job.send(data)
+            return data[os.write(self._fd, data) :]
         except (BlockingIOError, InterruptedError):
-            sent = 0
+            return data
         except OSError:
-            return  # the child is gone; its end is reported by the slot
-        if sent < len(data):
-            self._out += data[sent:]
-            self._loop.add_writer(self._fd, self._writable)
+            return b""  # the child is gone; its end is reported by the slot
 
     def _writable(self) -> None:
         try:
-            del self._out[: self._job.send(self._out)]
+            del self._out[: os.write(self._fd, self._out)]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -117,7 +133,7 @@ class Live:
 
     def _readable(self) -> None:
         try:
-            data = self._job.recv(_READ_BYTES)
+            data = os.read(self._fd, _READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -130,7 +146,21 @@ class Live:
                 self._take(self._reader.frames())
             except wire.WireError as e:
                 self.break_off(str(e))
-        self.wake()
+        if self._for_frames or self._last is not None:
+            self.wake()
+        elif self._expected - len(self.frames) > MANY and not self._eof:
+            self._loop.remove_reader(self._fd)
+            self._loop.call_later(PAUSE_S, self._resume)
+
+    def expect(self, frames: int) -> None:
+        """So many frames are to come, and nobody waits for the first of them: they are taken in lots, which wakes this
+        process less often."""
+        self._expected = frames
+
+    def _resume(self) -> None:
+        if self._open and not self._eof:
+            self._loop.add_reader(self._fd, self._readable)
+            self._readable()
 
     def _take(self, frames: Iterable[bytes]) -> None:
         """Files what came in, up to the child's last words. Raises WireError."""
@@ -158,8 +188,9 @@ class Live:
     def retire(self) -> None:
         """Nothing more is wanted of the child: it is killed, and the slot goes on without anyone waiting for
         it."""
+        self._announce()
         if not self._retired and not self.done.done():
-            self.kill()
+            self._slot.retire(self)
         self._retired = True
 
     def wake(self) -> None:
@@ -173,6 +204,7 @@ class Live:
                 self.drain()
                 return self.frames.popleft() if self.frames else None
             self._wake = self._loop.create_future()
+            self._for_frames = True
             await self._wake
         return self.frames.popleft()
 
@@ -190,15 +222,10 @@ class Live:
         stop = limit if end is None else min(end, limit)
         return os.pread(self._files[stream], stop - start, start) if 0 <= start < stop else b""
 
-    def finish_input(self) -> None:
-        """No more frames will be sent: a child that waits for one ends."""
-        with contextlib.suppress(OSError):
-            self._job.shutdown(socket.SHUT_WR)
-
-    def ended(self, message: dict[str, Any], fetched: int | None) -> None:
+    def ended(self, message: Done, fetched: int | None) -> None:
         """The slot's word that the child is gone, with the file that was asked for."""
         self._fetched = fetched
-        if fetched is not None and self._job.fileno() < 0:
+        if fetched is not None and not self._open:
             os.close(fetched)  # released already
         if not self.done.done():
             self.done.set_result(message)
@@ -231,12 +258,17 @@ class Live:
             wall = time.monotonic() - self._started
             return Ended(status << 8, cpu_s, wall, peak, limit=None, **left, outcome=outcome)
         done = self.done.result()
-        return Ended(done["status"], done["cpu"], done["wall"], done["rss"], done["limit"], **left)
+        if done.stage == stages.WAITS:
+            self._slot.close("a child ended before its job began")
+            raise SlotDied("a child ended before its job began")
+        loaded = done.stage == stages.LOADED
+        return Ended(done.status, done.cpu_s, done.wall_s, done.peak_bytes, done.limit, **left, loaded=loaded)
 
     async def _over(self) -> None:
         """Waits for the child's last words or its end; raises SlotDied."""
         deadline = self._loop.call_later(self._limits.wall_s + GRACE_S, self._slot.close, "the slot fell silent")
         try:
+            self._for_frames = False
             while self._last is None and not self.done.done():
                 self._wake = self._loop.create_future()
                 await self._wake
@@ -251,13 +283,13 @@ class Live:
             self._slot.close("abandoned")
         if self.done.done() and not self.done.cancelled():
             self.done.exception()  # seen, whether or not anyone awaited it
-        if self._job.fileno() >= 0:
+        if self._open:
+            self._open = False
             if not self._eof:
                 self._loop.remove_reader(self._fd)
             if self._out:
                 self._loop.remove_writer(self._fd)
-            self._job.close()
-            for fd in self._files:
+            for fd in (self._fd, *self._files):
                 os.close(fd)
             if self._fetched is not None:
                 os.close(self._fetched)

@@ -101,7 +101,6 @@ async def _compile(slots: Slots, number: int, row: Row, job: Job) -> tuple[JobRe
         live.send(header("exec", job.source, limits, file=row.source, binary=[0, 0], reserve=0, more_files=64,
                          argv=command(row.compile, limits, directories), env=_environment(directories)))  # fmt: skip
         ended = await live.end()
-        results.check_ready(live)
         case = _case(live.frames, ended, limits)
         binary = live.fetched()
     finally:
@@ -131,7 +130,6 @@ async def _run(
                          binary=[len(stdin), len(binary)], file=BINARY if binary else row.source,
                          reserve=row.reserve_bytes, more_files=row.files))  # fmt: skip
         ended = await live.end()
-        results.check_ready(live)
         return _case(live.frames, ended, replace(limits, memory_bytes=limits.memory_bytes + row.reserve_bytes))
     finally:
         live.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from json import dumps as _encode
 from typing import Any
 
 from sandboxes import results, wire
@@ -15,12 +16,13 @@ from sandboxes.worker import SlotHandle
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
     """The frame that opens a child's job. The source may hold anything, lone surrogates included."""
-    return wire.frame(wire.dumps({"mode": mode, "source": source, "limits": _plain(limits), **more}))
+    job = _encode({"mode": mode, "source": source, **more})
+    return wire.frame(f"{job[:-1]},{_encoded(limits)}}}".encode("ascii"))
 
 
 @lru_cache(maxsize=256)
-def _plain(limits: Limits) -> dict[str, float]:
-    return {name: getattr(limits, name) for name in limits.__slots__}
+def _encoded(limits: Limits) -> str:
+    return _encode({"limits": {name: getattr(limits, name) for name in limits.__slots__}})[1:-1]
 
 
 def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
@@ -54,7 +56,6 @@ async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits
         live.feed_stdin(stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin)
         live.send(header("program", source, limits))
         ended = await live.end()
-        results.check_ready(live)
         return results.case_of_program(live, ended, limits)
     finally:
         live.release()
@@ -67,9 +68,9 @@ async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits
         payload += call_frame(job.entry_point, call.args, dict(call.kwargs))
     live = await slot.begin(limits)
     try:
+        live.expect(len(calls) + 1)
         live.send(bytes(payload))
         ended = await live.end()
-        results.check_ready(live)
         load, cases = results.cases_of_calls(live, ended, limits, len(calls))
     finally:
         live.release()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandboxes import results, wire
-from sandboxes.base import CaseResult, Job, Limits, Outcome, SandboxError, SlotDied
-from sandboxes.inside.channel import READY
+from sandboxes.base import CaseResult, Job, Limits, Outcome, SandboxError
 from sandboxes.live import Live
 from sandboxes.running import call_frame, header
 from sandboxes.slots import Slots
@@ -33,8 +32,6 @@ class Session:
         session = cls(await slot.begin(limits), limits)
         try:
             session._live.send(header("session", job.source, limits, module="__main__", count=None))
-            if await session._live.frame() != READY:
-                raise SlotDied("a child ended before its job began")
             session.loaded = await session._result()
         except BaseException:
             session._live.release()

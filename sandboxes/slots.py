@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import itertools
 import os
+import resource
 import site
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from sandboxes.worker import SlotHandle
 REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
 MAX_PROFILES = 16
+DESCRIPTORS_A_SLOT = 32
 WORK_BYTES_A_SLOT = 256 << 20
 """Size a slot of the private file system in memory; each job's own limit is far lower."""
 Role = tuple[Profile, Kind, int, str]
@@ -40,6 +42,7 @@ class Slots:
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""
+        _make_room(self.config.slots)
         try:
             for profile in self.config.warm or ("bare",):
                 template = await self._template(profile)
@@ -134,6 +137,16 @@ class Slots:
         self._handles.clear()
         templates, self._templates = list(self._templates.values()), {}
         await asyncio.gather(*(t.close() for t in templates))
+
+
+def _make_room(slots: int) -> None:
+    """Raises this process's own limit on open files to what so many slots need, as far as it may: each has the
+    descriptors of several waiting children, and may have a judge's slot beside it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 512 + slots * 2 * DESCRIPTORS_A_SLOT
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def package_paths() -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import array
 import asyncio
-import json
 import os
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandboxes.base import Limits, SlotDied
+from sandboxes.inside import orders
 from sandboxes.live import Live
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["SlotDied", "SlotHandle"]
 
 _CORES = os.cpu_count() or 1
+SWEEP_S = 0.005
+"""How long a child that is done with may go on before it is killed, where no other job follows."""
 
 
 class SlotHandle:
@@ -36,32 +38,33 @@ class SlotHandle:
         self._ready: deque[tuple[int, tuple[int, int, int, int]]] = deque()
         self._lives: deque[Live] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._unwanted: Live | None = None
+        self._sweeping = False
         self.dead: str | None = None
         self.jobs = 0
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
-        while self.dead is None:
-            try:
-                data, ancillary, _, _ = self._sock.recvmsg(4096, 256, socket.MSG_CMSG_CLOEXEC)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as e:
-                self.close(f"the slot's socket broke: {e}")
-                return
-            if not data:
-                self.close(f"the slot ended: {self._template.said()[-500:]}")
-                return
-            message = json.loads(data)
-            fds = array.array("i")
-            for _, _, payload in ancillary:
-                fds.frombytes(payload)
-            if "ready" in message:
-                self._ready.append((message["ready"], (fds[0], fds[1], fds[2], fds[3])))
-                if self._waiter is not None and not self._waiter.done():
-                    self._waiter.set_result(None)
-            else:
-                self._lives.popleft().ended(message, fds[0] if fds else None)
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(4096, 256, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as e:
+            self.close(f"the slot's socket broke: {e}")
+            return
+        if not data:
+            self.close(f"the slot ended: {self._template.said()[-500:]}")
+            return
+        ended, ready = orders.reported(data)
+        fds = array.array("i")
+        for _, _, payload in ancillary:
+            fds.frombytes(payload)
+        for done in ended:
+            self._lives.popleft().ended(done, fds[0] if fds and not ready else None)
+        for i, pid in enumerate(ready):
+            self._ready.append((pid, (fds[4 * i], fds[4 * i + 1], fds[4 * i + 2], fds[4 * i + 3])))
+        if ready and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def begin(self, limits: Limits, *, fetch: str | None = None, ready_s: float = 60.0) -> Live:
         """A child under these limits (already scaled), waiting for its job. `fetch` names a file in its
@@ -77,25 +80,40 @@ class SlotHandle:
                 self.close("no child became ready")
         if self.dead is not None:
             raise SlotDied(self.dead)
-        live = Live(self, *self._ready.popleft(), limits)
-        go = {
-            "cpu_s": limits.cpu_s, "wall_s": limits.wall_s, "output_bytes": limits.output_bytes,
-            "disk_bytes": limits.disk_bytes, "threads": limits.threads, "processes": limits.processes,
-            "cores": _CORES, "fetch": fetch,
-        }  # fmt: skip
+        go = orders.Go(
+            limits.cpu_s, limits.wall_s, limits.output_bytes, limits.disk_bytes, limits.threads, _CORES, fetch
+        )
+        live = Live(self, *self._ready.popleft(), limits, go)
         self._lives.append(live)
         self.jobs += 1
-        self._send({"go": go})
         return live
+
+    def order(self, go: orders.Go) -> None:
+        """Has the slot watch its next child."""
+        self._unwanted = None
+        self._send(go.pack())
 
     def kill(self, pid: int) -> None:
         """Kills a child that has not ended; its end is reported as usual."""
         if self.dead is None:
-            self._send({"kill": pid})
+            self._send(orders.kill(pid))
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def retire(self, live: Live) -> None:
+        """Nothing more is wanted of the running child. The next order says so too, and most follow at once."""
+        self._unwanted = live
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        if self._unwanted is not None and not self._unwanted.done.done():
+            self.kill(self._unwanted.pid)
+        self._unwanted = None
+
+    def _send(self, message: bytes) -> None:
         try:
-            self._sock.send(json.dumps(message).encode())
+            self._sock.send(message)
         except OSError as e:
             self.close(f"the slot's socket broke: {e}")
 

@@ -4,6 +4,7 @@ errors."""
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import resource
 import sys
@@ -11,15 +12,13 @@ import types
 from typing import Any, NoReturn
 
 from sandboxes import wire
+from sandboxes.inside import stages
 
 JOB_FD = 3
 LAST = b"end"
 """How a child's last frame begins."""
 FIRST_READ_BYTES, READ_BYTES = 1 << 13, 1 << 20
 MAX_ERROR = 2000
-READY = b"ready"
-"""First frame of every child: it is confined and limited, and none of the job's code has run. A child that
-ends without it is the sandbox's fault."""
 
 
 class Channel:
@@ -44,6 +43,10 @@ class Channel:
         self._at += n
         return self._buffer[self._at - n : self._at]
 
+    def read_job(self) -> Any:
+        """The first message, which holds text and numbers alone."""
+        return json.loads(self._take(int.from_bytes(self._take(4), sys.byteorder)).decode("ascii"))
+
     def read(self) -> Any:
         """The next message."""
         return wire.loads(self._take(int.from_bytes(self._take(4), sys.byteorder)))
@@ -54,6 +57,10 @@ class Channel:
         while sent < len(data):
             sent += os.write(JOB_FD, data[sent:])
 
+    def reach(self, stage: int) -> None:
+        """Leaves a mark of how far this process came."""
+        stages.reach(stage)
+
     def hold(self, body: bytes) -> None:
         """Keeps a frame until the next one: the host wakes once for both."""
         self._held += wire.frame(body)
@@ -61,10 +68,13 @@ class Channel:
     def farewell(self, status: int, outcome: str) -> NoReturn:
         """Says that all is said and done, with what it cost, and ends the process. The host goes on from
         here; it need not wait until the kernel has taken the process apart."""
+        self.last_words(status, outcome)
+        os._exit(status & 0xFF)
+
+    def last_words(self, status: int, outcome: str) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         words = [status & 0xFF, outcome, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]
         self.write(LAST + wire.packed_bytes(words))
-        os._exit(status & 0xFF)
 
 
 def new_module(name: str) -> types.ModuleType:

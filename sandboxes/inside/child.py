@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sandboxes import wire
-from sandboxes.inside import judge
-from sandboxes.inside.channel import JOB_FD, MAX_ERROR, READY, Channel, compile_source, describe, new_module
+from sandboxes.inside import judge, stages
+from sandboxes.inside.channel import JOB_FD, MAX_ERROR, Channel, compile_source, describe, new_module
 from sandboxes.jail import plan, rlimits
 
 _cpu_s = time.process_time
@@ -32,14 +32,14 @@ _cpu_s = time.process_time
 def main(jail: plan.SlotJail, kind: str) -> NoReturn:
     """Waits for the job, then runs it to the end of the process."""
     channel = Channel()
-    job = channel.read()
+    job = channel.read_job()
     limits = job["limits"]
     tasks = jail.tasks(int(limits["threads"]) + (int(limits["processes"]) if kind == "tools" else 0))
     base_bytes = jail.base_bytes if kind == "python" else job["reserve"]
     limits["files"] += job.get("more_files", 0)
     rlimits.apply(limits, base_bytes=base_bytes, address_space=kind == "python", tasks=tasks)
+    channel.reach(stages.BEGUN)
     gc.enable()
-    channel.write(READY)
     if job["mode"] == "program":
         run_program(job["source"], channel)
     if job["mode"] == "exec":
@@ -153,7 +153,12 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
     def load() -> None:
         exec(compile_source(job["source"], "solution.py"), namespace)
 
-    if not answer(load):
+    if job["count"] is None:
+        if not answer(load):
+            return
+    elif answer(load, channel.hold):
+        channel.reach(stages.LOADED)
+    else:
         return
     for left in itertools.repeat(0) if job["count"] is None else range(job["count"], 0, -1):
         message = channel.read()

@@ -1,31 +1,32 @@
-"""A slot: forks a child for each job, one ahead of time, watches its clocks and cleans up after it.
+"""A slot: forks a child for each job, ahead of time, watches its clocks and cleans up after it.
 
-    ready (pid, four descriptors) ─► host        go (limits) ◄─ host        done (status, usage, limit hit)
-    ─► host
+    ready (pid, four descriptors) ─► host      go (limits) ◄─ host      done (status, usage, limit hit) ─► host
 
-The next child is forked and confined while the present one runs, so that a job finds a warm child waiting. A
-slot runs none of the job's code. It ends, and its children with it, when its socket closes.
+Children are forked and confined ahead, so that a job finds a warm child waiting. A slot runs none of the job's code.
+It ends, and its children with it, when its socket closes.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import gc
-import json
 import os
 import random
 import select
 import signal
 import socket
-import stat
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sandboxes.inside import child, workplace
+from sandboxes.inside import child, orders, processes, stages, workplace
 from sandboxes.jail import plan, syscalls
 
+AHEAD, LOW = 4, 2
+"""Children that wait for a job while another runs one: as many are made when fewer than so many are left."""
 TICK_S = 0.05
 """Longest time between two looks at a running child's disk use and threads."""
 
@@ -45,51 +46,73 @@ class Slot:
         self.kind = message["kind"]
         directory = os.path.join(jail_plan.work, message["name"])
         uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
-        self.ahead = self.kind != "tools"
-        self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 2 if self.ahead else 1)
+        self.ahead = AHEAD if self.kind != "tools" else 0
+        self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead)
         self.directory = directory
-        self.arena = 0
         self.pid = os.getpid()
-        self.inbox: deque[dict[str, Any]] = deque()
-        for arena in range(len(self.jail.arenas)):
+        self.inbox: deque[orders.Go | int] = deque()
+        self.prepared: deque[Prepared] = deque()
+        self.running: Prepared | None = None
+        self.unsaid: list[orders.Done] = []
+        self.free = deque(range(len(self.jail.arenas)))
+        self._pair = (ctypes.c_int * 2)()
+        stream = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._make_pair = syscalls.Bound("socketpair", socket.AF_UNIX, stream, 0, self._pair)
+        for arena in self.free:
             self.fresh_directory(arena)
 
-    def prepare(self) -> Prepared:
-        """Forks and confines the next child and tells the host."""
-        arena = self.arena
-        self.arena = (arena + 1) % len(self.jail.arenas)
+    def fill(self) -> None:
+        """Prepares children until enough wait, and tells the host. Several in one go: each fork takes from the slot all
+        pages that it touches until the next one."""
+        fresh: list[Prepared] = []
+        while len(self.prepared) < max(self.ahead, 1):
+            fresh.append(self._prepare())
+            self.prepared.append(fresh[-1])
+        self.report(fresh)
+
+    def report(self, ready: Sequence[Prepared] = (), fetched: int | None = None) -> None:
+        """Reports the children that ended and those that are ready, with their descriptors."""
+        fds = [fd for one in ready for fd in one.fds] + ([] if fetched is None else [fetched])
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.sock.sendmsg([orders.report(self.unsaid, [one.pid for one in ready])], rights)
+        self.unsaid.clear()
+        for one in ready:
+            os.close(one.fds[0])
+        if fetched is not None:
+            os.close(fetched)
+
+    def _prepare(self) -> Prepared:
+        """Forks and confines one more child."""
+        arena = self.free.popleft()
         self.jail.count_others()
-        host_end, child_end = socket.socketpair()
+        self._make_pair()
+        host_end, child_end = self._pair
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
         pid = syscalls.fork()
         if pid < 0:
             raise OSError("no child could be forked")
         if pid == 0:
             self._become_child(arena, child_end, files)
-        child_end.close()
-        ready = Prepared(pid, os.pidfd_open(pid), arena, (host_end.detach(), *files))
-        rights = array.array("i", ready.fds)
-        told = json.dumps({"ready": pid}).encode()
-        self.sock.sendmsg([told], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-        os.close(ready.fds[0])
-        return ready
+        os.close(child_end)
+        return Prepared(pid, os.pidfd_open(pid), arena, (host_end, *files))
 
-    def _become_child(self, arena: int, job: socket.socket, files: list[int]) -> None:
+    def _become_child(self, arena: int, job: int, files: list[int]) -> None:
         try:
             self.jail.confine(arena, self.pid)
-            for target, fd in enumerate((*files, job.fileno())):  # all above 3: the template holds 0 to 2 and 9
+            for target, fd in enumerate((*files, job)):  # all above 3: the template holds 0 to 2 and 9
                 os.dup2(fd, target)
+            os.set_blocking(child.JOB_FD, True)
             os.closerange(4, 1 << 16)
         except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
             os.write(files[2], f"confining failed: {e!r}\n".encode())
             os._exit(1)
         child.main(self.jail, self.kind)
 
-    def run(self, ready: Prepared, go: dict[str, Any], upcoming: list[Prepared]) -> dict[str, Any]:
-        """Watches one child to its end; forks the next one meanwhile."""
+    def run(self, ready: Prepared, go: orders.Go) -> orders.Done:
+        """Watches one child to its end; forks the next one meanwhile where none waits."""
         started = time.monotonic()
-        if self.ahead:
-            upcoming.append(self.prepare())
+        if self.ahead and len(self.prepared) < LOW:
+            self.fill()
         poller = select.poll()
         poller.register(ready.pidfd, select.POLLIN)
         poller.register(self.sock, select.POLLIN)
@@ -106,40 +129,45 @@ class Slot:
                 if limit:
                     os.kill(ready.pid, signal.SIGKILL)
             tick = TICK_S if wall > TICK_S else 0.02
-            left = min(go["wall_s"] - wall, (go["cpu_s"] - cpu) / go["cores"], tick)
+            left = min(go.wall_s - wall, (go.cpu_s - cpu) / go.cores, tick)
             events = poller.poll(1000 if limit else max(1.0, left * 1000))
             if any(fd == ready.pidfd for fd, _ in events):
                 break
             if events:
-                self.receive(ready)
-            if limit is None and {"kill": ready.pid} in self.inbox:
+                self.receive()
+            if limit is None and (self._host_went_on() or ready.pid in self.inbox):
                 limit = "killed"
                 os.kill(ready.pid, signal.SIGKILL)
+        stage = stages.BEGUN if self._host_went_on() else stages.reached(ready.pid)
         _, status, usage = os.wait4(ready.pid, 0)
         wall = time.monotonic() - started
         self._kill_rest()
-        return {"done": ready.pid, "status": status, "cpu": usage.ru_utime + usage.ru_stime, "wall": wall,
-                "rss": usage.ru_maxrss * 1024, "limit": limit}  # fmt: skip
+        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        return orders.Done(ready.pid, status, cpu, wall, peak, limit, stage)
 
-    def receive(self, *running: Prepared) -> None:
-        """Takes in one message; ends the slot when there will be no more."""
+    def _host_went_on(self) -> bool:
+        """Whether the host has the running child's last words and gave its next order."""
+        return any(isinstance(message, orders.Go) for message in self.inbox)
+
+    def receive(self) -> None:
+        """Takes in one message. Raises ConnectionError when there will be no more."""
         data = self.sock.recv(4096)
         if not data:
-            self.end(*running)
-        self.inbox.append(json.loads(data))
+            raise ConnectionResetError("the host closed the socket")
+        self.inbox.append(orders.order(data))
 
-    def _over(self, ready: Prepared, go: dict[str, Any], cpu: float, wall: float) -> str | None:
-        if cpu > go["cpu_s"]:
+    def _over(self, ready: Prepared, go: orders.Go, cpu: float, wall: float) -> str | None:
+        if cpu > go.cpu_s:
             return "cpu"
-        if wall > go["wall_s"]:
+        if wall > go.wall_s:
             return "wall"
         if wall < TICK_S:
             return None
-        if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go["output_bytes"]:
+        if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go.output_bytes:
             return "output"
-        if workplace.tree_bytes(self.jail.arenas[ready.arena], go["disk_bytes"]) > go["disk_bytes"]:
+        if workplace.tree_bytes(self.jail.arenas[ready.arena], go.disk_bytes) > go.disk_bytes:
             return "disk"
-        if not self.plan.counts_tasks and threads_of(ready.pid) > go["threads"]:
+        if not self.plan.counts_tasks and processes.threads_of(ready.pid) > go.threads:
             return "processes"
         return None
 
@@ -154,7 +182,7 @@ class Slot:
                 os.kill(-1, signal.SIGKILL)
         else:
             stopped: set[int] = set()
-            while fresh := descendants(self.pid) - stopped:
+            while fresh := processes.descendants(self.pid) - stopped:
                 for pid in fresh:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGSTOP)
@@ -179,21 +207,29 @@ class Slot:
             workplace.remove_tree(top, keep=True)
         os.mkdir(work, 0o700)
 
-    def tell(self, done: dict[str, Any], fetch: str | None, arena: int) -> None:
-        """Reports a child's end, with a copy of the file that the host asked for."""
-        fd = None if fetch is None else copy_in_memory(os.path.join(self.jail.arenas[arena], "w", fetch))
-        rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
-        self.sock.sendmsg([json.dumps(done).encode()], rights)
-        if fd is not None:
-            os.close(fd)
-
-    def close_prepared(self, ready: Prepared) -> None:
+    def serve(self, go: orders.Go) -> None:
+        """One child's job, from the order to the report. The report waits for the next one where the host has gone
+        on: it had the child's last words."""
+        ready = self.running = self.prepared.popleft()
+        done = self.run(ready, go)
+        self.running = None
         for fd in (ready.pidfd, *ready.fds[1:]):
             os.close(fd)
+        self.unsaid.append(done)
+        if not self._host_went_on():
+            self.report(fetched=self._fetched(go.fetch, ready.arena))
+        self.fresh_directory(ready.arena)
+        self.free.append(ready.arena)
+        if not self.ahead:
+            self.fill()
 
-    def end(self, *prepared: Prepared) -> None:
-        """Kills what runs, empties the slot's directory, which its template removes, and exits."""
-        for ready in prepared:
+    def _fetched(self, fetch: str | None, arena: int) -> int | None:
+        """A copy of the file that the host asked for."""
+        return None if fetch is None else workplace.copy_in_memory(os.path.join(self.jail.arenas[arena], "w", fetch))
+
+    def end(self) -> None:
+        """Kills what runs and waits, empties the slot's directory, which its template removes, and exits."""
+        for ready in (*([self.running] if self.running else ()), *self.prepared):
             os.kill(ready.pid, signal.SIGKILL)
             os.waitpid(ready.pid, 0)
         self._kill_rest()
@@ -211,58 +247,15 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
     slot = Slot(sock, jail_plan, message)
     syscalls.death_signal()()  # a change of user id has cleared it
+    stages.reach(stages.WAITS)
     gc.freeze()
-    prepared = [slot.prepare()]
-    while True:
-        while not any("go" in message for message in slot.inbox):
-            slot.receive(*prepared)
-        while "go" not in (message := slot.inbox.popleft()):
-            continue  # a kill for a child that has ended
-        go, ready = message["go"], prepared.pop(0)
-        done = slot.run(ready, go, prepared)
-        slot.close_prepared(ready)
-        slot.tell(done, go["fetch"], ready.arena)
-        slot.fresh_directory(ready.arena)
-        if not prepared:
-            prepared.append(slot.prepare())
-
-
-def copy_in_memory(path: str) -> int | None:
-    """A descriptor on a copy of a regular file; None where there is none."""
     try:
-        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
-            return None
-        copy = os.memfd_create("fetched", os.MFD_CLOEXEC)
-        while os.sendfile(copy, source, None, 1 << 20):
-            pass
-        return copy
-    finally:
-        os.close(source)
-
-
-def descendants(top: int) -> set[int]:
-    """Every process below `top`, from /proc."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as f:
-                parent = int(f.read().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(name))
-    found: set[int] = set()
-    stack = [top]
-    while stack:
-        below = [pid for pid in children.get(stack.pop(), ()) if pid not in found]
-        found.update(below)
-        stack += below
-    return found
-
-
-def threads_of(pid: int) -> int:
-    try:
-        return len(os.listdir(f"/proc/{pid}/task"))
-    except OSError:
-        return 0
+        slot.fill()
+        while True:
+            if not slot.inbox:
+                slot.receive()
+            go = slot.inbox.popleft()
+            if isinstance(go, orders.Go):  # else a kill for a child that has ended
+                slot.serve(go)
+    except ConnectionError:
+        slot.end()

@@ -46,6 +46,43 @@ async def test_a_slot_killed_under_a_job_is_replaced_and_the_job_tried_again():
         assert pool.metrics()["retries"] >= 1
 
 
+async def test_waiting_children_that_die_are_nobodys_fault():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        waiting: list[psutil.Process] = []
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            slots = _slots()
+            waiting = [p for p in psutil.Process().children(recursive=True) if p.ppid() in slots]
+            if len(waiting) >= 2:
+                break
+        for process in waiting:
+            process.kill()
+        await asyncio.sleep(0.05)
+        result = await pool.run(ADD)
+        assert result.outcome is Outcome.OK, result
+        assert pool.metrics()["retries"] == 1
+
+
+async def test_a_child_that_goes_on_after_its_last_words_is_killed_though_no_job_follows():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        source = "import os\ndef spin(status):\n    while True: pass\nos._exit = spin\ndef f(x): return x"
+        assert (await pool.run(Job(source, entry_point="f", calls=(Call((1,)),)))).outcome is Outcome.OK
+        await asyncio.sleep(0.3)
+        busy = [p.cpu_times().user for p in psutil.Process().children(recursive=True)]
+        await asyncio.sleep(0.3)
+        after = [p.cpu_times().user for p in psutil.Process().children(recursive=True)]
+        assert sum(after) - sum(busy) < 0.1
+
+
+async def test_a_judge_whose_candidate_never_loaded_leaves_its_slot_in_step():
+    async with SandboxPool(PoolConfig(**SMALL)) as pool:
+        broken = Job("def f(x) return x", entry_point="f")
+        for _ in range(3):
+            assert not (await pool.judge(broken, "assert f(1) == 2")).passed
+            assert (await pool.judge(ADD, "assert f(1) == 2")).passed
+        assert pool.metrics()["slots_failed"] == 0
+
+
 async def test_a_template_killed_is_started_again():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         assert (await pool.run(ADD)).outcome is Outcome.OK
