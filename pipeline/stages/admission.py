@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipeline.engines.base import Counters
 
@@ -21,13 +21,14 @@ CACHE_FULL = 0.9  # of the KV cache in use by running sequences
 POLL_S = 0.02
 
 
-def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int) -> bool:
-    """Whether one more search may begin. One is always open, however small the cache."""
+def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int, coming: int = 0) -> bool:
+    """Whether one more search may begin, with `coming` sequences on their way to the engine. One is always open,
+    however small the cache."""
     if open_searches == 0:
         return True
     if open_searches >= limit or counters.kv_usage >= CACHE_FULL:
         return False
-    return counters.running + counters.waiting < max_num_seqs * (1 + QUEUE)
+    return counters.running + counters.waiting + coming < max_num_seqs * (1 + QUEUE)
 
 
 @dataclass(slots=True)
@@ -64,11 +65,13 @@ class Admission:
             self._unheard += 1
 
     def _admits(self, coming: int) -> bool:
-        """With so many sequences on their way to the engine."""
-        now = self.counters()
-        if coming:
-            now = replace(now, waiting=now.waiting + coming)
-        return admits(now, max_num_seqs=self.max_num_seqs, open_searches=self.open_searches, limit=self.limit)
+        return admits(
+            self.counters(),
+            max_num_seqs=self.max_num_seqs,
+            open_searches=self.open_searches,
+            limit=self.limit,
+            coming=coming,
+        )
 
     async def _a_change(self) -> None:
         """A search has ended; or some time has passed, in which the engine may have emptied."""

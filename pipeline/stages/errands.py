@@ -81,10 +81,11 @@ class Errands:
                 self._spawn(self._settle(command))
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
             task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
 
     def response(self, leaf: str) -> str:
         response = self.responses.get(leaf)

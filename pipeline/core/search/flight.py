@@ -22,11 +22,14 @@ class InFlight:
 
 
 class Asked(NamedTuple):
-    """One sample: its limit in tokens, its seed, and whether it is the first of its request."""
+    """The request that a sample belongs to: the limit in tokens, the seed and the index of its first sample."""
 
     max_tokens: int
     seed: int
-    first: bool
+    first: int
+
+    def seed_of(self, index: int) -> int:
+        return self.seed + index - self.first
 
 
 class Flight:
@@ -56,8 +59,7 @@ class Flight:
 
     def ask(self, node: str, first: int, n: int, *, max_tokens: int, seed: int) -> None:
         samples = self._samples.setdefault(node, {})
-        for i in range(n):
-            samples[first + i] = Asked(max_tokens, seed + i, i == 0)
+        samples.update(dict.fromkeys(range(first, first + n), Asked(max_tokens, seed, first)))
         self._n_samples += n
 
     def take(self, node: str, index: int) -> Asked | None:

@@ -139,7 +139,7 @@ class Machine(Hooks):
             self.ledger.count("ignored")
             return
         parent = self.tree[parent_id]
-        if asked.first:
+        if index == asked.first:
             self.ledger.read(len(self.tree.prompt_ids) + parent.end, completion.cached_tokens)
         if completion.finish is _CANCELLED:
             self.ledger.cancelled += len(completion.token_ids)
@@ -147,7 +147,7 @@ class Machine(Hooks):
             return
         self.ledger.generated += len(completion.token_ids)
         self.ledger.count("segments")
-        node = self.tree.add(parent, index, completion, seed=asked.seed, detail=self.keeps_detail)
+        node = self.tree.add(parent, index, completion, seed=asked.seed_of(index), detail=self.keeps_detail)
         if parent_id in self._cut:
             self._cut.add(node.node_id)
         limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
