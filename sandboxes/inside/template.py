@@ -50,6 +50,7 @@ def main() -> None:
         _go_on_as_first_process(work)
         fork = namespaces.PidNests().fork
     try:
+        pages.enlarge()
         programs = pages.programs()
         jail_plan = prepare(options, work, entered, notes)
         pages.inherit(programs)

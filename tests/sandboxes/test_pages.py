@@ -36,6 +36,30 @@ print(before, faults())
 """
 
 
+ENLARGED = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+from sandboxes.inside import pages
+
+start, end = pages._code()
+before = hashlib.sha256(pages.ctypes.string_at(start, end - start)).digest()
+done = pages.enlarge()
+assert hashlib.sha256(pages.ctypes.string_at(start, end - start)).digest() == before
+inside = [line.split() for line in open("/proc/self/maps") if start <= int(line.split("-")[0], 16) < end]
+assert all("w" not in fields[1] for fields in inside), inside
+if done:
+    assert any(fields[1] == "r-xp" and len(fields) == 5 for fields in inside), inside
+    assert not pages.enlarge()
+assert eval("sum(i * i for i in range(1000))") == 332833500
+print("ok")
+"""
+
+
+def test_code_on_huge_pages_is_the_same_code():
+    run = subprocess.run([sys.executable, "-c", ENLARGED, ROOT], capture_output=True, text=True)
+    assert run.stdout == "ok\n", run.stderr
+
+
 def test_forks_inherit_the_pages_of_programs():
     run = subprocess.run([sys.executable, "-c", SCRIPT, ROOT], capture_output=True, text=True, check=True)
     before, after = map(int, run.stdout.split())
