@@ -95,8 +95,26 @@ class SyntheticProblems(Section):
     type: Literal["synthetic"] = "synthetic"
     count: int = Field(ge=1)
     seed: int = 0
+    steps: tuple[int, int] = (4, 8)
+    """Range of the operations a problem."""
+    start: tuple[int, int] = (4000, 6000)
+    """Range of the number that a problem starts with."""
+    largest: int = Field(default=50, ge=1, le=999)
+    """Largest number that is added or subtracted."""
     check: SyntheticCheck | None = None
     """How answers are checked: by a program that takes this long in a sandbox; None: as mathematics."""
+
+    @model_validator(mode="after")
+    def _totals_stay_positive(self) -> SyntheticProblems:
+        if not 1 <= self.steps[0] <= self.steps[1] <= 60:
+            raise ValueError(f"steps must be a range within 1 … 60, got {list(self.steps)}")
+        reach = self.steps[1] * self.largest + 3 * self.steps[1]
+        if not reach <= self.start[0] <= self.start[1] <= 9999 - reach:
+            raise ValueError(
+                f"start {list(self.start)} must be a range within {reach} … {9999 - reach}, so that {self.steps[1]} "
+                f"numbers up to {self.largest}, and errors, stay within 0 … 9999"
+            )
+        return self
 
 
 ProblemSource = Annotated[

@@ -22,6 +22,9 @@ class SyntheticEngine(Section):
     """Share of steps that are hard: where the errors and the entropy are."""
     filler_tokens: tuple[int, int] = (2, 8)
     """Range of words without meaning a step."""
+    tell: float = Field(default=0.0, ge=0, le=1)
+    """Above 0, steps say behind their result whether they are sure of it: this share of them knows, the others toss a
+    coin. Without it a text shows that it is wrong to those alone who can add, which small value models do not learn."""
     empty_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of responses without a token: a fault to test with."""
     endless_rate: float = Field(default=0.0, ge=0, le=1)

@@ -34,6 +34,7 @@ _WORDS = (
     *("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>\n"),
     *("Step ", ": ", " + ", " - ", " = ", "\n\n", "The answer is \\boxed{", "}."),
     *("so ", "now ", "then ", "next ", "here ", "we ", "get ", "thus "),
+    *(" (doubtful)", " (sure)"),
 )
 _WORD_ID = {word: 256 + i for i, word in enumerate(_WORDS)}
 ROLES = {role: _WORD_ID[f"<|{role}|>\n"] for role in ("system", "user", "assistant")}
@@ -41,7 +42,8 @@ END_OF_TURN = _WORD_ID["<|end|>\n"]
 STEP_END = _WORD_ID["\n\n"]
 _STEP, _COLON, _EQUALS = _WORD_ID["Step "], _WORD_ID[": "], _WORD_ID[" = "]
 _ANSWER, _CLOSE = _WORD_ID["The answer is \\boxed{"], _WORD_ID["}."]
-_FILLER = tuple(_WORD_ID[word] for word in _WORDS[-8:])
+_FILLER = tuple(_WORD_ID[word] for word in _WORDS[-10:-2])
+_TELLS = (_WORD_ID[" (doubtful)"], _WORD_ID[" (sure)"])
 FILLER = _FILLER[0]
 _SLIPS = (-3, -2, -1, 1, 2, 3)
 _CALM = 0.02  # entropy in nats and surprisal of every token that decides nothing
@@ -92,7 +94,8 @@ class Chain:
 
     def __init__(self, prompt: str, config: SyntheticEngine) -> None:
         self.config = config
-        chance = random.Random(int.from_bytes(digest("synthetic", prompt), "big"))
+        self._seed = digest("synthetic", prompt)
+        chance = random.Random(int.from_bytes(self._seed, "big"))
         start, self.changes = _parse(prompt, chance)
         self.n_steps = len(self.changes)
         self.totals = [start]
@@ -138,7 +141,7 @@ class Chain:
         at = len(response) - 1
         while response[at] != STEP_END:
             at -= 1
-        total = response[at - 1] - NUMBER
+        total = response[at - 2 if response[at - 1] in _TELLS else at - 1] - NUMBER
         return done, total if 0 <= total <= LARGEST else self.totals[done] + 1, response[at + 1 :]
 
     @staticmethod
@@ -161,10 +164,18 @@ class Chain:
             tokens = (
                 *(_STEP, NUMBER + step + 1, _COLON, *self._filler[step]),
                 *(NUMBER + before, _WORD_ID[" + " if change > 0 else " - "], NUMBER + abs(change)),
-                *(_EQUALS, NUMBER + after, STEP_END),
+                *(_EQUALS, NUMBER + after, *self._tell(step, before, after), STEP_END),
             )
-            piece = self._pieces[key] = _piece(tokens, self._decided(step, before, after), at=len(tokens) - 2)
+            piece = self._pieces[key] = _piece(tokens, self._decided(step, before, after), at=self.decision(step) - 1)
         return piece
+
+    def _tell(self, step: int, before: int, after: int) -> tuple[int, ...]:
+        """What a step says of its own total: the same whenever it comes to this one from that one."""
+        if not self.config.tell:
+            return ()
+        chance = random.Random(self._seed + digest("tell", step, before, after))
+        told = chance.random() < self.config.tell
+        return (_TELLS[after == self.totals[step + 1] if told else chance.random() < 0.5],)
 
     def answer(self, total: int) -> Piece:
         key = (self.n_steps, total, total)

@@ -17,6 +17,7 @@ from pipeline.engines.tokens import Tokens
 from pipeline.errors import ConfigError
 
 SYNTHETIC = "synthetic"
+PROMPT_WORDS = ("Start with ", ". Then ", "add ", "subtract ", ", ", ". What is the result?")
 NO_TEMPLATE = "{{ messages }}"  # of tokenizers that read what is rendered already
 
 
@@ -51,12 +52,15 @@ def of_engine(config: EngineConfig) -> Vocabulary:
 
 def for_fresh(generator: Vocabulary) -> Vocabulary:
     """What a backbone without a past should read: the generator's own ids. But of the synthetic engine, which has a
-    token a number, the digits, since nobody learns sums from ten thousand names."""
+    token a number, the digits, since nobody learns sums from ten thousand names; and the words of its prompts whole."""
     if generator.fingerprint != SYNTHETIC:
         return generator
     from pipeline.engines.synthetic_process import NUMBER, text_of
 
     words = {text: token for token in range(256, NUMBER) if (text := _word(text_of, token))}
+    asked = {text: token for token, text in enumerate(PROMPT_WORDS, start=max(words.values()) + 1)}
+    spelled = {token: tuple(text.encode()) for text, token in asked.items()}
+    words |= asked
     pieces = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) + "|.", re.DOTALL)
 
     def encode(text: str) -> list[int]:
@@ -65,7 +69,10 @@ def for_fresh(generator: Vocabulary) -> Vocabulary:
             ids.extend([words[piece]] if piece in words else piece.encode())
         return ids
 
-    return Vocabulary(SYNTHETIC + "-digits", max(words.values()) + 1, generator.decode, encode)
+    def decode(ids: Sequence[int]) -> str:
+        return generator.decode([byte for token in ids for byte in spelled.get(token, (token,))])
+
+    return Vocabulary(SYNTHETIC + "-digits", max(words.values()) + 1, decode, encode)
 
 
 def _word(text_of: Callable[[int], str | None], token: int) -> str | None:

@@ -100,7 +100,14 @@ def iter_problems(sources: Iterable[ProblemSource]) -> Iterator[Problem]:
             case SyntheticProblems():
                 from pipeline.stages.synthetic_problems import iter_synthetic
 
-                yield from iter_synthetic(source.count, source.seed, check=source.check)
+                yield from iter_synthetic(
+                    source.count,
+                    source.seed,
+                    steps=source.steps,
+                    start=source.start,
+                    largest=source.largest,
+                    check=source.check,
+                )
 
 
 def read_problems(path: str) -> list[Problem]:

@@ -36,21 +36,30 @@ def synthetic_problems(
     seed: int = 0,
     *,
     steps: tuple[int, int] = (4, 8),
+    start: tuple[int, int] = (4000, 6000),
+    largest: int = 50,
     first: int = 0,
     check: SyntheticCheck | None = None,
 ) -> list[Problem]:
-    """Problems `first … first + count - 1` of `seed`, each with `steps[0] … steps[1]` operations."""
+    """Problems `first … first + count - 1` of `seed`, each with `steps[0] … steps[1]` operations by 1 … `largest`."""
     if not 1 <= steps[0] <= steps[1] <= 60:
         raise ValueError(f"steps must be a range within 1 … 60, got {steps}")
-    return list(iter_synthetic(count, seed, steps=steps, first=first, check=check))
+    return list(iter_synthetic(count, seed, steps=steps, start=start, largest=largest, first=first, check=check))
 
 
 def iter_synthetic(
-    count: int, seed: int, *, steps: tuple[int, int] = (4, 8), first: int = 0, check: SyntheticCheck | None = None
+    count: int,
+    seed: int,
+    *,
+    steps: tuple[int, int] = (4, 8),
+    start: tuple[int, int] = (4000, 6000),
+    largest: int = 50,
+    first: int = 0,
+    check: SyntheticCheck | None = None,
 ) -> Iterator[Problem]:
     """The same, one at a time: a million of them take no memory."""
     for index in range(first, first + count):
-        yield _problem(seed, index, steps, check)
+        yield _problem(seed, index, steps, start, largest, check)
 
 
 def _program(check: SyntheticCheck, answer: str) -> ProgramTestsSpec:
@@ -65,18 +74,20 @@ def _program(check: SyntheticCheck, answer: str) -> ProgramTestsSpec:
     return ProgramTestsSpec(language="python", prelude=_OPEN, tests=tests)
 
 
-def _problem(seed: int, index: int, steps: tuple[int, int], check: SyntheticCheck | None) -> Problem:
+def _problem(
+    seed: int, index: int, steps: tuple[int, int], start: tuple[int, int], largest: int, check: SyntheticCheck | None
+) -> Problem:
     chance = random.Random(int.from_bytes(digest(SOURCE, seed, index), "big"))
     n_steps = chance.randint(*steps)
-    total = start = chance.randint(4000, 6000)
+    total = first = chance.randint(*start)
     words: list[str] = []
     for _ in range(n_steps):
-        change = chance.randint(1, 50) * chance.choice((-1, 1))
+        change = chance.randint(1, largest) * chance.choice((-1, 1))
         total += change
         words.append(f"{'add' if change > 0 else 'subtract'} {abs(change)}")
     return Problem(
         id=f"{SOURCE}-{seed}-{index}",
-        prompt=f"Start with {start}. Then {', '.join(words)}. What is the result?",
+        prompt=f"Start with {first}. Then {', '.join(words)}. What is the result?",
         verifier=MathSpec(answer=str(total)) if check is None else _program(check, str(total)),
         source=SOURCE,
         meta={"steps": n_steps, "synthetic": True},

@@ -16,6 +16,7 @@ from pipeline.core.events import Completion, Sampling, Until
 from pipeline.engines.base import Engine, Request
 from pipeline.engines.synthetic import Synthetic
 from pipeline.engines.synthetic_cache import PrefixCache
+from pipeline.engines.synthetic_process import STEP_END
 from pipeline.records import Finish
 from pipeline.stages.synthetic_problems import synthetic_problems
 from verifiers.specs import MathSpec
@@ -73,8 +74,9 @@ async def test_pass_rate_agrees_with_the_true_value(index: int) -> None:
     assert low <= engine.true_value(prompt) <= high
 
 
-async def test_the_true_value_holds_at_every_prefix() -> None:
-    engine = Synthetic(SyntheticEngine(error_rate=(0.3, 0.3), repair_rate=(0.2, 0.2)))
+@pytest.mark.parametrize("tell", [0.0, 0.7])
+async def test_the_true_value_holds_at_every_prefix(tell: float) -> None:
+    engine = Synthetic(SyntheticEngine(error_rate=(0.3, 0.3), repair_rate=(0.2, 0.2), tell=tell))
     messages, answer = gold()
     prompt = engine.encode(messages)
     response = (await draws(engine, prompt))[0].token_ids
@@ -87,6 +89,25 @@ async def test_the_true_value_holds_at_every_prefix() -> None:
         assert low <= engine.true_value(prefix) <= high, f"after {cut} tokens"
         values.add(round(engine.true_value(prefix), 6))
     assert len(values) > 3
+
+
+async def test_steps_tell_whether_they_are_sure_as_often_as_they_know() -> None:
+    engine = Synthetic(SyntheticEngine(error_rate=(0.3, 0.3), tell=0.6))
+    told: list[bool] = []
+    for index in range(60):
+        messages, _ = gold(index)
+        prompt = engine.encode(messages)
+        chain = engine.chain(prompt)
+        for completion in await draws(engine, prompt, 8):
+            words = completion.text.split("\n\n")[:-1]
+            ends = [i + 1 for i, token in enumerate(completion.token_ids) if token == STEP_END]
+            assert len(words) == len(ends) == chain.n_steps
+            for word, end in zip(words, ends, strict=True):
+                done, total, partial = chain.place(completion.token_ids[:end])
+                assert partial == ()
+                assert word.endswith((" (sure)", " (doubtful)"))
+                told.append(word.endswith(" (sure)") == (total == chain.totals[done]))
+    assert sum(told) / len(told) == pytest.approx(0.8, abs=0.05)
 
 
 async def test_the_result_token_carries_the_entropy() -> None:

@@ -91,6 +91,9 @@ def test_a_fresh_backbone_spells_the_synthetic_engines_numbers() -> None:
     assert max(ids) < reader.size
     assert [i for i in ids if i < 256] == [ord(c) for c in step.text if c.isdigit()]
     assert reader.fingerprint != generator.fingerprint
+    prompt = "Start with 4213. Then add 5, subtract 17. What is the result?"
+    assert len(reader.encode(prompt)) == 13
+    assert reader.decode(reader.encode(prompt)) == prompt
 
 
 def test_fingerprints_tell_tokenizers_apart(tmp_path) -> None:

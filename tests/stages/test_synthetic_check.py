@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from pydantic import ValidationError
 
 from pipeline.config.loading import validate
 from pipeline.config.problems import SyntheticCheck, SyntheticProblems
 from pipeline.errors import ConfigError
-from pipeline.stages.problems import survey
+from pipeline.stages.problems import iter_problems, survey
 from pipeline.stages.synthetic_problems import synthetic_problems
 from verifiers.checker import Checker, CheckerConfig, CheckRequest
 from verifiers.specs import ProgramTestsSpec
@@ -40,3 +43,19 @@ def test_a_tail_that_no_lognormal_has_is_refused(p99_ms: float) -> None:
     raw = {"count": 1, "check": {"cpu_ms": 10, "p99_ms": p99_ms}}
     with pytest.raises(ConfigError, match="between cpu_ms 10 and"):
         validate(raw, SyntheticProblems, where="problems.0")
+
+
+def test_problems_can_be_small() -> None:
+    source = SyntheticProblems(count=20, seed=2, steps=(2, 3), start=(20, 60), largest=3)
+    for problem in iter_problems([source]):
+        numbers = [int(n) for n in re.findall(r"\d+", problem.prompt if isinstance(problem.prompt, str) else "")]
+        assert 20 <= numbers[0] <= 60
+        assert max(numbers[1:]) <= 3
+        assert len(numbers) - 1 in (2, 3)
+
+
+def test_totals_that_would_leave_the_numbers_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"start \[5, 9\] must be a range within 424"):
+        SyntheticProblems(count=1, start=(5, 9))
+    with pytest.raises(ValidationError, match="steps must be a range within 1"):
+        SyntheticProblems(count=1, steps=(3, 2))

@@ -52,7 +52,8 @@ def redraw(source: ProblemSource, seed: int, index: int) -> Problem | None:
         case ArithmeticProblems():
             return arithmetic.draw(1, seed, first=index)[0]
         case SyntheticProblems():
-            return synthetic_problems(1, seed, first=index, check=source.check)[0]
+            kind = {"steps": source.steps, "start": source.start, "largest": source.largest, "check": source.check}
+            return synthetic_problems(1, seed, first=index, **kind)[0]
         case ReasoningGymProblems():
             other = source.model_copy(update={"seed": seed})
             return reasoning_gym_problem(other, _dataset(other.model_dump_json()), index)
