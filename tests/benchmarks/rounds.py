@@ -6,9 +6,8 @@
 For each seed, every figure read back from the Parquet that the runs have stored:
   pruned     configs/rounds.yaml, two rounds: a PRM is trained, the generator learns what was kept
   unpruned   the same round 0, then the generator learns as many trajectories drawn from all of them, wrong ones too
-  in loop    fresh problems, the generator as it came, searched with the PRM of round 0 (`value`)
-  blind      the same search without the PRM: what the shape of its trees is worth by itself
-  end only   the same problems, `fixed`, pruned by the verdict at the end
+  end only   fresh problems, the generator as it came, 16 leaves each, pruned by the verdict at the end
+  in loop    the same trees, whose branches are cut where the PRM of round 0 sees little hope
 Writes report.md, report.json and rounds.png. A repeated command goes on where it was.
 """
 
@@ -40,9 +39,9 @@ from pipeline.stages.truth import truth_of
 from pipeline.storage.dataset import RunDir, open_run
 
 CONFIG = str(Path(__file__).parents[2] / "configs/rounds.yaml")
-SEARCHES = ("end only", "blind", "in loop")
-END_ONLY = ["rollout.policy={type: fixed, branching: [4, 2, 2]}"]
-IN_LOOP = ["rollout.policy={type: value, leaves: 16, chains: 4, max_branch: 4, cut_below: 0.15}"]
+SEARCHES = ("end only", "in loop")
+END_ONLY = ["rollout.policy={type: fixed, branching: [2, 2, 4]}"]
+IN_LOOP = [*END_ONLY, "rollout.cut={model: prm, below: 0.3, speculative: false}"]
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,9 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
     control = [*rounds, "rounds.train=[]", "rounds.policy.learn_from=all", f"rounds.policy.most={lessons}"]
     copy_round_0(pruned, out / "unpruned", control)
     unpruned = berry(out / "unpruned", control)
-    asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={5000 + seed}"]
+    asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={7000 + seed}"]
     prm = pruned.location.path("round=0/weights/prm")
     in_loop = berry(out / "in-loop", [*asked, *IN_LOOP, "rollout.audit_share=0.2", f"rewards.prm.model={prm}"])
-    blind = berry(out / "blind", [*asked, *IN_LOOP])
     end_only = berry(out / "end-only", [*asked, *END_ONLY])
     same = {
         row[0]
@@ -116,7 +114,6 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
         "pruned": rate(pruned),
         "unpruned": rate(unpruned),
         "end only": harvest(end_only, same),
-        "blind": harvest(blind, same),
         "in loop": harvest(in_loop, same),
         "stages": {name: stage_lines(r) for name, r in (("rounds", pruned), ("in loop", in_loop))},
         "cuts": cut_lines(in_loop),

@@ -44,6 +44,16 @@ def test_a_run_becomes_a_model_with_card_report_and_picture(stored_run) -> None:
 
 
 @pytest.mark.slow
+def test_it_finds_first_errors_that_neither_constant_nor_length_finds(stored_run) -> None:
+    run = stored_run(count=140, tell=1.0, error_rate=(0.2, 0.4), filler_tokens=(0, 0))
+    settings = SETTINGS.model_copy(update={"epochs": 6.0, "learning_rate": 5e-3, "batch_size": 8})
+    lines = {line["scorer"]: line for line in train_reward(run, "prm", settings).report["scorers"]}
+    for baseline in ("constant", "length"):
+        assert lines["prm"]["truth_auc"] > lines[baseline]["truth_auc"] + 0.1
+        assert lines["prm"]["truth_first_error_f1"] > lines[baseline]["truth_first_error_f1"] + 0.1
+
+
+@pytest.mark.slow
 def test_a_synthetic_run_gets_a_fresh_backbone_with_a_fresh_ones_learning_rate(stored_run) -> None:
     run = stored_run(count=16)
     settings = SETTINGS.model_copy(update={"backbone": None, "per_problem": 1, "min_each": 1})
