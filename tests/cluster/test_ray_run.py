@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.report.tables import connect
+from pipeline.stages.checkup import check_run
+from pipeline.storage.dataset import open_run
+
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 TINY = Path(__file__).resolve().parents[2] / "configs" / "tiny.yaml"
@@ -28,18 +32,30 @@ def commits(berry: Any) -> list[Path]:
 
 
 @pytest.mark.engine
-def test_the_tiny_model_runs_from_config_to_kept_parquet(berry: Any, until: Callable[..., None]) -> None:
-    code, out = berry.run("run", str(TINY), "problems.0.count=24", "--run", "tiny")
-    assert code == 0, out
-    assert berry.query("tiny", "select count(distinct problem_id) from '{}/trajectories/*.parquet'") == [(24,)]
-    kept = berry.query("tiny", "select response, answer, verdict, synthetic from '{}/kept/*.parquet'")
+def test_the_tiny_model_runs_from_config_to_kept_parquet_on_a_store_learns_and_runs_again(
+    berry: Any, until: Callable[..., None], s3: Any
+) -> None:
+    place, learn = s3.url("runs/tiny"), "rounds={count: 2, train: [], policy: {epochs: 1, min_kept: 1}}"
+    process = berry.start("run", str(TINY), "problems.0.count=24", learn, "--run", place, env=s3.env)
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, out
+    stored = open_run(place)
+    tables = connect(stored)
+    asked = "select round, count(distinct problem_id) from trajectories group by 1 order by 1"
+    assert tables.execute(asked).fetchall() == [(0, 24), (1, 24)]
+    kept = tables.execute("select response, answer, verdict, synthetic from kept").fetchall()
     assert kept, out
     for response, answer, verdict, synthetic in kept:
         assert response.strip().splitlines()[-1] == answer
         assert verdict == "pass"
         assert not synthetic
-    verdicts = dict(berry.query("tiny", "select verdict, count(*) from '{}/trajectories/*.parquet' group by 1"))
+    verdicts = dict(tables.execute("select verdict, count(*) from trajectories group by 1").fetchall())
     assert verdicts["fail"] > 0, "a model that is never wrong proves nothing here"
+    asked = "select distinct round, weights_version from nodes where parent_id is not null order by 1"
+    (_, before), (_, after) = tables.execute(asked).fetchall()
+    assert after == "policy-r0" != before
+    assert {"config.json", "card.json", "model.safetensors"} <= set(stored.location.names("round=0/weights/policy"))
+    assert check_run(stored).faults == []
     until(lambda: not berry.processes(), within_s=30, what="the end of every process of the run")
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.report.rounds import round_lines
 from pipeline.report.tables import connect
-from pipeline.stages.checkup import check_run
 from pipeline.storage import serving
 from pipeline.storage.dataset import open_run
 from pipeline.storage.files import Location, locate
@@ -116,27 +115,3 @@ def scored_by(location: Location) -> list[str]:
     names = sorted(stamps, key=lambda name: stamps[name][1])
     metadata = [location.read(f"round=0/trajectories/{name}", lambda f: pq.read_metadata(f).metadata) for name in names]
     return [json.loads(one[b"berry.rewards"])["prm"] for one in metadata]
-
-
-@pytest.mark.engine
-def test_the_generator_learns_and_takes_its_new_weights_from_a_store(berry: Any, s3: Any) -> None:
-    berry.environment, place = s3.env, s3.url("runs/learning")
-    config = berry.config(
-        problems=[{"type": "arithmetic", "count": 16, "seed": 21}],
-        engine={"type": "vllm", "model": "tiny-arithmetic", "dtype": "float32", "max_model_len": 128},
-        rollout={
-            "policy": {"type": "fixed", "branching": [3, 2]},
-            "step": {"type": "delimiter", "delimiters": ["\n"]},
-            "sampling": {"temperature": 1.0, "max_tokens": 64},
-        },
-        rounds={"count": 2, "train": [], "policy": {"epochs": 1, "min_kept": 1}},
-    )
-    code, out = berry.run("run", str(config), "--run", place, "--local", timeout_s=240)
-    assert code == 0, out
-    stored = open_run(place)
-    asked = "select distinct round, weights_version from nodes where parent_id is not null order by 1"
-    (first, before), (second, after) = connect(stored).execute(asked).fetchall()
-    assert (first, second, after) == (0, 1, "policy-r0")
-    assert before != after
-    assert {"config.json", "card.json", "model.safetensors"} <= set(stored.location.names("round=0/weights/policy"))
-    assert check_run(stored).faults == []
