@@ -146,9 +146,9 @@ class Filter:
         self.code = code
         buffer = ctypes.create_string_buffer(code, len(code))
         self._program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
-        self._keep = buffer
         self.load = syscalls.Bound("seccomp", 1, 0, self._program)  # SECCOMP_SET_MODE_FILTER
         """Confines the calling process, for good. Needs no_new_privs. Raises OSError."""
+        self.load.kept = buffer
 
 
 def build(kind: Kind, *, signals_contained: bool) -> Filter:

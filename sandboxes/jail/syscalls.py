@@ -40,6 +40,8 @@ class Bound:
             raise OSError(errno.ENOSYS, f"{name}: not known on this machine type")
         self._args = [ctypes.c_long(number)]
         self._args += [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
+        self.kept: object = None
+        """What the arguments point to and must live as long as this."""
 
     def __call__(self) -> int:
         """Makes the call; raises OSError with its errno."""

@@ -66,6 +66,21 @@ def test_two_layers_answer_as_one_filter(kind, contained):
     assert verdict(slot, 0, [0] * 6, arch=3) == seccomp.KILL
 
 
+def test_a_filter_lives_as_long_as_what_loads_it():
+    load = seccomp.build("program", signals_contained=True).load
+    churn = [bytes(n) for n in range(600, 3000)]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+            load()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    assert churn
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_a_slot_may_fork_and_its_child_not():
     slot, child = (f.code for f in seccomp.build_layers("python", signals_contained=True))
     for name, args in (("clone", [FORK]), ("kill", [1, 9]), ("memfd_create", []), ("prctl", [1, 9]), ("seccomp", [1])):
