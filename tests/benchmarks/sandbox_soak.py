@@ -63,11 +63,13 @@ class State:
     def now(cls, directory: str) -> State:
         gc.collect()
         me = psutil.Process()
-        children = [c for c in me.children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+        children = []
         pool = 0.0
-        for child in children:
+        for child in me.children(recursive=True):
             try:
-                pool += child.memory_info().rss / MIB
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    children.append(child)
+                    pool += child.memory_info().rss / MIB
             except psutil.NoSuchProcess:
                 continue
         files = sum(len(d) + len(f) for _, d, f in os.walk(directory))

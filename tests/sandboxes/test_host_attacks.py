@@ -4,6 +4,7 @@ anything."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -213,7 +214,11 @@ def test_it_may_use_threads_and_event_loops(box):
 
 
 def _alive() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    alive = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            alive += [process] if process.status() != psutil.STATUS_ZOMBIE else []
+    return alive
 
 
 def test_nothing_is_left_running(box):
