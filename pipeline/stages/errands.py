@@ -92,9 +92,7 @@ class Errands:
         if response is None:
             tree = self.search.tree
             node = tree[leaf]
-            whole = (
-                node.text if node.parent is tree.root else None
-            )  # its tokens' text, decoded already
+            whole = node.text if node.parent is tree.root else None  # its tokens' text, decoded already
             response = self.responses[leaf] = whole or self.ports.engine.decode(tree.response_ids(leaf))
         return response
 

@@ -2,7 +2,7 @@
 
     python -P tests/benchmarks/scale.py --problems 20000                     both parts, minutes
     python -P tests/benchmarks/scale.py --problems 1000000 --parts coordinator
-    python -P tests/benchmarks/scale.py --problems 1000000                   the whole of it: half an hour on two idle cores
+    python -P tests/benchmarks/scale.py --problems 1000000                 the whole of it: half an hour on two cores
 
 Parts, each in processes of its own, on a problem file that is written first:
   coordinator  survey, leases and reports of all problems; workers that answer at once; leases and reports are pickled

@@ -2,6 +2,7 @@
 
     python -P tests/benchmarks/search.py --model tiny-arithmetic --problems 200
     python -P tests/benchmarks/search.py --model smollm2-135m --problems 12 --parts trees
+    python -P tests/benchmarks/search.py --model smollm2-135m --problems 24 --seqs 16 --width 2 --parts lockstep
     python -P tests/benchmarks/search.py --model synthetic --problems 200            (paced like an accelerator)
 
 Parts, each in turn over the same problems and with the same number of leaves, repeated, medians of ratios printed:
@@ -26,6 +27,7 @@ from typing import Any
 from pipeline.config.run import RunConfig
 from pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
 from pipeline.core.scorers import SCORERS
+from pipeline.core.search import sizes
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
 from pipeline.engines.base import Counters, Engine, Request
@@ -40,6 +42,7 @@ from pipeline.storage.files import locate
 from verifiers.checker import Checker, CheckRequest
 
 LEAVES = 16
+WIDTHS = ("beams", "subtrees", "width")
 POLICIES: dict[str, dict[str, Any]] = {
     "best_of_n": {"type": "best_of_n", "n": LEAVES},
     "fixed": {"type": "fixed", "branching": [4, 2, 2]},
@@ -87,7 +90,7 @@ def config(args: argparse.Namespace, policy: str, *, seed: int, **engine: Any) -
             "problems": problems,
             "engine": made | {"max_num_seqs": args.seqs} | engine,
             "rollout": {
-                "policy": POLICIES[policy],
+                "policy": {k: args.width if k in WIDTHS else v for k, v in POLICIES[policy].items()},
                 "step": {"type": "delimiter", "delimiters": ["\n"]},
                 "sampling": {"max_tokens": args.max_tokens},
             },
@@ -153,7 +156,7 @@ def recomputed(counters: Counters) -> int:
 
 async def in_lockstep(run: RunConfig, engine: Engine, checker: Checker, problems: Sequence[Problem]) -> Figures:
     """The same searches, batch by batch, with a barrier after each round of generation and each round of checks."""
-    batch = max(1, engine.info.max_num_seqs // LEAVES)
+    batch = max(1, engine.info.max_num_seqs // sizes.width(run.rollout))
     before, started = engine.counters(), time.monotonic()
     leaves = 0
     for start in range(0, len(problems), batch):
@@ -245,23 +248,16 @@ async def _lockstep(
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for policy in ("beam", "dvts"):
-        ratios: list[float] = []
-        leaves: list[tuple[int, int]] = []
-        walls: list[tuple[float, float]] = []
-        shares: list[tuple[float, float]] = []
+        pairs: list[tuple[Figures, Figures]] = []
         for repeat in range(args.repeats):
             run = config(args, policy, seed=10 + repeat)
             ours = await through_pipeline(run, engine, checker, problems)
-            theirs = await in_lockstep(run, engine, checker, problems)
-            ratios.append(theirs.wall_s / ours.wall_s)
-            leaves.append((ours.leaves, theirs.leaves))
-            walls.append((round(ours.wall_s, 2), round(theirs.wall_s, 2)))
-            shares.append((mean_share(ours, args), mean_share(theirs, args)))
+            pairs.append((ours, await in_lockstep(run, engine, checker, problems)))
         out[policy] = {
-            "faster by": statistics.median(ratios),
-            "leaves here, in lockstep": leaves,
-            "seconds": walls,
-            "of the engine's sequences running, ends included": shares,
+            "faster by": statistics.median(theirs.wall_s / ours.wall_s for ours, theirs in pairs),
+            "leaves here, in lockstep": [(ours.leaves, theirs.leaves) for ours, theirs in pairs],
+            "seconds": [(round(ours.wall_s, 2), round(theirs.wall_s, 2)) for ours, theirs in pairs],
+            "of the engine's sequences running, ends included": [tuple(mean_share(f, args) for f in p) for p in pairs],
         }
     return out
 
@@ -292,6 +288,7 @@ if __name__ == "__main__":
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--seqs", type=int, default=64)
     parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--width", type=int, default=4, help="of beam and DVTS: beams, and samples a beam")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--parts", nargs="+", default=["trees", "occupancy", "lockstep", "squeeze"])
     with tempfile.TemporaryDirectory() as folder:
