@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from pipeline.config.engine import VllmEngine
 from pipeline.core.events import Sampling, Until
