@@ -151,10 +151,10 @@ def test_taken_apart_it_is_freed_without_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        before = sum(isinstance(thing, TreeNode) for thing in gc.get_objects())
+        before = sum(type(thing) is TreeNode for thing in gc.get_objects())
         tree = small()
         tree.take_apart()
         del tree
-        assert sum(isinstance(thing, TreeNode) for thing in gc.get_objects()) == before
+        assert sum(type(thing) is TreeNode for thing in gc.get_objects()) == before
     finally:
         gc.enable()
