@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 ROWS = "select trajectory_id, verdict, kept from '{}/trajectories/*.parquet' order by 1"
 ONCE = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
 TOKENS = "select sum(len(token_ids)) from '{}/nodes/*.parquet' where parent_id is not null"
-COUNTING = Path(__file__).parent / "counting"
+COUNTING = Path(__file__).parent / "planted"
 
 
 def config(problems: int, *, nodes: int, **changes: Any) -> dict[str, Any]:

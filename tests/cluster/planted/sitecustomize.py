@@ -1,84 +1,31 @@
-"""Faults to order: with this folder on PYTHONPATH, every process of a Ray cluster does what the files in the folder
-BERRY_TEST_FAULTS say, from the moment that they are there.
-
-    disk      {"errno": 28, "table": "nodes", "after": 2}: that many files of the table are written, by all processes
-              together; every further one stays half-written
-    poison    a problem's id: the engine that is given it dies
-    clocks    time.time() jumps, by up to years, with every call
-"""
+"""With this folder on PYTHONPATH, every process of a Ray cluster changes modules of the pipeline as it imports them:
+`faults` where BERRY_TEST_FAULTS is set, `counting` where BERRY_TEST_TOKENS is."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import random
 import sys
-import time
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-PLACE = os.environ.get("BERRY_TEST_FAULTS", "")
-JUMPS_S = (-1e6, -3600.0, 0.0, 86400.0, 1e8)
+import counting
+import faults
 
-
-def ordered(name: str) -> str | None:
-    try:
-        with open(f"{PLACE}/{name}") as stream:
-            return stream.read()
-    except OSError:
-        return None
-
-
-def jumping_clocks() -> None:
-    now, chance = time.time, random.Random(os.getpid())
-    time.time = lambda: now() + (chance.choice(JUMPS_S) if os.path.exists(f"{PLACE}/clocks") else 0.0)
-
-
-def disk(module: Any) -> None:
-    write = module._write_local
-
-    def until_full(path: str, data: Any, *, durable: bool) -> None:
-        fault = json.loads(ordered("disk") or "null")
-        if fault is not None and f"/{fault['table']}/" in path and not _has_room(fault["after"]):
-            write(path, bytes(data)[:100], durable=False)
-            raise OSError(fault["errno"], os.strerror(fault["errno"]))
-        write(path, data, durable=durable)
-
-    module._write_local = until_full
-
-
-def _has_room(files: int) -> bool:
-    for number in range(files):
-        try:
-            os.close(os.open(f"{PLACE}/written-{number}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            continue
-        return True
-    return False
-
-
-def poison(module: Any) -> None:
-    from pipeline.errors import EngineError
-
-    generate = module.Synthetic.generate
-
-    def mortal(self: Any, request: Any) -> Any:
-        problem = ordered("poison")
-        if problem is not None and request.request_id.startswith(f"{problem}/"):
-            raise EngineError("illegal memory access")
-        return generate(self, request)
-
-    module.Synthetic.generate = mortal
-
-
-PLANTS = {"pipeline.storage.files": disk, "pipeline.engines.synthetic": poison}
+STORAGE, ENGINE = "pipeline.storage.files", "pipeline.engines.synthetic"
+PLANTS: dict[str, list[Callable[[Any], None]]] = {STORAGE: [], ENGINE: []}
+if faults.PLACE:
+    faults.jumping_clocks()
+    PLANTS[STORAGE].append(faults.disk)
+    PLANTS[ENGINE].append(faults.poison)
+if counting.PLACE:
+    PLANTS[ENGINE].append(counting.count)
 
 
 class OnImport(MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        plant = PLANTS.pop(name, None)
-        if plant is None:
+        plants = PLANTS.pop(name, None)
+        if not plants:
             return None
         spec = importlib.util.find_spec(name)
         assert spec is not None
@@ -87,12 +34,11 @@ class OnImport(MetaPathFinder):
 
         def exec_module(module: Any) -> None:
             load(module)
-            plant(module)
+            for plant in plants:
+                plant(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-if PLACE:
-    jumping_clocks()
-    sys.meta_path.insert(0, OnImport())
+sys.meta_path.insert(0, OnImport())
