@@ -294,10 +294,3 @@ async def test_a_cancelled_request_that_waited_gives_up_its_place() -> None:
 def test_ranges_that_make_no_sense_are_refused(key: str, value: object) -> None:
     with pytest.raises(ValidationError, match=key):
         SyntheticEngine.model_validate({key: value})
-
-
-def test_problems_do_not_depend_on_what_is_drawn_beside_them() -> None:
-    assert synthetic_problems(5, 3)[4] == synthetic_problems(1, 3, first=4)[0]
-    assert synthetic_problems(1, 3)[0] != synthetic_problems(1, 4)[0]
-    with pytest.raises(ValueError, match="steps"):
-        synthetic_problems(1, steps=(5, 4))

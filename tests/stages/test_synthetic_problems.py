@@ -1,4 +1,4 @@
-"""Synthetic problems whose check is a program of a set CPU time, in a real sandbox."""
+"""Synthetic problems: drawn one by one, and those whose check is a program of a set CPU time, in a real sandbox."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from pipeline.stages.problems import iter_problems, survey
 from pipeline.stages.synthetic_problems import synthetic_problems
 from verifiers.checker import Checker, CheckerConfig, CheckRequest
 from verifiers.specs import ProgramTestsSpec
+
+
+def test_problems_do_not_depend_on_what_is_drawn_beside_them() -> None:
+    assert synthetic_problems(5, 3)[4] == synthetic_problems(1, 3, first=4)[0]
+    assert synthetic_problems(1, 3)[0] != synthetic_problems(1, 4)[0]
+    with pytest.raises(ValueError, match="steps"):
+        synthetic_problems(1, steps=(5, 4))
 
 
 async def test_it_takes_its_cpu_time_and_tells_right_from_wrong() -> None:
