@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from pipeline.runtime.learning import learn_apart
 from pipeline.runtime.monitor import Monitor
 from pipeline.runtime.outcome import Display, Launch, Outcome, figures_of, versions
 from pipeline.runtime.recording import recording
+from pipeline.runtime.signals import on_stop
 from pipeline.runtime.sites import Claiming
 from pipeline.runtime.starting import start
 from pipeline.stages.handout import leases
@@ -205,24 +205,20 @@ class _Driver:
         coordinator.totals = before
         coordinator.more = lambda: self.claiming is not None and self.claiming.more
         monitor = Monitor(time.monotonic(), self.found.count, done_before=before.problems)
-        loop = asyncio.get_running_loop()
         work = asyncio.create_task(coordinator.run())
         self.stop = partial(self._stop, coordinator, work)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop, "what is in flight is journalled")
         watching = asyncio.create_task(self._watch(monitor, workers, coordinator))
         started = time.monotonic()
         finished = False
         try:
-            async with beside(self, coordinator, workers):
-                await work
+            with on_stop(self.stop, "what is in flight is journalled"):
+                async with beside(self, coordinator, workers):
+                    await work
             finished = not self.interrupted
         except asyncio.CancelledError:
             if not self.interrupted:
                 raise
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         await self._poll(monitor, workers, coordinator)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from pipeline import errors
 from pipeline.errors import BerryError
+from pipeline.runtime.signals import on_stop
 from pipeline.runtime.sites import turn_at_learning
 from pipeline.stages.learning import learn, learned
 from pipeline.storage.dataset import RunDir, open_run
@@ -64,28 +65,23 @@ async def _run_apart(run: RunDir, round_index: int, display: Display, turn: int 
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
     failure: dict[str, str] | None = None
     try:
         assert process.stdout is not None
-        async for line in process.stdout:
-            said: dict[str, Any] = json.loads(line)
-            if "error" in said:
-                failure = said
-            elif said["text"].startswith("note: "):
-                display.note(said["text"])
-            else:
-                display.phase(said["text"])
-        code = await process.wait()
+        with on_stop(stop):
+            async for line in process.stdout:
+                said: dict[str, Any] = json.loads(line)
+                if "error" in said:
+                    failure = said
+                elif said["text"].startswith("note: "):
+                    display.note(said["text"])
+                else:
+                    display.phase(said["text"])
+            code = await process.wait()
     except BaseException:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
     if stopped:
         return False
     if failure is not None:

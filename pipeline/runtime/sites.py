@@ -10,7 +10,6 @@ committed, whoever did it. Between rounds one site learns, and the others wait f
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterator
@@ -19,6 +18,7 @@ from dataclasses import replace
 
 from pipeline.config.run import RunConfig
 from pipeline.errors import BerryError, StorageError
+from pipeline.runtime.signals import on_stop
 from pipeline.stages.handout import leases
 from pipeline.stages.learning import learned
 from pipeline.stages.leases import Lease
@@ -171,10 +171,8 @@ async def turn_at_learning(
     """Of this site, as the number of the turn: 0, or more where sites before it died. None where another site has
     learned from the round, or a signal asked to stop. Waits while another site that lives has its turn."""
     watcher, ended = Watcher(run.location, presence.silent_s), asyncio.Event()
-    loop, learner = asyncio.get_running_loop(), ""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
-    try:
+    learner = ""
+    with on_stop(ended.set):
         while not ended.is_set():
             if await asyncio.to_thread(learned, run, round_index) is not None:
                 return None
@@ -186,10 +184,7 @@ async def turn_at_learning(
                 waiting(f"waiting for what site {found} learns from round {round_index}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), min(10.0, presence.silent_s / 6))
-        return None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    return None
 
 
 def _turn(run: RunDir, presence: Presence, watcher: Watcher, round_index: int) -> int | str:
