@@ -80,7 +80,9 @@ def export(
             made = _some(RECORDS[wanted.format](stored, context), wanted.filters.per_problem, stored.problem_id)
             if not made:
                 continue
-            writer = files.setdefault(split, _Writer(target / f"{split}.{wanted.kind}", wanted.kind, layout))
+            writer = files.get(split)
+            if writer is None:  # made once: opening a file again would empty it
+                writer = files[split] = _Writer(target / f"{split}.{wanted.kind}", wanted.kind, layout)
             for record in made:
                 writer.add(layout.row(record))
             rows[split] += len(made)

@@ -19,6 +19,15 @@ def rows(folder: Path, split: str = "train") -> list[dict]:
     return pq.read_table(folder / f"{split}.parquet").to_pylist()
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_what_is_written_in_several_batches_is_all_there(stored_run, tmp_path, monkeypatch, kind) -> None:
+    monkeypatch.setattr("pipeline.stages.export.BATCH_ROWS", 5)
+    done = export(stored_run(count=8), Wanted("sft", heldout_share=0.0, kind=kind), str(tmp_path / "out"))
+    path = tmp_path / "out" / f"train.{kind}"
+    found = rows(tmp_path / "out") if kind == "parquet" else [json.loads(line) for line in path.open()]
+    assert len(found) == done.rows["train"] > 20
+
+
 @pytest.mark.parametrize(("name", "trainer"), ALL)
 def test_every_layout_is_written_and_read_back(stored_run, tmp_path, name, trainer) -> None:
     run = stored_run(count=8)
