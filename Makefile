@@ -1,5 +1,5 @@
 # make demo    set up, then run the demo for real: SmolLM2 on vLLM, branched trees, sandboxes, Parquet
-# make test    set up, then all tests
+# make test    set up, then all tests, and beside them lint
 # make quick   unit tests, some two minutes
 # make lint    ruff and pyright
 # make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md; gpu-pack: for one
@@ -22,9 +22,8 @@ tiny: setup
 rounds: setup
 	@.venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
 
-test: setup lint
-	@.venv/bin/python -m pytest -m "not slow" -n 2 --reruns 2
-	@.venv/bin/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --reruns 2 --durations=25
+test: setup
+	@.ci/test
 
 quick: setup
 	@.venv/bin/python -m pytest -m "not slow" -n 2

@@ -3,6 +3,7 @@ nothing happened to, for all that disturb one."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,6 +28,28 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
+LANES = Path(__file__).with_name("lanes.py")
+
+
+def _lanes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lanes", LANES)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where `-n` says how many workers and nothing says how they share the tests."""
+    return _lanes().Lanes(config, log) if config.getvalue("dist") == "load" else None
+
+
+@pytest.fixture(scope="session")
+def lanes() -> ModuleType:
+    """`tests/lanes.py`"""
+    return _lanes()
 
 
 class Started:
