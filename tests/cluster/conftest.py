@@ -81,7 +81,8 @@ def berry(tmp_path: Path, start_berry: Callable[..., Any]) -> Iterator[Berry]:
         process.kill()
 
 
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+NODE = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_log_monitor": False}
+HEAD = {"include_dashboard": False, "no_monitor": True}  # who is not asked for is not started: it takes seconds
 SOON = {  # a node that dies is noticed within two seconds
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -94,12 +95,13 @@ SOON = {  # a node that dies is noticed within two seconds
 class Nodes:
     """A Ray cluster of logical nodes on this machine, and what runs on them."""
 
-    def __init__(self, count: int, environment: dict[str, str], settings: dict[str, Any]) -> None:
+    def __init__(self, count: int, environment: dict[str, str], node: dict[str, Any], settings: dict[str, Any]) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         from ray.cluster_utils import Cluster
 
         self._environment = environment
-        head = {**NODE, "include_dashboard": False, "_system_config": SOON | settings}
+        self._node = NODE | node
+        head = self._node | HEAD | {"_system_config": SOON | settings}
         with self.started_with():
             self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.add() for _ in range(count - 1)]
@@ -114,7 +116,7 @@ class Nodes:
 
     def add(self) -> Any:
         with self.started_with():
-            return self.cluster.add_node(**NODE)
+            return self.cluster.add_node(**self._node)
 
     @property
     def address(self) -> str:
@@ -132,9 +134,19 @@ class Nodes:
         return [p for p in found if _is(p, name)]
 
     def replace(self, index: int) -> None:
-        """Takes a node away without a word, as a spot instance goes, and brings another."""
-        self.cluster.remove_node(self.others[index], allow_graceful=False)
+        """Takes a node away, as a spot instance goes, and brings another."""
+        self.take(self.others[index])
         self.others[index] = self.add()
+
+    def take(self, node: Any) -> None:
+        """Takes a node away without a word."""
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def end(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self.cluster.shutdown()
 
 
 def _is(process: psutil.Process, name: str) -> bool:
@@ -146,17 +158,33 @@ def _is(process: psutil.Process, name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def logical_nodes() -> Iterator[Callable[..., Nodes]]:
-    """logical_nodes(3, {"NAME": "value"}, setting=…) -> a cluster of three nodes, whose processes have that in their
-    environment, with those settings of Ray's; it ends with the module."""
+    """logical_nodes(3, {"NAME": "value"}, node={"num_gpus": 4}, setting=…) -> a cluster of three nodes, whose processes
+    have that in their environment, each with those resources, with those settings of Ray's; it ends with the module."""
     made: list[Nodes] = []
 
-    def make(count: int, environment: dict[str, str] | None = None, **settings: Any) -> Nodes:
-        made.append(Nodes(count, environment or {}, settings))
+    def make(
+        count: int, environment: dict[str, str] | None = None, *, node: dict[str, Any] | None = None, **settings: Any
+    ) -> Nodes:
+        made.append(Nodes(count, environment or {}, node or {}, settings))
         return made[-1]
 
     yield make
     for nodes in made:
-        nodes.cluster.shutdown()
+        nodes.end()
+
+
+@pytest.fixture(scope="session")
+def on_nodes() -> Callable[[int], dict[str, Any]]:
+    """on_nodes(3) -> a run's `cluster`: an engine and a sandbox actor of one slot on each of three logical nodes."""
+    return lambda count: {
+        "name": "logical",
+        "nodes": {"node": {"count": count, "cores": 2}},
+        "roles": {
+            "rollout": {"cpus": 1, "min": count, "max": count, "per_node": 1},
+            "sandbox": {"cpus": 0.5, "slots": 1, "min": count, "max": count, "per_node": 1},
+        },
+        "ratio": 1,
+    }
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,8 @@ from pipeline.errors import ResourceError
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 COUNTS = "select count(*), count(distinct trajectory_id), count(distinct problem_id) from '{}/trajectories/*.parquet'"
+GPUS = {"num_cpus": 4, "num_gpus": 4}
 ENGINES = "select distinct engine_id from '{}/nodes/*.parquet' where engine_id <> '' order by 1"
-
-
-@contextmanager
-def ray_cluster(**head: Any) -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **head})
-    try:
-        yield cluster
-    finally:
-        import ray
-
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def elastic(problems: int) -> dict[str, Any]:
@@ -72,7 +58,7 @@ def test_a_node_that_joins_gets_work_and_one_that_leaves_costs_nothing(
     until(lambda: len(engines_committed()) == 2, what="a commit of the second node's engine")
     until(lambda: len(nodes.actors("RewardActor")) == 2, what="a reward actor on the second node")
     assert driver.poll() is None, "the run was over before the node left"
-    nodes.cluster.remove_node(spot, allow_graceful=False)
+    nodes.take(spot)
     out = driver.communicate(timeout=120)[0]
     assert driver.returncode == 0, out
     assert "1 of 2 engines, 1 of 2 sandbox actors, 1 of 2 reward actors fit the nodes that are there" in out
@@ -115,7 +101,9 @@ def big(**roles: Any) -> RunConfig:
     return validate(raw, RunConfig, where="test")
 
 
-def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(tmp_path: Path) -> None:
+def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(
+    tmp_path: Path, logical_nodes: Callable[..., Any]
+) -> None:
     """Logical GPUs: two nodes of four, engines over two, reward models on a quarter."""
     import ray
 
@@ -152,9 +140,9 @@ def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(tmp_pa
         await asyncio.wait_for(_until(lambda: len(fleet.sandboxes.up()) == 4), 30)
         await fleet.stop()
 
-    with ray_cluster(num_cpus=4, num_gpus=4) as cluster:
-        cluster.add_node(num_cpus=4, num_gpus=4)
-        asyncio.run(work(cluster.address))
+    nodes = logical_nodes(2, node=GPUS)
+    asyncio.run(work(nodes.address))
+    nodes.end()
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -162,11 +150,11 @@ async def _until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.1)
 
 
-def test_roles_that_do_not_fit_the_nodes_that_are_there_say_what_fits() -> None:
+def test_roles_that_do_not_fit_the_nodes_that_are_there_say_what_fits(logical_nodes: Callable[..., Any]) -> None:
     from pipeline.runtime import cluster as connecting
 
     config = big(rollout={"gpus": 4, "tensor_parallel": 4, "min": 2}, sandbox={"cpus": 0.5})
-    with ray_cluster(num_cpus=4, num_gpus=4) as cluster:
-        with pytest.raises(ResourceError, match=r"rollout.min 2: .* but 1 fit") as caught:
-            connecting.connect(cluster.address, config.cluster, layout(config.cluster))
-        assert "4 GPUs, 4 cores" in str(caught.value)
+    nodes = logical_nodes(1, node=GPUS)
+    with pytest.raises(ResourceError, match=r"rollout.min 2: .* but 1 fit") as caught:
+        connecting.connect(nodes.address, config.cluster, layout(config.cluster))
+    assert "4 GPUs, 4 cores" in str(caught.value)

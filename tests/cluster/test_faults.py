@@ -22,24 +22,17 @@ TOKENS = "select sum(len(token_ids)) from '{}/nodes/*.parquet' where parent_id i
 COUNTING = Path(__file__).parent / "planted"
 
 
-def config(problems: int, *, nodes: int, **changes: Any) -> dict[str, Any]:
-    """An engine and a sandbox actor on every node; 480 tokens a problem, in segments of 40."""
-    return {
+@pytest.fixture
+def config(on_nodes: Callable[[int], Any]) -> Callable[..., dict[str, Any]]:
+    """config(60, nodes=3) -> 60 problems of 480 tokens each, in segments of 40, on three nodes."""
+    return lambda problems, *, nodes, **changes: {
         "problems": [{"type": "synthetic", "count": problems, "seed": 3}],
         "engine": {"type": "synthetic", "tokens_per_s": 80, "max_num_seqs": 16},
         "rollout": {
             "policy": {"type": "fixed", "branching": [3, 1, 2]},
             "step": {"type": "delimiter", "delimiters": ["\n"]},
         },
-        "cluster": {
-            "name": "logical",
-            "nodes": {"a": {"count": nodes, "cores": 2}},
-            "roles": {
-                "rollout": {"cpus": 1, "min": nodes, "max": nodes, "per_node": 1},
-                "sandbox": {"cpus": 0.5, "slots": 1, "min": nodes, "max": nodes, "per_node": 1},
-            },
-            "ratio": 1,
-        },
+        "cluster": on_nodes(nodes),
         **changes,
     }
 
@@ -67,7 +60,7 @@ def assert_as_undisturbed(berry: Any, path: str, problems: int) -> None:
 
 
 def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
-    berry: Any, nodes: Any, until: Callable[..., None]
+    berry: Any, nodes: Any, until: Callable[..., None], config: Any
 ) -> None:
     path = berry.config(config(60, nodes=3, storage={"stall_s": 4}))
     driver = berry.start("run", path, "--address", nodes.address)
@@ -83,7 +76,7 @@ def test_an_engine_that_hangs_and_one_out_of_memory_cost_nothing(
 
 
 def test_chaos_a_kill_every_few_seconds_loses_nothing_and_wastes_little(
-    berry: Any, nodes: Any, counted: Path, until: Callable[..., None]
+    berry: Any, nodes: Any, counted: Path, until: Callable[..., None], config: Any
 ) -> None:
     """Actors and whole nodes die, nodes come back. Every sample is counted where it is made, those that an engine's
     death cut short in full; wasted is what is more than the trees hold."""
@@ -118,7 +111,7 @@ def test_chaos_a_kill_every_few_seconds_loses_nothing_and_wastes_little(
 
 
 def test_a_dead_head_ends_the_run_with_one_error_and_it_is_resumed(
-    berry: Any, logical_nodes: Callable[..., Any], until: Callable[..., None]
+    berry: Any, logical_nodes: Callable[..., Any], until: Callable[..., None], config: Any
 ) -> None:
     path = berry.config(config(60, nodes=2))
     nodes = logical_nodes(2, gcs_rpc_server_reconnect_timeout_s=3)

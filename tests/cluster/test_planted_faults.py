@@ -28,15 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 NODES, LEASES = 2, 6
 PLANTED = Path(__file__).parent / "planted"
-ON_NODES: dict[str, Any] = {
-    "name": "logical",
-    "nodes": {"node": {"count": NODES, "cores": 2}},
-    "roles": {
-        "rollout": {"cpus": 1, "min": NODES, "max": NODES, "per_node": 1},
-        "sandbox": {"cpus": 0.5, "slots": 1, "min": NODES, "max": NODES, "per_node": 1},
-    },
-    "ratio": 1,
-}
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +61,25 @@ def assert_whole(place: str, found: list[tuple[Any, ...]], undisturbed: list[tup
 
 
 def test_a_disk_that_is_full_and_then_read_only_ends_each_run_and_the_next_goes_on(
-    address: str, order: Any, orders: Path, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any
+    address: str,
+    order: Any,
+    orders: Path,
+    tmp_path: Path,
+    job: Any,
+    quiet: Any,
+    undisturbed: Any,
+    rows: Any,
+    on_nodes: Any,
 ) -> None:
-    place, on_nodes = str(tmp_path / "run"), job(cluster=ON_NODES)
+    place, config = str(tmp_path / "run"), job(cluster=on_nodes(NODES))
     for number, table, done in ((errno.ENOSPC, "nodes", 2), (errno.EROFS, "trajectories", 3)):
         order("disk", json.dumps({"errno": number, "table": table, "after": done}))
         with pytest.raises(StorageError, match=f"can't be written: {os.strerror(number)}"):
-            run(on_nodes, Launch(place, address), quiet)
+            run(config, Launch(place, address), quiet)
         for file in orders.iterdir():
             file.unlink()
         assert len(open_run(place).committed(0)) < LEASES
-    assert run(on_nodes, Launch(place, address), quiet).finished
+    assert run(config, Launch(place, address), quiet).finished
     assert_whole(place, rows(place), undisturbed)
 
 
@@ -93,13 +92,14 @@ def test_a_store_that_errs_and_is_slow_and_clocks_that_jump_change_nothing(
     quiet: Any,
     undisturbed: Any,
     rows: Any,
+    on_nodes: Any,
 ) -> None:
     chance, now, place = random.Random(7), time.time, s3.url("runs/job")
     monkeypatch.setattr(time, "time", lambda: now() + chance.choice([-1e6, -3600.0, 0.0, 86400.0, 1e8]))
     order("clocks", "jump")
     s3.faults(error_rate=0.05, delay_s=0.01)
     storage = {"site": "west", "silent_s": 2.0}
-    assert run(job(cluster=ON_NODES, storage=storage), Launch(place, address), quiet).finished
+    assert run(job(cluster=on_nodes(NODES), storage=storage), Launch(place, address), quiet).finished
     counts = s3.counts()
     assert counts["failed"] > 0, counts
     s3.faults()
@@ -107,11 +107,11 @@ def test_a_store_that_errs_and_is_slow_and_clocks_that_jump_change_nothing(
 
 
 def test_the_problem_that_kills_every_engine_is_quarantined_and_all_others_are_as_ever(
-    address: str, order: Any, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any
+    address: str, order: Any, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any, on_nodes: Any
 ) -> None:
     place, poison = str(tmp_path / "run"), "synthetic-3-5"
     order("poison", poison)
-    outcome = run(job(cluster=ON_NODES), Launch(place, address), quiet)
+    outcome = run(job(cluster=on_nodes(NODES)), Launch(place, address), quiet)
     assert outcome.finished
     assert outcome.totals.lost_workers >= 3
     assert outcome.totals.drops["quarantined"] == 1
@@ -124,13 +124,13 @@ def test_the_problem_that_kills_every_engine_is_quarantined_and_all_others_are_a
 
 
 def test_killed_actors_cost_no_trajectory_and_no_verdict(
-    nodes: Any, berry: Any, until: Callable[..., None], tmp_path: Path, job: Any, quiet: Any, rows: Any
+    nodes: Any, berry: Any, until: Callable[..., None], tmp_path: Path, job: Any, quiet: Any, rows: Any, on_nodes: Any
 ) -> None:
     """Checked by programs: sums would need no sandbox."""
     programs = [{"type": "synthetic", "count": 24, "seed": 3, "check": {"cpu_ms": 5}}]
     assert run(job(problems=programs), Launch(str(tmp_path / "whole"), local=True), quiet).finished
     paced = {"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8}
-    config = job(cluster=ON_NODES, engine=paced, problems=programs)
+    config = job(cluster=on_nodes(NODES), engine=paced, problems=programs)
     driver = berry.start("run", berry.config(plain(config)), "--address", nodes.address)
     folder = berry.folder / "runs/job/round=0/trajectories"
     until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")
@@ -143,9 +143,16 @@ def test_killed_actors_cost_no_trajectory_and_no_verdict(
 
 
 def test_a_killed_driver_leaves_the_cluster_to_the_next_which_resumes(
-    address: str, berry: Any, until: Callable[..., None], job: Any, quiet: Any, undisturbed: Any, rows: Any
+    address: str,
+    berry: Any,
+    until: Callable[..., None],
+    job: Any,
+    quiet: Any,
+    undisturbed: Any,
+    rows: Any,
+    on_nodes: Any,
 ) -> None:
-    paced = job(cluster=ON_NODES, engine={"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8})
+    paced = job(cluster=on_nodes(NODES), engine={"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8})
     driver = berry.start("run", berry.config(plain(paced)), "--address", address)
     folder = berry.folder / "runs/job/round=0/trajectories"
     until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")

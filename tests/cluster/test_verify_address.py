@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 MAJORITY = {"id": "m", "prompt": "?", "verifier": {"type": "majority"}}
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    from ray.cluster_utils import Cluster
-
-    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    cluster.second = cluster.add_node(**small)  # type: ignore[attr-defined]
-    yield cluster
-    cluster.shutdown()
-
-
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
-def test_a_cluster_gives_every_verdict_though_a_node_dies(berry: Any, cluster: Any) -> None:
+def test_a_cluster_gives_every_verdict_though_a_node_dies(berry: Any, logical_nodes: Callable[..., Any]) -> None:
+    nodes = logical_nodes(2, node={"num_cpus": 1})
     adds = {"type": "python_function", "entry_point": "f", "cases": [{"args": [1, 2], "expected": 3}]}
     problems = [{"id": "a", "prompt": "6*7?", "verifier": {"type": "math", "answer": "42"}}, MAJORITY]
     problems.append({"id": "f", "prompt": "Add.", "verifier": adds})
@@ -47,11 +35,11 @@ def test_a_cluster_gives_every_verdict_though_a_node_dies(berry: Any, cluster: A
     answers += [("f", f"```python\n{slow.format('+' if i % 2 else '-')}\n```") for i in range(12)]
     given = write(berry.folder / "p.jsonl", problems)
     rows = write(berry.folder / "r.jsonl", [{"problem_id": p, "response": r} for p, r in answers])
-    started = berry.start("verify", given, rows, "-o", "there.parquet", "--address", cluster.address)
+    started = berry.start("verify", given, rows, "-o", "there.parquet", "--address", nodes.address)
     assert started.stdout is not None
     assert any("2 sandbox actor(s) of 2 slots" in line for line in iter(started.stdout.readline, ""))
     time.sleep(1.0)
-    cluster.remove_node(cluster.second, allow_graceful=False)
+    nodes.take(nodes.others[0])
     out, _ = started.communicate(timeout=180)
     assert started.returncode == 0, out
     there = pq.read_table(berry.folder / "there.parquet").to_pylist()
