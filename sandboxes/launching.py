@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.base import SandboxError, SlotDied
-from sandboxes.inside import workplace
+from sandboxes.inside import pages, workplace
 from sandboxes.jail.plan import Plan
 from sandboxes.worker import SlotHandle
 
@@ -76,7 +76,8 @@ class Template:
         try:
             process = subprocess.Popen(
                 args=[*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, ROOT],
-                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, env=clean_environment(), cwd="/",
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, cwd="/",
+                env=clean_environment() | {pages.BIND_NOW: "1"},
                 close_fds=True,
             )  # fmt: skip
         except OSError as e:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from sandboxes import wire
 from sandboxes.base import Limits, SlotDied
 from sandboxes.inside import stages
-from sandboxes.inside.channel import LAST
+from sandboxes.inside.channel import LAST, WORDS
 from sandboxes.inside.orders import Done, Go
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ class Ended:
 
 def last_words(body: bytes) -> tuple[int, str, float, int]:
     """Status, claimed outcome, CPU seconds and peak bytes from a child's last frame; raises WireError."""
-    words = wire.loads(body)
-    if type(words) is not list or [type(word) for word in words] != [int, str, float, int]:
-        raise wire.WireError("not last words")
-    status, outcome, cpu_s, peak = words
-    if not (0 <= status <= 255 and 0.0 <= cpu_s < 1e9 and 0 <= peak < 1 << 50):
+    try:
+        status, cpu_s, peak = WORDS.unpack_from(body)
+        outcome = body[WORDS.size :].decode("ascii")
+    except (struct.error, UnicodeDecodeError):
+        raise wire.WireError("not last words") from None
+    if not (0.0 <= cpu_s < 1e9 and 0 <= peak < 1 << 50):
         raise wire.WireError("not last words")
     return status, outcome, cpu_s, peak
 

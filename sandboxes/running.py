@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
 from dataclasses import replace
 from functools import lru_cache
-from json import dumps as _encode
 from typing import Any
 
 from sandboxes import results, wire
@@ -15,14 +15,14 @@ from sandboxes.worker import SlotHandle
 
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
-    """The frame that opens a child's job. The source may hold anything, lone surrogates included."""
-    job = _encode({"mode": mode, "source": source, **more})
-    return wire.frame(f"{job[:-1]},{_encoded(limits)}}}".encode("ascii"))
+    """The frame that opens a child's job: plain data in the interpreter's own form, for a child of the same one. The
+    source may hold anything, lone surrogates included."""
+    return wire.frame(marshal.dumps({"mode": mode, "source": source, "limits": _numbers(limits), **more}))
 
 
 @lru_cache(maxsize=256)
-def _encoded(limits: Limits) -> str:
-    return _encode({"limits": {name: getattr(limits, name) for name in limits.__slots__}})[1:-1]
+def _numbers(limits: Limits) -> dict[str, float]:
+    return {name: getattr(limits, name) for name in limits.__slots__}
 
 
 def call_frame(name: str, args: Any, kwargs: Any) -> bytes:

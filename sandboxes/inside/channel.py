@@ -4,9 +4,10 @@ errors."""
 from __future__ import annotations
 
 import builtins
-import json
+import marshal
 import os
 import resource
+import struct
 import sys
 import types
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from sandboxes.inside import stages
 JOB_FD = 3
 LAST = b"end"
 """How a child's last frame begins."""
+WORDS = struct.Struct("=Bdq")
+"""What follows: status, CPU seconds, peak bytes; then the outcome."""
 FIRST_READ_BYTES, READ_BYTES = 1 << 13, 1 << 20
 MAX_ERROR = 2000
 
@@ -44,8 +47,8 @@ class Channel:
         return self._buffer[self._at - n : self._at]
 
     def read_job(self) -> Any:
-        """The first message, which holds text and numbers alone."""
-        return json.loads(self._take(int.from_bytes(self._take(4), sys.byteorder)).decode("ascii"))
+        """The first message, which comes from the host alone: see `sandboxes.running.header`."""
+        return marshal.loads(self._take(int.from_bytes(self._take(4), sys.byteorder)))
 
     def read(self) -> Any:
         """The next message."""
@@ -73,8 +76,8 @@ class Channel:
 
     def last_words(self, status: int, outcome: str) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        words = [status & 0xFF, outcome, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]
-        self.write(LAST + wire.packed_bytes(words))
+        numbers = WORDS.pack(status & 0xFF, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        self.write(LAST + numbers + outcome.encode())
 
 
 def new_module(name: str) -> types.ModuleType:

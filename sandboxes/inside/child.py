@@ -3,8 +3,7 @@ nobody.
 
 One frame opens the job (source, mode, limits); calls and snippets follow as frames, results go back as
 frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far, CPU seconds so far]`.
-After the last result, or at the end of a program, a last frame says so: `[status, outcome, CPU seconds, peak
-bytes]`.
+After the last result, or at the end of a program, a last frame says so: status, CPU seconds, peak bytes, outcome.
 """
 
 from __future__ import annotations
@@ -19,19 +18,28 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from sandboxes import wire
 from sandboxes.inside import judge, stages
 from sandboxes.inside.channel import JOB_FD, MAX_ERROR, Channel, compile_source, describe, new_module
-from sandboxes.jail import plan, rlimits
+from sandboxes.jail import rlimits
 
 _cpu_s = time.process_time
 
 
-def main(jail: plan.SlotJail, kind: str) -> NoReturn:
+class Bounds(Protocol):
+    """What a child needs to know of its jail."""
+
+    base_bytes: int
+
+    def tasks(self, wanted: int) -> int:
+        """See `plan.SlotJail.tasks`."""
+        ...
+
+
+def main(jail: Bounds, kind: str, channel: Channel) -> NoReturn:
     """Waits for the job, then runs it to the end of the process."""
-    channel = Channel()
     job = channel.read_job()
     limits = job["limits"]
     tasks = jail.tasks(int(limits["threads"]) + (int(limits["processes"]) if kind == "tools" else 0))

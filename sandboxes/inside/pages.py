@@ -1,10 +1,11 @@
 """Program pages that every fork has at once.
 
 A fork inherits the page table of its parent's own memory, not that of mapped files: it asks the kernel for those pages
-again, some sixty times in a small job, each at a microsecond or more. Two things are done about it, before any job's
-code is near:
+again, some sixty times in a small job, each at a microsecond or more, and it pays for every mapping. Three things are
+done about it, before any job's code is near:
 
     enlarge   the interpreter's code is copied onto huge pages, one entry of the page table for 512
+    join      a library's code and the constants around it become one mapping of three
     inherit   one byte of what stays mapped from a file is written, unchanged: a mapping of which one page has become
               the process's own is inherited whole
 
@@ -14,10 +15,13 @@ Where the host allows neither, forks are slower and nothing else.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import sys
 from typing import NamedTuple
 
+BIND_NOW = "LD_BIND_NOW"
+"""Has the loader look up all functions at the start and not each in the fork that calls it first."""
 _READ, _WRITE, _EXECUTE = 1, 2, 4
 _PRIVATE_ANONYMOUS, _MAYMOVE_FIXED, _HUGEPAGE = 0x22, 3, 14
 _FAILED = ctypes.c_void_p(-1).value
@@ -38,38 +42,55 @@ class Mapping(NamedTuple):
     size: int
     protection: int
     path: str
+    offset: int
+    """Where in the file it begins."""
 
 
-def programs() -> list[Mapping]:
-    """Where the interpreter and the C library are mapped. Needs /proc."""
+def mapped(proc: int) -> list[Mapping]:
+    """Every such mapping of this process. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
     found = []
-    with open("/proc/self/maps") as maps:
+    with open(os.open("self/maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as maps:
         for line in maps:
             fields = line.split(maxsplit=5)
             path = fields[5].strip() if len(fields) > 5 else ""
-            if fields[1] not in ("r-xp", "r--p") or not path.startswith("/"):
-                continue
-            if _is_interpreter(path) or os.path.basename(path).startswith(("libc.", "libc-")):
+            if fields[1] in ("r-xp", "r--p") and path.startswith("/"):
                 start, end = (int(part, 16) for part in fields[0].split("-"))
                 protection = _READ | (_EXECUTE if "x" in fields[1] else 0)
-                found.append(Mapping(start, end - start, protection, path))
+                found.append(Mapping(start, end - start, protection, path, int(fields[2], 16)))
     return found
+
+
+def programs(proc: int) -> list[Mapping]:
+    """Where the interpreter and the C library are mapped. Raises OSError where /proc is closed."""
+    return [
+        m for m in mapped(proc) if _is_interpreter(m.path) or os.path.basename(m.path).startswith(("libc.", "libc-"))
+    ]
 
 
 def _is_interpreter(path: str) -> bool:
     return os.path.basename(path).startswith("libpython") or path == os.path.realpath(sys.executable)
 
 
+def join(mappings: list[Mapping]) -> None:
+    """Makes one mapping of each file's code and the constants just before and behind it; they become executable too.
+    What was written to once, as tables of addresses are, comes after these and stays as it is."""
+    for before, code, behind in zip(mappings, mappings[1:], mappings[2:], strict=False):
+        run = [one for one in (before, code, behind) if one.path == code.path]
+        joint = all(a.start + a.size == b.start and a.offset + a.size == b.offset for a, b in itertools.pairwise(run))
+        if joint and len(run) == 3 and [one.protection for one in run] == [_READ, _READ | _EXECUTE, _READ]:
+            _libc.mprotect(before.start, before.size + code.size + behind.size, _READ | _EXECUTE)
+
+
 def inherit(mappings: list[Mapping]) -> None:
     """Has forks inherit these, where the host allows it. Raises OSError where their protection can't be restored."""
-    for start, size, protection, _ in mappings:
+    for start, size, protection, *_ in mappings:
         if _libc.mprotect(start, size, protection | _WRITE) == 0:
             ctypes.memmove(start, start, 1)
             if _libc.mprotect(start, size, protection) != 0:
                 raise OSError(ctypes.get_errno(), "mprotect: a program's pages can't be made read-only again")
 
 
-def enlarge() -> bool:
+def enlarge(proc: int) -> bool:
     """Puts as much of the interpreter's code as fills huge pages onto them, at its own address. The copy takes the
     original's place in one call and equals it, so that this may be done to running code. Constants between code become
     executable too. Says whether it was done."""
@@ -77,7 +98,7 @@ def enlarge() -> bool:
         return False
     with open(_HUGE_SIZE) as f:
         huge = int(f.read())
-    start, end = _code()
+    start, end = _code(proc)
     start, end = -(-start // huge) * huge, end // huge * huge
     size = end - start
     if size <= 0:
@@ -88,7 +109,7 @@ def enlarge() -> bool:
     copy = -(-room // huge) * huge
     _libc.madvise(copy, size, _HUGEPAGE)
     ctypes.memmove(copy, start, size)
-    moved = _huge_bytes(copy) == size and _libc.mprotect(copy, size, _READ | _EXECUTE) == 0
+    moved = _huge_bytes(copy, proc) == size and _libc.mprotect(copy, size, _READ | _EXECUTE) == 0
     moved = moved and _libc.mremap(copy, size, size, _MAYMOVE_FIXED, start) == start
     if moved:
         _libc.munmap(copy + size, room + huge - copy)
@@ -97,10 +118,10 @@ def enlarge() -> bool:
     return moved
 
 
-def _code() -> tuple[int, int]:
+def _code(proc: int) -> tuple[int, int]:
     """The longest unbroken stretch of the interpreter's mappings that has code in it."""
     start, end, code, best = 0, 0, False, (0, 0)
-    for mapping in [m for m in programs() if _is_interpreter(m.path)]:
+    for mapping in [m for m in mapped(proc) if _is_interpreter(m.path)]:
         if mapping.start != end:
             start, code = mapping.start, False
         end = mapping.start + mapping.size
@@ -110,10 +131,10 @@ def _code() -> tuple[int, int]:
     return best
 
 
-def _huge_bytes(start: int) -> int:
+def _huge_bytes(start: int, proc: int) -> int:
     """Bytes on huge pages in the mapping that begins here."""
     inside = False
-    with open("/proc/self/smaps") as maps:
+    with open(os.open("self/smaps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as maps:
         for line in maps:
             name = line.split(maxsplit=1)[0]
             if "-" in name:

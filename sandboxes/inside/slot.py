@@ -23,10 +23,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sandboxes.inside import child, orders, processes, stages, workplace
+from sandboxes.inside.channel import Channel
+from sandboxes.inside.copies import Copies
 from sandboxes.jail import plan, syscalls
 
 AHEAD, LOW = 4, 2
 """Children that wait for a job while another runs one: as many are made when fewer than so many are left."""
+PATIENCE_MS = 2.0
+"""How long the report of a child that ended well may wait for the host's next order."""
 TICK_S = 0.05
 """Longest time between two looks at a running child's disk use and threads."""
 
@@ -41,8 +45,8 @@ class Prepared(NamedTuple):
 
 
 class Slot:
-    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any]) -> None:
-        self.sock, self.plan = sock, jail_plan
+    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], copies: Copies) -> None:
+        self.sock, self.plan, self.copies = sock, jail_plan, copies
         self.kind = message["kind"]
         directory = os.path.join(jail_plan.work, message["name"])
         uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
@@ -62,12 +66,23 @@ class Slot:
             self.fresh_directory(arena)
 
     def fill(self) -> None:
-        """Prepares children until enough wait, and tells the host. Several in one go: each fork takes from the slot all
-        pages that it touches until the next one."""
+        """Prepares children until enough wait, and tells the host. Several in one go, and with as little as can be
+        between two forks: each fork takes from the slot all pages that it touches until the next one."""
+        self.jail.count_others()
+        ends = [self._ends() for _ in range(max(self.ahead, 1) - len(self.prepared))]
+        pids = []
+        for arena, _, job, files in ends:
+            pid = syscalls.fork()
+            if pid == 0:
+                self._become_child(arena, job, files)
+            pids.append(pid)
         fresh: list[Prepared] = []
-        while len(self.prepared) < max(self.ahead, 1):
-            fresh.append(self._prepare())
-            self.prepared.append(fresh[-1])
+        for pid, (arena, host_end, job, files) in zip(pids, ends, strict=True):
+            if pid < 0:
+                raise OSError("no child could be forked")
+            os.close(job)
+            fresh.append(Prepared(pid, os.pidfd_open(pid), arena, (host_end, *files)))
+        self.prepared += fresh
         self.report(fresh)
 
     def report(self, ready: Sequence[Prepared] = (), fetched: int | None = None) -> None:
@@ -81,23 +96,17 @@ class Slot:
         if fetched is not None:
             os.close(fetched)
 
-    def _prepare(self) -> Prepared:
-        """Forks and confines one more child."""
-        arena = self.free.popleft()
-        self.jail.count_others()
+    def _ends(self) -> tuple[int, int, int, list[int]]:
+        """What one more child needs: a directory, both ends of its job socket, its standard streams."""
         self._make_pair()
         host_end, child_end = self._pair
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
-        pid = syscalls.fork()
-        if pid < 0:
-            raise OSError("no child could be forked")
-        if pid == 0:
-            self._become_child(arena, child_end, files)
-        os.close(child_end)
-        return Prepared(pid, os.pidfd_open(pid), arena, (host_end, *files))
+        return self.free.popleft(), host_end, child_end, files
 
     def _become_child(self, arena: int, job: int, files: list[int]) -> None:
         try:
+            if self.kind == "python":
+                self.copies.make()
             self.jail.confine(arena, self.pid)
             for target, fd in enumerate((*files, job)):  # all above 3: the template holds 0 to 2 and 9
                 os.dup2(fd, target)
@@ -106,7 +115,7 @@ class Slot:
         except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
             os.write(files[2], f"confining failed: {e!r}\n".encode())
             os._exit(1)
-        child.main(self.jail, self.kind)
+        child.main(self.jail, self.kind, Channel())
 
     def run(self, ready: Prepared, go: orders.Go) -> orders.Done:
         """Watches one child to its end; forks the next one meanwhile where none waits."""
@@ -148,6 +157,15 @@ class Slot:
     def _host_went_on(self) -> bool:
         """Whether the host has the running child's last words and gave its next order."""
         return any(isinstance(message, orders.Go) for message in self.inbox)
+
+    def listen(self) -> None:
+        """Waits for the next order. Where none comes soon, the host is told what was left to tell."""
+        if self.unsaid:
+            poller = select.poll()
+            poller.register(self.sock, select.POLLIN)
+            if not poller.poll(PATIENCE_MS):
+                self.report()
+        self.receive()
 
     def receive(self) -> None:
         """Takes in one message. Raises ConnectionError when there will be no more."""
@@ -208,15 +226,15 @@ class Slot:
         os.mkdir(work, 0o700)
 
     def serve(self, go: orders.Go) -> None:
-        """One child's job, from the order to the report. The report waits for the next one where the host has gone
-        on: it had the child's last words."""
+        """One child's job, from the order to the report. The report waits for the next one where the child ended well:
+        the host most likely has its last words and goes on, and each report wakes it."""
         ready = self.running = self.prepared.popleft()
         done = self.run(ready, go)
         self.running = None
         for fd in (ready.pidfd, *ready.fds[1:]):
             os.close(fd)
         self.unsaid.append(done)
-        if not self._host_went_on():
+        if not self._host_went_on() and (done.status != 0 or go.fetch is not None):
             self.report(fetched=self._fetched(go.fetch, ready.arena))
         self.fresh_directory(ready.arena)
         self.free.append(ready.arena)
@@ -237,7 +255,7 @@ class Slot:
         os._exit(0)
 
 
-def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int) -> None:
+def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, copies: Copies) -> None:
     """The slot's life; returns when the socket closes."""
     syscalls.death_signal()()
     if os.getppid() not in (0, template):  # 0: in a PID namespace of its own
@@ -245,7 +263,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
-    slot = Slot(sock, jail_plan, message)
+    slot = Slot(sock, jail_plan, message, copies)
     syscalls.death_signal()()  # a change of user id has cleared it
     stages.reach(stages.WAITS)
     gc.freeze()
@@ -253,7 +271,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
         slot.fill()
         while True:
             if not slot.inbox:
-                slot.receive()
+                slot.listen()
             go = slot.inbox.popleft()
             if isinstance(go, orders.Go):  # else a kill for a child that has ended
                 slot.serve(go)

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from sandboxes.inside import pages, rehearsal, slot, workplace
+from sandboxes.inside import copies, dense, pages, rehearsal, slot, workplace
 from sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
 
 REHEARSALS = 20
@@ -37,6 +37,7 @@ CONTROL_FD = 9
 def main() -> None:
     """Entry point of the exec'd interpreter."""
     os.dup2(0, CONTROL_FD, inheritable=False)
+    os.environ.pop(pages.BIND_NOW, None)  # not for jobs to see
     _standard_streams()
     control = socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE))
@@ -50,17 +51,20 @@ def main() -> None:
         _go_on_as_first_process(work)
         fork = namespaces.PidNests().fork
     try:
-        pages.enlarge()
-        programs = pages.programs()
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        pages.enlarge(proc)
         jail_plan = prepare(options, work, entered, notes)
-        pages.inherit(programs)
+        pages.join(pages.mapped(proc))
+        pages.inherit(pages.programs(proc))
+        speed_s = _speed()
+        ahead = _settle(proc)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         if "pid" not in entered:
             workplace.remove_tree(work)
         return
-    control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": _speed()}).encode())
-    _serve(control, jail_plan, fork)
+    control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": speed_s}).encode())
+    _serve(control, jail_plan, fork, ahead)
 
 
 def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
@@ -190,15 +194,27 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]) -> None:
-    """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
-    left."""
+def _settle(proc: int) -> copies.Copies:
+    """Makes this process one that is forked in little time, and learns what its forks write. Closes `proc`, a
+    descriptor on /proc."""
     for _ in range(REHEARSALS):
         rehearsal.rehearse()
     gc.collect()
     gc.disable()  # children turn it on
+    dense.close_gaps()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
+    dresses = rehearsal.dress_rehearsals()
+    learnt = copies.learn(proc, [dress.run for dress in dresses])
+    for dress in dresses:
+        dress.close()
+    os.close(proc)
+    return learnt
+
+
+def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], ahead: copies.Copies) -> None:
+    """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
+    left."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     slots: dict[int, str] = {}
@@ -215,7 +231,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
         if pid == 0:
             control.close()
             try:  # an exception's traceback goes to the host, which asks for a new slot
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template)
+                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, ahead)
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()

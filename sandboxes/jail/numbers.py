@@ -31,7 +31,7 @@ tee=276 utimensat=280 epoll_pwait=281 signalfd=282 timerfd_create=283 eventfd=28
 timerfd_gettime=287 signalfd4=289 eventfd2=290 epoll_create=213 epoll_create1=291 dup3=292 pipe2=293
 preadv=295 pwritev=296 getcpu=309 renameat2=316 getrandom=318 membarrier=324 copy_file_range=326
 preadv2=327 pwritev2=328 pkey_mprotect=329 pkey_alloc=330 pkey_free=331 statx=332 rseq=334
-close_range=436 faccessat2=439 epoll_pwait2=441 get_mempolicy=239 mlock=149 munlock=150
+close_range=436 faccessat2=439 process_madvise=440 epoll_pwait2=441 get_mempolicy=239 mlock=149 munlock=150
 inotify_init1=294 openat2=437 futex_waitv=449 getxattr=191 lgetxattr=192 fgetxattr=193 sched_getattr=315
 prctl=157 ioctl=16 fcntl=72 kill=62 tgkill=234 tkill=200 clone=56 clone3=435 socketpair=53 prlimit64=302
 execve=59 execveat=322 fork=57 vfork=58 setpgid=109 setsid=112 ptrace=101 process_vm_readv=310
@@ -64,8 +64,8 @@ set_robust_list=99 get_robust_list=100 splice=76 tee=77 utimensat=88 epoll_pwait
 timerfd_settime=86 timerfd_gettime=87 signalfd4=74 eventfd2=19 epoll_create1=20 dup3=24 pipe2=59
 preadv=69 pwritev=70 getcpu=168 renameat2=276 getrandom=278 membarrier=283 copy_file_range=285
 preadv2=286 pwritev2=287 pkey_mprotect=288 pkey_alloc=289 pkey_free=290 statx=291 rseq=293
-close_range=436 faccessat2=439 epoll_pwait2=441 get_mempolicy=236 mlock=228 munlock=229 inotify_init1=26
-openat2=437 futex_waitv=449 getxattr=8 lgetxattr=9 fgetxattr=10 sched_getattr=275 prctl=167 ioctl=29
+close_range=436 faccessat2=439 process_madvise=440 epoll_pwait2=441 get_mempolicy=236 mlock=228 munlock=229
+inotify_init1=26 openat2=437 futex_waitv=449 getxattr=8 lgetxattr=9 fgetxattr=10 sched_getattr=275 prctl=167 ioctl=29
 fcntl=25 kill=129 tgkill=131 tkill=130 clone=220 clone3=435 socketpair=199 prlimit64=261 execve=221
 execveat=281 setpgid=154 setsid=157 ptrace=117 process_vm_readv=270 process_vm_writev=271 bpf=280
 perf_event_open=241 userfaultfd=282 io_uring_setup=425 io_uring_enter=426 io_uring_register=427

@@ -107,6 +107,7 @@ class SlotJail:
         self.arenas = [os.path.join(directory, str(i)) for i in range(arenas)]
         for arena in self.arenas:
             os.mkdir(arena, 0o755)
+        self._works = [os.path.join(arena, "w") for arena in self.arenas]
         self._others = 0
         self.base_bytes = plan.base_bytes
         self._death_signal = syscalls.death_signal()
@@ -157,7 +158,7 @@ class SlotJail:
         self._death_signal()
         if os.getppid() != parent:
             os._exit(0)
-        os.chdir(os.path.join(self.arenas[arena], "w"))
+        os.chdir(self._works[arena])
         if self._rulesets:
             self._rulesets[arena].restrict()
         if self._filter is not None:

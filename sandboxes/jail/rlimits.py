@@ -3,7 +3,6 @@ seconds."""
 
 from __future__ import annotations
 
-import math
 import resource
 from collections.abc import Mapping
 
@@ -28,7 +27,7 @@ def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, 
     """Limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
     over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
     threads where the user id is the slot's own. Raises OSError or ValueError."""
-    seconds = math.ceil(limits["cpu_s"]) + 1
+    seconds = int(-(-limits["cpu_s"] // 1)) + 1  # rounded up
     memory = int(limits["memory_bytes"])
     for which, value in (
         (resource.RLIMIT_CPU, seconds),

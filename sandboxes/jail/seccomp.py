@@ -119,10 +119,13 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
 
 def _slot_rules(rules: dict[str, Code]) -> dict[str, Code]:
     """The same with what a slot does itself: fork, confine, watch and kill its children."""
-    more = dict.fromkeys(_SLOT_CALLS, _ret(ALLOW))
-    return (
-        rules | more | {"clone": _fork_without_namespaces(), "prctl": _one_of(0, (*_PRCTL, syscalls.PR_SET_PDEATHSIG))}
-    )
+    by_name = dict.fromkeys(_SLOT_CALLS, _ret(ALLOW))
+    by_argument = {
+        "clone": _fork_without_namespaces(),
+        "prctl": _one_of(0, (*_PRCTL, syscalls.PR_SET_PDEATHSIG)),
+        "process_madvise": _one_of(0, (syscalls.PIDFD_SELF & 0xFFFFFFFF,)),
+    }
+    return rules | by_name | by_argument
 
 
 def _bitmap(names: Collection[str], action: int) -> Code:

@@ -87,6 +87,8 @@ RAW = {
     "personality": "libc.personality(0x0040000)",
     "watch_files": "libc.fanotify_init(0, 0)",
     "new_filter": "libc.syscall(317, 1, 0, 0)",
+    "advise_on_memory_of_another": "libc.syscall(440, 3, 0, 0, 23, 0)",
+    "advise_on_own_memory_as_a_slot": "libc.syscall(440, -10000, 0, 0, 23, 0)",
 }  # fmt: skip
 FATAL = {
     "trace": "libc.ptrace(16, 1, 0, 0)",
@@ -147,6 +149,7 @@ def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
     assert result.outcome is Outcome.OK
     assert b"4711" not in result.cases[0].stdout
     assert b"BERRY" not in result.cases[0].stdout
+    assert b"LD_" not in result.cases[0].stdout
 
 
 def test_only_its_own_descriptors_are_open(box):

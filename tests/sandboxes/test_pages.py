@@ -26,7 +26,8 @@ def protections():
     lines = [line.split() for line in open("/proc/self/maps")]
     return {line[1] for line in lines if len(line) > 5 and os.path.basename(line[5]).startswith(("libpython", "libc."))}
 
-found = pages.programs()
+proc = os.open("/proc", os.O_PATH)
+found = pages.programs(proc)
 assert found and all(not m.protection & 2 for m in found), found
 faults()
 before, kinds = faults(), protections()
@@ -37,22 +38,48 @@ print(before, faults())
 
 
 ENLARGED = """
-import hashlib, sys
+import hashlib, os, sys
 sys.path.insert(0, sys.argv[1])
 from sandboxes.inside import pages
 
-start, end = pages._code()
+proc = os.open("/proc", os.O_PATH)
+start, end = pages._code(proc)
 before = hashlib.sha256(pages.ctypes.string_at(start, end - start)).digest()
-done = pages.enlarge()
+done = pages.enlarge(proc)
 assert hashlib.sha256(pages.ctypes.string_at(start, end - start)).digest() == before
 inside = [line.split() for line in open("/proc/self/maps") if start <= int(line.split("-")[0], 16) < end]
 assert all("w" not in fields[1] for fields in inside), inside
 if done:
     assert any(fields[1] == "r-xp" and len(fields) == 5 for fields in inside), inside
-    assert not pages.enlarge()
+    assert not pages.enlarge(proc)
 assert eval("sum(i * i for i in range(1000))") == 332833500
 print("ok")
 """
+
+
+JOINED = """
+import decimal, json, math, os, random, sys
+sys.path.insert(0, sys.argv[1])
+from sandboxes.inside import pages
+
+def library(name):
+    return [m for m in pages.mapped(proc) if os.path.basename(m.path).startswith(name)]
+
+proc = os.open("/proc", os.O_PATH)
+before, count = library("math."), len(pages.mapped(proc))
+last = before[-1]
+pages.join(pages.mapped(proc))
+after = library("math.")
+assert sum(m.size for m in after) == sum(m.size for m in before), (before, after)
+assert last in after, (before, after)
+assert math.sqrt(random.Random(1).random()) > 0 and decimal.Decimal(json.loads("2.5")) * 2 == 5
+print(len(before) - len(after), count - len(pages.mapped(proc)) > 10)
+"""
+
+
+def test_code_and_constants_of_a_library_are_one_mapping():
+    run = subprocess.run([sys.executable, "-c", JOINED, ROOT], capture_output=True, text=True)
+    assert run.stdout == "2 True\n", run.stderr
 
 
 def test_code_on_huge_pages_is_the_same_code():
