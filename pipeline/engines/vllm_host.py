@@ -71,7 +71,7 @@ def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
         "scheduling_policy": "priority",
         "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
         "disable_log_stats": True,
-        "worker_extension_cls": "pipeline.engines.vllm_worker.Extension",
+        "worker_extension_cls": vllm_compat.EXTENSION,
         "use_tqdm_on_load": False,
     }
     if on_cores:

@@ -23,7 +23,7 @@ from typing import Any
 from pipeline.config.rewards import ServedReward
 from pipeline.engines import quiet, vllm_compat, vllm_host
 from pipeline.engines.base import ScoreCounters
-from pipeline.errors import EngineError
+from pipeline.errors import ConfigError, EngineError
 
 
 class Pooling:
@@ -65,6 +65,9 @@ class Pooling:
                     f"vLLM can't load the reward model {self._folder}: {what} (all it said is in {self._log}); "
                     "backend: transformers may"
                 ) from error
+            except ConfigError:
+                self._log.unlink()
+                raise
         await self.value([0, 1])
         self._requests = self._naive = self._cached = 0
 
@@ -82,6 +85,7 @@ class Pooling:
             "enable_prefix_caching": self._task == "classify",
             "skip_tokenizer_init": True,
             "disable_log_stats": True,
+            "worker_extension_cls": vllm_compat.EXTENSION,
             "use_tqdm_on_load": False,
         }
         if self._installed.device == "cpu":
@@ -162,7 +166,7 @@ class Pooling:
     async def close(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
-            llm.shutdown()
+            vllm_compat.shutdown(llm)
             await asyncio.sleep(0)
             del llm
             gc.collect()

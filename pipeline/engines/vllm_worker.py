@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 
 OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive
+SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engine's sockets, where there is one
 WATCH_EVERY_S = 1.0
 
 
@@ -37,6 +39,8 @@ class Extension:
 def _die_with(owner: psutil.Process) -> None:
     while _alive(owner):
         time.sleep(WATCH_EVERY_S)
+    if SOCKETS in os.environ:
+        shutil.rmtree(os.environ[SOCKETS], ignore_errors=True)  # its owner can't any more
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -55,16 +57,22 @@ def tiny_config() -> VllmEngine:
 
 
 class Shared:
-    """One real vLLM engine for all tests, started when the first of them asks; `drop` for who has broken it."""
+    """One real vLLM engine for all tests, started when the first of them asks; `drop` for who has broken it. What it
+    has in the temporary folder is in `folder`."""
 
-    def __init__(self, config: VllmEngine) -> None:
+    def __init__(self, config: VllmEngine, folder: Path) -> None:
         self.config = config
+        self.folder = folder
         self.engine: Engine | None = None
 
     async def get(self) -> Engine:
         if self.engine is None:
-            engine = build(self.config)
-            await engine.start()
+            with pytest.MonkeyPatch.context() as patch:
+                kernels = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+                patch.setenv("TORCHINDUCTOR_CACHE_DIR", kernels)  # compiled once a machine, not once a folder
+                patch.setattr(tempfile, "tempdir", str(self.folder))
+                engine = build(self.config)
+                await engine.start()
             self.engine = engine
         return self.engine
 
@@ -76,9 +84,10 @@ class Shared:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared(tiny_config: VllmEngine) -> AsyncIterator[Shared]:
-    holder = Shared(tiny_config)
-    yield holder
-    await holder.drop()
+    with tempfile.TemporaryDirectory(prefix="berry-") as folder:  # short, for sockets
+        holder = Shared(tiny_config, Path(folder))
+        yield holder
+        await holder.drop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
