@@ -50,6 +50,14 @@ class ArithmeticProblems(Section):
     type: Literal["arithmetic"] = "arithmetic"
     count: int = Field(ge=1)
     seed: int = 0
+    operands: tuple[int, int] = (3, 4)
+    """Fewest and most numbers in a sum: the more, the more steps its solution has."""
+
+    @model_validator(mode="after")
+    def _operands_are_a_range(self) -> ArithmeticProblems:
+        if not 1 <= self.operands[0] <= self.operands[1]:
+            raise ValueError(f"operands must be [fewest, most] with 1 <= fewest <= most, got {list(self.operands)}")
+        return self
 
 
 class SyntheticCheck(Section):

@@ -56,6 +56,9 @@ class RewardTraining(Section):
     """Of a PRM: share of leaves below a step that pass, or whether any does. An ORM's target is the verdict."""
     balance: bool = True
     """Weigh labels so that good and bad ones count the same."""
+    blend: bool = True
+    """Join the model's value with the log-probability that the engine recorded for what it wrote
+    (`pipeline/rewards/blend.py`), wherever that is known."""
     weigh_by_visits: bool = True
     """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
     min_visits: int = Field(default=1, ge=1)

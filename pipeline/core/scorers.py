@@ -15,14 +15,24 @@ from pipeline.core.backup import Counts, leaf_counts
 from pipeline.core.tree import Tree
 
 
+def path_logprob(tree: Tree, node_id: str) -> float | None:
+    """Log-probability of the response up to and with the node, in nats; None if the engine gave none."""
+    total = 0.0
+    at = tree[node_id]
+    if not at.end:
+        return None
+    while at.parent is not None:
+        if at.logprob_sum is None:
+            return None
+        total += at.logprob_sum
+        at = at.parent
+    return total
+
+
 def logprob(tree: Tree, node_id: str) -> float | None:
     """Geometric mean probability of the response's tokens, in (0, 1]; None if the engine gave no log-probabilities."""
-    path = tree.path(tree[node_id])
-    sums = [node.logprob_sum for node in path]
-    known = [value for value in sums if value is not None]
-    if not path or len(known) < len(path) or not path[-1].end:
-        return None
-    return exp(sum(known) / path[-1].end)
+    total = path_logprob(tree, node_id)
+    return None if total is None else exp(total / tree[node_id].end)
 
 
 def verified(tree: Tree, node_id: str) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError
+from pipeline.rewards.blend import Blend
 
 NAME = "card.json"
 ValueWhat = Literal["prm", "orm"]
@@ -21,8 +22,8 @@ What = Literal["prm", "orm", "policy"]
 class Card:
     """`vocabulary` is the fingerprint of the token ids that it reads (pipeline.engines.vocabulary); `threshold` is the
     value below which a step counts as wrong, chosen on validation problems; `logit_mean` is to be taken off every logit
-    (training on balanced classes has put it on). `heldout` says how held-out problems are
-    picked, so that later rounds never train on them."""
+    (training on balanced classes has put it on); `blend` joins its value with the engine's log-probabilities. `heldout`
+    says how held-out problems are picked, so that later rounds never train on them."""
 
     what: What
     version: str
@@ -31,6 +32,7 @@ class Card:
     targets: str = "soft"
     threshold: float = 0.5
     logit_mean: float = 0.0
+    blend: Blend | None = None
     runs: tuple[str, ...] = ()
     rounds: tuple[int, ...] = ()
     generator: str = ""
@@ -57,6 +59,8 @@ def from_json(text: bytes | str, *, where: str) -> Card:
         values = {k: v for k, v in raw.items() if k in known}
         for name in ("runs", "rounds"):
             values[name] = tuple(values.get(name, ()))
+        if values.get("blend") is not None:
+            values["blend"] = Blend(**values["blend"])
         return Card(**values)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: is no model card: {error}; train the model again with `berry train`") from error

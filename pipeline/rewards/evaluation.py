@@ -2,9 +2,10 @@
 
     held-out paths ─► scores of every step (one pass a path) ─► Evaluation: one Line a scorer, calibration, best of N
 
-Baselines: `constant` says the training labels' mean, `length` a logistic curve in the number of tokens so far; best of
-N has the majority's answer, a random choice and the verifier itself. Where the truth is known (truth.py) each
-scorer is held against it as well.
+`prm` (or `orm`) is the model as it is served. Where the engine's log-probabilities are known, `prm_alone` is the model
+without them, and `logprob` they without the model (joining.py). Baselines: `constant` says the training labels' mean,
+`length` a logistic curve in the number of tokens so far; best of N has the majority's answer, a random choice and the
+verifier itself. Where the truth is known (truth.py) each scorer is held against it as well.
 """
 
 from __future__ import annotations
@@ -99,11 +100,14 @@ def evaluate(
     validation_scores: Scores,
     validation: Sequence[LabelledPath],
     train: Sequence[LabelledPath],
+    others: Mapping[str, tuple[Scores, Scores]] | None = None,
 ) -> Evaluation:
-    """`paths` are held out. Thresholds are chosen on `validation`, baselines fitted on `train`."""
+    """`paths` are held out. Thresholds are chosen on `validation`, baselines fitted on `train`. `others`: further
+    scorers by name, their scores of `paths` and of `validation`."""
     level, curve = _baselines(what, train)
     scorers: dict[str, tuple[Scores, Scores]] = {
         what: (model_scores, validation_scores),
+        **(others or {}),
         "constant": (_constant(paths, level), _constant(validation, level)),
         "length": (_by_length(paths, curve), _by_length(validation, curve)),
     }
@@ -112,7 +116,8 @@ def evaluate(
     )
     pairs = _labels(what, model_scores, paths)
     _, bins = metrics.calibration([s for s, _, _ in pairs], [soft for _, soft, _ in pairs])
-    groups = _leaves(what, {what: model_scores}, paths)
+    compared = {what: model_scores} | {name: scores for name, (scores, _) in (others or {}).items()}
+    groups = _leaves(what, compared, paths)
     return Evaluation(
         what=what,
         problems=len(groups),

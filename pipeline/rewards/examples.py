@@ -8,6 +8,8 @@ from hashlib import blake2b
 from math import log
 from typing import Literal
 
+from pipeline.rewards.blend import Evidence
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledPath:
@@ -15,7 +17,8 @@ class LabelledPath:
     `soft`, `hard` and `visits` are the labels there (None where nothing below was checked). `first` says where this
     path is the first of its tree to show the label: a shared prefix is to be learned once. `truth` is the true value at
     each step's end and `true_good` whether the reasoning is right so far, known for the synthetic engine alone.
-    `tokens` counts the response's."""
+    `evidence` is what the engine recorded up to each step's end (None where a step ends inside a segment, whose
+    log-probability is stored as one number); empty: nothing. `tokens` counts the response's."""
 
     problem_id: str
     trajectory_id: str
@@ -31,6 +34,7 @@ class LabelledPath:
     answer: str | None
     truth: tuple[float, ...] | None = None
     true_good: tuple[bool, ...] | None = None
+    evidence: tuple[Evidence | None, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -65,8 +69,7 @@ def samples(
     weigh_by_visits: bool,
 ) -> list[Sample]:
     """Targets for each path; paths without any are left out. An ORM's is the verdict at the last token; a PRM's are the
-    steps' labels, each shared prefix once. A soft label from v leaves weighs v / (1 + v / 4): in proportion while its
-    error is sampling, levelling off where more leaves would not make the model know better."""
+    steps' labels, each shared prefix once."""
     made: list[Sample] = []
     for path in paths:
         ids = (*path.prompt_ids, *path.response_ids)
@@ -82,9 +85,15 @@ def samples(
             if first and soft is not None and hard is not None and visits >= min_visits and end > 0
         ]
         if chosen:
-            weights = tuple(v / (1 + v / 4) if weigh_by_visits else 1.0 for _, _, v in chosen)
+            weights = tuple(weight_of(v) if weigh_by_visits else 1.0 for _, _, v in chosen)
             made.append(Sample(ids, tuple(c[0] for c in chosen), tuple(c[1] for c in chosen), weights))
     return made
+
+
+def weight_of(visits: int) -> float:
+    """A soft label from v leaves weighs v / (1 + v / 4): in proportion while its error is sampling, levelling off where
+    more leaves would not make the model know better."""
+    return visits / (1 + visits / 4)
 
 
 @dataclass(frozen=True, slots=True)

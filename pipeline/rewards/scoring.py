@@ -1,15 +1,17 @@
 """Reward models at work: `Scorer` of stages.rollouts for a run's PRM and ORM.
 
-score(model, prompt ids, response ids) ─► render ─► Backend.value ─► number
+score(model, prompt ids, response ids) ─► render ─► Backend.value ─► Blend with the engine's log-probability ─► number
                                                       ├── Kept: transformers, prefixes kept by us (reading.py)
                                                       └── engines.vllm_pooling: vLLM, prefixes in its blocks
+
+A blend goes with the weights that it was fitted for: it is looked up by the version that gave the value.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.config.rewards import Rewards, ServedReward
@@ -19,6 +21,7 @@ from pipeline.engines.vocabulary import Vocabulary, for_fresh
 from pipeline.engines.vocabulary import of_folder as vocabulary_of_folder
 from pipeline.errors import ConfigError, EngineError
 from pipeline.rewards.batching import Batcher
+from pipeline.rewards.blend import Blend, Evidence
 from pipeline.rewards.card import Card, read_card
 from pipeline.rewards.folders import resolve
 from pipeline.rewards.render import Render, one_token, renderer
@@ -114,6 +117,13 @@ class _Model:
     backend: Backend
     render: Render
     card: Card | None
+    sigmoid: bool = True
+    blends: dict[str, Blend] = field(default_factory=dict)  # by version of the weights
+
+    def expect(self, version: str, card: Card | None) -> None:
+        """Before the first value of that version."""
+        if self.sigmoid and card is not None and card.blend is not None:
+            self.blends[version] = card.blend
 
 
 class RewardModels:
@@ -144,7 +154,11 @@ class RewardModels:
         render = renderer(
             self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
         )
-        return _Model(backend(served, folder, tags=tags, card=card), render, card)
+        model = _Model(
+            backend(served, folder, tags=tags, card=card), render, card, sigmoid=served.activation == "sigmoid"
+        )
+        model.expect(model.backend.version, card)
+        return model
 
     def _reader_of(self, name: str, folder: str, card: Card | None) -> Vocabulary | None:
         """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
@@ -162,18 +176,27 @@ class RewardModels:
             )
         return vocabulary_of_folder(folder)
 
-    async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
-        """Raises EngineError for a model that is not served, or a prefix that can't be read."""
-        value, _ = await self.score_with_version(model=model, prompt_ids=prompt_ids, response_ids=response_ids)
+    async def score(
+        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
+    ) -> float:
+        """`logprob`: of the response, as the engine recorded it. Raises EngineError for a model that is not served, or
+        a prefix that can't be read."""
+        value, _ = await self.score_with_version(
+            model=model, prompt_ids=prompt_ids, response_ids=response_ids, logprob=logprob
+        )
         return value
 
     async def score_with_version(
-        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]
+        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
     ) -> tuple[float, str]:
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"no reward model {model!r} is served (rewards.{model} is not set)")
-        return await found.backend.value(found.render(prompt_ids, response_ids))
+        value, version = await found.backend.value(found.render(prompt_ids, response_ids))
+        blend = found.blends.get(version)
+        if blend is not None and logprob is not None:
+            value = blend.value(value, Evidence(logprob, len(response_ids)))
+        return value, version
 
     async def take(self, model: str, folder: str, version: str) -> None:
         """Serve these weights as `model` from now on: loaded if there was none, else swapped; nothing if they are
@@ -199,6 +222,7 @@ class RewardModels:
         before = found.card.vocabulary if found.card else None
         if card is not None and before is not None and card.vocabulary != before:
             raise ConfigError(f"{folder} was trained with another tokenizer than the {model} that is served")
+        found.expect(version, card)
         await found.backend.swap(folder, version, logit_mean=0.0 if card is None else card.logit_mean)
         found.card = card or found.card
 

@@ -68,13 +68,15 @@ class RewardActor:
                 )
         return self._models.versions()
 
-    async def score(self, model: str, prompt_ids: bytes, response_ids: bytes) -> tuple[float, str]:
+    async def score(
+        self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None
+    ) -> tuple[float, str]:
         """Ids as packed 32-bit integers: a list of numbers costs Ray more than the score."""
         if self._models is None:
             await self.start()
         assert self._models is not None
         return await self._models.score_with_version(
-            model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids)
+            model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids), logprob=logprob
         )
 
     async def refresh(self) -> list[str]:
@@ -118,7 +120,9 @@ class RewardClient:
         else:
             self._any.clear()
 
-    async def score(self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> float:
+    async def score(
+        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
+    ) -> float:
         """Raises EngineError for what no replica can score."""
         prompt, response = array("i", prompt_ids).tobytes(), array("i", response_ids).tobytes()
         problem, attempt = _number(prompt), 0
@@ -127,7 +131,7 @@ class RewardClient:
             ranked = sorted(self._replicas, key=lambda one: (one[0] ^ problem) * _SCATTER & _MASK)
             _, actor = ranked[attempt % len(ranked)]
             try:
-                value, version = await expected(actor.score.remote(model, prompt, response))
+                value, version = await expected(actor.score.remote(model, prompt, response, logprob))
             except RayActorError:  # dead or restarting
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1

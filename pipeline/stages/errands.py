@@ -30,7 +30,7 @@ from pipeline.core.events import (
     Verified,
     Verify,
 )
-from pipeline.core.scorers import SCORERS
+from pipeline.core.scorers import SCORERS, path_logprob
 from pipeline.core.search.base import Search
 from pipeline.core.steps import token_ends
 from pipeline.engines.base import Request
@@ -197,7 +197,10 @@ class Errands:
         response = self.search.tree.response_ids(command.node)
         try:
             value = await self.ports.scorer.score(
-                model=command.model, prompt_ids=prefix[: len(prefix) - len(response)], response_ids=response
+                model=command.model,
+                prompt_ids=prefix[: len(prefix) - len(response)],
+                response_ids=response,
+                logprob=path_logprob(self.search.tree, command.node),
             )
         except EngineError as error:
             self.put(Failed(command.node, str(error), what="score"))

@@ -13,6 +13,7 @@ from pipeline.core.backup import pooled
 from pipeline.core.labels import step_labels
 from pipeline.core.steps import step_ends, text_ends, token_ends
 from pipeline.core.tree import TreeNode
+from pipeline.rewards.blend import Evidence
 from pipeline.rewards.examples import LabelledPath
 from pipeline.stages.trees import Row, StoredTree
 from verifiers.base import Outcome
@@ -70,6 +71,7 @@ def labelled_paths(
                 answer=row["answer"],
                 truth=_values(known),
                 true_good=None if known is None else tuple(good for _, good in known),
+                evidence=_evidence(path, ends),
             )
         )
     return paths
@@ -78,6 +80,18 @@ def labelled_paths(
 def _values(known: Sequence[tuple[float | None, bool]] | None) -> tuple[float, ...] | None:
     values = [value for value, _ in known or () if value is not None]
     return tuple(values) if known and len(values) == len(known) else None
+
+
+def _evidence(path: Sequence[TreeNode], ends: Sequence[int]) -> tuple[Evidence | None, ...]:
+    """What is recorded up to each end: segments' sums, so nothing for an end inside one."""
+    known: dict[int, Evidence] = {}
+    total = 0.0
+    for node in path:
+        if node.logprob_sum is None:
+            break
+        total += node.logprob_sum
+        known[node.end] = Evidence(total, node.end)
+    return tuple(known.get(end) for end in ends)
 
 
 def is_checked(row: Row) -> bool:

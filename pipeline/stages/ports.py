@@ -22,9 +22,12 @@ Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
 
 
 class Scorer(Protocol):
-    """A value model: the value in [0, 1] of the prefix made of prompt and response token ids."""
+    """A value model: the value in [0, 1] of the prefix made of prompt and response token ids. `logprob`: of the
+    response, as the engine recorded it; None where it did not."""
 
-    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float: ...
+    async def score(
+        self, *, model: str, prompt_ids: list[int], response_ids: list[int], logprob: float | None = None
+    ) -> float: ...
 
     def versions(self) -> Mapping[str, str]:
         """Of each model's weights."""

@@ -96,7 +96,7 @@ def iter_problems(sources: Iterable[ProblemSource]) -> Iterator[Problem]:
             case ArithmeticProblems():
                 from pipeline.stages import arithmetic
 
-                yield from arithmetic.iter_draw(source.count, seed=source.seed)
+                yield from arithmetic.iter_draw(source.count, seed=source.seed, operands=source.operands)
             case SyntheticProblems():
                 from pipeline.stages.synthetic_problems import iter_synthetic
 

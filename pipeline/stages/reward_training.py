@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from pipeline.engines.vocabulary import Vocabulary
 from pipeline.errors import InputError
 from pipeline.report.calibration import draw_calibration
 from pipeline.rewards import examples
+from pipeline.rewards.blend import Blend
 from pipeline.rewards.card import NAME, Card, ValueWhat, from_json
 from pipeline.rewards.examples import Splits
 from pipeline.stages.reward_base import FRESH, base, check_vocabulary
@@ -33,7 +34,7 @@ from pipeline.stages.trees import stored_config
 from pipeline.storage.dataset import RunDir
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from pipeline.rewards.evaluation import Evaluation
+    from pipeline.rewards.evaluation import Evaluation, Scores
     from pipeline.rewards.training import Trained
 
 REPORT = "report.json"
@@ -105,16 +106,20 @@ def train_reward(
             progress=lambda share, text: progress(text, share),
         )
         progress("scoring held-out problems", None)
+        alone = score_paths(model, splits.heldout), score_paths(model, splits.validation)
+        served, others, blend = _served(what, alone, splits, settings)
         evaluation = evaluate(
             what,
-            score_paths(model, splits.heldout),
+            served[0],
             splits.heldout,
-            validation_scores=score_paths(model, splits.validation),
+            validation_scores=served[1],
             validation=splits.validation,
             train=splits.train,
+            others=others,
         )
         report = _report(evaluation, trained, splits, left_out, settings, model.logit_mean)
         card = _card(what, version, backbone.source, reader, config, settings, splits, evaluation, report, data, chosen)
+        card = replace(card, blend=blend)
         publish(
             run.location,
             folder,
@@ -127,6 +132,31 @@ def train_reward(
             },
         )
     return Result(run.location.show(folder), card, report)
+
+
+def _served(
+    what: ValueWhat, alone: tuple[Scores, Scores], splits: Splits, settings: RewardTraining
+) -> tuple[tuple[Scores, Scores], dict[str, tuple[Scores, Scores]], Blend | None]:
+    """Scores of held-out and validation paths as a run will have them, those of the parts they are joined from, and the
+    blend, which is fitted on validation problems."""
+    from pipeline.rewards import joining
+
+    if not settings.blend:
+        return alone, {}, None
+    blend = joining.learn(
+        what, alone[1], splits.validation, targets=settings.targets, weigh_by_visits=settings.weigh_by_visits
+    )
+    if blend is None:
+        return alone, {}, None
+    parts = {f"{what}_alone": alone}
+    fluent = joining.fluency(splits.heldout), joining.fluency(splits.validation)
+    if fluent[0] is not None and fluent[1] is not None:
+        parts["logprob"] = fluent[0], fluent[1]
+    return (
+        (joining.joined(alone[0], splits.heldout, blend), joining.joined(alone[1], splits.validation, blend)),
+        parts,
+        blend,
+    )
 
 
 def _already(run: RunDir, folder: str, data: str, settings: RewardTraining) -> Result | None:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from pipeline.core.scorers import path_logprob
 from pipeline.core.tree import Tree, TreeNode
 from pipeline.errors import EngineError
 from pipeline.stages.ports import Scorer
@@ -27,7 +28,12 @@ async def score_ends(tree: Tree, scorer: Scorer, models: Sequence[str]) -> int:
 
     async def one(node: TreeNode, model: str) -> bool:
         try:
-            value = await scorer.score(model=model, prompt_ids=prompt_ids, response_ids=tree.response_ids(node.node_id))
+            value = await scorer.score(
+                model=model,
+                prompt_ids=prompt_ids,
+                response_ids=tree.response_ids(node.node_id),
+                logprob=path_logprob(tree, node.node_id),
+            )
         except EngineError as error:
             log.warning("%s of %s: %s", model, node.node_id, error)
             return False

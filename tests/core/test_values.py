@@ -111,6 +111,8 @@ def test_scorers_without_a_model(core: Any) -> None:
     assert scorers.logprob(tree, step.node_id) == pytest.approx(exp(-0.5))
     assert scorers.logprob(tree, leaves[0].node_id) == pytest.approx(exp(-4 / 6))
     assert scorers.logprob(tree, tree.root.node_id) is None
+    assert scorers.path_logprob(tree, leaves[0].node_id) == pytest.approx(-4)
+    assert scorers.path_logprob(tree, tree.root.node_id) is None
     assert scorers.verified(tree, step.node_id) == 0.5
     assert scorers.verified(tree, leaves[0].node_id) == pytest.approx(2 / 3)
     assert scorers.verified(tree, leaves[2].node_id) == 0.5, "nothing below: the parent's"
@@ -118,6 +120,7 @@ def test_scorers_without_a_model(core: Any) -> None:
     assert scorers.verified(empty, empty.root.node_id) is None
     silent = empty.add(empty.root, 0, Completion((1,), "a", Finish.STEP))
     assert scorers.logprob(empty, silent.node_id) is None
+    assert scorers.path_logprob(empty, silent.node_id) is None
 
 
 def test_every_token_of_the_tree_is_kept_or_pruned_once(core: Any) -> None:

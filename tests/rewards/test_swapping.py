@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -11,14 +12,15 @@ from pipeline.config.rewards import Rewards, ServedReward
 from pipeline.config.rollout import DelimiterStep, Rollout
 from pipeline.engines.vocabulary import Vocabulary
 from pipeline.errors import BerryError, ConfigError, EngineError
+from pipeline.rewards.blend import Blend, Evidence
 from pipeline.rewards.card import NAME, Card
 from pipeline.rewards.scoring import RewardModels
 
 GENERATOR = Vocabulary("ours", 40, lambda ids: " ".join(map(str, ids)), lambda text: [int(t) for t in text.split()])
 
 
-def carded(folder: str, version: str, vocabulary: str = "ours") -> str:
-    card = Card(what="prm", version=version, backbone="fresh", vocabulary=vocabulary)
+def carded(folder: str, version: str, vocabulary: str = "ours", blend: Blend | None = None) -> str:
+    card = Card(what="prm", version=version, backbone="fresh", vocabulary=vocabulary, blend=blend)
     (Path(folder) / NAME).write_text(card.to_json())
     return folder
 
@@ -98,6 +100,33 @@ async def test_a_failed_load_leaves_the_old_weights_serving(serving, damage) -> 
     assert isinstance(raised.value, BerryError)
     assert await models.score_with_version(model="prm", prompt_ids=[1, 2], response_ids=[3]) == before
     assert models.versions() == {"prm": "v0"}
+    await models.close()
+
+
+async def test_a_blend_comes_and_goes_with_the_weights_it_was_fitted_for(serving) -> None:
+    models, folders = await serving(2)
+    asked: dict[str, Any] = {"model": "prm", "prompt_ids": [1, 2], "response_ids": [3, 4]}
+    old, _ = await models.score_with_version(**asked)
+    assert await models.score_with_version(**asked, logprob=-9.0) == (old, "v0"), "v0 has none"
+    blend = Blend(1.0, 0.5, 2.0, 0.1)
+    carded(folders[1], "v1", blend=blend)
+    await models.swap("prm", folders[1], "v1")
+    alone, _ = await models.score_with_version(**asked)
+    value, version = await models.score_with_version(**asked, logprob=-3.0)
+    assert (value, version) == (pytest.approx(blend.value(alone, Evidence(-3.0, 2))), "v1")
+    assert value != pytest.approx(alone)
+    await models.swap("prm", folders[0], "v0")
+    assert await models.score_with_version(**asked, logprob=-9.0) == (pytest.approx(old), "v0")
+    await models.close()
+
+
+async def test_a_classifier_whose_output_is_taken_as_it_is_has_no_blend(saved) -> None:
+    folder = carded(saved("m"), "v", blend=Blend(1.0, 5.0, 0.0, 0.0))
+    served = ServedReward(model=folder, backend="transformers", activation="identity")
+    models = RewardModels(Rewards(orm=served), Rollout(step=DelimiterStep()), GENERATOR)
+    await models.start()
+    asked: dict[str, Any] = {"model": "orm", "prompt_ids": [1], "response_ids": [2]}
+    assert await models.score(**asked, logprob=-5.0) == await models.score(**asked)
     await models.close()
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.problems import FileProblems, ReasoningGymProblems, SyntheticProblems
+from pipeline.config.problems import ArithmeticProblems, FileProblems, ReasoningGymProblems, SyntheticProblems
 from pipeline.errors import ProblemFileError
 from pipeline.stages.problems import iter_problems, read_problems, survey
 
@@ -126,3 +126,10 @@ def test_reasoning_gym_refuses_what_it_does_not_have() -> None:
         survey([ReasoningGymProblems(dataset="chain_sums", count=1)])
     with pytest.raises(ProblemFileError, match="refuses its params"):
         survey([ReasoningGymProblems(dataset="chain_sum", count=1, params={"min_terms": 9, "max_terms": 2})])
+
+
+def test_sums_have_as_many_numbers_as_asked_for() -> None:
+    drawn = list(iter_problems([ArithmeticProblems(count=30, operands=(5, 6))]))
+    assert {problem.meta["operands"] for problem in drawn} == {5, 6}
+    with pytest.raises(ValueError, match=r"operands must be \[fewest, most\] with 1 <= fewest <= most, got \[3, 2\]"):
+        ArithmeticProblems(count=1, operands=(3, 2))

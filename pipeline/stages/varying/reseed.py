@@ -50,7 +50,7 @@ def redraw(source: ProblemSource, seed: int, index: int) -> Problem | None:
     """The problem at `index` of `source` under another seed; None for a source that is not drawn."""
     match source:
         case ArithmeticProblems():
-            return arithmetic.draw(1, seed, first=index)[0]
+            return arithmetic.draw(1, seed, operands=source.operands, first=index)[0]
         case SyntheticProblems():
             kind = {"steps": source.steps, "start": source.start, "largest": source.largest, "check": source.check}
             return synthetic_problems(1, seed, first=index, **kind)[0]

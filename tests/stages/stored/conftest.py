@@ -33,7 +33,9 @@ class _Oracle:
     def __init__(self, engine: Synthetic) -> None:
         self.engine = engine
 
-    async def score(self, *, model: str, prompt_ids: list[int], response_ids: list[int]) -> float:
+    async def score(
+        self, *, model: str, prompt_ids: list[int], response_ids: list[int], logprob: float | None = None
+    ) -> float:
         del model
         return self.engine.true_value([*prompt_ids, *response_ids])
 

@@ -35,8 +35,10 @@ def test_a_run_becomes_a_model_with_card_report_and_picture(stored_run) -> None:
     assert card.rounds == (0,)
     assert card.vocabulary == "synthetic-digits"
     report = json.loads((folder / REPORT).read_text())
-    assert {line["scorer"] for line in report["scorers"]} == {"prm", "constant", "length"}
-    assert {"random", "verifier", "majority", "prm_last", "prm_min"} == set(report["best_of_n"])
+    assert {line["scorer"] for line in report["scorers"]} == {"prm", "prm_alone", "constant", "length"}
+    assert card.blend is not None
+    picks = {"prm_last", "prm_min", "prm_alone_last", "prm_alone_min"}
+    assert {"random", "verifier", "majority", *picks} == set(report["best_of_n"])
     assert abs(report["truth"]["label_bias"]) < 5 * report["truth"]["standard_error"]
     again = train_reward(run, "prm", SETTINGS)
     assert again.reused
@@ -57,7 +59,9 @@ def test_it_finds_first_errors_that_neither_constant_nor_length_finds(stored_run
 def test_a_synthetic_run_gets_a_fresh_backbone_with_a_fresh_ones_learning_rate(stored_run) -> None:
     run = stored_run(count=16)
     settings = SETTINGS.model_copy(update={"backbone": None, "per_problem": 1, "min_each": 1})
+    settings = settings.model_copy(update={"blend": False})
     card = train_reward(run, "prm", settings).card
+    assert card.blend is None
     assert card.config["backbone"] == FreshBackbone().model_dump(mode="json")
     assert train_reward(run, "prm", settings).reused
 

@@ -1,0 +1,60 @@
+"""A value model's answer joined with what the engine knew: how likely the generator found what it wrote.
+
+    logit(value) = a · logit(model's value) + b · log p(response | prompt) + c · tokens / 100 + d
+
+log p is the sum of the log-probabilities that the engine recorded while it sampled, which every node has; nothing is
+computed anew. a, b, c, d are a logistic regression (Platt 1999, with two more features) fitted when a model is trained,
+on problems that neither trained it nor are held out, and travel in its card. The sum does not depend on how a response
+is cut into segments, so that a blend learned on whole answers serves step by step.
+
+The log-probabilities are those of the generator that the labels are of: under another one, or one that has learned much
+since, train again (rounds do), or with `blend: false`.
+
+Degenerate cases: where the engine gave no log-probabilities the model's value stands; published models have no blend;
+with few labels the coefficients stay near (1, 0, 0, 0), which is the model's value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Of a response's prefix: its log-probability in nats, and its tokens, both as the engine counts them."""
+
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """The coefficients of the formula above."""
+
+    logit: float = 1.0
+    logprob: float = 0.0
+    tokens: float = 0.0
+    constant: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in self.coefficients):
+            raise ValueError(f"a blend needs four finite numbers, got {self.coefficients}")
+
+    @property
+    def coefficients(self) -> tuple[float, float, float, float]:
+        return self.logit, self.logprob, self.tokens, self.constant
+
+    def value(self, value: float, evidence: Evidence | None) -> float:
+        """The model's `value` in [0, 1] in the light of `evidence`; as it is without any."""
+        if evidence is None:
+            return value
+        logit = sum(a * x for a, x in zip(self.coefficients, features(value, evidence), strict=True))
+        return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
+
+
+def features(value: float, evidence: Evidence) -> tuple[float, float, float, float]:
+    p = min(max(value, _EDGE), 1 - _EDGE)
+    return math.log(p / (1 - p)), evidence.logprob, evidence.tokens / 100, 1.0
