@@ -26,6 +26,8 @@ class Ledger:
     cached: int = 0
     generated: int = 0
     cancelled: int = 0
+    segments: int = 0
+    steps: int = 0
     extra: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, by: int = 1) -> None:
@@ -38,13 +40,14 @@ class Ledger:
         self.cached += cached
 
     def snapshot(self) -> TokenLedger:
+        extra = {**self.extra, "segments": self.segments, "steps": self.steps}
         return TokenLedger(
             prompt=self.prompt,
             cached=self.cached,
             recomputed=self.prompt - self.cached,
             generated=self.generated,
             cancelled=self.cancelled,
-            extra={name: count for name, count in sorted(self.extra.items()) if count},
+            extra={name: count for name, count in sorted(extra.items()) if count},
         )
 
 
@@ -52,21 +55,25 @@ def settle(ledger: TokenLedger, tree: Tree, trajectories: Sequence[Trajectory]) 
     """With `kept` and `pruned.REASON`: each generated token of the tree counts once. A segment is kept if any
     kept trajectory runs through it; else it goes to the reason of the first trajectory that does, in the
     order given."""
-    seen: set[str] = set()
-    for trajectory in trajectories:
-        if trajectory.kept:
-            seen.update(trajectory.path)
-    n_kept = sum([len(tree[node].tokens) for node in seen])
+    seen: set[str] = set()  # with a node, all above it
+    n_kept = sum([_new_tokens(tree, t.leaf, seen) for t in trajectories if t.kept])
     pruned: dict[str, int] = {}
     for trajectory in trajectories:
-        if trajectory.kept:
-            continue
-        reason = f"pruned.{trajectory.drop_reason or 'undecided'}"
-        for node in trajectory.path:
-            if node not in seen:
-                seen.add(node)
-                pruned[reason] = pruned.get(reason, 0) + len(tree[node].tokens)
+        if not trajectory.kept:
+            reason = f"pruned.{trajectory.drop_reason or 'undecided'}"
+            pruned[reason] = pruned.get(reason, 0) + _new_tokens(tree, trajectory.leaf, seen)
     return add([ledger, TokenLedger(kept=n_kept, extra=pruned)])
+
+
+def _new_tokens(tree: Tree, leaf: str, seen: set[str]) -> int:
+    """Tokens on the way to a leaf that were not seen yet."""
+    n = 0
+    node = tree[leaf]
+    while node.parent is not None and node.node_id not in seen:
+        seen.add(node.node_id)
+        n += len(node.tokens)
+        node = node.parent
+    return n
 
 
 def add(ledgers: Iterable[TokenLedger]) -> TokenLedger:

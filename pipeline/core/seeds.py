@@ -10,6 +10,7 @@ the seeds of two requests never overlap as long as n <= MAX_CHILDREN.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 MAX_CHILDREN = 1 << 16
@@ -42,11 +43,11 @@ def split_id(problem_id: str, origin_id: str, offset: int) -> str:
     return digest("split", problem_id, origin_id, offset).hex()
 
 
-def trajectory_id(run_seed: int, round_index: int, problem_id: str, leaf: str) -> str:
-    """Unlike a leaf's id, differs between rounds and runs, so that data sets can be joined."""
+def trajectory_ids(run_seed: int, round_index: int, problem_id: str, leaves: Iterable[str]) -> list[str]:
+    """Unlike a leaf's id, one differs between rounds and runs, so that data sets can be joined."""
     run, at = str(run_seed), str(round_index)
-    place = f"{len(run)}:{run},{len(at)}:{at},{len(problem_id)}:{problem_id},{len(leaf)}:{leaf},"
-    return _hex(f"10:trajectory,{place}")
+    place = f"10:trajectory,{len(run)}:{run},{len(at)}:{at},{len(problem_id)}:{problem_id},"
+    return [_hex(f"{place}{len(leaf)}:{leaf},") for leaf in leaves]
 
 
 def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, first_index: int) -> int:

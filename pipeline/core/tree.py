@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
+from msgspec import Struct
+
 from pipeline.core import seeds
 from pipeline.core.events import Completion
 from pipeline.records import DropReason, Finish
@@ -21,7 +23,7 @@ from verifiers.base import Verdict
 _STEP = Finish.STEP
 
 
-class TreeNode:
+class TreeNode(Struct, eq=False):
     """A segment. `end` is the response's length in tokens up to and with this node; `origin` and `offset` say
     which sampled segment it is (a piece of) and where it starts in it; `drop` is set where growth ended
     without an answer.
@@ -30,58 +32,30 @@ class TreeNode:
     unless the policy asked the tree to keep detail.
     """
 
-    __slots__ = (
-        "children",
-        "depth",
-        "drop",
-        "end",
-        "ends",
-        "engine_id",
-        "entropies",
-        "finish",
-        "index",
-        "logprob_sum",
-        "logprobs",
-        "mean_entropy",
-        "next_index",
-        "node_id",
-        "offset",
-        "origin",
-        "orm",
-        "parent",
-        "prm",
-        "seed",
-        "text",
-        "tokens",
-        "verdict",
-        "weights_version",
-    )
-
-    def __init__(self, node_id: str, parent: TreeNode | None, index: int, tokens: array[int]) -> None:
-        self.node_id = node_id
-        self.parent = parent
-        self.index = index
-        self.tokens = tokens
-        self.origin = node_id
-        self.offset = 0
-        self.depth = 0 if parent is None else parent.depth + 1
-        self.end = len(tokens) + (0 if parent is None else parent.end)
-        self.text: str | None = ""
-        self.finish = _STEP
-        self.logprob_sum: float | None = None
-        self.mean_entropy: float | None = None
-        self.logprobs: array[float] | None = None
-        self.entropies: array[float] | None = None
-        self.ends: array[int] | None = None
-        self.children: list[TreeNode] = []
-        self.next_index = 0
-        self.drop: DropReason | None = None
-        self.verdict: Verdict | None = None
-        self.prm: float | None = None
-        self.orm: float | None = None
-        self.engine_id = ""
-        self.weights_version = ""
-        self.seed = 0
+    node_id: str
+    parent: TreeNode | None
+    index: int
+    tokens: array[int]
+    depth: int
+    end: int
+    origin: str
+    text: str | None = ""
+    finish: Finish = _STEP
+    seed: int = 0
+    engine_id: str = ""
+    weights_version: str = ""
+    offset: int = 0
+    logprob_sum: float | None = None
+    mean_entropy: float | None = None
+    logprobs: array[float] | None = None
+    entropies: array[float] | None = None
+    ends: array[int] | None = None
+    children: list[TreeNode] = []
+    next_index: int = 0
+    drop: DropReason | None = None
+    verdict: Verdict | None = None
+    prm: float | None = None
+    orm: float | None = None
 
     def __repr__(self) -> str:
         return f"TreeNode({self.node_id}, depth={self.depth}, tokens={len(self.tokens)}, {self.finish.value})"
@@ -93,8 +67,10 @@ class Tree:
     def __init__(self, problem_id: str, prompt_ids: Sequence[int]) -> None:
         self.problem_id = problem_id
         self.prompt_ids = array("i", prompt_ids)
-        self.root = TreeNode(seeds.root_id(problem_id), None, 0, array("i"))
+        root = seeds.root_id(problem_id)
+        self.root = TreeNode(root, None, 0, array("i"), 0, 0, root)
         self._nodes: dict[str, TreeNode] = {self.root.node_id: self.root}
+        self.at = self._nodes.__getitem__  # what `tree[…]` is, without a call of Python's
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -110,10 +86,10 @@ class Tree:
     def path(self, node: TreeNode) -> list[TreeNode]:
         """From the first segment to `node`; the root is left out."""
         nodes: list[TreeNode] = []
-        at = node
-        while at.parent is not None:
+        at, above = node, node.parent
+        while above is not None:
             nodes.append(at)
-            at = at.parent
+            at, above = above, above.parent
         nodes.reverse()
         return nodes
 
@@ -150,7 +126,7 @@ class Tree:
             at = stack.pop()
             yield at
             if at.children:
-                stack.extend(reversed(_ordered(at.children)))
+                stack.extend(_ordered(at.children)[::-1])
 
     def leaves(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
         return iter([at for at in self.walk(node) if not at.children])
@@ -162,21 +138,31 @@ class Tree:
     ) -> TreeNode:
         """The sampled child `index` of `parent`; `detail` keeps per-token figures for forking inside it."""
         node_id = seeds.node_id(self.problem_id, parent.node_id, index)
+        logprobs, entropies = completion.logprobs, completion.entropies
         if node_id in self._nodes:
             raise ValueError(f"child {index} of node {parent.node_id} is in the tree already")
-        node = TreeNode(node_id, parent, index, array("i", completion.token_ids))
-        node.text = completion.text
-        node.finish = completion.finish
-        node.seed = seed
-        node.engine_id = completion.engine_id
-        node.weights_version = completion.weights_version
-        if completion.logprobs:
-            node.logprob_sum = sum(completion.logprobs)
-        if completion.entropies:
-            node.mean_entropy = sum(completion.entropies) / len(completion.entropies)
+        tokens = array("i", completion.token_ids)
+        node = TreeNode(
+            node_id,
+            parent,
+            index,
+            tokens,
+            parent.depth + 1,
+            parent.end + len(tokens),
+            node_id,
+            completion.text,
+            completion.finish,
+            seed,
+            completion.engine_id,
+            completion.weights_version,
+        )
+        if logprobs:
+            node.logprob_sum = sum(logprobs)
+        if entropies:
+            node.mean_entropy = sum(entropies) / len(entropies)
         if detail:
-            node.logprobs = array("f", completion.logprobs) if completion.logprobs else None
-            node.entropies = array("f", completion.entropies) if completion.entropies else None
+            node.logprobs = array("f", logprobs) if logprobs else None
+            node.entropies = array("f", entropies) if entropies else None
             node.ends = array("i", completion.token_ends) if completion.token_ends else None
         parent.children.append(node)
         self._nodes[node_id] = node
@@ -184,7 +170,7 @@ class Tree:
 
     def attach(self, node_id: str, parent: TreeNode, token_ids: Sequence[int]) -> TreeNode:
         """A node as it was stored, as the last child of `parent`; for trees that are read back."""
-        node = TreeNode(node_id, parent, len(parent.children), array("i", token_ids))
+        node = _below(parent, node_id, len(parent.children), array("i", token_ids))
         parent.children.append(node)
         self._nodes[node_id] = node
         return node
@@ -197,7 +183,7 @@ class Tree:
         if parent is None or not 0 < at_token < len(tail.tokens):
             raise ValueError(f"node {node_id} has {len(tail.tokens)} tokens: it can't be split at {at_token}")
         head_id = seeds.split_id(self.problem_id, tail.origin, tail.offset + at_token)
-        head = TreeNode(head_id, parent, tail.index, tail.tokens[:at_token])
+        head = _below(parent, head_id, tail.index, tail.tokens[:at_token])
         head.origin, head.offset = tail.origin, tail.offset
         head.seed, head.engine_id, head.weights_version = tail.seed, tail.engine_id, tail.weights_version
         _share_detail(head, tail, at_token)
@@ -256,6 +242,10 @@ class Tree:
             if node.offset:
                 assert node.parent.origin == node.origin, f"{node} is a tail of another segment's head"
                 assert node.parent.offset + len(node.parent.tokens) == node.offset, f"{node}: gap before it"
+
+
+def _below(parent: TreeNode, node_id: str, index: int, tokens: array[int]) -> TreeNode:
+    return TreeNode(node_id, parent, index, tokens, parent.depth + 1, parent.end + len(tokens), node_id)
 
 
 _PLACE = attrgetter("index", "node_id")

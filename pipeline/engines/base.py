@@ -37,7 +37,8 @@ class Sample(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere."""
+    """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere. `seamless`:
+    the texts of segments join to the text of all their tokens, so that a path needs no decoding."""
 
     engine_id: str
     model: str
@@ -46,6 +47,7 @@ class EngineInfo:
     block_size: int
     weights_version: str = "v0"
     synthetic: bool = False
+    seamless: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ A token is a byte of UTF-8. Counters, slots, speed and cancellation are the synt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.events import Completion, Until
@@ -29,27 +30,37 @@ class Scripted(Synthetic):
 
     def __init__(self, script: Script, config: SyntheticEngine | None = None, *, engine_id: str = "scripted-0") -> None:
         super().__init__(config or SyntheticEngine(max_model_len=65_536), engine_id=engine_id, model="scripted")
+        self._info = replace(self._info, seamless=False)  # a token is a byte: a segment may end inside a character
         self._script = script
 
-    def _draw(self, request: Request, index: int, chain: Chain, response: list[int], room: int) -> Completion:  # noqa: ARG002
+    def _drawing(
+        self,
+        request: Request,
+        chain: Chain,  # noqa: ARG002
+        response: list[int],
+        room: int,
+    ) -> Callable[[int | None], Completion]:
         prompt = list(request.prompt_ids)
         messages = self._messages(prompt[: len(prompt) - len(response)])
-        seed = request.seed + index if request.sampling.temperature > 0 else 0
-        reply = list(self._script(messages, seed).encode())
-        rest = reply[len(response) :] if reply[: len(response)] == response else reply
-        n, finish = self._end(rest, request.until, room)
-        tokens = tuple(rest[:n])
-        entropies = (_ENTROPY,) * n if request.sampling.top_logprobs > 0 else ()
-        return Completion(
-            token_ids=tokens,
-            text=self.decode(tokens),
-            finish=finish,
-            logprobs=(_LOGPROB,) * n,
-            entropies=entropies,
-            engine_id=self.info.engine_id,
-            weights_version=self.info.weights_version,
-            token_ends=token_ends(tokens, self.decode) if request.until.token_ends else (),
-        )
+
+        def draw(seed: int | None) -> Completion:
+            reply = list(self._script(messages, seed or 0).encode())
+            rest = reply[len(response) :] if reply[: len(response)] == response else reply
+            n, finish = self._end(rest, request.until, room)
+            tokens = tuple(rest[:n])
+            entropies = (_ENTROPY,) * n if request.sampling.top_logprobs > 0 else ()
+            return Completion(
+                token_ids=tokens,
+                text=self.decode(tokens),
+                finish=finish,
+                logprobs=(_LOGPROB,) * n,
+                entropies=entropies,
+                engine_id=self.info.engine_id,
+                weights_version=self.info.weights_version,
+                token_ends=token_ends(tokens, self.decode) if request.until.token_ends else (),
+            )
+
+        return draw
 
     def _end(self, tokens: list[int], until: Until, room: int) -> tuple[int, Finish]:
         """How many of the tokens come, and why no more."""

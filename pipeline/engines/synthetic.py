@@ -12,10 +12,10 @@ course; any other temperature samples as 1, so that the truth stays the truth.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -25,14 +25,16 @@ from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.slots import Slots
 from pipeline.engines.synthetic_cache import Prefix, PrefixCache
-from pipeline.engines.synthetic_draw import draw
+from pipeline.engines.synthetic_draw import drawing
 from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, TEXTS, Chain, text_of
 from pipeline.records import Finish, Message
 
 _CHAINS = 512  # prompts whose processes are kept
+_RECENT = 64  # of those, whose segments are kept too
 _TURN = 64  # samples after which an engine of unlimited speed lets others run
 
 
+_ANSWERS = ROLES["assistant"]
 _BYTES = re.compile("[\x00-\xff]+")
 
 
@@ -83,15 +85,15 @@ class Synthetic:
             max_num_seqs=config.max_num_seqs,
             block_size=config.block_size,
             synthetic=True,
+            seamless=True,
         )
         self._chains: dict[tuple[int, ...], Chain] = {}
+        self._recent: deque[Chain] = deque()
         self._cache = PrefixCache(config.block_size, config.cache_tokens // config.block_size)
         self._running: dict[str, _Running] = {}
         self._occupancy = Occupancy()
         self._slots = Slots(config.max_num_seqs, lambda taken: self._occupancy.report(taken, 0, time.monotonic()))
         self._slow = config.tokens_per_s is not None or config.prefill_tokens_per_s is not None
-        self._chance = random.Random()
-        self._reseed = super(random.Random, self._chance).seed  # seeds with integers alone, in less time
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
 
     async def start(self) -> None:
@@ -114,7 +116,7 @@ class Synthetic:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         try:
-            return "".join([TEXTS[token] for token in token_ids])
+            return "".join(map(TEXTS.__getitem__, token_ids))
         except KeyError:
             return _with_bytes(token_ids)
 
@@ -130,15 +132,20 @@ class Synthetic:
         return self._place(prompt_ids)[0]
 
     def _place(self, token_ids: Sequence[int]) -> tuple[Chain, list[int]]:
-        ids = list(token_ids)
-        turned = ids[::-1]
-        split = len(ids) - turned.index(ROLES["assistant"]) if ROLES["assistant"] in turned else len(ids)
+        ids = token_ids if isinstance(token_ids, list) else list(token_ids)
+        split = len(ids)
+        while split and ids[split - 1] != _ANSWERS:
+            split -= 1
+        split = split or len(ids)
         key = tuple(ids[:split])
         chain = self._chains.get(key)
         if chain is None:
             if len(self._chains) >= _CHAINS:
                 del self._chains[next(iter(self._chains))]
             chain = self._chains[key] = Chain(self.decode(key), self.config)
+            self._recent.append(chain)
+            if len(self._recent) > _RECENT:
+                self._recent.popleft().forget()
         return chain, ids[split:]
 
     # ---- generating -------------------------------------------------------------------------------------------------
@@ -151,49 +158,53 @@ class Synthetic:
         self._prompt_tokens += len(prompt)
         self._cached_tokens += cached
         running = self._running[request.request_id] = _Running()
-        done: asyncio.Queue[Sample] = asyncio.Queue()
+        samples = self._samples(request, self._drawing(request, chain, response, room), cached)
         try:
-            for i in range(request.n):
-                completion = self._draw(request, i, chain, response, room)
-                if cached and i == 0:
-                    completion = replace(completion, cached_tokens=cached)
-                if self._slow:
-                    read = len(prompt) - cached if i == 0 else 0
+            if self._slow:
+                done: asyncio.Queue[Sample] = asyncio.Queue()
+                for i, completion in samples:
+                    read = 0 if i else len(prompt) - cached
                     running.spawn(i, self._take_time(request, i, completion, prefix, read, done), done)
-                    continue
-                self._book(prefix, completion)
+                for _ in range(request.n):
+                    yield await done.get()
+                return
+            caching = self._cache.capacity > 0
+            for i, completion in samples:
+                self._generated_tokens += len(completion.token_ids)
+                if caching:
+                    self._cache.store(prefix, completion.token_ids)
                 yield Sample(i, completion)
                 if i % _TURN == _TURN - 1:
                     await asyncio.sleep(0)
                 if running.stopped:
                     return
-            if self._slow:
-                for _ in range(request.n):
-                    yield await done.get()
         finally:
             self._running.pop(request.request_id, None)
             running.stop()
 
-    def _draw(self, request: Request, index: int, chain: Chain, response: list[int], room: int) -> Completion:
-        chance: random.Random | None = None
-        if request.sampling.temperature > 0:
-            chance = self._chance
-            self._reseed(request.seed + index)
-        return draw(
+    @staticmethod
+    def _samples(
+        request: Request, draw: Callable[[int | None], Completion], cached: int
+    ) -> Iterator[tuple[int, Completion]]:
+        seed = request.seed if request.sampling.temperature > 0 else None
+        for i in range(request.n):
+            completion = draw(None if seed is None else seed + i)
+            yield i, replace(completion, cached_tokens=cached) if cached and i == 0 else completion
+
+    def _drawing(
+        self, request: Request, chain: Chain, response: list[int], room: int
+    ) -> Callable[[int | None], Completion]:
+        """What a sample of this seed is; None: the likeliest."""
+        return drawing(
             chain,
             response,
             request.until,
             room=room,
-            chance=chance,
             entropies=request.sampling.top_logprobs > 0,
             decode=self.decode,
             engine_id=self._info.engine_id,
             weights_version=self._info.weights_version,
-        )
-
-    def _book(self, prefix: Prefix, completion: Completion) -> None:
-        self._generated_tokens += len(completion.token_ids)
-        self._cache.store(prefix, completion.token_ids)
+        ).draw
 
     async def _take_time(
         self,
@@ -226,7 +237,8 @@ class Synthetic:
             return
         finally:
             self._occupancy.end(time.monotonic())
-        self._book(prefix, completion)
+        self._generated_tokens += len(completion.token_ids)
+        self._cache.store(prefix, completion.token_ids)
         done.put_nowait(Sample(index, completion))
 
     async def cancel(self, request_id: str) -> None:
@@ -254,3 +266,4 @@ class Synthetic:
             await self.cancel(request_id)
         self._cache.clear()
         self._chains.clear()
+        self._recent.clear()

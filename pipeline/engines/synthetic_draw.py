@@ -1,118 +1,163 @@
 """One sampled segment of the synthetic process.
 
-chain, response so far, until, chance ─► draw ─► Completion
+chain, response so far, until ─► Drawing ─► draw(seed) ─► Completion
+
+What is left to chance is the totals after the coming steps: those are drawn, and the segment follows from them. It is
+kept: samples of the same totals, after this prefix or another that has come to the same total, are the same segment.
 """
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from itertools import chain as chained
+from struct import Struct
 
-from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.events import Completion, Until
 from pipeline.engines.stopping import RegexStop
-from pipeline.engines.synthetic_process import FILLER, NUMBER, Chain, Piece, text_of
+from pipeline.engines.synthetic_process import FILLER, NUMBER, STEP_END_TEXT, Chain, Piece, text_of
 from pipeline.records import Finish
 
+_WORDS = [Struct(f"<{n}Q") for n in range(9)]
+_SHARE = 2.0**-64
 
-def draw(
+
+def uniforms(seed: int, n: int) -> list[float]:
+    """n numbers in [0, 1] from the hash of a seed: Python's generator takes longer to be seeded than all else here."""
+    if n <= 8:
+        return [word * _SHARE for word in _WORDS[n].unpack_from(blake2b(b"%d" % seed).digest())]
+    blocks = [blake2b(b"%d/%d" % (seed, block)).digest() for block in range(-(-n // 8))]
+    return [word * _SHARE for block in blocks for word in _WORDS[8].unpack(block)][:n]
+
+
+class Drawing:
+    """What may follow a prefix of a chain: `step` steps that led to `total`, and the tokens of a step begun."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        place: tuple[int, int, Sequence[int]],
+        until: Until,
+        *,
+        room: int,
+        entropies: bool,
+        decode: Callable[[Sequence[int]], str],
+        engine_id: str,
+        weights_version: str,
+    ) -> None:
+        self.chain = chain
+        self.until = until
+        self.room = room
+        self.entropies = entropies
+        self.decode = decode
+        self.engine_id = engine_id
+        self.weights_version = weights_version
+        step, self.total, partial = place
+        self.begun = len(partial)
+        self.lost = chain.lost(partial)
+        self.said: tuple[int, ...] = ()  # the total after the step begun, where it is there already
+        if step < chain.n_steps and self.begun >= chain.decision(step):
+            self.said = (partial[chain.decision(step) - 1] - NUMBER,)
+        at_start = step == self.begun == 0
+        self.faults = chain.config.empty_rate + chain.config.endless_rate if at_start else 0.0
+        one = STEP_END_TEXT in until.delimiters
+        self.steps = range(step, min(step + 1, chain.n_steps) if one else chain.n_steps)  # that may be part of it
+        self._known: dict[tuple[int, ...], Completion] = {}
+
+    def draw(self, seed: int | None) -> Completion:
+        """Without a seed the likeliest course."""
+        faulty = self.faults > 0
+        n = len(self.steps) + faulty
+        chances = [0.5] * n if seed is None else uniforms(seed, n)
+        if faulty and seed is not None and chances[-1] < self.faults:
+            if chances[-1] < self.chain.config.empty_rate:
+                return self._segment([], Finish.STOP)
+            return self._segment([_endless(self.room)], Finish.LENGTH)
+        totals = self.chain.course(self.steps, self.total, chances, self.said)
+        known = self._known.get(totals)
+        if known is None:
+            known = self._segment(*self._pieces(totals))
+            if self.chain.keeps():
+                self._known[totals] = known
+        return known
+
+    def _pieces(self, totals: tuple[int, ...]) -> tuple[list[Piece], Finish]:
+        """Through these totals after each step, to the answer's end (STOP) if it is looked at and there is room."""
+        if self.lost:
+            return [_endless(self.room)], Finish.LENGTH
+        chain, before, begun = self.chain, self.total, self.begun
+        pieces: list[Piece] = []
+        n = 0
+        for step, after in zip(self.steps, totals, strict=True):
+            pieces.append(chain.step(step, before, after).after(begun))
+            before, begun = after, 0
+            n += len(pieces[-1].tokens)
+            if n > self.room:
+                return pieces, Finish.LENGTH
+        if self.steps.stop < chain.n_steps:
+            return pieces, Finish.LENGTH
+        pieces.append(chain.answer(before).after(begun))
+        return pieces, Finish.STOP
+
+    def _segment(self, pieces: list[Piece], finish: Finish) -> Completion:
+        """The pieces up to the first stop, or as far as there is room."""
+        until, room = self.until, self.room
+        tokens = tuple(chained.from_iterable([piece.tokens for piece in pieces]))
+        text = "".join([piece.text for piece in pieces])
+        n = len(tokens)
+        ends: list[int] = []
+        if n > room or until.token_ends or until.delimiters or until.regex is not None:
+            ends = _ends(pieces)
+            stop = _stop(text, tokens, ends, until, self.decode)
+            if stop is not None and (stop < n or finish is not Finish.STOP):
+                n, finish = stop, Finish.STEP
+            if n > room:
+                n, finish = room, Finish.LENGTH
+            if n < len(tokens):
+                tokens, text = tokens[:n], text[: ends[n - 1]] if n else ""
+        entropies = chained.from_iterable([piece.entropies for piece in pieces]) if self.entropies else ()
+        return Completion(
+            token_ids=tokens,
+            text=text,
+            finish=finish,
+            logprobs=tuple(chained.from_iterable([piece.logprobs for piece in pieces]))[:n],
+            entropies=tuple(entropies)[:n],
+            engine_id=self.engine_id,
+            weights_version=self.weights_version,
+            token_ends=tuple(ends[:n]) if until.token_ends else (),
+        )
+
+
+def drawing(
     chain: Chain,
-    response: list[int],
+    response: Sequence[int],
     until: Until,
     *,
     room: int,
-    chance: random.Random | None,
     entropies: bool,
     decode: Callable[[Sequence[int]], str],
     engine_id: str = "",
     weights_version: str = "",
-) -> Completion:
-    """What follows `response`, at most `room` tokens. Without `chance` the likeliest course."""
-    if not response and _is_plain(until, chain.config):
-        whole, finish = chain.whole(_totals(chain, chance)), Finish.STOP
-        if len(whole.tokens) > room:
-            whole, finish = whole.before(room), Finish.LENGTH
-        return Completion(
-            token_ids=whole.tokens,
-            text=whole.text,
-            finish=finish,
-            logprobs=whole.logprobs,
-            entropies=whole.entropies if entropies else (),
+) -> Drawing:
+    """What may follow `response`, at most `room` tokens."""
+    place = step, total, partial = chain.place(response)
+    key = (step, total, until, room, entropies, engine_id, weights_version)
+    found = None if partial else chain.drawings.get(key)
+    if found is None:
+        found = Drawing(
+            chain,
+            place,
+            until,
+            room=room,
+            entropies=entropies,
+            decode=decode,
             engine_id=engine_id,
             weights_version=weights_version,
         )
-    pieces, finish = _course(chain, response, until, room, chance)
-    tokens = tuple(chained.from_iterable([piece.tokens for piece in pieces]))
-    text = "".join([piece.text for piece in pieces])
-    n = len(tokens)
-    ends: list[int] = []
-    if n > room or until.token_ends or until.delimiters or until.regex is not None:
-        ends = _ends(pieces)
-        stop = _stop(text, tokens, ends, until, decode)
-        if stop is not None and (stop < n or finish is not Finish.STOP):
-            n, finish = stop, Finish.STEP
-        if n > room:
-            n, finish = room, Finish.LENGTH
-        if n < len(tokens):
-            tokens, text = tokens[:n], text[: ends[n - 1]] if n else ""
-    return Completion(
-        token_ids=tokens,
-        text=text,
-        finish=finish,
-        logprobs=tuple(chained.from_iterable([piece.logprobs for piece in pieces]))[:n],
-        entropies=tuple(chained.from_iterable([piece.entropies for piece in pieces]))[:n] if entropies else (),
-        engine_id=engine_id,
-        weights_version=weights_version,
-        token_ends=tuple(ends[:n]) if until.token_ends else (),
-    )
-
-
-def _is_plain(until: Until, config: SyntheticEngine) -> bool:
-    """Whether a response drawn from its beginning ends with its answer and nowhere else."""
-    stops = until.delimiters or until.regex is not None or until.token_ends
-    return not stops and config.empty_rate == config.endless_rate == 0
-
-
-def _totals(chain: Chain, chance: random.Random | None) -> tuple[int, ...]:
-    total, totals = chain.totals[0], []
-    for step in range(chain.n_steps):
-        total = chain.next_total(step, total, chance)
-        totals.append(total)
-    return tuple(totals)
-
-
-def _course(
-    chain: Chain, response: list[int], until: Until, room: int, chance: random.Random | None
-) -> tuple[list[Piece], Finish]:
-    """From this prefix to the answer's end (STOP), or past the room or the first stop (LENGTH)."""
-    config = chain.config
-    if not response and chance is not None and config.empty_rate + config.endless_rate > 0:
-        fault = chance.random()
-        if fault < config.empty_rate:
-            return [], Finish.STOP
-        if fault < config.empty_rate + config.endless_rate:
-            return [_endless(room)], Finish.LENGTH
-    step, total, partial = chain.place(response)
-    if chain.lost(partial):
-        return [_endless(room)], Finish.LENGTH
-    begun = len(partial)
-    pieces: list[Piece] = []
-    n = 0
-    while step < chain.n_steps:
-        if begun >= chain.decision(step):
-            after = partial[chain.decision(step) - 1] - NUMBER
-        else:
-            after = chain.next_total(step, total, chance)
-        piece = chain.step(step, total, after).after(begun)
-        pieces.append(piece)
-        n += len(piece.tokens)
-        if n > room or (until.delimiters and any(d in piece.text for d in until.delimiters)):
-            return pieces, Finish.LENGTH
-        step, total, begun = step + 1, after, 0
-    pieces.append(chain.answer(total).after(begun))
-    return pieces, Finish.STOP
+        if not partial and chain.keeps():
+            chain.drawings[key] = found
+    return found
 
 
 def _ends(pieces: list[Piece]) -> list[int]:

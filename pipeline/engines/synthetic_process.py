@@ -19,17 +19,20 @@ import random
 import re
 from collections.abc import Sequence
 from itertools import accumulate
-from itertools import chain as chained
 from math import log
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.seeds import digest
 
+if TYPE_CHECKING:
+    from pipeline.engines.synthetic_draw import Drawing
+
 NUMBER = 1000  # token id of the number 0
 LARGEST = 9999  # one token a number up to here
-WHOLES = 256  # different responses of one prompt that are kept
+KEPT = 512  # segments of one prompt that are kept, and places of them
 _WORDS = (
     *("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>\n"),
     *("Step ", ": ", " + ", " - ", " = ", "\n\n", "The answer is \\boxed{", "}."),
@@ -39,7 +42,8 @@ _WORDS = (
 _WORD_ID = {word: 256 + i for i, word in enumerate(_WORDS)}
 ROLES = {role: _WORD_ID[f"<|{role}|>\n"] for role in ("system", "user", "assistant")}
 END_OF_TURN = _WORD_ID["<|end|>\n"]
-STEP_END = _WORD_ID["\n\n"]
+STEP_END_TEXT = "\n\n"
+STEP_END = _WORD_ID[STEP_END_TEXT]
 _STEP, _COLON, _EQUALS = _WORD_ID["Step "], _WORD_ID[": "], _WORD_ID[" = "]
 _ANSWER, _CLOSE = _WORD_ID["The answer is \\boxed{"], _WORD_ID["}."]
 _FILLER = tuple(_WORD_ID[word] for word in _WORDS[-10:-2])
@@ -110,7 +114,8 @@ class Chain:
         ]
         self.right, self.wrong = self._values()
         self._pieces: dict[tuple[int, int, int], Piece] = {}
-        self._wholes: dict[tuple[int, ...], Piece] = {}
+        self.drawings: dict[tuple[Any, ...], Drawing] = {}
+        self._kept = 0
 
     def _values(self) -> tuple[list[float], list[float]]:
         right, wrong = [1.0], [0.0]
@@ -184,26 +189,34 @@ class Chain:
             piece = self._pieces[key] = _piece((_ANSWER, NUMBER + total, _CLOSE), (-_CALM, _CALM), at=0)
         return piece
 
-    def whole(self, totals: tuple[int, ...]) -> Piece:
-        """A response from its first token to its last, through these totals after each step."""
-        piece = self._wholes.get(totals)
-        if piece is None:
-            before = (self.totals[0], *totals)
-            parts = [self.step(k, before[k], after) for k, after in enumerate(totals)]
-            piece = _joined([*parts, self.answer(before[-1])])
-            if len(self._wholes) < WHOLES:
-                self._wholes[totals] = piece
-        return piece
+    def keeps(self) -> bool:
+        """Whether there is a place for another segment, which is taken."""
+        self._kept += 1
+        return self._kept <= KEPT
 
-    def next_total(self, step: int, total: int, chance: random.Random | None) -> int:
-        """What the running total is after `step`; without `chance` the likeliest."""
-        right = self.totals[step + 1]
-        if total != self.totals[step]:
-            repaired = (chance.random() if chance else 0.5) < self.repair
-            return right if repaired else total + self.changes[step]
-        if (chance.random() if chance else 0.5) >= self.errors[step]:
-            return right
-        return right + (chance.choice(_SLIPS) if chance else _SLIPS[0])
+    def forget(self) -> None:
+        """What has been kept; it will be made again when it is asked for."""
+        self.drawings.clear()
+        self._pieces.clear()
+        self._kept = 0
+
+    def course(self, steps: range, total: int, chances: Sequence[float], said: Sequence[int] = ()) -> tuple[int, ...]:
+        """The running total after each of these steps, from `total` on; chances are uniform in [0, 1], and at 0.5
+        the likeliest comes. `said`: the first total, where it is decided already."""
+        course: list[int] = []
+        totals, errors = self.totals, self.errors
+        for step, chance in zip(steps, chances, strict=False):
+            right = totals[step + 1]
+            if said and not course:
+                total = said[0]
+            elif total != totals[step]:
+                total = right if chance < self.repair else total + self.changes[step]
+            elif chance >= errors[step]:
+                total = right
+            else:
+                total = right + _SLIPS[int(chance / errors[step] * len(_SLIPS))]
+            course.append(total)
+        return tuple(course)
 
     def _decided(self, step: int, before: int, after: int) -> tuple[float, float]:
         """(log-probability, entropy) of the result token, in nats."""
@@ -213,15 +226,6 @@ class Chain:
         error = self.errors[step]
         logprob = _log(1 - error) if right else _log(error / len(_SLIPS))
         return logprob, _entropy(error) + error * log(len(_SLIPS))
-
-
-def _joined(pieces: Sequence[Piece]) -> Piece:
-    return Piece(
-        tuple(chained.from_iterable([piece.tokens for piece in pieces])),
-        "".join([piece.text for piece in pieces]),
-        tuple(chained.from_iterable([piece.logprobs for piece in pieces])),
-        tuple(chained.from_iterable([piece.entropies for piece in pieces])),
-    )
 
 
 def _piece(tokens: tuple[int, ...], decided: tuple[float, float], *, at: int) -> Piece:

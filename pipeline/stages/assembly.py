@@ -90,10 +90,9 @@ class Tables:
 
     def unchecked(self) -> Iterator[tuple[str, str, str]]:
         """(problem, trajectory, reason) of each trajectory that could not be checked."""
-        names = ("problem_id", "trajectory_id", "verdict", "verdict_reason")
-        for problem_id, trajectory_id, verdict, reason in zip(*(self.trajectories[n] for n in names), strict=True):
-            if verdict is _UNVERIFIABLE:
-                yield problem_id, trajectory_id, reason
+        columns = self.trajectories
+        for row in [row for row, verdict in enumerate(columns["verdict"]) if verdict is _UNVERIFIABLE]:
+            yield columns["problem_id"][row], columns["trajectory_id"][row], columns["verdict_reason"][row]
 
     def by_name(self) -> dict[str, Columns]:
         return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}

@@ -42,11 +42,11 @@ from verifiers.base import Outcome, Verdict
 from verifiers.checker import CheckRequest
 
 Errand = Generate | Verify | Score | Cancel | Settled
-_CANCELLED, _UNVERIFIABLE = Finish.CANCELLED, Outcome.UNVERIFIABLE
+_CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
 
 
 class Errands:
-    """Those of one problem's `search`. Results go to `put`; so does the exception of an errand that fails."""
+    """Those of one problem's `search`. Results go to `put`, the exception of an errand that fails to `fail`."""
 
     def __init__(
         self,
@@ -54,23 +54,27 @@ class Errands:
         ports: Ports,
         search: Search,
         gauges: Gauges,
-        put: Callable[[Event | BaseException], None],
+        put: Callable[[Event], None],
+        fail: Callable[[BaseException], None],
     ) -> None:
         self.problem = problem
         self.ports = ports
         self.search = search
         self.gauges = gauges
         self.put = put
+        self.fail = fail
         self.responses: dict[str, str] = {}
+        self._texts: dict[str, str] = {}  # of leaves, so that equal ones are held once
         self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
+        self._seamless = ports.engine.info.seamless
 
     def run(self, command: Errand) -> None:
         match command:
             case Verify():
-                self._verify(command)
+                self.verify(command)
             case Generate():
                 self._spawn(self._generate(command, self._register(command)))
             case Score():
@@ -90,18 +94,26 @@ class Errands:
     def response(self, leaf: str) -> str:
         response = self.responses.get(leaf)
         if response is None:
-            tree = self.search.tree
-            node = tree[leaf]
-            whole = node.text if node.parent is tree.root else None  # its tokens' text, decoded already
-            response = self.responses[leaf] = whole or self.ports.engine.decode(tree.response_ids(leaf))
+            text = self._read(leaf)
+            response = self.responses[leaf] = self._texts.setdefault(text, text)
         return response
+
+    def _read(self, leaf: str) -> str:
+        """The texts of a path, where they are known to be that of all its tokens; else those, decoded together."""
+        tree = self.search.tree
+        path = tree.path(tree.at(leaf))
+        if self._seamless or len(path) == 1:
+            texts = [node.text for node in path if node.text]
+            if len(texts) == len(path):
+                return "".join(texts)
+        return self.ports.engine.decode(tree.response_ids(leaf))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         async def guarded() -> None:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - handed to the search's own task, which raises it
-                self.put(error)
+                self.fail(error)
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
@@ -128,23 +140,27 @@ class Errands:
             seed=command.seed,
             priority=command.priority,
         )
+        node, first, wants_ends = command.node, command.first_index, command.until.token_ends
         cancelled_tokens = 0
         try:
             async for sample in self.ports.engine.generate(request):
-                index = command.first_index + sample.index
-                if sample.completion.finish is _CANCELLED:
-                    cancelled_tokens += len(sample.completion.token_ids)
+                completion = sample.completion
+                if completion.finish is _CANCELLED:
+                    cancelled_tokens += len(completion.token_ids)
                     continue
+                if wants_ends:
+                    completion = self._with_ends(completion)
+                index = first + sample.index
                 expected.discard(index)
-                self.put(Segment(command.node, index, self._with_ends(sample.completion, command)))
+                self.put(Segment(node, index, completion))
         finally:
             self._generating[command.node].pop(request_id, None)
         if expected:
             self.put(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
 
-    def _with_ends(self, completion: Completion, command: Generate) -> Completion:
+    def _with_ends(self, completion: Completion) -> Completion:
         """Engines need not know where each token ends in the text; a search that forks inside a segment does."""
-        if not command.until.token_ends or completion.token_ends or not completion.token_ids:
+        if completion.token_ends or not completion.token_ids:
             return completion
         return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
 
@@ -154,7 +170,7 @@ class Errands:
 
     # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
 
-    def _verify(self, command: Verify) -> None:
+    def verify(self, command: Verify) -> None:
         response = self.response(command.node)
         self.gauges.leaves += 1
         verdict = self._decided.get(response)
@@ -177,9 +193,10 @@ class Errands:
         self._verified(command, verdict)
 
     def _verified(self, command: Verify, verdict: Verdict) -> None:
-        self.gauges.verified += 1
-        self.gauges.passed += verdict.passed
-        self.gauges.unverifiable += verdict.outcome is _UNVERIFIABLE
+        gauges, outcome = self.gauges, verdict.outcome
+        gauges.verified += 1
+        gauges.passed += outcome is _PASS
+        gauges.unverifiable += outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
 
     async def _score(self, command: Score) -> None:

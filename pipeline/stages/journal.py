@@ -61,8 +61,7 @@ _Record = tuple[str, Any, int | None]
 
 def _encode(record: _Record) -> bytes:
     problem_id, payload, kind = record
-    kind = _NUMBER[type(payload)] if kind is None else kind
-    return _encoder.encode((kind, problem_id, msgspec.Raw(_encoder.encode(payload))))
+    return _encoder.encode((_NUMBER[type(payload)] if kind is None else kind, problem_id, payload))
 
 
 @dataclass(slots=True)
@@ -130,8 +129,8 @@ class LeaseJournal:
         """Marks of this problem are taken from `chain` at each flush."""
         self._tracked[problem_id] = chain
 
-    def record(self, problem_id: str, event: Event) -> None:
-        self._buffer.append((problem_id, event, None))
+    def record(self, problem_id: str, *events: Event) -> None:
+        self._buffer.extend([(problem_id, event, None) for event in events])
 
     def reset(self, problem_id: str) -> None:
         """Forget what is journalled of a problem: its search starts afresh."""

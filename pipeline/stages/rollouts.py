@@ -8,12 +8,11 @@ Nothing waits for anything but its own result: a verdict that takes seconds hold
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from pipeline.config.rollout import Rollout
 from pipeline.core.allocate import Need
-from pipeline.core.events import Command, Event, Expired, Finished, FinishReason
+from pipeline.core.events import Command, Event, Expired, Finished, FinishReason, Verify
 from pipeline.core.search import audit
 from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
@@ -70,26 +69,37 @@ async def grow(
 
 
 class _Inbox:
-    """Events in the order they came. One reader, who mostly finds some: an asyncio queue costs several calls each."""
+    """Events in the order they came, taken all at once: an asyncio queue costs several calls for each."""
 
     def __init__(self) -> None:
-        self._events: deque[Event | BaseException] = deque()
+        self._events: list[Event] = []
+        self._fault: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
 
-    def put(self, event: Event | BaseException) -> None:
+    def put(self, event: Event) -> None:
         self._events.append(event)
+        if self._reader is not None:
+            self._wake()
+
+    def fail(self, fault: BaseException) -> None:
+        """What was to fetch an event has failed: the reader does."""
+        self._fault = self._fault or fault
+        self._wake()
+
+    def _wake(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None and not reader.done():
             reader.set_result(None)
 
-    def take(self) -> Event | BaseException | None:
-        return self._events.popleft() if self._events else None
-
-    async def wait(self) -> Event | BaseException:
+    async def take(self) -> list[Event]:
+        """All there are, at least one; what had come before a fault comes before it."""
         while not self._events:
+            if self._fault is not None:
+                raise self._fault
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        return self._events.popleft()
+        events, self._events = self._events, []
+        return events
 
 
 class _Driver:
@@ -113,7 +123,7 @@ class _Driver:
     def _afresh(self) -> None:
         self.search = self.fresh()
         self.chain = Chain()
-        self.errands = Errands(self.problem, self.ports, self.search, self.gauges, self.inbox.put)
+        self.errands = Errands(self.problem, self.ports, self.search, self.gauges, self.inbox.put, self.inbox.fail)
 
     async def run(self) -> None:
         wall_s = self.search.rollout.budget.max_wall_s
@@ -122,18 +132,30 @@ class _Driver:
         try:
             await self._begin()
             while self.finished is None:
-                event = self.inbox.take() or await self.inbox.wait()
-                if isinstance(event, BaseException):
-                    raise event
-                if self.journal is not None:
-                    self.journal.record(self.problem.id, event)
-                commands = self._handle(event)
-                if commands:
-                    self._obey(commands)
+                self._answer(await self.inbox.take())
         finally:
             if alarm is not None:
                 alarm.cancel()
             await self.errands.stop()
+
+    def _answer(self, events: list[Event]) -> None:
+        """What comes after the search's end is nobody's answer any more."""
+        handle, chain, journalled = self.search.handle, self.chain, self.journal is not None
+        done = 0
+        try:
+            for event in events:
+                done += 1
+                chain.events += 1
+                commands = handle(event)
+                if commands:
+                    if journalled:
+                        chain.follow(commands)
+                    self._obey(commands)
+                    if self.finished is not None:
+                        break
+        finally:
+            if self.journal is not None:
+                self.journal.record(self.problem.id, *events[:done])
 
     async def _begin(self) -> None:
         """Starts the search, or brings it to where its journal ends."""
@@ -185,7 +207,9 @@ class _Driver:
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
-            if isinstance(command, Finished):
+            if type(command) is Verify:  # one a trajectory
+                self.errands.verify(command)
+            elif isinstance(command, Finished):
                 self.finished = command.reason
             else:
                 self.errands.run(command)

@@ -8,6 +8,7 @@ Columns, since Arrow wants them: a dict for each row would be made only to be ta
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from pipeline import schema
 from pipeline.config.rollout import Rollout
 from pipeline.records import DropReason, Finish, Node, Problem, Trajectory
-from pipeline.stages.steps import split_steps
+from pipeline.stages.steps import Cutter
 from pipeline.storage.shards import evidence_json
 from verifiers.base import Outcome, Reason, Verdict
 
@@ -52,7 +53,9 @@ def add_trajectories(columns: Columns, trajectories: Sequence[Trajectory]) -> No
     columns["answer"].extend([None if v is None else v.answer for v in verdicts])
     columns["verdict"].extend([None if v is None else v.outcome for v in verdicts])
     columns["verdict_reason"].extend([None if v is None else v.reason for v in verdicts])
-    columns["evidence"].extend([None if v is None else evidence_json(v.evidence) for v in verdicts])
+    different = {id(v): v for v in verdicts if v is not None}  # equal answers share one
+    evidence = {place: evidence_json(v.evidence) for place, v in different.items()}
+    columns["evidence"].extend([evidence.get(id(v)) for v in verdicts])
     columns["verify_ms"].extend([None if v is None else v.verify_ms for v in verdicts])
 
 
@@ -68,7 +71,8 @@ def add_kept(
     """Kept trajectories of one problem with their nodes, the root left out. `made_by`: `model` and `synthetic`."""
     n = len(kept)
     leaves = [path[-1] for _, path in kept]
-    steps = [split_steps(path, rollout.step, rollout.thinking) for _, path in kept]
+    cutter = Cutter(rollout.step, rollout.thinking)
+    steps = [cutter.cut(path) for _, path in kept]
     shared = {
         "problem_id": problem.id,
         "source": problem.source,
@@ -81,10 +85,10 @@ def add_kept(
         columns[name].extend([value] * n)
     columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
     columns["response"].extend([t.response for t, _ in kept])
-    columns["steps"].extend([[s.text for s in own] for own in steps])
-    columns["step_labels_soft"].extend([[s.soft for s in own] for own in steps])
-    columns["step_labels_hard"].extend([[s.hard for s in own] for own in steps])
-    columns["prm_scores"].extend([[s.prm for s in own] for own in steps])
+    columns["steps"].extend([texts for texts, _ in steps])
+    columns["step_labels_soft"].extend([[node.value_soft for node in ends] for _, ends in steps])
+    columns["step_labels_hard"].extend([[node.value_hard for node in ends] for _, ends in steps])
+    columns["prm_scores"].extend([[node.prm for node in ends] for _, ends in steps])
     columns["orm"].extend([t.orm for t, _ in kept])
     columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
@@ -95,7 +99,12 @@ def add_kept(
 
 
 def _token_ids(path: Sequence[Node]) -> Sequence[int]:
-    return path[0].token_ids if len(path) == 1 else [token for node in path for token in node.token_ids]
+    if len(path) == 1:
+        return path[0].token_ids
+    joined = array("i")
+    for node in path:
+        joined.extend(node.token_ids)
+    return joined
 
 
 def _logprob_sum(path: Sequence[Node]) -> float | None:

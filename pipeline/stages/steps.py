@@ -7,8 +7,9 @@ through the node that holds the step's last character: so that node's value is t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from msgspec import Struct
 
@@ -25,21 +26,36 @@ class LabelledStep(Struct, frozen=True, gc=False):
     visits: int = 0  # verified leaves behind the label
 
 
+class Cutter:
+    """Cuts responses into their steps. Equal ones, as a tree of short answers has many, are looked through once."""
+
+    def __init__(self, step: Step, thinking: Thinking | None = None) -> None:
+        self._step = step
+        self._thinking = thinking
+        self._by_nodes = isinstance(step, TokensStep)
+        self._known: dict[object, tuple[list[int], list[str]]] = {}
+
+    def cut(self, path: Sequence[Node]) -> tuple[list[str], list[Node]]:
+        """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and the
+        node that holds its last character."""
+        texts = [node.text for node in path]
+        text = "".join(texts)
+        ends = list(accumulate(map(len, texts)))
+        key = (text, *ends) if self._by_nodes else text
+        known = self._known.get(key)
+        if known is None:
+            cuts = _boundaries(text, self._step, ends, self._thinking)
+            known = self._known[key] = cuts, [text[start:end] for start, end in pairwise([0, *cuts])]
+        cuts, steps = known
+        return steps, [path[bisect_left(ends, end)] for end in cuts]
+
+
 def split_steps(path: Sequence[Node], step: Step, thinking: Thinking | None = None) -> list[LabelledStep]:
-    """The steps along a path of nodes (root excluded), whose texts joined are the response. Empty steps are joined to
-    the step before them."""
-    text = path[0].text if len(path) == 1 else "".join([node.text for node in path])
-    ends = list(accumulate([len(node.text) for node in path]))
-    steps: list[LabelledStep] = []
-    start = 0
-    holder = 0
-    for end in _boundaries(text, step, ends, thinking):
-        while ends[holder] < end:
-            holder += 1
-        node = path[holder]
-        steps.append(LabelledStep(text[start:end], node.value_soft, node.value_hard, node.prm, node.visits))
-        start = end
-    return steps
+    """The steps along a path of nodes (root excluded). Empty steps are joined to the step before them."""
+    return [
+        LabelledStep(text, node.value_soft, node.value_hard, node.prm, node.visits)
+        for text, node in zip(*Cutter(step, thinking).cut(path), strict=True)
+    ]
 
 
 def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:

@@ -29,7 +29,7 @@ def folder(lease: int, round_index: int) -> str:
 
 def write(location: Location, place: str, *, attempt: int, number: int, records: Sequence[bytes]) -> int:
     """Writes one segment; returns its bytes. Raises StorageError."""
-    plain = b"".join(_LENGTH.pack(len(record)) + record for record in records)
+    plain = b"".join([part for record in records for part in (_LENGTH.pack(len(record)), record)])
     body = pa.compress(plain, codec="zstd", asbytes=True)
     data = _HEAD.pack(_MAGIC, zlib.crc32(body), len(plain)) + body
     location.put(f"{place}/{attempt:03d}-{number:06d}", data, durable=False)

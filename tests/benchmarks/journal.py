@@ -30,7 +30,7 @@ from verifiers.checker import Checker
 class Silent(LeaseJournal):
     """Records nothing, and so writes nothing."""
 
-    def record(self, problem_id: str, event: Event) -> None: ...
+    def record(self, problem_id: str, *events: Event) -> None: ...
 
 
 class Unjournalled(LeaseWorker):

@@ -1,23 +1,27 @@
 """How the pipeline itself scales, on the synthetic engine at full speed: no model, no waiting.
 
-    python -P tests/benchmarks/scale.py --problems 20000                     both parts, minutes
+    python -P tests/benchmarks/scale.py --problems 4000                          both parts, in trees: minutes
+    python -P tests/benchmarks/scale.py --problems 20000 --branching 4 4 4       smaller trees
+    python -P tests/benchmarks/scale.py --problems 20000 --independent 16 --steps 2 3 --lease 64      no shared prefixes
     python -P tests/benchmarks/scale.py --problems 1000000 --parts coordinator
-    python -P tests/benchmarks/scale.py --problems 1000000                 the whole of it: half an hour on two cores
 
 Parts, each in processes of its own, on a problem file that is written first:
   coordinator  survey, leases and reports of all problems; workers that answer at once; leases and reports are pickled
                as on their way through Ray. CPU time a problem, and memory at a tenth and at the end.
   pipeline     `berry run` on Ray, two rollout actors: search, verification on the spot, pruning, Parquet. Rates between
                a tenth of the run and its end, and the memory of each process at both.
+
+A trajectory is a leaf of a problem's tree. The tree is `--branching` wide: a step a segment, and the rest of the answer
+in the last one; `--independent` samples whole answers from the prompt instead. Problems take `--steps` steps. What that
+comes to (segments and tokens a trajectory, how many pass, how many answers are different texts) is read from the files
+of the run and printed above the figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import pickle
 import random
 import subprocess
 import sys
@@ -28,22 +32,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil
 import yaml
 
-from pipeline.config.problems import FileProblems
 from pipeline.errors import BerryError
-from pipeline.records import TokenLedger
-from pipeline.runtime.coordinator import Coordinator
-from pipeline.runtime.memory import collect_rarely
-from pipeline.stages.handout import leases
-from pipeline.stages.leases import Lease, LeaseReport, Snapshot
-from pipeline.stages.problems import survey
 from pipeline.storage import live
 from pipeline.storage.dataset import open_run
 
 MIB = 1 << 20
 TENTH = 0.1
+SAMPLED = 16  # leases
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ class Mark:
     cpu_s: dict[str, float]
 
 
-def write_problems(path: Path, count: int) -> None:
+def write_problems(path: Path, count: int, steps: tuple[int, int]) -> None:
     """Short sums with an integer answer: what costs is the pipeline, not the length of an answer."""
     chance = random.Random(1)
     with path.open("w") as out:
         for index in range(count):
             total = start = chance.randint(4000, 6000)
             words = []
-            for _ in range(2 + index % 2):
+            for _ in range(steps[0] + index % (steps[1] - steps[0] + 1)):
                 change = chance.choice((-1, 1)) * chance.randint(1, 50)
                 total += change
                 words.append(f"{'add' if change > 0 else 'subtract'} {abs(change)}")
@@ -73,74 +72,17 @@ def write_problems(path: Path, count: int) -> None:
             out.write(json.dumps(row) + "\n")
 
 
-# ---- coordinator ----------------------------------------------------------------------------------------------------
-
-
-SPENT = TokenLedger(generated=32_000, kept=16_000, extra={"segments": 1024, "requests": 64, "pruned.wrong": 16_000})
-REPORT = pickle.dumps(LeaseReport(0, "worker", 64, 64, 1024, 512, {"wrong": 512}, SPENT, 1.0))
-
-
-class Echo:
-    """A worker that has always just finished."""
-
-    leases_at_once = 8
-
-    def __init__(self, worker_id: str) -> None:
-        self.worker_id = worker_id
-
-    async def run_lease(self, lease: Lease) -> LeaseReport:
-        """What crosses the wire costs the coordinator one half: it packs leases and unpacks reports."""
-        pickle.dumps(lease)
-        await asyncio.sleep(0)
-        return pickle.loads(REPORT)
-
-    async def recover(self) -> None: ...
-
-    async def refresh(self) -> list[str]:
-        return []
-
-    async def snapshot(self) -> Snapshot | None:
-        return None
-
-    async def checks(self) -> list[dict[str, float]]:
-        return []
-
-
-def coordinate(path: str, args: argparse.Namespace) -> dict[str, float]:
-    """Runs in a process of its own."""
-    sources = (FileProblems(path=path),)
-    began = time.process_time()
-    count = survey(sources).count
-    surveyed = time.process_time()
-    me, at_tenth = psutil.Process(), 0.0
-    done = 0
-    collect_rarely()
-
-    def add(_: LeaseReport) -> None:
-        nonlocal at_tenth, done
-        done += args.lease
-        if not at_tenth and done >= TENTH * count:
-            at_tenth = me.memory_info().rss / MIB
-
-    coordinator = Coordinator(leases(sources, size=args.lease, skip=set()), [Echo("a"), Echo("b")])
-    coordinator.on_report = add
-    asyncio.run(coordinator.run())
-    return {
-        "survey_us": 1e6 * (surveyed - began) / count,
-        "coordinator_us": 1e6 * (time.process_time() - surveyed) / count,
-        "rss_tenth": at_tenth,
-        "rss_end": me.memory_info().rss / MIB,
-    }
-
-
 # ---- pipeline -------------------------------------------------------------------------------------------------------
 
 
 def run_config(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    policy: dict[str, Any] = {"type": "fixed", "branching": args.branching}
+    if args.independent:
+        policy = {"type": "best_of_n", "n": args.independent}
     return {
         "problems": [{"type": "file", "path": str(path)}],
         "engine": {"type": "synthetic", "filler_tokens": [0, 2], "cache_tokens": 0},
-        "rollout": {"policy": {"type": "best_of_n", "n": args.leaves}},
+        "rollout": {"policy": policy},
         "storage": {"lease_problems": args.lease},
         "cluster": {
             "name": "scale",
@@ -228,8 +170,9 @@ def pipeline_rows(marks: list[Mark], folder: Path, args: argparse.Namespace) -> 
         (f"CPU a trajectory, {role}, µs", f"{1e6 * (last.cpu_s[role] - first.cpu_s.get(role, 0)) / grown:.0f}", "")
         for role in last.cpu_s
     ]
-    driver_us = 1e6 * (last.cpu_s["driver"] - first.cpu_s["driver"]) / solved
-    rows.append(("coordinator in the run, CPU a problem, µs", f"{driver_us:.0f}", "< 50"))
+    driver_s = last.cpu_s["driver"] - first.cpu_s["driver"]
+    told = f"{1e6 * driver_s / solved:.0f}; {driver_s / wall_s:.1%}"
+    rows.append(("driver in the run, CPU a problem, µs; share of a core", told, ""))
     for role in ("driver", "actor"):
         growth = last.rss[role] / first.rss[role] - 1
         text = f"{first.rss[role]:.0f} → {last.rss[role]:.0f} ({growth:+.1%})"
@@ -237,7 +180,22 @@ def pipeline_rows(marks: list[Mark], folder: Path, args: argparse.Namespace) -> 
     files = list((folder / "run" / "round=0").rglob("*.parquet"))
     size = sum(f.stat().st_size for f in files)
     rows.append(("Parquet files; bytes a trajectory", f"{len(files)}; {size / last.trajectories:.0f}", ""))
-    return rows
+    return [*shape_rows(folder / "run" / "round=0"), *rows]
+
+
+def shape_rows(shards: Path) -> list[tuple[str, str, str]]:
+    """What a trajectory was, over the run's first leases."""
+    names = sorted(path.name for path in (shards / "trajectories").iterdir())[:SAMPLED]
+    leaves, nodes = ([str(shards / table / name) for name in names] for table in ("trajectories", "nodes"))
+    shares = "avg((verdict = 'pass')::INT), count(DISTINCT (problem_id, response)) / count(*), count(*)"
+    query = f"SELECT avg(n_tokens), avg(n_new_tokens), {shares} FROM read_parquet($files)"
+    tokens, new, passed, texts, n = duckdb.execute(query, {"files": leaves}).fetchall()[0]
+    query = "SELECT count(*) FROM read_parquet($files) WHERE depth > 0"
+    segments = duckdb.execute(query, {"files": nodes}).fetchall()[0][0] / n
+    return [
+        ("new segments; tokens, of them new, a trajectory", f"{segments:.2f}; {tokens:.1f}, {new:.1f}", ""),
+        ("trajectories that pass; different texts among all", f"{passed:.0%}; {texts:.0%}", ""),
+    ]
 
 
 def coordinator_rows(found: dict[str, float]) -> list[tuple[str, str, str]]:
@@ -253,29 +211,30 @@ def coordinator_rows(found: dict[str, float]) -> list[tuple[str, str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=1_000_000)
-    parser.add_argument("--leaves", type=int, default=16, help="trajectories a problem")
-    parser.add_argument("--lease", type=int, default=64, help="problems a lease, and so a set of files")
+    parser.add_argument("--branching", type=int, nargs="+", default=[8, 8, 8], help="of a problem's tree")
+    parser.add_argument("--independent", type=int, help="trajectories a problem without shared prefixes, instead")
+    parser.add_argument("--steps", type=int, nargs=2, default=[3, 4], help="a problem takes from so many to so many")
+    parser.add_argument("--lease", type=int, default=8, help="problems a lease, and so a set of files")
+    parser.add_argument("--coordinator-lease", type=int, default=64, help="the same, for the coordinator alone")
     parser.add_argument("--workers", type=int, default=2, help="rollout actors")
     parser.add_argument("--parts", nargs="+", default=["coordinator", "pipeline"])
-    parser.add_argument("--coordinate", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.coordinate:
-        print(json.dumps(coordinate(args.coordinate, args)))
-        return
     rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         problems = folder / "problems.jsonl"
-        write_problems(problems, args.problems)
+        write_problems(problems, args.problems, tuple(args.steps))
         if "coordinator" in args.parts:
-            command = [sys.executable, "-P", __file__, "--coordinate", str(problems), "--lease", str(args.lease)]
+            script = str(Path(__file__).with_name("scale_coordinator.py"))
+            command = [sys.executable, "-P", script, str(problems), "--lease", str(args.coordinator_lease)]
             done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, check=False)
             if done.returncode:
                 raise SystemExit(done.stderr)
             rows += coordinator_rows(json.loads(done.stdout))
         if "pipeline" in args.parts:
             rows += pipeline_rows(drive(folder, problems, args), folder, args)
-    print(f"{args.problems:,} problems, {args.leaves} trajectories each, leases of {args.lease}, {args.workers} actors")
+    shape = f"{args.independent} independent samples" if args.independent else f"trees of {args.branching}"
+    print(f"{args.problems:,} problems of {args.steps} steps, {shape}, leases of {args.lease}, {args.workers} actors")
     width = max(len(row[0]) for row in rows)
     for what, value, target in rows:
         print(f"  {what:<{width}}  {value:>24}  {target}")

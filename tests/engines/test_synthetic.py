@@ -166,12 +166,16 @@ async def test_segments_join_to_what_one_request_says_when_nothing_is_left_to_ch
     greedy = Sampling(temperature=0)
     whole = (await draws(engine, prompt, sampling=greedy))[0]
     ids: list[int] = []
+    text = ""
     while True:
         piece = (await draws(engine, [*prompt, *ids], until=Until(4), sampling=greedy))[0]
         ids.extend(piece.token_ids)
+        text += piece.text
         if piece.finish is Finish.STOP:
             break
     assert tuple(ids) == whole.token_ids
+    assert engine.info.seamless
+    assert text == engine.decode(ids) == whole.text
 
 
 async def test_faults_come_as_often_as_configured_and_cost_value() -> None:
@@ -188,6 +192,14 @@ async def test_faults_come_as_often_as_configured_and_cost_value() -> None:
     assert engine.true_value([*prompt, *endless[0].token_ids]) == 0
     went_on = (await draws(engine, [*prompt, *endless[0].token_ids], until=Until(10)))[0]
     assert went_on.finish is Finish.LENGTH
+
+
+async def test_what_is_forgotten_is_drawn_again_as_it_was() -> None:
+    engine = Synthetic(SyntheticEngine(cache_tokens=0))
+    prompts = [engine.encode(gold(index)[0]) for index in range(70)]
+    before = [await draws(engine, prompt, 4) for prompt in prompts]
+    assert sum(bool(engine.chain(prompt).drawings) for prompt in prompts) < len(prompts)
+    assert [await draws(engine, prompt, 4) for prompt in prompts] == before
 
 
 async def test_any_prompt_is_answered() -> None:

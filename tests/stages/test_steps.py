@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config.rollout import DelimiterStep, RegexStep, TokensStep
 from pipeline.records import Finish, Node
-from pipeline.stages.steps import split_steps
+from pipeline.stages.steps import Cutter, split_steps
 
 
 def path(*pieces: tuple[str, float | None]) -> list[Node]:
@@ -61,3 +61,17 @@ def test_steps_by_tokens_end_with_nodes_and_by_regex_with_matches() -> None:
 
 def test_an_empty_response_has_no_steps() -> None:
     assert split_steps(path(("", None)), LINES) == []
+
+
+def test_equal_responses_of_different_nodes_keep_their_own_labels() -> None:
+    cutter = Cutter(LINES)
+    for nodes in (path(("a\n", 0.75), ("b", 0.5)), path(("a\nb", 0.25)), path(("a", 0.1), ("\nb", 0.2))):
+        texts, ends = cutter.cut(nodes)
+        assert texts == ["a\n", "b"]
+        assert [n.value_soft for n in ends] == [s.soft for s in split_steps(nodes, LINES)]
+
+
+def test_steps_of_set_lengths_end_with_nodes_however_often_the_text_was_seen() -> None:
+    cutter = Cutter(TokensStep(tokens=1))
+    assert cutter.cut(path(("ab", 0.1), ("c", 0.2)))[0] == ["ab", "c"]
+    assert cutter.cut(path(("a", 0.1), ("bc", 0.2)))[0] == ["a", "bc"]

@@ -49,4 +49,5 @@ def prune(
     for rule in rules:
         alive = [t for t in trajectories if t.trajectory_id not in reasons]
         reasons.update(RULES[type(rule)](rule).drops(alive, pool))
-    return [Decision(t.trajectory_id not in reasons, reasons.get(t.trajectory_id)) for t in trajectories]
+    decided = {reason: Decision(reason is None, reason) for reason in {None, *reasons.values()}}
+    return [decided[reasons.get(t.trajectory_id)] for t in trajectories]

@@ -12,7 +12,8 @@ from pipeline.core.prune.base import Pool
 from pipeline.records import DropReason, Trajectory
 from verifiers.base import Outcome
 
-_UNCHECKED, _UNVERIFIABLE, _WRONG = Outcome.UNVERIFIABLE, DropReason.UNVERIFIABLE, DropReason.WRONG
+_PASS, _UNCHECKED = Outcome.PASS, Outcome.UNVERIFIABLE
+_UNVERIFIABLE, _WRONG = DropReason.UNVERIFIABLE, DropReason.WRONG
 
 
 class ByVerdict:
@@ -26,4 +27,4 @@ class ByVerdict:
         verdict = trajectory.verdict
         if verdict is None or verdict.outcome is _UNCHECKED:
             return _UNVERIFIABLE
-        return None if verdict.passed else _WRONG
+        return None if verdict.outcome is _PASS else _WRONG

@@ -81,7 +81,7 @@ class Search(Machine):
         pieces = self.tree.split_at(node, offsets[: max(0, self.rollout.budget.max_depth - node.depth)])
         for piece in pieces:
             self.tree.forget_detail(piece)
-        self.ledger.count("steps", len(pieces) - 1)
+        self.ledger.steps += len(pieces) - 1
         return pieces
 
     # ---- records ----------------------------------------------------------------------------------------

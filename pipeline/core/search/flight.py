@@ -47,7 +47,7 @@ class Flight:
 
     @property
     def empty(self) -> bool:
-        return not (self._n_samples or self._scores or self._verifies)
+        return not (self._samples or self._verifies or self._scores)
 
     def running(self, node: str) -> bool:
         """Whether children of `node` are being sampled."""
@@ -64,8 +64,10 @@ class Flight:
 
     def take(self, node: str, index: int) -> Asked | None:
         samples = self._samples.get(node)
-        asked = None if samples is None else samples.pop(index, None)
-        if samples is not None and asked is not None:
+        if samples is None:
+            return None
+        asked = samples.pop(index, None)
+        if asked is not None:
             self._n_samples -= 1
             if not samples:
                 del self._samples[node]
@@ -92,9 +94,10 @@ class Flight:
         self._verifies.add(node)
 
     def take_verdict(self, node: str) -> bool:
-        if node not in self._verifies:
+        try:
+            self._verifies.remove(node)
+        except KeyError:
             return False
-        self._verifies.discard(node)
         return True
 
     def state(self) -> object:

@@ -38,6 +38,11 @@ def until(rollout: Rollout, node: TreeNode, left: int, *, to_end: bool, token_en
     return Until(left, delimiters, regex, token_ends=token_ends)
 
 
+def stops_early(budget: Budget) -> bool:
+    """Whether `early_stop` can ever say anything."""
+    return not budget.stop_after_correct is budget.hopeless_after is budget.pass_rate_band is None
+
+
 def early_stop(budget: Budget, *, passed: int, checked: int) -> FinishReason | None:
     """Whether a problem's verdicts say that more of it is not worth its tokens."""
     if budget.stop_after_correct is not None and passed >= budget.stop_after_correct:

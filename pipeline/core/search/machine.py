@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from pipeline.config.rollout import Rollout
 from pipeline.core import events as ev
+from pipeline.core.events import Segment, Verified
 from pipeline.core.ledger import Ledger
 from pipeline.core.search import limits
 from pipeline.core.search.flight import Flight, InFlight
@@ -24,7 +25,8 @@ from pipeline.core.tree import Tree, TreeNode
 from pipeline.records import DropReason, Finish
 from verifiers.base import Outcome, Reason, Verdict
 
-_STEP, _CANCELLED, _UNVERIFIABLE = Finish.STEP, Finish.CANCELLED, Outcome.UNVERIFIABLE  # asked for at every event
+_STEP, _STOP, _CANCELLED = Finish.STEP, Finish.STOP, Finish.CANCELLED  # asked for at every event
+_UNVERIFIABLE = Outcome.UNVERIFIABLE
 
 
 class Machine(Hooks):
@@ -58,6 +60,8 @@ class Machine(Hooks):
         self._flight = Flight()
         self._cut_rule = rollout.cut if self.cuts else None
         self._cut: set[str] = set()
+        self._most_tokens = rollout.budget.max_tokens
+        self._stops_early = limits.stops_early(rollout.budget)
         self._settled = False
         self._out: list[ev.Command] = []
         self._sampling = limits.sampling(rollout, entropies=self.wants_entropies)
@@ -75,9 +79,9 @@ class Machine(Hooks):
     def handle(self, event: ev.Event) -> list[ev.Command]:
         """What to do now. Answers that nobody waits for (repeated, or after the end) change nothing but a
         count."""
-        if isinstance(event, ev.Segment):  # these two before the others: they are nearly all there is
+        if isinstance(event, Segment):  # these two before the others: they are nearly all there is
             self._segment(event.parent, event.index, event.completion)
-        elif isinstance(event, ev.Verified):
+        elif isinstance(event, Verified):
             self._verified(event.node, event.verdict)
         else:
             self._other(event)
@@ -134,36 +138,39 @@ class Machine(Hooks):
     # ---- events --------------------------------------------------------------------------------------------
 
     def _segment(self, parent_id: str, index: int, completion: ev.Completion) -> None:
-        asked = self._flight.take(parent_id, index)
+        flight, ledger, tree = self._flight, self.ledger, self.tree
+        asked = flight.take(parent_id, index)
         if asked is None:
-            self.ledger.count("ignored")
+            ledger.count("ignored")
             return
-        parent = self.tree[parent_id]
+        parent = tree.at(parent_id)
+        n_tokens = len(completion.token_ids)
         if index == asked.first:
-            self.ledger.read(len(self.tree.prompt_ids) + parent.end, completion.cached_tokens)
+            ledger.read(len(tree.prompt_ids) + parent.end, completion.cached_tokens)
         if completion.finish is _CANCELLED:
-            self.ledger.cancelled += len(completion.token_ids)
+            ledger.cancelled += n_tokens
             self._gone(parent, 1, DropReason.CANCELLED)
             return
-        self.ledger.generated += len(completion.token_ids)
-        self.ledger.count("segments")
-        node = self.tree.add(parent, index, completion, seed=asked.seed_of(index), detail=self.keeps_detail)
-        if parent_id in self._cut:
+        ledger.generated += n_tokens
+        ledger.segments += 1
+        node = tree.add(parent, index, completion, seed=asked.seed_of(index), detail=self.keeps_detail)
+        if self._cut and parent_id in self._cut:
             self._cut.add(node.node_id)
-        limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
-        limit = self.rollout.budget.max_tokens
-        if limit is not None and self.ledger.generated + self.ledger.cancelled >= limit:
+        if node.finish is not _STOP or not node.end:
+            limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
+        limit = self._most_tokens
+        if limit is not None and ledger.generated + ledger.cancelled >= limit:
             self.stop(ev.FinishReason.BUDGET)
         if node.drop is None:
             if node.finish is _STEP:
                 self._step(node)
                 return
-            self._flight.ask_verdict(node.node_id)
+            flight.ask_verdict(node.node_id)
             self._out.append(ev.Verify(node.node_id))
         self.on_leaf(node)
 
     def _step(self, node: TreeNode) -> None:
-        self.ledger.count("steps")
+        self.ledger.steps += 1
         if self.stopping is not None:
             return
         if self.is_cut(node):
@@ -198,15 +205,16 @@ class Machine(Hooks):
         if not self._flight.take_verdict(node_id):
             self.ledger.count("ignored")
             return
-        node = self.tree[node_id]
+        node = self.tree.at(node_id)
         node.verdict = verdict
         if verdict.outcome is not _UNVERIFIABLE:
             self.checked += 1
             self.passed += verdict.passed
         self.on_verdict(node)
-        enough = limits.early_stop(self.rollout.budget, passed=self.passed, checked=self.checked)
-        if enough is not None:
-            self.stop(enough)
+        if self._stops_early:
+            enough = limits.early_stop(self.rollout.budget, passed=self.passed, checked=self.checked)
+            if enough is not None:
+                self.stop(enough)
 
     def _failed(self, node_id: str, reason: str, *, what: str, indices: tuple[int, ...]) -> None:
         if what == "generate":
@@ -241,7 +249,9 @@ class Machine(Hooks):
                 self.on_idle()
             if self._flight.empty:
                 self._end()
-        out, self._out = self._out, []
+        out = self._out
+        if out:
+            self._out = []
         return out
 
     def _end(self) -> None:

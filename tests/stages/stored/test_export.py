@@ -91,7 +91,7 @@ def test_sibling_pairs_share_their_prefix_and_differ_in_value(stored_run, tmp_pa
 
 
 def test_certain_pairs_alone(stored_run, tmp_path) -> None:
-    run = stored_run(count=30, policy={"type": "fixed", "branching": [2, 6]})
+    run = stored_run(count=30, policy={"type": "fixed", "branching": [4, 16]}, repair_rate=(0.0, 0.0))
     export(run, Wanted("pairs", heldout_share=0.0), str(tmp_path / "all"))
     export(run, Wanted("pairs", heldout_share=0.0, filters=Filters(certain=True)), str(tmp_path / "sure"))
     assert all(r["certain"] for r in rows(tmp_path / "sure"))

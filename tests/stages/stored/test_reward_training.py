@@ -104,7 +104,7 @@ def test_one_problem_is_too_few(stored_run) -> None:
 
 
 def test_a_single_class_teaches_nothing(stored_run) -> None:
-    run = stored_run(count=20, error_rate=(1.0, 1.0), repair_rate=(0.0, 0.0))
+    run = stored_run(count=20, error_rate=(1.0, 1.0), repair_rate=(0.0, 0.0), hard_share=0.0)
     with pytest.raises(InputError, match=r"too few passing trajectories .* 0 pass"):
         train_reward(run, "orm", SETTINGS)
 

@@ -1,0 +1,90 @@
+"""What a coordinator costs, with workers that answer at once: the part of that name of scale.py, which starts it.
+
+    python -P tests/benchmarks/scale_coordinator.py PROBLEMS.jsonl --lease 64
+
+Survey, leases and reports of all problems; leases and reports are pickled as on their way through Ray. Prints CPU time
+a problem, and memory at a tenth and at the end, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import pickle
+import time
+
+import psutil
+
+from pipeline.config.problems import FileProblems
+from pipeline.records import TokenLedger
+from pipeline.runtime.coordinator import Coordinator
+from pipeline.runtime.memory import collect_rarely
+from pipeline.stages.handout import leases
+from pipeline.stages.leases import Lease, LeaseReport, Snapshot
+from pipeline.stages.problems import survey
+
+MIB = 1 << 20
+TENTH = 0.1
+SPENT = TokenLedger(generated=32_000, kept=16_000, extra={"segments": 1024, "requests": 64, "pruned.wrong": 16_000})
+REPORT = pickle.dumps(LeaseReport(0, "worker", 64, 64, 1024, 512, {"wrong": 512}, SPENT, 1.0))
+
+
+class Echo:
+    """A worker that has always just finished."""
+
+    leases_at_once = 8
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        """What crosses the wire costs the coordinator one half: it packs leases and unpacks reports."""
+        pickle.dumps(lease)
+        await asyncio.sleep(0)
+        return pickle.loads(REPORT)
+
+    async def recover(self) -> None: ...
+
+    async def refresh(self) -> list[str]:
+        return []
+
+    async def snapshot(self) -> Snapshot | None:
+        return None
+
+    async def checks(self) -> list[dict[str, float]]:
+        return []
+
+
+def coordinate(path: str, lease: int) -> dict[str, float]:
+    sources = (FileProblems(path=path),)
+    began = time.process_time()
+    count = survey(sources).count
+    surveyed = time.process_time()
+    me, at_tenth = psutil.Process(), 0.0
+    done = 0
+    collect_rarely()
+
+    def add(_: LeaseReport) -> None:
+        nonlocal at_tenth, done
+        done += lease
+        if not at_tenth and done >= TENTH * count:
+            at_tenth = me.memory_info().rss / MIB
+
+    coordinator = Coordinator(leases(sources, size=lease, skip=set()), [Echo("a"), Echo("b")])
+    coordinator.on_report = add
+    asyncio.run(coordinator.run())
+    return {
+        "survey_us": 1e6 * (surveyed - began) / count,
+        "coordinator_us": 1e6 * (time.process_time() - surveyed) / count,
+        "rss_tenth": at_tenth,
+        "rss_end": me.memory_info().rss / MIB,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems")
+    parser.add_argument("--lease", type=int, default=64, help="problems a lease")
+    chosen = parser.parse_args()
+    print(json.dumps(coordinate(chosen.problems, chosen.lease)))
