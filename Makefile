@@ -20,7 +20,7 @@ tiny: setup
 	@$(BERRY) run configs/tiny.yaml
 
 rounds: setup
-	@.venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
+	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
 
 test: setup
 	@.ci/test

@@ -128,6 +128,8 @@ class ServedReward(Section):
     with its prefix cache, else transformers."""
     activation: Literal["sigmoid", "identity"] = "sigmoid"
     """Of a single output: identity for classifiers whose output is to be taken as it is."""
+    blend: bool = True
+    """Join its value with the engine's log-probabilities, where `berry train` has found how; false: the model alone."""
     step_tag: StepTag | None = None
     """Set for published PRMs with step tags."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

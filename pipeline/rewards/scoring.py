@@ -117,12 +117,12 @@ class _Model:
     backend: Backend
     render: Render
     card: Card | None
-    sigmoid: bool = True
+    joins: bool = True
     blends: dict[str, Blend] = field(default_factory=dict)  # by version of the weights
 
     def expect(self, version: str, card: Card | None) -> None:
         """Before the first value of that version."""
-        if self.sigmoid and card is not None and card.blend is not None:
+        if self.joins and card is not None and card.blend is not None:
             self.blends[version] = card.blend
 
 
@@ -154,9 +154,8 @@ class RewardModels:
         render = renderer(
             self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
         )
-        model = _Model(
-            backend(served, folder, tags=tags, card=card), render, card, sigmoid=served.activation == "sigmoid"
-        )
+        joins = served.blend and served.activation == "sigmoid"
+        model = _Model(backend(served, folder, tags=tags, card=card), render, card, joins)
         model.expect(model.backend.version, card)
         return model
 

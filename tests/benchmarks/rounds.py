@@ -1,14 +1,15 @@
 """What rounds and pruning buy, on the tiny arithmetic model, on CPUs alone.
 
-    python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark                    (make rounds)
-    python -P tests/benchmarks/rounds.py --out runs/rounds-3 --seeds 1 2 3
+    PYTHONPATH=. python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark       (make rounds)
+    PYTHONPATH=. python -P tests/benchmarks/rounds.py --out runs/rounds-3 --seeds 1 2 3
 
 For each seed, every figure read back from the Parquet that the runs have stored:
   pruned       configs/rounds.yaml, two rounds: a PRM is trained, the generator learns what was kept
   unpruned     the same round 0, then the generator learns as many trajectories drawn from all of them, wrong ones too
   independent  fresh problems, the generator as it came, 16 samples each, pruned by the verdict at the end
   end only     the same as trees of 16 leaves
-  in loop      the same trees, whose branches are cut where the PRM of round 0 sees little hope
+  in loop      the same trees, whose branches are cut where the PRM of round 0, alone, sees little hope
+  joined       the same, the PRM being joined with the engine's log-probabilities
 Writes report.md, report.json and rounds.png. A repeated command goes on where it was.
 """
 
@@ -30,20 +31,20 @@ from pipeline.config.loading import load
 from pipeline.config.rewards import RewardTraining
 from pipeline.config.run import RunConfig, dump
 from pipeline.core.search import audit
-from pipeline.engines import vocabulary
 from pipeline.report.pruning import cut_lines, stage_lines
 from pipeline.report.rounds_plot import draw_rounds
 from pipeline.report.tables import connect
 from pipeline.stages.splits import part
 from pipeline.stages.trees import stored_config
-from pipeline.stages.truth import truth_of
 from pipeline.storage.dataset import RunDir, open_run
+from tests.benchmarks.harvest import Harvest, harvest, sounder, times
 
 CONFIG = str(Path(__file__).parents[2] / "configs/rounds.yaml")
-SEARCHES = ("independent", "end only", "in loop")
+SEARCHES = ("end only", "independent", "in loop", "joined")
 INDEPENDENT = ["rollout.policy={type: best_of_n, n: 16}"]
 END_ONLY = ["rollout.policy={type: fixed, branching: [2, 2, 4]}"]
-IN_LOOP = [*END_ONLY, "rollout.cut={model: prm, below: 0.3, speculative: false}"]
+JOINED = [*END_ONLY, "rollout.cut={model: prm, below: 0.3, speculative: false}", "rollout.audit_share=0.2"]
+IN_LOOP = [*JOINED, "rewards.prm.blend=false"]
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,6 @@ class Rate:
     @property
     def gain(self) -> float:
         return self.after - self.before
-
-
-@dataclass(frozen=True)
-class Harvest:
-    """What one way of searching kept; `tokens`: generated, cut branches included. `sound`: share of kept trajectories
-    whose every line is right."""
-
-    problems: int
-    solved: int
-    branches: int
-    kept: int
-    distinct: int
-    tokens: int
-    sound: float
-
-    @property
-    def per_1000(self) -> float:
-        return 1000 * self.kept / self.tokens
 
 
 def main() -> None:
@@ -104,7 +87,8 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
     unpruned = berry(out / "unpruned", control)
     asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={7000 + seed}"]
     prm = pruned.location.path("round=0/weights/prm")
-    in_loop = berry(out / "in-loop", [*asked, *IN_LOOP, "rollout.audit_share=0.2", f"rewards.prm.model={prm}"])
+    in_loop = berry(out / "in-loop", [*asked, f"rewards.prm.model={prm}", *IN_LOOP])
+    joined = berry(out / "joined", [*asked, f"rewards.prm.model={prm}", *JOINED])
     independent = berry(out / "independent", [*asked, *INDEPENDENT])
     end_only = berry(out / "end-only", [*asked, *END_ONLY])
     same = {
@@ -119,8 +103,9 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
         "independent": harvest(independent, same),
         "end only": harvest(end_only, same),
         "in loop": harvest(in_loop, same),
+        "joined": harvest(joined, same),
         "stages": {name: stage_lines(r) for name, r in (("rounds", pruned), ("in loop", in_loop))},
-        "cuts": cut_lines(in_loop),
+        "cuts": [(name, line) for name, r in (("in loop", in_loop), ("joined", joined)) for line in cut_lines(r)],
         "prm": json.loads(Path(prm, "report.json").read_text()),
     }
 
@@ -179,34 +164,6 @@ def _gain(pairs: list[tuple[float, float]]) -> float:
     return sum(after - before for before, after in pairs) / len(pairs)
 
 
-def harvest(run: RunDir, problems: set[str]) -> Harvest:
-    db = connect(run)
-    config = stored_config(run)
-    chosen = sorted(problems)
-    where = "where list_contains(?, problem_id)"
-    tokens = db.execute(
-        f"select sum(len(token_ids))::bigint from nodes {where} and parent_id is not null", [chosen]
-    ).fetchone()
-    branches = db.execute(f"select count(*) from trajectories {where}", [chosen]).fetchone()
-    rows = db.execute(
-        f"select problem_id, response, prompt_token_ids, token_ids, verdict from kept {where}", [chosen]
-    ).fetchall()
-    assert tokens is not None
-    assert branches is not None
-    assert all(row[4] == "pass" for row in rows)
-    truth = truth_of(config, vocabulary.of_engine(config.engine))
-    assert truth is not None
-    return Harvest(
-        problems=len(chosen),
-        solved=len({row[0] for row in rows}),
-        branches=branches[0],
-        kept=len(rows),
-        distinct=len({(row[0], row[1]) for row in rows}),
-        tokens=tokens[0],
-        sound=sum(truth(row[2], row[3])[1] for row in rows) / max(1, len(rows)),
-    )
-
-
 def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
     """report.json, report.md, rounds.png."""
     (out / "report.json").write_text(json.dumps({"wall_s": wall_s, "seeds": plain(results)}, indent=1))
@@ -242,40 +199,70 @@ def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
         "## Pruning in the loop against pruning at the end: fresh problems, the generator as it came",
         "",
         "| seed | search | problems | solved | branches | kept | distinct | tokens | kept / 1,000 tokens "
-        "| over end only | over independent | every line right |",
+        "| over the same trees cut at the end only (95%) | over independent (95%) | every line right |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         lines += [
             f"| {r['seed']} | {name} | {x.problems} | {x.solved} | {x.branches:,} | {x.kept:,} | {x.distinct:,} "
-            f"| {x.tokens:,} | {x.per_1000:.1f} | {x.per_1000 / r['end only'].per_1000:.2f} "
-            f"| {x.per_1000 / r['independent'].per_1000:.2f} | {x.sound:.1%} |"
+            f"| {x.tokens:,} | {x.per_1000:.1f} | {_times(x, r['end only'])} | {_times(x, r['independent'])} "
+            f"| {x.sound:.1%} |"
             for name in SEARCHES
             for x in (r[name],)
         ]
+    for r in results:
+        for name in ("in loop", "joined"):
+            more, low, high = sounder(r[name], r["end only"])
+            lines += [
+                "",
+                f"Seed {r['seed']}, {name}: of what is kept {100 * more:+.1f} points more is right in every line than "
+                f"of what the same trees keep uncut (95%: {100 * low:+.1f} to {100 * high:+.1f}); {r[name].solved} "
+                f"problems have something kept, uncut {r['end only'].solved}.",
+            ]
     lines += ["", "All kept trajectories have passed the verifier.", "", "## The in-loop cut on audited problems", ""]
     lines += [
         "| seed | cut | problems | leaves given up | of them failing | failing in all | tokens saved | good lost |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['seed']} | {c.cut} | {c.problems} | {c.given_up} of {c.leaves} | {_share(c.precision)} "
+        f"| {r['seed']} | {name}, {c.cut} | {c.problems} | {c.given_up} of {c.leaves} | {_share(c.precision)} "
         f"| {_share(c.failing)} | {_share(c.tokens_saved)} | {_share(c.good_lost)} |"
         for r in results
-        for c in r["cuts"]
+        for name, c in r["cuts"]
     ]
     lines += ["", "## The PRM of round 0 on held-out problems", ""]
     lines += [
-        "| seed | scorer | AUC | first-error F1 | AUC, truth | first-error F1, truth |",
-        "|---|---|---|---|---|---|",
+        "| seed | scorer | AUC | first-error F1 | AUC, truth | first-error F1, truth | best of n by its minimum |",
+        "|---|---|---|---|---|---|---|",
     ]
     keys = ("auc", "first_error_f1", "truth_auc", "truth_first_error_f1")
     lines += [
-        f"| {r['seed']} | {s['scorer']} | " + " | ".join(f"{s[key] or 0:.3f}" for key in keys) + " |"
+        f"| {r['seed']} | {s['scorer']} | "
+        + " | ".join(f"{s[key] or 0:.3f}" for key in keys)
+        + f" | {_picked(r['prm']['best_of_n'], s['scorer'])} |"
         for r in results
         for s in r["prm"]["scorers"]
     ]
+    lines += [""]
+    lines += [
+        f"Seed {r['seed']}: best of {r['prm']['candidates']:.1f} by a random choice {b['random']:.1%}, by majority "
+        f"{b['majority']:.1%}, by the verifier {b['verifier']:.1%}. `prm` is as it serves: `prm_alone`, the model, "
+        "joined with the log-probability of what was written (`logprob`: that alone)."
+        for r in results
+        for b in (r["prm"]["best_of_n"],)
+    ]
     (out / "report.md").write_text("\n".join([*lines, "", "![picture](rounds.png)", ""]))
+
+
+def _times(mine: Harvest, theirs: Harvest) -> str:
+    if mine is theirs:
+        return "1"
+    value, low, high = times(mine, theirs)
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _picked(best: dict[str, float], scorer: str) -> str:
+    return _share(best.get(f"{scorer}_min"))
 
 
 def _share(value: float | None) -> str:
@@ -286,7 +273,7 @@ def plain(value: Any) -> Any:
     """For JSON."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 

@@ -120,9 +120,10 @@ async def test_a_blend_comes_and_goes_with_the_weights_it_was_fitted_for(serving
     await models.close()
 
 
-async def test_a_classifier_whose_output_is_taken_as_it_is_has_no_blend(saved) -> None:
+@pytest.mark.parametrize("setting", [{"activation": "identity"}, {"blend": False}])
+async def test_an_output_wanted_as_it_is_is_not_joined_with_anything(saved, setting) -> None:
     folder = carded(saved("m"), "v", blend=Blend(1.0, 5.0, 0.0, 0.0))
-    served = ServedReward(model=folder, backend="transformers", activation="identity")
+    served = ServedReward(model=folder, backend="transformers", **setting)
     models = RewardModels(Rewards(orm=served), Rollout(step=DelimiterStep()), GENERATOR)
     await models.start()
     asked: dict[str, Any] = {"model": "orm", "prompt_ids": [1], "response_ids": [2]}
