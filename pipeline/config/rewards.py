@@ -70,7 +70,7 @@ class RewardTraining(Section):
     heldout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of problems never trained on, picked by their ids; the report's figures are from them."""
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of problems for early stopping and the choice of the threshold."""
+    """Share of problems for early stopping, the blend and the choice of the threshold."""
     split_seed: int = Field(default=0, ge=0)
     """Another seed holds out other problems."""
     epochs: float = Field(default=8.0, gt=0)

@@ -122,8 +122,11 @@ class _Model:
 
     def expect(self, version: str, card: Card | None) -> None:
         """Before the first value of that version."""
-        if self.joins and card is not None and card.blend is not None:
-            self.blends[version] = card.blend
+        blend = None if card is None or not self.joins else card.blend
+        if blend is not None:
+            self.blends[version] = blend
+        else:
+            self.blends.pop(version, None)
 
 
 class RewardModels:
