@@ -43,6 +43,7 @@ from pipeline.storage.dataset import open_run
 MIB = 1 << 20
 TENTH = 0.1
 SAMPLED = 16  # leases
+LOOK_S = 2.0  # looking twice a second takes 5% of a core from what is looked at
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def drive(folder: Path, problems: Path, args: argparse.Namespace) -> list[Mark]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
-                time.sleep(0.5)
+                time.sleep(LOOK_S)
                 mark = look(folder / "run", psutil.Process(process.pid), args.problems)
                 if mark is not None and "actor" in mark.rss and (not marks or mark.done > marks[-1].done):
                     marks.append(mark)
