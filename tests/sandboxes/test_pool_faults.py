@@ -23,10 +23,25 @@ SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
 SMALL = {"slots": 1, "calibration": 1.0}
 
 
+STRANGERS: set[psutil.Process] = set()
+
+
+@pytest.fixture(autouse=True)
+def strangers() -> None:
+    """What this process started before the test, for tests of other files, is not the pool's: it must not be killed."""
+    STRANGERS.clear()
+    STRANGERS.update(psutil.Process().children(recursive=True))
+
+
+def _processes(*, below: bool = True) -> list[psutil.Process]:
+    """Those of the test's pool; `below`: with what its templates have started."""
+    return [p for p in psutil.Process().children(recursive=below) if p not in STRANGERS]
+
+
 def _slots() -> list[int]:
     """The processes whose children have no children: slots, between templates and the children of jobs."""
     parents: dict[int, int] = {}
-    for process in psutil.Process().children(recursive=True):
+    for process in _processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             parents[process.pid] = process.ppid()
     above = set(parents.values())
@@ -36,7 +51,7 @@ def _slots() -> list[int]:
 def _cpu_s() -> float:
     """CPU seconds of all processes of the pool that live."""
     total = 0.0
-    for process in psutil.Process().children(recursive=True):
+    for process in _processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.cpu_times().user
     return total
@@ -62,7 +77,7 @@ async def test_waiting_children_that_die_are_nobodys_fault():
             await asyncio.sleep(0.05)
             slots = _slots()
             with contextlib.suppress(psutil.NoSuchProcess):
-                waiting = [p for p in psutil.Process().children(recursive=True) if p.ppid() in slots]
+                waiting = [p for p in _processes() if p.ppid() in slots]
             if len(waiting) >= 2:
                 break
         for process in waiting:
@@ -95,7 +110,7 @@ async def test_a_judge_whose_candidate_never_loaded_leaves_its_slot_in_step():
 async def test_a_template_killed_is_started_again():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         assert (await pool.run(ADD)).outcome is Outcome.OK
-        for process in psutil.Process().children():
+        for process in _processes(below=False):
             process.kill()
             process.wait()
         await asyncio.sleep(0.05)
@@ -123,7 +138,7 @@ async def test_closing_ends_every_process_and_file(tmp_path):
     await asyncio.sleep(0.1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    processes = psutil.Process().children(recursive=True)
+    processes = _processes()
     assert processes
     await pool.close()
     await pool.close()
