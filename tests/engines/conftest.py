@@ -34,6 +34,9 @@ TINY = VllmEngine(
 )
 SPEED = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
 SERVER_START_S = 150.0
+KERNELS = {  # compiled once a machine, not once for each folder that stands for the temporary one
+    "TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+}
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Shared:
     async def get(self) -> Engine:
         if self.engine is None:
             with pytest.MonkeyPatch.context() as patch:
-                kernels = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
-                patch.setenv("TORCHINDUCTOR_CACHE_DIR", kernels)  # compiled once a machine, not once a folder
+                for name, value in KERNELS.items():
+                    patch.setenv(name, value)
                 patch.setattr(tempfile, "tempdir", str(self.folder))
                 engine = build(self.config)
                 await engine.start()
@@ -106,18 +109,19 @@ def server_url(tiny_config: VllmEngine) -> Iterator[str]:
     )
     flags += " --max-num-seqs 32 --max-num-batched-tokens 2048 --enforce-eager --distributed-executor-backend uni"
     flags += f" --served-model-name tiny --enable-prompt-tokens-details --model {resolve('tiny-arithmetic')}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags.split(), "--no-enable-chunked-prefill"],
-        env={**os.environ, **environment(tiny_config), "VLLM_CPU_KVCACHE_SPACE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _await_server(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with tempfile.TemporaryDirectory(prefix="berry-", ignore_cleanup_errors=True) as scratch:  # short, for its sockets
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags.split(), "--no-enable-chunked-prefill"],
+            env={**os.environ, **environment(tiny_config), **KERNELS, "TMPDIR": scratch, "VLLM_CPU_KVCACHE_SPACE": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _await_server(f"http://127.0.0.1:{port}/health", process)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
