@@ -82,11 +82,13 @@ def _compared(
     return float(figure(a.sum(axis=0)[None], b.sum(axis=0)[None])[0]), float(low), float(high)
 
 
-def harvest(run: RunDir, problems: set[str]) -> Harvest:
+def harvest(run: RunDir, problems: set[str], *, liked: float | None = None) -> Harvest:
+    """`liked`: of what was kept, only trajectories that have no step which the PRM values less, as the pruning rule
+    `{type: prm, at_least: …}` leaves them."""
     db = connect(run)
     config = stored_config(run)
     chosen = sorted(problems)
-    where = "where list_contains(?, problem_id)"
+    where = "where list_contains($1, problem_id)"
     tokens = dict(
         db.execute(
             f"select problem_id, sum(len(token_ids))::bigint from nodes {where} and parent_id is not null group by 1",
@@ -95,7 +97,9 @@ def harvest(run: RunDir, problems: set[str]) -> Harvest:
     )
     branches = db.execute(f"select count(*) from trajectories {where}", [chosen]).fetchone()
     rows = db.execute(
-        f"select problem_id, response, prompt_token_ids, token_ids, verdict from kept {where}", [chosen]
+        f"select problem_id, response, prompt_token_ids, token_ids, verdict from kept {where} "
+        "and ($2 is null or list_min(prm_scores) >= $2)",
+        [chosen, liked],
     ).fetchall()
     assert branches is not None
     assert all(row[4] == "pass" for row in rows)

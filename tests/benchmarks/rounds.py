@@ -7,9 +7,11 @@ For each seed, every figure read back from the Parquet that the runs have stored
   pruned       configs/rounds.yaml, two rounds: a PRM is trained, the generator learns what was kept
   unpruned     the same round 0, then the generator learns as many trajectories drawn from all of them, wrong ones too
   independent  fresh problems, the generator as it came, 16 samples each, pruned by the verdict at the end
-  end only     the same as trees of 16 leaves
+  end only     the same as trees of 16 leaves; a PRM scores their steps, and cuts nothing
   in loop      the same trees, whose branches are cut where the PRM of round 0, alone, sees little hope
   joined       the same, the PRM being joined with the engine's log-probabilities
+The two PRMs' cuts are compared with end only as it is, and with end only under the rule that the cut applies in the
+loop: no step below 0.3. There the same trajectories are kept either way, and what differs is what they have cost.
 Writes report.md, report.json and rounds.png. A repeated command goes on where it was.
 """
 
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,18 @@ from pipeline.config.rewards import RewardTraining
 from pipeline.config.run import RunConfig, dump
 from pipeline.core.search import audit
 from pipeline.report.pruning import cut_lines, stage_lines
-from pipeline.report.rounds_plot import draw_rounds
 from pipeline.report.tables import connect
 from pipeline.stages.splits import part
 from pipeline.stages.trees import stored_config
 from pipeline.storage.dataset import RunDir, open_run
-from tests.benchmarks.harvest import Harvest, harvest, sounder, times
+from tests.benchmarks.harvest import harvest
+from tests.benchmarks.rounds_report import BELOW, write
 
 CONFIG = str(Path(__file__).parents[2] / "configs/rounds.yaml")
-SEARCHES = ("end only", "independent", "in loop", "joined")
 INDEPENDENT = ["rollout.policy={type: best_of_n, n: 16}"]
 END_ONLY = ["rollout.policy={type: fixed, branching: [2, 2, 4]}"]
-JOINED = [*END_ONLY, "rollout.cut={model: prm, below: 0.3, speculative: false}", "rollout.audit_share=0.2"]
-IN_LOOP = [*JOINED, "rewards.prm.blend=false"]
+CUT = [f"rollout.cut={{model: prm, below: {BELOW}, speculative: false}}", "rollout.audit_share=0.2"]
+ALONE = ["rewards.prm.blend=false"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
     unpruned = berry(out / "unpruned", control)
     asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={7000 + seed}"]
     prm = pruned.location.path("round=0/weights/prm")
-    in_loop = berry(out / "in-loop", [*asked, f"rewards.prm.model={prm}", *IN_LOOP])
-    joined = berry(out / "joined", [*asked, f"rewards.prm.model={prm}", *JOINED])
+    scored = [*asked, f"rewards.prm.model={prm}", *END_ONLY]
+    in_loop, joined = berry(out / "in-loop", [*scored, *CUT, *ALONE]), berry(out / "joined", [*scored, *CUT])
+    end_alone, end_only = berry(out / "end-alone", [*scored, *ALONE]), berry(out / "end-only", scored)
     independent = berry(out / "independent", [*asked, *INDEPENDENT])
-    end_only = berry(out / "end-only", [*asked, *END_ONLY])
     same = {
         row[0]
         for row in connect(in_loop).execute("select distinct problem_id from trajectories").fetchall()
@@ -104,6 +105,10 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
         "end only": harvest(end_only, same),
         "in loop": harvest(in_loop, same),
         "joined": harvest(joined, same),
+        "one rule": {
+            name: tuple(harvest(run, same, liked=BELOW) for run in pair)
+            for name, pair in (("in loop", (end_alone, in_loop)), ("joined", (end_only, joined)))
+        },
         "stages": {name: stage_lines(r) for name, r in (("rounds", pruned), ("in loop", in_loop))},
         "cuts": [(name, line) for name, r in (("in loop", in_loop), ("joined", joined)) for line in cut_lines(r)],
         "prm": json.loads(Path(prm, "report.json").read_text()),
@@ -162,120 +167,6 @@ def rate(run: RunDir) -> Rate:
 
 def _gain(pairs: list[tuple[float, float]]) -> float:
     return sum(after - before for before, after in pairs) / len(pairs)
-
-
-def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
-    """report.json, report.md, rounds.png."""
-    (out / "report.json").write_text(json.dumps({"wall_s": wall_s, "seeds": plain(results)}, indent=1))
-    last = results[-1]
-    left = {f"round {line.round_index}": line.left for line in last["stages"]["rounds"]}
-    left["in loop"] = last["stages"]["in loop"][0].left
-    picture = draw_rounds(
-        {name: [(r[name].before, r[name].after) for r in results] for name in ("pruned", "unpruned")},
-        {name: [r[name].per_1000 for r in results] for name in SEARCHES},
-        left,
-        title=f"tiny arithmetic model, seeds {', '.join(str(r['seed']) for r in results)}",
-    )
-    (out / "rounds.png").write_bytes(picture)
-    lines = [
-        "# What rounds and pruning buy",
-        "",
-        f"Tiny arithmetic model on CPUs, {wall_s / 60:.1f} minutes in all; figures counted from stored Parquet.",
-        "",
-        "## pass@1 on held-out problems, round 0 and round 1",
-        "",
-        "| seed | learned | trajectories learned | held-out problems | round 0 | round 1 | gain, points (95%) |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for r in results:
-        lines += [
-            f"| {r['seed']} | {name} | {x.lessons:,} | {x.problems} | {x.before:.1%} | {x.after:.1%} "
-            f"| {100 * x.gain:+.1f} ({100 * x.low:+.1f} to {100 * x.high:+.1f}) |"
-            for name in ("pruned", "unpruned")
-            for x in (r[name],)
-        ]
-    lines += [
-        "",
-        "## Pruning in the loop against pruning at the end: fresh problems, the generator as it came",
-        "",
-        "| seed | search | problems | solved | branches | kept | distinct | tokens | kept / 1,000 tokens "
-        "| over the same trees cut at the end only (95%) | over independent (95%) | every line right |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in results:
-        lines += [
-            f"| {r['seed']} | {name} | {x.problems} | {x.solved} | {x.branches:,} | {x.kept:,} | {x.distinct:,} "
-            f"| {x.tokens:,} | {x.per_1000:.1f} | {_times(x, r['end only'])} | {_times(x, r['independent'])} "
-            f"| {x.sound:.1%} |"
-            for name in SEARCHES
-            for x in (r[name],)
-        ]
-    for r in results:
-        for name in ("in loop", "joined"):
-            more, low, high = sounder(r[name], r["end only"])
-            lines += [
-                "",
-                f"Seed {r['seed']}, {name}: of what is kept {100 * more:+.1f} points more is right in every line than "
-                f"of what the same trees keep uncut (95%: {100 * low:+.1f} to {100 * high:+.1f}); {r[name].solved} "
-                f"problems have something kept, uncut {r['end only'].solved}.",
-            ]
-    lines += ["", "All kept trajectories have passed the verifier.", "", "## The in-loop cut on audited problems", ""]
-    lines += [
-        "| seed | cut | problems | leaves given up | of them failing | failing in all | tokens saved | good lost |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['seed']} | {name}, {c.cut} | {c.problems} | {c.given_up} of {c.leaves} | {_share(c.precision)} "
-        f"| {_share(c.failing)} | {_share(c.tokens_saved)} | {_share(c.good_lost)} |"
-        for r in results
-        for name, c in r["cuts"]
-    ]
-    lines += ["", "## The PRM of round 0 on held-out problems", ""]
-    lines += [
-        "| seed | scorer | AUC | first-error F1 | AUC, truth | first-error F1, truth | best of n by its minimum |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    keys = ("auc", "first_error_f1", "truth_auc", "truth_first_error_f1")
-    lines += [
-        f"| {r['seed']} | {s['scorer']} | "
-        + " | ".join(f"{s[key] or 0:.3f}" for key in keys)
-        + f" | {_picked(r['prm']['best_of_n'], s['scorer'])} |"
-        for r in results
-        for s in r["prm"]["scorers"]
-    ]
-    lines += [""]
-    lines += [
-        f"Seed {r['seed']}: best of {r['prm']['candidates']:.1f} by a random choice {b['random']:.1%}, by majority "
-        f"{b['majority']:.1%}, by the verifier {b['verifier']:.1%}. `prm` is as it serves: `prm_alone`, the model, "
-        "joined with the log-probability of what was written (`logprob`: that alone)."
-        for r in results
-        for b in (r["prm"]["best_of_n"],)
-    ]
-    (out / "report.md").write_text("\n".join([*lines, "", "![picture](rounds.png)", ""]))
-
-
-def _times(mine: Harvest, theirs: Harvest) -> str:
-    if mine is theirs:
-        return "1"
-    value, low, high = times(mine, theirs)
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _picked(best: dict[str, float], scorer: str) -> str:
-    return _share(best.get(f"{scorer}_min"))
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
-
-
-def plain(value: Any) -> Any:
-    """For JSON."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
 if __name__ == "__main__":
