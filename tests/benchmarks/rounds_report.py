@@ -23,7 +23,8 @@ def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
     left["in loop"] = last["stages"]["in loop"][0].left
     picture = draw_rounds(
         {name: [(r[name].before, r[name].after) for r in results] for name in ("pruned", "unpruned")},
-        {name: [r[name].per_1000 for r in results] for name in SEARCHES},
+        {name: [r[name].per_1000 for r in results] for name in SEARCHES}
+        | {"joined,\nat the end": [r["one rule"]["joined"][0].per_1000 for r in results]},
         left,
         title=f"tiny arithmetic model, seeds {', '.join(str(r['seed']) for r in results)}",
     )
