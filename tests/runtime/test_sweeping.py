@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 PACED = {
-    "problems": [{"type": "synthetic", "count": 400, "seed": 3, "check": {"cpu_ms": 2, "wait_ms": 20}}],
+    "problems": [{"type": "synthetic", "count": 400, "seed": 3, "check": {"cpu_ms": 2, "wait_ms": 60}}],
     "engine": {"type": "synthetic", "tokens_per_s": 400, "max_num_seqs": 8},
     "rollout": {"policy": {"type": "best_of_n", "n": 2}, "problems_in_flight": 8},
     "cluster": {
