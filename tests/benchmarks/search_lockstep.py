@@ -30,7 +30,7 @@ def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem
     if args.model == "synthetic":
         short, long = synthetic_problems(short_ones, 1, steps=(2, 3)), synthetic_problems(long_ones, 2, steps=(24, 32))
     elif args.model == "tiny-arithmetic":
-        short, long = arithmetic.draw(short_ones, 1, operands=(2, 2)), arithmetic.draw(long_ones, 2, operands=(6, 7))
+        short, long = arithmetic.draw(short_ones, 1, operands=(2, 2)), arithmetic.draw(long_ones, 2, operands=(9, 10))
     else:
         return list(problems)  # sums and word problems, a half of each
     return [p for i, one in enumerate(long) for p in (*short[3 * i : 3 * i + 3], one)]
