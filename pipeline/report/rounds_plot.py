@@ -61,6 +61,7 @@ def _bars(axes: Axes, series: Mapping[str, Sequence[float]]) -> None:
             axes.annotate(f"{value:.0f}", (place, value), ha="center", va="bottom")
         axes.set_xticks(range(len(series)), list(series))
         del name
+    axes.tick_params(axis="x", labelrotation=25)
     axes.margins(y=0.12)
     axes.grid(visible=False, axis="x")
     axes.set_title("kept trajectories per 1,000 tokens")
