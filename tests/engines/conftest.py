@@ -184,6 +184,7 @@ def sample() -> Callable[..., object]:
         until: Until | None = None,
         sampling: Sampling | None = None,
         seed: int = 1,
+        priority: float = 0.0,
         request_id: str | None = None,
         cancel_after_s: float | None = None,
     ) -> Sampled:
@@ -194,6 +195,7 @@ def sample() -> Callable[..., object]:
             until=until or Until(max_tokens=100),
             sampling=sampling or Sampling(),
             seed=seed,
+            priority=priority,
         )
         cancelling = None
         if cancel_after_s is not None:
