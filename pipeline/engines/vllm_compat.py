@@ -75,10 +75,7 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    known = {f.name for f in dataclasses.fields(AsyncEngineArgs)}
-    unknown = sorted(arguments.keys() - known)
-    if unknown:
-        raise ConfigError(f"engine.extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
+    _check_known(arguments, key="engine.extra")
     full = AsyncEngineArgs(**arguments)
     with turn_to_start():
         return owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
@@ -91,13 +88,20 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    unknown = sorted(arguments.keys() - {f.name for f in dataclasses.fields(AsyncEngineArgs)})
-    if unknown:
-        raise ConfigError(f"extra.{unknown[0]}: vLLM {installed().version} has no such engine argument")
+    _check_known(arguments, key="extra")
     pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
     full = AsyncEngineArgs(**arguments, pooler_config=pooler)
     with turn_to_start():
         return owned(lambda: AsyncLLM.from_engine_args(full))
+
+
+def _check_known(arguments: dict[str, Any], *, key: str) -> None:
+    """Raises ConfigError for an argument that this release does not have; `key`: where the user has put it."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    unknown = sorted(arguments.keys() - {f.name for f in dataclasses.fields(AsyncEngineArgs)})
+    if unknown:
+        raise ConfigError(f"{key}.{unknown[0]}: vLLM {installed().version} has no such engine argument")
 
 
 def owned(start: Callable[[], Any]) -> Any:
@@ -107,21 +111,30 @@ def owned(start: Callable[[], Any]) -> Any:
     if len(folder) > SOCKET_FOLDER_MAX:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
-    with ONE_AT_A_TIME:
-        before = dict(os.environ)
-        os.environ["VLLM_RPC_BASE_PATH"] = os.environ[vllm_worker.SOCKETS] = folder
-        os.environ[vllm_worker.OWNER] = str(os.getpid())
-        try:
+    ours = {"VLLM_RPC_BASE_PATH": folder, vllm_worker.SOCKETS: folder, vllm_worker.OWNER: str(os.getpid())}
+    try:
+        with ONE_AT_A_TIME, _environment(ours):
             engine = start()
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        finally:
-            for name in ("VLLM_RPC_BASE_PATH", vllm_worker.SOCKETS, vllm_worker.OWNER):
-                os.environ.pop(name)
-                os.environ |= {name: before[name]} if name in before else {}
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     _SOCKETS[engine] = weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
     return engine
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """With these environment variables, and afterwards as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def shutdown(engine: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.config.engine import VllmEngine
-from pipeline.engines import vllm_compat, vllm_host
+from pipeline.engines import vllm_compat, vllm_host, vllm_worker
 from pipeline.engines.build import environment, preflight
 from pipeline.errors import ConfigError, ResourceError
 
@@ -170,6 +170,33 @@ def test_on_cores_nobody_waits(on_cores: None, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with vllm_compat.turn_to_start(), vllm_compat.turn_to_start():
         assert not list(tmp_path.iterdir())
+
+
+def test_what_an_engine_is_told_through_the_environment_is_gone_after_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", "/before")
+    monkeypatch.delenv(vllm_worker.OWNER, raising=False)
+    told: list[str] = []
+
+    class Started:
+        def shutdown(self) -> None: ...
+
+    def start(*, fails: bool) -> Any:
+        told.extend([os.environ["VLLM_RPC_BASE_PATH"], os.environ[vllm_worker.OWNER]])
+        if fails:
+            raise RuntimeError("no start")
+        return Started()
+
+    with pytest.raises(RuntimeError, match="no start"):
+        vllm_compat.owned(lambda: start(fails=True))
+    vllm_compat.shutdown(vllm_compat.owned(lambda: start(fails=False)))
+    assert told[1] == told[3] == str(os.getpid())
+    assert "/before" not in told
+    assert not any(Path(folder).exists() for folder in told[::2])
+    assert os.environ["VLLM_RPC_BASE_PATH"] == "/before"
+    assert vllm_worker.OWNER not in os.environ
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, found: dict[str, str]) -> None:
