@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.errors import ConfigError
+
 TAIL_BYTES = 20_000
 
 
 @contextmanager
 def stderr_to(log: Path) -> Iterator[None]:
     """Standard error, down to the file descriptor, and Python's warnings go to `log`. For the whole process, so keep
-    it short."""
+    it short. After a ConfigError, which says all there is to say, no log is left."""
     log.touch(mode=0o600)
     sys.stderr.flush()
     saved, target = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -27,6 +29,9 @@ def stderr_to(log: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except ConfigError:
+        log.unlink()
+        raise
     finally:
         sys.stderr.flush()
         os.dup2(saved, 2)

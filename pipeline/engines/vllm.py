@@ -30,7 +30,7 @@ from pipeline.engines.fanout import as_they_end
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.stopping import RegexStop
 from pipeline.engines.tokens import Tokens
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import EngineError
 from pipeline.records import Finish, Message
 
 PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
@@ -78,14 +78,10 @@ class Vllm:
         os.environ.update(vllm_host.environment(self._config))
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
-        try:
-            with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
-                await asyncio.to_thread(vllm_compat.load)
-                self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
-                self._llm = await asyncio.to_thread(self._launch, folder)
-        except ConfigError:
-            self._log.unlink()
-            raise
+        with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
+            await asyncio.to_thread(vllm_compat.load)
+            self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+            self._llm = await asyncio.to_thread(self._launch, folder)
         await self._warm_up()
 
     def _launch(self, folder: str) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 from pipeline.config.rewards import ServedReward
 from pipeline.engines import quiet, vllm_compat, vllm_host
 from pipeline.engines.base import ScoreCounters
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import EngineError
 
 
 class Pooling:
@@ -65,9 +65,6 @@ class Pooling:
                     f"vLLM can't load the reward model {self._folder}: {what} (all it said is in {self._log}); "
                     "backend: transformers may"
                 ) from error
-            except ConfigError:
-                self._log.unlink()
-                raise
         await self.value([0, 1])
         self._requests = self._naive = self._cached = 0
 
