@@ -29,10 +29,15 @@ def path_logprob(tree: Tree, node_id: str) -> float | None:
     return total
 
 
+def mean_probability(logprob_sum: float, tokens: int) -> float:
+    """Geometric mean of the probabilities of `tokens` tokens, in (0, 1], from the sum of their logarithms in nats."""
+    return exp(logprob_sum / tokens)
+
+
 def logprob(tree: Tree, node_id: str) -> float | None:
-    """Geometric mean probability of the response's tokens, in (0, 1]; None if the engine gave no log-probabilities."""
+    """Mean probability of the response's tokens; None if the engine gave no log-probabilities."""
     total = path_logprob(tree, node_id)
-    return None if total is None else exp(total / tree[node_id].end)
+    return None if total is None else mean_probability(total, tree[node_id].end)
 
 
 def verified(tree: Tree, node_id: str) -> float | None:

@@ -1,15 +1,15 @@
 """Scores of labelled paths joined with what the engine recorded: what is served, with and without, and that alone.
 
 scores and labels of validation paths ─► learn ─► Blend ─► joined scores of any paths
-evidence alone ─► fluency: exp(mean log-probability), the scorer `logprob` of core.scorers
+evidence alone ─► fluency: what the scorer `logprob` of core.scorers says
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
 from typing import Literal
 
+from pipeline.core.scorers import mean_probability
 from pipeline.rewards.blend import Blend, Evidence
 from pipeline.rewards.examples import LabelledPath, weight_of
 from pipeline.rewards.fitting import fit
@@ -57,7 +57,7 @@ def fluency(paths: Sequence[LabelledPath]) -> Scores | None:
     """None unless every step has evidence."""
     scores: Scores = []
     for path in paths:
-        row = [exp(e.logprob / e.tokens) for e in path.evidence if e is not None and e.tokens]
+        row = [mean_probability(e.logprob, e.tokens) for e in path.evidence if e is not None and e.tokens]
         if len(row) < len(path.ends):
             return None
         scores.append(row)
