@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +118,20 @@ def train_reward(
             others=others,
         )
         report = _report(evaluation, trained, splits, left_out, settings, model.logit_mean)
-        card = _card(what, version, backbone.source, reader, config, settings, splits, evaluation, report, data, chosen)
-        card = replace(card, blend=blend)
+        card = _card(
+            what,
+            evaluation,
+            version=version,
+            source=backbone.source,
+            reader=reader,
+            config=config,
+            settings=settings,
+            splits=splits,
+            report=report,
+            blend=blend,
+            data=data,
+            rounds=chosen,
+        )
         publish(
             run.location,
             folder,
@@ -216,14 +228,16 @@ def _report(
 
 def _card(
     what: ValueWhat,
+    evaluation: Evaluation,
+    *,
     version: str,
     source: str,
     reader: Vocabulary,
     config: RunConfig,
     settings: RewardTraining,
     splits: Splits,
-    evaluation: Evaluation,
     report: dict[str, Any],
+    blend: Blend | None,
     data: str,
     rounds: Sequence[int],
 ) -> Card:
@@ -241,6 +255,7 @@ def _card(
         targets=settings.targets if what == "prm" else "verdict",
         threshold=0.5 if threshold is None else threshold,
         logit_mean=report["logit_mean"],
+        blend=blend,
         runs=(config.name,),
         rounds=tuple(rounds),
         generator=getattr(config.engine, "model", "synthetic"),
