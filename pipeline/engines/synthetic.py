@@ -12,7 +12,6 @@ course; any other temperature samples as 1, so that the truth stays the truth.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -25,30 +24,14 @@ from pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from pipeline.engines.occupancy import Occupancy
 from pipeline.engines.slots import Slots
 from pipeline.engines.synthetic_cache import Prefix, PrefixCache
-from pipeline.engines.synthetic_draw import drawing
-from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, TEXTS, Chain, text_of
+from pipeline.engines.synthetic_draw import Wanted, drawing
+from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, Chain, decode
 from pipeline.records import Finish, Message
 
 _CHAINS = 512  # prompts whose processes are kept
 _RECENT = 64  # of those, whose segments are kept too
 _TURN = 64  # samples after which an engine of unlimited speed lets others run
-
-
 _ANSWERS = ROLES["assistant"]
-_BYTES = re.compile("[\x00-\xff]+")
-
-
-def _with_bytes(token_ids: Sequence[int]) -> str:
-    """Bytes that follow each other are one UTF-8 text."""
-    ids = list(token_ids)
-    parts: list[str] = []
-    end = 0
-    for run in _BYTES.finditer("".join(map(chr, ids))):
-        parts.extend([text_of(token) or "" for token in ids[end : run.start()]])
-        parts.append(bytes(ids[run.start() : run.end()]).decode(errors="replace"))
-        end = run.end()
-    parts.extend([text_of(token) or "" for token in ids[end:]])
-    return "".join(parts)
 
 
 class _Running:
@@ -115,10 +98,7 @@ class Synthetic:
         return [*ids, ROLES["assistant"]]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        try:
-            return "".join(map(TEXTS.__getitem__, token_ids))
-        except KeyError:
-            return _with_bytes(token_ids)
+        return decode(token_ids)
 
     # ---- truth ------------------------------------------------------------------------------------------------------
 
@@ -195,16 +175,9 @@ class Synthetic:
         self, request: Request, chain: Chain, response: list[int], room: int
     ) -> Callable[[int | None], Completion]:
         """What a sample of this seed is; None: the likeliest."""
-        return drawing(
-            chain,
-            response,
-            request.until,
-            room=room,
-            entropies=request.sampling.top_logprobs > 0,
-            decode=self.decode,
-            engine_id=self._info.engine_id,
-            weights_version=self._info.weights_version,
-        ).draw
+        entropies = request.sampling.top_logprobs > 0
+        wanted = Wanted(request.until, room, entropies, self._info.engine_id, self._info.weights_version)
+        return drawing(chain, response, wanted).draw
 
     async def _take_time(
         self,

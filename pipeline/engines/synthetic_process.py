@@ -64,6 +64,27 @@ def text_of(token: int) -> str | None:
 
 TEXTS = {256 + i: word for i, word in enumerate(_WORDS)} | {NUMBER + n: str(n) for n in range(LARGEST + 1)}
 """Of every token that is no byte."""
+_BYTES = re.compile("[\x00-\xff]+")
+
+
+def decode(token_ids: Sequence[int]) -> str:
+    try:
+        return "".join(map(TEXTS.__getitem__, token_ids))
+    except KeyError:
+        return _with_bytes(token_ids)
+
+
+def _with_bytes(token_ids: Sequence[int]) -> str:
+    """Bytes that follow each other are one UTF-8 text."""
+    ids = list(token_ids)
+    parts: list[str] = []
+    end = 0
+    for run in _BYTES.finditer("".join(map(chr, ids))):
+        parts.extend([text_of(token) or "" for token in ids[end : run.start()]])
+        parts.append(bytes(ids[run.start() : run.end()]).decode(errors="replace"))
+        end = run.end()
+    parts.extend([text_of(token) or "" for token in ids[end:]])
+    return "".join(parts)
 
 
 class Piece(Struct, frozen=True, gc=False):

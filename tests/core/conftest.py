@@ -20,7 +20,7 @@ from pipeline.core.search.base import Search
 from pipeline.core.search.registry import make_search
 from pipeline.core.tree import Tree
 from pipeline.engines.synthetic import Synthetic
-from pipeline.engines.synthetic_draw import drawing
+from pipeline.engines.synthetic_draw import Wanted, drawing
 from pipeline.records import Finish
 from pipeline.stages.synthetic_problems import synthetic_problems
 from verifiers.base import Outcome, Reason, Verdict
@@ -99,8 +99,7 @@ class SyntheticWorld(World):
 
     def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
         response = prefix[len(self.prompt) :]
-        room = until.max_tokens
-        return drawing(self.chain, response, until, room=room, entropies=True, decode=self.engine.decode).draw(seed)
+        return drawing(self.chain, response, Wanted(until, until.max_tokens, entropies=True)).draw(seed)
 
     def verdict(self, response: list[int]) -> Verdict:
         return PASS if self.engine.decode(response).endswith(f"{{{self.answer}}}.") else FAIL

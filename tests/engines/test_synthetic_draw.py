@@ -7,7 +7,7 @@ import pytest
 from pipeline.config.synthetic import SyntheticEngine
 from pipeline.core.events import Completion, Until
 from pipeline.engines.synthetic import Synthetic
-from pipeline.engines.synthetic_draw import drawing, uniforms
+from pipeline.engines.synthetic_draw import Wanted, drawing, uniforms
 from pipeline.engines.synthetic_process import KEPT
 from pipeline.records import Finish
 from pipeline.stages.synthetic_problems import synthetic_problems
@@ -17,7 +17,7 @@ PROBLEMS = synthetic_problems(5, seed=3)
 
 def drawn(engine: Synthetic, prompt: list[int], seed: int | None, *, room: int, token_ends: bool) -> Completion:
     until = Until(room, token_ends=token_ends)
-    what = drawing(engine.chain(prompt), [], until, room=room, entropies=True, decode=engine.decode)
+    what = drawing(engine.chain(prompt), [], Wanted(until, room, entropies=True))
     return what.draw(seed)
 
 
