@@ -203,15 +203,16 @@ class Synthetic:
                 self._slots.release()
         except asyncio.CancelledError:
             spent_s = 0.0 if began is None else max(0.0, time.monotonic() - began - prefill_s)
-            n = min(len(completion.token_ids), int(spent_s * (config.tokens_per_s or 0.0)))
-            self._generated_tokens += n
-            partial = completion.token_ids[:n]
-            done.put_nowait(Sample(index, Completion(partial, self.decode(partial), Finish.CANCELLED)))
+            partial = completion.token_ids[: int(spent_s * (config.tokens_per_s or 0.0))]
+            self._hand_over(index, Completion(partial, self.decode(partial), Finish.CANCELLED), done)
             return
         finally:
             self._occupancy.end(time.monotonic())
-        self._generated_tokens += len(completion.token_ids)
         self._cache.store(prefix, completion.token_ids)
+        self._hand_over(index, completion, done)
+
+    def _hand_over(self, index: int, completion: Completion, done: asyncio.Queue[Sample]) -> None:
+        self._generated_tokens += len(completion.token_ids)
         done.put_nowait(Sample(index, completion))
 
     async def cancel(self, request_id: str) -> None:
