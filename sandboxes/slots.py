@@ -23,7 +23,7 @@ from sandboxes.worker import SlotHandle
 REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
 MAX_PROFILES = 16
-DESCRIPTORS_A_SLOT = 32
+DESCRIPTORS_A_SLOT = 40
 WORK_BYTES_A_SLOT = 256 << 20
 """Size a slot of the private file system in memory; each job's own limit is far lower."""
 Role = tuple[Profile, Kind, int, str]

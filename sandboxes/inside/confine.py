@@ -38,6 +38,7 @@ def main() -> NoReturn:
 
 def _limit(cpu_s: int) -> None:
     rlimits.apply_static()
+    rlimits.lock_no_memory()
     for which, value in (
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, _STDERR_BYTES),

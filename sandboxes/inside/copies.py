@@ -36,7 +36,7 @@ Rehearsal = Callable[[Callable[[], None]], None]
 """Goes a job's way in the calling process and calls what it was given."""
 MOST = 1024
 """Pieces that one call takes."""
-_HIGH = 20
+HIGH = 20
 """Descriptors from here on are not a job's."""
 LEARNING_S = 20
 """Longest time for a rehearsal."""
@@ -103,7 +103,7 @@ def learn(proc: int, rehearsals: Sequence[Rehearsal]) -> Copies:
     """Copies of what forks of this process write in every one of these rehearsals, each of which says when it is over.
     `proc` is a descriptor on /proc."""
     try:
-        high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, HIGH)
         written = [_watch(_View(high), rehearse) for rehearse in rehearsals]
         os.close(high)
     except OSError:
@@ -115,7 +115,7 @@ def learn(proc: int, rehearsals: Sequence[Rehearsal]) -> Copies:
 def _watch(view: _View, rehearse: Rehearsal) -> set[int]:
     """The pages that a fork has to itself after a rehearsal."""
     receiving, low = os.pipe()
-    sending = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    sending = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, HIGH)
     os.close(low)
     pid = syscalls.fork()
     if pid == 0:

@@ -22,12 +22,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sandboxes.inside import child, orders, processes, stages, workplace
+from sandboxes.inside import child, orders, pins, processes, stages, workplace
 from sandboxes.inside.channel import Channel
 from sandboxes.inside.copies import Copies
-from sandboxes.jail import plan, syscalls
+from sandboxes.jail import plan, rlimits, syscalls
 
-AHEAD, LOW = 4, 2
+AHEAD, LOW = 6, 5
 """Children that wait for a job while another runs one: as many are made when fewer than so many are left."""
 PATIENCE_MS = 2.0
 """How long the report of a child that ended well may wait for the host's next order."""
@@ -264,6 +264,9 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
+    if message["kind"] == "python" and pins.pin(copies.pieces):
+        copies = Copies((), "none")
+    rlimits.lock_no_memory()
     slot = Slot(sock, jail_plan, message, copies)
     syscalls.death_signal()()  # a change of user id has cleared it
     stages.reach(stages.WAITS)

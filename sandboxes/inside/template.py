@@ -127,11 +127,13 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     paths, tools = options["paths"], options["tool_directories"]
+    needed = [os.path.join(path, "") for path in (*paths, *tools)]
+    hidden = [path for path in plan.beside_stdlib() if not any(one.startswith(path + "/") for one in needed)]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()
         if "mount" in entered:
             try:
-                namespaces.private_root(work, [sys.base_prefix, *paths, *tools], options["work_bytes"])
+                namespaces.private_root(work, [sys.base_prefix, *paths, *tools], hidden, options["work_bytes"])
             except OSError as e:
                 notes.append(f"mounts: {e}")
                 entered = tuple(name for name in entered if name != "mount")
@@ -154,6 +156,7 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         tool_dirs=tuple(tools),
         base_bytes=base_bytes,
         slots=options["slots"],
+        hides_packages="mount" in entered and hidden == plan.beside_stdlib(),
         notes=tuple(notes),
     )
 

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Mapping
 
 STACK_BYTES = 64 << 20
-_NONE = ("CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO", "NICE")
+_NONE = ("CORE", "MSGQUEUE", "RTPRIO", "NICE")
 
 
 def _lower(which: int, value: int) -> None:
@@ -18,9 +18,14 @@ def _lower(which: int, value: int) -> None:
 
 
 def apply_static() -> None:
-    """Limits equal for every job: no core files, no locked memory, no message queues, no priority."""
+    """Limits equal for every job: no core files, no message queues, no priority."""
     for name in _NONE:
         _lower(getattr(resource, f"RLIMIT_{name}"), 0)
+
+
+def lock_no_memory() -> None:
+    """One more of them, for after a slot has pinned its own pages."""
+    _lower(resource.RLIMIT_MEMLOCK, 0)
 
 
 def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int) -> None:
