@@ -41,9 +41,10 @@ def enter() -> tuple[str, ...]:
     return tuple(flags)
 
 
-def private_root(work: str, trees: Iterable[str], size_bytes: int) -> None:
-    """Replaces the root by one that holds the system's libraries and tools and `trees`, read-only, and an
-    empty file system in memory at `work`. Raises OSError, and has changed nothing that matters then."""
+def private_root(work: str, trees: Iterable[str], hidden: Iterable[str], size_bytes: int) -> None:
+    """Replaces the root by one that holds the system's libraries and tools and `trees`, read-only, with nothing in the
+    directories `hidden`, and an empty file system in memory at `work`. Raises OSError, and has changed nothing that
+    matters then."""
     syscalls.mount("none", "/", None, MS_REC | MS_PRIVATE)
     syscalls.mount("none", work, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size_bytes},mode=755")
     root = os.path.join(work, "root")
@@ -57,6 +58,8 @@ def private_root(work: str, trees: Iterable[str], size_bytes: int) -> None:
     for source in sorted((*_FILES, *_DIRECTORIES, *trees), key=len):  # a tree before what lies inside it
         if os.path.exists(source) and not os.path.exists(root + source):
             _bind(root, source)
+    for path in hidden:
+        syscalls.mount("none", root + path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=755")
     os.makedirs(root + work)
     syscalls.mount("none", root + work, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size_bytes},mode=755")
     os.makedirs(root + "/.old")

@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     base_bytes: int
     """Address space of the template."""
     slots: int
+    hides_packages: bool = False
+    """Whether what is installed beside the interpreter's own library can't be seen."""
     notes: tuple[str, ...] = ()
     """Why something could not be had."""
 
@@ -61,13 +63,23 @@ class Plan(NamedTuple):
         return self.drops_uid or "user" in self.namespaces
 
 
-def stdlib_rules() -> list[tuple[str, int]]:
-    """Read access to the interpreter's own library, entry by entry, so that packages installed beside it (a
-    benchmark with its answers, say) stay closed. Listing directories is allowed throughout: imports need
-    it."""
+def beside_stdlib() -> list[str]:
+    """Directories inside the interpreter's own library that are not of it: packages installed beside it (a benchmark
+    with its answers, say), and its tests."""
     stdlib = os.path.dirname(os.__file__)
+    found = [os.path.join(stdlib, name) for name in ("site-packages", "dist-packages", "test")]
+    return [path for path in found if os.path.isdir(path)]
+
+
+def stdlib_rules(*, hides_packages: bool) -> list[tuple[str, int]]:
+    """Read access to the interpreter's own library: whole where nothing else can be seen in it, entry by entry
+    elsewhere, so that what lies beside it stays closed. Listing directories is allowed throughout: imports need it.
+    Each rule is copied for every child."""
+    stdlib = os.path.dirname(os.__file__)
+    if hides_packages:
+        return [(stdlib, landlock.READ)]
     rules = [(stdlib, landlock.READ_DIR)]
-    closed = {"site-packages", "dist-packages", "test"}
+    closed = set(map(os.path.basename, beside_stdlib()))
     open_names = [name for name in os.listdir(stdlib) if name not in closed]
     rules += [(os.path.join(stdlib, name), landlock.READ) for name in open_names]
     return rules
@@ -129,7 +141,11 @@ class SlotJail:
         if self.kind != "python":
             return rules + [(path, landlock.READ_EXECUTE) for path in (*SYSTEM_EXECUTE, *self.plan.tool_dirs)]
         rules += [(path, landlock.READ) for path in _SYSTEM_READ]
-        return rules + stdlib_rules() + [(path, landlock.READ) for path in self.plan.read_dirs]
+        return (
+            rules
+            + stdlib_rules(hides_packages=self.plan.hides_packages)
+            + [(path, landlock.READ) for path in self.plan.read_dirs]
+        )
 
     def _ruleset(self, arena: str, tops: list[str]) -> landlock.Ruleset:
         work = landlock.WORK if self.kind == "python" else landlock.WORK_EXECUTE

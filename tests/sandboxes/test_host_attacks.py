@@ -143,6 +143,25 @@ def test_files_of_the_host_stay_closed(box, tmp_path):
     assert b"4711" not in result.cases[0].stdout + result.cases[0].stderr
 
 
+BESIDE = """
+import itertools, os
+top = os.path.dirname(os.__file__)
+opened = 0
+for name in ("site-packages", "dist-packages", "test"):
+    for where, _, files in itertools.islice(os.walk(os.path.join(top, name)), 20):
+        for file in files[:10]:
+            try:
+                opened += len(open(os.path.join(where, file), "rb").read(1))
+            except OSError:
+                pass
+print(opened, open(os.path.join(top, "statistics.py")).read(1) != "")
+"""
+
+
+def test_what_is_installed_beside_the_library_stays_closed(box):
+    assert box.program(BESIDE).cases[0].stdout == b"0 True\n"
+
+
 def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
     monkeypatch.setenv("BERRY_SECRET", "4711")
     result = make_box().program("import os; print(sorted(os.environ), os.environb)")
