@@ -11,11 +11,11 @@ Both sides of a ratio are measured in turns, a round of one after a round of the
 rounds' ratios is told with their range, so that a neighbour on the machine disturbs both alike.
 
 Where the CPU time of one program of (b) goes, in ms, on two cores of a nested virtual machine: about 4.0 (4.9 before
-children copied pages ahead, 4.4 before the fork did it), by samples of both cores. What somebody waits for is 1.0 to 1.4
-of it; the rest is done for later jobs, and both cores are busy for 96% of the time.
+children copied pages ahead, 4.4 before the fork did it), by samples of both cores. What somebody waits for is 1.0 to
+1.4 of it; the rest is done for later jobs, and both cores are busy for 96% of the time.
 
     host     0.6   two turns of the event loop, records, system calls, cold caches
-    slot     1.3   0.9 the fork (half of it copies of 300 pages, the rest 2,000 entries and 80 mappings), 0.2 its own traps
+    slot     1.3   0.9 the fork (half of it 300 copied pages, the rest 2,000 entries and 80 mappings), 0.2 traps
     child    1.0   compiling and running the program, its job, its limits: the interpreter
              0.3   pages copied where it writes, with the traps
              0.3   coming back from the fork, its jail
