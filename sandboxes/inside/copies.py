@@ -23,6 +23,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from sandboxes.inside import maps
 from sandboxes.jail import syscalls
 
 Pieces = Sequence[Sequence[int]]
@@ -73,9 +74,8 @@ class _View:
 
     def __init__(self, proc: int) -> None:
         self._proc, self._page = proc, os.sysconf("SC_PAGE_SIZE")
-        with open(os.open("self/maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as maps:
-            found = [line.partition(" ")[0].split("-") for line in maps if " rw-p " in line]
-        self._areas = [range(int(start, 16), int(end, 16), self._page) for start, end in found]
+        found = [m for m in maps.mappings(proc) if m.rights == "rw-p"]
+        self._areas = [range(m.start, m.start + m.size, self._page) for m in found]
         counts = [len(area) for area in self._areas]
         self._flags = ctypes.create_string_buffer(8 * sum(counts))
         view, ends = memoryview(self._flags).cast("B"), [8 * end for end in itertools.accumulate(counts, initial=0)]

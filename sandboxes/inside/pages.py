@@ -18,11 +18,11 @@ import ctypes
 import itertools
 import os
 import sys
-from typing import NamedTuple
+
+from sandboxes.inside.maps import EXECUTE, READ, WRITE, Mapping, mappings
 
 BIND_NOW = "LD_BIND_NOW"
 """Has the loader look up all functions at the start and not each in the fork that calls it first."""
-_READ, _WRITE, _EXECUTE = 1, 2, 4
 _PRIVATE_ANONYMOUS, _MAYMOVE_FIXED, _HUGEPAGE = 0x22, 3, 14
 _FAILED = ctypes.c_void_p(-1).value
 _HUGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
@@ -35,29 +35,9 @@ _libc.mmap.argtypes, _libc.mmap.restype = [_address, _size, _int, _int, _int, ct
 _libc.mremap.argtypes, _libc.mremap.restype = [_address, _size, _size, _int, _address], _address
 
 
-class Mapping(NamedTuple):
-    """Memory into which a file is mapped, not to be written."""
-
-    start: int
-    size: int
-    protection: int
-    path: str
-    offset: int
-    """Where in the file it begins."""
-
-
 def mapped(proc: int) -> list[Mapping]:
-    """Every such mapping of this process. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
-    found = []
-    with open(os.open("self/maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as maps:
-        for line in maps:
-            fields = line.split(maxsplit=5)
-            path = fields[5].strip() if len(fields) > 5 else ""
-            if fields[1] in ("r-xp", "r--p") and path.startswith("/"):
-                start, end = (int(part, 16) for part in fields[0].split("-"))
-                protection = _READ | (_EXECUTE if "x" in fields[1] else 0)
-                found.append(Mapping(start, end - start, protection, path, int(fields[2], 16)))
-    return found
+    """Every file mapped not to be written. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
+    return [m for m in mappings(proc) if m.rights in ("r-xp", "r--p") and m.path.startswith("/")]
 
 
 def programs(proc: int) -> list[Mapping]:
@@ -71,22 +51,22 @@ def _is_interpreter(path: str) -> bool:
     return os.path.basename(path).startswith("libpython") or path == os.path.realpath(sys.executable)
 
 
-def join(mappings: list[Mapping]) -> None:
+def join(found: list[Mapping]) -> None:
     """Makes one mapping of each file's code and the constants just before and behind it; they become executable too.
     What was written to once, as tables of addresses are, comes after these and stays as it is."""
-    for before, code, behind in zip(mappings, mappings[1:], mappings[2:], strict=False):
+    for before, code, behind in zip(found, found[1:], found[2:], strict=False):
         run = [one for one in (before, code, behind) if one.path == code.path]
         joint = all(a.start + a.size == b.start and a.offset + a.size == b.offset for a, b in itertools.pairwise(run))
-        if joint and len(run) == 3 and [one.protection for one in run] == [_READ, _READ | _EXECUTE, _READ]:
-            _libc.mprotect(before.start, before.size + code.size + behind.size, _READ | _EXECUTE)
+        if joint and len(run) == 3 and [one.protection for one in run] == [READ, READ | EXECUTE, READ]:
+            _libc.mprotect(before.start, before.size + code.size + behind.size, READ | EXECUTE)
 
 
-def inherit(mappings: list[Mapping]) -> None:
+def inherit(found: list[Mapping]) -> None:
     """Has forks inherit these, where the host allows it. Raises OSError where their protection can't be restored."""
-    for start, size, protection, *_ in mappings:
-        if _libc.mprotect(start, size, protection | _WRITE) == 0:
-            ctypes.memmove(start, start, 1)
-            if _libc.mprotect(start, size, protection) != 0:
+    for one in found:
+        if _libc.mprotect(one.start, one.size, one.protection | WRITE) == 0:
+            ctypes.memmove(one.start, one.start, 1)
+            if _libc.mprotect(one.start, one.size, one.protection) != 0:
                 raise OSError(ctypes.get_errno(), "mprotect: a program's pages can't be made read-only again")
 
 
@@ -103,13 +83,13 @@ def enlarge(proc: int) -> bool:
     size = end - start
     if size <= 0:
         return False
-    room = _libc.mmap(None, size + huge, _READ | _WRITE, _PRIVATE_ANONYMOUS, -1, 0)
+    room = _libc.mmap(None, size + huge, READ | WRITE, _PRIVATE_ANONYMOUS, -1, 0)
     if room == _FAILED:
         return False
     copy = -(-room // huge) * huge
     _libc.madvise(copy, size, _HUGEPAGE)
     ctypes.memmove(copy, start, size)
-    moved = _huge_bytes(copy, proc) == size and _libc.mprotect(copy, size, _READ | _EXECUTE) == 0
+    moved = _huge_bytes(copy, proc) == size and _libc.mprotect(copy, size, READ | EXECUTE) == 0
     moved = moved and _libc.mremap(copy, size, size, _MAYMOVE_FIXED, start) == start
     if moved:
         _libc.munmap(copy + size, room + huge - copy)
@@ -125,7 +105,7 @@ def _code(proc: int) -> tuple[int, int]:
         if mapping.start != end:
             start, code = mapping.start, False
         end = mapping.start + mapping.size
-        code = code or bool(mapping.protection & _EXECUTE)
+        code = code or bool(mapping.protection & EXECUTE)
         if code and end - start > best[1] - best[0]:
             best = (start, end)
     return best
