@@ -121,6 +121,7 @@ if __name__ == "__main__":
         help="scores beams instead of log-probabilities: a trained PRM, or begun: the model itself under a fresh head",
     )
     parser.add_argument("--step-tokens", type=int, help="steps of so many tokens; otherwise a line is a step")
+    parser.add_argument("--long-every", type=int, default=4, help="one problem in so many of lockstep's mix")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--parts", nargs="+", default=["trees", "occupancy", "lockstep", "squeeze"])
     options = parser.parse_args()

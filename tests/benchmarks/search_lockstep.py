@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.config.problems import ReasoningGymProblems
 from pipeline.config.run import RunConfig
 from pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
 from pipeline.core.scorers import SCORERS
@@ -18,22 +19,29 @@ from pipeline.core.search.registry import make_search
 from pipeline.engines.base import Request
 from pipeline.records import Problem
 from pipeline.stages import arithmetic
+from pipeline.stages.problems import reasoning_gym_problems
 from pipeline.stages.synthetic_problems import synthetic_problems
 from tests.benchmarks.search_runs import Figures, Tools, config, since, through_pipeline
 from verifiers.checker import CheckRequest
 
 
 def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem]:
-    """Lengths as they come in practice, many short and a few long: every fourth problem is a long one. A barrier makes
-    the short ones of a batch wait for its longest."""
-    short_ones = 3 * (long_ones := -(-len(problems) // 4))
+    """Lengths as they come in practice, many short and a few long: one problem in `--long-every` is a long one. A
+    barrier makes the short ones of a batch wait for its longest."""
+    many = args.long_every - 1
+    short_ones = many * (long_ones := -(-len(problems) // args.long_every))
     if args.model == "synthetic":
         short, long = synthetic_problems(short_ones, 1, steps=(2, 3)), synthetic_problems(long_ones, 2, steps=(24, 32))
     elif args.model == "tiny-arithmetic":
         short, long = arithmetic.draw(short_ones, 1, operands=(2, 2)), arithmetic.draw(long_ones, 2, operands=(9, 10))
     else:
-        return list(problems)  # sums and word problems, a half of each
-    return [p for i, one in enumerate(long) for p in (*short[3 * i : 3 * i + 3], one)]
+        short, long = gym("chain_sum", short_ones, 1), gym("gsm_symbolic", long_ones, 2)
+    return [p for i, one in enumerate(long) for p in (*short[many * i : many * (i + 1)], one)]
+
+
+def gym(dataset: str, count: int, seed: int) -> list[Problem]:
+    source = ReasoningGymProblems(type="reasoning_gym", dataset=dataset, count=count, seed=seed)
+    return list(reasoning_gym_problems(source))
 
 
 def mean_share(figures: Figures, args: argparse.Namespace) -> float:

@@ -59,7 +59,7 @@ if not pins.pin(pieces):
     print("none")
     sys.exit()
 mine, its = both()
-assert mine < 50 and its < 50, (mine, its)
+assert mine < written / 4 and its < written / 4, (mine, its)
 print("pinned")
 """
 
