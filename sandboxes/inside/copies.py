@@ -37,7 +37,7 @@ Rehearsal = Callable[[Callable[[], None]], None]
 """Goes a job's way in the calling process and calls what it was given."""
 MOST = 1024
 """Pieces that one call takes."""
-HIGH = 20
+_HIGH = 20
 """Descriptors from here on are not a job's."""
 LEARNING_S = 20
 """Longest time for a rehearsal."""
@@ -48,8 +48,7 @@ class Copies:
 
     def __init__(self, pieces: Pieces, way: Way) -> None:
         self.pieces, self.way = pieces[:MOST] if way != "none" else (), way
-        flat = [number for piece in self.pieces for number in piece]
-        self._numbers = (ctypes.c_size_t * len(flat))(*flat)
+        self._numbers = laid_out(self.pieces)
         self._all: syscalls.Bound | None = None
         if way == "once":
             vector, count = bytes(self._numbers), len(self.pieces)
@@ -67,6 +66,19 @@ class Copies:
             return
         for at in range(0, len(self._numbers), 2):
             syscalls.madvise(self._numbers[at], self._numbers[at + 1], _POPULATE_WRITE)
+
+
+def laid_out(pieces: Pieces) -> ctypes.Array[ctypes.c_size_t]:
+    """The same as the kernel reads it: address and length of each in turn."""
+    flat = [number for piece in pieces for number in piece]
+    return (ctypes.c_size_t * len(flat))(*flat)
+
+
+def lifted(low: int) -> int:
+    """The same descriptor where a job's do not come."""
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    os.close(low)
+    return high
 
 
 class _View:
@@ -103,7 +115,7 @@ def learn(proc: int, rehearsals: Sequence[Rehearsal]) -> Copies:
     """Copies of what forks of this process write in every one of these rehearsals, each of which says when it is over.
     `proc` is a descriptor on /proc."""
     try:
-        high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, HIGH)
+        high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, _HIGH)
         written = [_watch(_View(high), rehearse) for rehearse in rehearsals]
         os.close(high)
     except OSError:
@@ -115,8 +127,7 @@ def learn(proc: int, rehearsals: Sequence[Rehearsal]) -> Copies:
 def _watch(view: _View, rehearse: Rehearsal) -> set[int]:
     """The pages that a fork has to itself after a rehearsal."""
     receiving, low = os.pipe()
-    sending = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, HIGH)
-    os.close(low)
+    sending = lifted(low)
     pid = syscalls.fork()
     if pid == 0:
 

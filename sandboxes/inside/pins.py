@@ -12,10 +12,9 @@ Where the host has no io_uring, or allows no more locked memory, children copy t
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 
-from sandboxes.inside.copies import HIGH, Pieces
+from sandboxes.inside.copies import Pieces, laid_out, lifted
 from sandboxes.jail import syscalls
 
 _ENTRIES, _PARAMETERS_BYTES, _REGISTER_BUFFERS = 1, 120, 0
@@ -25,15 +24,12 @@ def pin(pieces: Pieces) -> bool:
     """Pins these pieces of the calling process's memory for as long as it lives; says whether it could."""
     if not pieces:
         return False
-    vector = (ctypes.c_size_t * (2 * len(pieces)))(*[number for piece in pieces for number in piece])
     try:
-        low = syscalls.call("io_uring_setup", _ENTRIES, ctypes.create_string_buffer(_PARAMETERS_BYTES))
-        ring = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, HIGH)
-        os.close(low)
+        ring = lifted(syscalls.call("io_uring_setup", _ENTRIES, ctypes.create_string_buffer(_PARAMETERS_BYTES)))
     except OSError:
         return False
     try:
-        syscalls.call("io_uring_register", ring, _REGISTER_BUFFERS, bytes(vector), len(pieces))
+        syscalls.call("io_uring_register", ring, _REGISTER_BUFFERS, bytes(laid_out(pieces)), len(pieces))
     except OSError:
         os.close(ring)
         return False

@@ -128,7 +128,8 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     paths, tools = options["paths"], options["tool_directories"]
     needed = [os.path.join(path, "") for path in (*paths, *tools)]
-    hidden = [path for path in plan.beside_stdlib() if not any(one.startswith(path + "/") for one in needed)]
+    beside = plan.beside_stdlib()
+    hidden = [path for path in beside if not any(one.startswith(path + "/") for one in needed)]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()
         if "mount" in entered:
@@ -156,7 +157,7 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         tool_dirs=tuple(tools),
         base_bytes=base_bytes,
         slots=options["slots"],
-        hides_packages="mount" in entered and hidden == plan.beside_stdlib(),
+        hides_packages="mount" in entered and hidden == beside,
         notes=tuple(notes),
     )
 
