@@ -11,5 +11,3 @@ storage  shards, journal, run directories                (pyarrow)
 runtime  actors, leases, balance                         (the only importer of Ray)
 planning roofline, capacity, sweeps       report  pictures and pages       cli  one file a command
 """
-
-__version__ = "0.1.0"

@@ -8,7 +8,7 @@
     ├── StorageError     exit 3      a run directory or shard is damaged, full or in use
     └── EngineError      exit 4      an engine, reward model or sandbox host can't serve
 
-A bad rollout, a wrong answer or an unverifiable check is data, never an exception. `pipeline.cli` is the one
+A bad rollout, a wrong answer or an unverifiable check is data, never an exception. `berry.pipeline.cli` is the one
 boundary that turns these into messages and exit codes; anything else is a bug and keeps its traceback.
 """
 

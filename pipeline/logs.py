@@ -48,12 +48,11 @@ class JsonLines(logging.Formatter):
 
 def to_stderr(level: int = logging.INFO) -> None:
     """What the packages of Berry log goes to standard error as JSON lines; once, however often it is called."""
-    for name in ("pipeline", "verifiers", "sandboxes"):
-        logger = logging.getLogger(name)
-        if any(isinstance(h.formatter, JsonLines) for h in logger.handlers):
-            continue
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonLines())
-        logger.addHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = False
+    logger = logging.getLogger("berry")
+    if any(isinstance(h.formatter, JsonLines) for h in logger.handlers):
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False

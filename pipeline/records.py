@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from verifiers.base import Verdict
-from verifiers.specs import VerifierSpec
+from berry.verifiers.base import Verdict
+from berry.verifiers.specs.union import VerifierSpec
 
 Message = dict[str, str]  # {"role": …, "content": …}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandboxes.base import Limits, SandboxError
+from berry.sandboxes.base import Limits, SandboxError
 
 BARE_IMPORTS = (
     "bisect", "collections", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator",

@@ -6,8 +6,8 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from sandboxes.base import MIB, Language, Limits
-from sandboxes.jail.seccomp import Kind
+from berry.sandboxes.base import MIB, Language, Limits
+from berry.sandboxes.jail.seccomp import Kind
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 

@@ -17,14 +17,25 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sandboxes import judging, programs, running
-from sandboxes.base import CaseResult, Job, JobResult, JudgeResult, JudgeStatus, Limits, Outcome, SandboxError, SlotDied
-from sandboxes.config import PoolConfig
-from sandboxes.jail.plan import Plan
-from sandboxes.metrics import Metrics
-from sandboxes.session import Session
-from sandboxes.slots import Slots
-from sandboxes.waiting import Overloaded, SlotLine
+from berry.sandboxes.base import (
+    CaseResult,
+    Job,
+    JobResult,
+    JudgeResult,
+    JudgeStatus,
+    Limits,
+    Outcome,
+    SandboxError,
+    SlotDied,
+)
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.host.queue import Overloaded, SlotLine
+from berry.sandboxes.host.slots import Slots
+from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.jobs import judge as judging
+from berry.sandboxes.jobs import programs, python
+from berry.sandboxes.jobs.session import Session
+from berry.sandboxes.metrics import Metrics
 
 R = TypeVar("R", JobResult, JudgeResult)
 
@@ -67,7 +78,7 @@ class SandboxPool:
         return self._slots.host()
 
     def metrics(self) -> dict[str, Any]:
-        """Counters and waits since the start; see `sandboxes.metrics`."""
+        """Counters and waits since the start; see `berry.sandboxes.metrics`."""
         return self._metrics.snapshot(waiting=self._line.waiting, slots=self._line.open)
 
     @property
@@ -84,7 +95,7 @@ class SandboxPool:
         async def once(number: int) -> JobResult:
             limits = self._limits(job.limits)
             if job.language == "python":
-                return await running.run_python(self._slots, number, job, limits)
+                return await python.run_python(self._slots, number, job, limits)
             return await programs.run_programs(self._slots, self._binaries, number, job, limits)
 
         def failed(outcome: Outcome, error: str) -> JobResult:
@@ -109,7 +120,7 @@ class SandboxPool:
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
-        trial = judging.Trial(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
+        trial = judging.JudgeRun(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
 
         async def once(number: int) -> JudgeResult:
             return await judging.run_trial(self._slots, number, trial)

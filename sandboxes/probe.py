@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sandboxes.base import LANGUAGES, Language, SandboxError
-from sandboxes.config import PoolConfig
-from sandboxes.jail.plan import Plan
-from sandboxes.languages import missing_tools
-from sandboxes.metrics import Metrics
-from sandboxes.slots import Slots, importable
+from berry.sandboxes.base import LANGUAGES, Language, SandboxError
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.host.slots import Slots, importable
+from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.languages import missing_tools
+from berry.sandboxes.metrics import Metrics
 
 _NAMESPACES = {
     "mount": "files: `stat` tells that a path exists, and which size and times it has",

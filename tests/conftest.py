@@ -24,7 +24,7 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from pipeline.config.run import RunConfig
+    from berry.pipeline.config.run import RunConfig
 
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
@@ -174,9 +174,9 @@ def value_model() -> Callable[..., str]:
     """value_model(folder, version, seed=1) -> a PRM that has learned nothing, over the synthetic engine's tokens."""
     import torch
 
-    from pipeline.config.rewards import FreshBackbone
-    from pipeline.rewards.card import NAME, Card
-    from pipeline.rewards.loading import fresh
+    from berry.pipeline.config.rewards import FreshBackbone
+    from berry.pipeline.rewards.model.card import NAME, Card
+    from berry.pipeline.rewards.model.loading import fresh
 
     def make(folder: Path, version: str, seed: int = 1) -> str:
         model = fresh(FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=512), vocabulary_size=512, seed=seed)
@@ -222,8 +222,8 @@ def quiet() -> Quiet:
 @pytest.fixture(scope="session")
 def job() -> Callable[..., RunConfig]:
     """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
-    from pipeline.config.loading import validate
-    from pipeline.config.run import RunConfig
+    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.run import RunConfig
 
     def make(**changes: Any) -> RunConfig:
         return validate({"name": "job", **JOB, **changes}, RunConfig, where="test")
@@ -234,8 +234,8 @@ def job() -> Callable[..., RunConfig]:
 @pytest.fixture(scope="session")
 def rows() -> Callable[[str], list[tuple[Any, ...]]]:
     """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
-    from pipeline.report.tables import connect
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.duckdb_views import connect
 
     query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
     return lambda place: connect(open_run(place)).execute(query).fetchall()
@@ -244,8 +244,8 @@ def rows() -> Callable[[str], list[tuple[Any, ...]]]:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, job: Any, quiet: Any, rows: Any) -> list[tuple[Any, ...]]:
     """The rows of `job()` where nothing happens to it."""
-    from pipeline.runtime.driver import run
-    from pipeline.runtime.outcome import Launch
+    from berry.pipeline.runtime.driver.outcome import Launch
+    from berry.pipeline.runtime.driver.run import run
 
     place = str(tmp_path_factory.mktemp("whole") / "run")
     assert run(job(), Launch(place, local=True), quiet).finished

@@ -18,7 +18,7 @@ LANES: tuple[tuple[str, ...], ...] = (
 )
 """A unit belongs to the first lane with a folder that it is in, or to the last."""
 
-ONE_ENGINE = ("tests/engines/test_contract.py", "tests/engines/test_recompute.py", "tests/engines/test_vllm.py")
+ONE_ENGINE = ("tests/engines/test_contract.py", "tests/engines/test_recompute.py", "tests/engines/vllm/test_engine.py")
 """Run by one worker, for the real engine that they share."""
 
 SECONDS = {
@@ -38,16 +38,16 @@ SECONDS = {
     "tests/cluster/test_verify_address.py": 25,
     "tests/deploy/test_grafana.py": 22,
     "tests/engines/test_contract.py": 180,
-    "tests/rewards/test_training.py": 30,
-    "tests/runtime/test_balance_run.py": 22,
-    "tests/runtime/test_local_run.py": 45,
-    "tests/runtime/test_many_kills.py": 80,
-    "tests/runtime/test_object_store.py": 30,
-    "tests/runtime/test_revision.py": 25,
-    "tests/runtime/test_rounds.py": 90,
-    "tests/runtime/test_sites.py": 75,
+    "tests/rewards/training/test_reward_trainer.py": 30,
+    "tests/runtime/driver/test_balance_run.py": 22,
+    "tests/runtime/driver/test_local_run.py": 45,
+    "tests/runtime/driver/test_many_kills.py": 80,
+    "tests/runtime/driver/test_object_store.py": 30,
+    "tests/runtime/driver/test_revision.py": 25,
+    "tests/runtime/driver/test_rounds.py": 90,
+    "tests/runtime/driver/test_lease_claims.py": 75,
     "tests/sandboxes/test_limits.py": 60,
-    "tests/stages/stored/test_reward_training.py": 25,
+    "tests/stages/training/test_reward_model.py": 25,
 }
 """Roughly what the long units take; a test that stands here by its name shares nothing with others of its file."""
 

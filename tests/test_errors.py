@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pipeline.errors import StorageError, is_exhausted
+from berry.pipeline.errors import StorageError, is_exhausted
 
 
 def caused(error: Exception, by: Exception) -> Exception:

@@ -17,7 +17,7 @@ def test_every_unit_that_is_known_to_be_long_is_there(lanes: Any) -> None:
 
 
 def test_what_shares_an_engine_stays_together_and_a_long_test_goes_alone(lanes: Any) -> None:
-    assert lanes.unit_of("tests/engines/test_vllm.py::test_a") == lanes.unit_of(
+    assert lanes.unit_of("tests/engines/vllm/test_engine.py::test_a") == lanes.unit_of(
         "tests/engines/test_recompute.py::test_b"
     )
     assert lanes.unit_of("tests/core/test_tree.py::test_a[1]") == "tests/core/test_tree.py"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import logs
+from berry.pipeline import logs
 
 
 @pytest.fixture
 def lines() -> Any:
     stream = io.StringIO()
-    logger = logging.getLogger("pipeline.test_logs")
+    logger = logging.getLogger("berry.test_logs")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.JsonLines())
     logger.addHandler(handler)

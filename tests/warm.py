@@ -20,13 +20,13 @@ from contextlib import suppress
 from typing import Any
 
 PRELOADED = (
-    "pipeline.cli.loading",
-    "pipeline.cli.progress",
-    "pipeline.cli.summary",
-    "pipeline.runtime.driver",
-    "pipeline.runtime.local",
-    "pipeline.engines.synthetic",
-    "pipeline.report.status",
+    "berry.pipeline.cli.loading",
+    "berry.pipeline.cli.progress",
+    "berry.pipeline.cli.summary",
+    "berry.pipeline.runtime.driver.run",
+    "berry.pipeline.runtime.actors.local_worker",
+    "berry.pipeline.engines.synthetic.engine",
+    "berry.pipeline.report.status",
 )
 
 
@@ -108,6 +108,6 @@ if __name__ == "__main__":
         importlib.import_module(module)
     gc.freeze()
     sys.argv = ["berry", *serve(sys.argv[1])]
-    from pipeline.cli import main
+    from berry.pipeline.cli import main
 
     main()

@@ -12,9 +12,8 @@ import os
 
 import httpx
 
-from verifiers.config import JudgeConfig
-from verifiers.model import JudgeUnavailable
-from verifiers.tools import Messages
+from berry.verifiers.config import JudgeConfig
+from berry.verifiers.context import JudgeUnavailable, Messages
 
 CONNECT_S = 10.0
 BACKOFF_S = (0.5, 2.0)

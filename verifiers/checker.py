@@ -14,15 +14,15 @@ from collections import Counter
 
 from msgspec.structs import replace
 
-from sandboxes.wire import Unsupported
-from verifiers.base import Reason, Verdict, verdict
-from verifiers.config import CheckerConfig
-from verifiers.here import here
-from verifiers.lean_repl import WarmRepls
-from verifiers.majority import ConsensusRequest, canonicalise, consensus
-from verifiers.registry import verifier_for
-from verifiers.symbolic import Symbolic
-from verifiers.tools import CheckRequest, Judge, Tools
+from berry.sandboxes.wire import Unsupported
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.context import CheckRequest, Judge, VerifierContext
+from berry.verifiers.inline import here
+from berry.verifiers.kinds.majority import ConsensusRequest, canonicalise, consensus
+from berry.verifiers.proofs.lean_repl import WarmRepls
+from berry.verifiers.registry import verifier_for
+from berry.verifiers.symbolic import Symbolic
 
 __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
 
@@ -31,7 +31,7 @@ class Checker:
     """Concurrency-safe within one event loop. `start` before the first check, `close` after the last."""
 
     def __init__(self, config: CheckerConfig | None = None, *, judge: Judge | None = None) -> None:
-        from verifiers.limits import make_pool
+        from berry.verifiers.sandbox_limits import make_pool
 
         self.config = config = config or CheckerConfig()
         self.pool = make_pool(config)
@@ -39,16 +39,16 @@ class Checker:
         self._repls = WarmRepls()
         self._chat = None
         if judge is None and config.judge is not None:
-            from verifiers.chat_judge import ChatJudge
+            from berry.verifiers.chat_judge import ChatJudge
 
             judge = self._chat = ChatJudge(config.judge)
-        self._tools = Tools(config, self.pool, self.symbolic, judge, self.check, self._repls)
+        self._tools = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls)
         self._outcomes: Counter[str] = Counter()
         self._in_service = 0
         self._busy_s = 0.0
 
     async def start(self) -> None:
-        """Start the sandboxes. Raises sandboxes.base.SandboxError where this host can't confine programs."""
+        """Start the sandboxes. Raises berry.sandboxes.base.SandboxError where this host can't confine programs."""
         await self.pool.start()
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class Checker:
 
     def metrics(self) -> dict[str, float]:
         """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds;
-        `pool_*` as in sandboxes.metrics, `pool_service:K` for `service_counts[K]`."""
+        `pool_*` as in berry.sandboxes.metrics, `pool_service:K` for `service_counts[K]`."""
         pool = self.pool.metrics()
         return {
             "in_service": float(self._in_service),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from verifiers.strictness import Place
+from berry.verifiers.specs.base import Place
 
 TAIL_CHARS = 65_536
 MAX_CANDIDATES = 8

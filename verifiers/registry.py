@@ -5,24 +5,24 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import import_module
 
-from verifiers.specs import Spec
-from verifiers.tools import Verify
+from berry.verifiers.context import Verify
+from berry.verifiers.specs.union import Spec
 
 _MODULES = {
-    "math": "verifiers.math",
-    "python_function": "verifiers.python_function",
-    "stdio": "verifiers.stdio",
-    "program_tests": "verifiers.program_tests",
-    "program_of_thought": "verifiers.program_of_thought",
-    "expression": "verifiers.expression",
-    "reasoning_gym": "verifiers.reasoning_gym",
-    "formal": "verifiers.formal",
-    "majority": "verifiers.majority",
-    "model": "verifiers.model",
-    "all_of": "verifiers.combine",
-    "any_of": "verifiers.combine",
-    "weighted": "verifiers.combine",
-    "custom": "verifiers.custom",
+    "math": "berry.verifiers.kinds.math",
+    "python_function": "berry.verifiers.kinds.python_function",
+    "stdio": "berry.verifiers.kinds.stdio",
+    "program_tests": "berry.verifiers.kinds.program_tests",
+    "program_of_thought": "berry.verifiers.kinds.program_of_thought",
+    "expression": "berry.verifiers.kinds.expression",
+    "reasoning_gym": "berry.verifiers.kinds.reasoning_gym",
+    "formal": "berry.verifiers.kinds.formal",
+    "majority": "berry.verifiers.kinds.majority",
+    "model": "berry.verifiers.kinds.model",
+    "all_of": "berry.verifiers.kinds.combine",
+    "any_of": "berry.verifiers.kinds.combine",
+    "weighted": "berry.verifiers.kinds.combine",
+    "custom": "berry.verifiers.kinds.custom",
 }
 
 

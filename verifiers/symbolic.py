@@ -14,19 +14,19 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sandboxes.base import MIB, CaseResult, Job, Limits, Outcome, SandboxError
-from verifiers.base import Reason
-from verifiers.config import CheckerConfig
-from verifiers.limits import package_root, yielding
-from verifiers.maths.ladder import Decision
-from verifiers.specs import Strictness
+from berry.sandboxes.base import MIB, CaseResult, Job, Limits, Outcome, SandboxError
+from berry.verifiers.base import Reason
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.maths.ladder import Decision
+from berry.verifiers.sandbox_limits import package_root, yielding
+from berry.verifiers.specs.union import Strictness
 
 if TYPE_CHECKING:
-    from sandboxes.pool import SandboxPool
-    from sandboxes.session import Session
+    from berry.sandboxes.jobs.session import Session
+    from berry.sandboxes.pool import SandboxPool
 
 QUESTIONS_A_WORKER = 2_000
-_SOURCE = "import logging\nlogging.disable(logging.CRITICAL)\nfrom verifiers.maths.worker import decide"
+_SOURCE = "import logging\nlogging.disable(logging.CRITICAL)\nfrom berry.verifiers.maths.worker import decide"
 _PROFILE = "mathematics"
 
 
@@ -71,8 +71,8 @@ class Symbolic:
             self._free.put_nowait(worker)
 
     async def _ask(self, worker: _Worker, gold: str, response: str, strict: Strictness) -> Decision:
-        from sandboxes.waiting import Overloaded
-        from sandboxes.worker import SlotDied
+        from berry.sandboxes.host.queue import Overloaded
+        from berry.sandboxes.host.slot import SlotDied
 
         self._counts["symbolic_asked"] += 1
         try:
@@ -121,14 +121,14 @@ class Symbolic:
         async with self._starting:
             if self._pool is not None:
                 return
-            from sandboxes.config import PoolConfig
-            from sandboxes.pool import SandboxPool
+            from berry.sandboxes.config import PoolConfig
+            from berry.sandboxes.pool import SandboxPool
 
             pool = SandboxPool(
                 PoolConfig(
                     slots=min(self._config.symbolic_workers, os.cpu_count() or 1),
                     isolation=self._config.isolation,
-                    profiles={_PROFILE: ("verifiers.maths.worker",)},
+                    profiles={_PROFILE: ("berry.verifiers.maths.worker",)},
                     warm=(_PROFILE,),
                     import_paths=package_root(),
                     launcher=yielding(self._config),

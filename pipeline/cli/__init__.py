@@ -9,22 +9,22 @@ import sys
 
 import typer
 
-from pipeline.cli import import_problems, sandbox, weights
-from pipeline.cli.check import check
-from pipeline.cli.export import export
-from pipeline.cli.inspect import inspect
-from pipeline.cli.plan import plan
-from pipeline.cli.revise import reprune, reverify
-from pipeline.cli.run import run
-from pipeline.cli.show import show
-from pipeline.cli.status import status
-from pipeline.cli.submit import submit
-from pipeline.cli.sweep import sweep
-from pipeline.cli.train import train
-from pipeline.cli.variants import variants
-from pipeline.cli.verify import verify
-from pipeline.errors import BerryError
-from sandboxes.base import SandboxError
+from berry.pipeline.cli import import_problems, sandbox, weights
+from berry.pipeline.cli.check import check
+from berry.pipeline.cli.export import export
+from berry.pipeline.cli.inspect import inspect
+from berry.pipeline.cli.plan import plan
+from berry.pipeline.cli.revise import reprune, reverify
+from berry.pipeline.cli.run import run
+from berry.pipeline.cli.show import show
+from berry.pipeline.cli.status import status
+from berry.pipeline.cli.submit import submit
+from berry.pipeline.cli.sweep import sweep
+from berry.pipeline.cli.train import train
+from berry.pipeline.cli.variants import variants
+from berry.pipeline.cli.verify import verify
+from berry.pipeline.errors import BerryError
+from berry.sandboxes.base import SandboxError
 
 app = typer.Typer(
     name="berry",

@@ -40,8 +40,8 @@ def check(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from pipeline.stages import checkup
-    from pipeline.storage.dataset import locked, open_run
+    from berry.pipeline.stages.dataset import repair as checkup
+    from berry.pipeline.storage.dataset import locked, open_run
 
     run = open_run(run_dir)
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

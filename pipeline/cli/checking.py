@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.config import run as run_config
-from pipeline.config.layout import layout
-from pipeline.config.run import RunConfig
-from pipeline.engines.build import preflight
-from pipeline.stages.problems import survey
+from berry.pipeline.config import run as run_config
+from berry.pipeline.config.layout import layout
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.build import preflight
+from berry.pipeline.stages.problems.sources import survey
 
 
 def check_only(config: RunConfig) -> None:

@@ -39,11 +39,11 @@ def export(
     from rich.console import Console
     from rich.progress import Progress
 
-    from pipeline.errors import InputError
-    from pipeline.stages.export import Wanted, layout_of
-    from pipeline.stages.export import export as write
-    from pipeline.stages.records_of import Filters
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.export.export import Wanted, layout_of
+    from berry.pipeline.stages.export.export import export as write
+    from berry.pipeline.stages.export.records import Filters
+    from berry.pipeline.storage.dataset import open_run
 
     if kind not in ("parquet", "jsonl"):
         raise InputError(f"--as must be parquet or jsonl, got {kind!r}")

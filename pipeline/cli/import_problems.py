@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.stages.importing import Importer
+    from berry.pipeline.stages.problems.importing import Importer
 
 app = typer.Typer(
     help="Make a problems file from a data set's own file, or from any JSONL or Parquet.", no_args_is_help=True
@@ -27,7 +27,7 @@ Limit = Annotated[int | None, typer.Option(help="Take only the first rows.", min
 
 def _command(name: str, text: str) -> None:
     def command(file: File, out: Out, references: References = None, limit: Limit = None) -> None:
-        from pipeline.stages.importing import IMPORTERS
+        from berry.pipeline.stages.problems.importing import IMPORTERS
 
         _convert(file, out, IMPORTERS[name], references, limit)
 
@@ -65,8 +65,8 @@ def jsonl(
 
       berry import jsonl my.parquet -o p.jsonl --map prompt=task --verifier '{"type": "model", "rubric": "{rubric}"}'
     """
-    from pipeline.errors import InputError
-    from pipeline.stages.importing import mapped
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.problems.importing import mapped
 
     fields: dict[str, str] = {}
     for pair in filter(None, map_.split(",")):
@@ -92,9 +92,9 @@ def reasoning_gym(
     params: Annotated[str, typer.Option(metavar="JSON", help="The data set's own parameters.")] = "{}",
 ) -> None:
     """Draw tasks from reasoning-gym, each with its own scorer."""
-    from pipeline.config.problems import ReasoningGymProblems
-    from pipeline.errors import InputError
-    from pipeline.stages.problems import reasoning_gym_problems
+    from berry.pipeline.config.problems import ReasoningGymProblems
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
 
     try:
         chosen = json.loads(params)
@@ -110,8 +110,8 @@ def reasoning_gym(
 def _convert(file: str, out: str, importer: Importer, references: str | None, limit: int | None) -> None:
     from itertools import islice
 
-    from pipeline.errors import InputError
-    from pipeline.stages.importing import Imported, convert
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.problems.importing import Imported, convert
 
     problems: list[str] = []
     answers: list[str] = []
@@ -138,7 +138,7 @@ def _convert(file: str, out: str, importer: Importer, references: str | None, li
 
 
 def _write(path: str, lines: Iterable[str]) -> int:
-    from pipeline.storage.files import locate
+    from berry.pipeline.storage.files import locate
 
     folder, _, name = path.rpartition("/")
     held = list(lines)

@@ -26,14 +26,14 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.cli.pruning_table import cuts_table, stages_table
-    from pipeline.cli.summary import counts_table, title
-    from pipeline.errors import InputError
-    from pipeline.report.balance import story
-    from pipeline.report.pruning import cut_lines, stage_lines
-    from pipeline.report.summary import summarise
-    from pipeline.report.tables import connect
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.cli.pruning_table import cuts_table, stages_table
+    from berry.pipeline.cli.summary import counts_table, title
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.report.balance import story
+    from berry.pipeline.report.pruning import cut_lines, stage_lines
+    from berry.pipeline.report.summary import summarise
+    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.duckdb_views import connect
 
     run = open_run(run_dir)
     console = Console()
@@ -54,8 +54,8 @@ def inspect(
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, run_dir)))
     if len(run.rounds()) > 1:
-        from pipeline.cli.rounds_table import rounds_table
-        from pipeline.report.rounds import round_lines
+        from berry.pipeline.cli.rounds_table import rounds_table
+        from berry.pipeline.report.rounds import round_lines
 
         console.print(rounds_table(round_lines(run)))
     balanced = story(run)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.loading import apply_override, load, read_yaml, validate
-from pipeline.config.rewards import RewardTraining
-from pipeline.config.run import RunConfig
-from pipeline.config.shipped import shipped
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.config.loading import apply_override, load, read_yaml, validate
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.shipped import shipped
+from berry.pipeline.storage.dataset import RunDir
 
 
 def load_run(config: str, overrides: Sequence[str], *, name: str | None = None) -> RunConfig:

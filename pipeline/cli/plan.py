@@ -10,9 +10,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.config.cluster import Cluster
-    from pipeline.config.plan import PlanConfig
-    from pipeline.report.plan_page import PlanReport
+    from berry.pipeline.config.cluster import Cluster
+    from berry.pipeline.config.plan import PlanConfig
+    from berry.pipeline.report.plan_page import PlanReport
 
 
 def plan(
@@ -58,13 +58,13 @@ def plan(
 def build(config: str, overrides: list[str], clusters: list[str], *, prices: str | None, run: str | None) -> PlanReport:
     """Plans a workload on each cluster. Raises ConfigError; with several clusters, one that can't is
     reported."""
-    from pipeline.config.layout import layout
-    from pipeline.errors import ConfigError
-    from pipeline.planning.advice import advise
-    from pipeline.planning.capacity import plan as make_plan
-    from pipeline.planning.published import comparisons
-    from pipeline.planning.sheets import prices as price_sheet
-    from pipeline.report.plan_page import PlanReport
+    from berry.pipeline.config.layout import layout
+    from berry.pipeline.errors import ConfigError
+    from berry.pipeline.planning.advice import advise
+    from berry.pipeline.planning.capacity import plan as make_plan
+    from berry.pipeline.planning.published import comparisons
+    from berry.pipeline.planning.sheets import prices as price_sheet
+    from berry.pipeline.report.plan_page import PlanReport
 
     planned, named, own, notes = _load(config, overrides, clusters)
     if run is not None:
@@ -96,11 +96,11 @@ def _load(
     config: str, overrides: list[str], clusters: list[str]
 ) -> tuple[PlanConfig, list[Cluster], Cluster | None, list[str]]:
     """The plan's configuration, the clusters named, the config's own cluster, and what was assumed."""
-    from pipeline.config.cluster import named_cluster
-    from pipeline.config.loading import load, read_yaml, validate
-    from pipeline.config.plan import PlanConfig
-    from pipeline.config.run import RunConfig
-    from pipeline.planning.runs import workload_of
+    from berry.pipeline.config.cluster import named_cluster
+    from berry.pipeline.config.loading import load, read_yaml, validate
+    from berry.pipeline.config.plan import PlanConfig
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.planning.runs import workload_of
 
     if "workload" in read_yaml(Path(config)):
         planned = load(config, overrides, PlanConfig)
@@ -109,7 +109,7 @@ def _load(
     run = load(config, mine, RunConfig)
     workload, assumed = workload_of(run)
     raw = {"name": run.name, "workload": workload.model_dump()}
-    from pipeline.config.loading import apply_override
+    from berry.pipeline.config.loading import apply_override
 
     for override in overrides:
         if override not in mine:
@@ -119,10 +119,10 @@ def _load(
 
 
 def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]:
-    from pipeline.config.loading import validate
-    from pipeline.config.run import RunConfig
-    from pipeline.planning import runs
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.planning import runs
+    from berry.pipeline.storage.dataset import open_run
 
     directory = open_run(place)
     seen = runs.measure(directory)
@@ -143,7 +143,7 @@ def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]
 def show(report: PlanReport, console: Console, *, published: bool) -> None:
     from rich.table import Table
 
-    from pipeline.report.plan_page import advice_line, rows
+    from berry.pipeline.report.plan_page import advice_line, rows
 
     table = Table(title=report.title, title_justify="left", header_style="bold")
     table.add_column("")
@@ -178,9 +178,9 @@ def _show_published(report: PlanReport, console: Console) -> None:
 
 
 def write(report: PlanReport, out: Path, console: Console) -> None:
-    from pipeline.errors import StorageError
-    from pipeline.report.plan_page import write_page
-    from pipeline.report.plots import as_svg, draw_plans, save_png
+    from berry.pipeline.errors import StorageError
+    from berry.pipeline.report.plan_page import write_page
+    from berry.pipeline.report.plots import as_svg, draw_plans, save_png
 
     try:
         out.mkdir(parents=True, exist_ok=True)

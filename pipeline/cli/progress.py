@@ -13,8 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 
-from pipeline.runtime.monitor import View
-from pipeline.runtime.outcome import Display
+from berry.pipeline.runtime.display import Display, View
 
 PLAIN_EVERY_S = 10.0
 

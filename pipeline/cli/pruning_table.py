@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.report.pruning import CutLine, StageLine
+from berry.pipeline.report.pruning import CutLine, StageLine
 
 
 def stages_table(lines: Sequence[StageLine]) -> Any:

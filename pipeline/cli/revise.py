@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.config.run import RunConfig
-    from pipeline.storage.dataset import RunDir
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.storage.dataset import RunDir
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")]
 Overrides = Annotated[
@@ -49,10 +49,10 @@ def reverify(
 
 
 def _stored(run_dir: str, overrides: list[str]) -> tuple[RunDir, RunConfig]:
-    from pipeline.config.loading import apply_override, validate
-    from pipeline.config.run import RunConfig
-    from pipeline.errors import ConfigError
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.config.loading import apply_override, validate
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.errors import ConfigError
+    from berry.pipeline.storage.dataset import open_run
 
     source = open_run(run_dir)
     raw: dict[str, Any] = source.config() or {}
@@ -73,14 +73,14 @@ def _revise(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pipeline.cli.summary import counts_table, title
-    from pipeline.errors import first_error
-    from pipeline.report.summary import summarise
-    from pipeline.stages.problems import survey
-    from pipeline.stages.revision import checking, revise
-    from pipeline.storage import shards
-    from pipeline.storage.dataset import locked, prepare
-    from verifiers.checker import Checker
+    from berry.pipeline.cli.summary import counts_table, title
+    from berry.pipeline.errors import first_error
+    from berry.pipeline.report.summary import summarise
+    from berry.pipeline.stages.dataset.revise import checking, revise
+    from berry.pipeline.stages.problems.sources import survey
+    from berry.pipeline.storage import shards
+    from berry.pipeline.storage.dataset import locked, prepare
+    from berry.verifiers.checker import Checker
 
     survey(config.problems)
     place = f"{run_dir.rstrip('/')}/revisions/{name}"

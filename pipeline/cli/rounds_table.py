@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.report.rounds import RoundLine
+from berry.pipeline.report.rounds import RoundLine
 
 
 def rounds_table(lines: Sequence[RoundLine]) -> Any:

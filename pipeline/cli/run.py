@@ -42,21 +42,21 @@ def run(
 
       berry run configs/tiny.yaml problems.0.count=16 seed=2 --run runs/tiny16
     """
-    from pipeline.cli.loading import load_run
+    from berry.pipeline.cli.loading import load_run
 
     loaded = load_run(config, overrides or [], name=fork)
-    from pipeline.storage.files import under
+    from berry.pipeline.storage.files import under
 
     place = run_dir or under(loaded.storage.root, loaded.name)
     if dry_run:
-        from pipeline.cli.checking import check_only
+        from berry.pipeline.cli.checking import check_only
 
         check_only(loaded)
         return
-    from pipeline.cli.progress import make_display
-    from pipeline.cli.summary import print_summary
-    from pipeline.runtime.driver import run as drive
-    from pipeline.runtime.outcome import Launch
+    from berry.pipeline.cli.progress import make_display
+    from berry.pipeline.cli.summary import print_summary
+    from berry.pipeline.runtime.driver.outcome import Launch
+    from berry.pipeline.runtime.driver.run import run as drive
 
     with make_display() as display:
         outcome = drive(loaded, Launch(place=place, address=address, local=local), display)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import InputError, ResourceError
+from berry.pipeline.errors import InputError, ResourceError
 
 if TYPE_CHECKING:
-    from sandboxes.base import JobResult, Limits
-    from sandboxes.config import PoolConfig
+    from berry.sandboxes.base import JobResult, Limits
+    from berry.sandboxes.config import PoolConfig
 
 app = typer.Typer(no_args_is_help=True, help="Run untrusted code, and see what confines it here.")
 _SUFFIXES = {".py": "python", ".cpp": "cpp", ".cc": "cpp", ".js": "javascript", ".mjs": "javascript", ".sh": "shell"}
@@ -27,7 +27,7 @@ def probe() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sandboxes.probe import probe as look
+    from berry.sandboxes.probe import probe as look
 
     report = look()
     table = Table("part", "on", "detail", "leaves open", title="sandbox on this host")
@@ -52,8 +52,8 @@ def run(
     isolation: Annotated[str, typer.Option(help="none runs even where the host can't confine it.")] = "auto",
 ) -> None:
     """Run one file in the sandbox: its output goes to stdout and stderr, what became of it to stderr."""
-    from sandboxes.base import LANGUAGES, Job, Outcome, SandboxError
-    from sandboxes.config import PoolConfig
+    from berry.sandboxes.base import LANGUAGES, Job, Outcome, SandboxError
+    from berry.sandboxes.config import PoolConfig
 
     named = language or _SUFFIXES.get(file.suffix)
     if named not in LANGUAGES:
@@ -88,7 +88,7 @@ def summary(result: JobResult) -> str:
 
 def parse_limits(text: str) -> Limits:
     """`name=value,…` as Limits; byte counts take k, m and g. Raises InputError naming the key."""
-    from sandboxes.base import Limits, SandboxError
+    from berry.sandboxes.base import Limits, SandboxError
 
     defaults = Limits()
     chosen: dict[str, Any] = {}
@@ -117,7 +117,7 @@ def _read(path: Path) -> bytes:
 
 
 async def _run(job: Any, config: PoolConfig) -> JobResult:
-    from sandboxes.pool import SandboxPool
+    from berry.sandboxes.pool import SandboxPool
 
     async with SandboxPool(config) as pool:
         return await pool.run(job)

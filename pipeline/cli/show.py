@@ -29,9 +29,9 @@ def show(
 
     from rich.console import Console
 
-    from pipeline.errors import InputError
-    from pipeline.report.tables import connect
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.duckdb_views import connect
 
     db = connect(open_run(run_dir))
     console = Console()

@@ -39,9 +39,9 @@ def submit(
 
       berry submit configs/demo.yaml problems.0.count=64 --run /shared/runs/demo --no-follow
     """
-    from pipeline.cli.loading import load_run
-    from pipeline.errors import ConfigError
-    from pipeline.runtime import submitting
+    from berry.pipeline.cli.loading import load_run
+    from berry.pipeline.errors import ConfigError
+    from berry.pipeline.runtime.cluster import submit as submitting
 
     loaded = load_run(config, overrides or [])
     place = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"

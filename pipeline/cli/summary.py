@@ -7,14 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.progress import duration
-from pipeline.cli.rounds_table import rounds_table
-from pipeline.report import balance
-from pipeline.report.against_plan import AgainstPlan, against_plan
-from pipeline.report.rounds import round_lines
-from pipeline.report.summary import RunSummary, summarise
-from pipeline.runtime.outcome import Outcome
-from pipeline.storage.dataset import open_run
+from berry.pipeline.cli.progress import duration
+from berry.pipeline.cli.rounds_table import rounds_table
+from berry.pipeline.report import balance
+from berry.pipeline.report.against_plan import AgainstPlan, against_plan
+from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.report.summary import RunSummary, summarise
+from berry.pipeline.runtime.driver.outcome import Outcome
+from berry.pipeline.storage.dataset import open_run
 
 FULL = 0.85
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pipeline.config.run import RunConfig
-    from pipeline.planning.sweeps import Point, Setting
-    from pipeline.report.sweep_page import SweepReport
-    from pipeline.runtime.sweeping import Sweep
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.planning.sweeps import Point, Setting
+    from berry.pipeline.report.sweep_page import SweepReport
+    from berry.pipeline.runtime.driver.sweep import Sweep
 
 
 def sweep(
@@ -53,13 +53,13 @@ def sweep(
     """
     from rich.console import Console
 
-    from pipeline.cli.loading import load_run
-    from pipeline.cli.progress import make_display
-    from pipeline.planning import sweep_file
-    from pipeline.planning.sheets import prices as price_sheet
-    from pipeline.planning.sweeps import parse_vary
-    from pipeline.runtime.sweeping import Sweep, run_all
-    from pipeline.storage.files import locate
+    from berry.pipeline.cli.loading import load_run
+    from berry.pipeline.cli.progress import make_display
+    from berry.pipeline.planning import sweep_file
+    from berry.pipeline.planning.sheets import prices as price_sheet
+    from berry.pipeline.planning.sweeps import parse_vary
+    from berry.pipeline.runtime.driver.sweep import Sweep, run_all
+    from berry.pipeline.storage.files import locate
 
     settings = parse_vary(vary or [])
     base = load_run(config, overrides or [], name=None)
@@ -88,13 +88,13 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     """The points with what the plan, calibrated from `run`, says of each."""
     from dataclasses import replace
 
-    from pipeline.config.loading import validate
-    from pipeline.config.plan import Calibration
-    from pipeline.config.run import RunConfig
-    from pipeline.planning import runs
-    from pipeline.planning.sweeps import expected, knees, planned
-    from pipeline.report.sweep_page import SweepReport
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.plan import Calibration
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.planning import runs
+    from berry.pipeline.planning.sweeps import expected, knees, planned
+    from berry.pipeline.report.sweep_page import SweepReport
+    from berry.pipeline.storage.dataset import open_run
 
     directory = open_run(run)
     stored = validate(directory.config() or {}, RunConfig, where=f"{run}/run.yaml")
@@ -122,7 +122,7 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
 def _show(report: SweepReport, console: Console) -> None:
     from rich.table import Table
 
-    from pipeline.report.sweep_page import COLUMNS, NARROW, agreement, rows
+    from berry.pipeline.report.sweep_page import COLUMNS, NARROW, agreement, rows
 
     table = Table(title=report.title, title_justify="left", header_style="bold")
     for i in NARROW:
@@ -140,11 +140,11 @@ def _show(report: SweepReport, console: Console) -> None:
 
 
 def _write(report: SweepReport, settings: Sequence[Setting], out: Path, console: Console) -> None:
-    from pipeline.errors import StorageError
-    from pipeline.planning.sweeps import categories
-    from pipeline.report.plots import as_svg, save_png
-    from pipeline.report.sweep_page import write_page
-    from pipeline.report.sweep_plots import draw_sweep
+    from berry.pipeline.errors import StorageError
+    from berry.pipeline.planning.sweeps import categories
+    from berry.pipeline.report.plots import as_svg, save_png
+    from berry.pipeline.report.sweep_page import write_page
+    from berry.pipeline.report.sweep_plots import draw_sweep
 
     figure = draw_sweep(report.points, title=report.title, axis=report.axis, categories=categories(settings))
     try:

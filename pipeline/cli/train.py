@@ -34,10 +34,10 @@ def train(
     from rich.console import Console
     from rich.progress import Progress
 
-    from pipeline.cli.loading import load_training
-    from pipeline.errors import InputError
-    from pipeline.stages.reward_training import train_reward
-    from pipeline.storage.dataset import locked, open_run
+    from berry.pipeline.cli.loading import load_training
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.training.reward_model import train_reward
+    from berry.pipeline.storage.dataset import locked, open_run
 
     if what not in ("prm", "orm"):
         raise InputError(f"--what must be prm or orm, got {what!r}")

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.stages.variants import Prepared
-    from pipeline.stages.varying.merging import Summary
+    from berry.pipeline.stages.variants.make import Prepared
+    from berry.pipeline.stages.variants.merge import Summary
 
 
 def variants(
@@ -42,8 +42,8 @@ def variants(
     """
     from rich.console import Console
 
-    from pipeline.cli.loading import load_run
-    from pipeline.stages.variants import prepare
+    from berry.pipeline.cli.loading import load_run
+    from berry.pipeline.stages.variants.make import prepare
 
     prepared = prepare(load_run(config, overrides or []), out, overwrite=overwrite)
     console = Console(stderr=True)
@@ -61,12 +61,12 @@ async def _make(prepared: Prepared, console: Console) -> Summary:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from pipeline.engines.base import Engine
-    from pipeline.engines.build import build, environment, preflight
-    from pipeline.errors import ResourceError
-    from pipeline.stages.variants import Progress, make
-    from sandboxes.base import SandboxError
-    from verifiers.checker import Checker
+    from berry.pipeline.engines.base import Engine
+    from berry.pipeline.engines.build import build, environment, preflight
+    from berry.pipeline.errors import ResourceError
+    from berry.pipeline.stages.variants.make import Progress, make
+    from berry.sandboxes.base import SandboxError
+    from berry.verifiers.checker import Checker
 
     config = prepared.config
     async with AsyncExitStack() as stack:
@@ -105,8 +105,8 @@ def _print(prepared: Prepared, summary: Summary, out: str, wall_s: float) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.config.synthetic import SyntheticEngine
-    from pipeline.stages.varying.merging import refused_name
+    from berry.pipeline.config.synthetic import SyntheticEngine
+    from berry.pipeline.stages.variants.merge import refused_name
 
     console = Console()
     engine = prepared.config.engine

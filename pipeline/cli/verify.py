@@ -13,9 +13,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.stages.ports import Agreeing, Verifying
-    from pipeline.stages.verification import Tally
-    from verifiers.config import CheckerConfig
+    from berry.pipeline.stages.checking.question import Agreeing, Verifying
+    from berry.pipeline.stages.checking.responses import Tally
+    from berry.verifiers.config import CheckerConfig
 
 AT_ONCE = 8  # checks under way for each slot, so that none waits for the next
 
@@ -61,8 +61,8 @@ def verify(
     """
     from rich.console import Console
 
-    from pipeline.errors import InputError
-    from verifiers.config import CheckerConfig, JudgeConfig
+    from berry.pipeline.errors import InputError
+    from berry.verifiers.config import CheckerConfig, JudgeConfig
 
     if isolation not in ("auto", "none"):
         raise InputError(f"--isolation must be auto or none, got {isolation!r}")
@@ -98,7 +98,14 @@ async def _verify(
 ) -> Tally:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pipeline.stages.verification import Parts, Tally, digest, iter_responses, load_problems, verify_all
+    from berry.pipeline.stages.checking.responses import (
+        Parts,
+        Tally,
+        digest,
+        iter_responses,
+        load_problems,
+        verify_all,
+    )
 
     problems = load_problems(problems_path)
     total = sum(1 for _ in iter_responses(responses_path, problems))
@@ -145,22 +152,22 @@ class _Checks(NamedTuple):
 async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator[_Checks]:
     import os
 
-    from pipeline.errors import ResourceError
-    from pipeline.stages.asking import asked_again
-    from pipeline.stages.judging import judge_of
-    from sandboxes.base import SandboxError
-    from verifiers.checker import Checker
+    from berry.pipeline.errors import ResourceError
+    from berry.pipeline.stages.checking.engine_judge import judge_of
+    from berry.pipeline.stages.checking.question import with_retry
+    from berry.sandboxes.base import SandboxError
+    from berry.verifiers.checker import Checker
 
     try:
         async with judge_of(judge_model) as judge, Checker(config, judge=judge) as checker:
-            yield _Checks(asked_again(checker.check), checker.agree, config.slots or os.cpu_count() or 1)
+            yield _Checks(with_retry(checker.check), checker.agree, config.slots or os.cpu_count() or 1)
     except SandboxError as error:
         raise ResourceError(str(error)) from error
 
 
 @asynccontextmanager
 async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_Checks]:
-    from pipeline.runtime.verifying import sandboxes_at
+    from berry.pipeline.runtime.cluster.standalone_sandboxes import sandboxes_at
 
     async with sandboxes_at(address, config) as found:
         console.print(f"{len(found.actors)} sandbox actor(s) of {found.slots} slots at {address}")

@@ -25,8 +25,8 @@ def push(
 
       berry weights push runs/demo runs/other/round=0/weights/prm --what prm
     """
-    from pipeline.stages.pushing import push as put
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.stages.training.push_weights import push as put
+    from berry.pipeline.storage.dataset import open_run
 
     done = put(open_run(run_dir), path, what=what, version=version)
     typer.echo(f"{done.version}: serves from {done.folder} on")
@@ -35,8 +35,8 @@ def push(
 @app.command("show")
 def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL.")]) -> None:
     """Which weights serve now."""
-    from pipeline.storage import serving
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.storage import serving
+    from berry.pipeline.storage.dataset import open_run
 
     run = open_run(run_dir)
     now = serving.read(run.location)

@@ -2,7 +2,7 @@
 
     nodes (GPUs, cores, labels, count) + roles (what an actor takes) + ratio ─► layout.layout() ─► Layout
 
-Only sections here; which actor fits where is worked out by the pure function `pipeline.config.layout.layout`.
+Only sections here; which actor fits where is worked out by the pure function `berry.pipeline.config.layout.layout`.
 Accelerators that are not GPUs (Trainium) are counted as GPUs.
 """
 
@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.loading import read_yaml, validate
-from pipeline.config.shipped import shipped
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.loading import read_yaml, validate
+from berry.pipeline.config.shipped import shipped
 
 Labels = dict[str, str]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.synthetic import SyntheticEngine
 
 
 class VllmEngine(Section):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from pipeline.config.cluster import Cluster, NodeType, Role
-from pipeline.errors import ConfigError
+from berry.pipeline.config.cluster import Cluster, NodeType, Role
+from berry.pipeline.errors import ConfigError
 
 _EPS = 1e-9
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.policies import BestOfN, Policy
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.policies import BestOfN, Policy
 
 Dtype = Literal["fp32", "bf16", "fp8", "int8"]
 

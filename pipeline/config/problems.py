@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from pipeline.config.base import Section
+from berry.pipeline.config.base import Section
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import Section
+from berry.pipeline.config.base import Section
 
 
 class VerdictRule(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
+from berry.pipeline.config.base import Section
 
 
 class FreshBackbone(Section):
@@ -58,7 +58,7 @@ class RewardTraining(Section):
     """Weigh labels so that good and bad ones count the same."""
     blend: bool = True
     """Join the model's value with the log-probability that the engine recorded for what it wrote
-    (`pipeline/rewards/blend.py`), wherever that is known."""
+    (`pipeline/rewards/model/blend.py`), wherever that is known."""
     weigh_by_visits: bool = True
     """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
     min_visits: int = Field(default=1, ge=1)

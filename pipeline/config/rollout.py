@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.policies import BestOfN, Policy
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.policies import BestOfN, Policy
 
 
 class DelimiterStep(Section):

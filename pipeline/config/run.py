@@ -10,20 +10,20 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.cluster import Cluster
-from pipeline.config.engine import EngineConfig
-from pipeline.config.loading import read_yaml
-from pipeline.config.problems import ProblemSource
-from pipeline.config.pruning import PruneRule, VerdictRule
-from pipeline.config.recompute import Recompute
-from pipeline.config.rewards import Rewards
-from pipeline.config.rollout import Rollout
-from pipeline.config.rounds import Rounds
-from pipeline.config.shipped import shipped
-from pipeline.config.variants import Variants
-from pipeline.errors import ConfigError
-from verifiers.config import CheckerConfig
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.engine import EngineConfig
+from berry.pipeline.config.loading import read_yaml
+from berry.pipeline.config.problems import ProblemSource
+from berry.pipeline.config.pruning import PruneRule, VerdictRule
+from berry.pipeline.config.recompute import Recompute
+from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.rounds import Rounds
+from berry.pipeline.config.shipped import shipped
+from berry.pipeline.config.variants import Variants
+from berry.pipeline.errors import ConfigError
+from berry.verifiers.config import CheckerConfig
 
 
 class Storage(Section):

@@ -9,7 +9,7 @@ import difflib
 import os
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 
 def configs_dir() -> Path:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.problems import ConfigPath
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.problems import ConfigPath
 
 
 class _Wanted(Section):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.core.seeds import digest
+from berry.pipeline.core.seeds import digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from math import sqrt
 
 from msgspec import Struct
 
-from pipeline.core.tree import Tree, TreeNode
-from verifiers.base import Outcome
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.verifiers.base import Outcome
 
 
 class Counts(Struct, frozen=True, gc=False):

@@ -16,7 +16,8 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pipeline.config.cluster import Balance
+from berry.pipeline.config.cluster import Balance
+from berry.pipeline.config.layout import Layout
 
 MARGIN = 1.25  # over the most slots seen busy, when shrinking
 MOST_AT_ONCE = 2.0  # factor of one step, up or down
@@ -174,3 +175,11 @@ def _change(state: State, after: int, reason: Reason, words: str) -> tuple[State
     action = Action.GROW if after > state.slots else Action.SHRINK
     fresh = replace(state, slots=after, starved_ticks=0, idle_ticks=0, peak=0)
     return fresh, Decision(action, reason, state.slots, after, words)
+
+
+def slot_bounds(layout: Layout, *, fixed: bool) -> Bounds:
+    """Sandbox slots that the cluster may have beside the other roles; those of its ratio where that is fixed."""
+    role = layout.sandbox
+    if fixed:
+        return Bounds(role.total_slots, role.total_slots, role.slots)
+    return Bounds(role.min_actors * role.slots, role.max_actors * role.slots, role.slots)

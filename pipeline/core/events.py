@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from pipeline.records import Finish
-from verifiers.base import Verdict
+from berry.pipeline.records import Finish
+from berry.verifiers.base import Verdict
 
 
 class Sampling(Struct, frozen=True, gc=False):
@@ -41,7 +41,7 @@ class Completion(Struct, frozen=True, gc=False):
     `token_ids`; `text` decodes exactly those tokens. `finish`: STEP at a delimiter or regex, STOP at the
     model's end, LENGTH at `max_tokens` or the context's end. `token_ends`: how many characters of `text` are
     complete after each token (not falling; the last equals len(text)); empty if not asked for
-    (`pipeline.core.steps.token_ends` makes them)."""
+    (`berry.pipeline.core.steps.token_ends` makes them)."""
 
     token_ids: tuple[int, ...]
     text: str
@@ -100,10 +100,10 @@ class FinishReason(StrEnum):
     FAILED = "failed"
 
 
-class Settled(Struct, frozen=True, gc=False):
+class BudgetRequest(Struct, frozen=True, gc=False):
     """Only with `budget.reallocate`: nothing is in flight, `unspent` planned leaves were not needed, and
-    `wanted` more would be of use. Answered by one `Granted`, 0 leaves included, once all searches that share
-    a budget have settled (`pipeline.core.allocate`)."""
+    `wanted` more would be of use. Answered by one `BudgetGrant`, 0 leaves included, once all searches that share
+    a budget have settled (`berry.pipeline.core.allocate`)."""
 
     unspent: int
     wanted: int
@@ -115,7 +115,7 @@ class Finished(Struct, frozen=True, gc=False):
     reason: FinishReason
 
 
-Command = Generate | Score | Verify | Cancel | Settled | Finished
+Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished
 
 # ---- events ------------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Cancelled(Struct, frozen=True, gc=False):
     tokens: int = 0
 
 
-class Granted(Struct, frozen=True, gc=False):
+class BudgetGrant(Struct, frozen=True, gc=False):
     """The answer to Settled: so many more leaves from what other problems did not need."""
 
     leaves: int
@@ -167,4 +167,4 @@ class Expired(Struct, frozen=True, gc=False):
     """`budget.max_wall_s` has passed: the core has no clock."""
 
 
-Event = Segment | Scored | Verified | Failed | Cancelled | Granted | Expired
+Event = Segment | Scored | Verified | Failed | Cancelled | BudgetGrant | Expired

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.core.tree import Tree
-from pipeline.records import TokenLedger, Trajectory
+from berry.pipeline.core.tree import Tree
+from berry.pipeline.records import TokenLedger, Trajectory
 
 
 @dataclass(slots=True)

@@ -15,10 +15,10 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from pipeline.core import seeds
-from pipeline.core.events import Completion
-from pipeline.records import DropReason, Finish
-from verifiers.base import Verdict
+from berry.pipeline.core import seeds
+from berry.pipeline.core.events import Completion
+from berry.pipeline.records import DropReason, Finish
+from berry.verifiers.base import Verdict
 
 _STEP = Finish.STEP
 
@@ -213,7 +213,7 @@ class Tree:
     def forget_detail(self, node: TreeNode) -> None:
         node.logprobs = node.entropies = node.ends = None
 
-    def take_apart(self) -> None:
+    def dispose(self) -> None:
         """Nothing more is wanted of it. Parents and children hold each other: taken apart they are freed at once, where
         whole trees would pile up until the garbage collector looks."""
         for node in self._nodes.values():

@@ -11,5 +11,5 @@ vllm ─► vllm_samples (parameters in, numbers out), vllm_worker (inside its p
         vllm_compat (all that differs between vLLM's releases)           http ─► http_protocol, slots
 both ─► tokens (text ─► ids ─► text), fanout (n samples, each as it ends), stopping (where a segment ends),
         entropy (from the top tokens), occupancy (how full it is over time)
-vllm_pooling: value models on vLLM, for `pipeline.rewards`
+vllm_pooling: value models on vLLM, for `berry.pipeline.rewards`
 """

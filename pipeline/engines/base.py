@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from pipeline.core.events import Completion, Sampling, Until
-from pipeline.records import Message
+from berry.pipeline.core.events import Completion, Sampling, Until
+from berry.pipeline.records import Message
 
 
 class Request(Struct, frozen=True):

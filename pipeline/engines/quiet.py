@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 TAIL_BYTES = 20_000
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.config.synthetic import SyntheticEngine
-from pipeline.core.events import Completion, Until
-from pipeline.core.steps import token_ends
-from pipeline.engines.base import Request
-from pipeline.engines.stopping import RegexStop
-from pipeline.engines.synthetic import Synthetic
-from pipeline.engines.synthetic_process import END_OF_TURN, ROLES, Chain
-from pipeline.records import Finish, Message
+from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.core.events import Completion, Until
+from berry.pipeline.core.steps import token_ends
+from berry.pipeline.engines.base import Request
+from berry.pipeline.engines.stopping import RegexStop
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, Chain
+from berry.pipeline.records import Finish, Message
 
 Script = Callable[[list[Message], int], str]
 """From the conversation and the sample's seed (0 at temperature 0) to the whole reply."""
@@ -26,7 +26,7 @@ _ENTROPY = 0.02
 
 
 class Scripted(Synthetic):
-    """See `pipeline.engines.base.Engine`. A prompt that ends within a reply is continued as the script goes on."""
+    """See `engines.base.Engine`. A prompt that ends within a reply is continued as the script goes on."""
 
     def __init__(self, script: Script, config: SyntheticEngine | None = None, *, engine_id: str = "scripted-0") -> None:
         super().__init__(config or SyntheticEngine(max_model_len=65_536), engine_id=engine_id, model="scripted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 
 class RegexStop:

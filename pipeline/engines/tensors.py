@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 TIED = "lm_head.weight"  # left out of files where it is the embedding
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
-from pipeline.errors import ConfigError
-from pipeline.records import Message
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.records import Message
 
 
 class Tokens:

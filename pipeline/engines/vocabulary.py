@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
-from pipeline.engines import models
-from pipeline.engines.tokens import Tokens
-from pipeline.errors import ConfigError
+from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from berry.pipeline.engines import models
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.errors import ConfigError
 
 SYNTHETIC = "synthetic"
 PROMPT_WORDS = ("Start with ", ". Then ", "add ", "subtract ", ", ", ". What is the result?")
@@ -43,8 +43,8 @@ def of_engine(config: EngineConfig) -> Vocabulary:
             name = config.tokenizer or config.model
             return of_folder(models.resolve(name, key="engine.tokenizer"), chat_template=config.chat_template)
         case _:
-            from pipeline.engines.synthetic import Synthetic
-            from pipeline.engines.synthetic_process import LARGEST, NUMBER
+            from berry.pipeline.engines.synthetic.engine import Synthetic
+            from berry.pipeline.engines.synthetic.process import LARGEST, NUMBER
 
             engine = Synthetic(config)
             return Vocabulary(SYNTHETIC, NUMBER + LARGEST + 1, engine.decode, lambda text: list(text.encode()))
@@ -55,7 +55,7 @@ def for_fresh(generator: Vocabulary) -> Vocabulary:
     token a number, the digits, since nobody learns sums from ten thousand names; and the words of its prompts whole."""
     if generator.fingerprint != SYNTHETIC:
         return generator
-    from pipeline.engines.synthetic_process import NUMBER, text_of
+    from berry.pipeline.engines.synthetic.process import NUMBER, text_of
 
     words = {text: token for token in range(256, NUMBER) if (text := _word(text_of, token))}
     asked = {text: token for token, text in enumerate(PROMPT_WORDS, start=max(words.values()) + 1)}

@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.config.cluster import Cluster, NodeType
-from pipeline.config.plan import Workload
-from pipeline.errors import ConfigError
-from pipeline.planning.capacity import ENOUGH, Binding, Plan, plan
-from pipeline.planning.engines import BatchLimit
-from pipeline.planning.sheets import Prices
+from berry.pipeline.config.cluster import Cluster, NodeType
+from berry.pipeline.config.plan import Workload
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning.capacity import ENOUGH, Binding, Plan, plan
+from berry.pipeline.planning.engines import BatchLimit
+from berry.pipeline.planning.sheets import Prices
 
 CPU_NODE = "epyc-9654"
 CPU_NODE_CORES, CPU_NODE_RESERVED = 192, 4  # two sockets of that sheet

@@ -16,15 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.config.cluster import Cluster
-from pipeline.config.layout import Layout, layout
-from pipeline.config.plan import Calibration, Workload
-from pipeline.planning import queueing, totals
-from pipeline.planning.circle import Circle, Cores
-from pipeline.planning.engines import Fleet, fleet, reward_s
-from pipeline.planning.queueing import Service, Station
-from pipeline.planning.shape import Shape, Sharing, shape, sharing
-from pipeline.planning.sheets import Prices
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.layout import Layout, layout
+from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.planning import queueing, totals
+from berry.pipeline.planning.closed_network import ClosedQueueNetwork, Cores
+from berry.pipeline.planning.engines import EngineFleet, fleet, reward_s
+from berry.pipeline.planning.queueing import Service, Station
+from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.tree_shape import Shape, Sharing, shape, sharing
 
 ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
 
@@ -71,9 +71,9 @@ class Plan:
     calibration: Calibration
     tree: Shape
     sharing: Sharing
-    fleet: Fleet
+    fleet: EngineFleet
     service: Service
-    circle: Circle
+    circle: ClosedQueueNetwork
     slot_share: float
     rate: float
     fastest: float
@@ -117,7 +117,7 @@ class Plan:
         return generation_s(self.fleet)
 
 
-def generation_s(engines: Fleet) -> float:
+def generation_s(engines: EngineFleet) -> float:
     """Time from a trajectory's first to its last token on a full engine, its share of prefill included,
     in s."""
     g = engines.groups[0]
@@ -174,7 +174,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     burst = calibration.arrival_scv
 
     cores = shared_cores(w, placed.cores, calibration) if w.paced else None
-    circle = Circle(population, engines.rates(), tuple(others), service, burst, cores)
+    circle = ClosedQueueNetwork(population, engines.rates(), tuple(others), service, burst, cores)
     rate, without = circle.rate(servers), circle.rate(None)
     service = circle.service_at(rate, servers)
     sandboxes = Station("sandbox", servers, service)
@@ -244,7 +244,7 @@ def _least(start: int, enough: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _binding(rate: float, engines: Fleet, stations: list[Station]) -> Binding:
+def _binding(rate: float, engines: EngineFleet, stations: list[Station]) -> Binding:
     if rate >= ENOUGH * engines.fastest:
         slowest = engines.groups[0]
         if slowest.engine is None:

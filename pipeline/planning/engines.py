@@ -12,15 +12,15 @@ from enum import StrEnum
 
 import numpy as np
 
-from pipeline.config.cluster import Cluster
-from pipeline.config.layout import Layout, RoleLayout
-from pipeline.config.plan import Calibration, Workload
-from pipeline.errors import ConfigError
-from pipeline.planning import roofline
-from pipeline.planning.models import ModelSheet, model_sheet
-from pipeline.planning.roofline import EngineModel
-from pipeline.planning.shape import Shape, Sharing, depth_steps
-from pipeline.planning.sheets import Accelerator, Dtype, accelerator
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.layout import Layout, RoleLayout
+from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import roofline
+from berry.pipeline.planning.models import ModelSheet, model_sheet
+from berry.pipeline.planning.roofline import EngineModel
+from berry.pipeline.planning.sheets import Accelerator, Dtype, accelerator
+from berry.pipeline.planning.tree_shape import Shape, Sharing, depth_steps
 
 
 class BatchLimit(StrEnum):
@@ -92,7 +92,7 @@ class EngineGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class EngineFleet:
     """All engines; work goes to each in proportion to what it can do."""
 
     groups: tuple[EngineGroup, ...]
@@ -129,7 +129,7 @@ class Fleet:
 
 def fleet(
     w: Workload, cluster: Cluster, placed: Layout, tree: Shape, shared: Sharing, calibration: Calibration
-) -> Fleet:
+) -> EngineFleet:
     """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
     new = tree.generated / tree.leaves
@@ -151,7 +151,7 @@ def fleet(
             paced_step_s=1 / w.paced.tokens_per_s / scale,
             own_s=own / scale,
         )
-        return Fleet((pace,))
+        return EngineFleet((pace,))
     model = model_sheet(w.model or "")
     for kind, count in placed.rollout.by_node.items():
         if count == 0:
@@ -160,7 +160,7 @@ def fleet(
         batch, limit = _batch(w, engine, shared)
         prefill = roofline.prefill_s(engine, prefill_tokens, w.prompt_tokens)
         groups.append(EngineGroup(kind, count, engine, batch, limit, shared.context, new, prefill))
-    return Fleet(tuple(groups))
+    return EngineFleet(tuple(groups))
 
 
 def reward_s(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.loading import read_yaml
-from pipeline.config.shipped import names, shipped
-from pipeline.errors import ConfigError
+from berry.pipeline.config.loading import read_yaml
+from berry.pipeline.config.shipped import names, shipped
+from berry.pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.config.plan import Calibration
-from pipeline.planning import roofline
-from pipeline.planning.models import model_sheet
-from pipeline.planning.roofline import EngineModel
-from pipeline.planning.sheets import accelerator
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.planning import roofline
+from berry.pipeline.planning.models import model_sheet
+from berry.pipeline.planning.roofline import EngineModel
+from berry.pipeline.planning.sheets import accelerator
 
 HOUR_S = 3600.0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import ConfigError
+from berry.pipeline.errors import ConfigError
 
 Z99 = 2.3263478740408408  # standard normal quantile of 99%
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.config.plan import Calibration
-from pipeline.errors import ConfigError
-from pipeline.planning.models import ModelSheet
-from pipeline.planning.sheets import BYTES, Accelerator, Dtype
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning.models import ModelSheet
+from berry.pipeline.planning.sheets import BYTES, Accelerator, Dtype
 
 PREFILL_CHUNK = 8192  # tokens of one prefill step: weights are read once for each
 ALL_REDUCE_LATENCY_S = 10e-6  # one small all-reduce inside a node, NCCL on NVLink: an assumption

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from pipeline.config.cluster import Cluster
-from pipeline.config.engine import EngineConfig, VllmEngine
-from pipeline.config.layout import layout
-from pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
-from pipeline.config.problems import SyntheticProblems
-from pipeline.config.rollout import Rollout, TokensStep
-from pipeline.config.run import RunConfig
-from pipeline.config.synthetic import SyntheticEngine
-from pipeline.core.search import sizes
-from pipeline.errors import ConfigError, StorageError
-from pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
-from pipeline.report.tables import connect
-from pipeline.stages.leases import searches_at_once
-from pipeline.stages.problems import iter_problems, survey
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.engine import EngineConfig, VllmEngine
+from berry.pipeline.config.layout import layout
+from berry.pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
+from berry.pipeline.config.problems import SyntheticProblems
+from berry.pipeline.config.rollout import Rollout, TokensStep
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.core.search import sizes
+from berry.pipeline.errors import ConfigError, StorageError
+from berry.pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
+from berry.pipeline.stages.problems.sources import iter_problems, survey
+from berry.pipeline.stages.rollout.admission import searches_at_once
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
 
 CHARS_PER_TOKEN = 4.0
 LOOKED_AT = 200  # problems whose prompts are measured
@@ -39,7 +39,7 @@ _DTYPES: dict[str, Dtype] = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf1
 class Measured:
     """What a finished run shows. Tokens are means a trajectory, times as named; `new_tokens` leaves out
     what an earlier sibling generated. `wall_s`, `tokens_per_s`, `occupancy` are None where the run has no
-    metrics; `steady` is that of metrics/run.json (pipeline.runtime.steady), None where it had none."""
+    metrics; `steady` is that of metrics/run.json (runtime.monitoring.steady_state), None where it had none."""
 
     problems: int
     trajectories: int

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-from pipeline.config.loading import read_yaml, validate
-from pipeline.config.plan import Dtype
-from pipeline.config.shipped import names, shipped
-from pipeline.errors import ConfigError
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.loading import read_yaml, validate
+from berry.pipeline.config.plan import Dtype
+from berry.pipeline.config.shipped import names, shipped
+from berry.pipeline.errors import ConfigError
 
 BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp8": 1, "int8": 1}
 

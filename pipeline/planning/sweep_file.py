@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import run as run_config
-from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError
-from pipeline.planning.sweeps import Expected, Point
-from pipeline.storage.files import Location
+from berry.pipeline.config import run as run_config
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning.sweeps import Expected, Point
+from berry.pipeline.storage.files import Location
 
 NAME = "sweep.parquet"
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}

@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.plan import Calibration
-from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError
-from pipeline.planning.capacity import Plan, plan
-from pipeline.planning.runs import Measured, measured_workload, workload_of
-from pipeline.planning.sheets import Prices
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning.capacity import Plan, plan
+from berry.pipeline.planning.runs import Measured, measured_workload, workload_of
+from berry.pipeline.planning.sheets import Prices
 
 ENOUGH = 0.95  # of the best throughput: what a knee must reach
 

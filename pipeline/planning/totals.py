@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.config.cluster import Cluster
-from pipeline.config.layout import Layout
-from pipeline.config.plan import Calibration, Workload
-from pipeline.planning import roofline
-from pipeline.planning.models import model_sheet
-from pipeline.planning.shape import Shape, Sharing
-from pipeline.planning.sheets import Prices
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.layout import Layout
+from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.planning import roofline
+from berry.pipeline.planning.models import model_sheet
+from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.tree_shape import Shape, Sharing
 
 # Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
 # a kept row text, steps and ids. Rows carry about 200 bytes of other columns.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.config.loading import validate
-from pipeline.config.plan import Calibration
-from pipeline.config.run import RunConfig
-from pipeline.errors import BerryError
-from pipeline.planning import runs
-from pipeline.planning.capacity import Plan, plan
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import BerryError
+from berry.pipeline.planning import runs
+from berry.pipeline.planning.capacity import Plan, plan
+from berry.pipeline.storage.dataset import RunDir
 
 READ_AGAIN = 20_000  # problems that are read once more, to know their verifiers
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.storage import lines
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.storage import jsonl_log
+from berry.pipeline.storage.dataset import RunDir
 
 NAME = "balance"
 PICTURE = "metrics/balance.svg"
@@ -42,13 +42,13 @@ class BalanceStory:
 
 def story(run: RunDir) -> BalanceStory | None:
     """None where nothing was balanced: a fixed ratio, or a cluster with no room. Raises StorageError."""
-    rows = lines.read(run.location, NAME)
+    rows = jsonl_log.read(run.location, NAME)
     return BalanceStory(tuple(rows)) if rows else None
 
 
 def write_picture(run: RunDir, found: BalanceStory) -> None:
     """Raises StorageError."""
-    from pipeline.report.plots import as_svg
+    from berry.pipeline.report.plots import as_svg
 
     run.location.put(PICTURE, as_svg(draw_balance(found.rows)).encode())
 
@@ -59,7 +59,7 @@ def draw_balance(rows: Sequence[dict[str, Any]]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from pipeline.report.plots import PALETTE, STYLE
+    from berry.pipeline.report.plots import PALETTE, STYLE
 
     seconds = [row["time"] - rows[0]["time"] for row in rows]
     with matplotlib.rc_context(STYLE):

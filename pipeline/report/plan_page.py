@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from pipeline.planning.advice import Advice
-from pipeline.planning.capacity import Plan
-from pipeline.planning.published import Comparison
+from berry.pipeline.planning.advice import Advice
+from berry.pipeline.planning.capacity import Plan
+from berry.pipeline.planning.published import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ def advice_line(a: Advice) -> str:
 
 def write_page(report: PlanReport, svg: str, path: Path) -> None:
     """One HTML file without references to others."""
-    environment = Environment(loader=PackageLoader("pipeline.report"), autoescape=select_autoescape(["j2", "html"]))
+    environment = Environment(
+        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
+    )
     tables = [dict(rows(p)) for p in report.plans]
     labels = list(dict.fromkeys(label for table in tables for label in table))
     page = environment.get_template("plan.html.j2").render(

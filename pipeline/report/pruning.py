@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.policies import Beam, Dvts, Value
-from pipeline.config.pruning import OrmRule, PrmRule
-from pipeline.config.rollout import Rollout
-from pipeline.config.run import RunConfig
-from pipeline.core.search import audit
-from pipeline.records import DropReason, Finish
-from pipeline.report.tables import connect
-from pipeline.stages.trees import stored_config
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.config.policies import Beam, Dvts, Value
+from berry.pipeline.config.pruning import OrmRule, PrmRule
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.search import audit
+from berry.pipeline.records import DropReason, Finish
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
 
 STAGES: dict[str, frozenset[DropReason]] = {
     "in the loop": frozenset({DropReason.CUT_IN_LOOP}),

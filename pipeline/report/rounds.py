@@ -9,11 +9,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.rewards import RewardTraining
-from pipeline.report.tables import connect
-from pipeline.stages.learning import learned
-from pipeline.stages.splits import part
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.stages.training.splits import part
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.serving import learned
 
 
 @dataclass(frozen=True, slots=True)

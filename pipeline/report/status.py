@@ -11,8 +11,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.storage import live, serving
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.storage import live, serving
+from berry.pipeline.storage.dataset import RunDir
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:

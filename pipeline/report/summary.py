@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.report.tables import connect
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
 
 
 @dataclass(frozen=True, slots=True)

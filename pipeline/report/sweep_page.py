@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from pipeline.planning.sweeps import Knee, Point, in_series, mean
+from berry.pipeline.planning.sweeps import Knee, Point, in_series, mean
 
 COLUMNS = (
     "setting", "runs", "trajectories/s", "plan", "plan is off by", "tokens/s", "kept/hour", "engines idle (plan)",
@@ -79,7 +79,9 @@ def agreement(points: Sequence[Point]) -> str | None:
 
 def write_page(report: SweepReport, svg: str, path: Path) -> None:
     """One HTML file without references to others."""
-    environment = Environment(loader=PackageLoader("pipeline.report"), autoescape=select_autoescape(["j2", "html"]))
+    environment = Environment(
+        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
+    )
     page = environment.get_template("sweep.html.j2").render(
         report=report, svg=svg, columns=COLUMNS, rows=rows(report.points), agreement=agreement(report.points)
     )

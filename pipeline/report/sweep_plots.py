@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipeline.planning.sweeps import Point, in_series, mean
-from pipeline.report.plots import MARKERS, PALETTE, STYLE
+from berry.pipeline.planning.sweeps import Point, in_series, mean
+from berry.pipeline.report.plots import MARKERS, PALETTE, STYLE
 
 BAND = 0.15  # drawn around a perfect prediction
 Value = Callable[[Point], float | None]

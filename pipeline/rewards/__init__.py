@@ -6,5 +6,5 @@
     loading (ours, published PRMs and ORMs) ─► ValueModel ─► radix (keys and values of prefixes) ─► scoring
                                                render (what the model reads) ─┘   batching ─┘
 
-With pipeline.engines the only importer of torch and transformers.
+With berry.pipeline.engines the only importer of torch and transformers.
 """

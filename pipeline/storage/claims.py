@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline import schema
-from pipeline.errors import StorageError
-from pipeline.storage import shards
-from pipeline.storage.files import Location
+from berry.pipeline import schema
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage import shards
+from berry.pipeline.storage.files import Location
 
 _HEAD = struct.Struct("<4sI")  # magic, bytes of the JSON behind it
 _MAGIC = b"BRD1"

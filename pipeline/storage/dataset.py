@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import run as run_config
-from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError, ResourceError, StorageError
-from pipeline.storage import presence, remote, shards
-from pipeline.storage.files import Location, locate
-from pipeline.storage.presence import Presence, present
+from berry.pipeline.config import run as run_config
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ConfigError, ResourceError, StorageError
+from berry.pipeline.storage import heartbeat, remote, shards
+from berry.pipeline.storage.files import Location, locate
+from berry.pipeline.storage.heartbeat import Presence, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def locked(
     another driver holds it."""
     location = run.location
     with _flock(run, shared=site is not None) if location.is_local else nullcontext():
-        if site is None and location.is_local and not location.folders(presence.FOLDER):
+        if site is None and location.is_local and not location.folders(heartbeat.FOLDER):
             yield None
         elif site is None and not location.is_local and not remote.can_create(location.url):
             note(f"{location.url}: no package here can write only where nothing is, so do not start a second run there")

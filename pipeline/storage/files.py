@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from pipeline.errors import ResourceError, StorageError
-from pipeline.storage import remote
+from berry.pipeline.errors import ResourceError, StorageError
+from berry.pipeline.storage import remote
 
 T = TypeVar("T")
 

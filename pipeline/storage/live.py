@@ -11,9 +11,9 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.errors import StorageError
-from pipeline.storage import presence
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage import heartbeat
+from berry.pipeline.storage.dataset import RunDir
 
 FOLDER, NAME = "metrics", "live"
 EVERY_S = 2.0
@@ -63,7 +63,7 @@ def _read(run: RunDir, name: str) -> Live | None:
 def is_held(run: RunDir, site: str | None = None) -> bool | None:
     """Whether a driver, or that of one site, holds the run; None where that can't be known from this machine."""
     if site is not None:
-        sign = presence.read(run.location, site)[1]
+        sign = heartbeat.read(run.location, site)[1]
         if sign is None or not (sign.is_surely_dead() or sign.is_surely_alive()):
             return None
         return sign.is_surely_alive()

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from pipeline.errors import StorageError
+from berry.pipeline.errors import StorageError
 
 T = TypeVar("T")
 TRIES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # waits between tries: a store may be gone for a minute

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.storage.files import Location
+from berry.pipeline.storage.files import Location
 
 _NAME = re.compile(r"^(\d{3})-(\d{6})$")
 _HEAD = struct.Struct("<4sIQ")  # magic, CRC of the body, bytes once decompressed

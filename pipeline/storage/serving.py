@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from pipeline.errors import StorageError
-from pipeline.storage.files import Location
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.files import Location
 
 NAME = "serving.json"
 
@@ -57,3 +58,16 @@ def read(location: Location) -> Serving:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{location.show(NAME)}: is damaged ({error})") from error
+
+
+def learned(run: RunDir, round_index: int) -> Serving | None:
+    """What serves after this round; None if its learning is not done."""
+    data = run.location.get(f"round={round_index}/learned.json")
+    if data is None:
+        return None
+    raw = json.loads(data)
+    return Serving(
+        round_index=round_index + 1,
+        engine=None if raw["engine"] is None else Weights(**raw["engine"]),
+        rewards={name: Weights(**w) for name, w in raw["rewards"].items()},
+    )

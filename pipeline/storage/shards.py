@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import schema
-from pipeline.storage.files import Location
+from berry.pipeline import schema
+from berry.pipeline.storage.files import Location
 
 ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")

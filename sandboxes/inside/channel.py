@@ -12,8 +12,8 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from sandboxes import wire
-from sandboxes.inside import stages
+from berry.sandboxes import wire
+from berry.sandboxes.inside import stages
 
 JOB_FD = 3
 LAST = b"end"
@@ -47,7 +47,7 @@ class Channel:
         return self._buffer[self._at - n : self._at]
 
     def read_job(self) -> Any:
-        """The first message, which comes from the host alone: see `sandboxes.running.header`."""
+        """The first message, which comes from the host alone: see `berry.sandboxes.jobs.python.header`."""
         return marshal.loads(self._take(int.from_bytes(self._take(4), sys.byteorder)))
 
     def read(self) -> Any:

@@ -20,10 +20,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from sandboxes import wire
-from sandboxes.inside import judge, stages
-from sandboxes.inside.channel import JOB_FD, MAX_ERROR, Channel, compile_source, describe, new_module
-from sandboxes.jail import rlimits
+from berry.sandboxes import wire
+from berry.sandboxes.inside import judge, stages
+from berry.sandboxes.inside.channel import JOB_FD, MAX_ERROR, Channel, compile_source, describe, new_module
+from berry.sandboxes.jail import rlimits
 
 _cpu_s = time.process_time
 

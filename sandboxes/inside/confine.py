@@ -16,7 +16,7 @@ import resource
 import sys
 from typing import Any, NoReturn
 
-from sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
+from berry.sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
 
 CONFINING_FAILED = 125
 """Exit status of a program that never began; standard error says why."""

@@ -14,8 +14,8 @@ import time
 from types import TracebackType
 from typing import Any, NoReturn
 
-from sandboxes import wire
-from sandboxes.inside.channel import Channel, compile_source, describe, new_module
+from berry.sandboxes import wire
+from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
 
 TESTS_FILE = "tests.py"
 

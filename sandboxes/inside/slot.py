@@ -22,10 +22,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sandboxes.inside import child, orders, pins, processes, stages, workplace
-from sandboxes.inside.channel import Channel
-from sandboxes.inside.copies import Copies
-from sandboxes.jail import plan, rlimits, syscalls
+from berry.sandboxes.inside import child, processes, slot_protocol, stages, workdir
+from berry.sandboxes.inside.channel import Channel
+from berry.sandboxes.inside.fast_fork import pin_pages
+from berry.sandboxes.inside.fast_fork.prefault import Copies
+from berry.sandboxes.jail import plan, rlimits, syscalls
 
 AHEAD, LOW = 6, 5
 """Children that wait for a job while another runs one: as many are made when fewer than so many are left."""
@@ -54,10 +55,10 @@ class Slot:
         self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead)
         self.directory = directory
         self.pid = os.getpid()
-        self.inbox: deque[orders.Go | int] = deque()
+        self.inbox: deque[slot_protocol.StartChild | int] = deque()
         self.prepared: deque[Prepared] = deque()
         self.running: Prepared | None = None
-        self.unsaid: list[orders.Done] = []
+        self.unsaid: list[slot_protocol.Done] = []
         self.free = deque(range(len(self.jail.arenas)))
         self._pair = (ctypes.c_int * 2)()
         stream = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -89,7 +90,7 @@ class Slot:
         """Reports the children that ended and those that are ready, with their descriptors."""
         fds = [fd for one in ready for fd in one.fds] + ([] if fetched is None else [fetched])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.sock.sendmsg([orders.report(self.unsaid, [one.pid for one in ready])], rights)
+        self.sock.sendmsg([slot_protocol.report(self.unsaid, [one.pid for one in ready])], rights)
         self.unsaid.clear()
         for one in ready:
             os.close(one.fds[0])
@@ -117,7 +118,7 @@ class Slot:
             os._exit(1)
         child.main(self.jail, self.kind, Channel())
 
-    def run(self, ready: Prepared, go: orders.Go) -> orders.Done:
+    def run(self, ready: Prepared, go: slot_protocol.StartChild) -> slot_protocol.Done:
         """Watches one child to its end; forks the next one meanwhile where none waits."""
         started = time.monotonic()
         if self.ahead and len(self.prepared) < LOW:
@@ -152,11 +153,11 @@ class Slot:
         wall = time.monotonic() - started
         self._kill_rest()
         cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-        return orders.Done(ready.pid, status, cpu, wall, peak, limit, stage)
+        return slot_protocol.Done(ready.pid, status, cpu, wall, peak, limit, stage)
 
     def _host_went_on(self) -> bool:
         """Whether the host has the running child's last words and gave its next order."""
-        return any(isinstance(message, orders.Go) for message in self.inbox)
+        return any(isinstance(message, slot_protocol.StartChild) for message in self.inbox)
 
     def listen(self) -> None:
         """Waits for the next order. Where none comes soon, the host is told what was left to tell."""
@@ -172,9 +173,9 @@ class Slot:
         data = self.sock.recv(4096)
         if not data:
             raise ConnectionResetError("the host closed the socket")
-        self.inbox.append(orders.order(data))
+        self.inbox.append(slot_protocol.order(data))
 
-    def _over(self, ready: Prepared, go: orders.Go, cpu: float, wall: float) -> str | None:
+    def _over(self, ready: Prepared, go: slot_protocol.StartChild, cpu: float, wall: float) -> str | None:
         if cpu > go.cpu_s:
             return "cpu"
         if wall > go.wall_s:
@@ -183,7 +184,7 @@ class Slot:
             return None
         if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go.output_bytes:
             return "output"
-        if workplace.tree_bytes(self.jail.arenas[ready.arena], go.disk_bytes) > go.disk_bytes:
+        if workdir.tree_bytes(self.jail.arenas[ready.arena], go.disk_bytes) > go.disk_bytes:
             return "disk"
         if not self.plan.counts_tasks and processes.threads_of(ready.pid) > go.threads:
             return "processes"
@@ -220,12 +221,12 @@ class Slot:
         except FileNotFoundError:
             pass
         except OSError:
-            workplace.remove_tree(work)
+            workdir.remove_tree(work)
         if os.listdir(top):
-            workplace.remove_tree(top, keep=True)
+            workdir.remove_tree(top, keep=True)
         os.mkdir(work, 0o700)
 
-    def serve(self, go: orders.Go) -> None:
+    def serve(self, go: slot_protocol.StartChild) -> None:
         """One child's job, from the order to the report. The report waits for the next one where the child ended well:
         the host most likely has its last words and goes on, and each report wakes it."""
         ready = self.running = self.prepared.popleft()
@@ -244,7 +245,7 @@ class Slot:
 
     def _fetched(self, fetch: str | None, arena: int) -> int | None:
         """A copy of the file that the host asked for."""
-        return None if fetch is None else workplace.copy_in_memory(os.path.join(self.jail.arenas[arena], "w", fetch))
+        return None if fetch is None else workdir.copy_in_memory(os.path.join(self.jail.arenas[arena], "w", fetch))
 
     def end(self) -> None:
         """Kills what runs and waits, empties the slot's directory, which its template removes, and exits."""
@@ -252,7 +253,7 @@ class Slot:
             os.kill(ready.pid, signal.SIGKILL)
             os.waitpid(ready.pid, 0)
         self._kill_rest()
-        workplace.remove_tree(self.directory, keep=True)
+        workdir.remove_tree(self.directory, keep=True)
         os._exit(0)
 
 
@@ -264,7 +265,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
-    if message["kind"] == "python" and pins.pin(copies.pieces):
+    if message["kind"] == "python" and pin_pages.pin(copies.pieces):
         copies = Copies((), "none")
     rlimits.lock_no_memory()
     slot = Slot(sock, jail_plan, message, copies)
@@ -277,7 +278,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
             if not slot.inbox:
                 slot.listen()
             go = slot.inbox.popleft()
-            if isinstance(go, orders.Go):  # else a kill for a child that has ended
+            if isinstance(go, slot_protocol.StartChild):  # else a kill for a child that has ended
                 slot.serve(go)
     except ConnectionError:
         slot.end()

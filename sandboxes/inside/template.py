@@ -25,8 +25,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from sandboxes.inside import copies, dense, pages, rehearsal, slot, workplace
-from sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
+from berry.sandboxes.inside import slot, workdir
+from berry.sandboxes.inside.fast_fork import code_pages, fill_heap_gaps, prefault, warm_up
+from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
 
 REHEARSALS = 20
 """How often a template goes a job's way, after which the interpreter has tuned its code to it."""
@@ -37,13 +38,13 @@ CONTROL_FD = 9
 def main() -> None:
     """Entry point of the exec'd interpreter."""
     os.dup2(0, CONTROL_FD, inheritable=False)
-    os.environ.pop(pages.BIND_NOW, None)  # not for jobs to see
+    os.environ.pop(code_pages.BIND_NOW, None)  # not for jobs to see
     _standard_streams()
     control = socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE))
     if options["die_with_parent"]:
         _die_with_parent()
-    work, _lock = workplace.make(options["directory"])
+    work, _lock = workdir.make(options["directory"])
     notes: list[str] = []
     entered = _enter_namespaces(notes) if options["namespaces"] else ()
     fork: Callable[[], int] = os.fork
@@ -52,16 +53,16 @@ def main() -> None:
         fork = namespaces.PidNests().fork
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        pages.enlarge(proc)
+        code_pages.enlarge(proc)
         jail_plan = prepare(options, work, entered, notes)
-        pages.join(pages.mapped(proc))
-        pages.inherit(pages.programs(proc))
+        code_pages.join(code_pages.mapped(proc))
+        code_pages.inherit(code_pages.programs(proc))
         speed_s = _speed()
         ahead = _settle(proc)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         if "pid" not in entered:
-            workplace.remove_tree(work)
+            workdir.remove_tree(work)
         return
     control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": speed_s}).encode())
     _serve(control, jail_plan, fork, ahead)
@@ -94,7 +95,7 @@ def _go_on_as_first_process(work: str) -> None:
     if pid:
         os.close(CONTROL_FD)
         os.waitpid(pid, 0)
-        workplace.remove_tree(work)
+        workdir.remove_tree(work)
         os._exit(0)
     syscalls.death_signal()()
     if os.getppid() not in (0, parent):  # 0: the parent is outside the namespace
@@ -176,7 +177,8 @@ def _package_dirs() -> list[str]:
     found = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or "." in name or name == "sandboxes":
+        parent, _, child = name.rpartition(".")
+        if not file or name == "berry" or parent not in ("", "berry") or (parent and child == "sandboxes"):
             continue
         if "site-packages" in file or "dist-packages" in file or not file.startswith(stdlib):
             directory = os.path.dirname(file) if os.path.basename(file).startswith("__init__.") else file
@@ -198,25 +200,25 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _settle(proc: int) -> copies.Copies:
+def _settle(proc: int) -> prefault.Copies:
     """Makes this process one that is forked in little time, and learns what its forks write. Closes `proc`, a
     descriptor on /proc."""
     for _ in range(REHEARSALS):
-        rehearsal.rehearse()
+        warm_up.rehearse()
     gc.collect()
     gc.disable()  # children turn it on
-    dense.close_gaps()
+    fill_heap_gaps.close_gaps()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
-    dresses = rehearsal.dress_rehearsals()
-    learnt = copies.learn(proc, [dress.run for dress in dresses])
+    dresses = warm_up.dress_rehearsals()
+    learnt = prefault.learn(proc, [dress.run for dress in dresses])
     for dress in dresses:
         dress.close()
     os.close(proc)
     return learnt
 
 
-def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], ahead: copies.Copies) -> None:
+def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], ahead: prefault.Copies) -> None:
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
     poller = select.poll()
@@ -250,9 +252,9 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
     for pid, directory in slots.items():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        workplace.remove_tree(directory)
+        workdir.remove_tree(directory)
     if "pid" not in jail_plan.namespaces:
-        workplace.remove_tree(jail_plan.work)
+        workdir.remove_tree(jail_plan.work)
 
 
 def _reap(slots: dict[int, str]) -> None:
@@ -266,7 +268,7 @@ def _reap(slots: dict[int, str]) -> None:
         if pid == 0:
             return
         if pid in slots:
-            workplace.remove_tree(slots.pop(pid))
+            workdir.remove_tree(slots.pop(pid))
 
 
 def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:

@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from sandboxes.jail import syscalls
+from berry.sandboxes.jail import syscalls
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from sandboxes.jail import landlock, seccomp, syscalls
+from berry.sandboxes.jail import landlock, seccomp, syscalls
 
 FIRST_UID = 61_000
 """User ids of slots when started by root: unused by Debian and systemd, one a slot."""

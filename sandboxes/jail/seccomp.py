@@ -15,8 +15,8 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from sandboxes.jail import syscalls
-from sandboxes.jail.numbers import AUDIT_ARCH, MACHINE, NEWEST_KNOWN, NUMBERS
+from berry.sandboxes.jail import syscalls
+from berry.sandboxes.jail.numbers import AUDIT_ARCH, MACHINE, NEWEST_KNOWN, NUMBERS
 
 Kind = Literal["python", "program", "tools"]
 """python: no exec, no fork; program: exec, no fork (C++, node); tools: exec and fork (shell, compilers)."""

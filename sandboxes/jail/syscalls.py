@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from sandboxes.jail.numbers import NUMBERS
+from berry.sandboxes.jail.numbers import NUMBERS
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38

@@ -18,13 +18,13 @@ import tempfile
 import time
 from typing import Any
 
-from pipeline.config.loading import validate
-from pipeline.config.run import RunConfig
-from pipeline.report.balance import story
-from pipeline.runtime.driver import run
-from pipeline.runtime.monitor import View
-from pipeline.runtime.outcome import Launch, Outcome
-from pipeline.storage.dataset import open_run
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.report.balance import story
+from berry.pipeline.runtime.display import View
+from berry.pipeline.runtime.driver.outcome import Launch, Outcome
+from berry.pipeline.runtime.driver.run import run
+from berry.pipeline.storage.dataset import open_run
 
 SLOW = {"cpu_ms": 1, "wait_ms": 50, "wait_max_ms": 5000}
 QUICK = {"cpu_ms": 1, "wait_ms": 5}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.engines import vocabulary
-from pipeline.report.tables import connect
-from pipeline.stages.trees import stored_config
-from pipeline.stages.truth import truth_of
-from pipeline.storage.dataset import RunDir
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
 
 DRAWS = 2000
 

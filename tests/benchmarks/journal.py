@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.run import RunConfig
-from pipeline.core.events import Event
-from pipeline.engines.build import build
-from pipeline.stages.journal import LeaseJournal
-from pipeline.stages.leases import Lease, LeaseWorker
-from pipeline.stages.synthetic_problems import synthetic_problems
-from pipeline.storage.files import locate
-from verifiers.checker import Checker
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.events import Event
+from berry.pipeline.engines.build import build
+from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.pipeline.stages.rollout.journal import LeaseJournal
+from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.storage.files import locate
+from berry.verifiers.checker import Checker
 
 
 class Silent(LeaseJournal):

@@ -26,18 +26,20 @@ from dataclasses import asdict, dataclass, replace
 
 import psutil
 
-from pipeline.config.engine import VllmEngine
-from pipeline.config.run import RunConfig
-from pipeline.core.events import Sampling, Until
-from pipeline.engines import models, vllm_compat, vllm_host, vllm_samples
-from pipeline.engines.base import Engine, Request
-from pipeline.engines.build import build
-from pipeline.engines.tokens import Tokens
-from pipeline.records import Message
-from pipeline.stages import arithmetic
-from pipeline.stages.leases import Lease, LeaseWorker
-from pipeline.storage.files import locate
-from verifiers.checker import Checker
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.events import Sampling, Until
+from berry.pipeline.engines import models
+from berry.pipeline.engines.base import Engine, Request
+from berry.pipeline.engines.build import build
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.vllm import compat, host
+from berry.pipeline.engines.vllm import samples as vllm_samples
+from berry.pipeline.records import Message
+from berry.pipeline.stages.problems import arithmetic
+from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.storage.files import locate
+from berry.verifiers.checker import Checker
 
 ONE_THREAD = 1  # both sides: spinning threads would measure the neighbours
 
@@ -150,7 +152,7 @@ class Offline:
     def __init__(self, name: str, work: Work, sizes: Sequence[str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, name, "--serve-offline", *sizes],
-            env={**os.environ, **vllm_host.environment(work.engine)},
+            env={**os.environ, **host.environment(work.engine)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -179,12 +181,12 @@ def serve_offline(work: Work) -> None:
 
     folder = models.resolve(work.engine.model)
     coder = Tokens(folder)
-    arguments = vllm_host.engine_arguments(work.engine, folder)
+    arguments = host.engine_arguments(work.engine, folder)
     llm = LLM(**arguments)
     for line in sys.stdin:
         index = int(line)
         asked = requests(work, index, [coder.encode(chat) for chat in prompts(work, index)])
-        inputs = [vllm_compat.token_prompt(list(request.prompt_ids)) for request in asked]
+        inputs = [compat.token_prompt(list(request.prompt_ids)) for request in asked]
         settings = []
         for request in asked:
             params = vllm_samples.params(request, 0, max_tokens=work.until.max_tokens)

@@ -29,15 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.loading import load
-from pipeline.config.rewards import RewardTraining
-from pipeline.config.run import RunConfig, dump
-from pipeline.core.search import audit
-from pipeline.report.pruning import cut_lines, stage_lines
-from pipeline.report.tables import connect
-from pipeline.stages.splits import part
-from pipeline.stages.trees import stored_config
-from pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.config.loading import load
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.run import RunConfig, dump
+from berry.pipeline.core.search import audit
+from berry.pipeline.report.pruning import cut_lines, stage_lines
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.splits import part
+from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.duckdb_views import connect
 from tests.benchmarks.harvest import harvest
 from tests.benchmarks.rounds_report import BELOW, write
 
@@ -117,7 +117,7 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
 
 def berry(place: Path, overrides: list[str]) -> RunDir:
     began = time.monotonic()
-    words = [sys.executable, "-m", "pipeline", "run", CONFIG, *overrides, "--run", str(place), "--local"]
+    words = [sys.executable, "-m", "berry", "run", CONFIG, *overrides, "--run", str(place), "--local"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.rounds_plot import draw_rounds
+from berry.pipeline.report.rounds_plot import draw_rounds
 from tests.benchmarks.harvest import Harvest, sounder, times
 
 SEARCHES = ("end only", "independent", "in loop", "joined")

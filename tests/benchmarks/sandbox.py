@@ -33,10 +33,10 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from sandboxes.base import Call, Job, Limits
-from sandboxes.config import BARE_IMPORTS, PoolConfig
-from sandboxes.launching import ROOT
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import Call, Job, Limits
+from berry.sandboxes.config import BARE_IMPORTS, PoolConfig
+from berry.sandboxes.host.template import ROOT
+from berry.sandboxes.pool import SandboxPool
 
 JOB = Job("def f(x):\n    return x + 1\n", entry_point="f", calls=(Call((1,)),))
 BUSY = Job("n = 0\nfor i in range(300_000):\n    n += i\nprint(n)")
@@ -46,7 +46,7 @@ PASSES = 5
 EQUAL_PROCESS = f"""
 import sys, os, time, gc, importlib, statistics
 sys.path.insert(0, {ROOT!r})
-import sandboxes.inside.template
+import berry.sandboxes.inside.template
 for name in {BARE_IMPORTS!r}: importlib.import_module(name)
 gc.collect(); gc.freeze()
 for line in sys.stdin:

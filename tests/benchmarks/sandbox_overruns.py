@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sandboxes.base import MIB, Job, Limits, Outcome
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import MIB, Job, Limits, Outcome
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 
 CASES = Path(__file__).parents[1] / "sandboxes" / "test_limits.py"
 WANTED_S = 0.2

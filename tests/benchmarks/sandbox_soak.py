@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from sandboxes.base import MIB, Call, Job, Limits, Outcome
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import MIB, Call, Job, Limits, Outcome
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 
 QUICK = Limits(cpu_s=0.1, wall_s=0.3, memory_bytes=64 * MIB, output_bytes=MIB // 8, disk_bytes=MIB)
 HONEST = (

@@ -36,9 +36,9 @@ import duckdb
 import psutil
 import yaml
 
-from pipeline.errors import BerryError
-from pipeline.storage import live
-from pipeline.storage.dataset import open_run
+from berry.pipeline.errors import BerryError
+from berry.pipeline.storage import live
+from berry.pipeline.storage.dataset import open_run
 
 MIB = 1 << 20
 TENTH = 0.1
@@ -100,7 +100,7 @@ def drive(folder: Path, problems: Path, args: argparse.Namespace) -> list[Mark]:
     """`berry run`, looked at from outside."""
     config = folder / "scale.yaml"
     config.write_text(yaml.safe_dump(run_config(problems, args)))
-    command = [sys.executable, "-m", "pipeline", "run", str(config), "--run", str(folder / "run")]
+    command = [sys.executable, "-m", "berry", "run", str(config), "--run", str(folder / "run")]
     marks: list[Mark] = []
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

@@ -16,13 +16,14 @@ import time
 
 import psutil
 
-from pipeline.config.problems import FileProblems
-from pipeline.records import TokenLedger
-from pipeline.runtime.coordinator import Coordinator
-from pipeline.runtime.memory import collect_rarely
-from pipeline.stages.handout import leases
-from pipeline.stages.leases import Lease, LeaseReport, Snapshot
-from pipeline.stages.problems import survey
+from berry.pipeline.config.problems import FileProblems
+from berry.pipeline.records import TokenLedger
+from berry.pipeline.runtime.actors.process import collect_rarely
+from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
 
 MIB = 1 << 20
 TENTH = 0.1
@@ -71,7 +72,7 @@ def coordinate(path: str, lease: int) -> dict[str, float]:
         if not at_tenth and done >= TENTH * count:
             at_tenth = me.memory_info().rss / MIB
 
-    coordinator = Coordinator(leases(sources, size=lease, skip=set()), [Echo("a"), Echo("b")])
+    coordinator = Coordinator(iter_leases(sources, size=lease, skip=set()), [Echo("a"), Echo("b")])
     coordinator.on_report = add
     asyncio.run(coordinator.run())
     return {

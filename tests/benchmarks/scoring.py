@@ -15,10 +15,10 @@ from itertools import islice
 
 import torch
 
-from pipeline.rewards.loading import load
-from pipeline.rewards.reading import Reader
-from pipeline.stages.trees import StoredTree, read_trees
-from pipeline.storage.dataset import open_run
+from berry.pipeline.rewards.model.loading import load
+from berry.pipeline.rewards.serving.scorer import PrefixScorer
+from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
+from berry.pipeline.storage.dataset import open_run
 
 SAMPLE = 200
 
@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run = open_run(args.run)
     model = load(args.model or run.location.path("round=0/weights/prm"))
-    reader = Reader(model, keep_tokens=args.keep)
+    reader = PrefixScorer(model, keep_tokens=args.keep)
     trees = read_trees(run)
     once = nodes = count = 0
     sample: list[tuple[list[int], float]] = []
@@ -50,7 +50,7 @@ def main() -> None:
     print(f"step by step, prefixes kept     {reads.computed:>10,} tokens   {reads.computed / once:.2f}")
     print(f"step by step, naive             {reads.naive:>10,} tokens   {reads.naive / once:.2f}")
     chosen = random.Random(0).sample(sample, min(SAMPLE, len(sample)))
-    off = [abs(Reader(model, keep_tokens=0).values([ids])[0] - value) for ids, value in chosen]
+    off = [abs(PrefixScorer(model, keep_tokens=0).values([ids])[0] - value) for ids, value in chosen]
     print(f"largest difference of a value from the naive way's: {max(off):.1e}")
 
 

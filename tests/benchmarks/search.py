@@ -25,17 +25,17 @@ from typing import Any
 
 import torch
 
-from pipeline.config.rewards import Rewards
-from pipeline.engines.build import build
-from pipeline.engines.models import resolve
-from pipeline.engines.vocabulary import of_engine
-from pipeline.records import Problem
-from pipeline.rewards.loading import begin
-from pipeline.rewards.scoring import RewardModels
-from pipeline.stages.problems import iter_problems
+from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.engines.build import build
+from berry.pipeline.engines.models import resolve
+from berry.pipeline.engines.vocabulary import of_engine
+from berry.pipeline.records import Problem
+from berry.pipeline.rewards.model.loading import begin
+from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.stages.problems.sources import iter_problems
+from berry.verifiers.checker import Checker
 from tests.benchmarks.search_lockstep import lockstep, mixed
 from tests.benchmarks.search_runs import POLICIES, Tools, config, through_pipeline
-from verifiers.checker import Checker
 
 
 async def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:

@@ -9,20 +9,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.config.problems import ReasoningGymProblems
-from pipeline.config.run import RunConfig
-from pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
-from pipeline.core.scorers import SCORERS
-from pipeline.core.search import sizes
-from pipeline.core.search.base import Search
-from pipeline.core.search.registry import make_search
-from pipeline.engines.base import Request
-from pipeline.records import Problem
-from pipeline.stages import arithmetic
-from pipeline.stages.problems import reasoning_gym_problems
-from pipeline.stages.synthetic_problems import synthetic_problems
+from berry.pipeline.config.problems import ReasoningGymProblems
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
+from berry.pipeline.core.scorers import SCORERS
+from berry.pipeline.core.search import sizes
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.registry import make_search
+from berry.pipeline.engines.base import Request
+from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems import arithmetic
+from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
+from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.verifiers.checker import CheckRequest
 from tests.benchmarks.search_runs import Figures, Tools, config, since, through_pipeline
-from verifiers.checker import CheckRequest
 
 
 def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem]:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.run import RunConfig
-from pipeline.engines.base import Counters, Engine
-from pipeline.records import Problem
-from pipeline.rewards.scoring import RewardModels
-from pipeline.runtime.monitor import Monitor
-from pipeline.stages.leases import Lease, LeaseWorker
-from pipeline.storage.files import locate
-from verifiers.checker import Checker
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.base import Counters, Engine
+from berry.pipeline.records import Problem
+from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.storage.files import locate
+from berry.verifiers.checker import Checker
 
 LEAVES = 16
 LEASE = 8  # problems

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from math_verify import parse, verify
 
-from verifiers.checker import Checker, CheckRequest
-from verifiers.config import CheckerConfig
-from verifiers.maths import evaluate, expr, normal, values
-from verifiers.specs import MathSpec
+from berry.verifiers.checker import Checker, CheckRequest
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.maths import evaluate, expr, normal, values
+from berry.verifiers.specs.union import MathSpec
 
 Row = tuple[str, str]  # gold, response
 

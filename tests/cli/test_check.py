@@ -8,8 +8,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.errors import StorageError
+from berry.pipeline.cli import app
+from berry.pipeline.errors import StorageError
 
 CONFIG = {
     "problems": [{"type": "synthetic", "count": 4, "seed": 3}],

@@ -23,15 +23,13 @@ HEAVY = (
 
 
 def berry(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *words], capture_output=True, text=True, check=False, cwd=cwd
-    )
+    return subprocess.run([sys.executable, "-m", "berry", *words], capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from pipeline.cli import app\n"
+        "from berry.pipeline.cli import app\n"
         f"loaded = [m for m in {HEAVY} if m in sys.modules]\n"
         "sys.exit(', '.join(loaded) or 0)\n"
     )

@@ -16,12 +16,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipeline.errors import StorageError
-from pipeline.report.status import gather, lines, table
-from pipeline.storage import live
-from pipeline.storage.dataset import RunDir
-from pipeline.storage.files import locate
-from pipeline.storage.live import Live
+from berry.pipeline.errors import StorageError
+from berry.pipeline.report.status import gather, lines, table
+from berry.pipeline.storage import live
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.live import Live
 
 CONFIG = {
     "problems": [{"type": "synthetic", "count": 40, "seed": 3}],
@@ -35,7 +35,7 @@ CONFIG = {
 
 def status(folder: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "status", "runs/job", "--json"],
+        [sys.executable, "-m", "berry", "status", "runs/job", "--json"],
         capture_output=True,
         text=True,
         check=True,
@@ -48,7 +48,7 @@ def status(folder: Path) -> dict[str, Any]:
 def test_a_run_is_seen_running_then_lost_when_killed(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(CONFIG))
     driver = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "run", "job.yaml", "--local"],
+        [sys.executable, "-m", "berry", "run", "job.yaml", "--local"],
         cwd=tmp_path,
         start_new_session=True,
         stderr=subprocess.DEVNULL,

@@ -12,10 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli.variants import variants as command
-from pipeline.config.problems import FileProblems
-from pipeline.errors import ConfigError, InputError
-from pipeline.stages.problems import read_problems, survey
+from berry.pipeline.cli.variants import variants as command
+from berry.pipeline.config.problems import FileProblems
+from berry.pipeline.errors import ConfigError, InputError
+from berry.pipeline.stages.problems.files import read_problems
+from berry.pipeline.stages.problems.sources import survey
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_real_model_measures_what_was_drawn_anew(tmp_path) -> None:
         "rollout: {sampling: {max_tokens: 64}}\n"
         "variants: {kinds: [{type: reseed, count: 2, pass_rate: [0.2, 1.0]}], samples: 8}\n"
     )
-    command = [sys.executable, "-m", "pipeline", "variants", "v.yaml", "-o", "o.jsonl"]
+    command = [sys.executable, "-m", "berry", "variants", "v.yaml", "-o", "o.jsonl"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     found = read_problems(str(tmp_path / "o.jsonl"))

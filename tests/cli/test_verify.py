@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli.import_problems import app as import_app
-from pipeline.cli.verify import verify
-from pipeline.errors import BerryError
+from berry.pipeline.cli.import_problems import app as import_app
+from berry.pipeline.cli.verify import verify
+from berry.pipeline.errors import BerryError
 
 
 @pytest.fixture

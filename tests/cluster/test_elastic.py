@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.layout import layout
-from pipeline.config.loading import validate
-from pipeline.config.run import RunConfig
-from pipeline.errors import ResourceError
+from berry.pipeline.config.layout import layout
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ResourceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -107,9 +107,9 @@ def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(
     """Logical GPUs: two nodes of four, engines over two, reward models on a quarter."""
     import ray
 
-    from pipeline.runtime import cluster as connecting
-    from pipeline.runtime import placing
-    from pipeline.runtime.fleet import Fleet
+    from berry.pipeline.runtime.cluster import connect as connecting
+    from berry.pipeline.runtime.cluster import placement
+    from berry.pipeline.runtime.cluster.fleet import Fleet
 
     config = big(
         rollout={"gpus": 2, "tensor_parallel": 2, "cpus": 0.5, "max": 3},
@@ -124,7 +124,7 @@ def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(
         assert (now.rollout.actors, now.sandbox.actors) == (3, 4)
         fleet = Fleet(config, planned, place=str(tmp_path), round_index=0, note=lambda _: None)
         await fleet.begin(now)
-        rewards = [placing.reward(config, planned, place=str(tmp_path)) for _ in range(2)]
+        rewards = [placement.reward(config, planned, place=str(tmp_path)) for _ in range(2)]
         assert len(fleet.workers) == 3
         nodes = [worker.home[0] for worker in fleet.workers]  # type: ignore[attr-defined]
         assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]
@@ -151,7 +151,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_roles_that_do_not_fit_the_nodes_that_are_there_say_what_fits(logical_nodes: Callable[..., Any]) -> None:
-    from pipeline.runtime import cluster as connecting
+    from berry.pipeline.runtime.cluster import connect as connecting
 
     config = big(rollout={"gpus": 4, "tensor_parallel": 4, "min": 2}, sandbox={"cpus": 0.5})
     nodes = logical_nodes(1, node=GPUS)

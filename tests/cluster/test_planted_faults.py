@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.run import plain
-from pipeline.errors import StorageError
-from pipeline.report.tables import connect
-from pipeline.runtime.driver import run
-from pipeline.runtime.outcome import Launch
-from pipeline.stages.checkup import check_run
-from pipeline.storage.dataset import open_run
+from berry.pipeline.config.run import plain
+from berry.pipeline.errors import StorageError
+from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.run import run
+from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.duckdb_views import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.tables import connect
-from pipeline.stages.checkup import check_run
-from pipeline.storage.dataset import open_run
+from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.duckdb_views import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines import vocabulary
-from pipeline.rewards.loading import load
-from pipeline.rewards.reading import Reader
-from pipeline.storage import serving
-from pipeline.storage.files import locate
-from pipeline.storage.serving import Serving, Weights
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.rewards.model.loading import load
+from berry.pipeline.rewards.serving.scorer import PrefixScorer
+from berry.pipeline.storage import serving
+from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.serving import Serving, Weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -22,12 +22,13 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
 ) -> None:
     import ray
 
-    from pipeline.config.loading import validate
-    from pipeline.config.run import RunConfig
-    from pipeline.engines.synthetic import Synthetic
-    from pipeline.rewards.render import renderer
-    from pipeline.runtime.rewarding import Replica, RewardClient, refresh_all, reward_actor, total_counters
-    from pipeline.runtime.workers import expected
+    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.engines.synthetic.engine import Synthetic
+    from berry.pipeline.rewards.model.render import renderer
+    from berry.pipeline.runtime.actors.remote import expected
+    from berry.pipeline.runtime.actors.reward_actor import refresh_all, reward_actor, total_counters
+    from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
 
     old, new = value_model(tmp_path / "old", "old"), value_model(tmp_path / "new", "new", 2)
     raw: dict[str, Any] = {
@@ -46,7 +47,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
     response = list(chain.step(0, 5000, 5007).tokens)
 
     def alone(folder: str) -> float:
-        return Reader(load(folder)).values([render(prompt, response)])[0]
+        return PrefixScorer(load(folder)).values([render(prompt, response)])[0]
 
     ray.init(
         address="local",

@@ -84,7 +84,7 @@ def head(tmp_path: Path) -> Iterator[str]:
 
 def berry(folder: Path, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
+        [sys.executable, "-m", "berry", *words],
         capture_output=True,
         text=True,
         check=False,

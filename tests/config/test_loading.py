@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config.loading import apply_override, load
-from pipeline.config.run import RunConfig, differences, digest, plain
-from pipeline.errors import ConfigError
+from berry.pipeline.config.loading import apply_override, load
+from berry.pipeline.config.run import RunConfig, differences, digest, plain
+from berry.pipeline.errors import ConfigError
 
 GOOD: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 3}],

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.layout import layout
-from pipeline.config.loading import load
-from pipeline.config.run import RunConfig
+from berry.pipeline.config.layout import layout
+from berry.pipeline.config.loading import load
+from berry.pipeline.config.run import RunConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.rollout import DelimiterStep, Rollout
-from pipeline.config.synthetic import SyntheticEngine
-from pipeline.core import events as ev
-from pipeline.core.search.base import Search
-from pipeline.core.search.registry import make_search
-from pipeline.core.tree import Tree
-from pipeline.engines.synthetic import Synthetic
-from pipeline.engines.synthetic_draw import Wanted, drawing
-from pipeline.records import Finish
-from pipeline.stages.synthetic_problems import synthetic_problems
-from verifiers.base import Outcome, Reason, Verdict
-from verifiers.specs import MathSpec
+from berry.pipeline.config.rollout import DelimiterStep, Rollout
+from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.core import events as ev
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.registry import make_search
+from berry.pipeline.core.tree import Tree
+from berry.pipeline.engines.synthetic.draw import Wanted, drawing
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.records import Finish
+from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.verifiers.base import Outcome, Reason, Verdict
+from berry.verifiers.specs.union import MathSpec
 
 PROMPT = (101, 102, 103)
 STEP_TOKEN, STOP_TOKEN = 1, 2
@@ -176,8 +176,8 @@ def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Ev
             yield ev.Verified(node, world.verdict(tree.response_ids(node)))
         case ev.Score(node, model):
             yield ev.Scored(node, world.score(tree.prefix_ids(node), model), model)
-        case ev.Settled(unspent, _):
-            yield ev.Granted(unspent)
+        case ev.BudgetRequest(unspent, _):
+            yield ev.BudgetGrant(unspent)
 
 
 def check_end(played: Played) -> None:

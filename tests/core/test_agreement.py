@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipeline.core.agreement import Gap, judge, learn
+from berry.pipeline.core.agreement import Gap, judge, learn
 
 NOISE, WRONG = 2e-3, 0.05
 

@@ -8,8 +8,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.cluster import Balance
-from pipeline.core.balance import Action, Bounds, Decision, Reason, State, Waits, decide
+from berry.pipeline.config.cluster import Balance
+from berry.pipeline.core.balance import Action, Bounds, Decision, Reason, State, Waits, decide
 
 BOUNDS = Bounds(least=2, most=64, unit=2)
 SETTINGS = Balance(grow_ticks=2, shrink_ticks=5, remember_ticks=40)

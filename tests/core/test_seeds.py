@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import seeds
+from berry.pipeline.core import seeds
 
 
 def test_ids_are_sixteen_hex_and_never_change() -> None:

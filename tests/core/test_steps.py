@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
-from pipeline.core.steps import answer_part, split_text, step_ends, text_ends, token_ends
+from berry.pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+from berry.pipeline.core.steps import answer_part, split_text, step_ends, text_ends, token_ends
 
 
 def bytewise(ids: Sequence[int]) -> str:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.events import Completion
-from pipeline.core.tree import Tree, TreeNode
-from pipeline.records import Finish
+from berry.pipeline.core.events import Completion
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.records import Finish
 
 
 def segment(n: int, first: int = 0, finish: Finish = Finish.STEP, *, detail: bool = True) -> Completion:
@@ -153,7 +153,7 @@ def test_taken_apart_it_is_freed_without_the_garbage_collector() -> None:
     try:
         before = sum(type(thing) is TreeNode for thing in gc.get_objects())
         tree = small()
-        tree.take_apart()
+        tree.dispose()
         del tree
         assert sum(type(thing) is TreeNode for thing in gc.get_objects()) == before
     finally:

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.policies import BestOfN, Fixed
-from pipeline.core import ledger as ledgers
-from pipeline.core import scorers
-from pipeline.core.allocate import Need, allocate
-from pipeline.core.backup import Counts, direct, pooled, wilson
-from pipeline.core.events import Completion
-from pipeline.core.labels import first_error, preferences, step_labels
-from pipeline.core.search.value import apportion
-from pipeline.core.tree import Tree, TreeNode
-from pipeline.records import DropReason, Finish, TokenLedger
+from berry.pipeline.config.policies import BestOfN, Fixed
+from berry.pipeline.core import ledger as ledgers
+from berry.pipeline.core import scorers
+from berry.pipeline.core.allocate import Need, allocate
+from berry.pipeline.core.backup import Counts, direct, pooled, wilson
+from berry.pipeline.core.events import Completion
+from berry.pipeline.core.labels import first_error, preferences, step_labels
+from berry.pipeline.core.search.value import apportion
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.records import DropReason, Finish, TokenLedger
 
 
 def grown(core: Any, verdicts: str) -> tuple[Tree, TreeNode, list[TreeNode]]:

@@ -14,8 +14,8 @@ import pytest
 import ray
 import yaml
 
-from pipeline.config.cluster import named_cluster
-from pipeline.config.layout import layout
+from berry.pipeline.config.cluster import named_cluster
+from berry.pipeline.config.layout import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

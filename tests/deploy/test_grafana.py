@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.exported import METRICS, Reading
+from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
 
 BOARD = json.loads((Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "berry.json").read_text())
 SUFFIXES = {"gauge": ("",), "counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
@@ -64,7 +64,7 @@ def test_every_pool_is_on_the_board_and_panels_do_not_overlap() -> None:
 def test_ray_exports_every_metric_of_the_table_under_the_boards_names() -> None:
     import ray
 
-    from pipeline.runtime.exporting import Exporter
+    from berry.pipeline.runtime.monitoring.prometheus import Exporter
 
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

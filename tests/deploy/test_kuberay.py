@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.config.cluster import named_cluster
-from pipeline.config.layout import layout
+from berry.pipeline.config.cluster import named_cluster
+from berry.pipeline.config.layout import layout
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / "deploy" / "kuberay"

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
-from pipeline.config.synthetic import SyntheticEngine
-from pipeline.core.events import Completion, Sampling, Until
-from pipeline.engines.base import Engine, Request
-from pipeline.engines.build import build, environment
-from pipeline.engines.models import resolve
-from pipeline.engines.scripted import Scripted
-from pipeline.records import Problem
-from pipeline.stages import arithmetic
-from pipeline.stages.synthetic_problems import synthetic_problems
+from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.core.events import Completion, Sampling, Until
+from berry.pipeline.engines.base import Engine, Request
+from berry.pipeline.engines.build import build, environment
+from berry.pipeline.engines.models import resolve
+from berry.pipeline.engines.scripted import Scripted
+from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems import arithmetic
+from berry.pipeline.stages.problems.synthetic import synthetic_problems
 
 TINY = VllmEngine(
     model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=32, kv_cache_gib=0.25, threads=1

@@ -1,4 +1,4 @@
-"""What `pipeline.engines.base.Engine` promises, held against every engine."""
+"""What `berry.pipeline.engines.base.Engine` promises, held against every engine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.events import Sampling, Until
-from pipeline.engines.base import Engine, Request
-from pipeline.records import Finish
+from berry.pipeline.core.events import Sampling, Until
+from berry.pipeline.engines.base import Engine, Request
+from berry.pipeline.records import Finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

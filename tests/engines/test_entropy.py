@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.entropy import estimate
+from berry.pipeline.engines.entropy import estimate
 
 NONE = np.array([-np.inf])
 

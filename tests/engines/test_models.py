@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engines import models
-from pipeline.errors import ConfigError, ResourceError
+from berry.pipeline.engines import models
+from berry.pipeline.errors import ConfigError, ResourceError
 
 
 @pytest.fixture

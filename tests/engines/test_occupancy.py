@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engines.occupancy import Occupancy
+from berry.pipeline.engines.occupancy import Occupancy
 
 
 def test_idle_time_counts_for_nothing():

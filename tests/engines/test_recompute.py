@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from pipeline.config.loading import validate
-from pipeline.config.recompute import Recompute
-from pipeline.config.run import RunConfig
-from pipeline.engines.vllm import Vllm
-from pipeline.records import TokenLedger
-from pipeline.runtime.recomputing import Recomputing
-from pipeline.stages.arithmetic import draw
-from pipeline.stages.leases import Lease, LeaseReport, LeaseWorker
-from pipeline.storage.dataset import RunDir
-from pipeline.storage.files import locate
-from verifiers.base import Outcome, Reason, Verdict
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.recompute import Recompute
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.vllm.engine import Vllm
+from berry.pipeline.records import TokenLedger
+from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
+from berry.pipeline.stages.problems.arithmetic import draw
+from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.files import locate
+from berry.verifiers.base import Outcome, Reason, Verdict
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.engine]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.stopping import RegexStop
-from pipeline.errors import ConfigError
+from berry.pipeline.engines.stopping import RegexStop
+from berry.pipeline.errors import ConfigError
 
 PIECES = ["Step", " 1", ":", " so", ".\n", "\n", "Therefore", " x", "=", "4", ".\nSt"]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.engines.tensors import check_fits, shapes
-from pipeline.errors import ConfigError
+from berry.pipeline.engines.tensors import check_fits, shapes
+from berry.pipeline.errors import ConfigError
 
 
 @pytest.fixture

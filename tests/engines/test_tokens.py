@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.engines.tokens import Tokens
-from pipeline.errors import ConfigError
-from pipeline.stages import arithmetic
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.stages.problems import arithmetic
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def _git(repository: Path, *words: str) -> str:
 
 def collect(target: Target, scratch: Path) -> dict[str, Path]:
     """Everything to pack, by its name inside."""
-    from pipeline.engines import models
+    from berry.pipeline.engines import models
 
     files = {"repository.tar": scratch / "repository.tar"}
     _git(REPOSITORY, "archive", "--format=tar", f"--output={files['repository.tar']}", "HEAD")

@@ -29,12 +29,12 @@ def smollm2(here: Here) -> Found:
 
 
 async def _swap(here: Here, model: str, dtype: Any) -> Found:
-    from pipeline.config.engine import VllmEngine
-    from pipeline.core.events import Sampling, Until
-    from pipeline.engines import models
-    from pipeline.engines.base import Request
-    from pipeline.engines.vllm import Vllm
-    from pipeline.stages import arithmetic
+    from berry.pipeline.config.engine import VllmEngine
+    from berry.pipeline.core.events import Sampling, Until
+    from berry.pipeline.engines import models
+    from berry.pipeline.engines.base import Request
+    from berry.pipeline.engines.vllm.engine import Vllm
+    from berry.pipeline.stages.problems import arithmetic
 
     folders = [_scaled(Path(models.resolve(model)), here.work / "weights" / model, i) for i in range(VERSIONS)]
     seqs = here.sizes.seqs

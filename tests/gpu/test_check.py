@@ -12,8 +12,8 @@ from check import PARTS, Part
 from outcome import Figure, Status
 from sizes import SIZES, Here, cluster
 
-from pipeline.cli.loading import load_run
-from pipeline.config.layout import layout
+from berry.pipeline.cli.loading import load_run
+from berry.pipeline.config.layout import layout
 
 
 def test_every_part_is_there() -> None:

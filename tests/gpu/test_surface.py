@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from surface import USES, lacking, of_folder, of_wheel
 
-from pipeline.config.engine import VllmEngine
-from pipeline.engines import vllm_compat, vllm_host
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.engines.vllm import compat, host
 
 
 def installed() -> Path:
@@ -28,10 +28,10 @@ def test_the_installed_release_has_all_that_is_used() -> None:
 def test_every_engine_argument_that_is_given_is_among_those_checked(
     device: str, tensor_parallel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_compat, "installed", lambda: vllm_compat.Installed("0.23.0", device))  # type: ignore[arg-type]
+    monkeypatch.setattr(compat, "installed", lambda: compat.Installed("0.23.0", device))  # type: ignore[arg-type]
     config = VllmEngine(model="tiny-arithmetic", chunked_prefill=False, tensor_parallel_size=tensor_parallel)
     checked = next(set(use.names) for use in USES if use.owner == "EngineArgs")
-    assert vllm_host.engine_arguments(config, "/model").keys() <= checked
+    assert host.engine_arguments(config, "/model").keys() <= checked
 
 
 def test_what_a_release_lacks_is_named(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def orm(here: Here) -> Found:
 
 
 def _train_and_score(here: Here, what: Any) -> Found:
-    from pipeline.config.rewards import RewardTraining
-    from pipeline.stages.reward_training import train_reward
-    from pipeline.storage.dataset import open_run
+    from berry.pipeline.config.rewards import RewardTraining
+    from berry.pipeline.stages.training.reward_model import train_reward
+    from berry.pipeline.storage.dataset import open_run
 
     place = here.work / "runs" / "tiny"
     if not (place / "run.yaml").is_file():
@@ -67,7 +67,7 @@ def _peak_mib() -> float:
 
 def _prefixes(run: Any) -> list[tuple[list[int], list[int]]]:
     """Prompt and response ids at every node of the run's trees, in the order in which a search asks: parents first."""
-    from pipeline.stages.trees import read_trees
+    from berry.pipeline.stages.dataset.reading import read_trees
 
     out = []
     for stored in read_trees(run):
@@ -83,10 +83,10 @@ def _prefixes(run: Any) -> list[tuple[list[int], list[int]]]:
 async def _score(
     here: Here, run: Any, what: str, folder: str, backend: Any, asked: list[tuple[list[int], list[int]]]
 ) -> tuple[list[float], dict[str, Any]]:
-    from pipeline.config.rewards import Rewards, ServedReward
-    from pipeline.engines import vocabulary
-    from pipeline.rewards.scoring import RewardModels
-    from pipeline.stages.trees import stored_config
+    from berry.pipeline.config.rewards import Rewards, ServedReward
+    from berry.pipeline.engines import vocabulary
+    from berry.pipeline.rewards.serving.service import RewardModels
+    from berry.pipeline.stages.dataset.reading import stored_config
 
     config = stored_config(run)
     extra = {"gpu_memory_utilization": POOLING_MEMORY_SHARE} if here.on_gpu and backend == "vllm" else {}

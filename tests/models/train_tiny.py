@@ -21,9 +21,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pipeline.records import Problem
-from pipeline.stages import arithmetic
-from verifiers.specs import MathSpec
+from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems import arithmetic
+from berry.verifiers.specs.union import MathSpec
 
 CHARACTERS = "0123456789+-*=? \n"
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.cluster import Cluster
-from pipeline.config.loading import load, validate
-from pipeline.config.plan import Calibration, PlanConfig, Workload
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.loading import load, validate
+from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.cluster import Cluster, named_cluster
-from pipeline.config.plan import Calibration, PlanConfig, Workload
-from pipeline.config.shipped import names
-from pipeline.errors import ConfigError
-from pipeline.planning import published
-from pipeline.planning.advice import advise
-from pipeline.planning.capacity import Binding, Plan, plan
-from pipeline.planning.sheets import prices
+from berry.pipeline.config.cluster import Cluster, named_cluster
+from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
+from berry.pipeline.config.shipped import names
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import published
+from berry.pipeline.planning.advice import advise
+from berry.pipeline.planning.capacity import Binding, Plan, plan
+from berry.pipeline.planning.sheets import prices
 
 MakeWorkload = Callable[..., Workload]
 MakeCluster = Callable[..., Cluster]

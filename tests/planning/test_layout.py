@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.cluster import Cluster, NodeType, RewardRole, Roles, RolloutRole, SandboxRole, named_cluster
-from pipeline.config.layout import layout
-from pipeline.config.shipped import names
-from pipeline.errors import ConfigError
+from berry.pipeline.config.cluster import (
+    Cluster,
+    NodeType,
+    RewardRole,
+    Roles,
+    RolloutRole,
+    SandboxRole,
+    named_cluster,
+)
+from berry.pipeline.config.layout import layout
+from berry.pipeline.config.shipped import names
+from berry.pipeline.errors import ConfigError
 
 MakeCluster = Callable[..., Cluster]
 

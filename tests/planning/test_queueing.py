@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.planning import queueing
-from pipeline.planning.queueing import Service, Station
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import queueing
+from berry.pipeline.planning.queueing import Service, Station
 
 
 def test_one_exponential_server_waits_as_mm1() -> None:

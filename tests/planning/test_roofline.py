@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config.plan import Calibration
-from pipeline.errors import ConfigError
-from pipeline.planning import roofline
-from pipeline.planning.models import model_sheet
-from pipeline.planning.roofline import EngineModel
-from pipeline.planning.sheets import Dtype, accelerator
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import roofline
+from berry.pipeline.planning.models import model_sheet
+from berry.pipeline.planning.roofline import EngineModel
+from berry.pipeline.planning.sheets import Dtype, accelerator
 
 
 def engine(model: str, device: str, devices: float, dtype: Dtype, calibration: Calibration) -> EngineModel:

@@ -9,16 +9,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline import schema
-from pipeline.cli.plan import plan as plan_command
-from pipeline.config import run as run_config
-from pipeline.config.loading import load
-from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError, StorageError
-from pipeline.planning import runs
-from pipeline.storage import shards
-from pipeline.storage.dataset import RunDir, open_run
-from pipeline.storage.files import locate
+from berry.pipeline import schema
+from berry.pipeline.cli.plan import plan as plan_command
+from berry.pipeline.config import run as run_config
+from berry.pipeline.config.loading import load
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ConfigError, StorageError
+from berry.pipeline.planning import runs
+from berry.pipeline.storage import shards
+from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.files import locate
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = ROOT / "configs" / "plans"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.loading import read_yaml, validate
-from pipeline.config.shipped import configs_dir, names
-from pipeline.errors import ConfigError
-from pipeline.planning.models import from_hf, model_sheet
-from pipeline.planning.sheets import Accelerator, CpuHost, Prices, accelerator, hardware, prices
+from berry.pipeline.config.loading import read_yaml, validate
+from berry.pipeline.config.shipped import configs_dir, names
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning.models import from_hf, model_sheet
+from berry.pipeline.planning.sheets import Accelerator, CpuHost, Prices, accelerator, hardware, prices
 
 WANTED = {"h100", "h200", "b200", "gb200", "trainium2", "a100", "mi300x"}
 

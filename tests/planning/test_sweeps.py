@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.loading import load
-from pipeline.config.plan import Calibration
-from pipeline.config.run import RunConfig
-from pipeline.errors import ConfigError
-from pipeline.planning import runs, sweep_file
-from pipeline.planning.capacity import Binding, plan
-from pipeline.planning.sweeps import Expected, Point, expected, knees, parse_vary, place_on_axis
-from pipeline.report.plots import as_svg
-from pipeline.report.sweep_page import SweepReport, agreement, write_page
-from pipeline.report.sweep_plots import draw_sweep
-from pipeline.storage.files import locate
+from berry.pipeline.config.loading import load
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import runs, sweep_file
+from berry.pipeline.planning.capacity import Binding, plan
+from berry.pipeline.planning.sweeps import Expected, Point, expected, knees, parse_vary, place_on_axis
+from berry.pipeline.report.plots import as_svg
+from berry.pipeline.report.sweep_page import SweepReport, agreement, write_page
+from berry.pipeline.report.sweep_plots import draw_sweep
+from berry.pipeline.storage.files import locate
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = ROOT / "configs" / "sweep.yaml"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.config.rewards import FreshBackbone
-from pipeline.rewards.loading import fresh
-from pipeline.rewards.value_model import ValueModel
+from berry.pipeline.config.rewards import FreshBackbone
+from berry.pipeline.rewards.model.loading import fresh
+from berry.pipeline.rewards.model.value_model import ValueModel
 
 VOCABULARY = 40
 

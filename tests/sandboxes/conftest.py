@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sandboxes.base import MIB, Call, Job, JobResult, JudgeResult, Limits, Outcome
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import MIB, Call, Job, JobResult, JudgeResult, Limits, Outcome
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 
 T = TypeVar("T")
 LOWER = Path(__file__).parent / "lower.py"

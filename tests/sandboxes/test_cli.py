@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli.sandbox import app, parse_limits
-from pipeline.errors import InputError, ResourceError
-from sandboxes.base import MIB
+from berry.pipeline.cli.sandbox import app, parse_limits
+from berry.pipeline.errors import InputError, ResourceError
+from berry.sandboxes.base import MIB
 
 runner = CliRunner()
 

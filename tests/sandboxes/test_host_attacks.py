@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandboxes.base import Job, Limits, Outcome
+from berry.sandboxes.base import Job, Limits, Outcome
 
 STOPPED = (Outcome.VIOLATION, Outcome.RUNTIME_ERROR)
 SYSCALL = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"

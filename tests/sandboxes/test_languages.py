@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
-from sandboxes.base import MIB, Job, Limits, Outcome
-from sandboxes.languages import missing_tools
+from berry.sandboxes.base import MIB, Job, Limits, Outcome
+from berry.sandboxes.languages import missing_tools
 
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_bytes=128 * MIB, disk_bytes=8 * MIB)
 
@@ -184,7 +184,7 @@ def test_a_fork_bomb_ends(box):
 
 
 def test_a_missing_tool_is_nobodys_fault(box, monkeypatch):
-    monkeypatch.setattr("sandboxes.languages.SYSTEM_PATH", "/nowhere")
+    monkeypatch.setattr("berry.sandboxes.languages.SYSTEM_PATH", "/nowhere")
     result = box.run(Job("int main() {}", language="cpp"))
     assert result.outcome is Outcome.MISSING_TOOL
     assert not result.outcome.blames_program

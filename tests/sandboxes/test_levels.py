@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from sandboxes.base import Job, Outcome, SandboxError
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
-from sandboxes.probe import examine
+from berry.sandboxes.base import Job, Outcome, SandboxError
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
+from berry.sandboxes.probe import examine
 
 
 def lowered(lower, level: str) -> tuple[str, ...]:

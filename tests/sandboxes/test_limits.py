@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from sandboxes.base import MIB, Call, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, Limits, Outcome
 
 OVER = {
     "spin": ("while True: pass", Outcome.CPU_LIMIT),

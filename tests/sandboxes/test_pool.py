@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome, SandboxError
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
-from sandboxes.waiting import Overloaded, SlotLine
+from berry.sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome, SandboxError
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.host.queue import Overloaded, SlotLine
+from berry.sandboxes.pool import SandboxPool
 
 ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
 SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
@@ -196,7 +196,7 @@ async def test_equal_jobs_draw_equal_numbers_and_hashes():
 
 
 async def test_too_little_isolation_is_refused_unless_told(monkeypatch):
-    from sandboxes.jail.plan import Plan
+    from berry.sandboxes.jail.plan import Plan
 
     monkeypatch.setattr(Plan, "lacking", lambda self: ["everything"])
     with pytest.raises(SandboxError, match="it lacks everything"):

@@ -14,9 +14,9 @@ import time
 import psutil
 import pytest
 
-from sandboxes.base import Call, Job, Limits, Outcome
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import Call, Job, Limits, Outcome
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 
 ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
 SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
@@ -150,9 +150,9 @@ async def test_closing_ends_every_process_and_file(tmp_path):
 
 HOST = """
 import asyncio, sys, threading
-from sandboxes.base import Job, Limits
-from sandboxes.config import PoolConfig
-from sandboxes.pool import SandboxPool
+from berry.sandboxes.base import Job, Limits
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 
 async def main():
     pool = SandboxPool(PoolConfig(slots=2, calibration=1.0, directory=sys.argv[1], namespaces=sys.argv[2] == "on"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandboxes.base import Call, Job, JudgeStatus, Outcome
+from berry.sandboxes.base import Call, Job, JudgeStatus, Outcome
 
 TESTS = """
 def check(candidate):
@@ -67,8 +67,8 @@ HACKS = {
     "patched_operator": "import operator\noperator.eq = lambda a, b: True\ndef f(x): return 0",
     "patched_comparison_slot": "import ctypes\ndef f(x):\n    t = ctypes.cast(id(int) + 200, ctypes.POINTER(ctypes.c_void_p))\n    t[0] = None\n    return 0",
     "patched_small_int": "import ctypes\ndef f(x):\n    ctypes.memmove(id(0) + 24, id(2) + 24, 4)\n    return 0 if x == 1 else -1",
-    "patched_encoder": "import sys\nw = sys.modules.get('sandboxes.wire')\nif w: w._encode_json = lambda v: '[\"ok\",2,null,null,0,0]'\ndef f(x): raise ValueError",
-    "patched_pack": "import sys\nw = sys.modules.get('sandboxes.wire')\nif w: w.pack = lambda v, d=0: {'~': 'x'}\ndef f(x): return 0",
+    "patched_encoder": "import sys\nw = sys.modules.get('berry.sandboxes.wire')\nif w: w._encode_json = lambda v: '[\"ok\",2,null,null,0,0]'\ndef f(x): raise ValueError",
+    "patched_pack": "import sys\nw = sys.modules.get('berry.sandboxes.wire')\nif w: w.pack = lambda v, d=0: {'~': 'x'}\ndef f(x): return 0",
     "patched_json": "import json\njson.dumps = json.JSONEncoder.encode = lambda *a, **k: '[\"passed\"]'\ndef f(x): return 0",
     "replaced_exception_hooks": "import sys\nsys.excepthook = sys.unraisablehook = lambda *a: None\ndef f(x): raise ValueError",
     # forging the answer

@@ -1,123 +1,87 @@
-"""For the tests of variants: a script for the engine, and one call of the stage with everything it wrote."""
+"""Stored runs of the synthetic engine, made in this process in a second."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from pipeline.config.run import RunConfig
-from pipeline.engines.scripted import Scripted
-from pipeline.records import Problem
-from pipeline.stages.problems import read_problems
-from pipeline.stages.variants import make, prepare
-from pipeline.stages.varying.merging import Summary
-from verifiers.checker import Checker
-from verifiers.config import CheckerConfig
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_checker() -> AsyncIterator[Checker]:
-    async with Checker(CheckerConfig(slots=1, cpu_s=2, wall_s=20)) as checker:
-        yield checker
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.rollout.worker import LeaseWorker
+from berry.pipeline.storage.dataset import RunDir, prepare
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.checker import CheckRequest
 
 
-@dataclass
-class Speaker:
-    """A script for the engine: what it writes when asked for a draft or a program, and how it answers a problem.
-
-    `drafts` by kind and `programs` are taken in turn, again from the front when they are used up. `answers` are
-    (what the problem's text contains, {answer: weight}); the answers come in exactly these shares."""
-
-    answers: list[tuple[str, dict[str, int]]] = field(default_factory=list)
-    drafts: dict[str, list[str]] = field(default_factory=dict)
-    programs: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    fail_after: int | None = None
-
-    def __call__(self, messages: list[dict[str, str]], seed: int) -> str:
-        text = messages[-1]["content"]
-        order = self._order(text)
-        self.asked.append(order)
-        if self.fail_after is not None and len(self.asked) > self.fail_after:
-            raise ConnectionError("the engine is gone")
-        turn = self.asked.count(order) - 1
-        if order == "numbers":
-            return f"Here it is.\n```python\n{self.programs[turn % len(self.programs)]}\n```"
-        if order != "answer":
-            return self.drafts[order][turn % len(self.drafts[order])]
-        weights = next((weights for part, weights in self.answers if part in text), {"no idea": 1})
-        spread = [answer for answer, weight in weights.items() for _ in range(weight)]
-        return spread[seed % len(spread)]
-
-    @staticmethod
-    def _order(text: str) -> str:
-        orders = {"rephrase": "in other words", "harder": "clearly harder", "easier": "clearly easier"}
-        for name, words in orders.items():
-            if words in text and "<problem>" in text:
-                return name
-        return "numbers" if "Write a Python function solve(" in text else "answer"
+async def _check(request: CheckRequest) -> Verdict:
+    """The boxed number against the problem's: what the maths verifier does, without its worker."""
+    said = request.response.rpartition("\\boxed{")[2].partition("}")[0]
+    gold = getattr(request.spec, "answer", None)
+    return verdict(Reason.CORRECT if said == gold else Reason.WRONG_ANSWER, answer=said)
 
 
-@dataclass
-class VariantsRun:
-    """What one call wrote."""
+class _Oracle:
+    """A value model that knows: the exact value of every prefix."""
 
-    problems: list[Problem]
-    refused: list[dict[str, Any]]
-    summary: Summary
+    def __init__(self, engine: Synthetic) -> None:
+        self.engine = engine
 
-    @property
-    def variants(self) -> list[Problem]:
-        return [p for p in self.problems if p.variant_of is not None]
+    async def score(
+        self, *, model: str, prompt_ids: list[int], response_ids: list[int], logprob: float | None = None
+    ) -> float:
+        del model
+        return self.engine.true_value([*prompt_ids, *response_ids])
 
-    @property
-    def reasons(self) -> list[str]:
-        return [row["reason"] for row in self.refused]
+    def versions(self) -> dict[str, str]:
+        return {"prm": "truth", "orm": "truth"}
 
 
 @pytest.fixture
-def speaker() -> Speaker:
-    return Speaker()
+def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
+    def make(
+        name: str = "run",
+        *,
+        count: int = 24,
+        policy: dict[str, Any] | None = None,
+        rollout: dict[str, Any] | None = None,
+        pruning: Sequence[dict[str, Any]] = ({"type": "verdict"},),
+        end_scores: tuple[str, ...] = (),
+        **engine: Any,
+    ) -> RunDir:
+        raw = {
+            "name": name,
+            "problems": [{"type": "synthetic", "count": count, "seed": 9}],
+            "engine": {"type": "synthetic", "filler_tokens": [0, 1], **engine},
+            "rollout": {
+                "policy": policy or {"type": "fixed", "branching": [3, 2, 2]},
+                "step": {"type": "delimiter", "delimiters": ["\n\n"]},
+                "sampling": {"max_tokens": 300},
+                **(rollout or {}),
+            },
+            "pruning": list(pruning),
+            "storage": {"lease_problems": 7},
+        }
+        config = validate(raw, RunConfig, where="test")
+        found = survey(config.problems)
+        versions = {"problems": {"count": found.count, "digest": found.digest}}
+        run, _ = prepare(str(tmp_path / name), config, versions)
 
+        async def work() -> None:
+            synthetic = Synthetic(config.engine)  # type: ignore[arg-type]
+            worker = LeaseWorker(config, run.location, synthetic, _check, "test", end_scores=end_scores)
+            worker.scorer = _Oracle(synthetic)
+            for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+                await worker.run(lease)
+            await worker.close()
 
-@pytest.fixture
-def vary(tmp_path: Path, speaker: Speaker, shared_checker: Checker) -> Callable[..., Any]:
-    """`await vary(problems, *kinds, **variants)`: problems are rows of a file, or sources."""
+        asyncio.run(work())
+        return run
 
-    async def run(
-        problems: list[dict[str, Any]], *kinds: dict[str, Any], overwrite: bool = True, **more: Any
-    ) -> VariantsRun:
-        rows = [p for p in problems if "prompt" in p]
-        sources = [p for p in problems if "prompt" not in p]
-        if rows:
-            path = tmp_path / "problems.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            sources.insert(0, {"type": "file", "path": str(path)})
-        variants = {"kinds": list(kinds), "samples": 8, **more}
-        config = RunConfig.model_validate(
-            {"name": "v", "problems": sources, "engine": {"type": "synthetic"}, "variants": variants}
-        )
-        out = tmp_path / "out.jsonl"
-        engine = Scripted(speaker)
-        await engine.start()
-        summary = await make(prepare(config, str(out), overwrite=overwrite), engine, shared_checker)
-        refused = [json.loads(line) for line in (tmp_path / "out.refused.jsonl").read_text().splitlines()]
-        return VariantsRun(read_problems(str(out)), refused, summary)
-
-    return run
-
-
-@pytest.fixture
-def sum_problem() -> dict[str, Any]:
-    return {
-        "id": "apples",
-        "prompt": "Ann has 12 apples and buys 7 more. How many apples has she now?",
-        "verifier": {"type": "math", "answer": "19"},
-        "source": "tests",
-    }
+    return make

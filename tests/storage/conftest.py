@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.files import Location, locate
+from berry.pipeline.storage.files import Location, locate
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
-from pipeline.errors import StorageError
-from pipeline.storage import claims, shards
-from pipeline.storage.claims import Claim, Owner
-from pipeline.storage.files import Location, locate
+from berry.pipeline import schema
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage import claims, shards
+from berry.pipeline.storage.claims import Claim, Owner
+from berry.pipeline.storage.files import Location, locate
 
 WEST, EAST = Owner("west", "t-west"), Owner("east", "t-east")
 

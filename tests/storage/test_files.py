@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StorageError
-from pipeline.storage.files import Location, locate
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage.files import Location, locate
 
 
 def test_what_is_put_can_be_read_back_and_nothing_else_is_left(location: Location) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ResourceError, StorageError
-from pipeline.storage import remote
-from pipeline.storage.files import locate, under
+from berry.pipeline.errors import ResourceError, StorageError
+from berry.pipeline.storage import remote
+from berry.pipeline.storage.files import locate, under
 
 
 def test_what_is_put_can_be_read_listed_moved_and_removed(s3: Any) -> None:

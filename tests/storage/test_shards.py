@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
-from pipeline.errors import StorageError
-from pipeline.storage import shards
-from pipeline.storage.files import Location
+from berry.pipeline import schema
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage import shards
+from berry.pipeline.storage.files import Location
 
 TRAJECTORY: dict[str, Any] = {
     "trajectory_id": "p/1",

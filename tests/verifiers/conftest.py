@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.base import Verdict
-from verifiers.checker import Checker, CheckRequest
-from verifiers.config import CheckerConfig
-from verifiers.specs import Spec
+from berry.verifiers.base import Verdict
+from berry.verifiers.checker import Checker, CheckRequest
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.specs.union import Spec
 
 Check = Callable[..., Verdict]
 

@@ -7,13 +7,13 @@ import json
 import httpx
 import pytest
 
-from verifiers import chat_judge
-from verifiers.base import Reason
-from verifiers.chat_judge import ChatJudge
-from verifiers.checker import Checker, CheckRequest
-from verifiers.config import CheckerConfig, JudgeConfig
-from verifiers.model import JudgeUnavailable
-from verifiers.specs import ModelSpec
+from berry.verifiers import chat_judge
+from berry.verifiers.base import Reason
+from berry.verifiers.chat_judge import ChatJudge
+from berry.verifiers.checker import Checker, CheckRequest
+from berry.verifiers.config import CheckerConfig, JudgeConfig
+from berry.verifiers.context import JudgeUnavailable
+from berry.verifiers.specs.union import ModelSpec
 
 CONFIG = JudgeConfig(url="http://judge:8000/v1", model="m", at_once=2)
 CHAT = [{"role": "user", "content": "Is it polite?"}]

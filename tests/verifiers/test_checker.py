@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from verifiers.base import Outcome, Reason, truncate, verdict
-from verifiers.code_specs import Case
-from verifiers.specs import CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
+from berry.verifiers.base import Outcome, Reason, truncate, verdict
+from berry.verifiers.specs.code import Case
+from berry.verifiers.specs.union import CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
 
 ADAPTER = TypeAdapter(VerifierSpec)
 SPECS = [
@@ -87,7 +87,7 @@ def test_problems_that_no_sandbox_can_take_are_broken(check) -> None:
     for _ in range(150):
         deep = [deep]
     function = PythonFunctionSpec(entry_point="f", cases=(Case(args=(deep,), expected=1),))
-    for spec in (function, CustomSpec(function="verifiers.base:truncate", options={"value": deep})):
+    for spec in (function, CustomSpec(function="berry.verifiers.base:truncate", options={"value": deep})):
         found = check(spec, "def f(a): return 1")
         assert found.reason is Reason.TESTS_BROKEN
         assert "nested deeper" in found.evidence["note"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from verifiers.extract import find_answer, find_code
-from verifiers.strictness import DEFAULT_PLACES
+from berry.verifiers.extract import find_answer, find_code
+from berry.verifiers.specs.base import DEFAULT_PLACES
 
 
 def answer(text: str) -> str | None:

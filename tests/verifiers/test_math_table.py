@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.base import Outcome, Reason
-from verifiers.maths import worker
-from verifiers.maths.ladder import Decision, decide, gold_fault
-from verifiers.strictness import DEFAULT, LENIENT, STRICT, Strictness
+from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.maths import worker
+from berry.verifiers.maths.ladder import Decision, decide, gold_fault
+from berry.verifiers.specs.base import DEFAULT, LENIENT, STRICT, Strictness
 
 TABLE = [json.loads(line) for line in (Path(__file__).parent / "math_cases.jsonl").read_text("utf-8").splitlines()]
 PRESETS = {"strict": STRICT, "default": DEFAULT, "lenient": LENIENT}

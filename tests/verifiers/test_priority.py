@@ -8,8 +8,8 @@ import os
 import psutil
 import pytest
 
-from verifiers.checker import Checker, CheckerConfig, CheckRequest
-from verifiers.specs import ProgramTestsSpec
+from berry.verifiers.checker import Checker, CheckerConfig, CheckRequest
+from berry.verifiers.specs.union import ProgramTestsSpec
 
 SPEC = ProgramTestsSpec(language="python", tests="\nassert x == 1\n")
 

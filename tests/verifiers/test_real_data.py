@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.importing import IMPORTERS, Imported, convert
-from verifiers.base import Outcome, Reason
-from verifiers.extract import find_code
-from verifiers.specs import MathSpec, ProgramTestsSpec
+from berry.pipeline.stages.problems.importing import IMPORTERS, Imported, convert
+from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.extract import find_code
+from berry.verifiers.specs.union import MathSpec, ProgramTestsSpec
 
 pytestmark = pytest.mark.slow
 ROWS = int(os.environ.get("BERRY_DATA_ROWS", "24"))

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from verifiers.base import Outcome, Reason
-from verifiers.specs import MathSpec
+from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.specs.union import MathSpec
 
 HANGS = "\\int_0^{\\infty} \\frac{\\sin(x^3+x)}{x^{5}+\\sqrt{x^3+1}} dx"
 

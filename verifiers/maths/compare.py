@@ -13,10 +13,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from verifiers.maths import evaluate, expr, nodes, normal, units
-from verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
-from verifiers.maths.spans import FLIP, Span, spans
-from verifiers.strictness import DEFAULT, Strictness
+from berry.verifiers.maths import evaluate, expr, nodes, normal, units
+from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.spans import FLIP, Span, spans
+from berry.verifiers.specs.base import DEFAULT, Strictness
 
 Same = bool | None
 Leaf = Callable[[expr.Expr, expr.Expr], Same]

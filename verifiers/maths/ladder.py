@@ -11,11 +11,11 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from verifiers.base import Reason
-from verifiers.maths import bounds, evaluate, normal, values
-from verifiers.maths.compare import Comparison, Same
-from verifiers.maths.shapes import Many, Opaque, Scalar, Shape, Value, Words
-from verifiers.strictness import DEFAULT, Strictness
+from berry.verifiers.base import Reason
+from berry.verifiers.maths import bounds, evaluate, normal, values
+from berry.verifiers.maths.compare import Comparison, Same
+from berry.verifiers.maths.shapes import Many, Opaque, Scalar, Shape, Value, Words
+from berry.verifiers.specs.base import DEFAULT, Strictness
 
 
 class Decision(Struct, frozen=True):

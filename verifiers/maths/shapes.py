@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verifiers.maths import expr, units
+from berry.verifiers.maths import expr, units
 
 EVERYTHING = "\\mathbb{R}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from verifiers.maths import expr
-from verifiers.maths.shapes import EVERYTHING, Many, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths import expr
+from berry.verifiers.maths.shapes import EVERYTHING, Many, Relation, Scalar, Shape, Value, Words
 
 Span = tuple[Value, bool, Value, bool]  # low, closed, high, closed
 _INFINITY = Scalar(("c", "inf"), "\\infty")

@@ -12,8 +12,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from verifiers.maths import expr, normal, units
-from verifiers.maths.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths import expr, normal, units
+from berry.verifiers.maths.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
 
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SIGNS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "<=": "<=", ">=": ">=", "!=": "!=",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from verifiers.base import Reason
-from verifiers.maths import sympy_leaf, values
-from verifiers.maths.compare import Comparison
-from verifiers.maths.ladder import structured
-from verifiers.strictness import Strictness
+from berry.verifiers.base import Reason
+from berry.verifiers.maths import sympy_leaf, values
+from berry.verifiers.maths.compare import Comparison
+from berry.verifiers.maths.ladder import structured
+from berry.verifiers.specs.base import Strictness
 
 
 def decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 trajectories + rules (in the config's order) ─► registry.prune ─► [Decision(keep, reason)]
 """
 
-from pipeline.core.prune.base import Decision
-from pipeline.core.prune.registry import prune
+from berry.pipeline.core.prune.base import Decision
+from berry.pipeline.core.prune.registry import prune
 
 __all__ = ["Decision", "prune"]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class Decision(Struct, frozen=True, gc=False):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.pruning import DifficultyRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
-from verifiers.base import Outcome
+from berry.pipeline.config.pruning import DifficultyRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
+from berry.verifiers.base import Outcome
 
 
 class ByDifficulty:

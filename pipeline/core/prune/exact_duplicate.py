@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from pipeline.config.pruning import ExactDuplicateRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config.pruning import ExactDuplicateRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class ExactDuplicates:

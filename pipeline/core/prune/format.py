@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.pruning import FormatRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config.pruning import FormatRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class ByFormat:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from pipeline.config.pruning import LengthRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config.pruning import LengthRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class ByLength:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.pruning import NearDuplicateRule
-from pipeline.core.prune.base import Pool
-from pipeline.core.prune.similarity import leaders
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config.pruning import NearDuplicateRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.core.prune.similarity import leaders
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class NearDuplicates:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.pruning import OrmRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config.pruning import OrmRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
 
 
 class ByOrm:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.config.pruning import ExactDuplicateRule, PruneRule
+from berry.pipeline.config.pruning import ExactDuplicateRule, PruneRule
 
 
 def explain_reach(rules: Sequence[PruneRule], *, problems: int, variants: int, lease_problems: int) -> Iterator[str]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.config import pruning as config
-from pipeline.config.base import Section
-from pipeline.core.prune.base import Decision, Pool, Rule
-from pipeline.core.prune.difficulty import ByDifficulty
-from pipeline.core.prune.diversity import ByDiversity
-from pipeline.core.prune.exact_duplicate import ExactDuplicates
-from pipeline.core.prune.format import ByFormat
-from pipeline.core.prune.length import ByLength
-from pipeline.core.prune.near_duplicate import NearDuplicates
-from pipeline.core.prune.orm import ByOrm
-from pipeline.core.prune.prm import ByPrm
-from pipeline.core.prune.shortest import ShortestCorrect
-from pipeline.core.prune.verdict import ByVerdict
-from pipeline.records import DropReason, Trajectory
+from berry.pipeline.config import pruning as config
+from berry.pipeline.config.base import Section
+from berry.pipeline.core.prune.base import Decision, Pool, Rule
+from berry.pipeline.core.prune.difficulty import ByDifficulty
+from berry.pipeline.core.prune.diversity import ByDiversity
+from berry.pipeline.core.prune.exact_duplicate import ExactDuplicates
+from berry.pipeline.core.prune.format import ByFormat
+from berry.pipeline.core.prune.length import ByLength
+from berry.pipeline.core.prune.near_duplicate import NearDuplicates
+from berry.pipeline.core.prune.orm import ByOrm
+from berry.pipeline.core.prune.prm import ByPrm
+from berry.pipeline.core.prune.shortest import ShortestCorrect
+from berry.pipeline.core.prune.verdict import ByVerdict
+from berry.pipeline.records import DropReason, Trajectory
 
 RULES: dict[type[Section], Callable[[Any], Rule]] = {
     config.VerdictRule: ByVerdict,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.pruning import VerdictRule
-from pipeline.core.prune.base import Pool
-from pipeline.records import DropReason, Trajectory
-from verifiers.base import Outcome
+from berry.pipeline.config.pruning import VerdictRule
+from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.records import DropReason, Trajectory
+from berry.verifiers.base import Outcome
 
 _PASS, _UNCHECKED = Outcome.PASS, Outcome.UNVERIFIABLE
 _UNVERIFIABLE, _WRONG = DropReason.UNVERIFIABLE, DropReason.WRONG

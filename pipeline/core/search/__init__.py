@@ -7,7 +7,7 @@ registry.make_search(config) ─► Search (base.py: verbs, records) ◄── o
                                         └── outcome   node and trajectory records, digest
 """
 
-from pipeline.core.search.base import Search
-from pipeline.core.search.registry import make_search
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.registry import make_search
 
 __all__ = ["Search", "make_search"]

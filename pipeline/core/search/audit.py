@@ -9,9 +9,9 @@ nothing to audit, and every problem keeps its search.
 
 from __future__ import annotations
 
-from pipeline.config.policies import Beam, Dvts, Fixed, Value
-from pipeline.config.rollout import Cut, Rollout
-from pipeline.core import seeds
+from berry.pipeline.config.policies import Beam, Dvts, Fixed, Value
+from berry.pipeline.config.rollout import Cut, Rollout
+from berry.pipeline.core import seeds
 
 _SHARED = {"stop_after_correct": None, "hopeless_after": None, "pass_rate_band": None, "reallocate": False}
 

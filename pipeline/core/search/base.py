@@ -5,13 +5,13 @@ policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, 
 
 from __future__ import annotations
 
-from pipeline.config.rollout import TokensStep
-from pipeline.core import events as ev
-from pipeline.core import seeds, steps
-from pipeline.core.search import limits, outcome
-from pipeline.core.search.machine import Machine
-from pipeline.core.tree import TreeNode
-from pipeline.records import Node, Trajectory
+from berry.pipeline.config.rollout import TokensStep
+from berry.pipeline.core import events as ev
+from berry.pipeline.core import seeds, steps
+from berry.pipeline.core.search import limits, outcome
+from berry.pipeline.core.search.machine import Machine
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.records import Node, Trajectory
 
 REQUEST_CHILDREN = 256  # samples one Generate asks for at most: more are asked for in several
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.config.policies import Beam
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
-from pipeline.records import DropReason, Finish
+from berry.pipeline.config.policies import Beam
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.records import DropReason, Finish
 
 
 @dataclass(slots=True)

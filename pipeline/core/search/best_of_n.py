@@ -9,9 +9,9 @@ the rest.
 
 from __future__ import annotations
 
-from pipeline.config.policies import BestOfN
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import BestOfN
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
 
 
 class BestOfNSearch(Search):

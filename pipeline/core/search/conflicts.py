@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import DelimiterStep, Rollout, TokensStep
-from pipeline.core.search.sizes import leaves, width
-from pipeline.records import TokenLedger
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.rollout import DelimiterStep, Rollout, TokensStep
+from berry.pipeline.core.search.sizes import leaves, width
+from berry.pipeline.records import TokenLedger
 
 ENOUGH_SEGMENTS = 32
 

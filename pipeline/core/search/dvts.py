@@ -9,8 +9,8 @@ best_of_n, step by step.
 
 from __future__ import annotations
 
-from pipeline.config.policies import Dvts
-from pipeline.core.search.beam import BeamSearch
+from berry.pipeline.config.policies import Dvts
+from berry.pipeline.core.search.beam import BeamSearch
 
 
 class DvtsSearch(BeamSearch):

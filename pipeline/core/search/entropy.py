@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import nsmallest
 
-from pipeline.config.policies import Entropy
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import Entropy
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
 
 
 class EntropySearch(Search):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from math import prod
 
-from pipeline.config.policies import Fixed
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import Fixed
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
 
 
 class FixedSearch(Search):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from pipeline.core.tree import TreeNode
+from berry.pipeline.core.tree import TreeNode
 
 
 class Hooks(ABC):

@@ -6,12 +6,12 @@ rollout ─► longest, until          budget, passed, checked ─► early_stop
 
 from __future__ import annotations
 
-from pipeline.config.rollout import Budget, Rollout, TokensStep
-from pipeline.core import steps
-from pipeline.core.backup import wilson
-from pipeline.core.events import FinishReason, Sampling, Until
-from pipeline.core.tree import TreeNode
-from pipeline.records import DropReason, Finish
+from berry.pipeline.config.rollout import Budget, Rollout, TokensStep
+from berry.pipeline.core import steps
+from berry.pipeline.core.backup import wilson
+from berry.pipeline.core.events import FinishReason, Sampling, Until
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.records import DropReason, Finish
 
 _STEP, _LENGTH = Finish.STEP, Finish.LENGTH
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.config.rollout import Rollout
-from pipeline.core import events as ev
-from pipeline.core.events import Segment, Verified
-from pipeline.core.ledger import Ledger
-from pipeline.core.search import limits
-from pipeline.core.search.flight import Flight, InFlight
-from pipeline.core.search.hooks import Hooks
-from pipeline.core.tree import Tree, TreeNode
-from pipeline.records import DropReason, Finish
-from verifiers.base import Outcome, Reason, Verdict
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core import events as ev
+from berry.pipeline.core.events import Segment, Verified
+from berry.pipeline.core.ledger import Ledger
+from berry.pipeline.core.search import limits
+from berry.pipeline.core.search.flight import Flight, InFlight
+from berry.pipeline.core.search.hooks import Hooks
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.records import DropReason, Finish
+from berry.verifiers.base import Outcome, Reason, Verdict
 
 _STEP, _STOP, _CANCELLED = Finish.STEP, Finish.STOP, Finish.CANCELLED  # asked for at every event
 _UNVERIFIABLE = Outcome.UNVERIFIABLE
@@ -87,7 +87,7 @@ class Machine(Hooks):
             self._other(event)
         return self._done()
 
-    def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.Granted | ev.Expired) -> None:
+    def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.BudgetGrant | ev.Expired) -> None:
         match event:
             case ev.Scored(node, value, model):
                 self._scored(node, value, model)
@@ -96,7 +96,7 @@ class Machine(Hooks):
                 self._lost(node, indices, DropReason.CANCELLED)
             case ev.Failed(node, reason, what, indices):
                 self._failed(node, reason, what=what, indices=indices)
-            case ev.Granted(leaves):
+            case ev.BudgetGrant(leaves):
                 self._grant(leaves)
             case ev.Expired():
                 self.stop(ev.FinishReason.BUDGET)
@@ -258,7 +258,7 @@ class Machine(Hooks):
         if self.rollout.budget.reallocate and not self.granted and self.stopping is not ev.FinishReason.FAILED:
             self._settled = True
             wanted = 0 if self.stopping is not None else self.wanted()
-            self._out.append(ev.Settled(max(0, self.planned_leaves - self.leaves), wanted))
+            self._out.append(ev.BudgetRequest(max(0, self.planned_leaves - self.leaves), wanted))
             return
         self._finish()
 

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, sqrt
 
-from pipeline.config.policies import Mcts
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
-from pipeline.records import DropReason, Finish
-from verifiers.base import Outcome
+from berry.pipeline.config.policies import Mcts
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.records import DropReason, Finish
+from berry.verifiers.base import Outcome
 
 _NEW = ""  # the arm that samples a new child
 

@@ -21,10 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from pipeline.config.policies import Omega
-from pipeline.core.backup import Counts, leaf_counts
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import Omega
+from berry.pipeline.core.backup import Counts, leaf_counts
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
 
 
 @dataclass(slots=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from math import prod
 
-from pipeline.core import seeds
-from pipeline.core.backup import Counts, pooled
-from pipeline.core.tree import Tree, TreeNode
-from pipeline.records import DropReason, Finish, Node, Trajectory
+from berry.pipeline.core import seeds
+from berry.pipeline.core.backup import Counts, pooled
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.records import DropReason, Finish, Node, Trajectory
 
 _STEP = Finish.STEP
 

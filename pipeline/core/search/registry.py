@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.config.base import Section
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import Rollout
-from pipeline.core.search.base import Search
-from pipeline.core.search.beam import BeamSearch
-from pipeline.core.search.best_of_n import BestOfNSearch
-from pipeline.core.search.dvts import DvtsSearch
-from pipeline.core.search.entropy import EntropySearch
-from pipeline.core.search.fixed import FixedSearch
-from pipeline.core.search.mcts import MctsSearch
-from pipeline.core.search.omega import OmegaSearch
-from pipeline.core.search.shepherd import ShepherdSearch
-from pipeline.core.search.value import ValueSearch
+from berry.pipeline.config.base import Section
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.beam import BeamSearch
+from berry.pipeline.core.search.best_of_n import BestOfNSearch
+from berry.pipeline.core.search.dvts import DvtsSearch
+from berry.pipeline.core.search.entropy import EntropySearch
+from berry.pipeline.core.search.fixed import FixedSearch
+from berry.pipeline.core.search.mcts import MctsSearch
+from berry.pipeline.core.search.omega import OmegaSearch
+from berry.pipeline.core.search.shepherd import ShepherdSearch
+from berry.pipeline.core.search.value import ValueSearch
 
 SEARCHES: dict[type[Section], type[Search]] = {
     BestOfN: BestOfNSearch,

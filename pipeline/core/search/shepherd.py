@@ -12,9 +12,9 @@ Degenerate case: a solution of one step gets no completions, its label is the ve
 
 from __future__ import annotations
 
-from pipeline.config.policies import Shepherd
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import Shepherd
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
 
 
 class ShepherdSearch(Search):

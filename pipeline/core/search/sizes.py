@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import Rollout
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.rollout import Rollout
 
 
 def width(rollout: Rollout) -> int:

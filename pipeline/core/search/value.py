@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.config.policies import Value
-from pipeline.core.search.base import Search
-from pipeline.core.tree import TreeNode
-from pipeline.records import DropReason
+from berry.pipeline.config.policies import Value
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.records import DropReason
 
 
 @dataclass(slots=True)

@@ -56,7 +56,7 @@ def _has_room(files: int) -> bool:
 
 
 def poison(module: Any) -> None:
-    from pipeline.errors import EngineError
+    from berry.pipeline.errors import EngineError
 
     generate = module.Synthetic.generate
 

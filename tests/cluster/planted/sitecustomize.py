@@ -12,7 +12,7 @@ from typing import Any
 import counting
 import faults
 
-STORAGE, ENGINE = "pipeline.storage.files", "pipeline.engines.synthetic"
+STORAGE, ENGINE = "berry.pipeline.storage.files", "berry.pipeline.engines.synthetic.engine"
 PLANTS: dict[str, list[Callable[[Any], None]]] = {STORAGE: [], ENGINE: []}
 if faults.PLACE:
     faults.jumping_clocks()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config.pruning import ExactDuplicateRule, VerdictRule
-from pipeline.core.prune.reach import explain_reach
+from berry.pipeline.config.pruning import ExactDuplicateRule, VerdictRule
+from berry.pipeline.core.prune.reach import explain_reach
 
 EXACT = (VerdictRule(), ExactDuplicateRule())
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config.pruning import (
+from berry.pipeline.config.pruning import (
     DifficultyRule,
     DiversityRule,
     ExactDuplicateRule,
@@ -24,10 +24,10 @@ from pipeline.config.pruning import (
     ShortestRule,
     VerdictRule,
 )
-from pipeline.core.prune import Decision, prune
-from pipeline.core.prune.similarity import jaccard, leaders, shingles
-from pipeline.records import DropReason, Trajectory
-from verifiers.base import Outcome, Reason, Verdict
+from berry.pipeline.core.prune import Decision, prune
+from berry.pipeline.core.prune.similarity import jaccard, leaders, shingles
+from berry.pipeline.records import DropReason, Trajectory
+from berry.verifiers.base import Outcome, Reason, Verdict
 
 PASS = Verdict(Outcome.PASS, Reason.CORRECT)
 FAIL = Verdict(Outcome.FAIL, Reason.WRONG_ANSWER)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Value
-from pipeline.config.rollout import Budget, Cut, Rollout
-from pipeline.core.search.audit import is_audited, prunes, unpruned
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Value
+from berry.pipeline.config.rollout import Budget, Cut, Rollout
+from berry.pipeline.core.search.audit import is_audited, prunes, unpruned
 
 
 def test_the_share_is_met_and_the_same_problems_are_drawn_again() -> None:

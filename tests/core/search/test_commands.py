@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.config.rollout import Budget, SamplingConfig, Thinking, TokensStep
-from pipeline.core import events as ev
-from pipeline.core import seeds
-from pipeline.core.search import Search
-from pipeline.records import DropReason, Finish
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.rollout import Budget, SamplingConfig, Thinking, TokensStep
+from berry.pipeline.core import events as ev
+from berry.pipeline.core import seeds
+from berry.pipeline.core.search import Search
+from berry.pipeline.records import DropReason, Finish
 
 END = ev.Until(256)
 CUT_LATER = ev.Until(256, token_ends=True)

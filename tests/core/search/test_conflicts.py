@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Policy, Shepherd, Value
-from pipeline.config.rollout import Budget, Cut, DelimiterStep, RegexStep, Rollout, SamplingConfig, TokensStep
-from pipeline.core import events as ev
-from pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
-from pipeline.core.search.registry import SEARCHES
-from pipeline.core.search.sizes import leaves, width
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Policy, Shepherd, Value
+from berry.pipeline.config.rollout import Budget, Cut, DelimiterStep, RegexStep, Rollout, SamplingConfig, TokensStep
+from berry.pipeline.core import events as ev
+from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
+from berry.pipeline.core.search.registry import SEARCHES
+from berry.pipeline.core.search.sizes import leaves, width
 
 POLICIES: list[Any] = [BestOfN(), Fixed(), Entropy(), Value(), Beam(), Dvts(), Mcts(), Shepherd(), Omega()]
 

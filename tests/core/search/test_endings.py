@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.policies import Beam, BestOfN, Fixed
-from pipeline.config.rollout import Budget, Cut
-from pipeline.core import events as ev
-from pipeline.core import seeds
-from pipeline.core.search import Search
-from pipeline.records import DropReason, Finish
+from berry.pipeline.config.policies import Beam, BestOfN, Fixed
+from berry.pipeline.config.rollout import Budget, Cut
+from berry.pipeline.core import events as ev
+from berry.pipeline.core import seeds
+from berry.pipeline.core.search import Search
+from berry.pipeline.records import DropReason, Finish
 
 A, B = (11, 12, 1), (13, 14, 1)  # two steps of the scripted world
 ROOT = seeds.root_id("p1")

@@ -10,21 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.policies import (
-    Beam,
-    BestOfN,
-    Dvts,
-    Entropy,
-    Fixed,
-    Mcts,
-    Omega,
-    Shepherd,
-    Value,
-)
-from pipeline.config.rollout import Budget, Cut, SamplingConfig, TokensStep
-from pipeline.core import events as ev
-from pipeline.core.search import make_search
-from pipeline.records import DropReason, Finish
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.rollout import Budget, Cut, SamplingConfig, TokensStep
+from berry.pipeline.core import events as ev
+from berry.pipeline.core.search import make_search
+from berry.pipeline.records import DropReason, Finish
 
 POLICIES: list[Any] = [
     BestOfN(n=6),
@@ -140,7 +130,7 @@ def test_answers_nobody_waits_for_change_nothing_but_a_count(core: Any, policy: 
     for event in played.events:
         assert search.handle(event) == []
     assert outcome(played) == before
-    asked_twice = [e for e in played.events if not isinstance(e, ev.Cancelled | ev.Granted)]
+    asked_twice = [e for e in played.events if not isinstance(e, ev.Cancelled | ev.BudgetGrant)]
     assert search.ledger.extra["ignored"] >= len(asked_twice)
 
 
@@ -285,10 +275,10 @@ def test_a_settled_search_uses_what_it_is_granted_and_ends_once(core: Any, polic
     search = core.search(policy, budget=Budget(reallocate=True, stop_after_correct=1000))
 
     def grant(event: ev.Event) -> ev.Event:
-        return ev.Granted(leaves) if isinstance(event, ev.Granted) else event
+        return ev.BudgetGrant(leaves) if isinstance(event, ev.BudgetGrant) else event
 
     played = core.play(search, core.World(4), intercept=grant)
-    settled = [c for c in played.commands if isinstance(c, ev.Settled)]
+    settled = [c for c in played.commands if isinstance(c, ev.BudgetRequest)]
     assert len(settled) == 1
     plain = core.play(core.search(policy), core.World(4)).search
     more = len(played.search.trajectories()) - len(plain.trajectories())

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
-from pipeline.core.backup import direct, pooled, wilson
-from pipeline.core.labels import first_error, step_labels
-from pipeline.core.tree import TreeNode
+from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.core.backup import direct, pooled, wilson
+from berry.pipeline.core.labels import first_error, step_labels
+from berry.pipeline.core.tree import TreeNode
 
 HARD = {"error_rate": (0.45, 0.45), "repair_rate": (0.05, 0.05), "hard_share": 0.3}
 

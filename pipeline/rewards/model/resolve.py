@@ -1,0 +1,38 @@
+"""Where a reward model's weights are: a folder that `berry train` wrote, another, an alias or a Hugging Face id.
+
+A folder may be on an object store: it is copied to this host's cache, whole, before it is used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.engines import models
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.rewards.model.card import NAME, read_card
+from berry.pipeline.storage.weight_cache import fetched
+
+
+def resolve(model: str, *, key: str) -> str:
+    """A local folder, or a Hugging Face id. Raises ConfigError for a folder that holds no whole model."""
+    if "://" in model:
+        copy = fetched(model, models.cache_folder() / "weights", last=NAME)
+        return models.resolve(model, key=key) if copy is None else str(copy)
+    path = Path(model).expanduser()
+    if not (path / "config.json").is_file() or not (path / NAME).is_file():
+        if path.is_dir() and any(path.glob("checkpoint-*")):
+            raise ConfigError(f"{key}: {model} is a training that has not ended; run `berry train` again to finish it")
+        return models.resolve(model, key=key)
+    if not any(path.glob("*.safetensors")):
+        raise ConfigError(f"{key}: {model} has no weights (*.safetensors): train it again with `berry train`")
+    return str(path.resolve())
+
+
+def preflight_rewards(rewards: Rewards | None) -> None:
+    """What would fail once the actors start. Raises ConfigError, InputError."""
+    if rewards is None:
+        return
+    for name, served in (("prm", rewards.prm), ("orm", rewards.orm)):
+        if served is not None:
+            read_card(resolve(served.model, key=f"rewards.{name}.model"))

@@ -1,0 +1,156 @@
+"""Values of token sequences, with what was read before kept: the synchronous half of scoring.
+
+    [ids] ─► Radix.insert ─► missing waves ─► padded batches through ValueModel.extend ─► values at the last tokens
+
+Rows of a batch have pasts of different lengths: they are padded on the left, new tokens on the right, and masks and
+positions say so. Counted: `computed` tokens that went through the model, `naive` those that would have without keeping
+anything, `padded` the places of the batches computed in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from berry.pipeline.errors import EngineError
+from berry.pipeline.rewards.model.value_model import ValueModel
+from berry.pipeline.rewards.serving.prefix_cache import Radix, RadixNode
+
+
+@dataclass(slots=True)
+class Reads:
+    """In tokens since start, but `sequences`."""
+
+    sequences: int = 0
+    naive: int = 0
+    computed: int = 0
+    padded: int = 0
+
+
+class PrefixScorer:
+    """`keep_tokens`: how many tokens' keys and values to keep; `batch_tokens`: places of one forward pass."""
+
+    def __init__(self, model: ValueModel, *, keep_tokens: int = 65536, batch_tokens: int = 8192) -> None:
+        self.model = model.eval()
+        self.radix = Radix(keep_tokens)
+        self.batch_tokens = batch_tokens
+        self.reads = Reads()
+
+    def values(self, sequences: Sequence[Sequence[int]]) -> list[float]:
+        """The value at the end of each sequence. Raises EngineError for one that the model can't read."""
+        for ids in sequences:
+            self._check(ids)
+        self.reads.sequences += len(sequences)
+        self.reads.naive += sum(map(len, sequences))
+        with torch.inference_mode():
+            return self._causal(sequences) if self.model.causal else self._whole(sequences)
+
+    def _check(self, ids: Sequence[int]) -> None:
+        longest = self.model.max_tokens
+        if not ids:
+            raise EngineError("the reward model was asked for the value of nothing: no token")
+        if longest is not None and len(ids) > longest:
+            raise EngineError(f"a prefix of {len(ids)} tokens is longer than the reward model's context of {longest}")
+        if max(ids) >= self.model.vocabulary_size:
+            raise EngineError(
+                f"token {max(ids)} is beyond the reward model's vocabulary of {self.model.vocabulary_size}: it was "
+                "made for another tokenizer"
+            )
+
+    def _causal(self, sequences: Sequence[Sequence[int]]) -> list[float]:
+        ends = [self.radix.insert(ids) for ids in sequences]
+        try:
+            for wave in self.radix.missing(ends):
+                for rows in _batches(wave, self.batch_tokens):
+                    self._extend(rows)
+        except BaseException:
+            self.radix.forget_missing()
+            raise
+        values = [node.values[-1] for node in ends if node.values is not None]
+        self.radix.trim()
+        return values
+
+    def _extend(self, rows: Sequence[RadixNode]) -> None:
+        device = self.model.device
+        before, longest = max(row.start for row in rows), max(len(row.ids) for row in rows)
+        ids = torch.zeros((len(rows), longest), dtype=torch.long)
+        mask = torch.zeros((len(rows), before + longest), dtype=torch.long)
+        positions = torch.zeros((len(rows), longest), dtype=torch.long)
+        for i, row in enumerate(rows):
+            n = len(row.ids)
+            ids[i, :n] = torch.tensor(row.ids)
+            mask[i, before - row.start : before + n] = 1
+            positions[i, :n] = torch.arange(row.start, row.end)
+        values, cache = self.model.extend(
+            ids.to(device), mask.to(device), positions.to(device), DynamicCache(_pasts(rows, before))
+        )
+        listed = values.tolist()
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        for i, row in enumerate(rows):
+            until = before + len(row.ids)
+            row.values = listed[i][: len(row.ids)]
+            row.layers = [(k[i, :, before:until].clone(), v[i, :, before:until].clone()) for k, v in layers]
+        new = sum(len(row.ids) for row in rows)
+        self.reads.computed += new
+        self.reads.padded += ids.numel() - new
+
+    def _whole(self, sequences: Sequence[Sequence[int]]) -> list[float]:
+        """Encoders: the sequences as they are."""
+        values: list[float] = []
+        longest = max(map(len, sequences))
+        step = max(1, self.batch_tokens // longest)
+        for start in range(0, len(sequences), step):
+            rows = sequences[start : start + step]
+            width = max(map(len, rows))
+            pad = getattr(self.model.config, "pad_token_id", None) or 0
+            ids = torch.full((len(rows), width), pad, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for i, row in enumerate(rows):
+                ids[i, : len(row)] = torch.tensor(list(row))
+                mask[i, : len(row)] = 1
+            values.extend(self.model.pooled(ids.to(self.model.device), mask.to(self.model.device)).tolist())
+            self.reads.computed += sum(map(len, rows))
+            self.reads.padded += ids.numel() - sum(map(len, rows))
+        return values
+
+
+def _pasts(rows: Sequence[RadixNode], before: int) -> list[tuple[Any, Any]] | None:
+    """Keys and values of what comes before each row, a layer, padded on the left to `before` tokens."""
+    if not before:
+        return None
+    paths = [row.path()[:-1] for row in rows]
+    first = next(path[0] for path in paths if path)
+    assert first.layers is not None
+    layers: list[tuple[Any, Any]] = []
+    for index, (keys, values) in enumerate(first.layers):
+        pair = []
+        for side, like in enumerate((keys, values)):
+            past = like.new_zeros((len(rows), like.shape[0], before, like.shape[2]))
+            for i, path in enumerate(paths):
+                at = before - rows[i].start
+                for node in path:
+                    assert node.layers is not None
+                    past[i, :, at : at + len(node.ids)] = node.layers[index][side]
+                    at += len(node.ids)
+            pair.append(past)
+        layers.append((pair[0], pair[1]))
+    return layers
+
+
+def _batches(wave: Sequence[RadixNode], batch_tokens: int) -> Iterator[list[RadixNode]]:
+    """A wave in batches whose padded size, pasts included, stays within `batch_tokens` (one row at least)."""
+    rows: list[RadixNode] = []
+    width = 0
+    for node in sorted(wave, key=lambda n: (n.start, len(n.ids))):
+        wider = max(width, node.end)
+        if rows and wider * (len(rows) + 1) > batch_tokens:
+            yield rows
+            rows, wider = [], node.end
+        rows.append(node)
+        width = wider
+    if rows:
+        yield rows

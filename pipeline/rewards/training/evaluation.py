@@ -1,0 +1,271 @@
+"""How good a trained value model is on problems it never saw, with baselines beside it.
+
+    held-out paths ─► scores of every step (one pass a path) ─► Evaluation: one Line a scorer, calibration, best of N
+
+`prm` (or `orm`) is the model as it is served. Where the engine's log-probabilities are known, `prm_alone` is the model
+without them, and `logprob` they without the model (joining.py). Baselines: `constant` says the training labels' mean,
+`length` a logistic curve in the number of tokens so far; best of N has the majority's answer, a random choice and the
+verifier itself. Where the truth is known (truth.py) each scorer is held against it as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from berry.pipeline.rewards.model.value_model import ValueModel
+from berry.pipeline.rewards.training import metrics
+from berry.pipeline.rewards.training.examples import LabelledPath, Sample
+from berry.pipeline.rewards.training.metrics import Bin, Leaf, Steps
+from berry.pipeline.rewards.training.reward_trainer import collate
+
+Scores = list[list[float]]  # a path, a step
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One scorer's figures; None where they are not defined. A PRM's are over steps, each shared prefix once, against
+    the trees' labels; an ORM's over trajectories against the verdicts. `truth_*`: against the truth."""
+
+    scorer: str
+    auc: float | None
+    calibration_error: float
+    brier: float | None
+    step_f1: float | None = None
+    first_error_f1: float | None = None
+    first_error_accuracy: float | None = None
+    no_error_accuracy: float | None = None
+    threshold: float | None = None
+    truth_auc: float | None = None
+    truth_correlation: float | None = None
+    truth_first_error_f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    what: str
+    problems: int
+    trajectories: int
+    labels: int
+    positives: float
+    lines: tuple[Line, ...]
+    curve: tuple[Bin, ...]
+    best_of_n: dict[str, float]
+    candidates: float  # checked trajectories a problem, in the mean
+    truth: dict[str, Any] = field(default_factory=dict)
+
+    def line(self, scorer: str) -> Line:
+        return next(line for line in self.lines if line.scorer == scorer)
+
+
+def score_paths(model: ValueModel, paths: Sequence[LabelledPath], *, batch_tokens: int = 16384) -> Scores:
+    """The model's value at the end of each step of each path."""
+    order = sorted(range(len(paths)), key=lambda i: len(paths[i].prompt_ids) + paths[i].tokens)
+    scores: Scores = [[] for _ in paths]
+    start = 0
+    while start < len(order):
+        rows = [order[start]]
+        while start + len(rows) < len(order):
+            longest = len(paths[order[start + len(rows)]].prompt_ids) + paths[order[start + len(rows)]].tokens
+            if longest * (len(rows) + 1) > batch_tokens:
+                break
+            rows.append(order[start + len(rows)])
+        batch = collate([_sample(paths[i]) for i in rows])
+        with torch.inference_mode():
+            ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+            values = model.values(model(ids, mask)).cpu().gather(1, batch["positions"]).tolist()
+        for row, i in enumerate(rows):
+            scores[i] = values[row][: len(paths[i].ends)]
+        start += len(rows)
+    return scores
+
+
+def _sample(path: LabelledPath) -> Sample:
+    before = len(path.prompt_ids) - 1
+    positions = tuple(before + end for end in path.ends)
+    ones = (1.0,) * len(positions)
+    return Sample((*path.prompt_ids, *path.response_ids), positions, ones, ones)
+
+
+def evaluate(
+    what: Literal["prm", "orm"],
+    model_scores: Scores,
+    paths: Sequence[LabelledPath],
+    *,
+    validation_scores: Scores,
+    validation: Sequence[LabelledPath],
+    train: Sequence[LabelledPath],
+    others: Mapping[str, tuple[Scores, Scores]] | None = None,
+) -> Evaluation:
+    """`paths` are held out. Thresholds are chosen on `validation`, baselines fitted on `train`. `others`: further
+    scorers by name, their scores of `paths` and of `validation`."""
+    level, curve = _baselines(what, train)
+    scorers: dict[str, tuple[Scores, Scores]] = {
+        what: (model_scores, validation_scores),
+        **(others or {}),
+        "constant": (_constant(paths, level), _constant(validation, level)),
+        "length": (_by_length(paths, curve), _by_length(validation, curve)),
+    }
+    lines = tuple(
+        _line(what, name, scores, paths, held_back, validation) for name, (scores, held_back) in scorers.items()
+    )
+    pairs = _labels(what, model_scores, paths)
+    _, bins = metrics.calibration([s for s, _, _ in pairs], [soft for _, soft, _ in pairs])
+    compared = {what: model_scores} | {name: scores for name, (scores, _) in (others or {}).items()}
+    groups = _leaves(what, compared, paths)
+    return Evaluation(
+        what=what,
+        problems=len(groups),
+        trajectories=len(paths),
+        labels=len(pairs),
+        positives=sum(soft for _, soft, _ in pairs) / len(pairs) if pairs else 0.0,
+        lines=lines,
+        curve=tuple(bins),
+        best_of_n=metrics.best_of_n(list(groups.values())),
+        candidates=sum(map(len, groups.values())) / len(groups) if groups else 0.0,
+        truth=_truth(paths),
+    )
+
+
+def _labels(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> list[tuple[float, float, bool]]:
+    """(score, soft label, hard label) of everything that has a label."""
+    found: list[tuple[float, float, bool]] = []
+    for path, row in zip(paths, scores, strict=True):
+        if what == "orm":
+            if path.passed is not None:
+                found.append((row[-1], float(path.passed), path.passed))
+            continue
+        for score, soft, hard, first in zip(row, path.soft, path.hard, path.first, strict=True):
+            if first and soft is not None and hard is not None:
+                found.append((score, soft, hard))
+    return found
+
+
+def _line(
+    what: str,
+    scorer: str,
+    scores: Scores,
+    paths: Sequence[LabelledPath],
+    validation_scores: Scores,
+    validation: Sequence[LabelledPath],
+) -> Line:
+    pairs = _labels(what, scores, paths)
+    values, soft, hard = [p[0] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs]
+    error, _ = metrics.calibration(values, soft)
+    line = Line(
+        scorer=scorer,
+        auc=metrics.auc(values, hard),
+        calibration_error=error,
+        brier=metrics.brier(values, soft),
+        **_against_truth(what, scores, paths),
+    )
+    if what == "orm":
+        return line
+    threshold = metrics.best_threshold(_steps(validation_scores, validation))
+    firsts = metrics.first_errors(_steps(scores, paths), threshold)
+    kept = {f: getattr(line, f) for f in ("scorer", "auc", "calibration_error", "brier")}
+    true_firsts = {}
+    if paths and paths[0].true_good is not None:
+        true_threshold = metrics.best_threshold(_true_steps(validation_scores, validation))
+        true_firsts["truth_first_error_f1"] = metrics.first_errors(_true_steps(scores, paths), true_threshold).f1
+    return Line(
+        **kept,
+        step_f1=metrics.f1_of_bad(values, hard, threshold),
+        first_error_f1=firsts.f1,
+        first_error_accuracy=firsts.wrong_accuracy,
+        no_error_accuracy=firsts.right_accuracy,
+        threshold=threshold,
+        truth_auc=line.truth_auc,
+        truth_correlation=line.truth_correlation,
+        **true_firsts,
+    )
+
+
+def _steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[Steps]:
+    return [Steps(row, path.hard) for row, path in zip(scores, paths, strict=True)]
+
+
+def _true_steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[Steps]:
+    return [Steps(row, path.true_good or ()) for row, path in zip(scores, paths, strict=True)]
+
+
+def _against_truth(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> dict[str, float | None]:
+    if not paths or paths[0].true_good is None:
+        return {}
+    flat: list[tuple[float, float | None, bool]] = []
+    for path, row in zip(paths, scores, strict=True):
+        good = path.true_good or ()
+        triples = list(zip(row, path.truth or [None] * len(row), good, strict=True))
+        flat.extend(triples[-1:] if what == "orm" else triples)
+    valued = [(score, value) for score, value, _ in flat if value is not None]
+    return {
+        "truth_auc": metrics.auc([score for score, _, _ in flat], [good for _, _, good in flat]),
+        "truth_correlation": metrics.correlation([s for s, _ in valued], [v for _, v in valued]),
+    }
+
+
+def _truth(paths: Sequence[LabelledPath]) -> dict[str, Any]:
+    """How far the trees' soft labels are from the truth, each shared prefix once: the mean of the differences, with its
+    standard error by problem (the labels of one tree hang together)."""
+    by_problem: dict[str, list[float]] = defaultdict(list)
+    for path in paths:
+        for soft, truth, first in zip(path.soft, path.truth or (), path.first, strict=False):
+            if first and soft is not None:
+                by_problem[path.problem_id].append(soft - truth)
+    if len(by_problem) < 2:
+        return {}
+    means = [sum(d) / len(d) for d in by_problem.values()]
+    mean = sum(means) / len(means)
+    spread = math.sqrt(sum((m - mean) ** 2 for m in means) / (len(means) - 1))
+    return {"label_bias": mean, "standard_error": spread / math.sqrt(len(means)), "problems": len(means)}
+
+
+def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPath]) -> dict[str, list[Leaf]]:
+    groups: dict[str, list[Leaf]] = defaultdict(list)
+    for i, path in enumerate(paths):
+        if path.passed is None:
+            continue
+        by: dict[str, float] = {}
+        for name, rows in scores.items():
+            row = rows[i]
+            by |= {name: row[-1]} if what == "orm" else {f"{name}_last": row[-1], f"{name}_min": min(row)}
+        groups[f"{path.round_index}/{path.problem_id}"].append(Leaf(path.passed, path.answer, by))
+    return dict(groups)
+
+
+def _constant(paths: Sequence[LabelledPath], level: float) -> Scores:
+    return [[level] * len(path.ends) for path in paths]
+
+
+def _by_length(paths: Sequence[LabelledPath], curve: tuple[float, float]) -> Scores:
+    return [[_logistic(curve[0] + curve[1] * end / 100) for end in path.ends] for path in paths]
+
+
+def _baselines(what: str, train: Sequence[LabelledPath]) -> tuple[float, tuple[float, float]]:
+    """Mean label, and a logistic curve in hundreds of tokens fitted by Newton's method."""
+    ends = [[float(end) for end in path.ends] for path in train]
+    pairs = [(end / 100, soft) for end, soft, _ in _labels(what, ends, train)]
+    level = sum(y for _, y in pairs) / len(pairs) if pairs else 0.5
+    a, b = math.log(max(level, 1e-6) / max(1 - level, 1e-6)), 0.0
+    for _ in range(25):
+        g0 = g1 = 0.0
+        h00 = h01 = h11 = 1e-6
+        for x, y in pairs:
+            p = _logistic(a + b * x)
+            w = p * (1 - p)
+            g0, g1 = g0 + y - p, g1 + (y - p) * x
+            h00, h01, h11 = h00 + w, h01 + w * x, h11 + w * x * x
+        det = h00 * h11 - h01 * h01
+        if abs(det) < 1e-12:
+            break
+        a, b = a + (h11 * g0 - h01 * g1) / det, b + (h00 * g1 - h01 * g0) / det
+    return level, (a, b)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))

@@ -1,0 +1,141 @@
+"""What value models learn from: a path of a tree with a label at the end of each step. Plain data, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import log
+from typing import Literal
+
+from berry.pipeline.rewards.model.blend import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPath:
+    """One trajectory. `ends` are its steps' ends as offsets into `response_ids`, ascending, the last being its length;
+    `soft`, `hard` and `visits` are the labels there (None where nothing below was checked). `first` says where this
+    path is the first of its tree to show the label: a shared prefix is to be learned once. `truth` is the true value at
+    each step's end and `true_good` whether the reasoning is right so far, known for the synthetic engine alone.
+    `evidence` is what the engine recorded up to each step's end (None where a step ends inside a segment, whose
+    log-probability is stored as one number); empty: nothing. `tokens` counts the response's."""
+
+    problem_id: str
+    trajectory_id: str
+    round_index: int
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    ends: tuple[int, ...]
+    soft: tuple[float | None, ...]
+    hard: tuple[bool | None, ...]
+    visits: tuple[int, ...]
+    first: tuple[bool, ...]
+    passed: bool | None
+    answer: str | None
+    truth: tuple[float, ...] | None = None
+    true_good: tuple[bool, ...] | None = None
+    evidence: tuple[Evidence | None, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        return len(self.response_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sequence with targets in [0, 1] and weights at some of its positions (0-based token offsets)."""
+
+    ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    targets: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Paths by what they are for; their problems are disjoint."""
+
+    train: list[LabelledPath]
+    validation: list[LabelledPath]
+    heldout: list[LabelledPath]
+
+
+def samples(
+    paths: Sequence[LabelledPath],
+    *,
+    what: Literal["prm", "orm"],
+    targets: Literal["soft", "hard"],
+    min_visits: int,
+    weigh_by_visits: bool,
+) -> list[Sample]:
+    """Targets for each path; paths without any are left out. An ORM's is the verdict at the last token; a PRM's are the
+    steps' labels, each shared prefix once."""
+    made: list[Sample] = []
+    for path in paths:
+        ids = (*path.prompt_ids, *path.response_ids)
+        if what == "orm":
+            if path.passed is not None and path.response_ids:
+                made.append(Sample(ids, (len(ids) - 1,), (float(path.passed),), (1.0,)))
+            continue
+        chosen = [
+            (len(path.prompt_ids) + end - 1, float(hard if targets == "hard" else soft), visits)
+            for end, soft, hard, visits, first in zip(
+                path.ends, path.soft, path.hard, path.visits, path.first, strict=True
+            )
+            if first and soft is not None and hard is not None and visits >= min_visits and end > 0
+        ]
+        if chosen:
+            weights = tuple(weight_of(v) if weigh_by_visits else 1.0 for _, _, v in chosen)
+            made.append(Sample(ids, tuple(c[0] for c in chosen), tuple(c[1] for c in chosen), weights))
+    return made
+
+
+def weight_of(visits: int) -> float:
+    """A soft label from v leaves weighs v / (1 + v / 4): in proportion while its error is sampling, levelling off where
+    more leaves would not make the model know better."""
+    return visits / (1 + visits / 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Factors on the two parts of a label's loss, so that goodness and badness weigh the same in sum. A soft target t
+    is t parts good and 1 - t parts bad. Training with them multiplies the odds by good / bad: `logit_mean` is what is
+    to be taken off a logit afterwards, so that values are calibrated all the same."""
+
+    good: float = 1.0
+    bad: float = 1.0
+
+    @property
+    def logit_mean(self) -> float:
+        return log(self.good / self.bad)
+
+
+def balance(made: Sequence[Sample]) -> Balance:
+    """The factors that balance these samples; (1, 1) if one kind is missing."""
+    good = sum(w * t for s in made for t, w in zip(s.targets, s.weights, strict=True))
+    bad = sum(w * (1 - t) for s in made for t, w in zip(s.targets, s.weights, strict=True))
+    if not good or not bad:
+        return Balance()
+    half = (good + bad) / 2
+    return Balance(half / good, half / bad)
+
+
+def digest(made: Sequence[Sample]) -> str:
+    """blake2 of the training data: ids, positions, targets and weights."""
+    digester = blake2b(digest_size=16)
+    for sample in made:
+        digester.update(repr((sample.ids, sample.positions, sample.targets, sample.weights)).encode())
+    return digester.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """The loss is on `response_ids` alone."""
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+
+
+def sft_digest(source: str, lessons: Sequence[SftExample]) -> str:
+    """Of what a training starts from and learns."""
+    return blake2b(repr((source, lessons)).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,26 @@
+"""retokenize: written by the move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.rewards.model.render import _prompt
+from berry.pipeline.rewards.training.examples import LabelledPath
+
+
+def translate(path: LabelledPath, generator: Vocabulary, reader: Vocabulary) -> LabelledPath:
+    """A labelled path in another tokenizer's ids, step by step, as `renderer` will give them when scoring."""
+    ids: list[int] = []
+    ends: list[int] = []
+    start = 0
+    for end in path.ends:
+        ids.extend(reader.encode(generator.decode(path.response_ids[start:end])))
+        ends.append(len(ids))
+        start = end
+    return replace(
+        path,
+        prompt_ids=tuple(_prompt(generator, reader, path.prompt_ids)),
+        response_ids=tuple(ids),
+        ends=tuple(ends),
+    )

@@ -1,0 +1,132 @@
+"""A whole round in one process: the same searches, verifiers and shards, without Ray. For tests and debugging."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from berry.pipeline.config.layout import Layout
+from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.balance import Bounds, slot_bounds
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.build import build, environment
+from berry.pipeline.errors import EngineError
+from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
+from berry.pipeline.runtime.actors.weights import refresh_worker
+from berry.pipeline.stages.checking.question import with_retry
+from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.rollout.admission import searches_at_once
+from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.storage.files import Location
+from berry.verifiers.checker import Checker
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """An engine in this process."""
+
+    worker: LeaseWorker
+    leases_at_once: int
+    checker: Checker
+    models: RewardModels | None = None
+    slots: Bounds = field(default_factory=lambda: Bounds(1, 1))
+    is_up: bool = True
+    _hung: asyncio.Future[str] | None = None
+
+    @property
+    def worker_id(self) -> str:
+        return self.worker.worker_id
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        if self._hung is None:
+            self._hung = asyncio.get_running_loop().create_future()
+        work = asyncio.ensure_future(self.worker.run(lease))
+        try:
+            await asyncio.wait((work, self._hung), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise EngineError(f"{self._hung.result()}; run again to resume")
+            return work.result()
+        finally:
+            work.cancel()
+
+    async def give_up(self, why: str) -> None:
+        if self._hung is not None and not self._hung.done():
+            self._hung.set_result(why)
+
+    async def refresh(self) -> list[str]:
+        return await refresh_worker(self.worker, self.worker.location, self.models)
+
+    async def recover(self) -> None:
+        raise EngineError("the engine in this process died; run again to resume")
+
+    async def snapshot(self) -> Snapshot | None:
+        return with_cpu(self.worker.snapshot(), whole_host=True)
+
+    async def checks(self) -> list[dict[str, float]]:
+        return [self.checker.metrics()]
+
+    def bounds(self) -> Bounds:
+        return self.slots
+
+    def size(self) -> int:
+        return self.checker.pool.open_slots
+
+    async def resize(self, slots: int) -> None:
+        self.checker.pool.resize(slots)
+
+    async def watch(self, join: object) -> None:
+        """Nothing comes or goes in one process."""
+
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        return await self.worker.logprobs(prompt_ids, response_ids)
+
+    async def stop(self) -> None:
+        await self.worker.close()
+
+
+async def start(
+    config: RunConfig, layout: Layout, location: Location, round_index: int
+) -> tuple[LocalWorker, Callable[[], Awaitable[None]]]:
+    """The worker, and what stops it. Raises EngineError, ResourceError."""
+    for name, value in environment(config.engine).items():
+        os.environ.setdefault(name, value)
+    bounds = slot_bounds(layout, fixed=config.cluster.ratio != "auto")
+    checker = Checker(config.verification.model_copy(update={"slots": bounds.most}))
+    checker.pool.resize(layout.sandbox.total_slots)
+    engine = build(config.engine, engine_id="local-0")
+    await engine.start()
+    collect_rarely()
+    await checker.start()
+
+    models: RewardModels | None = None
+    if config.scored_by:
+        models = RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
+        await models.start()
+
+    worker = LeaseWorker(
+        config=config,
+        location=location,
+        engine=engine,
+        verify=with_retry(checker.check),
+        agree=checker.agree,
+        verify_here=checker.check_here,
+        scorer=models,
+        worker_id="local-0",
+        round_index=round_index,
+    )
+    await refresh_worker(worker, location, models)
+    searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
+
+    async def stop() -> None:
+        await worker.close()
+        await checker.close()
+        if models is not None:
+            await models.close()
+
+    at_once = math.ceil(searches / config.storage.lease_problems) + 1
+    return LocalWorker(worker, at_once, checker, models, bounds), stop

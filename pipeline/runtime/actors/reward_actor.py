@@ -1,0 +1,119 @@
+"""Reward models on Ray: actors that hold them, and a rollout actor's way there.
+
+    search ─► RewardClient.score ─► the replica of this problem ─► RewardActor ─► rewards.scoring.RewardModels
+
+All requests of a problem go to the same replica, chosen by its prompt, since that one has kept the prefixes; while it
+is down, to the next. Replicas come and go while a run goes on, and only the problems of those that do change theirs
+(rendezvous hashing). A request is data and a score has no side effects: it is made again for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.runtime.actors.remote import expected
+from berry.pipeline.runtime.actors.weights import refresh_models
+from berry.pipeline.runtime.monitoring import metrics, prometheus
+from berry.pipeline.storage import serving
+from berry.pipeline.storage.files import locate
+
+
+def reward_models(config: RunConfig) -> RewardModels:
+    """The models that a run's configuration names; not started. Raises ConfigError."""
+    if not config.scored_by:
+        raise ConfigError("neither rewards nor rounds.train names a reward model to serve")
+    return RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
+
+
+class RewardActor:
+    """A replica of every reward model of the run. `start` is idempotent: a restarted actor is brought up by it."""
+
+    def __init__(self, config: str, place: str) -> None:
+        self._config = RunConfig.model_validate_json(config)
+        self._location = locate(place)
+        self._models: RewardModels | None = None
+        self._starting = asyncio.Lock()
+        self._exporting: asyncio.Task[None] | None = None
+
+    async def start(self) -> dict[str, str]:
+        """Loads the models; returns their weights' versions. Raises ConfigError, EngineError, ResourceError."""
+        async with self._starting:
+            if self._models is None:
+                models = await asyncio.to_thread(reward_models, self._config)
+                await models.start()
+                self._models = models
+                await self.refresh()
+                counts = models.counts
+                self._exporting = prometheus.begin(
+                    prometheus.Exporter({}),
+                    lambda: metrics.of_rewards({name: asdict(c) for name, c in counts().items()}),
+                )
+        return self._models.versions()
+
+    async def score(
+        self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None
+    ) -> tuple[float, str]:
+        """Ids as packed 32-bit integers: a list of numbers costs Ray more than the score."""
+        if self._models is None:
+            await self.start()
+        assert self._models is not None
+        return await self._models.score_with_version(
+            model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids), logprob=logprob
+        )
+
+    async def refresh(self) -> list[str]:
+        """Takes the weights that serving.json names, between two batches. Returns what could not be taken."""
+        if self._models is None:
+            return []
+        now = await asyncio.to_thread(serving.read, self._location)
+        return await refresh_models(self._models, self._location, now)
+
+    async def counters(self) -> dict[str, dict[str, int]]:
+        return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
+
+    async def stop(self) -> None:
+        if self._exporting is not None:
+            self._exporting.cancel()
+        if self._models is not None:
+            await self._models.close()
+
+
+async def refresh_all(actors: Sequence[Any]) -> list[str]:
+    """Every replica takes the weights that serving.json names. Returns what went wrong where; a replica that died takes
+    them when it is up again."""
+    wrong: list[str] = []
+    answers = await asyncio.gather(*(expected(a.refresh.remote()) for a in actors), return_exceptions=True)
+    for index, answer in enumerate(answers):
+        if isinstance(answer, BaseException):
+            wrong.append(f"reward actor {index}: {answer}")
+        else:
+            wrong.extend(f"reward actor {index}: {text}" for text in answer)
+    return wrong
+
+
+async def total_counters(actors: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """Of all replicas together; those that do not answer are left out."""
+    totals: dict[str, dict[str, int]] = {}
+    for actor in actors:
+        with contextlib.suppress(RayActorError, TimeoutError):
+            for name, counts in (await asyncio.wait_for(actor.counters.remote(), 5)).items():
+                mine = totals.setdefault(name, {})
+                for key, value in counts.items():
+                    mine[key] = mine.get(key, 0) + value
+    return totals
+
+
+reward_actor = ray.remote(RewardActor)

@@ -1,0 +1,156 @@
+"""Rollout actors: a thin shell around what works without Ray, an engine and a stages.leases.LeaseWorker.
+
+Every actor's state can be lost at any time. `start` is idempotent, so that a restarted actor is brought up by calling
+it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+
+from berry.pipeline import logs
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.build import build
+from berry.pipeline.errors import EngineError, is_exhausted
+from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
+from berry.pipeline.runtime.actors.reward_actor import reward_models
+from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
+from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
+from berry.pipeline.runtime.actors.weights import refresh_worker
+from berry.pipeline.runtime.monitoring import metrics, prometheus
+from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.storage.files import locate
+from berry.verifiers.inline import here
+
+log = logging.getLogger(__name__)
+
+
+class RolloutActor:
+    """One engine and the searches on it."""
+
+    def __init__(self, config: str, place: str, worker_id: str, round_index: int) -> None:
+        logs.to_stderr()
+        self._config = RunConfig.model_validate_json(config)
+        self._location = locate(place)
+        self._worker_id = worker_id
+        self._round_index = round_index
+        self._worker: LeaseWorker | None = None
+        self._verifying: VerifyClient | None = None
+        self._scoring: RewardClient | None = None
+        self._models: RewardModels | None = None
+        self._exporter = prometheus.Exporter({"run": self._config.name, "worker": worker_id})
+        self._exporting: asyncio.Task[None] | None = None
+        self._reported: LeaseReport | None = None
+
+    async def start(self, sandboxes: list[SandboxEndpoint], rewards: list[Replica] | None) -> dict[str, Any]:
+        """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
+        reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
+        if self._worker is None:
+            engine = build(self._config.engine, engine_id=self._worker_id)
+            await engine.start()
+            collect_rarely()
+            client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
+            self._worker = LeaseWorker(
+                config=self._config,
+                location=self._location,
+                engine=engine,
+                verify=client.verify,
+                agree=client.agree,
+                verify_here=here,
+                scorer=await self._scorer(rewards),
+                worker_id=self._worker_id,
+                round_index=self._round_index,
+            )
+        await self.use(sandboxes, rewards)
+        for wrong in await self.refresh():
+            log.warning("%s: %s", self._worker_id, wrong)
+        info = self._worker.engine.info
+        if self._exporting is None:
+            self._exporting = prometheus.begin(self._exporter, self._readings)
+        return {
+            "model": info.model,
+            "synthetic": info.synthetic,
+            "max_num_seqs": info.max_num_seqs,
+            "home": (ray.get_runtime_context().get_node_id(), os.getpid()),
+        } | info.versions
+
+    async def use(self, sandboxes: list[SandboxEndpoint], rewards: list[Replica] | None) -> None:
+        """Those that are up now; what others have been asked for goes on."""
+        if self._verifying is not None:
+            self._verifying.update(sandboxes)
+        if self._scoring is not None and rewards is not None:
+            self._scoring.update(rewards)
+
+    async def refresh(self) -> list[str]:
+        """Takes the weights and the round that serving.json names. Returns what could not be taken."""
+        if self._worker is None:
+            return []
+        try:
+            return await refresh_worker(self._worker, self._location, self._models)
+        except EngineError:
+            self._die()
+            raise
+
+    async def _scorer(self, rewards: list[Replica] | None) -> RewardClient | RewardModels | None:
+        if not self._config.scored_by:
+            return None
+        if rewards is not None:
+            self._scoring = RewardClient(rewards)
+            return self._scoring
+        self._models = await asyncio.to_thread(reward_models, self._config)
+        await self._models.start()
+        return self._models
+
+    async def run_lease(self, lease: Lease) -> LeaseReport:
+        if self._worker is None:
+            raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
+        try:
+            report = await self._worker.run(lease)
+        except Exception as error:
+            if isinstance(error, EngineError) or is_exhausted(error):
+                self._die()
+            raise
+        readings, self._reported = metrics.of_report(report, self._reported)
+        self._exporter.put(readings)
+        return report
+
+    def _readings(self) -> Iterable[metrics.Reading]:
+        assert self._worker is not None
+        self._exporter.tags["version"] = self._worker.engine.info.weights_version
+        return metrics.of_snapshot(self._worker.snapshot())
+
+    async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
+        """Computed anew, with the version of the weights that gave them."""
+        if self._worker is None:
+            raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
+        return await self._worker.logprobs(prompt_ids, response_ids)
+
+    def _die(self) -> None:
+        """A dead engine core, or memory that is used up, leaves this process alive and useless: end it, so that Ray
+        starts a fresh one."""
+        try:
+            log.exception("engine of %s died", self._worker_id)
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+
+    def snapshot(self) -> Snapshot | None:
+        return with_cpu(self._worker.snapshot()) if self._worker else None
+
+    async def stop(self) -> None:
+        if self._worker is not None:
+            await self._worker.close()
+        if self._models is not None:
+            await self._models.close()
+
+
+rollout_actor = ray.remote(RolloutActor)

@@ -1,0 +1,81 @@
+"""Ray: connect or start it, and see what of the roles fits."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import warnings
+from typing import Any
+
+from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.layout import Layout
+from berry.pipeline.errors import ResourceError
+from berry.pipeline.runtime.cluster.placement import present
+
+
+def connect(address: str | None, cluster: Cluster, planned: Layout) -> Layout:
+    """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
+    The answer is what of the layout fits now. Raises ResourceError, also where not even the minimum of the roles
+    does."""
+    roles = (planned.rollout, planned.reward, planned.sandbox)
+    join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))
+    try:
+        return present(cluster, planned)
+    except ResourceError:
+        disconnect()
+        raise
+
+
+def join(address: str | None, cpus: float = 1) -> None:
+    """Joins the Ray cluster at `address`, or starts one of so many `cpus` on this machine. Raises ResourceError."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle ones serve no actor of another environment
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    import ray
+
+    if address:
+        _check_reachable(address)
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(
+                address="local",  # else it joins whatever cluster was last started on this machine
+                num_cpus=max(math.ceil(cpus), 1),
+                include_dashboard=False,
+                object_store_memory=256 << 20,
+                **quiet,
+            )
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        if address:
+            raise _unreachable(address, error) from error
+        raise ResourceError(f"Ray can't be started here: {error}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"the Ray cluster at {address} can't be reached: {error}; check --address (or RAY_ADDRESS), or leave it out to "
+        "start one here"
+    )
+
+
+def disconnect() -> None:
+    import ray
+
+    ray.shutdown()

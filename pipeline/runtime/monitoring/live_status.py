@@ -1,0 +1,97 @@
+"""A display that also writes down what it shows, so that others can look on.
+
+driver ─► Recording ─► the user's display
+              └─► a thread ─► storage.live, every two seconds, never in the driver's way
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from berry.pipeline.errors import BerryError, StorageError
+from berry.pipeline.runtime.display import Display, View
+from berry.pipeline.storage import live
+from berry.pipeline.storage.dataset import RunDir
+
+NOTES = 20
+
+
+class Recording:
+    """`Display` in front of another one."""
+
+    def __init__(self, inner: Display, run: RunDir, site: str | None) -> None:
+        self._inner = inner
+        self._run = run
+        self._site = site
+        self._started_at = time.time()
+        self._phase = ""
+        self._view: dict[str, Any] = {}
+        self._notes: deque[str] = deque(maxlen=NOTES)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="live")
+        self._writing: Future[None] | None = None
+        self._next = 0.0
+
+    def phase(self, text: str) -> None:
+        self._phase = text
+        self._inner.phase(text)
+        self._write()
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+        self._inner.note(text)
+
+    def update(self, view: View) -> None:
+        self._phase = ""
+        self._view = asdict(view)
+        self._inner.update(view)
+        if time.monotonic() >= self._next:
+            self._write()
+
+    def end(self, ended: str) -> None:
+        """The last word, however slow the storage is."""
+        self._pool.shutdown(wait=True)
+        self._put(ended)
+
+    def _write(self) -> None:
+        """Left out while the last one is still on its way."""
+        if self._writing is None or self._writing.done():
+            self._next = time.monotonic() + live.EVERY_S
+            self._writing = self._pool.submit(self._put, "")
+
+    def _put(self, ended: str) -> None:
+        now = live.Live(
+            host=os.uname().nodename,
+            process=os.getpid(),
+            started_at=self._started_at,
+            written_at=time.time(),
+            phase=self._phase,
+            ended=ended,
+            view=self._view,
+            notes=list(self._notes),
+            site=self._site,
+        )
+        try:
+            live.write(self._run, now)
+        except StorageError:
+            return  # a run does not end because nobody can look on
+
+
+@contextmanager
+def recording(inner: Display, run: RunDir, site: str | None) -> Iterator[Recording]:
+    """For the length of a run. Its caller says `end` when it comes to one; an error is said here."""
+    display = Recording(inner, run, site)
+    try:
+        yield display
+    except BerryError as error:
+        display.end(f"failed: {error}")
+        raise
+    except BaseException as error:
+        display.end(f"failed: {type(error).__name__}")
+        raise

@@ -1,0 +1,169 @@
+"""What a run tells Prometheus: one table of metrics, and how each pool's own figures become readings of them.
+
+    Snapshot, LeaseReport, checker and reward counters, Totals ─► readings ─► runtime.exporting ─► Ray ─► Prometheus
+
+Counters are given as totals since the pool started; the exporter turns them into increments. On the wire a name gets
+the prefix `ray_`, and a counter the suffix `_total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # sandbox actors have their metrics from here and hold no lease
+    from berry.pipeline.stages.leases.lease import Snapshot
+    from berry.pipeline.stages.rollout.worker import LeaseReport
+
+Kind = Literal["gauge", "counter", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`tags` beside those that Ray adds (node, worker process)."""
+
+    kind: Kind
+    description: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    name: str
+    value: float
+    tags: Mapping[str, str] | None = None
+
+
+ENGINE = ("run", "worker", "version")
+RUN = ("run",)
+METRICS: dict[str, Metric] = {
+    "berry_engine_prompt_tokens": Metric("counter", "prompt tokens read, cached ones included", ENGINE),
+    "berry_engine_cached_tokens": Metric("counter", "prompt tokens taken from the prefix cache", ENGINE),
+    "berry_engine_generated_tokens": Metric("counter", "tokens generated", ENGINE),
+    "berry_engine_busy_seconds": Metric("counter", "time with work queued or running", ENGINE),
+    "berry_engine_sequence_seconds": Metric("counter", "time integral of running sequences", ENGINE),
+    "berry_engine_running": Metric("gauge", "sequences running", ENGINE),
+    "berry_engine_waiting": Metric("gauge", "sequences waiting at the engine", ENGINE),
+    "berry_engine_max_sequences": Metric("gauge", "sequences that can run at once", ENGINE),
+    "berry_engine_kv_usage": Metric("gauge", "share of the KV cache in use", ENGINE),
+    "berry_problems_queued": Metric("gauge", "problems waiting for their search to begin", ENGINE),
+    "berry_searches": Metric("gauge", "searches open", ENGINE),
+    "berry_verifying": Metric("gauge", "leaves waiting for their verdict", ENGINE),
+    "berry_verdicts": Metric("counter", "verdicts that searches got", (*ENGINE, "outcome")),
+    "berry_replayed_events": Metric("counter", "events taken from journals instead of done again", ENGINE),
+    "berry_leases": Metric("counter", "leases committed", ENGINE),
+    "berry_problems": Metric("counter", "problems committed", ENGINE),
+    "berry_solved": Metric("counter", "problems committed with a passing trajectory", ENGINE),
+    "berry_trajectories": Metric("counter", "trajectories committed", ENGINE),
+    "berry_kept": Metric("counter", "trajectories kept", ENGINE),
+    "berry_dropped": Metric("counter", "trajectories dropped", (*ENGINE, "reason")),
+    "berry_lease_seconds": Metric("histogram", "from hand-out to the writing of its shards", ENGINE),
+    "berry_sandbox_slots": Metric("gauge", "sandboxes of an actor"),
+    "berry_sandbox_waiting": Metric("gauge", "jobs waiting for a sandbox"),
+    "berry_sandbox_running": Metric("gauge", "jobs in a sandbox"),
+    "berry_sandbox_jobs": Metric("counter", "jobs done"),
+    "berry_sandbox_queue_seconds": Metric("counter", "time that jobs waited for a sandbox"),
+    "berry_sandbox_service_seconds": Metric("counter", "time that jobs held a sandbox"),
+    "berry_sandbox_cpu_seconds": Metric("counter", "CPU time of jobs"),
+    "berry_sandbox_recycled": Metric("counter", "sandboxes replaced after their share of jobs"),
+    "berry_sandbox_failed": Metric("counter", "sandboxes that failed and were started again"),
+    "berry_checks_in_service": Metric("gauge", "checks a checker is working on"),
+    "berry_check_seconds": Metric("counter", "time that checks took, queues included"),
+    "berry_checks": Metric("counter", "checks made", ("outcome",)),
+    "berry_reward_requests": Metric("counter", "prefixes scored", ("model",)),
+    "berry_reward_waiting": Metric("gauge", "prefixes waiting to be scored", ("model",)),
+    "berry_reward_computed_tokens": Metric("counter", "tokens that reward models read", ("model",)),
+    "berry_reward_naive_tokens": Metric("counter", "tokens of whole requests, without shared prefixes", ("model",)),
+    "berry_run_problems": Metric("gauge", "problems committed in this round, earlier drivers included", RUN),
+    "berry_run_kept": Metric("gauge", "trajectories kept in this round, earlier drivers included", RUN),
+    "berry_run_lost_workers": Metric("counter", "engines lost and started again", RUN),
+    "berry_run_retried_leases": Metric("counter", "leases handed out again", RUN),
+}
+
+
+def of_snapshot(snapshot: Snapshot) -> Iterator[Reading]:
+    """An engine and the searches on it."""
+    counters, gauges = snapshot.counters, snapshot.gauges
+    yield Reading("berry_engine_prompt_tokens", counters.prompt_tokens)
+    yield Reading("berry_engine_cached_tokens", counters.cached_tokens)
+    yield Reading("berry_engine_generated_tokens", counters.generated_tokens)
+    yield Reading("berry_engine_busy_seconds", counters.busy_s)
+    yield Reading("berry_engine_sequence_seconds", counters.running_integral)
+    yield Reading("berry_engine_running", counters.running)
+    yield Reading("berry_engine_waiting", counters.waiting)
+    yield Reading("berry_engine_max_sequences", snapshot.max_num_seqs)
+    yield Reading("berry_engine_kv_usage", counters.kv_usage)
+    yield Reading("berry_problems_queued", gauges.queued)
+    yield Reading("berry_searches", gauges.searching)
+    yield Reading("berry_verifying", gauges.verifying)
+    failed = gauges.verified - gauges.passed - gauges.unverifiable
+    for outcome, count in (("pass", gauges.passed), ("fail", failed), ("unverifiable", gauges.unverifiable)):
+        yield Reading("berry_verdicts", count, {"outcome": outcome})
+    yield Reading("berry_replayed_events", gauges.replayed)
+
+
+def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Reading], LeaseReport]:
+    """A committed lease on top of those before it: readings, and the sum so far."""
+    drops = dict(before.drops) if before else {}
+    for reason, count in report.drops.items():
+        drops[reason] = drops.get(reason, 0) + count
+    total = replace(
+        report,
+        lease=(before.lease if before else 0) + 1,
+        problems=report.problems + (before.problems if before else 0),
+        solved=report.solved + (before.solved if before else 0),
+        trajectories=report.trajectories + (before.trajectories if before else 0),
+        kept=report.kept + (before.kept if before else 0),
+        drops=drops,
+    )
+    readings = [
+        Reading("berry_leases", total.lease),
+        Reading("berry_problems", total.problems),
+        Reading("berry_solved", total.solved),
+        Reading("berry_trajectories", total.trajectories),
+        Reading("berry_kept", total.kept),
+        Reading("berry_lease_seconds", report.wall_s),
+        *(Reading("berry_dropped", count, {"reason": reason}) for reason, count in drops.items()),
+    ]
+    return readings, total
+
+
+_CHECKER = {
+    "in_service": "berry_checks_in_service",
+    "check_s": "berry_check_seconds",
+    "pool_slots": "berry_sandbox_slots",
+    "pool_waiting": "berry_sandbox_waiting",
+    "pool_running": "berry_sandbox_running",
+    "pool_jobs": "berry_sandbox_jobs",
+    "pool_queue_s": "berry_sandbox_queue_seconds",
+    "pool_service_s": "berry_sandbox_service_seconds",
+    "pool_cpu_s": "berry_sandbox_cpu_seconds",
+    "pool_slots_recycled": "berry_sandbox_recycled",
+    "pool_slots_failed": "berry_sandbox_failed",
+}
+
+
+def of_checker(figures: Mapping[str, float]) -> Iterator[Reading]:
+    """A sandbox actor, from berry.verifiers.checker's figures."""
+    for key, name in _CHECKER.items():
+        if key in figures:
+            yield Reading(name, figures[key])
+    for key, value in figures.items():
+        if key.startswith("outcome_"):
+            yield Reading("berry_checks", value, {"outcome": key.removeprefix("outcome_")})
+
+
+def of_rewards(counters: Mapping[str, Mapping[str, float]]) -> Iterator[Reading]:
+    """A reward actor, from the counters of its models."""
+    for model, counts in counters.items():
+        for key in ("requests", "waiting", "computed_tokens", "naive_tokens"):
+            if key in counts:
+                yield Reading(f"berry_reward_{key}", counts[key], {"model": model})
+
+
+def of_totals(totals: object) -> Iterator[Reading]:
+    """A driver, from the coordinator's totals."""
+    values = asdict(totals)  # type: ignore[call-overload]
+    for key in ("problems", "kept", "lost_workers", "retried_leases"):
+        yield Reading(f"berry_run_{key}", values[key])

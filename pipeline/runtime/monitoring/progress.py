@@ -1,0 +1,117 @@
+"""What a run is doing, second by second: the figures of progress display and summary. Pure arithmetic on snapshots."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from berry.pipeline.engines.base import Counters
+from berry.pipeline.runtime.display import View
+from berry.pipeline.runtime.monitoring.steady_state import Checks, Steady
+from berry.pipeline.stages.leases.lease import Snapshot
+
+
+@dataclass(slots=True)
+class Monitor:
+    """Feeds on snapshots of all workers. An engine's steady state runs from the first moment that it is full until
+    every lease is handed out and none of its problems waits for its search to begin."""
+
+    started_at: float
+    total_problems: int
+    done_before: int = 0
+    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=12))
+    _last: dict[str, Counters] = field(default_factory=dict)
+    _base: Counters = field(default_factory=Counters)
+    _steady_from: dict[str, tuple[float, Counters]] = field(default_factory=dict)
+    _steady_to: dict[str, tuple[float, Counters]] = field(default_factory=dict)
+    _slots: dict[str, int] = field(default_factory=dict)
+    steady: Steady = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steady = Steady(self.started_at)
+
+    def add(
+        self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[Checks] = (), *, all_handed_out: bool
+    ) -> None:
+        self.steady.add(now, snapshots, checks, all_handed_out=all_handed_out)
+        for snapshot in snapshots:
+            name, counters = snapshot.worker, snapshot.counters
+            before = self._last.get(name)
+            if before is not None and counters.generated_tokens < before.generated_tokens:  # restarted
+                self._base = _plus(self._base, before)
+                self._steady_from.pop(name, None)
+            self._last[name] = counters
+            self._slots[name] = snapshot.max_num_seqs
+            draining = all_handed_out and not snapshot.gauges.queued
+            full = counters.waiting > 0 or counters.running >= 0.95 * snapshot.max_num_seqs
+            if name not in self._steady_from:
+                if full and not draining:
+                    self._steady_from[name] = now, counters
+            elif not draining:
+                self._steady_to[name] = now, counters
+        self._recent.append((now, self.counters().generated_tokens))
+
+    def counters(self) -> Counters:
+        """Totals over all workers, those of died engines included."""
+        total = self._base
+        for counters in self._last.values():
+            total = _plus(total, counters)
+        return total
+
+    def tokens_per_s(self) -> float:
+        if len(self._recent) < 2:
+            return 0.0
+        (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+    def occupancy(self) -> float | None:
+        """Mean running sequences over the configured maximum in steady state, by wall time over all engines: a moment
+        in which an engine has nothing to do counts as empty. None if there was no steady state (too few problems)."""
+        area = capacity = 0.0
+        for name, (to_s, end) in self._steady_to.items():
+            if name not in self._steady_from:
+                continue
+            from_s, start = self._steady_from[name]
+            area += end.running_integral - start.running_integral
+            capacity += (to_s - from_s) * self._slots[name]
+        return area / capacity if capacity > 0 else None
+
+    def view(self, now: float, snapshots: Sequence[Snapshot], *, problems: int, trajectories: int, kept: int) -> View:
+        counters = self.counters()
+        elapsed = now - self.started_at
+        fresh = problems - self.done_before
+        left = self.total_problems - problems
+        return View(
+            elapsed_s=elapsed,
+            problems=problems,
+            total_problems=self.total_problems,
+            trajectories=trajectories,
+            kept=kept,
+            verified=sum(s.gauges.verified for s in snapshots),
+            passed=sum(s.gauges.passed for s in snapshots),
+            tokens_per_s=self.tokens_per_s(),
+            cache_hit=cache_hit(counters),
+            running=counters.running,
+            waiting=counters.waiting,
+            sandbox_queue=sum(s.gauges.verifying for s in snapshots),
+            eta_s=elapsed / fresh * left if fresh > 0 else None,
+        )
+
+
+def cache_hit(counters: Counters) -> float | None:
+    """Share of prompt tokens read from the prefix cache, in [0, 1]; None before the first prompt."""
+    return counters.cached_tokens / counters.prompt_tokens if counters.prompt_tokens else None
+
+
+def _plus(a: Counters, b: Counters) -> Counters:
+    return Counters(
+        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
+        cached_tokens=a.cached_tokens + b.cached_tokens,
+        generated_tokens=a.generated_tokens + b.generated_tokens,
+        running=a.running + b.running,
+        waiting=a.waiting + b.waiting,
+        kv_usage=max(a.kv_usage, b.kv_usage),
+        running_integral=a.running_integral + b.running_integral,
+        busy_s=a.busy_s + b.busy_s,
+    )

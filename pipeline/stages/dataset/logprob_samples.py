@@ -1,0 +1,65 @@
+"""A share of what a lease committed, to be computed again: tokens and what they were given, against what they get now.
+
+committed shards ─► samples ─► an engine's log-probabilities ─► gap (nats a token)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from berry.pipeline.stages.dataset.reading import read_rows
+from berry.pipeline.storage.files import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A trajectory that one engine made with one version of its weights. `segments`: tokens and stored sum of each."""
+
+    trajectory_id: str
+    engine_id: str
+    weights_version: str
+    prompt_ids: list[int]
+    response_ids: list[int]
+    segments: list[tuple[int, float]]
+
+
+def drawn(trajectory_id: str, share: float) -> bool:
+    """The same trajectories whoever asks."""
+    number = int.from_bytes(blake2b(trajectory_id.encode(), digest_size=8, person=b"recompute").digest(), "big")
+    return number < share * 2**64
+
+
+def samples(location: Location, lease: int, round_index: int, *, share: float) -> Iterator[Sample]:
+    """Of one committed lease. Trajectories that several engines made, after a crash, are left out. Raises
+    StorageError."""
+    chosen = [r for r in read_rows(location, "trajectories", lease, round_index) if drawn(r["trajectory_id"], share)]
+    if not chosen:
+        return
+    nodes = {(n["problem_id"], n["node_id"]): n for n in read_rows(location, "nodes", lease, round_index)}
+    roots = {p: n for (p, _), n in nodes.items() if n["parent_id"] is None}
+    for row in chosen:
+        path = [nodes[row["problem_id"], n] for n in row["path"]]
+        path = [n for n in path if n["parent_id"] is not None and n["token_ids"]]
+        makers = {(n["engine_id"], n["weights_version"]) for n in path}
+        if len(makers) != 1 or any(n["logprob_sum"] is None for n in path):
+            continue
+        [(engine_id, version)] = makers
+        yield Sample(
+            trajectory_id=row["trajectory_id"],
+            engine_id=engine_id,
+            weights_version=version,
+            prompt_ids=list(roots[row["problem_id"]]["token_ids"]),
+            response_ids=[t for n in path for t in n["token_ids"]],
+            segments=[(len(n["token_ids"]), n["logprob_sum"]) for n in path],
+        )
+
+
+def gap(sample: Sample, logprobs: Sequence[float]) -> float:
+    """Nats a token between what is stored and `logprobs` of the response's tokens."""
+    start, total = 0, 0.0
+    for count, stored in sample.segments:
+        total += abs(sum(logprobs[start : start + count]) - stored)
+        start += count
+    return total / max(start, 1)

@@ -1,0 +1,178 @@
+"""Stored trees, read back: one problem's nodes and trajectories as the core's Tree with its verdicts.
+
+run directory ─► committed leases in order ─► StoredTree a problem ─► labels, export, training
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from berry.pipeline.config.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.tree import Tree
+from berry.pipeline.errors import BerryError, StorageError
+from berry.pipeline.records import Finish, Message, Problem
+from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.storage import shards
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.files import Location
+from berry.verifiers.base import Outcome, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTree:
+    """`trajectories` and `kept` are rows as stored (schema.py); `problem` is None where the run's problem files can't
+    be read any more. `prompt` is the prompt's text, special tokens left out."""
+
+    round_index: int
+    tree: Tree
+    prompt: str
+    trajectories: list[Row]
+    kept: list[Row]
+    problem: Problem | None
+    model: str
+    synthetic: bool
+    system_prompt: str | None
+
+    @property
+    def problem_id(self) -> str:
+        return self.tree.problem_id
+
+    @property
+    def family(self) -> str:
+        """What splits go by: the problem this one is a variant of, else itself."""
+        if self.problem is not None:
+            return self.problem.variant_of or self.problem.id
+        return next((row["variant_of"] for row in self.kept if row["variant_of"]), self.problem_id)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The chat prompt as it was given to the model."""
+        if self.problem is not None:
+            messages = self.problem.messages
+        elif self.kept:
+            messages = [dict(m) for m in self.kept[0]["messages"]]
+        else:
+            return [{"role": "user", "content": self.prompt.strip()}]
+        if self.system_prompt and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.system_prompt}, *messages]
+        return messages
+
+    def texts(self, trajectory: Row) -> list[str]:
+        """The texts of the nodes along a trajectory, root left out; joined they are the response."""
+        return [node.text or "" for node in self.tree.path(self.tree[trajectory["leaf"]])]
+
+
+def stored_config(run: RunDir) -> RunConfig:
+    """The configuration a run was made with. Raises ConfigError if this release can't read it."""
+    return validate(run.config() or {}, RunConfig, where=run.location.show("run.yaml"))
+
+
+def count(run: RunDir, rounds: Iterable[int] | None = None) -> int:
+    """Problems in committed leases, without opening any: the last lease may hold fewer."""
+    config = stored_config(run)
+    chosen = run.rounds() if rounds is None else list(rounds)
+    return sum(len(run.committed(r)) for r in chosen) * config.storage.lease_problems
+
+
+def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[StoredTree]:
+    """Every committed tree, one lease's in memory at a time. Raises StorageError for a damaged shard."""
+    config = stored_config(run)
+    for round_index in run.rounds() if rounds is None else sorted(rounds):
+        handed_out = _problems(config)
+        for lease in sorted(run.committed(round_index)):
+            problems = _of_lease(handed_out, lease)
+            yield from _read_lease(run, config, round_index, lease, problems)
+
+
+def _problems(config: RunConfig) -> Iterator[tuple[int, dict[str, Problem]]]:
+    """Lease by lease, the problems the run's sources give; ends early where they can't be read any more."""
+    try:
+        for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+            yield lease.number, {p.id: p for p in lease.problems}
+    except (BerryError, OSError):
+        return
+
+
+def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) -> dict[str, Problem]:
+    for number, problems in handed_out:
+        if number == lease:
+            return problems
+    return {}
+
+
+def _read_lease(
+    run: RunDir, config: RunConfig, round_index: int, lease: int, problems: dict[str, Problem]
+) -> Iterator[StoredTree]:
+    nodes, marks = _read(run, "nodes", lease, round_index)
+    trajectories, _ = _read(run, "trajectories", lease, round_index)
+    kept, _ = _read(run, "kept", lease, round_index)
+    of_problem: dict[str, tuple[list[Row], list[Row], list[Row]]] = {}
+    for index, rows in enumerate((nodes, trajectories, kept)):
+        for row in rows:
+            of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
+    for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
+        if not its_nodes:  # quarantined: nothing grew
+            continue
+        yield StoredTree(
+            round_index=round_index,
+            tree=rebuild(problem_id, its_nodes, its_trajectories),
+            prompt=its_nodes[0]["text"] or "",
+            trajectories=its_trajectories,
+            kept=its_kept,
+            problem=problems.get(problem_id),
+            model=marks.get(b"berry.model", b"").decode(),
+            synthetic=marks.get(b"berry.synthetic") == b"true",
+            system_prompt=config.rollout.system_prompt,
+        )
+
+
+def _read(run: RunDir, table: str, lease: int, round_index: int) -> tuple[list[Row], dict[bytes, bytes]]:
+    name = shards.shard_name(table, lease, round_index)
+    try:
+        data = run.location.get(name)
+        if data is None:
+            raise FileNotFoundError("it is not there")
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        return file.read().to_pylist(), dict(file.schema_arrow.metadata or {})
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StorageError(f"{run.location.show(name)}: is damaged ({error}); `berry check` says more") from error
+
+
+def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) -> Tree:
+    """The tree that these rows were stored from, as far as labels need it: shape, tokens, texts, scores, verdicts."""
+    root, *others = nodes
+    tree = Tree(problem_id, root["token_ids"])
+    ids = {root["node_id"]: tree.root.node_id}
+    for row in others:
+        above = str(row["parent_id"])
+        node = tree.attach(row["node_id"], tree[ids.get(above, above)], row["token_ids"])
+        node.text = row["text"]
+        node.finish = Finish(row["finish"])
+        node.prm = row["prm"]
+        node.logprob_sum = row["logprob_sum"]
+        node.mean_entropy = row["mean_entropy"]
+        node.engine_id, node.weights_version, node.seed = row["engine_id"], row["weights_version"], row["seed"]
+    for row in trajectories:
+        if row["leaf"] not in tree:
+            continue
+        leaf = tree[row["leaf"]]
+        leaf.orm = row["orm"]
+        if row["verdict"] is not None:
+            leaf.verdict = Verdict(Outcome(row["verdict"]), Reason(row["verdict_reason"]), answer=row["answer"])
+    return tree
+
+
+def read_rows(location: Location, table: str, lease: int, round_index: int) -> list[Row]:
+    """Raises StorageError where the shard is damaged."""
+    name = shards.shard_name(table, lease, round_index)
+    try:
+        with location.filesystem.open_input_file(location.path(name)) as stream:
+            return pq.read_table(stream).to_pylist()
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{location.show(name)}: can't be read: {error}") from error

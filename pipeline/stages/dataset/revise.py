@@ -1,0 +1,218 @@
+"""A finished run pruned or verified anew, without an engine: a new run directory beside the old trees.
+
+    runs/NAME ─► stored leases ─► [verify again ─► values backed up anew] ─► prune ─► runs/NAME/revisions/AS
+
+The revision is a run like any other: `berry inspect`, `show` and `export` read it; an interrupted one goes on behind
+its last committed lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from berry.pipeline.config import run as run_config
+from berry.pipeline.config.pruning import ExactDuplicateRule
+from berry.pipeline.config.rollout import Thinking
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.prune.registry import prune
+from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
+from berry.pipeline.stages.checking.question import check_request, with_retry
+from berry.pipeline.stages.dataset.reading import read_rows
+from berry.pipeline.stages.dataset.reports import read_marks
+from berry.pipeline.stages.dataset.rows import node_of, trajectory_of
+from berry.pipeline.stages.dataset.tables import Tables
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
+from berry.pipeline.storage import shards
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.files import Location
+from berry.verifiers.base import Verdict
+from berry.verifiers.checker import Checker
+from berry.verifiers.kinds.majority import ConsensusRequest
+from berry.verifiers.specs.union import MajoritySpec
+
+Checking = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict]]]
+"""New verdicts, by trajectory id, for one problem's complete trajectories."""
+
+
+def checking(checker: Checker, thinking: Thinking | None = None) -> Checking:
+    """Stored responses through the same verifiers as in a run, with the same question, and asked again likewise."""
+    ask = with_retry(checker.check)
+
+    async def check(problem: Problem, trajectories: Sequence[Trajectory]) -> dict[str, Verdict]:
+        if isinstance(problem.verifier, MajoritySpec):
+            texts = {t.trajectory_id: t.response for t in trajectories}
+            return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts))
+        requests = [check_request(problem, t.response, thinking) for t in trajectories]
+        verdicts = await asyncio.gather(*(ask(request) for request in requests))
+        return {t.trajectory_id: verdict for t, verdict in zip(trajectories, verdicts, strict=True)}
+
+    return check
+
+
+@dataclass(slots=True)
+class Stored:
+    """What one lease holds for one problem."""
+
+    problem: Problem
+    nodes: list[Node]
+    trajectories: list[Trajectory]
+
+
+def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[Stored]:
+    """The lease's trees in the order of its problems. Raises StorageError where a shard is damaged."""
+    nodes = read_rows(location, "nodes", lease.number, round_index)
+    trajectories = read_rows(location, "trajectories", lease.number, round_index)
+    for problem in lease.problems:
+        yield Stored(
+            problem,
+            [node_of(r) for r in nodes if r["problem_id"] == problem.id],
+            [trajectory_of(r) for r in trajectories if r["problem_id"] == problem.id],
+        )
+
+
+async def revise(
+    source: RunDir,
+    target: RunDir,
+    config: RunConfig,
+    *,
+    check: Checking | None,
+    progress: Callable[[LeaseReport], None],
+    at_once: int = 4,
+) -> int:
+    """Revises every committed lease of every round that the target lacks; returns how many. Without `check` the stored
+    verdicts stand.
+
+    An `exact_duplicate` rule holds over the whole run here, where in the run itself each lease is committed without
+    knowledge of the others. Leases are then taken in order, one at a time, and those that an interrupted revision has
+    committed are gone through once more for what they had seen."""
+    revised = 0
+    seen: set[bytes] | None = None
+    if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
+        seen, at_once = set(), 1
+    for round_index in source.rounds():
+        done = target.committed(round_index)
+        todo = source.committed(round_index) - (done if seen is None else set())
+        turn = asyncio.Semaphore(at_once)
+        skip = _Not(todo)
+
+        async def one(
+            lease: Lease,
+            round_index: int = round_index,
+            turn: asyncio.Semaphore = turn,
+            done: frozenset[int] = frozenset(done),
+        ) -> None:
+            async with turn:
+                if lease.number in done:
+                    await _recall(target, config, lease, round_index, seen)
+                else:
+                    progress(await _revise_lease(source, target, config, lease, round_index, check, seen))
+
+        async with asyncio.TaskGroup() as group:
+            for number, lease in enumerate(
+                iter_leases(config.problems, size=config.storage.lease_problems, skip=skip), 1
+            ):
+                group.create_task(one(lease))
+                revised += lease.number not in done
+                if number % 64 == 0:  # let some end before more are read
+                    await asyncio.sleep(0)
+    return revised
+
+
+class _Not:
+    """Contains every lease but these."""
+
+    def __init__(self, wanted: set[int]) -> None:
+        self._wanted = wanted
+
+    def __contains__(self, lease: object) -> bool:
+        return lease not in self._wanted
+
+
+async def _recall(target: RunDir, config: RunConfig, lease: Lease, round_index: int, seen: set[bytes] | None) -> None:
+    """Adds to `seen` what a lease that was revised earlier held, by pruning it once more."""
+    for stored in await asyncio.to_thread(lambda: list(read_lease(target.location, lease, round_index))):
+        prune(stored.trajectories, config.pruning, seen=seen)
+
+
+async def _revise_lease(
+    source: RunDir,
+    target: RunDir,
+    config: RunConfig,
+    lease: Lease,
+    round_index: int,
+    check: Checking | None,
+    seen: set[bytes] | None,
+) -> LeaseReport:
+    marks = await asyncio.to_thread(read_marks, source.location, lease.number, round_index)
+    before: dict[str, Any] = json.loads(marks["report"])
+    made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
+    tables = Tables() if seen is None else Tables(seen=seen)
+    for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
+        if check is not None:
+            complete = [t for t in stored.trajectories if t.verdict is not None]
+            verdicts = await check(stored.problem, complete)
+            for trajectory in complete:
+                trajectory.verdict = verdicts[trajectory.trajectory_id]
+            back_up(stored.nodes, stored.trajectories)
+        tables.add(
+            stored.problem,
+            stored.nodes,
+            stored.trajectories,
+            rules=config.pruning,
+            rollout=config.rollout,
+            made_by=made_by,
+        )
+    report = LeaseReport(
+        **{
+            **before,
+            "ledger": _ledger(before, tables),
+            "solved": tables.solved,
+            "kept": tables.n_kept,
+            "drops": tables.drops,
+        }
+    )
+    metadata = {**marks, "config": run_config.digest(config), "report": json.dumps(asdict(report))}
+    await asyncio.to_thread(
+        shards.write,
+        target.location,
+        round_index=round_index,
+        lease=lease.number,
+        tables=tables.by_name(),
+        metadata=metadata,
+    )
+    return report
+
+
+def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
+    """What was spent stays; what was kept of it is counted anew, each segment once."""
+    nodes = zip(*(tables.nodes[name] for name in ("problem_id", "node_id", "parent_id", "token_ids")), strict=True)
+    sizes = {(problem, node): len(tokens) for problem, node, parent, tokens in nodes if parent}
+    trajectories = zip(*(tables.trajectories[name] for name in ("problem_id", "path", "kept")), strict=True)
+    held = {(problem, node) for problem, path, kept in trajectories if kept for node in path}
+    ledger = before["ledger"]
+    extra = {k: v for k, v in ledger["extra"].items() if not k.startswith("pruned.")}
+    return TokenLedger(**{**ledger, "kept": sum(sizes.get(key, 0) for key in held), "extra": extra})
+
+
+def back_up(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> None:
+    """Soft and hard values of every node from the verdicts of the leaves below it, in place (design, section 5)."""
+    passed: dict[str, int] = {}
+    checked: dict[str, int] = {}
+    roots = [node.node_id for node in nodes if node.parent_id is None]
+    for trajectory in trajectories:
+        verdict = trajectory.verdict
+        if verdict is None or verdict.outcome == "unverifiable":
+            continue
+        for node_id in {*roots, *trajectory.path}:
+            checked[node_id] = checked.get(node_id, 0) + 1
+            passed[node_id] = passed.get(node_id, 0) + verdict.passed
+    for node in nodes:
+        visits = checked.get(node.node_id, 0)
+        node.visits = visits
+        node.value_soft = passed[node.node_id] / visits if visits else None
+        node.value_hard = passed[node.node_id] > 0 if visits else None

@@ -1,0 +1,162 @@
+"""Records as columns of the Parquet files, and rows as records.
+
+Node ⇄ nodes        Trajectory ⇄ trajectories        Problem + Trajectory + path ─► kept
+
+Columns, since Arrow wants them: a dict for each row would be made only to be taken apart again.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from berry.pipeline import schema
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.records import DropReason, Finish, Node, Problem, Trajectory
+from berry.pipeline.stages.dataset.steps import Cutter
+from berry.pipeline.storage.shards import evidence_json
+from berry.verifiers.base import Outcome, Reason, Verdict
+
+Row = dict[str, Any]
+
+
+Columns = dict[str, list[Any]]
+
+_OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
+_OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
+_OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _OF_VERDICT]
+
+
+def empty(table: str) -> Columns:
+    """Of one of schema.TABLES, without rows yet."""
+    return {name: [] for name in schema.TABLES[table].names}
+
+
+def add_row(columns: Columns, row: Mapping[str, Any]) -> None:
+    """One row; what it does not name is null."""
+    for name, values in columns.items():
+        values.append(row.get(name))
+
+
+def add_nodes(columns: Columns, nodes: Sequence[Node]) -> None:
+    for name, get in _OF_NODE:
+        columns[name].extend(map(get, nodes))
+
+
+def add_trajectories(columns: Columns, trajectories: Sequence[Trajectory]) -> None:
+    for name, get in _OF_TRAJECTORY:
+        columns[name].extend(map(get, trajectories))
+    verdicts = [t.verdict for t in trajectories]
+    columns["answer"].extend([None if v is None else v.answer for v in verdicts])
+    columns["verdict"].extend([None if v is None else v.outcome for v in verdicts])
+    columns["verdict_reason"].extend([None if v is None else v.reason for v in verdicts])
+    different = {id(v): v for v in verdicts if v is not None}  # equal answers share one
+    evidence = {place: evidence_json(v.evidence) for place, v in different.items()}
+    columns["evidence"].extend([evidence.get(id(v)) for v in verdicts])
+    columns["verify_ms"].extend([None if v is None else v.verify_ms for v in verdicts])
+
+
+def add_kept(
+    columns: Columns,
+    problem: Problem,
+    kept: Sequence[tuple[Trajectory, Sequence[Node]]],
+    *,
+    prompt_ids: Sequence[int],
+    rollout: Rollout,
+    made_by: Mapping[str, Any],
+) -> None:
+    """Kept trajectories of one problem with their nodes, the root left out. `made_by`: `model` and `synthetic`."""
+    n = len(kept)
+    leaves = [path[-1] for _, path in kept]
+    cutter = Cutter(rollout.step, rollout.thinking)
+    steps = [cutter.cut(path) for _, path in kept]
+    shared = {
+        "problem_id": problem.id,
+        "source": problem.source,
+        "variant_of": problem.variant_of,
+        "messages": problem.messages,
+        "prompt_token_ids": prompt_ids,
+        **made_by,
+    }
+    for name, value in shared.items():
+        columns[name].extend([value] * n)
+    columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
+    columns["response"].extend([t.response for t, _ in kept])
+    columns["steps"].extend([texts for texts, _ in steps])
+    columns["step_labels_soft"].extend([[node.value_soft for node in ends] for _, ends in steps])
+    columns["step_labels_hard"].extend([[node.value_hard for node in ends] for _, ends in steps])
+    columns["prm_scores"].extend([[node.prm for node in ends] for _, ends in steps])
+    columns["orm"].extend([t.orm for t, _ in kept])
+    columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
+    columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
+    columns["token_ids"].extend([_token_ids(path) for _, path in kept])
+    columns["logprob_sum"].extend([_logprob_sum(path) for _, path in kept])
+    for name in ("engine_id", "weights_version", "seed"):
+        columns[name].extend(map(attrgetter(name), leaves))
+
+
+def _token_ids(path: Sequence[Node]) -> Sequence[int]:
+    if len(path) == 1:
+        return path[0].token_ids
+    joined = array("i")
+    for node in path:
+        joined.extend(node.token_ids)
+    return joined
+
+
+def _logprob_sum(path: Sequence[Node]) -> float | None:
+    if len(path) == 1:
+        return path[0].logprob_sum
+    found = [node.logprob_sum for node in path]
+    return None if None in found else sum([x for x in found if x is not None])
+
+
+def node_of(row: Row) -> Node:
+    return Node(**{**{k: row[k] for k in Node.__struct_fields__}, "finish": Finish(row["finish"])})
+
+
+def trajectory_of(row: Row) -> Trajectory:
+    """Without `kept` and, unless it is structural, `drop_reason`: those are for the rules to say."""
+    reason = DropReason(row["drop_reason"]) if row["drop_reason"] else None
+    return Trajectory(
+        trajectory_id=row["trajectory_id"],
+        problem_id=row["problem_id"],
+        leaf=row["leaf"],
+        path=tuple(row["path"]),
+        response=row["response"] or "",
+        verdict=_verdict_of(row),
+        n_tokens=row["n_tokens"],
+        n_new_tokens=row["n_new_tokens"],
+        orm=row["orm"],
+        prm_min=row["prm_min"],
+        prm_last=row["prm_last"],
+        prm_prod=row["prm_prod"],
+        finish=Finish(row["finish"]),
+        drop_reason=reason if reason in STRUCTURAL else None,
+    )
+
+
+STRUCTURAL = frozenset(
+    {
+        DropReason.TRUNCATED,
+        DropReason.EMPTY,
+        DropReason.CANCELLED,
+        DropReason.CUT_IN_LOOP,
+        DropReason.PROMPT_TOO_LONG,
+        DropReason.ENGINE_FAILED,
+        DropReason.QUARANTINED,
+    }
+)
+"""Reasons that come from the search itself: no rule gave them, none can take them back."""
+
+
+def _verdict_of(row: Row) -> Verdict | None:
+    if row["verdict"] is None:
+        return None
+    evidence = json.loads(row["evidence"]) if row["evidence"] else {}
+    return Verdict(
+        Outcome(row["verdict"]), Reason(row["verdict_reason"]), row["answer"], evidence, row["verify_ms"] or 0.0
+    )

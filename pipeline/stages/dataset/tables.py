@@ -1,0 +1,96 @@
+"""tables: written by the move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from berry.pipeline.config.pruning import PruneRule
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core.prune import prune
+from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
+from berry.pipeline.stages.dataset.rows import Columns, add_kept, add_nodes, add_row, add_trajectories, empty
+from berry.pipeline.storage.shards import evidence_json
+from berry.verifiers.base import Outcome
+
+_UNVERIFIABLE = Outcome.UNVERIFIABLE
+
+
+@dataclass(slots=True)
+class Tables:
+    """The columns of one lease's files, and what they add up to."""
+
+    nodes: Columns = field(default_factory=partial(empty, "nodes"))
+    kept: Columns = field(default_factory=partial(empty, "kept"))
+    trajectories: Columns = field(default_factory=partial(empty, "trajectories"))
+    drops: dict[str, int] = field(default_factory=dict)
+    ledger: TokenLedger = field(default_factory=TokenLedger)
+    solved: int = 0  # problems with at least one passing trajectory
+
+    seen: set[bytes] = field(default_factory=set)  # responses kept so far, for duplicates across problems
+
+    def add(
+        self,
+        problem: Problem,
+        nodes: Sequence[Node],
+        trajectories: Sequence[Trajectory],
+        *,
+        rules: Sequence[PruneRule],
+        rollout: Rollout,
+        made_by: Mapping[str, Any],
+    ) -> None:
+        """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt."""
+        by_id = {node.node_id: node for node in nodes}
+        for trajectory, decision in zip(trajectories, prune(trajectories, rules, seen=self.seen), strict=True):
+            trajectory.kept = decision.keep
+            trajectory.drop_reason = decision.reason
+            if decision.reason is not None:
+                self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
+        add_nodes(self.nodes, nodes)
+        add_trajectories(self.trajectories, trajectories)
+        self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
+        prompt_ids = next((node.token_ids for node in nodes if node.parent_id is None), ())
+        kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
+        add_kept(self.kept, problem, kept, prompt_ids=prompt_ids, rollout=rollout, made_by=made_by)
+
+    def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
+        """A problem without a tree, on record all the same."""
+        add_row(
+            self.trajectories,
+            {
+                "trajectory_id": f"{problem.id}/-",
+                "problem_id": problem.id,
+                "leaf": "",
+                "path": [],
+                "evidence": evidence_json({"detail": detail}),
+                "n_tokens": 0,
+                "n_new_tokens": 0,
+                "finish": Finish.CANCELLED.value,
+                "kept": False,
+                "drop_reason": reason.value,
+            },
+        )
+        self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    @property
+    def n_trajectories(self) -> int:
+        return len(self.trajectories["trajectory_id"])
+
+    @property
+    def n_kept(self) -> int:
+        return len(self.kept["trajectory_id"])
+
+    def unchecked(self) -> Iterator[tuple[str, str, str]]:
+        """(problem, trajectory, reason) of each trajectory that could not be checked."""
+        columns = self.trajectories
+        for row in [row for row, verdict in enumerate(columns["verdict"]) if verdict is _UNVERIFIABLE]:
+            yield columns["problem_id"][row], columns["trajectory_id"][row], columns["verdict_reason"][row]
+
+    def by_name(self) -> dict[str, Columns]:
+        return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}
+
+
+def _without_root(path: list[Node]) -> list[Node]:
+    return path[1:] if path[0].parent_id is None else path

@@ -1,0 +1,102 @@
+"""files: written by the move."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from berry.pipeline.config.loading import explain
+from berry.pipeline.errors import ProblemFileError
+from berry.pipeline.records import Problem
+from berry.pipeline.storage.files import open_location
+from berry.pipeline.storage.remote import explain as explain_storage
+
+
+def read_problems(path: str) -> list[Problem]:
+    """All problems of one JSONL or Parquet file. Raises ProblemFileError naming file, line and field."""
+    return list(iter_file(path))
+
+
+def iter_file(path: str) -> Iterator[Problem]:
+    """Problems of one file, a local path or an object-store URL; Parquet by its suffix, otherwise JSON lines."""
+    rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
+    try:
+        for where, row in rows:
+            yield parse_problem(row, where)
+    except OSError as error:
+        raise ProblemFileError(f"{path}: can't be read: {explain_storage(error)}") from error
+
+
+def parse_problem(row: object, where: str) -> Problem:
+    if not isinstance(row, dict):
+        raise ProblemFileError(f"{where}: must be an object with id, prompt and verifier, got {type(row).__name__}")
+    try:
+        return Problem.model_validate(row)
+    except ValidationError as error:
+        raise ProblemFileError("\n".join(f"{where}: {explain(d, Problem)}" for d in error.errors())) from error
+
+
+def json_rows(path: str) -> Iterator[tuple[str, object]]:
+    """(where, row) of a JSON-lines file. Raises ProblemFileError for a line that isn't JSON or not UTF-8."""
+    with _open(path) as stream:
+        for number, line in enumerate(io.BufferedReader(stream, 1 << 20), start=1):  # pyright: ignore[reportArgumentType]
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                yield where, json.loads(line)
+            except UnicodeDecodeError as error:
+                raise ProblemFileError(f"{where}: is not UTF-8 text; save the file as UTF-8") from error
+            except ValueError as error:
+                raise ProblemFileError(f"{where}: is not valid JSON ({error}); write one object a line") from error
+
+
+def parquet_rows(path: str) -> Iterator[tuple[str, object]]:
+    with _open(path) as stream:
+        try:
+            file = pq.ParquetFile(stream)
+        except pa.ArrowInvalid as error:
+            raise ProblemFileError(f"{path}: is not a Parquet file ({error})") from error
+        number = 0
+        for batch in file.iter_batches(1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield (
+                    f"{path}, row {number}",
+                    {k: _plain(k, v, path, number) for k, v in row.items() if v is not None},
+                )
+
+
+def _plain(key: str, value: Any, path: str, number: int) -> Any:
+    """Parquet columns hold a tagged object as a JSON string, or as a struct whose absent keys are null."""
+    if key in ("verifier", "meta", "prompt") and isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            if key == "prompt":
+                return value
+            raise ProblemFileError(f"{path}, row {number}: {key} is not valid JSON ({error})") from error
+    return _without_nulls(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value]
+    return value
+
+
+def _open(path: str) -> pa.NativeFile:
+    try:
+        return open_location(path)
+    except FileNotFoundError as error:
+        raise ProblemFileError(f"{path}: no such file; problems.path is relative to the config's folder") from error
+    except OSError as error:
+        raise ProblemFileError(f"{path}: can't be read: {explain_storage(error)}") from error

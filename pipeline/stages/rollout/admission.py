@@ -1,0 +1,99 @@
+"""When a worker may begin another search: what is started comes first.
+
+    engine counters, searches open ─► admits ─► yes: the next problem begins        no: it waits
+
+A new tree is begun only when the trees that grow leave places on the engine, and the cache has room: begun sooner, it
+would push out the prefixes that others are about to branch from, and every branch would be computed again. While
+verdicts are slow, trees wait without sequences, so more are begun, up to a limit that bounds memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core.search import sizes
+from berry.pipeline.engines.base import Counters
+
+QUEUE = 0.25  # sequences that may wait, as a share of those that run at once: the engine never runs dry between polls
+CACHE_FULL = 0.9  # of the KV cache in use by running sequences
+POLL_S = 0.02
+
+
+def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int, coming: int = 0) -> bool:
+    """Whether one more search may begin, with `coming` sequences on their way to the engine. One is always open,
+    however small the cache."""
+    if open_searches == 0:
+        return True
+    if open_searches >= limit or counters.kv_usage >= CACHE_FULL:
+        return False
+    return counters.running + counters.waiting + coming < max_num_seqs * (1 + QUEUE)
+
+
+@dataclass(slots=True)
+class Admission:
+    """One worker's gate. Searches are let in in the order they came. `width`: sequences that one asks for at its start,
+    which it stands for until the engine has heard of it."""
+
+    counters: Callable[[], Counters]
+    max_num_seqs: int
+    limit: int
+    width: int = 1
+    open_searches: int = 0
+    _unheard: int = 0  # searches let in since the engine was given time to hear of them
+    _line: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self) -> None:
+        async with self._line:
+            if self._unheard and not self._admits(self._unheard * self.width):
+                for _ in range(5):  # their first requests reach the engine
+                    await asyncio.sleep(0)
+                self._unheard = 0
+            while not self._admits(0):
+                await self._a_change()
+            self.open_searches += 1
+            self._unheard += 1
+
+    def _admits(self, coming: int) -> bool:
+        return admits(
+            self.counters(),
+            max_num_seqs=self.max_num_seqs,
+            open_searches=self.open_searches,
+            limit=self.limit,
+            coming=coming,
+        )
+
+    async def _a_change(self) -> None:
+        """A search has ended; or some time has passed, in which the engine may have emptied."""
+        self._left.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._left.wait()
+
+    def leave(self) -> None:
+        self.open_searches -= 1
+        self._left.set()
+
+
+OPEN = 4  # engines' worth of sequences that open searches may stand for
+
+
+def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:
+    """Most searches open on an engine of `max_num_seqs` sequences. Admission opens fewer while the engine is full; this
+    many while trees wait for verdicts."""
+    if rollout.problems_in_flight is not None:
+        return rollout.problems_in_flight
+    return max(2, math.ceil(OPEN * max_num_seqs / sizes.width(rollout)) + 1)

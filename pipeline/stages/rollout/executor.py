@@ -1,0 +1,232 @@
+"""What a search's commands ask for, fetched: from engine, scorer, verifier and the shared budget.
+
+    Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
+    Verify ─► Ports.verify_here, else a task ─► Verified              Score, Settled ─► Scored, Failed, Granted
+
+Each errand is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
+makes no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from berry.pipeline.core.allocate import Need
+from berry.pipeline.core.events import (
+    BudgetGrant,
+    BudgetRequest,
+    Cancel,
+    Cancelled,
+    Completion,
+    Event,
+    Failed,
+    Generate,
+    Score,
+    Scored,
+    Segment,
+    Verified,
+    Verify,
+)
+from berry.pipeline.core.scorers import SCORERS, path_logprob
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.steps import token_ends
+from berry.pipeline.engines.base import Request
+from berry.pipeline.errors import EngineError
+from berry.pipeline.records import Finish, Problem
+from berry.pipeline.stages.checking.question import check_request
+from berry.pipeline.stages.leases.lease import Gauges
+from berry.pipeline.stages.rollout.ports import Ports
+from berry.verifiers.base import Outcome, Verdict
+from berry.verifiers.checker import CheckRequest
+
+Errand = Generate | Verify | Score | Cancel | BudgetRequest
+_CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
+
+
+class CommandExecutor:
+    """Those of one problem's `search`. Results go to `put`, the exception of an errand that fails to `fail`."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        ports: Ports,
+        search: Search,
+        gauges: Gauges,
+        put: Callable[[Event], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.problem = problem
+        self.ports = ports
+        self.search = search
+        self.gauges = gauges
+        self.put = put
+        self.fail = fail
+        self.responses: dict[str, str] = {}
+        self._texts: dict[str, str] = {}  # of leaves, so that equal ones are held once
+        self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
+        self._requests = 0
+        self._seamless = ports.engine.info.seamless
+
+    def run(self, command: Errand) -> None:
+        match command:
+            case Verify():
+                self.verify(command)
+            case Generate():
+                self._spawn(self._generate(command, self._register(command)))
+            case Score():
+                self._spawn(self._score(command))
+            case Cancel():
+                self._spawn(self._cancel(command))
+            case BudgetRequest():
+                self._spawn(self._settle(command))
+
+    async def stop(self) -> None:
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def response(self, leaf: str) -> str:
+        response = self.responses.get(leaf)
+        if response is None:
+            text = self._read(leaf)
+            response = self.responses[leaf] = self._texts.setdefault(text, text)
+        return response
+
+    def _read(self, leaf: str) -> str:
+        """The texts of a path, where they are known to be that of all its tokens; else those, decoded together."""
+        tree = self.search.tree
+        path = tree.path(tree.at(leaf))
+        if self._seamless or len(path) == 1:
+            texts = [node.text for node in path if node.text]
+            if len(texts) == len(path):
+                return "".join(texts)
+        return self.ports.engine.decode(tree.response_ids(leaf))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - handed to the search's own task, which raises it
+                self.fail(error)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- generating -------------------------------------------------------------------------------------------------
+
+    def _register(self, command: Generate) -> str:
+        """Before its task runs, so that a Cancel that follows at once finds the request."""
+        self._requests += 1
+        request_id = f"{self.problem.id}/{command.node}/{command.seed:x}/{self._requests}"
+        expected = {command.first_index + i for i in range(command.n)}
+        self._generating.setdefault(command.node, {})[request_id] = expected
+        return request_id
+
+    async def _generate(self, command: Generate, request_id: str) -> None:
+        expected = self._generating[command.node][request_id]
+        request = Request(
+            request_id=request_id,
+            prompt_ids=self.search.tree.prefix_ids(command.node),
+            n=command.n,
+            until=command.until,
+            sampling=command.sampling,
+            seed=command.seed,
+            priority=command.priority,
+        )
+        node, first, wants_ends = command.node, command.first_index, command.until.token_ends
+        cancelled_tokens = 0
+        try:
+            async for sample in self.ports.engine.generate(request):
+                completion = sample.completion
+                if completion.finish is _CANCELLED:
+                    cancelled_tokens += len(completion.token_ids)
+                    continue
+                if wants_ends:
+                    completion = self._with_ends(completion)
+                index = first + sample.index
+                expected.discard(index)
+                self.put(Segment(node, index, completion))
+        finally:
+            self._generating[command.node].pop(request_id, None)
+        if expected:
+            self.put(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
+
+    def _with_ends(self, completion: Completion) -> Completion:
+        """Engines need not know where each token ends in the text; a search that forks inside a segment does."""
+        if completion.token_ends or not completion.token_ids:
+            return completion
+        return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
+
+    async def _cancel(self, command: Cancel) -> None:
+        for request_id in list(self._generating.get(command.node, ())):
+            await self.ports.engine.cancel(request_id)
+
+    # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
+
+    def verify(self, command: Verify) -> None:
+        response = self.response(command.node)
+        self.gauges.leaves += 1
+        verdict = self._decided.get(response)
+        if verdict is None:
+            request = check_request(self.problem, response, self.search.rollout.thinking)
+            here = self.ports.verify_here
+            verdict = None if here is None else here(request)
+            if verdict is None:
+                self._spawn(self._ask_verifier(command, request))
+                return
+            self._decided[response] = verdict  # what needs no tool depends on the response alone
+        self._verified(command, verdict)
+
+    async def _ask_verifier(self, command: Verify, request: CheckRequest) -> None:
+        self.gauges.verifying += 1
+        try:
+            verdict = await self.ports.verify(request)
+        finally:
+            self.gauges.verifying -= 1
+        self._verified(command, verdict)
+
+    def _verified(self, command: Verify, verdict: Verdict) -> None:
+        gauges, outcome = self.gauges, verdict.outcome
+        gauges.verified += 1
+        gauges.passed += outcome is _PASS
+        gauges.unverifiable += outcome is _UNVERIFIABLE
+        self.put(Verified(command.node, verdict))
+
+    async def _score(self, command: Score) -> None:
+        if command.model in SCORERS:
+            value = SCORERS[command.model](self.search.tree, command.node)
+            if value is None:
+                self.put(Failed(command.node, "nothing to score by yet", what="score"))
+            else:
+                self.put(Scored(command.node, value, command.model))
+            return
+        if self.ports.scorer is None:
+            self.put(Failed(command.node, f"no scorer serves the model {command.model!r}", what="score"))
+            return
+        prefix = self.search.tree.prefix_ids(command.node)
+        response = self.search.tree.response_ids(command.node)
+        try:
+            value = await self.ports.scorer.score(
+                model=command.model,
+                prompt_ids=prefix[: len(prefix) - len(response)],
+                response_ids=response,
+                logprob=path_logprob(self.search.tree, command.node),
+            )
+        except EngineError as error:
+            self.put(Failed(command.node, str(error), what="score"))
+            return
+        self.put(Scored(command.node, value, command.model))
+
+    async def _settle(self, command: BudgetRequest) -> None:
+        leaves = 0
+        if self.ports.share is not None:
+            leaves = await self.ports.share(Need(self.problem.id, command.unspent, command.wanted))
+        self.put(BudgetGrant(leaves))

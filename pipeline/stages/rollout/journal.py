@@ -1,0 +1,207 @@
+"""The journal of a lease in flight: every completed event, so that a crash loses nothing that was generated.
+
+    search events ─► LeaseJournal.record ─► flush (about once a second) ─► segments
+    after a crash: segments ─► LeaseJournal.replay ─► Search.start, handle, handle … ─► Outstanding ─► go on
+
+Replay must lead to where the search was: beside the events the journal keeps, at each flush, a running digest of the
+commands every search has issued. If a replayed search issues others (another version of a policy), its journal is put
+aside and the search starts afresh: work is lost then, never correctness.
+
+Nothing is encoded before a flush, and then on its thread: what is recorded is frozen, and a lease that ends between two
+flushes costs an entry in a list for each event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, get_args
+
+import msgspec
+
+from berry.pipeline import schema
+from berry.pipeline.core.events import Command, Event
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage import segments, shards
+from berry.pipeline.storage.files import Location
+
+_KINDS: tuple[type[Any], ...] = get_args(Event)
+_NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
+_HEADER, _MARK, _RESET, _BEGUN, _ENDED = 100, 101, 102, 103, 104
+_encoder = msgspec.msgpack.Encoder()
+_decoders: list[Any] = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
+_frame = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class Chain:
+    """A running digest over the commands a search has issued, and how many events it was given."""
+
+    events: int = 0
+    _digest: bytes = b""
+    _issued: list[Sequence[Command]] = field(default_factory=list)  # since the digest was last taken
+
+    def follow(self, commands: Sequence[Command]) -> None:
+        if commands:
+            self._issued.append(commands)
+
+    @property
+    def digest(self) -> bytes:
+        issued, self._issued = self._issued, []
+        for commands in issued:
+            self._digest = blake2b(self._digest + _encoder.encode(commands), digest_size=8).digest()
+        return self._digest
+
+
+_Record = tuple[str, Any, int | None]
+"""Problem, payload, kind: None where the payload is an event, which says it itself."""
+
+
+def _encode(record: _Record) -> bytes:
+    problem_id, payload, kind = record
+    return _encoder.encode((_NUMBER[type(payload)] if kind is None else kind, problem_id, payload))
+
+
+@dataclass(slots=True)
+class Past:
+    """What the journal holds of one problem: events in order, and the digests it had after some of them."""
+
+    events: list[Event] = field(default_factory=list)
+    marks: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LeaseJournal:
+    """One attempt at one lease. Nothing is written before the first flush: a lease that ends sooner costs no file."""
+
+    location: Location
+    lease: int
+    round_index: int
+    past: dict[str, Past] = field(default_factory=dict)
+    deadly: set[str] = field(default_factory=set)  # searched alone, and the worker died
+    closed: bool = False
+    _base: dict[int, int] = field(default_factory=dict)
+    _attempt: int = 0
+    _number: int = 0
+    _buffer: list[_Record] = field(default_factory=list)
+    _tracked: dict[str, Callable[[], Chain]] = field(default_factory=dict)
+    _marked: dict[str, int] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def place(self) -> str:
+        return segments.folder(self.lease, self.round_index)
+
+    def load(self, *, attempt: int = 0) -> None:
+        """Reads what earlier attempts left; this one is at least the `attempt`-th. Raises StorageError."""
+        attempts = segments.read(self.location, self.place)
+        used = _visible(attempts)
+        for attempt in sorted(used):
+            for records in attempts[attempt][: used[attempt]]:
+                for record in records:
+                    self._take(record)
+        self._base = used
+        self._attempt = max(max(attempts, default=-1) + 1, attempt)
+
+    def _take(self, record: bytes) -> None:
+        kind, problem_id, payload = _frame.decode(record)
+        if kind == _HEADER:
+            return
+        if kind == _RESET:
+            self.past.pop(problem_id, None)
+            return
+        if kind == _BEGUN:
+            self.deadly.add(problem_id)
+            return
+        if kind == _ENDED:
+            self.deadly.discard(problem_id)
+            return
+        past = self.past.setdefault(problem_id, Past())
+        if kind == _MARK:
+            count, digest = msgspec.msgpack.decode(payload, type=tuple[int, bytes])
+            past.marks[count] = digest
+        else:
+            past.events.append(_decoders[kind].decode(payload))
+
+    def track(self, problem_id: str, chain: Callable[[], Chain]) -> None:
+        """Marks of this problem are taken from `chain` at each flush."""
+        self._tracked[problem_id] = chain
+
+    def record(self, problem_id: str, *events: Event) -> None:
+        self._buffer.extend([(problem_id, event, None) for event in events])
+
+    def reset(self, problem_id: str) -> None:
+        """Forget what is journalled of a problem: its search starts afresh."""
+        self.past.pop(problem_id, None)
+        self._buffer.append((problem_id, None, _RESET))
+
+    async def begin_alone(self, problem_id: str) -> None:
+        """Says, before anything else, that this problem is searched alone now: if the worker dies, it was this one."""
+        self._buffer.append((problem_id, None, _BEGUN))
+        await self.flush()
+
+    async def begin(self) -> None:
+        """Says, before anything else, that this attempt replaces those before it."""
+        async with self._writing:
+            await self._flush(empty=True)
+
+    def is_overtaken(self) -> bool:
+        """Whether the lease was given to another since, who has begun or ended it. Raises StorageError."""
+        later = max((int(name[:3]) for name in self.location.names(self.place) if name[:3].isdigit()), default=0)
+        commit = shards.shard_name(schema.COMMIT, self.lease, self.round_index)
+        return later > self._attempt or self.location.exists(commit)
+
+    def end_alone(self, problem_id: str) -> None:
+        self._buffer.append((problem_id, None, _ENDED))
+
+    async def flush(self) -> int:
+        """Writes what was recorded since the last flush as one segment; returns its bytes. Raises StorageError; the
+        records are kept for the next flush then, since a journal with a gap is worth nothing."""
+        async with self._writing:
+            return await self._flush()
+
+    async def _flush(self, *, empty: bool = False) -> int:
+        if self.closed or not (self._buffer or empty):
+            return 0
+        records, self._buffer = self._buffer, []
+        for problem_id, chain in self._tracked.items():
+            now = chain()
+            if self._marked.get(problem_id) != now.events:
+                self._marked[problem_id] = now.events
+                records.append((problem_id, (now.events, now.digest), _MARK))
+        if self._number == 0:
+            records.insert(0, ("", self._base, _HEADER))
+        number, self._number = self._number, self._number + 1
+        try:
+            return await asyncio.to_thread(self._write, number, records)
+        except StorageError:
+            self._buffer[:0] = records[number == 0 :]
+            self._number = number
+            raise
+
+    def _write(self, number: int, records: Sequence[_Record]) -> int:
+        encoded = [_encode(record) for record in records]
+        return segments.write(self.location, self.place, attempt=self._attempt, number=number, records=encoded)
+
+    async def remove(self) -> None:
+        """After the lease's commit."""
+        self.closed = True
+        self._buffer.clear()
+        self._tracked.clear()
+        async with self._writing:  # a segment on its way would find its folder gone
+            if self._number or self._attempt:
+                await asyncio.to_thread(segments.remove, self.location, self.place)
+
+
+def _visible(attempts: dict[int, list[list[bytes]]]) -> dict[int, int]:
+    """How many segments of each attempt count: those that the last attempt replayed, and all of its own. What a worker
+    thought dead wrote after it was replaced is left out."""
+    with_header = [a for a, parts in attempts.items() if parts]
+    if not with_header:
+        return {}
+    last = max(with_header)
+    kind, _, payload = _frame.decode(attempts[last][0][0])
+    base = msgspec.msgpack.decode(payload, type=dict[int, int]) if kind == _HEADER else {}
+    return {**base, last: len(attempts[last])}

@@ -1,0 +1,151 @@
+"""What a run learns after a round: reward models and, if wanted, the generator, from its own trees.
+
+    learned(round) ─► True ─► Serving for the next round
+        └── False ─► learn(round) ─► round=N/weights/policy ─► round=N/weights/{prm,orm} ─► round=N/learned.json
+
+The generator goes first: reward models start from its newest weights, which know more of the subject than the old ones.
+learned.json is written last, so that a round whose learning was cut short is taken up again where it was. Where several
+sites share the run, a site whose turn comes after another's writes weights of its own names, and learned.json is only
+written where none is: what a site does that was thought dead changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.errors import ConfigError, InputError
+from berry.pipeline.rewards.model.card import NAME, Card, from_json
+from berry.pipeline.rewards.training.examples import sft_digest
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.reward_model import train_reward
+from berry.pipeline.stages.training.sft_examples import gather
+from berry.pipeline.storage import serving
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.serving import Serving, Weights, learned
+
+Progress = Callable[[str, float | None], None]
+
+
+def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> Serving:
+    """Trains what the configuration says and records it. A reward model that the labels can't teach anything is left
+    as it was, with a note. `turn`: of this site, among several. Raises ConfigError, EngineError, ResourceError,
+    StorageError."""
+    config = stored_config(run)
+    if config.rounds is None:
+        raise ConfigError("rounds is not set: there is nothing to learn between rounds")
+    now = serving.read(run.location)
+    rewards, notes = dict(now.rewards), []
+    settings = RewardTraining() if config.rewards is None else config.rewards.training
+    engine = now.engine
+    if config.rounds.policy is not None:
+        found = _finetune(run, config, round_index, now, progress, _folder(round_index, "policy", turn))
+        if isinstance(found, str):
+            notes.append(found)
+            progress(f"note: {found}", None)
+        else:
+            engine = found
+    newest = None if engine is None else serving.place(run.location, engine)
+    for what in config.rounds.train:
+        folder = _folder(round_index, what, turn)
+        try:
+            result = train_reward(
+                run,
+                what,
+                settings,
+                rounds=range(round_index + 1),
+                name=folder,
+                version=f"{what}-r{round_index}",
+                generator_weights=newest,
+                progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
+            )
+            rewards[what] = Weights(folder, result.card.version)
+        except InputError as error:
+            notes.append(f"{what} stays as it was: {error}")
+            progress(f"note: {notes[-1]}", None)
+    after = Serving(round_index + 1, engine, rewards)
+    record = {
+        "engine": None if engine is None else {"folder": engine.folder, "version": engine.version},
+        "rewards": {name: {"folder": w.folder, "version": w.version} for name, w in rewards.items()},
+        "notes": notes,
+    }
+    name, data = f"round={round_index}/learned.json", json.dumps(record, indent=1).encode()
+    if turn is None:
+        run.location.put(name, data)
+    elif not run.location.create(name, data):
+        after = learned(run, round_index)
+        assert after is not None
+    return after
+
+
+def _folder(round_index: int, what: str, turn: int | None) -> str:
+    return f"round={round_index}/weights/{what}{f'.{turn}' if turn else ''}"
+
+
+def _finetune(
+    run: RunDir, config: RunConfig, round_index: int, now: Serving, progress: Progress, name: str
+) -> Weights | str:
+    """New weights of the generator, or why there are none."""
+    assert config.rounds is not None
+    settings = config.rounds.policy
+    assert settings is not None
+    if not isinstance(config.engine, VllmEngine):
+        raise ConfigError(
+            f"rounds.policy needs an engine of type vllm, whose weights can be trained; this run's is "
+            f"{config.engine.type}: set rounds.policy to null"
+        )
+    from berry.pipeline.rewards.model.publish import publish
+    from berry.pipeline.rewards.training.policy_trainer import finetune
+
+    split = RewardTraining() if config.rewards is None else config.rewards.training
+    rounds = range(round_index + 1) if settings.all_rounds else [round_index]
+    lessons = gather(run, settings, split, rounds=rounds)
+    if len(lessons) < settings.min_kept:
+        return (
+            f"the generator stays as it was: {len(lessons)} trajectories to learn from are fewer than "
+            "rounds.policy.min_kept"
+        )
+    rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
+    serves = config.engine.model if now.engine is None else serving.place(run.location, now.engine)
+    source = models.resolve(serves)
+    version = f"policy-r{round_index}"
+    data = sft_digest(source, rows)
+    stored = run.location.get(f"{name}/{NAME}")
+    if stored is not None:
+        card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
+        if (card.data, card.config) == (data, settings.model_dump(mode="json")):
+            return Weights(name, version)
+    if run.location.is_local:
+        work = Path(run.location.path(f"{name}.training"))
+    else:
+        work = models.cache_folder() / "training" / sft_digest(run.location.show(name), [])
+    work.mkdir(parents=True, exist_ok=True)
+    model, figures = finetune(
+        source, rows, settings, work=work, progress=lambda share, text: progress(f"policy: {text}", share)
+    )
+    speaks = vocabulary.of_engine(config.engine)
+    card = Card(
+        what="policy",
+        version=version,
+        backbone=config.engine.model,
+        vocabulary=speaks.fingerprint,
+        targets=settings.learn_from,
+        runs=(config.name,),
+        rounds=tuple(rounds),
+        generator=config.engine.model,
+        problems=len(problems),
+        trajectories=len(rows),
+        heldout={"share": split.heldout_share, "seed": split.split_seed},
+        data=data,
+        config=settings.model_dump(mode="json"),
+        metrics=figures,
+    )
+    publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
+    shutil.rmtree(work, ignore_errors=True)
+    return Weights(name, version)

@@ -1,0 +1,71 @@
+"""The backbone that a training's settings ask for, and the tokenizer it reads with.
+
+settings, run config ─► base ─► Base(source, load), Vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from berry.pipeline.config.engine import HttpEngine, VllmEngine
+from berry.pipeline.config.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.errors import ConfigError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from berry.pipeline.rewards.model.value_model import ValueModel
+
+
+FRESH = "fresh"
+"""The source of a backbone with random weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    source: str
+    load: Callable[[], ValueModel]
+
+
+def base(
+    config: RunConfig, settings: RewardTraining, generator: Vocabulary, *, trained: str | None = None
+) -> tuple[Base, Vocabulary]:
+    """The backbone that the settings ask for, and the tokenizer it reads with. `trained`: the folder of the
+    generator's newest weights, where it has learned something since the run began."""
+    wanted = settings.backbone
+    if wanted is None:
+        wanted = PretrainedBackbone() if isinstance(config.engine, VllmEngine | HttpEngine) else FreshBackbone()
+    if isinstance(wanted, FreshBackbone):
+        reader = vocabulary.for_fresh(generator)
+
+        def make() -> ValueModel:
+            from berry.pipeline.rewards.model.loading import fresh
+
+            return fresh(wanted, vocabulary_size=reader.size, seed=settings.seed)
+
+        return Base(FRESH, make), reader
+    name = wanted.model
+    if name == "generator":
+        if not isinstance(config.engine, VllmEngine):
+            raise ConfigError("backbone.model `generator` needs an engine of type vllm here: name a model instead")
+        name = trained or config.engine.model
+    folder = models.resolve(name, key="backbone.model")
+
+    def load() -> ValueModel:
+        from berry.pipeline.rewards.model.loading import begin
+
+        return begin(folder, dtype=settings.dtype)
+
+    return Base(name if trained is None else Path(name).name, load), vocabulary.of_folder(folder)
+
+
+def check_vocabulary(model: ValueModel, reader: Vocabulary, source: str) -> None:
+    if reader.size > model.vocabulary_size:
+        raise ConfigError(
+            f"backbone {source} has {model.vocabulary_size} tokens, its tokenizer says {reader.size}: they do not "
+            "belong together"
+        )

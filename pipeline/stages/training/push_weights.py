@@ -1,0 +1,101 @@
+"""New weights from outside: checked, copied into the run directory, then named in serving.json.
+
+PATH ─► whole? same tokenizer? same shape? ─► round=N/weights/policy-VERSION ─► serving.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.engines import models, tensors, vocabulary
+from berry.pipeline.errors import ConfigError, InputError, StorageError
+from berry.pipeline.rewards.model import resolve
+from berry.pipeline.rewards.model.card import read_card
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.storage import serving
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.serving import Weights
+from berry.pipeline.storage.weight_cache import upload
+
+KINDS = ("policy", "prm", "orm")
+SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> Weights:
+    """Raises InputError or ConfigError for weights that can't serve here; nothing is changed then."""
+    if what not in KINDS:
+        raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
+    if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
+        raise InputError(f"--version must be letters, digits, '.', '_' and '-', got {version!r}")
+    source = Path(models.resolve(path, key="PATH") if what == "policy" else resolve.resolve(path, key="PATH"))
+    if not source.is_dir():
+        raise InputError(f"PATH {path}: give a folder with weights")
+    _check(run, source, what)
+    now = serving.read(run.location)
+    version = version or f"{what}-{_content(source)}"
+    name = f"round={now.round_index}/weights/{version if version.startswith(what) else f'{what}-{version}'}"
+    if run.location.is_local:
+        _copy(source, Path(run.location.path(name)))
+    elif not run.location.exists(f"{name}/config.json"):
+        upload(source, run.location, name, last="config.json")
+    weights = Weights(name, version)
+    after = replace(now, engine=weights) if what == "policy" else replace(now, rewards=now.rewards | {what: weights})
+    serving.write(run.location, after)
+    return weights
+
+
+def _check(run: RunDir, source: Path, what: str) -> None:
+    config = stored_config(run)
+    if what != "policy":
+        card = read_card(str(source))
+        if card is not None and card.what != what:
+            raise InputError(f"{source} is a {card.what}, not a {what}: give --what {card.what}")
+        return
+    if not isinstance(config.engine, VllmEngine):
+        raise ConfigError(f"engines of type {config.engine.type} take no weights")
+    if vocabulary.of_folder(str(source)).fingerprint != vocabulary.of_engine(config.engine).fingerprint:
+        raise ConfigError(f"{source} has another tokenizer than {config.engine.model}, which the run generates with")
+    mine = json.loads((Path(models.resolve(config.engine.model)) / "config.json").read_text())
+    theirs = json.loads((source / "config.json").read_text())
+    for key in SHAPE:
+        if mine.get(key) != theirs.get(key):
+            raise ConfigError(
+                f"{source} is of another architecture than {config.engine.model}: {key} is {theirs.get(key)!r}, the "
+                f"run has {mine.get(key)!r}"
+            )
+    tensors.check_fits(models.resolve(config.engine.model), str(source))
+
+
+def _content(source: Path) -> str:
+    digest = blake2b(digest_size=6)
+    for file in sorted(source.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Whole or not at all; the same version twice is the same weights."""
+    if target.exists():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.writing-", dir=target.parent))
+        try:
+            aside.chmod(0o755)
+            for file in source.iterdir():
+                if file.is_file():
+                    shutil.copy2(file, aside / file.name)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"{target}: can't be written: {error.strerror or error}") from error

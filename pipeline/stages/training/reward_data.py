@@ -1,0 +1,114 @@
+"""What a run's trees give to learn from: labelled paths, split by problem, checked for being enough.
+
+run directory ─► collect ─► Splits ─► check_enough ─► samples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.errors import InputError
+from berry.pipeline.rewards.model.card import ValueWhat
+from berry.pipeline.rewards.training import examples
+from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Splits
+from berry.pipeline.rewards.training.retokenize import translate
+from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees
+from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.step_labels import labelled_paths
+from berry.pipeline.storage.dataset import RunDir
+
+Progress = Callable[[str, float | None], None]
+
+
+def collect(
+    run: RunDir,
+    config: RunConfig,
+    settings: RewardTraining,
+    generator: Vocabulary,
+    *,
+    rounds: Sequence[int],
+    progress: Progress,
+) -> tuple[Splits, dict[str, int]]:
+    """Labelled paths by part, and how many were left out for what reason."""
+    parts: dict[str, list[LabelledPath]] = {"train": [], "validation": [], "heldout": []}
+    left_out = {"too_long": 0, "problems_without_verdict": 0}
+    total, truth = count(run, rounds), truth_of(config, generator)
+    for number, stored in enumerate(read_trees(run, rounds=rounds)):
+        if number % 50 == 0:
+            progress(f"reading trees: {number}", number / max(total, 1))
+        paths = labelled_paths(
+            stored,
+            step=config.rollout.step,
+            thinking=config.rollout.thinking,
+            decode=generator.decode,
+            limit=settings.per_problem,
+            seed=settings.seed,
+            truth=truth,
+        )
+        short = [p for p in paths if len(p.prompt_ids) + p.tokens <= settings.max_tokens]
+        left_out["too_long"] += len(paths) - len(short)
+        left_out["problems_without_verdict"] += not paths
+        parts[_part(stored, settings)].extend(short)
+    return Splits(parts["train"], parts["validation"], parts["heldout"]), left_out
+
+
+def _part(stored: StoredTree, settings: RewardTraining) -> str:
+    return part(
+        stored.family,
+        heldout_share=settings.heldout_share,
+        validation_share=settings.validation_share,
+        seed=settings.split_seed,
+    )
+
+
+def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:
+    """Raises InputError where training would teach nothing, with the counts and what to do."""
+    everything = [*splits.train, *splits.validation, *splits.heldout]
+    problems = {p.problem_id for p in everything}
+    if not everything:
+        raise InputError("no trajectory of this run has a verdict: nothing to learn from (`berry inspect` says why)")
+    if len(problems) < 3:
+        raise InputError(
+            f"all verdicts are of {len(problems)} problem(s): some are trained on, some decide when to stop and some "
+            "are held out, so at least 3 are needed, and dozens to learn anything; run on more problems"
+        )
+    good = sum(p.passed is True for p in splits.train)
+    bad = sum(p.passed is False for p in splits.train)
+    if min(good, bad) < settings.min_each:
+        scarce = "passing" if good < bad else "failing"
+        raise InputError(
+            f"too few {scarce} trajectories to train a {what} on: {good} pass and {bad} fail in the training problems, "
+            f"at least {settings.min_each} of each are needed (min_each); take more problems, or ones that are "
+            f"{'easier' if scarce == 'passing' else 'harder'} for the model"
+        )
+    for name, paths in (("validation", splits.validation), ("heldout", splits.heldout)):
+        if not paths:
+            raise InputError(
+                f"none of the {len(problems)} problems falls into the {name} share of "
+                f"{getattr(settings, f'{name}_share'):g}: raise {name}_share, set another split_seed, or run on more"
+            )
+
+
+def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining) -> list[Sample]:
+    made = examples.samples(
+        paths,
+        what=what,
+        targets=settings.targets,
+        min_visits=settings.min_visits,
+        weigh_by_visits=settings.weigh_by_visits,
+    )
+    if not made:
+        raise InputError(
+            f"no step has {settings.min_visits} verified leaves below it: lower min_visits, or grow wider trees"
+        )
+    return made
+
+
+def translated(splits: Splits, generator: Vocabulary, reader: Vocabulary) -> Splits:
+    """The same paths in another tokenizer's ids."""
+    parts = (splits.train, splits.validation, splits.heldout)
+    return Splits(*([translate(path, generator, reader) for path in paths] for paths in parts))

@@ -1,0 +1,278 @@
+"""From a run's stored trees to a trained reward model with its report.
+
+    trees ─► labelled paths ─► split by problem ─► samples ─► rewards.training ─► evaluation on held-out problems
+                                                                                     └─► weights, card, report
+
+Problems are held out by their ids (splits.py), so that a later round, or another run, never trains on them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berry.pipeline.config.rewards import FreshBackbone, RewardTraining
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.errors import InputError
+from berry.pipeline.rewards.model.blend import Blend
+from berry.pipeline.rewards.model.card import NAME, Card, ValueWhat, from_json
+from berry.pipeline.rewards.training import examples
+from berry.pipeline.rewards.training.calibration_plot import draw_calibration
+from berry.pipeline.rewards.training.examples import Splits
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.backbone import FRESH, base, check_vocabulary
+from berry.pipeline.stages.training.reward_data import Progress, check_enough, collect, samples, translated
+from berry.pipeline.storage.dataset import RunDir
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from berry.pipeline.rewards.training.evaluation import Evaluation, Scores
+    from berry.pipeline.rewards.training.reward_trainer import Trained
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`folder` holds weights, card.json, report.json and calibration.png. `reused`: it was there already, made of the
+    same data with the same settings."""
+
+    folder: str
+    card: Card
+    report: dict[str, Any]
+    reused: bool = False
+
+
+def train_reward(
+    run: RunDir,
+    what: ValueWhat,
+    settings: RewardTraining,
+    *,
+    rounds: Sequence[int] | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    generator_weights: str | None = None,
+    progress: Progress = lambda _text, _share: None,
+) -> Result:
+    """Trains on the given rounds (all). `name`: the model's folder inside the run directory, by default
+    round=N/weights/prm or orm of the last round. `generator_weights`: what a backbone of `generator` starts from, if
+    not from the model that the configuration names. Raises InputError where the labels can't teach anything."""
+    config = stored_config(run)
+    chosen = list(rounds) if rounds is not None else run.rounds()
+    if not any(run.committed(r) for r in chosen):
+        raise InputError(f"{run.location.show()}: nothing is committed yet; let `berry run` finish some leases first")
+    generator = vocabulary.of_engine(config.engine)
+    splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
+    check_enough(splits, settings, what)
+    backbone, reader = base(config, settings, generator, trained=generator_weights)
+    if backbone.source == FRESH and settings.backbone is None:  # its learning rate is another
+        settings = settings.model_copy(update={"backbone": FreshBackbone()})
+    if reader.fingerprint != generator.fingerprint:
+        progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
+        splits = translated(splits, generator, reader)
+    folder = name or f"round={chosen[-1]}/weights/{what}"
+    version = version or f"{what}-r{chosen[-1]}"
+
+    made = [samples(paths, what, settings) for paths in (splits.train, splits.validation)]
+    balance = examples.balance(made[0]) if settings.balance else examples.Balance()
+    data = examples.digest([*made[0], *made[1]])
+    done = _already(run, folder, data, settings)
+    if done is not None:
+        return done
+
+    from berry.pipeline.rewards.model.publish import publish
+    from berry.pipeline.rewards.training.evaluation import evaluate, score_paths
+    from berry.pipeline.rewards.training.reward_trainer import train
+
+    progress("loading the backbone", None)
+    model = backbone.load().to_device()
+    check_vocabulary(model, reader, backbone.source)
+    with _work(run, folder) as work:
+        trained = train(
+            model,
+            made[0],
+            made[1],
+            settings,
+            work=work,
+            balance=balance,
+            progress=lambda share, text: progress(text, share),
+        )
+        progress("scoring held-out problems", None)
+        alone = score_paths(model, splits.heldout), score_paths(model, splits.validation)
+        served, others, blend = _served(what, alone, splits, settings)
+        evaluation = evaluate(
+            what,
+            served[0],
+            splits.heldout,
+            validation_scores=served[1],
+            validation=splits.validation,
+            train=splits.train,
+            others=others,
+        )
+        report = _report(evaluation, trained, splits, left_out, settings, model.logit_mean)
+        card = _card(
+            what,
+            evaluation,
+            version=version,
+            source=backbone.source,
+            reader=reader,
+            config=config,
+            settings=settings,
+            splits=splits,
+            report=report,
+            blend=blend,
+            data=data,
+            rounds=chosen,
+        )
+        publish(
+            run.location,
+            folder,
+            model=model.inner,
+            tokenizer=reader.pieces,
+            card=card,
+            extra={
+                REPORT: json.dumps(report, indent=1).encode(),
+                "calibration.png": draw_calibration(evaluation.curve, title=_title(card, evaluation)),
+            },
+        )
+    return Result(run.location.show(folder), card, report)
+
+
+def _served(
+    what: ValueWhat, alone: tuple[Scores, Scores], splits: Splits, settings: RewardTraining
+) -> tuple[tuple[Scores, Scores], dict[str, tuple[Scores, Scores]], Blend | None]:
+    """Scores of held-out and validation paths as a run will have them, those of the parts they are joined from, and the
+    blend, which is fitted on validation problems."""
+    from berry.pipeline.rewards.training import blend_fit
+
+    if not settings.blend:
+        return alone, {}, None
+    blend = blend_fit.learn(
+        what, alone[1], splits.validation, targets=settings.targets, weigh_by_visits=settings.weigh_by_visits
+    )
+    if blend is None:
+        return alone, {}, None
+    parts = {f"{what}_alone": alone}
+    fluent = blend_fit.fluency(splits.heldout), blend_fit.fluency(splits.validation)
+    if fluent[0] is not None and fluent[1] is not None:
+        parts["logprob"] = fluent[0], fluent[1]
+    return (
+        (blend_fit.joined(alone[0], splits.heldout, blend), blend_fit.joined(alone[1], splits.validation, blend)),
+        parts,
+        blend,
+    )
+
+
+def _already(run: RunDir, folder: str, data: str, settings: RewardTraining) -> Result | None:
+    stored, report = run.location.get(f"{folder}/{NAME}"), run.location.get(f"{folder}/{REPORT}")
+    if stored is None or report is None:
+        return None
+    card = from_json(stored, where=run.location.show(f"{folder}/{NAME}"))
+    if card.data != data or card.config != settings.model_dump(mode="json"):
+        return None
+    return Result(run.location.show(folder), card, json.loads(report), reused=True)
+
+
+@contextmanager
+def _work(run: RunDir, folder: str) -> Iterator[Path]:
+    """The folder for checkpoints: beside the model, so that a killed training goes on; gone once the model is there."""
+    if run.location.is_local:
+        work = Path(run.location.path(f"{folder}.training"))
+    else:
+        key = blake2b(run.location.show(folder).encode(), digest_size=8).hexdigest()
+        work = models.cache_folder() / "training" / key
+    work.mkdir(parents=True, exist_ok=True)
+    yield work
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _report(
+    evaluation: Evaluation,
+    trained: Trained,
+    splits: Splits,
+    left_out: dict[str, int],
+    settings: RewardTraining,
+    logit_mean: float,
+) -> dict[str, Any]:
+    return {
+        "heldout": {
+            "problems": evaluation.problems,
+            "trajectories": evaluation.trajectories,
+            "labels": evaluation.labels,
+            "positives": evaluation.positives,
+        },
+        "scorers": [asdict(line) for line in evaluation.lines],
+        "best_of_n": evaluation.best_of_n,
+        "candidates": evaluation.candidates,
+        "calibration": [asdict(b) for b in evaluation.curve],
+        "truth": evaluation.truth,
+        "trained_on": {
+            "problems": len({p.problem_id for p in splits.train}),
+            "trajectories": len(splits.train),
+            "validation_problems": len({p.problem_id for p in splits.validation}),
+            "left_out": left_out,
+        },
+        "training": asdict(trained),
+        "logit_mean": logit_mean,
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _card(
+    what: ValueWhat,
+    evaluation: Evaluation,
+    *,
+    version: str,
+    source: str,
+    reader: Vocabulary,
+    config: RunConfig,
+    settings: RewardTraining,
+    splits: Splits,
+    report: dict[str, Any],
+    blend: Blend | None,
+    data: str,
+    rounds: Sequence[int],
+) -> Card:
+    software: dict[str, str] = {}
+    for package in ("torch", "transformers", "peft"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            software[package] = importlib.metadata.version(package)
+    labels = sum(len(path.ends) for path in splits.train) if what == "prm" else len(splits.train)
+    threshold = evaluation.line(what).threshold
+    return Card(
+        what=what,
+        version=version,
+        backbone=source,
+        vocabulary=reader.fingerprint,
+        targets=settings.targets if what == "prm" else "verdict",
+        threshold=0.5 if threshold is None else threshold,
+        logit_mean=report["logit_mean"],
+        blend=blend,
+        runs=(config.name,),
+        rounds=tuple(rounds),
+        generator=getattr(config.engine, "model", "synthetic"),
+        synthetic=config.engine.type == "synthetic",
+        problems=report["trained_on"]["problems"],
+        trajectories=len(splits.train),
+        labels=labels,
+        positives=sum(p.passed is True for p in splits.train) / len(splits.train),
+        heldout={"share": settings.heldout_share, "validation": settings.validation_share, "seed": settings.split_seed},
+        data=data,
+        config=settings.model_dump(mode="json"),
+        software=software,
+        metrics=asdict(evaluation.line(what)) | {"best_of_n": evaluation.best_of_n},
+    )
+
+
+def _title(card: Card, evaluation: Evaluation) -> str:
+    kind = " (synthetic engine)" if card.synthetic else ""
+    error = evaluation.line(card.what).calibration_error
+    return f"{card.version}{kind}: {evaluation.problems} held-out problems, calibration error {error:.3f}"

@@ -1,0 +1,48 @@
+"""Which trajectories of a tree the generator learns from.
+
+kept rows, or (the control) all that ended ─► distinct texts ─► at most `per_problem`, drawn by seed ─► [Lesson]
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.records import Finish
+from berry.pipeline.rewards.training.examples import SftExample
+from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
+from berry.pipeline.stages.training.splits import part
+from berry.pipeline.storage.dataset import RunDir
+
+
+def gather(
+    run: RunDir, settings: PolicyTraining, split: RewardTraining, *, rounds: Sequence[int]
+) -> list[tuple[str, SftExample]]:
+    """(problem, lesson) of the given rounds, `settings.most` of them at most."""
+    found = [
+        (tree.problem_id, lesson)
+        for tree in read_trees(run, rounds=rounds)
+        if part(tree.family, heldout_share=split.heldout_share, seed=split.split_seed) != "heldout"
+        for lesson in lessons_of(tree, settings)
+    ]
+    if settings.most is not None and len(found) > settings.most:
+        found = random.Random(f"{settings.seed}/most").sample(found, settings.most)
+    return found
+
+
+def lessons_of(stored: StoredTree, settings: PolicyTraining) -> list[SftExample]:
+    """Equal texts count once, so that an answer that is found often does not crowd out the others."""
+    if settings.learn_from == "kept":
+        distinct = {row["response"]: tuple(row["token_ids"]) for row in stored.kept}
+    else:
+        distinct = {
+            row["response"]: tuple(stored.tree.response_ids(row["leaf"]))
+            for row in stored.trajectories
+            if row["finish"] == Finish.STOP.value
+        }
+    texts = sorted(distinct)
+    random.Random(f"{settings.seed}/{stored.problem_id}").shuffle(texts)
+    prompt = tuple(stored.tree.prompt_ids.tolist())
+    return [SftExample(prompt, distinct[text]) for text in texts[: settings.per_problem]]

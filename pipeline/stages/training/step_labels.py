@@ -1,0 +1,129 @@
+"""Stored trees into what value models learn from.
+
+StoredTree ─► steps of each checked trajectory (token offsets) ─► core.labels ─► LabelledPath
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from berry.pipeline.config.rollout import Step, Thinking, TokensStep
+from berry.pipeline.core.backup import pooled
+from berry.pipeline.core.labels import step_labels
+from berry.pipeline.core.steps import step_ends, text_ends, token_ends
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.rewards.model.blend import Evidence
+from berry.pipeline.rewards.training.examples import LabelledPath
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
+from berry.verifiers.base import Outcome
+
+Decode = Callable[[Sequence[int]], str]
+Truth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
+
+
+def labelled_paths(
+    stored: StoredTree,
+    *,
+    step: Step,
+    thinking: Thinking | None,
+    decode: Decode,
+    limit: int | None = None,
+    seed: int = 0,
+    truth: Truth | None = None,
+) -> list[LabelledPath]:
+    """One for each checked trajectory, at most `limit` of them drawn at random (the same for the same seed). `truth`:
+    the true value of a prefix (prompt and response ids) and whether it is right so far, where that is known."""
+    rows = [row for row in stored.trajectories if is_checked(row) and row["leaf"] in stored.tree]
+    if limit is not None and len(rows) > limit:
+        chosen = random.Random(f"{seed}/{stored.problem_id}").sample(range(len(rows)), limit)
+        rows = [rows[i] for i in sorted(chosen)]
+    tree, counts = stored.tree, pooled(stored.tree)
+    prompt_ids = tuple(tree.prompt_ids)
+    shown: set[tuple[str, int]] = set()
+    paths: list[LabelledPath] = []
+    for row in rows:
+        leaf = tree[row["leaf"]]
+        path = tree.path(leaf)
+        response_ids = tuple(tree.response_ids(leaf.node_id))
+        ends = tuple(path_step_ends(path, step, thinking, decode))
+        if not ends:
+            continue
+        labels = step_labels(tree, leaf.node_id, ends, counts=counts)
+        known = None if truth is None else [truth(prompt_ids, response_ids[:end]) for end in ends]
+        first: list[bool] = []
+        for key in _holders(path, ends):
+            first.append(key not in shown)
+            shown.add(key)
+        paths.append(
+            LabelledPath(
+                problem_id=stored.problem_id,
+                trajectory_id=row["trajectory_id"],
+                round_index=stored.round_index,
+                prompt_ids=prompt_ids,
+                response_ids=response_ids,
+                ends=ends,
+                soft=tuple(label.soft for label in labels),
+                hard=tuple(label.hard for label in labels),
+                visits=tuple(label.visits for label in labels),
+                first=tuple(first),
+                passed=row["verdict"] == Outcome.PASS,
+                answer=row["answer"],
+                truth=_values(known),
+                true_good=None if known is None else tuple(good for _, good in known),
+                evidence=_evidence(path, ends),
+            )
+        )
+    return paths
+
+
+def _values(known: Sequence[tuple[float | None, bool]] | None) -> tuple[float, ...] | None:
+    values = [value for value, _ in known or () if value is not None]
+    return tuple(values) if known and len(values) == len(known) else None
+
+
+def _evidence(path: Sequence[TreeNode], ends: Sequence[int]) -> tuple[Evidence | None, ...]:
+    """What is recorded up to each end: segments' sums, so nothing for an end inside one."""
+    known: dict[int, Evidence] = {}
+    total = 0.0
+    for node in path:
+        if node.logprob_sum is None:
+            break
+        total += node.logprob_sum
+        known[node.end] = Evidence(total, node.end)
+    return tuple(known.get(end) for end in ends)
+
+
+def is_checked(row: Row) -> bool:
+    return row["verdict"] in (Outcome.PASS, Outcome.FAIL)
+
+
+def path_step_ends(path: Sequence[TreeNode], step: Step, thinking: Thinking | None, decode: Decode) -> list[int]:
+    """Token offsets at which the steps along a path end. Where every node is one step they are the nodes' ends, and
+    nothing need be decoded."""
+    if not path or not path[-1].end:
+        return []
+    if isinstance(step, TokensStep):
+        return sorted({node.end for node in path})
+    if thinking is None and all(_is_one_step(node, step) for node in path):
+        return sorted({node.end for node in path})
+    ids = [token for node in path for token in node.tokens]
+    ends = token_ends(ids, decode)
+    return step_ends(decode(ids), ends, step, thinking=thinking)
+
+
+def _is_one_step(node: TreeNode, step: Step) -> bool:
+    text = node.text or ""
+    return bool(text.strip()) and all(end == len(text) for end in text_ends(text, step))
+
+
+def _holders(path: Sequence[TreeNode], ends: Sequence[int]) -> list[tuple[str, int]]:
+    """For each end the node that holds it, and the offset: equal for paths that share this prefix."""
+    found: list[tuple[str, int]] = []
+    at = 0
+    for end in ends:
+        while path[at].end < end:
+            at += 1
+        found.append((path[at].node_id, end))
+    return found

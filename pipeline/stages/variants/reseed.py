@@ -1,0 +1,113 @@
+"""`reseed`: a problem at the same place of the same procedural source, drawn with another seed.
+
+    (source, seed', place) ─► problem ─► its own answer passes its own verifier ─► pass rate in the band, if asked for
+
+The seeds are far apart: reasoning-gym draws task i of seed s with s + i, so that the next seed would give the same
+tasks, moved by one. Sources without a seed (files) have nothing to draw from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from berry.pipeline.config.problems import ArithmeticProblems, ProblemSource, ReasoningGymProblems, SyntheticProblems
+from berry.pipeline.config.variants import Reseed
+from berry.pipeline.core.seeds import digest
+from berry.pipeline.engines.chat import PromptTooLong
+from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems import arithmetic
+from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_dataset, reasoning_gym_problem
+from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.pipeline.stages.variants.answer_distribution import Uncheckable, spreads
+from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text, question
+from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
+from berry.verifiers.checker import CheckRequest
+from berry.verifiers.specs.union import MathSpec, ReasoningGymSpec
+
+
+async def make(kind: Reseed, original: Original, tools: VariantContext) -> list[Attempt]:
+    attempts: list[Attempt] = []
+    for number in range(1, kind.count + 1):
+        seed = another_seed(tools.variants.seed, original.source, number)
+        begun = Attempt(original.problem.id, kind.type, provenance=tools.provenance(seed))
+        drawn = redraw(original.source, seed, original.index)
+        if drawn is None:
+            source = original.source.type
+            return [begun.refused(Refusal.NOT_APPLICABLE, f"problems of a {source} are not drawn from a seed")]
+        attempts.append(await _checked(kind, original, tools, replace(begun, text=question(drawn)), drawn, str(number)))
+    return attempts
+
+
+def another_seed(seed: int, source: ProblemSource, number: int) -> int:
+    """The seed of round `number` (from 1) for a source: 31 bits, the same for all problems of the source."""
+    raw = digest("reseed", seed, source.model_dump_json(), number, size=4)
+    return int.from_bytes(raw, "big") >> 1
+
+
+def redraw(source: ProblemSource, seed: int, index: int) -> Problem | None:
+    """The problem at `index` of `source` under another seed; None for a source that is not drawn."""
+    match source:
+        case ArithmeticProblems():
+            return arithmetic.draw(1, seed, operands=source.operands, first=index)[0]
+        case SyntheticProblems():
+            kind = {"steps": source.steps, "start": source.start, "largest": source.largest, "check": source.check}
+            return synthetic_problems(1, seed, first=index, **kind)[0]
+        case ReasoningGymProblems():
+            other = source.model_copy(update={"seed": seed})
+            return reasoning_gym_problem(other, _dataset(other.model_dump_json()), index)
+        case _:
+            return None
+
+
+@lru_cache(maxsize=64)
+def _dataset(source: str) -> Any:
+    return reasoning_gym_dataset(ReasoningGymProblems.model_validate_json(source))
+
+
+async def _checked(
+    kind: Reseed, original: Original, tools: VariantContext, begun: Attempt, drawn: Problem, number: str
+) -> Attempt:
+    variant = candidate(
+        original, kind.type, number, question(drawn), drawn.verifier, difficulty=drawn.difficulty, meta=dict(drawn.meta)
+    )
+    attempt = replace(begun, variant=variant)
+    if not original.first_seen(question(drawn)):
+        return attempt.refused(Refusal.DUPLICATE, "the original, or an earlier draw")
+    if (near := tools.screening.near(full_text(drawn))) is not None:
+        return attempt.refused(Refusal.EVALUATION_OVERLAP, str(near))
+    if (fault := drawn.verifier.precheck()) is not None:
+        return attempt.refused(Refusal.UNVERIFIABLE, fault)
+    check: dict[str, Any] = {"drawn": drawn.id}
+    own = own_answer(drawn)
+    if own is not None:
+        verdict = await tools.checker.check(CheckRequest(drawn.id, drawn.verifier, own, full_text(drawn)))
+        check["own_answer"] = str(verdict.reason)
+        if not verdict.passed:
+            return replace(attempt, check=check).refused(Refusal.OWN_ANSWER_FAILS, str(verdict.reason))
+    if kind.pass_rate is not None:
+        try:
+            replies = await tools.answers(variant, purpose="check")
+            (spread,) = await spreads(variant, [replies], tools.checker)
+        except PromptTooLong as fault:
+            return attempt.refused(Refusal.PROMPT_TOO_LONG, str(fault))
+        except Uncheckable as fault:
+            return attempt.refused(Refusal.UNVERIFIABLE, str(fault))
+        check |= {"samples": len(replies), "pass_rate": spread.pass_rate}
+        low, high = kind.pass_rate
+        if not low <= spread.pass_rate <= high:
+            outside = f"{spread.pass_rate:.0%} is outside {low:.0%} to {high:.0%}"
+            return replace(attempt, check=check).refused(Refusal.PASS_RATE, outside)
+    return finished(replace(attempt, check=check))
+
+
+def own_answer(problem: Problem) -> str | None:
+    """The source's answer as a response; None where it gives none (a task with many solutions)."""
+    match problem.verifier:
+        case MathSpec(answer=answer):
+            return f"\\boxed{{{answer}}}"
+        case ReasoningGymSpec(entry=entry):
+            return None if entry.get("answer") is None else f"<answer>{entry['answer']}</answer>"
+        case _:
+            return None

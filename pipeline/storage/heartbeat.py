@@ -1,0 +1,217 @@
+"""Who is at work on a run directory that several may reach: a name held by one process, renewed as long as it lives.
+
+    sites/NAME/000003      third holder of the name: {"token": …, "beat": 17, "left": false, "host": …}
+
+A holder takes its number by create-if-absent and rewrites its own file a few times within `silent_s`. Others call it
+dead when that file has not changed for `silent_s` by their own monotonic clock: no two clocks are ever compared, so
+clocks that jump or disagree change nothing. A holder that died on the same host is seen at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeVar
+
+from berry.pipeline.errors import StorageError
+from berry.pipeline.storage.files import Location
+
+FOLDER = "sites"
+RENEWALS = 4  # within `silent_s`
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life. `kernel`: which boot and which process namespace `process` is a number of."""
+
+    token: str
+    host: str
+    kernel: str
+    process: int
+    started: str  # of the process, in ticks since boot: its number may be given out again
+    beat: int = 0
+    left: bool = False
+
+    def is_surely_dead(self) -> bool:
+        """True only where this host can tell."""
+        return self.left or (self.kernel == _kernel() and self.started != _started(self.process))
+
+    def is_surely_alive(self) -> bool:
+        return not self.left and self.kernel == _kernel() and self.started == _started(self.process)
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+
+def _mine() -> Heartbeat:
+    pid = os.getpid()
+    return Heartbeat(uuid.uuid4().hex, os.uname().nodename, _kernel(), pid, _started(pid))
+
+
+def _kernel() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as stream:
+            return f"{stream.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return uuid.uuid4().hex  # another each time: nobody is known to be dead then
+
+
+def _started(pid: int) -> str:
+    """Empty if there is no such process, or it has ended and nobody has asked how."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def read(location: Location, name: str) -> tuple[int, Heartbeat | None]:
+    """The last holder of a name and its number; -1 and None if nobody ever held it. Raises StorageError."""
+    numbers = [int(n) for n in location.names(f"{FOLDER}/{name}") if n.isdigit()]
+    if not numbers:
+        return -1, None
+    place = _place(name, max(numbers))
+    data = location.get(place)
+    try:
+        return max(numbers), Heartbeat(**json.loads(data or b""))
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{location.show(place)}: is damaged ({error}); remove it") from error
+
+
+def _place(name: str, number: int) -> str:
+    return f"{FOLDER}/{name}/{number:06d}"
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Tells the living from the dead, by what it has seen itself."""
+
+    location: Location
+    silent_s: float
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[str, int, float]] = field(default_factory=dict)  # name -> token, beat, since when
+
+    def look(self) -> dict[str, Heartbeat]:
+        """Living holders by name. Raises StorageError."""
+        signs = {name: read(self.location, name)[1] for name in self.location.folders(FOLDER)}
+        return {name: sign for name, sign in signs.items() if sign is not None and self.is_alive(name, sign)}
+
+    def is_alive(self, name: str, sign: Heartbeat) -> bool:
+        if sign.is_surely_dead():
+            return False
+        now = self.clock()
+        token, beat, since = self._seen.get(name, ("", -1, now))
+        if (token, beat) != (sign.token, sign.beat):
+            self._seen[name] = (sign.token, sign.beat, now)
+            return True
+        return now - since < self.silent_s
+
+
+class Presence:
+    """A name held by this process. `is_taken`: it was thought dead, and another process holds the name now."""
+
+    def __init__(self, location: Location, name: str, number: int, sign: Heartbeat, silent_s: float) -> None:
+        self.name = name
+        self.silent_s = silent_s
+        self._location = location
+        self._number = number
+        self._sign = sign
+        self.is_taken = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"presence-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def token(self) -> str:
+        return self._sign.token
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self.silent_s / RENEWALS):
+            try:
+                number, _ = read(self._location, self.name)
+                if number != self._number:
+                    self.is_taken = True
+                    return
+                self._sign = replace(self._sign, beat=self._sign.beat + 1)
+                self._write()
+            except StorageError:
+                log.exception("the presence of %s could not be renewed: tried again", self.name)
+
+    def _write(self) -> None:
+        self._location.put(_place(self.name, self._number), _encode(self._sign), durable=False)
+
+    def leave(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=self.silent_s)
+        if not self.is_taken:
+            self._sign = replace(self._sign, left=True)
+            try:
+                self._write()
+            except StorageError:
+                log.exception("%s could not say that it leaves: others wait for %g s", self.name, self.silent_s)
+
+
+def _encode(sign: Heartbeat) -> bytes:
+    return json.dumps(asdict(sign)).encode()
+
+
+@contextmanager
+def present(
+    location: Location,
+    name: str,
+    *,
+    silent_s: float,
+    excludes: Callable[[str], bool],
+    waiting: Callable[[str], None] = lambda _: None,
+) -> Iterator[Presence]:
+    """Holds `name` while no other process holds it, or a name that it `excludes`. Waits, and says so, while it can't
+    tell whether a holder is dead. Raises StorageError that names the holder if one lives."""
+    watcher = Watcher(location, silent_s)
+    _refuse_living(watcher, lambda other: other == name or excludes(other), waiting)
+    sign = _mine()
+    while True:
+        number = read(location, name)[0] + 1
+        if location.create(_place(name, number), _encode(sign)):
+            break
+        _refuse_living(watcher, lambda other: other == name, waiting)
+    presence = Presence(location, name, number, sign, silent_s)
+    try:
+        others = {n: s for n, s in watcher.look().items() if n != name and excludes(n)}  # who came at the same moment
+        if others:
+            raise StorageError(_in_use(location, others))
+        for old in range(number):
+            location.remove(_place(name, old))
+        yield presence
+    finally:
+        presence.leave()
+
+
+def _refuse_living(watcher: Watcher, concerns: Callable[[str], bool], waiting: Callable[[str], None]) -> None:
+    """Returns when all that it concerns are dead."""
+    first: dict[str, Heartbeat] | None = None
+    while found := {name: sign for name, sign in watcher.look().items() if concerns(name)}:
+        if first is None:
+            first = found
+            who = ", ".join(str(sign) for sign in found.values())
+            waiting(f"waiting up to {watcher.silent_s:g} s to see whether {who} is still there")
+        if any(first.get(name) != sign or sign.is_surely_alive() for name, sign in found.items()):
+            raise StorageError(_in_use(watcher.location, found))
+        time.sleep(min(1.0, watcher.silent_s / (2 * RENEWALS)))
+
+
+def _in_use(location: Location, found: dict[str, Heartbeat]) -> str:
+    listed = ", ".join(f"{sign} as {name!r}" for name, sign in found.items())
+    return (
+        f"{location.show()}: another `berry run` is writing here ({listed}); wait for it, choose --run DIR, or give "
+        "each its own storage.site to share the work"
+    )

@@ -1,0 +1,166 @@
+"""From what a child left behind to outcomes. Everything that a child says is a claim; what its slot saw
+comes first.
+
+A program can only ever claim outcomes that count against it or `ok`: never that the sandbox failed, which
+would let it escape a verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+from berry.sandboxes import wire
+from berry.sandboxes.base import CaseResult, Limits, Outcome
+from berry.sandboxes.host.child import ChildHandle, Ended
+
+CLAIMABLE = frozenset({
+    Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT,
+    Outcome.PROCESS_LIMIT, Outcome.VIOLATION, Outcome.UNSUPPORTED_VALUE, Outcome.COMPILE_ERROR,
+    Outcome.MISSING_ENTRY_POINT,
+})  # fmt: skip
+LIMIT_NAMES = {
+    Outcome.CPU_LIMIT: "cpu", Outcome.WALL_LIMIT: "wall", Outcome.MEMORY_LIMIT: "memory",
+    Outcome.OUTPUT_LIMIT: "output", Outcome.DISK_LIMIT: "disk", Outcome.PROCESS_LIMIT: "processes",
+}  # fmt: skip
+_BY_LIMIT = {
+    "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "output": Outcome.OUTPUT_LIMIT,
+    "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
+}  # fmt: skip
+STREAM_BYTES = 2000
+"""How much of stderr a result keeps."""
+_OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
+
+
+def claimed(name: object) -> Outcome:
+    """The outcome that a child claims, or a violation when it claims what it may not."""
+    try:
+        outcome = Outcome(str(name))
+    except ValueError:
+        return Outcome.VIOLATION
+    return outcome if outcome in CLAIMABLE else Outcome.VIOLATION
+
+
+ReadOutput = Callable[[int, int, int], bytes]
+"""(stream, start, end) to bytes of stdout (1) or stderr (2)."""
+
+
+Reached = tuple[int, int, float]
+"""Bytes of stdout and stderr, and CPU seconds, so far."""
+
+
+def case_of_frame(body: bytes, read: ReadOutput, start: Reached) -> tuple[CaseResult, Reached]:
+    """A call's result from its frame, and how far its output reached. Raises WireError."""
+    message = wire.loads(body)
+    if type(message) is not list or len(message) != 7:
+        raise wire.WireError("not a result")
+    name, value, error_type, error, out, err, cpu_s = message
+    if type(out) is not int or type(err) is not int or type(cpu_s) is not float or not 0 <= cpu_s < 1e9:
+        raise wire.WireError("not a result")
+    stdout = read(1, start[0], out) if out > start[0] else b""
+    stderr = read(2, start[1], err)[-STREAM_BYTES:] if err > start[1] else b""
+    outcome = claimed(name)
+    text = error[:STREAM_BYTES] if type(error) is str else None
+    kind = error_type[:100] if type(error_type) is str else None
+    value = value if outcome is Outcome.OK else None
+    case = CaseResult(outcome, value, stdout, stderr, text, kind, cpu_s=max(0.0, cpu_s - start[2]))
+    return case, (out, err, cpu_s)
+
+
+def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:
+    """How a child was ended from outside or by the kernel, with words for it; None when it ended by
+    itself."""
+    if ended.limit in _BY_LIMIT:
+        outcome = _BY_LIMIT[ended.limit]
+        return outcome, f"{LIMIT_NAMES[outcome]} limit"
+    if max(ended.stdout_bytes, ended.stderr_bytes) > limits.output_bytes:
+        return Outcome.OUTPUT_LIMIT, "output limit"
+    if not os.WIFSIGNALED(ended.status):
+        return None
+    number = os.WTERMSIG(ended.status)
+    text = f"killed by {_signal_name(number)}"
+    if number == signal.SIGXCPU or ended.cpu_s > limits.cpu_s:
+        return Outcome.CPU_LIMIT, "cpu limit"
+    if number == signal.SIGSYS:
+        return Outcome.VIOLATION, "a forbidden system call"
+    if number == signal.SIGXFSZ:
+        return Outcome.DISK_LIMIT, "disk limit"
+    if out_of_memory(ended, limits):
+        return Outcome.MEMORY_LIMIT, f"memory limit ({text})"
+    return Outcome.RUNTIME_ERROR, text
+
+
+def out_of_memory(ended: Ended, limits: Limits) -> bool:
+    """Whether an abnormal end looks like the memory limit's doing."""
+    tail = ended.stderr[-4096:]
+    return ended.peak_bytes > 0.9 * limits.memory_bytes or any(text in tail for text in _OUT_OF_MEMORY)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def case_of_program(live: ChildHandle, ended: Ended, limits: Limits) -> CaseResult:
+    """A Python program's run: what the slot saw, then its exit status, then its own word."""
+    if live.broken is not None or live.frames:
+        error = live.broken or "it wrote to the sandbox's channel"
+        return replace(case_of_exit(ended, limits), outcome=Outcome.VIOLATION, error=error)
+    case = case_of_exit(ended, limits)
+    if case.outcome is Outcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
+        return replace(case, outcome=claimed(ended.outcome))
+    return case
+
+
+def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
+    """Any program's run: what the slot saw, then its exit status."""
+    code = os.waitstatus_to_exitcode(ended.status)
+    outcome, error = forced(ended, limits) or (Outcome.OK, None)
+    if outcome is Outcome.OK and code != 0:
+        outcome = Outcome.MEMORY_LIMIT if out_of_memory(ended, limits) else Outcome.RUNTIME_ERROR
+        error = f"exit status {code}"
+    return CaseResult(
+        outcome, stdout=ended.stdout, stderr=ended.stderr[-STREAM_BYTES:], error=error, exit_code=code,
+        cpu_s=ended.cpu_s, wall_s=ended.wall_s, peak_bytes=ended.peak_bytes,
+    )  # fmt: skip
+
+
+def cases_of_calls(live: ChildHandle, ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
+    """The result of loading the source and of each of `n` calls."""
+    cases: list[CaseResult] = []
+    at: Reached = (0, 0, 0.0)
+    stopped: CaseResult | None = None
+    while live.frames and stopped is None:
+        try:
+            case, at = case_of_frame(live.frames.popleft(), ended.read, at)
+        except wire.WireError as e:
+            stopped = CaseResult(Outcome.VIOLATION, error=str(e))
+        else:
+            cases.append(case)
+    if len(cases) > n + 1:
+        stopped = CaseResult(Outcome.VIOLATION, error="more results than calls")
+        cases = []
+    elif stopped is None and len(cases) < n + 1 and (not cases or cases[0].outcome is Outcome.OK):
+        stopped = early_end(live, ended, limits)
+        if ended.loaded and not cases:
+            cases = [CaseResult(Outcome.OK)]
+    load, *calls = cases or [stopped or CaseResult(Outcome.VIOLATION)]
+    if stopped is not None and cases and len(calls) < n:
+        calls.append(stopped)
+    calls += [CaseResult(Outcome.NOT_RUN)] * (n - len(calls))
+    return load, calls
+
+
+def early_end(live: ChildHandle, ended: Ended, limits: Limits) -> CaseResult:
+    """The case during which the child ended."""
+    if live.broken is not None:
+        return CaseResult(Outcome.OUTPUT_LIMIT, error=live.broken)
+    found = forced(ended, limits)
+    if found is None:
+        code = os.waitstatus_to_exitcode(ended.status)
+        found = Outcome.RUNTIME_ERROR, f"the process exited (status {code}) before the call returned"
+    return CaseResult(found[0], stderr=ended.stderr[-STREAM_BYTES:], error=found[1])

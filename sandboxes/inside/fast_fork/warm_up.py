@@ -1,0 +1,169 @@
+"""Small jobs that a template gives itself before it forks a slot.
+
+The interpreter tunes code that has run a few times, and keeps at hand what it looked up once. Each fork finds that done
+and need not write it into pages of its own. That leaves nothing behind that a job could tell from its absence.
+
+`TrialJob` is the whole way of a job, for a fork that is watched and ends with it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from berry.sandboxes import wire
+from berry.sandboxes.inside import channel, child
+from berry.sandboxes.jail import rlimits, syscalls
+
+_SOURCE = """
+def f(numbers, least=0):
+    found = [str(n) for n in numbers if n > least]
+    return " ".join(found)
+"""
+_PROGRAMS = (
+    """
+from typing import List, Optional
+
+
+def f(numbers: List[int], least: Optional[int] = None) -> str:
+    \'\'\' The numbers above the least one, as text.
+    >>> f([3, 1, 2], 1)
+    '2 3'
+    \'\'\'
+    found = {}
+    for i, n in enumerate(sorted(numbers)):
+        if least is None or n > least:
+            found[str(n)] = found.get(str(n), 0) + i / 2.0
+    return " ".join(text.strip() for text in list(found.keys())[:10])
+
+
+TABLE = {"name": "rehearsal", "kind": "test"}
+
+
+def check(candidate):
+    assert candidate([3, 1, 2]) == "1 2 3"
+    assert candidate([3, 1, 2], 1) == "2 3", "the least"
+    assert candidate([5, 7, 9, 11, 13, 17]) == "5 7 9 11 13 17"
+    assert candidate([-1, -2, 1000], -2) == "-1 1000"
+    assert candidate([]) == "" and candidate([1], 2) != candidate([1])
+
+
+check(f)
+""",
+    """
+from typing import Any, List, Tuple
+
+
+def shortest(words: List[str], limit: Any = 3) -> Tuple[List[str], int]:
+    \"\"\"Words up to a length, the shortest first, and how many letters they have together.\"\"\"
+    chosen, total = [], 0
+    while words and len(chosen) < 20:
+        word = words.pop()
+        if len(word) <= limit and word not in chosen:
+            chosen.append(word)
+            total += len(word)
+    chosen.sort(key=len)
+    return chosen, max(total, 1)
+
+
+def test(function):
+    assert function(["abc", "de", "f", "ghij"]) == (["f", "de", "abc"], 6)
+    assert function(["abc", "de"], 2) == (["de"], 2)
+    assert function([]) == ([], 1)
+    assert function(["k", "k"]) == (["k"], 1)
+    for size in range(5):
+        assert len(function(["x" * (size + 1)])[0]) == int(size < 3)
+
+
+test(shortest)
+""",
+)
+_LIMITS = {
+    "cpu_s": 10.0, "wall_s": 30.0, "memory_bytes": 1 << 29, "output_bytes": 1 << 20, "value_bytes": 1 << 20,
+    "disk_bytes": 1 << 24, "files": 64, "processes": 32, "threads": 64,
+}  # fmt: skip
+_FRAMES = [
+    marshal.dumps({"source": _SOURCE, "module": "solution", "count": 1, "limits": {"cpu_s": 1.5}}),
+    wire.dumps(["call", "f", ([1, 2, 3],), {}]),
+]
+
+
+class _Mirror(channel.Channel):
+    """A channel with no other end: it reads the rehearsal's frames and writes to nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffer = b"".join(map(wire.frame, _FRAMES))
+
+    def reach(self, stage: int) -> None:
+        pass
+
+    def write(self, body: bytes) -> None:  # noqa: ARG002 (nobody gets it)
+        self._held = b""
+
+
+def rehearse() -> None:
+    """Goes a job's way from its frame to its last words."""
+    mirror = _Mirror()
+    job = mirror.read_job()
+    rlimits.apply_static()
+    child.serve_calls(job, mirror, 1000)
+    mirror.last_words(0, "ok")
+    del sys.modules["solution"]
+
+
+class _Watched(channel.Channel):
+    """A channel whose end is told before the process ends."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        super().__init__()
+        self._told = told
+
+    def farewell(self, status: int, outcome: str) -> NoReturn:
+        self.last_words(status, outcome)
+        self._told()
+        os._exit(0)
+
+
+def dress_rehearsals() -> list[TrialJob]:
+    """What to watch for what all jobs do."""
+    return [TrialJob(source) for source in _PROGRAMS]
+
+
+class TrialJob:
+    """A program's way from the fork to its last words, but for the jail."""
+
+    base_bytes = 1 << 40
+
+    def __init__(self, source: str) -> None:
+        self._pair = socket.socketpair()
+        self._files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
+        job = {"mode": "program", "source": source, "limits": _LIMITS}
+        self._pair[0].send(wire.frame(marshal.dumps(job)))
+        self._job = self._pair[1].fileno()
+        self._call = syscalls.Bound("getppid")
+
+    def tasks(self, wanted: int) -> int:
+        """See `plan.SlotJail.tasks`."""
+        return wanted + (1 << 20)
+
+    def run(self, told: Callable[[], None]) -> NoReturn:
+        """Goes it in the calling process, whose last act is to call `told`."""
+        self._call()
+        os.setpgid(0, 0)
+        os.getppid()
+        os.chdir(".")
+        for target, fd in enumerate((*self._files, self._job)):
+            os.dup2(fd, target)
+        os.set_blocking(channel.JOB_FD, True)
+        child.main(self, "python", _Watched(told))
+
+    def close(self) -> None:
+        for end in self._pair:
+            end.close()
+        for fd in self._files:
+            os.close(fd)

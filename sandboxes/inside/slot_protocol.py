@@ -1,0 +1,80 @@
+"""What host and slot say to each other about children, in few bytes: both read it at every job.
+
+host ─► slot: Go (the next child's limits) | kill      slot ─► host: children that ended, children that are ready
+"""
+
+from __future__ import annotations
+
+import array
+import struct
+from typing import NamedTuple
+
+LIMITS = (None, "cpu", "wall", "output", "disk", "processes", "killed")
+"""Why a slot killed its child, by number."""
+_GO, _PID = struct.Struct("=cddqqqq"), struct.Struct("=ci")
+_COUNT, _DONE = struct.Struct("=i"), struct.Struct("=iiddqbb")
+_MOST = 1 << 62
+
+
+class StartChild(NamedTuple):
+    """Limits that the slot itself watches, and the file that the host wants afterwards."""
+
+    cpu_s: float
+    wall_s: float
+    output_bytes: int
+    disk_bytes: int
+    threads: int
+    cores: int
+    fetch: str | None = None
+
+    def pack(self) -> bytes:
+        counts = (self.output_bytes, self.disk_bytes, self.threads, self.cores)
+        limits = _GO.pack(b"g", self.cpu_s, self.wall_s, *[min(n, _MOST) for n in counts])
+        return limits + (self.fetch or "").encode()
+
+
+class Done(NamedTuple):
+    """How a child ended, and at which of `stages`."""
+
+    pid: int
+    status: int
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+    limit: str | None
+    stage: int
+
+    def pack(self) -> bytes:
+        return _DONE.pack(*self[:5], LIMITS.index(self.limit), self.stage)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Done:
+        pid, status, cpu_s, wall_s, peak_bytes, limit, stage = _DONE.unpack(data)
+        return cls(pid, status, cpu_s, wall_s, peak_bytes, LIMITS[limit], stage)
+
+
+def kill(pid: int) -> bytes:
+    """To the slot: end this child."""
+    return _PID.pack(b"k", pid)
+
+
+def order(data: bytes) -> StartChild | int:
+    """What the host said: a job for the next child, or the number of a child to kill."""
+    if data[:1] == b"k":
+        return _PID.unpack(data)[1]
+    _, cpu_s, wall_s, *counts = _GO.unpack_from(data)
+    output_bytes, disk_bytes, threads, cores = counts
+    return StartChild(cpu_s, wall_s, output_bytes, disk_bytes, threads, cores, data[_GO.size :].decode() or None)
+
+
+def report(done: list[Done], ready: list[int]) -> bytes:
+    """To the host: children that ended, and children that are ready."""
+    return _COUNT.pack(len(done)) + b"".join([d.pack() for d in done]) + array.array("i", ready).tobytes()
+
+
+def reported(data: bytes) -> tuple[list[Done], array.array[int]]:
+    """What `report` said."""
+    (n,) = _COUNT.unpack_from(data)
+    end = _COUNT.size + n * _DONE.size
+    ready = array.array("i", data[end:])
+    return [Done.unpack(data[at : at + _DONE.size]) for at in range(_COUNT.size, end, _DONE.size)], ready

@@ -1,0 +1,154 @@
+"""A trial: the tests in one child, the candidate in another, and the host between them.
+
+    judge ─call(args)─► host: decode, encode ─► candidate ─result─► host: decode, encode ─► judge
+
+Both speak frames of plain data. The candidate's bytes are decoded here and written anew, so the judge reads
+only what this process wrote. The verdict is the judge's own last frame; the candidate has no way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from berry.sandboxes import wire
+from berry.sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome
+from berry.sandboxes.host import outcomes
+from berry.sandboxes.host.child import ChildHandle
+from berry.sandboxes.host.slots import Slots
+from berry.sandboxes.jobs.python import call_frame, header
+
+_RAISED = (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.VIOLATION)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRun:
+    job: Job
+    tests: str
+    entry_name: str
+    prelude: str
+    limits: Limits
+    judge_limits: Limits
+
+
+class _Candidate:
+    """The candidate's child, or one a call where the job wants fresh ones."""
+
+    def __init__(self, slots: Slots, number: int, trial: JudgeRun) -> None:
+        self._slots, self._number, self._trial = slots, number, trial
+        self._live: ChildHandle | None = None
+        self._at: outcomes.Reached = (0, 0, 0.0)
+        self._spent = 0.0
+        self.lives: list[ChildHandle] = []
+
+    async def load(self) -> CaseResult:
+        """Starts a child and runs the source in it."""
+        slot = await self._slots.handle(self._trial.job.profile, "python", self._number)
+        self._live = await slot.begin(self._trial.limits)
+        self.lives.append(self._live)
+        self._spent, self._at = self.cpu_s, (0, 0, 0.0)
+        source = self._trial.job.source
+        self._live.send(header("calls", source, self._trial.limits, module="solution", count=None))
+        return await self._result()
+
+    async def call(self, args: Any, kwargs: Any) -> CaseResult:
+        """One call, in a fresh child where asked."""
+        if self._trial.job.fresh_per_case and self._live is not None:
+            self._live.retire()
+            load = await self.load()
+            if load.outcome is not Outcome.OK:
+                return load
+        assert self._live is not None
+        self._live.send(call_frame(self._trial.entry_name, args, kwargs))
+        return await self._result()
+
+    async def _result(self) -> CaseResult:
+        assert self._live is not None
+        body = await self._live.frame()
+        if body is None:
+            ended = await self._live.end()
+            self._at = (0, 0, ended.cpu_s)
+            return outcomes.early_end(self._live, ended, self._trial.limits)
+        try:
+            case, self._at = outcomes.case_of_frame(body, self._live.output, self._at)
+        except wire.WireError as e:
+            return CaseResult(Outcome.VIOLATION, error=str(e))
+        return case
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all children so far."""
+        return self._spent + self._at[2]
+
+
+async def run_trial(slots: Slots, number: int, trial: JudgeRun) -> JudgeResult:
+    """Runs a trial on one slot; raises SlotDied."""
+    candidate = _Candidate(slots, number, trial)
+    judge: ChildHandle | None = None
+    started = time.monotonic()
+    try:
+        slot = await slots.handle(trial.job.profile, "python", number, "judge")
+        wall = trial.limits.wall_s + trial.judge_limits.wall_s
+        begin = slot.begin(replace(trial.judge_limits, wall_s=wall))
+        judge, load = await asyncio.gather(begin, candidate.load())
+        if load.outcome is not Outcome.OK:
+            result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
+        else:
+            judge.send(header("judge", trial.tests, trial.judge_limits, entry=trial.entry_name,
+                              prelude=trial.prelude))  # fmt: skip
+            result = await _relay(judge, candidate, trial)
+        for live in (judge, *candidate.lives):
+            live.retire()
+        return replace(result, cpu_s=candidate.cpu_s, wall_s=time.monotonic() - started)
+    finally:
+        for live in (judge, *candidate.lives):
+            if live is not None:
+                live.release()
+
+
+async def _relay(judge: ChildHandle, candidate: _Candidate, trial: JudgeRun) -> JudgeResult:
+    """Carries calls and results until the judge has a verdict or one of the two ends."""
+    calls, last = 0, JudgeResult(JudgeStatus.PASSED)
+    while True:
+        body = await judge.frame()
+        if body is None:
+            return await _judge_ended(judge, trial, last)
+        try:
+            message = wire.loads(body)
+        except wire.WireError as e:
+            return replace(last, status=JudgeStatus.JUDGE_ERROR, message=str(e))
+        if message[0] != "call":
+            return _verdict(message[1:], replace(last, judge_cpu_s=message[0]))
+        _, args, kwargs = message
+        case = await candidate.call(args, kwargs)
+        calls += 1
+        last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case)
+        if case.outcome is Outcome.OK:
+            judge.send(wire.frame(wire.dumps(["ok", case.value])))
+        elif case.outcome in _RAISED and case.error_type is not None:
+            judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
+        else:
+            return replace(last, status=JudgeStatus.CANDIDATE, message=case.error)
+
+
+def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:
+    if message[0] == "passed":
+        return replace(last, candidate=CaseResult(Outcome.OK))
+    kind, error_type, text, line = message
+    if kind == "candidate":
+        return replace(last, status=JudgeStatus.CANDIDATE, message=text, line=line)
+    failed = kind == "failed"
+    return replace(
+        last,
+        status=JudgeStatus.FAILED if failed else JudgeStatus.JUDGE_ERROR,
+        message=text if failed else f"{error_type}: {text}",
+        line=line,
+    )
+
+
+async def _judge_ended(judge: ChildHandle, trial: JudgeRun, last: JudgeResult) -> JudgeResult:
+    case = outcomes.early_end(judge, await judge.end(), trial.judge_limits)
+    limit = case.outcome in outcomes.LIMIT_NAMES
+    return replace(last, status=JudgeStatus.JUDGE_LIMIT if limit else JudgeStatus.JUDGE_ERROR, message=case.error)

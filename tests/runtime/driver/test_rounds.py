@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.storage import serving
+from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.files import Location, locate
+
+ROUNDS: dict[str, Any] = {
+    "problems": [{"type": "synthetic", "count": 24, "seed": 3}],
+    "rewards": {
+        "training": {
+            "backbone": {"type": "fresh", "layers": 1, "hidden": 16, "heads": 2},
+            "epochs": 1,
+            "per_problem": 3,
+            "heldout_share": 0.3,
+            "validation_share": 0.2,
+        }
+    },
+    "rounds": {"count": 2, "train": ["prm"]},
+    "storage": {"lease_problems": 8},
+}
+
+pytestmark = pytest.mark.slow
+
+
+def shards(run: Path) -> dict[str, float]:
+    return {str(p.relative_to(run)): p.stat().st_mtime for p in run.glob("round=0/*/shard-*.parquet")}
+
+
+def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(berry, until) -> None:
+    config = berry.config(**ROUNDS)
+    run = berry.folder / "r"
+    process = berry.start("run", str(config), "--run", "r", "--local")
+    until((run / "round=0/weights/prm.training/plan.json").exists, within_s=120, what="the training's start")
+    assert not (run / "round=0/learned.json").exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = shards(run)
+    assert len(before) == 9
+
+    code, out = berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)
+    assert code == 0, out
+    assert "round 1 of 2" in out
+    assert shards(run) == before  # nothing of the first round was done again
+    assert {p.name for p in run.iterdir()} >= {"round=0", "round=1", "serving.json", "run.yaml"}
+    assert {"kept", "nodes", "trajectories", "weights", "learned.json"} <= {p.name for p in (run / "round=0").iterdir()}
+    assert not (run / "round=0/weights/prm.training").exists()
+
+    stored = open_run(str(run))
+    asked = "select count(*), count(prm) from nodes where parent_id is not null group by round order by round"
+    first, second = connect(stored).execute(asked).fetchall()
+    assert first[0] > first[1] == 0
+    assert second[0] == second[1] > 0
+    assert serving.read(stored.location).rewards["prm"].version == "prm-r0"
+    lines = round_lines(stored)
+    assert [line.rewards for line in lines] == ["", "prm-r0"]
+    assert lines[0].heldout_problems == lines[1].heldout_problems > 0
+
+    code, out = berry.run("run", str(config), "--run", "r", "--local")
+    assert code == 0
+    assert "nothing to do" in out
+
+
+def test_what_the_labels_can_not_teach_stays_as_it_was(berry) -> None:
+    config = berry.config(
+        **ROUNDS | {"engine": {"type": "synthetic", "error_rate": [1.0, 1.0], "repair_rate": [0.0, 0.0]}}
+    )
+    code, out = berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)
+    assert code == 0, out
+    assert "prm stays as it was: too few passing" in out
+    learned = json.loads((berry.folder / "r/round=0/learned.json").read_text())
+    assert learned["rewards"] == {}
+    assert "too few passing" in learned["notes"][0]
+
+
+@pytest.mark.parametrize("on_store", [False, True], ids=["disk", "store"])
+def test_weights_pushed_into_a_running_run_are_taken_without_a_restart(
+    berry: Any, until: Any, s3: Any, value_model: Any, tmp_path: Path, on_store: bool
+) -> None:
+    berry.environment = s3.env
+    old, new = value_model(tmp_path / "old", "prm-old"), value_model(tmp_path / "new", "prm-new", 2)
+    engine = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 24}
+    config = berry.config(
+        engine=engine, problems=ROUNDS["problems"], rewards={"prm": {"model": old}}, storage={"lease_problems": 2}
+    )
+    place = s3.url("runs/s") if on_store else str(berry.folder / "s")
+    location = locate(place)
+    process = berry.start("run", str(config), "--run", place, "--local")
+    until(lambda: location.names("round=0/trajectories"), within_s=120, what="a commit")
+    code, out = berry.run("weights", "push", place, new, "--what", "prm", "--version", "prm-new")
+    assert code == 0, out
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, out
+    assert "new weights were pushed" in out
+    assert "can't be taken" not in out
+    marks = scored_by(location)
+    assert marks[0] == "prm-old"
+    assert marks[-1] == "prm-new"
+    assert location.exists("round=0/weights/prm-new/config.json")
+
+
+def scored_by(location: Location) -> list[str]:
+    """The reward model's version of each lease, in the order of commits."""
+    stamps = location.stamps("round=0/trajectories")
+    names = sorted(stamps, key=lambda name: stamps[name][1])
+    metadata = [location.read(f"round=0/trajectories/{name}", lambda f: pq.read_metadata(f).metadata) for name in names]
+    return [json.loads(one[b"berry.rewards"])["prm"] for one in metadata]

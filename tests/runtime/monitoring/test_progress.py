@@ -1,0 +1,52 @@
+"""Occupancy, rates and totals from snapshots."""
+
+from __future__ import annotations
+
+import pytest
+
+from berry.pipeline.engines.base import Counters
+from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit
+from berry.pipeline.stages.leases.lease import Gauges, Snapshot
+
+
+def snapshot(running: int, *, integral: float, busy_s: float, generated: int = 0, waiting: int = 0) -> Snapshot:
+    counters = Counters(
+        running=running, waiting=waiting, running_integral=integral, busy_s=busy_s, generated_tokens=generated
+    )
+    return Snapshot("w", Gauges(), counters, 10)
+
+
+def test_occupancy_is_that_of_the_steady_state_alone() -> None:
+    monitor = Monitor(0.0, 100)
+    monitor.add(0, [snapshot(2, integral=0, busy_s=0)], all_handed_out=False)  # filling up
+    monitor.add(1, [snapshot(10, integral=5, busy_s=1)], all_handed_out=False)  # full: steady from here
+    monitor.add(2, [snapshot(9, integral=14, busy_s=2)], all_handed_out=False)
+    monitor.add(3, [snapshot(9, integral=23, busy_s=3)], all_handed_out=False)
+    monitor.add(4, [snapshot(1, integral=25, busy_s=4)], all_handed_out=True)  # the tail does not count
+    assert monitor.occupancy() == pytest.approx(18 / 20)
+
+
+def test_an_engine_that_was_never_full_has_no_steady_state() -> None:
+    monitor = Monitor(0.0, 3)
+    for second in range(5):
+        monitor.add(second, [snapshot(4, integral=4.0 * second, busy_s=second)], all_handed_out=False)
+    assert monitor.occupancy() is None
+
+
+def test_tokens_of_an_engine_that_was_restarted_still_count() -> None:
+    monitor = Monitor(0.0, 3)
+    for generated in (0, 500, 900, 100, 300):
+        monitor.add(generated, [snapshot(4, integral=1, busy_s=1, generated=generated)], all_handed_out=False)
+    assert monitor.counters().generated_tokens == 1200
+
+
+def test_eta_counts_only_what_this_driver_did() -> None:
+    monitor = Monitor(100.0, 30, done_before=10)
+    view = monitor.view(160.0, [], problems=20, trajectories=0, kept=0)
+    assert view.eta_s == pytest.approx(60.0)
+    assert monitor.view(160.0, [], problems=10, trajectories=0, kept=0).eta_s is None
+
+
+def test_cache_hit_before_the_first_prompt_is_unknown() -> None:
+    assert cache_hit(Counters()) is None
+    assert cache_hit(Counters(prompt_tokens=10, cached_tokens=4)) == pytest.approx(0.4)

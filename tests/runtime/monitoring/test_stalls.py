@@ -1,0 +1,107 @@
+"""An engine that owes something and does nothing is given up; one that waits, or works, is not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from berry.pipeline.engines.base import Counters
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.errors import EngineError
+from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.run import run
+from berry.pipeline.runtime.monitoring.stalls import Progress, watch
+from berry.pipeline.stages.leases.lease import Gauges, Snapshot
+
+
+def seen(*, tokens: int = 0, running: int = 0, searching: int = 0, verifying: int = 0) -> Snapshot:
+    counters = Counters(0, 0, tokens, running, 0, 0.0, 0.0, 0.0)
+    return Snapshot("a", Gauges(searching=searching, verifying=verifying), counters, 8)
+
+
+def silence(*snapshots: Snapshot | None) -> float:
+    """After one snapshot every 10 s."""
+    progress, silent_s = Progress(0.0), 0.0
+    for number, snapshot in enumerate(snapshots):
+        silent_s = progress.silent_s(snapshot, 10.0 * number)
+    return silent_s
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "silent_s"),
+    [
+        ([seen(tokens=n, running=3) for n in range(4)], 0),
+        ([seen(tokens=5, running=3)] * 4, 30),
+        ([seen(tokens=5, running=3)] * 3 + [seen(tokens=6, running=3)], 0),
+        ([seen()] * 4, 0),
+        ([seen(searching=2, verifying=2)] * 4, 0),
+        ([seen(searching=2)] * 4, 30),
+        ([seen(searching=2), None, None, None], 30),
+        ([None] * 4, 30),
+    ],
+    ids=[
+        "works",
+        "hangs",
+        "hung",
+        "idle",
+        "waits for verdicts",
+        "lost a search",
+        "stopped answering",
+        "never answered",
+    ],
+)
+def test_silence_is_counted_only_where_something_is_owed(snapshots: list[Snapshot | None], silent_s: float) -> None:
+    assert silence(*snapshots) == silent_s
+
+
+@dataclass
+class Stuck:
+    worker_id: str
+    answer: Snapshot | None
+    is_up: bool = True
+    given_up: list[str] = field(default_factory=list)
+
+    async def snapshot(self) -> Snapshot | None:
+        return self.answer
+
+    async def give_up(self, why: str) -> None:
+        self.given_up.append(why)
+
+
+async def test_the_stuck_one_is_given_up_once_a_deadline_and_said() -> None:
+    stuck, idle = Stuck("stuck", seen(running=2)), Stuck("idle", seen())
+    down = Stuck("waits for a node", None, is_up=False)
+    notes: list[str] = []
+    with suppress(TimeoutError):
+        await asyncio.wait_for(watch([stuck, idle, down], 0.2, notes.append), 0.5)
+    assert len(stuck.given_up) == len(notes) >= 1
+    assert "stuck made no progress" in notes[0]
+    assert idle.given_up == down.given_up == []
+
+
+def test_an_engine_that_hangs_in_this_process_ends_the_run_and_the_next_goes_on(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any
+) -> None:
+    """With --local nothing can be started again but the run itself."""
+    generate, served = Synthetic.generate, 0
+
+    async def hangs(self: Synthetic, request: Any) -> Any:
+        nonlocal served
+        served += 1
+        if served > 60:
+            await asyncio.Event().wait()
+        async for sample in generate(self, request):
+            yield sample
+
+    monkeypatch.setattr(Synthetic, "generate", hangs)
+    config = job(storage={"stall_s": 1.0})
+    with pytest.raises(EngineError, match=r"made no progress .* run again to resume"):
+        run(config, Launch(str(tmp_path / "run"), local=True), quiet)
+    monkeypatch.undo()
+    outcome = run(config, Launch(str(tmp_path / "run"), local=True), quiet)
+    assert outcome.finished
+    assert (outcome.totals.problems, outcome.totals.trajectories) == (24, 144)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+
+import pytest
+
+from berry.pipeline.core.search.outcome import nodes
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.errors import StorageError
+from berry.pipeline.stages.dataset.reading import read_trees, stored_config
+from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.step_labels import labelled_paths
+from berry.pipeline.storage.duckdb_views import connect
+
+
+def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
+    run = stored_run(count=9)
+    stored = {
+        (r[0], r[1]): r[2:]
+        for r in connect(run)
+        .execute("select problem_id, node_id, parent_id, depth, visits, value_soft, value_hard, text from nodes")
+        .fetchall()
+    }
+    trees = list(read_trees(run))
+    assert len(trees) == 9
+    count = 0
+    for tree in trees:
+        tree.tree.check_invariants()
+        for node in nodes(tree.tree):
+            parent, depth, visits, soft, hard, text = stored[tree.problem_id, node.node_id]
+            assert (node.parent_id, node.depth, node.visits) == (parent, depth, visits)
+            assert (node.value_soft, node.value_hard) == (soft, hard)
+            if parent is not None:
+                assert node.text == text
+            count += 1
+        assert tree.problem is not None
+        assert tree.messages == tree.problem.messages
+        assert tree.synthetic
+        for row in tree.trajectories:
+            assert "".join(tree.texts(row)) == row["response"]
+    assert count == len(stored)
+
+
+def test_messages_survive_the_loss_of_the_problem_files(stored_run, monkeypatch) -> None:
+    run = stored_run(count=3)
+    expected = {t.problem_id: t.messages for t in read_trees(run)}
+    monkeypatch.setattr("berry.pipeline.stages.dataset.reading.leases", lambda *_args, **_kwargs: iter(()))
+    for tree in read_trees(run):
+        assert tree.problem is None
+        if tree.kept:
+            assert tree.messages == expected[tree.problem_id]
+        assert expected[tree.problem_id][0]["content"] in tree.messages[0]["content"]
+
+
+def test_a_damaged_shard_is_a_storage_error(stored_run) -> None:
+    run = stored_run(count=3)
+    path = run.location.path("round=0/nodes/shard-000000.parquet")
+    data = bytearray(open(path, "rb").read())  # noqa: SIM115
+    data[len(data) // 3] ^= 0xFF
+    open(path, "wb").write(data)  # noqa: SIM115
+    with pytest.raises(StorageError, match="is damaged"):
+        list(read_trees(run))
+
+
+def test_steps_end_where_their_nodes_do_and_a_shared_prefix_is_first_once(stored_run) -> None:
+    run = stored_run(count=5)
+    config = stored_config(run)
+    speak = vocabulary.of_engine(config.engine)
+    for tree in read_trees(run):
+        paths = labelled_paths(tree, step=config.rollout.step, thinking=None, decode=speak.decode)
+        labels = 0
+        for path in paths:
+            assert path.ends[-1] == path.tokens
+            assert list(path.ends) == sorted(set(path.ends))
+            assert path.soft[-1] == float(bool(path.passed))
+            labels += sum(path.first)
+        steps = sum(node.text.count("\n\n") + ("boxed" in node.text) for node in nodes(tree.tree)[1:])
+        assert labels == steps  # of every node each step, once, however many paths run through it
+        assert sum(len(path.ends) for path in paths) > labels
+
+
+def test_whole_chains_are_cut_into_the_same_steps_as_step_by_step_growth(stored_run) -> None:
+    run = stored_run(count=4, policy={"type": "best_of_n", "n": 4})
+    config = stored_config(run)
+    speak = vocabulary.of_engine(config.engine)
+    for tree in read_trees(run):
+        assert tree.problem is not None
+        steps = tree.problem.meta["steps"]
+        for path in labelled_paths(tree, step=config.rollout.step, thinking=None, decode=speak.decode):
+            assert len(path.ends) == steps + 1
+            assert all(speak.decode(path.response_ids[:e]).endswith("\n\n") for e in path.ends[:-1])
+
+
+def test_soft_estimates_are_unbiased_against_the_truth(stored_run) -> None:
+    """Over nodes of one depth the estimates of a balanced tree are means of independent verdicts: their mean over
+    problems lies within four standard errors of the truth, at every step."""
+    run = stored_run(count=60, policy={"type": "fixed", "branching": [4, 2]})
+    config = stored_config(run)
+    speak = vocabulary.of_engine(config.engine)
+    truth = truth_of(config, speak)
+    by_step: dict[int, list[float]] = defaultdict(list)
+    for tree in read_trees(run):
+        off: dict[int, list[float]] = defaultdict(list)
+        for path in labelled_paths(tree, step=config.rollout.step, thinking=None, decode=speak.decode, truth=truth):
+            assert path.truth is not None
+            for index, (soft, true, first) in enumerate(zip(path.soft, path.truth, path.first, strict=True)):
+                if first and soft is not None:
+                    off[index].append(soft - true)
+        for index, values in off.items():
+            by_step[index].append(statistics.mean(values))
+    assert len(by_step) >= 4
+    for index, differences in by_step.items():
+        if len(differences) >= 30:
+            error = statistics.stdev(differences) / len(differences) ** 0.5
+            assert abs(statistics.mean(differences)) < 4 * error + 1e-12, f"step {index}"
+    assert statistics.stdev(by_step[0]) > 0.02  # else nothing was estimated
+
+
+def test_a_limit_draws_the_same_paths_for_the_same_seed(stored_run) -> None:
+    run = stored_run(count=2)
+    config = stored_config(run)
+    speak = vocabulary.of_engine(config.engine)
+    tree = next(read_trees(run))
+
+    def drawn(seed: int) -> list[str]:
+        paths = labelled_paths(tree, step=config.rollout.step, thinking=None, decode=speak.decode, limit=4, seed=seed)
+        return [p.trajectory_id for p in paths]
+
+    assert len(drawn(1)) == 4
+    assert drawn(1) == drawn(1)
+    assert any(drawn(1) != drawn(seed) for seed in range(2, 8))

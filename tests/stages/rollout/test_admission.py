@@ -1,0 +1,86 @@
+"""A new search begins when the engine has places and the cache has room."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from berry.pipeline.engines.base import Counters
+from berry.pipeline.stages.rollout import admission
+from berry.pipeline.stages.rollout.admission import Admission, admits
+
+IDLE = Counters()
+
+
+@pytest.mark.parametrize(
+    ("counters", "open_searches", "wanted"),
+    [
+        (IDLE, 0, True),
+        (replace(IDLE, running=64, waiting=500, kv_usage=1.0), 0, True),  # one is always open
+        (replace(IDLE, running=30), 5, True),
+        (replace(IDLE, running=64), 5, True),  # full, but nothing waits to take the next place
+        (replace(IDLE, running=64, waiting=16), 5, False),
+        (replace(IDLE, running=20, kv_usage=0.95), 5, False),
+        (IDLE, 10, False),
+    ],
+)
+def test_admits(counters: Counters, open_searches: int, wanted: bool) -> None:
+    assert admits(counters, max_num_seqs=64, open_searches=open_searches, limit=10) is wanted
+
+
+async def test_searches_are_let_in_in_order_as_places_come_free() -> None:
+    running = 0
+    entered: list[int] = []
+
+    def counters() -> Counters:
+        return Counters(running=running)
+
+    admission = Admission(counters, max_num_seqs=4, limit=100)
+
+    async def search(number: int) -> None:
+        nonlocal running
+        async with admission.place():
+            running += 3
+            entered.append(number)
+            await asyncio.sleep(0.03)
+            running -= 3
+
+    await asyncio.gather(*(search(i) for i in range(6)))
+    assert entered == list(range(6))
+    assert admission.open_searches == 0
+
+
+async def test_no_more_than_the_limit_while_trees_wait_for_verdicts() -> None:
+    admission = Admission(Counters, max_num_seqs=64, limit=3)
+    most = 0
+
+    async def search() -> None:
+        nonlocal most
+        async with admission.place():
+            most = max(most, admission.open_searches)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(search() for _ in range(10)))
+    assert most == 3
+
+
+async def test_a_search_that_ends_lets_the_next_one_in_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "POLL_S", 60.0)
+    gate = Admission(Counters, max_num_seqs=8, limit=1)
+    await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    gate.leave()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_searches_that_the_engine_has_not_heard_of_count_for_what_they_will_ask() -> None:
+    gate = Admission(Counters, max_num_seqs=64, limit=100, width=16)
+    entering = [asyncio.create_task(gate.enter()) for _ in range(6)]
+    await asyncio.sleep(0)
+    assert [task.done() for task in entering] == [True] * 5 + [False], "80 sequences are on their way"
+    await asyncio.gather(*entering)
+    assert gate.open_searches == 6

@@ -1,0 +1,76 @@
+"""A function of the user's own, confined."""
+
+from __future__ import annotations
+
+import pytest
+
+from berry.verifiers.base import Reason
+from berry.verifiers.specs.union import CustomSpec
+
+SOURCE = """
+import socket
+
+def polite(response, prompt, word="please"):
+    return {"passed": word in response, "answer": word, "length": len(response)}
+
+def unsure(response, prompt):
+    return None
+
+def broken(response, prompt):
+    raise ValueError("oops")
+
+def sly(response, prompt):
+    return "yes"
+
+def online(response, prompt):
+    socket.create_connection(("1.1.1.1", 53), timeout=1)
+    return True
+
+def spins(response, prompt):
+    while True:
+        pass
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    path = tmp_path / "checks.py"
+    path.write_text(SOURCE)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "response", "reason"),
+    [
+        ("polite", "please", Reason.CORRECT),
+        ("polite", "now!", Reason.WRONG_ANSWER),
+        ("unsure", "x", Reason.NOT_CHECKED),
+        ("broken", "x", Reason.TESTS_BROKEN),
+        ("sly", "x", Reason.TESTS_BROKEN),
+        ("online", "x", Reason.TESTS_BROKEN),
+        ("missing", "x", Reason.TESTS_BROKEN),
+    ],
+)
+def test_a_file(check, file, name, response, reason) -> None:
+    assert check(CustomSpec(function=f"{file}:{name}"), response).reason is reason
+
+
+@pytest.mark.slow
+def test_a_check_that_never_ends_is_unverifiable(check, file) -> None:
+    assert check(CustomSpec(function=f"{file}:spins"), "x").reason is Reason.CHECK_TIMEOUT
+
+
+def test_options_and_evidence(check, file) -> None:
+    verdict = check(CustomSpec(function=f"{file}:polite", options={"word": "now"}), "now!")
+    assert (verdict.passed, verdict.answer, verdict.evidence["length"]) == (True, "now", 4)
+
+
+def test_what_is_not_there_is_a_missing_tool(check) -> None:
+    assert check(CustomSpec(function="/nowhere/at_all.py:f"), "x").reason is Reason.MISSING_TOOL
+    assert check(CustomSpec(function="no_such_package_here.mod:f"), "x").reason is Reason.MISSING_TOOL
+
+
+def test_an_importable_module(check) -> None:
+    spec = CustomSpec(function="berry.verifiers.kinds.plain_values:same_value")
+    assert check(spec, "the prompt", "the prompt").passed
+    assert check(spec, "a", "b").reason is Reason.WRONG_ANSWER

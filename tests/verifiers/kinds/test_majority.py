@@ -1,0 +1,64 @@
+"""Self-consistency without a gold."""
+
+from __future__ import annotations
+
+import random
+
+from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.kinds.majority import canonicalise, consensus
+from berry.verifiers.specs.union import MajoritySpec
+
+SPEC = MajoritySpec(threshold=0.6)
+RESPONSES = {
+    "a": "\\boxed{\\frac{1}{2}}",
+    "b": "The answer is 0.5.",
+    "c": "1/2",
+    "d": "\\boxed{3}",
+    "e": "no idea at all, sorry!",
+}
+
+
+def test_equal_answers_are_one_class_whatever_their_order(warm) -> None:
+    loop, checker = warm
+    order = list(RESPONSES)
+    seen = []
+    for seed in range(4):
+        random.Random(seed).shuffle(order)
+        shuffled = {key: RESPONSES[key] for key in order}
+        answers = loop.run_until_complete(canonicalise(shuffled, SPEC, checker.symbolic))
+        assert answers["a"] == answers["b"] == answers["c"] != answers["d"]
+        assert answers["e"] is None
+        seen.append({key: answers[key] for key in sorted(answers)})
+    assert all(one == seen[0] for one in seen)
+
+
+def test_the_heaviest_class_is_the_label() -> None:
+    verdicts = consensus({"a": "x", "b": "x", "c": "x", "d": "y", "e": None}, None, SPEC)
+    assert [verdicts[k].reason for k in "abcde"] == [
+        Reason.CORRECT, Reason.CORRECT, Reason.CORRECT, Reason.WRONG_ANSWER, Reason.NO_ANSWER,
+    ]  # fmt: skip
+    assert verdicts["d"].evidence["pseudo_label"] == "x"
+    assert verdicts["a"].evidence["share"] == 0.75
+
+
+def test_below_the_threshold_nothing_is_labelled() -> None:
+    for answers in (
+        {"a": "x", "b": "y", "c": "x", "d": "y"},
+        {"a": "x", "b": "x"},
+        {"a": "x", "b": "y", "c": "z"},
+        {"a": None},
+    ):
+        verdicts = consensus(answers, None, SPEC)
+        assert all(v.outcome is Outcome.UNVERIFIABLE for k, v in verdicts.items() if answers[k] is not None)
+        assert not any(v.passed for v in verdicts.values())
+
+
+def test_weights_move_the_majority() -> None:
+    answers = {"a": "x", "b": "x", "c": "y"}
+    assert consensus(answers, {"a": 0.1, "b": 0.1, "c": 0.9}, SPEC)["c"].passed
+    assert consensus(answers, {"a": 0.0, "b": 0.0, "c": 0.0}, SPEC)["a"].reason is Reason.NO_CONSENSUS
+
+
+def test_one_response_alone_is_not_judged(check) -> None:
+    verdict = check(MajoritySpec(), "The answer is 7.")
+    assert (verdict.outcome, verdict.reason, verdict.answer) == (Outcome.UNVERIFIABLE, Reason.NOT_CHECKED, "7")

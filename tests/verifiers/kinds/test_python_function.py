@@ -1,0 +1,96 @@
+"""`python_function`: tests outside, the candidate inside."""
+
+from __future__ import annotations
+
+import pytest
+
+from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.specs.code import Case, PythonFunctionSpec
+
+CHECK = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n"
+ADD = PythonFunctionSpec(entry_point="add", tests=CHECK)
+CASES = PythonFunctionSpec(entry_point="add", cases=(Case(args=(1, 2), expected=3), Case(args=(-1, 1), expected=0)))
+
+
+@pytest.mark.parametrize("spec", [ADD, CASES], ids=["tests", "cases"])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def add(a, b):\n    return a + b", Reason.CORRECT),
+        ("Here:\n```python\ndef add(a, b):\n    return a + b\n```\nDone.", Reason.CORRECT),
+        ("def add(a, b):\n    return a - b", Reason.WRONG_ANSWER),
+        ("def add(a, b):\n    return None", Reason.WRONG_ANSWER),
+        ("def add(a, b):\n    return True", Reason.WRONG_ANSWER),
+        ("def plus(a, b):\n    return a + b", Reason.MISSING_ENTRY_POINT),
+        ("def add(a, b:\n    return", Reason.COMPILE_ERROR),
+        ("def add(a, b):\n    return a / 0", Reason.RUNTIME_ERROR),
+        ("import os\nos._exit(0)", Reason.RUNTIME_ERROR),
+        ("def add(a, b):\n    raise SystemExit(0)", Reason.RUNTIME_ERROR),
+        ("", Reason.NO_CODE),
+        ("The function adds two numbers.", Reason.COMPILE_ERROR),
+        (
+            "class Same:\n    def __eq__(self, other):\n        return True\n\ndef add(a, b):\n    return Same()",
+            Reason.UNSUPPORTED_VALUE,
+        ),
+    ],
+)
+def test_each_end_of_a_candidate_has_its_reason(check, spec, code, reason) -> None:
+    verdict = check(spec, code)
+    assert verdict.reason is reason
+    assert verdict.outcome is reason.outcome
+
+
+def test_the_evidence_shows_the_failing_case(check) -> None:
+    code = "def add(a, b):\n    return 3"
+    for spec in (ADD, CASES):
+        evidence = check(spec, code).evidence
+        assert (evidence["input"], evidence["expected"], evidence["got"]) == ("-1, 1", "0", "3")
+
+
+def test_a_pass_needs_a_call(check) -> None:
+    never = PythonFunctionSpec(entry_point="add", tests="def check(candidate):\n    pass\n")
+    assert check(never, "def add(a, b):\n    return 1").reason is Reason.TESTS_BROKEN
+
+
+@pytest.mark.parametrize(
+    ("tests", "reason"),
+    [
+        ("def check(candidate):\n    assert candidate(1, 2) == undefined_name\n", Reason.TESTS_BROKEN),
+        ("raise ImportError('nothing here')", Reason.TESTS_BROKEN),
+        ("assert add(1, 2) == 3\nassert add(1, 2) == 4\n", Reason.TESTS_BROKEN),
+        ("assert add(1, 2) = 3\n", Reason.TESTS_BROKEN),
+    ],
+)
+def test_broken_tests_are_never_the_candidates_fault(check, tests, reason) -> None:
+    verdict = check(PythonFunctionSpec(entry_point="add", tests=tests), "def add(a, b):\n    return a + b")
+    assert (verdict.outcome, verdict.reason) == (Outcome.UNVERIFIABLE, reason)
+
+
+@pytest.mark.slow
+def test_tests_that_never_end_are_unverifiable(check) -> None:
+    spec = PythonFunctionSpec(entry_point="add", tests="add(1, 2)\nwhile True:\n    pass\n", cpu_s=0.5)
+    verdict = check(spec, "def add(a, b):\n    return a + b")
+    assert verdict.outcome is Outcome.UNVERIFIABLE
+    assert verdict.reason is Reason.CHECK_TIMEOUT
+
+
+@pytest.mark.slow
+def test_a_candidate_that_never_ends_fails(check) -> None:
+    for spec in (ADD, CASES):
+        limited = spec.model_copy(update={"cpu_s": 0.5})
+        assert check(limited, "def add(a, b):\n    while True:\n        pass").reason is Reason.CPU_LIMIT
+
+
+def test_the_prelude_is_there_for_both_sides(check) -> None:
+    prelude = "import math\n\ndef helper(x):\n    return x * 2\n"
+    tests = "def check(candidate):\n    assert candidate(2) == helper(2) + math.floor(1.5)\n"
+    spec = PythonFunctionSpec(entry_point="f", tests=tests, prelude=prelude)
+    assert check(spec, "def f(x):\n    return helper(x) + math.floor(1.2)").passed
+
+
+def test_json_lists_may_be_tuples_and_floats_have_a_tolerance(check) -> None:
+    spec = PythonFunctionSpec(entry_point="f", cases=(Case(args=(1,), expected=[1, 0.3]),), tolerance=1e-9)
+    assert check(spec, "def f(x):\n    return (1, 0.1 + 0.2)").passed
+    exact = spec.model_copy(update={"sequences": "exact"})
+    assert check(exact, "def f(x):\n    return (1, 0.3)").reason is Reason.WRONG_ANSWER
+    assert check(exact, "def f(x):\n    return [1, 0.1 + 0.2]").passed

@@ -1,0 +1,78 @@
+"""`custom`: a function of the user's own, called in the jail.
+
+    function: "mypackage.checks:is_polite"    imported once into a warm profile, then each call in a fresh fork
+    function: "checks.py:is_polite"           its source is run in the jail; read here unless `source` came along
+
+`f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
+these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from berry.sandboxes.base import Call, Job, Outcome, SandboxError
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.sandbox_limits import limits_of, reason_of
+from berry.verifiers.specs.union import CodeSpec, CustomSpec
+
+if TYPE_CHECKING:
+    from berry.verifiers.context import CheckRequest, VerifierContext
+
+_REASONS = {True: Reason.CORRECT, False: Reason.WRONG_ANSWER, None: Reason.NOT_CHECKED}
+
+
+async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    spec = request.spec
+    assert isinstance(spec, CustomSpec)
+    module, _, name = spec.function.rpartition(":")
+    try:
+        source, profile = _load(spec, module, name)
+    except OSError as fault:
+        return verdict(Reason.MISSING_TOOL, note=f"{module}: {fault.strerror}")
+    except UnicodeDecodeError:
+        return verdict(Reason.TESTS_BROKEN, note=f"{module}: is not UTF-8 text")
+    job = Job(
+        source=source,
+        entry_point=name,
+        calls=(Call((request.response, request.prompt), dict(spec.options)),),
+        profile=profile,
+        limits=limits_of(CodeSpec(), tools.config),
+        key=request.key or request.problem_id,
+    )
+    try:
+        result = await tools.pool.run(job)
+    except SandboxError as fault:  # the module can't be imported on this host
+        return verdict(Reason.MISSING_TOOL, note=str(fault))
+    if result.outcome is not Outcome.OK:
+        return verdict(_fault(result.outcome), note=result.error)
+    return _of_value(result.cases[0].value)
+
+
+def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[str, ...]]:
+    """(source, profile) of a file or an importable module."""
+    if spec.source is not None:
+        return spec.source, "bare"
+    if spec.file is not None:
+        return spec.file.read_text(encoding="utf-8"), "bare"
+    return f"from {module} import {name}", (module,)
+
+
+def _fault(outcome: Outcome) -> Reason:
+    if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
+        return Reason.CHECK_TIMEOUT
+    reason = reason_of(outcome)
+    return reason if reason.retryable else Reason.TESTS_BROKEN
+
+
+def _of_value(value: Any) -> Verdict:
+    evidence: dict[str, Any] = {}
+    if type(value) is dict:
+        evidence = {str(key): item for key, item in value.items() if key not in ("passed", "answer", "reason")}
+        answer = value.get("answer")
+        value = value.get("passed", "missing")
+    else:
+        answer = None
+    if value is not None and type(value) is not bool:
+        return verdict(Reason.TESTS_BROKEN, note=f"returned {value!r}, not True, False or None", **evidence)
+    return verdict(_REASONS[value], answer=answer if type(answer) is str else None, **evidence)

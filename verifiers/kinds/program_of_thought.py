@@ -1,0 +1,89 @@
+"""`program_of_thought`: run the model's program and compare its result as mathematics (Chen et al. 2022).
+
+The result is what `solution()` returns, else the variable `answer` (or `ans`, `result`), else the last line printed.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from berry.sandboxes.base import CaseResult, Job, Outcome, SandboxError
+from berry.sandboxes.host.queue import Overloaded
+from berry.sandboxes.host.slot import SlotDied
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.extract import find_code
+from berry.verifiers.kinds.math import same_answer
+from berry.verifiers.maths.ladder import gold_fault
+from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.specs.union import ProgramOfThoughtSpec
+
+if TYPE_CHECKING:
+    from berry.verifiers.context import CheckRequest, VerifierContext
+
+_ASK = """
+[True, solution()] if callable(globals().get('solution')) else next(
+    ([True, globals()[name]] for name in ('answer', 'ans', 'result') if name in globals()), [False, None])
+"""
+
+
+async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    spec = request.spec
+    assert isinstance(spec, ProgramOfThoughtSpec)
+    if (fault := gold_fault(spec.answer)) is not None:
+        return verdict(Reason.GOLD_UNPARSABLE, expected=spec.answer, note=fault)
+    code = find_code(request.response)
+    if code is None:
+        return verdict(Reason.NO_CODE)
+    job = Job(
+        source=code, profile="numeric", limits=limits_of(spec, tools.config), key=request.key or request.problem_id
+    )
+    try:
+        async with tools.pool.open(job) as session:
+            loaded = session.loaded
+            asked = await session.exec(_ASK) if loaded.outcome is Outcome.OK else None
+    except Overloaded as fault:
+        return verdict(Reason.OVERLOADED, note=str(fault))
+    except (SlotDied, SandboxError) as fault:
+        return verdict(Reason.SANDBOX_FAULT, note=str(fault))
+    for case in (loaded, asked):
+        if case is not None and case.outcome is not Outcome.OK:
+            note = f"{case.error_type}: {case.error}" if case.error_type else said(case)
+            return verdict(reason_of(case.outcome), note=note)
+    assert asked is not None
+    result = _result(loaded, asked)
+    if not result:
+        return verdict(Reason.NO_ANSWER, note="no solution(), no `answer`, nothing printed")
+    decision = await same_answer(spec.answer, result, spec.strictness, tools.symbolic)
+    return verdict(decision.reason, answer=result, expected=spec.answer, rung=decision.rung, note=decision.note)
+
+
+def _result(loaded: CaseResult, asked: CaseResult) -> str:
+    if type(asked.value) is list and asked.value[0] is True:
+        return shown(asked.value[1])
+    if type(asked.value) is str:  # the pair, as text, since its value is no plain data: "[True, sqrt(2)]"
+        return asked.value.removeprefix("[True, ").removesuffix("]")
+    lines = loaded.stdout.decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def shown(value: Any) -> str:
+    """Plain data as the ladder reads it: sets with braces, complex numbers with i."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int | float):
+        return (
+            repr(value)
+            if not isinstance(value, int) or value.bit_length() < 10_000
+            else f"int of {value.bit_length()} bits"
+        )
+    if isinstance(value, Decimal | Fraction | str):
+        return str(value)
+    if isinstance(value, complex):
+        return f"{value.real!r}+({value.imag!r})*i"
+    if isinstance(value, set | frozenset):
+        return "\\{" + ", ".join(sorted(map(shown, value))) + "\\}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value)) if isinstance(value, list) else "(" + ", ".join(map(shown, value)) + ")"
+    return repr(value)

@@ -1,0 +1,195 @@
+"""`python_function`: the response defines a function, judged by tests or by input/output pairs.
+
+With `tests` (HumanEval's `check(candidate)` or bare asserts) two jailed children run: the tests in one, the
+candidate in the other, plain data between them. With `cases` the calls go into the jail and the values are compared
+here. Either way the candidate never holds what is expected of it.
+
+Errors of the tests are told apart from the candidate's: a test that trips over a value of the wrong kind
+(`abs(None - 2)`) fails the candidate; a test that can't be run at all (a name that isn't defined, or asserts that
+contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus, Outcome
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.extract import find_code
+from berry.verifiers.kinds.plain_values import same_value
+from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.specs.union import PythonFunctionSpec
+
+if TYPE_CHECKING:
+    from berry.verifiers.context import CheckRequest, VerifierContext
+
+_VALUE_ERRORS = (
+    "TypeError",
+    "ValueError",
+    "AttributeError",
+    "IndexError",
+    "KeyError",
+    "ZeroDivisionError",
+    "OverflowError",
+)
+
+
+async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    spec = request.spec
+    assert isinstance(spec, PythonFunctionSpec)
+    code = find_code(request.response)
+    if code is None:
+        return verdict(Reason.NO_CODE)
+    if (fault := tests_fault(spec)) is not None:
+        return verdict(Reason.TESTS_BROKEN, note=fault)
+    job = Job(
+        source=f"{spec.prelude}\n{code}",
+        entry_point=spec.entry_point,
+        limits=limits_of(spec, tools.config),
+        key=request.key or request.problem_id,
+    )
+    if spec.tests is None:
+        return await _cases(spec, job, tools)
+    trial = await tools.pool.judge(job, spec.tests, prelude=spec.prelude)
+    return _of_trial(spec, spec.tests, trial)
+
+
+# ---- tests ----------------------------------------------------------------------------------------------------------
+
+
+def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdict:
+    evidence: dict[str, Any] = {"calls": trial.calls, "note": trial.message or None}
+    if trial.line is not None:
+        evidence |= _failing(tests, trial.line)
+    if trial.calls and not trial.passed:
+        evidence |= {"input": _shown(trial.args, trial.kwargs), "got": repr(trial.got)}
+    match trial.status:
+        case JudgeStatus.PASSED:
+            if trial.calls == 0:
+                return verdict(Reason.TESTS_BROKEN, note=f"the tests never call {spec.entry_point}")
+            return verdict(Reason.CORRECT, calls=trial.calls)
+        case JudgeStatus.FAILED:
+            return verdict(Reason.WRONG_ANSWER, **evidence)
+        case JudgeStatus.CANDIDATE:
+            if trial.candidate.outcome is Outcome.OK:  # an exception of its own that the tests did not expect
+                return verdict(Reason.RUNTIME_ERROR, **evidence)
+            return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": said(trial.candidate)})
+        case JudgeStatus.JUDGE_ERROR:
+            if trial.calls and (trial.message or "").startswith(_VALUE_ERRORS):
+                return verdict(Reason.WRONG_ANSWER, **evidence)
+            return verdict(Reason.TESTS_BROKEN, **evidence)
+        case JudgeStatus.JUDGE_LIMIT:
+            return verdict(Reason.CHECK_TIMEOUT, **evidence)
+        case JudgeStatus.NOT_CHECKED:
+            return verdict(reason_of(trial.candidate.outcome), **evidence)
+
+
+def _failing(tests: str, line: int) -> dict[str, str]:
+    """The statement of the tests at `line`, and what it expected where it is a plain comparison."""
+    try:
+        tree = ast.parse(tests)
+    except SyntaxError:
+        return {}
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    if not found:
+        return {}
+    statement = max(found, key=lambda n: n.lineno)
+    shown = {"test": ast.unparse(statement)}
+    compared = _expectation(statement)
+    return shown if compared is None else shown | {"expected": compared[1]}
+
+
+def _expectation(statement: ast.stmt) -> tuple[str, str] | None:
+    """(call, expected) of `assert f(...) == value`, as source."""
+    if not isinstance(statement, ast.Assert) or not isinstance(statement.test, ast.Compare):
+        return None
+    compare = statement.test
+    if len(compare.ops) != 1 or not isinstance(compare.ops[0], ast.Eq) or not isinstance(compare.left, ast.Call):
+        return None
+    return ast.unparse(compare.left), ast.unparse(compare.comparators[0])
+
+
+def tests_fault(spec: PythonFunctionSpec) -> str | None:
+    """Why these tests can pass nobody: the same call with two different constants expected; None when they can."""
+    if spec.tests is not None:
+        return _asserts_fault(spec.tests)
+    return _contradiction([(_shown(case.args, case.kwargs), case.expected) for case in spec.cases])
+
+
+@lru_cache(maxsize=1024)
+def _asserts_fault(tests: str) -> str | None:
+    try:
+        tree = ast.parse(tests)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
+        return f"tests can't be compiled: {fault}"[:300]
+    for statements in _straight(tree):
+        pairs = []
+        for statement in statements:
+            pair = _expectation(statement)
+            if pair is not None and _literal(pair[0]) and (value := _constant(pair[1])) is not _NO_CONSTANT:
+                pairs.append((pair[0], value))
+        if (fault := _contradiction(pairs)) is not None:
+            return fault
+    return None
+
+
+def _contradiction(pairs: list[tuple[str, Any]]) -> str | None:
+    seen: dict[str, Any] = {}
+    for call, value in pairs:
+        if call in seen and not same_value(seen[call], value) and not same_value(value, seen[call]):
+            return f"tests contradict each other: {call} is both {seen[call]!r} and {value!r}"[:300]
+        seen[call] = value
+    return None
+
+
+def _straight(tree: ast.Module) -> list[list[ast.stmt]]:
+    """Statements that run one after another: the module's, and those of its functions."""
+    return [tree.body, *(node.body for node in tree.body if isinstance(node, ast.FunctionDef))]
+
+
+def _literal(call: str) -> bool:
+    """Whether all arguments of the call are constants."""
+    tree = ast.parse(call, mode="eval").body
+    arguments = [*tree.args, *(k.value for k in tree.keywords)] if isinstance(tree, ast.Call) else []
+    return all(_constant(ast.unparse(argument)) is not _NO_CONSTANT for argument in arguments)
+
+
+_NO_CONSTANT = object()
+
+
+def _constant(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _NO_CONSTANT
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------------
+
+
+async def _cases(spec: PythonFunctionSpec, job: Job, tools: VerifierContext) -> Verdict:
+    calls = tuple(Call(case.args, case.kwargs) for case in spec.cases)
+    result = await tools.pool.run(
+        Job(job.source, entry_point=job.entry_point, calls=calls, limits=job.limits, key=job.key)
+    )
+    if not result.cases and result.outcome is not Outcome.OK:
+        return verdict(reason_of(result.outcome), note=result.error)
+    for number, (case, got) in enumerate(zip(spec.cases, result.cases, strict=True)):
+        shown = {"case": number, "input": _shown(case.args, case.kwargs), "expected": repr(case.expected)}
+        if got.outcome is Outcome.NOT_RUN:
+            return verdict(reason_of(result.outcome), note=result.error, **shown)
+        if got.outcome is not Outcome.OK:
+            return verdict(reason_of(got.outcome), note=_note(got), **shown)
+        if not same_value(case.expected, got.value, tolerance=spec.tolerance, sequences=spec.sequences):
+            return verdict(Reason.WRONG_ANSWER, got=repr(got.value), **shown)
+    return verdict(Reason.CORRECT, cases=len(spec.cases))
+
+
+def _note(case: CaseResult) -> str | None:
+    return f"{case.error_type}: {case.error}" if case.error_type else said(case)
+
+
+def _shown(args: Any, kwargs: Any) -> str:
+    return ", ".join([*(repr(a) for a in args), *(f"{k}={v!r}" for k, v in dict(kwargs).items())])

@@ -1,0 +1,128 @@
+"""`stdio`: the response is a program; what it prints for each case's input is compared here.
+
+Cases run in batches, so that a wrong program doesn't run them all. A `checker` program of the problem decides where
+many outputs are right: it runs jailed too, with the output as plain data, and must answer exactly True.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berry.sandboxes.base import Call, CaseResult, Job, Outcome
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.extract import find_code
+from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.specs.code import StdioCase, StdioSpec
+
+if TYPE_CHECKING:
+    from berry.verifiers.context import CheckRequest, VerifierContext
+
+FIRST_BATCH, BATCH = 2, 16
+
+
+async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    spec = request.spec
+    assert isinstance(spec, StdioSpec)
+    code = find_code(request.response)
+    if code is None:
+        return verdict(Reason.NO_CODE)
+    if (fault := contradiction(spec)) is not None:
+        return verdict(Reason.TESTS_BROKEN, note=fault)
+    done = 0
+    while done < len(spec.cases):
+        batch = spec.cases[done : done + (BATCH if done else FIRST_BATCH)]
+        job = Job(
+            source=code,
+            language=spec.language,
+            stdin=tuple(case.stdin for case in batch),
+            limits=limits_of(spec, tools.config),
+            key=request.key or request.problem_id,
+        )
+        result = await tools.pool.run(job)
+        if not result.cases and result.outcome is not Outcome.OK:
+            return verdict(reason_of(result.outcome), note=result.error)
+        outputs = [case.stdout.decode("utf-8", "replace") for case in result.cases]
+        for number, (case, got, output) in enumerate(zip(batch, result.cases, outputs, strict=True), done):
+            shown = {"case": number, "input": case.stdin, "expected": case.stdout}
+            if got.outcome is not Outcome.OK:
+                return verdict(reason_of(got.outcome), got=output, note=_note(got), **shown)
+            if spec.compare != "checker" and not same_output(spec, case.stdout, output):
+                return verdict(Reason.WRONG_ANSWER, got=output, **shown)
+        if spec.checker is not None:
+            found = await _checked(spec, spec.checker, batch, outputs, done, request, tools)
+            if found is not None:
+                return found
+        done += len(batch)
+    return verdict(Reason.CORRECT, cases=len(spec.cases))
+
+
+def same_output(spec: StdioSpec, expected: str, got: str) -> bool:
+    """Whether printed text is what was expected, by the spec's way of comparing."""
+    if spec.compare == "lines":
+        return _lines(expected) == _lines(got)
+    a, b = expected.split(), got.split()
+    if spec.compare == "tokens":
+        return a == b
+    return len(a) == len(b) and all(_same_token(x, y, spec.tolerance) for x, y in zip(a, b, strict=True))
+
+
+def contradiction(spec: StdioSpec) -> str | None:
+    """Two cases with the same input and different outputs, where the comparison is one-valued."""
+    if spec.compare == "checker":
+        return None
+    seen: dict[str, str] = {}
+    for number, case in enumerate(spec.cases):
+        if case.stdin in seen and not same_output(spec, seen[case.stdin], case.stdout):
+            return f"cases contradict each other: case {number} expects something else for the same input"
+        seen.setdefault(case.stdin, case.stdout)
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def _same_token(a: str, b: str, tolerance: float) -> bool:
+    if a == b:
+        return True
+    try:
+        x, y = float(a), float(b)
+    except ValueError:
+        return False
+    return abs(x - y) <= tolerance * max(1.0, abs(x))
+
+
+async def _checked(
+    spec: StdioSpec,
+    checker: str,
+    batch: tuple[StdioCase, ...],
+    outputs: list[str],
+    first: int,
+    request: CheckRequest,
+    tools: VerifierContext,
+) -> Verdict | None:
+    """The problem's own checker over one batch; None when it accepts all of it."""
+    calls = tuple(Call((case.stdin, case.stdout, output)) for case, output in zip(batch, outputs, strict=True))
+    job = Job(checker, entry_point="check", calls=calls, limits=limits_of(spec, tools.config), key=request.key)
+    result = await tools.pool.run(job)
+    for number, (case, said_, output) in enumerate(zip(batch, result.cases, outputs, strict=False), first):
+        shown = {"case": number, "input": case.stdin, "expected": case.stdout, "got": output}
+        if said_.outcome is not Outcome.OK:
+            return verdict(_checker_fault(said_.outcome), note=_note(said_), **shown)
+        if said_.value is not True:
+            return verdict(Reason.WRONG_ANSWER, note="refused by the checker program", **shown)
+    if result.outcome is not Outcome.OK:
+        return verdict(_checker_fault(result.outcome), note=result.error)
+    return None
+
+
+def _checker_fault(outcome: Outcome) -> Reason:
+    """The checker's failure is never the candidate's."""
+    if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
+        return Reason.CHECK_TIMEOUT
+    reason = reason_of(outcome)
+    return reason if reason.retryable else Reason.TESTS_BROKEN
+
+
+def _note(case: CaseResult) -> str | None:
+    return said(case) or (f"exit status {case.exit_code}" if case.exit_code else None)

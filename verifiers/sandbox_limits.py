@@ -1,0 +1,82 @@
+"""From a checker's configuration and a problem's own limits to the sandboxes' terms, and back to reasons."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import berry
+from berry.sandboxes.base import MIB, CaseResult, Limits, Outcome
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
+from berry.verifiers.base import Reason
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.specs.union import CodeSpec
+
+_REASONS = {
+    Outcome.CPU_LIMIT: Reason.CPU_LIMIT,
+    Outcome.WALL_LIMIT: Reason.WALL_LIMIT,
+    Outcome.MEMORY_LIMIT: Reason.MEMORY_LIMIT,
+    Outcome.OUTPUT_LIMIT: Reason.OUTPUT_LIMIT,
+    Outcome.DISK_LIMIT: Reason.DISK_LIMIT,
+    Outcome.PROCESS_LIMIT: Reason.PROCESS_LIMIT,
+    Outcome.RUNTIME_ERROR: Reason.RUNTIME_ERROR,
+    Outcome.COMPILE_ERROR: Reason.COMPILE_ERROR,
+    Outcome.VIOLATION: Reason.VIOLATION,
+    Outcome.UNSUPPORTED_VALUE: Reason.UNSUPPORTED_VALUE,
+    Outcome.MISSING_ENTRY_POINT: Reason.MISSING_ENTRY_POINT,
+    Outcome.NOT_RUN: Reason.NOT_CHECKED,
+    Outcome.MISSING_TOOL: Reason.MISSING_TOOL,
+    Outcome.OVERLOADED: Reason.OVERLOADED,
+    Outcome.FAULT: Reason.SANDBOX_FAULT,
+}
+
+
+def reason_of(outcome: Outcome) -> Reason:
+    """The reason that a program's end, other than `ok`, stands for."""
+    return _REASONS[outcome]
+
+
+def limits_of(spec: CodeSpec, config: CheckerConfig) -> Limits:
+    """The problem's own limits where it sets any, else the checker's. Wall time keeps its proportion to CPU time."""
+    cpu_s = spec.cpu_s or config.cpu_s
+    return Limits(
+        cpu_s=cpu_s,
+        wall_s=max(config.wall_s * cpu_s / config.cpu_s, cpu_s),
+        memory_bytes=(spec.memory_mb or config.memory_mb) * MIB,
+        output_bytes=config.output_kb * 1024,
+        value_bytes=config.output_kb * 1024,
+    )
+
+
+def make_pool(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> SandboxPool:
+    """The pool for programs of every kind."""
+    return SandboxPool(
+        PoolConfig(
+            slots=config.slots or os.cpu_count() or 1,
+            queue_limit=config.queue_limit,
+            limits=limits_of(CodeSpec(), config),
+            isolation=config.isolation,
+            import_paths=(*package_root(), *import_paths),
+            launcher=yielding(config),
+        )
+    )
+
+
+def yielding(config: CheckerConfig) -> tuple[str, ...]:
+    """What starts programs at a lower priority; nothing where the host has no `nice`."""
+    found = shutil.which("nice") if config.nice else None
+    return () if found is None else (found, "-n", str(config.nice))
+
+
+def package_root() -> tuple[str, ...]:
+    """Where this package itself is imported from, for profiles that preload a part of it."""
+    root = str(Path(berry.__file__).parent.parent)
+    return (root,) if root in sys.path or not root.endswith("site-packages") else ()
+
+
+def said(case: CaseResult) -> str | None:
+    """What the program said on its way out: the error, else the end of its standard error."""
+    return case.error or case.stderr.decode("utf-8", "replace").strip()[-500:] or None
