@@ -45,7 +45,7 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
 def test_messages_survive_the_loss_of_the_problem_files(stored_run, monkeypatch) -> None:
     run = stored_run(count=3)
     expected = {t.problem_id: t.messages for t in read_trees(run)}
-    monkeypatch.setattr("berry.pipeline.stages.dataset.reading.leases", lambda *_args, **_kwargs: iter(()))
+    monkeypatch.setattr("berry.pipeline.stages.dataset.reading.iter_leases", lambda *_args, **_kwargs: iter(()))
     for tree in read_trees(run):
         assert tree.problem is None
         if tree.kept:
