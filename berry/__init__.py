@@ -1,8 +1,48 @@
 """Berry: synthetic reasoning data by distributed tree search, verified in sandboxes, kept as Parquet.
 
-pipeline    problems ─► trees of rollouts ─► verdicts, scores ─► kept trajectories ─► exports, training
-verifiers   response + specification ─► verdict: pass, fail or unverifiable
-sandboxes   untrusted code ─► result, in milliseconds, without root
+    pipeline    problems ─► trees of rollouts ─► verdicts, scores ─► kept trajectories ─► exports, training
+    verifiers   response + specification ─► verdict: pass, fail or unverifiable
+    sandboxes   untrusted code ─► result, in milliseconds, without root
+
+The names below are all that a program needs to know; `berry --help` is the same from the command line.
+
+    verify                 check one response                 Run       open a run, read trees and trajectories
+    load_config, run       a YAML file, a run of it           Problem   one task with a way to check its answers
+    register_policy, register_pruning_rule, register_verifier, register_problems, register_export
+                           add your own, for this process; a package does it by the entry points `berry.policies`,
+                           `berry.pruning`, `berry.verifiers`, `berry.problems` and `berry.exports`
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from berry.pipeline.api import Run, load_config, run, verify
+    from berry.pipeline.records import Problem
+
+__version__ = "0.2.0.dev0"
+
+_HOMES = {
+    "verify": "berry.pipeline.api",
+    "load_config": "berry.pipeline.api",
+    "run": "berry.pipeline.api",
+    "Run": "berry.pipeline.api",
+    "Problem": "berry.pipeline.records",
+}
+"""Where each public name is defined. It is imported when first asked for, so that `import berry` stays instant."""
+
+__all__ = ["Problem", "Run", "__version__", "load_config", "run", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'berry' has no attribute {name!r} (there are {', '.join(__all__)})")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
