@@ -7,8 +7,7 @@ from typing import Protocol
 
 from berry.pipeline.core.balance import Bounds
 from berry.pipeline.errors import EngineError
-from berry.pipeline.stages.leases.lease import Snapshot
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 
 
 class WorkerLost(EngineError):

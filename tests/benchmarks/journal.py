@@ -20,9 +20,10 @@ from typing import Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.events import Event
 from berry.pipeline.engines.build import build
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.checker import Checker
 

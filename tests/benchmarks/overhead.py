@@ -36,8 +36,9 @@ from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
 from berry.pipeline.records import Message
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.problems import arithmetic
-from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.checker import Checker
 

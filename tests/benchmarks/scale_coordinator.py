@@ -20,10 +20,9 @@ from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.actors.process import collect_rarely
 from berry.pipeline.runtime.driver.coordinator import Coordinator
-from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
 
 MIB = 1 << 20
 TENTH = 0.1

@@ -15,7 +15,8 @@ from berry.pipeline.engines.base import Counters, Engine
 from berry.pipeline.records import Problem
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.monitoring.progress import Monitor
-from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.stages.leases.lease import Lease
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.checker import Checker
 

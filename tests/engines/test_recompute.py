@@ -21,8 +21,9 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.problems.arithmetic import draw
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Outcome, Reason, Verdict

@@ -19,9 +19,9 @@ from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
 from berry.pipeline.runtime.actors.weights import refresh_worker
 from berry.pipeline.stages.checking.question import with_retry
-from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import searches_at_once
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
 from berry.verifiers.checker import Checker
 

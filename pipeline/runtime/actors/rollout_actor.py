@@ -26,8 +26,8 @@ from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
 from berry.pipeline.runtime.actors.weights import refresh_worker
 from berry.pipeline.runtime.monitoring import metrics, prometheus
-from berry.pipeline.stages.leases.lease import Snapshot
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.inline import here
 

@@ -17,9 +17,8 @@ from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
 from berry.pipeline.runtime.worker import WorkerLost
-from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.leases.partition import packed
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
 
 
 class Sandboxes(Protocol):

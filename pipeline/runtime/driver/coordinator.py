@@ -16,7 +16,7 @@ from dataclasses import replace
 from berry.pipeline.errors import EngineError, first_error
 from berry.pipeline.runtime.driver.totals import Totals
 from berry.pipeline.runtime.worker import Worker, WorkerLost
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 
 
 class Coordinator:

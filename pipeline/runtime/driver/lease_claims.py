@@ -19,8 +19,8 @@ from dataclasses import replace
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.stages.rollout.worker import Lease
 from berry.pipeline.storage import claims, shards
 from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.dataset import RunDir

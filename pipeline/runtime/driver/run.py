@@ -36,9 +36,9 @@ from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
 from berry.pipeline.runtime.worker import Pool, Worker
 from berry.pipeline.stages.dataset.reports import read_reports
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import Survey, survey
-from berry.pipeline.stages.rollout.worker import Lease
 from berry.pipeline.storage import segments, serving, shards
 from berry.pipeline.storage.dataset import RunDir, locked, prepare
 from berry.pipeline.storage.files import locate

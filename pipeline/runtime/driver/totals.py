@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.core import ledger
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.stages.rollout.worker import LeaseReport
+from berry.pipeline.stages.leases.lease import LeaseReport
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from berry.pipeline.core.agreement import Finding, Gap, judge
 from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.runtime.worker import Replica
 from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
-from berry.pipeline.stages.rollout.worker import LeaseReport
+from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.storage.dataset import RunDir
 
 QUEUE = 256  # leases that may wait; more are left out: the run does not wait for its checks

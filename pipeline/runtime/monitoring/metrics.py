@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # sandbox actors have their metrics from here and hold no lease
-    from berry.pipeline.stages.leases.lease import Snapshot
-    from berry.pipeline.stages.rollout.worker import LeaseReport
+    from berry.pipeline.stages.leases.lease import LeaseReport, Snapshot
 
 Kind = Literal["gauge", "counter", "histogram"]
 

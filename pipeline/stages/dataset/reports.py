@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.stages.rollout.worker import LeaseReport
+from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.storage import shards
 from berry.pipeline.storage.files import Location
 

@@ -25,8 +25,8 @@ from berry.pipeline.stages.dataset.reading import read_rows
 from berry.pipeline.stages.dataset.reports import read_marks
 from berry.pipeline.stages.dataset.rows import node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
 from berry.pipeline.storage import shards
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location

@@ -8,8 +8,8 @@ from itertools import islice
 
 from berry.pipeline.config.problems import ProblemSource
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.problems.sources import iter_problems
-from berry.pipeline.stages.rollout.worker import Lease
 from berry.verifiers.specs.shipping import with_source_inlined
 
 

@@ -13,7 +13,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.records import TokenLedger as Ledger
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.worker import WorkerLost
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.verifiers.specs.union import MathSpec
 
 

@@ -17,8 +17,9 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
 from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
+from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.stages.rollout.worker import LeaseReport, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Outcome, Reason, Verdict

@@ -10,8 +10,7 @@ from berry.pipeline.engines.base import Counters
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
-from berry.pipeline.stages.leases.lease import Gauges, Snapshot
-from berry.pipeline.stages.rollout.worker import LeaseReport
+from berry.pipeline.stages.leases.lease import Gauges, LeaseReport, Snapshot
 
 REPORT = LeaseReport(
     lease=3,

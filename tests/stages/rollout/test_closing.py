@@ -12,8 +12,9 @@ import pytest
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.stages.rollout.worker import Lease, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import CheckRequest

@@ -13,8 +13,9 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.worker import WorkerLost
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.stages.rollout.worker import Lease, LeaseReport, LeaseWorker
+from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import CheckRequest

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import packed
-from berry.pipeline.stages.rollout.worker import Lease
 from berry.verifiers.base import Reason
 from berry.verifiers.specs.shipping import with_source_inlined
 from berry.verifiers.specs.union import AllOfSpec, AnyOfSpec, CustomSpec, MathSpec, Weighted, WeightedSpec
