@@ -9,12 +9,13 @@ import difflib
 import os
 from pathlib import Path
 
+import berry
 from berry.pipeline.errors import ConfigError
 
 
 def configs_dir() -> Path:
-    """`$BERRY_CONFIGS`, or `configs/` beside the packages."""
-    return Path(os.environ.get("BERRY_CONFIGS") or Path(__file__).resolve().parents[2] / "configs")
+    """Return `$BERRY_CONFIGS`, or the folder `configs` that the package carries."""
+    return Path(os.environ.get("BERRY_CONFIGS") or Path(berry.__file__).parent / "configs")
 
 
 def names(kind: str) -> list[str]:
