@@ -110,3 +110,22 @@ class Engine(Protocol):
     def counters(self) -> Counters: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SwapsWeights(Protocol):
+    """An engine that can change its weights while it serves."""
+
+    async def load_weights(self, path: str, version: str) -> None:
+        """Serves the weights in the folder `path` from now on; requests in flight end on the old ones. Raises
+        ConfigError for weights that do not fit, which leaves the old ones serving, and EngineError when it is dead."""
+        ...
+
+
+@runtime_checkable
+class RecomputesLogprobs(Protocol):
+    """An engine that can say how likely its model finds a text that is there already."""
+
+    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
+        """Log-probability of each token of the response, in nats, given all before it. Raises EngineError."""
+        ...

@@ -29,7 +29,7 @@ class Worker(Protocol):
         """Waits until the worker can serve again. Raises EngineError if it never will."""
         ...
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         """Takes the weights and the round that serving.json names; what could not be taken, in words."""
         ...
 

@@ -46,7 +46,7 @@ class Echo:
 
     async def recover(self) -> None: ...
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         return []
 
     async def snapshot(self) -> Snapshot | None:

@@ -27,7 +27,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
     from berry.pipeline.engines.synthetic.engine import Synthetic
     from berry.pipeline.rewards.model.render import renderer
     from berry.pipeline.runtime.actors.remote import expected
-    from berry.pipeline.runtime.actors.reward_actor import refresh_all, reward_actor, total_counters
+    from berry.pipeline.runtime.actors.reward_actor import load_weights_on, reward_actor, total_counters
     from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
 
     old, new = value_model(tmp_path / "old", "old"), value_model(tmp_path / "new", "new", 2)
@@ -83,7 +83,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
 
         location = locate(tmp_path / "run")
         serving.write(location, Serving(rewards={"prm": Weights(new, "new")}))
-        assert await refresh_all(actors) == []
+        assert await load_weights_on(actors) == []
         assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == pytest.approx(
             alone(new), abs=1e-5
         )
@@ -91,7 +91,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
         assert alone(new) != expected_old
 
         serving.write(location, Serving(rewards={"prm": Weights(str(tmp_path / "nowhere"), "bad")}))
-        wrong = await refresh_all(actors)
+        wrong = await load_weights_on(actors)
         assert wrong
         assert all("the old weights go on" in text for text in wrong)
         await client.score(model="prm", prompt_ids=prompt, response_ids=response)

@@ -80,7 +80,7 @@ async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
         nonlocal now
         if folders[name] != now:
             now = folders[name]
-            await vllm_engine.swap_weights(now, "v0")
+            await vllm_engine.load_weights(now, "v0")
         vllm_engine._info = replace(vllm_engine.info, engine_id=name)
 
     async def verify(_: Any) -> Verdict:

@@ -56,12 +56,12 @@ async def _swap(here: Here, model: str, dtype: Any) -> Found:
                 seen.setdefault(sample.completion.weights_version, []).append((prompt, sample.completion))
 
     try:
-        await engine.swap_weights(str(folders[0]), "v0")
+        await engine.load_weights(str(folders[0]), "v0")
         began, callers = time.monotonic(), [asyncio.create_task(load(i)) for i in range(CALLERS)]
         for turn in range(1, here.sizes.swaps + 1):
             await asyncio.sleep(1)
             started, version = time.monotonic(), turn % VERSIONS
-            await engine.swap_weights(str(folders[version]), f"v{version}")
+            await engine.load_weights(str(folders[version]), f"v{version}")
             waits.append(time.monotonic() - started)
         await asyncio.sleep(1)
         running = False

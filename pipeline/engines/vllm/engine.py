@@ -262,7 +262,7 @@ class Vllm:
         ]
         return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
 
-    async def swap_weights(self, path: str, version: str) -> None:
+    async def load_weights(self, path: str, version: str) -> None:
         """Takes new weights of the same architecture. Running requests end on the old ones, later ones
         wait, and so does another swap. Raises ConfigError, with the old ones serving on, for files that are not
         whole or do not fit."""

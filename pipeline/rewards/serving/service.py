@@ -200,7 +200,7 @@ class RewardModels:
             value = blend.value(value, Evidence(logprob, len(response_ids)))
         return value, version
 
-    async def take(self, model: str, folder: str, version: str) -> None:
+    async def load_weights(self, model: str, folder: str, version: str) -> None:
         """Serve these weights as `model` from now on: loaded if there was none, else swapped; nothing if they are
         served already. Raises EngineError, ConfigError; what served before goes on then."""
         found = self._models.get(model)

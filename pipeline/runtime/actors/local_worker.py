@@ -17,7 +17,7 @@ from berry.pipeline.engines.build import build, environment
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
-from berry.pipeline.runtime.actors.weights import refresh_worker
+from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import searches_at_once
@@ -58,8 +58,8 @@ class LocalWorker:
         if self._hung is not None and not self._hung.done():
             self._hung.set_result(why)
 
-    async def refresh(self) -> list[str]:
-        return await refresh_worker(self.worker, self.worker.location, self.models)
+    async def load_weights(self) -> list[str]:
+        return await load_weights(self.worker, self.worker.location, self.models)
 
     async def recover(self) -> None:
         raise EngineError("the engine in this process died; run again to resume")
@@ -119,7 +119,7 @@ async def start(
         worker_id="local-0",
         round_index=round_index,
     )
-    await refresh_worker(worker, location, models)
+    await load_weights(worker, location, models)
     searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
 
     async def stop() -> None:

@@ -25,7 +25,7 @@ from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.remote import expected
-from berry.pipeline.runtime.actors.weights import refresh_models
+from berry.pipeline.runtime.actors.weights import load_reward_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.storage import serving
 from berry.pipeline.storage.files import locate
@@ -55,7 +55,7 @@ class RewardActor:
                 models = await asyncio.to_thread(reward_models, self._config)
                 await models.start()
                 self._models = models
-                await self.refresh()
+                await self.load_weights()
                 counts = models.counts
                 self._exporting = prometheus.begin(
                     prometheus.Exporter({}),
@@ -74,12 +74,12 @@ class RewardActor:
             model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids), logprob=logprob
         )
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         """Takes the weights that serving.json names, between two batches. Returns what could not be taken."""
         if self._models is None:
             return []
         now = await asyncio.to_thread(serving.read, self._location)
-        return await refresh_models(self._models, self._location, now)
+        return await load_reward_weights(self._models, self._location, now)
 
     async def counters(self) -> dict[str, dict[str, int]]:
         return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
@@ -91,11 +91,11 @@ class RewardActor:
             await self._models.close()
 
 
-async def refresh_all(actors: Sequence[Any]) -> list[str]:
+async def load_weights_on(actors: Sequence[Any]) -> list[str]:
     """Every replica takes the weights that serving.json names. Returns what went wrong where; a replica that died takes
     them when it is up again."""
     wrong: list[str] = []
-    answers = await asyncio.gather(*(expected(a.refresh.remote()) for a in actors), return_exceptions=True)
+    answers = await asyncio.gather(*(expected(a.load_weights.remote()) for a in actors), return_exceptions=True)
     for index, answer in enumerate(answers):
         if isinstance(answer, BaseException):
             wrong.append(f"reward actor {index}: {answer}")

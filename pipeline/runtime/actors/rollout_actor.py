@@ -24,7 +24,7 @@ from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
 from berry.pipeline.runtime.actors.reward_actor import reward_models
 from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
-from berry.pipeline.runtime.actors.weights import refresh_worker
+from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -71,7 +71,7 @@ class RolloutActor:
                 round_index=self._round_index,
             )
         await self.use(sandboxes, rewards)
-        for wrong in await self.refresh():
+        for wrong in await self.load_weights():
             log.warning("%s: %s", self._worker_id, wrong)
         info = self._worker.engine.info
         if self._exporting is None:
@@ -90,12 +90,12 @@ class RolloutActor:
         if self._scoring is not None and rewards is not None:
             self._scoring.update(rewards)
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         """Takes the weights and the round that serving.json names. Returns what could not be taken."""
         if self._worker is None:
             return []
         try:
-            return await refresh_worker(self._worker, self._location, self._models)
+            return await load_weights(self._worker, self._location, self._models)
         except EngineError:
             self._die()
             raise

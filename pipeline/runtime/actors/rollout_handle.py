@@ -60,10 +60,10 @@ class RayWorker:
             with suppress(RayActorError, TimeoutError):
                 await asyncio.wait_for(self.actor.use.remote(self.sandboxes.up(), self.rewards()), 5)
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         """Raises EngineError when it is lost and does not come back."""
         try:
-            return await expected(self.actor.refresh.remote())
+            return await expected(self.actor.load_weights.remote())
         except RayActorError:
             self.is_up = False
             if not self.needed():

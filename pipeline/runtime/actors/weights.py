@@ -1,6 +1,6 @@
 """Brings an engine and reward models to the weights that serving.json names, without a restart.
 
-    serving.json ─► refresh ─► Engine.swap_weights, RewardModels.take ─► what could not be taken, in words
+    serving.json ─► load_weights ─► Engine.load_weights, RewardModels.load_weights ─► what could not be taken, in words
 
 What is in flight ends on the old weights; whatever fails leaves them serving.
 """
@@ -8,8 +8,8 @@ What is in flight ends on the old weights; whatever fails leaves them serving.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+from berry.pipeline.engines.base import SwapsWeights
 from berry.pipeline.errors import BerryError, ConfigError
 from berry.pipeline.rewards.model.resolve import resolve
 from berry.pipeline.rewards.serving.service import RewardModels
@@ -19,33 +19,32 @@ from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.serving import Serving
 
 
-async def refresh_worker(worker: LeaseWorker, location: Location, models: RewardModels | None) -> list[str]:
+async def load_weights(worker: LeaseWorker, location: Location, models: RewardModels | None) -> list[str]:
     """For a worker with its engine, and the reward models in the same process if there are any. Returns what went
     wrong. Raises EngineError only when the engine is dead."""
     now = await asyncio.to_thread(serving.read, location)
-    wrong = [] if models is None else await refresh_models(models, location, now)
+    wrong = [] if models is None else await load_reward_weights(models, location, now)
     worker.round_index = now.round_index
     worker.end_scores = end_scores(worker, now)
     wanted, engine = now.engine, worker.engine
     if wanted is not None and engine.info.weights_version != wanted.version:
-        swap: Any = getattr(engine, "swap_weights", None)
-        if swap is None:
+        if not isinstance(engine, SwapsWeights):
             wrong.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
         else:
             place = serving.place(location, wanted)
             try:
                 folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
-                await swap(folder, wanted.version)
+                await engine.load_weights(folder, wanted.version)
             except ConfigError as error:
                 wrong.append(f"{wanted.version} can't be taken, the old weights generate on: {error}")
     return wrong
 
 
-async def refresh_models(models: RewardModels, location: Location, now: Serving) -> list[str]:
+async def load_reward_weights(models: RewardModels, location: Location, now: Serving) -> list[str]:
     wrong: list[str] = []
     for name, weights in now.rewards.items():
         try:
-            await models.take(name, serving.place(location, weights), weights.version)
+            await models.load_weights(name, serving.place(location, weights), weights.version)
         except BerryError as error:
             wrong.append(f"{name} {weights.version} can't be taken, the old weights go on: {error}")
     return wrong

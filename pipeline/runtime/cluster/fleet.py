@@ -21,7 +21,7 @@ import ray
 from berry.pipeline.config.layout import Layout
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.balance import Bounds, slot_bounds
-from berry.pipeline.runtime.actors.reward_actor import refresh_all
+from berry.pipeline.runtime.actors.reward_actor import load_weights_on
 from berry.pipeline.runtime.actors.reward_client import Replica
 from berry.pipeline.runtime.actors.rollout_handle import RayWorker
 from berry.pipeline.runtime.cluster import placement
@@ -99,9 +99,9 @@ class Fleet:
             return None
         return [Replica(member.name, member.actor) for member in self.rewards.up()]
 
-    async def refresh_rewards(self) -> list[str]:
+    async def load_reward_weights(self) -> list[str]:
         """Those that are up take the weights that serve now; others do when they start. Returns what went wrong."""
-        return await refresh_all([member.actor for member in self.rewards.up()])
+        return await load_weights_on([member.actor for member in self.rewards.up()])
 
     def _none_up(self) -> bool:
         return not any(w.is_up for w in self.workers if isinstance(w, RayWorker))

@@ -139,7 +139,7 @@ class _Driver:
                 if not await learn_apart(self.directory, round_index, self.display, self.presence):
                     return replace(outcome, finished=False)
                 await self._serve(round_index + 1)
-                await self._refresh(workers)
+                await self._load_weights(workers)
             raise AssertionError("a run has at least one round")
         finally:
             self.display.phase("stopping")
@@ -189,17 +189,17 @@ class _Driver:
         assert after is not None, f"round {round_index - 1} has not been learned from"
         await asyncio.to_thread(serving.write, location, after)
 
-    async def _refresh(self, workers: Sequence[Worker]) -> None:
+    async def _load_weights(self, workers: Sequence[Worker]) -> None:
         self.display.phase("taking new weights")
-        wrong = await self.refresh_rewards()
-        for texts in await asyncio.gather(*(worker.refresh() for worker in workers)):
+        wrong = await self.load_reward_weights()
+        for texts in await asyncio.gather(*(worker.load_weights() for worker in workers)):
             wrong.extend(texts)
         for text in wrong:
             self.display.note(text)
 
     async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
         started = await start(self.config, self.launch, self.layout, self.directory.location, self.round, self.display)
-        self.refresh_rewards, self.pool = started.refresh_rewards, started.pool
+        self.load_reward_weights, self.pool = started.load_reward_weights, started.pool
         return started.workers, started.stop
 
     async def _coordinate(self, workers: Sequence[Worker], before: Totals) -> Outcome:
@@ -281,7 +281,7 @@ class _Driver:
             is_new, seen = now != seen and now.round_index == self.round, now  # other sites may be a round ahead
             if is_new:
                 self.display.note("new weights were pushed: taking them")
-                await self._refresh(workers)
+                await self._load_weights(workers)
 
     async def _poll(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
         snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]

@@ -1,6 +1,6 @@
 """Brings up what a run works with: one engine in this process, or actors on Ray.
 
-in_process | on_ray ─► Started (workers, the sandbox slots behind them, what else is refreshed, how to stop)
+in_process | on_ray ─► Started (workers, the sandbox slots behind them, what else loads weights, how to stop)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Started:
     workers: list[Worker]
     stop: Callable[[], Awaitable[None]]
     pool: Pool | None = None
-    refresh_rewards: Callable[[], Awaitable[list[str]]] = _none  # reward actors take the weights that serve now
+    load_reward_weights: Callable[[], Awaitable[list[str]]] = _none  # reward actors take the weights that serve now
 
 
 async def start(
@@ -64,4 +64,4 @@ async def on_ray(
         f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(fleet.workers, fleet.stop, fleet, fleet.refresh_rewards)
+    return Started(fleet.workers, fleet.stop, fleet, fleet.load_reward_weights)

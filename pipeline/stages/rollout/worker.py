@@ -21,7 +21,7 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.search import sizes
-from berry.pipeline.engines.base import Engine
+from berry.pipeline.engines.base import Engine, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import DropReason, Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
@@ -230,11 +230,10 @@ class LeaseWorker:
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         """Of a response, computed anew, with the version of the weights that gave them. Raises EngineError where the
         engine can't, or when it took new weights meanwhile."""
-        compute: Any = getattr(self.engine, "logprobs", None)
-        if compute is None:
+        if not isinstance(self.engine, RecomputesLogprobs):
             raise EngineError(f"{self.worker_id}: its engine type can't compute log-probabilities again")
         before = self.engine.info.weights_version
-        values = await compute(prompt_ids, response_ids)
+        values = await self.engine.logprobs(prompt_ids, response_ids)
         if self.engine.info.weights_version != before:
             raise EngineError(f"{self.worker_id} took new weights meanwhile")
         return before, values

@@ -158,7 +158,7 @@ async def test_new_weights_are_taken_under_load(
     request = Request("load", prompt(vllm_engine), 64, Until(60), Sampling(temperature=2.0), 3)
     load = asyncio.ensure_future(_all(vllm_engine, request))
     await asyncio.sleep(0.02)
-    swap = asyncio.ensure_future(vllm_engine.swap_weights(str(other), "v1"))
+    swap = asyncio.ensure_future(vllm_engine.load_weights(str(other), "v1"))
     await asyncio.sleep(0)
     queued = asyncio.ensure_future(sample(vllm_engine, ids, until=Until(1)))
     assert {c.weights_version for c in await load} == {"v0"}
@@ -169,7 +169,7 @@ async def test_new_weights_are_taken_under_load(
     expected = reference([*ids, *new.token_ids], other)[-1, new.token_ids[0]].item()
     assert new.logprobs[0] == pytest.approx(expected, abs=1e-4)
     assert new.logprobs[0] != pytest.approx(old.logprobs[0], abs=1e-4) or new.token_ids != old.token_ids
-    await vllm_engine.swap_weights(str(tiny_folder), "v0")
+    await vllm_engine.load_weights(str(tiny_folder), "v0")
     back = (await sample(vllm_engine, ids, until=Until(1)))[0]
     assert (back.token_ids, back.logprobs) == (old.token_ids, pytest.approx(old.logprobs, abs=1e-5))
 
@@ -199,7 +199,7 @@ async def test_twenty_swaps_under_load_lose_no_request_and_leave_no_stale_prefix
     callers = [asyncio.create_task(load(caller)) for caller in range(4)]
     for swap in range(1, 21):
         version = f"v{swap % 2}"
-        await vllm_engine.swap_weights(str(folders[version]), version)
+        await vllm_engine.load_weights(str(folders[version]), version)
         assert vllm_engine.info.weights_version == version
     stop = True
     await asyncio.gather(*callers)
@@ -214,7 +214,7 @@ async def test_twenty_swaps_under_load_lose_no_request_and_leave_no_stale_prefix
 
 async def test_weights_that_are_not_there_leave_the_engine_as_it_was(vllm_engine: Vllm, sample: Any, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"config\.json"):
-        await vllm_engine.swap_weights(str(tmp_path), "v9")
+        await vllm_engine.load_weights(str(tmp_path), "v9")
     assert (await sample(vllm_engine, prompt(vllm_engine)))[0].weights_version == "v0"
 
 
@@ -243,7 +243,7 @@ async def test_weights_that_do_not_fit_leave_the_engine_as_it_was(
 ):
     before = (await sample(vllm_engine, prompt(vllm_engine)))[0]
     with pytest.raises(ConfigError, match=says):
-        await vllm_engine.swap_weights(damaged(how), "v2")
+        await vllm_engine.load_weights(damaged(how), "v2")
     after = (await sample(vllm_engine, prompt(vllm_engine)))[0]
     assert after.weights_version == "v0"
     assert after.token_ids == before.token_ids
@@ -252,7 +252,7 @@ async def test_weights_that_do_not_fit_leave_the_engine_as_it_was(
 async def test_half_taken_weights_answer_nobody(vllm_engine: Vllm, shared: Any, damaged: Any, monkeypatch: Any):
     monkeypatch.setattr("berry.pipeline.engines.tensors.check_fits", lambda *_: None)
     with pytest.raises(EngineError, match="shape"):
-        await vllm_engine.swap_weights(damaged("shape"), "v2")
+        await vllm_engine.load_weights(damaged("shape"), "v2")
     with pytest.raises(EngineError, match="not running"):
         await _all(vllm_engine, Request("after", prompt(vllm_engine), 1, Until(5), Sampling(), 1))
     await shared.drop()

@@ -96,7 +96,7 @@ async def test_a_failed_load_leaves_the_old_weights_serving(serving, damage) -> 
     else:
         weights.unlink()
     with pytest.raises((EngineError, ConfigError)) as raised:
-        await models.take("prm", folders[1], "v1")
+        await models.load_weights("prm", folders[1], "v1")
     assert isinstance(raised.value, BerryError)
     assert await models.score_with_version(model="prm", prompt_ids=[1, 2], response_ids=[3]) == before
     assert models.versions() == {"prm": "v0"}
@@ -133,10 +133,10 @@ async def test_an_output_wanted_as_it_is_is_not_joined_with_anything(saved, sett
 
 async def test_taking_what_serves_already_does_nothing_and_a_new_model_is_loaded(serving) -> None:
     models, folders = await serving(2)
-    await models.take("prm", "/nowhere", "v0")
+    await models.load_weights("prm", "/nowhere", "v0")
     with pytest.raises(EngineError, match=r"rewards\.orm is not set"):
         await models.score(model="orm", prompt_ids=[1], response_ids=[2])
-    await models.take("orm", folders[1], "v1")
+    await models.load_weights("orm", folders[1], "v1")
     assert models.versions() == {"prm": "v0", "orm": "v1"}
     assert 0 < await models.score(model="orm", prompt_ids=[1], response_ids=[2]) < 1
     await models.close()

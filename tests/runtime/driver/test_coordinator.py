@@ -62,7 +62,7 @@ class Scripted:
         if not self.returns:
             raise EngineError("gone for good")
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         return []
 
     async def checks(self) -> list[dict[str, float]]:

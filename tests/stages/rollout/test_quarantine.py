@@ -69,7 +69,7 @@ class Restarted:
             self.deaths += 1
             raise WorkerLost(str(error)) from error
 
-    async def refresh(self) -> list[str]:
+    async def load_weights(self) -> list[str]:
         return []
 
     async def checks(self) -> list[dict[str, float]]:
