@@ -3,7 +3,6 @@ nothing happened to, for all that disturb one."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import select
@@ -17,7 +16,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -28,28 +26,39 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
-LANES = Path(__file__).with_name("lanes.py")
+TOGETHER: dict[str, tuple[str, ...]] = {
+    "clusters": ("tests/cluster/", "tests/deploy/"),
+    "one engine": (
+        "tests/engines/test_contract.py",
+        "tests/engines/test_recompute.py",
+        "tests/engines/vllm/test_engine.py",
+    ),
+}
+"""Tests that one worker runs: no two clusters start at once, and the real engine is loaded once. Else a file is a
+group."""
+
+FIRST = (
+    "tests/cluster/",
+    "tests/engines/test_contract.py",
+    "tests/runtime/driver/test_rounds.py",
+    "tests/runtime/driver/test_many_kills.py",
+    "tests/runtime/driver/test_lease_claims.py",
+    "tests/sandboxes/test_limits.py",
+    "tests/runtime/",
+    "tests/engines/",
+    "tests/cli/",
+    "tests/rewards/",
+)
+"""What takes long begins first, in this order, so that short files fill the workers' last minutes."""
 
 
-def _lanes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lanes", LANES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where `-n` says how many workers and nothing says how they share the tests."""
-    return _lanes().Lanes(config, log) if config.getvalue("dist") == "load" else None
-
-
-@pytest.fixture(scope="session")
-def lanes() -> ModuleType:
-    """`tests/lanes.py`"""
-    return _lanes()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups the tests for `--dist loadgroup`, longest group first."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = next((name for name, places in TOGETHER.items() if file.startswith(places)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: next((i for i, place in enumerate(FIRST) if item.nodeid.startswith(place)), len(FIRST)))
 
 
 class Started:
