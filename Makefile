@@ -2,13 +2,12 @@
 # make test    set up, then all tests, and beside them lint
 # make quick   unit tests, some two minutes
 # make lint    ruff and pyright
-# make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md; gpu-pack: for one
-#                  without network
+# make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md
 # make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
 
 BERRY = .venv/bin/berry
 
-.PHONY: setup demo tiny rounds test quick lint gpu-check gpu-pack clean
+.PHONY: setup demo tiny rounds test quick lint gpu-check clean
 
 setup:
 	@.ci/setup
@@ -35,9 +34,6 @@ gpu-check:
 	@[ -x build/gpu-venv/bin/python ] || $(or $(PYTHON),python3) -m venv build/gpu-venv
 	@build/gpu-venv/bin/python -m pip install -q -e '.[gpu,train]'
 	@build/gpu-venv/bin/python tests/gpu/check.py --results build/gpu-check
-
-gpu-pack: setup
-	@.venv/bin/python tests/gpu/packing.py build/gpu-pack
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

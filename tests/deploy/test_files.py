@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
 
-@pytest.mark.parametrize("name", ["kuberay", "ray-up", "slurm", "docker"])
+@pytest.mark.parametrize("name", ["airgapped", "kuberay", "ray-up", "slurm", "docker"])
 def test_a_page_takes_fewer_than_ten_commands_and_says_how_to_tear_down(name: str) -> None:
     text = (DEPLOY / name / "README.md").read_text()
     blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)

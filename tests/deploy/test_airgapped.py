@@ -1,0 +1,100 @@
+"""Packing for a machine without network, and installing there: with one small wheel in place of the many real ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "deploy" / "airgapped"
+pytestmark = pytest.mark.slow
+
+
+def run(script: Path, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(script), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable} | env)
+
+
+def wheel(folder: Path) -> None:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "carried-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("carried.py", "WORD = 'it came along'\n")
+        made.writestr("carried-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: carried\nVersion: 1.0\n")
+        made.writestr("carried-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr("carried-1.0.dist-info/RECORD", "")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("airgapped")
+    wheel(folder / "wheels")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    words = ("--wheels", folder / "wheels", "--model", folder / "model", "--piece-mb", "1")
+    done = run(SCRIPTS / "pack.sh", folder / "pack", *words)
+    assert done.returncode == 0, done.stderr
+    assert len(list((folder / "pack").glob("piece-*"))) > 1
+    return folder / "pack"
+
+
+@pytest.fixture
+def carried(pack: Path, tmp_path: Path) -> Path:
+    """The pack as it was carried over."""
+    return Path(shutil.copytree(pack, tmp_path / "pack"))
+
+
+def test_what_was_packed_installs_and_starts_without_network(carried: Path, tmp_path: Path) -> None:
+    packages = sysconfig.get_paths()["purelib"]
+    already = os.pathsep.join([packages, *(p for p in sys.path if p.endswith("site-packages"))])
+    done = run(carried / "install.sh", tmp_path / "there", PYTHONPATH=already, PIP_NO_INDEX="1")
+    assert done.returncode == 0, done.stderr
+    python = tmp_path / "there" / "venv" / "bin" / "python"
+    code = "import berry, carried; print(berry.__file__, carried.WORD)"
+    env = os.environ | {"PYTHONPATH": already}
+    printed = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    assert printed.strip() == f"{tmp_path / 'there' / 'berry' / 'berry' / '__init__.py'} it came along"
+    assert (tmp_path / "there" / "models" / "model" / "config.json").is_file()
+
+
+def test_a_piece_that_is_missing_or_damaged_is_named_before_anything_is_written(carried: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted(carried.glob("piece-*"))
+    first.write_bytes(first.read_bytes()[:-1] + b"?")
+    second.unlink()
+    done = run(carried / "install.sh", tmp_path / "there")
+    assert done.returncode == 2
+    assert first.name in done.stderr
+    assert second.name in done.stderr
+    assert not (tmp_path / "there").exists()
+
+
+def test_another_python_is_refused(carried: Path, tmp_path: Path) -> None:
+    (carried / "PYTHON").write_text("2.7\n")
+    done = run(carried / "install.sh", tmp_path / "there")
+    assert done.returncode == 2
+    assert "the pack is for Python 2.7" in done.stderr
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "give the folder to write to"),
+        (("out", "--have", "nowhere.txt"), "pip freeze"),
+        (("out", "--model", "nowhere"), "no such folder"),
+        (("out", "--pieces", "3"), "there is no option --pieces"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_before_anything_is_fetched(
+    words: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(["bash", SCRIPTS / "pack.sh", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not (tmp_path / "out").exists()
