@@ -84,7 +84,8 @@ class ScoreCounters:
 
 @runtime_checkable
 class Engine(Protocol):
-    """One model on one set of devices. All methods but `generate` are cheap."""
+    """One model on one set of devices. All methods but `generate` are cheap. What an engine can do beyond this it says
+    by having the methods of `SwapsWeights` or `RecomputesLogprobs`."""
 
     async def start(self) -> None:
         """Load weights and warm up. Raises EngineError or ResourceError with the remedy."""
@@ -114,18 +115,20 @@ class Engine(Protocol):
 
 @runtime_checkable
 class SwapsWeights(Protocol):
-    """An engine that can change its weights while it serves."""
+    """An engine that takes new weights while it runs."""
 
-    async def load_weights(self, path: str, version: str) -> None:
-        """Serves the weights in the folder `path` from now on; requests in flight end on the old ones. Raises
-        ConfigError for weights that do not fit, which leaves the old ones serving, and EngineError when it is dead."""
+    async def load_weights(self, folder: str, version: str) -> None:
+        """Serve the weights in `folder`, of the same architecture, as `version` from now on. Running requests end on
+        the old ones, later ones wait. Raises ConfigError, with the old ones serving on, for files that are not whole or
+        do not fit; EngineError where the engine has ended."""
         ...
 
 
 @runtime_checkable
 class RecomputesLogprobs(Protocol):
-    """An engine that can say how likely its model finds a text that is there already."""
+    """An engine that computes the log-probabilities of a given text."""
 
     async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
-        """Log-probability of each token of the response, in nats, given all before it. Raises EngineError."""
+        """Log-probability in nats of each of `response_ids` after `prompt_ids` and those before it, computed anew and
+        past the prefix cache. Raises EngineError where the engine is dead."""
         ...

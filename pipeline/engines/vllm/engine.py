@@ -47,7 +47,7 @@ class _Running:
 
 
 class Vllm:
-    """`berry.pipeline.engines.base.Engine` on vLLM; also recomputes log-probabilities and takes new weights."""
+    """`berry.pipeline.engines.base.Engine` on vLLM; also `SwapsWeights` and `RecomputesLogprobs`."""
 
     def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
         self._config = config
@@ -57,7 +57,7 @@ class Vllm:
         self._running: dict[str, _Running] = {}
         self._open = asyncio.Event()
         self._open.set()
-        self._swapping = asyncio.Lock()
+        self._loading = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
@@ -251,8 +251,7 @@ class Vllm:
     # ---- beyond the protocol ----------
 
     async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
-        """Log-probabilities (nats) of `response_ids` after `prompt_ids`, computed anew and past the prefix
-        cache."""
+        """See `engines.base.RecomputesLogprobs`."""
         if not response_ids:
             return []
         await self._open.wait()
@@ -262,14 +261,12 @@ class Vllm:
         ]
         return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
 
-    async def load_weights(self, path: str, version: str) -> None:
-        """Takes new weights of the same architecture. Running requests end on the old ones, later ones
-        wait, and so does another swap. Raises ConfigError, with the old ones serving on, for files that are not
-        whole or do not fit."""
-        async with self._swapping:
-            await self._swap(path, version)
+    async def load_weights(self, folder: str, version: str) -> None:
+        """See `engines.base.SwapsWeights`. `folder` may also be an alias or a URL. One load waits for another."""
+        async with self._loading:
+            await self._load_weights(folder, version)
 
-    async def _swap(self, path: str, version: str) -> None:
+    async def _load_weights(self, path: str, version: str) -> None:
         if self._llm is None:
             raise EngineError(f"{self._info.engine_id} is not running")
         self._open.clear()

@@ -132,7 +132,7 @@ class Pooling:
                 out = output
         return out
 
-    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
+    async def load_weights(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
         if self._llm is None:
             raise EngineError("the reward model is not running")
         self._open.clear()

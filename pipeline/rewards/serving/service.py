@@ -42,7 +42,7 @@ class Backend(Protocol):
         """The value at the last token, and the version of the weights that gave it. Raises EngineError."""
         ...
 
-    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
+    async def load_weights(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:
         """New weights between two batches; on EngineError the old ones go on serving."""
         ...
 
@@ -90,7 +90,7 @@ class TransformersBackend:
             raise EngineError("the reward model was not started")
         return [(value, self._version) for value in self._reader.values(batch)]
 
-    async def swap(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:  # noqa: ARG002 - it is loaded
+    async def load_weights(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:  # noqa: ARG002 - it is loaded
         fresh = await asyncio.to_thread(self._load, folder)
 
         async def change() -> None:
@@ -133,15 +133,17 @@ class RewardModels:
     """All reward models of a run that are served here. `start` is idempotent."""
 
     def __init__(self, rewards: Rewards, rollout: Rollout, generator: Vocabulary) -> None:
-        self._rewards = rewards
+        self._configured = {
+            name: served for name, served in (("prm", rewards.prm), ("orm", rewards.orm)) if served is not None
+        }
         self._rollout = rollout
         self._generator = generator
         self._models: dict[str, _Model] = {}
 
     async def start(self) -> None:
         """Loads the models. Raises ConfigError, EngineError, ResourceError."""
-        for name, served in (("prm", self._rewards.prm), ("orm", self._rewards.orm)):
-            if served is not None and name not in self._models:
+        for name, served in self._configured.items():
+            if name not in self._models:
                 model = await asyncio.to_thread(self._prepare, name, served)
                 await model.backend.start()
                 self._models[name] = model
@@ -201,31 +203,25 @@ class RewardModels:
         return value, version
 
     async def load_weights(self, model: str, folder: str, version: str) -> None:
-        """Serve these weights as `model` from now on: loaded if there was none, else swapped; nothing if they are
-        served already. Raises EngineError, ConfigError; what served before goes on then."""
+        """Serve the weights in `folder` as `model` from now on, between two batches; nothing is done where `version`
+        serves already. A model that was not served yet is started. Raises EngineError, and ConfigError for weights of
+        another tokenizer; what served before goes on then."""
         found = self._models.get(model)
         if found is not None and found.backend.version == version:
             return
         folder = await asyncio.to_thread(resolve, folder, key=f"weights of {model}")
-        if found is not None:
-            await self.swap(model, folder, version)
-            return
-        settings = getattr(self._rewards, model, None) or ServedReward(model=folder)
-        fresh = await asyncio.to_thread(self._prepare, model, settings.model_copy(update={"model": folder}))
-        await fresh.backend.start()
-        self._models[model] = fresh
-
-    async def swap(self, model: str, folder: str, version: str) -> None:
-        """New weights of the same tokenizer for one model. Raises EngineError, ConfigError; the old ones go on then."""
-        found = self._models.get(model)
         if found is None:
-            raise EngineError(f"no reward model {model!r} is served: nothing to swap")
+            settings = self._configured.get(model) or ServedReward(model=folder)
+            fresh = await asyncio.to_thread(self._prepare, model, settings.model_copy(update={"model": folder}))
+            await fresh.backend.start()
+            self._models[model] = fresh
+            return
         card = await asyncio.to_thread(read_card, folder)
         before = found.card.vocabulary if found.card else None
         if card is not None and before is not None and card.vocabulary != before:
             raise ConfigError(f"{folder} was trained with another tokenizer than the {model} that is served")
         found.expect(version, card)
-        await found.backend.swap(folder, version, logit_mean=0.0 if card is None else card.logit_mean)
+        await found.backend.load_weights(folder, version, logit_mean=0.0 if card is None else card.logit_mean)
         found.card = card or found.card
 
     def versions(self) -> dict[str, str]:

@@ -67,7 +67,7 @@ async def test_twenty_swaps_under_load_lose_nothing_and_mix_nothing(serving, tin
     callers = [asyncio.create_task(load()) for _ in range(6)]
     for swap in range(1, 21):
         version = swap % len(folders)
-        await models.swap("prm", folders[version], f"v{version}")
+        await models.load_weights("prm", folders[version], f"v{version}")
         value, said = await models.score_with_version(
             model="prm", prompt_ids=prompts[0][:6], response_ids=prompts[0][6:]
         )
@@ -110,12 +110,12 @@ async def test_a_blend_comes_and_goes_with_the_weights_it_was_fitted_for(serving
     assert await models.score_with_version(**asked, logprob=-9.0) == (old, "v0"), "v0 has none"
     blend = Blend(1.0, 0.5, 2.0, 0.1)
     carded(folders[1], "v1", blend=blend)
-    await models.swap("prm", folders[1], "v1")
+    await models.load_weights("prm", folders[1], "v1")
     alone, _ = await models.score_with_version(**asked)
     value, version = await models.score_with_version(**asked, logprob=-3.0)
     assert (value, version) == (pytest.approx(blend.value(alone, Evidence(-3.0, 2))), "v1")
     assert value != pytest.approx(alone)
-    await models.swap("prm", folders[0], "v0")
+    await models.load_weights("prm", folders[0], "v0")
     assert await models.score_with_version(**asked, logprob=-9.0) == (pytest.approx(old), "v0")
     await models.close()
 
