@@ -1,18 +1,26 @@
-r"""Where the answer or the program is in a response.
+r"""Finds where the answer or the program stands in a response.
 
-    response ─► after_thinking ─► boxed | answer_is | last_line | tag | whole ─► Found (candidates, the last one first)
+    response ─► after_thinking ─► tag | boxed | answer_is | last_line | whole ─► Found (candidates, the last one first)
                               └─► code (the last fenced block, else everything)
 
-All scans are linear in the response and look at its last `TAIL_CHARS` characters only.
+tag         between `<answer>` and `</answer>`; what is boxed or stated in it, where it is a text of several words
+boxed       in `\boxed{…}`; boxes with only a comma, "and" or "or" between them are one answer of several values
+answer_is   after "the answer is", "Answer:" or `####`, without the clauses that follow
+last_line   what the last line says: its formula, the number after its verb, or its end after "="
+whole       everything
+
+The places of a spec are asked in order. One exception: a line that begins with "Answer:" after the last box wins over
+it, where both places may be asked. All scans are linear in the response and look at its last `TAIL_CHARS` characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from berry.verifiers import sentences
 from berry.verifiers.specs.base import Place
 
 TAIL_CHARS = 65_536
@@ -20,25 +28,60 @@ MAX_CANDIDATES = 8
 
 
 class Found(Struct, frozen=True):
-    """The final answer, and earlier ones given with the same weight (other boxes), distinct, newest first."""
+    """The final answer, and earlier ones given with the same weight (other boxes), distinct, newest first.
+
+    `stated` is the whole text that the answer was cut out of, where something was cut.
+    """
 
     answer: str
     others: tuple[str, ...] = ()
     place: Place = "whole"
     too_many: bool = False
+    stated: str | None = None
+
+
+# ---- thinking -------------------------------------------------------------------------------------------------------
+
+_THINKING = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("◁think▷", "◁/think▷"),
+)
+_OPENED = re.compile(r"^[ \t]*(?:" + "|".join(re.escape(opening) for opening, _ in _THINKING) + ")", re.MULTILINE)
+_CHANNEL, _FINAL = "<|channel|>", "<|channel|>final<|message|>"
+_END_TOKENS = re.compile(r"(?:\s|<\|[A-Za-z_]{1,24}\|>|</s>)+\Z")
 
 
 def after_thinking(response: str) -> str:
-    """What follows the last closing `</think>` tag; the whole response where there is none."""
-    _, tag, rest = response.rpartition("</think>")
-    return rest if tag else response
+    """What follows the model's thinking: the last closing tag, or the final channel; everything where there is none.
+
+    Thinking that is opened and never closed has nothing after it.
+    """
+    if _CHANNEL in response:
+        _, final, response = response.rpartition(_FINAL)
+        if not final and "<|message|>" in response:
+            return ""
+    end = max(response.rfind(tag) + len(tag) if tag in response else 0 for _, tag in _THINKING)
+    rest = response[end:]
+    opened = _OPENED.search(rest)
+    return rest if opened is None else rest[: opened.start()]
 
 
 def find_answer(response: str, places: Sequence[Place]) -> Found | None:
     """The answer, from the first of `places` that has one."""
     text = after_thinking(response)[-TAIL_CHARS:]
+    if (ending := text[-256:]) and ending[-1] in "> \n" and (tokens := _END_TOKENS.search(ending)) is not None:
+        text = text[: len(text) - len(tokens[0])]
     for place in places:
-        found = _FINDERS[place](text)
+        if place == "boxed":
+            found = _box_or_later_line(text, places)
+        else:
+            found = _FINDERS[place](text)
         if found is not None:
             return found
     return None
@@ -46,15 +89,31 @@ def find_answer(response: str, places: Sequence[Place]) -> Found | None:
 
 # ---- boxed ----------------------------------------------------------------------------------------------------------
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?=\{)|\s+([^\s{}$\\]+))")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,8}(?:(?=\{)|([-+]?\d(?:[\d.,/]{0,40}\d)?|[A-J](?![A-Za-z])))")
 _JOINT = re.compile(
-    r"^[\s$]*(?:\\\)|\\\])?[\s$]*(?:,?\s*(?:and|or)|,|\\text\{\s*(?:and|or)\s*\})[\s$]*(?:\\\(|\\\[)?[\s$]*$"
+    r"(?=.*?(?:[,;&]|\b(?:and|or)\b|quad|\\\\))"
+    r"(?:[\s$.,;&]|\\[()\[\],;:! \\]|\\q?quad(?![a-z])|\b(?:and|or|also|as well as)\b|\\text\{\s?(?:and|or)\s?\})*",
+    re.DOTALL,
+)
+_JOINT_CHARS = 60
+_PLACEHOLDER = re.compile(
+    r"\W*(?:\\(?:text|ldots|dots|cdots|square|ldotp|mathrm)\b\W*)?(?:(?:your |the |final )*(?:answer|result|solution)s?"
+    r"(?: here)?)?\W*",
+    re.IGNORECASE,
 )
 
 
-def _boxed(text: str) -> Found | None:
-    """Boxes that follow each other with only a comma, "and" or "or" between are one answer of several values."""
-    groups: list[str] = []
+def _box_or_later_line(text: str, places: Sequence[Place]) -> Found | None:
+    found, end = _boxes(text)
+    if found is not None and "answer_is" in places and (later := _answer_line(text[end:])) is not None:
+        return later
+    return found
+
+
+def _boxes(text: str) -> tuple[Found | None, int]:
+    """The boxes of `text`, empty ones and placeholders left out, and where the last one ends."""
+    groups: list[list[str]] = []
+    either: list[bool] = []
     last_end, position = -1, 0
     while (match := _BOX.search(text, position)) is not None:
         if match[1] is not None:
@@ -63,22 +122,26 @@ def _boxed(text: str) -> Found | None:
             end = _closing(text, match.end())
             if end < 0:
                 break
-            content = text[match.end() + 1 : end - 1]
-        gap = text[last_end : match.start()] if groups else ""
-        if groups and len(gap) <= 40 and _JOINT.match(gap):
-            groups[-1] += (" or " if "or" in gap else ", ") + content
+            content = text[match.end() + 1 : end - 1].strip()
+        position = end
+        if len(content) < 40 and _PLACEHOLDER.fullmatch(content):
+            continue
+        gap = text[last_end : match.start()] if groups and match.start() - last_end <= _JOINT_CHARS else None
+        if gap is not None and _JOINT.fullmatch(gap):
+            groups[-1].append(content)
+            either[-1] = either[-1] or re.search(r"\bor\b", gap) is not None
         else:
-            groups.append(content)
-        last_end = position = end
-    if not groups:
-        return None
-    if len(groups) == 1:
-        answer = groups[0].strip()
-        return Found(answer, place="boxed") if answer else None
-    distinct = list(dict.fromkeys([content.strip() for content in reversed(groups)]))
-    if not distinct[0]:
-        return None
-    return Found(distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES)
+            groups.append([content])
+            either.append(False)
+        last_end = end
+    answers = [
+        (" or " if either_of else ", ").join(dict.fromkeys(group))
+        for group, either_of in zip(groups, either, strict=True)
+    ]
+    distinct = list(dict.fromkeys(reversed(answers)))
+    if not distinct:
+        return None, last_end
+    return Found(distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES), last_end
 
 
 _BRACE = re.compile(r"[{}]|\\.", re.DOTALL)  # a backslash takes the character after it along
@@ -100,89 +163,175 @@ def _closing(text: str, opening: int) -> int:
 
 # ---- words ----------------------------------------------------------------------------------------------------------
 
-_ANSWER_IS = re.compile(
-    r"\banswer\s*(?:\([^()\n]{0,40}\)\s*)?(?:\*\*|__)?\s*(?:is|are|=|:)(?:\s*(?:equal\s+to|:|\*\*|__))*"
-    r"|^\s*####(?!#)",
+_SUBJECT = re.compile(
+    r"\banswers?\b|\b(?:correct|right|best|final) (?:option|choice|statement|result|value|solution)s?\b"
+    r"|^[ \t]{0,3}####(?!#)",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*\*)|[;,]?\s+(?:because|since|which|where|so|as)\b")
-_LEAD = re.compile(
-    r"^\s*(?:(?:#{1,6}|>|[-*•](?=\s)|\*\*|__)\s*)*(?:(?:so|thus|hence|therefore|then|and)\b,?\s+)*", re.IGNORECASE
+_VERB = re.compile(
+    r"(?:\s{0,9}\([^()\n]{0,40}\))?(?:\s{1,9}(?:to|for|of|here|in)\b[^.:\n$\\=]{0,80}?)?\s{0,9}[*_]{0,3}\s{0,9}"
+    r"(?:(?:is|are|(?:must|should|would|will|has to|can only) be|becomes|comes (?:out )?to)\b|[=:：])"
+    r"(?:\s{0,9}(?:equal\s{1,9}to\b|:|\*\*|__))*",
+    re.IGNORECASE,
 )
-_CLAUSE = re.compile(
-    r"(?:.*\b(?:is|are|was|were|equals?|be|gives?|has|have|get)|.*(?::|=|\\implies|\\Rightarrow|⇒|→))\s*", re.IGNORECASE
+_ANSWER_LINE = re.compile(
+    r"^[ \t>*_#-]{0,12}(?:(?:the|my|final|correct|so) ){0,3}answer[ *_]{0,4}[:：]", re.IGNORECASE | re.MULTILINE
 )
-_CODE = re.compile(
-    r"^(?:print|return|def|class|import|from|assert|echo|let|const|var|console\.|std::)\b|^[A-Za-z_]\w+\([^()]*\)\s*;?$|;\s*$|\)\s*\{\s*$|==|:="
+_HEADING = re.compile(r"[ *_]{0,5}(?=\n)")
+_NOT_STATED = re.compile(
+    r"\W*(?:(?:correct|right|wrong|incorrect|below|above|clear|obvious|as follows|found|the following|in the box"
+    r"|unique|verified)\b.{0,40})?\W*",
+    re.IGNORECASE | re.DOTALL,
 )
-_MATH = re.compile(r"\$([^$\n]+)\$|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
-_NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s*(?:\\?%)?(?!\w)")
+_MAX_SUBJECTS = 24
+_DISPLAYED = (("$$", "$$"), ("\\[", "\\]"), ("\\begin{", "\\end{"))
+_DISPLAY_CHARS = 4_096
 
 
 def _answer_is(text: str) -> Found | None:
+    for subject in reversed(list(_SUBJECT.finditer(text))[-_MAX_SUBJECTS:]):
+        end = subject.end()
+        if not subject[0].lstrip().startswith("#"):
+            verb = _VERB.match(text, end)
+            heading = text[text.rfind("\n", 0, end) + 1 : subject.start()].strip("#*_ \t").lower() in (
+                "",
+                "final",
+                "the",
+            )
+            if verb is None and heading:
+                verb = _HEADING.match(text, end)
+            if verb is None:
+                continue
+            end = verb.end()
+        if (found := _stated(text, end)) is not None:
+            return found
+    return None
+
+
+def _answer_line(text: str) -> Found | None:
+    """What the last line of `text` that begins with "Answer:" states."""
     last = None
-    for last in _ANSWER_IS.finditer(text):  # noqa: B007 - the last match is wanted
+    for last in _ANSWER_LINE.finditer(text):  # noqa: B007 - the last match is wanted
         pass
-    if last is None:
+    return None if last is None else _stated(text, last.end())
+
+
+def _stated(text: str, start: int) -> Found | None:
+    """The answer that follows `start`: a display formula, or the statement of a line."""
+    rest = text[start : start + 2 * _DISPLAY_CHARS].lstrip("*_ \t\n:")
+    if (formula := _displayed(rest)) is not None:
+        return Found(formula, place="answer_is")
+    line = rest.split("\n", 1)[0].strip()
+    answer = sentences.statement(line)
+    if answer is None or _NOT_STATED.fullmatch(answer):
         return None
-    rest = text[last.end() :].lstrip("* \t\n")
-    line = rest.split("\n", 1)[0]
-    if line.strip() in ("$$", "\\["):  # a display formula on its own lines
-        line = " ".join(rest.split("\n", 3)[:3])
-    answer = _tidy(_LEAD.sub("", _first_sentence(line)))
-    return Found(answer, place="answer_is") if answer else None
+    return Found(answer, place="answer_is", stated=line if answer != line else None)
+
+
+def _displayed(text: str) -> str | None:
+    """The display formula that `text` begins with, delimiters included."""
+    for opening, closing in _DISPLAYED:
+        if text.startswith(opening):
+            end = text.find(closing, len(opening), _DISPLAY_CHARS)
+            if end < 0:
+                return None
+            end = text.find("}", end) + 1 if opening == "\\begin{" else end + len(closing)
+            return text[:end] if end else None
+    return None
+
+
+_CODE = re.compile(
+    r"^(?:print|return|def|class|import|from|assert|echo|let|const|var|console\.|std::)\b|^[A-Za-z_]\w+\([^()]*\)\s*;?$"
+    r"|;\s*$|\)\s*\{\s*$|==|:="
+)
+_DISPLAY_END = re.compile(
+    r"(\$\$|\\\]|\\end\{(?:align|equation|gather|aligned|eqnarray)\*?\}(?:\s*(?:\$\$|\\\]))?)[\s.,]*\Z"
+)
+_NOTHING = " \t*_`$#-"
 
 
 def _last_line(text: str) -> Found | None:
-    lines = [line for line in text.splitlines() if line.strip(" \t*_`$#")]
-    if not lines:
+    text = text.rstrip()
+    if (block := _last_display(text)) is not None:
+        return Found(block, place="last_line")
+    line = next((line for line in _lines_from_end(text) if line.strip(_NOTHING)), "")
+    if (
+        not line
+        or _CODE.search(sentences.strip_markup(line))
+        or _PLACEHOLDER.fullmatch(line[:200].replace("\\boxed", ""))
+    ):
         return None
-    line = _tidy(_LEAD.sub("", lines[-1]))
-    if _CODE.search(line):
+    answer = sentences.conclusion(line)
+    return None if not answer else Found(answer, place="last_line", stated=line if answer != line else None)
+
+
+def _lines_from_end(text: str) -> Iterator[str]:
+    end = len(text)
+    while end > 0:
+        start = max(text.rfind("\n", 0, end), text.rfind("\r", 0, end)) + 1
+        yield text[start:end]
+        end = start - 1
+
+
+def _last_display(text: str) -> str | None:
+    """The display formula that ends `text`, which may run over several lines; the last row where it is a derivation."""
+    ending = _DISPLAY_END.search(text[-64:])
+    if ending is None:
         return None
-    if not line or not re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+", "", line)):
-        return Found(line, place="last_line") if line else None
-    segments = [next(filter(None, groups)) for groups in _MATH.findall(line)]
-    if segments:
-        return Found(segments[-1].strip(), place="last_line")
-    numbers = list(dict.fromkeys(n.strip() for n in _NUMBER.findall(line)))
-    if (clause := _CLAUSE.match(line)) is not None and (tail := line[clause.end() :].strip()) and numbers:
-        return Found(tail, place="last_line")
-    if len(numbers) == 1:
-        return Found(numbers[0].rstrip(","), place="last_line")
-    return Found(line, place="last_line") if len(line.split()) <= 4 else None
-
-
-def _first_sentence(line: str) -> str:
-    end = _SENTENCE_END.search(line)
-    return line[: end.start()] if end else line
-
-
-def _tidy(line: str) -> str:
-    """Without emphasis, math delimiters at the ends and closing punctuation."""
-    line = line.strip().strip("*_`").strip()
-    while line and line[-1] in ".,;:" and not line.endswith("\\,"):
-        line = line[:-1].rstrip("*_` ")
-    return line.strip()
+    end = len(text) - (len(text[-64:]) - ending.start())
+    closing = ending[1][:2]
+    opening = {"$$": "$$", "\\]": "\\[", "\\e": "\\begin{"}[closing]
+    start = text.rfind(opening, max(0, end - _DISPLAY_CHARS), end)
+    if start < 0:
+        return None
+    if closing == "\\e":
+        return sentences.last_row(text[start : end + len(ending[1])])
+    return sentences.last_row(text[start + len(opening) : end]) or None
 
 
 # ---- tags, all ------------------------------------------------------------------------------------------------------
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_OPEN_TAG = re.compile(r"<answer>", re.IGNORECASE)
+_CLOSE_TAG = re.compile(r"</answer>", re.IGNORECASE)
 
 
 def _tag(text: str) -> Found | None:
-    tagged = list(dict.fromkeys(content.strip() for content in reversed(_TAG.findall(text))))
-    if not tagged or not tagged[0]:
+    """The tagged answers; one that is still open at the end counts, since a stop string may have cut its tag off."""
+    contents: list[str] = []
+    position = 0
+    while (opening := _OPEN_TAG.search(text, position)) is not None:
+        closing = _CLOSE_TAG.search(text, opening.end())
+        contents.append(text[opening.end() : closing.start() if closing else len(text)])
+        if closing is None:
+            break
+        position = closing.end()
+    if not contents or not contents[-1].strip():
+        return None
+    tagged = list(dict.fromkeys(_inside_tag(content) for content in reversed(contents[-2 * MAX_CANDIDATES :])))
+    tagged = [content for content in tagged if len(content) >= 40 or not _PLACEHOLDER.fullmatch(content)]
+    if not tagged:
         return None
     return Found(tagged[0], tuple(tagged[1:MAX_CANDIDATES]), "tag", len(tagged) > MAX_CANDIDATES)
+
+
+def _inside_tag(content: str) -> str:
+    """What a tag holds: its box, what it states in words, else all of it."""
+    content = content[_OPEN_TAG.match(content).end() :] if _OPEN_TAG.match(content) else content  # type: ignore[union-attr]
+    content = content.strip()
+    boxed, _ = _boxes(content)
+    if boxed is not None and not boxed.others:
+        return boxed.answer
+    if len(re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", content[:400]))) < 3:
+        return content
+    found = _answer_is(content) or _last_line(content)
+    return found.answer if found is not None else content
 
 
 def _whole(text: str) -> Found | None:
     return Found(text.strip(), place="whole") if text.strip() else None
 
 
-_FINDERS = {"boxed": _boxed, "answer_is": _answer_is, "last_line": _last_line, "tag": _tag, "whole": _whole}
+_FINDERS = {"answer_is": _answer_is, "last_line": _last_line, "tag": _tag, "whole": _whole}
 
 # ---- code -----------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
     equal(a, b) -> True | False | None        None: not decided here, ask sympy
 
 Expressions with free symbols are tested at fixed rational points (Schwartz 1980, Zippel 1979): a difference at
-one point proves that they differ; agreement at all of them, with 40-bit coordinates, is taken as equality.
+one point where both are real proves that they differ; agreement at four of those, with 40-bit coordinates, is taken
+as equality.
 Numbers without an exact value are equal when 95 of 110 digits agree and nothing was lost to cancellation.
 Powers and factorials are bounded before they are computed: `TooLarge`.
 """
@@ -23,6 +24,7 @@ MAX_BITS = 100_000
 MAX_FACTORIAL = 1_000
 DIGITS = 110
 AGREE = Decimal(10) ** -95
+PROBES = 15
 LOST = Decimal(10) ** 30  # numbers above this have too few digits left after the point
 
 Env = Mapping[str, Fraction]
@@ -95,9 +97,11 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def _root(value: Fraction, index: int) -> Fraction:
-    """Real root. An odd root of a negative number is left to sympy: real or principal is a convention."""
+    """The real root; that of odd order of a negative number is negative."""
     if value < 0:
-        raise Undefined("root of a negative number")
+        if index % 2 == 0:
+            raise Undefined("root of a negative number")
+        return -_root(-value, index)
     over, under = _integer_root(value.numerator, index), _integer_root(value.denominator, index)
     if over is None or under is None:
         raise NotExact("root")
@@ -125,8 +129,7 @@ def _function(name: str, args: list[Fraction]) -> Fraction:
     if name == "sqrt":
         return _root(x, 2)
     if name == "root" and args[1].denominator == 1 and 2 <= args[1] <= 64:
-        odd_negative = x < 0 and args[1].numerator % 2 == 1
-        return -_root(-x, int(args[1])) if odd_negative else _root(x, int(args[1]))
+        return _root(x, int(args[1]))
     if name == "floor":
         return Fraction(math.floor(x))
     if name == "ceil":
@@ -205,7 +208,10 @@ class _Digits:
         if abs(above) > 10_000:
             raise TooLarge("power too large")
         if below < 0 and above != above.to_integral_value():
-            raise Undefined("root of a negative number")
+            order = exact(exponent, self.env)  # NotExact: no real value
+            if order.denominator % 2 == 0:
+                raise Undefined("root of a negative number")
+            return (-1 if order.numerator % 2 else 1) * (-below) ** above
         return below**above
 
     def _function(self, name: str, args: tuple[Expr, ...]) -> Decimal:
@@ -219,6 +225,8 @@ class _Digits:
             return x.sqrt()
         if name == "root" and x > 0:
             return x ** (1 / self.of(args[1]))
+        if name == "root" and x < 0 and exact(args[1], self.env) % 2 == 1:
+            return -((-x) ** (1 / self.of(args[1])))
         if name == "abs":
             return abs(x)
         if name == "exp" and abs(x) <= 10_000:
@@ -231,20 +239,25 @@ class _Digits:
 
 
 def equal(a: Expr, b: Expr) -> bool | None:
-    """Whether both have the same value. Raises TooLarge when one can't be computed within bounds."""
+    """Whether both have the same value wherever both are real. Raises TooLarge when one can't be computed in bounds.
+
+    Points at which either is undefined (a root or logarithm of a negative number) say nothing: `\\sqrt{1/n}` and
+    `1/\\sqrt{n}` are the same for n > 0, which is what is meant.
+    """
     if a == b:
         return True
     free = symbols(a) | symbols(b)
     if not free:
         return _equal_at(a, b, {})
-    agreed = undecided = 0
-    for probe in range(6):
+    agreed = 0
+    for probe in range(PROBES):
         same = _equal_at(a, b, point(free, probe))
         if same is False:
             return False
         agreed += same is True
-        undecided += same is None
-    return True if agreed >= 4 and not undecided else None
+        if agreed >= 6:
+            break
+    return True if agreed >= 4 else None
 
 
 def _equal_at(a: Expr, b: Expr, env: Env) -> bool | None:
@@ -268,15 +281,21 @@ def _equal_at(a: Expr, b: Expr, env: Env) -> bool | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def _coordinate(name: str, point: int) -> Fraction:
     digest = int.from_bytes(hashlib.blake2b(f"{name}/{point}".encode(), digest_size=10).digest(), "big")
-    value = Fraction(digest >> 40, 1 << 36) + Fraction(1, 7)
-    return -value if point % 3 == 2 else value
+    unit = Fraction((digest >> 40) | 1, 1 << 40)  # in (0, 1)
+    kind = point % 5
+    if kind in (0, 1):
+        return 16 * unit + Fraction(1, 7)
+    if kind == 2:
+        return -16 * unit - Fraction(1, 7)
+    return unit if kind == 3 else 60 + 40 * unit
 
 
 def point(names: frozenset[str], probe: int) -> dict[str, Fraction]:
-    """Fixed rational coordinates for `names`; every third point is negative."""
+    """Fixed rational coordinates for `names`: of five points two lie in (0, 17), one in (-17, 0), one in (0, 1) and
+    one in (60, 100), so that most domains hold some of them."""
     return {name: _coordinate(name, probe) for name in names}
 
 

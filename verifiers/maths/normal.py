@@ -57,10 +57,11 @@ def clean(text: str) -> str:
     r"""`text` in the one spelling that the parser reads. Words keep their `\text{}` so that they stay words."""
     if not text.isascii():
         text = _ascii(text)
-    text = text.strip()
-    text = _undelimited(text)
+    text = _undelimited(_single_backslashes(text.strip()))
+    if _digit_groups_possible(text):
+        text = _DIGIT_GROUPS.sub(_grouped, text)
     if "\\" in text:
-        text = _DROP.sub(" ", text.replace(",\\!", "{,}"))
+        text = _DROP.sub(" ", text)
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
         text = _TEXT.sub(lambda m: m[1] if _NUMERIC.fullmatch(m[1]) else rf"\text{{{m[1]}}}", text)
@@ -68,6 +69,35 @@ def clean(text: str) -> str:
     text = _SPACES.sub(" ", text).strip()
     text = _TRAILING.sub("", text)
     return _unwrap_braces(text.strip("`").strip())
+
+
+_DOUBLED = re.compile(r"\\\\(?=(?:d?frac|tfrac|sqrt|text|boxed|begin|left|pi|cdot|times|in|le|ge|circ|infty|cup|pm)\b)")
+_SINGLE = re.compile(r"(?<!\\)\\(?=[A-Za-z])")
+
+
+def _single_backslashes(text: str) -> str:
+    """Without the second backslash of text that was escaped twice, and without lone ones at the end."""
+    if "\\\\" in text and _SINGLE.search(text) is None and _DOUBLED.search(text) is not None:
+        text = text.replace("\\\\", "\\")
+    if text.endswith("\\") and not text.endswith("}\\"):
+        text = text.rstrip("\\ ")
+    return text
+
+
+_DIGIT_GROUPS = re.compile(
+    r"(?<![\w.,}])\d{1,3}"
+    r"(?:(?:\s{0,2}(?:\{,\}|,)\s{0,2}\\!\s{0,2}|\{,\}\s{0,2}|\s{0,2}(?:\\[,;:! ]|~)\s{0,2}| )\d{3}(?!\d))+"
+    r"(?![\d/]|\s*\\d?frac|\{?,)"
+)
+
+
+def _digit_groups_possible(text: str) -> bool:
+    return any(mark in text for mark in ("\\", "{,}", "~", " "))
+
+
+def _grouped(match: re.Match[str]) -> str:
+    """A number whose thousands are set apart by thin spaces, plain spaces or guarded commas, in digits alone."""
+    return re.sub(r"\D", "", match[0])
 
 
 _DOLLAR = re.compile(r"(?<!\\)\$")

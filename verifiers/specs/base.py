@@ -45,4 +45,4 @@ STRICT = Strictness(percent="sign", units="require", order="kept", assignment="r
 LENIENT = Strictness(percent="optional", units="ignore", bases="optional", tolerance=1e-3)
 
 Place = Literal["boxed", "answer_is", "last_line", "tag", "whole"]
-DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_is", "last_line")
+DEFAULT_PLACES: tuple[Place, ...] = ("tag", "boxed", "answer_is", "last_line")

@@ -1,0 +1,247 @@
+r"""Cuts the answer out of the sentence that states it.
+
+    statement("72, in total, so the farmer earns that much") == "72"
+    conclusion("So the maximum is $12$ when $x = 5$.") == "$12$"
+
+`statement` reads what follows "the answer is"; `conclusion` reads a whole last line. Mathematics between delimiters is
+masked first, so that no rule about words ever looks inside a formula. Every rule costs time linear in the line.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_LINE = 4_096
+_MASK = "\ue000"
+
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+_LEAD = re.compile(
+    r"^\s*(?:(?:#{1,6}|>|[-*•](?=\s)|\*\*|__)\s*)*"
+    r"(?:(?:so|thus|hence|therefore|then|and|finally|consequently|overall|in conclusion|in summary)\b,?\s+)*",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"(?:(?:the|an?|equal|equals|to|exactly|precisely|simply|just|only|total|of|value|values|number|numbers|integer"
+    r"|fraction|set|interval|point|pair|ordered|triple|matrix|vector|answer|answers|option|choice|letter|maximum"
+    r"|minimum|largest|smallest|given|by|therefore|thus|hence|then|also|indeed|clearly|obviously|now|actually|finally"
+    r"|following|expression|equation|found|be|is|that|it|there|are)\b:?\s+)+",
+    re.IGNORECASE,
+)
+_STARTS = re.compile(rf"[-+]?\s*[\d.({{\[\\$€£|√π{_MASK}]|\(?[A-Za-z]\b")
+# What follows one of these is no part of the answer: a condition, a reason, a rejected option.
+_TRAILING = re.compile(
+    r"[;,]?\s(?:because|since|which|where|when|whenever|if|for|as|given|provided|assuming|with|at|meaning|making"
+    r"|rather than|instead of|subject to|(?:and\s|but\s)?not|but|respectively|occurring|attained|achieved|as well)\b"
+)
+_CONNECTOR = re.compile(
+    r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|we\s(?:get|have|find|obtain|conclude))\b,?\s?",
+    re.IGNORECASE,
+)
+_COMMA_WORD = re.compile(r",\s(?!(?:and|or|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt|pi)\b)(?=[a-z]{2,}\b(?!\s?[=(^_]))")
+_DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)")
+_ASIDE = re.compile(r"(?<=\S)\s\((?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}\)$")
+_DOUBT = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*\*|__)(?<!\be\.g\.)(?<!\bi\.e\.)")
+_VERB = re.compile(
+    r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
+    r"|costs?|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|pays?|saves?)\b\s*(?:[:=]\s*)?",
+    re.IGNORECASE,
+)
+_SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:\\?%)?(?!\w)")
+_WORD = re.compile(r"[A-Za-z]{3,}")
+
+
+def statement(line: str) -> str | None:
+    """The answer in `line`, the words that follow "the answer is"; None where nothing is stated."""
+    line, masked = _first_sentence(*_prepared(line))
+    line, masked = _cut(line, masked, _CONNECTOR)
+    line, masked = _without_clauses(line, masked)
+    clause = _VERB.match(masked)
+    if clause is not None and _STARTS.match(_without_filler(masked[clause.end() :])):
+        line, masked = line[clause.end() :], masked[clause.end() :]
+    return _tidy(_aligned_filler(line, masked)) or None
+
+
+def conclusion(line: str) -> str | None:
+    """The answer in `line`, the last one of a response; None where it states none or several unrelated ones."""
+    line, masked = _last_sentence(*_prepared(line))
+    if not _WORD.search(re.sub(r"\\[A-Za-z]+", "", masked)):
+        return _tidy(line) or None
+    line, masked = _after_connector(line, masked)
+    line, masked = _without_clauses(line, masked)
+    if (clause := _VERB.match(masked)) is not None and _tidy(line[clause.end() :]):
+        tail, tail_masked = line[clause.end() :], masked[clause.end() :]
+        if _holds_mathematics(tail_masked) or not _holds_mathematics(masked):
+            answer = _tidy(_aligned_filler(tail, tail_masked))
+            return None if _NEGATION.search(masked[: clause.end()]) else answer or None
+    if _NEGATION.search(masked):
+        return None
+    segments = [line[m.start() : m.end()] for m in re.finditer(f"{_MASK}+", masked)]
+    if segments:
+        return ", ".join(segments)
+    if len(re.findall(r"[,;]|\band\b", masked)) and masked.count("=") > 1 and not _chain(masked):
+        return _tidy(line) or None
+    numbers = list(dict.fromkeys(n.strip() for n in _NUMBER.findall(masked)))
+    if (clause := _SIGN.match(masked)) is not None and numbers and (tail := _tidy(line[clause.end() :])):
+        return tail
+    if len(numbers) == 1:
+        return numbers[0].rstrip(",")
+    return _tidy(line) if len(line.split()) <= 4 else None
+
+
+def _prepared(line: str) -> tuple[str, str]:
+    """`line` with single spaces and without its lead-in; and the same with its mathematics masked."""
+    line = re.sub(r"\s+", " ", line[:MAX_LINE]).strip()
+    line = _tidy(line[_lead_end(line) :])
+    masked = list(line)
+    for start, end in math_segments(line):
+        masked[start:end] = _MASK * (end - start)
+    return line, "".join(masked)
+
+
+def strip_markup(line: str) -> str:
+    """`line` without the marks of lists, headings and emphasis around it, and without a leading "so" or "then"."""
+    line = line[:MAX_LINE].strip()
+    return _tidy(line[_lead_end(line) :])
+
+
+_ROW = re.compile(r"\\\\(?:\[[^\]]*\])?")
+_ENVIRONMENT = re.compile(
+    r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|split)\*?\}(?:\{[lcr]*\})?"
+)
+_NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w+\}?)?)\s*=\s*[^=A-Za-z]+\s*")
+
+
+def last_row(formula: str) -> str:
+    """What a display formula of several rows ends with: its last row, or all rows where each gives another name."""
+    formula = _ENVIRONMENT.sub(" ", formula) if "\\begin" in formula else formula
+    if "\\begin" in formula:
+        return formula.strip()
+    rows = [row.replace("&", " ").strip() for row in _ROW.split(formula)]
+    rows = [row for row in rows if row]
+    if not rows:
+        return ""
+    names = [match[1] for row in rows if (match := _NAMED.fullmatch(row.rstrip(" .,"))) is not None]
+    if len(rows) > 1 and len(set(names)) == len(rows):
+        return ", ".join(row.rstrip(" .,") for row in rows)
+    return rows[-1].strip(" .,")
+
+
+def _lead_end(line: str) -> int:
+    lead = _LEAD.match(line)
+    return lead.end() if lead is not None else 0
+
+
+def math_segments(text: str) -> list[tuple[int, int]]:
+    r"""Where mathematics stands between delimiters: `$…$`, `$$…$$`, `\(…\)`, `\[…\]`; (start, end) of each.
+
+    A dollar opens mathematics only where another closes it: with no space inside either (or inside both) and no digit
+    after it, as Pandoc has it; every other dollar is money, as in "$5 + $3 = $8".
+    """
+    found = [(m.start(), m.end()) for m in _DISPLAY.finditer(text)]
+    taken, position, inside = sorted(found), 0, 0
+    dollars = [m.start() for m in re.finditer(r"(?<![\\$])\$(?!\$)", text)]
+    index = 0
+    while index + 1 < len(dollars):
+        opening, closing = dollars[index], dollars[index + 1]
+        while inside < len(taken) and taken[inside][1] <= opening:
+            inside += 1
+        if opening < position or (inside < len(taken) and taken[inside][0] <= opening):
+            index += 1
+            continue
+        if _is_pair(text, opening, closing):
+            found.append((opening, closing + 1))
+            position = closing + 1
+            index += 2
+        else:
+            index += 1
+    return sorted(found)
+
+
+def _is_pair(text: str, opening: int, closing: int) -> bool:
+    if closing == opening + 1 or text[closing + 1 : closing + 2].isdigit():
+        return False
+    spaced = text[opening + 1] == " ", text[closing - 1] == " "
+    content = text[opening + 1 : closing].strip()
+    if spaced[0] != spaced[1] or not content or content[-1] in "=+*/<>":
+        return False
+    return not re.search(r"(?<!\\)\b(?:and|or|is|are|for|per|the|each|plus|of|to)\s", content)
+
+
+def _first_sentence(line: str, masked: str) -> tuple[str, str]:
+    end = _SENTENCE_END.search(masked)
+    return (line[: end.start()], masked[: end.start()]) if end else (line, masked)
+
+
+def _last_sentence(line: str, masked: str) -> tuple[str, str]:
+    """The last sentence that holds a number or mathematics, else the last."""
+    ends = [m.end() for m in _SENTENCE_END.finditer(masked) if masked[m.end() :].strip(" *_")]
+    for start in reversed(ends):
+        if _holds_mathematics(masked[start:]):
+            lead = start + _lead_end(line[start:])
+            return line[lead:], masked[lead:]
+    return (line[: ends[0]], masked[: ends[0]]) if ends and _holds_mathematics(masked[: ends[0]]) else (line, masked)
+
+
+def _holds_mathematics(masked: str) -> bool:
+    return _MASK in masked or any(char.isdigit() for char in masked)
+
+
+def _cut(line: str, masked: str, pattern: re.Pattern[str]) -> tuple[str, str]:
+    for match in pattern.finditer(masked):
+        if masked[: match.start()].strip(" *_"):
+            return line[: match.start()], masked[: match.start()]
+    return line, masked
+
+
+def _after_connector(line: str, masked: str) -> tuple[str, str]:
+    """What follows the last "so" or "therefore", where that holds mathematics; else what stands before it."""
+    for match in reversed(list(_CONNECTOR.finditer(masked))):
+        if _holds_mathematics(masked[match.end() :]):
+            return line[match.end() :], masked[match.end() :]
+        if _holds_mathematics(masked[: match.start()]):
+            line, masked = line[: match.start()], masked[: match.start()]
+    return line, masked
+
+
+def _without_clauses(line: str, masked: str) -> tuple[str, str]:
+    """Without the conditions, reasons and asides after a part that holds mathematics or a letter to choose."""
+    for pattern in (_TRAILING, _COMMA_WORD, _DASH):
+        for match in pattern.finditer(masked):
+            before = masked[: match.start()].strip(" *_")
+            if _holds_mathematics(before) or re.search(r"(?:^|\s)\(?[A-J]\)?$", before):
+                line, masked = line[: match.start()], masked[: match.start()]
+                break
+    line, masked = line.rstrip(" .*_"), masked.rstrip(" .*_")
+    aside = _ASIDE.search(masked)
+    if aside is not None and not _DOUBT.search(aside[0]):
+        line, masked = line[: aside.start()], masked[: aside.start()]
+    return line, masked
+
+
+def _without_filler(masked: str) -> str:
+    filler = _FILLER.match(masked)
+    return masked[filler.end() :] if filler and _STARTS.match(masked[filler.end() :]) else masked
+
+
+def _aligned_filler(line: str, masked: str) -> str:
+    return line[len(masked) - len(_without_filler(masked)) :]
+
+
+def _chain(masked: str) -> bool:
+    """Whether `masked` is one chain of equalities, `2 + 3 = 4 + 1 = 5`, not several assignments."""
+    return re.search(r"=[^=]*(?:[,;]|\band\b)[^=]*=", masked) is None
+
+
+def _tidy(line: str) -> str:
+    """`line` without emphasis at its ends and without closing punctuation."""
+    line = line.strip().strip("*_`").strip()
+    while line and line[-1] in ".,;:!" and not line.endswith(("\\,", "\\;", "\\:", "\\!")) and not line.endswith("!!"):
+        if line[-1] == "!" and re.search(r"[\d)]!$", line):
+            break
+        line = line[:-1].rstrip("*_` ")
+    return line.strip()
