@@ -19,16 +19,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from berry.pipeline.api import Run, load_config, run, verify
+    from berry.pipeline.api.runs import Run, load_config, run
+    from berry.pipeline.api.verify import verify
     from berry.pipeline.records import Problem
 
 __version__ = "0.2.0.dev0"
 
 _HOMES = {
-    "verify": "berry.pipeline.api",
-    "load_config": "berry.pipeline.api",
-    "run": "berry.pipeline.api",
-    "Run": "berry.pipeline.api",
+    "verify": "berry.pipeline.api.verify",
+    "load_config": "berry.pipeline.api.runs",
+    "run": "berry.pipeline.api.runs",
+    "Run": "berry.pipeline.api.runs",
     "Problem": "berry.pipeline.records",
 }
 """Where each public name is defined. It is imported when first asked for, so that `import berry` stays instant."""

@@ -123,7 +123,7 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("pipeline.stages.*", "pipeline.planning", "pipeline.report", "pipeline.runtime.*"),
         *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes"),
     ),
-    "pipeline.api": (  # the public face, one file above all
+    "pipeline.api": (  # the public face, above all
         *("pipeline", "pipeline.config", "pipeline.storage", "pipeline.stages.*", "pipeline.runtime.driver"),
         *("pipeline.cli", "verifiers", "sandboxes"),
     ),
