@@ -133,6 +133,10 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
     shown: list[str] = []
     for part in loc:
         models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
+        looked_up = next((m.__dict__["by_type"] for m in models if "by_type" in m.__dict__), None)
+        if looked_up is not None and part in looked_up.names():
+            here = [looked_up.get(str(part)).config]
+            continue
         tagged = [m for m in models if _tag(m) == part]
         if isinstance(part, str) and tagged and len(models) > 1:
             here = list(tagged)

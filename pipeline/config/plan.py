@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from berry.pipeline.config.base import Section
-from berry.pipeline.config.policies import BestOfN, Policy
+from berry.pipeline.config.policies import Policy, default_policy
 
 Dtype = Literal["fp32", "bf16", "fp8", "int8"]
 
@@ -65,7 +65,7 @@ class Workload(Section):
     """Mean tokens of one trajectory after the prompt."""
     output_scv: float = Field(default=0.5, ge=0, le=100)
     """Spread of the length: variance over squared mean."""
-    policy: Policy = BestOfN(n=8)
+    policy: Policy = Field(default_factory=lambda: default_policy(n=8))
     step_tokens: float = Field(default=64, gt=0)
     """Mean tokens of a step."""
     pass_rate: float = Field(default=0.5, ge=0, le=1)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.base import Section
-from berry.pipeline.config.policies import BestOfN, Policy
+from berry.pipeline.config.policies import Policy, default_policy
 
 
 class DelimiterStep(Section):
@@ -115,7 +115,7 @@ class Cut(Section):
 
 
 class Rollout(Section):
-    policy: Policy = BestOfN()
+    policy: Policy = Field(default_factory=default_policy)
     step: Step = DelimiterStep()
     sampling: SamplingConfig = SamplingConfig()
     budget: Budget = Budget()

@@ -15,7 +15,7 @@ from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.engine import EngineConfig
 from berry.pipeline.config.loading import read_yaml
 from berry.pipeline.config.problems import ProblemSource
-from berry.pipeline.config.pruning import PruneRule, VerdictRule
+from berry.pipeline.config.pruning import PruneRule, default_rules
 from berry.pipeline.config.recompute import Recompute
 from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.config.rollout import Rollout
@@ -49,7 +49,7 @@ class RunConfig(Section):
     engine: EngineConfig
     rollout: Rollout = Rollout()
     verification: CheckerConfig = CheckerConfig()
-    pruning: tuple[PruneRule, ...] = (VerdictRule(),)
+    pruning: tuple[PruneRule, ...] = Field(default_factory=default_rules)
     """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
     rewards: Rewards | None = None
     """Reward models: served in the run, and how they are trained; null: none."""

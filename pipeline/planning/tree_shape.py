@@ -12,7 +12,9 @@ from functools import singledispatch
 
 from berry.pipeline.config.base import Section
 from berry.pipeline.config.plan import Workload
-from berry.pipeline.config.policies import BestOfN, Entropy, Fixed
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.errors import ConfigError
 
 

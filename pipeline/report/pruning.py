@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from berry.pipeline.config.policies import Beam, Dvts, Value
-from berry.pipeline.config.pruning import OrmRule, PrmRule
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.prune.orm import OrmRule
+from berry.pipeline.core.prune.prm import PrmRule
 from berry.pipeline.core.search import audit
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.value import Value
 from berry.pipeline.records import DropReason, Finish
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.dataset import RunDir

@@ -29,7 +29,8 @@ class Pool:
 
 class Rule(Protocol):
     """Names those of one problem's living trajectories that go. They come in the tree's own order, so that ties fall
-    the same way whatever the order of arrival."""
+    the same way whatever the order of arrival. A rule's class has the class that configures it as `config`, and is made
+    with an instance of that."""
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         """trajectory_id ─► reason, for those that go."""

@@ -7,19 +7,38 @@ so that what is kept is as varied as it can be. Clusters are led by their first 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import DiversityRule
+from pydantic import Field
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.core.prune.similarity import leaders
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class DiversityRule(RuleConfig):
+    """Keep at most so many trajectories of each kind, and of each problem."""
+
+    type: Literal["diversity"] = "diversity"
+    per_cluster: int = Field(default=1, ge=1)
+    """Trajectories of one cluster of similar responses."""
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    """Jaccard similarity of word shingles that joins a cluster."""
+    shingle_words: int = Field(default=2, ge=1)
+    per_problem: int | None = Field(default=None, ge=1)
+    """Trajectories of one problem; clusters take turns."""
+    permutations: int = Field(default=128, ge=16)
+
+
 class ByDiversity:
+    config: ClassVar = DiversityRule
+
     def __init__(self, config: DiversityRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
-        config = self.config
+        config = self.rule
         clusters: dict[int, list[Trajectory]] = {}
         found = leaders(
             [t.response for t in alive],

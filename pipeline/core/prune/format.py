@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import FormatRule
+from pydantic import field_validator, model_validator
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class FormatRule(RuleConfig):
+    """Keep responses of a wanted form."""
+
+    type: Literal["format"] = "format"
+    must_match: tuple[str, ...] = ()
+    """Regular expressions that all have to be found in the response."""
+    must_not_match: tuple[str, ...] = ()
+    """Regular expressions none of which may be found in it."""
+
+    @field_validator("must_match", "must_not_match")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> FormatRule:
+        if not self.must_match and not self.must_not_match:
+            raise ValueError("a format rule needs must_match or must_not_match")
+        return self
+
+
 class ByFormat:
+    config: ClassVar = FormatRule
+
     def __init__(self, config: FormatRule) -> None:
         self.wanted = [re.compile(pattern) for pattern in config.must_match]
         self.unwanted = [re.compile(pattern) for pattern in config.must_not_match]

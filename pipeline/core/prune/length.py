@@ -9,18 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import LengthRule
+from pydantic import Field, model_validator
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class LengthRule(RuleConfig):
+    """Keep responses of a wanted length, absolute or relative to the problem's correct ones."""
+
+    type: Literal["length"] = "length"
+    min_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    min_ratio: float | None = Field(default=None, gt=0)
+    """Least length over the median length of the problem's correct responses."""
+    max_ratio: float | None = Field(default=None, gt=0)
+    """Greatest length over the median length of the problem's correct responses."""
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> LengthRule:
+        if self.min_tokens is self.max_tokens is self.min_ratio is self.max_ratio is None:
+            raise ValueError("a length rule needs one of min_tokens, max_tokens, min_ratio, max_ratio")
+        for low, high in (("min_tokens", "max_tokens"), ("min_ratio", "max_ratio")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{low} ({least}) is above {high} ({most})")
+        return self
+
+
 class ByLength:
+    config: ClassVar = LengthRule
+
     def __init__(self, config: LengthRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
-        config = self.config
+        config = self.rule
         correct = [t.n_tokens for t in pool.everyone if t.verdict is not None and t.verdict.passed]
         usual = median(correct) if correct else None
         least = max(config.min_tokens or 0, (config.min_ratio or 0.0) * usual if usual else 0.0)

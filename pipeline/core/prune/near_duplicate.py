@@ -8,19 +8,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import NearDuplicateRule
+from pydantic import Field
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.core.prune.similarity import leaders
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class NearDuplicateRule(RuleConfig):
+    """Keep one of each group of near-duplicates within a problem."""
+
+    type: Literal["near_duplicate"] = "near_duplicate"
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    """Jaccard similarity of the word shingles from which two responses are duplicates."""
+    shingle_words: int = Field(default=3, ge=1)
+    """Words a shingle."""
+    prefer: Literal["first", "shortest", "orm"] = "first"
+    """Which one of a group is kept."""
+    permutations: int = Field(default=128, ge=16)
+    """Of the MinHash that finds candidates; they are compared exactly afterwards."""
+
+
 class NearDuplicates:
+    config: ClassVar = NearDuplicateRule
+
     def __init__(self, config: NearDuplicateRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
-        config = self.config
+        config = self.rule
         ordered = list(alive)
         if config.prefer == "shortest":
             ordered.sort(key=lambda t: t.n_tokens)

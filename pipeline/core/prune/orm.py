@@ -6,18 +6,39 @@ Drops as `low_orm`, by rank as `over_quota`. Ties go to the earlier trajectory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import OrmRule
+from pydantic import Field, model_validator
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class OrmRule(RuleConfig):
+    """Keep what the outcome reward model likes: above a threshold, or the best few of each problem."""
+
+    type: Literal["orm"] = "orm"
+    at_least: float | None = None
+    top_k: int | None = Field(default=None, ge=1)
+    unscored: Literal["drop", "keep"] = "drop"
+    """Trajectories without a score."""
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> OrmRule:
+        if self.at_least is None and self.top_k is None:
+            raise ValueError("an orm rule needs at_least or top_k")
+        return self
+
+
 class ByOrm:
+    config: ClassVar = OrmRule
+
     def __init__(self, config: OrmRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
-        config = self.config
+        config = self.rule
         dropped: dict[str, DropReason] = {}
         scored: list[tuple[float, Trajectory]] = []
         for trajectory in alive:

@@ -4,19 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import PrmRule
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class PrmRule(RuleConfig):
+    """Keep trajectories whose steps the process reward model likes."""
+
+    type: Literal["prm"] = "prm"
+    at_least: float
+    over: Literal["min", "last", "prod"] = "min"
+    """The worst step's score, the last one's, or the product of all."""
+    unscored: Literal["drop", "keep"] = "drop"
+    """Trajectories without a score."""
+
+
 class ByPrm:
+    config: ClassVar = PrmRule
+
     def __init__(self, config: PrmRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         return {t.trajectory_id: DropReason.LOW_PRM for t in alive if not self._liked(t)}
 
     def _liked(self, trajectory: Trajectory) -> bool:
-        score = {"min": trajectory.prm_min, "last": trajectory.prm_last, "prod": trajectory.prm_prod}[self.config.over]
-        return self.config.unscored == "keep" if score is None else score >= self.config.at_least
+        score = {"min": trajectory.prm_min, "last": trajectory.prm_last, "prod": trajectory.prm_prod}[self.rule.over]
+        return self.rule.unscored == "keep" if score is None else score >= self.rule.at_least

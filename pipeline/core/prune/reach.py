@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from berry.pipeline.config.pruning import ExactDuplicateRule, PruneRule
+from berry.pipeline.config.pruning import PruneRule
+from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 
 
 def explain_reach(rules: Sequence[PruneRule], *, problems: int, variants: int, lease_problems: int) -> Iterator[str]:

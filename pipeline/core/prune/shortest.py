@@ -4,17 +4,29 @@ pass is left to the verdict rule. Ties go to the earlier trajectory."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import ShortestRule
+from pydantic import Field
+
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 
 
+class ShortestRule(RuleConfig):
+    """Keep the k shortest correct trajectories of each problem."""
+
+    type: Literal["shortest"] = "shortest"
+    k: int = Field(default=4, ge=1)
+
+
 class ShortestCorrect:
+    config: ClassVar = ShortestRule
+
     def __init__(self, config: ShortestRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         correct = [t for t in alive if t.verdict is not None and t.verdict.passed]
         correct.sort(key=lambda t: t.n_tokens)
-        return {t.trajectory_id: DropReason.NOT_SHORTEST for t in correct[self.config.k :]}
+        return {t.trajectory_id: DropReason.NOT_SHORTEST for t in correct[self.rule.k :]}

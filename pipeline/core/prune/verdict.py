@@ -6,8 +6,9 @@ A failed check drops as `wrong`, a check that could not be made (or was not) as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from berry.pipeline.config.pruning import VerdictRule
+from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 from berry.verifiers.base import Outcome
@@ -16,9 +17,17 @@ _PASS, _UNCHECKED = Outcome.PASS, Outcome.UNVERIFIABLE
 _UNVERIFIABLE, _WRONG = DropReason.UNVERIFIABLE, DropReason.WRONG
 
 
+class VerdictRule(RuleConfig):
+    """Keep what a verifier passed."""
+
+    type: Literal["verdict"] = "verdict"
+
+
 class ByVerdict:
+    config: ClassVar = VerdictRule
+
     def __init__(self, config: VerdictRule) -> None:
-        self.config = config
+        self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         return {t.trajectory_id: reason for t in alive if (reason := self._reason(t)) is not None}

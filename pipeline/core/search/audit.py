@@ -1,4 +1,4 @@
-"""A random sample of problems whose trees are never pruned while they grow: what in-loop cuts cost is read off them.
+"""Draws a random sample of problems whose trees are never pruned while they grow: what cuts cost is read off them.
 
     draw(problem, run seed) < rollout.audit_share ─► steps scored as ever, nothing cut, every leaf checked
     policies that give branches up by themselves (value, beam, dvts) ─► as many independent chains as they may sample
@@ -9,9 +9,9 @@ nothing to audit, and every problem keeps its search.
 
 from __future__ import annotations
 
-from berry.pipeline.config.policies import Beam, Dvts, Fixed, Value
 from berry.pipeline.config.rollout import Cut, Rollout
 from berry.pipeline.core import seeds
+from berry.pipeline.core.search.registry import search_class
 
 _SHARED = {"stop_after_correct": None, "hopeless_after": None, "pass_rate_band": None, "reallocate": False}
 
@@ -25,20 +25,18 @@ def is_audited(problem_id: str, rollout: Rollout, *, run_seed: int) -> bool:
 
 def prunes(rollout: Rollout) -> bool:
     """Whether branches are given up before they have ended."""
-    return rollout.cut is not None or isinstance(rollout.policy, Value | Beam | Dvts)
+    return rollout.cut is not None or search_class(rollout.policy).gives_up
 
 
 def unpruned(rollout: Rollout) -> Rollout:
     """The same search with nothing cut; it still ends its segments at steps and asks for their scores."""
     policy = rollout.policy
-    match policy:
-        case Value(leaves=n, scorer=scorer):
-            policy = Fixed(branching=(n,))
-        case Beam(beams=groups, width=width, scorer=scorer) | Dvts(subtrees=groups, width=width, scorer=scorer):
-            policy = Fixed(branching=(groups * width,))
-        case _:
-            assert rollout.cut is not None
-            scorer = rollout.cut.model
+    instead = search_class(policy).unpruned(policy)
+    if instead is not None:
+        policy, scorer = instead
+    else:
+        assert rollout.cut is not None
+        scorer = rollout.cut.model
     return rollout.model_copy(
         update={
             "policy": policy,

@@ -9,6 +9,7 @@ from berry.pipeline.config.rollout import TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds, steps
 from berry.pipeline.core.search import limits, outcome
+from berry.pipeline.core.search.hooks import P
 from berry.pipeline.core.search.machine import Machine
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.records import Node, Trajectory
@@ -16,7 +17,7 @@ from berry.pipeline.records import Node, Trajectory
 REQUEST_CHILDREN = 256  # samples one Generate asks for at most: more are asked for in several
 
 
-class Search(Machine):
+class Search(Machine[P]):
     """One problem's search: a policy subclasses it in one file."""
 
     # ---- for policies --------------------------------------------------------------------------------------

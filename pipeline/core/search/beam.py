@@ -12,12 +12,31 @@ A score that can't be had counts as 1/2.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
-from berry.pipeline.config.policies import Beam
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.records import DropReason, Finish
+
+
+class Beam(PolicyConfig):
+    """Step-level beam search: of all candidates at a depth the best few go on."""
+
+    type: Literal["beam"] = "beam"
+    beams: int = Field(default=4, ge=1)
+    """Candidates kept at every depth."""
+    width: int = Field(default=4, ge=1)
+    """Next steps sampled for each of them."""
+    scorer: str = "prm"
+    """Value model that ranks the candidates."""
 
 
 @dataclass(slots=True)
@@ -30,29 +49,52 @@ class Frontier:
     unscored: set[str] = field(default_factory=set)
 
 
-class BeamSearch(Search):
-    """Independent frontiers with so many places each; beam search has one."""
+P = TypeVar("P", bound=PolicyConfig)
 
+
+class FrontierSearch(Search[P]):
+    """Searches along independent frontiers, each with so many places; beam search has one frontier."""
+
+    needs_steps = True
+    gives_up = True
     scores_steps = True
+    leaves_known = False  # a candidate that ends its answer is a leaf, chosen or not
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        """(independent frontiers, places in each, next steps a candidate)."""
-        assert isinstance(self.rollout.policy, Beam)
-        return 1, self.rollout.policy.beams, self.rollout.policy.width
+    @classmethod
+    @abstractmethod
+    def dimensions(cls, policy: P) -> tuple[int, int, int]:
+        """(independent frontiers, places in each, next steps sampled for a place)."""
 
-    @property
-    def _scorer(self) -> str:
-        assert isinstance(self.rollout.policy, Beam)
-        return self.rollout.policy.scorer
+    @classmethod
+    @abstractmethod
+    def scorer(cls, policy: P) -> str:
+        """Value model that ranks the candidates."""
 
-    @property
-    def planned_leaves(self) -> int:
-        groups, places, _ = self._shape
-        return groups * places
+    @classmethod
+    def width(cls, policy: P) -> int:
+        frontiers, places, width = cls.dimensions(policy)
+        return frontiers * places * width
+
+    @classmethod
+    def planned_leaves(cls, policy: P) -> int:
+        frontiers, places, _ = cls.dimensions(policy)
+        return frontiers * places
+
+    @classmethod
+    def unpruned(cls, policy: P) -> tuple[PolicyConfig, str]:
+        return Fixed(branching=(cls.width(policy),)), cls.scorer(policy)
+
+    @classmethod
+    def conflicts(cls, policy: P, rollout: Rollout) -> Iterator[str]:
+        candidates, most = cls.width(policy), rollout.budget.max_leaves
+        if most is not None and candidates > most:
+            yield (
+                f"rollout.policy ({policy.type}) samples {candidates} candidates at the first step, "
+                f"rollout.budget.max_leaves allows {most}"
+            )
 
     def begin(self) -> None:
-        groups, places, width = self._shape
+        groups, places, width = self.dimensions(self.policy)
         self._frontiers = [Frontier(places) for _ in range(groups)]
         self._group_of: dict[str, int] = {}
         first = self.grow(self.tree.root, groups * places * width)
@@ -82,7 +124,7 @@ class BeamSearch(Search):
         if node.drop is None and self.stopping is None:
             frontier.candidates.append(node)
             frontier.unscored.add(node.node_id)
-            self.ask_score(node, self._scorer)
+            self.ask_score(node, self.scorer(self.policy))
         self._advance(frontier)
 
     def on_score(self, node: TreeNode, value: float | None) -> None:
@@ -122,10 +164,22 @@ class BeamSearch(Search):
             if node.finish is Finish.STEP:
                 node.drop = DropReason.CUT_IN_LOOP
         frontier.places -= sum(node.finish is not Finish.STEP for node in chosen)
-        width = self._shape[2]
+        width = self.dimensions(self.policy)[2]
         frontier.waiting = sum(self.grow(node, width) for node in chosen if node.finish is Finish.STEP)
 
     def policy_state(self) -> object:
         return [
             (f.places, f.waiting, sorted(n.node_id for n in f.candidates), sorted(f.unscored)) for f in self._frontiers
         ]
+
+
+class BeamSearch(FrontierSearch[Beam]):
+    config = Beam
+
+    @classmethod
+    def dimensions(cls, policy: Beam) -> tuple[int, int, int]:
+        return 1, policy.beams, policy.width
+
+    @classmethod
+    def scorer(cls, policy: Beam) -> str:
+        return policy.scorer

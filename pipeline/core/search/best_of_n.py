@@ -9,23 +9,46 @@ the rest.
 
 from __future__ import annotations
 
-from berry.pipeline.config.policies import BestOfN
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 
 
-class BestOfNSearch(Search):
-    def begin(self) -> None:
-        policy = self.rollout.policy
-        assert isinstance(policy, BestOfN)
-        self._to_come = policy.n
-        self._fill()
+class BestOfN(PolicyConfig):
+    """Independent samples (self-consistency; Wang et al. 2022)."""
 
-    @property
-    def planned_leaves(self) -> int:
-        policy = self.rollout.policy
-        assert isinstance(policy, BestOfN)
+    type: Literal["best_of_n"] = "best_of_n"
+    n: int = Field(default=8, ge=1)
+    """Trajectories a problem."""
+
+
+class BestOfNSearch(Search[BestOfN]):
+    config = BestOfN
+    works_on_steps = False
+    heeds_window = True
+
+    @classmethod
+    def width(cls, policy: BestOfN) -> int:
         return policy.n
+
+    @classmethod
+    def planned_leaves(cls, policy: BestOfN) -> int:
+        return policy.n
+
+    @classmethod
+    def conflicts(cls, policy: BestOfN, rollout: Rollout) -> Iterator[str]:
+        if rollout.sampling.temperature == 0 and policy.n > 1:
+            yield f"rollout.sampling.temperature = 0 gives {policy.n} times the same trajectory; set it above 0"
+
+    def begin(self) -> None:
+        self._to_come = self.policy.n
+        self._fill()
 
     def _fill(self) -> None:
         window = self.rollout.budget.max_in_flight

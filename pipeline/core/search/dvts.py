@@ -9,17 +9,33 @@ best_of_n, step by step.
 
 from __future__ import annotations
 
-from berry.pipeline.config.policies import Dvts
-from berry.pipeline.core.search.beam import BeamSearch
+from typing import Literal
+
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.core.search.beam import FrontierSearch
 
 
-class DvtsSearch(BeamSearch):
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        assert isinstance(self.rollout.policy, Dvts)
-        return self.rollout.policy.subtrees, 1, self.rollout.policy.width
+class Dvts(PolicyConfig):
+    """Diverse verifier tree search: independent subtrees, in each the best step goes on (Beeching et al. 2024)."""
 
-    @property
-    def _scorer(self) -> str:
-        assert isinstance(self.rollout.policy, Dvts)
-        return self.rollout.policy.scorer
+    type: Literal["dvts"] = "dvts"
+    subtrees: int = Field(default=4, ge=1)
+    """Independent subtrees a problem."""
+    width: int = Field(default=4, ge=1)
+    """Next steps sampled in each of them at every depth."""
+    scorer: str = "prm"
+    """Value model that ranks the candidates."""
+
+
+class DvtsSearch(FrontierSearch[Dvts]):
+    config = Dvts
+
+    @classmethod
+    def dimensions(cls, policy: Dvts) -> tuple[int, int, int]:
+        return policy.subtrees, 1, policy.width
+
+    @classmethod
+    def scorer(cls, policy: Dvts) -> str:
+        return policy.scorer

@@ -17,32 +17,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import nsmallest
+from typing import Literal
 
-from berry.pipeline.config.policies import Entropy
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 
 
-class EntropySearch(Search):
+class Entropy(PolicyConfig):
+    """Full chains first, then forks at the highest-entropy tokens (EPTree of TreeRL, Hou et al. 2025)."""
+
+    type: Literal["entropy"] = "entropy"
+    chains: int = Field(default=4, ge=1)
+    """M: independent chains a problem at the start."""
+    forks: int = Field(default=2, ge=1)
+    """N: highest-entropy tokens of each tree to fork at, each round."""
+    rounds: int = Field(default=1, ge=0)
+    """L: rounds of forking."""
+    branches: int = Field(default=2, ge=1)
+    """T: new continuations at each fork."""
+
+
+class EntropySearch(Search[Entropy]):
+    config = Entropy
+    works_on_steps = False
     keeps_detail = True
     wants_token_ends = True
     wants_entropies = True
+
+    @classmethod
+    def width(cls, policy: Entropy) -> int:
+        return policy.chains
+
+    @classmethod
+    def planned_leaves(cls, policy: Entropy) -> int:
+        return policy.chains * (1 + policy.rounds * policy.forks * policy.branches)
 
     def begin(self) -> None:
         self._open: dict[str, int] = {}  # chain (its segment's origin) ─► samples in flight in its tree
         self._rounds: dict[str, int] = {}
         self._chain_of: dict[str, str] = {}  # a sampled segment's origin ─► its chain
-        self.grow(self.tree.root, self._policy.chains, to_end=self.rollout.cut is None)
-
-    @property
-    def _policy(self) -> Entropy:
-        assert isinstance(self.rollout.policy, Entropy)
-        return self.rollout.policy
-
-    @property
-    def planned_leaves(self) -> int:
-        policy = self._policy
-        return policy.chains * (1 + policy.rounds * policy.forks * policy.branches)
+        self.grow(self.tree.root, self.policy.chains, to_end=self.rollout.cut is None)
 
     def on_step(self, node: TreeNode) -> None:
         chain = self._join(node)
@@ -75,18 +92,18 @@ class EntropySearch(Search):
         return chain
 
     def _fork_when_complete(self, chain: str) -> None:
-        if self._open[chain] or self._rounds[chain] >= self._policy.rounds or self.stopping is not None:
+        if self._open[chain] or self._rounds[chain] >= self.policy.rounds or self.stopping is not None:
             return
         self._rounds[chain] += 1
         top = self._top_of(chain)
         rank = self._candidates(top)
-        chosen = nsmallest(self._policy.forks, rank, key=lambda place: (-place[0], place[1], place[2].node_id))
+        chosen = nsmallest(self.policy.forks, rank, key=lambda place: (-place[0], place[1], place[2].node_id))
         heads: list[TreeNode] = []
         for node in {place[2].node_id: place[2] for place in chosen}.values():
             cuts = sorted(at for _, at, other in chosen if other is node)
             heads += self.tree.split_at(node, cuts)[:-1]
         for head in heads:
-            self._open[chain] += self.grow(head, self._policy.branches, to_end=self.rollout.cut is None)
+            self._open[chain] += self.grow(head, self.policy.branches, to_end=self.rollout.cut is None)
 
     def _top_of(self, chain: str) -> TreeNode:
         node = self.tree[chain]

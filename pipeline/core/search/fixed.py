@@ -8,28 +8,65 @@ an in-loop cut is to look at the steps). Degenerate cases: [n] is best_of_n; a l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
+from typing import Literal
 
-from berry.pipeline.config.policies import Fixed
+from pydantic import field_validator
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout, TokensStep
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 
 
-class FixedSearch(Search):
+class Fixed(PolicyConfig):
+    """A tree with set branch factors per depth."""
+
+    type: Literal["fixed"] = "fixed"
+    branching: tuple[int, ...] = (4, 2, 2)
+    """Children of every node at depth 0, 1, 2 …; past the list each node has one child."""
+
+    @field_validator("branching")
+    @classmethod
+    def _at_least_one_child(cls, branching: tuple[int, ...]) -> tuple[int, ...]:
+        if not branching or min(branching) < 1:
+            raise ValueError(f"branching must be a list of numbers >= 1, got {list(branching)}")
+        return branching
+
+
+class FixedSearch(Search[Fixed]):
+    config = Fixed
+
+    @classmethod
+    def width(cls, policy: Fixed) -> int:
+        return policy.branching[0]
+
+    @classmethod
+    def planned_leaves(cls, policy: Fixed) -> int:
+        return prod(policy.branching)
+
+    @classmethod
+    def conflicts(cls, policy: Fixed, rollout: Rollout) -> Iterator[str]:
+        depths, step = len(policy.branching), rollout.step
+        if depths > rollout.budget.max_depth:
+            yield (
+                f"rollout.policy.branching has {depths} depths, rollout.budget.max_depth allows "
+                f"{rollout.budget.max_depth}"
+            )
+        if isinstance(step, TokensStep):
+            fit = -(-rollout.sampling.max_tokens // step.tokens)
+            if depths > fit > 1:
+                yield (
+                    f"rollout.policy.branching has {depths} depths, but steps of {step.tokens} tokens fit {fit} times "
+                    f"into rollout.sampling.max_tokens = {rollout.sampling.max_tokens}"
+                )
+
     def begin(self) -> None:
         self._branch(self.tree.root)
 
-    @property
-    def planned_leaves(self) -> int:
-        return prod(self._policy.branching)
-
-    @property
-    def _policy(self) -> Fixed:
-        assert isinstance(self.rollout.policy, Fixed)
-        return self.rollout.policy
-
     def _branch(self, node: TreeNode) -> None:
-        branching = self._policy.branching
+        branching = self.policy.branching
         n = branching[node.depth] if node.depth < len(branching) else 1
         last = node.depth + 1 >= len(branching) and self.rollout.cut is None
         self.grow(node, n, to_end=last)

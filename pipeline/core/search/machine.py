@@ -13,6 +13,7 @@ them before it is cancelled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core import events as ev
@@ -20,7 +21,7 @@ from berry.pipeline.core.events import Segment, Verified
 from berry.pipeline.core.ledger import Ledger
 from berry.pipeline.core.search import limits
 from berry.pipeline.core.search.flight import Flight, InFlight
-from berry.pipeline.core.search.hooks import Hooks
+from berry.pipeline.core.search.hooks import Hooks, P
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Outcome, Reason, Verdict
@@ -29,7 +30,7 @@ _STEP, _STOP, _CANCELLED = Finish.STEP, Finish.STOP, Finish.CANCELLED  # asked f
 _UNVERIFIABLE = Outcome.UNVERIFIABLE
 
 
-class Machine(Hooks):
+class Machine(Hooks[P]):
     """One problem's search. `context_len` is the engine's context in tokens, prompt included."""
 
     def __init__(
@@ -44,6 +45,7 @@ class Machine(Hooks):
     ) -> None:
         self.problem_id = problem_id
         self.rollout = rollout
+        self.policy: P = cast("P", rollout.policy)
         self.run_seed = run_seed
         self.round_index = round_index
         self.context_len = context_len
@@ -258,7 +260,8 @@ class Machine(Hooks):
         if self.rollout.budget.reallocate and not self.granted and self.stopping is not ev.FinishReason.FAILED:
             self._settled = True
             wanted = 0 if self.stopping is not None else self.wanted()
-            self._out.append(ev.BudgetRequest(max(0, self.planned_leaves - self.leaves), wanted))
+            unspent = max(0, self.planned_leaves(self.policy) - self.leaves)
+            self._out.append(ev.BudgetRequest(unspent, wanted))
             return
         self._finish()
 
@@ -278,6 +281,7 @@ class Machine(Hooks):
         self.finished = self.stopping or (ev.FinishReason.BUDGET if self.clipped else ev.FinishReason.DONE)
         if not self.tree.root.children:
             self.finished = ev.FinishReason.FAILED
-        self.ledger.count("planned_leaves", self.planned_leaves)
-        self.ledger.count("saved_leaves", max(0, self.planned_leaves - self.leaves))
+        planned = self.planned_leaves(self.policy)
+        self.ledger.count("planned_leaves", planned)
+        self.ledger.count("saved_leaves", max(0, planned - self.leaves))
         self._out.append(ev.Finished(self.finished))

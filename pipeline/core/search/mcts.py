@@ -20,14 +20,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, sqrt
+from typing import Literal
 
-from berry.pipeline.config.policies import Mcts
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Outcome
 
 _NEW = ""  # the arm that samples a new child
+
+
+class Mcts(PolicyConfig):
+    """Monte-Carlo tree search over steps with PUCT; every simulation is a full trajectory that is verified."""
+
+    type: Literal["mcts"] = "mcts"
+    simulations: int = Field(default=32, ge=1)
+    """Trajectories a problem."""
+    parallel: int = Field(default=4, ge=1)
+    """Simulations in flight at once, kept apart by virtual losses."""
+    c_puct: float = Field(default=1.0, ge=0)
+    """Weight of exploration."""
+    width: int = Field(default=4, ge=1)
+    """Children of a node at most."""
+    prior: Literal["uniform", "scorer"] = "uniform"
+    """Prior over siblings: equal, or a softmax of their scores."""
+    prior_temperature: float = Field(default=0.2, gt=0)
+    """Of that softmax."""
+    scorer: str = "prm"
+    """Value model asked for the prior."""
 
 
 @dataclass(slots=True)
@@ -41,23 +64,24 @@ class _Stat:
         return self.visits + self.flying
 
 
-class MctsSearch(Search):
+class MctsSearch(Search[Mcts]):
+    config = Mcts
+    needs_steps = True
     keeps_detail = True
     wants_token_ends = True
     cuts = False
 
-    @property
-    def _policy(self) -> Mcts:
-        assert isinstance(self.rollout.policy, Mcts)
-        return self.rollout.policy
+    @classmethod
+    def width(cls, policy: Mcts) -> int:
+        return min(policy.parallel, policy.simulations)
 
-    @property
-    def planned_leaves(self) -> int:
-        return self._policy.simulations
+    @classmethod
+    def planned_leaves(cls, policy: Mcts) -> int:
+        return policy.simulations
 
     def begin(self) -> None:
         self._stats: dict[str, _Stat] = {self.tree.root.node_id: _Stat()}
-        self._to_come = self._policy.simulations
+        self._to_come = self.policy.simulations
         self._paths: dict[str, list[str]] = {}  # leaf ─► nodes on which its simulation is in flight
         self._closed: set[str] = set()
         self._launch()
@@ -66,7 +90,7 @@ class MctsSearch(Search):
 
     def _launch(self) -> None:
         flying = self._stats[self.tree.root.node_id]
-        while self._to_come > 0 and flying.flying < self._policy.parallel:
+        while self._to_come > 0 and flying.flying < self.policy.parallel:
             node = self._select()
             if node is None or not self.grow(node, 1, to_end=True):
                 return
@@ -79,7 +103,7 @@ class MctsSearch(Search):
         node = self.tree.root
         while node.node_id not in self._closed:
             running = len(self.running_indices(node))
-            room = len(node.children) + running < self._policy.width
+            room = len(node.children) + running < self.policy.width
             children = [child for child in node.children if child.node_id not in self._closed]
             if not children:
                 return node if room else None
@@ -94,7 +118,7 @@ class MctsSearch(Search):
         """Q + U of every child and of a new one."""
         at = self._stats[node.node_id]
         parent_q = at.won / at.n if at.n else 0.0
-        explore = self._policy.c_puct * sqrt(at.n)
+        explore = self.policy.c_puct * sqrt(at.n)
         new = 1 / (len(children) + 1)
         merits = {_NEW: parent_q + explore * new / (1 + running)}
         for child, prior in zip(children, self._priors(children), strict=True):
@@ -105,10 +129,10 @@ class MctsSearch(Search):
 
     def _priors(self, children: list[TreeNode]) -> list[float]:
         scores = [child.prm for child in children if child.prm is not None]
-        if self._policy.prior == "uniform" or not scores:
+        if self.policy.prior == "uniform" or not scores:
             return [1 / len(children)] * len(children)
         mean = sum(scores) / len(scores)
-        temperature = self._policy.prior_temperature
+        temperature = self.policy.prior_temperature
         weights = [exp(((c.prm if c.prm is not None else mean) - 1) / temperature) for c in children]
         return [weight / sum(weights) for weight in weights]
 
@@ -129,8 +153,8 @@ class MctsSearch(Search):
         self._paths[node.node_id] = self._line(node.parent)
         for piece in self.cut_into_steps(node):
             self._stats[piece.node_id] = _Stat()
-            if piece is not node and self._policy.prior == "scorer":
-                self.ask_score(piece, self._policy.scorer)
+            if piece is not node and self.policy.prior == "scorer":
+                self.ask_score(piece, self.policy.scorer)
         if node.finish is not Finish.STEP:
             self._close(node)
 
@@ -159,7 +183,7 @@ class MctsSearch(Search):
         """Nothing more can be sampled here; up from here too where that was the last."""
         at: TreeNode | None = node
         while at is not None:
-            full = at.finish is not Finish.STEP or len(at.children) >= self._policy.width
+            full = at.finish is not Finish.STEP or len(at.children) >= self.policy.width
             if at is not node and (not full or any(c.node_id not in self._closed for c in at.children)):
                 return
             self._closed.add(at.node_id)

@@ -18,13 +18,40 @@ could be verified ends its search without an answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
-from berry.pipeline.config.policies import Omega
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.backup import Counts, leaf_counts
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+
+
+class Omega(PolicyConfig):
+    """Finds the first wrong step of failed solutions by binary search (OmegaPRM, Luo et al. 2024)."""
+
+    type: Literal["omega"] = "omega"
+    chains: int = Field(default=2, ge=1)
+    """Solutions a problem at the start; those that fail are searched."""
+    completions: int = Field(default=8, ge=1)
+    """k: completions from a step to estimate its value."""
+    searches: int = Field(default=4, ge=1)
+    """Binary searches a problem at most; after the chains come failed completions, the most telling first."""
+    alpha: float = Field(default=0.5, gt=0, le=1)
+    """Preference for failures from prefixes of high value."""
+    beta: float = Field(default=0.9, gt=0, le=1)
+    """Preference for short completions."""
+    length_tokens: int = Field(default=500, ge=1)
+    """L: the length to which short is relative, in tokens."""
+    c_puct: float = Field(default=0.125, ge=0)
+    """Weight of exploration."""
+    early_exit: bool = False
+    """Cancel a step's other completions once one has passed: fewer tokens, but soft values that depend on timing."""
 
 
 @dataclass(slots=True)
@@ -42,20 +69,31 @@ class _Hunt:
         return self.hi - self.lo <= 1
 
 
-class OmegaSearch(Search):
+class OmegaSearch(Search[Omega]):
+    config = Omega
+    needs_steps = True
     keeps_detail = True
     wants_token_ends = True
     cuts = False
+    leaves_known = False  # completions follow the answers
 
-    @property
-    def _policy(self) -> Omega:
-        assert isinstance(self.rollout.policy, Omega)
-        return self.rollout.policy
+    @classmethod
+    def width(cls, policy: Omega) -> int:
+        return policy.chains
 
-    @property
-    def planned_leaves(self) -> int:
-        """For solutions of one step; how many completions follow depends on the answers."""
-        return self._policy.chains
+    @classmethod
+    def planned_leaves(cls, policy: Omega) -> int:
+        """For solutions of one step: how many completions follow depends on the answers."""
+        return policy.chains
+
+    @classmethod
+    def conflicts(cls, policy: Omega, rollout: Rollout) -> Iterator[str]:
+        most = rollout.budget.max_leaves
+        if most is not None and policy.chains + policy.completions > most:
+            yield (
+                f"rollout.policy (omega): {policy.chains} chains and {policy.completions} completions of one step are "
+                f"more than rollout.budget.max_leaves = {most}: not one search could start"
+            )
 
     def begin(self) -> None:
         self.first_errors: dict[str, str] = {}  # leaf of a failed rollout ─► node of its first wrong step
@@ -65,7 +103,7 @@ class OmegaSearch(Search):
         self._starts: dict[str, int] = {}  # N(s)
         self._hunted: set[str] = set()
         self._searches = 0
-        self._await(self.tree.root, self._policy.chains)
+        self._await(self.tree.root, self.policy.chains)
 
     def _await(self, node: TreeNode, n: int) -> None:
         self._awaited[node.node_id] = self.grow(node, n, to_end=True)
@@ -94,7 +132,7 @@ class OmegaSearch(Search):
         self._awaited[source.node_id] -= 1
         if verified:
             self._found[source.node_id].append(leaf)
-            if self._policy.early_exit and leaf_counts(leaf).passed and source.node_id in self._hunts:
+            if self.policy.early_exit and leaf_counts(leaf).passed and source.node_id in self._hunts:
                 self.cancel(source)
         self._estimate_when_complete(source)
 
@@ -133,10 +171,10 @@ class OmegaSearch(Search):
         hunt.mid = (hunt.lo + hunt.hi) // 2
         node = hunt.steps[hunt.mid]
         self._hunts[node.node_id] = hunt
-        self._await(node, self._policy.completions)
+        self._await(node, self.policy.completions)
 
     def on_idle(self) -> None:
-        policy = self._policy
+        policy = self.policy
         left = policy.searches - self._searches
         for source, leaf in self._candidates()[: min(left, policy.chains)]:
             self._searches += 1
@@ -149,7 +187,7 @@ class OmegaSearch(Search):
 
     def _candidates(self) -> list[tuple[TreeNode, TreeNode]]:
         """(prefix, failed rollout from it) not searched yet, the most telling first."""
-        policy = self._policy
+        policy = self.policy
         total = sum(self._starts.values())
         ranked: list[tuple[float, str, TreeNode, TreeNode]] = []
         for name, leaves in self._found.items():

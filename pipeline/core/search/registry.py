@@ -1,34 +1,30 @@
-"""Policy config class ─► search class. A new policy is one file, one config class and one line here."""
+"""Finds the search of a policy, and takes in policies that are not Berry's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
+from berry.pipeline.config.policies import POLICIES, PolicyConfig
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
-from berry.pipeline.core.search.beam import BeamSearch
-from berry.pipeline.core.search.best_of_n import BestOfNSearch
-from berry.pipeline.core.search.dvts import DvtsSearch
-from berry.pipeline.core.search.entropy import EntropySearch
-from berry.pipeline.core.search.fixed import FixedSearch
-from berry.pipeline.core.search.mcts import MctsSearch
-from berry.pipeline.core.search.omega import OmegaSearch
-from berry.pipeline.core.search.shepherd import ShepherdSearch
-from berry.pipeline.core.search.value import ValueSearch
 
-SEARCHES: dict[type[Section], type[Search]] = {
-    BestOfN: BestOfNSearch,
-    Fixed: FixedSearch,
-    Entropy: EntropySearch,
-    Value: ValueSearch,
-    Beam: BeamSearch,
-    Dvts: DvtsSearch,
-    Mcts: MctsSearch,
-    Shepherd: ShepherdSearch,
-    Omega: OmegaSearch,
-}
+S = TypeVar("S", bound=type[Search[Any]])
+
+
+def search_class(policy: PolicyConfig) -> type[Search[Any]]:
+    """The class of the searches that `policy` configures. Raises ConfigError where none is registered."""
+    return cast("type[Search[Any]]", POLICIES.get(policy.type))
+
+
+def register_policy(search: S) -> S:
+    """Add a policy for this process, by the `type` of its `config`; also a class decorator. Worker processes of a run
+    know only what an installed package announces as entry points `berry.policies`.
+
+    Raises ConfigError where the name is taken, or the class can't be used.
+    """
+    POLICIES.add(search.config.model_fields["type"].default, search)
+    return search
 
 
 def make_search(
@@ -39,7 +35,7 @@ def make_search(
     run_seed: int,
     round_index: int = 0,
     context_len: int,
-) -> Search:
+) -> Search[Any]:
     """The search that `rollout.policy` asks for, not started yet."""
-    cls = SEARCHES[type(rollout.policy)]
+    cls = search_class(rollout.policy)
     return cls(problem_id, prompt_ids, rollout, run_seed=run_seed, round_index=round_index, context_len=context_len)

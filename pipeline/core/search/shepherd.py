@@ -12,33 +12,62 @@ Degenerate case: a solution of one step gets no completions, its label is the ve
 
 from __future__ import annotations
 
-from berry.pipeline.config.policies import Shepherd
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 
 
-class ShepherdSearch(Search):
+class Shepherd(PolicyConfig):
+    """Labels every step of a solution by completions sampled from it (Math-Shepherd, Wang et al. 2024)."""
+
+    type: Literal["shepherd"] = "shepherd"
+    chains: int = Field(default=1, ge=1)
+    """Solutions a problem to annotate."""
+    completions: int = Field(default=8, ge=1)
+    """Completions sampled from each step."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Annotate only the first so many steps; null: all."""
+
+
+class ShepherdSearch(Search[Shepherd]):
+    config = Shepherd
+    needs_steps = True
     keeps_detail = True
     wants_token_ends = True
     cuts = False
+    leaves_known = False  # completions follow the solutions' steps
 
-    @property
-    def _policy(self) -> Shepherd:
-        assert isinstance(self.rollout.policy, Shepherd)
-        return self.rollout.policy
+    @classmethod
+    def width(cls, policy: Shepherd) -> int:
+        return policy.chains
 
-    @property
-    def planned_leaves(self) -> int:
-        """Known once the solutions are there; before that, for solutions of one step."""
-        return self._policy.chains
+    @classmethod
+    def planned_leaves(cls, policy: Shepherd) -> int:
+        """For solutions of one step: how many more follow is known once the solutions are there."""
+        return policy.chains
+
+    @classmethod
+    def conflicts(cls, policy: Shepherd, rollout: Rollout) -> Iterator[str]:
+        most = rollout.budget.max_leaves
+        if most is not None and policy.chains + policy.completions > most:
+            yield (
+                f"rollout.policy (shepherd): {policy.chains} chains and {policy.completions} completions of one step "
+                f"are more than rollout.budget.max_leaves = {most}: not one step would be annotated"
+            )
 
     def begin(self) -> None:
-        self.grow(self.tree.root, self._policy.chains, to_end=True)
+        self.grow(self.tree.root, self.policy.chains, to_end=True)
 
     def on_leaf(self, node: TreeNode) -> None:
         if node.parent is not self.tree.root or node.drop is not None:
             self.tree.forget_detail(node)
             return
         pieces = self.cut_into_steps(node)[:-1]
-        for piece in pieces[: self._policy.max_steps]:
-            self.grow(piece, self._policy.completions, to_end=True)
+        for piece in pieces[: self.policy.max_steps]:
+            self.grow(piece, self.policy.completions, to_end=True)

@@ -15,13 +15,37 @@ be had counts as 1/2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from berry.pipeline.config.policies import Value
+from pydantic import Field
+
+from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.records import DropReason
+
+
+class Value(PolicyConfig):
+    """Branches where the value model is least certain, gives up where it sees no hope, shares leaves out by value."""
+
+    type: Literal["value"] = "value"
+    leaves: int = Field(default=16, ge=1)
+    """Trajectories a problem, shared out down the tree in proportion to value. More of them than a node's share are
+    sampled for choice; where these all end their answers there are a few leaves more (`budget.max_leaves` is hard)."""
+    chains: int = Field(default=4, ge=1)
+    """First steps sampled a problem."""
+    max_branch: int = Field(default=4, ge=1)
+    """Next steps sampled from a node whose value is 1/2; one where it is 0 or 1."""
+    cut_below: float = Field(default=0.02, ge=0, le=1)
+    """A node of lower value is not grown further."""
+    waves: int = Field(default=2, ge=1)
+    """Times at most that leaves are given out from the root: the first, and again what cut branches left over."""
+    scorer: str = "prm"
+    """Value model asked at every step."""
 
 
 @dataclass(slots=True)
@@ -35,17 +59,32 @@ class _Family:
     unscored: set[str] = field(default_factory=set)
 
 
-class ValueSearch(Search):
+class ValueSearch(Search[Value]):
+    config = Value
+    needs_steps = True
+    gives_up = True
     scores_steps = True
 
-    @property
-    def _policy(self) -> Value:
-        assert isinstance(self.rollout.policy, Value)
-        return self.rollout.policy
+    @classmethod
+    def width(cls, policy: Value) -> int:
+        return policy.chains
 
-    @property
-    def planned_leaves(self) -> int:
-        return self._policy.leaves
+    @classmethod
+    def planned_leaves(cls, policy: Value) -> int:
+        return policy.leaves
+
+    @classmethod
+    def unpruned(cls, policy: Value) -> tuple[PolicyConfig, str]:
+        return Fixed(branching=(policy.leaves,)), policy.scorer
+
+    @classmethod
+    def conflicts(cls, policy: Value, rollout: Rollout) -> Iterator[str]:
+        cut = rollout.cut
+        if cut is not None and cut.model == policy.scorer and cut.below <= policy.cut_below:
+            yield (
+                f"rollout.cut.below = {cut.below} never acts: rollout.policy.cut_below = {policy.cut_below} on the "
+                f"same scorer {cut.model!r} comes first"
+            )
 
     def begin(self) -> None:
         self._families: dict[str, _Family] = {}  # parent ─► its children in the making
@@ -54,10 +93,10 @@ class ValueSearch(Search):
         self._wave()
 
     def _wave(self) -> None:
-        left = self._policy.leaves + self.granted - self._ended
+        left = self.policy.leaves + self.granted - self._ended
         if left > 0:
             self._waves += 1
-            self._expand(self.tree.root, min(left, self._policy.chains), left)
+            self._expand(self.tree.root, min(left, self.policy.chains), left)
 
     def _expand(self, node: TreeNode, branches: int, quota: int) -> None:
         n = self.grow(node, branches)
@@ -69,7 +108,7 @@ class ValueSearch(Search):
         family.waiting -= 1
         family.members.append(node)
         family.unscored.add(node.node_id)
-        self.ask_score(node, self._policy.scorer)
+        self.ask_score(node, self.policy.scorer)
 
     def on_leaf(self, node: TreeNode) -> None:
         self._ended += 1
@@ -104,24 +143,24 @@ class ValueSearch(Search):
         ordered = sorted(family.members, key=lambda member: member.index)
         members, family.members = [member for member in ordered if not self.is_cut(member)], []
         values = [0.5 if member.prm is None else member.prm for member in members]
-        weights = [value if value >= self._policy.cut_below else 0.0 for value in values]
+        weights = [value if value >= self.policy.cut_below else 0.0 for value in values]
         shares = apportion(max(0, family.quota - family.ended), weights)
         for member, value, share in zip(members, values, shares, strict=True):
             if share:
                 spread = 4 * value * (1 - value)
-                self._expand(member, 1 + round(max(0.0, spread) * (self._policy.max_branch - 1)), share)
+                self._expand(member, 1 + round(max(0.0, spread) * (self.policy.max_branch - 1)), share)
             else:
                 member.drop = DropReason.CUT_IN_LOOP
 
     def on_idle(self) -> None:
-        if self._waves < self._policy.waves:
+        if self._waves < self.policy.waves:
             self._wave()
 
     def wanted(self) -> int:
         return self.missing_leaves()
 
     def extend(self, leaves: int) -> None:
-        self._expand(self.tree.root, min(leaves, self._policy.chains), leaves)
+        self._expand(self.tree.root, min(leaves, self.policy.chains), leaves)
 
     def policy_state(self) -> object:
         families = [

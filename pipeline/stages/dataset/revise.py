@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from berry.pipeline.config import run as run_config
-from berry.pipeline.config.pruning import ExactDuplicateRule
 from berry.pipeline.config.rollout import Thinking
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.pruning import ExactDuplicateRule, VerdictRule
+from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.reach import explain_reach
+from berry.pipeline.core.prune.verdict import VerdictRule
 
 EXACT = (VerdictRule(), ExactDuplicateRule())
 

@@ -11,21 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from berry.pipeline.config.pruning import (
-    DifficultyRule,
-    DiversityRule,
-    ExactDuplicateRule,
-    FormatRule,
-    LengthRule,
-    NearDuplicateRule,
-    OrmRule,
-    PrmRule,
-    PruneRule,
-    ShortestRule,
-    VerdictRule,
-)
+from berry.pipeline.config.pruning import PruneRule
 from berry.pipeline.core.prune import Decision, prune
+from berry.pipeline.core.prune.difficulty import DifficultyRule
+from berry.pipeline.core.prune.diversity import DiversityRule
+from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
+from berry.pipeline.core.prune.format import FormatRule
+from berry.pipeline.core.prune.length import LengthRule
+from berry.pipeline.core.prune.near_duplicate import NearDuplicateRule
+from berry.pipeline.core.prune.orm import OrmRule
+from berry.pipeline.core.prune.prm import PrmRule
+from berry.pipeline.core.prune.shortest import ShortestRule
 from berry.pipeline.core.prune.similarity import jaccard, leaders, shingles
+from berry.pipeline.core.prune.verdict import VerdictRule
 from berry.pipeline.records import DropReason, Trajectory
 from berry.verifiers.base import Outcome, Reason, Verdict
 

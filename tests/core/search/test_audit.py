@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Value
 from berry.pipeline.config.rollout import Budget, Cut, Rollout
 from berry.pipeline.core.search.audit import is_audited, prunes, unpruned
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.value import Value
 
 
 def test_the_share_is_met_and_the_same_problems_are_drawn_again() -> None:

@@ -7,19 +7,28 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Policy, Shepherd, Value
+from berry.pipeline.config.policies import Policy
 from berry.pipeline.config.rollout import Budget, Cut, DelimiterStep, RegexStep, Rollout, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
-from berry.pipeline.core.search.registry import SEARCHES
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.sizes import leaves, width
+from berry.pipeline.core.search.value import Value
 
 POLICIES: list[Any] = [BestOfN(), Fixed(), Entropy(), Value(), Beam(), Dvts(), Mcts(), Shepherd(), Omega()]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
 def test_every_policy_has_a_search_and_defaults_without_conflict(policy: Any) -> None:
-    assert type(policy) in SEARCHES
+    assert search_class(policy).config is type(policy)
     assert explain_conflicts(Rollout(policy=policy)) == []
 
 
@@ -76,7 +85,7 @@ def test_sizes_are_what_a_search_turns_out_to_be(core: Any, policy: Any) -> None
     wanted = leaves(search.rollout)
     if wanted is not None and not isinstance(policy, Value):
         assert len(core.play(core.search(policy), core.World(6)).search.trajectories()) == wanted
-        assert search.planned_leaves == wanted
+        assert search.planned_leaves(policy) == wanted
 
 
 @pytest.mark.parametrize(

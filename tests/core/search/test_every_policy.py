@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
 from berry.pipeline.config.rollout import Budget, Cut, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import make_search
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.value import Value
 from berry.pipeline.records import DropReason, Finish
 
 POLICIES: list[Any] = [

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.policies import Beam, BestOfN, Dvts, Entropy, Fixed, Mcts, Omega, Shepherd, Value
 from berry.pipeline.core.backup import direct, pooled, wilson
 from berry.pipeline.core.labels import first_error, step_labels
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.value import Value
 from berry.pipeline.core.tree import TreeNode
 
 HARD = {"error_rate": (0.45, 0.45), "repair_rate": (0.05, 0.05), "hard_share": 0.3}

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.policies import BestOfN, Entropy, Fixed
 from berry.pipeline.config.rollout import Budget, DelimiterStep, Rollout
 from berry.pipeline.core.events import (
     Cancel,
@@ -27,6 +26,9 @@ from berry.pipeline.core.events import (
     Verify,
 )
 from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.rollout.journal import Chain, LeaseJournal
