@@ -1,12 +1,12 @@
-"""Verdicts one can train on. Knows neither Ray nor trees; useful on its own.
+"""Checks responses against specifications; verdicts are pass, fail or unverifiable. Knows neither Ray nor trees.
 
-specs, code_specs (the tagged union in problem files) ─┐
-response ─► checker.Checker.check ─► registry ─► one module a kind ─► base.Verdict
-                 │                                   │
-                 │        extract: where the answer or the program is in the response
-                 │        math ─► maths/ (the ladder) ─► symbolic (sympy in a confined worker)
-                 │        python_function  stdio  program_tests  program_of_thought  custom  reasoning_gym
-                 │        formal ─► coq, lean ─► lean_home, lean_repl   expression  majority  combine
-                 │        model ─► chat_judge
-                 └─ sandboxes.SandboxPool: where programs run
+specs (how a problem is checked) ─┐
+response ─► checker.Checker.check ┴─► registry ─► kinds (one module a kind) ─► base.Verdict
+            inline.check_inline                    │
+            (no sandbox needed)                    ├─ extract: where the answer or the program is in the response
+                                                   ├─ maths ─► symbolic (computer algebra in a confined worker)
+                                                   ├─ proofs: Coq and Lean
+                                                   ├─ context.judge ─► chat_judge (a judge model over HTTP)
+                                                   └─ sandbox_limits ─► sandboxes.SandboxPool: where programs run
+config: sizes and limits of a checker     context: what a kind may use     sources: is a problem's own code Python
 """

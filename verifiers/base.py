@@ -1,4 +1,4 @@
-"""What a verdict is.
+"""Defines verdicts: what a check of one response can say, and why.
 
 A verifier answers PASS, FAIL or UNVERIFIABLE. The last means "the check could not be made" and is never counted
 as wrong: its reason says why, and the caller may try once more elsewhere (`Reason.retryable`).
@@ -16,6 +16,8 @@ EVIDENCE_CHARS = 500
 
 
 class Outcome(StrEnum):
+    """What a check says: the response is right, is wrong, or could not be checked."""
+
     PASS = "pass"
     FAIL = "fail"
     UNVERIFIABLE = "unverifiable"
@@ -95,6 +97,7 @@ class Verdict(Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
+        """Whether the response is right; False also where it could not be checked."""
         return self.outcome is _PASS
 
 

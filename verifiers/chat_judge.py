@@ -1,4 +1,4 @@
-"""The judge behind an OpenAI-compatible chat server (`vllm serve`, or any other): `verification.judge` in a run.
+"""Asks a judge model behind an OpenAI-compatible chat server (`vllm serve`, or any other): `verification.judge`.
 
     messages ─► n requests, sample i with seed + i ─► n answers
 
@@ -21,7 +21,7 @@ _BUSY = 429
 
 
 class ChatJudge:
-    """A `Judge`. `transport` replaces the network, for tests."""
+    """Samples judgements from the server that `config` names. `transport` replaces the network, for tests."""
 
     def __init__(self, config: JudgeConfig, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._config = config
@@ -43,6 +43,7 @@ class ChatJudge:
         return [answer for answer in answers if isinstance(answer, str)]
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
     async def _vote(self, messages: Messages, seed: int) -> str | JudgeUnavailable:
@@ -60,23 +61,23 @@ class ChatJudge:
                 return fault
 
     async def _ask(self, body: dict[str, object]) -> str:
-        headers, said = self._headers(), ""
+        headers, problem = self._headers(), ""
         for wait_s in (*BACKOFF_S, None):
             try:
                 reply = await self._client.post("/chat/completions", json=body, headers=headers)
             except httpx.TimeoutException as error:
                 raise JudgeUnavailable(f"{self._config.url} gave no answer in time") from error
             except httpx.HTTPError as error:
-                said = str(error) or type(error).__name__
+                problem = str(error) or type(error).__name__
             else:
                 if reply.status_code == httpx.codes.OK:
                     return _text(reply)
-                said = f"HTTP status {reply.status_code}: {reply.text[:200]}"
+                problem = f"HTTP status {reply.status_code}: {reply.text[:200]}"
                 if reply.status_code != _BUSY and reply.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     break
             if wait_s is not None:
                 await asyncio.sleep(wait_s)
-        raise JudgeUnavailable(f"{self._config.url}: {said}")
+        raise JudgeUnavailable(f"{self._config.url}: {problem}")
 
     def _headers(self) -> dict[str, str]:
         name = self._config.api_key_env

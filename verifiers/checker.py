@@ -1,4 +1,4 @@
-"""The one way to check a response: in a run, in `berry verify`, in a notebook. Plain asyncio, no Ray.
+"""Checks responses: in a run, in `berry verify`, in a notebook. Plain asyncio, no Ray.
 
     async with Checker() as checker:
         verdict = await checker.check(CheckRequest("p1", MathSpec(answer="42"), "The answer is 42."))
@@ -18,21 +18,26 @@ from berry.sandboxes.wire import Unsupported
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.context import CheckRequest, Judge, VerifierContext
-from berry.verifiers.inline import here
+from berry.verifiers.inline import check_inline
 from berry.verifiers.kinds.majority import ConsensusRequest, canonicalise, consensus
 from berry.verifiers.proofs.lean_repl import WarmRepls
-from berry.verifiers.registry import verifier_for
+from berry.verifiers.registry import check_extensions, verifier_for
 from berry.verifiers.symbolic import Symbolic
 
 __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
 
 
 class Checker:
-    """Concurrency-safe within one event loop. `start` before the first check, `close` after the last."""
+    """Checks responses with sandboxes and workers of its own.
+
+    Concurrency-safe within one event loop. `start` before the first check, `close` after the last. Raises
+    berry.verifiers.registry.ExtensionError where two packages register one kind of verifier.
+    """
 
     def __init__(self, config: CheckerConfig | None = None, *, judge: Judge | None = None) -> None:
         from berry.verifiers.sandbox_limits import make_pool
 
+        check_extensions()
         self.config = config = config or CheckerConfig()
         self.pool = make_pool(config)
         self.symbolic = Symbolic(config)
@@ -42,7 +47,7 @@ class Checker:
             from berry.verifiers.chat_judge import ChatJudge
 
             judge = self._chat = ChatJudge(config.judge)
-        self._tools = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls)
+        self._context = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls)
         self._outcomes: Counter[str] = Counter()
         self._in_service = 0
         self._busy_s = 0.0
@@ -52,6 +57,7 @@ class Checker:
         await self.pool.start()
 
     async def close(self) -> None:
+        """End the sandboxes and workers, whatever they are doing."""
         if self._chat is not None:
             await self._chat.close()
         await self._repls.close()
@@ -70,25 +76,25 @@ class Checker:
         start = time.perf_counter()
         self._in_service += 1
         try:
-            found = await verifier_for(request.spec)(request, self._tools)
+            result = await verifier_for(request.spec)(request, self._context)
         except Unsupported as fault:
-            found = verdict(Reason.TESTS_BROKEN, note=f"the problem holds what can't go into a sandbox: {fault}")
+            result = verdict(Reason.TESTS_BROKEN, note=f"the problem holds what can't go into a sandbox: {fault}")
         finally:
             self._in_service -= 1
         spent = time.perf_counter() - start
         self._busy_s += spent
-        self._outcomes[f"outcome_{found.outcome}"] += 1
-        self._outcomes[f"reason_{found.reason}"] += 1
-        return replace(found, verify_ms=spent * 1e3)
+        self._outcomes[f"outcome_{result.outcome}"] += 1
+        self._outcomes[f"reason_{result.reason}"] += 1
+        return replace(result, verify_ms=spent * 1e3)
 
-    def check_here(self, request: CheckRequest) -> Verdict | None:
-        """As `check`, on the spot; None where that takes a tool, and `check` has to be asked."""
-        found = here(request)
-        if found is not None:
-            self._busy_s += found.verify_ms / 1e3
-            self._outcomes[f"outcome_{found.outcome}"] += 1
-            self._outcomes[f"reason_{found.reason}"] += 1
-        return found
+    def check_inline(self, request: CheckRequest) -> Verdict | None:
+        """As `check`, without waiting; None where that takes a sandbox or a worker, and `check` has to be asked."""
+        result = check_inline(request)
+        if result is not None:
+            self._busy_s += result.verify_ms / 1e3
+            self._outcomes[f"outcome_{result.outcome}"] += 1
+            self._outcomes[f"reason_{result.reason}"] += 1
+        return result
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""

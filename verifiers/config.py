@@ -1,4 +1,4 @@
-"""How a checker is set up: sizes, limits, tools. Frozen; the same section in run configs and in `berry verify`."""
+"""Configures a checker: sizes, limits, proof assistants, judge. The same section in run configs and `berry verify`."""
 
 from __future__ import annotations
 

@@ -1,24 +1,21 @@
-"""What a verifier may use: the sandbox pool, the symbolic worker, a judge model, and the checker for its parts."""
+"""Defines what a verifier is given: the request to check, and what it may use to check it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from berry.verifiers.base import Verdict
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.specs.union import Spec, Strictness
-
-if TYPE_CHECKING:
-    from berry.verifiers.context import CheckRequest, VerifierContext
+from berry.verifiers.specs.base import Spec, Strictness
 
 if TYPE_CHECKING:
     from berry.sandboxes.pool import SandboxPool
     from berry.verifiers.maths.ladder import Decision
-    from berry.verifiers.proofs.lean_repl import WarmRepls
 
 Messages = Sequence[dict[str, str]]
 
@@ -30,7 +27,19 @@ class Judge(Protocol):
 
 
 class SymbolicRung(Protocol):
-    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision: ...
+    """Decides by computer algebra what exact comparison leaves open."""
+
+    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
+        """Whether `response` is the same as `gold`; undecided where it took too long."""
+        ...
+
+
+class ReplPool(Protocol):
+    """Lends warm proof-assistant processes, each to one proof at a time; `fresh` opens another."""
+
+    def lend(self, fresh: Callable[[], Awaitable[Any]]) -> AbstractAsyncContextManager[Any]:
+        """A process for as long as the context is open."""
+        ...
 
 
 class CheckRequest(Struct, frozen=True):
@@ -45,12 +54,15 @@ class CheckRequest(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class VerifierContext:
+    """What a verifier may use: limits, sandboxes, computer algebra, a judge model (None: there is none), the checker
+    itself for its parts, and warm proof assistants."""
+
     config: CheckerConfig
     pool: SandboxPool
     symbolic: SymbolicRung
     judge: Judge | None
     check: Callable[[CheckRequest], Awaitable[Verdict]]
-    repls: WarmRepls
+    repls: ReplPool
 
 
 Verify = Callable[[CheckRequest, VerifierContext], Awaitable[Verdict]]

@@ -1,36 +1,70 @@
-"""Which function checks which kind. Modules are imported when their kind is first met."""
+"""Finds the functions that check one kind of verifier: Berry's own, and those that other packages add.
+
+spec ─► its `type` ─► module of that kind, imported when first met ─► verify(request, context), fault(spec)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
+from typing import Any, NamedTuple
 
 from berry.verifiers.context import Verify
-from berry.verifiers.specs.union import Spec
+from berry.verifiers.specs import extensions
+from berry.verifiers.specs.base import Spec
+from berry.verifiers.specs.extensions import ExtensionError, register_verifier
+from berry.verifiers.specs.union import OWN_KINDS, components
 
-_MODULES = {
-    "math": "berry.verifiers.kinds.math",
-    "python_function": "berry.verifiers.kinds.python_function",
-    "stdio": "berry.verifiers.kinds.stdio",
-    "program_tests": "berry.verifiers.kinds.program_tests",
-    "program_of_thought": "berry.verifiers.kinds.program_of_thought",
-    "expression": "berry.verifiers.kinds.expression",
-    "reasoning_gym": "berry.verifiers.kinds.reasoning_gym",
-    "formal": "berry.verifiers.kinds.formal",
-    "majority": "berry.verifiers.kinds.majority",
-    "model": "berry.verifiers.kinds.model",
-    "all_of": "berry.verifiers.kinds.combine",
-    "any_of": "berry.verifiers.kinds.combine",
-    "weighted": "berry.verifiers.kinds.combine",
-    "custom": "berry.verifiers.kinds.custom",
-}
+__all__ = ["ExtensionError", "check_extensions", "fault", "kinds", "register_verifier", "verifier_for"]
+
+_MODULES = {kind: f"berry.verifiers.kinds.{kind}" for kind in OWN_KINDS} | dict.fromkeys(
+    ("all_of", "any_of", "weighted"), "berry.verifiers.kinds.combine"
+)
+
+
+class Kind(NamedTuple):
+    """What is done with specifications of one kind."""
+
+    verify: Verify
+    fault: Callable[[Any], str | None]
 
 
 def verifier_for(spec: Spec) -> Verify:
-    """The `verify(request, tools)` of the spec's kind."""
-    return _verify(getattr(spec, "type", type(spec).__name__))
+    """The coroutine `verify(request, context)` of the spec's kind. Raises LookupError for a kind nobody registered."""
+    return _kind(getattr(spec, "type", type(spec).__name__)).verify
+
+
+def fault(spec: Spec) -> str | None:
+    """Why no response could ever be checked against `spec`, in words for the problem's author; None when one can.
+
+    A gold answer that can't be read, or tests that are not code, are such faults; a combination has those of its parts.
+    """
+    own = _kind(getattr(spec, "type", type(spec).__name__)).fault(spec)
+    if own is not None:
+        return own
+    for number, part in enumerate(components(spec)):
+        if (found := fault(part)) is not None:
+            return f"parts[{number}]: {found}"
+    return None
+
+
+def kinds() -> tuple[str, ...]:
+    """Names of all kinds of verifier that can be used here: Berry's own, then those of other packages."""
+    return (*OWN_KINDS, *extensions.names())
+
+
+def check_extensions() -> None:
+    """Refuses two packages that register one name. Raises ExtensionError naming both; imports neither."""
+    extensions.installed()
 
 
 @lru_cache
-def _verify(kind: str) -> Verify:
-    return import_module(_MODULES[kind]).verify
+def _kind(kind: str) -> Kind:
+    if kind in _MODULES:
+        module = import_module(_MODULES[kind])
+        return Kind(module.verify, module.fault)
+    added = extensions.find(kind)
+    if added is None:
+        raise LookupError(f"no verifier of kind {kind!r} is here; there are {', '.join(kinds())}")
+    return Kind(added.verify, added.fault)

@@ -1,4 +1,4 @@
-"""From a checker's configuration and a problem's own limits to the sandboxes' terms, and back to reasons."""
+"""Translates a checker's configuration and a problem's limits into the sandboxes' terms, and outcomes into reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 from berry.verifiers.base import Reason
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.specs.union import CodeSpec
+from berry.verifiers.specs.code import CodeSpec
 
 _REASONS = {
     Outcome.CPU_LIMIT: Reason.CPU_LIMIT,
@@ -67,8 +67,8 @@ def make_pool(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> Sand
 
 def yielding(config: CheckerConfig) -> tuple[str, ...]:
     """What starts programs at a lower priority; nothing where the host has no `nice`."""
-    found = shutil.which("nice") if config.nice else None
-    return () if found is None else (found, "-n", str(config.nice))
+    nice = shutil.which("nice") if config.nice else None
+    return () if nice is None else (nice, "-n", str(config.nice))
 
 
 def package_root() -> tuple[str, ...]:
@@ -77,6 +77,6 @@ def package_root() -> tuple[str, ...]:
     return (root,) if root in sys.path or not root.endswith("site-packages") else ()
 
 
-def said(case: CaseResult) -> str | None:
-    """What the program said on its way out: the error, else the end of its standard error."""
+def error_output(case: CaseResult) -> str | None:
+    """The error that ended a program, else the last 500 characters of its standard error; None where it has neither."""
     return case.error or case.stderr.decode("utf-8", "replace").strip()[-500:] or None

@@ -1,4 +1,4 @@
-"""Whether a problem's own source is Python, without running any of it."""
+"""Finds out whether a problem's own source is Python, without running any of it."""
 
 from __future__ import annotations
 

@@ -21,6 +21,15 @@ from berry.pipeline.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 
 
+@typing.runtime_checkable
+class OpenUnion(typing.Protocol):
+    """Marks, inside Annotated, a union to which other packages add members."""
+
+    def models(self) -> Sequence[type[BaseModel]]:
+        """The members that were added."""
+        ...
+
+
 def load(path: str | Path, overrides: Sequence[str], model: type[M]) -> M:
     """Reads `path`, applies `overrides`, validates against `model`. Relative paths inside the file are relative to
     the file's folder. Raises ConfigError."""
@@ -167,6 +176,6 @@ def _leaves(annotation: Any) -> list[Any]:
     if origin in (types.UnionType, typing.Union) or origin in (tuple, list, dict, typing.Annotated):
         arguments = typing.get_args(annotation)
         if origin is typing.Annotated:
-            arguments = arguments[:1]
+            arguments = (arguments[0], *(m for a in arguments[1:] if isinstance(a, OpenUnion) for m in a.models()))
         return [leaf for a in arguments for leaf in _leaves(a)]
     return [annotation]

@@ -66,7 +66,7 @@ async def turn(
     leases = [Lease(i, tuple(problems[i * size : (i + 1) * size])) for i in range(-(-len(problems) // size))]
     async with Checker(run.verification) as checker:
         worker = kind(run, locate(folder / f"{time.time_ns()}"), engine, checker.check, "w", agree=checker.agree)
-        worker.verify_here = checker.check_here
+        worker.verify_here = checker.check_inline
         wall, spent = time.perf_counter(), time.process_time()
         reports = await asyncio.gather(*map(worker.run, leases))
         wall, spent = time.perf_counter() - wall, time.process_time() - spent

@@ -6,7 +6,7 @@ import pytest
 
 from berry.verifiers.base import Reason
 from berry.verifiers.checker import CheckRequest
-from berry.verifiers.inline import MAX_CHARS, here
+from berry.verifiers.inline import MAX_CHARS, check_inline
 from berry.verifiers.specs.union import ExpressionSpec, MajoritySpec, MathSpec, ProgramTestsSpec, Spec
 
 FORTY_TWO = MathSpec(answer="42")
@@ -24,7 +24,7 @@ DECIDED: list[tuple[Spec, str, Reason]] = [
 
 @pytest.mark.parametrize(("spec", "response", "reason"), DECIDED)
 def test_it_is_the_checkers_verdict(check, spec: Spec, response: str, reason: Reason) -> None:
-    found = here(CheckRequest("p", spec, response))
+    found = check_inline(CheckRequest("p", spec, response))
     assert found is not None
     assert found.reason is reason
     asked = check(spec, response)
@@ -46,4 +46,4 @@ def test_it_is_the_checkers_verdict(check, spec: Spec, response: str, reason: Re
     ids=["symbolic", "long", "program"],
 )
 def test_what_takes_a_tool_is_left_to_the_checker(spec: Spec, response: str) -> None:
-    assert here(CheckRequest("p", spec, response)) is None
+    assert check_inline(CheckRequest("p", spec, response)) is None

@@ -1,4 +1,4 @@
-"""`all_of`, `any_of`, `weighted`: verdicts out of verdicts. Parts are checked at the same time.
+"""Combines the verdicts of several verifiers into one: `all_of`, `any_of`, `weighted`.
 
 A part that could not be checked makes the whole UNVERIFIABLE only where it could still change the outcome.
 """
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Checks the parts at the same time and combines their verdicts."""
     spec = request.spec
     if isinstance(spec, WeightedSpec):
         parts: Sequence[Any] = [part.verifier for part in spec.parts]
     else:
         assert isinstance(spec, AllOfSpec | AnyOfSpec)
         parts = spec.parts
-    verdicts = await asyncio.gather(*(tools.check(replace(request, spec=part)) for part in parts))
+    verdicts = await asyncio.gather(*(context.check(replace(request, spec=part)) for part in parts))
     if isinstance(spec, AllOfSpec):
         return all_of(verdicts)
     if isinstance(spec, AnyOfSpec):
@@ -33,7 +34,13 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     return weighted(verdicts, [part.weight for part in spec.parts], spec.threshold)
 
 
+def fault(spec: AllOfSpec | AnyOfSpec | WeightedSpec) -> str | None:  # noqa: ARG001 - one signature for all kinds
+    """Nothing can be wrong with the combination itself; `registry.fault` asks its parts."""
+    return None
+
+
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """FAIL if any part fails, else UNVERIFIABLE if any could not be checked, else PASS."""
     for outcome in (Outcome.FAIL, Outcome.UNVERIFIABLE, Outcome.PASS):
         if (first := _first(verdicts, outcome)) is not None:
             return _of(verdicts, first)
@@ -41,6 +48,7 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def any_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """PASS if any part passes, else UNVERIFIABLE if any could not be checked, else FAIL."""
     for outcome in (Outcome.PASS, Outcome.UNVERIFIABLE, Outcome.FAIL):
         if (first := _first(verdicts, outcome)) is not None:
             return _of(verdicts, first)

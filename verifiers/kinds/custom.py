@@ -1,4 +1,4 @@
-"""`custom`: a function of the user's own, called in the jail.
+"""Checks a response with a function of the user's own, called in the sandbox (`custom`).
 
     function: "mypackage.checks:is_polite"    imported once into a warm profile, then each call in a fresh fork
     function: "checks.py:is_polite"           its source is run in the jail; read here unless `source` came along
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 _REASONS = {True: Reason.CORRECT, False: Reason.WRONG_ANSWER, None: Reason.NOT_CHECKED}
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Calls the user's function on the response, in the sandbox."""
     spec = request.spec
     assert isinstance(spec, CustomSpec)
     module, _, name = spec.function.rpartition(":")
     try:
         source, profile = _load(spec, module, name)
-    except OSError as fault:
-        return verdict(Reason.MISSING_TOOL, note=f"{module}: {fault.strerror}")
+    except OSError as error:
+        return verdict(Reason.MISSING_TOOL, note=f"{module}: {error.strerror}")
     except UnicodeDecodeError:
         return verdict(Reason.TESTS_BROKEN, note=f"{module}: is not UTF-8 text")
     job = Job(
@@ -37,16 +38,23 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         entry_point=name,
         calls=(Call((request.response, request.prompt), dict(spec.options)),),
         profile=profile,
-        limits=limits_of(CodeSpec(), tools.config),
+        limits=limits_of(CodeSpec(), context.config),
         key=request.key or request.problem_id,
     )
     try:
-        result = await tools.pool.run(job)
-    except SandboxError as fault:  # the module can't be imported on this host
-        return verdict(Reason.MISSING_TOOL, note=str(fault))
+        result = await context.pool.run(job)
+    except SandboxError as error:  # the module can't be imported on this host
+        return verdict(Reason.MISSING_TOOL, note=str(error))
     if result.outcome is not Outcome.OK:
-        return verdict(_fault(result.outcome), note=result.error)
+        return verdict(_check_failure(result.outcome), note=result.error)
     return _of_value(result.cases[0].value)
+
+
+def fault(spec: CustomSpec) -> str | None:
+    """Why the function can't be called: its file is not there. None where it is, or where a module is named."""
+    if spec.file is None or spec.file.is_file():
+        return None
+    return f"function {spec.function!r}: there is no file {str(spec.file.absolute())!r}"
 
 
 def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[str, ...]]:
@@ -58,7 +66,7 @@ def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[st
     return f"from {module} import {name}", (module,)
 
 
-def _fault(outcome: Outcome) -> Reason:
+def _check_failure(outcome: Outcome) -> Reason:
     if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
         return Reason.CHECK_TIMEOUT
     reason = reason_of(outcome)

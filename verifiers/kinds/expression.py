@@ -1,4 +1,4 @@
-"""`expression`: an expression over exactly the given numbers and operators that equals the target.
+"""Checks that an expression uses exactly the given numbers and operators and equals the target (`expression`).
 
     numbers (1, 2, 3), target 9       (1 + 2) * 3           each number once, in any order unless `keep_order`
     skeleton "1 + 2 * 3", target 9    (1 + 2) * 3           the skeleton with brackets added, nothing else changed
@@ -29,11 +29,12 @@ class Disallowed(ValueError):
     """Something in the expression that was not given."""
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:  # noqa: ARG001 - one signature for all kinds
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:  # noqa: ARG001 - one signature for all kinds
+    """Evaluates the response's expression and compares it with the target."""
     spec = request.spec
     assert isinstance(spec, ExpressionSpec)
-    if (fault := spec_fault(spec)) is not None:
-        return verdict(Reason.GOLD_UNPARSABLE, note=fault)
+    if (problem := fault(spec)) is not None:
+        return verdict(Reason.GOLD_UNPARSABLE, note=problem)
     found = find_answer(request.response, spec.extract)
     if found is None:
         return verdict(Reason.NO_ANSWER)
@@ -45,8 +46,8 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:  # n
 
 def check(spec: ExpressionSpec, answer: str) -> tuple[Reason, str | None]:
     """The reason for `answer`'s verdict, and what exactly is wrong."""
-    if (fault := bounds.fault(answer)) is not None:
-        return (Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER), str(fault)
+    if (limit := bounds.fault(answer)) is not None:
+        return (Reason.ANSWER_TOO_LARGE if limit.too_large else Reason.UNPARSABLE_ANSWER), str(limit)
     sides = [side for side in normal.clean(answer).split("=") if side.strip()]
     if not sides:
         return Reason.UNPARSABLE_ANSWER, "nothing but ="
@@ -55,14 +56,14 @@ def check(spec: ExpressionSpec, answer: str) -> tuple[Reason, str | None]:
         trees = [expr.parse(side) for side in sides]
         _check_tokens(spec, expr.tokens(sides[0]))
         value, *stated = [evaluate.exact(tree) for tree in trees]
-    except Disallowed as fault:
-        return Reason.DISALLOWED, str(fault)
-    except evaluate.TooLarge as fault:
-        return Reason.ANSWER_TOO_LARGE, str(fault)
-    except (expr.Unparsable, evaluate.NotExact) as fault:
-        return Reason.UNPARSABLE_ANSWER, str(fault)
-    except evaluate.Undefined as fault:
-        return Reason.WRONG_ANSWER, str(fault)
+    except Disallowed as error:
+        return Reason.DISALLOWED, str(error)
+    except evaluate.TooLarge as error:
+        return Reason.ANSWER_TOO_LARGE, str(error)
+    except (expr.Unparsable, evaluate.NotExact) as error:
+        return Reason.UNPARSABLE_ANSWER, str(error)
+    except evaluate.Undefined as error:
+        return Reason.WRONG_ANSWER, str(error)
     if value != target or any(side != target for side in stated):
         return Reason.WRONG_ANSWER, f"equals {value}"
     return Reason.CORRECT, None
@@ -124,7 +125,7 @@ def _listed(numbers: list[Fraction]) -> str:
     return "[" + ", ".join(str(n) for n in sorted(numbers)) + "]"
 
 
-def spec_fault(spec: ExpressionSpec) -> str | None:
+def fault(spec: ExpressionSpec) -> str | None:
     """Why no expression can be checked against this spec; None when one can."""
     try:
         Fraction(str(spec.target))
@@ -133,8 +134,8 @@ def spec_fault(spec: ExpressionSpec) -> str | None:
     if spec.skeleton is not None:
         try:
             expr.parse(normal.clean(spec.skeleton))
-        except expr.Unparsable as fault:
-            return f"skeleton can't be read: {fault}"
+        except expr.Unparsable as error:
+            return f"skeleton can't be read: {error}"
     if any(n != n or n in (float("inf"), float("-inf")) for n in spec.numbers):
         return "numbers must be finite"
     return None

@@ -1,4 +1,4 @@
-"""`formal`: a proof checked by the proof assistant. One interface for Lean 4 and Coq.
+"""Has a proof assistant, Lean 4 or Coq, check the response's proof (`formal`).
 
     statement (given) + proof (from the model) ─► must compile ─► must prove exactly that statement ─► must use no
     axiom beyond the allowed ones, as told by a fresh process that has seen nothing of the response's text
@@ -26,11 +26,12 @@ _NAME = {
 }
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Has the proof assistant check the response's proof of the statement."""
     spec = request.spec
     assert isinstance(spec, FormalSpec)
-    if (fault := statement_fault(spec)) is not None:
-        return verdict(Reason.GOLD_UNPARSABLE, note=fault)
+    if (problem := fault(spec)) is not None:
+        return verdict(Reason.GOLD_UNPARSABLE, note=problem)
     proof = find_code(request.response)
     if proof is None:
         return verdict(Reason.NO_CODE)
@@ -42,17 +43,17 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         from berry.verifiers.proofs.coq import check
     else:
         from berry.verifiers.proofs.lean import check
-    return await check(spec, statement_name(spec), proof, request, tools)
+    return await check(spec, statement_name(spec), proof, request, context)
 
 
 def statement_name(spec: FormalSpec) -> str:
     """The theorem's name, as `statement` gives it."""
     match = _NAME[spec.system].match(spec.statement)
-    assert match is not None  # statement_fault has been asked
+    assert match is not None  # `fault` has been asked
     return match[1]
 
 
-def statement_fault(spec: FormalSpec) -> str | None:
+def fault(spec: FormalSpec) -> str | None:
     """Why nothing can be proved against this statement; None when it can be tried."""
     if _NAME[spec.system].match(spec.statement) is None:
         return f"statement must begin with a named theorem, such as `theorem name …`, got {spec.statement[:40]!r}"

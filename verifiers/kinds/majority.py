@@ -42,6 +42,11 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:  # n
     return verdict(Reason.NOT_CHECKED, answer=answer, note="majority is decided at the end of the search")
 
 
+def fault(spec: MajoritySpec) -> str | None:  # noqa: ARG001 - one signature for all kinds
+    """Nothing can be wrong with it: there is no gold."""
+    return None
+
+
 def readable_answer(response: str, spec: MajoritySpec) -> str | None:
     """The answer of one response; None where there is none, several, or one that can't be read."""
     found = find_answer(response, spec.extract)

@@ -36,6 +36,11 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     return verdict(decision.reason, answer=found.answer, **evidence)
 
 
+def fault(spec: MathSpec) -> str | None:
+    """Why the gold answer can't be read; None when it can."""
+    return gold_fault(spec.answer)
+
+
 async def same_answer(gold: str, response: str, strict: Strictness, symbolic: SymbolicRung) -> Decision:
     """The whole ladder. Where it ends undecided, the reason is one of an UNVERIFIABLE verdict."""
     decision = decide(gold, response, strict)

@@ -1,4 +1,4 @@
-"""`model`: a generative judge with a rubric, k votes and an agreement threshold.
+"""Asks a generative judge with a rubric, k votes and an agreement threshold (`model`).
 
 The response is quoted between marks drawn for this request, so that it can't close its quotation and speak to the
 judge in the problem's name; only the judge's own last `VERDICT:` line counts. A vote without one is an abstention.
@@ -23,10 +23,11 @@ MAX_RESPONSE_CHARS = 24_000
 _VOTE = re.compile(r"VERDICT\s*:\s*\**\s*(CORRECT|INCORRECT)\b", re.IGNORECASE)
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Asks the judge model `spec.votes` times whether the response meets the rubric."""
     spec = request.spec
     assert isinstance(spec, ModelSpec)
-    if tools.judge is None:
+    if context.judge is None:
         return verdict(Reason.NO_JUDGE, note="no judge model is configured")
     response = after_thinking(request.response).strip()
     if not response:
@@ -34,14 +35,14 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     if len(response) > MAX_RESPONSE_CHARS:
         return verdict(Reason.ANSWER_TOO_LARGE, note=f"over {MAX_RESPONSE_CHARS} characters")
     digest = hashlib.blake2b(
-        f"{tools.config.seed}\0{request.problem_id}\0{response}".encode("utf-8", "replace"), digest_size=8
+        f"{context.config.seed}\0{request.problem_id}\0{response}".encode("utf-8", "replace"), digest_size=8
     ).hexdigest()  # fmt: skip
     try:
-        answers = await tools.judge(
+        answers = await context.judge(
             messages(spec, request.prompt, response, digest), n=spec.votes, seed=int(digest, 16) >> 1
         )
-    except (JudgeUnavailable, TimeoutError) as fault:
-        return verdict(Reason.NO_JUDGE, note=f"{type(fault).__name__}: {fault}")
+    except (JudgeUnavailable, TimeoutError) as error:
+        return verdict(Reason.NO_JUDGE, note=f"{type(error).__name__}: {error}")
     votes = [vote_of(answer) for answer in answers[: spec.votes]]
     yes, no = votes.count(True), votes.count(False)
     evidence = {"correct": yes, "incorrect": no, "votes": spec.votes, "said": truncate(answers[0]) if answers else None}
@@ -51,6 +52,11 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     if no >= needed:
         return verdict(Reason.WRONG_ANSWER, **evidence)
     return verdict(Reason.NO_CONSENSUS, **evidence)
+
+
+def fault(spec: ModelSpec) -> str | None:  # noqa: ARG001 - one signature for all kinds
+    """Nothing can be wrong with it: a rubric is any text."""
+    return None
 
 
 def vote_of(answer: str) -> bool | None:

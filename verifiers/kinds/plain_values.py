@@ -1,4 +1,4 @@
-"""Are two plain values the same? Types are exact; nothing that came out of a jail can bring its own `__eq__`.
+"""Compares two plain values. Types are exact; nothing that came out of a sandbox can bring its own `__eq__`.
 
 JSON has no tuples, one kind of number and text keys only. So against an expected value that was written in JSON
 (`sequences="json"`) a tuple may stand for a list, 3.0 for 3 and the key 1 for "1"; True never stands for 1.

@@ -1,4 +1,4 @@
-"""`program_of_thought`: run the model's program and compare its result as mathematics (Chen et al. 2022).
+"""Runs the response's program and compares its result as mathematics (`program_of_thought`, Chen et al. 2022).
 
 The result is what `solution()` returns, else the variable `answer` (or `ans`, `result`), else the last line printed.
 """
@@ -16,7 +16,7 @@ from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_code
 from berry.verifiers.kinds.math import same_answer
 from berry.verifiers.maths.ladder import gold_fault
-from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.specs.union import ProgramOfThoughtSpec
 
 if TYPE_CHECKING:
@@ -28,35 +28,41 @@ _ASK = """
 """
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Runs the response's program and compares its result with the gold answer."""
     spec = request.spec
     assert isinstance(spec, ProgramOfThoughtSpec)
-    if (fault := gold_fault(spec.answer)) is not None:
-        return verdict(Reason.GOLD_UNPARSABLE, expected=spec.answer, note=fault)
+    if (problem := gold_fault(spec.answer)) is not None:
+        return verdict(Reason.GOLD_UNPARSABLE, expected=spec.answer, note=problem)
     code = find_code(request.response)
     if code is None:
         return verdict(Reason.NO_CODE)
     job = Job(
-        source=code, profile="numeric", limits=limits_of(spec, tools.config), key=request.key or request.problem_id
+        source=code, profile="numeric", limits=limits_of(spec, context.config), key=request.key or request.problem_id
     )
     try:
-        async with tools.pool.open(job) as session:
+        async with context.pool.open(job) as session:
             loaded = session.loaded
             asked = await session.exec(_ASK) if loaded.outcome is Outcome.OK else None
-    except Overloaded as fault:
-        return verdict(Reason.OVERLOADED, note=str(fault))
-    except (SlotDied, SandboxError) as fault:
-        return verdict(Reason.SANDBOX_FAULT, note=str(fault))
+    except Overloaded as error:
+        return verdict(Reason.OVERLOADED, note=str(error))
+    except (SlotDied, SandboxError) as error:
+        return verdict(Reason.SANDBOX_FAULT, note=str(error))
     for case in (loaded, asked):
         if case is not None and case.outcome is not Outcome.OK:
-            note = f"{case.error_type}: {case.error}" if case.error_type else said(case)
+            note = f"{case.error_type}: {case.error}" if case.error_type else error_output(case)
             return verdict(reason_of(case.outcome), note=note)
     assert asked is not None
     result = _result(loaded, asked)
     if not result:
         return verdict(Reason.NO_ANSWER, note="no solution(), no `answer`, nothing printed")
-    decision = await same_answer(spec.answer, result, spec.strictness, tools.symbolic)
+    decision = await same_answer(spec.answer, result, spec.strictness, context.symbolic)
     return verdict(decision.reason, answer=result, expected=spec.answer, rung=decision.rung, note=decision.note)
+
+
+def fault(spec: ProgramOfThoughtSpec) -> str | None:
+    """Why the gold answer can't be read; None when it can."""
+    return gold_fault(spec.answer)
 
 
 def _result(loaded: CaseResult, asked: CaseResult) -> str:

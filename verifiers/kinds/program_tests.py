@@ -1,4 +1,6 @@
-"""`program_tests`: tests appended to the program, as MultiPL-E has them. C++, JavaScript, Python, shell.
+"""Runs the response's program with tests appended to it, as MultiPL-E has them (`program_tests`).
+
+Languages: C++, JavaScript, Python, shell.
 
 The tests share the candidate's process, so a hostile candidate could forge a pass; every verdict says so
 (`guarantee: same_process`). A pass still takes more than an exit status: the last statement of the tests prints a
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING
 from berry.sandboxes.base import Job, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_code
-from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
+from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.union import ProgramTestsSpec
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ class NoTests(ValueError):
     """The tests are not of the shape that their language needs."""
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Runs the response's program with the problem's tests behind it."""
     spec = request.spec
     assert isinstance(spec, ProgramTestsSpec)
     code = find_code(request.response)
@@ -40,15 +44,15 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     word = secrets.token_hex(16)
     try:
         source = program(spec, code, word)
-    except NoTests as fault:
-        return verdict(Reason.TESTS_BROKEN, note=str(fault), guarantee=GUARANTEE)
+    except NoTests as error:
+        return verdict(Reason.TESTS_BROKEN, note=str(error), guarantee=GUARANTEE)
     job = Job(
         source=source,
         language=spec.language,
-        limits=limits_of(spec, tools.config),
+        limits=limits_of(spec, context.config),
         key=request.key or request.problem_id,
     )
-    result = await tools.pool.run(job)
+    result = await context.pool.run(job)
     if not result.cases:
         return verdict(reason_of(result.outcome), note=result.error, guarantee=GUARANTEE)
     case = result.cases[0]
@@ -56,11 +60,20 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         return verdict(Reason.CORRECT, guarantee=GUARANTEE)
     if case.outcome is Outcome.OK:
         return verdict(Reason.WRONG_ANSWER, note="ended before the tests did", guarantee=GUARANTEE)
-    note = said(case) or f"exit status {case.exit_code}"
+    note = error_output(case) or f"exit status {case.exit_code}"
     failed = (
         case.outcome is Outcome.RUNTIME_ERROR and _ASSERTION.search(case.stderr.decode("utf-8", "replace")) is not None
     )
     return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note, guarantee=GUARANTEE)
+
+
+def fault(spec: ProgramTestsSpec) -> str | None:
+    """Why the tests are not of the shape that their language needs; None when they are."""
+    try:
+        program(spec, "", "")
+    except NoTests as error:
+        return str(error)
+    return python_fault(spec.tests, "tests") if spec.language == "python" else None
 
 
 def program(spec: ProgramTestsSpec, code: str, word: str) -> str:

@@ -1,4 +1,4 @@
-"""`python_function`: the response defines a function, judged by tests or by input/output pairs.
+"""Judges a function that the response defines, by tests or by input and output pairs (`python_function`).
 
 With `tests` (HumanEval's `check(candidate)` or bare asserts) two jailed children run: the tests in one, the
 candidate in the other, plain data between them. With `cases` the calls go into the jail and the values are compared
@@ -19,7 +19,8 @@ from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_code
 from berry.verifiers.kinds.plain_values import same_value
-from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
+from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.union import PythonFunctionSpec
 
 if TYPE_CHECKING:
@@ -36,23 +37,24 @@ _VALUE_ERRORS = (
 )
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Runs the response's function against the problem's tests or cases."""
     spec = request.spec
     assert isinstance(spec, PythonFunctionSpec)
     code = find_code(request.response)
     if code is None:
         return verdict(Reason.NO_CODE)
-    if (fault := tests_fault(spec)) is not None:
-        return verdict(Reason.TESTS_BROKEN, note=fault)
+    if (problem := tests_fault(spec)) is not None:
+        return verdict(Reason.TESTS_BROKEN, note=problem)
     job = Job(
         source=f"{spec.prelude}\n{code}",
         entry_point=spec.entry_point,
-        limits=limits_of(spec, tools.config),
+        limits=limits_of(spec, context.config),
         key=request.key or request.problem_id,
     )
     if spec.tests is None:
-        return await _cases(spec, job, tools)
-    trial = await tools.pool.judge(job, spec.tests, prelude=spec.prelude)
+        return await _cases(spec, job, context)
+    trial = await context.pool.judge(job, spec.tests, prelude=spec.prelude)
     return _of_trial(spec, spec.tests, trial)
 
 
@@ -75,7 +77,7 @@ def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdi
         case JudgeStatus.CANDIDATE:
             if trial.candidate.outcome is Outcome.OK:  # an exception of its own that the tests did not expect
                 return verdict(Reason.RUNTIME_ERROR, **evidence)
-            return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": said(trial.candidate)})
+            return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": error_output(trial.candidate)})
         case JudgeStatus.JUDGE_ERROR:
             if trial.calls and (trial.message or "").startswith(_VALUE_ERRORS):
                 return verdict(Reason.WRONG_ANSWER, **evidence)
@@ -111,6 +113,11 @@ def _expectation(statement: ast.stmt) -> tuple[str, str] | None:
     return ast.unparse(compare.left), ast.unparse(compare.comparators[0])
 
 
+def fault(spec: PythonFunctionSpec) -> str | None:
+    """Why the problem's own code can judge nobody; None when it can."""
+    return python_fault(spec.prelude, "prelude") or tests_fault(spec)
+
+
 def tests_fault(spec: PythonFunctionSpec) -> str | None:
     """Why these tests can pass nobody: the same call with two different constants expected; None when they can."""
     if spec.tests is not None:
@@ -122,16 +129,16 @@ def tests_fault(spec: PythonFunctionSpec) -> str | None:
 def _asserts_fault(tests: str) -> str | None:
     try:
         tree = ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
-        return f"tests can't be compiled: {fault}"[:300]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"tests can't be compiled: {error}"[:300]
     for statements in _straight(tree):
         pairs = []
         for statement in statements:
             pair = _expectation(statement)
             if pair is not None and _literal(pair[0]) and (value := _constant(pair[1])) is not _NO_CONSTANT:
                 pairs.append((pair[0], value))
-        if (fault := _contradiction(pairs)) is not None:
-            return fault
+        if (problem := _contradiction(pairs)) is not None:
+            return problem
     return None
 
 
@@ -169,9 +176,9 @@ def _constant(source: str) -> Any:
 # ---- cases ----------------------------------------------------------------------------------------------------------
 
 
-async def _cases(spec: PythonFunctionSpec, job: Job, tools: VerifierContext) -> Verdict:
+async def _cases(spec: PythonFunctionSpec, job: Job, context: VerifierContext) -> Verdict:
     calls = tuple(Call(case.args, case.kwargs) for case in spec.cases)
-    result = await tools.pool.run(
+    result = await context.pool.run(
         Job(job.source, entry_point=job.entry_point, calls=calls, limits=job.limits, key=job.key)
     )
     if not result.cases and result.outcome is not Outcome.OK:
@@ -188,7 +195,7 @@ async def _cases(spec: PythonFunctionSpec, job: Job, tools: VerifierContext) -> 
 
 
 def _note(case: CaseResult) -> str | None:
-    return f"{case.error_type}: {case.error}" if case.error_type else said(case)
+    return f"{case.error_type}: {case.error}" if case.error_type else error_output(case)
 
 
 def _shown(args: Any, kwargs: Any) -> str:

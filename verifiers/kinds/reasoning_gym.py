@@ -1,4 +1,4 @@
-"""`reasoning_gym`: the package's own scorer for the dataset, run in the jail over the response's answer.
+"""Scores the response's answer with reasoning-gym's own scorer for the data set, in the sandbox (`reasoning_gym`).
 
 The scorer is the package's code, the answer is the model's: some scorers evaluate it, hence the jail. A score is in
 [0, 1]; PASS at the spec's threshold, 1.0 unless the problem says otherwise.
@@ -40,7 +40,8 @@ def tuples(value):
 """
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Scores the response's answer with the data set's own scorer, in the sandbox."""
     spec = request.spec
     assert isinstance(spec, ReasoningGymSpec)
     found = find_answer(request.response, spec.extract)
@@ -50,10 +51,10 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         return verdict(Reason.CONFLICTING_ANSWERS, answer=found.answer, others=found.others[0])
     if len(found.answer) > MAX_CHARS:
         return verdict(Reason.ANSWER_TOO_LARGE, answer=found.answer)
-    fault = bounds.fault(found.answer) if len(found.answer) <= bounds.MAX_CHARS else None
-    if fault is not None and fault in (bounds.Fault.CONTROL, bounds.Fault.BIDI, bounds.Fault.TOO_MANY_DIGITS):
-        reason = Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER
-        return verdict(reason, answer=found.answer, note=str(fault))
+    limit = bounds.fault(found.answer) if len(found.answer) <= bounds.MAX_CHARS else None
+    if limit is not None and limit in (bounds.Fault.CONTROL, bounds.Fault.BIDI, bounds.Fault.TOO_MANY_DIGITS):
+        reason = Reason.ANSWER_TOO_LARGE if limit.too_large else Reason.UNPARSABLE_ANSWER
+        return verdict(reason, answer=found.answer, note=str(limit))
     if importlib.util.find_spec("reasoning_gym") is None:
         return verdict(Reason.MISSING_TOOL, note="the package reasoning-gym is not installed")
     gold = spec.entry.get("answer")
@@ -63,14 +64,22 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         entry_point="score",
         calls=tuple(Call((spec.dataset, answer, spec.entry)) for answer in scored),
         profile=_PROFILE,
-        limits=limits_of(CodeSpec(), tools.config),
+        limits=limits_of(CodeSpec(), context.config),
         key=request.key or request.problem_id,
     )
     try:
-        result = await tools.pool.run(job)
+        result = await context.pool.run(job)
     except SandboxError as error:
         return verdict(Reason.MISSING_TOOL, note=str(error))
     return _of_scores(spec, found.answer, result)
+
+
+def fault(spec: ReasoningGymSpec) -> str | None:
+    """Why the entry can't be scored: the data set has no scorer, or the entry lacks a field. None when it can."""
+    if spec.dataset == "composite":
+        return "reasoning-gym's composite has no scorer of its own: name the dataset that the entry came from"
+    missing = [key for key in ("question", "answer", "metadata") if key not in spec.entry]
+    return f"entry lacks {', '.join(missing)}" if missing else None
 
 
 def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdict:

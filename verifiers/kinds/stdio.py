@@ -1,7 +1,7 @@
-"""`stdio`: the response is a program; what it prints for each case's input is compared here.
+"""Runs the response as a program and compares what it prints for each case's input (`stdio`).
 
 Cases run in batches, so that a wrong program doesn't run them all. A `checker` program of the problem decides where
-many outputs are right: it runs jailed too, with the output as plain data, and must answer exactly True.
+many outputs are right: it runs in the sandbox too, with the output as plain data, and must answer exactly True.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from berry.sandboxes.base import Call, CaseResult, Job, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_code
-from berry.verifiers.sandbox_limits import limits_of, reason_of, said
+from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
+from berry.verifiers.sources import defined, python_fault
 from berry.verifiers.specs.code import StdioCase, StdioSpec
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 FIRST_BATCH, BATCH = 2, 16
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Runs the response's program on every case's input and compares what it prints."""
     spec = request.spec
     assert isinstance(spec, StdioSpec)
     code = find_code(request.response)
     if code is None:
         return verdict(Reason.NO_CODE)
-    if (fault := contradiction(spec)) is not None:
-        return verdict(Reason.TESTS_BROKEN, note=fault)
+    if (problem := contradiction(spec)) is not None:
+        return verdict(Reason.TESTS_BROKEN, note=problem)
     done = 0
     while done < len(spec.cases):
         batch = spec.cases[done : done + (BATCH if done else FIRST_BATCH)]
@@ -35,10 +37,10 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
             source=code,
             language=spec.language,
             stdin=tuple(case.stdin for case in batch),
-            limits=limits_of(spec, tools.config),
+            limits=limits_of(spec, context.config),
             key=request.key or request.problem_id,
         )
-        result = await tools.pool.run(job)
+        result = await context.pool.run(job)
         if not result.cases and result.outcome is not Outcome.OK:
             return verdict(reason_of(result.outcome), note=result.error)
         outputs = [case.stdout.decode("utf-8", "replace") for case in result.cases]
@@ -49,7 +51,7 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
             if spec.compare != "checker" and not same_output(spec, case.stdout, output):
                 return verdict(Reason.WRONG_ANSWER, got=output, **shown)
         if spec.checker is not None:
-            found = await _checked(spec, spec.checker, batch, outputs, done, request, tools)
+            found = await _checked(spec, spec.checker, batch, outputs, done, request, context)
             if found is not None:
                 return found
         done += len(batch)
@@ -64,6 +66,16 @@ def same_output(spec: StdioSpec, expected: str, got: str) -> bool:
     if spec.compare == "tokens":
         return a == b
     return len(a) == len(b) and all(_same_token(x, y, spec.tolerance) for x, y in zip(a, b, strict=True))
+
+
+def fault(spec: StdioSpec) -> str | None:
+    """Why the cases can pass nobody, or the checker program can't be run; None when neither is so."""
+    if spec.checker is None:
+        return contradiction(spec)
+    found = python_fault(spec.checker, "checker")
+    if found is None and "check" not in defined(spec.checker):
+        found = "checker does not define check(stdin, expected, output)"
+    return found
 
 
 def contradiction(spec: StdioSpec) -> str | None:
@@ -99,12 +111,12 @@ async def _checked(
     outputs: list[str],
     first: int,
     request: CheckRequest,
-    tools: VerifierContext,
+    context: VerifierContext,
 ) -> Verdict | None:
     """The problem's own checker over one batch; None when it accepts all of it."""
     calls = tuple(Call((case.stdin, case.stdout, output)) for case, output in zip(batch, outputs, strict=True))
-    job = Job(checker, entry_point="check", calls=calls, limits=limits_of(spec, tools.config), key=request.key)
-    result = await tools.pool.run(job)
+    job = Job(checker, entry_point="check", calls=calls, limits=limits_of(spec, context.config), key=request.key)
+    result = await context.pool.run(job)
     for number, (case, said_, output) in enumerate(zip(batch, result.cases, outputs, strict=False), first):
         shown = {"case": number, "input": case.stdin, "expected": case.stdout, "got": output}
         if said_.outcome is not Outcome.OK:
@@ -125,4 +137,4 @@ def _checker_fault(outcome: Outcome) -> Reason:
 
 
 def _note(case: CaseResult) -> str | None:
-    return said(case) or (f"exit status {case.exit_code}" if case.exit_code else None)
+    return error_output(case) or (f"exit status {case.exit_code}" if case.exit_code else None)

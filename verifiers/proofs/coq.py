@@ -39,7 +39,7 @@ _CONTEXT = re.compile(
 _STEPS = ("header", "gold", "answer", "check")
 
 
-async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, tools: VerifierContext) -> Verdict:
+async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, context: VerifierContext) -> Verdict:
     text = without_comments(proof)
     if text is None:
         return verdict(Reason.UNPARSABLE_ANSWER, note="a comment or string that never ends")
@@ -49,10 +49,10 @@ async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, 
     job = Job(
         source=script(files(spec, name, proof, text), word),
         language="shell",
-        limits=_limits(spec, tools),
+        limits=_limits(spec, context),
         key=request.key or request.problem_id,
     )
-    result = await tools.pool.run(job)
+    result = await context.pool.run(job)
     if not result.cases:
         return verdict(reason_of(result.outcome), note=result.error)
     case = result.cases[0]
@@ -160,9 +160,9 @@ def without_comments(source: str) -> str | None:
     return None if depth else "".join(out)
 
 
-def _limits(spec: FormalSpec, tools: VerifierContext) -> Limits:
-    cpu_s = spec.cpu_s or tools.config.proof_cpu_s
-    memory = (spec.memory_mb or tools.config.proof_memory_mb) * MIB
+def _limits(spec: FormalSpec, context: VerifierContext) -> Limits:
+    cpu_s = spec.cpu_s or context.config.proof_cpu_s
+    memory = (spec.memory_mb or context.config.proof_memory_mb) * MIB
     return Limits(
         cpu_s=cpu_s, wall_s=3 * cpu_s, memory_bytes=memory, output_bytes=4 * MIB, disk_bytes=64 * MIB, files=256
     )

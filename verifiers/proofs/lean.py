@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.proofs.lean_install import NoLean, find
-from berry.verifiers.proofs.lean_repl import LeanRepl, ReplDied, Transport, WarmRepls, open_process
+from berry.verifiers.proofs.lean_repl import LeanRepl, ReplDied, Transport, open_process
 from berry.verifiers.specs.union import FormalSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from berry.verifiers.context import CheckRequest, VerifierContext
+    from berry.verifiers.context import CheckRequest, ReplPool, VerifierContext
 
 STANDARD_AXIOMS = ("propext", "Classical.choice", "Quot.sound")
 _REFUSED = re.compile(
@@ -40,8 +40,8 @@ _SORRY = re.compile(r"declaration uses\s+\W?sorry")
 _NONE = re.compile(r"does not depend on any axioms")
 
 
-async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, tools: VerifierContext) -> Verdict:  # noqa: ARG001
-    config = tools.config
+async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, context: VerifierContext) -> Verdict:  # noqa: ARG001
+    config = context.config
     try:
         home = await find(config.lean_repl, config.lean_project)
     except NoLean as fault:
@@ -51,7 +51,7 @@ async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, 
     async def fresh() -> Transport:
         return await open_process(home, cpu_s=cpu_s, memory_mb=memory_mb, isolation=config.isolation)
 
-    return await prove(spec, name, proof, fresh, tools.repls, wall_s=3 * cpu_s)
+    return await prove(spec, name, proof, fresh, context.repls, wall_s=3 * cpu_s)
 
 
 async def prove(
@@ -59,7 +59,7 @@ async def prove(
     name: str,
     proof: str,
     fresh: Callable[[], Awaitable[Transport]],
-    repls: WarmRepls,
+    repls: ReplPool,
     *,
     wall_s: float,
 ) -> Verdict:

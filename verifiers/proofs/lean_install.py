@@ -1,4 +1,4 @@
-"""Where Lean is on this host: what its REPL must be told, and what it must be able to read.
+"""Finds Lean on this host: what its REPL must be told, and what it must be able to read.
 
     a project ─► `lake env` (outside the jail, once) ─► LEAN_SYSROOT, LEAN_PATH       none ─► `lean --print-prefix`
 
@@ -22,24 +22,26 @@ class NoLean(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class LeanHome:
+class LeanInstall:
+    """A Lean installation: the REPL, the project if any, environment variables, and folders that it must read."""
+
     repl: str
     project: str | None
     env: dict[str, str] = field(default_factory=dict)
     readable: tuple[str, ...] = ()
 
 
-_found: dict[tuple[str, str | None], LeanHome] = {}
+_found: dict[tuple[str, str | None], LeanInstall] = {}
 
 
-async def find(repl: str, project: str | None) -> LeanHome:
+async def find(repl: str, project: str | None) -> LeanInstall:
     """What was found the first time. Raises NoLean."""
     if (repl, project) not in _found:
         _found[repl, project] = await _look(repl, project)
     return _found[repl, project]
 
 
-async def _look(repl: str, project: str | None) -> LeanHome:
+async def _look(repl: str, project: str | None) -> LeanInstall:
     where = shutil.which(repl)
     if where is None:
         raise NoLean(f"{repl} (the Lean REPL) is not on the path: set lean_repl to its executable")
@@ -55,7 +57,7 @@ async def _look(repl: str, project: str | None) -> LeanHome:
         env = {"LEAN_SYSROOT": (await _asked("lean", "--print-prefix", cwd=None)).strip()}
     paths = [str(Path(executable).parent), *([folder] if folder else [])]
     paths += [part for value in env.values() for part in value.split(os.pathsep) if part]
-    return LeanHome(executable, folder, env, tuple(dict.fromkeys(str(Path(p).resolve()) for p in paths)))
+    return LeanInstall(executable, folder, env, tuple(dict.fromkeys(str(Path(p).resolve()) for p in paths)))
 
 
 async def _asked(*command: str, cwd: str | None) -> str:

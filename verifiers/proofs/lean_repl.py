@@ -1,4 +1,4 @@
-"""The REPL's protocol over any transport, and a jailed process as the transport.
+"""Speaks the Lean REPL's protocol over any transport, such as a confined process.
 
     {"cmd": "…", "env": 0}⏎⏎  ─►  {"env": 1, "messages": [{"severity": "error", "data": "…"}], "sorries": [ … ]}⏎⏎
 
@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from berry.sandboxes.jobs.tool import Confined, open_confined
 from berry.verifiers.base import Reason
-from berry.verifiers.proofs.lean_install import LeanHome
+from berry.verifiers.proofs.lean_install import LeanInstall
 
 MAX_ANSWER_BYTES = 8 << 20
 COMMANDS_A_REPL = 100
@@ -30,13 +30,19 @@ class ReplDied(RuntimeError):
 
 
 class Transport(Protocol):
-    async def send(self, text: str) -> None: ...
+    """Carries commands to one REPL and its answers back."""
+
+    async def send(self, text: str) -> None:
+        """Write one command; raises ReplDied."""
+        ...
 
     async def receive(self) -> str:
         """One answer, up to the blank line; raises ReplDied at the end."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End the REPL."""
+        ...
 
 
 class LeanRepl:
@@ -48,6 +54,7 @@ class LeanRepl:
         self.commands = 0
 
     async def close(self) -> None:
+        """End the REPL."""
         await self._transport.close()
 
     async def header(self, header: str) -> dict[str, Any]:
@@ -59,6 +66,7 @@ class LeanRepl:
         return self._headers[header]
 
     async def command(self, source: str, *, env: int | None) -> dict[str, Any]:
+        """The answer to one command in environment `env`; None: a new one. Raises ReplDied."""
         self.commands += 1
         question: dict[str, Any] = {"cmd": source} if env is None else {"cmd": source, "env": env}
         await self._transport.send(json.dumps(question, ensure_ascii=False) + "\n\n")
@@ -93,6 +101,7 @@ class WarmRepls:
             await repl.close()
 
     async def close(self) -> None:
+        """End the REPLs that are not lent."""
         while self._idle:
             await self._idle.pop().close()
 
@@ -144,7 +153,7 @@ class _Process:
 
 
 async def open_process(
-    home: LeanHome, *, cpu_s: float, memory_mb: int, isolation: Literal["auto", "none"] = "auto"
+    home: LeanInstall, *, cpu_s: float, memory_mb: int, isolation: Literal["auto", "none"] = "auto"
 ) -> Transport:
     """A REPL in the jail, with limits of its own; `cpu_s` is of one proof, and each has its wall time besides."""
     confined = await open_confined(

@@ -12,10 +12,6 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def precheck(self) -> str | None:
-        """Why this can never be checked, in words for the problem's author; None when it can."""
-        return None
-
 
 class Strictness(Spec):
     """What counts as the same answer. `tests/verifiers/math_cases.jsonl` is the table of examples.

@@ -1,4 +1,4 @@
-"""The kinds whose response is a program, and the limits that a problem may set for it."""
+"""Specifies the kinds whose response is a program, and the limits that a problem may set for it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from berry.verifiers.sources import defined, python_fault
 from berry.verifiers.specs.base import Spec, Strictness
 
 Language = Literal["python", "cpp", "javascript", "shell"]
 
 
 class CodeSpec(Spec):
-    """Limits that a problem may set for its own program; None: the checker's."""
+    """Base of the kinds that run a program: limits that the problem sets for it; None: the checker's.
+
+    CPU in seconds, memory in MiB.
+    """
 
     cpu_s: float | None = Field(default=None, gt=0, le=600)
     memory_mb: int | None = Field(default=None, ge=16, le=65536)
@@ -48,11 +50,6 @@ class PythonFunctionSpec(CodeSpec):
             raise ValueError("needs exactly one of `tests` (code) or `cases` (list of args and expected)")
         return self
 
-    def precheck(self) -> str | None:
-        from berry.verifiers.kinds.python_function import tests_fault
-
-        return python_fault(self.prelude, "prelude") or tests_fault(self)
-
 
 class StdioCase(Spec):
     """What goes to the program's standard input, and what it should print."""
@@ -79,16 +76,6 @@ class StdioSpec(CodeSpec):
             raise ValueError('`checker` (Python source) goes with compare: "checker", and only with it')
         return self
 
-    def precheck(self) -> str | None:
-        if self.checker is None:
-            from berry.verifiers.kinds.stdio import contradiction
-
-            return contradiction(self)
-        fault = python_fault(self.checker, "checker")
-        if fault is None and "check" not in defined(self.checker):
-            fault = "checker does not define check(stdin, expected, output)"
-        return fault
-
 
 class ProgramTestsSpec(CodeSpec):
     """Tests appended to the program (MultiPL-E). `prelude` goes before the response. They share the candidate's
@@ -99,15 +86,6 @@ class ProgramTestsSpec(CodeSpec):
     tests: str = Field(min_length=1)
     prelude: str = ""
 
-    def precheck(self) -> str | None:
-        from berry.verifiers.kinds.program_tests import NoTests, program
-
-        try:
-            program(self, "", "")
-        except NoTests as fault:
-            return str(fault)
-        return python_fault(self.tests, "tests") if self.language == "python" else None
-
 
 class ProgramOfThoughtSpec(CodeSpec):
     """The response is a Python program; its result (`solution()`, else `answer`, else the last printed line) is
@@ -116,8 +94,3 @@ class ProgramOfThoughtSpec(CodeSpec):
     type: Literal["program_of_thought"] = "program_of_thought"
     answer: str = Field(min_length=1)
     strictness: Strictness = Strictness(tolerance=1e-9)
-
-    def precheck(self) -> str | None:
-        from berry.verifiers.maths.ladder import gold_fault
-
-        return gold_fault(self.answer)

@@ -1,4 +1,4 @@
-"""A check that can be made on another machine: what it names on this one is put into it.
+"""Puts into a specification the files that it names, so that the check can be made on another machine.
 
     CustomSpec("checks.py:is_polite") ─► CustomSpec("checks.py:is_polite", source="def is_polite(…): …")
 

@@ -1,16 +1,21 @@
-"""The tagged union that says how one problem is checked: the same object in problem files, configs and code.
+"""Defines the specification of every kind of verifier, and the union of them that problem files and configs hold.
 
-Every kind answers `precheck()`: None, or why no response could ever be checked against it (a gold that can't be
-read, tests that are not code). The loader refuses such problems before a run rather than scoring them wrong.
+A specification says how one problem is checked and does nothing itself; `registry` finds the functions for its kind.
+The union is told apart by `type`, and also accepts the kinds that other packages add (`specs.extensions`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetCoreSchemaHandler, SerializationInfo, field_validator, model_validator
+from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
+from berry.verifiers.specs import extensions
 from berry.verifiers.specs.base import DEFAULT_PLACES, Place, Spec, Strictness
 from berry.verifiers.specs.code import CodeSpec, ProgramOfThoughtSpec, ProgramTestsSpec, PythonFunctionSpec, StdioSpec
 
@@ -27,11 +32,6 @@ class MathSpec(Spec):
     @classmethod
     def _number_as_text(cls, answer: Any) -> Any:
         return str(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else answer
-
-    def precheck(self) -> str | None:
-        from berry.verifiers.maths.ladder import gold_fault
-
-        return gold_fault(self.answer)
 
 
 class ExpressionSpec(Spec):
@@ -56,11 +56,6 @@ class ExpressionSpec(Spec):
             raise ValueError("needs exactly one of `numbers` or `skeleton`")
         return self
 
-    def precheck(self) -> str | None:
-        from berry.verifiers.kinds.expression import spec_fault
-
-        return spec_fault(self)
-
 
 class ReasoningGymSpec(Spec):
     """Scored by the package's own scorer for `dataset`; `entry` is the generated item (question, answer, metadata).
@@ -72,12 +67,6 @@ class ReasoningGymSpec(Spec):
     threshold: float = Field(default=1.0, gt=0, le=1)
     extract: tuple[Place, ...] = ("tag", "boxed", "answer_is", "whole")
 
-    def precheck(self) -> str | None:
-        if self.dataset == "composite":
-            return "reasoning-gym's composite has no scorer of its own: name the dataset that the entry came from"
-        missing = [key for key in ("question", "answer", "metadata") if key not in self.entry]
-        return f"entry lacks {', '.join(missing)}" if missing else None
-
 
 class FormalSpec(CodeSpec):
     """A proof of `statement`, checked by the proof assistant itself. `header` (imports, definitions) is the
@@ -88,11 +77,6 @@ class FormalSpec(CodeSpec):
     statement: str = Field(min_length=1)
     header: str = ""
     axioms: tuple[str, ...] | None = None
-
-    def precheck(self) -> str | None:
-        from berry.verifiers.kinds.formal import statement_fault
-
-        return statement_fault(self)
 
 
 class MajoritySpec(Spec):
@@ -123,9 +107,6 @@ class AllOfSpec(Spec):
     type: Literal["all_of"] = "all_of"
     parts: tuple[VerifierSpec, ...] = Field(min_length=1)
 
-    def precheck(self) -> str | None:
-        return _first_fault(self.parts)
-
 
 class AnyOfSpec(Spec):
     """PASS when any part passes; FAIL when all fail; else UNVERIFIABLE."""
@@ -133,11 +114,10 @@ class AnyOfSpec(Spec):
     type: Literal["any_of"] = "any_of"
     parts: tuple[VerifierSpec, ...] = Field(min_length=1)
 
-    def precheck(self) -> str | None:
-        return _first_fault(self.parts)
-
 
 class Weighted(Spec):
+    """One part of a weighted combination."""
+
     weight: float = Field(gt=0)
     verifier: VerifierSpec
 
@@ -149,9 +129,6 @@ class WeightedSpec(Spec):
     type: Literal["weighted"] = "weighted"
     parts: tuple[Weighted, ...] = Field(min_length=1)
     threshold: float = Field(default=0.5, gt=0, le=1)
-
-    def precheck(self) -> str | None:
-        return _first_fault(tuple(part.verifier for part in self.parts))
 
 
 class CustomSpec(Spec):
@@ -180,10 +157,52 @@ class CustomSpec(Spec):
         except (OSError, UnicodeDecodeError):
             return None
 
-    def precheck(self) -> str | None:
-        if self.file is None or self.file.is_file():
-            return None
-        return f"function {self.function!r}: there is no file {str(self.file.absolute())!r}"
+
+@dataclass(frozen=True, slots=True)
+class OpenUnion:
+    """Lets a tagged union of pydantic accept the registered kinds of other packages besides its own members."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        own = handler(source)
+        return core_schema.no_info_wrap_validator_function(
+            self.validate,
+            own,
+            serialization=core_schema.wrap_serializer_function_ser_schema(self.serialize, info_arg=True, schema=own),
+        )
+
+    def validate(self, value: Any, handler: Callable[[Any], Any]) -> Any:
+        """The specification in `value`; a kind that nobody has is refused with the list of those that are there."""
+        kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+        if not isinstance(kind, str) or kind in OWN_KINDS:
+            return handler(value)
+        added = extensions.find(kind)
+        if added is None:
+            there = ", ".join(repr(name) for name in (*OWN_KINDS, *extensions.names()))
+            context = {"discriminator": "'type'", "tag": kind, "expected_tags": there}
+            raise PydanticKnownError("union_tag_invalid", context)
+        return value if isinstance(value, added.spec) else _validator(kind, added.spec).validate_python(value)
+
+    def serialize(self, value: Any, handler: Callable[[Any], Any], info: SerializationInfo) -> Any:
+        """As pydantic does it; specifications of other packages by their own class."""
+        if not isinstance(value, Spec) or getattr(value, "type", None) in OWN_KINDS:
+            return handler(value)
+        return value.model_dump(
+            mode=info.mode,
+            exclude_unset=info.exclude_unset,
+            exclude_defaults=info.exclude_defaults,
+            exclude_none=info.exclude_none,
+        )
+
+    def models(self) -> tuple[type[Spec], ...]:
+        """Classes of the added kinds met so far, for messages that list their fields."""
+        return extensions.models()
+
+
+@lru_cache
+def _validator(kind: str, spec: type[Spec]) -> SchemaValidator:
+    """Parses one added kind; errors are located at `kind` and the field, as those of the union's own members are."""
+    choice = core_schema.no_info_plain_validator_function(spec.model_validate)
+    return SchemaValidator(core_schema.tagged_union_schema({kind: choice}, discriminator="type"))
 
 
 VerifierSpec = Annotated[
@@ -202,14 +221,18 @@ VerifierSpec = Annotated[
     | WeightedSpec
     | CustomSpec,
     Field(discriminator="type"),
+    OpenUnion(),
 ]
+
+OWN_KINDS = tuple(member.model_fields["type"].default for member in get_args(get_args(VerifierSpec)[0]))
+extensions.reserve(*OWN_KINDS)
 
 for _model in (AllOfSpec, AnyOfSpec, Weighted, WeightedSpec):
     _model.model_rebuild()
 
 
-def _first_fault(parts: tuple[Any, ...]) -> str | None:
-    for number, part in enumerate(parts):
-        if fault := part.precheck():
-            return f"parts[{number}]: {fault}"
-    return None
+def components(spec: Spec) -> tuple[Spec, ...]:
+    """The verifiers that a combination is made of; none for any other kind."""
+    if isinstance(spec, AllOfSpec | AnyOfSpec):
+        return spec.parts
+    return tuple(part.verifier for part in spec.parts) if isinstance(spec, WeightedSpec) else ()

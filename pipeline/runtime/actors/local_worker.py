@@ -114,7 +114,7 @@ async def start(
         engine=engine,
         verify=with_retry(checker.check),
         agree=checker.agree,
-        verify_here=checker.check_here,
+        verify_here=checker.check_inline,
         scorer=models,
         worker_id="local-0",
         round_index=round_index,

@@ -29,7 +29,7 @@ from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
-from berry.verifiers.inline import here
+from berry.verifiers.inline import check_inline
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class RolloutActor:
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
-                verify_here=here,
+                verify_here=check_inline,
                 scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,
                 round_index=self._round_index,

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.files import json_rows, parquet_rows
+from berry.verifiers.registry import fault as spec_fault
 
 Row = Mapping[str, Any]
 
@@ -79,7 +80,7 @@ def convert(path: str, importer: Importer) -> Iterator[tuple[str, Imported | str
     for number, (where, row) in enumerate(read_rows(path)):
         try:
             imported = importer(row, str(number))
-            fault = imported.problem.verifier.precheck()
+            fault = spec_fault(imported.problem.verifier)
         except Unusable as error:
             yield where, str(error)
             continue

@@ -26,6 +26,7 @@ from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.files import iter_file
 from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
+from berry.verifiers.registry import fault as spec_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def survey(sources: Sequence[ProblemSource]) -> Survey:
     kinds: dict[str, int] = {}
     variants = 0
     for problem in iter_problems(sources):
-        reason = problem.verifier.precheck()
+        reason = spec_fault(problem.verifier)
         if reason is not None:
             raise ProblemFileError(
                 f"problem {problem.id!r}: can't be checked: {reason}; correct it or leave the problem out"

@@ -21,6 +21,7 @@ from berry.pipeline.stages.variants.answer_distribution import Spread, by_value,
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
 from berry.pipeline.stages.variants.drafting import rounds
+from berry.verifiers.registry import fault as spec_fault
 from berry.verifiers.specs.union import MajoritySpec, MathSpec, VerifierSpec
 
 
@@ -56,7 +57,7 @@ async def make(kind: Harder | Easier, original: Original, tools: VariantContext)
             return checked.refused(Refusal.PASS_RATE, f"{first.pass_rate:.0%} before, {share:.0%} now")
         if kind.gold == "pseudo_label":
             verifier = _gold(problem, answer)
-            if (fault := verifier.precheck()) is not None:
+            if (fault := spec_fault(verifier)) is not None:
                 return checked.refused(Refusal.UNVERIFIABLE, fault)
             checked = replace(checked, variant=asked.model_copy(update={"verifier": verifier}))
         return finished(checked)

@@ -24,6 +24,7 @@ from berry.pipeline.stages.variants.answer_distribution import Uncheckable, spre
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text, question
 from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
 from berry.verifiers.checker import CheckRequest
+from berry.verifiers.registry import fault as spec_fault
 from berry.verifiers.specs.union import MathSpec, ReasoningGymSpec
 
 
@@ -77,7 +78,7 @@ async def _checked(
         return attempt.refused(Refusal.DUPLICATE, "the original, or an earlier draw")
     if (near := tools.screening.near(full_text(drawn))) is not None:
         return attempt.refused(Refusal.EVALUATION_OVERLAP, str(near))
-    if (fault := drawn.verifier.precheck()) is not None:
+    if (fault := spec_fault(drawn.verifier)) is not None:
         return attempt.refused(Refusal.UNVERIFIABLE, fault)
     check: dict[str, Any] = {"drawn": drawn.id}
     own = own_answer(drawn)

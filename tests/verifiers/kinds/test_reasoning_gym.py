@@ -7,6 +7,7 @@ import json
 import pytest
 
 from berry.verifiers.base import Reason
+from berry.verifiers.registry import fault
 from berry.verifiers.specs.union import ReasoningGymSpec
 
 pytestmark = pytest.mark.slow
@@ -59,4 +60,4 @@ def test_an_entry_whose_own_answer_fails_is_broken_not_the_response_wrong(check)
     assert "rearc" in found.evidence["note"]
     assert "berry import" in found.evidence["note"]
     assert check(broken, f"<answer>{spec.entry['answer']}</answer>").passed
-    assert "composite" in (spec.model_copy(update={"dataset": "composite"}).precheck() or "")
+    assert "composite" in (fault(spec.model_copy(update={"dataset": "composite"})) or "")

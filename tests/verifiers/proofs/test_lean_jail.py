@@ -13,7 +13,7 @@ import pytest
 from berry.sandboxes.jail import landlock
 from berry.verifiers.base import Reason
 from berry.verifiers.proofs import lean_install
-from berry.verifiers.proofs.lean_install import LeanHome, NoLean, find
+from berry.verifiers.proofs.lean_install import LeanInstall, NoLean, find
 from berry.verifiers.proofs.lean_repl import LeanRepl, ReplDied, open_process
 from berry.verifiers.specs.union import FormalSpec
 
@@ -142,4 +142,4 @@ def test_a_proof_goes_all_the_way_through_the_jail(project: Path, check: Any) ->
     spec = FormalSpec(system="lean", statement="theorem t : 1 + 1 = 2", header="import Init")
     assert check(spec, "by rfl").reason is Reason.CORRECT
     assert check(spec, "by exact absurd").reason is Reason.COMPILE_ERROR
-    assert isinstance(lean_install._found["repl", None], LeanHome)
+    assert isinstance(lean_install._found["repl", None], LeanInstall)

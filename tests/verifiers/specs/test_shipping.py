@@ -11,6 +11,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import packed
 from berry.verifiers.base import Reason
+from berry.verifiers.registry import fault
 from berry.verifiers.specs.shipping import with_source_inlined
 from berry.verifiers.specs.union import AllOfSpec, AnyOfSpec, CustomSpec, MathSpec, Weighted, WeightedSpec
 
@@ -61,8 +62,8 @@ def test_what_needs_nothing_is_left_as_it_is(away) -> None:
 
 def test_a_file_that_is_not_there_is_refused_before_a_run(away) -> None:
     spec = CustomSpec(function="checks.py:polite")
-    assert spec.precheck() is None
+    assert fault(spec) is None
     there = with_source_inlined(spec)
     away()
-    assert "there is no file" in str(spec.precheck())
-    assert there.precheck() is None
+    assert "there is no file" in str(fault(spec))
+    assert fault(there) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from berry.verifiers.registry import verifier_for
+from berry.verifiers.registry import fault, verifier_for
 from berry.verifiers.specs.union import VerifierSpec
 
 ADAPTER = TypeAdapter(VerifierSpec)
@@ -37,7 +37,7 @@ GOOD = [
 @pytest.mark.parametrize("spec", GOOD, ids=lambda spec: spec["type"])
 def test_every_kind_is_read_written_and_has_a_verifier(spec) -> None:
     read = ADAPTER.validate_python(spec)
-    assert read.precheck() is None
+    assert fault(read) is None
     assert ADAPTER.validate_json(ADAPTER.dump_json(read)) == read
     assert callable(verifier_for(read))
 
@@ -90,6 +90,6 @@ def test_a_spec_that_makes_no_sense_is_refused_by_name(spec, field) -> None:
 def test_a_problem_that_can_never_be_checked_says_why_before_a_run(spec, says) -> None:
     import re
 
-    fault = ADAPTER.validate_python(spec).precheck()
-    assert fault is not None
-    assert re.search(says, fault)
+    problem = fault(ADAPTER.validate_python(spec))
+    assert problem is not None
+    assert re.search(says, problem)
