@@ -1,4 +1,7 @@
-"""The Arrow schemas of a run's Parquet files (design, section 4). A change of meaning or type raises VERSION.
+"""The Arrow schemas of a run's Parquet files (design, section 4).
+
+A new column raises VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column
+that is there keeps its name, type and meaning.
 
 nodes          one row a tree segment: the token delta and its values
 trajectories   one row a leaf, kept or dropped, with the reason
@@ -87,3 +90,12 @@ KEPT = pa.schema(
 TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TRAJECTORIES}
 """In the order in which a lease's files are written; the last one is the commit."""
 COMMIT = "trajectories"
+
+ADDED: dict[int, dict[str, tuple[str, ...]]] = {}
+"""The columns that each version after the first brought, by table."""
+
+
+def as_of(table: str, version: int) -> pa.Schema:
+    """The schema in which `version` wrote a table: today's without the columns that came later."""
+    later = {name for v, tables in ADDED.items() if v > version for name in tables.get(table, ())}
+    return pa.schema([field for field in TABLES[table] if field.name not in later])

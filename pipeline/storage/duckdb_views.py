@@ -1,4 +1,4 @@
-"""A run's Parquet as DuckDB views: `nodes`, `trajectories`, `kept`, each with a `round` column.
+"""Opens a run's Parquet files as DuckDB views: `nodes`, `trajectories`, `kept`, each with a `round` column.
 
 Committed leases only: a shard whose commit file is missing is not there yet.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow.dataset as ds
-
 from berry.pipeline import schema
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import checked_read
 from berry.pipeline.storage.dataset import RunDir
 
 if TYPE_CHECKING:
@@ -29,8 +27,7 @@ def connect(run: RunDir) -> duckdb.DuckDBPyConnection:
             leases = sorted(run.committed(round_index))
             if not leases:
                 continue
-            names = [run.location.path(shards.shard_name(table, lease, round_index)) for lease in leases]
-            source = ds.dataset(names, schema=arrow_schema, format="parquet", filesystem=run.location.filesystem)
+            source = checked_read.scan(run.location, table, leases, round_index)
             connection.register(f"_{table}_{round_index}", source)
             selects.append(f"select *, {round_index} as round from _{table}_{round_index}")
         if not selects:

@@ -1,8 +1,8 @@
-"""Whether a committed lease is whole: its three files against themselves, each other and the problems handed out.
+"""Checks whether a committed lease is whole: its files against themselves, each other and the problems handed out.
 
-    three shards ─► storage.pages.read ─► marks ─► ids ─► counts ─► [Fault, …]        none: the lease is whole
+    three shards ─► checked_read.read_shard ─► marks ─► ids ─► counts ─► [Fault, …]        none: the lease is whole
 
-Everything here is arithmetic on rows; what is done about a fault is for `stages.repair`.
+Everything here is arithmetic on rows; what is done about a fault is for `stages.dataset.repair`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.storage import checked_read
-from berry.pipeline.storage.checked_read import DamagedShard, Kind, Shard
+from berry.pipeline.storage.checked_read import DamagedShard, FaultKind, Shard, read_shard
 from berry.pipeline.storage.files import Location
 
 Key = tuple[str, str]  # problem, node
@@ -24,18 +23,18 @@ Key = tuple[str, str]  # problem, node
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `table` is "" where several files disagree."""
+    """Names one thing that is wrong. `table` is "" where several files disagree."""
 
     round_index: int
     lease: int
-    kind: Kind
+    kind: FaultKind
     table: str
     detail: str
 
 
 @dataclass(slots=True)
 class Checked:
-    """One lease, looked at."""
+    """What the check of one lease found."""
 
     faults: list[Fault] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
@@ -51,33 +50,35 @@ def check_lease(
     problems: Sequence[str] | None,
     distrust: Collection[str] = (),
 ) -> Checked:
-    """`config`: the digest of the run's configuration. `problems`: ids that the lease should hold; None if they can't
-    be known. `distrust`: engines whose work is a fault in itself. Faults beyond the third of a kind are counted, not
+    """Checks one committed lease.
+
+    `config`: the digest of the run's configuration. `problems`: ids that the lease should hold; None if they can't be
+    known. `distrust`: engines whose work is a fault in itself. Faults beyond the third of a kind are counted, not
     listed. Raises StorageError only when the storage itself can't be read."""
     checked = Checked()
-    found: list[tuple[Kind, str, str]] = []
+    faults: list[tuple[FaultKind, str, str]] = []
     read: dict[str, Shard] = {}
     for table in schema.TABLES:
         try:
-            read[table] = shard = checked_read.read(location, table, lease, round_index)
+            read[table] = shard = read_shard(location, table, lease, round_index)
         except DamagedShard as damage:
-            found.append((damage.kind, table, damage.detail))
+            faults.append((damage.kind, table, damage.detail))
             continue
         checked.rows[table] = shard.table.num_rows
         checked.size_bytes += shard.size_bytes
         if table == "nodes" and distrust:
             for engine in sorted({e for e in shard.table["engine_id"].unique().to_pylist() if e in distrust}):
-                found.append((Kind.DISTRUSTED, table, f"engine {engine} made some of it"))
-        found.extend((Kind.MARKS, table, text) for text in _marks(shard.marks, lease, round_index, config))
+                faults.append((FaultKind.DISTRUSTED, table, f"engine {engine} made some of it"))
+        faults.extend((FaultKind.MARKS, table, text) for text in _marks(shard.marks, lease, round_index, config))
     if len(read) == len(schema.TABLES):
-        found.extend(_across(read, problems))
-    checked.faults = [Fault(round_index, lease, *one) for one in _shortened(found)]
+        faults.extend(_across(read, problems))
+    checked.faults = [Fault(round_index, lease, *one) for one in _shortened(faults)]
     return checked
 
 
-def _shortened(found: Sequence[tuple[Kind, str, str]], most: int = 3) -> Iterator[tuple[Kind, str, str]]:
-    seen: Counter[tuple[Kind, str]] = Counter()
-    for kind, table, detail in found:
+def _shortened(faults: Sequence[tuple[FaultKind, str, str]], most: int = 3) -> Iterator[tuple[FaultKind, str, str]]:
+    seen: Counter[tuple[FaultKind, str]] = Counter()
+    for kind, table, detail in faults:
         seen[kind, table] += 1
         if seen[kind, table] <= most:
             yield kind, table, detail
@@ -87,51 +88,53 @@ def _shortened(found: Sequence[tuple[Kind, str, str]], most: int = 3) -> Iterato
 
 
 def _marks(marks: Mapping[str, str], lease: int, round_index: int, config: str) -> Iterator[str]:
-    wanted = {"schema": str(schema.VERSION), "lease": str(lease), "round": str(round_index), "config": config}
-    for key, value in wanted.items():
+    expected = {"lease": str(lease), "round": str(round_index), "config": config}
+    for key, value in expected.items():
         if marks.get(key) != value:
             yield f"says {key} {marks.get(key)!r}, but it should be {value!r}"
+    if marks.get("schema") not in map(str, range(1, schema.VERSION + 1)):
+        yield f"says schema {marks.get('schema')!r}, but this release reads 1 to {schema.VERSION}"
 
 
-def _across(read: Mapping[str, Shard], problems: Sequence[str] | None) -> Iterator[tuple[Kind, str, str]]:
+def _across(read: Mapping[str, Shard], problems: Sequence[str] | None) -> Iterator[tuple[FaultKind, str, str]]:
     commit = read[schema.COMMIT].marks
     for table in schema.TABLES:
         if table != schema.COMMIT and f'"{table}": "{read[table].digest}"' not in commit.get("digests", ""):
-            yield Kind.CHECKSUM, table, "the file is not the one that the commit names"
+            yield FaultKind.CHECKSUM, table, "the file is not the one that the commit names"
     nodes = {(r["problem_id"], r["node_id"]): r for r in read["nodes"].table.to_pylist()}
     trajectories = read["trajectories"].table.to_pylist()
     kept = read["kept"].table.to_pylist()
     if len(nodes) != read["nodes"].table.num_rows:
-        yield Kind.IDS, "nodes", f"{read['nodes'].table.num_rows - len(nodes)} node ids are there twice"
+        yield FaultKind.IDS, "nodes", f"{read['nodes'].table.num_rows - len(nodes)} node ids are there twice"
     yield from _twice(trajectories, "trajectories")
     yield from _twice(kept, "kept")
     for detail in _problems(nodes, trajectories, problems):
-        yield Kind.IDS, "", detail
+        yield FaultKind.IDS, "", detail
     for key, row in nodes.items():
         for detail in _node(key, row, nodes):
-            yield Kind.IDS, "nodes", detail
+            yield FaultKind.IDS, "nodes", detail
     for row in trajectories:
         yield from _trajectory(row, nodes)
     by_id = {row["trajectory_id"]: row for row in trajectories}
-    wanted = {row["trajectory_id"] for row in trajectories if row["kept"]}
-    if wanted != {row["trajectory_id"] for row in kept}:
+    marked = {row["trajectory_id"] for row in trajectories if row["kept"]}
+    if marked != {row["trajectory_id"] for row in kept}:
         yield (
-            Kind.COUNTS,
+            FaultKind.COUNTS,
             "kept",
-            f"{len(wanted)} trajectories are marked as kept, {len(kept)} are in the file, or others",
+            f"{len(marked)} trajectories are marked as kept, {len(kept)} are in the file, or others",
         )
     for row in kept:
         if row["trajectory_id"] in by_id:
             for detail in _kept(row, by_id[row["trajectory_id"]], nodes):
-                yield Kind.COUNTS, "kept", detail
+                yield FaultKind.COUNTS, "kept", detail
     for detail in _report(commit, trajectories, len(kept)):
-        yield Kind.COUNTS, "", detail
+        yield FaultKind.COUNTS, "", detail
 
 
-def _twice(rows: Sequence[Row], table: str) -> Iterator[tuple[Kind, str, str]]:
+def _twice(rows: Sequence[Row], table: str) -> Iterator[tuple[FaultKind, str, str]]:
     for trajectory_id, count in Counter(row["trajectory_id"] for row in rows).items():
         if count > 1:
-            yield Kind.IDS, table, f"trajectory {trajectory_id} is there {count} times"
+            yield FaultKind.IDS, table, f"trajectory {trajectory_id} is there {count} times"
 
 
 def _problems(nodes: Mapping[Key, Row], trajectories: Sequence[Row], problems: Sequence[str] | None) -> Iterator[str]:
@@ -158,30 +161,38 @@ def _node(key: Key, row: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
         yield f"node {node} of {problem} has depth {row['depth']} below a parent of depth {parent['depth']}"
 
 
-def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Iterator[tuple[Kind, str, str]]:
+def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Iterator[tuple[FaultKind, str, str]]:
     name = f"trajectory {row['trajectory_id']}"
     if bool(row["kept"]) == (row["drop_reason"] is not None):
-        yield Kind.COUNTS, "trajectories", f"{name} is kept {row['kept']} with the drop reason {row['drop_reason']}"
+        yield (
+            FaultKind.COUNTS,
+            "trajectories",
+            f"{name} is kept {row['kept']} with the drop reason {row['drop_reason']}",
+        )
     if not row["leaf"] and not row["path"]:
         return  # a problem without a tree
     problem, path = row["problem_id"], row["path"] or []
     line: list[Row] = []
     for node in path:
-        found = nodes.get((problem, node))
-        if found is None:
-            yield Kind.IDS, "trajectories", f"{name} goes through node {node}, which is not there"
+        stored = nodes.get((problem, node))
+        if stored is None:
+            yield FaultKind.IDS, "trajectories", f"{name} goes through node {node}, which is not there"
             return
-        if line and found["parent_id"] != line[-1]["node_id"]:
-            yield Kind.IDS, "trajectories", f"{name} goes from {line[-1]['node_id']} to {node}, which is not its child"
+        if line and stored["parent_id"] != line[-1]["node_id"]:
+            yield (
+                FaultKind.IDS,
+                "trajectories",
+                f"{name} goes from {line[-1]['node_id']} to {node}, which is not its child",
+            )
             return
-        line.append(found)
+        line.append(stored)
     leaf = nodes.get((problem, row["leaf"]))
     if leaf is None or (line and line[-1] is not leaf):
-        yield Kind.IDS, "trajectories", f"{name} does not end in its leaf {row['leaf']}"
+        yield FaultKind.IDS, "trajectories", f"{name} does not end in its leaf {row['leaf']}"
         return
     tokens = sum(len(n["token_ids"]) for n in line if n["parent_id"] is not None)
     if row["n_tokens"] != tokens:
-        yield Kind.COUNTS, "trajectories", f"{name} says {row['n_tokens']} tokens, its nodes hold {tokens}"
+        yield FaultKind.COUNTS, "trajectories", f"{name} says {row['n_tokens']} tokens, its nodes hold {tokens}"
 
 
 def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
@@ -199,7 +210,7 @@ def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
 def _report(marks: Mapping[str, str], trajectories: Sequence[Row], kept: int) -> Iterator[str]:
     try:
         report: dict[str, Any] = json.loads(marks["report"])
-        said = {k: report[k] for k in ("solved", "trajectories", "kept", "drops")}
+        reported = {k: report[k] for k in ("solved", "trajectories", "kept", "drops")}
     except (KeyError, ValueError):
         yield "the lease's report in the commit file can't be read"
         return
@@ -207,5 +218,5 @@ def _report(marks: Mapping[str, str], trajectories: Sequence[Row], kept: int) ->
     solved = {row["problem_id"] for row in trajectories if row["verdict"] == "pass"}
     have = {"solved": len(solved), "trajectories": len(trajectories), "kept": kept, "drops": dict(drops)}
     for key, value in have.items():
-        if said[key] != value:
-            yield f"the lease reported {key} {said[key]}, the files hold {value}"
+        if reported[key] != value:
+            yield f"the lease reported {key} {reported[key]}, the files hold {value}"

@@ -1,4 +1,4 @@
-"""A share of what a lease committed, to be computed again: tokens and what they were given, against what they get now.
+"""Draws a share of a lease's trajectories whose log-probabilities are to be computed again, and compares the two.
 
 committed shards ─► samples ─► an engine's log-probabilities ─► gap (nats a token)
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from berry.pipeline.stages.dataset.reading import read_rows
+from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.files import Location
 
 

@@ -1,4 +1,4 @@
-"""Stored trees, read back: one problem's nodes and trajectories as the core's Tree with its verdicts.
+"""Reads stored trees: one problem's nodes and trajectories as the core's Tree with its verdicts.
 
 run directory ─► committed leases in order ─► StoredTree a problem ─► labels, export, training
 """
@@ -8,19 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from berry.pipeline.config.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.tree import Tree
-from berry.pipeline.errors import BerryError, StorageError
+from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Finish, Message, Problem
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.storage import shards
+from berry.pipeline.storage.checked_read import checked
 from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.files import Location
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 
@@ -109,12 +105,12 @@ def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) 
 def _read_lease(
     run: RunDir, config: RunConfig, round_index: int, lease: int, problems: dict[str, Problem]
 ) -> Iterator[StoredTree]:
-    nodes, marks = _read(run, "nodes", lease, round_index)
-    trajectories, _ = _read(run, "trajectories", lease, round_index)
-    kept, _ = _read(run, "kept", lease, round_index)
+    nodes, trajectories, kept = (
+        checked(run.location, table, lease, round_index) for table in ("nodes", "trajectories", "kept")
+    )
     of_problem: dict[str, tuple[list[Row], list[Row], list[Row]]] = {}
-    for index, rows in enumerate((nodes, trajectories, kept)):
-        for row in rows:
+    for index, shard in enumerate((nodes, trajectories, kept)):
+        for row in shard.table.to_pylist():
             of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
     for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
         if not its_nodes:  # quarantined: nothing grew
@@ -126,22 +122,10 @@ def _read_lease(
             trajectories=its_trajectories,
             kept=its_kept,
             problem=problems.get(problem_id),
-            model=marks.get(b"berry.model", b"").decode(),
-            synthetic=marks.get(b"berry.synthetic") == b"true",
+            model=nodes.marks.get("model", ""),
+            synthetic=nodes.marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
         )
-
-
-def _read(run: RunDir, table: str, lease: int, round_index: int) -> tuple[list[Row], dict[bytes, bytes]]:
-    name = shards.shard_name(table, lease, round_index)
-    try:
-        data = run.location.get(name)
-        if data is None:
-            raise FileNotFoundError("it is not there")
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        return file.read().to_pylist(), dict(file.schema_arrow.metadata or {})
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StorageError(f"{run.location.show(name)}: is damaged ({error}); `berry check` says more") from error
 
 
 def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) -> Tree:
@@ -166,13 +150,3 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         if row["verdict"] is not None:
             leaf.verdict = Verdict(Outcome(row["verdict"]), Reason(row["verdict_reason"]), answer=row["answer"])
     return tree
-
-
-def read_rows(location: Location, table: str, lease: int, round_index: int) -> list[Row]:
-    """Raises StorageError where the shard is damaged."""
-    name = shards.shard_name(table, lease, round_index)
-    try:
-        with location.filesystem.open_input_file(location.path(name)) as stream:
-            return pq.read_table(stream).to_pylist()
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{location.show(name)}: can't be read: {error}") from error

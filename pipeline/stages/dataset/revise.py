@@ -21,13 +21,13 @@ from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
-from berry.pipeline.stages.dataset.reading import read_rows
-from berry.pipeline.stages.dataset.reports import read_marks
+from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.storage import shards
+from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location
 from berry.verifiers.base import Verdict
@@ -148,7 +148,7 @@ async def _revise_lease(
     check: Checking | None,
     seen: set[bytes] | None,
 ) -> LeaseReport:
-    marks = await asyncio.to_thread(read_marks, source.location, lease.number, round_index)
+    marks = await asyncio.to_thread(read_commit_marks, source.location, lease.number, round_index)
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
     tables = Tables() if seen is None else Tables(seen=seen)

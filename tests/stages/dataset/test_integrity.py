@@ -22,7 +22,7 @@ from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.integrity import check_lease
 from berry.pipeline.storage import shards
-from berry.pipeline.storage.checked_read import Kind
+from berry.pipeline.storage.checked_read import FaultKind
 from berry.pipeline.storage.dataset import RunDir, open_run
 
 SYNTHETIC: dict[str, Any] = {
@@ -198,21 +198,21 @@ def shorten_a_trajectory(run: RunDir) -> None:
 @pytest.mark.parametrize(
     ("damage", "kind", "says"),
     [
-        (cut_short, Kind.UNREADABLE, "nodes"),
-        (lose_a_file, Kind.MISSING, "though the lease is committed"),
-        (swap_two_leases, Kind.MARKS, "says lease '2'"),
-        (another_column, Kind.SCHEMA, "the column more is unknown"),
-        (flip_in_a_page, Kind.CHECKSUM, "CRC"),
-        (drop_a_node, Kind.IDS, "is not there"),
-        (repeat_a_trajectory, Kind.IDS, "is there 2 times"),
-        (lose_a_problem, Kind.IDS, "was handed out and is not there"),
-        (change_a_kept_token, Kind.COUNTS, "other tokens than the nodes"),
-        (unmark_a_kept_one, Kind.COUNTS, "is kept False with the drop reason None"),
-        (shorten_a_trajectory, Kind.COUNTS, "its nodes hold"),
+        (cut_short, FaultKind.UNREADABLE, "nodes"),
+        (lose_a_file, FaultKind.MISSING, "though the lease is committed"),
+        (swap_two_leases, FaultKind.MARKS, "says lease '2'"),
+        (another_column, FaultKind.SCHEMA, "the column more is unknown"),
+        (flip_in_a_page, FaultKind.CHECKSUM, "CRC"),
+        (drop_a_node, FaultKind.IDS, "is not there"),
+        (repeat_a_trajectory, FaultKind.IDS, "is there 2 times"),
+        (lose_a_problem, FaultKind.IDS, "was handed out and is not there"),
+        (change_a_kept_token, FaultKind.COUNTS, "other tokens than the nodes"),
+        (unmark_a_kept_one, FaultKind.COUNTS, "is kept False with the drop reason None"),
+        (shorten_a_trajectory, FaultKind.COUNTS, "its nodes hold"),
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )
-def test_damage_is_found_and_named(run: RunDir, damage: Callable[[RunDir], None], kind: Kind, says: str) -> None:
+def test_damage_is_found_and_named(run: RunDir, damage: Callable[[RunDir], None], kind: FaultKind, says: str) -> None:
     damage(run)
     found = repair.check_run(run)
     assert found.damaged == [(0, 1)]
@@ -241,7 +241,7 @@ def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(run: RunDir, mad
 def test_what_a_distrusted_engine_made_is_a_fault(run: RunDir) -> None:
     found = repair.check_run(run, distrust=["local-0"])
     assert found.damaged == [(0, lease) for lease in range(4)]
-    assert {f.kind for f in found.faults} == {Kind.DISTRUSTED}
+    assert {f.kind for f in found.faults} == {FaultKind.DISTRUSTED}
     assert repair.check_run(run, distrust=["rollout-7"]).faults == []
 
 
