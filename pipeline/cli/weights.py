@@ -35,11 +35,11 @@ def push(
 @app.command("show")
 def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL.")]) -> None:
     """Which weights serve now."""
-    from berry.pipeline.storage import serving
     from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.weights_file import read_weights
 
     run = open_run(run_dir)
-    now = serving.read(run.location)
+    now = read_weights(run.location)
     typer.echo(f"round      {now.round_index}")
     typer.echo(f"generator  {now.engine.version if now.engine else 'as configured'}")
     for name, weights in sorted(now.rewards.items()):

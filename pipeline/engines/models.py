@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from berry.pipeline.errors import BerryError, ConfigError, ResourceError
-from berry.pipeline.storage.weight_cache import fetched
+from berry.pipeline.storage.weight_cache import cached_copy
 
 TINY = "tiny-arithmetic"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def resolve(model: str, *, key: str = "engine.model", progress: Progress | None 
     if model in PACKED:
         return str(_unpacked(model, progress or (lambda _line: None)))
     if "://" in model:
-        copy = fetched(model, cache_folder() / "weights", last="config.json")
+        copy = cached_copy(model, cache_folder() / "weights", last="config.json")
         if copy is None:
             raise ConfigError(f"{key}: {model} has no config.json: give a folder with weights and tokenizer")
         return _checked(copy, key, "give a folder with config.json, tokenizer and .safetensors files")

@@ -13,7 +13,7 @@ from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.stages.training.splits import part
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
-from berry.pipeline.storage.serving import learned
+from berry.pipeline.storage.weights_file import weights_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _mean(values: list[float]) -> float | None:
 
 def _weights(run: RunDir, round_index: int) -> dict[str, Any]:
     """Versions that served in a round, as the learning before it left them."""
-    served = learned(run, round_index - 1) if round_index else None
+    served = weights_after(run, round_index - 1) if round_index else None
     if served is None:
         return {"engine": "as configured", "rewards": ""}
     return {

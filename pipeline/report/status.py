@@ -11,8 +11,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from berry.pipeline.storage import live, serving
+from berry.pipeline.storage import live
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.weights_file import read_weights
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
     last = _last(drivers) or _driver(None, held=live.is_held(run), now=now)
     if not drivers and all(len(run.committed(r)) >= total for r in range(rounds)):
         last["state"] = "finished"
-    weights = serving.read(run.location).engine
+    weights = read_weights(run.location).engine
     return {
         "name": config.get("name", ""),
         "synthetic": config.get("engine", {}).get("type") == "synthetic",

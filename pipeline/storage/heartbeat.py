@@ -1,6 +1,6 @@
-"""Who is at work on a run directory that several may reach: a name held by one process, renewed as long as it lives.
+"""Says who is at work on a run directory that several may reach: a name held by one process, renewed while it lives.
 
-    sites/NAME/000003      third holder of the name: {"token": …, "beat": 17, "left": false, "host": …}
+    sites/NAME/000003      third holder of the name: {"token": …, "counter": 17, "left": false, "host": …}
 
 A holder takes its number by create-if-absent and rewrites its own file a few times within `silent_s`. Others call it
 dead when that file has not changed for `silent_s` by their own monotonic clock: no two clocks are ever compared, so
@@ -31,14 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life. `kernel`: which boot and which process namespace `process` is a number of."""
+    """What a holder writes again and again while it lives. `kernel`: which boot and which process namespace `process`
+    is a number of. `counter`: how often it was written."""
 
     token: str
     host: str
     kernel: str
     process: int
     started: str  # of the process, in ticks since boot: its number may be given out again
-    beat: int = 0
+    counter: int = 0
     left: bool = False
 
     def is_surely_dead(self) -> bool:
@@ -83,8 +84,11 @@ def read(location: Location, name: str) -> tuple[int, Heartbeat | None]:
     place = _place(name, max(numbers))
     data = location.get(place)
     try:
-        return max(numbers), Heartbeat(**json.loads(data or b""))
-    except (ValueError, TypeError) as error:
+        fields = json.loads(data or b"")
+        if "beat" in fields:  # its name in version 0.1.0
+            fields["counter"] = fields.pop("beat")
+        return max(numbers), Heartbeat(**fields)
+    except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(f"{location.show(place)}: is damaged ({error}); remove it") from error
 
 
@@ -99,20 +103,20 @@ class Watcher:
     location: Location
     silent_s: float
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[str, tuple[str, int, float]] = field(default_factory=dict)  # name -> token, beat, since when
+    _seen: dict[str, tuple[str, int, float]] = field(default_factory=dict)  # name -> token, counter, since when
 
     def look(self) -> dict[str, Heartbeat]:
         """Living holders by name. Raises StorageError."""
-        signs = {name: read(self.location, name)[1] for name in self.location.folders(FOLDER)}
-        return {name: sign for name, sign in signs.items() if sign is not None and self.is_alive(name, sign)}
+        latest = {name: read(self.location, name)[1] for name in self.location.folders(FOLDER)}
+        return {name: one for name, one in latest.items() if one is not None and self.is_alive(name, one)}
 
-    def is_alive(self, name: str, sign: Heartbeat) -> bool:
-        if sign.is_surely_dead():
+    def is_alive(self, name: str, heartbeat: Heartbeat) -> bool:
+        if heartbeat.is_surely_dead():
             return False
         now = self.clock()
-        token, beat, since = self._seen.get(name, ("", -1, now))
-        if (token, beat) != (sign.token, sign.beat):
-            self._seen[name] = (sign.token, sign.beat, now)
+        token, counter, since = self._seen.get(name, ("", -1, now))
+        if (token, counter) != (heartbeat.token, heartbeat.counter):
+            self._seen[name] = (heartbeat.token, heartbeat.counter, now)
             return True
         return now - since < self.silent_s
 
@@ -120,12 +124,12 @@ class Watcher:
 class Presence:
     """A name held by this process. `is_taken`: it was thought dead, and another process holds the name now."""
 
-    def __init__(self, location: Location, name: str, number: int, sign: Heartbeat, silent_s: float) -> None:
+    def __init__(self, location: Location, name: str, number: int, heartbeat: Heartbeat, silent_s: float) -> None:
         self.name = name
         self.silent_s = silent_s
         self._location = location
         self._number = number
-        self._sign = sign
+        self._heartbeat = heartbeat
         self.is_taken = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"presence-{name}", daemon=True)
@@ -133,7 +137,7 @@ class Presence:
 
     @property
     def token(self) -> str:
-        return self._sign.token
+        return self._heartbeat.token
 
     def _renew(self) -> None:
         while not self._ended.wait(self.silent_s / RENEWALS):
@@ -142,27 +146,27 @@ class Presence:
                 if number != self._number:
                     self.is_taken = True
                     return
-                self._sign = replace(self._sign, beat=self._sign.beat + 1)
+                self._heartbeat = replace(self._heartbeat, counter=self._heartbeat.counter + 1)
                 self._write()
             except StorageError:
                 log.exception("the presence of %s could not be renewed: tried again", self.name)
 
     def _write(self) -> None:
-        self._location.put(_place(self.name, self._number), _encode(self._sign), durable=False)
+        self._location.put(_place(self.name, self._number), _encode(self._heartbeat), durable=False)
 
     def leave(self) -> None:
         self._ended.set()
         self._thread.join(timeout=self.silent_s)
         if not self.is_taken:
-            self._sign = replace(self._sign, left=True)
+            self._heartbeat = replace(self._heartbeat, left=True)
             try:
                 self._write()
             except StorageError:
                 log.exception("%s could not say that it leaves: others wait for %g s", self.name, self.silent_s)
 
 
-def _encode(sign: Heartbeat) -> bytes:
-    return json.dumps(asdict(sign)).encode()
+def _encode(heartbeat: Heartbeat) -> bytes:
+    return json.dumps(asdict(heartbeat)).encode()
 
 
 @contextmanager
@@ -178,13 +182,13 @@ def present(
     tell whether a holder is dead. Raises StorageError that names the holder if one lives."""
     watcher = Watcher(location, silent_s)
     _refuse_living(watcher, lambda other: other == name or excludes(other), waiting)
-    sign = _mine()
+    heartbeat = _mine()
     while True:
         number = read(location, name)[0] + 1
-        if location.create(_place(name, number), _encode(sign)):
+        if location.create(_place(name, number), _encode(heartbeat)):
             break
         _refuse_living(watcher, lambda other: other == name, waiting)
-    presence = Presence(location, name, number, sign, silent_s)
+    presence = Presence(location, name, number, heartbeat, silent_s)
     try:
         others = {n: s for n, s in watcher.look().items() if n != name and excludes(n)}  # who came at the same moment
         if others:
@@ -199,18 +203,18 @@ def present(
 def _refuse_living(watcher: Watcher, concerns: Callable[[str], bool], waiting: Callable[[str], None]) -> None:
     """Returns when all that it concerns are dead."""
     first: dict[str, Heartbeat] | None = None
-    while found := {name: sign for name, sign in watcher.look().items() if concerns(name)}:
+    while living := {name: heartbeat for name, heartbeat in watcher.look().items() if concerns(name)}:
         if first is None:
-            first = found
-            who = ", ".join(str(sign) for sign in found.values())
+            first = living
+            who = ", ".join(str(heartbeat) for heartbeat in living.values())
             waiting(f"waiting up to {watcher.silent_s:g} s to see whether {who} is still there")
-        if any(first.get(name) != sign or sign.is_surely_alive() for name, sign in found.items()):
-            raise StorageError(_in_use(watcher.location, found))
+        if any(first.get(name) != heartbeat or heartbeat.is_surely_alive() for name, heartbeat in living.items()):
+            raise StorageError(_in_use(watcher.location, living))
         time.sleep(min(1.0, watcher.silent_s / (2 * RENEWALS)))
 
 
 def _in_use(location: Location, found: dict[str, Heartbeat]) -> str:
-    listed = ", ".join(f"{sign} as {name!r}" for name, sign in found.items())
+    listed = ", ".join(f"{heartbeat} as {name!r}" for name, heartbeat in found.items())
     return (
         f"{location.show()}: another `berry run` is writing here ({listed}); wait for it, choose --run DIR, or give "
         "each its own storage.site to share the work"

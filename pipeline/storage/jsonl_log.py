@@ -1,9 +1,9 @@
-"""JSON lines that grow while a run goes on, on any filesystem: parts of a thousand lines, the last one put again whole.
+"""Writes JSON lines that grow while a run goes on, on any filesystem, in parts of a thousand lines.
 
-    Lines.append ─► metrics/NAME-0000.jsonl, metrics/NAME-0001.jsonl …     read ─► every line of every part, in order
+    JsonlLog.append ─► metrics/NAME-0000.jsonl, metrics/NAME-0001.jsonl …     read ─► every line of every part
 
-An object store can't append, and one file put again for every line would cost the square of its length. A driver that
-is started again begins a part of its own.
+The last part is put again whole: an object store can't append, and one file put again for every line would cost the
+square of its length. A driver that is started again begins a part of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ FOLDER = "metrics"
 PART_LINES = 1_000
 
 
-class Lines:
+class JsonlLog:
+    """Appends rows to one log of a run."""
+
     def __init__(self, location: Location, name: str) -> None:
         self._location = location
         self._name = name
@@ -26,7 +28,7 @@ class Lines:
         self._lines: list[str] = []
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Raises StorageError; what it was given is then written with the next call."""
+        """Appends rows. Raises StorageError; what it was given is then written with the next call."""
         self._lines.extend(json.dumps(row, default=str) for row in rows)
         if not self._lines:
             return
@@ -38,7 +40,7 @@ class Lines:
 
 
 def read(location: Location, name: str) -> list[dict[str, Any]]:
-    """Empty if there is none. Raises StorageError."""
+    """Reads every row of a log; empty if there is none. Raises StorageError."""
     rows: list[dict[str, Any]] = []
     for part in _parts(location, name):
         data = location.get(f"{FOLDER}/{part}") or b""

@@ -1,6 +1,6 @@
-"""A folder of weights on an object store, copied to this host before it is used, and back.
+"""Copies folders of weights from an object store to this host before they are used, and back.
 
-URL ─► fetched ─► $BERRY_CACHE/weights/MARK, whole or not at all          folder ─► upload ─► URL, its card last
+URL ─► cached_copy ─► $BERRY_CACHE/weights/MARK, whole or not at all          folder ─► upload ─► URL, its card last
 
 The mark says which files of which size and time were copied: new weights under an old URL are fetched anew.
 """
@@ -20,7 +20,7 @@ from berry.pipeline.storage.files import Location, locate
 BLOCK = 8 << 20
 
 
-def fetched(url: str, cache: Path, *, last: str) -> Path | None:
+def cached_copy(url: str, cache: Path, *, last: str) -> Path | None:
     """The local copy of the folder at `url`; None if it has no file `last`, which says that the others are there.
     Raises StorageError."""
     location = locate(url)

@@ -10,9 +10,8 @@ import pytest
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.rewards.model.loading import load
 from berry.pipeline.rewards.serving.scorer import PrefixScorer
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.serving import Serving, Weights
+from berry.pipeline.storage.weights_file import RunWeights, Weights, write_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -82,7 +81,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
         assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == expected_old
 
         location = locate(tmp_path / "run")
-        serving.write(location, Serving(rewards={"prm": Weights(new, "new")}))
+        write_weights(location, RunWeights(rewards={"prm": Weights(new, "new")}))
         assert await load_weights_on(actors) == []
         assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == pytest.approx(
             alone(new), abs=1e-5
@@ -90,7 +89,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
         assert client.versions() == {"prm": "new"}
         assert alone(new) != expected_old
 
-        serving.write(location, Serving(rewards={"prm": Weights(str(tmp_path / "nowhere"), "bad")}))
+        write_weights(location, RunWeights(rewards={"prm": Weights(str(tmp_path / "nowhere"), "bad")}))
         wrong = await load_weights_on(actors)
         assert wrong
         assert all("the old weights go on" in text for text in wrong)

@@ -58,7 +58,7 @@ def test_a_silent_stranger_is_waited_for_and_then_replaced(place: Location) -> N
 def test_a_stranger_that_gives_a_sign_of_life_keeps_the_name(place: Location) -> None:
     sign_of_a_stranger(place, "west")
     with pytest.raises(StorageError, match="on elsewhere as 'west'"):
-        hold(place, "west", waiting=lambda _: bool(sign_of_a_stranger(place, "west", beat=1))).__enter__()
+        hold(place, "west", waiting=lambda _: bool(sign_of_a_stranger(place, "west", counter=1))).__enter__()
 
 
 def test_clocks_that_jump_kill_nobody_and_revive_nobody(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_clocks_that_jump_kill_nobody_and_revive_nobody(location: Location, monk
         now += 3.0
     now += 10.0
     assert not watcher.is_alive("west", sign)
-    assert watcher.is_alive("west", replace(sign, beat=1)), "it was only slow"
+    assert watcher.is_alive("west", replace(sign, counter=1)), "it was only slow"
 
 
 def test_who_was_thought_dead_and_replaced_is_told(location: Location) -> None:
@@ -82,6 +82,15 @@ def test_who_was_thought_dead_and_replaced_is_told(location: Location) -> None:
             time.sleep(0.05)
         assert held.is_taken
     assert heartbeat.read(location, "west")[1] is not None, "it must not touch the file of its successor"
+
+
+def test_a_heartbeat_of_version_0_1_0_is_read(location: Location) -> None:
+    fields = asdict(heartbeat._mine())
+    fields["beat"] = fields.pop("counter") + 4
+    location.put("sites/west/000000", json.dumps(fields).encode())
+    latest = heartbeat.read(location, "west")[1]
+    assert latest is not None
+    assert latest.counter == 4
 
 
 def test_a_directory_is_one_drivers_or_its_sites(location: Location) -> None:

@@ -14,10 +14,10 @@ def test_lines_come_back_in_order_over_parts_and_drivers(tmp_path: Path, monkeyp
     monkeypatch.setattr(jsonl_log, "PART_LINES", 3)
     location = locate(tmp_path)
     assert jsonl_log.read(location, "x") == []
-    written = jsonl_log.Lines(location, "x")
+    written = jsonl_log.JsonlLog(location, "x")
     for i in range(5):
         written.append([{"i": i}])
-    jsonl_log.Lines(location, "x").append([{"i": 5}])  # the next driver
-    jsonl_log.Lines(location, "xy").append([{"other": 1}])
+    jsonl_log.JsonlLog(location, "x").append([{"i": 5}])  # the next driver
+    jsonl_log.JsonlLog(location, "xy").append([{"other": 1}])
     assert [row["i"] for row in jsonl_log.read(location, "x")] == list(range(6))
     assert len(list((tmp_path / "metrics").glob("x-*.jsonl"))) == 3

@@ -11,7 +11,7 @@ from berry.pipeline.engines import models
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.model import resolve
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.weight_cache import fetched, upload
+from berry.pipeline.storage.weight_cache import cached_copy, upload
 
 TINY = Path(__file__).resolve().parents[1] / "models" / "tiny-arithmetic"
 
@@ -38,12 +38,12 @@ def test_a_copy_is_made_once_and_again_when_the_weights_change(s3: Any, tmp_path
     location = locate(s3.url("weights/m"))
     location.put("model.safetensors", b"old")
     location.put("card.json", b"{}")
-    first = fetched(location.url, tmp_path, last="card.json")
+    first = cached_copy(location.url, tmp_path, last="card.json")
     s3.faults()
-    assert fetched(location.url, tmp_path, last="card.json") == first
+    assert cached_copy(location.url, tmp_path, last="card.json") == first
     assert s3.counts()["requests"] == 1, "a listing says that nothing has changed"
     location.put("model.safetensors", b"newer")
-    second = fetched(location.url, tmp_path, last="card.json")
+    second = cached_copy(location.url, tmp_path, last="card.json")
     assert second is not None
     assert (second / "model.safetensors").read_bytes() == b"newer"
 
@@ -61,7 +61,7 @@ def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Location, "read", breaks)
     with pytest.raises(ConfigError, match="gone"):
-        fetched(location.url, tmp_path, last="card.json")
+        cached_copy(location.url, tmp_path, last="card.json")
     assert list(tmp_path.iterdir()) == []
 
 

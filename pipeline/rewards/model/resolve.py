@@ -11,13 +11,13 @@ from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.engines import models
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.model.card import NAME, read_card
-from berry.pipeline.storage.weight_cache import fetched
+from berry.pipeline.storage.weight_cache import cached_copy
 
 
 def resolve(model: str, *, key: str) -> str:
     """A local folder, or a Hugging Face id. Raises ConfigError for a folder that holds no whole model."""
     if "://" in model:
-        copy = fetched(model, models.cache_folder() / "weights", last=NAME)
+        copy = cached_copy(model, models.cache_folder() / "weights", last=NAME)
         return models.resolve(model, key=key) if copy is None else str(copy)
     path = Path(model).expanduser()
     if not (path / "config.json").is_file() or not (path / NAME).is_file():

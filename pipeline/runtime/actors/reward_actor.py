@@ -27,8 +27,8 @@ from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.weights import load_reward_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.weights_file import read_weights
 
 
 def reward_models(config: RunConfig) -> RewardModels:
@@ -75,10 +75,10 @@ class RewardActor:
         )
 
     async def load_weights(self) -> list[str]:
-        """Takes the weights that serving.json names, between two batches. Returns what could not be taken."""
+        """Takes the weights that weights.json names, between two batches. Returns what could not be taken."""
         if self._models is None:
             return []
-        now = await asyncio.to_thread(serving.read, self._location)
+        now = await asyncio.to_thread(read_weights, self._location)
         return await load_reward_weights(self._models, self._location, now)
 
     async def counters(self) -> dict[str, dict[str, int]]:
@@ -92,7 +92,7 @@ class RewardActor:
 
 
 async def load_weights_on(actors: Sequence[Any]) -> list[str]:
-    """Every replica takes the weights that serving.json names. Returns what went wrong where; a replica that died takes
+    """Every replica takes the weights that weights.json names. Returns what went wrong where; a replica that died takes
     them when it is up again."""
     wrong: list[str] = []
     answers = await asyncio.gather(*(expected(a.load_weights.remote()) for a in actors), return_exceptions=True)

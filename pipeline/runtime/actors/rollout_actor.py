@@ -91,7 +91,7 @@ class RolloutActor:
             self._scoring.update(rewards)
 
     async def load_weights(self) -> list[str]:
-        """Takes the weights and the round that serving.json names. Returns what could not be taken."""
+        """Takes the weights and the round that weights.json names. Returns what could not be taken."""
         if self._worker is None:
             return []
         try:

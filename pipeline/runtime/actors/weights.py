@@ -1,6 +1,6 @@
-"""Brings an engine and reward models to the weights that serving.json names, without a restart.
+"""Brings an engine and reward models to the weights that weights.json names, without a restart.
 
-    serving.json ─► load_weights ─► Engine.load_weights, RewardModels.load_weights ─► what could not be taken, in words
+    weights.json ─► load_weights ─► Engine.load_weights, RewardModels.load_weights ─► what could not be taken, in words
 
 What is in flight ends on the old weights; whatever fails leaves them serving.
 """
@@ -14,15 +14,14 @@ from berry.pipeline.errors import BerryError, ConfigError
 from berry.pipeline.rewards.model.resolve import resolve
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.serving import Serving
+from berry.pipeline.storage.weights_file import RunWeights, address, read_weights
 
 
 async def load_weights(worker: LeaseWorker, location: Location, models: RewardModels | None) -> list[str]:
     """For a worker with its engine, and the reward models in the same process if there are any. Returns what went
     wrong. Raises EngineError only when the engine is dead."""
-    now = await asyncio.to_thread(serving.read, location)
+    now = await asyncio.to_thread(read_weights, location)
     wrong = [] if models is None else await load_reward_weights(models, location, now)
     worker.round_index = now.round_index
     worker.end_scores = end_scores(worker, now)
@@ -31,7 +30,7 @@ async def load_weights(worker: LeaseWorker, location: Location, models: RewardMo
         if not isinstance(engine, SwapsWeights):
             wrong.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
         else:
-            place = serving.place(location, wanted)
+            place = address(location, wanted)
             try:
                 folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
                 await engine.load_weights(folder, wanted.version)
@@ -40,17 +39,17 @@ async def load_weights(worker: LeaseWorker, location: Location, models: RewardMo
     return wrong
 
 
-async def load_reward_weights(models: RewardModels, location: Location, now: Serving) -> list[str]:
+async def load_reward_weights(models: RewardModels, location: Location, now: RunWeights) -> list[str]:
     wrong: list[str] = []
     for name, weights in now.rewards.items():
         try:
-            await models.load_weights(name, serving.place(location, weights), weights.version)
+            await models.load_weights(name, address(location, weights), weights.version)
         except BerryError as error:
             wrong.append(f"{name} {weights.version} can't be taken, the old weights go on: {error}")
     return wrong
 
 
-def end_scores(worker: LeaseWorker, now: Serving) -> tuple[str, ...]:
+def end_scores(worker: LeaseWorker, now: RunWeights) -> tuple[str, ...]:
     """What finished searches are scored with: models of the configuration, and those trained so far."""
     rewards = worker.config.rewards
     served = rewards.served if rewards is not None else ()

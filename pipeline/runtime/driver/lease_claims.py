@@ -25,7 +25,7 @@ from berry.pipeline.storage import claims, shards
 from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.heartbeat import Presence, Watcher
-from berry.pipeline.storage.serving import learned
+from berry.pipeline.storage.weights_file import weights_after
 
 AHEAD = 2  # leases claimed before a worker asks for them
 
@@ -176,7 +176,7 @@ async def turn_at_learning(
     learner = ""
     with on_stop(ended.set):
         while not ended.is_set():
-            if await asyncio.to_thread(learned, run, round_index) is not None:
+            if await asyncio.to_thread(weights_after, run, round_index) is not None:
                 return None
             found = await asyncio.to_thread(_turn, run, presence, watcher, round_index)
             if isinstance(found, int):

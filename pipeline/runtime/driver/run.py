@@ -39,15 +39,15 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import Survey, survey
-from berry.pipeline.storage import segments, serving, shards
+from berry.pipeline.storage import segments, shards
 from berry.pipeline.storage.dataset import RunDir, locked, prepare
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.heartbeat import Presence
-from berry.pipeline.storage.serving import learned
+from berry.pipeline.storage.weights_file import is_written, read_weights, weights_after, write_weights
 
 POLL_S = 0.5
 POLLED = 100  # workers; beyond them each is asked less often, so that asking costs the driver no more
-LOOK_AGAIN_S = 2.0  # at serving.json, for weights pushed from outside
+LOOK_AGAIN_S = 2.0  # at weights.json, for weights pushed from outside
 
 
 def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
@@ -121,7 +121,7 @@ class _Driver:
             self.display.note("every lease of this run is committed already; nothing to do")
             self._begin(self.rounds - 1)
             return self._outcome(self._before(), self.directory.metrics("run") or {}, finished=True)
-        if first > 0 or self.directory.location.exists(serving.NAME):
+        if first > 0 or is_written(self.directory.location):
             await self._serve(first)
         self._begin(first)
         workers, stop = await self._start_workers()
@@ -153,7 +153,7 @@ class _Driver:
             last = round_index + 1 == self.rounds
             if len(self.directory.committed(round_index)) < self.total_leases:
                 return round_index
-            if not last and learned(self.directory, round_index) is None:
+            if not last and weights_after(self.directory, round_index) is None:
                 return round_index
         return None
 
@@ -182,12 +182,12 @@ class _Driver:
     async def _serve(self, round_index: int) -> None:
         """Writes down what serves in a round: what the one before it learned, unless newer weights were pushed."""
         location = self.directory.location
-        now = await asyncio.to_thread(serving.read, location)
+        now = await asyncio.to_thread(read_weights, location)
         if now.round_index >= round_index:
             return
-        after = await asyncio.to_thread(learned, self.directory, round_index - 1)
+        after = await asyncio.to_thread(weights_after, self.directory, round_index - 1)
         assert after is not None, f"round {round_index - 1} has not been learned from"
-        await asyncio.to_thread(serving.write, location, after)
+        await asyncio.to_thread(write_weights, location, after)
 
     async def _load_weights(self, workers: Sequence[Worker]) -> None:
         self.display.phase("taking new weights")
@@ -269,7 +269,7 @@ class _Driver:
         work.cancel()
 
     async def _watch(self, monitor: Monitor, workers: Sequence[Worker], coordinator: Coordinator) -> None:
-        seen, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
+        seen, looked = await asyncio.to_thread(read_weights, self.directory.location), time.monotonic()
         while True:
             await self._poll(monitor, workers, coordinator)
             if self.launch.measure_s is not None and monitor.steady.lasted_s >= self.launch.measure_s:
@@ -277,7 +277,7 @@ class _Driver:
             await asyncio.sleep(POLL_S * max(1.0, len(workers) / POLLED))
             if time.monotonic() - looked < LOOK_AGAIN_S:
                 continue
-            now, looked = await asyncio.to_thread(serving.read, self.directory.location), time.monotonic()
+            now, looked = await asyncio.to_thread(read_weights, self.directory.location), time.monotonic()
             is_new, seen = now != seen and now.round_index == self.round, now  # other sites may be a round ahead
             if is_new:
                 self.display.note("new weights were pushed: taking them")

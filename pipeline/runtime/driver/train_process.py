@@ -22,7 +22,7 @@ from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.training.after_round import learn
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.heartbeat import Presence
-from berry.pipeline.storage.serving import learned
+from berry.pipeline.storage.weights_file import weights_after
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +37,7 @@ async def learn_apart(run: RunDir, round_index: int, display: Display, presence:
     """Learns from a round if nobody has, or waits for the site that does; False when a signal asked to stop. Raises
     what the learning raised."""
     turn = None if presence is None else await turn_at_learning(run, presence, round_index, display.phase)
-    if learned(run, round_index) is not None:
+    if weights_after(run, round_index) is not None:
         return True
     if presence is not None and turn is None:
         return False

@@ -42,7 +42,7 @@ class Balancing:
         self._settings = settings
         self._pool = pool
         self._workers = workers
-        self._lines = jsonl_log.Lines(run.location, NAME)
+        self._lines = jsonl_log.JsonlLog(run.location, NAME)
         self._note = note
         self._state = State(pool.size())
         self._unwritten: list[dict[str, Any]] = []

@@ -92,7 +92,7 @@ def _marks(marks: Mapping[str, str], lease: int, round_index: int, config: str) 
     for key, value in expected.items():
         if marks.get(key) != value:
             yield f"says {key} {marks.get(key)!r}, but it should be {value!r}"
-    if marks.get("schema") not in map(str, range(1, schema.VERSION + 1)):
+    if marks.get("schema") not in {str(version) for version in range(1, schema.VERSION + 1)}:
         yield f"says schema {marks.get('schema')!r}, but this release reads 1 to {schema.VERSION}"
 
 

@@ -21,9 +21,9 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import iter_leases
-from berry.pipeline.storage import claims, segments, serving, shards
+from berry.pipeline.storage import claims, segments, shards
 from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.serving import Serving, learned
+from berry.pipeline.storage.weights_file import RunWeights, read_weights, weights_after, write_weights
 
 AT_ONCE = 4
 
@@ -138,9 +138,9 @@ def repair(run: RunDir, found: Findings) -> str | None:
             location.move(name, f"{folder}/{name}")
         claims.forget(location, round_index=round_index, lease=lease)
     first = damaged[0][0]
-    now = serving.read(location)
+    now = read_weights(location)
     if now.round_index > first:  # the lease must be made with the weights that its round had
-        before = Serving() if first == 0 else learned(run, first - 1)
+        before = RunWeights() if first == 0 else weights_after(run, first - 1)
         if before is not None:
-            serving.write(location, before)
+            write_weights(location, before)
     return folder

@@ -1,6 +1,6 @@
 """What a run learns after a round: reward models and, if wanted, the generator, from its own trees.
 
-    learned(round) ─► True ─► Serving for the next round
+    weights_after(round) ─► True ─► RunWeights for the next round
         └── False ─► learn(round) ─► round=N/weights/policy ─► round=N/weights/{prm,orm} ─► round=N/learned.json
 
 The generator goes first: reward models start from its newest weights, which know more of the subject than the old ones.
@@ -26,21 +26,20 @@ from berry.pipeline.rewards.training.examples import sft_digest
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.stages.training.sft_examples import gather
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.serving import Serving, Weights, learned
+from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
 Progress = Callable[[str, float | None], None]
 
 
-def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> Serving:
+def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> RunWeights:
     """Trains what the configuration says and records it. A reward model that the labels can't teach anything is left
     as it was, with a note. `turn`: of this site, among several. Raises ConfigError, EngineError, ResourceError,
     StorageError."""
     config = stored_config(run)
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
-    now = serving.read(run.location)
+    now = read_weights(run.location)
     rewards, notes = dict(now.rewards), []
     settings = RewardTraining() if config.rewards is None else config.rewards.training
     engine = now.engine
@@ -51,7 +50,7 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
             progress(f"note: {found}", None)
         else:
             engine = found
-    newest = None if engine is None else serving.place(run.location, engine)
+    newest = None if engine is None else address(run.location, engine)
     for what in config.rounds.train:
         folder = _folder(round_index, what, turn)
         try:
@@ -69,7 +68,7 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
         except InputError as error:
             notes.append(f"{what} stays as it was: {error}")
             progress(f"note: {notes[-1]}", None)
-    after = Serving(round_index + 1, engine, rewards)
+    after = RunWeights(round_index + 1, engine, rewards)
     record = {
         "engine": None if engine is None else {"folder": engine.folder, "version": engine.version},
         "rewards": {name: {"folder": w.folder, "version": w.version} for name, w in rewards.items()},
@@ -79,7 +78,7 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
     if turn is None:
         run.location.put(name, data)
     elif not run.location.create(name, data):
-        after = learned(run, round_index)
+        after = weights_after(run, round_index)
         assert after is not None
     return after
 
@@ -89,7 +88,7 @@ def _folder(round_index: int, what: str, turn: int | None) -> str:
 
 
 def _finetune(
-    run: RunDir, config: RunConfig, round_index: int, now: Serving, progress: Progress, name: str
+    run: RunDir, config: RunConfig, round_index: int, now: RunWeights, progress: Progress, name: str
 ) -> Weights | str:
     """New weights of the generator, or why there are none."""
     assert config.rounds is not None
@@ -112,7 +111,7 @@ def _finetune(
             "rounds.policy.min_kept"
         )
     rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
-    serves = config.engine.model if now.engine is None else serving.place(run.location, now.engine)
+    serves = config.engine.model if now.engine is None else address(run.location, now.engine)
     source = models.resolve(serves)
     version = f"policy-r{round_index}"
     data = sft_digest(source, rows)

@@ -1,6 +1,6 @@
-"""New weights from outside: checked, copied into the run directory, then named in serving.json.
+"""New weights from outside: checked, copied into the run directory, then named in weights.json.
 
-PATH ─► whole? same tokenizer? same shape? ─► round=N/weights/policy-VERSION ─► serving.json
+PATH ─► whole? same tokenizer? same shape? ─► round=N/weights/policy-VERSION ─► weights.json
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from berry.pipeline.errors import ConfigError, InputError, StorageError
 from berry.pipeline.rewards.model import resolve
 from berry.pipeline.rewards.model.card import read_card
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.serving import Weights
 from berry.pipeline.storage.weight_cache import upload
+from berry.pipeline.storage.weights_file import Weights, read_weights, write_weights
 
 KINDS = ("policy", "prm", "orm")
 SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
@@ -38,7 +37,7 @@ def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> We
     if not source.is_dir():
         raise InputError(f"PATH {path}: give a folder with weights")
     _check(run, source, what)
-    now = serving.read(run.location)
+    now = read_weights(run.location)
     version = version or f"{what}-{_content(source)}"
     name = f"round={now.round_index}/weights/{version if version.startswith(what) else f'{what}-{version}'}"
     if run.location.is_local:
@@ -47,7 +46,7 @@ def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> We
         upload(source, run.location, name, last="config.json")
     weights = Weights(name, version)
     after = replace(now, engine=weights) if what == "policy" else replace(now, rewards=now.rewards | {what: weights})
-    serving.write(run.location, after)
+    write_weights(run.location, after)
     return weights
 
 

@@ -19,7 +19,7 @@ from berry.pipeline.storage import claims
 from berry.pipeline.storage.dataset import open_run
 from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.serving import learned
+from berry.pipeline.storage.weights_file import weights_after
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def test_one_site_learns_for_both_and_another_when_that_one_dies_over_it(
     out, _ = other.communicate(timeout=200)
     assert other.returncode == 0, out
     assert claims.last_turn(location, 0) == 1
-    after = learned(open_run(place), 0)
+    after = weights_after(open_run(place), 0)
     assert after is not None
     assert after.rewards["prm"].folder == "round=0/weights/prm.1"
     stored = connect(open_run(place))

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.report.rounds import round_lines
-from berry.pipeline.storage import serving
 from berry.pipeline.storage.dataset import open_run
 from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.files import Location, locate
+from berry.pipeline.storage.weights_file import read_weights
 
 ROUNDS: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 24, "seed": 3}],
@@ -52,7 +52,7 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     assert code == 0, out
     assert "round 1 of 2" in out
     assert shards(run) == before  # nothing of the first round was done again
-    assert {p.name for p in run.iterdir()} >= {"round=0", "round=1", "serving.json", "run.yaml"}
+    assert {p.name for p in run.iterdir()} >= {"round=0", "round=1", "weights.json", "run.yaml"}
     assert {"kept", "nodes", "trajectories", "weights", "learned.json"} <= {p.name for p in (run / "round=0").iterdir()}
     assert not (run / "round=0/weights/prm.training").exists()
 
@@ -61,7 +61,7 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     first, second = connect(stored).execute(asked).fetchall()
     assert first[0] > first[1] == 0
     assert second[0] == second[1] > 0
-    assert serving.read(stored.location).rewards["prm"].version == "prm-r0"
+    assert read_weights(stored.location).rewards["prm"].version == "prm-r0"
     lines = round_lines(stored)
     assert [line.rewards for line in lines] == ["", "prm-r0"]
     assert lines[0].heldout_problems == lines[1].heldout_problems > 0
