@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from berry.pipeline.config import run as run_config
-from berry.pipeline.config.layout import layout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import place_actors
 from berry.pipeline.engines.build import preflight
 from berry.pipeline.stages.problems.sources import survey
 
@@ -14,7 +14,7 @@ from berry.pipeline.stages.problems.sources import survey
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
     found = survey(config.problems)
-    planned = layout(config.cluster)
+    planned = place_actors(config.cluster)
     preflight(config.engine)
     typer.echo(run_config.dump(config), nl=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.by_verifier.items()))

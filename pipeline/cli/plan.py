@@ -58,7 +58,7 @@ def plan(
 def build(config: str, overrides: list[str], clusters: list[str], *, prices: str | None, run: str | None) -> PlanReport:
     """Plans a workload on each cluster. Raises ConfigError; with several clusters, one that can't is
     reported."""
-    from berry.pipeline.config.layout import layout
+    from berry.pipeline.core.placement import place_actors
     from berry.pipeline.errors import ConfigError
     from berry.pipeline.planning.advice import advise
     from berry.pipeline.planning.capacity import plan as make_plan
@@ -74,7 +74,7 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
     plans, refused = [], []
     for target in [own] if own is not None and not clusters else named:
         try:
-            layout(target)
+            place_actors(target)
             plans.append(make_plan(planned.workload, target, sheet, planned.calibration))
         except ConfigError as error:
             if len(named) <= 1:

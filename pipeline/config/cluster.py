@@ -1,9 +1,9 @@
-"""The cluster a run uses: what its nodes have, and what each kind of actor takes of them (design, section 9).
+"""Describes the cluster a run uses: what its nodes have, and what each kind of actor takes of them (design, section 9).
 
-    nodes (GPUs, cores, labels, count) + roles (what an actor takes) + ratio ─► layout.layout() ─► Layout
+    nodes (GPUs, cores, labels, count) + roles (what an actor takes) + ratio ─► place_actors() ─► Placement
 
-Only sections here; which actor fits where is worked out by the pure function `berry.pipeline.config.layout.layout`.
-Accelerators that are not GPUs (Trainium) are counted as GPUs.
+Only sections here; which actor fits where is worked out in `pipeline/core/placement.py`. Accelerators that are not GPUs
+(Trainium) are counted as GPUs.
 """
 
 from __future__ import annotations

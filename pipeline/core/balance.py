@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from berry.pipeline.config.cluster import Balance
-from berry.pipeline.config.layout import Layout
+from berry.pipeline.core.placement import Placement
 
 MARGIN = 1.25  # over the most slots seen busy, when shrinking
 MOST_AT_ONCE = 2.0  # factor of one step, up or down
@@ -177,9 +177,9 @@ def _change(state: State, after: int, reason: Reason, words: str) -> tuple[State
     return fresh, Decision(action, reason, state.slots, after, words)
 
 
-def slot_bounds(layout: Layout, *, fixed: bool) -> Bounds:
+def slot_bounds(placed: Placement, *, fixed: bool) -> Bounds:
     """Sandbox slots that the cluster may have beside the other roles; those of its ratio where that is fixed."""
-    role = layout.sandbox
+    role = placed.sandbox
     if fixed:
         return Bounds(role.total_slots, role.total_slots, role.slots)
     return Bounds(role.min_actors * role.slots, role.max_actors * role.slots, role.slots)

@@ -78,7 +78,7 @@ def _more_sandboxes(now: Plan) -> Iterator[Candidate]:
             now.workload,
             now.cluster.model_copy(update={"ratio": "auto", "roles": roles}),
         )
-    missing = actors - now.layout.sandbox.actors
+    missing = actors - now.placement.sandbox.actors
     usable = CPU_NODE_CORES - CPU_NODE_RESERVED
     each = int(usable // role.cpus)
     if missing > 0 and each:
@@ -113,8 +113,8 @@ def _more_sandboxes(now: Plan) -> Iterator[Candidate]:
 
 
 def _more_rewards(now: Plan) -> Iterator[Candidate]:
-    role, have = now.cluster.roles.reward, now.layout.reward.actors
-    wanted = max(have + 1, math.ceil(now.reward_share * now.layout.gpus / role.gpus)) if role.gpus else have + 1
+    role, have = now.cluster.roles.reward, now.placement.reward.actors
+    wanted = max(have + 1, math.ceil(now.reward_share * now.placement.gpus / role.gpus)) if role.gpus else have + 1
     reward = role.model_copy(update={"min": 0, "max": wanted, "per_node": None})
     roles = now.cluster.roles.model_copy(update={"reward": reward})
     cluster = now.cluster.model_copy(update={"roles": roles})
@@ -141,10 +141,10 @@ def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
     if now.slots_needed is None or now.rate < ENOUGH * now.fastest:
         return
     for kind, node in now.cluster.nodes.items():
-        held = now.layout.sandbox.by_node.get(kind, 0)
+        held = now.placement.sandbox.by_node.get(kind, 0)
         if node.gpus or node.count < 2 or not held:
             continue
-        spare = now.layout.sandbox.actors - math.ceil(now.slots_needed / now.cluster.roles.sandbox.slots)
+        spare = now.placement.sandbox.actors - math.ceil(now.slots_needed / now.cluster.roles.sandbox.slots)
         drop = min(node.count - 1, int(spare // (held / node.count)))
         if drop < 1:
             continue
@@ -159,7 +159,7 @@ def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
 
 
 def _more_gpu_nodes(now: Plan) -> Iterator[Candidate]:
-    kind = next(k for k, n in now.layout.rollout.by_node.items() if n)
+    kind = next(k for k, n in now.placement.rollout.by_node.items() if n)
     node = now.cluster.nodes[kind]
     if not node.gpus:
         return

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.layout import Layout, layout
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.planning import queueing, totals
 from berry.pipeline.planning.closed_network import ClosedQueueNetwork, Cores
 from berry.pipeline.planning.engines import EngineFleet, fleet, reward_s
@@ -66,7 +66,7 @@ class Plan:
     """
 
     cluster: Cluster
-    layout: Layout
+    placement: Placement
     workload: Workload
     calibration: Calibration
     tree: Shape
@@ -99,7 +99,7 @@ class Plan:
     @property
     def units(self) -> float:
         """Rollout GPUs (engines where there are none)."""
-        return self.layout.rollout_units
+        return self.placement.rollout_units
 
     @property
     def usd_per_million_kept(self) -> float | None:
@@ -152,7 +152,7 @@ def verifier_service(w: Workload, calibration: Calibration) -> Service:
 
 def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
     """Raises ConfigError with the arithmetic where the combination is impossible."""
-    placed, tree = layout(cluster), shape(w)
+    placed, tree = place_actors(cluster), shape(w)
     shared = sharing(w, tree)
     engines = fleet(w, cluster, placed, tree, shared, calibration)
     service = verifier_service(w, calibration)
@@ -194,7 +194,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     usd = totals.usd_per_hour(cluster, prices)
     return Plan(
         cluster=cluster,
-        layout=placed,
+        placement=placed,
         workload=w,
         calibration=calibration,
         tree=tree,

@@ -1,7 +1,7 @@
 """The rollout and reward actors of a layout as rates: trajectories/s of full engines, and sequences for a
 rate.
 
-    Workload + Cluster + Layout ─► EngineGroup (alike engines) ─► Fleet.fastest, Fleet.running(rate)
+    Workload + Cluster + Placement ─► EngineGroup (alike engines) ─► Fleet.fastest, Fleet.running(rate)
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from enum import StrEnum
 import numpy as np
 
 from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.layout import Layout, RoleLayout
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.core.placement import Placement, RolePlacement
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import ModelSheet, model_sheet
@@ -128,7 +128,7 @@ class EngineFleet:
 
 
 def fleet(
-    w: Workload, cluster: Cluster, placed: Layout, tree: Shape, shared: Sharing, calibration: Calibration
+    w: Workload, cluster: Cluster, placed: Placement, tree: Shape, shared: Sharing, calibration: Calibration
 ) -> EngineFleet:
     """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
@@ -164,7 +164,7 @@ def fleet(
 
 
 def reward_s(
-    w: Workload, cluster: Cluster, placed: Layout, tree: Shape, shared: Sharing, calibration: Calibration
+    w: Workload, cluster: Cluster, placed: Placement, tree: Shape, shared: Sharing, calibration: Calibration
 ) -> float:
     """Time that one trajectory takes of a reward actor, in s: all its value models one after the other."""
     if not w.rewards:
@@ -192,7 +192,7 @@ def reward_s(
 def _engine(
     cluster: Cluster,
     kind: str,
-    role: RoleLayout,
+    role: RolePlacement,
     model: ModelSheet,
     dtypes: tuple[Dtype, Dtype],
     calibration: Calibration,

@@ -13,12 +13,12 @@ from typing import Any
 
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.engine import EngineConfig, VllmEngine
-from berry.pipeline.config.layout import layout
 from berry.pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
 from berry.pipeline.config.problems import SyntheticProblems
 from berry.pipeline.config.rollout import Rollout, TokensStep
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
@@ -240,7 +240,7 @@ def _one_by_one(w: Workload, cluster: Cluster, steady: Mapping[str, Any], start:
     if steady.get("cpu_ms") and steady.get("slot_ms"):
         computing = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
         update["cpu_overhead_ms"] = max(0.0, steady["cpu_ms"] - steady["worker_cpu_ms"] - computing)
-        cores = shared_cores(w, layout(cluster).cores, start.model_copy(update=update))
+        cores = shared_cores(w, place_actors(cluster).cores, start.model_copy(update=update))
         # all slots, even where engines bind: siblings end together and fill them
         turn_s = cores.turn_from(steady["trajectories_per_s"], steady["slots"], steady["slot_ms"] / 1e3)
         update["verify_overhead_ms"] = 1e3 * turn_s

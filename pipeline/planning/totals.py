@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.layout import Layout
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.core.placement import Placement
 from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import model_sheet
 from berry.pipeline.planning.sheets import Prices
@@ -57,7 +57,7 @@ def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
 
 
 def totals(
-    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Layout
+    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Placement
 ) -> Totals:
     trajectories = w.problems * tree.leaves
     tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill

@@ -28,13 +28,13 @@ class PlanReport:
 def rows(p: Plan) -> list[tuple[str, str]]:
     """Label and value of every figure of one plan, units included."""
     group, total = p.fleet.groups[0], p.totals
-    each = "a GPU" if p.layout.rollout.gpus else "an engine"
+    each = "a GPU" if p.placement.rollout.gpus else "an engine"
     alone = p.sharing
     needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
     gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
     found = [
-        ("GPUs : CPUs", f"{p.layout.gpus} : {p.layout.cpu_sockets} ({p.layout.cores:g} usable cores)"),
-        ("engines", f"{p.layout.rollout.actors} × {_engine(p)}"),
+        ("GPUs : CPUs", f"{p.placement.gpus} : {p.placement.cpu_sockets} ({p.placement.cores:g} usable cores)"),
+        ("engines", f"{p.placement.rollout.actors} × {_engine(p)}"),
         ("sequences an engine", f"{group.batch} (limit: {group.limit.value})"),
         (
             "decoding step",

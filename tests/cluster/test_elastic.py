@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.layout import layout
 from berry.pipeline.config.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import place_actors
 from berry.pipeline.errors import ResourceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -116,7 +116,7 @@ def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(
         reward={"gpus": 0.25, "cpus": 0.1, "max": 2},
         sandbox={"cpus": 0.25, "slots": 2, "max": 4},
     )
-    planned = layout(config.cluster)
+    planned = place_actors(config.cluster)
     assert (planned.rollout.actors, planned.reward.actors, planned.sandbox.actors) == (3, 2, 4)
 
     async def work(address: str) -> None:
@@ -156,5 +156,5 @@ def test_roles_that_do_not_fit_the_nodes_that_are_there_say_what_fits(logical_no
     config = big(rollout={"gpus": 4, "tensor_parallel": 4, "min": 2}, sandbox={"cpus": 0.5})
     nodes = logical_nodes(1, node=GPUS)
     with pytest.raises(ResourceError, match=r"rollout.min 2: .* but 1 fit") as caught:
-        connecting.connect(nodes.address, config.cluster, layout(config.cluster))
+        connecting.connect(nodes.address, config.cluster, place_actors(config.cluster))
     assert "4 GPUs, 4 cores" in str(caught.value)

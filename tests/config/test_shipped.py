@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.layout import layout
 from berry.pipeline.config.loading import load
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import place_actors
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])
@@ -17,7 +17,7 @@ RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_a_shipped_run_config_loads_and_fits_its_cluster(path: Path) -> None:
     config = load(path, [], RunConfig)
-    assert layout(config.cluster).rollout.actors >= 1
+    assert place_actors(config.cluster).rollout.actors >= 1
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)

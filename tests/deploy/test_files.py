@@ -15,7 +15,7 @@ import ray
 import yaml
 
 from berry.pipeline.config.cluster import named_cluster
-from berry.pipeline.config.layout import layout
+from berry.pipeline.core.placement import place_actors
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -59,7 +59,7 @@ def test_ray_ups_yaml_is_what_ray_takes_and_holds_the_roles() -> None:
         assert kinds[name]["labels"] == node.labels
         assert kinds[name]["resources"]["CPU"] >= node.usable_cores
         assert kinds[name]["resources"].get("GPU", 0) == node.gpus
-    assert layout(cluster).rollout.actors > 0
+    assert place_actors(cluster).rollout.actors > 0
     assert sum(kinds[n]["max_workers"] for n in cluster.nodes) <= config["max_workers"]
 
 

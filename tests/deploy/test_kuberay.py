@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from berry.pipeline.config.cluster import named_cluster
-from berry.pipeline.config.layout import layout
+from berry.pipeline.core.placement import place_actors
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / "deploy" / "kuberay"
@@ -68,7 +68,7 @@ def test_the_schema_refuses_a_misspelt_field() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_roles_of_the_cluster_file_fit_the_pods(name: str) -> None:
     cluster = named_cluster(name.split(".")[0])
-    planned = layout(cluster)
+    planned = place_actors(cluster)
     groups = cluster_spec(read(name))["workerGroupSpecs"]
     assert {g["groupName"]: g["replicas"] for g in groups} == {k: n.count for k, n in cluster.nodes.items()}
     roles = (planned.rollout, planned.reward, planned.sandbox)

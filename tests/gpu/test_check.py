@@ -13,7 +13,7 @@ from outcome import Figure, Status
 from sizes import SIZES, Here, cluster
 
 from berry.pipeline.cli.loading import load_run
-from berry.pipeline.config.layout import layout
+from berry.pipeline.core.placement import place_actors
 
 
 def test_every_part_is_there() -> None:
@@ -75,7 +75,7 @@ def test_the_cluster_of_a_gpu_holds_the_engines(engines: int, tmp_path: Path, mo
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(16)))
     config = Path(__file__).resolve().parents[2] / "configs" / "tiny.yaml"
     run = load_run(str(config), cluster(Here("cuda", tmp_path), engines=engines))
-    planned = layout(run.cluster)
+    planned = place_actors(run.cluster)
     assert planned.rollout.actors == engines
     assert planned.rollout.gpus == pytest.approx(1 / engines)
     assert planned.sandbox.actors > 2

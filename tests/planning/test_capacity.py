@@ -105,7 +105,7 @@ def test_rewards_take_their_share(make_workload: MakeWorkload) -> None:
     one = cluster.model_copy(update={"roles": cluster.roles.model_copy(update={"reward": reward})})
     made = on(w, one)
     assert 0 < made.reward_share < 0.5
-    assert made.layout.rollout.actors == 31
+    assert made.placement.rollout.actors == 31
     if made.binding is Binding.REWARD:
         assert any(a.gain > 1.5 for a in advise(made, prices("list")))
 

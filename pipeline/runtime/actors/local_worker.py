@@ -8,10 +8,10 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from berry.pipeline.config.layout import Layout
 from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.balance import Bounds, slot_bounds
+from berry.pipeline.core.placement import Placement
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.errors import EngineError
@@ -90,14 +90,14 @@ class LocalWorker:
 
 
 async def start(
-    config: RunConfig, layout: Layout, location: Location, round_index: int
+    config: RunConfig, planned: Placement, location: Location, round_index: int
 ) -> tuple[LocalWorker, Callable[[], Awaitable[None]]]:
     """The worker, and what stops it. Raises EngineError, ResourceError."""
     for name, value in environment(config.engine).items():
         os.environ.setdefault(name, value)
-    bounds = slot_bounds(layout, fixed=config.cluster.ratio != "auto")
+    bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
     checker = Checker(config.verification.model_copy(update={"slots": bounds.most}))
-    checker.pool.resize(layout.sandbox.total_slots)
+    checker.pool.resize(planned.sandbox.total_slots)
     engine = build(config.engine, engine_id="local-0")
     await engine.start()
     collect_rarely()

@@ -10,14 +10,14 @@ import warnings
 from typing import Any
 
 from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.layout import Layout
+from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.cluster.placement import present
 
 
-def connect(address: str | None, cluster: Cluster, planned: Layout) -> Layout:
+def connect(address: str | None, cluster: Cluster, planned: Placement) -> Placement:
     """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
-    The answer is what of the layout fits now. Raises ResourceError, also where not even the minimum of the roles
+    The answer is what of the plan fits now. Raises ResourceError, also where not even the minimum of the roles
     does."""
     roles = (planned.rollout, planned.reward, planned.sandbox)
     join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))

@@ -18,9 +18,9 @@ from typing import Any
 
 import ray
 
-from berry.pipeline.config.layout import Layout
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.balance import Bounds, slot_bounds
+from berry.pipeline.core.placement import Placement
 from berry.pipeline.runtime.actors.reward_actor import load_weights_on
 from berry.pipeline.runtime.actors.reward_client import Replica
 from berry.pipeline.runtime.actors.rollout_handle import RayWorker
@@ -37,7 +37,7 @@ class Fleet:
     """`workers` are those that are up, in a list that others may hold on to; it grows when engines come up."""
 
     def __init__(
-        self, config: RunConfig, planned: Layout, *, place: str, round_index: int, note: Callable[[str], None]
+        self, config: RunConfig, planned: Placement, *, place: str, round_index: int, note: Callable[[str], None]
     ) -> None:
         self._config = config
         self._planned = planned
@@ -57,7 +57,7 @@ class Fleet:
         self.sandboxes = SandboxSites(lambda: placement.sandbox(config, planned), planned.sandbox.slots, self._tell)
         self.model = ""
 
-    async def begin(self, now: Layout) -> None:
+    async def begin(self, now: Placement) -> None:
         """Raises EngineError, ResourceError."""
         first = [self._new_worker(n) for n in range(now.rollout.actors)]
         await asyncio.gather(*(group.ready() for group in self._groups))  # before fractions of GPUs are taken
@@ -72,7 +72,7 @@ class Fleet:
         await self._tell()
         self._ask_for_the_rest(now)
 
-    def _ask_for_the_rest(self, now: Layout) -> None:
+    def _ask_for_the_rest(self, now: Placement) -> None:
         for n in range(now.rollout.actors, self._planned.rollout.actors):
             self._coming.append(asyncio.create_task(self._come_up(self._new_worker(n))))
         self.sandboxes.crew.ask_for(self._planned.sandbox.actors - now.sandbox.actors)

@@ -1,7 +1,7 @@
-"""Which actor is asked for where: options for Ray from roles, and what of a layout fits the nodes that are there now.
+"""Which actor is asked for where: options for Ray from roles, and what of a plan fits the nodes that are there now.
 
-    Layout, ray.nodes() ─► present ─► Layout of now (ResourceError that says what fits)
-    RoleLayout ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
+    Placement, ray.nodes() ─► present ─► Placement of now (ResourceError that says what fits)
+    RolePlacement ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
 
 An engine with GPUs of its own gets a placement group of one bundle: all of them are of one node, and its place is known
 to be taken before fractions of GPUs are given away, which would break up nodes. Sandboxes take no GPU and yield the
@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import Any
 
 from berry.pipeline.config.cluster import Cluster, NodeType
-from berry.pipeline.config.layout import Layout, RoleLayout, layout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import Placement, RolePlacement, place_actors
 from berry.pipeline.engines.build import environment
 from berry.pipeline.errors import ConfigError, ResourceError
 
 CONCURRENT_CALLS = 10_000
 
 
-def present(cluster: Cluster, planned: Layout) -> Layout:
+def present(cluster: Cluster, planned: Placement) -> Placement:
     """The actors of `planned` that fit the nodes of Ray's cluster as it is. Raises ResourceError where not even the
     minimum of every role does."""
     import ray
@@ -39,7 +39,7 @@ def present(cluster: Cluster, planned: Layout) -> Layout:
         raise ResourceError("the Ray cluster has no node with a CPU core: start one with --num-cpus")
     roles = cluster.roles
 
-    def most(role: Any, of: RoleLayout) -> Any:
+    def most(role: Any, of: RolePlacement) -> Any:
         return role.model_copy(update={"max": of.actors, "per_node": None, "memory_gib": 0})
 
     now = cluster.model_copy(
@@ -56,12 +56,12 @@ def present(cluster: Cluster, planned: Layout) -> Layout:
         }
     )
     try:
-        return layout(now)
+        return place_actors(now)
     except ConfigError as error:
         raise ResourceError(f"Ray's nodes don't hold cluster {cluster.name!r}: {error}") from error
 
 
-def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, round_index: int) -> tuple[Any, Any]:
+def rollout(config: RunConfig, planned: Placement, *, place: str, worker_id: str, round_index: int) -> tuple[Any, Any]:
     """The actor, and its placement group: None where it takes no whole GPU."""
     from berry.pipeline.runtime.actors import rollout_actor
 
@@ -78,7 +78,7 @@ def rollout(config: RunConfig, planned: Layout, *, place: str, worker_id: str, r
     return actor.remote(config.model_dump_json(), place, worker_id, round_index), group
 
 
-def sandbox(config: RunConfig, planned: Layout) -> Any:
+def sandbox(config: RunConfig, planned: Placement) -> Any:
     from berry.pipeline.runtime.actors.sandbox_actor import sandbox_actor
 
     checker = config.verification.model_copy(update={"slots": planned.sandbox.slots})
@@ -88,7 +88,7 @@ def sandbox(config: RunConfig, planned: Layout) -> Any:
     return sandbox_actor.options(**options).remote(checker)
 
 
-def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:
+def reward(config: RunConfig, planned: Placement, *, place: str) -> Any:
     from berry.pipeline.runtime.actors import reward_actor
 
     threads = {"OMP_NUM_THREADS": str(max(1, round(planned.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -96,7 +96,7 @@ def reward(config: RunConfig, planned: Layout, *, place: str) -> Any:
     return actor.remote(config.model_dump_json(), place)
 
 
-def _one_node(role: RoleLayout) -> Any:
+def _one_node(role: RolePlacement) -> Any:
     """A bundle is of one node; a group that lost its node is placed again by Ray, and its actor with it."""
     from ray.util.placement_group import placement_group
 
@@ -104,7 +104,7 @@ def _one_node(role: RoleLayout) -> Any:
     return placement_group([{"CPU": role.cpus, "GPU": role.gpus}], strategy="STRICT_PACK", **more)
 
 
-def _options(role: RoleLayout) -> dict[str, Any]:
+def _options(role: RolePlacement) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_cpus": role.cpus,
         "num_gpus": role.gpus,

@@ -16,8 +16,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from berry.pipeline.config.layout import Layout, layout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from berry.pipeline.engines.build import preflight
@@ -54,7 +54,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
     found = survey(config.problems)
-    planned = layout(config.cluster)
+    planned = place_actors(config.cluster)
     if config.engine.type == "synthetic":
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
     for conflict in explain_conflicts(config.rollout):
@@ -89,14 +89,14 @@ class _Driver:
         launch: Launch,
         display: Display,
         found: Survey,
-        planned: Layout,
+        planned: Placement,
         directory: RunDir,
     ) -> None:
         self.config = config
         self.launch = launch
         self.display = display
         self.found = found
-        self.layout = planned
+        self.planned = planned
         self.directory = directory
         self.rounds = 1 if config.rounds is None else config.rounds.count
         self.total_leases = math.ceil(found.count / config.storage.lease_problems)
@@ -198,7 +198,7 @@ class _Driver:
             self.display.note(text)
 
     async def _start_workers(self) -> tuple[Sequence[Worker], Any]:
-        started = await start(self.config, self.launch, self.layout, self.directory.location, self.round, self.display)
+        started = await start(self.config, self.launch, self.planned, self.directory.location, self.round, self.display)
         self.load_reward_weights, self.pool = started.load_reward_weights, started.pool
         return started.workers, started.stop
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from berry.pipeline.config.layout import Layout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import Placement
 from berry.pipeline.runtime.actors import local_worker
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.outcome import Launch
@@ -32,18 +32,18 @@ class Started:
 
 
 async def start(
-    config: RunConfig, launch: Launch, layout: Layout, location: Location, round_index: int, display: Display
+    config: RunConfig, launch: Launch, planned: Placement, location: Location, round_index: int, display: Display
 ) -> Started:
     """Raises EngineError, ResourceError."""
     if launch.local:
         display.phase("starting the engine in this process")
-        worker, stop = await local_worker.start(config, layout, location, round_index)
+        worker, stop = await local_worker.start(config, planned, location, round_index)
         return Started([worker], stop, worker)
-    return await on_ray(config, launch, layout, location, round_index, display)
+    return await on_ray(config, launch, planned, location, round_index, display)
 
 
 async def on_ray(
-    config: RunConfig, launch: Launch, layout: Layout, location: Location, round_index: int, display: Display
+    config: RunConfig, launch: Launch, planned: Placement, location: Location, round_index: int, display: Display
 ) -> Started:
     """Raises EngineError, ResourceError."""
     from berry.pipeline.runtime.cluster import connect
@@ -51,9 +51,9 @@ async def on_ray(
 
     began = time.monotonic()
     display.phase("starting Ray")
-    now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, layout)
+    now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
-    fleet = Fleet(config, layout, place=location.url, round_index=round_index, note=display.note)
+    fleet = Fleet(config, planned, place=location.url, round_index=round_index, note=display.note)
     try:
         await fleet.begin(now)
     except BaseException:

@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from berry.pipeline.config.layout import layout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.placement import place_actors
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning import sweep_file, totals
 from berry.pipeline.planning.sheets import Prices
@@ -47,7 +47,7 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
     sweep_file.refuse_another(stored, sweep.config, sweep.measure_s, location.url)
     configs = {s: sweep.config_of(s) for s in sweep.settings}  # all are checked before the first is run
     for config in configs.values():
-        layout(config.cluster)
+        place_actors(config.cluster)
     shared = sweep_file.shared_of(sweep.config, sweep.measure_s)
     done = {(p.setting, p.repeat) for p in points}
     for repeat in range(sweep.repeats):
@@ -90,7 +90,7 @@ def _point(
             f"{setting.name}: all problems were done before a steady state was reached: give more of them "
             f"(problems.0.count=…), or fewer at once (rollout.problems_in_flight=…)"
         )
-    placed = layout(config.cluster)
+    placed = place_actors(config.cluster)
     kept = (figures.get("kept_share") or 0.0) * steady["trajectories_per_s"] * 3600
     usd = totals.usd_per_hour(config.cluster, sweep.prices)
     return Point(

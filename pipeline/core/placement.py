@@ -1,6 +1,6 @@
-"""Which actors fit a cluster, and where: pure arithmetic, before any resource is taken.
+"""Works out which actors fit a cluster, and where, by arithmetic alone: before any resource is taken.
 
-    Cluster ─► minimum of every role ─► reward to max ─► rollout to max ─► sandboxes to the ratio ─► Layout
+    Cluster ─► minimum of every role ─► reward to max ─► rollout to max ─► sandboxes to the ratio ─► Placement
 
 Rollouts and sandboxes are dealt round the nodes, so that verdicts can be had beside the engine; reward actors
 are packed, so that they break up as few nodes as possible. A fraction of a GPU is a fraction of one GPU.
@@ -18,7 +18,7 @@ _EPS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class RoleLayout:
+class RolePlacement:
     """Actors of one role: `actors` to start with, between `min_actors` and `max_actors` (what fits beside the
     other roles) later; each takes `gpus`, `cpus` cores, and has `slots` (1 where the role has none);
     `by_node` is actors for each node type."""
@@ -39,7 +39,7 @@ class RoleLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLayout:
+class NodePlacement:
     """What one machine holds, and the GPUs and cores that stay free on it."""
 
     node_type: str
@@ -52,14 +52,14 @@ class NodeLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Placement:
     """The whole cluster. `gpus` and `cores` (usable ones) are totals."""
 
     cluster: str
-    rollout: RoleLayout
-    reward: RoleLayout
-    sandbox: RoleLayout
-    nodes: tuple[NodeLayout, ...]
+    rollout: RolePlacement
+    reward: RolePlacement
+    sandbox: RolePlacement
+    nodes: tuple[NodePlacement, ...]
     gpus: int
     cores: float
     cpu_sockets: int
@@ -128,7 +128,7 @@ class _Free:
         return True
 
 
-def layout(cluster: Cluster) -> Layout:
+def place_actors(cluster: Cluster) -> Placement:
     """The actors that `cluster` holds. Raises ConfigError that says what fits, with the arithmetic."""
     roles = cluster.roles
     by_name: dict[str, Role] = {"rollout": roles.rollout, "reward": roles.reward, "sandbox": roles.sandbox}
@@ -246,17 +246,17 @@ def _too_many(cluster: Cluster, name: str, role: Role, placed: int) -> str:
     )
 
 
-def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], most_sandboxes: int) -> Layout:
-    def of(name: str) -> RoleLayout:
+def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], most_sandboxes: int) -> Placement:
+    def of(name: str) -> RolePlacement:
         role = roles[name]
         by_node = {k: sum(m.held[name] for m in machines if m.kind == k) for k in cluster.nodes}
         actors = sum(by_node.values())
         most = most_sandboxes if name == "sandbox" else actors
         slots = cluster.roles.sandbox.slots if name == "sandbox" else 1
-        return RoleLayout(name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node)
+        return RolePlacement(name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node)
 
     nodes = tuple(
-        NodeLayout(
+        NodePlacement(
             m.kind,
             m.index,
             m.held["rollout"],
@@ -268,7 +268,7 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
         for m in machines
     )
     kinds = cluster.nodes.values()
-    return Layout(
+    return Placement(
         cluster=cluster.name,
         rollout=of("rollout"),
         reward=of("reward"),

@@ -18,17 +18,39 @@ from berry.pipeline.config.cluster import (
     SandboxRole,
     named_cluster,
 )
-from berry.pipeline.config.layout import layout
+from berry.pipeline.config.loading import validate
 from berry.pipeline.config.shipped import names
+from berry.pipeline.core.placement import place_actors
 from berry.pipeline.errors import ConfigError
 
 MakeCluster = Callable[..., Cluster]
 
 
+@pytest.fixture
+def make_cluster() -> MakeCluster:
+    """Two nodes of eight H100 with a few keys changed."""
+
+    def make(**changes: Any) -> Cluster:
+        node = {"count": 2, "gpus": 8, "cpu_sockets": 2, "cores": 112, "accelerator": "h100"}
+        raw: dict[str, Any] = {
+            "name": "test",
+            "nodes": {"gpu": {**node, **changes.pop("node", {})}},
+            "roles": {
+                "rollout": {"gpus": 1, "cpus": 3, **changes.pop("rollout", {})},
+                "reward": changes.pop("reward", {}),
+                "sandbox": {"cpus": 8, "slots": 8, **changes.pop("sandbox", {})},
+            },
+        }
+        raw["nodes"] |= changes.pop("nodes", {})
+        return validate({**raw, **changes}, Cluster, where="cluster")
+
+    return make
+
+
 @pytest.mark.parametrize("name", names("clusters"))
 def test_every_shipped_cluster_has_room_for_its_roles(name: str) -> None:
     cluster = named_cluster(name)
-    placed = layout(cluster)
+    placed = place_actors(cluster)
     assert cluster.name == placed.cluster == name
     assert placed.rollout.actors >= 1
     assert placed.sandbox.total_slots >= 1
@@ -38,18 +60,18 @@ def test_every_shipped_cluster_has_room_for_its_roles(name: str) -> None:
     ("name", "gpus", "sockets"), [("hgx-h100", 8, 2), ("gb200-nvl72", 72, 36), ("trainium2", 16, 2)]
 )
 def test_the_gpu_to_cpu_ratios_are_those_of_the_machines(name: str, gpus: int, sockets: int) -> None:
-    placed = layout(named_cluster(name))
+    placed = place_actors(named_cluster(name))
     assert placed.gpus / placed.cpu_sockets == gpus / sockets
 
 
 def test_a_laptop_has_one_engine_and_two_slots() -> None:
-    placed = layout(Cluster())
+    placed = place_actors(Cluster())
     assert (placed.rollout.actors, placed.sandbox.actors, placed.sandbox.total_slots) == (1, 1, 2)
     assert placed.gpus == 0
 
 
 def test_a_ratio_sets_the_slots_and_leaves_room_above(make_cluster: MakeCluster) -> None:
-    placed = layout(make_cluster(ratio=4))
+    placed = place_actors(make_cluster(ratio=4))
     assert placed.slots_per_gpu == 4
     assert placed.sandbox.actors == 8
     assert placed.sandbox.max_actors > placed.sandbox.actors
@@ -57,26 +79,26 @@ def test_a_ratio_sets_the_slots_and_leaves_room_above(make_cluster: MakeCluster)
 
 def test_sandboxes_pinned_to_cpu_nodes_stay_there(make_cluster: MakeCluster) -> None:
     cpus = {"count": 3, "cores": 64, "labels": {"kind": "cpu"}}
-    placed = layout(make_cluster(nodes={"cpu": cpus}, sandbox={"labels": {"kind": "cpu"}}))
+    placed = place_actors(make_cluster(nodes={"cpu": cpus}, sandbox={"labels": {"kind": "cpu"}}))
     assert placed.sandbox.by_node == {"gpu": 0, "cpu": 24}
 
 
 def test_reward_actors_share_gpus_and_leave_the_rest_to_engines(make_cluster: MakeCluster) -> None:
-    placed = layout(make_cluster(reward={"gpus": 0.5, "max": 3}))
+    placed = place_actors(make_cluster(reward={"gpus": 0.5, "max": 3}))
     assert placed.reward.actors == 3
     assert placed.rollout.actors == 14
     assert sum(n.gpus_free for n in placed.nodes) == 0.5
 
 
 def test_one_reward_actor_a_node_scales_with_the_nodes(make_cluster: MakeCluster) -> None:
-    placed = layout(make_cluster(reward={"gpus": 1, "per_node": 1}, node={"count": 5}))
+    placed = place_actors(make_cluster(reward={"gpus": 1, "per_node": 1}, node={"count": 5}))
     assert placed.reward.actors == 5
     assert placed.rollout.actors == 35
     assert all(n.reward == 1 for n in placed.nodes)
 
 
 def test_a_split_engine_takes_whole_gpus_of_one_node(make_cluster: MakeCluster) -> None:
-    placed = layout(make_cluster(rollout={"gpus": 4, "tensor_parallel": 4}, reward={"gpus": 0.5, "max": 1}))
+    placed = place_actors(make_cluster(rollout={"gpus": 4, "tensor_parallel": 4}, reward={"gpus": 0.5, "max": 1}))
     assert placed.rollout.actors == 3
 
 
@@ -95,7 +117,7 @@ def test_a_split_engine_takes_whole_gpus_of_one_node(make_cluster: MakeCluster) 
 )
 def test_what_does_not_fit_is_explained(make_cluster: MakeCluster, changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        layout(make_cluster(**changes))
+        place_actors(make_cluster(**changes))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +166,7 @@ def test_no_layout_takes_more_than_there_is(
         ),
     )
     try:
-        placed = layout(cluster)
+        placed = place_actors(cluster)
     except ConfigError:
         return
     for node in placed.nodes:
