@@ -1,4 +1,4 @@
-"""The error model, told once.
+"""Defines every expected error and the exit code it gives.
 
     BerryError                       expected failures, one clear message, no traceback at the user
     ├── InputError       exit 2      the user's input is wrong: names file, line, field, value and the remedy

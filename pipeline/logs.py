@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines that carry the ids of what they are about.
+"""Writes structured logs: JSON lines that carry the ids of what they are about.
 
     bound(run=…, lease=…, problem=…) ─► every line logged inside, in tasks begun there too ─► to_stderr ─► JSON lines
 
@@ -47,7 +47,7 @@ class JsonLines(logging.Formatter):
 
 
 def to_stderr(level: int = logging.INFO) -> None:
-    """What the packages of Berry log goes to standard error as JSON lines; once, however often it is called."""
+    """Sends what Berry's packages log to standard error as JSON lines. Calling it again changes nothing."""
     logger = logging.getLogger("berry")
     if any(isinstance(h.formatter, JsonLines) for h in logger.handlers):
         return

@@ -160,7 +160,6 @@ IMPURE = (
 KNOWN: set[str] = {
     # circles
     "sandboxes.host.child sandboxes.host.slot sandboxes.host.template",
-    "pipeline.engines.synthetic.draw pipeline.engines.synthetic.process",
     "verifiers.context verifiers.kinds.expression verifiers.kinds.formal verifiers.kinds.program_tests "
     "verifiers.kinds.python_function verifiers.kinds.stdio verifiers.proofs.coq verifiers.proofs.lean "
     "verifiers.sandbox_limits verifiers.specs.code verifiers.specs.union",

@@ -1,15 +1,14 @@
-"""What generates. Only this package imports vllm.
+"""Generates text from token ids. Only `engines.vllm` imports vLLM.
 
-config.engine ─► build.preflight ─► build.build ─► base.Engine ◄── vllm       in this run, on GPUs or cores
-                    │                                          ◄── http       a completions server elsewhere
-                    │                                          ◄── synthetic  no model: a process of known truth
-                    │                                          ◄── scripted   no model: what a test tells it to say
-                    ├── vllm_host   environment, memory and engine arguments of vLLM
-                    └── models      alias ─► folder with weights, tokenizer, chat template
+config.engine ─► build ─► base.Engine ◄── vllm         in this process, on GPUs or cores
+                                      ◄── http         a completions server elsewhere
+                                      ◄── synthetic    no model: a stochastic process whose true values are known
+                                      ◄── scripted     no model: what a test tells it to reply
 
-vllm ─► vllm_samples (parameters in, numbers out), vllm_worker (inside its processes), quiet (off the terminal),
-        vllm_compat (all that differs between vLLM's releases)           http ─► http_protocol, slots
-both ─► tokens (text ─► ids ─► text), fanout (n samples, each as it ends), stopping (where a segment ends),
-        entropy (from the top tokens), occupancy (how full it is over time)
-vllm_pooling: value models on vLLM, for `berry.pipeline.rewards`
+models      alias, folder, URL or Hugging Face id ─► folder with weights, tokenizer, chat template
+tokens      chat messages ─► token ids ─► text         vocabulary  which token ids a model speaks
+fanout      n samples at once, each as it ends         slots       at most so many at a time, by priority
+stopping    where a segment ends                       entropy     from the likeliest tokens' log-probabilities
+occupancy   sequences running, integrated over time    tensors     whether weights are whole and fit
+chat        messages in, sampled replies out           quiet       libraries' messages go to a file
 """

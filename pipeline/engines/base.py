@@ -1,4 +1,4 @@
-"""The engine protocol: token ids in, completions out.
+"""Defines the engine protocol: token ids in, completions out.
 
     Request(prompt token ids, n, until, sampling, seed, priority) ─► Engine.generate ─► Sample(index, Completion) …
 

@@ -1,4 +1,4 @@
-"""From configuration to an engine. Imports what the chosen type needs, and nothing else."""
+"""Builds the engine that a configuration names, importing what its type needs and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from berry.pipeline.engines.base import Engine
 
 
 def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
-    """An engine that was not started yet."""
+    """The configured engine, not started yet."""
     match config:
         case VllmEngine():
             from berry.pipeline.engines.vllm.engine import Vllm

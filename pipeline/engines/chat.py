@@ -1,4 +1,4 @@
-"""Texts from an engine: chat messages in, n sampled replies out."""
+"""Asks an engine for texts: chat messages in, n sampled replies out."""
 
 from __future__ import annotations
 

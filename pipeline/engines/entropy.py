@@ -1,4 +1,4 @@
-"""A token's entropy from its top log-probabilities.
+"""Estimates a token's entropy from its top log-probabilities.
 
     H ≈ - Σ p_i log p_i - r log r,      r = 1 - Σ p_i,      over the tokens that were reported
 

@@ -1,4 +1,4 @@
-"""The samples of one request, each on its own, handed over in the order in which they end."""
+"""Runs the samples of one request at once and hands each over as it ends."""
 
 from __future__ import annotations
 

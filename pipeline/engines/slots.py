@@ -1,4 +1,4 @@
-"""A fixed number of slots, handed on in order of priority; asyncio, one event loop."""
+"""Limits how many hold a slot at once, handing slots on in order of priority; asyncio, one event loop."""
 
 from __future__ import annotations
 

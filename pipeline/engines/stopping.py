@@ -1,4 +1,4 @@
-"""Where a segment that ends at a regular expression ends: at the first token whose text completes a match."""
+"""Finds the end of a segment that stops at a regular expression: the first token whose text completes a match."""
 
 from __future__ import annotations
 

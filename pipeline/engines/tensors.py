@@ -1,8 +1,8 @@
-"""Whether a folder's weights are whole and of the shapes that serve, read from the files' headers alone.
+"""Checks that a folder's weights are whole and of the shapes that serve, from the files' headers alone.
 
     folder ─► *.safetensors: 8 bytes of length, JSON header {name: dtype, shape, offsets}, data ─► {name: shape}
 
-Checked before an engine lets go of its old weights, so that a bad push costs nothing.
+Checked before an engine lets go of its old weights, so that a bad load costs nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from berry.pipeline.errors import ConfigError
 
-TIED = "lm_head.weight"  # left out of files where it is the embedding
+TIED_HEAD = "lm_head.weight"  # left out of files where it is the embedding
 
 
 def shapes(folder: str) -> dict[str, tuple[int, ...]]:
     """Raises ConfigError for a file that is damaged or not written to its end."""
-    found: dict[str, tuple[int, ...]] = {}
+    by_name: dict[str, tuple[int, ...]] = {}
     for file in sorted(Path(folder).glob("*.safetensors")):
         try:
             with file.open("rb") as stream:
@@ -29,10 +29,10 @@ def shapes(folder: str) -> dict[str, tuple[int, ...]]:
             end = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
             if file.stat().st_size != end:
                 raise ValueError(f"{file.stat().st_size:,} bytes, its header says {end:,}")
-            found |= {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+            by_name |= {name: tuple(entry["shape"]) for name, entry in tensors.items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{file}: is damaged or half written ({error}); write it again") from error
-    return found
+    return by_name
 
 
 def check_fits(serving: str, folder: str) -> None:
@@ -45,7 +45,7 @@ def check_fits(serving: str, folder: str) -> None:
     if not theirs:
         raise ConfigError(f"{folder}: holds no .safetensors file")
     for name, shape in mine.items():
-        if name not in theirs and name != TIED:
+        if name not in theirs and name != TIED_HEAD:
             raise ConfigError(f"{folder}: lacks {name}, which {serving} has: weights of another architecture")
         if theirs.get(name, shape) != shape:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Text to token ids and back, the same for every engine that has a real tokenizer.
+"""Turns text into token ids and back, the same way for every engine that has a real tokenizer.
 
 Segments are decoded one by one and joined later, so `decode` never drops a segment's leading space.
 """

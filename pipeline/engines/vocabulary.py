@@ -1,4 +1,4 @@
-"""Which token ids a model speaks, so that a reward model is never fed another tokenizer's.
+"""Identifies the token ids that a model reads, so that a reward model is never fed another tokenizer's.
 
 of_engine(config) | of_folder(folder) | for_fresh(generator) ─► Vocabulary(fingerprint, size, decode, encode)
 """

@@ -1,10 +1,8 @@
-"""Value models: how likely is a prefix of a response to end well. PRM and ORM are the same thing read at other places.
+"""Value models: the probability that a prefix of a response ends well. A PRM is asked at steps, an ORM at the end.
 
-    examples (labelled paths) ─► collate ─► training ─► ValueModel ─► publish (safetensors, card)
-                                               ├─► joining ─► fitting ─► blend (with the engine's log-probabilities)
-                                               └─► evaluation ─► metrics, picture
-    loading (ours, published PRMs and ORMs) ─► ValueModel ─► radix (keys and values of prefixes) ─► scoring
-                                               render (what the model reads) ─┘   batching ─┘
+    training    labelled paths ─► samples ─► trained model, blend, evaluation
+    model       the network, its folder on disk (weights and card), what it reads, the blend with log-probabilities
+    serving     (prompt ids, response ids) ─► batches ─► values, with prefixes kept between calls
 
-With berry.pipeline.engines the only importer of torch and transformers.
+Beside `pipeline.engines` the only importer of torch and transformers.
 """

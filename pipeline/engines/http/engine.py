@@ -1,4 +1,4 @@
-"""A completions server elsewhere, fed with token ids.
+"""Samples from a completions server elsewhere, fed with token ids.
 
     Request of n ─► n streams of one sample, at most `max_num_seqs` at once ─► each yielded when it ends
 

@@ -1,4 +1,4 @@
-"""What goes over the wire to a completions server, and what comes back. Pure: no sockets here.
+"""Writes requests to a completions server and reads its streams. Pure: no sockets here.
 
     Request ─► body(...) ─► POST /completions (stream) ─► lines ─► Reading.feed ─► token ids, log-probabilities, end
 

@@ -1,4 +1,4 @@
-"""A simulated prefix cache: the same counting as a paged engine's, without any cache.
+"""Simulates a prefix cache: counts as a paged engine does, and stores nothing.
 
     ids ─► chain of block keys ─► tokens that would have been read from the cache
 
@@ -40,7 +40,7 @@ class PrefixCache:
         """Tokens of a prompt that are cached, and the prompt for `store`."""
         if not self.capacity:
             return 0, Prefix(b"", ())
-        found = 0
+        cached_blocks = 0
         key = b""
         known = True
         limit = len(prompt_ids) - 1
@@ -48,9 +48,9 @@ class PrefixCache:
         for start, block in self._blocks_of(prompt_ids[: n_full * self.block_size]):
             key = blake2b(key + block, digest_size=16).digest()
             known = known and key in self._blocks and start + self.block_size <= limit
-            found += known
+            cached_blocks += known
             self._touch(key)
-        return found * self.block_size, Prefix(key, tuple(prompt_ids[n_full * self.block_size :]))
+        return cached_blocks * self.block_size, Prefix(key, tuple(prompt_ids[n_full * self.block_size :]))
 
     def store(self, prefix: Prefix, response_ids: Sequence[int]) -> None:
         """Keep the full blocks of a response to a prompt that was looked up."""

@@ -1,9 +1,9 @@
-"""One sampled segment of the synthetic process.
+"""Samples one segment of the synthetic process.
 
-chain, response so far, Wanted ─► Drawing ─► draw(seed) ─► Completion
+    chain, response so far, SegmentSpec ─► Continuations ─► draw(seed) ─► Completion
 
-What is left to chance is the totals after the coming steps: those are drawn, and the segment follows from them. It is
-kept: samples of the same totals, after this prefix or another that has come to the same total, are the same segment.
+Only the totals after the coming steps are random: those are drawn, and the segment follows from them. It is kept:
+samples of the same totals, after this prefix or another with the same total, are the same segment.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from berry.pipeline.engines.synthetic.process import FILLER, NUMBER, STEP_END_TE
 from berry.pipeline.records import Finish
 
 _WORDS = [struct.Struct(f"<{n}Q") for n in range(9)]
-_SHARE = 2.0**-64
+_UNIT_PER_WORD = 2.0**-64
 
 
-def uniforms(seed: int, n: int) -> list[float]:
+def uniform_draws(seed: int, n: int) -> list[float]:
     """n numbers in [0, 1] from the hash of a seed: Python's generator takes longer to be seeded than all else here."""
     if n <= 8:
-        return [word * _SHARE for word in _WORDS[n].unpack_from(blake2b(b"%d" % seed).digest())]
+        return [word * _UNIT_PER_WORD for word in _WORDS[n].unpack_from(blake2b(b"%d" % seed).digest())]
     blocks = [blake2b(b"%d/%d" % (seed, block)).digest() for block in range(-(-n // 8))]
-    return [word * _SHARE for block in blocks for word in _WORDS[8].unpack(block)][:n]
+    return [word * _UNIT_PER_WORD for block in blocks for word in _WORDS[8].unpack(block)][:n]
 
 
-class Wanted(Struct, frozen=True, gc=False):
-    """What a segment is to be: as far as `until` and at most `room` tokens, with their `entropies` or without, signed
-    by this engine."""
+class SegmentSpec(Struct, frozen=True, gc=False):
+    """Describes the segment to sample: it ends at `until` and after at most `room` tokens, comes with `entropies` or
+    without, and names the engine and weights that made it."""
 
     until: Until
     room: int
@@ -44,45 +44,46 @@ class Wanted(Struct, frozen=True, gc=False):
     weights_version: str = ""
 
 
-class Drawing:
-    """What may follow a prefix of a chain: `step` steps that led to `total`, and the tokens of a step begun."""
+class Continuations:
+    """The segments that may follow a prefix of a chain; `position` is (finished steps, running total, tokens of the
+    step begun), as `Chain.position` gives it."""
 
-    def __init__(self, chain: Chain, place: tuple[int, int, Sequence[int]], wanted: Wanted) -> None:
+    def __init__(self, chain: Chain, position: tuple[int, int, Sequence[int]], spec: SegmentSpec) -> None:
         self.chain = chain
-        self.wanted = wanted
-        step, self.total, partial = place
+        self.spec = spec
+        step, self.total, partial = position
         self.begun = len(partial)
-        self.lost = chain.lost(partial)
-        self.said: tuple[int, ...] = ()  # the total after the step begun, where it is there already
+        self.off_script = chain.off_script(partial)
+        self.decided: tuple[int, ...] = ()  # the total after the step begun, where it is there already
         if step < chain.n_steps and self.begun >= chain.decision(step):
-            self.said = (partial[chain.decision(step) - 1] - NUMBER,)
+            self.decided = (partial[chain.decision(step) - 1] - NUMBER,)
         at_start = step == self.begun == 0
         self.faults = chain.config.empty_rate + chain.config.endless_rate if at_start else 0.0
-        one = STEP_END_TEXT in wanted.until.delimiters
+        one = STEP_END_TEXT in spec.until.delimiters
         self.steps = range(step, min(step + 1, chain.n_steps) if one else chain.n_steps)  # that may be part of it
-        self._known: dict[tuple[int, ...], Completion] = {}
+        self._segments: dict[tuple[int, ...], Completion] = {}
 
     def draw(self, seed: int | None) -> Completion:
-        """Without a seed the likeliest course."""
+        """The segment of this seed; without a seed the likeliest."""
         faulty = self.faults > 0
         n = len(self.steps) + faulty
-        chances = [0.5] * n if seed is None else uniforms(seed, n)
+        chances = [0.5] * n if seed is None else uniform_draws(seed, n)
         if faulty and seed is not None and chances[-1] < self.faults:
             if chances[-1] < self.chain.config.empty_rate:
                 return self._segment([], Finish.STOP)
-            return self._segment([_endless(self.wanted.room)], Finish.LENGTH)
-        totals = self.chain.course(self.steps, self.total, chances, self.said)
-        known = self._known.get(totals)
-        if known is None:
-            known = self._segment(*self._pieces(totals))
-            if self.chain.keeps():
-                self._known[totals] = known
-        return known
+            return self._segment([_endless(self.spec.room)], Finish.LENGTH)
+        totals = self.chain.course(self.steps, self.total, chances, self.decided)
+        segment = self._segments.get(totals)
+        if segment is None:
+            segment = self._segment(*self._pieces(totals))
+            if self.chain.has_room():
+                self._segments[totals] = segment
+        return segment
 
     def _pieces(self, totals: tuple[int, ...]) -> tuple[list[Piece], Finish]:
         """Through these totals after each step, to the answer's end (STOP) if it is looked at and there is room."""
-        if self.lost:
-            return [_endless(self.wanted.room)], Finish.LENGTH
+        if self.off_script:
+            return [_endless(self.spec.room)], Finish.LENGTH
         chain, before, begun = self.chain, self.total, self.begun
         pieces: list[Piece] = []
         n = 0
@@ -90,7 +91,7 @@ class Drawing:
             pieces.append(chain.step(step, before, after).after(begun))
             before, begun = after, 0
             n += len(pieces[-1].tokens)
-            if n > self.wanted.room:
+            if n > self.spec.room:
                 return pieces, Finish.LENGTH
         if self.steps.stop < chain.n_steps:
             return pieces, Finish.LENGTH
@@ -99,7 +100,7 @@ class Drawing:
 
     def _segment(self, pieces: list[Piece], finish: Finish) -> Completion:
         """The pieces up to the first stop, or as far as there is room."""
-        wanted, until, room = self.wanted, self.wanted.until, self.wanted.room
+        spec, until, room = self.spec, self.spec.until, self.spec.room
         tokens = tuple(chained.from_iterable([piece.tokens for piece in pieces]))
         text = "".join([piece.text for piece in pieces])
         n = len(tokens)
@@ -113,31 +114,25 @@ class Drawing:
                 n, finish = room, Finish.LENGTH
             if n < len(tokens):
                 tokens, text = tokens[:n], text[: ends[n - 1]] if n else ""
-        entropies = chained.from_iterable([piece.entropies for piece in pieces]) if wanted.entropies else ()
+        entropies = chained.from_iterable([piece.entropies for piece in pieces]) if spec.entropies else ()
         return Completion(
             token_ids=tokens,
             text=text,
             finish=finish,
             logprobs=tuple(chained.from_iterable([piece.logprobs for piece in pieces]))[:n],
             entropies=tuple(entropies)[:n],
-            engine_id=wanted.engine_id,
-            weights_version=wanted.weights_version,
+            engine_id=spec.engine_id,
+            weights_version=spec.weights_version,
             token_ends=tuple(ends[:n]) if until.token_ends else (),
         )
 
 
-def drawing(chain: Chain, response: Sequence[int], wanted: Wanted) -> Drawing:
-    """What may follow `response`."""
-    place = step, total, partial = chain.place(response)
+def continuations(chain: Chain, response: Sequence[int], spec: SegmentSpec) -> Continuations:
+    """What may follow `response`; kept with the chain for prefixes that end with a step."""
+    position = step, total, partial = chain.position(response)
     if partial:
-        return Drawing(chain, place, wanted)
-    key = (step, total, wanted)
-    found = chain.drawings.get(key)
-    if found is None:
-        found = Drawing(chain, place, wanted)
-        if chain.keeps():
-            chain.drawings[key] = found
-    return found
+        return Continuations(chain, position, spec)
+    return chain.kept((step, total, spec), lambda: Continuations(chain, position, spec))
 
 
 def _ends(pieces: list[Piece]) -> list[int]:
@@ -151,8 +146,8 @@ def _ends(pieces: list[Piece]) -> list[int]:
 
 def _stop(text: str, tokens: tuple[int, ...], ends: list[int], until: Until) -> int | None:
     """Tokens up to and with the one that completes the first delimiter or match."""
-    found = [at + len(d) for d in until.delimiters if (at := text.find(d)) >= 0]
-    stops = [bisect_left(ends, min(found)) + 1] if found else []
+    matches = [at + len(d) for d in until.delimiters if (at := text.find(d)) >= 0]
+    stops = [bisect_left(ends, min(matches)) + 1] if matches else []
     if until.regex is not None:
         length = RegexStop(until.regex, decode).length(tokens)
         stops += [length] if length is not None else []

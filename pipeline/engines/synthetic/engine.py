@@ -1,7 +1,6 @@
-"""An engine without a model: a stochastic process whose true values are known, with the counters of a real engine.
+"""Generates without a model, from a stochastic process whose true values are known, with a real engine's counters.
 
-    Request ─► synthetic_process (what is said) ─► synthetic_cache (what was read) ─► slots and sleep (how long) ─►
-    Sample
+    Request ─► draw (which tokens) ─► cache (tokens read) ─► slots and sleep (how long) ─► Sample
 
 So that estimates can be held against the truth (`true_value`) and the pipeline measured without a model. Its speed is
 the config's: `tokens_per_s` a running sequence with a queue before `max_num_seqs` of them, or none, as fast as it can.
@@ -24,13 +23,13 @@ from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.occupancy import Occupancy
 from berry.pipeline.engines.slots import Slots
 from berry.pipeline.engines.synthetic.cache import Prefix, PrefixCache
-from berry.pipeline.engines.synthetic.draw import Wanted, drawing
+from berry.pipeline.engines.synthetic.draw import SegmentSpec, continuations
 from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, Chain, decode
 from berry.pipeline.records import Finish, Message
 
-_CHAINS = 512  # prompts whose processes are kept
-_RECENT = 64  # of those, whose segments are kept too
-_TURN = 64  # samples after which an engine of unlimited speed lets others run
+_CHAINS_KEPT = 512  # prompts whose processes are kept
+_CHAINS_WITH_SEGMENTS = 64  # of those, whose segments are kept too
+_SAMPLES_A_TURN = 64  # samples after which an engine of unlimited speed lets others run
 _ANSWERS = ROLES["assistant"]
 
 
@@ -120,11 +119,11 @@ class Synthetic:
         key = tuple(ids[:split])
         chain = self._chains.get(key)
         if chain is None:
-            if len(self._chains) >= _CHAINS:
+            if len(self._chains) >= _CHAINS_KEPT:
                 del self._chains[next(iter(self._chains))]
             chain = self._chains[key] = Chain(self.decode(key), self.config)
             self._recent.append(chain)
-            if len(self._recent) > _RECENT:
+            if len(self._recent) > _CHAINS_WITH_SEGMENTS:
                 self._recent.popleft().forget()
         return chain, ids[split:]
 
@@ -138,7 +137,7 @@ class Synthetic:
         self._prompt_tokens += len(prompt)
         self._cached_tokens += cached
         running = self._running[request.request_id] = _Running()
-        samples = self._samples(request, self._drawing(request, chain, response, room), cached)
+        samples = self._samples(request, self._sampler(request, chain, response, room), cached)
         try:
             if self._slow:
                 done: asyncio.Queue[Sample] = asyncio.Queue()
@@ -154,7 +153,7 @@ class Synthetic:
                 if caching:
                     self._cache.store(prefix, completion.token_ids)
                 yield Sample(i, completion)
-                if i % _TURN == _TURN - 1:
+                if i % _SAMPLES_A_TURN == _SAMPLES_A_TURN - 1:
                     await asyncio.sleep(0)
                 if running.stopped:
                     return
@@ -171,13 +170,13 @@ class Synthetic:
             completion = draw(None if seed is None else seed + i)
             yield i, replace(completion, cached_tokens=cached) if cached and i == 0 else completion
 
-    def _drawing(
+    def _sampler(
         self, request: Request, chain: Chain, response: list[int], room: int
     ) -> Callable[[int | None], Completion]:
         """What a sample of this seed is; None: the likeliest."""
         entropies = request.sampling.top_logprobs > 0
-        wanted = Wanted(request.until, room, entropies, self._info.engine_id, self._info.weights_version)
-        return drawing(chain, response, wanted).draw
+        wanted = SegmentSpec(request.until, room, entropies, self._info.engine_id, self._info.weights_version)
+        return continuations(chain, response, wanted).draw
 
     async def _take_time(
         self,

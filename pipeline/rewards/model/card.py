@@ -1,4 +1,4 @@
-"""What a value model was trained on: a JSON file beside its weights.
+"""Describes a trained model in a JSON file beside its weights: what it was trained on, how well it does.
 
 card.json is written last, so that its presence says that the folder is whole.
 """

@@ -1,4 +1,4 @@
-"""Value models from folders: ours, published ones of the same roles, and new ones from a language model.
+"""Loads value models: ours, published ones of the same roles, and new ones made from a language model.
 
     load(folder)     sequence classifiers (ours among them), Qwen2's process and outcome reward models, and with
                      `tags` language models that answer a step tag with a good or a bad token
@@ -24,7 +24,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Model, Qwen2PreTrained
 from berry.pipeline.config.rewards import FreshBackbone
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.rewards.model.card import read_card
-from berry.pipeline.rewards.model.quiet import hushed
+from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.rewards.model.value_model import ValueModel
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -156,7 +156,7 @@ def _architecture(folder: str) -> str:
 
 def _read(cls: Any, folder: str, dtype: str, *, expect_head: bool = True, **options: Any) -> Any:
     try:
-        with hushed():
+        with quiet_transformers():
             model, info = cls.from_pretrained(
                 folder, dtype=DTYPES[dtype], output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
@@ -164,12 +164,12 @@ def _read(cls: Any, folder: str, dtype: str, *, expect_head: bool = True, **opti
         raise ConfigError(f"{folder} can't be a reward model: {str(error).splitlines()[0]}") from error
     except (OSError, SafetensorError, RuntimeError) as error:
         raise EngineError(f"the weights in {folder} can't be loaded: {str(error).splitlines()[0]}") from error
-    wrong = sorted(str(found[0] if isinstance(found, tuple) else found) for found in info["mismatched_keys"])
+    misshapen = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
     heads = ("score.", "classifier.")
     missing = sorted(k for k in info["missing_keys"] if expect_head or not k.startswith(heads))
-    if wrong or missing:
-        what = f"{wrong[0]} has another shape than config.json says" if wrong else f"{missing[0]} is missing"
-        more = len(wrong) + len(missing) - 1
+    if misshapen or missing:
+        what = f"{misshapen[0]} has another shape than config.json says" if misshapen else f"{missing[0]} is missing"
+        more = len(misshapen) + len(missing) - 1
         raise EngineError(
             f"the weights in {folder} do not fit the model: {what}" + (f" (and {more} more)" if more else "")
         )

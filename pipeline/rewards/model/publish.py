@@ -1,4 +1,4 @@
-"""Trained weights as a folder that appears whole or not at all.
+"""Publishes trained weights as a folder that appears whole or not at all.
 
 save(aside), card, report ─► aside ─► rename (local) | files with card.json last (object stores)
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from berry.pipeline.errors import StorageError
 from berry.pipeline.rewards.model.card import NAME, Card
-from berry.pipeline.rewards.model.quiet import hushed
+from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.storage.files import Location
 
 
@@ -25,7 +25,7 @@ def publish(
     none. Raises StorageError."""
 
     def save(folder: Path) -> None:
-        with hushed():
+        with quiet_transformers():
             model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)

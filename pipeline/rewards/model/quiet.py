@@ -1,4 +1,4 @@
-"""Keeps transformers' bars and advice (a head that is new, and is about to be trained) off the terminal."""
+"""Silences transformers' progress bars and warnings (such as of a head that is new and about to be trained)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging as library
 
     level, bars = library.get_verbosity(), library.is_progress_bar_enabled()

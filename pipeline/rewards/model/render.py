@@ -1,4 +1,4 @@
-"""What a reward model reads of a prompt and the beginning of a response.
+"""Renders a prompt and the beginning of a response as the token ids that a reward model reads.
 
     same tokenizer     prompt ids + response ids, as they are: nothing is ever tokenised again
     another tokenizer  the texts, tokenised by the model's own: prefixes are shared as far as their ids agree
@@ -56,7 +56,7 @@ def _steps(text: str, step: Step, thinking: Thinking | None) -> list[str]:
 
 def _translated(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thinking | None) -> Render:
     def render(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[int]:
-        ids = _prompt(generator, reader, prompt_ids)
+        ids = prompt_in_template(generator, reader, prompt_ids)
         for text in _steps(generator.decode(response_ids), step, thinking):
             ids.extend(reader.encode(text))
         return ids
@@ -68,7 +68,7 @@ def _tagged(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thi
     same = generator.fingerprint == reader.fingerprint
 
     def render(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[int]:
-        ids = list(prompt_ids) if same else _prompt(generator, reader, prompt_ids)
+        ids = list(prompt_ids) if same else prompt_in_template(generator, reader, prompt_ids)
         for text in _steps(generator.decode(response_ids), step, thinking):
             if text.strip():
                 ids.extend(reader.encode(text.strip()))
@@ -78,8 +78,8 @@ def _tagged(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thi
     return render
 
 
-def _prompt(generator: Vocabulary, reader: Vocabulary, prompt_ids: Sequence[int]) -> list[int]:
-    """The prompt's text as a user's turn in the reader's own template, where it has one."""
+def prompt_in_template(generator: Vocabulary, reader: Vocabulary, prompt_ids: Sequence[int]) -> list[int]:
+    """The prompt's text in the reader's ids, as a user's turn of the reader's own chat template where it has one."""
     text = generator.decode(prompt_ids).strip()
     template = getattr(reader.pieces, "chat_template", None)
     if not template or template == NO_TEMPLATE:

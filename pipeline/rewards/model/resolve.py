@@ -1,4 +1,4 @@
-"""Where a reward model's weights are: a folder that `berry train` wrote, another, an alias or a Hugging Face id.
+"""Resolves a reward model's name to a folder: one that `berry train` wrote, another, an alias or a Hugging Face id.
 
 A folder may be on an object store: it is copied to this host's cache, whole, before it is used.
 """
@@ -30,7 +30,7 @@ def resolve(model: str, *, key: str) -> str:
 
 
 def preflight_rewards(rewards: Rewards | None) -> None:
-    """What would fail once the actors start. Raises ConfigError, InputError."""
+    """Checks the configured reward models before any actor starts. Raises ConfigError, InputError."""
     if rewards is None:
         return
     for name, served in (("prm", rewards.prm), ("orm", rewards.orm)):

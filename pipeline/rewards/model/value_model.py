@@ -1,10 +1,10 @@
-"""One class for PRM and ORM: a backbone with a head, whose output at a token is the value of the prefix ending there.
+"""The network of a PRM or ORM: a backbone with a head whose output at a token is the value of the prefix ending there.
 
     ids ─► backbone ─► hidden [B, T, H] ─► head ─► logits [B, T, n] ─► values [B, T] in [0, 1]
 
 With a causal backbone a step's score depends on its prefix alone, so one pass over a trajectory gives the scores of all
-its steps, and the keys and values of a prefix can be kept for the next step (radix.py). n = 1: sigmoid of the logit;
-n = 2: softmax, the second class being "good", as published PRMs have it.
+its steps, and the keys and values of a prefix can be kept for the next step (serving.prefix_cache). n = 1: sigmoid of
+the logit; n = 2: softmax, the second class being "good", as published PRMs have it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-HEADS = ("score", "classifier")  # names under which transformers' sequence classifiers keep their head
+HEAD_NAMES = ("score", "classifier")  # names under which transformers' sequence classifiers keep their head
 
 
 class ValueModel(nn.Module):
@@ -39,7 +39,7 @@ class ValueModel(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        return next(getattr(self.inner, name) for name in HEADS if hasattr(self.inner, name))
+        return next(getattr(self.inner, name) for name in HEAD_NAMES if hasattr(self.inner, name))
 
     @property
     def device(self) -> torch.device:

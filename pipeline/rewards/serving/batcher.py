@@ -1,4 +1,4 @@
-"""Single requests into batches: as many as have come by the time the model is free, or within a bound on the wait.
+"""Gathers single requests into batches: as many as have come when the model is free, or within a bound on the wait.
 
 ask(request) ─► queue ─► batch of at most `max_batch`, at most `max_wait_s` after its first ─► compute, in a thread
 """

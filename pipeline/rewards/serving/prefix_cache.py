@@ -1,4 +1,4 @@
-"""Kept keys and values of prefixes, as a radix tree over token ids: no token is computed twice while it is kept.
+"""Keeps keys and values of prefixes in a radix tree over token ids: no token is computed twice while it is kept.
 
     insert(ids) ─► nodes without keys ─► waves (parents first) ─► fill ─► trim to `capacity` tokens, oldest leaves first
 
@@ -15,16 +15,16 @@ from typing import Any
 Layers = list[tuple[Any, Any]]  # keys, values a layer, each [heads, tokens, head dimension]
 
 
-class RadixNode:
+class PrefixNode:
     """A run of tokens below `parent`; `start` is how many tokens come before it."""
 
     __slots__ = ("children", "ids", "layers", "parent", "start", "values")
 
-    def __init__(self, ids: tuple[int, ...], parent: RadixNode | None) -> None:
+    def __init__(self, ids: tuple[int, ...], parent: PrefixNode | None) -> None:
         self.ids = ids
         self.parent = parent
         self.start = 0 if parent is None else parent.start + len(parent.ids)
-        self.children: dict[int, RadixNode] = {}
+        self.children: dict[int, PrefixNode] = {}
         self.layers: Layers | None = None
         self.values: list[float] | None = None
 
@@ -32,26 +32,26 @@ class RadixNode:
     def end(self) -> int:
         return self.start + len(self.ids)
 
-    def path(self) -> list[RadixNode]:
+    def path(self) -> list[PrefixNode]:
         """From the first node below the root to this one."""
-        nodes: list[RadixNode] = []
-        node: RadixNode | None = self
+        nodes: list[PrefixNode] = []
+        node: PrefixNode | None = self
         while node is not None and node.parent is not None:
             nodes.append(node)
             node = node.parent
         return nodes[::-1]
 
 
-class Radix:
+class PrefixCache:
     """`capacity` in tokens; 0 keeps nothing beyond one batch."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.root = RadixNode((), None)
-        self._recent: OrderedDict[RadixNode, None] = OrderedDict()  # oldest first; a parent after its children
+        self.root = PrefixNode((), None)
+        self._recent: OrderedDict[PrefixNode, None] = OrderedDict()  # oldest first; a parent after its children
         self.tokens = 0
 
-    def insert(self, ids: Sequence[int]) -> RadixNode:
+    def insert(self, ids: Sequence[int]) -> PrefixNode:
         """The node that ends where `ids` end, made where it is missing."""
         node, done = self.root, 0
         while done < len(ids):
@@ -66,7 +66,7 @@ class Radix:
         self._touch(node)
         return node
 
-    def missing(self, nodes: Sequence[RadixNode]) -> Iterator[list[RadixNode]]:
+    def missing(self, nodes: Sequence[PrefixNode]) -> Iterator[list[PrefixNode]]:
         """Waves of nodes to compute so that all of `nodes` are there; each wave's parents are in those before it."""
         pending = {above for node in nodes for above in node.path() if above.layers is None}
         while pending:
@@ -85,21 +85,21 @@ class Radix:
             self._remove(node)
 
     def clear(self) -> None:
-        self.root = RadixNode((), None)
+        self.root = PrefixNode((), None)
         self._recent.clear()
         self.tokens = 0
 
-    def _add(self, ids: tuple[int, ...], parent: RadixNode) -> RadixNode:
-        node = RadixNode(ids, parent)
+    def _add(self, ids: tuple[int, ...], parent: PrefixNode) -> PrefixNode:
+        node = PrefixNode(ids, parent)
         parent.children[ids[0]] = node
         self.tokens += len(ids)
         self._recent[node] = None
         return node
 
-    def _split(self, node: RadixNode, at: int) -> RadixNode:
+    def _split(self, node: PrefixNode, at: int) -> PrefixNode:
         """Puts a new node that holds the first `at` tokens above `node`, which keeps the rest."""
         assert node.parent is not None
-        head = RadixNode(node.ids[:at], node.parent)
+        head = PrefixNode(node.ids[:at], node.parent)
         node.parent.children[node.ids[0]] = head
         head.children[node.ids[at]] = node
         node.ids, node.parent, node.start = node.ids[at:], head, head.end
@@ -110,14 +110,14 @@ class Radix:
         self._recent[head] = None
         return head
 
-    def _touch(self, node: RadixNode) -> None:
+    def _touch(self, node: PrefixNode) -> None:
         """From the leaf upwards: so the oldest of all is always a leaf, and can be forgotten alone."""
-        at: RadixNode | None = node
+        at: PrefixNode | None = node
         while at is not None and at.parent is not None:
             self._recent.move_to_end(at)
             at = at.parent
 
-    def _remove(self, node: RadixNode) -> None:
+    def _remove(self, node: PrefixNode) -> None:
         assert node.parent is not None
         if node not in self._recent:
             return

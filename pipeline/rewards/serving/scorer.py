@@ -1,6 +1,6 @@
-"""Values of token sequences, with what was read before kept: the synchronous half of scoring.
+"""Computes values of token sequences, reading only what no kept prefix covers.
 
-    [ids] ─► Radix.insert ─► missing waves ─► padded batches through ValueModel.extend ─► values at the last tokens
+    [ids] ─► PrefixCache.insert ─► missing waves ─► padded batches, ValueModel.extend ─► values at the last tokens
 
 Rows of a batch have pasts of different lengths: they are padded on the left, new tokens on the right, and masks and
 positions say so. Counted: `computed` tokens that went through the model, `naive` those that would have without keeping
@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.model.value_model import ValueModel
-from berry.pipeline.rewards.serving.prefix_cache import Radix, RadixNode
+from berry.pipeline.rewards.serving.prefix_cache import PrefixCache, PrefixNode
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class PrefixScorer:
 
     def __init__(self, model: ValueModel, *, keep_tokens: int = 65536, batch_tokens: int = 8192) -> None:
         self.model = model.eval()
-        self.radix = Radix(keep_tokens)
+        self.cache = PrefixCache(keep_tokens)
         self.batch_tokens = batch_tokens
         self.reads = Reads()
 
@@ -62,19 +62,19 @@ class PrefixScorer:
             )
 
     def _causal(self, sequences: Sequence[Sequence[int]]) -> list[float]:
-        ends = [self.radix.insert(ids) for ids in sequences]
+        ends = [self.cache.insert(ids) for ids in sequences]
         try:
-            for wave in self.radix.missing(ends):
+            for wave in self.cache.missing(ends):
                 for rows in _batches(wave, self.batch_tokens):
                     self._extend(rows)
         except BaseException:
-            self.radix.forget_missing()
+            self.cache.forget_missing()
             raise
         values = [node.values[-1] for node in ends if node.values is not None]
-        self.radix.trim()
+        self.cache.trim()
         return values
 
-    def _extend(self, rows: Sequence[RadixNode]) -> None:
+    def _extend(self, rows: Sequence[PrefixNode]) -> None:
         device = self.model.device
         before, longest = max(row.start for row in rows), max(len(row.ids) for row in rows)
         ids = torch.zeros((len(rows), longest), dtype=torch.long)
@@ -118,7 +118,7 @@ class PrefixScorer:
         return values
 
 
-def _pasts(rows: Sequence[RadixNode], before: int) -> list[tuple[Any, Any]] | None:
+def _pasts(rows: Sequence[PrefixNode], before: int) -> list[tuple[Any, Any]] | None:
     """Keys and values of what comes before each row, a layer, padded on the left to `before` tokens."""
     if not before:
         return None
@@ -141,9 +141,9 @@ def _pasts(rows: Sequence[RadixNode], before: int) -> list[tuple[Any, Any]] | No
     return layers
 
 
-def _batches(wave: Sequence[RadixNode], batch_tokens: int) -> Iterator[list[RadixNode]]:
+def _batches(wave: Sequence[PrefixNode], batch_tokens: int) -> Iterator[list[PrefixNode]]:
     """A wave in batches whose padded size, pasts included, stays within `batch_tokens` (one row at least)."""
-    rows: list[RadixNode] = []
+    rows: list[PrefixNode] = []
     width = 0
     for node in sorted(wave, key=lambda n: (n.start, len(n.ids))):
         wider = max(width, node.end)

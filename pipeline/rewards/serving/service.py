@@ -1,8 +1,8 @@
-"""Reward models at work: `Scorer` of stages.rollouts for a run's PRM and ORM.
+"""Serves a run's PRM and ORM: the `Scorer` of `stages.rollout.ports`.
 
 score(model, prompt ids, response ids) ─► render ─► Backend.value ─► Blend with the engine's log-probability ─► number
-                                                      ├── Kept: transformers, prefixes kept by us (reading.py)
-                                                      └── engines.vllm_pooling: vLLM, prefixes in its blocks
+                                                      ├── TransformersBackend: prefixes kept by us (scorer)
+                                                      └── engines.vllm.pooling: prefixes in vLLM's blocks
 
 A blend goes with the weights that it was fitted for: it is looked up by the version that gave the value.
 """
@@ -62,7 +62,7 @@ class TransformersBackend:
         self._batcher: Batcher[Sequence[int], tuple[float, str]] = Batcher(
             self._compute, max_batch=served.max_batch, max_wait_s=served.max_wait_ms / 1000
         )
-        self._reader: PrefixScorer | None = None
+        self._scorer: PrefixScorer | None = None
         self._requests = 0
 
     @property
@@ -70,8 +70,8 @@ class TransformersBackend:
         return self._version
 
     async def start(self) -> None:
-        if self._reader is None:
-            self._reader = await asyncio.to_thread(self._load, self._folder)
+        if self._scorer is None:
+            self._scorer = await asyncio.to_thread(self._load, self._folder)
 
     def _load(self, folder: str) -> PrefixScorer:
         from berry.pipeline.rewards.model.loading import load
@@ -86,30 +86,30 @@ class TransformersBackend:
         return await self._batcher.ask(ids)
 
     def _compute(self, batch: list[Sequence[int]]) -> list[tuple[float, str]]:
-        if self._reader is None:
+        if self._scorer is None:
             raise EngineError("the reward model was not started")
-        return [(value, self._version) for value in self._reader.values(batch)]
+        return [(value, self._version) for value in self._scorer.values(batch)]
 
     async def load_weights(self, folder: str, version: str, *, logit_mean: float = 0.0) -> None:  # noqa: ARG002 - it is loaded
         fresh = await asyncio.to_thread(self._load, folder)
 
         async def change() -> None:
-            if self._reader is not None:
-                fresh.reads = self._reader.reads
-            self._reader, self._folder, self._version = fresh, folder, version
+            if self._scorer is not None:
+                fresh.reads = self._scorer.reads
+            self._scorer, self._folder, self._version = fresh, folder, version
 
         await self._batcher.between_batches(change)
 
     def counts(self) -> ScoreCounters:
         counts = ScoreCounters(requests=self._requests, batches=self._batcher.batches, waiting=self._batcher.waiting)
-        if self._reader is None:
+        if self._scorer is None:
             return counts
-        reads = self._reader.reads
+        reads = self._scorer.reads
         return replace(counts, naive_tokens=reads.naive, computed_tokens=reads.computed, padded_tokens=reads.padded)
 
     async def close(self) -> None:
         await self._batcher.close()
-        self._reader = None
+        self._scorer = None
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class RewardModels:
     def _prepare(self, name: str, served: ServedReward) -> _Model:
         folder = resolve(served.model, key=f"rewards.{name}.model")
         card = read_card(folder)
-        reader = self._reader_of(name, folder, card)
+        reader = self._tokenizer_of(name, folder, card)
         tags = None
         tag = served.step_tag
         if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
@@ -164,7 +164,7 @@ class RewardModels:
         model.expect(model.backend.version, card)
         return model
 
-    def _reader_of(self, name: str, folder: str, card: Card | None) -> Vocabulary | None:
+    def _tokenizer_of(self, name: str, folder: str, card: Card | None) -> Vocabulary | None:
         """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
         if card is None:
             return vocabulary_of_folder(folder)

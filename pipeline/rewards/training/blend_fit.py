@@ -1,4 +1,4 @@
-"""A blend from labels: weighted logistic regression, pulled towards the model's own value.
+"""Fits a blend to labels: weighted logistic regression, pulled towards the model's own value.
 
     (model's value, evidence, target, weight) of each label ─► Newton's method ─► Blend
 
@@ -22,7 +22,8 @@ _PRIOR = 1.0
 
 
 def fit(rows: Sequence[tuple[float, Evidence, float, float]]) -> Blend:
-    """From (model's value, evidence, target in [0, 1], weight), with steps halved until they help."""
+    """The blend of least loss over rows of (model's value, evidence, target in [0, 1], weight). Newton's steps are
+    halved until they help."""
     if not rows:
         return Blend()
     x = np.array([features(value, evidence) for value, evidence, _, _ in rows])
@@ -57,7 +58,7 @@ def _loss(at: np.ndarray, x: np.ndarray, target: np.ndarray, weight: np.ndarray,
 Scores = list[list[float]]  # a path, a step
 
 
-def learn(
+def fit_to_labels(
     what: Literal["prm", "orm"],
     scores: Scores,
     paths: Sequence[LabelledPath],
@@ -65,8 +66,8 @@ def learn(
     targets: Literal["soft", "hard"],
     weigh_by_visits: bool,
 ) -> Blend | None:
-    """The blend that these labels ask for; None where no label has evidence. A PRM's labels are the steps', each shared
-    prefix once, weighed as in training; an ORM's the verdicts."""
+    """The blend fitted to the labels of `paths`; None where no label has evidence. A PRM's labels are the steps',
+    each shared prefix once, weighed as in training; an ORM's the verdicts."""
     rows: list[tuple[float, Evidence, float, float]] = []
     for path, values in zip(paths, scores, strict=True):
         known = path.evidence
@@ -85,16 +86,17 @@ def learn(
     return fit(rows) if rows else None
 
 
-def joined(scores: Scores, paths: Sequence[LabelledPath], blend: Blend) -> Scores:
-    """As a run will have them: a step without evidence keeps the model's value."""
+def blended(scores: Scores, paths: Sequence[LabelledPath], blend: Blend) -> Scores:
+    """The model's scores after the blend, as a run will have them; a step without evidence keeps the model's value."""
     return [
         [blend.value(value, evidence) for value, evidence in zip(row, path.evidence or [None] * len(row), strict=True)]
         for row, path in zip(scores, paths, strict=True)
     ]
 
 
-def fluency(paths: Sequence[LabelledPath]) -> Scores | None:
-    """None unless every step has evidence."""
+def mean_logprob(paths: Sequence[LabelledPath]) -> Scores | None:
+    """A score a step from the engine alone: the exponential of its mean log-probability a token up to there. None
+    unless every step has evidence."""
     scores: Scores = []
     for path in paths:
         row = [mean_probability(e.logprob, e.tokens) for e in path.evidence if e is not None and e.tokens]

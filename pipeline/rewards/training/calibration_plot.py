@@ -1,4 +1,4 @@
-"""A value model's calibration curve as a picture.
+"""Draws a value model's calibration curve.
 
 [Bin] ─► draw_calibration ─► PNG bytes
 """

@@ -1,4 +1,4 @@
-"""A training's checkpoints: which are whole, and whether they belong to the training at hand.
+"""Finds a training's checkpoints that are whole and belong to the training at hand.
 
     work folder ─► plan.json (digest of data and settings)        checkpoint-N/whole.json (written last)
 
@@ -16,15 +16,15 @@ PLAN, WHOLE = "plan.json", "whole.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Resumed:
     """The checkpoint to go on from (None: from the start), and how many half-written ones were removed."""
 
     checkpoint: Path | None
     removed: int
 
 
-def prepare(work: Path, plan: str) -> Found:
-    """Makes the work folder ready for the training that `plan` (a digest) describes: what another one left goes."""
+def prepare(work: Path, plan: str) -> Resumed:
+    """Prepares the work folder for the training that `plan` (a digest) describes: removes what another one left."""
     path = work / PLAN
     try:
         stored = json.loads(path.read_text()).get("plan") if path.is_file() else None
@@ -34,7 +34,7 @@ def prepare(work: Path, plan: str) -> Found:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         path.write_text(json.dumps({"plan": plan}))
-        return Found(None, 0)
+        return Resumed(None, 0)
     whole: list[Path] = []
     removed = 0
     for folder in work.glob("checkpoint-*"):
@@ -43,7 +43,7 @@ def prepare(work: Path, plan: str) -> Found:
         else:
             shutil.rmtree(folder)
             removed += 1
-    return Found(max(whole, key=_step, default=None), removed)
+    return Resumed(max(whole, key=_step, default=None), removed)
 
 
 def mark_whole(checkpoint: Path) -> None:

@@ -1,11 +1,11 @@
-"""How good a trained value model is on problems it never saw, with baselines beside it.
+"""Measures a trained value model on problems it never saw, with baselines beside it.
 
     held-out paths ─► scores of every step (one pass a path) ─► Evaluation: one Line a scorer, calibration, best of N
 
 `prm` (or `orm`) is the model as it is served. Where the engine's log-probabilities are known, `prm_alone` is the model
-without them, and `logprob` they without the model (joining.py). Baselines: `constant` says the training labels' mean,
+without them, and `logprob` they without the model (blend_fit). Baselines: `constant` says the training labels' mean,
 `length` a logistic curve in the number of tokens so far; best of N has the majority's answer, a random choice and the
-verifier itself. Where the truth is known (truth.py) each scorer is held against it as well.
+verifier itself. Where the truth is known (stages.training.ground_truth) each scorer is held against it as well.
 """
 
 from __future__ import annotations
@@ -134,16 +134,16 @@ def evaluate(
 
 def _labels(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> list[tuple[float, float, bool]]:
     """(score, soft label, hard label) of everything that has a label."""
-    found: list[tuple[float, float, bool]] = []
+    labels: list[tuple[float, float, bool]] = []
     for path, row in zip(paths, scores, strict=True):
         if what == "orm":
             if path.passed is not None:
-                found.append((row[-1], float(path.passed), path.passed))
+                labels.append((row[-1], float(path.passed), path.passed))
             continue
         for score, soft, hard, first in zip(row, path.soft, path.hard, path.first, strict=True):
             if first and soft is not None and hard is not None:
-                found.append((score, soft, hard))
-    return found
+                labels.append((score, soft, hard))
+    return labels
 
 
 def _line(

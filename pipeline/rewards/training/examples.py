@@ -1,4 +1,4 @@
-"""What value models learn from: a path of a tree with a label at the end of each step. Plain data, no torch."""
+"""Training data of value models, paths of trees with a label at each step's end, and of the generator. No torch."""
 
 from __future__ import annotations
 
@@ -136,6 +136,6 @@ class SftExample:
     response_ids: tuple[int, ...]
 
 
-def sft_digest(source: str, lessons: Sequence[SftExample]) -> str:
-    """Of what a training starts from and learns."""
-    return blake2b(repr((source, lessons)).encode(), digest_size=16).hexdigest()
+def sft_digest(source: str, examples: Sequence[SftExample]) -> str:
+    """Digest of what a fine-tuning starts from and of its examples."""
+    return blake2b(repr((source, examples)).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""How good a value model is: pure arithmetic on scores and labels.
+"""Computes figures of merit from scores and labels: pure arithmetic.
 
 scores, labels ─► auc, calibration, f1 ; steps of trajectories ─► first_errors ; leaves of problems ─► best_of_n
 """
@@ -97,17 +97,17 @@ class FirstErrors:
 
 
 def first_errors(trajectories: Iterable[Steps], threshold: float) -> FirstErrors:
-    found = wrong = quiet = right = 0
+    located = wrong = unclaimed = right = 0
     for steps in trajectories:
         error, claimed = steps.first_error, steps.predicted(threshold)
         if error is None:
             right += 1
-            quiet += claimed is None
+            unclaimed += claimed is None
         else:
             wrong += 1
-            found += claimed == error
-    w = found / wrong if wrong else None
-    r = quiet / right if right else None
+            located += claimed == error
+    w = located / wrong if wrong else None
+    r = unclaimed / right if right else None
     f1 = None if w is None or r is None else (2 * w * r / (w + r) if w + r else 0.0)
     return FirstErrors(w, r, f1, wrong, right)
 

@@ -1,6 +1,6 @@
-"""Fine-tuning the generator on what it kept: next-token loss on the responses alone, over the very ids it produced.
+"""Fine-tunes the generator on what it kept: next-token loss on the responses alone, over the very ids it produced.
 
-kept rows ─► Lesson(prompt ids, response ids) ─► transformers' Trainer ─► weights of the same architecture
+kept rows ─► SftExample(prompt ids, response ids) ─► transformers' Trainer ─► weights of the same architecture
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, Trainer
 
 from berry.pipeline.config.rounds import PolicyTraining
 from berry.pipeline.errors import EngineError, ResourceError
-from berry.pipeline.rewards.model.quiet import hushed
+from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import SftExample
 
-SMALL = 100_000_000  # parameters
+SMALL_MODEL_PARAMETERS = 100_000_000
 IGNORED = -100
 
 
@@ -39,7 +39,7 @@ def finetune(
     torch.manual_seed(settings.seed)
     model = _load(folder, settings)
     plan = blake2b(repr((folder, rows, settings.model_dump_json())).encode(), digest_size=16).hexdigest()
-    found = checkpoints.prepare(work, plan)
+    resumed = checkpoints.prepare(work, plan)
     adapters = _adapters(model, settings)
     trainer = Trainer(
         model=model if adapters is None else adapters,
@@ -50,9 +50,9 @@ def finetune(
     )
     trainer.remove_callback(PrinterCallback)
     try:
-        with warnings.catch_warnings(), hushed():
+        with warnings.catch_warnings(), quiet_transformers():
             warnings.simplefilter("ignore")  # the library's, on pinned memory and schedulers
-            done = trainer.train(resume_from_checkpoint=None if found.checkpoint is None else str(found.checkpoint))
+            done = trainer.train(resume_from_checkpoint=None if resumed.checkpoint is None else str(resumed.checkpoint))
     except RuntimeError as error:
         if "memory" not in str(error).lower():
             raise
@@ -97,7 +97,7 @@ class _Rows(Dataset[SftExample]):
 def _load(folder: str, settings: PolicyTraining) -> Any:
     dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
     try:
-        with hushed():
+        with quiet_transformers():
             return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(
@@ -124,7 +124,7 @@ def _adapters(model: Any, settings: PolicyTraining) -> Any:
 
 
 def _arguments(model: Any, rows: Sequence[SftExample], settings: PolicyTraining, work: Path) -> TrainingArguments:
-    small = sum(p.numel() for p in model.parameters()) < SMALL
+    small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS
     rate = settings.learning_rate or (3e-4 if small or settings.lora is not None else 1e-5)
     steps = math.ceil(math.ceil(len(rows) / settings.batch_size) / settings.accumulate)
     return TrainingArguments(

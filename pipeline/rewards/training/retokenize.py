@@ -1,11 +1,11 @@
-"""retokenize: written by the move."""
+"""Rewrites labelled paths in another tokenizer's ids, for reward models with a tokenizer of their own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from berry.pipeline.engines.vocabulary import Vocabulary
-from berry.pipeline.rewards.model.render import _prompt
+from berry.pipeline.rewards.model.render import prompt_in_template
 from berry.pipeline.rewards.training.examples import LabelledPath
 
 
@@ -20,7 +20,7 @@ def translate(path: LabelledPath, generator: Vocabulary, reader: Vocabulary) -> 
         start = end
     return replace(
         path,
-        prompt_ids=tuple(_prompt(generator, reader, path.prompt_ids)),
+        prompt_ids=tuple(prompt_in_template(generator, reader, path.prompt_ids)),
         response_ids=tuple(ids),
         ends=tuple(ends),
     )

@@ -1,4 +1,4 @@
-"""Training a value model on labelled prefixes, with transformers' Trainer.
+"""Trains a value model on labelled prefixes, with transformers' Trainer.
 
     samples ─► collate ─► logits at the labelled positions ─► weighted cross-entropy with soft targets ─► best weights
 
@@ -29,7 +29,7 @@ from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import Balance, Sample, digest
 
 Progress = Callable[[float, str], None]
-SMALL = 100_000_000  # parameters
+SMALL_MODEL_PARAMETERS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def train(
 ) -> Trained:
     """Trains `model` in place and leaves it with the weights of the best validation loss; adapters are merged. `work`
     holds the checkpoints. Raises ResourceError when memory does not suffice."""
-    found = checkpoints.prepare(work, plan(model, rows, validation, config, balance))
+    resumed = checkpoints.prepare(work, plan(model, rows, validation, config, balance))
     torch.manual_seed(config.seed)
     adapters = _with_adapters(model, config)
     trainer = _Trainer(
@@ -102,7 +102,7 @@ def train(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's, on pinned memory and schedulers
-            trainer.train(resume_from_checkpoint=None if found.checkpoint is None else str(found.checkpoint))
+            trainer.train(resume_from_checkpoint=None if resumed.checkpoint is None else str(resumed.checkpoint))
     except RuntimeError as error:
         if "memory" not in str(error).lower():
             raise
@@ -120,8 +120,8 @@ def train(
         epochs=trainer.state.epoch or 0.0,
         best_loss=trainer.state.best_metric,
         history=tuple(losses),
-        resumed_from=None if found.checkpoint is None else int(found.checkpoint.name.rpartition("-")[2]),
-        removed_checkpoints=found.removed,
+        resumed_from=None if resumed.checkpoint is None else int(resumed.checkpoint.name.rpartition("-")[2]),
+        removed_checkpoints=resumed.removed,
     )
 
 
@@ -131,7 +131,7 @@ def rate(model: ValueModel, config: RewardTraining) -> float:
         return config.learning_rate
     if isinstance(config.backbone, FreshBackbone):
         return 1e-3
-    small = sum(p.numel() for p in model.parameters()) < SMALL
+    small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL_PARAMETERS
     return 3e-4 if small or config.lora is not None else 1e-5
 
 

@@ -41,7 +41,7 @@ def _synthetic(config: EngineConfig) -> Truth:
     def truth(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> tuple[float | None, bool]:
         assert prompt_ids[-1] == assistant
         chain = engine.chain(prompt_ids)
-        done, total, _ = chain.place(list(response_ids))
+        done, total, _ = chain.position(list(response_ids))
         return engine.true_value([*prompt_ids, *response_ids]), total == chain.totals[done]
 
     return truth

@@ -149,23 +149,23 @@ def train_reward(
 def _served(
     what: ValueWhat, alone: tuple[Scores, Scores], splits: Splits, settings: RewardTraining
 ) -> tuple[tuple[Scores, Scores], dict[str, tuple[Scores, Scores]], Blend | None]:
-    """Scores of held-out and validation paths as a run will have them, those of the parts they are joined from, and the
-    blend, which is fitted on validation problems."""
+    """Scores of held-out and validation paths as a run will have them, those of the parts they are blended from,
+    and the blend, which is fitted on validation problems."""
     from berry.pipeline.rewards.training import blend_fit
 
     if not settings.blend:
         return alone, {}, None
-    blend = blend_fit.learn(
+    blend = blend_fit.fit_to_labels(
         what, alone[1], splits.validation, targets=settings.targets, weigh_by_visits=settings.weigh_by_visits
     )
     if blend is None:
         return alone, {}, None
     parts = {f"{what}_alone": alone}
-    fluent = blend_fit.fluency(splits.heldout), blend_fit.fluency(splits.validation)
+    fluent = blend_fit.mean_logprob(splits.heldout), blend_fit.mean_logprob(splits.validation)
     if fluent[0] is not None and fluent[1] is not None:
         parts["logprob"] = fluent[0], fluent[1]
     return (
-        (blend_fit.joined(alone[0], splits.heldout, blend), blend_fit.joined(alone[1], splits.validation, blend)),
+        (blend_fit.blended(alone[0], splits.heldout, blend), blend_fit.blended(alone[1], splits.validation, blend)),
         parts,
         blend,
     )

@@ -99,7 +99,7 @@ async def test_steps_tell_whether_they_are_sure_as_often_as_they_know() -> None:
             ends = [i + 1 for i, token in enumerate(completion.token_ids) if token == STEP_END]
             assert len(words) == len(ends) == chain.n_steps
             for word, end in zip(words, ends, strict=True):
-                done, total, partial = chain.place(completion.token_ids[:end])
+                done, total, partial = chain.position(completion.token_ids[:end])
                 assert partial == ()
                 assert word.endswith((" (sure)", " (doubtful)"))
                 told.append(word.endswith(" (sure)") == (total == chain.totals[done]))
@@ -194,7 +194,7 @@ async def test_what_is_forgotten_is_drawn_again_as_it_was() -> None:
     engine = Synthetic(SyntheticEngine(cache_tokens=0))
     prompts = [engine.encode(gold(index)[0]) for index in range(70)]
     before = [await draws(engine, prompt, 4) for prompt in prompts]
-    assert sum(bool(engine.chain(prompt).drawings) for prompt in prompts) < len(prompts)
+    assert sum(engine.chain(prompt).segments_kept > 0 for prompt in prompts) < len(prompts)
     assert [await draws(engine, prompt, 4) for prompt in prompts] == before
 
 

@@ -134,7 +134,7 @@ def test_engines_on_one_gpu_start_one_after_the_other(on_gpus: None, tmp_path: P
 
     def start(_: int) -> None:
         nonlocal at_once
-        with compat.turn_to_start():
+        with compat.start_lock():
             at_once += 1
             most.append(at_once)
             time.sleep(0.02)
@@ -144,7 +144,7 @@ def test_engines_on_one_gpu_start_one_after_the_other(on_gpus: None, tmp_path: P
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(start, range(3)))
     assert most == [1, 1, 1]
-    with compat.turn_to_start():
+    with compat.start_lock():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
         start(3)
 
@@ -153,13 +153,13 @@ def test_a_turn_is_over_even_if_the_engine_s_process_goes_on(
     on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with compat.turn_to_start():
+    with compat.start_lock():
         child = os.fork()
         if not child:
             time.sleep(30)
             os._exit(0)
     try:
-        with compat.turn_to_start():
+        with compat.start_lock():
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -168,7 +168,7 @@ def test_a_turn_is_over_even_if_the_engine_s_process_goes_on(
 
 def test_on_cores_nobody_waits(on_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with compat.turn_to_start(), compat.turn_to_start():
+    with compat.start_lock(), compat.start_lock():
         assert not list(tmp_path.iterdir())
 
 
@@ -190,8 +190,8 @@ def test_what_an_engine_is_told_through_the_environment_is_gone_after_its_start(
         return Started()
 
     with pytest.raises(RuntimeError, match="no start"):
-        compat.owned(lambda: start(fails=True))
-    compat.shutdown(compat.owned(lambda: start(fails=False)))
+        compat.launch_owned(lambda: start(fails=True))
+    compat.shutdown(compat.launch_owned(lambda: start(fails=False)))
     assert told[1] == told[3] == str(os.getpid())
     assert "/before" not in told
     assert not any(Path(folder).exists() for folder in told[::2])

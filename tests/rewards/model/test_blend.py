@@ -11,7 +11,7 @@ import pytest
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.model.blend import Blend, Evidence
 from berry.pipeline.rewards.model.card import Card, from_json
-from berry.pipeline.rewards.training.blend_fit import fit, fluency, joined, learn
+from berry.pipeline.rewards.training.blend_fit import blended, fit, fit_to_labels, mean_logprob
 from berry.pipeline.rewards.training.examples import LabelledPath
 from berry.pipeline.rewards.training.metrics import auc
 
@@ -90,10 +90,10 @@ def test_what_the_engine_knew_tells_good_from_bad_where_the_model_can_not(what):
     rng = random.Random(2)
     paths = [told(i, rng) for i in range(300)]
     blind = [[rng.uniform(0.3, 0.7) for _ in path.ends] for path in paths]
-    blend = learn(what, blind[:150], paths[:150], targets="soft", weigh_by_visits=True)
+    blend = fit_to_labels(what, blind[:150], paths[:150], targets="soft", weigh_by_visits=True)
     assert blend is not None
     assert blend.logprob > 0.5
-    scores = joined(blind[150:], paths[150:], blend)
+    scores = blended(blind[150:], paths[150:], blend)
     hard = [g for path in paths[150:] for g in path.hard]
     alone = auc([s for row in blind[150:] for s in row], [bool(g) for g in hard])
     together = auc([s for row in scores for s in row], [bool(g) for g in hard])
@@ -105,14 +105,14 @@ def test_what_the_engine_knew_tells_good_from_bad_where_the_model_can_not(what):
 def test_steps_that_end_inside_a_segment_keep_the_model_s_value():
     path = told(0, random.Random(3))
     half = replace(path, evidence=(None, *path.evidence[1:]))
-    scores = joined([[0.4, 0.4, 0.4]], [half], Blend(1.0, 1.0, 0.0, 0.0))
+    scores = blended([[0.4, 0.4, 0.4]], [half], Blend(1.0, 1.0, 0.0, 0.0))
     assert scores[0][0] == 0.4
     assert scores[0][1] < 0.4
-    assert fluency([half]) is None
-    found = fluency([path])
+    assert mean_logprob([half]) is None
+    found = mean_logprob([path])
     assert found is not None
     assert all(0 < value <= 1 for value in found[0])
-    assert learn("prm", [[0.4] * 3], [replace(path, evidence=())], targets="soft", weigh_by_visits=True) is None
+    assert fit_to_labels("prm", [[0.4] * 3], [replace(path, evidence=())], targets="soft", weigh_by_visits=True) is None
 
 
 def test_a_value_falls_as_the_log_probability_does():

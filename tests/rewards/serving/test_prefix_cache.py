@@ -4,18 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.rewards.serving.prefix_cache import Radix
+from berry.pipeline.rewards.serving.prefix_cache import PrefixCache
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
 
 
-def compute(radix: Radix, sequences: list[list[int]]) -> int:
+def compute(cache: PrefixCache, sequences: list[list[int]]) -> int:
     """Fills what is missing with keys that say which token they are; returns how many tokens that were."""
-    ends = [radix.insert(ids) for ids in sequences]
+    ends = [cache.insert(ids) for ids in sequences]
     count = 0
-    for wave in radix.missing(ends):
+    for wave in cache.missing(ends):
         for node in wave:
-            assert node.parent is radix.root or (node.parent is not None and node.parent.layers is not None)
+            assert node.parent is cache.root or (node.parent is not None and node.parent.layers is not None)
             keys = torch.tensor([[[float(t)] for t in node.ids]])
             node.layers = [(keys, keys + 0.5)]
             node.values = [float(t) for t in node.ids]
@@ -35,21 +35,21 @@ def distinct_prefixes(sequences: list[list[int]]) -> int:
 
 @given(SEQUENCES)
 def test_each_distinct_prefix_is_computed_once(sequences: list[list[int]]) -> None:
-    radix = Radix(10_000)
-    assert compute(radix, sequences) == distinct_prefixes(sequences) == radix.tokens
-    assert compute(radix, sequences) == 0
+    cache = PrefixCache(10_000)
+    assert compute(cache, sequences) == distinct_prefixes(sequences) == cache.tokens
+    assert compute(cache, sequences) == 0
 
 
 @given(SEQUENCES, st.integers(0, 20))
 def test_forgetting_keeps_within_capacity_and_never_a_child_without_its_parent(
     sequences: list[list[int]], capacity: int
 ) -> None:
-    radix = Radix(capacity)
+    cache = PrefixCache(capacity)
     for ids in sequences:
-        compute(radix, [ids])
-        radix.trim()
-        assert radix.tokens <= capacity
-        stack, seen = [radix.root], 0
+        compute(cache, [ids])
+        cache.trim()
+        assert cache.tokens <= capacity
+        stack, seen = [cache.root], 0
         while stack:
             node = stack.pop()
             seen += len(node.ids)
@@ -58,24 +58,24 @@ def test_forgetting_keeps_within_capacity_and_never_a_child_without_its_parent(
                 assert child.ids[0] == first
                 assert child.start == node.end
                 stack.append(child)
-        assert seen == radix.tokens
+        assert seen == cache.tokens
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    radix = Radix(6)
-    compute(radix, [[1, 1, 1]])
-    compute(radix, [[2, 2, 2]])
-    compute(radix, [[1, 1, 1]])
-    compute(radix, [[3, 3]])
-    radix.trim()
-    assert compute(radix, [[1, 1, 1]]) == 0
-    assert compute(radix, [[2, 2, 2]]) == 3
+    cache = PrefixCache(6)
+    compute(cache, [[1, 1, 1]])
+    compute(cache, [[2, 2, 2]])
+    compute(cache, [[1, 1, 1]])
+    compute(cache, [[3, 3]])
+    cache.trim()
+    assert compute(cache, [[1, 1, 1]]) == 0
+    assert compute(cache, [[2, 2, 2]]) == 3
 
 
 def test_what_was_never_computed_is_forgotten() -> None:
-    radix = Radix(100)
-    compute(radix, [[1, 2, 3]])
-    radix.insert([1, 2, 4, 5])
-    radix.forget_missing()
-    assert radix.tokens == 3
-    assert compute(radix, [[1, 2, 4, 5]]) == 2
+    cache = PrefixCache(100)
+    compute(cache, [[1, 2, 3]])
+    cache.insert([1, 2, 4, 5])
+    cache.forget_missing()
+    assert cache.tokens == 3
+    assert compute(cache, [[1, 2, 4, 5]]) == 2

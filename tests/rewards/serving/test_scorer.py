@@ -39,7 +39,7 @@ def test_too_small_a_memory_costs_tokens_but_no_value(tiny_model, alone, tree_of
     prefixes = tree_of_ids(2)
     values = [reader.values([ids])[0] for ids in prefixes]
     assert values == pytest.approx([alone(model, ids) for ids in prefixes], abs=2e-5)
-    assert reader.radix.tokens <= 25
+    assert reader.cache.tokens <= 25
     assert reader.reads.computed > len({tuple(i[:n]) for i in prefixes for n in range(1, len(i) + 1)})
 
 
