@@ -19,7 +19,7 @@ from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.core.tree import Tree
-from berry.pipeline.engines.synthetic.draw import Wanted, drawing
+from berry.pipeline.engines.synthetic.draw import SegmentSpec, continuations
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
@@ -99,7 +99,7 @@ class SyntheticWorld(World):
 
     def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
         response = prefix[len(self.prompt) :]
-        return drawing(self.chain, response, Wanted(until, until.max_tokens, entropies=True)).draw(seed)
+        return continuations(self.chain, response, SegmentSpec(until, until.max_tokens, entropies=True)).draw(seed)
 
     def verdict(self, response: list[int]) -> Verdict:
         return PASS if self.engine.decode(response).endswith(f"{{{self.answer}}}.") else FAIL
