@@ -158,33 +158,7 @@ IMPURE = (
 )
 
 KNOWN: set[str] = {
-    # circles
-    "sandboxes.host.child sandboxes.host.slot sandboxes.host.template",
-    "verifiers.context verifiers.kinds.expression verifiers.kinds.formal verifiers.kinds.program_tests "
-    "verifiers.kinds.python_function verifiers.kinds.stdio verifiers.proofs.coq verifiers.proofs.lean "
-    "verifiers.sandbox_limits verifiers.specs.code verifiers.specs.union",
-    # specs are to be ground
-    "verifiers.specs.code imports verifiers.kinds.program_tests",
-    "verifiers.specs.code imports verifiers.kinds.python_function",
-    "verifiers.specs.code imports verifiers.kinds.stdio",
-    "verifiers.specs.code imports verifiers.maths.ladder",
-    "verifiers.specs.union imports verifiers.kinds.expression",
-    "verifiers.specs.union imports verifiers.kinds.formal",
-    "verifiers.specs.union imports verifiers.maths.ladder",
-    # records are to stand below workers
-    "pipeline.runtime.driver.coordinator imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.driver.lease_claims imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.driver.run imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.driver.totals imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.monitoring.logprob_audit imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.monitoring.metrics imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.worker imports pipeline.stages.rollout.worker",
-    "pipeline.stages.dataset.reports imports pipeline.stages.rollout.worker",
-    "pipeline.stages.dataset.revise imports pipeline.stages.rollout.worker",
-    "pipeline.stages.leases.partition imports pipeline.stages.rollout.worker",
-    "pipeline.runtime.driver.coordinator reaches pipeline.engines.*",
-    "pipeline.runtime.driver.coordinator reaches pipeline.storage.*",
-    "pipeline.runtime.driver.coordinator reaches pyarrow.*",
+    "sandboxes.host.child sandboxes.host.slot sandboxes.host.template",  # a circle
     # a sweep is to be planned above the runtime
     "pipeline.runtime.driver.sweep imports pipeline.planning.sheets",
     "pipeline.runtime.driver.sweep imports pipeline.planning.sweep_file",
