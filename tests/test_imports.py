@@ -59,7 +59,15 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     # stages, in the order in which one may know another
     "pipeline.stages": (),
-    "pipeline.stages.problems": ("pipeline", "pipeline.config", "pipeline.core", "pipeline.storage", "verifiers.*"),
+    "pipeline.stages.problems": (
+        "pipeline",
+        "pipeline.config",
+        "pipeline.core",
+        "pipeline.storage",
+        "verifiers.*",
+        "pipeline.stages.problems.datasets",
+    ),
+    "pipeline.stages.problems.datasets": ("pipeline", "verifiers"),
     "pipeline.stages.leases": (
         *("pipeline", "pipeline.config", "pipeline.core", "pipeline.storage", "pipeline.engines", "verifiers.*"),
         "pipeline.stages.problems",
