@@ -1,16 +1,12 @@
-"""Hostile code in milliseconds, without root. Plain asyncio and processes; useful on its own.
+"""Runs hostile code in milliseconds, without root. Plain asyncio and processes; useful on its own.
 
-Job ─► pool ─► waiting ─► slots ─► launching ─► [exec] inside.template ─► inside.slot ─► inside.child
-        │      fair line   by profile             │                        supervises     jailed
-        │                                         └─ jail: landlock, seccomp, namespaces, rlimits
-        ├─ running   programs   calls and programs; other languages (languages)
-        ├─ session              one child kept alive
-        └─ judging              tests in one child, candidate in another
-             worker, live ◄─ wire ─► child       frames of plain data, hostile until decoded
-                 └─► results ─► JobResult        what ended it, what it returned
+Job ─► pool ─► jobs (python, programs, judge, session) ─► host (slots, template, slot, child) ─[exec, fork]─► inside
+        │                                                    │                                                  │
+        └─► host.queue: fair, bounded                        └─► host.outcomes ─► JobResult    jail: landlock, ─┘
+                                                                                      seccomp, namespaces, rlimits
 
-confined ─► [exec] inside.confine ─► a long-lived tool of the host (a proof assistant), jailed, over pipes
+jobs.tool ─[exec]─► inside.confine ─► a long-lived tool of the host (a proof assistant), jailed, over pipes
 
-base: records and outcomes    config: a pool's settings    metrics: its counters    probe: what this host
-allows
+base: records and outcomes    wire: frames of plain data, hostile until decoded    config: a pool's settings
+languages: commands of C++, JavaScript, shell    metrics: counters    probe: what this host allows
 """

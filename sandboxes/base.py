@@ -1,4 +1,4 @@
-"""The records of a sandbox: what goes in (Job), what comes out (JobResult), and what stopped it (Outcome).
+"""Defines a sandbox's records: what goes in (Job), what comes out (JobResult), and what stopped it (Outcome).
 
 Everything here is frozen plain data and imports the standard library alone. An `ok` outcome says that the
 program ran to its end and, for calls, returned plain data. It never says that the program is right: that is
@@ -21,11 +21,11 @@ MIB = 1 << 20
 
 
 class SandboxError(Exception):
-    """The sandbox refuses to start or was used wrongly; the text says what is missing and what to do."""
+    """Raised where a sandbox can't start or was used wrongly; the text says what is missing and what to do."""
 
 
 class SlotDied(Exception):
-    """A slot or template ended or fell silent: the sandbox's fault, tried again elsewhere."""
+    """Raised where a slot or template ended or fell silent: the sandbox's fault, tried again elsewhere."""
 
 
 class Outcome(StrEnum):
@@ -88,7 +88,7 @@ class Limits:
                 raise SandboxError(f"limits.{name} must be > 0, got {getattr(self, name)}")
 
     def scaled(self, factor: float) -> Limits:
-        """The same limits with CPU and wall seconds times `factor`."""
+        """Returns the same limits with CPU and wall seconds times `factor`."""
         return self if factor == 1 else _scaled(self, factor)
 
 
@@ -181,7 +181,7 @@ class JudgeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgeResult:
-    """A candidate's trial. `calls` counts the calls that reached it (a pass with 0 calls tested nothing);
+    """What a judge found. `calls` counts the calls that reached it (a pass with 0 calls tested nothing);
     `message` is the assertion's or error's text, `line` its line in the tests, `args`, `kwargs` and `got`
     belong to the last call made before. `candidate` is how the candidate's own child ended."""
 
@@ -200,4 +200,5 @@ class JudgeResult:
 
     @property
     def passed(self) -> bool:
+        """Whether the tests passed."""
         return self.status is JudgeStatus.PASSED

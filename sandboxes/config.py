@@ -1,4 +1,4 @@
-"""What a pool is made with."""
+"""Configures a pool: its slots, limits, profiles and isolation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from berry.sandboxes.base import Limits, SandboxError
+from berry.sandboxes.inside.fast_fork import TRICKS
 
 BARE_IMPORTS = (
     "bisect", "collections", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator",
     "random", "re", "string", "sys", "time", "traceback", "typing",
 )  # fmt: skip
-"""What solutions import most, and little: each page more is paid for at every fork."""
+"""Modules that every profile loads: what solutions import most, and no more, since each page costs at every fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,24 @@ class PoolConfig:
     """Where working directories are made when no private file system can be had; None: the temporary
     directory."""
 
+    fast_fork: bool | tuple[str, ...] = True
+    """Prepare templates so that forks are cheap; a tuple names some of the tricks, to measure them alone."""
+
+    @property
+    def fork_tricks(self) -> tuple[str, ...]:
+        """Names of the tricks that are on."""
+        if isinstance(self.fast_fork, bool):
+            return TRICKS if self.fast_fork else ()
+        return self.fast_fork
+
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise SandboxError(f"slots must be >= 1, got {self.slots}")
         if self.queue_limit < 0:
             raise SandboxError(f"queue_limit must be >= 0, got {self.queue_limit}")
+        strange = set(self.fork_tricks) - set(TRICKS)
+        if strange:
+            raise SandboxError(f"fast_fork: no trick named {', '.join(sorted(strange))}; there are {', '.join(TRICKS)}")
         unknown = set(self.warm) - set(self.profiles)
         if unknown:
             raise SandboxError(f"warm names profiles that do not exist: {', '.join(sorted(unknown))}")

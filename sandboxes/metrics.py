@@ -1,4 +1,4 @@
-"""What a pool counts: outcomes, waits, service times and restarts."""
+"""Counts a pool's outcomes, waits, service times and restarts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from typing import Any
 
-STEPS = 8  # buckets of service times to each doubling: within 5%
+BUCKETS_PER_DOUBLING = 8
+"""Buckets of service times for each doubling: within 5%."""
 
 
 class Metrics:
@@ -29,17 +30,17 @@ class Metrics:
         self.templates_failed = 0
 
     def served(self, queue_s: float, service_s: float) -> None:
-        """Books a job that waited for its slot and then held it."""
+        """Counts a job that waited for its slot and then held it."""
         self.jobs += 1
         self.queue_s += queue_s
         self.service_s += service_s
         self.service_s2 += service_s**2
-        self.service_counts[round(STEPS * math.log2(max(service_s, 1e-6)))] += 1
+        self.service_counts[round(BUCKETS_PER_DOUBLING * math.log2(max(service_s, 1e-6)))] += 1
 
     def snapshot(self, *, waiting: int, slots: int) -> dict[str, Any]:
-        """All counters as plain data. Times in seconds, summed over jobs, `service_s2` their squares;
-        `service_counts` has the jobs whose service took about 2^(key / STEPS) s; `waiting` and `running` are of
-        now."""
+        """Returns all counters as plain data. Times in seconds, summed over jobs, `service_s2` their squares;
+        `service_counts` has the jobs whose service took about 2^(key / BUCKETS_PER_DOUBLING) s; `waiting` and `running`
+        are of now."""
         return {
             "slots": slots, "waiting": waiting, "running": self.running, "jobs": self.jobs,
             "outcomes": {str(k): v for k, v in self.outcomes.items()}, "queue_s": self.queue_s,

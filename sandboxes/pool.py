@@ -1,8 +1,7 @@
-"""A pool of sandboxes on one host: plain asyncio and processes.
+"""Runs jobs in a pool of sandboxes on one host: plain asyncio and processes.
 
-    run(job) ─► line for a slot ─► the slot's handle for the job's profile ─► children, one after another ─►
-    result
-                                   (forked from the profile's template; replaced after faults and many jobs)
+    run(job) ─► queue ─► the slot's handle for the job's profile ─► children, one after another ─► result
+                         (forked from the profile's template; replaced after faults and many jobs)
 
 A fault of the sandbox is tried again on a fresh slot and then reported as `fault`; it never becomes the
 program's outcome. `open` keeps one child for a session, `judge` runs tests against a candidate in another
@@ -29,10 +28,10 @@ from berry.sandboxes.base import (
     SlotDied,
 )
 from berry.sandboxes.config import PoolConfig
-from berry.sandboxes.host.queue import Overloaded, SlotLine
+from berry.sandboxes.host.queue import Overloaded, SlotQueue
 from berry.sandboxes.host.slots import Slots
 from berry.sandboxes.jail.plan import Plan
-from berry.sandboxes.jobs import judge as judging
+from berry.sandboxes.jobs import judge as judge_job
 from berry.sandboxes.jobs import programs, python
 from berry.sandboxes.jobs.session import Session
 from berry.sandboxes.metrics import Metrics
@@ -46,7 +45,7 @@ class SandboxPool:
 
     def __init__(self, config: PoolConfig | None = None) -> None:
         self.config = config or PoolConfig()
-        self._line = SlotLine(self.config.slots, self.config.queue_limit)
+        self._queue = SlotQueue(self.config.slots, self.config.queue_limit)
         self._metrics = Metrics()
         self._slots = Slots(self.config, self._metrics)
         self._binaries = programs.Binaries()
@@ -74,20 +73,21 @@ class SandboxPool:
         return self._slots.calibration
 
     def host(self) -> Plan:
-        """What is on in the pool's first profile."""
+        """Returns what is on in the pool's first profile."""
         return self._slots.host()
 
     def metrics(self) -> dict[str, Any]:
-        """Counters and waits since the start; see `berry.sandboxes.metrics`."""
-        return self._metrics.snapshot(waiting=self._line.waiting, slots=self._line.open)
+        """Returns counters and waits since the start; see `berry.sandboxes.metrics`."""
+        return self._metrics.snapshot(waiting=self._queue.waiting, slots=self._queue.open)
 
     @property
     def open_slots(self) -> int:
-        return self._line.open
+        """Slots that take jobs now."""
+        return self._queue.open
 
     def resize(self, slots: int) -> None:
         """Leaves 1 … `config.slots` slots open; jobs that run go on."""
-        self._line.resize(min(max(slots, 1), self.config.slots))
+        self._queue.resize(min(max(slots, 1), self.config.slots))
 
     async def run(self, job: Job) -> JobResult:
         """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""
@@ -101,7 +101,7 @@ class SandboxPool:
         def failed(outcome: Outcome, error: str) -> JobResult:
             return JobResult(outcome, error=error)
 
-        result = await self._leased(job, once, failed)
+        result = await self._on_slot(job, once, failed)
         self._metrics.outcomes[result.outcome] += 1
         return result
 
@@ -120,24 +120,24 @@ class SandboxPool:
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
-        trial = judging.JudgeRun(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
+        judge_run = judge_job.JudgeRun(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
 
         async def once(number: int) -> JudgeResult:
-            return await judging.run_trial(self._slots, number, trial)
+            return await judge_job.run_judge(self._slots, number, judge_run)
 
         def failed(outcome: Outcome, error: str) -> JudgeResult:
             return JudgeResult(JudgeStatus.NOT_CHECKED, message=error, candidate=CaseResult(outcome, error=error))
 
-        result = await self._leased(job, once, failed)
+        result = await self._on_slot(job, once, failed)
         self._metrics.outcomes[f"judge_{result.status}"] += 1
         return result
 
     @asynccontextmanager
     async def open(self, job: Job) -> AsyncIterator[Session]:
-        """A session: one child that lives until the block ends, with the job's limits over all of it. The
+        """Opens a session: one child that lives until the block ends, with the job's limits over all of it. The
         job's source runs first. Raises Overloaded when no slot can be had and SlotDied when the sandbox
         fails."""
-        number = await self._line.take(job.key, self._deadline(job))
+        number = await self._queue.take(job.key, self._deadline(job))
         try:
             session = await Session.start(self._slots, number, job, self._limits(job.limits))
             try:
@@ -145,7 +145,7 @@ class SandboxPool:
             finally:
                 await session.close()
         finally:
-            self._line.give(number)
+            self._queue.give(number)
 
     def _limits(self, limits: Limits | None) -> Limits:
         return (limits or self.config.limits).scaled(self._slots.calibration)
@@ -153,11 +153,11 @@ class SandboxPool:
     def _deadline(self, job: Job) -> float | None:
         return self.config.deadline_s if job.deadline_s is None else job.deadline_s
 
-    async def _leased(self, job: Job, once: Callable[[int], Awaitable[R]], failed: Callable[[Outcome, str], R]) -> R:
-        """Runs `once` on a slot, again after faults."""
+    async def _on_slot(self, job: Job, once: Callable[[int], Awaitable[R]], failed: Callable[[Outcome, str], R]) -> R:
+        """Waits for a slot and runs `once` on it, again after faults."""
         asked = time.monotonic()
         try:
-            number = await self._line.take(job.key, self._deadline(job))
+            number = await self._queue.take(job.key, self._deadline(job))
         except Overloaded as e:
             return failed(Outcome.OVERLOADED, str(e))
         began = time.monotonic()
@@ -177,4 +177,4 @@ class SandboxPool:
         finally:
             self._metrics.running -= 1
             self._metrics.served(began - asked, time.monotonic() - began)
-            self._line.give(number)
+            self._queue.give(number)

@@ -1,4 +1,4 @@
-"""What this host offers for confining code, what is missing, and what that leaves open.
+"""Examines what this host offers for confining code, what is missing, and what that leaves open.
 
 probe() ─► one template started as a pool would ─► HostReport: rows of (part, on, detail, leaves open)
 """
@@ -48,6 +48,7 @@ class HostReport:
 
     @property
     def sufficient(self) -> bool:
+        """Whether nothing of the minimum is missing."""
         return not self.lacking
 
 
@@ -57,11 +58,11 @@ def probe(config: PoolConfig | None = None) -> HostReport:
 
 
 async def examine(config: PoolConfig) -> HostReport:
-    """Starts one template as a pool with this configuration would, and reads off what is on."""
+    """Starts one template as a pool with this configuration would, and reports what is on."""
     slots = Slots(config, Metrics())
     languages = (*(_language(name, config) for name in LANGUAGES), _numeric())
     try:
-        plan = await slots.look()
+        plan = await slots.examine()
     except SandboxError as e:
         return HostReport((), (str(e),), 1.0, languages)
     finally:

@@ -1,9 +1,9 @@
-"""How values cross the wall: length-prefixed frames of JSON, with tags for what JSON has no word for.
+"""Encodes values that cross between processes: length-prefixed frames of JSON, with tags for what JSON lacks.
 
-    value ─► pack ─► JSON text ─► 4-byte length + bytes ─► the other process ─► unpack ─► value of exact
-    built-in types
+    value ─► pack ─► JSON text ─► 4-byte length + bytes ─► the other process ─► loads ─► value of
+    exact built-in types
 
-Nothing is ever unpickled or evaluated. `unpack` treats its bytes as hostile: it returns plain data or raises
+Nothing is ever unpickled or evaluated. `loads` treats its bytes as hostile: it returns plain data or raises
 WireError, in time linear in their length. Plain data is None, bool, int, float (nan and infinities too),
 str, bytes, complex, list, tuple, dict, set, frozenset, Decimal and Fraction. On the way out of a program
 some close relatives are turned into plain data for convenience (Counter, defaultdict, namedtuple, range,
@@ -39,7 +39,7 @@ class Unsupported(TypeError):
 
 
 def pack(value: Any, depth: int = 0) -> Any:
-    """The JSON-able form of plain data; raises Unsupported naming the type."""
+    """Converts plain data to what JSON can hold; raises Unsupported naming the type."""
     kind = type(value)
     if kind in _SCALARS:
         return value
@@ -60,15 +60,15 @@ def pack(value: Any, depth: int = 0) -> Any:
         return {_TAG: "b", "v": value.decode("latin-1")}
     if kind is complex:
         return {_TAG: "c", "v": [value.real, value.imag]}
-    if kind is _lately("decimal", "Decimal"):
+    if kind is _if_loaded("decimal", "Decimal"):
         return {_TAG: "D", "v": str(value)}
-    if kind is _lately("fractions", "Fraction"):
+    if kind is _if_loaded("fractions", "Fraction"):
         return {_TAG: "F", "v": [hex(value.numerator), hex(value.denominator)]}
-    return pack(_relative(value), depth)
+    return pack(_as_plain(value), depth)
 
 
-def _lately(module: str, name: str) -> Any:
-    """A class of a module that not every child has loaded; None where it hasn't."""
+def _if_loaded(module: str, name: str) -> Any:
+    """Finds a class of a module that not every child has loaded; None where it hasn't."""
     return getattr(sys.modules.get(module), name, None)
 
 
@@ -84,9 +84,9 @@ def _fraction(numerator: int, denominator: int) -> Fraction:
     return Fraction(numerator, denominator)
 
 
-def _relative(value: Any) -> Any:
-    """The plain data inside a close relative of a built-in type, or Unsupported. A subclass's own methods
-    are not asked: its data is read with the built-in type's."""
+def _as_plain(value: Any) -> Any:
+    """Reads the plain data inside a close relative of a built-in type; raises Unsupported. A subclass's own methods are
+    not called: its data is read with the built-in type's."""
     for base, read in _BASES:
         if isinstance(value, base):
             return read(value)
@@ -117,12 +117,12 @@ _SEQUENCES = (range, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def dumps(value: Any) -> bytes:
-    """Plain data as bytes; raises Unsupported."""
+    """Encodes plain data as bytes; raises Unsupported."""
     return _encode_json(pack(value)).encode("ascii")
 
 
 def packed_bytes(packed: Any) -> bytes:
-    """JSON bytes of something that `pack` made, or of a structure around it."""
+    """Encodes something that `pack` made, or a structure around it."""
     return _encode_json(packed).encode("ascii")
 
 
@@ -153,7 +153,7 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
 
 
 def _refuse_collisions(keys: list[Any]) -> None:
-    """Keys chosen to share one hash would cost the reader quadratic time."""
+    """Raises WireError for keys chosen to share one hash, which would cost the reader quadratic time."""
     if len(keys) > 1000 and len({hash(k) for k in keys}) < len(keys) // 2:
         raise WireError("too many equal hashes")
 
@@ -162,7 +162,7 @@ _decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
 
 
 def loads(data: bytes) -> Any:
-    """The value in hostile bytes, of exact built-in types; raises WireError."""
+    """Decodes hostile bytes to a value of exact built-in types; raises WireError."""
     try:
         return _decode_json(data.decode("ascii"))
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, ArithmeticError) as e:
@@ -170,7 +170,7 @@ def loads(data: bytes) -> Any:
 
 
 def frame(body: bytes) -> bytes:
-    """The body with its length before it."""
+    """Puts the body's length before it."""
     return _LENGTH.pack(len(body)) + body
 
 
@@ -182,6 +182,7 @@ class Reader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> None:
+        """Adds bytes of the stream."""
         self._buffer += data
 
     @property
@@ -190,7 +191,7 @@ class Reader:
         return len(self._buffer)
 
     def frames(self) -> Iterator[bytes]:
-        """Every whole frame so far; raises WireError for one that is too long."""
+        """Takes every whole frame so far; raises WireError for one that is too long."""
         start = 0
         try:
             while len(self._buffer) - start >= 4:

@@ -1,4 +1,4 @@
-"""`berry sandbox`: look at what this host offers for confining code, and run a file in it by hand."""
+"""Runs `berry sandbox`: shows what confines code on this host, and runs a file in the sandbox by hand."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def probe() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from berry.sandboxes.probe import probe as look
+    from berry.sandboxes.probe import probe as examine_host
 
-    report = look()
+    report = examine_host()
     table = Table("part", "on", "detail", "leaves open", title="sandbox on this host")
     for part in (*report.parts, *report.languages):
         table.add_row(part.name, "[green]yes[/]" if part.on else "[red]no[/]", part.detail, part.leaves_open)

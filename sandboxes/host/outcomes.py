@@ -1,5 +1,5 @@
-"""From what a child left behind to outcomes. Everything that a child says is a claim; what its slot saw
-comes first.
+"""Derives outcomes from what a child left behind. Everything that a child sends is a claim; what its slot saw comes
+first.
 
 A program can only ever claim outcomes that count against it or `ok`: never that the sandbox failed, which
 would let it escape a verdict.
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from berry.sandboxes import wire
 from berry.sandboxes.base import CaseResult, Limits, Outcome
-from berry.sandboxes.host.child import ChildHandle, Ended
+from berry.sandboxes.host.records import Ended
 
 CLAIMABLE = frozenset({
     Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT,
@@ -29,13 +29,13 @@ _BY_LIMIT = {
     "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "output": Outcome.OUTPUT_LIMIT,
     "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
 }  # fmt: skip
-STREAM_BYTES = 2000
-"""How much of stderr a result keeps."""
+KEPT_STDERR_BYTES = 2000
+"""How much of stderr, and of an error's text, a result keeps."""
 _OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
 
 
 def claimed(name: object) -> Outcome:
-    """The outcome that a child claims, or a violation when it claims what it may not."""
+    """Reads the outcome that a child claims, or a violation when it claims what it may not."""
     try:
         outcome = Outcome(str(name))
     except ValueError:
@@ -47,12 +47,12 @@ ReadOutput = Callable[[int, int, int], bytes]
 """(stream, start, end) to bytes of stdout (1) or stderr (2)."""
 
 
-Reached = tuple[int, int, float]
+Progress = tuple[int, int, float]
 """Bytes of stdout and stderr, and CPU seconds, so far."""
 
 
-def case_of_frame(body: bytes, read: ReadOutput, start: Reached) -> tuple[CaseResult, Reached]:
-    """A call's result from its frame, and how far its output reached. Raises WireError."""
+def case_of_frame(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseResult, Progress]:
+    """Decodes a call's result from its frame, and how far its output reached. Raises WireError."""
     message = wire.loads(body)
     if type(message) is not list or len(message) != 7:
         raise wire.WireError("not a result")
@@ -60,9 +60,9 @@ def case_of_frame(body: bytes, read: ReadOutput, start: Reached) -> tuple[CaseRe
     if type(out) is not int or type(err) is not int or type(cpu_s) is not float or not 0 <= cpu_s < 1e9:
         raise wire.WireError("not a result")
     stdout = read(1, start[0], out) if out > start[0] else b""
-    stderr = read(2, start[1], err)[-STREAM_BYTES:] if err > start[1] else b""
+    stderr = read(2, start[1], err)[-KEPT_STDERR_BYTES:] if err > start[1] else b""
     outcome = claimed(name)
-    text = error[:STREAM_BYTES] if type(error) is str else None
+    text = error[:KEPT_STDERR_BYTES] if type(error) is str else None
     kind = error_type[:100] if type(error_type) is str else None
     value = value if outcome is Outcome.OK else None
     case = CaseResult(outcome, value, stdout, stderr, text, kind, cpu_s=max(0.0, cpu_s - start[2]))
@@ -70,8 +70,7 @@ def case_of_frame(body: bytes, read: ReadOutput, start: Reached) -> tuple[CaseRe
 
 
 def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:
-    """How a child was ended from outside or by the kernel, with words for it; None when it ended by
-    itself."""
+    """Names how a child was ended from outside or by the kernel, with a text; None when it ended by itself."""
     if ended.limit in _BY_LIMIT:
         outcome = _BY_LIMIT[ended.limit]
         return outcome, f"{LIMIT_NAMES[outcome]} limit"
@@ -105,10 +104,10 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def case_of_program(live: ChildHandle, ended: Ended, limits: Limits) -> CaseResult:
-    """A Python program's run: what the slot saw, then its exit status, then its own word."""
-    if live.broken is not None or live.frames:
-        error = live.broken or "it wrote to the sandbox's channel"
+def case_of_program(ended: Ended, limits: Limits) -> CaseResult:
+    """Derives a Python program's result: from what the slot saw, then its exit status, then its own claim."""
+    if ended.broken is not None or ended.frames:
+        error = ended.broken or "it wrote to the sandbox's channel"
         return replace(case_of_exit(ended, limits), outcome=Outcome.VIOLATION, error=error)
     case = case_of_exit(ended, limits)
     if case.outcome is Outcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
@@ -117,35 +116,35 @@ def case_of_program(live: ChildHandle, ended: Ended, limits: Limits) -> CaseResu
 
 
 def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
-    """Any program's run: what the slot saw, then its exit status."""
+    """Derives any program's result: from what the slot saw, then its exit status."""
     code = os.waitstatus_to_exitcode(ended.status)
     outcome, error = forced(ended, limits) or (Outcome.OK, None)
     if outcome is Outcome.OK and code != 0:
         outcome = Outcome.MEMORY_LIMIT if out_of_memory(ended, limits) else Outcome.RUNTIME_ERROR
         error = f"exit status {code}"
     return CaseResult(
-        outcome, stdout=ended.stdout, stderr=ended.stderr[-STREAM_BYTES:], error=error, exit_code=code,
+        outcome, stdout=ended.stdout, stderr=ended.stderr[-KEPT_STDERR_BYTES:], error=error, exit_code=code,
         cpu_s=ended.cpu_s, wall_s=ended.wall_s, peak_bytes=ended.peak_bytes,
     )  # fmt: skip
 
 
-def cases_of_calls(live: ChildHandle, ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
-    """The result of loading the source and of each of `n` calls."""
+def cases_of_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
+    """Derives the results of loading the source and of each of `n` calls."""
     cases: list[CaseResult] = []
-    at: Reached = (0, 0, 0.0)
+    at: Progress = (0, 0, 0.0)
     stopped: CaseResult | None = None
-    while live.frames and stopped is None:
+    for body in ended.frames:
         try:
-            case, at = case_of_frame(live.frames.popleft(), ended.read, at)
+            case, at = case_of_frame(body, ended.read, at)
         except wire.WireError as e:
             stopped = CaseResult(Outcome.VIOLATION, error=str(e))
-        else:
-            cases.append(case)
+            break
+        cases.append(case)
     if len(cases) > n + 1:
         stopped = CaseResult(Outcome.VIOLATION, error="more results than calls")
         cases = []
     elif stopped is None and len(cases) < n + 1 and (not cases or cases[0].outcome is Outcome.OK):
-        stopped = early_end(live, ended, limits)
+        stopped = early_end(ended, limits)
         if ended.loaded and not cases:
             cases = [CaseResult(Outcome.OK)]
     load, *calls = cases or [stopped or CaseResult(Outcome.VIOLATION)]
@@ -155,12 +154,12 @@ def cases_of_calls(live: ChildHandle, ended: Ended, limits: Limits, n: int) -> t
     return load, calls
 
 
-def early_end(live: ChildHandle, ended: Ended, limits: Limits) -> CaseResult:
-    """The case during which the child ended."""
-    if live.broken is not None:
-        return CaseResult(Outcome.OUTPUT_LIMIT, error=live.broken)
-    found = forced(ended, limits)
-    if found is None:
+def early_end(ended: Ended, limits: Limits) -> CaseResult:
+    """Derives the result of the case during which the child ended."""
+    if ended.broken is not None:
+        return CaseResult(Outcome.OUTPUT_LIMIT, error=ended.broken)
+    end = forced(ended, limits)
+    if end is None:
         code = os.waitstatus_to_exitcode(ended.status)
-        found = Outcome.RUNTIME_ERROR, f"the process exited (status {code}) before the call returned"
-    return CaseResult(found[0], stderr=ended.stderr[-STREAM_BYTES:], error=found[1])
+        end = Outcome.RUNTIME_ERROR, f"the process exited (status {code}) before the call returned"
+    return CaseResult(end[0], stderr=ended.stderr[-KEPT_STDERR_BYTES:], error=end[1])

@@ -1,6 +1,6 @@
-"""The line for slots: bounded, with a deadline for each waiter, and fair between problems.
+"""Queues jobs for slots: bounded, with a deadline for each, and fair between problems.
 
-Waiters of one key form a line; the lines are served in turn, so a problem with a thousand candidates delays
+Jobs of one key form a line; the lines are served in turn, so a problem with a thousand candidates delays
 the others by one job each, not by a thousand.
 """
 
@@ -11,10 +11,10 @@ from collections import OrderedDict, deque
 
 
 class Overloaded(Exception):
-    """No slot could be had: the line was full, or the deadline passed."""
+    """No slot could be had: the queue was full, or the deadline passed."""
 
 
-class SlotLine:
+class SlotQueue:
     """Hands out slot numbers 0 … slots-1, those of them that are open."""
 
     def __init__(self, slots: int, limit: int) -> None:
@@ -27,10 +27,11 @@ class SlotLine:
 
     @property
     def busy(self) -> bool:
+        """Whether no slot is free."""
         return not self._free
 
     async def take(self, key: str, deadline_s: float | None) -> int:
-        """A free slot's number; raises Overloaded."""
+        """Waits for a free slot and returns its number; raises Overloaded."""
         if self._free and not self.waiting:
             return self._free.popleft()
         if self.waiting >= self._limit:

@@ -1,6 +1,6 @@
-"""The host's end of one slot: one live child at a time, and the next one ready.
+"""Hands out the children of one slot: one that runs, and the next ones ready.
 
-    launching.Template.spawn ─► SlotHandle.begin(limits) ─► live.Live: send, frames ─► end ─► live.Ended
+    Template.spawn ─► SlotHandle.begin(limits) ─► ChildHandle: send, frames ─► end ─► Ended
 
 Sockets are watched by the running asyncio loop; nothing blocks it. A slot that dies or does not answer raises
 SlotDied, which the pool treats as the sandbox's fault, never the program's.
@@ -13,33 +13,29 @@ import asyncio
 import os
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from berry.sandboxes.base import Limits, SlotDied
 from berry.sandboxes.host.child import ChildHandle
 from berry.sandboxes.inside import slot_protocol
 
-if TYPE_CHECKING:
-    from berry.sandboxes.host.template import Template
-
-__all__ = ["SlotDied", "SlotHandle"]
-
 _CORES = os.cpu_count() or 1
-SWEEP_S = 0.005
-"""How long a child that is done with may go on before it is killed, where no other job follows."""
+RETIRED_CHILD_S = 0.005
+"""How long a retired child may go on before it is killed, where no other job follows."""
 
 
 class SlotHandle:
-    """The host's end of one slot. A child may begin while the one before it is still being taken apart."""
+    """One slot, seen from the host. A child may begin while the kernel still takes the one before it apart.
+    `stderr_tail` reads what the slot's process printed."""
 
-    def __init__(self, sock: socket.socket, template: Template) -> None:
-        self._sock, self._template = sock, template
+    def __init__(self, sock: socket.socket, stderr_tail: Callable[[], str]) -> None:
+        self._sock, self._stderr_tail = sock, stderr_tail
         self._loop = asyncio.get_running_loop()
         self._ready: deque[tuple[int, tuple[int, int, int, int]]] = deque()
-        self._lives: deque[ChildHandle] = deque()
+        self._children: deque[ChildHandle] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._unwanted: ChildHandle | None = None
-        self._sweeping = False
+        self._retired: int | None = None
+        self._will_kill_retired = False
         self.dead: str | None = None
         self.jobs = 0
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -53,21 +49,21 @@ class SlotHandle:
             self.close(f"the slot's socket broke: {e}")
             return
         if not data:
-            self.close(f"the slot ended: {self._template.said()[-500:]}")
+            self.close(f"the slot ended: {self._stderr_tail()[-500:]}")
             return
         ended, ready = slot_protocol.reported(data)
         fds = array.array("i")
         for _, _, payload in ancillary:
             fds.frombytes(payload)
         for done in ended:
-            self._lives.popleft().ended(done, fds[0] if fds and not ready else None)
+            self._children.popleft().ended(done, fds[0] if fds and not ready else None)
         for i, pid in enumerate(ready):
             self._ready.append((pid, (fds[4 * i], fds[4 * i + 1], fds[4 * i + 2], fds[4 * i + 3])))
         if ready and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def begin(self, limits: Limits, *, fetch: str | None = None, ready_s: float = 60.0) -> ChildHandle:
-        """A child under these limits (already scaled), waiting for its job. `fetch` names a file in its
+        """Waits for a child under these limits (already scaled) that waits for its job. `fetch` names a file in its
         directory that is wanted afterwards. Raises SlotDied."""
         while not self._ready:
             if self.dead is not None:
@@ -80,36 +76,38 @@ class SlotHandle:
                 self.close("no child became ready")
         if self.dead is not None:
             raise SlotDied(self.dead)
-        go = slot_protocol.StartChild(
+        order = slot_protocol.StartChild(
             limits.cpu_s, limits.wall_s, limits.output_bytes, limits.disk_bytes, limits.threads, _CORES, fetch
         )
-        live = ChildHandle(self, *self._ready.popleft(), limits, go)
-        self._lives.append(live)
+        child = ChildHandle(self, *self._ready.popleft(), limits, order)
+        self._children.append(child)
         self.jobs += 1
-        return live
+        return child
 
-    def order(self, go: slot_protocol.StartChild) -> None:
+    def start_child(self, order: slot_protocol.StartChild) -> None:
         """Has the slot watch its next child."""
-        self._unwanted = None
-        self._send(go.pack())
+        self._retired = None
+        self._send(order.pack())
 
     def kill(self, pid: int) -> None:
         """Kills a child that has not ended; its end is reported as usual."""
         if self.dead is None:
             self._send(slot_protocol.kill(pid))
 
-    def retire(self, live: ChildHandle) -> None:
-        """Nothing more is wanted of the running child. The next order says so too, and most follow at once."""
-        self._unwanted = live
-        if not self._sweeping:
-            self._sweeping = True
-            self._loop.call_later(SWEEP_S, self._sweep)
+    def retire(self, pid: int) -> None:
+        """Kills a running child from which nothing more is wanted, soon: the next order does so too, and most follow
+        at once."""
+        self._retired = pid
+        if not self._will_kill_retired:
+            self._will_kill_retired = True
+            self._loop.call_later(RETIRED_CHILD_S, self._kill_retired)
 
-    def _sweep(self) -> None:
-        self._sweeping = False
-        if self._unwanted is not None and not self._unwanted.done.done():
-            self.kill(self._unwanted.pid)
-        self._unwanted = None
+    def _kill_retired(self) -> None:
+        self._will_kill_retired = False
+        if any(child.pid == self._retired for child in self._children):
+            assert self._retired is not None
+            self.kill(self._retired)
+        self._retired = None
 
     def _send(self, message: bytes) -> None:
         try:
@@ -118,7 +116,7 @@ class SlotHandle:
             self.close(f"the slot's socket broke: {e}")
 
     def close(self, why: str = "closed") -> None:
-        """Lets go of the slot; it kills its children and cleans up when its socket closes."""
+        """Closes the slot's socket; the slot kills its children and cleans up then."""
         if self.dead is not None:
             return
         self.dead = why
@@ -130,5 +128,5 @@ class SlotHandle:
         self._ready.clear()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        while self._lives:
-            self._lives.popleft().lost(why)
+        while self._children:
+            self._children.popleft().lost(why)

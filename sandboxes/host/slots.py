@@ -1,4 +1,4 @@
-"""The processes behind a pool: templates by profile, and each slot's handles on children of them."""
+"""Owns the processes behind a pool: templates by profile, and the handles of their slots."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from berry.sandboxes.metrics import Metrics
 REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
 MAX_PROFILES = 16
-DESCRIPTORS_A_SLOT = 40
-WORK_BYTES_A_SLOT = 256 << 20
-"""Size a slot of the private file system in memory; each job's own limit is far lower."""
+DESCRIPTORS_PER_SLOT = 40
+WORK_BYTES_PER_SLOT = 256 << 20
+"""Size per slot of the private file system in memory; each job's own limit is far lower."""
 Role = tuple[Profile, Kind, int, str]
 
 
@@ -42,7 +42,7 @@ class Slots:
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""
-        _make_room(self.config.slots)
+        _raise_file_limit(self.config.slots)
         try:
             for profile in self.config.warm or ("bare",):
                 template = await self._template(profile)
@@ -54,8 +54,8 @@ class Slots:
             await self.close()
             raise
 
-    async def look(self) -> Plan:
-        """What is on in a template, enough or not. Raises SandboxError where none starts."""
+    async def examine(self) -> Plan:
+        """Starts a template and returns what is on in it, enough or not. Raises SandboxError where none starts."""
         template = await self._template("bare")
         self._calibrate(template)
         return template.plan
@@ -65,7 +65,7 @@ class Slots:
             self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
 
     def host(self) -> Plan:
-        """What is on in the first template."""
+        """Returns what is on in the first template."""
         if not self._templates:
             raise SandboxError("the pool is not started")
         return next(iter(self._templates.values())).plan
@@ -102,7 +102,8 @@ class Slots:
                 "seccomp": True,
                 "namespaces": self.config.namespaces,
                 "directory": os.path.abspath(self.config.directory or tempfile.gettempdir()),
-                "work_bytes": (self.config.slots + 2) * WORK_BYTES_A_SLOT,
+                "work_bytes": (self.config.slots + 2) * WORK_BYTES_PER_SLOT,
+                "fast_fork": list(self.config.fork_tricks),
                 "tool_directories": list(self.config.tool_directories),
                 "slots": 2 * self.config.slots + 2,
             }
@@ -112,7 +113,7 @@ class Slots:
             return template
 
     async def handle(self, profile: Profile, kind: Kind, number: int, role: str = "job") -> SlotHandle:
-        """The live handle for a slot and profile; started, or replaced after its share of jobs. Raises
+        """Returns the handle for a slot and profile; started, or replaced after its share of jobs. Raises
         SlotDied where the sandbox fails and SandboxError where the profile can't be had."""
         key = (profile, kind, number, role)
         handle = self._handles.get(key)
@@ -139,21 +140,21 @@ class Slots:
         await asyncio.gather(*(t.close() for t in templates))
 
 
-def _make_room(slots: int) -> None:
-    """Raises this process's own limit on open files to what so many slots need, as far as it may: each has the
-    descriptors of several waiting children, and may have a judge's slot beside it."""
+def _raise_file_limit(slots: int) -> None:
+    """Raises this process's limit on open files to what so many slots need, as far as it may: each has the descriptors
+    of several waiting children, and may have a judge's slot too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 512 + slots * 2 * DESCRIPTORS_A_SLOT
+    wanted = 512 + slots * 2 * DESCRIPTORS_PER_SLOT
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def package_paths() -> list[str]:
-    """Where this interpreter finds installed packages."""
+    """Lists the directories in which this interpreter finds installed packages."""
     candidates = [*site.getsitepackages(), *sys.path]
-    found = [p for p in candidates if p.endswith(("site-packages", "dist-packages")) and os.path.isdir(p)]
-    return list(dict.fromkeys(found))
+    directories = [p for p in candidates if p.endswith(("site-packages", "dist-packages")) and os.path.isdir(p)]
+    return list(dict.fromkeys(directories))
 
 
 def importable(name: str) -> bool:

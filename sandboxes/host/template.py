@@ -1,5 +1,4 @@
-"""Starting a template: one exec'd interpreter with a profile's modules, asked for slots over its control
-socket."""
+"""Starts a template, an exec'd interpreter with a profile's modules, and asks it for slots over its control socket."""
 
 from __future__ import annotations
 
@@ -28,11 +27,11 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from berry.sandboxes.inside.template import main; "
     "del sys.path[0]; sys.argv = ['']; main()"
 )
-_CONTROL_BYTES = 1 << 16
+_MAX_MESSAGE_BYTES = 1 << 16
 
 
 def clean_environment() -> dict[str, str]:
-    """All that jobs see of an environment."""
+    """Makes the environment variables that jobs see: none of the host's own."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": ".", "TMPDIR": ".", "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
@@ -57,8 +56,8 @@ class Template:
         fields: dict[str, Any] = self.hello["plan"]
         return Plan(**{name: _frozen(value) for name, value in fields.items()})
 
-    def said(self) -> str:
-        """The end of what it and its slots printed."""
+    def stderr_tail(self) -> str:
+        """Reads the end of what it and its slots printed."""
         if self._errors < 0:
             return ""
         size = os.fstat(self._errors).st_size
@@ -72,15 +71,15 @@ class Template:
         ours.settimeout(0)
         errors = os.memfd_create("errors", os.MFD_CLOEXEC)
         python = getattr(sys, "_base_executable", None) or sys.executable
-        # A death signal would follow the thread that starts the process, so only the main thread
-        # asks for one; the
+        # A death signal would follow the thread that starts the process, so only the main thread asks for one; the
         # socket's end is noticed in either case.
         options = options | {"die_with_parent": threading.current_thread() is threading.main_thread()}
+        binding = {code_pages.BIND_NOW: "1"} if "early_binding" in options["fast_fork"] else {}
         try:
             process = subprocess.Popen(
                 args=[*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, ROOT],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, cwd="/",
-                env=clean_environment() | {code_pages.BIND_NOW: "1"},
+                env=clean_environment() | binding,
                 close_fds=True,
             )  # fmt: skip
         except OSError as e:
@@ -93,12 +92,12 @@ class Template:
         try:
             await loop.sock_sendall(ours, json.dumps(options).encode())
             async with asyncio.timeout(start_s):
-                template.hello = json.loads(await loop.sock_recv(ours, _CONTROL_BYTES))
+                template.hello = json.loads(await loop.sock_recv(ours, _MAX_MESSAGE_BYTES))
         except (OSError, ValueError, TimeoutError) as e:
             process.kill()
-            said = template.said()
+            printed = template.stderr_tail()
             await template.close()
-            raise SandboxError(f"the sandbox interpreter did not start ({type(e).__name__}): {said}") from e
+            raise SandboxError(f"the sandbox interpreter did not start ({type(e).__name__}): {printed}") from e
         if "error" in template.hello:
             await template.close()
             raise SandboxError(f"the sandbox interpreter did not start: {template.hello['error']}")
@@ -114,13 +113,14 @@ class Template:
             self.control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError as e:
             ours.close()
-            raise SlotDied(f"the template is gone: {self.said()}") from e
+            raise SlotDied(f"the template is gone: {self.stderr_tail()}") from e
         finally:
             theirs.close()
-        return SlotHandle(ours, self)
+        return SlotHandle(ours, self.stderr_tail)
 
     @property
     def alive(self) -> bool:
+        """Whether its process runs."""
         return self.process.poll() is None
 
     async def close(self, grace_s: float = 5.0) -> None:

@@ -1,9 +1,8 @@
-"""The child: already confined, it reads its job from descriptor 3 and runs it. What it writes is believed by
-nobody.
+"""Runs a job in a process that is already confined; the host treats all that it writes as claims.
 
-One frame opens the job (source, mode, limits); calls and snippets follow as frames, results go back as
-frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far, CPU seconds so far]`.
-After the last result, or at the end of a program, a last frame says so: status, CPU seconds, peak bytes, outcome.
+The job comes over descriptor 3. One frame opens it (source, mode, limits); calls and snippets follow as frames, results
+go back as frames: `[outcome, value, error type, error, stdout bytes so far, stderr bytes so far, CPU seconds so far]`.
+After the last result, or at the end of a program, the final frame follows: status, CPU seconds, peak bytes, outcome.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from typing import Any, NoReturn, Protocol
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import judge, stages
-from berry.sandboxes.inside.channel import JOB_FD, MAX_ERROR, Channel, compile_source, describe, new_module
+from berry.sandboxes.inside.channel import JOB_FD, MAX_ERROR_CHARS, Channel, compile_source, describe, new_module
 from berry.sandboxes.jail import rlimits
 
 _cpu_s = time.process_time
 
 
 class Bounds(Protocol):
-    """What a child needs to know of its jail."""
+    """What a child asks of its jail."""
 
     base_bytes: int
 
@@ -59,7 +58,7 @@ def main(jail: Bounds, kind: str, channel: Channel) -> NoReturn:
 
 
 def outcome_of(error: BaseException) -> str:
-    """The outcome that an exception stands for."""
+    """Names the outcome that an exception stands for."""
     if isinstance(error, MemoryError):
         return "memory_limit"
     if isinstance(error, PermissionError):
@@ -72,7 +71,8 @@ def outcome_of(error: BaseException) -> str:
 
 
 def execute(job: dict[str, Any], channel: Channel) -> NoReturn:
-    """Puts the program's file in place and becomes it. The binary, if any, was sent behind standard input."""
+    """Writes the program's file and executes it in place of this process. The binary, if any, was sent behind standard
+    input."""
     start, length = job["binary"]
     content = os.pread(0, length, start) if length else job["source"].encode("utf-8", "surrogatepass")
     if length:
@@ -151,7 +151,7 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         except BaseException as e:  # noqa: BLE001 (the job's own error, reported as such)
             outcome, (error_type, error) = outcome_of(e), describe(e)
         body = wire.packed_bytes([outcome, value, error_type, error, *_written(streams)])
-        if len(body) > value_bytes + 6 * MAX_ERROR + 1000:
+        if len(body) > value_bytes + 6 * MAX_ERROR_CHARS + 1000:
             outcome = "output_limit"
             error = f"a value of {len(body)} bytes, {value_bytes} allowed"
             body = wire.packed_bytes([outcome, None, None, error, *_written(streams)])
@@ -203,12 +203,12 @@ def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
     try:
         wire.pack(value)
     except wire.Unsupported:
-        return repr(value)[:MAX_ERROR]
+        return repr(value)[:MAX_ERROR_CHARS]
     return value
 
 
 def _written(streams: tuple[Any, Any]) -> list[float]:
-    """Bytes of stdout and stderr so far, -1 where the job has closed them, and CPU seconds so far."""
+    """Measures bytes of stdout and stderr so far, -1 where the job has closed them, and CPU seconds so far."""
     positions: list[float] = []
     for fd, stream in enumerate(streams, 1):
         try:

@@ -1,5 +1,5 @@
-"""Puts the jail on this process and becomes another program: for tools of the host that live long and are spoken to
-over pipes, such as a proof assistant.
+"""Confines this process and executes another program in its place: for tools of the host that live long and are
+spoken to over pipes, such as a proof assistant.
 
     options (JSON, argv[1]) ─► limits ─► no_new_privs, no capabilities ─► landlock ─► seccomp ─► exec
 
@@ -20,11 +20,12 @@ from berry.sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
 
 CONFINING_FAILED = 125
 """Exit status of a program that never began; standard error says why."""
-_FILES = 1024
-_STDERR_BYTES = 1 << 20
+_MAX_FILES = 1024
+_MAX_STDERR_BYTES = 1 << 20
 
 
 def main() -> NoReturn:
+    """Reads the options, confines this process and executes the program; exits with CONFINING_FAILED on failure."""
     options: dict[str, Any] = json.loads(sys.argv[1])
     try:
         _limit(options["cpu_s"])
@@ -41,8 +42,8 @@ def _limit(cpu_s: int) -> None:
     rlimits.lock_no_memory()
     for which, value in (
         (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, _STDERR_BYTES),
-        (resource.RLIMIT_NOFILE, _FILES),
+        (resource.RLIMIT_FSIZE, _MAX_STDERR_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_FILES),
     ):
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -1,4 +1,4 @@
-"""The judge's child: runs a problem's tests, with the candidate in another process.
+"""Runs a problem's tests in the judge's child, with the candidate in another process.
 
 `candidate(...)` sends its arguments out and gets plain data of exact built-in types back, or the built-in
 exception that the candidate raised. The candidate's objects, code and output never come here, so nothing
@@ -25,7 +25,7 @@ class CandidateError(Exception):
 
 
 class Proxy:
-    """What tests call as the candidate."""
+    """Relays calls of the candidate to the host."""
 
     def __init__(self, channel: Channel, name: str) -> None:
         self._channel = channel
@@ -75,7 +75,7 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
 
 
 def _line(tb: TracebackType | None) -> int | None:
-    """The innermost line in the tests themselves."""
+    """Finds the innermost line in the tests themselves."""
     line = None
     while tb is not None:
         if tb.tb_frame.f_code.co_filename == TESTS_FILE:

@@ -1,4 +1,4 @@
-"""What /proc says about the processes of a job."""
+"""Finds the processes and threads of a job in /proc."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import os
 
 
 def descendants(top: int) -> set[int]:
-    """Every process below `top`, from /proc."""
+    """Finds every process below `top`."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as f:
                 parent = int(f.read().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(name))
-    found: set[int] = set()
+    below_top: set[int] = set()
     stack = [top]
     while stack:
-        below = [pid for pid in children.get(stack.pop(), ()) if pid not in found]
-        found.update(below)
+        below = [pid for pid in children.get(stack.pop(), ()) if pid not in below_top]
+        below_top.update(below)
         stack += below
-    return found
+    return below_top
 
 
 def threads_of(pid: int) -> int:
+    """Counts a process's threads; 0 where it has ended."""
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
     except OSError:

@@ -1,6 +1,6 @@
-"""A slot: forks a child for each job, ahead of time, watches its clocks and cleans up after it.
+"""Forks a child for each job, ahead of time, watches its clocks and cleans up after it.
 
-    ready (pid, four descriptors) ─► host      go (limits) ◄─ host      done (status, usage, limit hit) ─► host
+    ready (pid, four descriptors) ─► host      StartChild (limits) ◄─ host      done (status, usage, limit hit) ─► host
 
 Children are forked and confined ahead, so that a job finds a warm child waiting. A slot runs none of the job's code.
 It ends, and its children with it, when its socket closes.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
-import gc
 import os
 import random
 import select
@@ -24,16 +23,15 @@ from typing import Any, NamedTuple
 
 from berry.sandboxes.inside import child, processes, slot_protocol, stages, workdir
 from berry.sandboxes.inside.channel import Channel
-from berry.sandboxes.inside.fast_fork import pin_pages
-from berry.sandboxes.inside.fast_fork.prefault import Copies
+from berry.sandboxes.inside.fast_fork.prepare import ForkAids
 from berry.sandboxes.jail import plan, rlimits, syscalls
 
-AHEAD, LOW = 6, 5
-"""Children that wait for a job while another runs one: as many are made when fewer than so many are left."""
-PATIENCE_MS = 2.0
+MAX_WAITING_CHILDREN, MIN_WAITING_CHILDREN = 6, 5
+"""Children that wait for a job: filled up to the first number when fewer than the second are left."""
+REPORT_DELAY_MS = 2.0
 """How long the report of a child that ended well may wait for the host's next order."""
-TICK_S = 0.05
-"""Longest time between two looks at a running child's disk use and threads."""
+USAGE_POLL_S = 0.05
+"""Longest time between two measurements of a running child's disk use and threads."""
 
 
 class Prepared(NamedTuple):
@@ -46,19 +44,21 @@ class Prepared(NamedTuple):
 
 
 class Slot:
-    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], copies: Copies) -> None:
-        self.sock, self.plan, self.copies = sock, jail_plan, copies
+    """Supervises the children of one slot."""
+
+    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], aids: ForkAids) -> None:
+        self.sock, self.plan, self.fork_aids = sock, jail_plan, aids
         self.kind = message["kind"]
         directory = os.path.join(jail_plan.work, message["name"])
         uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
-        self.ahead = AHEAD if self.kind != "tools" else 0
+        self.ahead = MAX_WAITING_CHILDREN if self.kind != "tools" else 0
         self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead)
         self.directory = directory
         self.pid = os.getpid()
         self.inbox: deque[slot_protocol.StartChild | int] = deque()
         self.prepared: deque[Prepared] = deque()
         self.running: Prepared | None = None
-        self.unsaid: list[slot_protocol.Done] = []
+        self.pending_reports: list[slot_protocol.Done] = []
         self.free = deque(range(len(self.jail.arenas)))
         self._pair = (ctypes.c_int * 2)()
         stream = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -67,13 +67,13 @@ class Slot:
             self.fresh_directory(arena)
 
     def fill(self) -> None:
-        """Prepares children until enough wait, and tells the host. Several in one go, and with as little as can be
-        between two forks: each fork takes from the slot all pages that it touches until the next one."""
+        """Forks children until enough wait, and reports them to the host. Several in one go, and with as little as can
+        be between two forks: each fork takes from the slot all pages that it touches until the next one."""
         self.jail.count_others()
         ends = [self._ends() for _ in range(max(self.ahead, 1) - len(self.prepared))]
         pids = []
         for arena, _, job, files in ends:
-            pid = syscalls.fork()
+            pid = self.fork_aids.fork()
             if pid == 0:
                 self._become_child(arena, job, files)
             pids.append(pid)
@@ -90,15 +90,15 @@ class Slot:
         """Reports the children that ended and those that are ready, with their descriptors."""
         fds = [fd for one in ready for fd in one.fds] + ([] if fetched is None else [fetched])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.sock.sendmsg([slot_protocol.report(self.unsaid, [one.pid for one in ready])], rights)
-        self.unsaid.clear()
+        self.sock.sendmsg([slot_protocol.report(self.pending_reports, [one.pid for one in ready])], rights)
+        self.pending_reports.clear()
         for one in ready:
             os.close(one.fds[0])
         if fetched is not None:
             os.close(fetched)
 
     def _ends(self) -> tuple[int, int, int, list[int]]:
-        """What one more child needs: a directory, both ends of its job socket, its standard streams."""
+        """Makes what one more child needs: a directory, both ends of its job socket, its standard streams."""
         self._make_pair()
         host_end, child_end = self._pair
         files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
@@ -106,8 +106,7 @@ class Slot:
 
     def _become_child(self, arena: int, job: int, files: list[int]) -> None:
         try:
-            if self.kind == "python":
-                self.copies.make()
+            self.fork_aids.before_job(self.kind)
             self.jail.confine(arena, self.pid)
             for target, fd in enumerate((*files, job)):  # all above 3: the template holds 0 to 2 and 9
                 os.dup2(fd, target)
@@ -118,10 +117,10 @@ class Slot:
             os._exit(1)
         child.main(self.jail, self.kind, Channel())
 
-    def run(self, ready: Prepared, go: slot_protocol.StartChild) -> slot_protocol.Done:
+    def run(self, ready: Prepared, start: slot_protocol.StartChild) -> slot_protocol.Done:
         """Watches one child to its end; forks the next one meanwhile where none waits."""
         started = time.monotonic()
-        if self.ahead and len(self.prepared) < LOW:
+        if self.ahead and len(self.prepared) < MIN_WAITING_CHILDREN:
             self.fill()
         poller = select.poll()
         poller.register(ready.pidfd, select.POLLIN)
@@ -135,11 +134,11 @@ class Slot:
             except OSError:
                 cpu = 0.0
             if limit is None:
-                limit = self._over(ready, go, cpu, wall)
+                limit = self._limit_exceeded(ready, start, cpu, wall)
                 if limit:
                     os.kill(ready.pid, signal.SIGKILL)
-            tick = TICK_S if wall > TICK_S else 0.02
-            left = min(go.wall_s - wall, (go.cpu_s - cpu) / go.cores, tick)
+            poll_s = USAGE_POLL_S if wall > USAGE_POLL_S else 0.02
+            left = min(start.wall_s - wall, (start.cpu_s - cpu) / start.cores, poll_s)
             events = poller.poll(1000 if limit else max(1.0, left * 1000))
             if any(fd == ready.pidfd for fd, _ in events):
                 break
@@ -156,15 +155,15 @@ class Slot:
         return slot_protocol.Done(ready.pid, status, cpu, wall, peak, limit, stage)
 
     def _host_went_on(self) -> bool:
-        """Whether the host has the running child's last words and gave its next order."""
+        """Whether the host has the running child's final frame and gave its next order."""
         return any(isinstance(message, slot_protocol.StartChild) for message in self.inbox)
 
     def listen(self) -> None:
-        """Waits for the next order. Where none comes soon, the host is told what was left to tell."""
-        if self.unsaid:
+        """Waits for the next order. Where none comes soon, the pending reports are sent."""
+        if self.pending_reports:
             poller = select.poll()
             poller.register(self.sock, select.POLLIN)
-            if not poller.poll(PATIENCE_MS):
+            if not poller.poll(REPORT_DELAY_MS):
                 self.report()
         self.receive()
 
@@ -175,18 +174,19 @@ class Slot:
             raise ConnectionResetError("the host closed the socket")
         self.inbox.append(slot_protocol.order(data))
 
-    def _over(self, ready: Prepared, go: slot_protocol.StartChild, cpu: float, wall: float) -> str | None:
-        if cpu > go.cpu_s:
+    def _limit_exceeded(self, ready: Prepared, start: slot_protocol.StartChild, cpu: float, wall: float) -> str | None:
+        """Names the limit that a running child has exceeded, if any."""
+        if cpu > start.cpu_s:
             return "cpu"
-        if wall > go.wall_s:
+        if wall > start.wall_s:
             return "wall"
-        if wall < TICK_S:
+        if wall < USAGE_POLL_S:
             return None
-        if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > go.output_bytes:
+        if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > start.output_bytes:
             return "output"
-        if workdir.tree_bytes(self.jail.arenas[ready.arena], go.disk_bytes) > go.disk_bytes:
+        if workdir.tree_bytes(self.jail.arenas[ready.arena], start.disk_bytes) > start.disk_bytes:
             return "disk"
-        if not self.plan.counts_tasks and processes.threads_of(ready.pid) > go.threads:
+        if not self.plan.counts_tasks and processes.threads_of(ready.pid) > start.threads:
             return "processes"
         return None
 
@@ -214,6 +214,7 @@ class Slot:
                 os.waitpid(-1, 0)
 
     def fresh_directory(self, arena: int) -> None:
+        """Replaces a working directory by an empty one."""
         top = self.jail.arenas[arena]
         work = os.path.join(top, "w")
         try:
@@ -226,25 +227,25 @@ class Slot:
             workdir.remove_tree(top, keep=True)
         os.mkdir(work, 0o700)
 
-    def serve(self, go: slot_protocol.StartChild) -> None:
-        """One child's job, from the order to the report. The report waits for the next one where the child ended well:
-        the host most likely has its last words and goes on, and each report wakes it."""
+    def serve(self, start: slot_protocol.StartChild) -> None:
+        """Supervises one child's job, from the order to the report. The report waits for the next one where the child
+        ended well: the host most likely has its final frame and goes on, and each report wakes it."""
         ready = self.running = self.prepared.popleft()
-        done = self.run(ready, go)
+        done = self.run(ready, start)
         self.running = None
         for fd in (ready.pidfd, *ready.fds[1:]):
             os.close(fd)
-        self.unsaid.append(done)
-        patient = self.kind == "python" and done.status == 0  # programs of other kinds say no last words
-        if not patient and not self._host_went_on():
-            self.report(fetched=self._fetched(go.fetch, ready.arena))
+        self.pending_reports.append(done)
+        may_wait = self.kind == "python" and done.status == 0  # programs of other kinds send no final frame
+        if not may_wait and not self._host_went_on():
+            self.report(fetched=self._fetched(start.fetch, ready.arena))
         self.fresh_directory(ready.arena)
         self.free.append(ready.arena)
         if not self.ahead:
             self.fill()
 
     def _fetched(self, fetch: str | None, arena: int) -> int | None:
-        """A copy of the file that the host asked for."""
+        """Copies the file that the host asked for."""
         return None if fetch is None else workdir.copy_in_memory(os.path.join(self.jail.arenas[arena], "w", fetch))
 
     def end(self) -> None:
@@ -257,28 +258,27 @@ class Slot:
         os._exit(0)
 
 
-def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, copies: Copies) -> None:
-    """The slot's life; returns when the socket closes."""
+def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, aids: ForkAids) -> None:
+    """Serves a slot until its socket closes."""
     syscalls.death_signal()()
     if os.getppid() not in (0, template):  # 0: in a PID namespace of its own
         return
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
-    if message["kind"] == "python" and pin_pages.pin(copies.pieces):
-        copies = Copies((), "none")
+    aids.settle(message["kind"])
     rlimits.lock_no_memory()
-    slot = Slot(sock, jail_plan, message, copies)
+    slot = Slot(sock, jail_plan, message, aids)
     syscalls.death_signal()()  # a change of user id has cleared it
-    stages.reach(stages.WAITS)
-    gc.freeze()
+    stages.reach(stages.WAITING)
+    aids.freeze()
     try:
         slot.fill()
         while True:
             if not slot.inbox:
                 slot.listen()
-            go = slot.inbox.popleft()
-            if isinstance(go, slot_protocol.StartChild):  # else a kill for a child that has ended
-                slot.serve(go)
+            order = slot.inbox.popleft()
+            if isinstance(order, slot_protocol.StartChild):  # else a kill for a child that has ended
+                slot.serve(order)
     except ConnectionError:
         slot.end()

@@ -1,6 +1,7 @@
-"""What host and slot say to each other about children, in few bytes: both read it at every job.
+"""Packs the messages between host and slot about children; short, since both read them at every job.
 
-host ─► slot: Go (the next child's limits) | kill      slot ─► host: children that ended, children that are ready
+host ─► slot: StartChild (the next child's limits) | kill
+slot ─► host: children that ended, children that are ready
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import NamedTuple
 
 LIMITS = (None, "cpu", "wall", "output", "disk", "processes", "killed")
 """Why a slot killed its child, by number."""
-_GO, _PID = struct.Struct("=cddqqqq"), struct.Struct("=ci")
+_START, _KILL = struct.Struct("=cddqqqq"), struct.Struct("=ci")
 _COUNT, _DONE = struct.Struct("=i"), struct.Struct("=iiddqbb")
-_MOST = 1 << 62
+_MAX_COUNT = 1 << 62
 
 
 class StartChild(NamedTuple):
@@ -28,8 +29,9 @@ class StartChild(NamedTuple):
     fetch: str | None = None
 
     def pack(self) -> bytes:
+        """Encodes the order."""
         counts = (self.output_bytes, self.disk_bytes, self.threads, self.cores)
-        limits = _GO.pack(b"g", self.cpu_s, self.wall_s, *[min(n, _MOST) for n in counts])
+        limits = _START.pack(b"s", self.cpu_s, self.wall_s, *[min(n, _MAX_COUNT) for n in counts])
         return limits + (self.fetch or "").encode()
 
 
@@ -45,35 +47,37 @@ class Done(NamedTuple):
     stage: int
 
     def pack(self) -> bytes:
+        """Encodes the record."""
         return _DONE.pack(*self[:5], LIMITS.index(self.limit), self.stage)
 
     @classmethod
     def unpack(cls, data: bytes) -> Done:
+        """Decodes the record."""
         pid, status, cpu_s, wall_s, peak_bytes, limit, stage = _DONE.unpack(data)
         return cls(pid, status, cpu_s, wall_s, peak_bytes, LIMITS[limit], stage)
 
 
 def kill(pid: int) -> bytes:
-    """To the slot: end this child."""
-    return _PID.pack(b"k", pid)
+    """Packs the order to end this child."""
+    return _KILL.pack(b"k", pid)
 
 
 def order(data: bytes) -> StartChild | int:
-    """What the host said: a job for the next child, or the number of a child to kill."""
+    """Unpacks an order: a job for the next child, or the process id of a child to kill."""
     if data[:1] == b"k":
-        return _PID.unpack(data)[1]
-    _, cpu_s, wall_s, *counts = _GO.unpack_from(data)
+        return _KILL.unpack(data)[1]
+    _, cpu_s, wall_s, *counts = _START.unpack_from(data)
     output_bytes, disk_bytes, threads, cores = counts
-    return StartChild(cpu_s, wall_s, output_bytes, disk_bytes, threads, cores, data[_GO.size :].decode() or None)
+    return StartChild(cpu_s, wall_s, output_bytes, disk_bytes, threads, cores, data[_START.size :].decode() or None)
 
 
 def report(done: list[Done], ready: list[int]) -> bytes:
-    """To the host: children that ended, and children that are ready."""
+    """Packs a report: children that ended, and process ids of children that are ready."""
     return _COUNT.pack(len(done)) + b"".join([d.pack() for d in done]) + array.array("i", ready).tobytes()
 
 
 def reported(data: bytes) -> tuple[list[Done], array.array[int]]:
-    """What `report` said."""
+    """Unpacks what `report` packed."""
     (n,) = _COUNT.unpack_from(data)
     end = _COUNT.size + n * _DONE.size
     ready = array.array("i", data[end:])

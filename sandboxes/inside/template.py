@@ -1,5 +1,4 @@
-"""The template: one clean interpreter a profile, which imports the profile's modules once and forks a slot
-on request.
+"""Imports a profile's modules once, in a clean interpreter, and forks a slot on request.
 
 Started by the host with its control socket as standard input. One message in (what to import, what to put
 on), one hello out (what is on), then one fork for every `spawn` message, each of which carries that slot's
@@ -9,8 +8,6 @@ own socket. It ends when the socket closes, which is also what happens when the 
 from __future__ import annotations
 
 import array
-import ctypes
-import gc
 import importlib
 import io
 import json
@@ -26,22 +23,21 @@ from collections.abc import Callable
 from typing import Any
 
 from berry.sandboxes.inside import slot, workdir
-from berry.sandboxes.inside.fast_fork import code_pages, fill_heap_gaps, prefault, warm_up
+from berry.sandboxes.inside.fast_fork import code_pages
+from berry.sandboxes.inside.fast_fork.prepare import ForkAids, prepare_for_forking
 from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
 
-REHEARSALS = 20
-"""How often a template goes a job's way, after which the interpreter has tuned its code to it."""
-MAX_MESSAGE = 1 << 16
+MAX_MESSAGE_BYTES = 1 << 16
 CONTROL_FD = 9
 
 
 def main() -> None:
-    """Entry point of the exec'd interpreter."""
+    """Runs the template from the first message to the closing of its socket."""
     os.dup2(0, CONTROL_FD, inheritable=False)
     os.environ.pop(code_pages.BIND_NOW, None)  # not for jobs to see
     _standard_streams()
     control = socket.socket(fileno=CONTROL_FD)
-    options = json.loads(control.recv(MAX_MESSAGE))
+    options = json.loads(control.recv(MAX_MESSAGE_BYTES))
     if options["die_with_parent"]:
         _die_with_parent()
     work, _lock = workdir.make(options["directory"])
@@ -50,22 +46,20 @@ def main() -> None:
     fork: Callable[[], int] = os.fork
     if "pid" in entered:
         _go_on_as_first_process(work)
-        fork = namespaces.PidNests().fork
+        fork = namespaces.PidNamespaces().fork
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        code_pages.enlarge(proc)
         jail_plan = prepare(options, work, entered, notes)
-        code_pages.join(code_pages.mapped(proc))
-        code_pages.inherit(code_pages.programs(proc))
         speed_s = _speed()
-        ahead = _settle(proc)
+        aids = prepare_for_forking(options["fast_fork"], proc)
+        os.close(proc)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         if "pid" not in entered:
             workdir.remove_tree(work)
         return
     control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": speed_s}).encode())
-    _serve(control, jail_plan, fork, ahead)
+    _serve(control, jail_plan, fork, aids)
 
 
 def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
@@ -77,13 +71,13 @@ def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
 
 
 def _die_with_parent() -> None:
-    """When the host is gone the socket closes, and this process cleans up and ends. Should it be stuck, the
-    death signal gives it a few seconds more."""
+    """Bounds this process's life after the host's: the socket closes then, and it cleans up and ends; should it be
+    stuck, the death signal gives it a few seconds more."""
 
-    def last_orders(*_: object) -> None:
+    def end_soon(*_: object) -> None:
         signal.alarm(5)
 
-    signal.signal(signal.SIGTERM, last_orders)
+    signal.signal(signal.SIGTERM, end_soon)
     syscalls.death_signal(signal.SIGTERM)()
 
 
@@ -104,7 +98,7 @@ def _go_on_as_first_process(work: str) -> None:
 
 
 def _standard_streams() -> None:
-    """Fresh stream objects over regular files, so that nothing is cached about the socket that was fd 0. The
+    """Makes fresh stream objects over regular files, so that nothing is cached about the socket that was fd 0. The
     files themselves are put in place of these in each child."""
     for fd in (0, 1):
         placeholder = os.memfd_create("none", os.MFD_CLOEXEC)
@@ -123,14 +117,14 @@ def _standard_streams() -> None:
 
 
 def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes: list[str]) -> plan.Plan:
-    """Puts on what a template can, imports the profile, and says what is on. Raises OSError or
-    ImportError."""
+    """Confines this process as far as a template can be, imports the profile, and returns what is on. Raises OSError
+    or ImportError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     paths, tools = options["paths"], options["tool_directories"]
     needed = [os.path.join(path, "") for path in (*paths, *tools)]
-    beside = plan.beside_stdlib()
-    hidden = [path for path in beside if not any(one.startswith(path + "/") for one in needed)]
+    installed = plan.packages_in_stdlib()
+    hidden = [path for path in installed if not any(one.startswith(path + "/") for one in needed)]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()
         if "mount" in entered:
@@ -158,23 +152,23 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         tool_dirs=tuple(tools),
         base_bytes=base_bytes,
         slots=options["slots"],
-        hides_packages="mount" in entered and hidden == beside,
+        hides_packages="mount" in entered and hidden == installed,
         notes=tuple(notes),
     )
 
 
 def effective_capabilities() -> set[int]:
-    """Numbers of the capabilities that this process may use."""
+    """Reads the numbers of the capabilities that this process may use."""
     with open("/proc/self/status") as f:
         mask = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff"))
     return {bit for bit in range(64) if mask >> bit & 1} if os.geteuid() == 0 else set()
 
 
 def _package_dirs() -> list[str]:
-    """Directories of imported packages outside the standard library, which may import more of themselves
+    """Finds the directories of imported packages outside the standard library, which may import more of themselves
     later."""
     stdlib = os.path.dirname(os.__file__)
-    found = set()
+    directories = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         parent, _, child = name.rpartition(".")
@@ -182,13 +176,13 @@ def _package_dirs() -> list[str]:
             continue
         if "site-packages" in file or "dist-packages" in file or not file.startswith(stdlib):
             directory = os.path.dirname(file) if os.path.basename(file).startswith("__init__.") else file
-            found.add(directory)
-            found.add(directory + ".libs")
-    return sorted(found)
+            directories.add(directory)
+            directories.add(directory + ".libs")
+    return sorted(directories)
 
 
 def _speed() -> float:
-    """CPU seconds of a fixed piece of work: the smallest of several, so that neighbours count little."""
+    """Measures CPU seconds of a fixed piece of work: the smallest of several, so that neighbours count little."""
 
     def work() -> float:
         start = time.process_time()
@@ -200,25 +194,7 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _settle(proc: int) -> prefault.Copies:
-    """Makes this process one that is forked in little time, and learns what its forks write. Closes `proc`, a
-    descriptor on /proc."""
-    for _ in range(REHEARSALS):
-        warm_up.rehearse()
-    gc.collect()
-    gc.disable()  # children turn it on
-    fill_heap_gaps.close_gaps()
-    gc.freeze()
-    ctypes.CDLL(None).malloc_trim(0)  # what importing left free would be copied with every fork
-    dresses = warm_up.dress_rehearsals()
-    learnt = prefault.learn(proc, [dress.run for dress in dresses])
-    for dress in dresses:
-        dress.close()
-    os.close(proc)
-    return learnt
-
-
-def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], ahead: prefault.Copies) -> None:
+def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], aids: ForkAids) -> None:
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
     poller = select.poll()
@@ -237,7 +213,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
         if pid == 0:
             control.close()
             try:  # an exception's traceback goes to the host, which asks for a new slot
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, ahead)
+                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, aids)
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()
@@ -258,7 +234,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
 
 
 def _reap(slots: dict[int, str]) -> None:
-    """Buries slots that ended, with their directories, and orphans of theirs where this process is the first
+    """Waits for slots that ended and removes their directories; also for their orphans where this process is the first
     of its namespace."""
     while True:
         try:
@@ -272,7 +248,7 @@ def _reap(slots: dict[int, str]) -> None:
 
 
 def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:
-    data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE, 256, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE_BYTES, 256, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

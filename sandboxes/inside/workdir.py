@@ -1,4 +1,4 @@
-"""Working directories: made, measured, copied from, and removed whatever a job made of them."""
+"""Makes, measures, copies from and removes working directories, whatever a job made of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import stat
 import time
 
 PREFIX = "berry-sandbox-"
-STALE_S = 60.0
-DEEPEST = 128
+STALE_AFTER_S = 60.0
+MAX_DEPTH = 128
 """Levels of directories below a working directory; more count as a full disk."""
 
 
 def make(base: str) -> tuple[str, int]:
-    """A new directory under `base` and a descriptor whose lock says that it is in use. Directories that a
-    killed pool left there are removed first. Raises OSError."""
+    """Makes a new directory under `base`; returns its path and a descriptor whose lock marks it as in use. Directories
+    that a killed pool left there are removed first. Raises OSError."""
     _sweep(base)
     path = os.path.join(base, PREFIX + os.urandom(8).hex())
     os.mkdir(path, 0o700)
@@ -34,7 +34,7 @@ def _sweep(base: str) -> None:
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                if time.time() - os.fstat(lock).st_mtime > STALE_S and os.fstat(lock).st_uid == os.geteuid():
+                if time.time() - os.fstat(lock).st_mtime > STALE_AFTER_S and os.fstat(lock).st_uid == os.geteuid():
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     remove_tree(path)
             finally:
@@ -42,16 +42,16 @@ def _sweep(base: str) -> None:
 
 
 def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
-    """Bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block, and a chain
-    of directories deeper than any honest one for too much: to walk it takes time that grows with its square."""
+    """Measures bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block, and
+    a chain of directories deeper than any honest one for too much: to walk it takes time that grows with its square."""
     total, stack = 0, [(top, 0)]
     while stack:
         path, depth = stack.pop()
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             return enough + 1
         try:
-            with os.scandir(path) as found:
-                for entry in found:
+            with os.scandir(path) as listing:
+                for entry in listing:
                     total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 512)
                     entries -= 1
                     if total > enough or entries < 0:
@@ -98,7 +98,7 @@ def remove_tree(path: str, *, keep: bool = False) -> None:
 
 
 def copy_in_memory(path: str) -> int | None:
-    """A descriptor on a copy of a regular file; None where there is none."""
+    """Copies a regular file to memory and returns a descriptor on the copy; None where there is none."""
     try:
         source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

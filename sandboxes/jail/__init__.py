@@ -1,4 +1,4 @@
-"""What confines a child, each part usable alone.
+"""Confines a child; each part is usable alone.
 
 numbers ─► syscalls ─► seccomp     which system calls
                    ├─► landlock    which files, no TCP, no signals out

@@ -1,4 +1,4 @@
-"""Landlock: which files a job may touch, and (where the kernel has it) no TCP, no signals out, no abstract
+"""Restricts with landlock which files a job may touch, and (where the kernel has it) TCP, signals out and abstract
 sockets.
 
 All rights that the kernel's ABI level knows are handled, so everything not granted below is denied: level 1
@@ -27,7 +27,7 @@ _O_PATH = 0o10000000
 
 
 def abi() -> int:
-    """The kernel's landlock level; 0 when it has none or it is switched off."""
+    """Reads the kernel's landlock level; 0 when it has none or it is switched off."""
     try:
         return syscalls.call("landlock_create_ruleset", None, 0, 1)
     except OSError:
@@ -35,7 +35,7 @@ def abi() -> int:
 
 
 def _handled(level: int) -> tuple[int, int, int]:
-    """All file, network and scope rights of a level."""
+    """Computes all file, network and scope rights of a level."""
     files = (1 << 13) - 1
     for since, right in ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)):
         files |= right if level >= since else 0
@@ -43,7 +43,7 @@ def _handled(level: int) -> tuple[int, int, int]:
 
 
 class Ruleset:
-    """Paths and rights, as an open ruleset; `restrict` confines the caller and may be used once for every
+    """Holds paths and rights as an open ruleset; `restrict` confines the caller and may be used once for every
     fork."""
 
     def __init__(self, rules: Iterable[tuple[str, int]], *, level: int) -> None:
@@ -70,4 +70,5 @@ class Ruleset:
             os.close(fd)
 
     def close(self) -> None:
+        """Closes the ruleset."""
         os.close(self.fd)

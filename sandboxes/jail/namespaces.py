@@ -1,8 +1,8 @@
-"""Namespaces, where the host allows them: a private network, IPC and host name, and a file system of few
+"""Enters namespaces where the host allows them: a private network, IPC and host name, and a file system of few
 read-only trees in which no other file can even be named.
 
     enter: unshare (with a user namespace unless root) ─► identity map ─► new root of bind mounts ─► pivot
-    PidNests: a PID namespace for each slot, so that all of a slot's processes die with it
+    PidNamespaces: a PID namespace for each slot, so that all of a slot's processes die with it
 
 Everything here is tried, not assumed: containers often deny `unshare`, `mount`, or both.
 """
@@ -84,15 +84,14 @@ def _bind(root: str, source: str) -> None:
     syscalls.mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | nodev | kept)
 
 
-class PidNests:
-    """Gives each fork of this process a PID namespace of its own. For a process that is itself the first of
-    one."""
+class PidNamespaces:
+    """Forks children into PID namespaces of their own. For a process that is itself the first of one."""
 
     def __init__(self) -> None:
         self._home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def fork(self) -> int:
-        """`os.fork`, the child being process 1 of a new PID namespace. Raises OSError."""
+        """Forks as `os.fork` does, the child being process 1 of a new PID namespace. Raises OSError."""
         syscalls.call("unshare", syscalls.CLONE_NEWPID)
         pid = os.fork()
         if pid:

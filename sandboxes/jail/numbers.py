@@ -1,4 +1,4 @@
-"""System call numbers by name, for the two machine types that the jail knows.
+"""Lists system call numbers by name, for the two machine types that the jail knows.
 
 Taken from the kernel's own headers (`asm/unistd_64.h`, `asm-generic/unistd.h`); these numbers never change.
 A name that a machine lacks is simply absent: seccomp rules skip it.

@@ -1,6 +1,6 @@
-"""What this host allows, and the order in which a process puts it on.
+"""Plans the jail: what this host allows, and the order in which a process confines itself.
 
-template: Plan.make (look) ─► enter (namespaces, no_new_privs, static limits) ─► report to the host
+template: look at the host ─► enter (namespaces, no_new_privs, static limits) ─► report to the host
 slot:     own directories, landlock rules and filter, built once          (SlotJail)
 child:    user id ─► death signal ─► directory ─► landlock ─► seccomp       (SlotJail.confine)
 """
@@ -42,12 +42,12 @@ class Plan(NamedTuple):
     """Address space of the template."""
     slots: int
     hides_packages: bool = False
-    """Whether what is installed beside the interpreter's own library can't be seen."""
+    """Whether packages installed inside the interpreter's own library can't be seen."""
     notes: tuple[str, ...] = ()
     """Why something could not be had."""
 
     def lacking(self) -> list[str]:
-        """What the minimum needs and is not on: seccomp, and something that contains files."""
+        """Lists what the minimum needs and is not on: seccomp, and something that contains files."""
         lacks = [] if self.seccomp else ["seccomp filters"]
         if not self.landlock and "mount" not in self.namespaces:
             lacks.append("landlock (Linux 5.13 or newer) or mount namespaces")
@@ -55,6 +55,7 @@ class Plan(NamedTuple):
 
     @property
     def signals_contained(self) -> bool:
+        """Whether a job's signals reach its own processes alone."""
         return self.landlock >= SIGNALS_LEVEL or "pid" in self.namespaces
 
     @property
@@ -63,23 +64,23 @@ class Plan(NamedTuple):
         return self.drops_uid or "user" in self.namespaces
 
 
-def beside_stdlib() -> list[str]:
-    """Directories inside the interpreter's own library that are not of it: packages installed beside it (a benchmark
-    with its answers, say), and its tests."""
+def packages_in_stdlib() -> list[str]:
+    """Finds directories inside the interpreter's own library that are not of it: installed packages (a benchmark with
+    its answers, say), and its tests."""
     stdlib = os.path.dirname(os.__file__)
-    found = [os.path.join(stdlib, name) for name in ("site-packages", "dist-packages", "test")]
-    return [path for path in found if os.path.isdir(path)]
+    candidates = [os.path.join(stdlib, name) for name in ("site-packages", "dist-packages", "test")]
+    return [path for path in candidates if os.path.isdir(path)]
 
 
 def stdlib_rules(*, hides_packages: bool) -> list[tuple[str, int]]:
-    """Read access to the interpreter's own library: whole where nothing else can be seen in it, entry by entry
-    elsewhere, so that what lies beside it stays closed. Listing directories is allowed throughout: imports need it.
+    """Lists rules for reading the interpreter's own library: whole where nothing else can be seen in it, entry by entry
+    elsewhere, so that installed packages stay closed. Listing directories is allowed throughout: imports need it.
     Each rule is copied for every child."""
     stdlib = os.path.dirname(os.__file__)
     if hides_packages:
         return [(stdlib, landlock.READ)]
     rules = [(stdlib, landlock.READ_DIR)]
-    closed = set(map(os.path.basename, beside_stdlib()))
+    closed = set(map(os.path.basename, packages_in_stdlib()))
     open_names = [name for name in os.listdir(stdlib) if name not in closed]
     rules += [(os.path.join(stdlib, name), landlock.READ) for name in open_names]
     return rules
@@ -96,16 +97,16 @@ def readable_by_others(path: str) -> bool:
 
 
 class SlotJail:
-    """One slot's rules, built once and put on by each of its children. `arenas` are the directories in which
+    """One slot's rules, built once and applied by each of its children. `arenas` are the directories in which
     children get a fresh working directory in turn.
 
     Making it takes the slot's own privileges for good: its user id becomes `uid`, its capabilities are
     dropped. A child then needs neither, and can't reach its slot all the same: seccomp and landlock keep
     signals and tracing in.
 
-    Landlock and seccomp are put on twice: the slot confines itself to all that it and its children need, and each child
-    adds a short list on top. What is inherited costs a child little, what it puts on itself a good part of its fork.
-    """
+    Landlock and seccomp are applied twice: the slot confines itself to all that it and its children need, and each
+    child adds a short list on top. What is inherited costs a child little, what it applies itself a good part of its
+    fork."""
 
     def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
         self.plan, self.kind = plan, kind
@@ -136,7 +137,7 @@ class SlotJail:
             own_filter.load()
 
     def _allowed(self) -> list[tuple[str, int]]:
-        """What jobs may read (and, where they may exec, execute) outside their working directory."""
+        """Lists what jobs may read (and, where they may exec, execute) outside their working directory."""
         rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in DEVICES]
         if self.kind != "python":
             return rules + [(path, landlock.READ_EXECUTE) for path in (*SYSTEM_EXECUTE, *self.plan.tool_dirs)]
@@ -154,14 +155,14 @@ class SlotJail:
         return landlock.Ruleset(rules, level=self.plan.landlock)
 
     def count_others(self) -> None:
-        """Looks how many tasks this host has, where the limit on a user's tasks counts strangers too."""
+        """Counts the tasks of this host, where the limit on a user's tasks counts strangers too."""
         if not self.plan.counts_tasks:
             with open("/proc/loadavg") as f:
                 self._others = int(f.read().split()[3].partition("/")[2])
 
     def tasks(self, wanted: int) -> int:
-        """The limit on this user's tasks that lets a job have `wanted`. Only where the user id is the slot's
-        own is it exact; elsewhere it stops a bomb, and the slot's own look at the job is what counts."""
+        """Computes the limit on this user's tasks that lets a job have `wanted`. Only where the user id is the slot's
+        own is it exact; elsewhere it stops a bomb, and what counts is the slot's own measurement."""
         if self.plan.drops_uid:
             return wanted + 2 + len(self.arenas)
         if self.plan.counts_tasks:

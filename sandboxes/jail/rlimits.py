@@ -1,5 +1,4 @@
-"""Resource limits of one child. They are the backstop: the slot's own clock is finer than RLIMIT_CPU's
-seconds."""
+"""Sets resource limits of one child. They are the backstop: the slot's own clock is finer than RLIMIT_CPU's seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import resource
 from collections.abc import Mapping
 
 STACK_BYTES = 64 << 20
-_NONE = ("CORE", "MSGQUEUE", "RTPRIO", "NICE")
+_FORBIDDEN = ("CORE", "MSGQUEUE", "RTPRIO", "NICE")
 
 
 def _lower(which: int, value: int) -> None:
@@ -18,18 +17,18 @@ def _lower(which: int, value: int) -> None:
 
 
 def apply_static() -> None:
-    """Limits equal for every job: no core files, no message queues, no priority."""
-    for name in _NONE:
+    """Sets limits equal for every job: no core files, no message queues, no priority."""
+    for name in _FORBIDDEN:
         _lower(getattr(resource, f"RLIMIT_{name}"), 0)
 
 
 def lock_no_memory() -> None:
-    """One more of them, for after a slot has pinned its own pages."""
+    """Forbids locked memory; for after a slot has pinned its own pages."""
     _lower(resource.RLIMIT_MEMLOCK, 0)
 
 
 def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int) -> None:
-    """Limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
+    """Sets the limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
     over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
     threads where the user id is the slot's own. Raises OSError or ValueError."""
     seconds = int(-(-limits["cpu_s"] // 1)) + 1  # rounded up

@@ -1,10 +1,10 @@
-"""A seccomp filter: which system calls a job may make, assembled to BPF.
+"""Assembles a seccomp filter to BPF: which system calls a job may make.
 
     names ─► a bitmap of allowed numbers, argument rules, a bitmap of fatal ones ─► BPF ─► one system call
 
 Everything not allowed by name is refused with EPERM. A few calls that no honest program makes (ptrace,
-mounting, loading kernel code) end the process with SIGSYS, so that the result can say "violation". `clone3`
-and numbers newer than the table say ENOSYS, which makes libc fall back to calls whose arguments the filter
+mounting, loading kernel code) end the process with SIGSYS, so that the result can name a violation. `clone3`
+and numbers newer than the table answer ENOSYS, which makes libc fall back to calls whose arguments the filter
 can see.
 """
 
@@ -97,7 +97,7 @@ def _fork_without_namespaces() -> Code:
 
 
 def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
-    """The calls that are allowed by their arguments, or whose answer depends on the kind of job."""
+    """Lists the calls that are allowed by their arguments, or whose answer depends on the kind of job."""
     rules = {
         "fcntl": _one_of(1, _FCNTL),
         "ioctl": _one_of(1, _IOCTL),
@@ -118,7 +118,7 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
 
 
 def _slot_rules(rules: dict[str, Code]) -> dict[str, Code]:
-    """The same with what a slot does itself: fork, confine, watch and kill its children."""
+    """Adds to the rules what a slot does itself: fork, confine, watch and kill its children."""
     by_name = dict.fromkeys(_SLOT_CALLS, _ret(ALLOW))
     by_argument = {
         "clone": _fork_without_namespaces(),
@@ -155,14 +155,15 @@ class Filter:
 
 
 def build(kind: Kind, *, signals_contained: bool) -> Filter:
-    """The filter for a kind of job. `signals_contained`: a PID namespace or landlock keeps signals inside,
+    """Builds the filter for a kind of job. `signals_contained`: a PID namespace or landlock keeps signals inside,
     so a shell may have `kill`. Raises OSError where the machine type is not known."""
     return _assemble(_rules(kind, signals_contained=signals_contained))
 
 
 def build_layers(kind: Kind, *, signals_contained: bool) -> tuple[Filter, Filter]:
-    """The same in two parts: one for a slot, which every child inherits with its checks done, and a short one on top
-    with which a child gives up what only a slot may do. Putting on a long filter takes longer than a short fork."""
+    """Builds the filter in two parts: one for a slot, which every child inherits with its checks done, and a short one
+    on top with which a child gives up what only a slot may do. Installing a long filter takes longer than a short
+    fork."""
     rules = _rules(kind, signals_contained=signals_contained)
     wider = _slot_rules(rules)
     code: Code = [(_LOAD, 0, 0, _NR)]

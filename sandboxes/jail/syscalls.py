@@ -1,4 +1,4 @@
-"""The few system calls that Python has no function for, through libc's `syscall`."""
+"""Makes the few system calls that Python has no function for, through libc's `syscall`."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def call(name: str, *args: Argument) -> int:
 
 
 def prctl(option: int, value: int = 0) -> int:
-    """`prctl(option, value)`; raises OSError."""
+    """Calls `prctl(option, value)`; raises OSError."""
     return call("prctl", option, value, 0, 0, 0)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    """`mount(2)`; raises OSError naming the target."""
+    """Calls `mount(2)`; raises OSError naming the target."""
     try:
         call("mount", source.encode(), target.encode(), kind.encode() if kind else None, flags,
              data.encode() if data else None)  # fmt: skip
@@ -80,17 +80,17 @@ which there are none here, and touch so many pages that the fork takes twice as 
 
 
 def madvise(start: int, length: int, advice: int) -> None:
-    """`madvise(2)`; raises OSError."""
+    """Calls `madvise(2)`; raises OSError."""
     if _libc.madvise(ctypes.c_size_t(start), ctypes.c_size_t(length), advice) != 0:
         raise OSError(ctypes.get_errno(), f"madvise: {os.strerror(ctypes.get_errno())}")
 
 
 def no_capabilities() -> Bound:
-    """Empties the permitted, effective and inheritable capability sets of the calling thread."""
+    """Makes the call that empties the permitted, effective and inheritable capability sets of the calling thread."""
     header = (0x20080522).to_bytes(4, "little") + (0).to_bytes(4, "little")  # version 3, own thread
     return Bound("capset", header, bytes(24))
 
 
 def death_signal(number: int = signal.SIGKILL) -> Bound:
-    """This signal for the caller when the thread that forked it ends."""
+    """Makes the call that sends the caller this signal when the thread that forked it ends."""
     return Bound("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)

@@ -1,9 +1,9 @@
-"""A trial: the tests in one child, the candidate in another, and the host between them.
+"""Judges a candidate: the tests run in one child, the candidate in another, and the host relays between them.
 
     judge ─call(args)─► host: decode, encode ─► candidate ─result─► host: decode, encode ─► judge
 
 Both speak frames of plain data. The candidate's bytes are decoded here and written anew, so the judge reads
-only what this process wrote. The verdict is the judge's own last frame; the candidate has no way to it.
+only what this process wrote. The verdict is the judge's own last frame, which the candidate can't write.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _RAISED = (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.VIOLATION)
 
 @dataclass(frozen=True, slots=True)
 class JudgeRun:
+    """What a judge needs: the candidate's job, the tests, and the limits of both."""
+
     job: Job
     tests: str
     entry_name: str
@@ -36,85 +38,85 @@ class JudgeRun:
 class _Candidate:
     """The candidate's child, or one a call where the job wants fresh ones."""
 
-    def __init__(self, slots: Slots, number: int, trial: JudgeRun) -> None:
-        self._slots, self._number, self._trial = slots, number, trial
-        self._live: ChildHandle | None = None
-        self._at: outcomes.Reached = (0, 0, 0.0)
+    def __init__(self, slots: Slots, number: int, run: JudgeRun) -> None:
+        self._slots, self._number, self._run = slots, number, run
+        self._child: ChildHandle | None = None
+        self._progress: outcomes.Progress = (0, 0, 0.0)
         self._spent = 0.0
-        self.lives: list[ChildHandle] = []
+        self.children: list[ChildHandle] = []
 
     async def load(self) -> CaseResult:
         """Starts a child and runs the source in it."""
-        slot = await self._slots.handle(self._trial.job.profile, "python", self._number)
-        self._live = await slot.begin(self._trial.limits)
-        self.lives.append(self._live)
-        self._spent, self._at = self.cpu_s, (0, 0, 0.0)
-        source = self._trial.job.source
-        self._live.send(header("calls", source, self._trial.limits, module="solution", count=None))
+        slot = await self._slots.handle(self._run.job.profile, "python", self._number)
+        self._child = await slot.begin(self._run.limits)
+        self.children.append(self._child)
+        self._spent, self._progress = self.cpu_s, (0, 0, 0.0)
+        source = self._run.job.source
+        self._child.send(header("calls", source, self._run.limits, module="solution", count=None))
         return await self._result()
 
     async def call(self, args: Any, kwargs: Any) -> CaseResult:
-        """One call, in a fresh child where asked."""
-        if self._trial.job.fresh_per_case and self._live is not None:
-            self._live.retire()
+        """Makes one call, in a fresh child where asked."""
+        if self._run.job.fresh_per_case and self._child is not None:
+            self._child.retire()
             load = await self.load()
             if load.outcome is not Outcome.OK:
                 return load
-        assert self._live is not None
-        self._live.send(call_frame(self._trial.entry_name, args, kwargs))
+        assert self._child is not None
+        self._child.send(call_frame(self._run.entry_name, args, kwargs))
         return await self._result()
 
     async def _result(self) -> CaseResult:
-        assert self._live is not None
-        body = await self._live.frame()
+        assert self._child is not None
+        body = await self._child.frame()
         if body is None:
-            ended = await self._live.end()
-            self._at = (0, 0, ended.cpu_s)
-            return outcomes.early_end(self._live, ended, self._trial.limits)
+            ended = await self._child.end()
+            self._progress = (0, 0, ended.cpu_s)
+            return outcomes.early_end(ended, self._run.limits)
         try:
-            case, self._at = outcomes.case_of_frame(body, self._live.output, self._at)
+            case, self._progress = outcomes.case_of_frame(body, self._child.output, self._progress)
         except wire.WireError as e:
             return CaseResult(Outcome.VIOLATION, error=str(e))
         return case
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of all children so far."""
-        return self._spent + self._at[2]
+        """Sums CPU seconds of all children so far."""
+        return self._spent + self._progress[2]
 
 
-async def run_trial(slots: Slots, number: int, trial: JudgeRun) -> JudgeResult:
-    """Runs a trial on one slot; raises SlotDied."""
-    candidate = _Candidate(slots, number, trial)
+async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
+    """Runs tests and candidate on one slot; raises SlotDied."""
+    candidate = _Candidate(slots, number, run)
     judge: ChildHandle | None = None
     started = time.monotonic()
     try:
-        slot = await slots.handle(trial.job.profile, "python", number, "judge")
-        wall = trial.limits.wall_s + trial.judge_limits.wall_s
-        begin = slot.begin(replace(trial.judge_limits, wall_s=wall))
+        slot = await slots.handle(run.job.profile, "python", number, "judge")
+        wall = run.limits.wall_s + run.judge_limits.wall_s
+        begin = slot.begin(replace(run.judge_limits, wall_s=wall))
         judge, load = await asyncio.gather(begin, candidate.load())
         if load.outcome is not Outcome.OK:
             result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
         else:
-            judge.send(header("judge", trial.tests, trial.judge_limits, entry=trial.entry_name,
-                              prelude=trial.prelude))  # fmt: skip
-            result = await _relay(judge, candidate, trial)
-        for live in (judge, *candidate.lives):
-            live.retire()
+            judge.send(header("judge", run.tests, run.judge_limits, entry=run.entry_name,
+                              prelude=run.prelude))  # fmt: skip
+            result = await _relay(judge, candidate, run)
+        for child in (judge, *candidate.children):
+            child.retire()
         return replace(result, cpu_s=candidate.cpu_s, wall_s=time.monotonic() - started)
     finally:
-        for live in (judge, *candidate.lives):
-            if live is not None:
-                live.release()
+        for child in (judge, *candidate.children):
+            if child is not None:
+                child.release()
 
 
-async def _relay(judge: ChildHandle, candidate: _Candidate, trial: JudgeRun) -> JudgeResult:
+async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> JudgeResult:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
     calls, last = 0, JudgeResult(JudgeStatus.PASSED)
     while True:
         body = await judge.frame()
         if body is None:
-            return await _judge_ended(judge, trial, last)
+            return await _judge_ended(judge, run, last)
         try:
             message = wire.loads(body)
         except wire.WireError as e:
@@ -148,7 +150,7 @@ def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:
     )
 
 
-async def _judge_ended(judge: ChildHandle, trial: JudgeRun, last: JudgeResult) -> JudgeResult:
-    case = outcomes.early_end(judge, await judge.end(), trial.judge_limits)
+async def _judge_ended(judge: ChildHandle, run: JudgeRun, last: JudgeResult) -> JudgeResult:
+    case = outcomes.early_end(await judge.end(), run.judge_limits)
     limit = case.outcome in outcomes.LIMIT_NAMES
     return replace(last, status=JudgeStatus.JUDGE_LIMIT if limit else JudgeStatus.JUDGE_ERROR, message=case.error)

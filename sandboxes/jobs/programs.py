@@ -1,9 +1,9 @@
-"""Programs in other languages: compiled once where the language has a compiler, then run once for each input.
+"""Runs programs in other languages: compiled once where there is a compiler, then run once for each input.
 
 source ─► compile (fork and exec allowed, own limits) ─► binary in memory ─► run in a fresh child ─► output
                                                          kept for later jobs of the same source
 
-An interpreter's complaint about syntax is looked into: the source is parsed once more without being run, so that what
+Where an interpreter reports a syntax error, the source is parsed once more without being run, so that what
 does not parse (`compile_error`) is told from a program that raises a syntax error of its own (`runtime_error`).
 """
 
@@ -16,35 +16,37 @@ from dataclasses import replace
 
 from berry.sandboxes.base import CaseResult, Job, JobResult, Limits, Outcome, SandboxError, SlotDied
 from berry.sandboxes.host import outcomes
-from berry.sandboxes.host.child import Ended
+from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.slots import Slots
-from berry.sandboxes.jobs.python import case_total, header
-from berry.sandboxes.languages import BINARY, ROWS, SYSTEM_PATH, Row, command, missing_tools
+from berry.sandboxes.jobs.python import header, programs_result
+from berry.sandboxes.languages import BINARY, COMMANDS, SYSTEM_PATH, LanguageCommands, command, missing_tools
 
 CACHE_BYTES = 64 << 20
 _SYNTAX = b"yntax"  # "SyntaxError", "Syntax error"
 
 
 class Binaries:
-    """Compiled programs by content, the least recently used dropped first."""
+    """Caches compiled programs by content, the least recently used dropped first."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, bytes] = OrderedDict()
 
     def get(self, key: str) -> bytes | None:
+        """Returns the program, or None."""
         if key in self._held:
             self._held.move_to_end(key)
         return self._held.get(key)
 
     def put(self, key: str, binary: bytes) -> None:
+        """Keeps a program."""
         self._held[key] = binary
         while sum(map(len, self._held.values())) > CACHE_BYTES and len(self._held) > 1:
             self._held.popitem(last=False)
 
 
 async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, limits: Limits) -> JobResult:
-    """Runs a job in a language of `ROWS`; raises SlotDied."""
+    """Runs a job in a language of `COMMANDS`; raises SlotDied."""
     if job.entry_point is not None:
         raise SandboxError(f"calls need python, not {job.language}: a {job.language} program gets stdin")
     directories = slots.config.tool_directories
@@ -52,7 +54,7 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
     if missing:
         text = f"{job.language} needs {', '.join(missing)}, which this host lacks"
         return JobResult(Outcome.MISSING_TOOL, error=text)
-    row = ROWS[job.language]
+    row = COMMANDS[job.language]
     binary = b""
     if row.compile:
         key = hashlib.blake2b(repr((row.compile, job.source)).encode()).hexdigest()
@@ -79,7 +81,7 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
         cases.append(case)
         if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
             break
-    return case_total(cases, len(job.stdin))
+    return programs_result(cases, len(job.stdin))
 
 
 def _unparsed(case: CaseResult) -> CaseResult:
@@ -92,19 +94,19 @@ def _environment(directories: tuple[str, ...]) -> dict[str, str]:
             "OPENSSL_CONF": "/dev/null"}  # fmt: skip
 
 
-async def _compile(slots: Slots, number: int, row: Row, job: Job) -> tuple[JobResult | None, bytes]:
+async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -> tuple[JobResult | None, bytes]:
     limits = slots.config.compile_limits.scaled(slots.calibration)
     slot = await slots.handle("bare", "tools", number)
-    live = await slot.begin(limits, fetch=BINARY)
+    child = await slot.begin(limits, fetch=BINARY)
     directories = slots.config.tool_directories
     try:
-        live.send(header("exec", job.source, limits, file=row.source, binary=[0, 0], reserve=0, more_files=64,
+        child.send(header("exec", job.source, limits, file=row.source, binary=[0, 0], reserve=0, more_files=64,
                          argv=command(row.compile, limits, directories), env=_environment(directories)))  # fmt: skip
-        ended = await live.end()
-        case = _case(live.frames, ended, limits)
-        binary = live.fetched()
+        ended = await child.end()
+        case = _case(ended, limits)
+        binary = child.fetched()
     finally:
-        live.release()
+        child.release()
     if case.outcome is Outcome.OK and binary:
         return None, binary
     outcome = Outcome.COMPILE_ERROR if case.outcome in (Outcome.OK, Outcome.RUNTIME_ERROR) else case.outcome
@@ -115,7 +117,7 @@ async def _compile(slots: Slots, number: int, row: Row, job: Job) -> tuple[JobRe
 
 async def _run(
     slot: SlotHandle,
-    row: Row,
+    row: LanguageCommands,
     argv: list[str],
     source: str,
     stdin: bytes,
@@ -123,21 +125,21 @@ async def _run(
     limits: Limits,
     directories: tuple[str, ...],
 ) -> CaseResult:
-    live = await slot.begin(limits)
+    child = await slot.begin(limits)
     try:
-        live.feed_stdin(stdin + binary)
-        live.send(header("exec", "" if binary else source, limits, argv=argv, env=_environment(directories),
+        child.feed_stdin(stdin + binary)
+        child.send(header("exec", "" if binary else source, limits, argv=argv, env=_environment(directories),
                          binary=[len(stdin), len(binary)], file=BINARY if binary else row.source,
                          reserve=row.reserve_bytes, more_files=row.files))  # fmt: skip
-        ended = await live.end()
-        return _case(live.frames, ended, replace(limits, memory_bytes=limits.memory_bytes + row.reserve_bytes))
+        ended = await child.end()
+        return _case(ended, replace(limits, memory_bytes=limits.memory_bytes + row.reserve_bytes))
     finally:
-        live.release()
+        child.release()
 
 
-def _case(frames: object, ended: Ended, limits: Limits) -> CaseResult:
-    """A run's result. The job socket closes at exec, so a frame can only be the jail's word that exec
+def _case(ended: Ended, limits: Limits) -> CaseResult:
+    """Derives a run's result. The job socket closes at exec, so a frame can only be the child's report that exec
     failed."""
-    if frames:
+    if ended.frames:
         raise SlotDied(f"exec failed: {ended.stderr[-200:].decode(errors='replace')}")
     return outcomes.case_of_exit(ended, limits)

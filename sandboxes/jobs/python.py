@@ -1,4 +1,4 @@
-"""One job on one slot: which children it takes, and what their ends mean."""
+"""Runs a Python job on one slot: a program once for each input, or calls of a function."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 from berry.sandboxes import wire
 from berry.sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome
 from berry.sandboxes.host import outcomes
-from berry.sandboxes.host.child import Ended
+from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.slots import Slots
 
 
 def header(mode: str, source: str, limits: Limits, **more: Any) -> bytes:
-    """The frame that opens a child's job: plain data in the interpreter's own form, for a child of the same one. The
-    source may hold anything, lone surrogates included."""
-    return wire.frame(marshal.dumps({"mode": mode, "source": source, "limits": _numbers(limits), **more}))
+    """Encodes the frame that opens a child's job: plain data in the interpreter's own form, for a child of the same
+    one. The source may hold anything, lone surrogates included."""
+    return wire.frame(marshal.dumps({"mode": mode, "source": source, "limits": _limit_numbers(limits), **more}))
 
 
 @lru_cache(maxsize=256)
-def _numbers(limits: Limits) -> dict[str, float]:
+def _limit_numbers(limits: Limits) -> dict[str, float]:
     return {name: getattr(limits, name) for name in limits.__slots__}
 
 
 def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
-    """The frame for one call; raises wire.Unsupported."""
+    """Encodes the frame for one call; raises wire.Unsupported."""
     return wire.frame(wire.dumps(["call", name, args, kwargs]))
 
 
@@ -40,7 +40,7 @@ async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> Job
             cases.append(await _run_program(slot, job.source, text, limits))
             if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
                 break
-        return case_total(cases, len(job.stdin))
+        return programs_result(cases, len(job.stdin))
     if not job.fresh_per_case:
         return await _run_calls(slot, job, job.calls, limits)
     runs = []
@@ -52,14 +52,14 @@ async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> Job
 
 
 async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits: Limits) -> CaseResult:
-    live = await slot.begin(limits)
+    child = await slot.begin(limits)
     try:
-        live.feed_stdin(stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin)
-        live.send(header("program", source, limits))
-        ended = await live.end()
-        return outcomes.case_of_program(live, ended, limits)
+        child.feed_stdin(stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin)
+        child.send(header("program", source, limits))
+        ended = await child.end()
+        return outcomes.case_of_program(ended, limits)
     finally:
-        live.release()
+        child.release()
 
 
 async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits: Limits) -> JobResult:
@@ -67,18 +67,18 @@ async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits
     payload = bytearray(header("calls", job.source, limits, module="solution", count=len(calls)))
     for call in calls:
         payload += call_frame(job.entry_point, call.args, dict(call.kwargs))
-    live = await slot.begin(limits)
+    child = await slot.begin(limits)
     try:
-        live.expect(len(calls) + 1)
-        live.send(bytes(payload))
-        ended = await live.end()
-        load, cases = outcomes.cases_of_calls(live, ended, limits, len(calls))
+        child.expect(len(calls) + 1)
+        child.send(bytes(payload))
+        ended = await child.end()
+        load, cases = outcomes.cases_of_calls(ended, limits, len(calls))
     finally:
-        live.release()
-    return _of_calls(load, cases, ended)
+        child.release()
+    return _calls_result(load, cases, ended)
 
 
-def _of_calls(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobResult:
+def _calls_result(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobResult:
     worst = next((c for c in (load, *cases) if c.outcome is not Outcome.OK), load)
     return JobResult(
         worst.outcome, tuple(cases), ended.cpu_s, ended.wall_s, ended.peak_bytes,
@@ -86,8 +86,8 @@ def _of_calls(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobRes
     )  # fmt: skip
 
 
-def case_total(cases: list[CaseResult], n: int) -> JobResult:
-    """The job's result from its runs; those of `n` that are missing were not run."""
+def programs_result(cases: list[CaseResult], n: int) -> JobResult:
+    """Combines a program's runs to the job's result; those of `n` that are missing were not run."""
     worst = next((c for c in cases if c.outcome is not Outcome.OK), CaseResult(Outcome.OK))
     return JobResult(
         worst.outcome, (*cases, *[CaseResult(Outcome.NOT_RUN)] * (n - len(cases))), sum(c.cpu_s for c in cases),

@@ -1,4 +1,4 @@
-"""A session: one live child that keeps its state between snippets and calls, with limits over all of it."""
+"""Keeps one child alive between snippets and calls, with its state, under limits over all of it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from berry.sandboxes.jobs.python import call_frame, header
 
 
 class Session:
-    """Made by `SandboxPool.open`. After the child has ended every answer is the outcome that ended it."""
+    """A child that answers calls and snippets; made by `SandboxPool.open`. After the child has ended every answer is
+    the outcome that ended it."""
 
-    def __init__(self, live: ChildHandle, limits: Limits) -> None:
-        self._live, self._limits = live, limits
-        self._at: outcomes.Reached = (0, 0, 0.0)
-        self._over: CaseResult | None = None
+    def __init__(self, child: ChildHandle, limits: Limits) -> None:
+        self._child, self._limits = child, limits
+        self._progress: outcomes.Progress = (0, 0, 0.0)
+        self._ended_as: CaseResult | None = None
         self._turn = asyncio.Lock()
         self.loaded = CaseResult(Outcome.NOT_RUN)
 
@@ -32,17 +33,17 @@ class Session:
         slot = await slots.handle(job.profile, "python", number)
         session = cls(await slot.begin(limits), limits)
         try:
-            session._live.send(header("session", job.source, limits, module="__main__", count=None))
+            session._child.send(header("session", job.source, limits, module="__main__", count=None))
             session.loaded = await session._result()
         except BaseException:
-            session._live.release()
+            session._child.release()
             raise
         return session
 
     @property
     def alive(self) -> bool:
         """Whether the child still answers."""
-        return self._over is None
+        return self._ended_as is None
 
     async def call(self, name: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> CaseResult:
         """Calls a function that the session has defined; raises wire.Unsupported for arguments that are not
@@ -56,24 +57,24 @@ class Session:
 
     async def _ask(self, frame: bytes) -> CaseResult:
         async with self._turn:
-            if self._over is not None:
-                return self._over
-            self._live.send(frame)
+            if self._ended_as is not None:
+                return self._ended_as
+            self._child.send(frame)
             return await self._result()
 
     async def _result(self) -> CaseResult:
-        body = await self._live.frame()
+        body = await self._child.frame()
         if body is None:
-            self._over = outcomes.early_end(self._live, await self._live.end(), self._limits)
-            return self._over
+            self._ended_as = outcomes.early_end(await self._child.end(), self._limits)
+            return self._ended_as
         try:
-            case, self._at = outcomes.case_of_frame(body, self._live.output, self._at)
+            case, self._progress = outcomes.case_of_frame(body, self._child.output, self._progress)
         except wire.WireError as e:
-            self._live.break_off(str(e))
-            self._over = case = CaseResult(Outcome.VIOLATION, error=str(e))
+            self._child.break_off(str(e))
+            self._ended_as = case = CaseResult(Outcome.VIOLATION, error=str(e))
         return case
 
     async def close(self) -> None:
         """Ends the child."""
-        self._live.retire()
-        self._live.release()
+        self._child.retire()
+        self._child.release()

@@ -1,4 +1,4 @@
-"""A long-lived tool of the host in the jail, with pipes to speak to it; see `berry.sandboxes.inside.confine`."""
+"""Runs a long-lived tool of the host in the jail, with pipes to it; see `berry.sandboxes.inside.confine`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _BOOT = (
     "del sys.path[0]; main()"
 )
 _QUIET = {"UV_USE_IO_URING": "0"}  # libuv, which Lean is linked with, would try a call that ends the process
+MEMORY_POLL_S = 0.05
+"""Time between two measurements of a tool's memory."""
 
 
-LOOK_S = 0.05
+class ConfinedTool:
+    """A confined process, with pipes to and from it. It is killed when its own memory (resident, without mapped files,
+    which it shares with others) goes over `memory_bytes`: address space says nothing where every thread reserves 1
+    GiB."""
 
-
-class Confined:
-    """The process, with pipes to and from it. It is killed when its own memory (resident, without mapped files, which
-    it shares with others) goes over `memory_bytes`: address space says nothing where every thread reserves 1 GiB."""
-
-    def __init__(self, process: asyncio.subprocess.Process, errors: int, memory_bytes: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stderr: int, memory_bytes: int) -> None:
         self.process = process
         self.over_memory = False
-        self._errors = errors
+        self._stderr = stderr
         self._memory_bytes = memory_bytes
         self._watching = asyncio.create_task(self._watch())
 
-    def said(self) -> str:
-        """The end of its standard error."""
-        size = os.fstat(self._errors).st_size
-        return os.pread(self._errors, 500, max(0, size - 500)).decode(errors="replace").strip()
+    def stderr_tail(self) -> str:
+        """Reads the end of its standard error."""
+        size = os.fstat(self._stderr).st_size
+        return os.pread(self._stderr, 500, max(0, size - 500)).decode(errors="replace").strip()
 
     @property
     def never_began(self) -> bool:
@@ -49,7 +49,7 @@ class Confined:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
-        os.close(self._errors)
+        os.close(self._stderr)
 
     async def _watch(self) -> None:
         while self.process.returncode is None:
@@ -57,11 +57,11 @@ class Confined:
                 self.over_memory = True
                 self.process.kill()
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(MEMORY_POLL_S)
 
 
 def own_bytes(pid: int) -> int:
-    """Resident anonymous memory of a process; 0 where it has ended."""
+    """Reads the resident anonymous memory of a process in bytes; 0 where it has ended."""
     try:
         with open(f"/proc/{pid}/status") as status:
             return next((int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon")), 0)
@@ -79,22 +79,22 @@ async def open_confined(
     memory_bytes: int,
     isolation: Literal["auto", "none"] = "auto",
     line_bytes: int = 1 << 20,
-) -> Confined:
+) -> ConfinedTool:
     """Starts the executable `argv[0]` (an absolute path), which may read `readable` and the system's own directories.
     `cpu_s` is of its whole life; `line_bytes` bounds a line read from it."""
     options = {
         "argv": list(argv), "env": clean_environment() | _QUIET | dict(env), "readable": list(readable), "cpu_s": cpu_s,
         "isolation": isolation,
     }  # fmt: skip
-    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
+    stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
     python = getattr(sys, "_base_executable", None) or sys.executable
     try:
         process = await asyncio.create_subprocess_exec(
             python, "-s", "-S", "-P", "-B", "-c", _BOOT, ROOT, json.dumps(options),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors, env=clean_environment(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=clean_environment(),
             cwd=cwd, limit=line_bytes, start_new_session=True,
         )  # fmt: skip
     except BaseException:
-        os.close(errors)
+        os.close(stderr)
         raise
-    return Confined(process, errors, memory_bytes)
+    return ConfinedTool(process, stderr, memory_bytes)

@@ -8,7 +8,7 @@ import pytest
 
 from berry.sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome, SandboxError
 from berry.sandboxes.config import PoolConfig
-from berry.sandboxes.host.queue import Overloaded, SlotLine
+from berry.sandboxes.host.queue import Overloaded, SlotQueue
 from berry.sandboxes.pool import SandboxPool
 
 ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
@@ -36,24 +36,24 @@ async def test_a_full_queue_is_told_and_not_blamed_on_the_program():
 
 
 async def test_slots_open_and_close_while_jobs_wait_and_run():
-    line = SlotLine(4, 100)
-    line.resize(1)
-    first = await line.take("a", None)
-    waiting = [asyncio.create_task(line.take("a", None)) for _ in range(3)]
+    queue = SlotQueue(4, 100)
+    queue.resize(1)
+    first = await queue.take("a", None)
+    waiting = [asyncio.create_task(queue.take("a", None)) for _ in range(3)]
     await asyncio.sleep(0)
-    assert (first, line.waiting, line.open) == (0, 3, 1)
-    line.resize(3)
+    assert (first, queue.waiting, queue.open) == (0, 3, 1)
+    queue.resize(3)
     await asyncio.sleep(0)
     assert sorted(task.result() for task in waiting if task.done()) == [1, 2]
-    line.resize(1)  # 1 and 2 are in use: they close when they are given back
-    line.give(2)
-    line.give(1)
+    queue.resize(1)  # 1 and 2 are in use: they close when they are given back
+    queue.give(2)
+    queue.give(1)
     await asyncio.sleep(0)
-    assert line.waiting == 1
-    line.give(0)
+    assert queue.waiting == 1
+    queue.give(0)
     assert await waiting[-1] == 0
-    line.resize(4)
-    assert {await line.take("b", 1) for _ in range(3)} == {1, 2, 3}
+    queue.resize(4)
+    assert {await queue.take("b", 1) for _ in range(3)} == {1, 2, 3}
 
 
 async def test_a_pool_that_shrinks_finishes_what_runs():
@@ -76,53 +76,53 @@ async def test_a_deadline_ends_the_wait():
 
 
 async def test_one_problems_flood_does_not_hold_up_another():
-    line = SlotLine(1, 100)
+    queue = SlotQueue(1, 100)
     order: list[str] = []
 
     async def take(key: str) -> None:
-        slot = await line.take(key, None)
+        slot = await queue.take(key, None)
         order.append(key)
         await asyncio.sleep(0)
-        line.give(slot)
+        queue.give(slot)
 
-    held = await line.take("first", None)
+    held = await queue.take("first", None)
     waiters = [asyncio.create_task(take(key)) for key in ["flood"] * 6 + ["b", "c"]]
     await asyncio.sleep(0)
-    line.give(held)
+    queue.give(held)
     await asyncio.gather(*waiters)
     assert order == ["flood", "b", "c"] + ["flood"] * 5
 
 
 async def test_a_cancelled_wait_gives_its_place_back():
-    line = SlotLine(1, 100)
-    held = await line.take("a", None)
-    first, second = (asyncio.create_task(line.take("b", None)) for _ in range(2))
+    queue = SlotQueue(1, 100)
+    held = await queue.take("a", None)
+    first, second = (asyncio.create_task(queue.take("b", None)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    line.give(held)
+    queue.give(held)
     assert await second == held
-    assert line.waiting == 0
+    assert queue.waiting == 0
 
 
 async def test_a_slot_handed_over_at_the_moment_of_cancelling_is_not_lost():
-    line = SlotLine(1, 100)
-    held = await line.take("a", None)
-    waiter = asyncio.create_task(line.take("b", None))
+    queue = SlotQueue(1, 100)
+    held = await queue.take("a", None)
+    waiter = asyncio.create_task(queue.take("b", None))
     await asyncio.sleep(0)
-    line.give(held)
+    queue.give(held)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
-    assert await line.take("c", 1.0) == held
+    assert await queue.take("c", 1.0) == held
 
 
 async def test_an_expired_wait_leaves_no_trace():
-    line = SlotLine(1, 100)
-    held = await line.take("a", None)
+    queue = SlotQueue(1, 100)
+    held = await queue.take("a", None)
     with pytest.raises(Overloaded):
-        await line.take("b", 0.01)
-    line.give(held)
-    assert await line.take("c", None) == held
+        await queue.take("b", 0.01)
+    queue.give(held)
+    assert await queue.take("c", None) == held
 
 
 async def test_a_slot_is_recycled_after_its_share():

@@ -88,7 +88,7 @@ async def test_waiting_children_that_die_are_nobodys_fault():
         assert pool.metrics()["retries"] == 1
 
 
-async def test_a_child_that_goes_on_after_its_last_words_is_killed_though_no_job_follows():
+async def test_a_child_that_goes_on_after_its_final_frame_is_killed_though_no_job_follows():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         source = "import os\ndef spin(status):\n    while True: pass\nos._exit = spin\ndef f(x): return x"
         assert (await pool.run(Job(source, entry_point="f", calls=(Call((1,)),)))).outcome is Outcome.OK

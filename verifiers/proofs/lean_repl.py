@@ -13,7 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, Protocol
 
-from berry.sandboxes.jobs.tool import Confined, open_confined
+from berry.sandboxes.jobs.tool import ConfinedTool, open_confined
 from berry.verifiers.base import Reason
 from berry.verifiers.proofs.lean_install import LeanInstall
 
@@ -109,7 +109,7 @@ class WarmRepls:
 class _Process:
     """A REPL in the jail."""
 
-    def __init__(self, confined: Confined) -> None:
+    def __init__(self, confined: ConfinedTool) -> None:
         self._confined = confined
         self._process = confined.process
 
@@ -139,14 +139,16 @@ class _Process:
     async def _died(self) -> ReplDied:
         status = await self._process.wait()
         if self._confined.never_began:
-            return ReplDied(f"the REPL can't be confined or started: {self._confined.said()}", Reason.MISSING_TOOL)
+            text = f"the REPL can't be confined or started: {self._confined.stderr_tail()}"
+            return ReplDied(text, Reason.MISSING_TOOL)
         if self._confined.over_memory:
             return ReplDied("over its memory", Reason.MEMORY_LIMIT)
         if status in (-signal.SIGXCPU, -signal.SIGKILL):
             return ReplDied(f"killed by signal {-status}", Reason.CPU_LIMIT)
         if status == -signal.SIGSYS:
             return ReplDied("a forbidden system call", Reason.VIOLATION)
-        return ReplDied(f"the REPL ended with status {status}: {self._confined.said()[-200:]}", Reason.SANDBOX_FAULT)
+        text = f"the REPL ended with status {status}: {self._confined.stderr_tail()[-200:]}"
+        return ReplDied(text, Reason.SANDBOX_FAULT)
 
     async def close(self) -> None:
         await self._confined.close()

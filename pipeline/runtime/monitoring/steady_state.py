@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berry.pipeline.stages.leases.lease import Snapshot
-from berry.sandboxes.metrics import STEPS
+from berry.sandboxes.metrics import BUCKETS_PER_DOUBLING
 
 Checks = Mapping[str, float]  # a checker's metrics
 _BUCKET = "pool_service:"
@@ -136,5 +136,5 @@ def _quantile_s(counts: Mapping[int, float], share: float) -> float:
     for bucket in sorted(counts):
         left -= counts[bucket]
         if left <= 0:
-            return 2 ** (bucket / STEPS)
+            return 2 ** (bucket / BUCKETS_PER_DOUBLING)
     return 0.0

@@ -1,15 +1,15 @@
-"""Program pages that every fork has at once.
+"""Puts program code where forks inherit it, so that they need not ask the kernel for its pages.
 
 A fork inherits the page table of its parent's own memory, not that of mapped files: it asks the kernel for those pages
-again, some sixty times in a small job, each at a microsecond or more, and it pays for every mapping. Three things are
-done about it, before any job's code is near:
+again, some sixty times in a small job, each at a microsecond or more, and it pays for every mapping. Three things help,
+all done before any job's code runs:
 
     enlarge   the interpreter's code is copied onto huge pages, one entry of the page table for 512
     join      a library's code and the constants around it become one mapping of three
     inherit   one byte of what stays mapped from a file is written, unchanged: a mapping of which one page has become
               the process's own is inherited whole
 
-Where the host allows neither, forks are slower and nothing else.
+Where the host allows neither, forks are slower.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import sys
 from berry.sandboxes.inside.fast_fork.memory_maps import EXECUTE, READ, WRITE, Mapping, mappings
 
 BIND_NOW = "LD_BIND_NOW"
-"""Has the loader look up all functions at the start and not each in the fork that calls it first."""
+"""Environment variable that has the loader look up all functions at the start, not each in the fork that calls it."""
 _PRIVATE_ANONYMOUS, _MAYMOVE_FIXED, _HUGEPAGE = 0x22, 3, 14
 _FAILED = ctypes.c_void_p(-1).value
-_HUGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+_HUGE_PAGE_BYTES = 2 << 20
+"""On x86_64, the only machine type for which this is done."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _address, _size, _int = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 _libc.mprotect.argtypes = [_address, _size, _int]
@@ -36,12 +37,13 @@ _libc.mremap.argtypes, _libc.mremap.restype = [_address, _size, _size, _int, _ad
 
 
 def mapped(proc: int) -> list[Mapping]:
-    """Every file mapped not to be written. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
+    """Reads every mapping of a file that is not writable. `proc` is a descriptor on /proc. Raises OSError where that is
+    closed."""
     return [m for m in mappings(proc) if m.rights in ("r-xp", "r--p") and m.path.startswith("/")]
 
 
 def programs(proc: int) -> list[Mapping]:
-    """Where the interpreter and the C library are mapped. Raises OSError where /proc is closed."""
+    """Reads where the interpreter and the C library are mapped. Raises OSError where /proc is closed."""
     return [
         m for m in mapped(proc) if _is_interpreter(m.path) or os.path.basename(m.path).startswith(("libc.", "libc-"))
     ]
@@ -51,19 +53,22 @@ def _is_interpreter(path: str) -> bool:
     return os.path.basename(path).startswith("libpython") or path == os.path.realpath(sys.executable)
 
 
-def join(found: list[Mapping]) -> None:
+def join(files: list[Mapping]) -> None:
     """Makes one mapping of each file's code and the constants just before and behind it; they become executable too.
     What was written to once, as tables of addresses are, comes after these and stays as it is."""
-    for before, code, behind in zip(found, found[1:], found[2:], strict=False):
-        run = [one for one in (before, code, behind) if one.path == code.path]
-        joint = all(a.start + a.size == b.start and a.offset + a.size == b.offset for a, b in itertools.pairwise(run))
-        if joint and len(run) == 3 and [one.protection for one in run] == [READ, READ | EXECUTE, READ]:
+    for before, code, behind in zip(files, files[1:], files[2:], strict=False):
+        stretch = [one for one in (before, code, behind) if one.path == code.path]
+        joint = all(
+            a.start + a.size == b.start and a.offset + a.size == b.offset for a, b in itertools.pairwise(stretch)
+        )
+        if joint and len(stretch) == 3 and [one.protection for one in stretch] == [READ, READ | EXECUTE, READ]:
             _libc.mprotect(before.start, before.size + code.size + behind.size, READ | EXECUTE)
 
 
-def inherit(found: list[Mapping]) -> None:
-    """Has forks inherit these, where the host allows it. Raises OSError where their protection can't be restored."""
-    for one in found:
+def inherit(files: list[Mapping]) -> None:
+    """Makes forks inherit these mappings, where the host allows it. Raises OSError where their protection can't be
+    restored."""
+    for one in files:
         if _libc.mprotect(one.start, one.size, one.protection | WRITE) == 0:
             ctypes.memmove(one.start, one.start, 1)
             if _libc.mprotect(one.start, one.size, one.protection) != 0:
@@ -73,11 +78,10 @@ def inherit(found: list[Mapping]) -> None:
 def enlarge(proc: int) -> bool:
     """Puts as much of the interpreter's code as fills huge pages onto them, at its own address. The copy takes the
     original's place in one call and equals it, so that this may be done to running code. Constants between code become
-    executable too. Says whether it was done."""
-    if os.uname().machine != "x86_64" or not os.path.exists(_HUGE_SIZE):
+    executable too. Returns whether it was done."""
+    if os.uname().machine != "x86_64":
         return False
-    with open(_HUGE_SIZE) as f:
-        huge = int(f.read())
+    huge = _HUGE_PAGE_BYTES
     start, end = _code(proc)
     start, end = -(-start // huge) * huge, end // huge * huge
     size = end - start
@@ -99,7 +103,7 @@ def enlarge(proc: int) -> bool:
 
 
 def _code(proc: int) -> tuple[int, int]:
-    """The longest unbroken stretch of the interpreter's mappings that has code in it."""
+    """Finds the longest unbroken stretch of the interpreter's mappings that has code in it: start and end address."""
     start, end, code, best = 0, 0, False, (0, 0)
     for mapping in [m for m in mapped(proc) if _is_interpreter(m.path)]:
         if mapping.start != end:
@@ -112,7 +116,7 @@ def _code(proc: int) -> tuple[int, int]:
 
 
 def _huge_bytes(start: int, proc: int) -> int:
-    """Bytes on huge pages in the mapping that begins here."""
+    """Reads how many bytes of the mapping that begins here are on huge pages."""
     inside = False
     with open(os.open("self/smaps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as maps:
         for line in maps:

@@ -1,4 +1,4 @@
-"""What this process has mapped, as the kernel tells."""
+"""Reads what this process has mapped, from /proc/self/maps."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Mapping(NamedTuple):
 
 
 def mappings(proc: int) -> list[Mapping]:
-    """All of them. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
-    found = []
+    """Reads all mappings. `proc` is a descriptor on /proc. Raises OSError where that is closed."""
+    result = []
     with open(os.open("self/maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)) as lines:
         for line in lines:
             fields = line.split(maxsplit=5)
             start, end = (int(part, 16) for part in fields[0].split("-"))
             path = fields[5].strip() if len(fields) > 5 else ""
-            found.append(Mapping(start, end - start, fields[1], path, int(fields[2], 16)))
-    return found
+            result.append(Mapping(start, end - start, fields[1], path, int(fields[2], 16)))
+    return result

@@ -1,10 +1,9 @@
-"""Pages that a fork copies at once.
+"""Pins the pages that every job writes, so that the fork itself copies them.
 
-What every job writes is copied for each child in any case (see `copies`). Where a page is registered for direct input
-and output, the kernel can't leave it to be copied later: the fork itself does, at less than a trap or a call would
-take, and the parent, whose page stays its own, writes on without a trap of its own. So a slot registers these pages
-with an io_uring that never sees a request; its children close it before any job's code is near, and their filter has
-no such call.
+The kernel may leave an ordinary page to be copied at its first write; a page that is registered for direct input and
+output must be copied by the fork, which costs less than a trap or a call, and the parent, whose page stays its own,
+writes on without a trap of its own. So a slot registers these pages (see `prefault`) with an io_uring to which no
+request is ever given; its children close it before any job's code runs, and their filter has no such call.
 
 Where the host has no io_uring, or allows no more locked memory, children copy these pages themselves.
 """
@@ -14,22 +13,23 @@ from __future__ import annotations
 import ctypes
 import os
 
-from berry.sandboxes.inside.fast_fork.prefault import Pieces, laid_out, lifted
+from berry.sandboxes.inside.fast_fork.prefault import MemoryRanges, as_iovec, move_above_job_fds
 from berry.sandboxes.jail import syscalls
 
-_ENTRIES, _PARAMETERS_BYTES, _REGISTER_BUFFERS = 1, 120, 0
+_QUEUE_ENTRIES, _PARAMETERS_BYTES, _REGISTER_BUFFERS = 1, 120, 0
 
 
-def pin(pieces: Pieces) -> bool:
-    """Pins these pieces of the calling process's memory for as long as it lives; says whether it could."""
-    if not pieces:
+def pin(ranges: MemoryRanges) -> bool:
+    """Pins these stretches of the calling process's memory for as long as it lives; returns whether it could."""
+    if not ranges:
         return False
     try:
-        ring = lifted(syscalls.call("io_uring_setup", _ENTRIES, ctypes.create_string_buffer(_PARAMETERS_BYTES)))
+        parameters = ctypes.create_string_buffer(_PARAMETERS_BYTES)
+        ring = move_above_job_fds(syscalls.call("io_uring_setup", _QUEUE_ENTRIES, parameters))
     except OSError:
         return False
     try:
-        syscalls.call("io_uring_register", ring, _REGISTER_BUFFERS, bytes(laid_out(pieces)), len(pieces))
+        syscalls.call("io_uring_register", ring, _REGISTER_BUFFERS, bytes(as_iovec(ranges)), len(ranges))
     except OSError:
         os.close(ring)
         return False

@@ -1,9 +1,9 @@
-"""Small jobs that a template gives itself before it forks a slot.
+"""Runs small jobs in a template before it forks a slot.
 
-The interpreter tunes code that has run a few times, and keeps at hand what it looked up once. Each fork finds that done
-and need not write it into pages of its own. That leaves nothing behind that a job could tell from its absence.
+The interpreter specialises code that has run a few times and caches what it looked up. Each fork inherits that and need
+not write it into pages of its own. A job can't tell whether it was done.
 
-`TrialJob` is the whole way of a job, for a fork that is watched and ends with it.
+`TrialJob` runs a whole job, for a fork whose written pages are recorded (see `prefault`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def f(numbers: List[int], least: Optional[int] = None) -> str:
     return " ".join(text.strip() for text in list(found.keys())[:10])
 
 
-TABLE = {"name": "rehearsal", "kind": "test"}
+TABLE = {"name": "trial", "kind": "test"}
 
 
 def check(candidate):
@@ -92,8 +92,8 @@ _FRAMES = [
 ]
 
 
-class _Mirror(channel.Channel):
-    """A channel with no other end: it reads the rehearsal's frames and writes to nobody."""
+class _NullChannel(channel.Channel):
+    """A channel with no other end: it reads prepared frames and drops what is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,40 +102,40 @@ class _Mirror(channel.Channel):
     def reach(self, stage: int) -> None:
         pass
 
-    def write(self, body: bytes) -> None:  # noqa: ARG002 (nobody gets it)
+    def write(self, body: bytes) -> None:  # noqa: ARG002 (dropped)
         self._held = b""
 
 
-def rehearse() -> None:
-    """Goes a job's way from its frame to its last words."""
-    mirror = _Mirror()
-    job = mirror.read_job()
+def run_small_job() -> None:
+    """Runs a small job in this process, from its first frame to its final frame."""
+    null = _NullChannel()
+    job = null.read_job()
     rlimits.apply_static()
-    child.serve_calls(job, mirror, 1000)
-    mirror.last_words(0, "ok")
+    child.serve_calls(job, null, 1000)
+    null.final_frame(0, "ok")
     del sys.modules["solution"]
 
 
-class _Watched(channel.Channel):
-    """A channel whose end is told before the process ends."""
+class _ReportingChannel(channel.Channel):
+    """A channel that calls back after its final frame, before the process ends."""
 
-    def __init__(self, told: Callable[[], None]) -> None:
+    def __init__(self, report: Callable[[], None]) -> None:
         super().__init__()
-        self._told = told
+        self._report = report
 
     def farewell(self, status: int, outcome: str) -> NoReturn:
-        self.last_words(status, outcome)
-        self._told()
+        self.final_frame(status, outcome)
+        self._report()
         os._exit(0)
 
 
-def dress_rehearsals() -> list[TrialJob]:
-    """What to watch for what all jobs do."""
+def trial_jobs() -> list[TrialJob]:
+    """Makes jobs whose common writes stand for those of all jobs."""
     return [TrialJob(source) for source in _PROGRAMS]
 
 
 class TrialJob:
-    """A program's way from the fork to its last words, but for the jail."""
+    """Runs a program from the fork to its final frame, without the jail."""
 
     base_bytes = 1 << 40
 
@@ -151,8 +151,8 @@ class TrialJob:
         """See `plan.SlotJail.tasks`."""
         return wanted + (1 << 20)
 
-    def run(self, told: Callable[[], None]) -> NoReturn:
-        """Goes it in the calling process, whose last act is to call `told`."""
+    def run(self, report: Callable[[], None]) -> NoReturn:
+        """Runs the job in the calling process, whose last act is to call `report`."""
         self._call()
         os.setpgid(0, 0)
         os.getppid()
@@ -160,7 +160,7 @@ class TrialJob:
         for target, fd in enumerate((*self._files, self._job)):
             os.dup2(fd, target)
         os.set_blocking(channel.JOB_FD, True)
-        child.main(self, "python", _Watched(told))
+        child.main(self, "python", _ReportingChannel(report))
 
     def close(self) -> None:
         for end in self._pair:

@@ -1,4 +1,4 @@
-"""What a rehearsal writes is found, and copied in one go: the job that follows writes without a trap."""
+"""Pages that a trial job writes are found and copied at once: the job that follows writes without a trap."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write():
     for i in written:
         memory[i * PAGE + 7] = 1
 
-def rehearse(told):
+def trial(report):
     write()
-    told()
+    report()
 
 def traps(ready):
     receiving, sending = os.pipe()
@@ -42,24 +42,25 @@ def traps(ready):
     return int(os.read(receiving, 20))
 
 proc = os.open("/proc", os.O_PATH)
-learnt = prefault.learn(proc, [rehearse, rehearse])
-assert prefault.learn(os.open("/", os.O_PATH), [rehearse]).way == "none"
-assert prefault.learn(proc, [rehearse, lambda told: None]).way == "none"
-mine = {(at - start) // PAGE for first, length in learnt.pieces for at in range(first, first + length, PAGE)
+learnt = prefault.learn_written_pages(proc, [trial, trial])
+assert prefault.learn_written_pages(os.open("/", os.O_PATH), [trial]).method == "none"
+assert prefault.learn_written_pages(proc, [trial, lambda report: None]).method == "none"
+mine = {(at - start) // PAGE for first, length in learnt.ranges for at in range(first, first + length, PAGE)
         if start <= at < start + len(memory)}
 assert mine == set(written), mine ^ set(written)
-assert sum(length for _, length in learnt.pieces) < (len(written) + 300) * PAGE
+assert sum(length for _, length in learnt.ranges) < (len(written) + 300) * PAGE
 assert traps(lambda: None) >= len(written)
-for way in {"once": ("once", "each"), "each": ("each",), "none": ()}[learnt.way]:
-    assert traps(prefault.Copies(learnt.pieces, way).make) < 50, way
-assert traps(prefault.Copies(learnt.pieces, "none").make) >= len(written)
+methods = {"one_call": ("one_call", "call_per_range"), "call_per_range": ("call_per_range",), "none": ()}
+for method in methods[learnt.method]:
+    assert traps(prefault.Prefault(learnt.ranges, method).run) < 50, method
+assert traps(prefault.Prefault(learnt.ranges, "none").run) >= len(written)
 assert set(memory[:]) == set(b"x")
-print(learnt.way)
+print(learnt.method)
 """
 
 
-def test_what_a_rehearsal_writes_is_copied_at_once():
+def test_what_a_trial_job_writes_is_copied_at_once():
     run = subprocess.run([sys.executable, "-c", SCRIPT, ROOT], capture_output=True, text=True)
     if run.stdout == "none\n":
         pytest.skip("this kernel copies no pages ahead")
-    assert run.stdout in ("once\n", "each\n"), run.stderr
+    assert run.stdout in ("one_call\n", "call_per_range\n"), run.stderr
