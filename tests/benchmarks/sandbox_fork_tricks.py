@@ -36,10 +36,13 @@ def jobs(n: int) -> list[Job]:
     return [programs[i % len(programs)] for i in range(n)] + [CALL] * n
 
 
-async def main(rounds: int, n: int) -> None:
+async def main(rounds: int, n: int, sets: list[str]) -> None:
     settings: dict[str, tuple[str, ...]] = {"none": (), "all": TRICKS}
-    settings |= {f"+{trick}": (trick,) for trick in TRICKS}
-    settings |= {f"-{trick}": tuple(t for t in TRICKS if t != trick) for trick in TRICKS}
+    if sets:
+        settings |= {name: tuple(name.split(",")) for name in sets}
+    else:
+        settings |= {f"+{trick}": (trick,) for trick in TRICKS}
+        settings |= {f"-{trick}": tuple(t for t in TRICKS if t != trick) for trick in TRICKS}
     limits = Limits(cpu_s=10, wall_s=60)
     work = jobs(n)
     wall: dict[str, list[float]] = {name: [] for name in settings}
@@ -73,7 +76,7 @@ async def main(rounds: int, n: int) -> None:
         base = "none" if name.startswith("+") or name == "all" else "all"
         by_wall = statistics.median(a / b for a, b in zip(wall[name], wall[base], strict=True))
         by_cpu = statistics.median(a / b for a, b in zip(cpu[name], cpu[base], strict=True))
-        print(f"{name:20s} {median_ms(wall[name]):6.2f} ms  {median_ms(cpu[name]):6.2f} ms CPU   "
+        print(f"{name:40s} {median_ms(wall[name]):6.2f} ms  {median_ms(cpu[name]):6.2f} ms CPU   "
               f"over {base}: {by_wall:.3f} time, {by_cpu:.3f} CPU")  # fmt: skip
 
 
@@ -100,5 +103,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=12)
+    parser.add_argument("--sets", nargs="*", default=[], help="sets of tricks to compare instead, as pin_pages,freeze")
     given = parser.parse_args()
-    asyncio.run(main(given.rounds, given.jobs))
+    asyncio.run(main(given.rounds, given.jobs, given.sets))

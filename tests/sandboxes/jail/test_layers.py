@@ -98,10 +98,10 @@ def test_a_mark_can_be_read_after_the_end_and_not_be_taken_back():
     pid = os.fork()
     if pid == 0:
         syscalls.no_capabilities()()
-        stages.reach(stages.WAITS)
+        stages.reach(stages.WAITING)
         stages.reach(stages.BEGUN)
         try:
-            resource.setrlimit(10, (stages.WAITS, stages.WAITS))
+            resource.setrlimit(10, (stages.WAITING, stages.WAITING))
         except (ValueError, OSError):
             os._exit(7)
         os._exit(0)
@@ -111,7 +111,7 @@ def test_a_mark_can_be_read_after_the_end_and_not_be_taken_back():
 
 
 def test_a_process_without_marks_waits():
-    assert stages.reached(os.getpid()) == stages.WAITS
+    assert stages.reached(os.getpid()) == stages.WAITING
 
 
 def test_orders_and_reports_survive():
