@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from berry.sandboxes.base import Limits, SandboxError
-from berry.sandboxes.inside.fast_fork import TRICKS
 
 BARE_IMPORTS = (
     "bisect", "collections", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator",
     "random", "re", "string", "sys", "time", "traceback", "typing",
 )  # fmt: skip
 """Modules that every profile loads: what solutions import most, and no more, since each page costs at every fork."""
+
+
+FORK_TRICKS = (
+    "early_binding", "huge_pages", "join_mappings", "inherit_mappings", "warm_up", "freeze", "fill_heap_gaps",
+    "trim_heap", "prefault", "pin_pages", "plain_fork",
+)  # fmt: skip
+"""What makes forks cheap, by name: see `berry.sandboxes.inside.fast_fork.prepare`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class PoolConfig:
     def fork_tricks(self) -> tuple[str, ...]:
         """Names of the tricks that are on."""
         if isinstance(self.fast_fork, bool):
-            return TRICKS if self.fast_fork else ()
+            return FORK_TRICKS if self.fast_fork else ()
         return self.fast_fork
 
     def __post_init__(self) -> None:
@@ -71,9 +77,11 @@ class PoolConfig:
             raise SandboxError(f"slots must be >= 1, got {self.slots}")
         if self.queue_limit < 0:
             raise SandboxError(f"queue_limit must be >= 0, got {self.queue_limit}")
-        strange = set(self.fork_tricks) - set(TRICKS)
+        strange = set(self.fork_tricks) - set(FORK_TRICKS)
         if strange:
-            raise SandboxError(f"fast_fork: no trick named {', '.join(sorted(strange))}; there are {', '.join(TRICKS)}")
+            raise SandboxError(
+                f"fast_fork: no trick named {', '.join(sorted(strange))}; there are {', '.join(FORK_TRICKS)}"
+            )
         unknown = set(self.warm) - set(self.profiles)
         if unknown:
             raise SandboxError(f"warm names profiles that do not exist: {', '.join(sorted(unknown))}")

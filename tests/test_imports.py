@@ -166,7 +166,6 @@ IMPURE = (
 )
 
 KNOWN: set[str] = {
-    "sandboxes.host.child sandboxes.host.slot sandboxes.host.template",  # a circle
     # a sweep is to be planned above the runtime
     "pipeline.runtime.driver.sweep imports pipeline.planning.sheets",
     "pipeline.runtime.driver.sweep imports pipeline.planning.sweep_file",

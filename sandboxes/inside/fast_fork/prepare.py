@@ -2,7 +2,7 @@
 
     template: prepare_for_forking(tricks) ─► ForkAids ─► slot: ForkAids.settle ─► child: ForkAids.before_job
 
-Nothing here changes what a job sees. `PoolConfig.fast_fork` switches all of it; naming some of the `TRICKS` there
+Nothing here changes what a job sees. `PoolConfig.fast_fork` switches all of it; naming some of `FORK_TRICKS` there
 leaves the others out, so that each can be measured alone (`tests/benchmarks/sandbox_fork_tricks.py`).
 """
 
