@@ -60,6 +60,15 @@ class Finish(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ValueKind(StrEnum):
+    """What a stored value is."""
+
+    ESTIMATE = "estimate"  # an unbiased estimate of the chance that a continuation passes
+    SURVIVORS = "survivors"  # the rate among branches that were not given up: too high where the good ones were kept
+    ADAPTIVE = "adaptive"  # null: verdicts decided what was sampled, and no unbiased estimate is known
+    POOLED = "pooled"  # of an earlier version: the plain share of all leaves below, however they were drawn
+
+
 class Node(Struct):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 

@@ -78,6 +78,7 @@ _UNVERIFIABLE = _RETRYABLE | {
     Reason.NOT_CHECKED,
 }
 
+_UNANSWERED = frozenset({Reason.NO_ANSWER, Reason.NO_CODE})
 _OUTCOMES = {r: Outcome.UNVERIFIABLE if r in _UNVERIFIABLE else Outcome.FAIL for r in Reason}
 _OUTCOMES[Reason.CORRECT] = _PASS = Outcome.PASS  # reached through its class it costs a call, in Python 3.11
 
@@ -99,6 +100,11 @@ class Verdict(Struct, frozen=True):
     def passed(self) -> bool:
         """Whether the response is right; False also where it could not be checked."""
         return self.outcome is _PASS
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the response gave no answer in the wanted form, which is not a wrong answer."""
+        return self.reason in _UNANSWERED
 
 
 def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Verdict:

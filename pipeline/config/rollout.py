@@ -79,6 +79,8 @@ class Budget(Section):
     max_wall_s: float | None = Field(default=None, gt=0)
     """Seconds from a search's beginning, or its resumption, after which it is stopped."""
     max_depth: int = Field(default=64, ge=1)
+    """Steps after which a branch is grown to the end of its answer in one go. The steps of a solution that is annotated
+    (`shepherd`, `omega`) are not bounded by it: all get their labels."""
     stop_after_correct: int | None = Field(default=None, ge=1)
     """Stop the problem when this many trajectories have passed."""
     hopeless_after: int | None = Field(default=None, ge=1)

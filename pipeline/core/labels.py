@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from berry.pipeline.core.backup import Counts, direct, pooled
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.counts import Counts, direct, pooled
 
 
 @dataclass(frozen=True, slots=True)

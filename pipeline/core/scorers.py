@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp
 
-from berry.pipeline.core.backup import Counts, leaf_counts
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.counts import Counts, leaf_counts
 
 
 def path_logprob(tree: Tree, node_id: str) -> float | None:

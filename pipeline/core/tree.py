@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from operator import attrgetter
 
 from msgspec import Struct
@@ -21,12 +22,18 @@ from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Verdict
 
 _STEP = Finish.STEP
+MANY = 1 << 30  # more samples than any node has
 
 
 class TreeNode(Struct, eq=False):
     """A segment. `end` is the response's length in tokens up to and with this node; `origin` and `offset` say
     which sampled segment it is (a piece of) and where it starts in it; `drop` is set where growth ended
     without an answer.
+
+    `index` is the sample's number among its parent's; -1: the rest of a segment that was cut in two, whose first part
+    is the parent. `weight` is one over the chance with which the search kept it once it was sampled: 1 for most, 0 for
+    a branch given up, 1/share for one spared in the stead of others; None for a sample beyond the parent's `scheduled`
+    first ones, which a verdict may have asked for and no value counts (core/values).
 
     `logprobs`, `entropies` (nats a token) and `ends` (characters of the text after each token) are None
     unless the policy asked the tree to keep detail.
@@ -52,6 +59,8 @@ class TreeNode(Struct, eq=False):
     ends: array[int] | None = None
     children: list[TreeNode] = []
     next_index: int = 0
+    weight: float | None = 1.0
+    scheduled: int = MANY
     drop: DropReason | None = None
     verdict: Verdict | None = None
     prm: float | None = None
@@ -111,9 +120,6 @@ class Tree:
         parent = self._nodes[node_id].parent
         return None if parent is None else parent.node_id
 
-    def children_ids(self, node_id: str) -> list[str]:
-        return [child.node_id for child in _ordered(self._nodes[node_id].children)]
-
     def subtree(self, node_id: str) -> list[str]:
         """`node_id` and all below it."""
         return [node.node_id for node in self.walk(self._nodes[node_id])]
@@ -164,6 +170,8 @@ class Tree:
             node.logprobs = array("f", logprobs) if logprobs else None
             node.entropies = array("f", entropies) if entropies else None
             node.ends = array("i", completion.token_ends) if completion.token_ends else None
+        if index >= parent.scheduled:
+            node.weight = None
         parent.children.append(node)
         self._nodes[node_id] = node
         return node
@@ -178,44 +186,55 @@ class Tree:
     def split(self, node_id: str, at_token: int) -> TreeNode:
         """Cut a segment before its token `at_token` (0 < at_token < its length): the head is returned and has
         a new id derived from the place, the tail keeps the old id, its verdict and its children."""
-        tail = self._nodes[node_id]
-        parent = tail.parent
-        if parent is None or not 0 < at_token < len(tail.tokens):
-            raise ValueError(f"node {node_id} has {len(tail.tokens)} tokens: it can't be split at {at_token}")
-        head_id = seeds.split_id(self.problem_id, tail.origin, tail.offset + at_token)
-        head = _below(parent, head_id, tail.index, tail.tokens[:at_token])
-        head.origin, head.offset = tail.origin, tail.offset
-        head.seed, head.engine_id, head.weights_version = tail.seed, tail.engine_id, tail.weights_version
-        _share_detail(head, tail, at_token)
-        at = len(parent.children) - 1
-        while parent.children[at] is not tail:  # from the end: what is cut has mostly just come
-            at -= 1
-        parent.children[at] = head
-        tail.parent, tail.index = head, -1  # -1: the tail sorts before the forks sampled at the cut
-        tail.tokens = tail.tokens[at_token:]
-        tail.offset += at_token
-        head.children.append(tail)
-        self._nodes[head_id] = head
-        for below in self.walk(tail):
-            below.depth += 1
-        return head
+        return self.split_at(self._nodes[node_id], [at_token])[0]
 
     def split_at(self, node: TreeNode, offsets: Iterable[int]) -> list[TreeNode]:
         """Cut `node` before each of the token `offsets` (ascending, inside it); the pieces in order, `node`
-        last."""
-        pieces: list[TreeNode] = []
-        done = 0
-        for offset in offsets:
-            pieces.append(self.split(node.node_id, offset - done))
-            done = offset
+        last. Each token is copied once, however many pieces there are."""
+        cuts = list(offsets)
+        if not cuts:
+            return [node]
+        above, length = node.parent, len(node.tokens)
+        if above is None or cuts[0] <= 0 or cuts[-1] >= length or any(a >= b for a, b in pairwise(cuts)):
+            raise ValueError(f"node {node.node_id} has {length} tokens: it can't be split at {cuts}")
+        at = len(above.children) - 1
+        while above.children[at] is not node:  # from the end: what is cut has mostly just come
+            at -= 1
+        pieces = [self._head(node, start, end) for start, end in pairwise([0, *cuts])]
+        _share_detail(pieces, node, cuts)
+        for piece in pieces:
+            piece.parent, piece.depth, piece.end = above, above.depth + 1, above.end + len(piece.tokens)
+            piece.weight = 1.0
+            if above is not node.parent:
+                above.children.append(piece)
+            above = piece
+        first, old = pieces[0], node.parent
+        assert old is not None
+        old.children[at] = first
+        first.index, first.weight = node.index, node.weight
+        above.children.append(node)
+        node.parent, node.index, node.weight = above, -1, 1.0  # -1: sorts before the forks sampled at the cut
+        node.tokens = node.tokens[cuts[-1] :]
+        node.offset += cuts[-1]
+        for below in self.walk(node):
+            below.depth += len(pieces)
         return [*pieces, node]
+
+    def _head(self, node: TreeNode, start: int, end: int) -> TreeNode:
+        """A new node for the tokens `start … end` of a segment, not placed yet."""
+        head_id = seeds.split_id(self.problem_id, node.origin, node.offset + end)
+        head = TreeNode(head_id, None, -1, node.tokens[start:end], 0, 0, node.origin)
+        head.offset = node.offset + start
+        head.seed, head.engine_id, head.weights_version = node.seed, node.engine_id, node.weights_version
+        self._nodes[head_id] = head
+        return head
 
     def forget_detail(self, node: TreeNode) -> None:
         node.logprobs = node.entropies = node.ends = None
 
     def dispose(self) -> None:
-        """Nothing more is wanted of it. Parents and children hold each other: taken apart they are freed at once, where
-        whole trees would pile up until the garbage collector looks."""
+        """Cut the links between parents and children of a tree that is not wanted any more, so that its memory is freed
+        at once: a circle of references would stay until the garbage collector looks."""
         for node in self._nodes.values():
             node.children.clear()
         self._nodes.clear()
@@ -255,26 +274,27 @@ def _ordered(children: list[TreeNode]) -> list[TreeNode]:
     return sorted(children, key=_PLACE) if len(children) > 1 else children
 
 
-def _share_detail(head: TreeNode, tail: TreeNode, at_token: int) -> None:
-    """Divide text, sums and per-token detail; what can't be divided without detail becomes None in both."""
-    head.text, tail.text, head.ends, tail.ends = _share_text(tail, at_token)
-    logprobs, entropies = tail.logprobs, tail.entropies
-    if logprobs is not None:
-        head.logprobs, tail.logprobs = logprobs[:at_token], logprobs[at_token:]
-        head.logprob_sum, tail.logprob_sum = sum(head.logprobs), sum(tail.logprobs)
-    else:
-        head.logprob_sum = tail.logprob_sum = None
-    if entropies is not None:
-        head.entropies, tail.entropies = entropies[:at_token], entropies[at_token:]
-        head.mean_entropy = sum(head.entropies) / at_token
-        tail.mean_entropy = sum(tail.entropies) / len(tail.entropies)
-    else:
-        head.mean_entropy = tail.mean_entropy = None
-
-
-def _share_text(tail: TreeNode, at_token: int) -> tuple[str | None, str | None, array[int] | None, array[int] | None]:
-    ends, text = tail.ends, tail.text
-    if ends is None or text is None:
-        return None, None, None, None
-    cut = ends[at_token - 1]
-    return text[:cut], text[cut:], ends[:at_token], array("i", (end - cut for end in ends[at_token:]))
+def _share_detail(heads: list[TreeNode], tail: TreeNode, cuts: Sequence[int]) -> None:
+    """Divide text, sums and per-token detail; what can't be divided without detail becomes None in all."""
+    pieces = [*heads, tail]
+    bounds = list(pairwise([0, *cuts, len(tail.tokens)]))
+    logprobs, entropies, ends, text = tail.logprobs, tail.entropies, tail.ends, tail.text
+    chars = 0
+    for piece, (start, end) in zip(pieces, bounds, strict=True):
+        if logprobs is not None:
+            piece.logprobs = logprobs[start:end]
+            piece.logprob_sum = sum(piece.logprobs)
+        else:
+            piece.logprob_sum = None
+        if entropies is not None:
+            piece.entropies = entropies[start:end]
+            piece.mean_entropy = sum(piece.entropies) / (end - start)
+        else:
+            piece.mean_entropy = None
+        if ends is None or text is None:
+            piece.text, piece.ends = None, None
+        else:
+            upto = ends[end - 1]
+            piece.text = text[chars:] if piece is tail else text[chars:upto]
+            piece.ends = array("i", [at - chars for at in ends[start:end]]) if chars else ends[start:end]
+            chars = upto

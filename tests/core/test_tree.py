@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,11 @@ from hypothesis import strategies as st
 from berry.pipeline.core.events import Completion
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.records import Finish
+
+
+def children_ids(tree: Tree, node_id: str) -> list[str]:
+    """In the tree's own order."""
+    return [node.node_id for node in tree.walk(tree[node_id]) if node.parent is tree[node_id]]
 
 
 def segment(n: int, first: int = 0, finish: Finish = Finish.STEP, *, detail: bool = True) -> Completion:
@@ -37,8 +43,8 @@ def small() -> Tree:
 
 def test_prefixes_are_prompt_and_path() -> None:
     tree = small()
-    a, b = tree.children_ids(tree.root.node_id)
-    first, second = tree.children_ids(a)
+    a, b = children_ids(tree, tree.root.node_id)
+    first, second = children_ids(tree, a)
     assert tree.prefix_ids(tree.root.node_id) == [7, 8]
     assert tree.prefix_ids(first) == [7, 8, 0, 1, 2, 30, 31]
     assert tree.response_ids(second) == [0, 1, 2, 20, 21]
@@ -80,15 +86,15 @@ def test_cuts_give_the_same_pieces_in_any_order(cuts: list[int], chance: object)
 
 def test_the_tail_keeps_id_children_and_verdict_and_sorts_first() -> None:
     tree = small()
-    a = tree.children_ids(tree.root.node_id)[0]
-    below = tree.children_ids(a)
+    a = children_ids(tree, tree.root.node_id)[0]
+    below = children_ids(tree, a)
     head = tree.split(a, 2)
     assert head.node_id != a
     assert tree.parent_id(a) == head.node_id
-    assert tree.children_ids(a) == below
+    assert children_ids(tree, a) == below
     assert [tree[n].depth for n in (head.node_id, a, below[0])] == [1, 2, 3]
     fork = tree.add(head, 0, segment(1, 99, Finish.STOP))
-    assert tree.children_ids(head.node_id) == [a, fork.node_id]
+    assert children_ids(tree, head.node_id) == [a, fork.node_id]
     assert tree.response_ids(fork.node_id) == [0, 1, 99]
     tree.check_invariants()
 
@@ -115,7 +121,7 @@ def test_cuts_outside_a_segment_are_refused(at: int) -> None:
 @pytest.mark.parametrize("damage", ["depth", "end", "parent", "finish", "id"])
 def test_the_invariants_notice_damage(damage: str) -> None:
     tree = small()
-    node = tree[tree.children_ids(tree.root.node_id)[0]]
+    node = tree[children_ids(tree, tree.root.node_id)[0]]
     match damage:
         case "depth":
             node.depth += 1
@@ -158,3 +164,26 @@ def test_taken_apart_it_is_freed_without_the_garbage_collector() -> None:
         assert sum(type(thing) is TreeNode for thing in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+def test_cutting_into_many_pieces_copies_each_token_once() -> None:
+    """2,000 steps of 16 tokens: one slice a piece and one for the rest, each no longer than the piece."""
+
+    class Counting(list):  # type: ignore[type-arg]
+        copied = 0
+
+        def __getitem__(self, key: Any) -> Any:
+            found = super().__getitem__(key)
+            if isinstance(key, slice):
+                Counting.copied += len(found)
+            return found
+
+    tree = Tree("p", [1])
+    node = tree.add(tree.root, 0, Completion(tuple(range(32000)), "", Finish.STOP))
+    node.tokens = Counting(node.tokens)  # type: ignore[assignment]
+    pieces = tree.split_at(node, range(16, 32000, 16))
+    assert len(pieces) == 2000
+    assert Counting.copied == 32000
+    assert [piece.depth for piece in pieces] == list(range(1, 2001))
+    assert node.end == 32000
+    tree.check_invariants()

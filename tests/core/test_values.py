@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from berry.pipeline.core import ledger as ledgers
 from berry.pipeline.core import scorers
 from berry.pipeline.core.allocate import Need, allocate
-from berry.pipeline.core.backup import Counts, direct, pooled, wilson
 from berry.pipeline.core.events import Completion
 from berry.pipeline.core.labels import first_error, preferences, step_labels
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.value import apportion
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.counts import Counts, direct, pooled
+from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.records import DropReason, Finish, TokenLedger
 
 

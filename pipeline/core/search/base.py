@@ -5,13 +5,16 @@ policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, 
 
 from __future__ import annotations
 
-from berry.pipeline.config.rollout import TokensStep
+from dataclasses import replace
+
+from berry.pipeline.config.rollout import Rollout, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds, steps
 from berry.pipeline.core.search import limits, outcome
 from berry.pipeline.core.search.hooks import P
 from berry.pipeline.core.search.machine import Machine
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import Scheme, Values, estimate
 from berry.pipeline.records import Node, Trajectory
 
 REQUEST_CHILDREN = 256  # samples one Generate asks for at most: more are asked for in several
@@ -45,6 +48,8 @@ class Search(Machine[P]):
         priority = 0.0 if node.parent is None else -1.0 - node.depth  # started trees first, deeper first
         first, end = node.next_index, node.next_index + n
         node.next_index = end
+        if not first:
+            node.scheduled = self.scheduled(node, n)
         for start in range(first, end, REQUEST_CHILDREN):
             count = min(REQUEST_CHILDREN, end - start)
             seed = seeds.generate_seed(self.run_seed, self.round_index, self.problem_id, node.node_id, start)
@@ -68,9 +73,9 @@ class Search(Machine[P]):
         if self.is_running(node):
             self._out.append(ev.Cancel(node.node_id))
 
-    def cut_into_steps(self, node: TreeNode) -> list[TreeNode]:
-        """Cut a segment at its step ends, no deeper than `budget.max_depth`; the pieces in order, `node` last. Without
-        `Completion.token_ends` only steps of a set number of tokens can be found: else it stays whole."""
+    def cut_into_steps(self, node: TreeNode, *, most: int | None = None) -> list[TreeNode]:
+        """Cut a segment at its step ends, the first `most` of them (None: all); the pieces in order, `node` last.
+        Without `Completion.token_ends` only steps of a set number of tokens can be found: else it stays whole."""
         step, thinking = self.rollout.step, self.rollout.thinking
         if node.ends is not None and node.text is not None:
             first = node.offset == 0 and node.parent is self.tree.root
@@ -79,11 +84,26 @@ class Search(Machine[P]):
             offsets = list(range(step.tokens, len(node.tokens), step.tokens))
         else:
             offsets = []
-        pieces = self.tree.split_at(node, offsets[: max(0, self.rollout.budget.max_depth - node.depth)])
+        pieces = self.tree.split_at(node, offsets[:most])
         for piece in pieces:
             self.tree.forget_detail(piece)
         self.ledger.steps += len(pieces) - 1
         return pieces
+
+    # ---- values ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def scheme(cls, rollout: Rollout) -> Scheme:
+        """How this policy draws, as far as the values of its trees depend on it."""
+        early = limits.stops_early(rollout.budget)
+        return Scheme(heads=cls.heads, adaptive=early, inside=cls.values_inside and not early)
+
+    def values(self) -> Values:
+        """The value of every node of the finished tree."""
+        scheme = self.scheme(self.rollout)
+        if self.stopping is ev.FinishReason.BUDGET:  # what was long, or late, is missing
+            scheme = replace(scheme, adaptive=True)
+        return estimate(self.tree, scheme)
 
     # ---- records ----------------------------------------------------------------------------------------
 

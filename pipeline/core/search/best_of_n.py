@@ -50,6 +50,10 @@ class BestOfNSearch(Search[BestOfN]):
         self._to_come = self.policy.n
         self._fill()
 
+    def scheduled(self, node: TreeNode, n: int) -> int:
+        """All samples but those of a grant, in however many requests they come."""
+        return self.policy.n if node.parent is None else n
+
     def _fill(self) -> None:
         window = self.rollout.budget.max_in_flight
         n = self._to_come if window is None else min(self._to_come, window - self.in_flight.sequences)

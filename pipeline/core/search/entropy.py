@@ -24,6 +24,7 @@ from pydantic import Field
 from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import Heads
 
 
 class Entropy(PolicyConfig):
@@ -45,6 +46,7 @@ class EntropySearch(Search[Entropy]):
     works_on_steps = False
     keeps_detail = True
     wants_token_ends = True
+    heads = Heads.FORKS
     wants_entropies = True
 
     @classmethod

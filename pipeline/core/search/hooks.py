@@ -14,6 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import Heads
 
 P = TypeVar("P", bound=PolicyConfig)
 
@@ -61,6 +62,16 @@ class Hooks(ABC, Generic[P]):
     wants_entropies = False
     cuts = True  # grows step by step if there is an in-loop cut, so that it can act
     scores_steps = False  # waits for scores itself, so that an in-loop cut need not hold steps back
+
+    heads = Heads.ALL  # which draws stand behind a node at which a segment was cut in two
+
+    values_inside = True  # a step that ends inside a segment may take the segment's result as its value
+
+    def scheduled(self, node: TreeNode, n: int) -> int:
+        """How many of the samples from `node`, by index, are drawn whatever verdicts say, when the first `n` are asked
+        for: what comes after them counts in no value."""
+        del node
+        return n
 
     @abstractmethod
     def begin(self) -> None:

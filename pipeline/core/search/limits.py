@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from berry.pipeline.config.rollout import Budget, Rollout, TokensStep
 from berry.pipeline.core import steps
-from berry.pipeline.core.backup import wilson
 from berry.pipeline.core.events import FinishReason, Sampling, Until
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.records import DropReason, Finish
 
 _STEP, _LENGTH = Finish.STEP, Finish.LENGTH

@@ -27,6 +27,7 @@ from pydantic import Field
 from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Outcome
 
@@ -69,6 +70,7 @@ class MctsSearch(Search[Mcts]):
     needs_steps = True
     keeps_detail = True
     wants_token_ends = True
+    heads = Heads.OWN
     cuts = False
 
     @classmethod
@@ -85,6 +87,12 @@ class MctsSearch(Search[Mcts]):
         self._paths: dict[str, list[str]] = {}  # leaf ─► nodes on which its simulation is in flight
         self._closed: set[str] = set()
         self._launch()
+
+    def scheduled(self, node: TreeNode, n: int) -> int:
+        """What flies before the first verdict: one sample of a node, of the root the first batch."""
+        del n
+        policy = self.policy
+        return 1 if node.parent is not None else min(policy.parallel, policy.width, policy.simulations)
 
     # ---- choosing ---------------------------------------------------------------------------------------------------
 
@@ -151,7 +159,8 @@ class MctsSearch(Search[Mcts]):
     def _arrived(self, node: TreeNode) -> None:
         assert node.parent is not None
         self._paths[node.node_id] = self._line(node.parent)
-        for piece in self.cut_into_steps(node):
+        deepest = max(0, self.rollout.budget.max_depth - node.depth)
+        for piece in self.cut_into_steps(node, most=deepest):
             self._stats[piece.node_id] = _Stat()
             if piece is not node and self.policy.prior == "scorer":
                 self.ask_score(piece, self.policy.scorer)

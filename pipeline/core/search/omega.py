@@ -27,9 +27,10 @@ from pydantic import Field
 
 from berry.pipeline.config.policies import PolicyConfig
 from berry.pipeline.config.rollout import Rollout
-from berry.pipeline.core.backup import Counts, leaf_counts
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.counts import Counts, leaf_counts
+from berry.pipeline.core.values.estimate import Heads
 
 
 class Omega(PolicyConfig):
@@ -74,6 +75,8 @@ class OmegaSearch(Search[Omega]):
     needs_steps = True
     keeps_detail = True
     wants_token_ends = True
+    heads = Heads.FORKS
+    values_inside = False  # what is searched has failed
     cuts = False
     leaves_known = False  # completions follow the answers
 

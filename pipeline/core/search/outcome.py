@@ -9,8 +9,8 @@ from hashlib import blake2b
 from math import prod
 
 from berry.pipeline.core import seeds
-from berry.pipeline.core.backup import Counts, pooled
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.counts import Counts, pooled
 from berry.pipeline.records import DropReason, Finish, Node, Trajectory
 
 _STEP = Finish.STEP

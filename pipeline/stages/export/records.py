@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from berry.pipeline.config.rollout import Step, Thinking
-from berry.pipeline.core.backup import pooled, wilson
 from berry.pipeline.core.labels import preferences
 from berry.pipeline.core.search.outcome import nodes
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.counts import pooled
+from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import split_steps

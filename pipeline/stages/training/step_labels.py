@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.rollout import Step, Thinking, TokensStep
-from berry.pipeline.core.backup import pooled
 from berry.pipeline.core.labels import step_labels
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
 from berry.pipeline.stages.dataset.reading import StoredTree

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.core.backup import direct, pooled, wilson
+from berry.pipeline.config.rollout import SamplingConfig
+from berry.pipeline.core import events as ev
 from berry.pipeline.core.labels import first_error, step_labels
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
@@ -20,6 +21,9 @@ from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.value import Value
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.counts import direct, pooled
+from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.records import Finish
 
 HARD = {"error_rate": (0.45, 0.45), "repair_rate": (0.05, 0.05), "hard_share": 0.3}
 
@@ -172,3 +176,31 @@ def test_early_exit_finds_the_same_errors_for_fewer_tokens(core: Any) -> None:
     ).search
     assert early.first_errors == whole.first_errors
     assert early.ledger.generated < whole.ledger.generated
+
+
+def test_every_step_of_a_long_solution_is_annotated_however_deep(core: Any) -> None:
+    """A failed solution of 300 steps whose completions all pass: no step before the last is called wrong."""
+
+    class Long(core.World):
+        checked = 0
+
+        def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+            left = 300 - prefix[3:].count(1)
+            ids = (11, 12, 1) * left + (13, 2)
+            return ev.Completion(ids, "ab;" * left + "a.", Finish.STOP, token_ends=tuple(range(1, len(ids) + 1)))
+
+        def verdict(self, response: list[int]) -> Any:
+            self.checked += 1
+            return core.FAIL if self.checked == 1 else core.PASS
+
+    search = core.search(Shepherd(chains=1, completions=3), sampling=SamplingConfig(max_tokens=2000), context_len=3000)
+    core.play(search, Long(), check=False)
+    failed = next(t for t in search.trajectories() if t.verdict == core.FAIL)
+    values = search.values()
+    labels = [values[node_id] for node_id in failed.path]
+    assert len(labels) == 301
+    assert [label.n for label in labels[:-1]] == [4] * 300
+    assert all(label.reached for label in labels[:-1])
+    assert labels[0].value is not None
+    assert labels[0].value > 0.99, "each step's own estimate goes into those before it"
+    assert labels[-1].value == 0.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from berry.pipeline.config.synthetic import SyntheticEngine
-from berry.pipeline.core.backup import wilson
 from berry.pipeline.core.events import Completion, Sampling, Until
+from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.engines.base import Engine, Request
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.synthetic.process import STEP_END

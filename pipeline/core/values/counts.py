@@ -8,11 +8,10 @@ neither, and a node without any checked leaf has no value: unknown is not wrong.
 
 from __future__ import annotations
 
-from math import sqrt
-
 from msgspec import Struct
 
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.intervals import wilson
 from berry.verifiers.base import Outcome
 
 
@@ -78,19 +77,3 @@ def direct(node: TreeNode) -> Counts:
         counts += leaf_counts(at)
         stack.extend((child, origin) for child in at.children if child.origin == origin)
     return counts
-
-
-def wilson(passed: int, checked: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share (95% at z = 1.96); (0, 1) if nothing was checked.
-
-    Source: Wilson 1927. It stays inside [0, 1] and has a width at 0 and at 1, unlike the normal interval.
-    """
-    if not checked:
-        return 0.0, 1.0
-    share, square = passed / checked, z * z
-    centre = share + square / (2 * checked)
-    half = z * sqrt(share * (1 - share) / checked + square / (4 * checked * checked))
-    scale = 1 + square / checked
-    low = 0.0 if passed == 0 else max(0.0, (centre - half) / scale)
-    high = 1.0 if passed == checked else min(1.0, (centre + half) / scale)
-    return low, high

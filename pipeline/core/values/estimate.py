@@ -1,0 +1,214 @@
+"""Unbiased estimates of node values from the verdicts of the leaves and the weights with which branches were drawn.
+
+    up(leaf)  = 1 if it passed, 0 if it failed; unknown if it could not be checked or gave no answer
+    up(s)     = (1/b) · sum over the sampled children c of  w_c · up(c)
+    mass(s)   = (1/b) · sum over them of                    w_c · mass(c)          mass(leaf) = 1
+
+b children were sampled from s (those of which nothing is known left out); w_c is 1 over the chance with which the
+search kept c once it was sampled: 1 for most, 0 for a branch given up, 1/share for one that was spared at random in
+its stead (Horvitz and Thompson 1952; the "Russian roulette" of Monte-Carlo transport). Each sampled child is one draw
+of the policy from s, so E[up(s)] is the value of s and E[mass(s)] = 1, whatever was cut below. A single estimate may
+exceed 1 where a spared branch stands for twenty. A label for training is up / mass, in [0, 1], with the sample weight
+mass: weighted so, labels are unbiased too.
+
+Where a sampled segment was forked at places chosen by looking at all of it (`Heads.FORKS`: entropy, omega) or at
+verdicts (`Heads.OWN`: mcts), the forks are no further draws for what lies above: there a segment passes up the result
+of its own end alone. The head of such a segment has the mean of its forks as value (FORKS; nothing without forks), or
+the result of its own segment (OWN).
+
+The interval is Wilson's over the independent continuations: `n` = (sum x_c)² / sum x_c² with x_c = w_c · mass(c), which
+is the number of known children where all weigh the same. The draws below one child are not independent as seen from s,
+so that they narrow nothing. Mass that was lost to cuts (mass < 1) may have any value: the interval is widened by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from msgspec import Struct
+
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.records import ValueKind
+from berry.verifiers.base import Outcome, Verdict
+
+
+class Heads(Enum):
+    """Which draws stand behind the value of a node at which a sampled segment was cut in two."""
+
+    ALL = "all"  # cut by a rule that looks at nothing but the prefix: the rest of the segment and the forks alike
+    FORKS = "forks"  # the place was chosen by looking at the rest: the forks alone
+    OWN = "own"  # forked where verdicts said so: the rest of the segment alone
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a search draws, as far as values depend on it.
+
+    `survivors`: branches are given up and none is spared, so that only survivors' rates can be told. `adaptive`: what
+    is sampled, or how long, depends on verdicts in a way that no estimate here corrects. `inside`: a step that ends
+    inside a segment may take the segment's result as its one continuation.
+    """
+
+    heads: Heads = Heads.ALL
+    survivors: bool = False
+    adaptive: bool = False
+    inside: bool = True
+
+
+class Value(Struct, frozen=True, gc=False):
+    """Value of a prefix. `value` None with a kind: what is known is no estimate (ADAPTIVE); kind None: nothing below
+    could be checked. `low`, `high`: 95% interval of the true value. `n`: independent continuations behind it.
+    `mass`: what the label value / mass weighs. `reached`: whether any continuation passed, however it was drawn; None
+    if none was checked."""
+
+    value: float | None = None
+    low: float = 0.0
+    high: float = 1.0
+    n: int = 0
+    mass: float = 0.0
+    kind: ValueKind | None = None
+    reached: bool | None = None
+
+    @property
+    def label(self) -> float | None:
+        """Target in [0, 1] for training, to be weighted by `mass`; None where nothing stands behind it."""
+        if self.value is None or not self.mass:
+            return None
+        return min(1.0, self.value / self.mass)
+
+
+class Draws(Struct, frozen=True, gc=False):
+    """What one node passes up: its value, the mass behind it, and the number of independent continuations."""
+
+    value: float
+    mass: float
+    n: float
+
+
+PASSED, FAILED = (
+    Value(1.0, 1.0, 1.0, 1, 1.0, ValueKind.ESTIMATE, True),  # noqa: FBT003
+    Value(0.0, 0.0, 0.0, 1, 1.0, ValueKind.ESTIMATE, False),  # noqa: FBT003
+)
+UNKNOWN = Value()
+_UP_PASSED, _UP_FAILED, _GIVEN_UP = Draws(1.0, 1.0, 1.0), Draws(0.0, 1.0, 1.0), Draws(0.0, 0.0, 0.0)
+_PASS, _UNVERIFIABLE = Outcome.PASS, Outcome.UNVERIFIABLE
+
+
+def is_known(verdict: Verdict | None) -> bool:
+    """Whether a verdict tells right from wrong: a check that could not be made and a response without an answer tell
+    neither."""
+    return verdict is not None and verdict.outcome is not _UNVERIFIABLE and not verdict.unanswered
+
+
+Found = dict[str, tuple[Value, Draws | None]]  # by node id: its value, and what it passes up
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of one tree, by node id: as its search estimates them, or as they were stored."""
+
+    scheme: Scheme
+    found: Found
+
+    def __getitem__(self, node_id: str) -> Value:
+        return self.found[node_id][0]
+
+    def inside(self, node_id: str) -> Value:
+        """For a step that ends inside the node's segment: the segment's own result, one continuation behind it."""
+        value, up = self.found[node_id]
+        scheme = self.scheme
+        if up is None:
+            return Value(reached=value.reached)
+        if scheme.adaptive or not scheme.inside:
+            return Value(kind=ValueKind.ADAPTIVE, reached=value.reached)
+        if value.kind is ValueKind.POOLED:
+            return Value(value.value, *wilson(up.value, 1), 1, 1.0, ValueKind.POOLED, value.reached)
+        return value_of(Draws(up.value, up.mass, min(1.0, up.n)), scheme, value.reached)
+
+
+def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
+    """The value of every node of a finished tree."""
+    found: Found = {}
+    passing, failing, unknown = (PASSED, _UP_PASSED), (FAILED, _UP_FAILED), (UNKNOWN, None)
+    for node in reversed(list(tree.walk())):
+        if node.children:
+            found[node.node_id] = _inner(node, found, scheme)
+            continue
+        verdict = node.verdict
+        if verdict is None or not is_known(verdict):
+            found[node.node_id] = unknown
+        else:
+            found[node.node_id] = passing if verdict.outcome is _PASS else failing
+    return Values(scheme, found)
+
+
+def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws | None]:
+    children = node.children
+    heads = scheme.heads
+    if heads is not Heads.ALL and children[0].index < 0:
+        up = pool(children[:1], found)
+        own = up if heads is Heads.OWN else pool(children[1:], found)
+        if own is None and up is not None:
+            return Value(kind=ValueKind.ADAPTIVE, reached=_reached(children, found)), up
+    else:
+        up = own = pool(children, found)
+    reached = _reached(children, found)
+    return value_of(own, scheme, reached), up
+
+
+def pool(children: Sequence[TreeNode], found: Found) -> Draws | None:
+    """The mean over sampled children; None if nothing is known of any."""
+    b = 0
+    value = mass = squares = 0.0
+    for child in children:
+        weight = child.weight
+        if weight is None:  # not drawn by the schedule
+            continue
+        if weight == 0.0:
+            b += 1
+            continue
+        up = found[child.node_id][1]
+        if up is None:
+            continue
+        b += 1
+        value += weight * up.value
+        share = weight * up.mass
+        mass += share
+        squares += share * share
+    if not b:
+        return None
+    return Draws(value / b, mass / b, mass * mass / squares if mass else 0.0)
+
+
+def value_of(draws: Draws | None, scheme: Scheme, reached: bool | None) -> Value:  # noqa: FBT001
+    """The value of a node whose children's draws have been pooled."""
+    if draws is None:
+        return Value(reached=reached)
+    if scheme.adaptive:
+        return Value(kind=ValueKind.ADAPTIVE, reached=reached)
+    mass, n = draws.mass, int(draws.n + 1e-9)
+    if not mass:
+        if scheme.survivors:
+            return Value(kind=ValueKind.SURVIVORS, reached=reached)
+        return Value(0.0, 0.0, 1.0, 0, 0.0, ValueKind.ESTIMATE, reached)
+    share = min(1.0, draws.value / mass)
+    low, high = wilson(share * draws.n, draws.n)
+    if mass < 1.0:
+        low, high = mass * low, mass * high + (1.0 - mass)
+    if scheme.survivors:
+        return Value(share, low, high, n, 1.0, ValueKind.SURVIVORS, reached)
+    return Value(draws.value, low, high, n, mass, ValueKind.ESTIMATE, reached)
+
+
+def _reached(children: Sequence[TreeNode], found: Found) -> bool | None:
+    known = None
+    for child in children:
+        reached = found[child.node_id][0].reached
+        if reached:
+            return True
+        if reached is False:
+            known = False
+    return known

@@ -1,0 +1,228 @@
+"""How far values, pass rates and step labels are from the truth, policy by policy, on the synthetic engine, which knows
+it: the plain share of all leaves below a node (`pooled`, as before) beside the estimates of core/values (`value`).
+
+    PYTHONPATH=. python -P tests/benchmarks/bias.py                        (some minutes)
+    PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 600 --only beam mcts
+
+Columns: mean error of the pass rate (the root's value); mean error at all nodes with something below; share of 95%
+intervals that hold the truth, over nodes with four or more leaves (pooled) or independent continuations (value); mean
+error of the labels of steps, weighted as labels ask to be; share of step labels that are null. Errors come with two
+standard errors over problems. No figure is of a language model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from berry.pipeline.config.rollout import Budget, Cut
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.steps import step_ends, token_ends
+from berry.pipeline.core.values.counts import pooled
+
+Pair = tuple[float, float]  # error times weight, weight
+
+
+@dataclass
+class Errors:
+    """Weighted errors of one estimate, by problem, and whether its intervals hold the truth."""
+
+    by_problem: dict[int, list[Pair]] = field(default_factory=dict)
+    covered: list[bool] = field(default_factory=list)
+    nulls: int = 0
+
+    def add(self, problem: int, error: float, weight: float = 1.0) -> None:
+        self.by_problem.setdefault(problem, []).append((error * weight, weight))
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.by_problem.values()))
+
+    @property
+    def null_share(self) -> float:
+        return self.nulls / (self.nulls + self.count) if self.nulls + self.count else 0.0
+
+    @property
+    def bias(self) -> float:
+        """Weighted mean error over everything."""
+        pairs = [pair for pairs in self.by_problem.values() for pair in pairs]
+        return sum(e for e, _ in pairs) / sum(w for _, w in pairs) if pairs else float("nan")
+
+    @property
+    def two_sigma(self) -> float:
+        """Two standard errors of `bias`; what one problem gives is not independent, so problems are the units."""
+        sums = [(sum(e for e, _ in pairs), sum(w for _, w in pairs)) for pairs in self.by_problem.values()]
+        total = sum(w for _, w in sums)
+        if len(sums) < 2 or not total:
+            return float("nan")
+        rest = [e - self.bias * w for e, w in sums]
+        return 2 * statistics.stdev(rest) * len(rest) ** 0.5 / total
+
+    @property
+    def coverage(self) -> float | None:
+        return statistics.mean(self.covered) if self.covered else None
+
+
+@dataclass
+class Measured:
+    """One policy's errors: `old_…` by pooling."""
+
+    old_root: Errors = field(default_factory=Errors)
+    old_nodes: Errors = field(default_factory=Errors)
+    root: Errors = field(default_factory=Errors)
+    nodes: Errors = field(default_factory=Errors)
+    labels: Errors = field(default_factory=Errors)
+
+
+def load_core() -> Any:
+    """The driver of the core's tests: it plays engine, scorers and verifiers for a search."""
+    path = Path(__file__).parents[1] / "core" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("core_conftest", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Core()
+
+
+def measure(
+    core: Any,
+    policy: Any,
+    *,
+    problems: int,
+    noise: float = 0.1,
+    shuffle: bool = False,
+    steps: int = 8,
+    labels: bool = True,
+    first: int = 0,
+    **rollout: Any,
+) -> Measured:
+    """Plays `problems` searches and holds what they say against the truth. `noise`: standard deviation of the scorer's
+    error; `shuffle`: answers arrive in any order."""
+    measured = Measured()
+    for index in range(first, first + problems):
+        world = core.SyntheticWorld(index, noise=noise, steps=steps, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
+        search = core.synthetic(world, policy, run_seed=index, **rollout)
+        core.play(search, world, random.Random(index) if shuffle else None, check=False)
+        _nodes(measured, search, world, index)
+        if labels:
+            _labels(measured.labels, search, world, index)
+    return measured
+
+
+def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
+    tree, counts, values = search.tree, pooled(search.tree), search.values()
+    for node in tree.walk():
+        count, value = counts[node.node_id], values[node.node_id]
+        if not node.children:
+            continue
+        truth = world.true_value(tree, node.node_id)
+        if count.checked:
+            measured.old_nodes.add(index, count.soft - truth)
+            if count.checked >= 4:
+                measured.old_nodes.covered.append(count.interval[0] <= truth <= count.interval[1])
+            if node is tree.root:
+                measured.old_root.add(index, count.soft - truth)
+        for errors in (measured.nodes, measured.root) if node is tree.root else (measured.nodes,):
+            if value.value is None or value.kind != "estimate":
+                errors.nulls += 1
+                continue
+            errors.add(index, value.value - truth)
+            if value.n >= 4:
+                errors.covered.append(value.low <= truth <= value.high)
+
+
+def _labels(errors: Errors, search: Any, world: Any, index: int) -> None:
+    """Every step of every checked trajectory, each shared prefix once."""
+    tree, values, seen = search.tree, search.values(), set[tuple[str, int]]()
+    for trajectory in search.trajectories():
+        if trajectory.verdict is None:
+            continue
+        ids = tree.response_ids(trajectory.leaf)
+        ends = step_ends(world.engine.decode(ids), token_ends(ids, world.engine.decode), search.rollout.step)
+        path = tree.path(tree[trajectory.leaf])
+        at = 0
+        for end in ends[:-1]:
+            while path[at].end < end:
+                at += 1
+            key = (path[at].node_id, end)
+            if key in seen:
+                continue
+            seen.add(key)
+            value = values[key[0]] if path[at].end == end else values.inside(key[0])
+            if value.label is None or value.kind != "estimate":
+                errors.nulls += 1
+                continue
+            truth = world.engine.true_value([*world.prompt, *ids[:end]])
+            errors.add(index, value.label - truth, value.mass)
+            if value.n >= 4:
+                errors.covered.append(value.low <= truth <= value.high)
+
+
+NINE: dict[str, Any] = {
+    "best_of_n 32": BestOfN(n=32),
+    "fixed 4,2,2,2": Fixed(branching=(4, 2, 2, 2)),
+    "entropy 4, 2x2x2": Entropy(chains=4, forks=2, rounds=2, branches=2),
+    "value 16": Value(leaves=16),
+    "beam 4x4": Beam(beams=4, width=4),
+    "dvts 4x4": Dvts(subtrees=4, width=4),
+    "mcts 32": Mcts(simulations=32),
+    "shepherd 2x8": Shepherd(chains=2, completions=8),
+    "omega": Omega(chains=8, completions=8, searches=4),
+}
+CUTS: dict[str, tuple[Any, dict[str, Any]]] = {
+    f"{name}, cut {below}": (NINE[name], {"cut": Cut(model="prm", below=below, speculative=False)})
+    for name in ("best_of_n 32", "fixed 4,2,2,2", "entropy 4, 2x2x2")
+    for below in (0.1, 0.3)
+}
+STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "best_of_n 32, 4 right": (NINE["best_of_n 32"], {"budget": Budget(stop_after_correct=4)}),
+}
+
+
+def table(core: Any, cases: dict[str, tuple[Any, dict[str, Any]]], problems: int) -> None:
+    print(f"{'':22s} {'pass rate':>24s} {'nodes':>15s} {'covers':>11s} {'step labels':>16s} {'null':>5s}")
+    print(f"{'':22s} {'pooled':>9s} {'value':>14s} {'pooled  value':>15s} {'pooled value':>11s}")
+    for name, (policy, rollout) in cases.items():
+        m = measure(core, policy, problems=problems, **rollout)
+        print(
+            f"{name:22s} {m.old_root.bias:+9.3f} {m.root.bias:+7.3f} ±{m.root.two_sigma:.3f}"
+            f" {m.old_nodes.bias:+8.3f} {m.nodes.bias:+6.3f}"
+            f" {_share(m.old_nodes.coverage):>6s} {_share(m.nodes.coverage):>4s}"
+            f" {m.labels.bias:+9.3f} ±{m.labels.two_sigma:.3f} {m.labels.null_share:5.0%}",
+            flush=True,
+        )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=150)
+    parser.add_argument("--only", nargs="*", default=[], help="rows whose names begin so")
+    args = parser.parse_args(argv)
+    cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS}
+    if args.only:
+        cases = {name: case for name, case in cases.items() if name.startswith(tuple(args.only))}
+    table(load_core(), cases, args.problems)
+
+
+if __name__ == "__main__":
+    main()
