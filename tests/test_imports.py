@@ -25,9 +25,10 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline": ("verifiers", "verifiers.specs"),
     "pipeline.config": ("pipeline", "verifiers"),
     # core: pure
-    "pipeline.core": ("pipeline", "pipeline.config", "verifiers"),
+    "pipeline.core": ("pipeline", "pipeline.config", "pipeline.core.values", "verifiers"),
+    "pipeline.core.values": ("pipeline", "pipeline.core", "verifiers"),
     "pipeline.core.prune": ("pipeline", "pipeline.config", "pipeline.core", "verifiers"),
-    "pipeline.core.search": ("pipeline", "pipeline.config", "pipeline.core", "verifiers"),
+    "pipeline.core.search": ("pipeline", "pipeline.config", "pipeline.core", "pipeline.core.values", "verifiers"),
     # what the stages use
     "pipeline.storage": ("pipeline", "pipeline.config"),
     "pipeline.engines": ("pipeline", "pipeline.config", "pipeline.core", "pipeline.storage", "pipeline.engines.*"),
