@@ -1,13 +1,21 @@
-"""Coq: `coqc` in the jail, in four steps.
+"""Checks a Coq proof with `coqc`, confined, in steps of one process each.
 
-    Header.v  the problem's header                                    fails: the problem is broken
-    Gold.v    the statement alone, admitted                           fails: the problem is broken
-    Answer.v  header lines, then the response's lemmas and proof      fails: the response is wrong
-    Check.v   Answer's theorem has the type of Gold's; Print Assumptions Answer's theorem
+    Header.v    the problem's header                                  fails: the problem is broken
+    Gold‹w›.v   the statement alone, admitted                         fails: the problem is broken
+    Answer‹w›.v header lines, then the response's lemmas and proof    fails: the response is wrong
+    Check.v     the response's theorem is given the type of Gold's, explicitly and by the kernel; Print Assumptions
+    Names.v     the full names of the axioms that were printed
+    coqchk      checks the compiled Answer and Check once more, where the host has it
 
-Check.v is compiled in a process that loads Answer but reads none of its text and imports none of its notations, so
-what the response redefines can't change what is compared. Axioms it lists beyond the allowed ones are refused, and
-so are `Admitted` proofs, which it lists as axioms. A shell script drives it; a drawn word marks the end of each step.
+`‹w›` is a word drawn for this check, and so is the mark that the script prints after each step. Check.v is compiled in
+a process that loads Answer but reads none of its text and imports none of its notations, and nothing in it is inferred:
+the theorem is taken as `@Answer.t`, so no implicit argument or class instance can be filled in, and the kernel compares
+its type with Gold's. Axioms beyond the allowed ones are refused by full name, and so are `Admitted` proofs, which are
+printed as axioms; none of the response's own module is ever allowed. The response may use only the commands that
+`vernacular` lists.
+
+The shell script that drives the steps is read whole before its first command runs, and the compiled files of the
+problem must be the same after the response was compiled as before.
 """
 
 from __future__ import annotations
@@ -21,33 +29,31 @@ from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import MIB, Job, Limits, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.proofs import vernacular
 from berry.verifiers.sandbox_limits import reason_of
 from berry.verifiers.specs.union import FormalSpec
 
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
-_REFUSED = re.compile(
-    r"\b(Admitted|admit|Axioms?|Parameters?|Conjecture|Hypothes[ie]s|Variables?|Declare\s+ML|Load|Redirect|Extraction|Drop|Cd"
-    r"|Unset\s+(?:Guard|Positivity|Universe)\s+Checking|bypass_check|Undelimit\s+Scope|Set\s+Printing|Separate|Recursive\s+Extraction"
-    r"|Primitive|Register|Add\s+(?:Rec\s+)?(?:LoadPath|ML)|type_in_type)\b"
-)
 _CONTEXT = re.compile(
     r"^\s*(?:(?:From\s+\S+\s+)?Require|Import|Export|(?:Local\s+|Global\s+)?(?:Open|Close)\s+Scope|Generalizable"
     r"|(?:Local\s+|Global\s+)?(?:Set|Unset)\s)"
 )
-_STEPS = ("header", "gold", "answer", "check")
+_STEPS = ("header", "gold", "answer", "same", "check", "names", "kernel")
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w'.]*")
 
 
 async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, context: VerifierContext) -> Verdict:
-    text = without_comments(proof)
+    """The verdict on one proof of the theorem `name`."""
+    text = vernacular.without_comments(proof)
     if text is None:
         return verdict(Reason.UNPARSABLE_ANSWER, note="a comment or string that never ends")
-    if (refused := _REFUSED.search(text)) is not None:
-        return verdict(Reason.DISALLOWED, note=f"uses {refused[0]!r}")
-    word = secrets.token_hex(12)
+    if (refused := vernacular.refused(text)) is not None:
+        return verdict(Reason.DISALLOWED, note=refused)
+    word, mark = secrets.token_hex(12), secrets.token_hex(12)
     job = Job(
-        source=script(files(spec, name, proof, text), word),
+        source=script(files(spec, name, proof, text, word), word, mark),
         language="shell",
         limits=_limits(spec, context),
         key=request.key or request.problem_id,
@@ -57,35 +63,47 @@ async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, 
         return verdict(reason_of(result.outcome), note=result.error)
     case = result.cases[0]
     output = case.stdout.decode("utf-8", "replace")
-    if f"{word} no coqc" in output:
+    if f"{mark} no coqc" in output:
         return verdict(Reason.MISSING_TOOL, note="coqc is not installed")
-    reached = [step for step in _STEPS if f"{word} {step}\n" in output]
-    if len(reached) < len(_STEPS):
-        step = _STEPS[len(reached)]
-        since = output.rpartition(f"{word} {reached[-1]}\n")[2] if reached else output
-        said = since.strip() or case.error or ""
-        reason = Reason.SANDBOX_FAULT if "Anomaly" in said and step != "answer" else _reason(step, case.outcome)
-        return verdict(reason, step=step, note=said[-400:])
-    printed = output.partition(f"{word} answer\n")[2].partition(f"{word} check\n")[0]
-    allowed = set(spec.axioms or ())
-    used = axioms(printed)
-    extra = sorted(name for name in used if name not in allowed and name.rpartition(".")[2] not in allowed)
+    printed = _printed(output, mark)
+    if len(printed) < len(_STEPS):
+        step = _STEPS[len(printed)]
+        end = output.rpartition(f"{mark} {_STEPS[len(printed) - 1]}\n")[2] if printed else output
+        problem = end.strip() or case.error or ""
+        reason = Reason.SANDBOX_FAULT if "Anomaly" in problem and step != "answer" else _reason(step, case.outcome)
+        return verdict(reason, step=step, note=problem.replace(word, "")[-400:])
+    used = axioms(printed["check"], printed["names"])
+    allowed = set(spec.axioms or ()) | _resolved(printed["gold"])
+    extra = sorted(axiom for axiom in used if axiom not in allowed or f"Answer{word}." in axiom)
     if extra:
-        return verdict(Reason.DISALLOWED, note=f"rests on {', '.join(extra)[:300]}")
+        return verdict(Reason.DISALLOWED, note=f"rests on {', '.join(extra).replace(word, '')[:300]}")
     return verdict(Reason.CORRECT, axioms=", ".join(sorted(used)) or "none")
 
 
+def _printed(output: str, mark: str) -> dict[str, str]:
+    """What each step printed, for as many steps as were completed; `mark` and its name end each."""
+    printed: dict[str, str] = {}
+    for step in _STEPS:
+        before, end, output = output.partition(f"{mark} {step}\n")
+        if not end:
+            break
+        printed[step] = before
+    return printed
+
+
 def _reason(step: str, outcome: Outcome) -> Reason:
+    """Why a check ended in `step`: the response's steps are the response's fault, the problem's are the problem's."""
     if outcome not in (Outcome.OK, Outcome.RUNTIME_ERROR):
         reason = reason_of(outcome)
-        return reason if step == "answer" or reason.retryable else Reason.CHECK_TIMEOUT
-    return {"answer": Reason.COMPILE_ERROR, "check": Reason.WRONG_ANSWER}.get(step, Reason.GOLD_UNPARSABLE)
+        return reason if step in ("answer", "same") or reason.retryable else Reason.CHECK_TIMEOUT
+    own = {"answer": Reason.COMPILE_ERROR, "same": Reason.DISALLOWED, "check": Reason.WRONG_ANSWER}
+    return own.get(step, Reason.GOLD_UNPARSABLE if step in ("header", "gold") else Reason.DISALLOWED)
 
 
-def files(spec: FormalSpec, name: str, proof: str, text: str) -> dict[str, str]:
-    """The four sources by step; `text` is the proof without comments."""
-    context = "\n".join(line for line in spec.header.splitlines() if _CONTEXT.match(line))
-    start = f"{context}\nRequire Import Header.\n"
+def files(spec: FormalSpec, name: str, proof: str, text: str, word: str) -> dict[str, str]:
+    """The sources by file name without suffix, in the order of compiling; `text` is the proof without comments."""
+    lines = "\n".join(line for line in spec.header.splitlines() if _CONTEXT.match(line))
+    start = f"{lines}\nRequire Import Header.\n"
     states = re.search(rf"\b(?:Theorem|Lemma|Example|Fact|Corollary|Proposition|Remark)\s+{re.escape(name)}\b", text)
     if states is None:
         body = proof.strip()
@@ -94,25 +112,48 @@ def files(spec: FormalSpec, name: str, proof: str, text: str) -> dict[str, str]:
         answer = f"{spec.statement}\n{opened}{body}{closed}\n"
     else:
         answer = proof
-    same = f"Definition checked := (Answer.{name} : ltac:(let T := type of Gold.{name} in exact T))."
+    located = "".join(f"Locate Term {axiom}.\n" for axiom in spec.axioms or () if _IDENTIFIER.fullmatch(axiom))
+    typed = (
+        f"Definition checked : ltac:(let T := type of (@Gold{word}.{name}) in exact T)\n"
+        f"  := ltac:(exact_no_check (@Answer{word}.{name})).\n"
+    )
     return {
-        "header": spec.header + "\n",
-        "answer": f"{start}{answer}\n",
-        "gold": f"{start}{spec.statement}\nAdmitted.\n",
-        "check": f"Require Header Answer Gold.\n{same}\nPrint Assumptions Answer.{name}.\n",
+        "Header": spec.header + "\n",
+        f"Gold{word}": f"{start}{spec.statement}\nAdmitted.\n{located}",
+        f"Answer{word}": f"{start}{answer}\n",
+        "Check": f"Require Header Answer{word} Gold{word}.\n{typed}Print Assumptions checked.\n",
     }
 
 
-def script(sources: dict[str, str], word: str) -> str:
-    """A POSIX script that compiles the steps in order and stops at the first that fails."""
-    lines = [f"command -v coqc >/dev/null 2>&1 || {{ echo '{word} no coqc'; exit 0; }}"]
+def script(sources: dict[str, str], word: str, mark: str) -> str:
+    """A POSIX script that compiles the steps in order and stops at the first that fails.
+
+    All of it is one compound command, which a shell reads to its end before it runs any: nothing that is written to
+    the script's file in between changes what is done.
+    """
+    lines = ["{", f"command -v coqc >/dev/null 2>&1 || {{ echo '{mark} no coqc'; exit 0; }}"]
     if (conf := _ocamlfind()) is not None:  # Coq wants it, and the jail has no /etc
-        lines.append(f"cat > findlib.conf <<'{word}'\n{conf}\n{word}\nexport OCAMLFIND_CONF=$PWD/findlib.conf")
-    for step in _STEPS:
-        file = f"{step.capitalize()}.v"
-        lines.append(f"cat > {file} <<'{word}'\n{sources[step]}\n{word}")
-        lines.append(f"coqc -q -R . '' {file} 2>&1 || exit 0")
-        lines.append(f"echo '{word} {step}'")
+        lines.append(f"cat > findlib.conf <<'{mark}'\n{conf}\n{mark}\nexport OCAMLFIND_CONF=$PWD/findlib.conf")
+    compiled = [f"{name}.vo" for name in sources if name.startswith(("Header", "Gold"))]
+    digests = f"$(sha256sum {' '.join(compiled)} {'findlib.conf' if conf is not None else ''})"
+    steps = iter(_STEPS)
+    for name, source in sources.items():
+        lines.append(f"cat > {name}.v <<'{mark}'\n{source}\n{mark}")
+        if name == f"Answer{word}":
+            lines.append(f'before="{digests}"')
+        if name == "Check":
+            lines.append(f'[ "{digests}" = "$before" ] || exit 0\necho "{mark} {next(steps)}"')
+        lines.append(f"coqc -q -R . '' {name}.v > {name}.out 2>&1 || {{ cat {name}.out; exit 0; }}")
+        lines.append(f"cat {name}.out\necho '{mark} {next(steps)}'")
+    lines += [
+        f"echo 'Require Header Answer{word} Gold{word} Check.' > Names.v",
+        r"sed -n 's/^\([A-Za-z_][A-Za-z0-9_.]*\).*/Locate Term \1./p' Check.out >> Names.v",
+        f"coqc -q -R . '' Names.v 2>&1\necho '{mark} {next(steps)}'",
+        f"if command -v coqchk >/dev/null 2>&1; then coqchk -silent -norec Check -norec Answer{word} -R . '' 2>&1"
+        f" || exit 0; fi\necho '{mark} {next(steps)}'",
+        "exit 0",
+        "}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -124,40 +165,30 @@ def _ocamlfind() -> str | None:
         return None
 
 
-def axioms(printed: str) -> set[str]:
-    """The names in what `Print Assumptions` printed; what isn't understood counts as one."""
+def axioms(printed: str, located: str = "") -> set[str]:
+    """The axioms in what `Print Assumptions` printed, by full name where `located` (of `Locate Term`) gives it.
+
+    What isn't understood counts as an axiom of its own.
+    """
     text = printed.strip()
     if text == "Closed under the global context":
         return set()
-    found = set(re.findall(r"^([\w.']+)\s*(?::|is\s|relies\s|$)", text, re.MULTILINE)) - {
-        "Axioms",
-        "Opaque",
-        "Transparent",
-    }
-    return found or {text[:200] or "nothing printed"}
+    found = re.findall(r"^([\w.']+)\s*(?::|is\s|relies\s|$)", text, re.MULTILINE)
+    short = [name for name in found if name not in ("Axioms", "Opaque", "Transparent")]
+    full = _resolved(located)
+    return {_full_name(name, full) for name in short} or {text[:200] or "nothing printed"}
 
 
-def without_comments(source: str) -> str | None:
-    """`source` without (nested) comments and strings; None where one never ends."""
-    out: list[str] = []
-    depth = position = 0
-    while position < len(source):
-        if source.startswith("(*", position):
-            depth += 1
-            position += 2
-        elif depth and source.startswith("*)", position):
-            depth -= 1
-            position += 2
-        elif source[position] == '"':
-            end = source.find('"', position + 1)
-            if end < 0:
-                return None
-            position = end + 1
-        else:
-            if not depth:
-                out.append(source[position])
-            position += 1
-    return None if depth else "".join(out)
+def _full_name(short: str, full: set[str]) -> str:
+    """The one of `full` that `short` is the end of; `short` itself where there is none, or several."""
+    ends = [name for name in full if name == short or name.endswith(f".{short}")]
+    return ends[0] if len(ends) == 1 else short
+
+
+def _resolved(located: str) -> set[str]:
+    """The full names that `Locate Term` printed for the names it was asked for, others that end alike left out."""
+    blocks = re.findall(r"^Constant (\S+)((?:\n[ \t]+.*)*)", located, re.MULTILINE)
+    return {name for name, notes in blocks if "shorter name" not in notes}
 
 
 def _limits(spec: FormalSpec, context: VerifierContext) -> Limits:

@@ -70,7 +70,9 @@ class ReasoningGymSpec(Spec):
 
 class FormalSpec(CodeSpec):
     """A proof of `statement`, checked by the proof assistant itself. `header` (imports, definitions) is the
-    problem's; the response gives the proof alone, or repeats the statement. Axioms beyond `axioms` are refused."""
+    problem's; the response gives the proof alone, or repeats the statement. Axioms beyond `axioms` are refused.
+    In Coq they are full names (`Coq.Logic.Classical_Prop.classic`), or what the statement's own imports make of
+    short ones."""
 
     type: Literal["formal"] = "formal"
     system: Literal["lean", "coq"]
