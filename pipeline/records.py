@@ -72,7 +72,8 @@ class ValueKind(StrEnum):
 class Node(Struct):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 
-    `logprob_sum` in nats over the delta; `mean_entropy` in nats a token (None if not measured). `value_soft` is the
+    `logprobs` in nats, one a token: with what probability it was drawn (the file's mark `logprobs` names the
+    distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `value_soft` is the
     share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
     """
 
@@ -92,6 +93,7 @@ class Node(Struct):
     engine_id: str = ""
     weights_version: str = ""
     seed: int = 0
+    logprobs: Sequence[float] | None = None
 
 
 class DropReason(StrEnum):

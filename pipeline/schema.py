@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 
 NODES = pa.schema(
     [
@@ -32,6 +32,7 @@ NODES = pa.schema(
         ("engine_id", pa.string()),
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
+        ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
     ]
 )
 
@@ -84,6 +85,7 @@ KEPT = pa.schema(
         ("engine_id", pa.string()),
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
+        ("logprobs", pa.list_(pa.float32())),  # nats, one a token of `token_ids`
     ]
 )
 
@@ -91,7 +93,7 @@ TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TR
 """In the order in which a lease's files are written; the last one is the commit."""
 COMMIT = "trajectories"
 
-ADDED: dict[int, dict[str, tuple[str, ...]]] = {}
+ADDED: dict[int, dict[str, tuple[str, ...]]] = {2: {"nodes": ("logprobs",), "kept": ("logprobs",)}}
 """The columns that each version after the first brought, by table."""
 
 

@@ -35,8 +35,8 @@ class TreeNode(Struct, eq=False):
     a branch given up, 1/share for one spared in the stead of others; None for a sample beyond the parent's `scheduled`
     first ones, which a verdict may have asked for and no value counts (core/values).
 
-    `logprobs`, `entropies` (nats a token) and `ends` (characters of the text after each token) are None
-    unless the policy asked the tree to keep detail.
+    `logprobs` (nats a token, float32) are None where the engine gave none. `entropies` (nats a token) and `ends`
+    (characters of the text after each token) are None unless the policy asked the tree to keep detail.
     """
 
     node_id: str
@@ -163,11 +163,11 @@ class Tree:
             completion.weights_version,
         )
         if logprobs:
+            node.logprobs = array("f", logprobs)
             node.logprob_sum = sum(logprobs)
         if entropies:
             node.mean_entropy = sum(entropies) / len(entropies)
         if detail:
-            node.logprobs = array("f", logprobs) if logprobs else None
             node.entropies = array("f", entropies) if entropies else None
             node.ends = array("i", completion.token_ends) if completion.token_ends else None
         if index >= parent.scheduled:
@@ -230,7 +230,7 @@ class Tree:
         return head
 
     def forget_detail(self, node: TreeNode) -> None:
-        node.logprobs = node.entropies = node.ends = None
+        node.entropies = node.ends = None
 
     def dispose(self) -> None:
         """Cut the links between parents and children of a tree that is not wanted any more, so that its memory is freed

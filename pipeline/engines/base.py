@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -35,10 +35,17 @@ class Sample(Struct, frozen=True, gc=False):
     completion: Completion
 
 
+LogprobsMode = Literal["processed_logprobs", "raw_logprobs"]
+"""In vLLM's words. `processed_logprobs`: of the distribution that the token was drawn from, after temperature, min-p,
+top-k and top-p; at temperature 0, where nothing is drawn, of the model's own. `raw_logprobs`: of the model's own,
+always."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere. `seamless`:
-    the texts of segments join to the text of all their tokens, so that a path needs no decoding."""
+    the texts of segments join to the text of all their tokens, so that a path needs no decoding. `logprobs_mode`: which
+    distribution its log-probabilities and entropies are of."""
 
     engine_id: str
     model: str
@@ -48,6 +55,7 @@ class EngineInfo:
     weights_version: str = "v0"
     synthetic: bool = False
     seamless: bool = False
+    logprobs_mode: LogprobsMode = "processed_logprobs"
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -28,7 +28,7 @@ ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
 
 _JSON = json.JSONEncoder(default=repr, ensure_ascii=False)
-_INTEGERS = pa.list_(pa.int32())
+_NUMBERS = {pa.list_(pa.int32()): "i", pa.list_(pa.float32()): "f"}  # lists of numbers, and Python's arrays of them
 _SHARED = 2  # rows a value, on average, from which a value that several share is converted once
 DISTINCT = frozenset(
     {
@@ -42,6 +42,7 @@ DISTINCT = frozenset(
         "evidence",
         "verify_ms",
         "logprob_sum",
+        "logprobs",
         "mean_entropy",
         "seed",
     }
@@ -121,18 +122,29 @@ def _values(rows: Rows, name: str) -> Sequence[Any]:
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """As pa.array; lists of integers, most of what a run writes, are copied as whole arrays instead of one by one, and
+    """As pa.array; lists of numbers, most of what a run writes, are copied as whole arrays instead of one by one, and
     lists of objects that many rows share, as a problem's messages, are converted once."""
     if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
         return _shared(values, kind)
-    if kind != _INTEGERS or None in values:
+    code = _NUMBERS.get(kind)
+    if code is None:
         return pa.array(values, type=kind)
-    flat, ends = array("i"), array("i", (0,))
-    for value in values:
-        flat.extend(value)
+    flat, ends, nulls = array(code), array("i", (0,)), []
+    for row, value in enumerate(values):
+        if value is None:
+            nulls.append(row)
+        else:
+            flat.extend(value)
         ends.append(len(flat))
-    inner = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
-    return pa.ListArray.from_arrays(pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)]), inner)
+    inner = pa.Array.from_buffers(kind.value_type, len(flat), [None, pa.py_buffer(flat)])
+    offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
+    mask = None
+    if nulls:
+        rows = bytearray(len(values))
+        for row in nulls:
+            rows[row] = 1
+        mask = pa.array(memoryview(rows).cast("?"), pa.bool_())
+    return pa.ListArray.from_arrays(offsets, inner, mask=mask)
 
 
 def _shared(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -99,12 +99,13 @@ def test_the_tail_keeps_id_children_and_verdict_and_sorts_first() -> None:
     tree.check_invariants()
 
 
-def test_without_detail_text_and_figures_of_pieces_are_unknown_not_wrong() -> None:
+def test_without_detail_text_and_entropy_of_pieces_are_unknown_and_log_probabilities_known() -> None:
     tree = Tree("p", [7])
     node = tree.add(tree.root, 0, segment(4, finish=Finish.STOP))
     assert node.logprob_sum == -2
     head = tree.split(node.node_id, 1)
-    assert [(n.text, n.logprob_sum, n.mean_entropy) for n in (head, node)] == [(None, None, None)] * 2
+    assert [(n.text, n.mean_entropy) for n in (head, node)] == [(None, None)] * 2
+    assert [(list(n.logprobs or ()), n.logprob_sum) for n in (head, node)] == [([-0.5], -0.5), ([-0.5] * 3, -1.5)]
     assert tree.response_ids(node.node_id) == [0, 1, 2, 3]
 
 

@@ -90,7 +90,7 @@ def test_shards_carry_schema_version_config_and_lease(location: Location) -> Non
         assert file.schema_arrow.remove_metadata().equals(arrow_schema)
         metadata = file.metadata.metadata
         assert metadata is not None
-        assert metadata[b"berry.schema"] == b"1"
+        assert metadata[b"berry.schema"] == str(schema.VERSION).encode()
         assert metadata[b"berry.lease"] == b"7"
         assert metadata[b"berry.config"] == b"c0ffee"
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -133,6 +133,14 @@ def test_lists_of_integers_are_stored_whatever_holds_them() -> None:
         assert table.schema.remove_metadata().equals(schema.NODES)
         expected = [None if r["token_ids"] is None else list(r["token_ids"]) for r in stored]
         assert table.column("token_ids").to_pylist() == expected
+
+
+def test_lists_of_floats_are_stored_whatever_holds_them() -> None:
+    values = [array("f", [-0.5, -1.25]), None, (), (-3.0, float("-inf")), None]
+    rows = [{"problem_id": "p", "logprobs": value} for value in values]
+    table = pq.read_table(pa.BufferReader(shards.encode(rows, schema.NODES, {})))
+    assert table.schema.remove_metadata().equals(schema.NODES)
+    assert table.column("logprobs").to_pylist() == [None if v is None else list(v) for v in values]
 
 
 def test_columns_are_stored_as_rows_are() -> None:

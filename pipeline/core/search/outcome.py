@@ -43,6 +43,7 @@ def _record(tree: Tree, node: TreeNode, counts: Counts) -> Node:
         node.engine_id,
         node.weights_version,
         node.seed,
+        node.logprobs,
     )
 
 

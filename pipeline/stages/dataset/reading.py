@@ -5,6 +5,7 @@ run directory ─► committed leases in order ─► StoredTree a problem ─�
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -140,6 +141,7 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         node.finish = Finish(row["finish"])
         node.prm = row["prm"]
         node.logprob_sum = row["logprob_sum"]
+        node.logprobs = None if row["logprobs"] is None else array("f", row["logprobs"])
         node.mean_entropy = row["mean_entropy"]
         node.engine_id, node.weights_version, node.seed = row["engine_id"], row["weights_version"], row["seed"]
     for row in trajectories:

@@ -94,6 +94,7 @@ def add_kept(
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
     columns["token_ids"].extend([_token_ids(path) for _, path in kept])
     columns["logprob_sum"].extend([_logprob_sum(path) for _, path in kept])
+    columns["logprobs"].extend([_logprobs(path) for _, path in kept])
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
 
@@ -112,6 +113,19 @@ def _logprob_sum(path: Sequence[Node]) -> float | None:
         return path[0].logprob_sum
     found = [node.logprob_sum for node in path]
     return None if None in found else sum([x for x in found if x is not None])
+
+
+def _logprobs(path: Sequence[Node]) -> Sequence[float] | None:
+    """One a token of the response; None where a segment has none."""
+    if len(path) == 1:
+        return path[0].logprobs
+    joined = array("f")
+    for node in path:
+        if node.logprobs is not None:
+            joined.extend(node.logprobs)
+        elif node.token_ids:
+            return None
+    return joined
 
 
 def node_of(row: Row) -> Node:

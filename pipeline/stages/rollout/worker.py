@@ -111,6 +111,7 @@ class LeaseWorker:
             "weights": info.weights_version,
             "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),
+            "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
         }
         written = await commit(
             self.location,
@@ -226,6 +227,10 @@ class LeaseWorker:
             limit, width = searches_at_once(rollout, seqs), sizes.width(rollout)
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission
+
+    def _distribution(self) -> dict[str, float]:
+        """The settings that turn the model's probabilities into those that tokens are drawn with."""
+        return self.config.rollout.sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p"})
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         """Of a response, computed anew, with the version of the weights that gave them. Raises EngineError where the

@@ -162,7 +162,7 @@ def test_forks_are_where_the_process_decides(core: Any) -> None:
     assert len(forks) == 8
     for node in forks:
         following = node.children[0].tokens[0]
-        step = world.chain.place(search.tree.response_ids(node.node_id))
+        step = world.chain.position(search.tree.response_ids(node.node_id))
         assert len(step[2]) + 1 == world.chain.decision(step[0]), "a fork resamples a result token"
         assert following >= 1000
 

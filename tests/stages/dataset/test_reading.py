@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import statistics
 from collections import defaultdict
 
@@ -7,10 +9,13 @@ import pytest
 
 from berry.pipeline.core.search.outcome import nodes
 from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.engines.synthetic.process import NUMBER, Chain
 from berry.pipeline.errors import StorageError
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.training.ground_truth import truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
+from berry.pipeline.storage.checked_read import read_marks
 from berry.pipeline.storage.duckdb_views import connect
 
 
@@ -40,6 +45,47 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
         for row in tree.trajectories:
             assert "".join(tree.texts(row)) == row["response"]
     assert count == len(stored)
+
+
+def true_logprob(chain: Chain, before: list[int], token: int) -> float:
+    """Of a token of the synthetic process after `before`: only a step's result is left to chance."""
+    step, total, partial = chain.position(before)
+    if step == chain.n_steps or len(partial) != chain.decision(step) - 1:
+        return -0.02
+    right = token - NUMBER == chain.totals[step + 1]
+    if total != chain.totals[step]:
+        return math.log(chain.repair if right else 1 - chain.repair)
+    return math.log(1 - chain.errors[step] if right else chain.errors[step] / 6)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"type": "fixed", "branching": [3, 2, 2]},
+        {"type": "entropy", "chains": 2, "rounds": 1, "forks": 2, "branches": 2},
+        {"type": "shepherd", "chains": 2, "completions": 2},
+    ],
+)
+def test_each_token_keeps_the_log_probability_it_was_drawn_with(stored_run, policy) -> None:
+    run = stored_run(count=8, policy=policy, rollout={"sampling": {"max_tokens": 300, "temperature": 1.0}})
+    engine = Synthetic(stored_config(run).engine)  # type: ignore[arg-type]
+    drawn = 0
+    for stored in read_trees(run):
+        chain = engine.chain(stored.tree.prompt_ids)
+        for node in [n for n in stored.tree.walk() if n.depth]:
+            response = stored.tree.response_ids(node.node_id)
+            begin = node.end - len(node.tokens)
+            expected = [true_logprob(chain, response[:at], response[at]) for at in range(begin, node.end)]
+            assert list(node.logprobs or ()) == pytest.approx(expected, abs=1e-6)
+            assert node.logprob_sum == pytest.approx(sum(expected), abs=1e-4)
+            drawn += len(node.tokens)
+        for row in stored.kept:
+            [path] = [t["path"] for t in stored.trajectories if t["trajectory_id"] == row["trajectory_id"]]
+            assert row["logprobs"] == [x for n in path for x in stored.tree[n].logprobs or ()]
+            assert len(row["logprobs"]) == len(row["token_ids"])
+    assert drawn > 1000
+    mark = json.loads(read_marks(run.location, "kept", 0, 0)["logprobs"])
+    assert mark == {"mode": "processed_logprobs", "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 
 
 def test_messages_survive_the_loss_of_the_problem_files(stored_run, monkeypatch) -> None:
