@@ -73,8 +73,8 @@ class Node(Struct):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 
     `logprobs` in nats, one a token: with what probability it was drawn (the file's mark `logprobs` names the
-    distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `value_soft` is the
-    share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
+    distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `value_soft`
+    is the share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
     """
 
     problem_id: str
