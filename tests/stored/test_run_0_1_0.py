@@ -1,0 +1,119 @@
+"""A run that version 0.1.0 stored, stopped in its second round, is read by everything that reads runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from berry.pipeline.cli import app
+from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.stages.dataset.logprob_samples import samples
+from berry.pipeline.stages.dataset.reading import read_trees, stored_config
+from berry.pipeline.stages.dataset.reports import read_reports
+from berry.pipeline.stages.export.export import Wanted, export
+from berry.pipeline.stages.export.formats import LAYOUTS
+from berry.pipeline.stages.training.reward_data import collect
+from berry.pipeline.stages.training.sft_examples import gather
+from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.weights_file import read_weights
+
+STORED = Path(__file__).parent / "run-0.1.0"
+TRAJECTORIES, KEPT, NODES = 108, 74, 189  # of nine leases, as version 0.1.0 counted them
+PROBLEM = "synthetic-5-0"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A copy, since readers may leave something in it."""
+    shutil.copytree(STORED, tmp_path / "run")
+    return open_run(str(tmp_path / "run"))
+
+
+def berry(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_its_counts_are_those_that_it_was_stored_with(run: RunDir) -> None:
+    reports = [report for round_index in run.rounds() for report in read_reports(run.location, round_index)]
+    assert (sum(r.trajectories for r in reports), sum(r.kept for r in reports)) == (TRAJECTORIES, KEPT)
+    query = "select (select count(*) from trajectories), (select count(*) from kept), (select count(*) from nodes)"
+    told = berry("inspect", run.location.show(), "--sql", query)
+    assert [int(word) for word in told.split() if word.isdigit()] == [TRAJECTORIES, KEPT, NODES]
+    trees = list(read_trees(run))
+    assert sum(len(tree.trajectories) for tree in trees) == TRAJECTORIES
+    assert sum(len(tree.kept) for tree in trees) == KEPT
+    assert all(tree.problem is not None and tree.synthetic for tree in trees)
+
+
+def test_it_is_whole(run: RunDir) -> None:
+    assert "9 leases" in berry("check", run.location.show())
+
+
+@pytest.mark.parametrize("command", ["inspect", "status"])
+def test_commands_that_look_at_it(run: RunDir, command: str) -> None:
+    assert "run-0.1.0" in berry(command, run.location.show())
+
+
+def test_a_tree_of_it_is_shown(run: RunDir) -> None:
+    assert PROBLEM in berry("show", run.location.show(), PROBLEM)
+
+
+def test_its_weights_are_those_that_served(run: RunDir) -> None:
+    weights = read_weights(run.location)
+    assert (weights.round_index, weights.engine) == (1, None)
+    assert weights.rewards["prm"].version == "prm-r0"
+    assert "prm-r0" in berry("weights", "show", run.location.show())
+
+
+@pytest.mark.parametrize(("form", "trainer"), list(LAYOUTS))
+def test_every_export_of_it(run: RunDir, tmp_path: Path, form: str, trainer: str) -> None:
+    done = export(run, Wanted(form, trainer), str(tmp_path / "out"))
+    written = sum(pq.read_table(path).num_rows for path in done.files.values())
+    assert written == sum(done.rows.values()) > 0
+    assert form != "sft" or written == KEPT
+    assert done.synthetic
+
+
+def test_trainers_read_it(run: RunDir) -> None:
+    config = stored_config(run)
+    speaks = vocabulary.of_engine(config.engine)
+    splits, _ = collect(run, config, RewardTraining(), speaks, rounds=[0, 1], progress=lambda *_: None)
+    paths = [*splits.train, *splits.validation, *splits.heldout]
+    assert sum(path.passed is not None for path in paths) > 0
+    assert all(len(path.soft) == len(path.ends) > 0 for path in paths)
+    learned_from = gather(run, PolicyTraining(), RewardTraining(), rounds=[0, 1])
+    assert 0 < len(learned_from) <= KEPT
+    assert len(list(samples(run.location, 0, 0, share=1.0))) > 0
+
+
+def test_it_is_pruned_anew(run: RunDir) -> None:
+    berry("reprune", run.location.show(), "pruning=[]", "--as", "all")
+    kept = berry("inspect", run.location.show("revisions/all"), "--sql", "select count(*) from kept")
+    assert str(TRAJECTORIES) in kept
+
+
+def test_it_is_verified_anew(run: RunDir) -> None:
+    before = sorted((t["trajectory_id"], t["verdict"]) for tree in read_trees(run) for t in tree.trajectories)
+    berry("reverify", run.location.show(), "--slots", "1")
+    again = open_run(run.location.show("revisions/reverified"))
+    after = sorted((t["trajectory_id"], t["verdict"]) for tree in read_trees(again) for t in tree.trajectories)
+    assert after == before
+
+
+def test_it_goes_on_where_it_stopped(run: RunDir) -> None:
+    old = {path: path.read_bytes() for path in Path(run.location.show()).rglob("shard-*.parquet")}
+    berry("run", run.location.show("run.yaml"), "--run", run.location.show(), "--local")
+    assert [len(run.committed(r)) for r in (0, 1)] == [6, 6]
+    assert run.journalled(1) == set()
+    assert all(path.read_bytes() == data for path, data in old.items())
+    summary = json.loads((Path(run.location.show()) / "metrics" / "run.json").read_text())
+    assert summary
