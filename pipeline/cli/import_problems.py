@@ -129,16 +129,14 @@ def reasoning_gym(
     """Draw tasks from reasoning-gym, each with its own scorer."""
     from berry.pipeline.config.problems import ReasoningGymProblems
     from berry.pipeline.errors import InputError
-    from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
+    from berry.pipeline.stages.problems.sources import iter_problems
 
     try:
         chosen = json.loads(params)
     except ValueError as error:
         raise InputError(f"--params is not JSON: {error}") from error
     source = ReasoningGymProblems(dataset=dataset, count=count, seed=seed, params=chosen)
-    written = _write(
-        out, (problem.model_dump_json(exclude_defaults=False) for problem in reasoning_gym_problems(source))
-    )
+    written = _write(out, (problem.model_dump_json(exclude_defaults=False) for problem in iter_problems([source])))
     typer.echo(f"{written:,} problems in {out}")
 
 

@@ -1,14 +1,20 @@
-"""Where problems come from: a list of sources, read in order."""
+"""Where problems come from: a list of sources, read in order; which class configures each is looked up by its `type`.
+
+A source stands in one file of `pipeline/stages/problems/`; installed packages bring more by the entry point group
+`berry.problems` (an entry point is a subclass of `berry.pipeline.stages.problems.base.ProblemReader`).
+"""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from berry.pipeline.config.base import Section
+from berry.pipeline.config.open_union import ByType, Configured, explain_unusable
+from berry.pipeline.extensions import Registry
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:
@@ -22,7 +28,33 @@ ConfigPath = Annotated[str, AfterValidator(_resolve)]
 """A path; a relative one is relative to the config file's folder."""
 
 
-class FileProblems(Section):
+def _check(name: str, reader: type[Configured]) -> str | None:
+    return explain_unusable(name, reader, ProblemsConfig)
+
+
+_PROBLEMS = "berry.pipeline.stages.problems"
+PROBLEM_SOURCES: Registry[type[Configured]] = Registry(
+    "berry.problems",
+    {
+        "file": f"{_PROBLEMS}.files:FileReader",
+        "reasoning_gym": f"{_PROBLEMS}.reasoning_gym:ReasoningGymReader",
+        "arithmetic": f"{_PROBLEMS}.arithmetic:ArithmeticReader",
+        "synthetic": f"{_PROBLEMS}.synthetic:SyntheticReader",
+    },
+    _check,
+)
+"""Problem sources by name: reader classes, whose `config` is the configuration's class."""
+
+
+class ProblemsConfig(Section):
+    """What configures a source of problems; each has a `type` of its own, a Literal with a default."""
+
+    by_type: ClassVar = PROBLEM_SOURCES
+
+    type: Any
+
+
+class FileProblems(ProblemsConfig):
     """A JSONL or Parquet file of problems (`id`, `prompt`, `verifier`)."""
 
     type: Literal["file"] = "file"
@@ -31,7 +63,7 @@ class FileProblems(Section):
     """Take the first so many."""
 
 
-class ReasoningGymProblems(Section):
+class ReasoningGymProblems(ProblemsConfig):
     """Freshly drawn tasks of one dataset of the package reasoning-gym."""
 
     type: Literal["reasoning_gym"] = "reasoning_gym"
@@ -44,7 +76,7 @@ class ReasoningGymProblems(Section):
     """Put after every question: how to answer."""
 
 
-class ArithmeticProblems(Section):
+class ArithmeticProblems(ProblemsConfig):
     """Freshly drawn sums with running totals, what the tiny test model was trained on."""
 
     type: Literal["arithmetic"] = "arithmetic"
@@ -97,7 +129,7 @@ class SyntheticCheck(Section):
         return low if high is None else low / (1 - share * (1 - low / high))
 
 
-class SyntheticProblems(Section):
+class SyntheticProblems(ProblemsConfig):
     """Problems of the synthetic engine, whose true values are known. No model stands behind them."""
 
     type: Literal["synthetic"] = "synthetic"
@@ -125,6 +157,4 @@ class SyntheticProblems(Section):
         return self
 
 
-ProblemSource = Annotated[
-    FileProblems | ReasoningGymProblems | ArithmeticProblems | SyntheticProblems, Field(discriminator="type")
-]
+ProblemSource = Annotated[SerializeAsAny[ProblemsConfig], ByType(PROBLEM_SOURCES)]

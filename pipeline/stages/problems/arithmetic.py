@@ -1,4 +1,4 @@
-"""Freshly drawn arithmetic problems with their verifier, and the worked solutions a tiny model learns from.
+"""Draws arithmetic problems with their verifier, and writes the solutions a tiny model learns from.
 
     draw(count, seed) ─► [Problem("12 + 5 - 3 * 7?", MathSpec("-4"))]
     worked(prompt)    ─► "12+5=17\n17-3*7=17-21=-4\n-4"
@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from berry.pipeline.config.problems import ArithmeticProblems
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.base import ProblemReader
 from berry.verifiers.specs.union import MathSpec
 
 SOURCE = "arithmetic"
@@ -41,6 +43,18 @@ class Term:
         return "*".join(map(str, self.factors))
 
 
+class ArithmeticReader(ProblemReader[ArithmeticProblems]):
+    """Draws sums with running totals."""
+
+    config = ArithmeticProblems
+
+    def problems(self) -> Iterator[Problem]:
+        return iter_draw(self.settings.count, self.settings.seed, operands=self.settings.operands)
+
+    def redraw(self, seed: int, index: int) -> Problem:
+        return _problem(seed, index, self.settings.operands)
+
+
 def draw(
     count: int,
     seed: int,
@@ -48,7 +62,7 @@ def draw(
     operands: tuple[int, int] = (3, 4),
     first: int = 0,
 ) -> list[Problem]:
-    """Problems `first … first + count - 1` of `seed`, each with `operands[0] … operands[1]` numbers.
+    """Draws problems `first … first + count - 1` of `seed`, each with `operands[0] … operands[1]` numbers.
 
     `difficulty` is the number of operands. Every number is 1 … 20, inside a product 2 … 9; a product has two
     factors.
@@ -59,14 +73,13 @@ def draw(
 
 
 def iter_draw(count: int, seed: int, *, operands: tuple[int, int] = (3, 4), first: int = 0) -> Iterator[Problem]:
-    """The same, one at a time."""
+    """Draws the same problems, one at a time."""
     for index in range(first, first + count):
         yield _problem(seed, index, operands)
 
 
 def worked(prompt: str) -> str:
-    """The solution as the tiny model writes it: one running total a line, the bare answer on the last
-    line."""
+    """Writes the solution as the tiny model does: one running total a line, the bare answer on the last line."""
     terms = _parse(prompt)
     total, shown = terms[0].value, terms[0].text
     lines = [f"{shown}={total}"] if len(terms[0].factors) > 1 else []

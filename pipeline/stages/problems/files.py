@@ -1,10 +1,14 @@
-"""files: written by the move."""
+"""Reads problems from JSONL and Parquet files, and refuses what is none with file, line, field and remedy.
+
+file ─► (where, row) ─► parse_problem ─► Problem
+"""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -12,19 +16,30 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from berry.pipeline.config.loading import explain
+from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.storage.files import open_location
 from berry.pipeline.storage.remote import explain as explain_storage
 
 
+class FileReader(ProblemReader[FileProblems]):
+    """Reads the problems of a file, the first `limit` of them."""
+
+    config = FileProblems
+
+    def problems(self) -> Iterator[Problem]:
+        return islice(iter_file(self.settings.path), self.settings.limit)
+
+
 def read_problems(path: str) -> list[Problem]:
-    """All problems of one JSONL or Parquet file. Raises ProblemFileError naming file, line and field."""
+    """Reads all problems of one JSONL or Parquet file. Raises ProblemFileError naming file, line and field."""
     return list(iter_file(path))
 
 
 def iter_file(path: str) -> Iterator[Problem]:
-    """Problems of one file, a local path or an object-store URL; Parquet by its suffix, otherwise JSON lines."""
+    """Reads the problems of one file, at a local path or a URL; Parquet by its suffix, else JSON lines."""
     rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
     try:
         for where, row in rows:
@@ -34,6 +49,7 @@ def iter_file(path: str) -> Iterator[Problem]:
 
 
 def parse_problem(row: object, where: str) -> Problem:
+    """Validates one row. Raises ProblemFileError that begins with `where`."""
     if not isinstance(row, dict):
         raise ProblemFileError(f"{where}: must be an object with id, prompt and verifier, got {type(row).__name__}")
     try:
@@ -43,7 +59,7 @@ def parse_problem(row: object, where: str) -> Problem:
 
 
 def json_rows(path: str) -> Iterator[tuple[str, object]]:
-    """(where, row) of a JSON-lines file. Raises ProblemFileError for a line that isn't JSON or not UTF-8."""
+    """Reads (where, row) of a JSON-lines file. Raises ProblemFileError for a line that isn't JSON or not UTF-8."""
     with _open(path) as stream:
         for number, line in enumerate(io.BufferedReader(stream, 1 << 20), start=1):  # pyright: ignore[reportArgumentType]
             if not line.strip():
@@ -58,6 +74,7 @@ def json_rows(path: str) -> Iterator[tuple[str, object]]:
 
 
 def parquet_rows(path: str) -> Iterator[tuple[str, object]]:
+    """Reads (where, row) of a Parquet file. Raises ProblemFileError for a file that is none."""
     with _open(path) as stream:
         try:
             file = pq.ParquetFile(stream)

@@ -1,4 +1,4 @@
-"""Problems out of public data sets' own files: each importer turns one row into one problem.
+"""Turns public data sets' own files into problems: each importer makes one problem of one row.
 
     rows of a file ─► importer (by data set) ─► (problem, reference solution) ─► PROBLEMS.jsonl (and REFERENCES.jsonl)
 
@@ -24,7 +24,7 @@ from berry.verifiers.registry import fault as spec_fault
 
 
 def read_rows(path: str) -> Iterator[tuple[str, Row]]:
-    """(where, row) of a .jsonl, .jsonl.gz, .json (a list) or .parquet file. Raises ProblemFileError."""
+    """Reads (where, row) of a .jsonl, .jsonl.gz, .json (a list) or .parquet file. Raises ProblemFileError."""
     if path.endswith(".parquet"):
         rows: Iterator[tuple[str, object]] = parquet_rows(path)
     elif path.endswith(".gz"):
@@ -58,7 +58,7 @@ def _json_list(path: str) -> Iterator[tuple[str, object]]:
 
 
 def convert(path: str, importer: Importer) -> Iterator[tuple[str, Imported | str]]:
-    """(where, problem) for each row, or (where, why it was left out)."""
+    """Gives (where, problem) for each row, or (where, why it was left out)."""
     for number, (where, row) in enumerate(read_rows(path)):
         try:
             imported = importer(row, str(number))

@@ -1,4 +1,4 @@
-"""reasoning_gym: written by the move."""
+"""Draws problems from the datasets of the package reasoning-gym."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from berry.pipeline.config.problems import (
@@ -13,18 +14,32 @@ from berry.pipeline.config.problems import (
 )
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.stages.problems.files import parse_problem
 
 
-def reasoning_gym_problems(source: ReasoningGymProblems) -> Iterator[Problem]:
-    """Tasks drawn afresh. One whose answer is a number is checked as mathematics, any other by the dataset's own
+class ReasoningGymReader(ProblemReader[ReasoningGymProblems]):
+    """Draws tasks afresh. One whose answer is a number is checked as mathematics, any other by the dataset's own
     scorer. Raises ProblemFileError for a dataset or parameter that reasoning-gym does not have."""
-    dataset = reasoning_gym_dataset(source)
-    for index in range(source.count):
-        yield reasoning_gym_problem(source, dataset, index)
+
+    config = ReasoningGymProblems
+
+    def problems(self) -> Iterator[Problem]:
+        dataset = _dataset(self.settings)
+        for index in range(self.settings.count):
+            yield _problem(self.settings, dataset, index)
+
+    def redraw(self, seed: int, index: int) -> Problem:
+        other = self.settings.model_copy(update={"seed": seed})
+        return _problem(other, _cached_dataset(other.model_dump_json()), index)
 
 
-def reasoning_gym_dataset(source: ReasoningGymProblems) -> Any:
+@lru_cache(maxsize=64)
+def _cached_dataset(settings: str) -> Any:
+    return _dataset(ReasoningGymProblems.model_validate_json(settings))
+
+
+def _dataset(source: ReasoningGymProblems) -> Any:
     """The package's own dataset object, from which any task can be drawn by its index."""
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
@@ -40,7 +55,7 @@ def reasoning_gym_dataset(source: ReasoningGymProblems) -> Any:
         raise ProblemFileError(f"problems: reasoning-gym's {source.dataset} refuses its params: {error}") from error
 
 
-def reasoning_gym_problem(source: ReasoningGymProblems, dataset: Any, index: int) -> Problem:
+def _problem(source: ReasoningGymProblems, dataset: Any, index: int) -> Problem:
     entry = dataset[index]
     answer = str(entry["answer"])
     spec: dict[str, Any] = {"type": "math", "answer": answer}

@@ -1,6 +1,6 @@
-"""Problems in: files and generators -> validated `Problem` objects, streamed.
+"""Reads all problem sources of a run as one stream of validated `Problem` objects.
 
-    for problem in iter_problems(sources): ...         read_problems("problems.jsonl") -> list
+    for problem in iter_problems(sources): ...
 
 Nothing is held but the current row, so ten million problems cost no memory; `survey` walks them once before a run, so
 that a bad row is found, with its file and line, before any GPU or minute is spent.
@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from berry.pipeline.config.problems import (
-    ArithmeticProblems,
-    FileProblems,
-    ProblemSource,
-    ReasoningGymProblems,
-    SyntheticProblems,
-)
+from berry.pipeline.config.problems import PROBLEM_SOURCES, ProblemsConfig
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems.files import iter_file
-from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
+from berry.pipeline.stages.problems.base import ProblemReader
 from berry.verifiers.registry import fault as spec_fault
+
+R = TypeVar("R", bound=type[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Survey:
     variants: int = 0  # problems made from others
 
 
-def survey(sources: Sequence[ProblemSource]) -> Survey:
+def survey(sources: Sequence[ProblemsConfig]) -> Survey:
     """Validates every problem and counts them. Raises ProblemFileError at the first that can't be used."""
     digest = hashlib.blake2b(digest_size=16)
     hashes = array("Q")
@@ -62,7 +58,7 @@ def survey(sources: Sequence[ProblemSource]) -> Survey:
     return Survey(len(hashes), kinds, digest.hexdigest(), variants)
 
 
-def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemSource]) -> None:
+def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig]) -> None:
     """Sorting 8-byte hashes finds repeated ids: 80 MB, and as much again while they are sorted, of ten million."""
     ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
     repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
@@ -78,32 +74,22 @@ def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemSource]) -> 
             seen.add(problem.id)
 
 
-def iter_problems(sources: Iterable[ProblemSource]) -> Iterator[Problem]:
+def iter_problems(sources: Iterable[ProblemsConfig]) -> Iterator[Problem]:
+    """The problems of every source, in order, one at a time."""
     for source in sources:
-        match source:
-            case FileProblems():
-                yield from _take(iter_file(source.path), source.limit)
-            case ReasoningGymProblems():
-                yield from reasoning_gym_problems(source)
-            case ArithmeticProblems():
-                from berry.pipeline.stages.problems import arithmetic
-
-                yield from arithmetic.iter_draw(source.count, seed=source.seed, operands=source.operands)
-            case SyntheticProblems():
-                from berry.pipeline.stages.problems.synthetic import iter_synthetic
-
-                yield from iter_synthetic(
-                    source.count,
-                    source.seed,
-                    steps=source.steps,
-                    start=source.start,
-                    largest=source.largest,
-                    check=source.check,
-                )
+        yield from reader_of(source).problems()
 
 
-def _take(problems: Iterator[Problem], limit: int | None) -> Iterator[Problem]:
-    for index, problem in enumerate(problems):
-        if limit is not None and index >= limit:
-            return
-        yield problem
+def reader_of(source: ProblemsConfig) -> ProblemReader[Any]:
+    """The reader that `source` configures. Raises ConfigError where none is registered."""
+    return cast("Callable[[ProblemsConfig], ProblemReader[Any]]", PROBLEM_SOURCES.get(source.type))(source)
+
+
+def register_problems(reader: R) -> R:
+    """Add a source of problems for this process, by the `type` of its `config`; also a class decorator. Other processes
+    know only what an installed package announces as entry points `berry.problems`.
+
+    Raises ConfigError where the name is taken, or the class can't be used.
+    """
+    PROBLEM_SOURCES.add(reader.config.model_fields["type"].default, reader)
+    return reader

@@ -1,4 +1,4 @@
-"""Problems for the synthetic engine: running totals with a gold answer for the `math` verifier.
+"""Draws problems for the synthetic engine: running totals with a gold answer for the `math` verifier.
 
     synthetic_problems(count, seed) ─► [Problem("Start with 4213. Then add 5, subtract 17. …", MathSpec("4201"))]
 
@@ -12,9 +12,10 @@ import math
 import random
 from collections.abc import Iterator
 
-from berry.pipeline.config.problems import SyntheticCheck
+from berry.pipeline.config.problems import SyntheticCheck, SyntheticProblems
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.base import ProblemReader
 from berry.verifiers.specs.union import MathSpec, ProgramTestsSpec
 
 SOURCE = "synthetic"
@@ -31,6 +32,21 @@ assert {boxed!r} in RESPONSE
 """
 
 
+class SyntheticReader(ProblemReader[SyntheticProblems]):
+    """Draws problems whose true values are known."""
+
+    config = SyntheticProblems
+
+    def problems(self) -> Iterator[Problem]:
+        s = self.settings
+        return iter_synthetic(s.count, s.seed, steps=s.steps, start=s.start, largest=s.largest, check=s.check)
+
+    def redraw(self, seed: int, index: int) -> Problem:
+        return _problem(
+            seed, index, self.settings.steps, self.settings.start, self.settings.largest, self.settings.check
+        )
+
+
 def synthetic_problems(
     count: int,
     seed: int = 0,
@@ -41,7 +57,7 @@ def synthetic_problems(
     first: int = 0,
     check: SyntheticCheck | None = None,
 ) -> list[Problem]:
-    """Problems `first … first + count - 1` of `seed`, each with `steps[0] … steps[1]` operations by 1 … `largest`."""
+    """Draws problems `first … first + count - 1` of `seed`, of `steps[0] … steps[1]` operations by 1 … `largest`."""
     if not 1 <= steps[0] <= steps[1] <= 60:
         raise ValueError(f"steps must be a range within 1 … 60, got {steps}")
     return list(iter_synthetic(count, seed, steps=steps, start=start, largest=largest, first=first, check=check))
@@ -57,7 +73,7 @@ def iter_synthetic(
     first: int = 0,
     check: SyntheticCheck | None = None,
 ) -> Iterator[Problem]:
-    """The same, one at a time: a million of them take no memory."""
+    """Draws the same problems, one at a time: a million of them take no memory."""
     for index in range(first, first + count):
         yield _problem(seed, index, steps, start, largest, check)
 

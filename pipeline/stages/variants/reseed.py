@@ -9,17 +9,14 @@ tasks, moved by one. Sources without a seed (files) have nothing to draw from.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
-from berry.pipeline.config.problems import ArithmeticProblems, ProblemSource, ReasoningGymProblems, SyntheticProblems
+from berry.pipeline.config.problems import ProblemsConfig
 from berry.pipeline.config.variants import Reseed
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems import arithmetic
-from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_dataset, reasoning_gym_problem
-from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.pipeline.stages.problems.sources import reader_of
 from berry.pipeline.stages.variants.answer_distribution import Uncheckable, spreads
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text, question
 from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
@@ -33,7 +30,7 @@ async def make(kind: Reseed, original: Original, tools: VariantContext) -> list[
     for number in range(1, kind.count + 1):
         seed = another_seed(tools.variants.seed, original.source, number)
         begun = Attempt(original.problem.id, kind.type, provenance=tools.provenance(seed))
-        drawn = redraw(original.source, seed, original.index)
+        drawn = reader_of(original.source).redraw(seed, original.index)
         if drawn is None:
             source = original.source.type
             return [begun.refused(Refusal.NOT_APPLICABLE, f"problems of a {source} are not drawn from a seed")]
@@ -41,30 +38,10 @@ async def make(kind: Reseed, original: Original, tools: VariantContext) -> list[
     return attempts
 
 
-def another_seed(seed: int, source: ProblemSource, number: int) -> int:
+def another_seed(seed: int, source: ProblemsConfig, number: int) -> int:
     """The seed of round `number` (from 1) for a source: 31 bits, the same for all problems of the source."""
     raw = digest("reseed", seed, source.model_dump_json(), number, size=4)
     return int.from_bytes(raw, "big") >> 1
-
-
-def redraw(source: ProblemSource, seed: int, index: int) -> Problem | None:
-    """The problem at `index` of `source` under another seed; None for a source that is not drawn."""
-    match source:
-        case ArithmeticProblems():
-            return arithmetic.draw(1, seed, operands=source.operands, first=index)[0]
-        case SyntheticProblems():
-            kind = {"steps": source.steps, "start": source.start, "largest": source.largest, "check": source.check}
-            return synthetic_problems(1, seed, first=index, **kind)[0]
-        case ReasoningGymProblems():
-            other = source.model_copy(update={"seed": seed})
-            return reasoning_gym_problem(other, _dataset(other.model_dump_json()), index)
-        case _:
-            return None
-
-
-@lru_cache(maxsize=64)
-def _dataset(source: str) -> Any:
-    return reasoning_gym_dataset(ReasoningGymProblems.model_validate_json(source))
 
 
 async def _checked(

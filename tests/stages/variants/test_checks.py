@@ -9,6 +9,7 @@ import pytest
 
 from berry.pipeline.config.problems import ArithmeticProblems
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.sources import reader_of
 from berry.pipeline.stages.variants import reseed
 from berry.verifiers.registry import fault as spec_fault
 from berry.verifiers.specs.union import MajoritySpec, MathSpec
@@ -221,7 +222,7 @@ async def test_a_drawn_problem_must_pass_its_own_answer(vary, monkeypatch) -> No
 
 
 async def test_a_drawn_problem_s_pass_rate_is_measured_when_a_band_is_given(vary, speaker) -> None:
-    drawn = reseed.redraw(ARITHMETIC, reseed.another_seed(0, ARITHMETIC, 1), 0)
+    drawn = reader_of(ARITHMETIC).redraw(reseed.another_seed(0, ARITHMETIC, 1), 0)
     assert isinstance(drawn, Problem)
     assert isinstance(drawn.verifier, MathSpec)
     speaker.answers = [("?", {f"The answer is {drawn.verifier.answer}.": 1, "Hard": 3})]
