@@ -1,4 +1,4 @@
-"""How an engine answers a text: which answers, how often.
+"""Compares how an engine answers two texts: which answers, how often.
 
     replies ─► classes (equal mathematics is one class; of other kinds the verdict) ─► Spread ─► distance, majority
 

@@ -1,4 +1,4 @@
-"""What comes of one try at a variant: a problem that passed its kind's check, or a refusal with its reason."""
+"""Records what came of one try at a variant: a problem that passed its kind's check, or a refusal with its reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is finished so far, on disk: an interrupted `berry variants` goes on where it stopped.
+"""Keeps on disk what is finished so far, so that an interrupted `berry variants` goes on where it stopped.
 
     a problem's attempts ─► add ─► OUT.parts/part-N.jsonl (each whole or not at all) ─► resume ─► merge removes them
 
@@ -19,11 +19,11 @@ from berry.pipeline.storage.files import Location
 FLUSH_S = 5.0
 
 
-class Parts:
-    """Finished problems of one output `name` in `place`. Held in memory, a few kilobytes a variant."""
+class Checkpoint:
+    """Stores the finished problems of one output `name` in `location`. Held in memory, a few kilobytes a variant."""
 
-    def __init__(self, place: Location, name: str, inputs: str) -> None:
-        self._place = place
+    def __init__(self, location: Location, name: str, inputs: str) -> None:
+        self._location = location
         self._folder = f"{name}.parts"
         self._inputs = inputs
         self._buffer: list[str] = []
@@ -36,11 +36,12 @@ class Parts:
         return bool(self._names())
 
     def resume(self) -> int:
-        """How many problems an earlier call finished. Raises InputError where that was of other inputs."""
+        """Reads what an earlier call finished and returns how many problems that is. Raises InputError where it was of
+        other inputs."""
         for name in self._names():
             header, *rows = self._rows(name)
             if header != {"inputs": self._inputs}:
-                where = self._place.show(self._folder)
+                where = self._location.show(self._folder)
                 raise InputError(f"{where}: is of another config or other problems; remove it, or give another -o")
             for row in rows:
                 self.done[row["problem"]] = [Attempt.of_row(attempt) for attempt in row["attempts"]]
@@ -60,21 +61,21 @@ class Parts:
             return
         lines = [json.dumps({"inputs": self._inputs}), *self._buffer]
         data = "".join(f"{line}\n" for line in lines).encode()
-        self._place.put(f"{self._folder}/part-{self._count:05d}.jsonl", data)
+        self._location.put(f"{self._folder}/part-{self._count:05d}.jsonl", data)
         self._count += 1
         self._buffer.clear()
         self._written = time.monotonic()
 
     def remove(self) -> None:
         if self.there:
-            self._place.remove_folder(self._folder)
+            self._location.remove_folder(self._folder)
 
     def _names(self) -> list[str]:
         return [
-            name for name in self._place.names(self._folder) if name.startswith("part-") and name.endswith(".jsonl")
+            name for name in self._location.names(self._folder) if name.startswith("part-") and name.endswith(".jsonl")
         ]
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
-        data = self._place.get(f"{self._folder}/{name}")
+        data = self._location.get(f"{self._folder}/{name}")
         assert data is not None  # it was just listed
         return (json.loads(line) for line in data.decode().splitlines())

@@ -1,4 +1,4 @@
-"""What a kind may use: the engine, the checker, the evaluation sets, and one original with its sampled answers."""
+"""Holds what every kind of variant works with: engine, checker, evaluation sets, and an original with its answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from berry.pipeline.engines.chat import Asker
 from berry.pipeline.errors import EngineError
 from berry.pipeline.records import Finish, Message, Problem
 from berry.pipeline.stages.variants.attempts import Attempt, question, with_question
-from berry.pipeline.stages.variants.decontamination import Screening
+from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.dedup import normalised
 from berry.verifiers.checker import Checker
 from berry.verifiers.specs.union import VerifierSpec
@@ -57,7 +57,7 @@ class VariantContext:
     config: RunConfig
     variants: Variants
     checker: Checker
-    screening: Screening
+    decontamination: Decontamination
     asker: Asker | None = None
 
     @property

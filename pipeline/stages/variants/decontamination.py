@@ -1,4 +1,4 @@
-"""Evaluation sets that no variant may come near: shared word n-grams, item by item.
+"""Finds texts that come too near to an evaluation set, by shared word n-grams, item by item.
 
     files ─► rows ─► text ─► n-grams ─► index        overlap(text) ─► the nearest item, if it is too near
 
@@ -33,7 +33,7 @@ class Near:
         return f"{self.overlap:.0%} of the pieces shared with {self.item}"
 
 
-class Screening:
+class Decontamination:
     """All evaluation items' n-grams, as 8-byte hashes."""
 
     def __init__(self, screen: Screen) -> None:

@@ -1,4 +1,4 @@
-"""Which variants say what an original or an earlier variant says.
+"""Finds variants that say what an original or an earlier variant says.
 
     exact           equal words and signs, whatever the case and spacing
     near-duplicate  equal numbers, and similar words: Jaccard over word shingles (core/prune/similarity.py)

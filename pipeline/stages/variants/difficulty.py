@@ -1,4 +1,4 @@
-"""`harder` and `easier`: a new problem by the engine, kept where a majority agrees and the pass rate has moved.
+"""Makes `harder` and `easier` variants by the engine, kept where a majority agrees and the pass rate has moved.
 
     harder  ⟺  majority share of the variant >= agreement  and  pass rate <= the original's - margin
     easier  ⟺  majority share of the variant >= agreement  and  pass rate >= the original's + margin
@@ -25,15 +25,15 @@ from berry.verifiers.registry import fault as spec_fault
 from berry.verifiers.specs.union import MajoritySpec, MathSpec, VerifierSpec
 
 
-async def make(kind: Harder | Easier, original: Original, tools: VariantContext) -> list[Attempt]:
+async def make(kind: Harder | Easier, original: Original, context: VariantContext) -> list[Attempt]:
     problem = original.problem
-    begun = Attempt(problem.id, kind.type, provenance=tools.provenance(tools.seed(problem.id, kind.type)))
+    begun = Attempt(problem.id, kind.type, provenance=context.provenance(context.seed(problem.id, kind.type)))
     if not by_value(problem):
         return [begun.refused(Refusal.NOT_APPLICABLE, f"a {problem.verifier.type} problem would need new tests")]
     if not original.question:
         return [begun.refused(Refusal.NOT_APPLICABLE, "the prompt has no message of the user's")]
     try:
-        (first,) = await spreads(problem, [await tools.original_answers(original)], tools.checker)
+        (first,) = await spreads(problem, [await context.original_answers(original)], context.checker)
     except PromptTooLong as fault:
         return [begun.refused(Refusal.PROMPT_TOO_LONG, str(fault))]
     if (reason := _hopeless(kind, first)) is not None:
@@ -41,7 +41,7 @@ async def make(kind: Harder | Easier, original: Original, tools: VariantContext)
 
     async def check(attempt: Attempt, number: str, _: Completion) -> Attempt:
         asked = candidate(original, kind.type, number, attempt.text or "", _voting(problem), meta={})
-        (spread,) = await spreads(asked, [await tools.answers(asked, purpose="check")], tools.checker)
+        (spread,) = await spreads(asked, [await context.answers(asked, purpose="check")], context.checker)
         answer, share = spread.majority
         check = {
             "samples": len(spread.answers),
@@ -62,7 +62,7 @@ async def make(kind: Harder | Easier, original: Original, tools: VariantContext)
             checked = replace(checked, variant=asked.model_copy(update={"verifier": verifier}))
         return finished(checked)
 
-    return await rounds(tools, original, kind, check)
+    return await rounds(context, original, kind, check)
 
 
 def _hopeless(kind: Harder | Easier, first: Spread) -> tuple[Refusal, str] | None:

@@ -1,4 +1,4 @@
-"""Drafts by the engine: what it is asked, what counts as a draft, and rounds until enough have passed.
+"""Has the engine draft problems: what it is asked, what counts as a draft, and rounds until enough have passed.
 
     messages ─► n replies ─► draft_of ─► not seen before, near no evaluation set ─► check ─► Attempt
        └──────────────── what is lacking, in the next round ◄──────────────────────────────────┘
@@ -56,7 +56,7 @@ def draft_of(reply: str) -> str | None:
 
 
 async def rounds(
-    tools: VariantContext, original: Original, kind: Rephrase | Harder | Easier, check: Check
+    context: VariantContext, original: Original, kind: Rephrase | Harder | Easier, check: Check
 ) -> list[Attempt]:
     """Up to `attempts` rounds of as many drafts as are still lacking; all that came of them."""
     name = kind.type
@@ -65,16 +65,16 @@ async def rounds(
         lacking = kind.count - sum(a.refusal is None for a in done)
         if lacking == 0:
             break
-        seed = tools.seed(original.problem.id, name, number)
-        begun = Attempt(original.problem.id, name, provenance=tools.provenance(seed))
+        seed = context.seed(original.problem.id, name, number)
+        begun = Attempt(original.problem.id, name, provenance=context.provenance(seed))
         try:
-            replies = await tools.write(messages_for(name, original.question), n=lacking, seed=seed)
+            replies = await context.write(messages_for(name, original.question), n=lacking, seed=seed)
         except PromptTooLong as fault:
             return [*done, begun.refused(Refusal.PROMPT_TOO_LONG, str(fault))]
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[Attempt]] = []
             for i, reply in enumerate(replies):
-                drafted = _drafted(tools, original, begun, reply, tools.provenance(seed + i, reply))
+                drafted = _drafted(context, original, begun, reply, context.provenance(seed + i, reply))
                 label = f"{number * kind.count + i + 1}"
                 tasks.append(group.create_task(_judged(drafted, label, reply, check)))
         done.extend(task.result() for task in tasks)
@@ -82,7 +82,7 @@ async def rounds(
 
 
 def _drafted(
-    tools: VariantContext, original: Original, begun: Attempt, reply: Completion, provenance: dict[str, object]
+    context: VariantContext, original: Original, begun: Attempt, reply: Completion, provenance: dict[str, object]
 ) -> Attempt:
     """The draft with whatever can be said against it before anything is sampled."""
     draft = draft_of(reply.text)
@@ -93,7 +93,7 @@ def _drafted(
         )
     if not original.first_seen(draft):
         return attempt.refused(Refusal.DUPLICATE, "the original, or an earlier draft of it")
-    if (near := tools.screening.near(draft)) is not None:
+    if (near := context.decontamination.near(draft)) is not None:
         return attempt.refused(Refusal.EVALUATION_OVERLAP, str(near))
     return attempt
 

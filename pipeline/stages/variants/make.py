@@ -1,6 +1,6 @@
-"""Variants of problems, each with provenance and its own check, and the originals, as one problems file.
+"""Makes variants of problems, each with provenance and its own check, and one problems file of them and the originals.
 
-    sources ─► Original ─► its kinds (varying/) on one engine ─► Parts ─► merge ─► OUT.jsonl, OUT.refused.jsonl
+    sources ─► Original ─► its kinds on one engine ─► Checkpoint ─► merge ─► OUT.jsonl, OUT.refused.jsonl
 
     prepared = prepare(config, "out.jsonl"); summary = await make(prepared, engine, checker)
 
@@ -29,9 +29,9 @@ from berry.pipeline.stages.checking.responses import digest as digest_of_files
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.variants import difficulty, renumber, rephrase, reseed
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text
-from berry.pipeline.stages.variants.checkpoint import Parts
+from berry.pipeline.stages.variants.checkpoint import Checkpoint
 from berry.pipeline.stages.variants.context import Original, VariantContext
-from berry.pipeline.stages.variants.decontamination import Screening
+from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.merge import Summary, merge, write
 from berry.pipeline.storage.files import Location, locate
 from berry.verifiers.checker import Checker
@@ -56,11 +56,11 @@ class Prepared:
 
     config: RunConfig
     variants: Variants
-    place: Location
+    location: Location
     name: str
     total: int
-    parts: Parts
-    screening: Screening
+    checkpoint: Checkpoint
+    decontamination: Decontamination
     resumed: int
 
     @property
@@ -85,17 +85,17 @@ def prepare(config: RunConfig, out: str, *, overwrite: bool = False) -> Prepared
     if not out.endswith(".jsonl"):
         raise InputError(f"--out must end in .jsonl, got {out!r}")
     folder, _, name = out.rpartition("/")
-    place = locate(folder or ("/" if out.startswith("/") else "."))
+    location = locate(folder or ("/" if out.startswith("/") else "."))
     found = survey(config.problems)
-    parts = Parts(place, name, _digest(config))
-    if place.exists(name) and not parts.there and not overwrite:
+    checkpoint = Checkpoint(location, name, _digest(config))
+    if location.exists(name) and not checkpoint.there and not overwrite:
         raise InputError(f"{out}: is there already; give another -o, or --overwrite")
     sources = [s.path for s in config.problems if isinstance(s, FileProblems)]
-    if any(locate(path).path("") == place.path(name) for path in sources):
+    if any(locate(path).path("") == location.path(name) for path in sources):
         raise InputError(f"{out}: is one of the problem files that are read; give another -o")
-    screening = Screening(config.variants.screen)
-    resumed = parts.resume()
-    return Prepared(config, config.variants, place, name, found.count, parts, screening, resumed)
+    decontamination = Decontamination(config.variants.screen)
+    resumed = checkpoint.resume()
+    return Prepared(config, config.variants, location, name, found.count, checkpoint, decontamination, resumed)
 
 
 def _digest(config: RunConfig) -> str:
@@ -120,12 +120,12 @@ async def make(
     False. Raises EngineError, StorageError; what is finished by then is kept for the next call."""
     if engine is None and prepared.needs_engine:
         raise EngineError("these kinds of variants need an engine")
-    tools = VariantContext(
-        prepared.config, prepared.variants, checker, prepared.screening, None if engine is None else Asker(engine)
+    context = VariantContext(
+        prepared.config, prepared.variants, checker, prepared.decontamination, None if engine is None else Asker(engine)
     )
-    parts = prepared.parts
+    checkpoint = prepared.checkpoint
     told = Progress(prepared.wanted)
-    for attempts in parts.done.values():
+    for attempts in checkpoint.done.values():
         _count(told, attempts)
     told.resumed = told.done
     progress(told)
@@ -133,27 +133,27 @@ async def make(
 
     async def work(original: Original) -> None:
         try:
-            attempts = await attempts_at(original, tools)
+            attempts = await attempts_at(original, context)
         finally:
             gate.release()
-        parts.add(original.problem.id, attempts)
+        checkpoint.add(original.problem.id, attempts)
         _count(told, attempts)
         progress(told)
 
     try:
         async with asyncio.TaskGroup() as group:
             for original in islice(originals(prepared.config), prepared.variants.limit):
-                if original.problem.id not in parts.done:
+                if original.problem.id not in checkpoint.done:
                     await gate.acquire()
                     group.create_task(work(original))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
     finally:
-        parts.flush()
+        checkpoint.flush()
     everything = list(iter_problems(prepared.config.problems))
-    problems, refusals, summary = merge(everything, parts.done, prepared.variants, prepared.screening)
-    write(prepared.place, prepared.name, problems, refusals)
-    parts.remove()
+    problems, refusals, summary = merge(everything, checkpoint.done, prepared.variants, prepared.decontamination)
+    write(prepared.location, prepared.name, problems, refusals)
+    checkpoint.remove()
     return summary
 
 
@@ -170,15 +170,15 @@ def originals(config: RunConfig) -> Iterator[Original]:
             yield Original(problem, source, index)
 
 
-async def attempts_at(original: Original, tools: VariantContext) -> list[Attempt]:
+async def attempts_at(original: Original, context: VariantContext) -> list[Attempt]:
     """All kinds of variants of one problem, together; the attempts in the order of the kinds."""
-    kinds = tools.variants.kinds
-    if (near := tools.screening.near(full_text(original.problem))) is not None:
+    kinds = context.variants.kinds
+    if (near := context.decontamination.near(full_text(original.problem))) is not None:
         reason = Refusal.ORIGINAL_IN_EVALUATION
         return [Attempt(original.problem.id, kind.type).refused(reason, str(near)) for kind in kinds]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_one_kind(kind, original, tools)) for kind in kinds]
+            tasks = [group.create_task(_one_kind(kind, original, context)) for kind in kinds]
     finally:
         if original.sampled is not None and not original.sampled.done():
             original.sampled.cancel()
@@ -187,16 +187,16 @@ async def attempts_at(original: Original, tools: VariantContext) -> list[Attempt
     return [attempt for task in tasks for attempt in task.result()]
 
 
-async def _one_kind(kind: VariantKind, original: Original, tools: VariantContext) -> list[Attempt]:
+async def _one_kind(kind: VariantKind, original: Original, context: VariantContext) -> list[Attempt]:
     match kind:
         case Rephrase():
-            return await rephrase.make(kind, original, tools)
+            return await rephrase.make(kind, original, context)
         case Numbers():
-            return await renumber.make(kind, original, tools)
+            return await renumber.make(kind, original, context)
         case Reseed():
-            return await reseed.make(kind, original, tools)
+            return await reseed.make(kind, original, context)
         case Harder() | Easier():
-            return await difficulty.make(kind, original, tools)
+            return await difficulty.make(kind, original, context)
 
 
 def _count(told: Progress, attempts: list[Attempt]) -> None:

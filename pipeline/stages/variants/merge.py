@@ -1,4 +1,4 @@
-"""From all attempts to the two files: problems for `berry run`, and every refusal with its reason.
+"""Writes the two files of all attempts: problems for `berry run`, and every refusal with its reason.
 
 originals, attempts ─► duplicates ─► OUT.jsonl (each original, then its variants)
                                  └─► OUT.refused.jsonl
@@ -16,7 +16,7 @@ from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.variants import dedup
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text
-from berry.pipeline.stages.variants.decontamination import Screening
+from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.storage.files import Location
 
 
@@ -34,7 +34,7 @@ def merge(
     originals: Sequence[Problem],
     attempts: Mapping[str, Sequence[Attempt]],
     variants: Variants,
-    screening: Screening,
+    decontamination: Decontamination,
 ) -> tuple[list[Problem], list[Attempt], Summary]:
     """(problems, refusals, summary), in the order of the originals."""
     summary = Summary(originals=len(originals))
@@ -45,7 +45,7 @@ def merge(
     named = [*(p.id for p in originals), *(v.id for _, v in passed)]
     for at, (reason, of) in repeated.items():
         flat[passed[at][0]] = flat[passed[at][0]].refused(reason, f"of {named[of]}")
-    near = {p.id: found for p in originals if (found := screening.near(full_text(p))) is not None}
+    near = {p.id: found for p in originals if (found := decontamination.near(full_text(p))) is not None}
     summary.near_evaluation = list(near)
     taken = {p.id for p in originals}
     families: dict[str, list[Problem]] = {}
@@ -76,11 +76,11 @@ def _unique(problem: Problem, taken: set[str]) -> Problem:
     return problem
 
 
-def write(place: Location, name: str, problems: Sequence[Problem], refusals: Sequence[Attempt]) -> None:
+def write(location: Location, name: str, problems: Sequence[Problem], refusals: Sequence[Attempt]) -> None:
     """The refusals first: OUT itself is what says that all is there."""
     refused = (_renamed(attempt) for attempt in refusals)
-    place.put(refused_name(name), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in refused).encode())
-    place.put(name, "".join(problem.model_dump_json() + "\n" for problem in problems).encode())
+    location.put(refused_name(name), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in refused).encode())
+    location.put(name, "".join(problem.model_dump_json() + "\n" for problem in problems).encode())
 
 
 def _renamed(attempt: Attempt) -> dict[str, object]:

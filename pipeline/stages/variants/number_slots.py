@@ -1,6 +1,6 @@
-"""The numbers of a word problem: which may change, to what, and the text with them changed.
+"""Finds the numbers of a word problem that may change, draws new ones, and writes the text with them.
 
-    text ─► slots ─► draw ─► filled
+    text ─► number_slots ─► draw ─► filled
 
 Numbers that rarely are quantities stay: 0, 1, years, ordinals, fractions, ranges, times of day, exponents, formulas'
 arguments; so do those that the text also gives as a word or in a place where they can't change. New numbers keep the
@@ -42,7 +42,7 @@ def as_argument(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
 
 
-def slots(text: str) -> list[Slot]:
+def number_slots(text: str) -> list[Slot]:
     """The numbers that may change, in order of first appearance, each once."""
     all_of_them = Counter(Decimal(number) for number in numbers_in(text))
     places: dict[Decimal, list[re.Match[str]]] = {}

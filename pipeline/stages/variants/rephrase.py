@@ -1,4 +1,4 @@
-"""`rephrase`: the same problem in the engine's words, kept only where the engine answers both texts alike.
+"""Makes `rephrase` variants: the same problem in the engine's words, kept where the engine answers both texts alike.
 
     kept  ⟺  argmax P = argmax Q  and  ½ Σ_a |P(a) - Q(a)| <= max_distance
 
@@ -23,14 +23,14 @@ from berry.pipeline.stages.variants.drafting import rounds
 from berry.verifiers.specs.union import MathSpec
 
 
-async def make(kind: Rephrase, original: Original, tools: VariantContext) -> list[Attempt]:
+async def make(kind: Rephrase, original: Original, context: VariantContext) -> list[Attempt]:
     problem = original.problem
-    begun = Attempt(problem.id, kind.type, provenance=tools.provenance(tools.seed(problem.id, kind.type)))
+    begun = Attempt(problem.id, kind.type, provenance=context.provenance(context.seed(problem.id, kind.type)))
     if not original.question:
         return [begun.refused(Refusal.NOT_APPLICABLE, "the prompt has no message of the user's")]
     try:
-        replies = await tools.original_answers(original)
-        (first,) = await spreads(problem, [replies], tools.checker)
+        replies = await context.original_answers(original)
+        (first,) = await spreads(problem, [replies], context.checker)
     except PromptTooLong as fault:
         return [begun.refused(Refusal.PROMPT_TOO_LONG, str(fault))]
     except Uncheckable as fault:
@@ -43,9 +43,9 @@ async def make(kind: Rephrase, original: Original, tools: VariantContext) -> lis
         variant = candidate(original, kind.type, number, text, problem.verifier, difficulty=problem.difficulty)
         if isinstance(problem.verifier, MathSpec) and leaks(problem.verifier.answer, original.question, text):
             return attempt.refused(Refusal.ANSWER_LEAKED, f"states the answer {problem.verifier.answer!r}")
-        said = await tools.answers(variant, purpose="check")
+        answered = await context.answers(variant, purpose="check")
         try:
-            p, q = await spreads(problem, [replies, said], tools.checker)
+            p, q = await spreads(problem, [replies, answered], context.checker)
         except Uncheckable as fault:
             return attempt.refused(Refusal.UNVERIFIABLE, str(fault))
         checked = replace(attempt, variant=variant, check=measured(p, q))
@@ -55,7 +55,7 @@ async def make(kind: Rephrase, original: Original, tools: VariantContext) -> lis
             return checked.refused(Refusal.DISTRIBUTION_DIFFERS, f"distance {apart:.2f} > {kind.max_distance}")
         return finished(checked)
 
-    return await rounds(tools, original, kind, check)
+    return await rounds(context, original, kind, check)
 
 
 def _undecided(kind: Rephrase, spread: Spread, *, known: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""`reseed`: a problem at the same place of the same procedural source, drawn with another seed.
+"""Makes `reseed` variants: a problem at the same place of the same procedural source, drawn with another seed.
 
     (source, seed', place) ─► problem ─► its own answer passes its own verifier ─► pass rate in the band, if asked for
 
@@ -25,16 +25,18 @@ from berry.verifiers.registry import fault as spec_fault
 from berry.verifiers.specs.union import MathSpec, ReasoningGymSpec
 
 
-async def make(kind: Reseed, original: Original, tools: VariantContext) -> list[Attempt]:
+async def make(kind: Reseed, original: Original, context: VariantContext) -> list[Attempt]:
     attempts: list[Attempt] = []
     for number in range(1, kind.count + 1):
-        seed = another_seed(tools.variants.seed, original.source, number)
-        begun = Attempt(original.problem.id, kind.type, provenance=tools.provenance(seed))
+        seed = another_seed(context.variants.seed, original.source, number)
+        begun = Attempt(original.problem.id, kind.type, provenance=context.provenance(seed))
         drawn = reader_of(original.source).redraw(seed, original.index)
         if drawn is None:
             source = original.source.type
             return [begun.refused(Refusal.NOT_APPLICABLE, f"problems of a {source} are not drawn from a seed")]
-        attempts.append(await _checked(kind, original, tools, replace(begun, text=question(drawn)), drawn, str(number)))
+        attempts.append(
+            await _checked(kind, original, context, replace(begun, text=question(drawn)), drawn, str(number))
+        )
     return attempts
 
 
@@ -45,7 +47,7 @@ def another_seed(seed: int, source: ProblemsConfig, number: int) -> int:
 
 
 async def _checked(
-    kind: Reseed, original: Original, tools: VariantContext, begun: Attempt, drawn: Problem, number: str
+    kind: Reseed, original: Original, context: VariantContext, begun: Attempt, drawn: Problem, number: str
 ) -> Attempt:
     variant = candidate(
         original, kind.type, number, question(drawn), drawn.verifier, difficulty=drawn.difficulty, meta=dict(drawn.meta)
@@ -53,21 +55,21 @@ async def _checked(
     attempt = replace(begun, variant=variant)
     if not original.first_seen(question(drawn)):
         return attempt.refused(Refusal.DUPLICATE, "the original, or an earlier draw")
-    if (near := tools.screening.near(full_text(drawn))) is not None:
+    if (near := context.decontamination.near(full_text(drawn))) is not None:
         return attempt.refused(Refusal.EVALUATION_OVERLAP, str(near))
     if (fault := spec_fault(drawn.verifier)) is not None:
         return attempt.refused(Refusal.UNVERIFIABLE, fault)
     check: dict[str, Any] = {"drawn": drawn.id}
     own = own_answer(drawn)
     if own is not None:
-        verdict = await tools.checker.check(CheckRequest(drawn.id, drawn.verifier, own, full_text(drawn)))
+        verdict = await context.checker.check(CheckRequest(drawn.id, drawn.verifier, own, full_text(drawn)))
         check["own_answer"] = str(verdict.reason)
         if not verdict.passed:
             return replace(attempt, check=check).refused(Refusal.OWN_ANSWER_FAILS, str(verdict.reason))
     if kind.pass_rate is not None:
         try:
-            replies = await tools.answers(variant, purpose="check")
-            (spread,) = await spreads(variant, [replies], tools.checker)
+            replies = await context.answers(variant, purpose="check")
+            (spread,) = await spreads(variant, [replies], context.checker)
         except PromptTooLong as fault:
             return attempt.refused(Refusal.PROMPT_TOO_LONG, str(fault))
         except Uncheckable as fault:

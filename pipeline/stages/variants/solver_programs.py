@@ -1,4 +1,4 @@
-"""Programs for the original of a `numbers` variant: by the engine, run in the sandbox, believed when they agree.
+"""Has the engine write programs that solve the original of a `numbers` variant, and believes those that agree.
 
     replies ─► def solve(x1, x2, …) ─► sandbox: solve(old), solve(draw 1), solve(draw 2), … ─► f(old) = gold ─► Program
 

@@ -15,7 +15,7 @@ from berry.pipeline.config.variants import Duplicates, Screen
 from berry.pipeline.stages.variants import dedup, number_slots, solver_programs
 from berry.pipeline.stages.variants.answer_distribution import Spread, distance
 from berry.pipeline.stages.variants.attempts import Refusal
-from berry.pipeline.stages.variants.decontamination import Screening
+from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.drafting import draft_of, messages_for
 from berry.pipeline.stages.variants.rephrase import leaks
 
@@ -34,7 +34,7 @@ from berry.pipeline.stages.variants.rephrase import leaks
     ],
 )
 def test_numbers_that_are_quantities_may_change(text, values) -> None:
-    assert [str(slot.value) for slot in number_slots.slots(text)] == values
+    assert [str(slot.value) for slot in number_slots.number_slots(text)] == values
 
 
 def test_a_changed_text_keeps_everything_but_the_numbers() -> None:
@@ -157,7 +157,7 @@ def test_overlap_is_a_share_of_the_shorter_text(tmp_path) -> None:
     path = tmp_path / "e.jsonl"
     item = "one two three four five six seven eight nine ten eleven twelve"
     path.write_text('{"text": "' + item + '"}\n')
-    near = Screening(Screen(files=(str(path),), ngram=4, overlap=0.5)).near
+    near = Decontamination(Screen(files=(str(path),), ngram=4, overlap=0.5)).near
     hit = near("and before it much else was said until " + item + " came at last")
     assert hit is not None
     assert hit.overlap == 1.0
