@@ -19,7 +19,7 @@ from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.engines.base import Request
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems import arithmetic
-from berry.pipeline.stages.problems.reasoning_gym import reasoning_gym_problems
+from berry.pipeline.stages.problems.sources import iter_problems
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
 from berry.verifiers.checker import CheckRequest
 from tests.benchmarks.search_runs import Figures, Tools, config, since, through_pipeline
@@ -41,7 +41,7 @@ def mixed(args: argparse.Namespace, problems: Sequence[Problem]) -> list[Problem
 
 def gym(dataset: str, count: int, seed: int) -> list[Problem]:
     source = ReasoningGymProblems(type="reasoning_gym", dataset=dataset, count=count, seed=seed)
-    return list(reasoning_gym_problems(source))
+    return list(iter_problems([source]))
 
 
 def mean_share(figures: Figures, args: argparse.Namespace) -> float:
