@@ -106,7 +106,6 @@ class Slot:
 
     def _become_child(self, arena: int, job: int, files: list[int]) -> None:
         try:
-            self.fork_aids.before_job(self.kind)
             self.jail.confine(arena, self.pid)
             for target, fd in enumerate((*files, job)):  # all above 3: the template holds 0 to 2 and 9
                 os.dup2(fd, target)
@@ -266,7 +265,8 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
-    aids.settle(message["kind"])
+    if message["kind"] == "python":
+        aids.pin()
     rlimits.lock_no_memory()
     slot = Slot(sock, jail_plan, message, aids)
     syscalls.death_signal()()  # a change of user id has cleared it

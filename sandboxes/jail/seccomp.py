@@ -123,7 +123,6 @@ def _slot_rules(rules: dict[str, Code]) -> dict[str, Code]:
     by_argument = {
         "clone": _fork_without_namespaces(),
         "prctl": _one_of(0, (*_PRCTL, syscalls.PR_SET_PDEATHSIG)),
-        "process_madvise": _one_of(0, (syscalls.PIDFD_SELF & 0xFFFFFFFF,)),
     }
     return rules | by_name | by_argument
 

@@ -13,8 +13,6 @@ from berry.sandboxes.jail.numbers import NUMBERS
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
-PIDFD_SELF = -10000
-"""The calling process, where a descriptor on a process is asked for (Linux 6.15)."""
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -77,12 +75,6 @@ fork: Callable[[], int] = ctypes.PyDLL(None).fork
 """libc's fork, for a process with one thread, that child and parent both go on from. `os.fork` also runs
 every hook that modules have registered for the child: they put locks and seeds of other threads right, of
 which there are none here, and touch so many pages that the fork takes twice as long."""
-
-
-def madvise(start: int, length: int, advice: int) -> None:
-    """Calls `madvise(2)`; raises OSError."""
-    if _libc.madvise(ctypes.c_size_t(start), ctypes.c_size_t(length), advice) != 0:
-        raise OSError(ctypes.get_errno(), f"madvise: {os.strerror(ctypes.get_errno())}")
 
 
 def no_capabilities() -> Bound:

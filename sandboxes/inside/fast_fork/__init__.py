@@ -1,7 +1,6 @@
 """Makes a template cheap to fork.
 
-memory_maps ─► code_pages      program code that forks inherit
-           └─► warm_up ─► prefault ─► pin_pages      pages that every job writes, copied ahead
-               fill_heap_gaps  new objects side by side
+memory_maps ─► code_pages      program code on huge pages and in few mappings
+           └─► trial_job ─► written_pages ─► pin_pages      pages that every job writes, copied by the fork itself
                     └─► prepare: prepare_for_forking, the one call behind which all of it stands
 """

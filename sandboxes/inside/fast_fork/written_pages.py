@@ -1,19 +1,14 @@
-"""Copies the pages that every job writes before the job comes, in one system call.
+"""Finds the pages that every job writes, by running trial jobs in forks.
 
-    template: learn_written_pages ─► fork ─► trial job ─► pages private to the fork ─► Prefault
-    child:    Prefault.run
+    learn_written_pages ─► fork ─► trial job ─► pages private to the fork ─► memory ranges (for `pin_pages`)
 
 A fork shares all memory with its parent until one of the two writes to it, and each first write to a page is a trap
 into the kernel. So a template lets forks of its own run trial jobs and notes which pages were private to them
-afterwards. Every child asks for copies of these pages with its first call, while nobody waits for it.
-
-Where the host does not show pages (`/proc/self/pagemap`) or has no MADV_POPULATE_WRITE (Linux 5.14), children copy
-pages when they write them.
+afterwards. Where the host does not show pages (`/proc/self/pagemap`), none are found.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import itertools
@@ -22,59 +17,20 @@ import os
 import signal
 import struct
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from berry.sandboxes.inside.fast_fork import memory_maps
 from berry.sandboxes.jail import syscalls
 
 MemoryRanges = Sequence[Sequence[int]]
 """Start and length of stretches of memory, in bytes."""
-Method = Literal["one_call", "call_per_range", "none"]
-"""One call for all ranges (Linux 6.15), one for each range (5.14), or no such call."""
-_MADV_POPULATE_WRITE = 23
 _PRESENT_AND_EXCLUSIVE, _BACKED_BY_FILE = 1 << 63 | 1 << 56, 1 << 61
 """Bits of a /proc/self/pagemap entry: present and mapped by this process alone; a file's page."""
 TrialRun = Callable[[Callable[[], None]], None]
 """Does what a job does in the calling process, then calls what it was given."""
-MAX_RANGES = 1024
-"""Ranges that one call takes."""
 _FIRST_OWN_FD = 20
 """Descriptors from here on are not a job's."""
 TRIAL_TIMEOUT_S = 20
 """Longest time for a trial job."""
-
-
-class Prefault:
-    """Has the calling process make its own copies of these stretches of memory."""
-
-    def __init__(self, ranges: MemoryRanges, method: Method) -> None:
-        self.ranges, self.method = ranges[:MAX_RANGES] if method != "none" else (), method
-        self._numbers = as_iovec(self.ranges)
-        self._one_call: syscalls.Bound | None = None
-        if method == "one_call":
-            vector, count = bytes(self._numbers), len(self.ranges)
-            self._one_call = syscalls.Bound(
-                "process_madvise", syscalls.PIDFD_SELF, vector, count, _MADV_POPULATE_WRITE, 0
-            )
-
-    def run(self) -> None:
-        """Makes the copies. What can't be had now, for want of memory, is copied when it is written."""
-        with contextlib.suppress(OSError):
-            self.request()
-
-    def request(self) -> None:
-        """Makes the copies; raises OSError where the kernel refuses."""
-        if self._one_call is not None:
-            self._one_call()
-            return
-        for at in range(0, len(self._numbers), 2):
-            syscalls.madvise(self._numbers[at], self._numbers[at + 1], _MADV_POPULATE_WRITE)
-
-
-def as_iovec(ranges: MemoryRanges) -> ctypes.Array[ctypes.c_size_t]:
-    """Lays the ranges out as the kernel reads them: address and length of each in turn."""
-    flat = [number for piece in ranges for number in piece]
-    return (ctypes.c_size_t * len(flat))(*flat)
 
 
 def move_above_job_fds(low: int) -> int:
@@ -119,7 +75,7 @@ class _PageMap:
         ]
 
 
-def learn_written_pages(proc: int, trial_runs: Sequence[TrialRun]) -> Prefault:
+def learn_written_pages(proc: int, trial_runs: Sequence[TrialRun]) -> MemoryRanges:
     """Finds the pages that forks of this process write in every one of these trial runs. `proc` is a descriptor on
     /proc."""
     try:
@@ -127,9 +83,8 @@ def learn_written_pages(proc: int, trial_runs: Sequence[TrialRun]) -> Prefault:
         written = [_pages_written_by(trial, _PageMap(high)) for trial in trial_runs]
         os.close(high)
     except OSError:
-        return Prefault((), "none")
-    ranges = _merge_adjacent(sorted(set.intersection(*written)))
-    return Prefault(ranges, _supported_method(ranges[:1]))
+        return ()
+    return _merge_adjacent(sorted(set.intersection(*written)))
 
 
 def _pages_written_by(trial: TrialRun, page_map: _PageMap) -> set[int]:
@@ -168,13 +123,3 @@ def _merge_adjacent(pages: Sequence[int]) -> MemoryRanges:
         else:
             ranges.append([page, size])
     return ranges
-
-
-def _supported_method(sample: MemoryRanges) -> Method:
-    """Tries on a sample which method this host has."""
-    methods: tuple[Method, ...] = ("one_call", "call_per_range") if sample else ()
-    for method in methods:
-        with contextlib.suppress(OSError):
-            Prefault(sample, method).request()
-            return method
-    return "none"

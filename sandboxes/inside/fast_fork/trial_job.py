@@ -1,9 +1,6 @@
-"""Runs small jobs in a template before it forks a slot.
+"""Runs a whole job in a fork whose written pages are recorded (see `written_pages`).
 
-The interpreter specialises code that has run a few times and caches what it looked up. Each fork inherits that and need
-not write it into pages of its own. A job can't tell whether it was done.
-
-`TrialJob` runs a whole job, for a fork whose written pages are recorded (see `prefault`).
+The two programs use what most jobs use, so that what both write is what nearly every job writes.
 """
 
 from __future__ import annotations
@@ -11,19 +8,13 @@ from __future__ import annotations
 import marshal
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import channel, child
-from berry.sandboxes.jail import rlimits, syscalls
+from berry.sandboxes.jail import syscalls
 
-_SOURCE = """
-def f(numbers, least=0):
-    found = [str(n) for n in numbers if n > least]
-    return " ".join(found)
-"""
 _PROGRAMS = (
     """
 from typing import List, Optional
@@ -86,34 +77,6 @@ _LIMITS = {
     "cpu_s": 10.0, "wall_s": 30.0, "memory_bytes": 1 << 29, "output_bytes": 1 << 20, "value_bytes": 1 << 20,
     "disk_bytes": 1 << 24, "files": 64, "processes": 32, "threads": 64,
 }  # fmt: skip
-_FRAMES = [
-    marshal.dumps({"source": _SOURCE, "module": "solution", "count": 1, "limits": {"cpu_s": 1.5}}),
-    wire.dumps(["call", "f", ([1, 2, 3],), {}]),
-]
-
-
-class _NullChannel(channel.Channel):
-    """A channel with no other end: it reads prepared frames and drops what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffer = b"".join(map(wire.frame, _FRAMES))
-
-    def reach(self, stage: int) -> None:
-        pass
-
-    def write(self, body: bytes) -> None:  # noqa: ARG002 (dropped)
-        self._held = b""
-
-
-def run_small_job() -> None:
-    """Runs a small job in this process, from its first frame to its final frame."""
-    null = _NullChannel()
-    job = null.read_job()
-    rlimits.apply_static()
-    child.serve_calls(job, null, 1000)
-    null.final_frame(0, "ok")
-    del sys.modules["solution"]
 
 
 class _ReportingChannel(channel.Channel):
