@@ -68,9 +68,25 @@ DATASETS = {
     "synthetic2": "SYNTHETIC-2: its mathematics, Python code and reasoning-gym tasks.",
     "verl": "Any Parquet in verl's layout: data_source, prompt, reward_model.ground_truth.",
     "nemotron": "Nemotron post-training sets: rows with an expected answer.",
+    "ifeval": "IFEval: instructions whose keeping can be checked.",
+    "minif2f": "MiniF2F for Lean 4.",
 }
 for _name, _text in DATASETS.items():
     _command(_name, _text)
+
+
+@app.command("sql")
+def sql(
+    file: File,
+    out: Out,
+    databases: Annotated[str, typer.Option(metavar="FOLDER", help="Holds DB/DB.sqlite for each db_id.")],
+    references: References = None,
+    limit: Limit = None,
+) -> None:
+    """Spider and BIRD: questions on databases; each problem carries the statements that make its own."""
+    from berry.pipeline.stages.problems.datasets import instructions
+
+    _convert(file, out, instructions.sql(databases), references, limit)
 
 
 @app.command("jsonl")

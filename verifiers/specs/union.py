@@ -16,6 +16,7 @@ from pydantic import Field, GetCoreSchemaHandler, SerializationInfo, field_valid
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
 from berry.verifiers.specs import extensions
+from berry.verifiers.specs.answers import ChoiceSpec, ConstraintsSpec, JsonSchemaSpec, RubricSpec, SqlSpec
 from berry.verifiers.specs.base import DEFAULT_PLACES, Place, Spec, Strictness
 from berry.verifiers.specs.code import CodeSpec, ProgramOfThoughtSpec, ProgramTestsSpec, PythonFunctionSpec, StdioSpec
 
@@ -221,6 +222,11 @@ VerifierSpec = Annotated[
     | AllOfSpec
     | AnyOfSpec
     | WeightedSpec
+    | ConstraintsSpec
+    | ChoiceSpec
+    | JsonSchemaSpec
+    | RubricSpec
+    | SqlSpec
     | CustomSpec,
     Field(discriminator="type"),
     OpenUnion(),

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from berry.pipeline.errors import ProblemFileError
-from berry.pipeline.stages.problems.datasets import mathematics, programs, training
+from berry.pipeline.stages.problems.datasets import instructions, mathematics, programs, training
 from berry.pipeline.stages.problems.datasets.base import Imported, Importer, Row, Unusable, at, made, repeated_once
 from berry.pipeline.stages.problems.files import json_rows, parquet_rows
 from berry.verifiers.registry import fault as spec_fault
@@ -146,5 +146,7 @@ IMPORTERS: dict[str, Callable[[], Importer]] = {
     "synthetic2": lambda: training.synthetic,
     "verl": lambda: training.verl,
     "nemotron": lambda: training.nemotron,
+    "ifeval": lambda: instructions.ifeval,
+    "minif2f": lambda: instructions.minif2f,
 }
 """Makes a fresh importer for each file, since some remember what they have seen."""

@@ -6,7 +6,9 @@ import base64
 import gzip
 import json
 import pickle
+import sqlite3
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,19 @@ ROWS = {
         "metadata": json.dumps({"expected_answer": "8"}),
         "messages": [{"role": "user", "content": "Find it."}, {"role": "assistant", "content": "8"}],
     },
+    "ifeval": {
+        "key": 1000,
+        "prompt": "Write, without commas, 300 words with two *highlights*.",
+        "instruction_id_list": ["punctuation:no_comma", "detectable_format:number_highlighted_sections"],
+        "kwargs": [{"relation": None}, {"num_highlights": 2}],
+    },
+    "minif2f": {
+        "id": "mathd_1",
+        "split": "valid",
+        "informal_stmt": "Show it.",
+        "header": "import Mathlib\n",
+        "formal_statement": "theorem mathd_1 : 1 + 1 = 2 := by\n  sorry",
+    },
 }
 SOURCES = {
     "math500": "math",
@@ -229,6 +244,7 @@ def test_the_function_that_most_tests_call_is_the_entry_point() -> None:
         ("verl", {**ROWS["verl"], "reward_model": {}}, "ground_truth"),
         ("synthetic1", {**ROWS["synthetic1"], "task_type": "git_diff"}, "git_diff"),
         ("nemotron", {**ROWS["nemotron"], "metadata": "{}"}, "a model's own answer"),
+        ("ifeval", {**ROWS["ifeval"], "instruction_id_list": ["a:rhyme", "b:c"]}, "a:rhyme"),
     ],
 )
 def test_a_row_that_cannot_be_checked_is_left_out_with_its_reason(tmp_path, name, row, says) -> None:
@@ -333,3 +349,34 @@ def test_nested_columns_are_mapped_by_a_dotted_path() -> None:
     row = {"task": {"text": "How many?"}, "truth": json.dumps({"value": "7"})}
     imported = mapped({"prompt": "task.text", "answer": "truth.value"})(row, "0")
     assert (imported.problem.prompt, imported.problem.verifier.answer) == ("How many?", "7")  # type: ignore[union-attr]
+
+
+def test_instructions_become_constraints_and_statements_lose_their_sorry() -> None:
+    spec = IMPORTERS["ifeval"]()(ROWS["ifeval"], "0").problem.verifier.model_dump()
+    assert [(c["kind"], c.get("min")) for c in spec["constraints"]] == [("no_commas", None), ("highlights", 2)]
+    fewer = {"instruction_id_list": ["length_constraints:number_words"]}
+    fewer |= {"kwargs": json.dumps([{"num_words": 100, "relation": "less than"}])}
+    spec = IMPORTERS["ifeval"]()({**ROWS["ifeval"], **fewer}, "0").problem.verifier.model_dump()
+    assert (spec["constraints"][0]["min"], spec["constraints"][0]["max"]) == (None, 99)
+    proof = IMPORTERS["minif2f"]()(ROWS["minif2f"], "0").problem.verifier.model_dump()
+    assert (proof["statement"], proof["header"]) == ("theorem mathd_1 : 1 + 1 = 2", "import Mathlib\n")
+
+
+def test_a_question_carries_the_statements_that_make_its_database(tmp_path: Path) -> None:
+    (tmp_path / "db" / "shop").mkdir(parents=True)
+    with closing(sqlite3.connect(tmp_path / "db" / "shop" / "shop.sqlite")) as made:
+        made.executescript("CREATE TABLE item(name text, price int); INSERT INTO item VALUES ('pen', 2), ('ink', 5);")
+    rows = [
+        {"db_id": "shop", "question": "What costs more than 3?", "query": "SELECT name FROM item WHERE price > 3"},
+        {"db_id": "zoo", "question": "Who?", "query": "SELECT 1"},
+    ]
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps(rows))
+    words = ["sql", str(path), "-o", str(tmp_path / "p.jsonl"), "--databases", str(tmp_path / "db")]
+    done = CliRunner().invoke(import_problems.app, [*words, "--references", str(tmp_path / "r.jsonl")])
+    assert done.exit_code == 0, done.output
+    assert "references: 1 pass (100.0% of the checked), 0 fail" in done.output
+    assert "there is no database" in done.output
+    problem = json.loads((tmp_path / "p.jsonl").read_text())
+    assert "CREATE TABLE item" in problem["prompt"]
+    assert "'ink'" not in problem["prompt"]
