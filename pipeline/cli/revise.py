@@ -76,7 +76,7 @@ def _revise(
     from berry.pipeline.cli.summary import counts_table, title
     from berry.pipeline.errors import first_error
     from berry.pipeline.report.summary import summarise
-    from berry.pipeline.stages.dataset.revise import checking, revise
+    from berry.pipeline.stages.dataset.revise import reverifier, revise
     from berry.pipeline.stages.problems.sources import survey
     from berry.pipeline.storage import shards
     from berry.pipeline.storage.dataset import locked, prepare
@@ -97,7 +97,7 @@ def _revise(
                 check = None
                 if verify:
                     checker = Checker(config.verification.model_copy(update={"slots": slots}))
-                    check = checking(await stack.enter_async_context(checker), config.rollout.thinking)
+                    check = reverifier(await stack.enter_async_context(checker), config.rollout.thinking)
                 await revise(source, target, config, check=check, progress=lambda _: bar.advance(task))
 
         try:

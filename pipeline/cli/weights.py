@@ -10,7 +10,7 @@ app = typer.Typer(help="The weights that a run's engines and reward models have.
 
 
 @app.command("push")
-def push(
+def push_weights(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, running or not.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder with weights of the same architecture.")],
     what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
@@ -25,10 +25,10 @@ def push(
 
       berry weights push runs/demo runs/other/round=0/weights/prm --what prm
     """
-    from berry.pipeline.stages.training.push_weights import push as put
+    from berry.pipeline.stages.training.push_weights import push_weights
     from berry.pipeline.storage.dataset import open_run
 
-    done = put(open_run(run_dir), path, what=what, version=version)
+    done = push_weights(open_run(run_dir), path, what=what, version=version)
     typer.echo(f"{done.version}: serves from {done.folder} on")
 
 

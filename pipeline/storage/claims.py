@@ -1,4 +1,4 @@
-"""Leases shared between sites that know each other only through the store: who works on one, and whose result counts.
+"""Shares leases between sites that know each other only through the store: who has one, and whose result counts.
 
     round=0/claims/000007.001     second claim on lease 7: {"site": …, "token": …}; taken by create-if-absent
     round=0/decided/000007        the first result of lease 7 to arrive, whole; emptied once its shards are written

@@ -1,4 +1,4 @@
-"""A run directory: one run's configuration, versions, rounds and lock.
+"""Opens and prepares run directories: a run's configuration, versions, rounds and lock.
 
 runs/NAME/run.yaml        the configuration, defaults spelled out      versions.json   software, problems, digests
 runs/NAME/round=0/{nodes,kept,trajectories}/shard-*.parquet            metrics/        the run's own measurements

@@ -1,4 +1,4 @@
-"""Files on any filesystem that pyarrow or fsspec knows: a local path, or a URL such as s3://bucket/run.
+"""Reads and writes files on any filesystem that pyarrow or fsspec knows: a local path, or a URL such as s3://bucket/run.
 
 Two guarantees: `put` makes a file appear whole or not at all (local: write aside, flush, rename; object stores: one
 put), and `create` makes it appear only if nothing of that name is there. An object store that fails or is busy is asked

@@ -1,4 +1,4 @@
-"""live.json: what the driver of a run is doing, written every few seconds for whoever asks from outside.
+"""Reads and writes live.json: what the driver of a run is doing, every few seconds, for whoever asks from outside.
 
 driver ─► metrics/live.json, of a site metrics/live-SITE.json ─► berry status RUN, from any terminal or machine
 """
@@ -43,7 +43,7 @@ def write(run: RunDir, live: Live) -> None:
 
 
 def read(run: RunDir) -> list[Live]:
-    """The last words of every driver: of the one that had the run to itself first, then of each site. Raises
+    """Reads the last state that every driver wrote: of the one that had the run to itself first, then of each site. Raises
     StorageError for a damaged file."""
     names = (n for n in run.location.names(FOLDER) if n == f"{NAME}.json" or n.startswith(f"{NAME}-"))
     found = [_read(run, f"{FOLDER}/{name}") for name in names]

@@ -1,4 +1,4 @@
-"""Object stores: how a URL becomes a filesystem, what is worth another try, and writing only where nothing is.
+"""Opens object stores: a URL becomes a filesystem, what failed is tried again, files are created where nothing is.
 
 URL ─► open_url ─► pyarrow's own filesystem (s3, gs, abfs, hdfs), else fsspec's
 patiently(operation) ─► its result; a store that is busy or fails is asked again, a refusal is said at once

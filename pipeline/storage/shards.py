@@ -1,4 +1,4 @@
-"""A lease's results as three Parquet files whose names the lease fixes; the last one written is the commit.
+"""Writes a lease's results as three Parquet files whose names the lease fixes; the last one is the commit.
 
     write(location, round, lease, tables) ─► round=0/nodes/shard-000007.parquet
                                              round=0/kept/shard-000007.parquet

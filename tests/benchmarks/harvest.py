@@ -9,7 +9,7 @@ import numpy as np
 
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
 
@@ -103,7 +103,7 @@ def harvest(run: RunDir, problems: set[str], *, liked: float | None = None) -> H
     ).fetchall()
     assert branches is not None
     assert all(row[4] == "pass" for row in rows)
-    truth = truth_of(config, vocabulary.of_engine(config.engine))
+    truth = ground_truth_of(config, vocabulary.of_engine(config.engine))
     assert truth is not None
     kept = dict.fromkeys(chosen, 0)
     sound = dict.fromkeys(chosen, 0)

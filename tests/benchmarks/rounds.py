@@ -57,7 +57,7 @@ class Rate:
     after: float
     low: float
     high: float
-    lessons: int
+    examples: int
 
     @property
     def gain(self) -> float:
@@ -82,8 +82,8 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
     size = [] if problems is None else [f"problems.0.count={problems}"]
     rounds = ["rounds.count=2", f"seed={seed}", f"problems.0.seed={1000 + seed}", *size]
     pruned = berry(out / "pruned", rounds)
-    lessons = _lessons(pruned)
-    control = [*rounds, "rounds.train=[]", "rounds.policy.learn_from=all", f"rounds.policy.most={lessons}"]
+    examples = _lessons(pruned)
+    control = [*rounds, "rounds.train=[]", "rounds.policy.learn_from=all", f"rounds.policy.most={examples}"]
     copy_round_0(pruned, out / "unpruned", control)
     unpruned = berry(out / "unpruned", control)
     asked = ["rounds=null", f"seed={seed}", f"problems.0.count={fresh}", f"problems.0.seed={7000 + seed}"]

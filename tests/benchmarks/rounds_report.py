@@ -41,7 +41,7 @@ def write(out: Path, results: list[dict[str, Any]], *, wall_s: float) -> None:
     ]
     for r in results:
         lines += [
-            f"| {r['seed']} | {name} | {x.lessons:,} | {x.problems} | {x.before:.1%} | {x.after:.1%} "
+            f"| {r['seed']} | {name} | {x.examples:,} | {x.problems} | {x.before:.1%} | {x.after:.1%} "
             f"| {100 * x.gain:+.1f} ({100 * x.low:+.1f} to {100 * x.high:+.1f}) |"
             for name in ("pruned", "unpruned")
             for x in (r[name],)

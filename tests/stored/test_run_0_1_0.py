@@ -20,7 +20,7 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.export.export import Wanted, export
 from berry.pipeline.stages.export.formats import LAYOUTS
 from berry.pipeline.stages.training.reward_data import collect
-from berry.pipeline.stages.training.sft_examples import gather
+from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.weights_file import read_weights
 
@@ -90,7 +90,7 @@ def test_trainers_read_it(run: RunDir) -> None:
     paths = [*splits.train, *splits.validation, *splits.heldout]
     assert sum(path.passed is not None for path in paths) > 0
     assert all(len(path.soft) == len(path.ends) > 0 for path in paths)
-    learned_from = gather(run, PolicyTraining(), RewardTraining(), rounds=[0, 1])
+    learned_from = collect_examples(run, PolicyTraining(), RewardTraining(), rounds=[0, 1])
     assert 0 < len(learned_from) <= KEPT
     assert len(list(samples(run.location, 0, 0, share=1.0))) > 0
 

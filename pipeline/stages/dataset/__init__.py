@@ -1,1 +1,6 @@
-"""dataset"""
+"""What a run stores, written and read: rows, tables, trees, and the checks and revisions of stored runs.
+
+records ─► rows, steps ─► tables ─► storage.shards               (a lease is committed)
+storage.checked_read ─► reading (trees), reports (totals), logprob_samples
+                    └─► integrity ─► repair     revise (pruned or verified anew)
+"""

@@ -1,4 +1,4 @@
-"""Every committed lease of a run looked at, a few at a time; the damaged ones taken out, so that they are made again.
+"""Checks every committed lease of a run, and takes the damaged ones out, so that they are made again.
 
     rounds ─► leases, beside the problems they were handed out with ─► integrity.check_lease ─► Findings(faults, totals)
                                                                          Findings ─► repair ─► RUN/damaged/NNN/round=…

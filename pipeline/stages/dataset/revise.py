@@ -1,4 +1,4 @@
-"""A finished run pruned or verified anew, without an engine: a new run directory beside the old trees.
+"""Prunes or verifies a finished run anew, without an engine: a new run directory beside the old trees.
 
     runs/NAME ─► stored leases ─► [verify again ─► values backed up anew] ─► prune ─► runs/NAME/revisions/AS
 
@@ -35,12 +35,12 @@ from berry.verifiers.checker import Checker
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import MajoritySpec
 
-Checking = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict]]]
+Reverifier = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict]]]
 """New verdicts, by trajectory id, for one problem's complete trajectories."""
 
 
-def checking(checker: Checker, thinking: Thinking | None = None) -> Checking:
-    """Stored responses through the same verifiers as in a run, with the same question, and asked again likewise."""
+def reverifier(checker: Checker, thinking: Thinking | None = None) -> Reverifier:
+    """Checks stored responses as a run does: same verifiers, same question, asked again where a check can't be made."""
     ask = with_retry(checker.check)
 
     async def check(problem: Problem, trajectories: Sequence[Trajectory]) -> dict[str, Verdict]:
@@ -80,7 +80,7 @@ async def revise(
     target: RunDir,
     config: RunConfig,
     *,
-    check: Checking | None,
+    check: Reverifier | None,
     progress: Callable[[LeaseReport], None],
     at_once: int = 4,
 ) -> int:
@@ -145,7 +145,7 @@ async def _revise_lease(
     config: RunConfig,
     lease: Lease,
     round_index: int,
-    check: Checking | None,
+    check: Reverifier | None,
     seen: set[bytes] | None,
 ) -> LeaseReport:
     marks = await asyncio.to_thread(read_commit_marks, source.location, lease.number, round_index)
@@ -200,7 +200,7 @@ def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
 
 
 def back_up(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> None:
-    """Soft and hard values of every node from the verdicts of the leaves below it, in place (design, section 5)."""
+    """Sets the soft and hard values of every node, in place, from the verdicts of the leaves below it."""
     passed: dict[str, int] = {}
     checked: dict[str, int] = {}
     roots = [node.node_id for node in nodes if node.parent_id is None]

@@ -1,4 +1,4 @@
-"""Records as columns of the Parquet files, and rows as records.
+"""Turns records into columns of the Parquet files, and rows back into records.
 
 Node ⇄ nodes        Trajectory ⇄ trajectories        Problem + Trajectory + path ─► kept
 

@@ -1,4 +1,4 @@
-"""A response cut into its reasoning steps, each with the label of the tree node in which it ends.
+"""Cuts a response into its reasoning steps, each with the label of the tree node in which it ends.
 
 A search may grow whole chains (`best_of_n`, `entropy`) or one step a node (`fixed`, `beam`); the kept record has steps
 either way. A step's Monte-Carlo value is that of the prefix ending with it, and all leaves that share this prefix pass

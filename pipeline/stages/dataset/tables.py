@@ -1,4 +1,7 @@
-"""tables: written by the move."""
+"""Collects the rows of one lease, problem by problem, as the columns of its three files.
+
+nodes and trajectories of a problem ─► prune ─► Tables ─► {"nodes": …, "kept": …, "trajectories": …}
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Tables:
         add_kept(self.kept, problem, kept, prompt_ids=prompt_ids, rollout=rollout, made_by=made_by)
 
     def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
-        """A problem without a tree, on record all the same."""
+        """Adds the row of a problem without a tree, so that it is on record all the same."""
         add_row(
             self.trajectories,
             {

@@ -1,4 +1,4 @@
-"""What a run learns after a round: reward models and, if wanted, the generator, from its own trees.
+"""Trains, after a round, reward models and if wanted the generator from the run's own trees.
 
     weights_after(round) ─► True ─► RunWeights for the next round
         └── False ─► learn(round) ─► round=N/weights/policy ─► round=N/weights/{prm,orm} ─► round=N/learned.json
@@ -25,7 +25,7 @@ from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.rewards.training.examples import sft_digest
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.reward_model import train_reward
-from berry.pipeline.stages.training.sft_examples import gather
+from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
@@ -104,13 +104,13 @@ def _finetune(
 
     split = RewardTraining() if config.rewards is None else config.rewards.training
     rounds = range(round_index + 1) if settings.all_rounds else [round_index]
-    lessons = gather(run, settings, split, rounds=rounds)
-    if len(lessons) < settings.min_kept:
+    examples = collect_examples(run, settings, split, rounds=rounds)
+    if len(examples) < settings.min_kept:
         return (
-            f"the generator stays as it was: {len(lessons)} trajectories to learn from are fewer than "
+            f"the generator stays as it was: {len(examples)} trajectories to learn from are fewer than "
             "rounds.policy.min_kept"
         )
-    rows, problems = [one for _, one in lessons], {problem for problem, _ in lessons}
+    rows, problems = [one for _, one in examples], {problem for problem, _ in examples}
     serves = config.engine.model if now.engine is None else address(run.location, now.engine)
     source = models.resolve(serves)
     version = f"policy-r{round_index}"

@@ -1,6 +1,6 @@
-"""The backbone that a training's settings ask for, and the tokenizer it reads with.
+"""Chooses the backbone that a training's settings ask for, and the tokenizer it reads with.
 
-settings, run config ─► base ─► Base(source, load), Vocabulary
+settings, run config ─► choose_backbone ─► Backbone(source, load), Vocabulary
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ FRESH = "fresh"
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Backbone:
     source: str
     load: Callable[[], ValueModel]
 
 
-def base(
+def choose_backbone(
     config: RunConfig, settings: RewardTraining, generator: Vocabulary, *, trained: str | None = None
-) -> tuple[Base, Vocabulary]:
-    """The backbone that the settings ask for, and the tokenizer it reads with. `trained`: the folder of the
+) -> tuple[Backbone, Vocabulary]:
+    """Chooses the backbone that the settings ask for, and the tokenizer it reads with. `trained`: the folder of the
     generator's newest weights, where it has learned something since the run began."""
     wanted = settings.backbone
     if wanted is None:
@@ -47,7 +47,7 @@ def base(
 
             return fresh(wanted, vocabulary_size=reader.size, seed=settings.seed)
 
-        return Base(FRESH, make), reader
+        return Backbone(FRESH, make), reader
     name = wanted.model
     if name == "generator":
         if not isinstance(config.engine, VllmEngine):
@@ -60,7 +60,7 @@ def base(
 
         return begin(folder, dtype=settings.dtype)
 
-    return Base(name if trained is None else Path(name).name, load), vocabulary.of_folder(folder)
+    return Backbone(name if trained is None else Path(name).name, load), vocabulary.of_folder(folder)
 
 
 def check_vocabulary(model: ValueModel, reader: Vocabulary, source: str) -> None:

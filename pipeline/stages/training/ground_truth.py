@@ -1,4 +1,4 @@
-"""The truth about a prefix, where it is known: for holding estimates and models against it.
+"""Gives the true value of a prefix where it is known, to hold estimates and models against it.
 
 synthetic engine      the exact value of every prefix, and whether its running total is right
 arithmetic problems   whether every finished line ends in the right running total (its value is not known)
@@ -15,12 +15,12 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.synthetic import SyntheticEngine
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked
-from berry.pipeline.stages.training.step_labels import Truth
+from berry.pipeline.stages.training.step_labels import GroundTruth
 
 _NUMBER = re.compile(r"-?\d+$")
 
 
-def truth_of(config: RunConfig, speaks: Vocabulary) -> Truth | None:
+def ground_truth_of(config: RunConfig, speaks: Vocabulary) -> GroundTruth | None:
     """For prompt and response ids: the value (None where it is not known), and whether it is right so far. None for
     runs of which nothing is known."""
     if isinstance(config.engine, SyntheticEngine):
@@ -30,7 +30,7 @@ def truth_of(config: RunConfig, speaks: Vocabulary) -> Truth | None:
     return None
 
 
-def _synthetic(config: EngineConfig) -> Truth:
+def _synthetic(config: EngineConfig) -> GroundTruth:
     from berry.pipeline.engines.synthetic.engine import Synthetic
     from berry.pipeline.engines.synthetic.process import ROLES
 
@@ -47,7 +47,7 @@ def _synthetic(config: EngineConfig) -> Truth:
     return truth
 
 
-def _arithmetic(decode: Callable[[Sequence[int]], str]) -> Truth:
+def _arithmetic(decode: Callable[[Sequence[int]], str]) -> GroundTruth:
     def truth(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> tuple[float | None, bool]:
         expected = [_last(line) for line in worked(decode(prompt_ids).strip()).splitlines()]
         lines = decode(response_ids).rstrip("\n").split("\n")

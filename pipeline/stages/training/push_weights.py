@@ -1,4 +1,4 @@
-"""New weights from outside: checked, copied into the run directory, then named in weights.json.
+"""Brings new weights from outside into a run: checked, copied into its directory, then named in weights.json.
 
 PATH ─► whole? same tokenizer? same shape? ─► round=N/weights/policy-VERSION ─► weights.json
 """
@@ -27,8 +27,11 @@ KINDS = ("policy", "prm", "orm")
 SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
-def push(run: RunDir, path: str, *, what: str, version: str | None = None) -> Weights:
-    """Raises InputError or ConfigError for weights that can't serve here; nothing is changed then."""
+def push_weights(run: RunDir, path: str, *, what: str, version: str | None = None) -> Weights:
+    """Copies the weights at `path` (a folder, URL or model name) into the run and has its models load them.
+
+    `what`: policy, prm or orm. Raises InputError or ConfigError for weights that can't serve here; nothing is changed
+    then."""
     if what not in KINDS:
         raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):

@@ -1,4 +1,4 @@
-"""What a run's trees give to learn from: labelled paths, split by problem, checked for being enough.
+"""Collects what reward models learn from: labelled paths of a run's trees, split by problem, checked for being enough.
 
 run directory ─► collect ─► Splits ─► check_enough ─► samples
 """
@@ -16,7 +16,7 @@ from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Splits
 from berry.pipeline.rewards.training.retokenize import translate
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees
-from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.splits import part
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.dataset import RunDir
@@ -33,10 +33,10 @@ def collect(
     rounds: Sequence[int],
     progress: Progress,
 ) -> tuple[Splits, dict[str, int]]:
-    """Labelled paths by part, and how many were left out for what reason."""
+    """Collects labelled paths by part, and how many were left out for what reason."""
     parts: dict[str, list[LabelledPath]] = {"train": [], "validation": [], "heldout": []}
     left_out = {"too_long": 0, "problems_without_verdict": 0}
-    total, truth = count(run, rounds), truth_of(config, generator)
+    total, truth = count(run, rounds), ground_truth_of(config, generator)
     for number, stored in enumerate(read_trees(run, rounds=rounds)):
         if number % 50 == 0:
             progress(f"reading trees: {number}", number / max(total, 1))

@@ -1,4 +1,4 @@
-"""From a run's stored trees to a trained reward model with its report.
+"""Trains a reward model on a run's stored trees and reports how well it does on held-out problems.
 
     trees ─► labelled paths ─► split by problem ─► samples ─► rewards.training ─► evaluation on held-out problems
                                                                                      └─► weights, card, report
@@ -29,7 +29,7 @@ from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.calibration_plot import draw_calibration
 from berry.pipeline.rewards.training.examples import Splits
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.training.backbone import FRESH, base, check_vocabulary
+from berry.pipeline.stages.training.backbone import FRESH, check_vocabulary, choose_backbone
 from berry.pipeline.stages.training.reward_data import Progress, check_enough, collect, samples, translated
 from berry.pipeline.storage.dataset import RunDir
 
@@ -62,7 +62,7 @@ def train_reward(
     generator_weights: str | None = None,
     progress: Progress = lambda _text, _share: None,
 ) -> Result:
-    """Trains on the given rounds (all). `name`: the model's folder inside the run directory, by default
+    """Trains a reward model on the given rounds (all). `name`: the model's folder inside the run directory, by default
     round=N/weights/prm or orm of the last round. `generator_weights`: what a backbone of `generator` starts from, if
     not from the model that the configuration names. Raises InputError where the labels can't teach anything."""
     config = stored_config(run)
@@ -72,7 +72,7 @@ def train_reward(
     generator = vocabulary.of_engine(config.engine)
     splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
     check_enough(splits, settings, what)
-    backbone, reader = base(config, settings, generator, trained=generator_weights)
+    backbone, reader = choose_backbone(config, settings, generator, trained=generator_weights)
     if backbone.source == FRESH and settings.backbone is None:  # its learning rate is another
         settings = settings.model_copy(update={"backbone": FreshBackbone()})
     if reader.fingerprint != generator.fingerprint:

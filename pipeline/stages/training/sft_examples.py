@@ -1,6 +1,6 @@
-"""Which trajectories of a tree the generator learns from.
+"""Chooses the trajectories of a tree that the generator is fine-tuned on.
 
-kept rows, or (the control) all that ended ─► distinct texts ─► at most `per_problem`, drawn by seed ─► [Lesson]
+kept rows, or (the control) all that ended ─► distinct texts ─► at most `per_problem`, drawn by seed ─► [SftExample]
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from berry.pipeline.stages.training.splits import part
 from berry.pipeline.storage.dataset import RunDir
 
 
-def gather(
+def collect_examples(
     run: RunDir, settings: PolicyTraining, split: RewardTraining, *, rounds: Sequence[int]
 ) -> list[tuple[str, SftExample]]:
-    """(problem, lesson) of the given rounds, `settings.most` of them at most."""
+    """Collects (problem, example) of the given rounds, `settings.most` of them at most."""
     found = [
-        (tree.problem_id, lesson)
+        (tree.problem_id, example)
         for tree in read_trees(run, rounds=rounds)
         if part(tree.family, heldout_share=split.heldout_share, seed=split.split_seed) != "heldout"
-        for lesson in lessons_of(tree, settings)
+        for example in sft_examples(tree, settings)
     ]
     if settings.most is not None and len(found) > settings.most:
         found = random.Random(f"{settings.seed}/most").sample(found, settings.most)
     return found
 
 
-def lessons_of(stored: StoredTree, settings: PolicyTraining) -> list[SftExample]:
-    """Equal texts count once, so that an answer that is found often does not crowd out the others."""
+def sft_examples(stored: StoredTree, settings: PolicyTraining) -> list[SftExample]:
+    """Chooses the examples of one tree. Equal texts count once, so that an answer that is found often does not crowd
+    out the others."""
     if settings.learn_from == "kept":
         distinct = {row["response"]: tuple(row["token_ids"]) for row in stored.kept}
     else:

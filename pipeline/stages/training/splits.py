@@ -1,4 +1,4 @@
-"""Which problems are for training, validation and held-out figures: by their ids alone, the same in every round.
+"""Says which problems are for training, validation and held-out figures: by their ids alone, the same in every round.
 
 A variant goes with the problem it was made from, so that no paraphrase of a held-out problem is ever trained on.
 """
@@ -12,7 +12,7 @@ Part = Literal["train", "validation", "heldout"]
 
 
 def place(family: str, seed: int = 0) -> float:
-    """A fixed, even draw in [0, 1) for a problem family (`variant_of`, else the problem's own id)."""
+    """Draws a fixed, even number in [0, 1) for a problem family (`variant_of`, else the problem's own id)."""
     digest = blake2b(f"{seed}\x00{family}".encode(), digest_size=8, person=b"berry-split").digest()
     return int.from_bytes(digest, "big") / 2**64
 

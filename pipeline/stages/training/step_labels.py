@@ -1,4 +1,4 @@
-"""Stored trees into what value models learn from.
+"""Turns stored trees into the labelled paths that value models learn from.
 
 StoredTree ─► steps of each checked trajectory (token offsets) ─► core.labels ─► LabelledPath
 """
@@ -20,7 +20,7 @@ from berry.pipeline.stages.dataset.rows import Row
 from berry.verifiers.base import Outcome
 
 Decode = Callable[[Sequence[int]], str]
-Truth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
+GroundTruth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
 
 
 def labelled_paths(
@@ -31,9 +31,9 @@ def labelled_paths(
     decode: Decode,
     limit: int | None = None,
     seed: int = 0,
-    truth: Truth | None = None,
+    truth: GroundTruth | None = None,
 ) -> list[LabelledPath]:
-    """One for each checked trajectory, at most `limit` of them drawn at random (the same for the same seed). `truth`:
+    """Labels each checked trajectory, at most `limit` of them drawn at random (the same for the same seed). `truth`:
     the true value of a prefix (prompt and response ids) and whether it is right so far, where that is known."""
     rows = [row for row in stored.trajectories if is_checked(row) and row["leaf"] in stored.tree]
     if limit is not None and len(rows) > limit:

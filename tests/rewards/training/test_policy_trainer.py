@@ -1,4 +1,4 @@
-"""Fine-tuning the generator on lessons: what is learned, what is not looked at, and that it can be repeated."""
+"""Fine-tuning the generator on examples: what is learned, what is not looked at, and that it can be repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TINY = models.resolve("tiny-arithmetic")
 
 
 @pytest.fixture(scope="module")
-def lessons() -> list[SftExample]:
+def examples() -> list[SftExample]:
     speaks = vocabulary.of_folder(TINY)
     made: list[SftExample] = []
     for problem in arithmetic.draw(24, seed=5):
@@ -34,18 +34,18 @@ def test_only_the_response_is_learned() -> None:
 
 
 @pytest.mark.slow
-def test_lessons_become_likelier_and_the_same_seed_gives_the_same_weights(tmp_path: Path, lessons) -> None:
+def test_lessons_become_likelier_and_the_same_seed_gives_the_same_weights(tmp_path: Path, examples) -> None:
     settings = PolicyTraining(epochs=3, batch_size=8, learning_rate=5e-4)
-    model, figures = finetune(TINY, lessons, settings, work=tmp_path / "a")
+    model, figures = finetune(TINY, examples, settings, work=tmp_path / "a")
     assert figures["steps"] == 9
     assert figures["trajectories"] == 24
     untouched, _ = finetune(
-        TINY, lessons[:1], settings.model_copy(update={"learning_rate": 1e-12}), work=tmp_path / "b"
+        TINY, examples[:1], settings.model_copy(update={"learning_rate": 1e-12}), work=tmp_path / "b"
     )
-    batch = collate(lessons)
+    batch = collate(examples)
     with torch.inference_mode():
         assert model(**batch).loss < 0.8 * untouched(**batch).loss
-    again, _ = finetune(TINY, lessons, settings, work=tmp_path / "c")
+    again, _ = finetune(TINY, examples, settings, work=tmp_path / "c")
     for mine, theirs in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -55,6 +55,6 @@ def test_a_generator_that_is_not_there_is_named(tmp_path: Path) -> None:
         finetune(str(tmp_path / "nowhere"), [SftExample((1,), (2,))], PolicyTraining(), work=tmp_path / "w")
 
 
-def test_a_digest_covers_where_it_starts_and_what_it_learns(lessons) -> None:
-    assert sft_digest("a", lessons) == sft_digest("a", list(lessons))
-    assert len({sft_digest("a", lessons), sft_digest("b", lessons), sft_digest("a", lessons[1:])}) == 3
+def test_a_digest_covers_where_it_starts_and_what_it_learns(examples) -> None:
+    assert sft_digest("a", examples) == sft_digest("a", list(examples))
+    assert len({sft_digest("a", examples), sft_digest("b", examples), sft_digest("a", examples[1:])}) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from berry.pipeline.config.rollout import Thinking
 from berry.pipeline.records import Problem, Trajectory
-from berry.pipeline.stages.dataset.revise import checking
+from berry.pipeline.stages.dataset.revise import reverifier
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.specs.union import MathSpec
@@ -39,7 +39,7 @@ def trajectory(name: str, response: str) -> Trajectory:
 )
 async def test_reverify_asks_once_more_where_a_run_would(reason: Reason, times: int, found: Reason) -> None:
     checker = Shaky(reason)
-    verdicts = await checking(checker)(PROBLEM, [trajectory("a", "\\boxed{42}")])
+    verdicts = await reverifier(checker)(PROBLEM, [trajectory("a", "\\boxed{42}")])
     assert verdicts["a"].reason is found
     assert checker.asked == ["\\boxed{42}"] * times
     await checker.close()
@@ -48,7 +48,7 @@ async def test_reverify_asks_once_more_where_a_run_would(reason: Reason, times: 
 async def test_reverify_reads_the_answer_behind_the_thinking_as_a_run_does() -> None:
     thinking = Thinking(open="<thought>", close="</thought>")
     checker = Checker()
-    ask = checking(checker, thinking)
+    ask = reverifier(checker, thinking)
     verdicts = await ask(
         PROBLEM,
         [trajectory("done", "<thought>\\boxed{1}?</thought>\\boxed{42}"), trajectory("open", "<thought>\\boxed{42}")],

@@ -13,7 +13,7 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.synthetic.process import NUMBER, Chain
 from berry.pipeline.errors import StorageError
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
-from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.checked_read import read_marks
 from berry.pipeline.storage.duckdb_views import connect
@@ -144,7 +144,7 @@ def test_soft_estimates_are_unbiased_against_the_truth(stored_run) -> None:
     run = stored_run(count=60, policy={"type": "fixed", "branching": [4, 2]})
     config = stored_config(run)
     speak = vocabulary.of_engine(config.engine)
-    truth = truth_of(config, speak)
+    truth = ground_truth_of(config, speak)
     by_step: dict[int, list[float]] = defaultdict(list)
     for tree in read_trees(run):
         off: dict[int, list[float]] = defaultdict(list)

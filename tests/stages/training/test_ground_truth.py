@@ -6,7 +6,7 @@ from berry.pipeline.config.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked
-from berry.pipeline.stages.training.ground_truth import truth_of
+from berry.pipeline.stages.training.ground_truth import ground_truth_of
 
 PROMPT = "12 + 5 - 3 * 7?"
 SPELLING = Vocabulary("chars", 128, lambda ids: "".join(map(chr, ids)), lambda text: list(map(ord, text)))
@@ -32,6 +32,6 @@ def test_a_line_is_right_if_it_ends_in_the_right_running_total(response: str, ri
         "problems": [{"type": "arithmetic", "count": 1}],
         "engine": {"type": "vllm", "model": "tiny-arithmetic"},
     }
-    truth = truth_of(validate(raw, RunConfig, where="test"), SPELLING)
+    truth = ground_truth_of(validate(raw, RunConfig, where="test"), SPELLING)
     assert truth is not None
     assert truth(SPELLING.encode(PROMPT), SPELLING.encode(response)) == (None, right)

@@ -6,7 +6,7 @@ import pytest
 
 from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.rounds import PolicyTraining
-from berry.pipeline.stages.training.sft_examples import gather
+from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.stages.training.splits import part
 from berry.pipeline.storage.duckdb_views import connect
 
@@ -14,7 +14,7 @@ SPLIT = RewardTraining(heldout_share=0.4)
 
 
 def test_the_generator_never_learns_from_a_held_out_problem(stored_run) -> None:
-    found = gather(stored_run(count=30), PolicyTraining(), SPLIT, rounds=[0])
+    found = collect_examples(stored_run(count=30), PolicyTraining(), SPLIT, rounds=[0])
     learned = {problem for problem, _ in found}
     assert len(learned) > 5
     assert all(part(problem, heldout_share=0.4) != "heldout" for problem in learned)
@@ -23,7 +23,7 @@ def test_the_generator_never_learns_from_a_held_out_problem(stored_run) -> None:
 @pytest.mark.parametrize(("learn_from", "where"), [("kept", "kept"), ("all", "finish = 'stop'")])
 def test_lessons_are_distinct_answers_of_the_wanted_kind(stored_run, learn_from: Any, where) -> None:
     run = stored_run(count=12)
-    found = gather(run, PolicyTraining(learn_from=learn_from, per_problem=100), SPLIT, rounds=[0])
+    found = collect_examples(run, PolicyTraining(learn_from=learn_from, per_problem=100), SPLIT, rounds=[0])
     rows = connect(run).execute(f"select distinct problem_id, response from trajectories where {where}").fetchall()
     expected = sum(part(row[0], heldout_share=0.4) != "heldout" for row in rows)
     assert len(found) == len(set(found)) == expected > 0
@@ -32,10 +32,10 @@ def test_lessons_are_distinct_answers_of_the_wanted_kind(stored_run, learn_from:
 def test_most_and_per_problem_draw_the_same_for_the_same_seed(stored_run) -> None:
     run = stored_run(count=12)
     settings = PolicyTraining(learn_from="all", per_problem=3, most=10, seed=4)
-    found = gather(run, settings, SPLIT, rounds=[0])
+    found = collect_examples(run, settings, SPLIT, rounds=[0])
     assert len(found) == 10
-    assert found == gather(run, settings, SPLIT, rounds=[0])
-    assert found != gather(run, settings.model_copy(update={"seed": 5}), SPLIT, rounds=[0])
-    everything = gather(run, settings.model_copy(update={"most": None}), SPLIT, rounds=[0])
+    assert found == collect_examples(run, settings, SPLIT, rounds=[0])
+    assert found != collect_examples(run, settings.model_copy(update={"seed": 5}), SPLIT, rounds=[0])
+    everything = collect_examples(run, settings.model_copy(update={"most": None}), SPLIT, rounds=[0])
     assert set(found) < set(everything)
     assert max([problem for problem, _ in everything].count(p) for p, _ in everything) == 3
