@@ -43,8 +43,8 @@ def write(run: RunDir, live: Live) -> None:
 
 
 def read(run: RunDir) -> list[Live]:
-    """Reads the last state that every driver wrote: of the one that had the run to itself first, then of each site. Raises
-    StorageError for a damaged file."""
+    """Reads what every driver wrote last: the one that had the run to itself first, then each site. Raises StorageError
+    for a damaged file."""
     names = (n for n in run.location.names(FOLDER) if n == f"{NAME}.json" or n.startswith(f"{NAME}-"))
     found = [_read(run, f"{FOLDER}/{name}") for name in names]
     return sorted((live for live in found if live is not None), key=lambda live: live.site or "")

@@ -1,4 +1,4 @@
-"""Writes a lease's journal as small whole files: what was flushed is there after any crash, on disks and object stores alike.
+"""Writes a lease's journal as small whole files: what was flushed is there after any crash, wherever it is stored.
 
     round=0/journal/lease-000007/001-000003     attempt 1, third segment
 
