@@ -1,20 +1,28 @@
 """Scores the response's answer with reasoning-gym's own scorer for the data set, in the sandbox (`reasoning_gym`).
 
-The scorer is the package's code, the answer is the model's: some scorers evaluate it, hence the jail. A score is in
-[0, 1]; PASS at the spec's threshold, 1.0 unless the problem says otherwise.
+A score is in [0, 1]; PASS at the spec's threshold, 1.0 unless the problem says otherwise. The scorer is the package's
+code, the answer is the model's: answers are never evaluated (`gym_scorer`), and the sandbox holds what goes wrong.
 
-Problem files are JSON, which has no tuples; what scorers compare as tuples is made into them again. The entry's own
-answer is scored beside the response's: where it does not reach the threshold, or the scorer raises over it, the entry
-is broken and nothing is said of the response; where it does, an answer that the scorer raises over is a wrong one.
+Before an entry's first answer, its scorer is asked about junk: `nan`, `0`, `banana`, the question itself. One that pays
+for any of it is not trusted, and the entry's responses are UNVERIFIABLE (docs/verifiers.md lists the data sets).
+
+The entry's own answer is scored beside the response's: where it does not reach the threshold, or the scorer raises over
+it, the entry is broken and nothing is said of the response; where it does, an answer that the scorer raises over is a
+wrong one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from berry.sandboxes.base import Call, Job, JobResult, Outcome, SandboxError
-from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.base import Reason, Verdict, truncate, verdict
 from berry.verifiers.extract import find_answer
 from berry.verifiers.maths import bounds
 from berry.verifiers.sandbox_limits import limits_of, reason_of
@@ -25,19 +33,10 @@ if TYPE_CHECKING:
 
 MAX_CHARS = 20_000
 _PROFILE = ("reasoning_gym",)
-_SOURCE = """
-import reasoning_gym
-
-TUPLES = {"arc_agi": ("input", "output"), "rearc": ("input", "output")}
-
-def score(dataset, answer, entry):
-    for name in TUPLES.get(dataset, ()):
-        entry["metadata"][name] = tuples(entry["metadata"][name])
-    return float(reasoning_gym.get_score_answer_fn(dataset)(answer, entry))
-
-def tuples(value):
-    return tuple(map(tuples, value)) if isinstance(value, list) else value
-"""
+_SOURCE = Path(__file__).with_name("gym_scorer.py").read_text(encoding="utf-8")
+_JUNK = ("nan", "0", "banana")
+MAX_REMEMBERED = 4096
+_trusted: dict[bytes, str | None] = {}  # by entry: the junk that its scorer pays, None: none
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -57,18 +56,13 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         return verdict(reason, answer=found.answer, note=str(limit))
     if importlib.util.find_spec("reasoning_gym") is None:
         return verdict(Reason.MISSING_TOOL, note="the package reasoning-gym is not installed")
+    paid = await _pays_junk(spec, request, context)
+    if paid is not None:
+        return replace(paid, answer=truncate(found.answer))
     gold = spec.entry.get("answer")
     scored = [gold, found.answer] if isinstance(gold, str) else [found.answer]
-    job = Job(
-        source=_SOURCE,
-        entry_point="score",
-        calls=tuple(Call((spec.dataset, answer, spec.entry)) for answer in scored),
-        profile=_PROFILE,
-        limits=limits_of(CodeSpec(), context.config),
-        key=request.key or request.problem_id,
-    )
     try:
-        result = await context.pool.run(job)
+        result = await context.pool.run(_job(spec, scored, request, context))
     except SandboxError as error:
         return verdict(Reason.MISSING_TOOL, note=str(error))
     return _of_scores(spec, found.answer, result)
@@ -80,6 +74,59 @@ def fault(spec: ReasoningGymSpec) -> str | None:
         return "reasoning-gym's composite has no scorer of its own: name the dataset that the entry came from"
     missing = [key for key in ("question", "answer", "metadata") if key not in spec.entry]
     return f"entry lacks {', '.join(missing)}" if missing else None
+
+
+def junk(spec: ReasoningGymSpec) -> list[str]:
+    """Answers that no scorer may pay for this entry: nonsense and the question itself, less what is the gold answer."""
+    gold = spec.entry.get("answer")
+    return [text for text in (*_JUNK, spec.entry["question"]) if not _same(text, gold)]
+
+
+def _same(text: str, gold: Any) -> bool:
+    if not isinstance(gold, str):
+        return False
+    try:
+        return float(text) == float(gold)
+    except ValueError:
+        return text.strip().casefold() == gold.strip().casefold()
+
+
+async def _pays_junk(spec: ReasoningGymSpec, request: CheckRequest, context: VerifierContext) -> Verdict | None:
+    """The verdict where the scorer pays for junk, so that nothing it says of this entry means anything; else None."""
+    key = _digest(spec)
+    if key not in _trusted:
+        answers = junk(spec)
+        try:
+            result = await context.pool.run(_job(spec, answers, request, context))
+        except SandboxError as error:
+            return verdict(Reason.MISSING_TOOL, note=str(error))
+        if not result.cases and result.outcome is not Outcome.OK and reason_of(result.outcome).retryable:
+            return verdict(reason_of(result.outcome), note=result.error)
+        cases = zip(answers, result.cases, strict=False)
+        paid = next((a for a, c in cases if c.outcome is Outcome.OK and c.value >= spec.threshold), None)
+        while len(_trusted) >= MAX_REMEMBERED:
+            _trusted.pop(next(iter(_trusted)))
+        _trusted[key] = paid
+    if (paid := _trusted[key]) is None:
+        return None
+    note = f"reasoning-gym's scorer for {spec.dataset} pays {paid[:60]!r}: what it says of an answer means nothing"
+    return verdict(Reason.TESTS_BROKEN, note=note)
+
+
+def _digest(spec: ReasoningGymSpec) -> bytes:
+    text = json.dumps([spec.dataset, spec.threshold, spec.entry], sort_keys=True, default=repr)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _job(spec: ReasoningGymSpec, answers: list[str], request: CheckRequest, context: VerifierContext) -> Job:
+    return Job(
+        source=_SOURCE,
+        entry_point="score",
+        calls=tuple(Call((spec.dataset, answer, spec.entry)) for answer in answers),
+        profile=_PROFILE,
+        limits=limits_of(CodeSpec(), context.config),
+        key=request.key or request.problem_id,
+    )
 
 
 def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdict:
