@@ -51,7 +51,7 @@ def submit(
         if not name or not equals:
             raise ConfigError(f"--env {pair}: write NAME=VALUE")
         variables[name] = value
-    client, job = submitting.submit(loaded, address=address, place=place, with_code=with_code, env=variables)
+    client, job = submitting.submit(loaded, address=address, run_dir=place, with_code=with_code, env=variables)
     typer.echo(f"job {job}: berry status {place}    ray job stop {job} --address {address}", err=True)
     if not follow:
         return

@@ -1,8 +1,6 @@
-"""The only package that imports Ray.
+"""Runs the stages on workers, in one process or on Ray. No other package imports Ray.
 
-driver (one run, from config to summary) ─► coordinator (leases out, reports in; knows no Ray)
-                                               └─► workers: local (one process) | actors on Ray
-                                                     rollout actor ─► engine, searches, shards
-                                                     sandbox actor ─► verifiers.Checker
-verifying (no run: checks of existing responses) ─► a sandbox actor on every node
+driver (one run, from configuration to summary) ─► worker (protocol) ◄─ actors (engines, sandboxes, rewards)
+    driver ─► cluster (the actors of a run on Ray)      driver ─► monitoring (progress, metrics, stalls, scaling)
+    display (where progress is shown)
 """

@@ -1,4 +1,4 @@
-"""display: written by the move."""
+"""Declares where the progress of a run is shown, and what one moment of it holds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Protocol
 class Display(Protocol):
     """Where progress goes: a terminal, plain lines, or nowhere."""
 
-    def phase(self, text: str) -> None: ...
+    def phase(self, text: str) -> None:
+        """Shows what is being done now, until the next phase or figures."""
+        ...
 
-    def update(self, view: View) -> None: ...
+    def update(self, view: View) -> None:
+        """Shows the newest figures."""
+        ...
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        """Shows a line that stays."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One moment for the eye. Rates in tokens a second over the last ten seconds; shares in [0, 1]."""
+    """The figures of one moment. `tokens_per_s` is over the last polls, some seconds; `cache_hit` in [0, 1]."""
 
     elapsed_s: float
     problems: int

@@ -1,8 +1,11 @@
-"""worker: written by the move."""
+"""Declares what the driver asks of a worker and of sandbox slots, whatever stands behind them.
+
+Coordinator, Progress, stalls, logprob_audit ─► Worker ◄─ LocalWorker (this process), RayWorker (an actor)
+autoscaler ─► SandboxSlots ◄─ LocalWorker, Fleet
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from berry.pipeline.core.balance import Bounds
@@ -11,18 +14,32 @@ from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 
 
 class WorkerLost(EngineError):
-    """The worker died, or can't go on, with the lease unfinished; it may come back."""
+    """Says that a worker died, or can't go on, with its lease unfinished; it may come back."""
 
 
 class Worker(Protocol):
+    """One engine and the searches on it."""
+
     @property
     def worker_id(self) -> str: ...
 
     @property
-    def leases_at_once(self) -> int: ...
+    def node(self) -> str:
+        """The machine it is on; its own name where that is not known."""
+        ...
+
+    @property
+    def leases_at_once(self) -> int:
+        """Leases that keep its engine full."""
+        ...
+
+    @property
+    def is_up(self) -> bool:
+        """False while it is known to be down, however long that takes."""
+        ...
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
-        """Raises WorkerLost when the lease should be handed out again."""
+        """Searches and commits a lease. Raises WorkerLost when the lease should be handed out again."""
         ...
 
     async def recover(self) -> None:
@@ -30,46 +47,31 @@ class Worker(Protocol):
         ...
 
     async def load_weights(self) -> list[str]:
-        """Takes the weights and the round that weights.json names; what could not be taken, in words."""
+        """Takes the weights and the round that the run directory names; returns what could not be taken, in words."""
         ...
 
-    async def snapshot(self) -> Snapshot | None: ...
-
-    async def checks(self) -> list[dict[str, float]]:
-        """Counters of the checkers that this worker asks; all workers share them."""
+    async def snapshot(self) -> Snapshot | None:
+        """Its figures now; None while it does not answer."""
         ...
 
-
-class Stoppable(Protocol):
-    @property
-    def worker_id(self) -> str: ...
-
-    @property
-    def is_up(self) -> bool:
-        """False while it is known to be down, and may be for as long as it takes."""
+    async def check_counters(self) -> list[dict[str, float]]:
+        """Counters of the checkers that it asks, one each; all workers of a run share them."""
         ...
-
-    async def snapshot(self) -> Snapshot | None: ...
-
-    async def give_up(self, why: str) -> None:
-        """Ends what does not answer; calls in flight fail."""
-        ...
-
-
-class Replica(Protocol):
-    @property
-    def worker_id(self) -> str: ...
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
-        """The weights' version, and log-probabilities of the response. Raises EngineError."""
+        """The version of its weights, and the log-probability in nats of each response token. Raises EngineError."""
+        ...
+
+    async def abort(self, why: str) -> None:
+        """Ends a worker that does not answer; its calls in flight fail."""
         ...
 
 
-class Pool(Protocol):
-    """Sandbox slots that can be had more or fewer of."""
+class SandboxSlots(Protocol):
+    """Sandbox slots that can be made more or fewer while a run goes on."""
 
     def bounds(self) -> Bounds:
-        """What the cluster has room for now."""
+        """How many the cluster has room for."""
         ...
 
     def size(self) -> int:
@@ -77,9 +79,5 @@ class Pool(Protocol):
         ...
 
     async def resize(self, slots: int) -> None:
-        """Asks for so many. Those that go are emptied first: no verdict is lost."""
-        ...
-
-    async def watch(self, join: Callable[[Worker], None]) -> None:
-        """Beside a coordinator: sees to what comes and goes with its node, and lets new engines join."""
+        """Asks for so many. Those that go finish what they were asked first: no verdict is lost."""
         ...

@@ -18,9 +18,10 @@ import psutil
 
 from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.runtime.actors.process import collect_rarely
+from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.runtime.driver.coordinator import Coordinator
-from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
+from berry.pipeline.runtime.scripted import ScriptedWorker
+from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 
@@ -30,30 +31,11 @@ SPENT = TokenLedger(generated=32_000, kept=16_000, extra={"segments": 1024, "req
 REPORT = pickle.dumps(LeaseReport(0, "worker", 64, 64, 1024, 512, {"wrong": 512}, SPENT, 1.0))
 
 
-class Echo:
-    """A worker that has always just finished."""
-
-    leases_at_once = 8
-
-    def __init__(self, worker_id: str) -> None:
-        self.worker_id = worker_id
-
-    async def run_lease(self, lease: Lease) -> LeaseReport:
-        """What crosses the wire costs the coordinator one half: it packs leases and unpacks reports."""
-        pickle.dumps(lease)
-        await asyncio.sleep(0)
-        return pickle.loads(REPORT)
-
-    async def recover(self) -> None: ...
-
-    async def load_weights(self) -> list[str]:
-        return []
-
-    async def snapshot(self) -> Snapshot | None:
-        return None
-
-    async def checks(self) -> list[dict[str, float]]:
-        return []
+async def finish_at_once(lease: Lease) -> LeaseReport:
+    """Costs what the wire costs the coordinator: it packs leases and unpacks reports."""
+    pickle.dumps(lease)
+    await asyncio.sleep(0)
+    return pickle.loads(REPORT)
 
 
 def coordinate(path: str, lease: int) -> dict[str, float]:
@@ -63,7 +45,7 @@ def coordinate(path: str, lease: int) -> dict[str, float]:
     surveyed = time.process_time()
     me, at_tenth = psutil.Process(), 0.0
     done = 0
-    collect_rarely()
+    collect_garbage_rarely()
 
     def add(_: LeaseReport) -> None:
         nonlocal at_tenth, done
@@ -71,7 +53,10 @@ def coordinate(path: str, lease: int) -> dict[str, float]:
         if not at_tenth and done >= TENTH * count:
             at_tenth = me.memory_info().rss / MIB
 
-    coordinator = Coordinator(iter_leases(sources, size=lease, skip=set()), [Echo("a"), Echo("b")])
+    coordinator = Coordinator(
+        IteratedLeases(iter_leases(sources, size=lease, skip=set())),
+        [ScriptedWorker(name, leases_at_once=8, run=finish_at_once) for name in ("a", "b")],
+    )
     coordinator.on_report = add
     asyncio.run(coordinator.run())
     return {

@@ -122,9 +122,9 @@ def test_engines_over_several_gpus_lie_on_one_node_beside_their_sandboxes(
     async def work(address: str) -> None:
         now = connecting.connect(address, config.cluster, planned)
         assert (now.rollout.actors, now.sandbox.actors) == (3, 4)
-        fleet = Fleet(config, planned, place=str(tmp_path), round_index=0, note=lambda _: None)
-        await fleet.begin(now)
-        rewards = [placement.reward(config, planned, place=str(tmp_path)) for _ in range(2)]
+        fleet = Fleet(config, planned, run_url=str(tmp_path), round_index=0, note=lambda _: None)
+        await fleet.start(now)
+        rewards = [placement.reward(config, planned, run_url=str(tmp_path)) for _ in range(2)]
         assert len(fleet.workers) == 3
         nodes = [worker.home[0] for worker in fleet.workers]  # type: ignore[attr-defined]
         assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]

@@ -26,8 +26,8 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
     from berry.pipeline.engines.synthetic.engine import Synthetic
     from berry.pipeline.rewards.model.render import renderer
     from berry.pipeline.runtime.actors.remote import expected
-    from berry.pipeline.runtime.actors.reward_actor import load_weights_on, reward_actor, total_counters
-    from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
+    from berry.pipeline.runtime.actors.reward_actor import load_weights_on, reward_actor
+    from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
 
     old, new = value_model(tmp_path / "old", "old"), value_model(tmp_path / "new", "new", 2)
     raw: dict[str, Any] = {
@@ -63,18 +63,18 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
             )
             for _ in range(2)
         ]
-        client = RewardClient([Replica(f"reward-{n}", actor) for n, actor in enumerate(actors)])
+        client = RewardClient([RewardReplica(f"reward-{n}", actor) for n, actor in enumerate(actors)])
         assert await expected(actors[0].start.remote()) == {"prm": "old"}  # pyright: ignore
         expected_old = pytest.approx(alone(old), abs=1e-5)
         for end in range(1, len(response) + 1):
             await client.score(model="prm", prompt_ids=prompt, response_ids=response[:end])
         assert await client.score(model="prm", prompt_ids=prompt, response_ids=response) == expected_old
         assert client.versions() == {"prm": "old"}
-        counts = (await total_counters(actors))["prm"]
-        assert counts["requests"] == len(response) + 1
-        assert (
-            counts["computed_tokens"] < 0.3 * counts["naive_tokens"]
-        )  # one replica had all of this problem's prefixes
+        each = [(await expected(actor.counters.remote()))["prm"] for actor in actors]  # pyright: ignore
+        totals = {name: sum(one[name] for one in each) for name in each[0]}
+        assert totals["requests"] == len(response) + 1
+        shared = totals["computed_tokens"] / totals["naive_tokens"]
+        assert shared < 0.3, "one replica had all of this problem's prefixes"
 
         for actor in actors:
             ray.kill(actor, no_restart=False)  # pyright: ignore

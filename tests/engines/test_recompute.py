@@ -20,7 +20,8 @@ from berry.pipeline.config.recompute import Recompute
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
+from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
+from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.problems.arithmetic import draw
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -52,11 +53,11 @@ def one_wrong_weight(healthy: Path, folder: Path) -> str:
     return str(folder)
 
 
-class AsReplica:
+class AsReplica(ScriptedWorker):
     """The shared engine under the name, and with the weights, of one replica."""
 
     def __init__(self, worker_id: str, engine: Vllm, turn: asyncio.Lock, become: Callable[[], Awaitable[None]]) -> None:
-        self.worker_id = worker_id
+        super().__init__(worker_id)
         self._engine = engine
         self._turn = turn  # one replica at a time: the engine can't be two of them at once
         self._become = become
@@ -90,7 +91,7 @@ async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
     replicas = [AsReplica(name, vllm_engine, turn, lambda name=name: become(name)) for name in folders]
     said: list[str] = []
     fenced: list[str] = []
-    recomputing = Recomputing(
+    recomputing = LogprobAudit(
         Recompute(share=1.0, min_samples=4),
         run,
         replicas,
@@ -104,7 +105,7 @@ async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
             await become(name)
             worker = LeaseWorker(config, run.location, vllm_engine, verify, name)
             report = await worker.run(Lease(lease, tuple(problems[4 * lease : 4 * lease + 4])))
-            await recomputing._look_at(report)
+            await recomputing._audit(report)
         figures = recomputing.figures()
         assert figures["suspects"] == ["c"]
         assert figures["decided"]
@@ -122,7 +123,9 @@ async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(
 
 async def test_a_lease_that_can_not_be_read_is_left_out(tmp_path: Path) -> None:
     run = RunDir(locate(tmp_path))
-    recomputing = Recomputing(Recompute(share=1.0), run, [], round_index=0, alarm=lambda _: None, fence=lambda _: False)
+    recomputing = LogprobAudit(
+        Recompute(share=1.0), run, [], round_index=0, alarm=lambda _: None, fence=lambda _: False
+    )
     recomputing.submit(LeaseReport(0, "a", 1, 1, 1, 1, {}, TokenLedger(), 1.0))
     task = asyncio.create_task(recomputing.work())
     await recomputing.drain()

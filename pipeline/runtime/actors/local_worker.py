@@ -1,4 +1,7 @@
-"""A whole round in one process: the same searches, verifiers and shards, without Ray. For tests and debugging."""
+"""Runs leases in this process: the same engine, searches, verifiers and shards as on Ray, for tests and debugging.
+
+start ─► engine, Checker, reward models ─► LocalWorker (a `Worker`, and the `SandboxSlots` of its checker)
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
+from berry.pipeline.runtime.actors.process import collect_garbage_rarely, with_cpu
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
@@ -28,35 +31,39 @@ from berry.verifiers.checker import Checker
 
 @dataclass(slots=True)
 class LocalWorker:
-    """An engine in this process."""
+    """The one worker of a run in one process."""
 
     worker: LeaseWorker
     leases_at_once: int
     checker: Checker
     models: RewardModels | None = None
-    slots: Bounds = field(default_factory=lambda: Bounds(1, 1))
+    slot_bounds: Bounds = field(default_factory=lambda: Bounds(1, 1))
     is_up: bool = True
-    _hung: asyncio.Future[str] | None = None
+    _aborted: asyncio.Future[str] | None = None  # with the reason
 
     @property
     def worker_id(self) -> str:
         return self.worker.worker_id
 
+    @property
+    def node(self) -> str:
+        return self.worker.worker_id
+
     async def run_lease(self, lease: Lease) -> LeaseReport:
-        if self._hung is None:
-            self._hung = asyncio.get_running_loop().create_future()
+        if self._aborted is None:
+            self._aborted = asyncio.get_running_loop().create_future()
         work = asyncio.ensure_future(self.worker.run(lease))
         try:
-            await asyncio.wait((work, self._hung), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, self._aborted), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise EngineError(f"{self._hung.result()}; run again to resume")
+                raise EngineError(f"{self._aborted.result()}; run again to resume")
             return work.result()
         finally:
             work.cancel()
 
-    async def give_up(self, why: str) -> None:
-        if self._hung is not None and not self._hung.done():
-            self._hung.set_result(why)
+    async def abort(self, why: str) -> None:
+        if self._aborted is not None and not self._aborted.done():
+            self._aborted.set_result(why)
 
     async def load_weights(self) -> list[str]:
         return await load_weights(self.worker, self.worker.location, self.models)
@@ -67,11 +74,11 @@ class LocalWorker:
     async def snapshot(self) -> Snapshot | None:
         return with_cpu(self.worker.snapshot(), whole_host=True)
 
-    async def checks(self) -> list[dict[str, float]]:
+    async def check_counters(self) -> list[dict[str, float]]:
         return [self.checker.metrics()]
 
     def bounds(self) -> Bounds:
-        return self.slots
+        return self.slot_bounds
 
     def size(self) -> int:
         return self.checker.pool.open_slots
@@ -79,20 +86,15 @@ class LocalWorker:
     async def resize(self, slots: int) -> None:
         self.checker.pool.resize(slots)
 
-    async def watch(self, join: object) -> None:
-        """Nothing comes or goes in one process."""
-
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         return await self.worker.logprobs(prompt_ids, response_ids)
-
-    async def stop(self) -> None:
-        await self.worker.close()
 
 
 async def start(
     config: RunConfig, planned: Placement, location: Location, round_index: int
 ) -> tuple[LocalWorker, Callable[[], Awaitable[None]]]:
-    """The worker, and what stops it. Raises EngineError, ResourceError."""
+    """Loads engine, sandboxes and reward models here; returns the worker, and what stops all of it. Raises EngineError,
+    ResourceError."""
     for name, value in environment(config.engine).items():
         os.environ.setdefault(name, value)
     bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
@@ -100,7 +102,7 @@ async def start(
     checker.pool.resize(planned.sandbox.total_slots)
     engine = build(config.engine, engine_id="local-0")
     await engine.start()
-    collect_rarely()
+    collect_garbage_rarely()
     await checker.start()
 
     models: RewardModels | None = None

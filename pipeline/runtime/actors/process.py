@@ -1,4 +1,4 @@
-"""CPU time of this process and everything it started, from /proc: what a run really takes of its cores."""
+"""Measures the CPU time of this process and all it started, and sets how often its garbage is collected."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from berry.pipeline.stages.leases.lease import Snapshot
 
+YOUNG_OBJECTS = 50_000  # allocated before the youngest generation is collected
+COLLECTIONS = (20, 20)  # of the youngest generation before the middle one, and of that before the oldest
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 
 
 def tree_cpu_s() -> float:
-    """CPU seconds of this process, of its living descendants, and of those that have ended and were waited for. Where
-    there is no /proc, of this process alone."""
-    total, waiting = 0.0, [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
+    """CPU seconds of this process, of its living descendants, and of those that have ended and were waited for, from
+    /proc. Where there is no /proc, of this process alone."""
+    total, to_read = 0.0, [os.getpid()]
+    while to_read:
+        pid = to_read.pop()
         try:
             with open(f"/proc/{pid}/stat", "rb") as stream:
                 fields = stream.read().rpartition(b")")[2].split()
             total += sum(int(f) for f in fields[11:15]) * _TICK_S  # utime, stime, and both of waited-for children
             for task in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{task}/children", "rb") as stream:
-                    waiting.extend(int(child) for child in stream.read().split())
+                    to_read.extend(int(child) for child in stream.read().split())
         except (OSError, IndexError, ValueError):  # it ended meanwhile, or there is no /proc
             continue
     return total or time.process_time()
@@ -43,21 +45,16 @@ def host_cpu_s() -> float:
 
 
 def with_cpu(snapshot: Snapshot, *, whole_host: bool = False) -> Snapshot:
-    """A worker's figures with what its process has taken of the cores so far; `whole_host` where it is all of the run
-    that is on this host."""
+    """A worker's figures with the CPU seconds its process has taken so far, and with those of the whole host where the
+    worker is all of the run that is on it (`whole_host`)."""
     host = host_cpu_s() if whole_host else 0.0
     return replace(snapshot, cpu_s=tree_cpu_s(), own_cpu_s=time.process_time(), host_cpu_s=host)
 
 
-YOUNG = 50_000  # objects made before the young ones are looked at
-
-
-ROUNDS = (20, 20)  # looks at the young before one at the middle, and of those before one at all
-
-
-def collect_rarely() -> None:
-    """Call once everything long-lived is loaded. What is frozen stays for good, so a process is frozen once."""
+def collect_garbage_rarely() -> None:
+    """Takes everything loaded so far out of garbage collection, and collects the rest less often. To be called once
+    everything long-lived is loaded; what is frozen stays for good, so a process is frozen once."""
     if not gc.get_freeze_count():
         gc.collect()
         gc.freeze()
-    gc.set_threshold(YOUNG, *ROUNDS)
+    gc.set_threshold(YOUNG_OBJECTS, *COLLECTIONS)

@@ -1,4 +1,4 @@
-"""remote: written by the move."""
+"""Awaits results of Ray's remote calls, and raises Berry's own errors as they were raised on the other side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from berry.pipeline.errors import BerryError
 
 
 async def expected(reference: Any) -> Any:
-    """Awaits a remote result; an error of ours that crossed the wire comes out as itself."""
+    """The result of a remote call. Raises a BerryError that the other side raised as itself, Ray's errors as they
+    are."""
     try:
         return await reference
     except RayTaskError as error:

@@ -1,23 +1,17 @@
-"""Reward models on Ray: actors that hold them, and a rollout actor's way there.
+"""Holds the reward models of a run in Ray actors, every actor a replica of all of them.
 
-    search ─► RewardClient.score ─► the replica of this problem ─► RewardActor ─► rewards.scoring.RewardModels
-
-All requests of a problem go to the same replica, chosen by its prompt, since that one has kept the prefixes; while it
-is down, to the next. Replicas come and go while a run goes on, and only the problems of those that do change theirs
-(rendezvous hashing). A request is data and a score has no side effects: it is made again for as long as it takes.
+RewardClient.score ─► RewardActor.score ─► rewards.serving.RewardModels
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
 from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.config.run import RunConfig
@@ -39,11 +33,11 @@ def reward_models(config: RunConfig) -> RewardModels:
 
 
 class RewardActor:
-    """A replica of every reward model of the run. `start` is idempotent: a restarted actor is brought up by it."""
+    """A replica of every reward model of a run. `start` may be called again: it brings a restarted actor up."""
 
-    def __init__(self, config: str, place: str) -> None:
+    def __init__(self, config: str, run_url: str) -> None:
         self._config = RunConfig.model_validate_json(config)
-        self._location = locate(place)
+        self._location = locate(run_url)
         self._models: RewardModels | None = None
         self._starting = asyncio.Lock()
         self._exporting: asyncio.Task[None] | None = None
@@ -57,7 +51,7 @@ class RewardActor:
                 self._models = models
                 await self.load_weights()
                 counts = models.counts
-                self._exporting = prometheus.begin(
+                self._exporting = prometheus.start(
                     prometheus.Exporter({}),
                     lambda: metrics.of_rewards({name: asdict(c) for name, c in counts().items()}),
                 )
@@ -66,7 +60,8 @@ class RewardActor:
     async def score(
         self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None
     ) -> tuple[float, str]:
-        """Ids as packed 32-bit integers: a list of numbers costs Ray more than the score."""
+        """The value of a response in [0, 1], and the version of the weights that gave it. Token ids come as packed
+        32-bit integers: a list of numbers costs Ray more than the score."""
         if self._models is None:
             await self.start()
         assert self._models is not None
@@ -82,6 +77,7 @@ class RewardActor:
         return await load_reward_weights(self._models, self._location, now)
 
     async def counters(self) -> dict[str, dict[str, int]]:
+        """Counts of every model since it was loaded; empty before `start`."""
         return {} if self._models is None else {name: asdict(c) for name, c in self._models.counts().items()}
 
     async def stop(self) -> None:
@@ -92,28 +88,16 @@ class RewardActor:
 
 
 async def load_weights_on(actors: Sequence[Any]) -> list[str]:
-    """Every replica takes the weights that weights.json names. Returns what went wrong where; a replica that died takes
-    them when it is up again."""
-    wrong: list[str] = []
+    """Has every replica take the weights that weights.json names; returns what could not be taken, in words. A replica
+    that died takes them when it is up again."""
+    problems: list[str] = []
     answers = await asyncio.gather(*(expected(a.load_weights.remote()) for a in actors), return_exceptions=True)
     for index, answer in enumerate(answers):
         if isinstance(answer, BaseException):
-            wrong.append(f"reward actor {index}: {answer}")
+            problems.append(f"reward actor {index}: {answer}")
         else:
-            wrong.extend(f"reward actor {index}: {text}" for text in answer)
-    return wrong
-
-
-async def total_counters(actors: Sequence[Any]) -> dict[str, dict[str, int]]:
-    """Of all replicas together; those that do not answer are left out."""
-    totals: dict[str, dict[str, int]] = {}
-    for actor in actors:
-        with contextlib.suppress(RayActorError, TimeoutError):
-            for name, counts in (await asyncio.wait_for(actor.counters.remote(), 5)).items():
-                mine = totals.setdefault(name, {})
-                for key, value in counts.items():
-                    mine[key] = mine.get(key, 0) + value
-    return totals
+            problems.extend(f"reward actor {index}: {text}" for text in answer)
+    return problems
 
 
 reward_actor = ray.remote(RewardActor)

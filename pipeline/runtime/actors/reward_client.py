@@ -1,4 +1,11 @@
-"""reward_client: written by the move."""
+"""Sends the scores that a search asks for to a reward actor, the same one for all prefixes of a problem.
+
+    search ─► RewardClient.score ─► the replica of this problem ─► RewardActor.score
+
+The replica is chosen by the prompt, since it has kept the prefixes; while it is down, the next one answers. Replicas
+come and go while a run goes on, and only the problems of those that do change theirs (rendezvous hashing, Thaler and
+Ravishankar 1998). A request is data and a score has no side effects: it is made again for as long as it takes.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +20,12 @@ from ray.exceptions import RayActorError
 
 from berry.pipeline.runtime.actors.remote import expected
 
-_BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
-_SCATTER, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
+_BACKOFF_S = (0.1, 0.3, 1.0, 3.0)  # before a request is made again
+_SCATTER, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1  # Fibonacci hashing of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class RewardReplica:
     """A reward actor."""
 
     name: str
@@ -26,15 +33,15 @@ class Replica:
 
 
 class RewardClient:
-    """`stages.ports.Scorer` over reward actors."""
+    """A `stages.rollout.ports.Scorer` over reward actors."""
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[RewardReplica]) -> None:
         self._versions: dict[str, str] = {}
         self._any = asyncio.Event()
         self.update(replicas)
 
-    def update(self, replicas: Sequence[Replica]) -> None:
-        """From now on these; all of them are up."""
+    def update(self, replicas: Sequence[RewardReplica]) -> None:
+        """Sends requests to these replicas from now on; all of them are up."""
         self._replicas = [(_number(replica.name.encode()), replica.actor) for replica in replicas]
         if self._replicas:
             self._any.set()
@@ -61,7 +68,7 @@ class RewardClient:
             return value
 
     def versions(self) -> Mapping[str, str]:
-        """Of the weights that gave the last score of each model."""
+        """The version of the weights that gave the last score of each model."""
         return dict(self._versions)
 
 

@@ -1,7 +1,9 @@
-"""Rollout actors: a thin shell around what works without Ray, an engine and a stages.leases.LeaseWorker.
+"""Holds one engine and the searches on it in a Ray actor: a thin shell around what works without Ray.
 
-Every actor's state can be lost at any time. `start` is idempotent, so that a restarted actor is brought up by calling
-it again.
+    RayWorker ─► RolloutActor.run_lease ─► stages.rollout.LeaseWorker ─► shards
+                     └─► VerifyClient ─► sandbox actors      └─► RewardClient ─► reward actors
+
+An actor's state can be lost at any time: `start` may be called again, and brings a restarted actor up.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
 from berry.pipeline.errors import EngineError, is_exhausted
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import collect_rarely, with_cpu
+from berry.pipeline.runtime.actors.process import collect_garbage_rarely, with_cpu
 from berry.pipeline.runtime.actors.reward_actor import reward_models
-from berry.pipeline.runtime.actors.reward_client import Replica, RewardClient
+from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
@@ -37,10 +39,10 @@ log = logging.getLogger(__name__)
 class RolloutActor:
     """One engine and the searches on it."""
 
-    def __init__(self, config: str, place: str, worker_id: str, round_index: int) -> None:
+    def __init__(self, config: str, run_url: str, worker_id: str, round_index: int) -> None:
         logs.to_stderr()
         self._config = RunConfig.model_validate_json(config)
-        self._location = locate(place)
+        self._location = locate(run_url)
         self._worker_id = worker_id
         self._round_index = round_index
         self._worker: LeaseWorker | None = None
@@ -49,15 +51,15 @@ class RolloutActor:
         self._models: RewardModels | None = None
         self._exporter = prometheus.Exporter({"run": self._config.name, "worker": worker_id})
         self._exporting: asyncio.Task[None] | None = None
-        self._reported: LeaseReport | None = None
+        self._reports_so_far: LeaseReport | None = None
 
-    async def start(self, sandboxes: list[SandboxEndpoint], rewards: list[Replica] | None) -> dict[str, Any]:
+    async def start(self, sandboxes: list[SandboxEndpoint], rewards: list[RewardReplica] | None) -> dict[str, Any]:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
         reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
             engine = build(self._config.engine, engine_id=self._worker_id)
             await engine.start()
-            collect_rarely()
+            collect_garbage_rarely()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
             self._worker = LeaseWorker(
                 config=self._config,
@@ -71,11 +73,11 @@ class RolloutActor:
                 round_index=self._round_index,
             )
         await self.use(sandboxes, rewards)
-        for wrong in await self.load_weights():
-            log.warning("%s: %s", self._worker_id, wrong)
+        for problem in await self.load_weights():
+            log.warning("%s: %s", self._worker_id, problem)
         info = self._worker.engine.info
         if self._exporting is None:
-            self._exporting = prometheus.begin(self._exporter, self._readings)
+            self._exporting = prometheus.start(self._exporter, self._readings)
         return {
             "model": info.model,
             "synthetic": info.synthetic,
@@ -83,8 +85,8 @@ class RolloutActor:
             "home": (ray.get_runtime_context().get_node_id(), os.getpid()),
         } | info.versions
 
-    async def use(self, sandboxes: list[SandboxEndpoint], rewards: list[Replica] | None) -> None:
-        """Those that are up now; what others have been asked for goes on."""
+    async def use(self, sandboxes: list[SandboxEndpoint], rewards: list[RewardReplica] | None) -> None:
+        """Sends checks and scores to these actors from now on; what others were asked already goes on."""
         if self._verifying is not None:
             self._verifying.update(sandboxes)
         if self._scoring is not None and rewards is not None:
@@ -100,7 +102,7 @@ class RolloutActor:
             self._die()
             raise
 
-    async def _scorer(self, rewards: list[Replica] | None) -> RewardClient | RewardModels | None:
+    async def _scorer(self, rewards: list[RewardReplica] | None) -> RewardClient | RewardModels | None:
         if not self._config.scored_by:
             return None
         if rewards is not None:
@@ -111,6 +113,7 @@ class RolloutActor:
         return self._models
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
+        """Searches and commits a lease. Raises EngineError, StorageError."""
         if self._worker is None:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         try:
@@ -119,7 +122,7 @@ class RolloutActor:
             if isinstance(error, EngineError) or is_exhausted(error):
                 self._die()
             raise
-        readings, self._reported = metrics.of_report(report, self._reported)
+        readings, self._reports_so_far = metrics.of_report(report, self._reports_so_far)
         self._exporter.put(readings)
         return report
 
@@ -129,14 +132,14 @@ class RolloutActor:
         return metrics.of_snapshot(self._worker.snapshot())
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
-        """Computed anew, with the version of the weights that gave them."""
+        """As `LeaseWorker.logprobs`."""
         if self._worker is None:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         return await self._worker.logprobs(prompt_ids, response_ids)
 
     def _die(self) -> None:
-        """A dead engine core, or memory that is used up, leaves this process alive and useless: end it, so that Ray
-        starts a fresh one."""
+        """Ends this process, so that Ray starts a fresh one: a dead engine core, or memory that is used up, leaves it
+        alive and useless."""
         try:
             log.exception("engine of %s died", self._worker_id)
             sys.stderr.flush()
@@ -144,6 +147,7 @@ class RolloutActor:
             os._exit(1)
 
     def snapshot(self) -> Snapshot | None:
+        """Figures of now; None before `start`."""
         return with_cpu(self._worker.snapshot()) if self._worker else None
 
     async def stop(self) -> None:

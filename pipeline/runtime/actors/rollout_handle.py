@@ -1,4 +1,7 @@
-"""What the coordinator sees of a rollout actor."""
+"""Makes a rollout actor a `Worker` of the coordinator: calls it, waits for its return, ends it when it hangs.
+
+Coordinator ─► RayWorker.run_lease ─► RolloutActor.run_lease ─► LeaseReport      WorkerLost when the actor dies
+"""
 
 from __future__ import annotations
 
@@ -18,29 +21,41 @@ from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
 from berry.pipeline.runtime.worker import WorkerLost
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
-from berry.pipeline.stages.leases.partition import packed
+from berry.pipeline.stages.leases.partition import for_another_host
+
+ANSWER_S = 5.0  # for which a figure is waited for
+STOP_S = 20.0  # for which its orderly end is waited for
 
 
 class Sandboxes(Protocol):
     """Sandbox actors, as they come and go."""
 
-    def up(self) -> list[SandboxEndpoint]: ...
+    def up(self) -> list[SandboxEndpoint]:
+        """Those that can be asked now."""
+        ...
 
-    async def figures(self) -> list[dict[str, float]]: ...
+    async def counters(self) -> list[dict[str, float]]:
+        """Of each actor; empty while one of them does not answer."""
+        ...
 
 
 @dataclass(slots=True)
 class RayWorker:
-    """A rollout actor. Ray restarts it when it dies; `recover` brings the new one up."""
+    """A rollout actor. Ray restarts it when it dies; `recover` brings the new one up.
+
+    rewards:    reward actors that are up; None: it scores by itself
+    is_needed:  whether nothing goes on without it; else it may come back at any time
+    home:       the Ray node and the process it is on
+    """
 
     actor: Any
     worker_id: str
     leases_at_once: int
     sandboxes: Sandboxes
-    rewards: Callable[[], list[Any] | None] = lambda: None  # reward actors that are up; None: it scores by itself
+    rewards: Callable[[], list[Any] | None] = lambda: None
     recover_s: float = 600.0
-    needed: Callable[[], bool] = lambda: True  # whether nothing goes on without it; else it may come back any time
-    home: tuple[str, int] | None = None  # node and process
+    is_needed: Callable[[], bool] = lambda: True
+    home: tuple[str, int] | None = None
     is_up: bool = False
 
     @property
@@ -51,29 +66,29 @@ class RayWorker:
         info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards()))
         self.home = info.pop("home")
         self.is_up = True
-        await self.tell()  # of those that came or went while it loaded
+        await self.send_actors()  # of those that came or went while it loaded
         return info
 
-    async def tell(self) -> None:
-        """Where checks and scores go from now on. One that is down hears of it when it starts."""
+    async def send_actors(self) -> None:
+        """Tells it which sandbox and reward actors are up. One that is down is told when it starts."""
         if self.is_up:
             with suppress(RayActorError, TimeoutError):
-                await asyncio.wait_for(self.actor.use.remote(self.sandboxes.up(), self.rewards()), 5)
+                await asyncio.wait_for(self.actor.use.remote(self.sandboxes.up(), self.rewards()), ANSWER_S)
 
     async def load_weights(self) -> list[str]:
-        """Raises EngineError when it is lost and does not come back."""
+        """Raises EngineError when it is needed, lost, and does not come back."""
         try:
             return await expected(self.actor.load_weights.remote())
         except RayActorError:
             self.is_up = False
-            if not self.needed():
+            if not self.is_needed():
                 return [f"{self.worker_id} is lost; it takes the new weights when it comes back"]
             await self.recover()  # a fresh start takes the weights that serve now
             return [f"{self.worker_id} was lost while it took new weights, and has been started again"]
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         try:
-            return await expected(self.actor.run_lease.remote(packed(lease)))
+            return await expected(self.actor.run_lease.remote(for_another_host(lease)))
         except (RayActorError, EngineError, MemoryError) as error:
             self.is_up = False
             raise WorkerLost(f"{self.worker_id} was lost: {error}") from error
@@ -84,30 +99,29 @@ class RayWorker:
             try:
                 await self.start()
             except RayActorError as error:
-                if asyncio.get_running_loop().time() > deadline and self.needed():
+                if asyncio.get_running_loop().time() > deadline and self.is_needed():
                     raise EngineError(f"{self.worker_id} did not come back within {self.recover_s:g} s") from error
                 await asyncio.sleep(0.5)
             else:
                 return
 
-    async def give_up(self, why: str) -> None:
-        """Ends its process, which may not even hear that it should end; Ray starts it again."""
+    async def abort(self, why: str) -> None:
+        """Kills its process, which may not even hear that it should end; Ray starts it again."""
         del why
         ray.kill(self.actor, no_restart=False)
         if self.home is not None:
             node, process = self.home
-            where = NodeAffinitySchedulingStrategy(node, soft=False)
-            _end.options(num_cpus=0, max_retries=0, scheduling_strategy=where).remote(process)
+            location = NodeAffinitySchedulingStrategy(node, soft=False)
+            _kill.options(num_cpus=0, max_retries=0, scheduling_strategy=location).remote(process)
 
     async def snapshot(self) -> Snapshot | None:
         try:
-            return await asyncio.wait_for(self.actor.snapshot.remote(), 5)
+            return await asyncio.wait_for(self.actor.snapshot.remote(), ANSWER_S)
         except (RayActorError, TimeoutError):
             return None
 
-    async def checks(self) -> list[dict[str, float]]:
-        """Of the sandbox actors, which all workers share; nothing while one is being restarted."""
-        return await self.sandboxes.figures()
+    async def check_counters(self) -> list[dict[str, float]]:
+        return await self.sandboxes.counters()
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         try:
@@ -117,15 +131,15 @@ class RayWorker:
 
     async def stop(self) -> None:
         try:
-            await asyncio.wait_for(self.actor.stop.remote(), 20)
+            await asyncio.wait_for(self.actor.stop.remote(), STOP_S)
         except (RayActorError, TimeoutError):
             return
 
 
 @ray.remote
-def _end(process: int) -> None:
-    """On the actor's own node."""
+def _kill(process: int) -> None:
+    """Kills a rollout actor's process, on its own node."""
     with suppress(psutil.NoSuchProcess):
-        found = psutil.Process(process)
-        if " ".join(found.cmdline()).startswith("ray::RolloutActor"):  # the number may be another's now
-            found.kill()
+        running = psutil.Process(process)
+        if " ".join(running.cmdline()).startswith("ray::RolloutActor"):  # the number may be another's now
+            running.kill()

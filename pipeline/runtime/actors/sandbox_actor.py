@@ -1,5 +1,8 @@
-"""Sandbox actors: a verifiers.checker.Checker on a node's CPUs. Only what checks need is imported here: a process of
-these is up in half the time that one with searches takes.
+"""Holds a checker and its sandboxes in a Ray actor on a node's CPUs.
+
+    VerifyClient ─► SandboxActor.check ─► verifiers.checker.Checker ─► sandboxes.pool
+
+Only what checks need is imported here: a process of these is up in half the time that one with searches takes.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ import ray
 from berry.pipeline import logs
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.actors.process import tree_cpu_s
-from berry.pipeline.runtime.monitoring import metrics as exported
-from berry.pipeline.runtime.monitoring import prometheus
+from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.sandboxes.base import SandboxError
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import Checker, CheckerConfig, CheckRequest
@@ -30,7 +32,8 @@ class SandboxActor:
         self._exporting: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """The Ray node that it is on. Raises ResourceError where this host can't confine programs."""
+        """Starts the sandboxes; returns the Ray node they are on. Raises ResourceError where this host can't confine
+        programs."""
         if not self._started:
             try:
                 await self._checker.start()
@@ -38,7 +41,7 @@ class SandboxActor:
                 raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
             self._started = True
             read = self._checker.metrics
-            self._exporting = prometheus.begin(prometheus.Exporter({}), lambda: exported.of_checker(read()))
+            self._exporting = prometheus.start(prometheus.Exporter({}), lambda: metrics.of_checker(read()))
         return ray.get_runtime_context().get_node_id()
 
     async def check(self, request: CheckRequest) -> Verdict:

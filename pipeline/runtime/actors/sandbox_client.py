@@ -1,4 +1,6 @@
-"""From a search to a sandbox actor and back: the nearest that has room, retried elsewhere, never lost.
+"""Sends the checks of a rollout actor to sandbox actors: the nearest that has room, again elsewhere when one dies.
+
+    search ─► VerifyClient.verify ─► the least loaded endpoint ─► SandboxActor.check ─► Verdict
 
 Actors on this node come first; when as many of our checks are there as they have slots, the least loaded anywhere. A
 call that fails because its actor died is made again on another one, for as long as it takes: the request is data and
@@ -22,7 +24,7 @@ from berry.verifiers.checker import CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.shipping import with_source_inlined
 
-_BACKOFF_S = (0.1, 0.3, 1.0, 3.0)
+_BACKOFF_S = (0.1, 0.3, 1.0, 3.0)  # before a check is asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +39,33 @@ class SandboxEndpoint:
 
 @dataclass(slots=True)
 class EndpointLoad:
-    """Our side of a site: requests there now, failures since the last answer."""
+    """An endpoint with our requests that it has not answered, and its failures since its last answer."""
 
-    site: SandboxEndpoint
+    endpoint: SandboxEndpoint
     waiting: int = 0
-    failing: int = 0
+    failures: int = 0
 
 
 class VerifyClient:
-    """One rollout actor's way to the sandbox actors. `here`: the Ray node it is on itself."""
+    """Chooses a sandbox actor for every check. `own_node`: the Ray node that the client is on."""
 
-    def __init__(self, sites: Sequence[SandboxEndpoint], here: str = "") -> None:
-        self._here = here
-        self._desks: dict[str, EndpointLoad] = {}
+    def __init__(self, endpoints: Sequence[SandboxEndpoint], own_node: str = "") -> None:
+        self._own_node = own_node
+        self._loads: dict[str, EndpointLoad] = {}
         self._any = asyncio.Event()
-        self.update(sites)
+        self.update(endpoints)
 
-    def update(self, sites: Sequence[SandboxEndpoint]) -> None:
-        """From now on these; all of them are up."""
-        before = self._desks
-        self._desks = {s.name: EndpointLoad(s, before[s.name].waiting if s.name in before else 0) for s in sites}
-        if self._desks:
+    def update(self, endpoints: Sequence[SandboxEndpoint]) -> None:
+        """Sends checks to these endpoints from now on; all of them are up."""
+        before = self._loads
+        self._loads = {e.name: EndpointLoad(e, before[e.name].waiting if e.name in before else 0) for e in endpoints}
+        if self._loads:
             self._any.set()
         else:
             self._any.clear()
 
     async def verify(self, request: CheckRequest) -> Verdict:
+        """The verdict on one response, however often its actor dies."""
         request = replace(request, spec=with_source_inlined(request.spec))
         verdict, first = await self._ask("check", request, avoid=None)
         if verdict.outcome is Outcome.UNVERIFIABLE and verdict.reason.retryable:
@@ -70,6 +73,7 @@ class VerifyClient:
         return verdict
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
+        """Verdicts on all responses of a problem together, by majority."""
         verdicts, _ = await self._ask("agree", request, avoid=None)
         return verdicts
 
@@ -77,30 +81,32 @@ class VerifyClient:
         attempt = 0
         while True:
             await self._any.wait()
-            desk = self._pick(avoid)
-            name = desk.site.name
-            desk.waiting += 1
+            load = self._pick(avoid)
+            name = load.endpoint.name
+            load.waiting += 1
             try:
-                answer = await getattr(desk.site.actor, method).remote(request)
+                answer = await getattr(load.endpoint.actor, method).remote(request)
             except RayActorError:  # dead or restarting
-                desk.failing += 1
+                load.failures += 1
                 avoid = name
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1
                 continue
             finally:
-                now = self._desks.get(name, desk)  # another desk when there was an update meanwhile
-                now.waiting = max(0, now.waiting - 1)
-            now.failing = 0
+                latest = self._loads.get(name, load)  # another object when there was an update meanwhile
+                latest.waiting = max(0, latest.waiting - 1)
+            latest.failures = 0
             return answer, name
 
     def _pick(self, avoid: str | None) -> EndpointLoad:
-        """One that has just failed only when there is no other; one on another node when those here are full."""
-        candidates = [d for n, d in self._desks.items() if n != avoid] or list(self._desks.values())
+        """The endpoint to ask next: one that has just failed only when there is no other, one on another node when
+        those on this one are full."""
+        candidates = [load for name, load in self._loads.items() if name != avoid] or list(self._loads.values())
 
-        def order(desk: EndpointLoad) -> tuple[bool, bool, bool, float, str]:
-            full = desk.waiting >= desk.site.slots
-            far = not full and desk.site.node != self._here
-            return desk.failing > 0, full, far, desk.waiting / desk.site.slots, desk.site.name
+        def order(load: EndpointLoad) -> tuple[bool, bool, bool, float, str]:
+            endpoint = load.endpoint
+            is_full = load.waiting >= endpoint.slots
+            is_far = not is_full and endpoint.node != self._own_node
+            return load.failures > 0, is_full, is_far, load.waiting / endpoint.slots, endpoint.name
 
         return min(candidates, key=order)

@@ -1,4 +1,4 @@
-"""Brings an engine and reward models to the weights that weights.json names, without a restart.
+"""Loads the weights that weights.json names into an engine and reward models, without a restart.
 
     weights.json ─► load_weights ─► Engine.load_weights, RewardModels.load_weights ─► what could not be taken, in words
 
@@ -19,34 +19,35 @@ from berry.pipeline.storage.weights_file import RunWeights, address, read_weight
 
 
 async def load_weights(worker: LeaseWorker, location: Location, models: RewardModels | None) -> list[str]:
-    """For a worker with its engine, and the reward models in the same process if there are any. Returns what went
-    wrong. Raises EngineError only when the engine is dead."""
+    """Loads them into a worker's engine, and into the reward models in the same process if there are any; returns what
+    could not be taken, in words. Raises EngineError only when the engine is dead."""
     now = await asyncio.to_thread(read_weights, location)
-    wrong = [] if models is None else await load_reward_weights(models, location, now)
+    problems = [] if models is None else await load_reward_weights(models, location, now)
     worker.round_index = now.round_index
     worker.end_scores = end_scores(worker, now)
     wanted, engine = now.engine, worker.engine
     if wanted is not None and engine.info.weights_version != wanted.version:
         if not isinstance(engine, SwapsWeights):
-            wrong.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
+            problems.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")
         else:
-            place = address(location, wanted)
+            source = address(location, wanted)
             try:
-                folder = await asyncio.to_thread(resolve, place, key="weights of the engine")
+                folder = await asyncio.to_thread(resolve, source, key="weights of the engine")
                 await engine.load_weights(folder, wanted.version)
             except ConfigError as error:
-                wrong.append(f"{wanted.version} can't be taken, the old weights generate on: {error}")
-    return wrong
+                problems.append(f"{wanted.version} can't be taken, the old weights generate on: {error}")
+    return problems
 
 
 async def load_reward_weights(models: RewardModels, location: Location, now: RunWeights) -> list[str]:
-    wrong: list[str] = []
+    """Loads the reward models that `now` names; returns what could not be taken, in words."""
+    problems: list[str] = []
     for name, weights in now.rewards.items():
         try:
             await models.load_weights(name, address(location, weights), weights.version)
         except BerryError as error:
-            wrong.append(f"{name} {weights.version} can't be taken, the old weights go on: {error}")
-    return wrong
+            problems.append(f"{name} {weights.version} can't be taken, the old weights go on: {error}")
+    return problems
 
 
 def end_scores(worker: LeaseWorker, now: RunWeights) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Actors of one kind, as nodes come and go. Sandbox actors and reward actors are each a crew.
+"""Keeps the actors of one kind, sandbox actors or reward actors, while nodes come and go.
 
-ask_for ─► coming ─► up ◄─► down (its node left; it comes up again where Ray finds room)
-look    ─► what each that is up answers: one question to each for all who want to know at about the same time
+ask_for ─► starting ─► up ◄─► lost (its node left; Ray starts it again where there is room)
+health  ─► what each that is up answers: one question to each for all who ask at about the same time
 """
 
 from __future__ import annotations
@@ -18,33 +18,37 @@ from ray.exceptions import RayActorError, RayTaskError
 from berry.pipeline.errors import BerryError
 from berry.pipeline.runtime.actors.remote import expected
 
-LOOK_S = 1.0
-A_SECOND = 100  # actors that are looked at
-ANSWER_S = 5.0
-FRESH_S = 0.3  # an answer is not asked for again
-REFUSED_S = 10.0  # then what could not start is tried again
+HEALTH_POLL_S = 1.0  # between two questions to every actor; longer where there are many
+POLLS_A_SECOND = 100  # at most, so that asking costs the driver no more
+ANSWER_S = 5.0  # for which an answer is waited for
+FRESH_S = 0.3  # for which an answer holds
+RETRY_S = 10.0  # after which an actor that could not start is started again
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class Health(Enum):
-    ANSWERED = auto()  # its figures are in `Member.seen`
-    SLOW = auto()
-    LOST = auto()
+    """What came of asking an actor for its figures."""
+
+    ANSWERED = auto()  # its figures are in `PooledActor.figures`
+    SLOW = auto()  # no answer yet
+    LOST = auto()  # dead, or started again by Ray and not up
 
 
 @dataclass(slots=True)
 class PooledActor:
-    """`answer`: of its `start`; None: not up."""
+    """One actor of a pool. `started`: what its `start` returned; None while it is not up."""
 
     name: str
     actor: Any
-    coming: asyncio.Task[None] | None = None
-    answer: Any = None
-    seen: dict[str, Any] | None = None  # its figures when it last gave them
+    starting: asyncio.Task[None] | None = None
+    started: Any = None
+    figures: dict[str, Any] | None = None  # when it last gave them
 
 
 class ActorPool:
+    """Asks for actors of one kind, notices when one is lost, and has it started again."""
+
     def __init__(
         self,
         kind: str,
@@ -53,98 +57,100 @@ class ActorPool:
         *,
         figures: Callable[[Any], Awaitable[dict[str, Any]]],
     ) -> None:
-        """`place` asks Ray for one; `changed` is called when it is others that are up; `figures` of an actor are empty
-        when it has been started again by Ray and is not up."""
+        """`place` asks Ray for an actor; `changed` is called when others are up than before; `figures` asks an actor
+        for its own, which are empty when Ray has started it again and it is not up."""
         self._kind = kind
         self._place = place
         self._changed = changed
         self._figures = figures
         self._made = 0
-        self._looking: asyncio.Task[dict[str, Health]] | None = None
-        self._looked = 0.0
-        self.members: dict[str, PooledActor] = {}
+        self._asking: asyncio.Task[dict[str, Health]] | None = None
+        self._asked_at = 0.0
+        self.actors: dict[str, PooledActor] = {}
 
     def up(self) -> list[PooledActor]:
-        return [member for member in self.members.values() if member.answer is not None]
+        return [one for one in self.actors.values() if one.started is not None]
 
     def ask_for(self, count: int, *, patient: bool = True) -> list[asyncio.Task[None]]:
-        """More of them; the answer is tasks that end when each is up. Without patience they raise what keeps one from
-        starting at all; a node for it is waited for however long that takes."""
+        """Asks for more; returns tasks that end when each is up. A node for it is waited for however long that takes;
+        an error of its start is raised, or with patience said in the log, and it is started again."""
         return [self._ask_for_one(patient=patient) for _ in range(count)]
 
     def _ask_for_one(self, *, patient: bool) -> asyncio.Task[None]:
-        member = PooledActor(f"{self._kind}-{self._made}", self._place())
+        pooled = PooledActor(f"{self._kind}-{self._made}", self._place())
         self._made += 1
-        self.members[member.name] = member
-        return self._await(member, patient=patient)
+        self.actors[pooled.name] = pooled
+        return self._start(pooled, patient=patient)
 
-    def _await(self, member: PooledActor, *, patient: bool) -> asyncio.Task[None]:
-        member.coming = asyncio.create_task(self._come_up(member, patient=patient))
-        member.coming.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # its caller's, if any
-        return member.coming
+    def _start(self, pooled: PooledActor, *, patient: bool) -> asyncio.Task[None]:
+        pooled.starting = asyncio.create_task(self._until_up(pooled, patient=patient))
+        pooled.starting.add_done_callback(
+            lambda ended: ended.cancelled() or ended.exception()
+        )  # raised by its awaiter, if any
+        return pooled.starting
 
-    async def _come_up(self, member: PooledActor, *, patient: bool) -> None:
-        member.answer = await until_up(member.name, lambda: expected(member.actor.start.remote()), patient=patient)
-        member.coming = None
+    async def _until_up(self, pooled: PooledActor, *, patient: bool) -> None:
+        pooled.started = await until_up(pooled.name, lambda: expected(pooled.actor.start.remote()), patient=patient)
+        pooled.starting = None
         await self._changed()
 
-    async def look(self) -> dict[str, Health]:
-        """By name, of those that were up a moment ago."""
+    async def health(self) -> dict[str, Health]:
+        """The health of those that were up a moment ago, by name."""
         now = asyncio.get_running_loop().time()
-        if self._looking is None or (self._looking.done() and now - self._looked > FRESH_S):
-            self._looking = asyncio.create_task(self._ask_all())
-        return await asyncio.shield(self._looking)
+        if self._asking is None or (self._asking.done() and now - self._asked_at > FRESH_S):
+            self._asking = asyncio.create_task(self._ask_all())
+        return await asyncio.shield(self._asking)
 
     async def _ask_all(self) -> dict[str, Health]:
         up = self.up()
-        looks = await asyncio.gather(*(self._ask(member) for member in up))
-        self._looked = asyncio.get_running_loop().time()
-        return {member.name: look for member, look in zip(up, looks, strict=True)}
+        answers = await asyncio.gather(*(self._ask(one) for one in up))
+        self._asked_at = asyncio.get_running_loop().time()
+        return {pooled.name: health for pooled, health in zip(up, answers, strict=True)}
 
-    async def _ask(self, member: PooledActor) -> Health:
+    async def _ask(self, pooled: PooledActor) -> Health:
         try:
-            figures = await asyncio.wait_for(self._figures(member.actor), ANSWER_S)
+            figures = await asyncio.wait_for(self._figures(pooled.actor), ANSWER_S)
         except (TimeoutError, RayTaskError):
             return Health.SLOW
         except RayActorError:
             return Health.LOST
         if not figures:
             return Health.LOST
-        member.seen = figures
+        pooled.figures = figures
         return Health.ANSWERED
 
     async def watch(self) -> None:
-        """Takes out those that are lost, and sees that they come back. Until cancelled."""
+        """Takes out actors that are lost, and has them started again, until cancelled."""
         while True:
-            await asyncio.sleep(max(LOOK_S, len(self.members) / A_SECOND))
-            found = await self.look()
-            lost = [member for member in self.up() if found.get(member.name) is Health.LOST]
-            for member in lost:
-                log.warning("%s was lost", member.name)
-                member.answer = None
-                self._await(member, patient=True)
+            await asyncio.sleep(max(HEALTH_POLL_S, len(self.actors) / POLLS_A_SECOND))
+            health = await self.health()
+            lost = [pooled for pooled in self.up() if health.get(pooled.name) is Health.LOST]
+            for pooled in lost:
+                log.warning("%s was lost", pooled.name)
+                pooled.started = None
+                self._start(pooled, patient=True)
             if lost:
                 await self._changed()
 
     def abandon(self) -> None:
-        """Waits for nothing any more."""
-        for member in self.members.values():
-            if member.coming is not None:
-                member.coming.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
+        """Stops waiting for actors that are starting."""
+        for pooled in self.actors.values():
+            if pooled.starting is not None:
+                pooled.starting.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
 
 
 async def until_up(name: str, start: Callable[[], Awaitable[T]], *, patient: bool) -> T:
-    """Until there is a node for it. What keeps it from starting there is raised, or with patience said in the log: the
-    next node may be better."""
+    """What `start` returns, once there is a node for the actor. An error of its start is raised, or with patience said
+    in the log and started again: the next node may be better."""
     while True:
         try:
             return await start()
         except RayActorError:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(HEALTH_POLL_S)
         except BerryError as error:
             if not patient:
                 raise
             log.warning("%s is not up yet: %s", name, error)
-            await asyncio.sleep(REFUSED_S)
+            await asyncio.sleep(RETRY_S)

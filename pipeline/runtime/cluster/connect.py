@@ -1,4 +1,7 @@
-"""Ray: connect or start it, and see what of the roles fits."""
+"""Connects to a Ray cluster or starts one on this machine, and leaves it again.
+
+connect ─► join ─► ray.init ─► placement.fitting ─► the layout that fits now
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
-from berry.pipeline.runtime.cluster.placement import present
+from berry.pipeline.runtime.cluster.placement import fitting
 
 
 def connect(address: str | None, cluster: Cluster, planned: Placement) -> Placement:
@@ -22,7 +25,7 @@ def connect(address: str | None, cluster: Cluster, planned: Placement) -> Placem
     roles = (planned.rollout, planned.reward, planned.sandbox)
     join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))
     try:
-        return present(cluster, planned)
+        return fitting(cluster, planned)
     except ResourceError:
         disconnect()
         raise
@@ -58,7 +61,7 @@ def join(address: str | None, cpus: float = 1) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes."""
+    """Raises ResourceError at once where nothing listens; Ray itself tries for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return

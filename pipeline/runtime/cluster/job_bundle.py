@@ -1,6 +1,6 @@
-"""What a job takes along to a cluster: its configuration, whole, and the problem files that only this machine has.
+"""Packs what a job takes along to a cluster: its configuration, whole, and the problem files of this machine.
 
-RunConfig ─► pack ─► FOLDER/job.yaml, FOLDER/problems/DIGEST/NAME ─► the shell line that runs it there
+    RunConfig ─► pack ─► FOLDER/job.yaml, FOLDER/problems/DIGEST/NAME ─► the shell line that runs it there
 
 On the cluster problem files are put under $BERRY_CACHE/jobs by their content: submitted again, to the same cluster or
 a new one, a job finds the same paths and resumes.
@@ -25,22 +25,24 @@ MOST_BYTES = 100 << 20
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
+    """A packed job: its folder, and the shell line that runs it there."""
+
     folder: Path
     entrypoint: str
 
 
-def check_place(place: str) -> None:
+def check_run_dir(run_dir: str) -> None:
     """Raises ConfigError for a run directory that would end with the job's own folder on the head node."""
-    if "://" not in place and not Path(place).is_absolute():
+    if "://" not in run_dir and not Path(run_dir).is_absolute():
         raise ConfigError(
-            f"{place}: a submitted run needs a directory that every node of the cluster sees: give --run (or "
+            f"{run_dir}: a submitted run needs a directory that every node of the cluster sees: give --run (or "
             "storage.root) a URL such as s3://bucket/runs, or an absolute path on a shared file system"
         )
 
 
-def pack(config: RunConfig, folder: Path, *, place: str, python: str = "python") -> Bundle:
-    """Fills `folder`. Raises ConfigError for what can't go along."""
-    check_place(place)
+def pack(config: RunConfig, folder: Path, *, run_dir: str, python: str = "python") -> Bundle:
+    """Fills `folder` with job.yaml and problem files. Raises ConfigError for what can't go along."""
+    check_run_dir(run_dir)
     (folder / "job.yaml").write_text(run_config.dump(config), encoding="utf-8")
     words: list[str] = []
     size = 0
@@ -60,7 +62,7 @@ def pack(config: RunConfig, folder: Path, *, place: str, python: str = "python")
         (folder / "problems" / inside).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / "problems" / inside)
         words.append(f'problems.{index}.path="$d"/{shlex.quote(inside)}')
-    run = f"exec {shlex.quote(python)} -m berry run job.yaml {' '.join([*words, '--run', shlex.quote(place)])}"
+    run = f"exec {shlex.quote(python)} -m berry run job.yaml {' '.join([*words, '--run', shlex.quote(run_dir)])}"
     if words:
         run = f'd="${{BERRY_CACHE:-$HOME/.cache/berry}}/jobs" && mkdir -p "$d" && cp -r problems/. "$d" && {run}'
     return Bundle(folder, run)

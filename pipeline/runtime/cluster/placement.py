@@ -1,6 +1,6 @@
-"""Which actor is asked for where: options for Ray from roles, and what of a plan fits the nodes that are there now.
+"""Asks Ray for the actors of a layout, and says what of a layout fits the nodes that are there now.
 
-    Placement, ray.nodes() ─► present ─► Placement of now (ResourceError that says what fits)
+    Placement, ray.nodes() ─► fitting ─► Placement of now (ResourceError that says what fits)
     RolePlacement ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
 
 An engine with GPUs of its own gets a placement group of one bundle: all of them are of one node, and its place is known
@@ -18,11 +18,11 @@ from berry.pipeline.core.placement import Placement, RolePlacement, place_actors
 from berry.pipeline.engines.build import environment
 from berry.pipeline.errors import ConfigError, ResourceError
 
-CONCURRENT_CALLS = 10_000
+CONCURRENT_CALLS = 10_000  # of one actor
 
 
-def present(cluster: Cluster, planned: Placement) -> Placement:
-    """The actors of `planned` that fit the nodes of Ray's cluster as it is. Raises ResourceError where not even the
+def fitting(cluster: Cluster, planned: Placement) -> Placement:
+    """The actors of `planned` that fit the nodes of Ray's cluster as it is now. Raises ResourceError where not even the
     minimum of every role does."""
     import ray
 
@@ -61,8 +61,10 @@ def present(cluster: Cluster, planned: Placement) -> Placement:
         raise ResourceError(f"Ray's nodes don't hold cluster {cluster.name!r}: {error}") from error
 
 
-def rollout(config: RunConfig, planned: Placement, *, place: str, worker_id: str, round_index: int) -> tuple[Any, Any]:
-    """The actor, and its placement group: None where it takes no whole GPU."""
+def rollout(
+    config: RunConfig, planned: Placement, *, run_url: str, worker_id: str, round_index: int
+) -> tuple[Any, Any]:
+    """Asks for a rollout actor; returns it and its placement group, None where it takes no whole GPU."""
     from berry.pipeline.runtime.actors import rollout_actor
 
     options = _options(planned.rollout) | {"runtime_env": {"env_vars": environment(config.engine)}}
@@ -75,10 +77,11 @@ def rollout(config: RunConfig, planned: Placement, *, place: str, worker_id: str
         )
         options.pop("label_selector", None)  # the group has it
     actor = rollout_actor.rollout_actor.options(**options)
-    return actor.remote(config.model_dump_json(), place, worker_id, round_index), group
+    return actor.remote(config.model_dump_json(), run_url, worker_id, round_index), group
 
 
 def sandbox(config: RunConfig, planned: Placement) -> Any:
+    """Asks for a sandbox actor."""
     from berry.pipeline.runtime.actors.sandbox_actor import sandbox_actor
 
     checker = config.verification.model_copy(update={"slots": planned.sandbox.slots})
@@ -88,16 +91,18 @@ def sandbox(config: RunConfig, planned: Placement) -> Any:
     return sandbox_actor.options(**options).remote(checker)
 
 
-def reward(config: RunConfig, planned: Placement, *, place: str) -> Any:
+def reward(config: RunConfig, planned: Placement, *, run_url: str) -> Any:
+    """Asks for a reward actor."""
     from berry.pipeline.runtime.actors import reward_actor
 
     threads = {"OMP_NUM_THREADS": str(max(1, round(planned.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
     actor = reward_actor.reward_actor.options(**_options(planned.reward), runtime_env={"env_vars": threads})
-    return actor.remote(config.model_dump_json(), place)
+    return actor.remote(config.model_dump_json(), run_url)
 
 
 def _one_node(role: RolePlacement) -> Any:
-    """A bundle is of one node; a group that lost its node is placed again by Ray, and its actor with it."""
+    """A placement group of one bundle, which lies on one node; if it loses the node, Ray places it again, and its actor
+    with it."""
     from ray.util.placement_group import placement_group
 
     more: dict[str, Any] = {"bundle_label_selector": [dict(role.labels)]} if role.labels else {}

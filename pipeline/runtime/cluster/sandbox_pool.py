@@ -1,7 +1,7 @@
-"""Sandbox actors of a run, more or fewer of them, and emptied before they end. None takes a verdict along.
+"""Keeps the sandbox actors of a run, more or fewer of them; none ends before it has answered what it was asked.
 
-Crew ─► sites for every client
-resize ─► fewer: out of every client's list first, ended when what it was asked for is answered
+ActorPool ─► SandboxPool.up ─► endpoints for every client
+resize to fewer ─► out of every client's list ─► emptied ─► ended; its counters are kept
 """
 
 from __future__ import annotations
@@ -15,80 +15,87 @@ import ray
 from ray.exceptions import RayActorError
 
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
-from berry.pipeline.runtime.cluster.actor_pool import ANSWER_S, LOOK_S, ActorPool, Health, PooledActor
+from berry.pipeline.runtime.cluster.actor_pool import ANSWER_S, ActorPool, Health, PooledActor
 
-EMPTY_S = 600.0  # then what it still works on is asked for elsewhere
+EMPTY_S = 600.0  # after which what it still works on is asked for elsewhere
+EMPTY_POLL_S = 1.0
 GAUGES = ("pool_slots", "pool_waiting", "pool_running", "in_service", "symbolic_free", "symbolic_running")
 
 
-class SandboxSites:
-    def __init__(self, place: Callable[[], Any], slots: int, tell: Callable[[], Awaitable[None]]) -> None:
+class SandboxPool:
+    """The sandbox actors of a run. `place` asks Ray for one of `slots` slots; `changed` is called when others are
+    up than before."""
+
+    def __init__(self, place: Callable[[], Any], slots: int, changed: Callable[[], Awaitable[None]]) -> None:
         self._slots = slots
-        self._tell = tell
-        self._leaving: dict[asyncio.Task[None], PooledActor] = {}
+        self._changed = changed
+        self._leaving: dict[asyncio.Task[None], PooledActor] = {}  # being emptied
         self._retired: dict[str, float] = {}  # counters of those that were ended
-        self.crew = ActorPool("sandbox", place, tell, figures=lambda actor: actor.metrics.remote())
+        self.pool = ActorPool("sandbox", place, changed, figures=lambda actor: actor.metrics.remote())
 
     @property
     def asked_for(self) -> int:
-        return len(self.crew.members)
+        """Actors, whether up or not."""
+        return len(self.pool.actors)
 
     def up(self) -> list[SandboxEndpoint]:
-        return [SandboxEndpoint(member.name, member.actor, self._slots, member.answer) for member in self.crew.up()]
+        """Those that can be asked now."""
+        return [SandboxEndpoint(one.name, one.actor, self._slots, one.started) for one in self.pool.up()]
 
     async def resize(self, count: int) -> None:
-        self.crew.ask_for(count - self.asked_for)
-        leaving = [self.crew.members.pop(name) for name in self._least_needed(self.asked_for - count)]
+        """Asks for `count` actors: more are asked of Ray, those too many are emptied and ended."""
+        self.pool.ask_for(count - self.asked_for)
+        leaving = [self.pool.actors.pop(name) for name in self._least_needed(self.asked_for - count)]
         if not leaving:
             return
-        await self._tell()
-        for member in leaving:
-            if member.coming is not None:
-                member.coming.cancel()
-            task = asyncio.create_task(self._empty(member))
-            self._leaving[task] = member
+        await self._changed()
+        for pooled in leaving:
+            if pooled.starting is not None:
+                pooled.starting.cancel()
+            task = asyncio.create_task(self._empty(pooled))
+            self._leaving[task] = pooled
             task.add_done_callback(lambda ended: self._leaving.pop(ended, None))
 
     def _least_needed(self, count: int) -> list[str]:
-        """Those that are not up, then the youngest of the nodes that have most."""
+        """The names of those to end: those that are not up, then the youngest of the nodes that have most."""
         by_node: dict[str, list[str]] = {}
-        for member in self.crew.members.values():
-            by_node.setdefault(member.answer or "", []).append(member.name)
+        for pooled in self.pool.actors.values():
+            by_node.setdefault(pooled.started or "", []).append(pooled.name)
         chosen: list[str] = []
         while len(chosen) < count:
             names = by_node.get("") or max(by_node.values(), key=len)
             chosen.append(names.pop())
         return chosen
 
-    async def _empty(self, member: PooledActor) -> None:
+    async def _empty(self, pooled: PooledActor) -> None:
         """Ends an actor that no client asks any more, when it has answered all it was asked."""
         deadline = asyncio.get_running_loop().time() + EMPTY_S
         with suppress(RayActorError, TimeoutError):
-            while member.answer is not None and asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(LOOK_S)
-                figures = await asyncio.wait_for(member.actor.metrics.remote(), ANSWER_S)
-                member.seen = figures or member.seen
+            while pooled.started is not None and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(EMPTY_POLL_S)
+                figures = await asyncio.wait_for(pooled.actor.metrics.remote(), ANSWER_S)
+                pooled.figures = figures or pooled.figures
                 if not figures or not (figures["in_service"] or figures["pool_waiting"] or figures["pool_running"]):
                     break
-            if member.answer is not None:
-                await asyncio.wait_for(member.actor.stop.remote(), ANSWER_S)
-        for name, value in _counters(member.seen).items():
+            if pooled.started is not None:
+                await asyncio.wait_for(pooled.actor.stop.remote(), ANSWER_S)
+        for name, value in _counters(pooled.figures).items():
             self._retired[name] = self._retired.get(name, 0.0) + value
-        member.seen = None
-        ray.kill(member.actor)
+        pooled.figures = None
+        ray.kill(pooled.actor)
 
-    async def figures(self) -> list[dict[str, float]]:
-        """Of every actor that is up, and the counters of those that were ended; empty while one does not answer."""
-        found = await self.crew.look()
-        asked = [member for member in self.crew.up() if member.name in found]
-        if any(found[member.name] is not Health.ANSWERED for member in asked):
+    async def counters(self) -> list[dict[str, float]]:
+        """Of every actor that is up, and of those that were ended; empty while one does not answer."""
+        health = await self.pool.health()
+        asked = [pooled for pooled in self.pool.up() if pooled.name in health]
+        if any(health[pooled.name] is not Health.ANSWERED for pooled in asked):
             return []
-        ended = [dict(self._retired), *(_counters(member.seen) for member in self._leaving.values())]
-        return [figures for figures in (*ended, *(member.seen for member in asked)) if figures]
+        ended = [dict(self._retired), *(_counters(pooled.figures) for pooled in self._leaving.values())]
+        return [figures for figures in (*ended, *(pooled.figures for pooled in asked)) if figures]
 
     def abandon(self) -> None:
-        """Waits for nothing any more."""
-        self.crew.abandon()
+        """Stops waiting for actors that are starting or being emptied."""
+        self.pool.abandon()
         for task in self._leaving:
             task.cancel()
 

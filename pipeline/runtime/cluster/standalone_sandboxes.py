@@ -1,4 +1,4 @@
-"""Checks without a run on a Ray cluster: a sandbox actor on every node that has cores, asked from here.
+"""Starts sandboxes on a Ray cluster without a run, for `berry verify`: an actor on every node that has cores.
 
     join ─► an actor a node, of as many slots as the node has cores ─► VerifyClient ─► verdicts
 
@@ -21,11 +21,11 @@ from berry.pipeline.runtime.cluster import connect
 from berry.pipeline.runtime.cluster.placement import CONCURRENT_CALLS
 from berry.verifiers.config import CheckerConfig
 
-START_S = 60.0
+START_S = 60.0  # within which a node must have cores free
 
 
 @dataclass(frozen=True, slots=True)
-class Sandboxes:
+class StandaloneSandboxes:
     """A cluster's sandbox actors and their client. `left_out`: nodes that had no cores free."""
 
     client: VerifyClient
@@ -35,22 +35,24 @@ class Sandboxes:
 
 
 @asynccontextmanager
-async def sandboxes_at(address: str, config: CheckerConfig, *, start_s: float = START_S) -> AsyncIterator[Sandboxes]:
-    """The sandboxes of the cluster at `address`, `config.slots` (default: its cores) on each node. Raises
+async def sandboxes_at(
+    address: str, config: CheckerConfig, *, start_s: float = START_S
+) -> AsyncIterator[StandaloneSandboxes]:
+    """Starts sandboxes on the cluster at `address`, `config.slots` (default: its cores) on each node. Raises
     ResourceError."""
     await asyncio.to_thread(connect.join, address)
     try:
-        found = await _start(address, config, start_s)
+        sandboxes = await _start(address, config, start_s)
         try:
-            yield found
+            yield sandboxes
         finally:
-            stopping = [asyncio.ensure_future(actor.stop.remote()) for actor in found.actors]
+            stopping = [asyncio.ensure_future(actor.stop.remote()) for actor in sandboxes.actors]
             await asyncio.wait(stopping, timeout=10)
     finally:
         await asyncio.to_thread(connect.disconnect)
 
 
-async def _start(address: str, config: CheckerConfig, start_s: float) -> Sandboxes:
+async def _start(address: str, config: CheckerConfig, start_s: float) -> StandaloneSandboxes:
     import ray
 
     cores = {
@@ -76,7 +78,7 @@ async def _start(address: str, config: CheckerConfig, start_s: float) -> Sandbox
             "until what runs there has ended"
         )
     ready = [(actor, w) for actor, w, is_up in zip(actors, wanted, up, strict=True) if is_up]
-    return Sandboxes(
+    return StandaloneSandboxes(
         VerifyClient([SandboxEndpoint(node, actor, slots, node) for actor, (node, _, slots) in ready]),
         tuple(actor for actor, _ in ready),
         sum(slots for _, (_, _, slots) in ready),

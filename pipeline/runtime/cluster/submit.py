@@ -1,6 +1,6 @@
 """Hands a run to a Ray cluster as a job, which goes on without the one who submitted it.
 
-config ─► stages.bundle ─► Ray's job server at the head's dashboard ─► `berry run` there ─► its output, followed here
+config ─► job_bundle ─► Ray's job server at the head's dashboard ─► `berry run` there ─► its output, followed here
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from berry.pipeline.runtime.cluster.job_bundle import pack
 
 POLL_S = 1.0
 DONE = ("SUCCEEDED", "FAILED", "STOPPED")
+MOST_FAILURES = 10  # in a row, after which the job server counts as gone
 
 
 def submit(
     config: RunConfig,
     *,
     address: str,
-    place: str,
+    run_dir: str,
     with_code: bool = False,
     env: dict[str, str] | None = None,
     python: str = "python",
 ) -> tuple[Any, str]:
-    """The client and the job's id. `with_code`: this copy of Berry goes along and goes before the cluster's own.
-    Raises ConfigError, ResourceError."""
+    """Submits the run; returns the client of the job server and the job's id. `with_code`: this copy of Berry goes
+    along and is used before the cluster's own. Raises ConfigError, ResourceError."""
     with tempfile.TemporaryDirectory(prefix="berry-job-") as folder:
-        bundle = pack(config, Path(folder), place=place, python=python)
+        bundle = pack(config, Path(folder), run_dir=run_dir, python=python)
         from ray.exceptions import AuthenticationError
 
         client = _client(address)
@@ -43,7 +44,7 @@ def submit(
             job = client.submit_job(
                 entrypoint=bundle.entrypoint,
                 runtime_env=runtime_env,
-                metadata={"berry.run": place, "berry.name": config.name},
+                metadata={"berry.run": run_dir, "berry.name": config.name},
             )
         except AuthenticationError as error:
             raise _unauthorised(address) from error
@@ -75,9 +76,9 @@ def _unauthorised(address: str) -> ResourceError:
 
 
 def follow(client: Any, job: str, say: Callable[[str], None]) -> str:
-    """Passes on what the job writes until it ends; how it ended: SUCCEEDED, FAILED or STOPPED. Raises ResourceError
-    when the cluster can't be asked any more."""
-    said = 0
+    """Passes on what the job writes until it ends; returns how it ended: SUCCEEDED, FAILED or STOPPED. Raises
+    ResourceError when the cluster can't be asked any more."""
+    passed_on = 0
     failures = 0
     while True:
         try:
@@ -86,15 +87,15 @@ def follow(client: Any, job: str, say: Callable[[str], None]) -> str:
             failures = 0
         except (RuntimeError, ConnectionError, OSError) as error:
             failures += 1
-            if failures > 10:
+            if failures > MOST_FAILURES:
                 raise ResourceError(
                     f"the job server can't be reached any more ({_first_line(error)}); the job {job} may go on"
                 ) from error
             time.sleep(POLL_S)
             continue
-        if len(logs) > said:
-            say(logs[said:])
-            said = len(logs)
+        if len(logs) > passed_on:
+            say(logs[passed_on:])
+            passed_on = len(logs)
         if status in DONE:
             return status
         time.sleep(POLL_S)

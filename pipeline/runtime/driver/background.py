@@ -1,75 +1,157 @@
-"""What goes on beside a coordinator: figures to Prometheus, the balance, a share of its leases computed again.
+"""Does what goes on beside a coordinator: shows progress, loads pushed weights, scales sandboxes, ends what hangs.
 
-Coordinator ─► Totals ─► Exporter      workers ─► Balancing ─► Pool      Coordinator ─► LeaseReport ─► Recomputing
+workers ─► snapshots ─► Monitor ─► Display           weights pushed to the run directory ─► Worker.load_weights
+workers ─► Autoscaler ─► SandboxSlots                Coordinator ─► LeaseReport ─► LogprobAudit
+workers ─► stalls ─► Worker.abort                    Totals ─► Prometheus        RoundLeases.work ─► Coordinator.wake
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.coordinator import Coordinator
-from berry.pipeline.runtime.driver.lease_claims import LeaseClaims
 from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.startup import Started
 from berry.pipeline.runtime.monitoring import metrics, prometheus, stalls
-from berry.pipeline.runtime.monitoring.autoscaler import Balancing
-from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
-from berry.pipeline.runtime.worker import Pool, Replica, Worker
+from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
+from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
+from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.weights_file import read_weights
+
+PROGRESS_POLL_S = 0.5
+WORKERS_A_POLL = 100  # with more of them each is asked less often, so that asking costs the driver no more
+WEIGHTS_POLL_S = 2.0
+log = logging.getLogger(__name__)
 
 
-class Driver(Protocol):
+@dataclass(slots=True)
+class Background:
+    """The work beside one coordinator. `stop` ends the round early, for the reason that it is given."""
+
     config: RunConfig
     launch: Launch
-    directory: RunDir
+    run: RunDir
     display: Display
-    round: int
-    pool: Pool | None
-    claiming: LeaseClaims | None
+    started: Started
+    leases: RoundLeases
+    coordinator: Coordinator
+    monitor: Monitor
+    round_index: int
+    stop: Callable[[str], None]
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs all of it while the context lasts; ends with what the audit still has to look at."""
+        audit = self._audit()
+        tasks = [asyncio.create_task(self._guarded(work)) for work in self._work(audit)]
+        if not self.launch.local:
+            exporter = prometheus.Exporter({"run": self.config.name})
+            tasks.append(prometheus.start(exporter, lambda: metrics.of_totals(self.coordinator.totals)))
+        try:
+            yield
+            if audit is not None:
+                await audit.drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self.leases.end_round)
 
-@asynccontextmanager
-async def beside(driver: Driver, coordinator: Coordinator, workers: Sequence[Worker]) -> AsyncIterator[None]:
-    """For as long as leases are handed out; ends with what is still to be said of them."""
-    tasks: list[asyncio.Task[Any]] = []
-    if not driver.launch.local:
-        exporter = prometheus.Exporter({"run": driver.config.name})
-        tasks.append(prometheus.begin(exporter, lambda: metrics.of_totals(coordinator.totals)))
-    pool, cluster = driver.pool, driver.config.cluster
-    if cluster.ratio == "auto" and pool is not None and pool.bounds().least < pool.bounds().most:
-        balancing = Balancing(cluster.balance, pool, workers, driver.directory, note=driver.display.note)
-        tasks.append(asyncio.create_task(balancing.work()))
-    if pool is not None:
-        tasks.append(asyncio.create_task(pool.watch(coordinator.join)))
-    stall_s = driver.config.storage.stall_s
-    tasks.append(
-        asyncio.create_task(stalls.watch(cast("Sequence[stalls.Stoppable]", workers), stall_s, driver.display.note))
-    )
-    if driver.claiming is not None:
-        tasks.append(asyncio.create_task(driver.claiming.work(coordinator.wake)))
-    recomputing: Recomputing | None = None
-    if driver.config.recompute.share > 0:
-        recomputing = Recomputing(
-            driver.config.recompute,
-            driver.directory,
-            cast("Sequence[Replica]", workers),
-            round_index=driver.round,
-            alarm=driver.display.note,
-            fence=coordinator.fence,
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Says when one of them ends by an error: the run itself goes on without it."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("background work of the driver ended")
+            name = work.__name__.strip("_").replace("_", " ")
+            self.display.note(f"note: '{name}' has ended: {error}; the run goes on without it")
+
+    def _work(self, audit: LogprobAudit | None) -> Sequence[Coroutine[Any, Any, None]]:
+        workers, slots = self.started.workers, self.started.slots
+        work: list[Coroutine[Any, Any, None]] = [
+            self._show_progress(),
+            self._load_pushed_weights(),
+            self._watch_actors(),
+            self.leases.work(self.coordinator.wake),
+            stalls.watch(workers, self.config.storage.stall_s, self.display.note),
+        ]
+        cluster = self.config.cluster
+        if cluster.ratio == "auto" and slots.bounds().least < slots.bounds().most:
+            scaler = Autoscaler(cluster.balance, slots, workers, self.run, note=self.display.note)
+            work.append(scaler.work())
+        if audit is not None:
+            work.append(audit.work())
+        return work
+
+    async def _watch_actors(self) -> None:
+        await self.started.watch(self.coordinator.join)
+
+    def _audit(self) -> LogprobAudit | None:
+        if self.config.recompute.share <= 0:
+            return None
+        audit = LogprobAudit(
+            self.config.recompute,
+            self.run,
+            self.started.workers,
+            round_index=self.round_index,
+            alarm=self.display.note,
+            fence=self.coordinator.fence,
         )
-        coordinator.on_report = recomputing.submit
-        tasks.append(asyncio.create_task(recomputing.work()))
-    try:
-        yield
-        if recomputing is not None:
-            await recomputing.drain()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if driver.claiming is not None:
-            await asyncio.to_thread(driver.claiming.close)
+        self.coordinator.on_report = audit.submit
+        return audit
+
+    # ---- progress ---------------------------------------------------------------------------------------------------
+
+    async def _show_progress(self) -> None:
+        while True:
+            await self.poll()
+            wanted_s = self.launch.measure_s
+            if wanted_s is not None and self.monitor.steady.lasted_s >= wanted_s:
+                self.stop(f"measured for {self.monitor.steady.lasted_s:.1f} s")
+            await asyncio.sleep(PROGRESS_POLL_S * max(1.0, len(self.started.workers) / WORKERS_A_POLL))
+
+    async def poll(self) -> None:
+        """Asks every worker for its figures, and shows them."""
+        workers, totals = self.started.workers, self.coordinator.totals
+        snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
+        now = time.monotonic()
+        checks = await workers[0].check_counters()
+        self.monitor.add(now, snapshots, checks, all_handed_out=self.coordinator.all_handed_out)
+        self.display.update(
+            self.monitor.view(
+                now, snapshots, problems=totals.problems, trajectories=totals.trajectories, kept=totals.kept
+            )
+        )
+
+    # ---- weights ----------------------------------------------------------------------------------------------------
+
+    async def _load_pushed_weights(self) -> None:
+        """Loads weights that are pushed from outside while the round goes on."""
+        before = await asyncio.to_thread(read_weights, self.run.location)
+        while True:
+            await asyncio.sleep(WEIGHTS_POLL_S)
+            now = await asyncio.to_thread(read_weights, self.run.location)
+            is_new, before = now != before and now.round_index == self.round_index, now  # other sites may be ahead
+            if is_new:
+                self.display.note("new weights were pushed: taking them")
+                await load_weights(self.started, self.display)
+
+
+async def load_weights(started: Started, display: Display) -> None:
+    """Has every worker and reward actor take the weights that the run directory names; says what could not be taken."""
+    display.phase("taking new weights")
+    problems = await started.load_reward_weights()
+    for texts in await asyncio.gather(*(worker.load_weights() for worker in started.workers)):
+        problems.extend(texts)
+    for text in problems:
+        display.note(text)

@@ -1,69 +1,78 @@
-"""Hands out leases, takes reports, and goes on when a worker dies. Knows no Ray, engine or file.
+"""Hands leases to workers, adds up their reports, and hands a lease out again when its worker is lost.
 
-    leases ─► Coordinator ─► Worker.run_lease ─► LeaseReport ─► Totals
-                 └── a lost worker's leases go to the front of the queue again
+    LeaseSource ─► Coordinator ─► Worker.run_lease ─► LeaseReport ─► Totals
+                       └── a lost worker's leases go to the front of the queue again
 
 There is no barrier: every worker always holds enough leases to stay full, and a report makes room for the next at once.
+It knows no Ray, engine or file.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from berry.pipeline.errors import EngineError, first_error
 from berry.pipeline.runtime.driver.totals import Totals
 from berry.pipeline.runtime.worker import Worker, WorkerLost
-from berry.pipeline.stages.leases.lease import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, LeaseSource
 
 
 class Coordinator:
-    """Leases that lost their worker twice are suspects: they run last, one a node and alone, so that the problem
-    that kills its worker is found (`stages.leases`), and no other is blamed."""
+    """Runs the leases of one round to their commit.
 
-    GROUP_ATTEMPTS = 2
-    ALONE_ATTEMPTS = 4  # beyond one for each problem of the lease
+    A lease that lost its worker twice is a suspect. Suspects run last, one a node and each alone, so that the problem
+    that kills its worker is found (`stages.rollout.worker`) and no other is blamed.
+    """
 
-    def __init__(self, leases: Iterator[Lease], workers: list[Worker]) -> None:
-        self._leases = leases
-        self._again: deque[Lease] = deque()
-        self._suspects: deque[Lease] = deque()
+    LOSSES_OF_A_SUSPECT = 2
+    LOSSES_ALONE = 4  # that a suspect may cost beyond one for each of its problems
+
+    def __init__(self, source: LeaseSource, workers: list[Worker], *, totals: Totals | None = None) -> None:
+        self._source = source
         self._workers = workers
-        self._gone: set[str] = set()
-        self._down: set[str] = set()  # being waited for
-        self._away: set[str] = set()  # not waited for any longer: the work was done without them
+        self._again: deque[Lease] = deque()  # lost with a worker, to be handed out before others
+        self._suspects: deque[Lease] = deque()
+        self._down: set[str] = set()  # workers whose return is waited for
+        self._absent: set[str] = set()  # workers that had not returned when the work was done
+        self._out: set[str] = set()  # workers that get no further lease: gone for good, or fenced
         self._group: asyncio.TaskGroup | None = None
-        self._out_of_work = asyncio.Event()
+        self._all_done = asyncio.Event()
         self._in_flight = 0
         self._changed = asyncio.Condition()
         self._stopping = False
-        self.totals = Totals()
+        self.totals = totals or Totals()
         self.on_report: Callable[[LeaseReport], None] = lambda _: None
-        self.more: Callable[[], bool] = lambda: False  # whether leases may come that are not there yet
+        self.on_loss: Callable[[Lease, WorkerLost], None] = lambda _lease, _error: None
+
+    @property
+    def all_handed_out(self) -> bool:
+        """Whether no lease is left that was not handed out yet."""
+        return self._stopping or not self._source.may_have_more
 
     def stop(self) -> None:
-        """Hand out nothing more; leases in flight are finished."""
+        """Hands out nothing more; leases in flight are finished."""
         self._stopping = True
 
     async def wake(self) -> None:
-        """There may be a lease now, or an end of them."""
+        """Looks again for leases: the source may have one now, or have come to its end."""
         async with self._changed:
             self._changed.notify_all()
 
     def fence(self, worker_id: str) -> bool:
-        """No further lease for this worker. False, and nothing happens, if it is the last one that works."""
-        left = {w.worker_id for w in self._workers} - self._gone - {worker_id}
-        if left:
-            self._gone.add(worker_id)
-        return bool(left)
+        """Gives a worker no further lease. False, and nothing happens, if it is the last one that works."""
+        others = {w.worker_id for w in self._workers} - self._out - {worker_id}
+        if others:
+            self._out.add(worker_id)
+        return bool(others)
 
     def join(self, worker: Worker) -> None:
-        """A worker that came while the run was going on. Nothing where all leases are handed out."""
+        """Takes on a worker that came while the run goes on; it gets nothing where all leases are handed out."""
         if worker not in self._workers:
             self._workers.append(worker)
-        if self._group is not None and not self._out_of_work.is_set():
+        if self._group is not None and not self._all_done.is_set():
             recovering = asyncio.Lock()
             for _ in range(worker.leases_at_once):
                 self._group.create_task(self._serve(worker, recovering))
@@ -71,40 +80,24 @@ class Coordinator:
     async def run(self) -> Totals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as self._group:
-            lost = {worker.worker_id: asyncio.Lock() for worker in self._workers}
+            recovering = {worker.worker_id: asyncio.Lock() for worker in self._workers}
             for place in range(max((w.leases_at_once for w in self._workers), default=0)):
                 for worker in self._workers:  # dealt in turn, so that a short run keeps every engine busy
                     if place < worker.leases_at_once:
-                        self._group.create_task(self._serve(worker, lost[worker.worker_id]))
+                        self._group.create_task(self._serve(worker, recovering[worker.worker_id]))
         self._group = None
-        self._out_of_work.clear()
+        self._all_done.clear()
         await self._run_suspects()
         return self.totals
 
-    async def _next(self, worker: Worker) -> Lease | None:
-        """The next lease for it, when it is up; None when there is none left and none that may come back."""
-        async with self._changed:
-            while not self._stopping and worker.worker_id not in self._gone and not self._out_of_work.is_set():
-                if worker.worker_id not in self._down:
-                    lease = self._again.popleft() if self._again else next(self._leases, None)
-                    if lease is not None:
-                        self._in_flight += 1
-                        return lease
-                    if not self._in_flight and not self.more():
-                        self._out_of_work.set()
-                        self._changed.notify_all()
-                        break
-                await self._changed.wait()
-            return None
-
     async def _serve(self, worker: Worker, recovering: asyncio.Lock) -> None:
-        """One place for a lease on one worker."""
+        """Runs leases on one worker, one after the other; `leases_at_once` of these are at work for each worker."""
         while (lease := await self._next(worker)) is not None:
             lost = False
             try:
                 self._add(await worker.run_lease(lease))
-            except WorkerLost:
-                self._hand_back(lease)
+            except WorkerLost as error:
+                self._hand_back(lease, error)
                 self._down.add(worker.worker_id)
                 lost = True
             finally:
@@ -114,25 +107,44 @@ class Coordinator:
             if lost:
                 await self._recover(worker, recovering)
 
+    async def _next(self, worker: Worker) -> Lease | None:
+        """The next lease for a worker once it is up; None when there is none left and none that may come back."""
+        async with self._changed:
+            while not self._stopping and worker.worker_id not in self._out and not self._all_done.is_set():
+                if worker.worker_id not in self._down:
+                    lease = self._again.popleft() if self._again else self._source.take()
+                    if lease is not None:
+                        self._in_flight += 1
+                        return lease
+                    if not self._in_flight and not self._source.may_have_more:
+                        self._all_done.set()
+                        self._changed.notify_all()
+                        break
+                await self._changed.wait()
+            return None
+
     def _add(self, report: LeaseReport) -> None:
         self.totals.add(report)
         if not report.late:
             self.on_report(report)
 
-    def _hand_back(self, lease: Lease) -> None:
-        again = replace(lease, attempt=lease.attempt + 1)
+    # ---- lost workers -----------------------------------------------------------------------------------------------
+
+    def _hand_back(self, lease: Lease, error: WorkerLost) -> None:
+        again = replace(lease, attempt=lease.attempt + 1, losses=lease.losses + 1)
         self.totals.retried_leases += 1
-        if again.attempt < self.GROUP_ATTEMPTS:
+        self.on_loss(lease, error)
+        if again.losses < self.LOSSES_OF_A_SUSPECT:
             self._again.append(again)
         else:
             self._suspects.append(again)
 
     async def _recover(self, worker: Worker, recovering: asyncio.Lock) -> None:
-        """The first place to see its worker die waits for the return, or for the end of the work; the others wait for
-        that one."""
-        waited = recovering.locked()
+        """Waits until a lost worker is back, or until all work is done. Of several that lost the same worker the first
+        does it, and the others wait for that one."""
+        is_first = not recovering.locked()
         async with recovering:
-            if not waited:
+            if is_first:
                 self.totals.lost_workers += 1
                 await self._until_back(worker)
             self._down.discard(worker.worker_id)
@@ -140,48 +152,51 @@ class Coordinator:
 
     async def _until_back(self, worker: Worker) -> None:
         returning = asyncio.ensure_future(worker.recover())
-        ending = asyncio.ensure_future(self._out_of_work.wait())
+        ending = asyncio.ensure_future(self._all_done.wait())
         try:
             await asyncio.wait({returning, ending}, return_when=asyncio.FIRST_COMPLETED)
             if returning.done():
                 returning.result()
-                self._away.discard(worker.worker_id)
+                self._absent.discard(worker.worker_id)
             else:
-                self._away.add(worker.worker_id)
+                self._absent.add(worker.worker_id)
         except EngineError:
-            self._gone.add(worker.worker_id)
-            if len(self._gone) == len(self._workers):
+            self._out.add(worker.worker_id)
+            if len(self._out) == len(self._workers):
                 raise
         finally:
             for task in (returning, ending):
                 task.cancel()
             await asyncio.gather(returning, ending, return_exceptions=True)
 
+    # ---- suspects ---------------------------------------------------------------------------------------------------
+
     async def _run_suspects(self) -> None:
-        """One a node: whichever problem runs there when its worker dies is the one that kills it."""
+        """Runs suspects one a node: whichever problem runs there when its worker dies is the one that kills it."""
         while self._suspects and not self._stopping:
-            able = [w for w in self._workers if w.worker_id not in self._gone]
-            able = [w for w in able if w.worker_id not in self._away] or able
-            alone = {getattr(worker, "node", worker.worker_id): worker for worker in able}
+            able = [w for w in self._workers if w.worker_id not in self._out]
+            able = [w for w in able if w.worker_id not in self._absent] or able
+            one_a_node = {worker.node: worker for worker in able}
             try:
                 async with asyncio.TaskGroup() as group:
-                    for worker in alone.values():
+                    for worker in one_a_node.values():
                         group.create_task(self._run_alone(worker))
             except BaseExceptionGroup as errors:
                 raise first_error(errors) from errors
 
     async def _run_alone(self, worker: Worker) -> None:
-        """Suspects, as long as there are any and the worker comes back."""
-        while self._suspects and not self._stopping and worker.worker_id not in self._gone:
+        """Runs suspects as long as there are any and the worker comes back."""
+        while self._suspects and not self._stopping and worker.worker_id not in self._out:
             lease = self._suspects.popleft()
             try:
                 self._add(await worker.run_lease(replace(lease, alone=True)))
             except WorkerLost as error:
                 self.totals.retried_leases += 1
-                times = lease.attempt + 1 - self.GROUP_ATTEMPTS
-                if times >= len(lease.problems) + self.ALONE_ATTEMPTS:
+                times = lease.losses + 1 - self.LOSSES_OF_A_SUSPECT
+                if times >= len(lease.problems) + self.LOSSES_ALONE:
                     raise EngineError(
                         f"lease {lease.number} lost its worker {times} times, run alone; the last time: {error}"
                     ) from error
-                self._suspects.append(replace(lease, attempt=lease.attempt + 1))
+                self.on_loss(lease, error)
+                self._suspects.append(replace(lease, attempt=lease.attempt + 1, losses=lease.losses + 1))
                 await self._recover(worker, asyncio.Lock())

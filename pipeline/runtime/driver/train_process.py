@@ -1,4 +1,4 @@
-"""Learning between rounds, in a process of its own: it may take gigabytes and hours, and be killed at any time.
+"""Trains between rounds in a process of its own: it may take gigabytes and hours, and be killed at any time.
 
 driver ─► python -m …train_process RUN ROUND [TURN] ─► JSON lines: progress, notes, the error if there is one
                                                    └─► round=N/weights, round=N/learned.json
@@ -17,35 +17,36 @@ from typing import Any, Protocol
 
 from berry.pipeline import errors
 from berry.pipeline.errors import BerryError
-from berry.pipeline.runtime.driver.lease_claims import turn_at_learning
 from berry.pipeline.runtime.driver.signals import on_stop
+from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.stages.training.after_round import learn
 from berry.pipeline.storage.dataset import RunDir, open_run
-from berry.pipeline.storage.heartbeat import Presence
 from berry.pipeline.storage.weights_file import weights_after
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-class Display(Protocol):
+class Notes(Protocol):
+    """The part of a display that training needs."""
+
     def phase(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
 
-async def learn_apart(run: RunDir, round_index: int, display: Display, presence: Presence | None) -> bool:
-    """Learns from a round if nobody has, or waits for the site that does; False when a signal asked to stop. Raises
-    what the learning raised."""
-    turn = None if presence is None else await turn_at_learning(run, presence, round_index, display.phase)
+async def train_after_round(run: RunDir, round_index: int, display: Notes, leases: RoundLeases) -> bool:
+    """Trains on a round if nobody has, or waits for the site that does; False when a signal asked to stop. Raises
+    what the training raised."""
+    turn = await leases.turn_at_training(round_index, display.phase)
     if weights_after(run, round_index) is not None:
         return True
-    if presence is not None and turn is None:
+    if turn is None:
         return False
     display.phase(f"learning from round {round_index}")
-    return await _run_apart(run, round_index, display, turn)
+    return await _run_process(run, round_index, display, turn.number)
 
 
-async def _run_apart(run: RunDir, round_index: int, display: Display, turn: int | None) -> bool:
+async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int | None) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -63,25 +64,23 @@ async def _run_apart(run: RunDir, round_index: int, display: Display, turn: int 
         nonlocal stopped
         stopped = True
         display.note("stopping; the training goes on from its last checkpoint in the next run")
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process.pid)
 
     failure: dict[str, str] | None = None
     try:
         assert process.stdout is not None
         with on_stop(stop):
             async for line in process.stdout:
-                said: dict[str, Any] = json.loads(line)
-                if "error" in said:
-                    failure = said
-                elif said["text"].startswith("note: "):
-                    display.note(said["text"])
+                message: dict[str, Any] = json.loads(line)
+                if "error" in message:
+                    failure = message
+                elif message["text"].startswith("note: "):
+                    display.note(message["text"])
                 else:
-                    display.phase(said["text"])
+                    display.phase(message["text"])
             code = await process.wait()
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process.pid)
         raise
     if stopped:
         return False
@@ -95,15 +94,18 @@ async def _run_apart(run: RunDir, round_index: int, display: Display, turn: int 
     return True
 
 
-def _end_with_parent() -> None:
-    """A driver that is killed must not leave a training behind that its successor would run beside."""
-    with suppress(OSError, AttributeError):  # Linux only
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _kill_group(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+
+
+# ---- inside the process ---------------------------------------------------------------------------------------------
 
 
 def main() -> None:
+    """Trains on one round, and writes what goes on as JSON lines to standard output."""
     _end_with_parent()
-    place, round_index = sys.argv[1], int(sys.argv[2])
+    run, round_index = sys.argv[1], int(sys.argv[2])
     turn = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
     def say(**values: Any) -> None:
@@ -112,9 +114,15 @@ def main() -> None:
 
     sys.stdout = sys.stderr  # a library that prints must not break the lines
     try:
-        learn(open_run(place), round_index, lambda text, share: say(text=text, share=share), turn=turn)
+        learn(open_run(run), round_index, lambda text, share: say(text=text, share=share), turn=turn)
     except BerryError as error:
         say(error=str(error), kind=type(error).__name__)
+
+
+def _end_with_parent() -> None:
+    """Has the kernel kill this process with the driver, whose successor would train beside it."""
+    with suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`ratio: auto` while a run goes on: measures, decides, carries out, writes down.
+"""Makes sandbox slots more or fewer while a run goes on, by what engines and sandboxes wait for (`ratio: auto`).
 
-    workers ─► waits.Tick ─► core.balance.decide ─► Pool.resize (local: the pool's slots; Ray: sandbox actors)
+    workers ─► WaitWindow ─► core.balance.decide ─► SandboxSlots.resize (one process: its pool; Ray: sandbox actors)
                                     └─► metrics/balance-*.jsonl, the log, the display
 
-Changes are written at once, what merely goes on every `WRITE_S`.
+A decision that changes something is written at once, the others every `WRITE_S`.
 """
 
 from __future__ import annotations
@@ -19,66 +19,68 @@ from berry.pipeline.config.cluster import Balance
 from berry.pipeline.core.balance import Action, Decision, State, Waits, decide
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.monitoring.wait_times import WaitWindow
-from berry.pipeline.runtime.worker import Pool, Worker
+from berry.pipeline.runtime.worker import SandboxSlots, Worker
 from berry.pipeline.storage import jsonl_log
 from berry.pipeline.storage.dataset import RunDir
 
 NAME = "balance"
-SAMPLES = 4  # a tick
+SAMPLES_A_WINDOW = 4
 WRITE_S = 10.0
 log = logging.getLogger(__name__)
 
 
-class Balancing:
+class Autoscaler:
+    """Decides once a window of `settings.tick_s` seconds."""
+
     def __init__(
         self,
         settings: Balance,
-        pool: Pool,
+        slots: SandboxSlots,
         workers: Sequence[Worker],
         run: RunDir,
         *,
         note: Callable[[str], None],
     ) -> None:
         self._settings = settings
-        self._pool = pool
+        self._slots = slots
         self._workers = workers
         self._lines = jsonl_log.JsonlLog(run.location, NAME)
         self._note = note
-        self._state = State(pool.size())
+        self._state = State(slots.size())
         self._unwritten: list[dict[str, Any]] = []
         self._written_at = 0.0
 
     async def work(self) -> None:
-        """Until cancelled."""
+        """Measures, decides and resizes until cancelled."""
         try:
             while True:
                 waits = await self._measure()
                 if waits is None:
                     continue
-                self._state, decision = decide(self._state, waits, self._pool.bounds(), self._settings)
+                self._state, decision = decide(self._state, waits, self._slots.bounds(), self._settings)
                 if decision.action is not Action.KEEP:
                     await self._carry_out(decision)
-                self._unwritten.append(line(decision, waits))
+                self._unwritten.append(record(decision, waits))
                 await self._write(at_once=decision.action is not Action.KEEP)
         finally:
             await self._write(at_once=True)
 
     async def _measure(self) -> Waits | None:
-        tick = WaitWindow()
-        for sample in range(SAMPLES + 1):
+        window = WaitWindow()
+        for sample in range(SAMPLES_A_WINDOW + 1):
             if sample:
-                await asyncio.sleep(self._settings.tick_s / SAMPLES)
+                await asyncio.sleep(self._settings.tick_s / SAMPLES_A_WINDOW)
             workers = list(self._workers)
             snapshots = await asyncio.gather(*(w.snapshot() for w in workers))
-            checks = await workers[0].checks() if workers else []
-            tick.add(time.monotonic(), [s for s in snapshots if s is not None], checks)
-        return tick.waits()
+            checks = await workers[0].check_counters() if workers else []
+            window.add(time.monotonic(), [s for s in snapshots if s is not None], checks)
+        return window.waits()
 
     async def _carry_out(self, decision: Decision) -> None:
         ids = {"slots_before": decision.before, "slots_after": decision.after, "reason": str(decision.reason)}
         log.info("sandbox slots: %s: %s", decision.action, decision.words, extra={"ids": ids})
         self._note(f"sandbox slots {decision.before} → {decision.after}: {decision.words}")
-        await self._pool.resize(decision.after)
+        await self._slots.resize(decision.after)
 
     async def _write(self, *, at_once: bool) -> None:
         if not self._unwritten or not (at_once or time.monotonic() - self._written_at >= WRITE_S):
@@ -91,7 +93,7 @@ class Balancing:
             log.warning("decisions of the balance are not written yet: %s", error)
 
 
-def line(decision: Decision, waits: Waits) -> dict[str, Any]:
-    """A decision and what it came from, as it is written down; times in s since the epoch, shares in [0, 1]."""
+def record(decision: Decision, waits: Waits) -> dict[str, Any]:
+    """A decision and the waits it came from, as they are written; `time` in s since the epoch, shares in [0, 1]."""
     shares = {"starved": round(waits.starved, 4), "slots_idle": round(waits.slots_idle, 4)}
     return {"time": round(time.time(), 3), **asdict(decision), **asdict(waits), **shares}

@@ -1,7 +1,7 @@
-"""A display that also writes down what it shows, so that others can look on.
+"""Writes what a run shows to its run directory, so that `berry status` can show it elsewhere.
 
-driver ─► Recording ─► the user's display
-              └─► a thread ─► storage.live, every two seconds, never in the driver's way
+driver ─► StatusRecorder ─► the user's display
+               └─► a thread ─► storage.live, every two seconds, never in the driver's way
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from berry.pipeline.runtime.display import Display, View
 from berry.pipeline.storage import live
 from berry.pipeline.storage.dataset import RunDir
 
-NOTES = 20
+NOTES = 20  # the newest lines that are written
 
 
-class Recording:
-    """`Display` in front of another one."""
+class StatusRecorder:
+    """A `Display` that passes everything on to another one and writes it."""
 
     def __init__(self, inner: Display, run: RunDir, site: str | None) -> None:
         self._inner = inner
@@ -55,12 +55,12 @@ class Recording:
             self._write()
 
     def end(self, ended: str) -> None:
-        """The last word, however slow the storage is."""
+        """Writes how the run ended, however slow the storage is."""
         self._pool.shutdown(wait=True)
         self._put(ended)
 
     def _write(self) -> None:
-        """Left out while the last one is still on its way."""
+        """Writes in the thread; nothing where the last writing is still under way."""
         if self._writing is None or self._writing.done():
             self._next = time.monotonic() + live.EVERY_S
             self._writing = self._pool.submit(self._put, "")
@@ -80,13 +80,13 @@ class Recording:
         try:
             live.write(self._run, now)
         except StorageError:
-            return  # a run does not end because nobody can look on
+            return  # a run does not end because its status can't be written
 
 
 @contextmanager
-def recording(inner: Display, run: RunDir, site: str | None) -> Iterator[Recording]:
-    """For the length of a run. Its caller says `end` when it comes to one; an error is said here."""
-    display = Recording(inner, run, site)
+def recording(inner: Display, run: RunDir, site: str | None) -> Iterator[StatusRecorder]:
+    """Writes for the length of a run. The caller calls `end` when the run ends well; an error is written here."""
+    display = StatusRecorder(inner, run, site)
     try:
         yield display
     except BerryError as error:

@@ -1,6 +1,6 @@
-"""Beside a run: log-probabilities of a share of its trajectories computed again, by their maker and by another engine.
+"""Computes log-probabilities of a share of the trajectories again, by the engine that made them and by another one.
 
-LeaseReport ─► stages.recompute.samples ─► two engines ─► core.agreement ─► alarm, metrics/recompute.json, fence
+LeaseReport ─► dataset.logprob_samples ─► two workers ─► core.agreement ─► alarm, metrics/recompute.json, fence
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from typing import Any
 from berry.pipeline.config.recompute import Recompute
 from berry.pipeline.core.agreement import Finding, Gap, judge
 from berry.pipeline.errors import EngineError, StorageError
-from berry.pipeline.runtime.worker import Replica
+from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.storage.dataset import RunDir
 
-QUEUE = 256  # leases that may wait; more are left out: the run does not wait for its checks
-DRAIN_S = 60.0
+MOST_WAITING = 256  # leases; more are left out, since the run does not wait for its audit
+DRAIN_S = 60.0  # for what is waiting when the run ends
 log = logging.getLogger(__name__)
 
 
-class Recomputing:
+class LogprobAudit:
+    """Compares what engines say of the same tokens; names, and fences if wanted, an engine that disagrees."""
+
     def __init__(
         self,
         settings: Recompute,
         run: RunDir,
-        replicas: Sequence[Replica],
+        workers: Sequence[Worker],
         *,
         round_index: int,
         alarm: Callable[[str], None],
@@ -38,11 +40,11 @@ class Recomputing:
     ) -> None:
         self._settings = settings
         self._run = run
-        self._replicas = {r.worker_id: r for r in replicas}
+        self._workers = {w.worker_id: w for w in workers}
         self._round = round_index
         self._alarm = alarm
         self._fence = fence
-        self._reports: asyncio.Queue[LeaseReport] = asyncio.Queue(QUEUE)
+        self._reports: asyncio.Queue[LeaseReport] = asyncio.Queue(MOST_WAITING)
         self._gaps: list[Gap] = []
         self._asked: Counter[tuple[str, str]] = Counter()
         self._alarmed: set[tuple[str, ...]] = set()
@@ -50,55 +52,56 @@ class Recomputing:
         self.left_out = 0
 
     def submit(self, report: LeaseReport) -> None:
+        """Takes a committed lease; it is left out where too many wait."""
         try:
             self._reports.put_nowait(report)
         except asyncio.QueueFull:
             self.left_out += 1
 
     async def work(self) -> None:
-        """Until cancelled."""
+        """Looks at one report after the other until cancelled."""
         while True:
             report = await self._reports.get()
             try:
-                await self._look_at(report)
+                await self._audit(report)
             except (EngineError, StorageError) as error:
                 log.warning("lease %d is not computed again: %s", report.lease, error)
             finally:
                 self._reports.task_done()
 
     async def drain(self) -> None:
-        """What is waiting, for a minute at most."""
+        """Looks at what is waiting, for `DRAIN_S` at most, and writes the figures."""
         try:
             await asyncio.wait_for(self._reports.join(), DRAIN_S)
         except TimeoutError:
             self.left_out += self._reports.qsize()
         await asyncio.to_thread(self._run.write_metrics, "recompute", self.figures())
 
-    async def _look_at(self, report: LeaseReport) -> None:
+    async def _audit(self, report: LeaseReport) -> None:
         share = self._settings.share
-        found = await asyncio.to_thread(
+        drawn = await asyncio.to_thread(
             lambda: list(samples(self._run.location, report.lease, self._round, share=share))
         )
-        for sample in found:
-            for replica in self._checkers(sample.engine_id):
-                await self._compare(sample, replica)
+        for sample in drawn:
+            for worker in self._checkers(sample.engine_id):
+                await self._compare(sample, worker)
         finding = judge(self._gaps, min_samples=self._settings.min_samples, tolerance=self._settings.tolerance)
         if finding.suspects and finding.suspects not in self._alarmed:
             self._alarmed.add(finding.suspects)
             await self._raise_alarm(finding)
 
-    def _checkers(self, maker: str) -> list[Replica]:
+    def _checkers(self, maker: str) -> list[Worker]:
         """The maker itself, and the other one that has been asked least about it."""
-        others = [name for name in self._replicas if name != maker and name not in self._fenced]
+        others = [name for name in self._workers if name != maker and name not in self._fenced]
         other = min(others, key=lambda name: (self._asked[maker, name], name), default=None)
         if other is not None:
             self._asked[maker, other] += 1
-        return [self._replicas[name] for name in (maker, other) if name in self._replicas]
+        return [self._workers[name] for name in (maker, other) if name in self._workers]
 
-    async def _compare(self, sample: Sample, replica: Replica) -> None:
-        version, logprobs = await replica.logprobs(sample.prompt_ids, sample.response_ids)
+    async def _compare(self, sample: Sample, worker: Worker) -> None:
+        version, logprobs = await worker.logprobs(sample.prompt_ids, sample.response_ids)
         if version == sample.weights_version:
-            self._gaps.append(Gap(sample.trajectory_id, sample.engine_id, replica.worker_id, gap(sample, logprobs)))
+            self._gaps.append(Gap(sample.trajectory_id, sample.engine_id, worker.worker_id, gap(sample, logprobs)))
 
     async def _raise_alarm(self, finding: Finding) -> None:
         names = ", ".join(finding.suspects)
@@ -122,6 +125,7 @@ class Recomputing:
         await asyncio.to_thread(self._run.write_metrics, "recompute", self.figures())
 
     def figures(self) -> dict[str, Any]:
+        """What metrics/recompute.json holds; differences in nats a token."""
         finding = judge(self._gaps, min_samples=self._settings.min_samples, tolerance=self._settings.tolerance)
         return {
             "samples": len(self._gaps),
@@ -133,6 +137,6 @@ class Recomputing:
             "pairs": [{**asdict(pair), "disagrees": pair.disagrees} for pair in finding.pairs],
             "own_nats": {
                 name: max((g.nats for g in self._gaps if g.maker == g.checker == name), default=None)
-                for name in self._replicas
+                for name in self._workers
             },
         }

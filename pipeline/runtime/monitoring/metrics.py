@@ -1,6 +1,6 @@
-"""What a run tells Prometheus: one table of metrics, and how each pool's own figures become readings of them.
+"""Defines the metrics of a run in one table, and makes readings of them from the figures of each kind of actor.
 
-    Snapshot, LeaseReport, checker and reward counters, Totals ─► readings ─► runtime.exporting ─► Ray ─► Prometheus
+    Snapshot, LeaseReport, checker and reward counters, Totals ─► readings ─► prometheus ─► Ray ─► Prometheus
 
 Counters are given as totals since the pool started; the exporter turns them into increments. On the wire a name gets
 the prefix `ray_`, and a counter the suffix `_total`.
@@ -20,7 +20,7 @@ Kind = Literal["gauge", "counter", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`tags` beside those that Ray adds (node, worker process)."""
+    """One metric; `tags` come beside those that Ray adds (node, worker process)."""
 
     kind: Kind
     description: str
@@ -29,6 +29,8 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
+    """The value of a metric at one moment; of a counter, its total so far."""
+
     name: str
     value: float
     tags: Mapping[str, str] | None = None
@@ -82,7 +84,7 @@ METRICS: dict[str, Metric] = {
 
 
 def of_snapshot(snapshot: Snapshot) -> Iterator[Reading]:
-    """An engine and the searches on it."""
+    """Readings of an engine and the searches on it."""
     counters, gauges = snapshot.counters, snapshot.gauges
     yield Reading("berry_engine_prompt_tokens", counters.prompt_tokens)
     yield Reading("berry_engine_cached_tokens", counters.cached_tokens)
@@ -103,7 +105,7 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Reading]:
 
 
 def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Reading], LeaseReport]:
-    """A committed lease on top of those before it: readings, and the sum so far."""
+    """Readings of all committed leases so far, and their sum as the next `before`."""
     drops = dict(before.drops) if before else {}
     for reason, count in report.drops.items():
         drops[reason] = drops.get(reason, 0) + count
@@ -144,7 +146,7 @@ _CHECKER = {
 
 
 def of_checker(figures: Mapping[str, float]) -> Iterator[Reading]:
-    """A sandbox actor, from berry.verifiers.checker's figures."""
+    """Readings of a sandbox actor, from the figures of its `verifiers.checker`."""
     for key, name in _CHECKER.items():
         if key in figures:
             yield Reading(name, figures[key])
@@ -154,7 +156,7 @@ def of_checker(figures: Mapping[str, float]) -> Iterator[Reading]:
 
 
 def of_rewards(counters: Mapping[str, Mapping[str, float]]) -> Iterator[Reading]:
-    """A reward actor, from the counters of its models."""
+    """Readings of a reward actor, from the counters of its models."""
     for model, counts in counters.items():
         for key in ("requests", "waiting", "computed_tokens", "naive_tokens"):
             if key in counts:
@@ -162,7 +164,7 @@ def of_rewards(counters: Mapping[str, Mapping[str, float]]) -> Iterator[Reading]
 
 
 def of_totals(totals: object) -> Iterator[Reading]:
-    """A driver, from the coordinator's totals."""
+    """Readings of a driver, from the coordinator's totals."""
     values = asdict(totals)  # type: ignore[call-overload]
     for key in ("problems", "kept", "lost_workers", "retried_leases"):
         yield Reading(f"berry_run_{key}", values[key])

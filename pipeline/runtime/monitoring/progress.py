@@ -1,4 +1,7 @@
-"""What a run is doing, second by second: the figures of progress display and summary. Pure arithmetic on snapshots."""
+"""Computes the figures of the progress display and the summary from snapshots of all workers. Pure arithmetic.
+
+snapshots, checkers' counters ─► Monitor.add ─► view (now), counters and occupancy (over the run), steady
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from berry.pipeline.stages.leases.lease import Snapshot
 
 @dataclass(slots=True)
 class Monitor:
-    """Feeds on snapshots of all workers. An engine's steady state runs from the first moment that it is full until
+    """Keeps the counters of a run. An engine's steady state runs from the first moment that it is full until
     every lease is handed out and none of its problems waits for its search to begin."""
 
     started_at: float

@@ -1,7 +1,7 @@
-"""Readings into Ray's metrics, from where Prometheus takes them (`stages.exported` has the table).
+"""Exports readings through Ray's metrics, where Prometheus collects them; `metrics` has their table.
 
-Exporter(tags) ─► put(readings): gauges set, counters raised by what is new, histograms observed
-begin(exporter, read) ─► a task that puts what `read` gives, every few seconds
+Exporter(tags).put(readings) ─► gauges set, counters raised by what is new, histograms observed
+start(exporter, read) ─► a task that puts what `read` gives, every few seconds
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
 
-EVERY_S = 5.0
-BOUNDARIES_S = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+EXPORT_S = 5.0
+LEASE_BOUNDARIES_S = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 
 
 class Exporter:
-    """One process's metrics. `tags` hold for every reading whose metric knows them."""
+    """Exports the metrics of one process. `tags` are added to every reading whose metric has them."""
 
     def __init__(self, tags: Mapping[str, str]) -> None:
         self.tags = dict(tags)
@@ -25,6 +25,7 @@ class Exporter:
         self._last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def put(self, readings: Iterable[Reading]) -> None:
+        """Sets gauges, raises counters by what is new since the last reading, observes histograms."""
         for reading in readings:
             metric = METRICS[reading.name]
             given = {**self.tags, **(reading.tags or {})}
@@ -50,17 +51,17 @@ def _make(name: str) -> Any:
 
     metric = METRICS[name]
     if metric.kind == "histogram":
-        return metrics.Histogram(name, metric.description, boundaries=BOUNDARIES_S, tag_keys=metric.tags)
+        return metrics.Histogram(name, metric.description, boundaries=LEASE_BOUNDARIES_S, tag_keys=metric.tags)
     kind = metrics.Gauge if metric.kind == "gauge" else metrics.Counter
     return kind(name, metric.description, tag_keys=metric.tags)
 
 
-def begin(exporter: Exporter, read: Callable[[], Iterable[Reading]]) -> asyncio.Task[None]:
-    """For as long as the process lives; whoever starts it keeps the task."""
+def start(exporter: Exporter, read: Callable[[], Iterable[Reading]]) -> asyncio.Task[None]:
+    """Exports every `EXPORT_S` for as long as the process lives; the caller keeps the task."""
 
     async def work() -> None:
         while True:
             exporter.put(read())
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EXPORT_S)
 
     return asyncio.create_task(work())

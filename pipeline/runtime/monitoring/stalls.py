@@ -1,8 +1,8 @@
-"""Finds engines that hang: alive for Ray, and yet no token, no step and no answer for `storage.stall_s`.
+"""Ends engines that hang: alive for Ray, and yet no token, no step and no answer for `storage.stall_s`.
 
-snapshots ─► Progress, one a worker ─► Worker.give_up ─► its process ends ─► its leases are handed out again
+    snapshots ─► SilenceTimer, one a worker ─► Worker.abort ─► its process ends ─► its leases are handed out again
 
-A lease's deadline so moves on with every sign of work on its engine, however long the lease takes.
+Every sign of work on an engine starts its timer anew, however long its leases take.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from berry.pipeline.runtime.worker import Stoppable
+from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.leases.lease import Snapshot
 
 
 @dataclass(slots=True)
-class Progress:
-    """Of one worker."""
+class SilenceTimer:
+    """Measures for how long one worker has shown no progress that it owes."""
 
     since: float
     _seen: tuple[int, ...] | None = field(default=None)
@@ -36,24 +36,24 @@ class Progress:
 
 
 async def watch(
-    workers: Sequence[Stoppable],
+    workers: Sequence[Worker],
     stall_s: float,
     note: Callable[[str], None],
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """For ever. `workers` may change."""
-    progress: dict[str, Progress] = {}
+    """Watches `workers`, which may change, until cancelled; says which one it ends."""
+    timers: dict[str, SilenceTimer] = {}
     while True:
         await asyncio.sleep(min(10.0, stall_s / 5))
         for worker in list(workers):
             snapshot, now = await worker.snapshot(), clock()
-            mine = progress.setdefault(worker.worker_id, Progress(now))
+            timer = timers.setdefault(worker.worker_id, SilenceTimer(now))
             if not worker.is_up:
-                mine.since = now
-            silent_s = mine.silent_s(snapshot, now)
+                timer.since = now
+            silent_s = timer.silent_s(snapshot, now)
             if silent_s > stall_s:
                 why = f"{worker.worker_id} made no progress for {silent_s:.0f} s (storage.stall_s {stall_s:g})"
                 note(f"{why}: it is ended, and its leases are handed out again")
-                progress[worker.worker_id] = Progress(now)
-                await worker.give_up(why)
+                timers[worker.worker_id] = SilenceTimer(now)
+                await worker.abort(why)

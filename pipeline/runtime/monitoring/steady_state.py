@@ -1,9 +1,9 @@
-"""The steady state of a run, and what was done in it: the figures that a plan can be held against. Pure arithmetic.
+"""Finds the steady state of a run and what was done in it: the figures to hold a plan against. Pure arithmetic.
 
-    snapshots, checkers' counters ─► Steady.add ─► window [first turn of the circle done … work runs out] ─► figures
+    snapshots, checkers' counters ─► Steady.add ─► window [full … no problem waits any more] ─► figures
 
 A run fills up, runs, and drains. Filling is over when as many checks have ended as trajectories were ever under way at
-once: each of the first ones has been round the circle. Draining begins when no problem waits for its search.
+once: each of the first ones has been generated and checked. Draining begins when no problem waits for its search.
 """
 
 from __future__ import annotations

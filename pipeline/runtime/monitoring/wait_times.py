@@ -1,6 +1,6 @@
-"""What engines and sandboxes waited for in one tick of the balance. Pure arithmetic on snapshots.
+"""Computes what engines and sandboxes waited for in one window of the autoscaler. Pure arithmetic on snapshots.
 
-snapshots, checkers' counters, a few times a tick ─► Tick.add ─► Tick.waits ─► core.balance
+snapshots, checkers' counters, a few times a window ─► WaitWindow.add ─► WaitWindow.waits ─► core.balance
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from berry.pipeline.stages.leases.lease import Snapshot
 
 @dataclass(slots=True)
 class WaitWindow:
-    """Gauges are averaged over the samples; what is counted is taken from first to last."""
+    """The samples of one window. Gauges are averaged over them; of counters the last less the first counts."""
 
     _integral: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)  # worker: (at, area, sequences)
     _busy: list[float] = field(default_factory=list)

@@ -1,56 +1,125 @@
-"""What is handed to a worker, and what comes back once it is committed."""
+"""Defines what a worker is given and what comes back: leases, reports of committed leases, snapshots of a worker.
+
+    LeaseSource.take ─► Lease ─► a worker searches it and commits it ─► LeaseReport          Snapshot: figures meanwhile
+
+Records alone: nothing here reads a file, knows an engine's kind or imports a worker.
+"""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.records import Problem, TokenLedger
 
 
 @dataclass(frozen=True, slots=True)
+class UnlessReplaced:
+    """One driver has the run to itself: an attempt counts unless a later attempt at the same lease has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstResultCounts:
+    """Several sites share the run: the first result of a lease to arrive counts, whoever made it. `token` names the
+    process of the site that claimed the lease."""
+
+    token: str
+
+
+CommitRule = UnlessReplaced | FirstResultCounts
+"""Which of several results of one lease is the one that counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """Problems handed out together. `number` fixes the shard's name; `attempt` counts from 0. `resumed`: an earlier
-    driver or worker may have left a journal. `alone`: it has cost workers before, so its problems are searched one at a
-    time, and one that kills its worker then is quarantined. `token`: of the site that claimed it, where several share
-    the run; `takeovers`: how often other sites had begun it. `round_index`: what it was handed out for."""
+    """Problems handed out together, searched and committed by one worker.
+
+    number:       fixes the name of its files
+    attempt:      how often it was begun before, by whatever driver or site; attempts write journals of their own
+    losses:       workers of this run that were lost with it
+    resumed:      an earlier attempt may have left a journal to go on from
+    alone:        its problems are searched one at a time, so that the one that kills its worker is known
+    commit_rule:  which of several results of this lease counts
+    round_index:  the round it belongs to
+    """
 
     number: int
     problems: tuple[Problem, ...]
     attempt: int = 0
+    losses: int = 0
     resumed: bool = False
     alone: bool = False
-    token: str | None = None
-    takeovers: int = 0
+    commit_rule: CommitRule = UnlessReplaced()
     round_index: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """One piece for whoever pickles it: Ray's pickler looks at each object in Python, and takes twice as long over
+        """Pickles all fields as one piece: Ray's pickler looks at each object in Python, and takes twice as long over
         the problems."""
-        return _unpacked, (pickle.dumps([getattr(self, one.name) for one in fields(self)], pickle.HIGHEST_PROTOCOL),)
+        return _unpickled, (pickle.dumps([getattr(self, one.name) for one in fields(self)], pickle.HIGHEST_PROTOCOL),)
 
 
-def _unpacked(packed: bytes) -> Lease:
-    return Lease(*pickle.loads(packed))
+def _unpickled(data: bytes) -> Lease:
+    return Lease(*pickle.loads(data))
+
+
+class LeaseSource(Protocol):
+    """Where a coordinator takes its leases from."""
+
+    def take(self) -> Lease | None:
+        """The next lease; None where there is none at the moment."""
+        ...
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether `take` may give another lease, now or later."""
+        ...
+
+
+class IteratedLeases:
+    """A `LeaseSource` over an iterator: there is a next lease until the iterator ends."""
+
+    def __init__(self, leases: Iterator[Lease]) -> None:
+        self._leases = leases
+        self.may_have_more = True
+
+    def take(self) -> Lease | None:
+        lease = next(self._leases, None)
+        self.may_have_more = lease is not None
+        return lease
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseReport:
-    """What a committed lease holds; `wall_s` from hand-out to the writing of its shards. `late`: another attempt or
-    site had committed it, and nothing of this one counts."""
+    """What a committed lease holds, in counts; `wall_s` from the begin of its search to the writing of its files.
+    `late`: another result of the lease counts, and nothing of this one does."""
 
     lease: int
     worker: str
     problems: int
-    solved: int
+    solved: int  # problems with at least one passing trajectory
     trajectories: int
     kept: int
-    drops: dict[str, int]
+    drops: dict[str, int]  # trajectories by the reason they were dropped for
     ledger: TokenLedger
     wall_s: float
     late: bool = False
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What goes on in one worker now, over all its searches; from `verified` on, counts since it started."""
+
+    queued: int = 0  # problems waiting for their search to begin
+    searching: int = 0  # searches begun and not ended
+    verifying: int = 0  # leaves waiting for their verdict
+    verified: int = 0
+    passed: int = 0
+    unverifiable: int = 0
+    leaves: int = 0
+    replayed: int = 0  # events taken from journals
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +133,3 @@ class Snapshot:
     cpu_s: float = 0.0  # of the worker's process and all that it started
     own_cpu_s: float = 0.0  # of the worker's process alone
     host_cpu_s: float = 0.0  # of everything on its host, where nothing else of the run is there; else 0
-
-
-@dataclass(slots=True)
-class Gauges:
-    """What is going on right now in one worker, over all its searches; counts since start."""
-
-    queued: int = 0  # problems waiting for their search to begin
-    searching: int = 0
-    verifying: int = 0
-    verified: int = 0
-    passed: int = 0
-    unverifiable: int = 0
-    leaves: int = 0
-    replayed: int = 0  # events taken from journals

@@ -1,15 +1,23 @@
-"""Problems cut into leases, in order, always the same way: a lease's number alone says what it holds."""
+"""Cuts problems into leases, in order and always the same way: a lease's number alone says which problems it holds.
+
+problem sources ─► iter_leases ─► Lease 0, 1, 2 …          AllLeases: those of a round that are not committed yet
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 from berry.pipeline.config.problems import ProblemSource
+from berry.pipeline.config.run import RunConfig
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.leases.lease import Lease
+from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
 from berry.pipeline.stages.problems.sources import iter_problems
+from berry.pipeline.storage import segments, shards
+from berry.pipeline.storage.dataset import RunDir
 from berry.verifiers.specs.shipping import with_source_inlined
 
 
@@ -21,8 +29,8 @@ def iter_leases(
     journalled: Container[int] = (),
     round_index: int = 0,
 ) -> Iterator[Lease]:
-    """Lease k holds problems k·size … (k+1)·size - 1; those in `skip` (already committed) are left out, those in
-    `journalled` go on from their journals. Lazy: holds one lease's problems at a time."""
+    """Yields the leases of a round: lease k holds problems k·size … (k+1)·size - 1. Leaves out those in `skip`
+    (committed already); those in `journalled` go on from their journals. Holds one lease's problems at a time."""
     problems: Iterator[Problem] = iter_problems(sources)
     number = 0
     while batch := tuple(islice(problems, size)):
@@ -31,10 +39,107 @@ def iter_leases(
         number += 1
 
 
-def packed(lease: Lease) -> Lease:
-    """As it leaves for another machine: with what its checks name on this one."""
+def lease_count(problems: int, size: int) -> int:
+    """Leases that so many problems make, `size` problems each."""
+    return math.ceil(problems / size)
+
+
+def for_another_host(lease: Lease) -> Lease:
+    """The lease with the source of the checks that its problems name on this host, so that it can be checked on any."""
     specs = [with_source_inlined(problem.verifier) for problem in lease.problems]
     if all(spec is problem.verifier for spec, problem in zip(specs, lease.problems, strict=True)):
         return lease
     problems = [p.model_copy(update={"verifier": spec}) for p, spec in zip(lease.problems, specs, strict=True)]
     return replace(lease, problems=tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTurn:
+    """A driver's turn at training on a round. `number`: among the sites that share the run; None without others."""
+
+    number: int | None
+
+
+class RoundLeases(LeaseSource, Protocol):
+    """The leases of a run, round by round: of a driver that has the run to itself (`AllLeases`), or of one of several
+    sites that share it (`runtime.driver.lease_claims.ClaimedLeases`)."""
+
+    committed_before: set[int]
+    """Leases of the round that were committed when it began."""
+    is_shared: bool
+    """Whether other drivers commit leases of the round too."""
+
+    def begin_round(self, round_index: int) -> None:
+        """Reads what is committed and what earlier drivers left of a round; `take` gives its other leases from now on.
+        Raises StorageError."""
+        ...
+
+    async def work(self, wake: Callable[[], Awaitable[None]]) -> None:
+        """Keeps leases coming while a coordinator hands them out; `wake` tells it that `take` may have one."""
+        ...
+
+    def end_round(self) -> None:
+        """Gives back what was held of the round while a coordinator was at work."""
+        ...
+
+    def is_unfinished(self) -> bool:
+        """Whether leases of the round are still to be committed when none could be taken any more."""
+        ...
+
+    async def turn_at_training(self, round_index: int, say: Callable[[str], None]) -> TrainingTurn | None:
+        """This driver's turn at training on a round, once it has one; None where another site has trained on it, or a
+        signal asked to stop."""
+        ...
+
+
+class AllLeases:
+    """The leases of a driver that has the run to itself (`RoundLeases`)."""
+
+    def __init__(self, run: RunDir, config: RunConfig) -> None:
+        self._run = run
+        self._config = config
+        self._source = IteratedLeases(iter(()))
+        self.committed_before: set[int] = set()
+        self.is_shared = False
+
+    @property
+    def may_have_more(self) -> bool:
+        return self._source.may_have_more
+
+    def take(self) -> Lease | None:
+        return self._source.take()
+
+    def begin_round(self, round_index: int) -> None:
+        shards.remove_uncommitted(self._run.location, round_index)
+        self.committed_before, journalled = round_state(self._run, round_index)
+        self._source = IteratedLeases(
+            iter_leases(
+                self._config.problems,
+                size=self._config.storage.lease_problems,
+                skip=self.committed_before,
+                journalled=journalled,
+                round_index=round_index,
+            )
+        )
+
+    async def work(self, wake: Callable[[], Awaitable[None]]) -> None:
+        """Nothing to do: every lease is there from the beginning."""
+
+    def end_round(self) -> None:
+        """Nothing to do: nothing is held."""
+
+    def is_unfinished(self) -> bool:
+        return False
+
+    async def turn_at_training(self, round_index: int, say: Callable[[str], None]) -> TrainingTurn:
+        del round_index, say
+        return TrainingTurn(None)
+
+
+def round_state(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:
+    """The leases of a round that are committed, and those that are not and have a journal. Removes journals of
+    committed leases, whose worker was killed before it did."""
+    committed, journalled = run.committed(round_index), run.journalled(round_index)
+    for lease in journalled & committed:
+        segments.remove(run.location, segments.folder(lease, round_index))
+    return committed, journalled - committed

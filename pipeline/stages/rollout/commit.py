@@ -1,6 +1,6 @@
-"""The last step of a lease: its shards written, unless somebody else's count already.
+"""Commits a lease: writes its files, unless another result of the same lease counts.
 
-tables ─► commit ─► True: written      False: too late; another attempt, or another site, was first
+rows of a lease, its commit rule ─► commit ─► True: written      False: another attempt, or another site, was first
 """
 
 from __future__ import annotations
@@ -8,34 +8,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease, UnlessReplaced
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.storage import claims, shards
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.shards import Rows
 
-YOUNG_S = 10.0  # nobody takes a lease over that is younger, so nobody needs to be asked
+YOUNG_S = 10.0  # no attempt is given up sooner, so none that is younger can have been replaced
 
 
 async def commit(
     location: Location,
+    lease: Lease,
     *,
     round_index: int,
-    lease: int,
-    token: str | None,
     age_s: float,
     journal: LeaseJournal,
     tables: Mapping[str, Rows],
     metadata: Mapping[str, str],
 ) -> bool:
-    """`token`: of the site that claimed the lease, where several share the run. Raises StorageError."""
+    """Writes the three files of a lease in a thread; False, and nothing is written, where another result counts.
+    `age_s`: seconds since this attempt began. Raises StorageError."""
 
     def write() -> bool:
-        if token is not None:
-            files = shards.encoded(round_index=round_index, lease=lease, tables=tables, metadata=metadata)
-            return claims.commit(location, round_index=round_index, lease=lease, files=files, token=token)
-        if age_s > YOUNG_S and journal.is_overtaken():
-            return False
-        shards.write(location, round_index=round_index, lease=lease, tables=tables, metadata=metadata)
-        return True
+        match lease.commit_rule:
+            case FirstResultCounts(token):
+                files = shards.encoded(round_index=round_index, lease=lease.number, tables=tables, metadata=metadata)
+                return claims.commit(location, round_index=round_index, lease=lease.number, files=files, token=token)
+            case UnlessReplaced():
+                if age_s > YOUNG_S and journal.is_replaced():
+                    return False
+                shards.write(location, round_index=round_index, lease=lease.number, tables=tables, metadata=metadata)
+                return True
 
     return await asyncio.to_thread(write)

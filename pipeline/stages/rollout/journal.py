@@ -147,7 +147,7 @@ class LeaseJournal:
         async with self._writing:
             await self._flush(empty=True)
 
-    def is_overtaken(self) -> bool:
+    def is_replaced(self) -> bool:
         """Whether the lease was given to another since, who has begun or ended it. Raises StorageError."""
         later = max((int(name[:3]) for name in self.location.names(self.place) if name[:3].isdigit()), default=0)
         commit = shards.shard_name(schema.COMMIT, self.lease, self.round_index)

@@ -1,10 +1,10 @@
-"""A lease: a few problems that one worker searches and commits together.
+"""Runs leases: searches a few problems on one engine and commits what they gave, all together.
 
-    Lease ─► LeaseWorker.run ─► a search per problem on one engine ─► assembly ─► shards (the commit) ─► LeaseReport
+    Lease ─► open journal ─► search every problem ─► assemble rows ─► commit ─► LeaseReport
 
-One worker runs many leases at once; `admission` decides when the next search begins: enough to keep the engine full,
-few enough that started trees keep their prefixes in its cache. Knows no Ray; the local runtime and the
-rollout actor both hold one.
+One worker runs many leases at once; `admission` decides when the next search begins: enough of them to keep the engine
+full, few enough that started trees keep their prefixes in its cache. It knows no Ray: a run in one process and a
+rollout actor each hold one.
 """
 
 from __future__ import annotations
@@ -13,34 +13,43 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from berry.pipeline import logs
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core import ledger
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.search import sizes
 from berry.pipeline.engines.base import Engine, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
-from berry.pipeline.records import DropReason, Problem, TokenLedger
+from berry.pipeline.records import DropReason, Node, Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
+from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Gauges, Lease, LeaseReport, Snapshot
-from berry.pipeline.stages.rollout import assembly
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
 from berry.pipeline.stages.rollout.commit import commit
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
-from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer, Share
+from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
 
-FLUSH_S = 1.0
+JOURNAL_FLUSH_S = 1.0  # between two writings of what the open leases recorded: what a crash loses at most
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class LeaseWorker:
+    """Serves leases on `engine`, with checks by `verify`, until `close`.
+
+    verify, agree, verify_here: one response; a problem's responses together (majority); on the spot, without a tool
+    scorer, end_scores: reward models, and which of them score every node of a finished search
+    round_index: the round whose weights the engine has; leases of another round are not run
+    """
+
     config: RunConfig
     location: Location
     engine: Engine
@@ -53,14 +62,14 @@ class LeaseWorker:
     end_scores: tuple[str, ...] = ()
     gauges: Gauges = field(default_factory=Gauges)
     _admission: Admission | None = None
-    _journals: dict[int, LeaseJournal] = field(default_factory=dict)
-    _growing: set[asyncio.Task[Any]] = field(default_factory=set)
+    _journals: dict[int, LeaseJournal] = field(default_factory=dict)  # of the leases that are open
+    _open_leases: set[asyncio.Task[Any]] = field(default_factory=set)
     _flushing: asyncio.Task[None] | None = None
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
         if lease.round_index > self.round_index:
-            raise EngineError(f"{self.worker_id} has not heard of round {lease.round_index} yet")
+            raise EngineError(f"{self.worker_id} has not been told of round {lease.round_index} yet")
         if lease.round_index < self.round_index:  # other sites ended that round without this one
             return LeaseReport(lease.number, self.worker_id, 0, 0, 0, 0, {}, TokenLedger(), 0.0, late=True)
         with logs.bound(run=self.config.name, round=self.round_index, lease=lease.number, worker=self.worker_id):
@@ -73,24 +82,8 @@ class LeaseWorker:
     async def _run(self, lease: Lease) -> LeaseReport:
         started = time.monotonic()
         journal = await self._open_journal(lease)
-        sharing = LeafBudget.among((p.id for p in lease.problems), self.config.seed)
-        task = asyncio.current_task()
-        assert task is not None
-        self._growing.add(task)
-        try:
-            grown = await (self._one_by_one if lease.alone else self._together)(lease, journal, sharing)
-        finally:
-            self._growing.discard(task)
-            self._journals.pop(lease.number, None)
-        tables = assembly.assemble(grown, self.engine, rules=self.config.pruning, rollout=self.config.rollout)
-        for one in grown:
-            one.search.tree.dispose()
-        for problem_id, trajectory_id, reason in tables.unchecked():
-            ids = {"problem": problem_id, "trajectory": trajectory_id}
-            log.warning("can't be checked: %s", reason, extra={"ids": ids})
-        for problem in lease.problems:
-            if problem.id in journal.deadly:
-                tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
+        grown = await self._search_all(lease, journal)
+        tables = self._assemble(lease, grown, journal)
         report = LeaseReport(
             lease=lease.number,
             worker=self.worker_id,
@@ -102,57 +95,27 @@ class LeaseWorker:
             ledger=tables.ledger,
             wall_s=time.monotonic() - started,
         )
-        info = self.engine.info
-        metadata = {
-            "config": run_config.digest(self.config),
-            "engine": info.engine_id,
-            "model": info.model,
-            "synthetic": str(info.synthetic).lower(),
-            "weights": info.weights_version,
-            "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
-            "report": json.dumps(asdict(report)),
-            "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
-        }
         written = await commit(
             self.location,
+            lease,
             round_index=self.round_index,
-            lease=lease.number,
-            token=lease.token,
             age_s=time.monotonic() - started,
             journal=journal,
             tables=tables.by_name(),
-            metadata=metadata,
+            metadata=self._metadata(report),
         )
-        if not written:  # the journal is the other one's
+        if not written:  # the journal belongs to the attempt that counts
             return replace(report, late=True)
         await journal.remove()
         return report
 
-    async def _together(self, lease: Lease, journal: LeaseJournal, sharing: LeafBudget) -> list[Grown]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(problem, journal, sharing)) for problem in lease.problems]
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from errors
-        return [task.result() for task in searches]
-
-    async def _one_by_one(self, lease: Lease, journal: LeaseJournal, sharing: LeafBudget) -> list[Grown]:
-        for problem in lease.problems:  # they don't run at once, so nothing can be shared between them
-            sharing.leave(problem.id)
-        grown: list[Grown] = []
-        for problem in lease.problems:
-            if problem.id not in journal.deadly:
-                await journal.begin_alone(problem.id)
-                grown.append(await self._search(problem, journal, sharing))
-                journal.end_alone(problem.id)
-        return grown
+    # ---- the journal ------------------------------------------------------------------------------------------------
 
     async def _open_journal(self, lease: Lease) -> LeaseJournal:
         journal = LeaseJournal(self.location, lease.number, self.round_index)
-        earlier = lease.attempt + lease.takeovers
-        if lease.resumed or earlier:
-            await asyncio.to_thread(journal.load, attempt=earlier)
-        if earlier:
+        if lease.resumed or lease.attempt:
+            await asyncio.to_thread(journal.load, attempt=lease.attempt)
+        if lease.attempt:
             await journal.begin()
         self._journals[lease.number] = journal
         if self._flushing is None or self._flushing.done():
@@ -160,65 +123,81 @@ class LeaseWorker:
         return journal
 
     async def _flush_journals(self) -> None:
-        """About once a second while any lease is open."""
+        """Writes the journals about once a second while any lease is open."""
         while self._journals:
-            await asyncio.sleep(FLUSH_S)
+            await asyncio.sleep(JOURNAL_FLUSH_S)
             for journal in list(self._journals.values()):
                 try:
                     await journal.flush()
                 except StorageError:
                     log.exception("journal of lease %d: will be written again", journal.lease)
 
-    async def close(self) -> None:
-        """Writes down what leases in flight have so far; their searches go on from there in the next run. They end
-        before the engine does: requests that it cuts off would look like ends of their own, and be committed."""
-        for journal in list(self._journals.values()):
-            await journal.flush()
-        if self._flushing is not None:
-            self._flushing.cancel()
-        growing = list(self._growing)
-        for task in growing:
-            task.cancel()
-        if growing:
-            await asyncio.wait(growing)
-        await self.engine.close()
+    # ---- searches ---------------------------------------------------------------------------------------------------
 
-    async def _search(self, problem: Problem, journal: LeaseJournal, sharing: LeafBudget) -> Grown:
+    async def _search_all(self, lease: Lease, journal: LeaseJournal) -> list[Grown]:
+        """The finished searches of a lease, in the order of its problems."""
+        budget = LeafBudget.among((p.id for p in lease.problems), self.config.seed)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open_leases.add(task)
+        try:
+            return await (self._one_by_one if lease.alone else self._together)(lease, journal, budget)
+        finally:
+            self._open_leases.discard(task)
+            self._journals.pop(lease.number, None)
+
+    async def _together(self, lease: Lease, journal: LeaseJournal, budget: LeafBudget) -> list[Grown]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                searches = [group.create_task(self._search(problem, journal, budget)) for problem in lease.problems]
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+        return [task.result() for task in searches]
+
+    async def _one_by_one(self, lease: Lease, journal: LeaseJournal, budget: LeafBudget) -> list[Grown]:
+        """Without the problems that killed their worker before; the journal says which one is searched."""
+        for problem in lease.problems:  # they don't run at once, so nothing can be shared between them
+            budget.leave(problem.id)
+        grown: list[Grown] = []
+        for problem in lease.problems:
+            if problem.id not in journal.deadly:
+                await journal.begin_alone(problem.id)
+                grown.append(await self._search(problem, journal, budget))
+                journal.end_alone(problem.id)
+        return grown
+
+    async def _search(self, problem: Problem, journal: LeaseJournal, budget: LeafBudget) -> Grown:
+        """Waits for its admission, then runs one problem's search to its end."""
         admission = self._gate()
 
         async def share(need: Need, *, answered: bool = False) -> int:
-            """Waits without holding a place, so that the searches it waits for can have one."""
-            sharing.settle(need)
+            """Waits without holding a place on the engine, so that the searches it waits for can have one."""
+            budget.settle(need)
             if answered:
                 return 0
             admission.leave()
             try:
-                return await sharing.granted(problem.id)
+                return await budget.granted(problem.id)
             finally:
                 await admission.enter()
 
         with logs.bound(problem=problem.id):
-            return await self._admitted(problem, journal, sharing, admission, share)
-
-    async def _admitted(
-        self, problem: Problem, journal: LeaseJournal, sharing: LeafBudget, admission: Admission, share: Share
-    ) -> Grown:
-        self.gauges.queued += 1
-        await admission.enter()
-        self.gauges.queued -= 1
-        try:
-            return await grow(
-                problem,
-                Ports(self.engine, self.verify, self.scorer, self.agree, self.verify_here, share, self.end_scores),
-                self.config.rollout,
-                run_seed=self.config.seed,
-                round_index=self.round_index,
-                gauges=self.gauges,
-                journal=journal,
-            )
-        finally:
-            admission.leave()
-            sharing.leave(problem.id)
+            self.gauges.queued += 1
+            await admission.enter()
+            self.gauges.queued -= 1
+            try:
+                return await grow(
+                    problem,
+                    Ports(self.engine, self.verify, self.scorer, self.agree, self.verify_here, share, self.end_scores),
+                    self.config.rollout,
+                    run_seed=self.config.seed,
+                    round_index=self.round_index,
+                    gauges=self.gauges,
+                    journal=journal,
+                )
+            finally:
+                admission.leave()
+                budget.leave(problem.id)
 
     def _gate(self) -> Admission:
         if self._admission is None:
@@ -228,13 +207,60 @@ class LeaseWorker:
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission
 
+    # ---- rows -------------------------------------------------------------------------------------------------------
+
+    def _assemble(self, lease: Lease, grown: Sequence[Grown], journal: LeaseJournal) -> Tables:
+        """Pruned, labelled rows of a lease in the order of its problems, whatever order their searches ended in."""
+        tables = Tables()
+        tables.ledger = ledger.add([self._add_search(tables, one) for one in grown])
+        for one in grown:
+            one.search.tree.dispose()
+        for problem_id, trajectory_id, reason in tables.unchecked():
+            ids = {"problem": problem_id, "trajectory": trajectory_id}
+            log.warning("can't be checked: %s", reason, extra={"ids": ids})
+        for problem in lease.problems:
+            if problem.id in journal.deadly:
+                tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
+        return tables
+
+    def _add_search(self, tables: Tables, grown: Grown) -> TokenLedger:
+        """Adds one problem's rows; returns the tokens it took."""
+        search, engine = grown.search, self.engine
+        nodes = search.nodes()
+        fill_texts(nodes, engine)
+        trajectories = search.trajectories()
+        for trajectory in trajectories:
+            trajectory.response = grown.responses.get(trajectory.leaf) or engine.decode(
+                search.tree.response_ids(trajectory.leaf)
+            )
+        made_by = {"model": engine.info.model, "synthetic": engine.info.synthetic}
+        rules, rollout = self.config.pruning, self.config.rollout
+        tables.add(grown.problem, nodes, trajectories, rules=rules, rollout=rollout, made_by=made_by)
+        return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
+
+    def _metadata(self, report: LeaseReport) -> dict[str, str]:
+        """What every file of a lease says of how it was made."""
+        info = self.engine.info
+        return {
+            "config": run_config.digest(self.config),
+            "engine": info.engine_id,
+            "model": info.model,
+            "synthetic": str(info.synthetic).lower(),
+            "weights": info.weights_version,
+            "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
+            "report": json.dumps(asdict(report)),
+            "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
+        }
+
     def _distribution(self) -> dict[str, float]:
         """The settings that turn the model's probabilities into those that tokens are drawn with."""
         return self.config.rollout.sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p"})
 
+    # ---- beside leases ----------------------------------------------------------------------------------------------
+
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
-        """Of a response, computed anew, with the version of the weights that gave them. Raises EngineError where the
-        engine can't, or when it took new weights meanwhile."""
+        """Computes the log-probabilities of a response anew, in nats a token; the version of the weights that gave
+        them comes first. Raises EngineError where the engine can't, or took new weights meanwhile."""
         if not isinstance(self.engine, RecomputesLogprobs):
             raise EngineError(f"{self.worker_id}: its engine type can't compute log-probabilities again")
         before = self.engine.info.weights_version
@@ -245,3 +271,34 @@ class LeaseWorker:
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)
+
+    async def close(self) -> None:
+        """Writes the journals of leases in flight, from which the next run goes on, and closes the engine. The
+        searches end before the engine does: requests that it cuts off would look like ends of their own, and be
+        committed."""
+        for journal in list(self._journals.values()):
+            await journal.flush()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        open_leases = list(self._open_leases)
+        for task in open_leases:
+            task.cancel()
+        if open_leases:
+            await asyncio.wait(open_leases)
+        await self.engine.close()
+
+
+def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
+    """Gives nodes that were made by splitting a segment their text. They are decoded in their context, so that the
+    texts along a path join to the whole response whatever the tokenizer does at the seams."""
+    by_id = {node.node_id: node for node in nodes}
+    for node in nodes:
+        if node.text or not node.token_ids:
+            continue
+        before: list[int] = []
+        parent = by_id.get(node.parent_id or "")
+        while parent is not None:
+            before[:0] = parent.token_ids
+            parent = by_id.get(parent.parent_id or "")
+        head = engine.decode(before) if before else ""
+        node.text = engine.decode([*before, *node.token_ids])[len(head) :]

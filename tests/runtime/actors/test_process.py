@@ -7,14 +7,14 @@ import sys
 
 SCRIPT = """
 import gc
-from berry.pipeline.runtime.actors.process import YOUNG, collect_rarely
+from berry.pipeline.runtime.actors.process import YOUNG_OBJECTS, collect_garbage_rarely
 
-collect_rarely()
+collect_garbage_rarely()
 frozen = gc.get_freeze_count()
 kept = [[] for _ in range(1000)]
-collect_rarely()
+collect_garbage_rarely()
 assert frozen > 1000 and gc.get_freeze_count() == frozen, "frozen twice"
-assert gc.isenabled() and gc.get_threshold()[0] == YOUNG
+assert gc.isenabled() and gc.get_threshold()[0] == YOUNG_OBJECTS
 """
 
 

@@ -26,7 +26,7 @@ def test_local_problem_files_go_along_by_content_and_urls_do_not(tmp_path: Path)
     (tmp_path / "my p.jsonl").write_text(json.dumps({"id": "a", **ROW}))
     config = loaded(tmp_path, [{"type": "synthetic", "count": 2}, {"type": "file", "path": "my p.jsonl"}])
     (tmp_path / "out").mkdir()
-    packed = job_bundle.pack(config, tmp_path / "out", place="s3://bucket/runs/it's")
+    packed = job_bundle.pack(config, tmp_path / "out", run_dir="s3://bucket/runs/it's")
     [copied] = (tmp_path / "out" / "problems").glob("*/my p.jsonl")
     assert f"problems.1.path=\"$d\"/'{copied.parent.name}/my p.jsonl'" in packed.entrypoint
     assert "problems.0" not in packed.entrypoint
@@ -39,9 +39,9 @@ def test_a_problem_file_too_large_to_go_along_is_refused(tmp_path: Path, monkeyp
     (tmp_path / "p.jsonl").write_text(json.dumps({"id": "a", **ROW}))
     monkeypatch.setattr(job_bundle, "MOST_BYTES", 10)
     with pytest.raises(ConfigError, match="put them on a store"):
-        job_bundle.pack(loaded(tmp_path, [{"type": "file", "path": "p.jsonl"}]), tmp_path, place="/shared/x")
+        job_bundle.pack(loaded(tmp_path, [{"type": "file", "path": "p.jsonl"}]), tmp_path, run_dir="/shared/x")
 
 
 def test_a_run_directory_of_the_submitting_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match="every node of the cluster sees"):
-        job_bundle.check_place("runs/demo")
+        job_bundle.check_run_dir("runs/demo")

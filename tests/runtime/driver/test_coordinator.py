@@ -12,22 +12,25 @@ from berry.pipeline.errors import EngineError, first_error
 from berry.pipeline.records import Problem
 from berry.pipeline.records import TokenLedger as Ledger
 from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.runtime.worker import WorkerLost
-from berry.pipeline.stages.leases.lease import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport
 from berry.verifiers.specs.union import MathSpec
 
 
-def some_leases(count: int) -> Iterator[Lease]:
+def some_leases(count: int) -> IteratedLeases:
+    return IteratedLeases(leases(count))
+
+
+def leases(count: int) -> Iterator[Lease]:
     for number in range(count):
         yield Lease(number, (Problem(id=f"p{number}", prompt="?", verifier=MathSpec(answer="1")),))
 
 
 @dataclass
-class Scripted:
+class Mortal(ScriptedWorker):
     """A worker that is lost whenever it meets a lease in `kills`, as often as that says."""
 
-    worker_id: str
-    leases_at_once: int = 2
     kills: dict[int, int] = field(default_factory=dict)
     done: list[int] = field(default_factory=list)
     recoveries: int = 0
@@ -35,11 +38,7 @@ class Scripted:
     most_running: int = 0
     returns: bool = True
     alone: set[int] = field(default_factory=set)
-    node: str = ""
     most_alone: int = 0
-
-    def __post_init__(self) -> None:
-        self.node = self.node or self.worker_id
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         self.running += 1
@@ -62,18 +61,9 @@ class Scripted:
         if not self.returns:
             raise EngineError("gone for good")
 
-    async def load_weights(self) -> list[str]:
-        return []
-
-    async def checks(self) -> list[dict[str, float]]:
-        return []
-
-    async def snapshot(self) -> None:
-        return None
-
 
 async def test_every_lease_is_done_once_and_totals_add_up() -> None:
-    workers = [Scripted("a"), Scripted("b", leases_at_once=3)]
+    workers = [Mortal("a"), Mortal("b", leases_at_once=3)]
     totals = await Coordinator(some_leases(20), list(workers)).run()
     assert sorted(workers[0].done + workers[1].done) == list(range(20))
     assert workers[0].most_running == 2
@@ -84,7 +74,7 @@ async def test_every_lease_is_done_once_and_totals_add_up() -> None:
 
 
 async def test_a_lost_workers_lease_is_handed_out_again() -> None:
-    worker = Scripted("a", kills={3: 2})
+    worker = Mortal("a", kills={3: 2})
     totals = await Coordinator(some_leases(6), [worker]).run()
     assert sorted(worker.done) == list(range(6))
     assert totals.retried_leases == 2
@@ -92,7 +82,7 @@ async def test_a_lost_workers_lease_is_handed_out_again() -> None:
 
 
 async def test_a_lease_that_lost_two_workers_runs_last_and_alone() -> None:
-    worker = Scripted("a", kills={1: 3})
+    worker = Mortal("a", kills={1: 3})
     totals = await Coordinator(some_leases(8), [worker]).run()
     assert sorted(worker.done) == list(range(8))
     assert worker.done[-1] == 1
@@ -101,7 +91,7 @@ async def test_a_lease_that_lost_two_workers_runs_last_and_alone() -> None:
 
 
 async def test_suspects_run_beside_each_other_on_nodes_of_their_own_only() -> None:
-    workers = [Scripted("a", kills={1: 1, 2: 1}), Scripted("b", kills={1: 1, 2: 1}), Scripted("c")]
+    workers = [Mortal("a", kills={1: 1, 2: 1}), Mortal("b", kills={1: 1, 2: 1}), Mortal("c")]
     for worker in workers:
         worker.node = "one" if worker.worker_id == "a" else "two"
     await Coordinator(some_leases(8), list(workers)).run()
@@ -111,14 +101,14 @@ async def test_suspects_run_beside_each_other_on_nodes_of_their_own_only() -> No
 
 
 async def test_a_lease_that_always_fails_ends_the_run_with_its_number() -> None:
-    worker = Scripted("a", kills={1: 99})
+    worker = Mortal("a", kills={1: 99})
     with pytest.raises(EngineError, match="lease 1 lost its worker"):
         await Coordinator(some_leases(3), [worker]).run()
     assert sorted(worker.done) == [0, 2]
 
 
 async def test_a_worker_that_never_comes_back_leaves_its_leases_to_the_others() -> None:
-    gone, other = Scripted("gone", kills={0: 1}, returns=False), Scripted("other")
+    gone, other = Mortal("gone", kills={0: 1}, returns=False), Mortal("other")
     totals = await Coordinator(some_leases(30), [gone, other]).run()
     assert sorted(gone.done + other.done) == list(range(30))
     assert totals.leases == 30
@@ -126,12 +116,12 @@ async def test_a_worker_that_never_comes_back_leaves_its_leases_to_the_others() 
 
 async def test_without_any_worker_left_the_run_ends() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
-        await Coordinator(some_leases(3), [Scripted("gone", kills={0: 1}, returns=False)]).run()
+        await Coordinator(some_leases(3), [Mortal("gone", kills={0: 1}, returns=False)]).run()
     assert isinstance(first_error(caught.value), EngineError)
 
 
 async def test_stopped_it_hands_out_nothing_more_but_finishes_what_runs() -> None:
-    worker = Scripted("a", leases_at_once=1)
+    worker = Mortal("a", leases_at_once=1)
     coordinator = Coordinator(some_leases(50), [worker])
     coordinator.on_report = lambda report: coordinator.stop() if report.lease == 4 else None
     totals = await coordinator.run()
@@ -142,12 +132,12 @@ async def test_leases_are_taken_lazily() -> None:
     taken: list[int] = []
 
     def watched() -> Iterator[Lease]:
-        for lease in some_leases(100):
+        for lease in leases(100):
             taken.append(lease.number)
             yield lease
 
-    worker = Scripted("a", leases_at_once=2)
-    coordinator = Coordinator(watched(), [worker])
+    worker = Mortal("a", leases_at_once=2)
+    coordinator = Coordinator(IteratedLeases(watched()), [worker])
     seen: list[int] = []
     coordinator.on_report = lambda _: seen.append(len(taken))
     await coordinator.run()
@@ -155,18 +145,18 @@ async def test_leases_are_taken_lazily() -> None:
 
 
 async def test_a_worker_that_joins_gets_leases() -> None:
-    first, later = Scripted("first", leases_at_once=1), Scripted("later", leases_at_once=2)
+    first, later = Mortal("first", leases_at_once=1), Mortal("later", leases_at_once=2)
     coordinator = Coordinator(some_leases(40), [first])
     coordinator.on_report = lambda report: coordinator.join(later) if report.lease == 3 else None
     totals = await coordinator.run()
     assert sorted(first.done + later.done) == list(range(40))
     assert len(later.done) > 15
     assert totals.leases == 40
-    coordinator.join(Scripted("too late"))  # nothing left to do: no error
+    coordinator.join(Mortal("too late"))  # nothing left to do: no error
 
 
 @dataclass
-class Away(Scripted):
+class Away(Mortal):
     """Lost with its first lease, and back only after the run."""
 
     async def recover(self) -> None:
@@ -175,7 +165,7 @@ class Away(Scripted):
 
 
 async def test_a_run_does_not_wait_for_a_worker_that_stays_away() -> None:
-    away, other = Away("away", kills={0: 1}), Scripted("other", leases_at_once=1)
+    away, other = Away("away", kills={0: 1}), Mortal("other", leases_at_once=1)
     totals = await asyncio.wait_for(Coordinator(some_leases(6), [away, other]).run(), 10)
     assert sorted(away.done + other.done) == list(range(6))
     assert (totals.leases, totals.lost_workers) == (6, 1)

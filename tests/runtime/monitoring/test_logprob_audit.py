@@ -4,6 +4,7 @@ replicas; with real engines in tests/engines/test_recompute.py."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.synthetic import SyntheticEngine
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError, EngineError
-from berry.pipeline.runtime.monitoring.logprob_audit import Recomputing
+from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
+from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
@@ -52,11 +54,11 @@ async def committed(run: RunDir, makers: list[str]) -> list[LeaseReport]:
     return reports
 
 
-class Pretended:
+class Pretended(ScriptedWorker):
     """Gives what is stored, off by half a nat a token where it or the maker, not both, is one of `wrong`."""
 
     def __init__(self, worker_id: str, stored: dict[tuple[int, ...], Sample], *, wrong: str = "") -> None:
-        self.worker_id = worker_id
+        super().__init__(worker_id)
         self.version = "v0"
         self.asked: list[str] = []
         self._stored = stored
@@ -78,9 +80,9 @@ def by_tokens(found: list[Sample]) -> dict[tuple[int, ...], Sample]:
 
 
 def recomputing(
-    run: RunDir, replicas: list[Pretended], said: list[str], fenced: list[str], **changes: Any
-) -> Recomputing:
-    return Recomputing(
+    run: RunDir, replicas: Sequence[Pretended], said: list[str], fenced: list[str], **changes: Any
+) -> LogprobAudit:
+    return LogprobAudit(
         Recompute(**{"share": 1.0, "min_samples": 4, **changes}),
         run,
         replicas,
@@ -90,7 +92,7 @@ def recomputing(
     )
 
 
-async def run_through(beside: Recomputing, reports: list[LeaseReport]) -> dict[str, Any]:
+async def run_through(beside: LogprobAudit, reports: list[LeaseReport]) -> dict[str, Any]:
     task = asyncio.create_task(beside.work())
     for report in reports:
         beside.submit(report)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.runtime.monitoring.stalls import Progress, watch
+from berry.pipeline.runtime.monitoring.stalls import SilenceTimer, watch
+from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import Gauges, Snapshot
 
 
@@ -25,7 +25,7 @@ def seen(*, tokens: int = 0, running: int = 0, searching: int = 0, verifying: in
 
 def silence(*snapshots: Snapshot | None) -> float:
     """After one snapshot every 10 s."""
-    progress, silent_s = Progress(0.0), 0.0
+    progress, silent_s = SilenceTimer(0.0), 0.0
     for number, snapshot in enumerate(snapshots):
         silent_s = progress.silent_s(snapshot, 10.0 * number)
     return silent_s
@@ -58,29 +58,15 @@ def test_silence_is_counted_only_where_something_is_owed(snapshots: list[Snapsho
     assert silence(*snapshots) == silent_s
 
 
-@dataclass
-class Stuck:
-    worker_id: str
-    answer: Snapshot | None
-    is_up: bool = True
-    given_up: list[str] = field(default_factory=list)
-
-    async def snapshot(self) -> Snapshot | None:
-        return self.answer
-
-    async def give_up(self, why: str) -> None:
-        self.given_up.append(why)
-
-
-async def test_the_stuck_one_is_given_up_once_a_deadline_and_said() -> None:
-    stuck, idle = Stuck("stuck", seen(running=2)), Stuck("idle", seen())
-    down = Stuck("waits for a node", None, is_up=False)
+async def test_the_stuck_one_is_aborted_once_a_deadline_and_said() -> None:
+    stuck, idle = ScriptedWorker("stuck", shown=seen(running=2)), ScriptedWorker("idle", shown=seen())
+    down = ScriptedWorker("waits for a node", is_up=False)
     notes: list[str] = []
     with suppress(TimeoutError):
         await asyncio.wait_for(watch([stuck, idle, down], 0.2, notes.append), 0.5)
-    assert len(stuck.given_up) == len(notes) >= 1
+    assert len(stuck.aborted) == len(notes) >= 1
     assert "stuck made no progress" in notes[0]
-    assert idle.given_up == down.given_up == []
+    assert idle.aborted == down.aborted == []
 
 
 def test_an_engine_that_hangs_in_this_process_ends_the_run_and_the_next_goes_on(

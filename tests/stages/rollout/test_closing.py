@@ -71,7 +71,7 @@ async def test_a_lease_of_a_round_that_other_sites_have_ended_is_late(tmp_path: 
     ahead.round_index = 2
     assert (await ahead.run(lease)).late
     ahead.round_index = 0
-    with pytest.raises(EngineError, match="has not heard of round 1"):
+    with pytest.raises(EngineError, match="has not been told of round 1"):
         await ahead.run(lease)
     await ahead.close()
     assert not any(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
 from berry.pipeline.stages.rollout import commit as committing
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.storage import shards
@@ -21,8 +22,9 @@ def location(tmp_path: Path) -> Location:
 
 
 async def commit(location: Location, journal: LeaseJournal, *, age_s: float, token: str | None = None) -> bool:
+    lease = Lease(7, ()) if token is None else Lease(7, (), commit_rule=FirstResultCounts(token))
     return await committing.commit(
-        location, round_index=0, lease=7, token=token, age_s=age_s, journal=journal, tables=TABLES, metadata={}
+        location, lease, round_index=0, age_s=age_s, journal=journal, tables=TABLES, metadata={}
     )
 
 
@@ -35,10 +37,10 @@ async def second_attempt(location: Location) -> LeaseJournal:
 
 async def test_the_first_attempt_writes_nothing_once_a_second_has_begun(location: Location) -> None:
     first = LeaseJournal(location, 7, 0)
-    assert not first.is_overtaken()
+    assert not first.is_replaced()
     second = await second_attempt(location)
-    assert first.is_overtaken()
-    assert not second.is_overtaken()
+    assert first.is_replaced()
+    assert not second.is_replaced()
     assert not await commit(location, first, age_s=60)
     assert shards.committed(location, 0) == set()
     assert await commit(location, second, age_s=60)
@@ -56,7 +58,7 @@ async def test_nor_after_the_second_has_ended(location: Location) -> None:
 
 
 async def test_a_young_lease_asks_nobody(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LeaseJournal, "is_overtaken", lambda _: pytest.fail("it asked"))
+    monkeypatch.setattr(LeaseJournal, "is_replaced", lambda _: pytest.fail("it asked"))
     assert await commit(location, LeaseJournal(location, 7, 0), age_s=1)
 
 

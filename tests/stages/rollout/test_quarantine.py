@@ -12,8 +12,9 @@ from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.runtime.worker import WorkerLost
-from berry.pipeline.stages.leases.lease import Lease, LeaseReport
+from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
@@ -45,13 +46,11 @@ async def verify(_: CheckRequest) -> Verdict:
     return Verdict(Outcome.FAIL, Reason.WRONG_ANSWER)
 
 
-class Restarted:
+class Restarted(ScriptedWorker):
     """A worker whose every death is followed by a fresh engine and a fresh LeaseWorker, as Ray does it."""
 
-    worker_id = "w"
-    leases_at_once = 2
-
     def __init__(self, place: Path) -> None:
+        super().__init__("w")
         self.location = locate(place)
         self.deaths = 0
         self.worker: LeaseWorker | None = None
@@ -69,20 +68,11 @@ class Restarted:
             self.deaths += 1
             raise WorkerLost(str(error)) from error
 
-    async def load_weights(self) -> list[str]:
-        return []
-
-    async def checks(self) -> list[dict[str, float]]:
-        return []
-
-    async def snapshot(self) -> None:
-        return None
-
 
 async def test_the_deadly_problem_is_quarantined_and_all_others_are_done(tmp_path: Path) -> None:
     worker = Restarted(tmp_path)
     await worker.recover()
-    totals = await Coordinator(iter_leases(CONFIG.problems, size=3, skip=()), [worker]).run()
+    totals = await Coordinator(IteratedLeases(iter_leases(CONFIG.problems, size=3, skip=())), [worker]).run()
     assert worker.deaths == 3
     assert totals.problems == 12
     assert totals.drops["quarantined"] == 1

@@ -9,7 +9,7 @@ import pytest
 
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import Lease
-from berry.pipeline.stages.leases.partition import packed
+from berry.pipeline.stages.leases.partition import for_another_host
 from berry.verifiers.base import Reason
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.shipping import with_source_inlined
@@ -31,7 +31,7 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_relative_file_is_found_where_it_does_not_exist(check, away) -> None:
     spec = CustomSpec(function="checks.py:polite")
-    lease = packed(Lease(0, (Problem(id="p", prompt="?", verifier=spec),)))
+    lease = for_another_host(Lease(0, (Problem(id="p", prompt="?", verifier=spec),)))
     away()
     assert check(spec, "please").reason is Reason.MISSING_TOOL
     (there,) = pickle.loads(pickle.dumps(lease)).problems
@@ -54,7 +54,7 @@ def test_parts_of_compound_checks_are_shipped_too(away) -> None:
 
 def test_what_needs_nothing_is_left_as_it_is(away) -> None:
     lease = Lease(0, (Problem(id="p", prompt="?", verifier=MATH),))
-    assert packed(lease) is lease
+    assert for_another_host(lease) is lease
     assert pickle.loads(pickle.dumps(lease)) == lease
     for spec in (CustomSpec(function="json:loads"), AllOfSpec(parts=(MATH,)), CustomSpec(function="gone.py:f")):
         assert with_source_inlined(spec) is spec
