@@ -89,7 +89,7 @@ class Checker:
 
     def check_inline(self, request: CheckRequest) -> Verdict | None:
         """As `check`, without waiting; None where that takes a sandbox or a worker, and `check` has to be asked."""
-        result = check_inline(request)
+        result = check_inline(request, self.config.strictness)
         if result is not None:
             self._busy_s += result.verify_ms / 1e3
             self._outcomes[f"outcome_{result.outcome}"] += 1
@@ -98,7 +98,7 @@ class Checker:
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""
-        answers = await canonicalise(request.responses, request.spec, self.symbolic)
+        answers = await canonicalise(request.responses, request.spec, self.symbolic, self.config.strictness)
         return consensus(answers, request.weights, request.spec)
 
     def metrics(self) -> dict[str, float]:

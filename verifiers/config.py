@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from berry.verifiers.specs.base import STRICT, Strictness
+
 
 class JudgeConfig(BaseModel):
     """The model that `model` verifiers ask, behind an OpenAI-compatible chat server (`vllm serve` and others)."""
@@ -45,6 +47,8 @@ class CheckerConfig(BaseModel):
     """How far programs yield the cores to this process, and to an engine on the same host; 0: not at all."""
     memory_mb: int = Field(default=512, ge=16)
     output_kb: int = Field(default=1024, ge=1)
+    strictness: Strictness = STRICT
+    """What counts as the same answer where a problem's verifier is silent: "strict", "lenient" or single settings."""
     symbolic_s: float = Field(default=5.0, gt=0)
     """Wall seconds that sympy may take over one pair of answers before its worker is killed."""
     symbolic_workers: int = Field(default=1, ge=1)

@@ -39,6 +39,11 @@ class Found(Struct, frozen=True):
     too_many: bool = False
     stated: str | None = None
 
+    @property
+    def verbatim(self) -> str:
+        """All that the answer's tag holds, where it is in one; else the answer."""
+        return self.stated if self.place == "tag" and self.stated is not None else self.answer
+
 
 # ---- thinking -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +185,7 @@ _ANSWER_LINE = re.compile(
 _HEADING = re.compile(r"[ *_]{0,5}(?=\n)")
 _NOT_STATED = re.compile(
     r"\W*(?:(?:correct|right|wrong|incorrect|below|above|clear|obvious|as follows|found|the following|in the box"
-    r"|unique|verified)\b.{0,40})?\W*",
+    r"|unique|verified)\b(?:\s(?:because|since|as|and|if|so|by)\b.{0,80})?)?\W*",
     re.IGNORECASE | re.DOTALL,
 )
 _MAX_SUBJECTS = 24
@@ -307,11 +312,12 @@ def _tag(text: str) -> Found | None:
         position = closing.end()
     if not contents or not contents[-1].strip():
         return None
-    tagged = list(dict.fromkeys(_inside_tag(content) for content in reversed(contents[-2 * MAX_CANDIDATES :])))
-    tagged = [content for content in tagged if len(content) >= 40 or not _PLACEHOLDER.fullmatch(content)]
+    answers = {_inside_tag(content): content.strip() for content in reversed(contents[-2 * MAX_CANDIDATES :])}
+    tagged = [answer for answer in answers if len(answer) >= 40 or not _PLACEHOLDER.fullmatch(answer)]
     if not tagged:
         return None
-    return Found(tagged[0], tuple(tagged[1:MAX_CANDIDATES]), "tag", len(tagged) > MAX_CANDIDATES)
+    others = tuple(tagged[1:MAX_CANDIDATES])
+    return Found(tagged[0], others, "tag", len(tagged) > MAX_CANDIDATES, stated=answers[tagged[0]])
 
 
 def _inside_tag(content: str) -> str:

@@ -17,6 +17,7 @@ from berry.verifiers.base import Verdict
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.context import CheckRequest, VerifierContext
 from berry.verifiers.registry import verifier_for
+from berry.verifiers.specs.base import DEFAULT, Strictness
 
 KINDS = frozenset({"math", "expression", "majority"})
 MAX_CHARS = 16_384
@@ -34,16 +35,28 @@ class _Absent:
 
 
 _ABSENT: Any = _Absent()
-_CONTEXT = VerifierContext(CheckerConfig(), _ABSENT, _ABSENT, None, _ABSENT, _ABSENT)
+_CONTEXTS: dict[Strictness, VerifierContext] = {}
 
 
-def check_inline(request: CheckRequest) -> Verdict | None:
-    """The verdict, or None where it can't be given on the spot."""
+def _context(strictness: Strictness) -> VerifierContext:
+    context = VerifierContext(CheckerConfig(strictness=strictness), _ABSENT, _ABSENT, None, _ABSENT, _ABSENT)
+    return _CONTEXTS.setdefault(strictness, context)
+
+
+_DEFAULT_CONTEXT = _context(DEFAULT)
+
+
+def check_inline(request: CheckRequest, strictness: Strictness = DEFAULT) -> Verdict | None:
+    """The verdict, or None where it can't be given on the spot. `strictness`: where the problem names none."""
     kind = getattr(request.spec, "type", "")
     if kind not in KINDS or len(request.response) > MAX_CHARS:
         return None
+    if strictness is DEFAULT:
+        context = _DEFAULT_CONTEXT
+    else:
+        context = _CONTEXTS.get(strictness) or _context(strictness)
     start = time.perf_counter()
-    check = verifier_for(request.spec)(request, _CONTEXT)
+    check = verifier_for(request.spec)(request, context)
     try:
         cast(Any, check).send(None)
     except StopIteration as end:

@@ -16,8 +16,8 @@ _MASK = "\ue000"
 
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 _LEAD = re.compile(
-    r"^\s*(?:(?:#{1,6}|>|[-*•](?=\s)|\*\*|__)\s*)*"
-    r"(?:(?:so|thus|hence|therefore|then|and|finally|consequently|overall|in conclusion|in summary)\b,?\s+)*",
+    r"^\s*(?:(?:#{1,6}(?=\s)|>|[-*•](?=\s)|\*\*|__)\s*)*"
+    r"(?:(?:so|thus|hence|therefore|then|and(?!,)|finally|consequently|overall|in conclusion|in summary)\b,?\s+)*",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -27,7 +27,7 @@ _FILLER = re.compile(
     r"|following|expression|equation|found|be|is|that|it|there|are)\b:?\s+)+",
     re.IGNORECASE,
 )
-_STARTS = re.compile(rf"[-+]?\s*[\d.({{\[\\$€£|√π{_MASK}]|\(?[A-Za-z]\b")
+_STARTS = re.compile(rf"[-+]?\s*[\d.({{\[\\$€£|√π{_MASK}]|\(?[A-Z]\b|\(?[a-z]\b(?=\s*(?:[=<>)]|$))")
 # What follows one of these is no part of the answer: a condition, a reason, a rejected option.
 _TRAILING = re.compile(
     r"[;,]?\s(?:because|since|which|where|when|whenever|if|for|as|given|provided|assuming|with|at|meaning|making"
@@ -44,9 +44,15 @@ _DOUBT = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*\*|__)(?<!\be\.g\.)(?<!\bi\.e\.)")
+_LEADING = re.compile(
+    r"(?:when|if|for|since|as|because|given|where|with|at|by|using|in|from|after|once|while|although|adding|dividing"
+    r"|multiplying|subtracting|substituting|solving|setting|let|note|recall)\b[^,;]*[,;]\s(?:then\s)?",
+    re.IGNORECASE,
+)
+_NAME_VERB = re.compile(r"\(?[A-Za-z]\)?\s(?:is|equals|must be)\s")
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
-    r"|costs?|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|pays?|saves?)\b\s*(?:[:=]\s*)?",
+    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|pays?|saves?)\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
 )
 _SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
@@ -69,12 +75,17 @@ def statement(line: str) -> str | None:
 def conclusion(line: str) -> str | None:
     """The answer in `line`, the last one of a response; None where it states none or several unrelated ones."""
     line, masked = _last_sentence(*_prepared(line))
-    if not _WORD.search(re.sub(r"\\[A-Za-z]+", "", masked)):
+    if not _WORD.search(re.sub(r"\\[A-Za-z]+", "", masked)) and not _NAME_VERB.match(masked):
         return _tidy(line) or None
+    if (leading := _LEADING.match(masked)) is not None and _holds_mathematics(masked[leading.end() :]):
+        line, masked = line[leading.end() :], masked[leading.end() :]
     line, masked = _after_connector(line, masked)
     line, masked = _without_clauses(line, masked)
     if (clause := _VERB.match(masked)) is not None and _tidy(line[clause.end() :]):
         tail, tail_masked = line[clause.end() :], masked[clause.end() :]
+        equal = tail_masked.rfind("=") + 1
+        if _WORD.search(tail_masked[:equal]) and _chain(tail_masked) and _holds_mathematics(tail_masked[equal:]):
+            tail, tail_masked = tail[equal:], tail_masked[equal:]
         if _holds_mathematics(tail_masked) or not _holds_mathematics(masked):
             answer = _tidy(_aligned_filler(tail, tail_masked))
             return None if _NEGATION.search(masked[: clause.end()]) else answer or None
@@ -96,7 +107,7 @@ def conclusion(line: str) -> str | None:
 def _prepared(line: str) -> tuple[str, str]:
     """`line` with single spaces and without its lead-in; and the same with its mathematics masked."""
     line = re.sub(r"\s+", " ", line[:MAX_LINE]).strip()
-    line = _tidy(line[_lead_end(line) :])
+    line = _tidy(line[_lead_end(line) :]).lstrip("=:≈ ")
     masked = list(line)
     for start, end in math_segments(line):
         masked[start:end] = _MASK * (end - start)

@@ -7,8 +7,10 @@ import time
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.specs.base import Strictness
 from berry.verifiers.specs.union import MathSpec
 
+EVALUATED = Strictness(unevaluated="allowed")
 HANGS = "\\int_0^{\\infty} \\frac{\\sin(x^3+x)}{x^{5}+\\sqrt{x^3+1}} dx"
 
 
@@ -24,7 +26,7 @@ HANGS = "\\int_0^{\\infty} \\frac{\\sin(x^3+x)}{x^{5}+\\sqrt{x^3+1}} dx"
     ],
 )
 def test_what_the_cheap_rungs_leave_open_is_decided_in_the_worker(check, gold, response, reason) -> None:
-    verdict = check(MathSpec(answer=gold), f"\\boxed{{{response}}}")
+    verdict = check(MathSpec(answer=gold, strictness=EVALUATED), f"\\boxed{{{response}}}")
     assert (verdict.reason, verdict.evidence["rung"]) == (reason, "symbolic")
 
 
@@ -34,9 +36,9 @@ def test_sympy_that_hangs_is_killed_from_outside_and_others_go_on(check_all, war
     start = time.monotonic()
     hung, honest, other = check_all(
         [
-            (MathSpec(answer="42"), f"\\boxed{{{HANGS}}}"),
+            (MathSpec(answer="42", strictness=EVALUATED), f"\\boxed{{{HANGS}}}"),
             (MathSpec(answer="42"), "\\boxed{42}"),
-            (MathSpec(answer="1"), "\\boxed{\\sin^2 x+\\cos^2 x}"),
+            (MathSpec(answer="1", strictness=EVALUATED), "\\boxed{\\sin^2 x+\\cos^2 x}"),
         ]
     )
     assert (hung.outcome, hung.reason) == (Outcome.UNVERIFIABLE, Reason.CHECK_TIMEOUT)

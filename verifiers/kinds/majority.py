@@ -2,9 +2,10 @@
 
     responses ─► canonicalise (extract, then group by the math ladder) ─► consensus ─► a verdict for each trajectory
 
-The share of a class is its weight over the weight of all trajectories that gave an answer; weights are ORM scores
-where there are any, else 1. Degenerate case: fewer than `min_answers` answers, a tie, or a share below
-`threshold` label nothing: every verdict is UNVERIFIABLE (no_consensus).
+The share of a class is its weight over the weight of all trajectories that gave an answer. `weights` says what each
+trajectory counts for: the probability weight with which a tree drew its leaf, an ORM's score, or 1 where there is none.
+Degenerate case: fewer than `min_answers` answers, a tie, or a share below `threshold` label nothing: every verdict is
+UNVERIFIABLE (no_consensus).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_answer
-from berry.verifiers.maths.ladder import gold_fault
+from berry.verifiers.maths.ladder import gold_fault, last_side
+from berry.verifiers.specs.base import DEFAULT, Strictness
 from berry.verifiers.specs.union import MajoritySpec
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConsensusRequest:
-    """All responses of one problem, by trajectory; `weights` by trajectory, None: all count the same."""
+    """All responses of one problem, by trajectory; `weights` >= 0 by trajectory, None: all count the same."""
 
     problem_id: str
     spec: MajoritySpec
@@ -32,11 +34,11 @@ class ConsensusRequest:
     weights: Mapping[str, float] | None = None
 
 
-async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:  # noqa: ARG001 - one signature for all kinds
-    """One response alone is never enough: NOT_CHECKED, with the answer, until `consensus` has all of them."""
+async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    """NOT_CHECKED with the answer, since one response alone is never enough, until `consensus` has all of them."""
     spec = request.spec
     assert isinstance(spec, MajoritySpec)
-    answer = readable_answer(request.response, spec)
+    answer = readable_answer(request.response, spec, spec.strictness or tools.config.strictness)
     if answer is None:
         return verdict(Reason.NO_ANSWER)
     return verdict(Reason.NOT_CHECKED, answer=answer, note="majority is decided at the end of the search")
@@ -47,25 +49,26 @@ def fault(spec: MajoritySpec) -> str | None:  # noqa: ARG001 - one signature for
     return None
 
 
-def readable_answer(response: str, spec: MajoritySpec) -> str | None:
-    """The answer of one response; None where there is none, several, or one that can't be read."""
+def readable_answer(response: str, spec: MajoritySpec, strict: Strictness = DEFAULT) -> str | None:
+    """The answer of one response, after its thinking; None where there is none, several, or one that can't be read."""
     found = find_answer(response, spec.extract)
-    if found is None or found.others or gold_fault(found.answer) is not None:
+    if found is None or (found.others and strict.boxes == "agree") or gold_fault(found.answer) is not None:
         return None
-    return found.answer
+    return last_side(found.answer)
 
 
 async def canonicalise(
-    responses: Mapping[str, str], spec: MajoritySpec, symbolic: SymbolicRung
+    responses: Mapping[str, str], spec: MajoritySpec, symbolic: SymbolicRung, strictness: Strictness = DEFAULT
 ) -> dict[str, str | None]:
     """Each trajectory's answer, written the same way wherever it is the same mathematics; None without an answer.
 
     The spelling of a class is its most common one, then the shortest, then the first in the alphabet, so that it
-    does not depend on the order of `responses`.
+    does not depend on the order of `responses`. `strictness`: where the spec names none.
     """
     from berry.verifiers.kinds.math import same_answer
 
-    answers = {key: readable_answer(response, spec) for key, response in responses.items()}
+    strict = spec.strictness or strictness
+    answers = {key: readable_answer(response, spec, strict) for key, response in responses.items()}
     counts: dict[str, int] = {}
     for answer in answers.values():
         if answer is not None:
@@ -74,7 +77,7 @@ async def canonicalise(
     names: list[str] = []
     for answer in sorted(counts, key=lambda a: (-counts[a], len(a), a)):
         for name in names:
-            if (await same_answer(name, answer, spec.strictness, symbolic)).same:
+            if (await same_answer(name, answer, strict, symbolic)).same:
                 spelling[answer] = name
                 break
         else:

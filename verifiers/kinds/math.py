@@ -1,6 +1,7 @@
 """`math`: the last answer in the response equals the gold, as mathematics.
 
-Several boxes that disagree are a FAIL of their own kind: a model that offers two answers has given neither.
+Several boxes that disagree are a FAIL of their own kind, as a model that offers two answers has given neither; unless
+together they are the several values of the gold, or the strictness looks at the last box alone.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_answer
-from berry.verifiers.maths.ladder import Decision, decide, gold_fault
+from berry.verifiers.extract import Found, find_answer
+from berry.verifiers.maths.ladder import Decision, decide, gold_fault, is_list, is_words
 from berry.verifiers.specs.union import MathSpec, Strictness
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
+    """The verdict on the answer in `request.response`."""
     spec = request.spec
     assert isinstance(spec, MathSpec)
     if (fault := gold_fault(spec.answer)) is not None:
@@ -24,16 +26,38 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     found = find_answer(request.response, spec.extract)
     if found is None:
         return verdict(Reason.NO_ANSWER)
-    decision = await same_answer(spec.answer, found.answer, spec.strictness, tools.symbolic)
+    strict = spec.strictness or tools.config.strictness
+    decision = await same_answer(spec.answer, found.answer, strict, tools.symbolic)
+    if decision.same is False and found.stated is not None and is_words(spec.answer):
+        whole = decide(spec.answer, found.stated, strict)  # the gold may be a sentence itself
+        decision = whole if whole.same else decision
     evidence = {"expected": spec.answer, "rung": decision.rung, "place": found.place, "note": decision.note}
-    if found.too_many:
+    if decision.reason is Reason.GOLD_UNPARSABLE or not found.others or (strict.boxes == "last" and decision.same):
+        return verdict(decision.reason, answer=found.answer, **evidence)
+    if found.too_many and strict.boxes == "agree":
         return verdict(Reason.CONFLICTING_ANSWERS, answer=found.answer, others="over 8 different ones", **evidence)
-    if decision.reason.outcome is not Reason.GOLD_UNPARSABLE.outcome:
-        for other in found.others:
-            also = await same_answer(spec.answer, other, spec.strictness, tools.symbolic)
-            if also.same is not decision.same:
-                return verdict(Reason.CONFLICTING_ANSWERS, answer=found.answer, others=other, **evidence)
-    return verdict(decision.reason, answer=found.answer, **evidence)
+    return await _several(found, decision, spec.answer, strict, tools.symbolic, evidence)
+
+
+async def _several(
+    found: Found, last: Decision, gold: str, strict: Strictness, symbolic: SymbolicRung, evidence: dict[str, str | None]
+) -> Verdict:
+    """The verdict on boxes that stand apart: all say the same, or together they give the values of the gold."""
+    agreed = True
+    if strict.boxes == "agree":
+        others = [await same_answer(gold, other, strict, symbolic) for other in found.others]
+        agreed = all(other.same is last.same for other in others)
+    if agreed and last.same is not False:
+        return verdict(last.reason, answer=found.answer, **evidence)
+    answers = [*reversed(found.others), found.answer]
+    if is_list(gold) and not any(is_list(answer) for answer in answers):
+        together = ", ".join(answers)
+        joint = await same_answer(gold, together, strict, symbolic)
+        if joint.same:
+            return verdict(joint.reason, answer=together, **evidence)
+    if agreed:
+        return verdict(last.reason, answer=found.answer, **evidence)
+    return verdict(Reason.CONFLICTING_ANSWERS, answer=found.answer, others=found.others[0], **evidence)
 
 
 def fault(spec: MathSpec) -> str | None:
@@ -42,7 +66,7 @@ def fault(spec: MathSpec) -> str | None:
 
 
 async def same_answer(gold: str, response: str, strict: Strictness, symbolic: SymbolicRung) -> Decision:
-    """The whole ladder. Where it ends undecided, the reason is one of an UNVERIFIABLE verdict."""
+    """The decision of the whole ladder. Where it ends undecided, the reason is one of an UNVERIFIABLE verdict."""
     decision = decide(gold, response, strict)
     if decision.same is not None or decision.reason is Reason.GOLD_UNPARSABLE:
         return decision

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from berry.sandboxes.base import Call, Job, JobResult, Outcome, SandboxError
 from berry.verifiers.base import Reason, Verdict, truncate, verdict
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extract import Found, find_answer
 from berry.verifiers.maths import bounds
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.union import CodeSpec, ReasoningGymSpec
@@ -48,6 +48,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         return verdict(Reason.NO_ANSWER)
     if found.others:
         return verdict(Reason.CONFLICTING_ANSWERS, answer=found.answer, others=found.others[0])
+    found = Found(found.verbatim)
     if len(found.answer) > MAX_CHARS:
         return verdict(Reason.ANSWER_TOO_LARGE, answer=found.answer)
     limit = bounds.fault(found.answer) if len(found.answer) <= bounds.MAX_CHARS else None

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from berry.verifiers.maths import evaluate, expr, nodes, normal, units
+from berry.verifiers.maths import evaluate, expr, nodes, normal, relations, units
+from berry.verifiers.maths.relations import assigned, named, shown
 from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
-from berry.verifiers.maths.spans import FLIP, Span, spans
+from berry.verifiers.maths.spans import FLIP, Region, Span, region
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 Same = bool | None
 Leaf = Callable[[expr.Expr, expr.Expr], Same]
 Puzzle = Callable[[str, str], Same]  # two texts of which one can't be read here
 
-_CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
-_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")
+_LOOSE = (Shape.LIST, Shape.EITHER, Shape.SET)
+# An operation left standing: its value is what was asked for.
+_OPERATION = re.compile(
+    r"\\(?:sum|prod|coprod|i{1,3}nt|oint|lim|limsup|liminf|det|sup|inf|max|min|bigcup|bigcap)(?![A-Za-z])"
+    r"|\\begin\{vmatrix\}|\\frac\s*\{\s*\\?(?:mathrm\{)?d\}?\s*\}\s*\{\s*\\?(?:mathrm\{)?d"
+)
 
 
 def _open(_a: str, _b: str) -> Same:
@@ -40,11 +46,16 @@ class Comparison:
 
     def same(self, gold: Value, got: Value) -> Same:
         """Whether `got` says what `gold` says."""
-        if isinstance(got, Relation) and got.signs == ("~",):
-            return self._about(gold, got)
-        ranges = spans(gold), spans(got)
-        if ranges[0] is not None and ranges[1] is not None:
-            return self._matching(ranges[0], ranges[1], self._same_span)
+        golds, gots = relations.settled(gold), relations.settled(got)
+        if len(golds) != 1 or len(gots) != 1:
+            return _any([self.same(a, b) for a in golds for b in gots])
+        gold, got = golds[0], gots[0]
+        regions = region(gold), region(got)
+        if regions[0] is not None and regions[1] is not None and _comparable(regions[0], regions[1]):
+            return self._regions(regions[0], regions[1])
+        values = named(gold), named(got)
+        if values[0] is not None or values[1] is not None:
+            return self._named(gold, got, values)
         if isinstance(gold, Relation) or isinstance(got, Relation):
             return self._relations(gold, got)
         if isinstance(gold, Many) or isinstance(got, Many):
@@ -56,11 +67,13 @@ class Comparison:
     # ---- texts and scalars ------------------------------------------------------------------------------------------
 
     def _texts(self, gold: Value, got: Value) -> Same:
-        left, right = _text(gold), _text(got)
+        left, right = shown(gold), shown(got)
         if normal.squeeze(left) == normal.squeeze(right):
             return True
         if isinstance(gold, Words) or isinstance(got, Words):
             return isinstance(gold, Words) and isinstance(got, Words) and _bare(left) == _bare(right)
+        if self.strict.unevaluated == "refused" and _OPERATION.search(right) and not _OPERATION.search(left):
+            return False
         return self.puzzle(left, right)
 
     def _scalars(self, gold: Scalar, got: Scalar) -> Same:
@@ -73,55 +86,85 @@ class Comparison:
         if gold.percent != got.percent:
             if strict.percent == "sign":
                 return False
-            if strict.percent == "optional" and (same := self._trees(gold.tree, got.tree)) is not False:
+            if strict.percent == "optional" and (same := self._numbers(gold, got)) is not False:
                 return same
-            return self._trees(_percent(gold), _percent(got))
+            gold, got = _fraction(gold), _fraction(got)
+            return self._numbers(gold, got)
         gold, got = _as_quantity(gold, got), _as_quantity(got, gold)
         if strict.unevaluated == "refused" and nodes.is_written(gold.tree) and not nodes.is_written(got.tree):
+            with suppress(evaluate.NotExact, evaluate.Undefined):
+                evaluate.exact(got.tree)  # raises TooLarge, which says more than "wrong"
             return False
-        factor = Fraction(1)
-        if strict.units != "ignore" and gold.unit is not None and got.unit is not None:
-            agreed = units.ratio(got.unit, gold.unit)
-            if agreed is None:
-                return False
-            factor = agreed
         if strict.units == "require" and (gold.unit is None) != (got.unit is None):
             return False
-        return self._trees(gold.tree, got.tree if factor == 1 else ("*", (("n", factor), got.tree)))
+        if gold.unit is None or got.unit is None:
+            return self._numbers(gold, got)
+        if strict.units == "ignore" and (same := self._numbers(gold, got)) is not False:
+            return same
+        factor = units.ratio(got.unit, gold.unit)
+        if factor is None:
+            return False
+        return self._numbers(gold, got if factor == 1 else replace(got, tree=("*", (("n", factor), got.tree)), text=""))
 
-    def _trees(self, gold: expr.Expr, got: expr.Expr) -> Same:
-        if self.strict.tolerance:
-            a, b = evaluate.number(gold), evaluate.number(got)
-            if a is not None and b is not None:
-                return abs(a - b) <= self.strict.tolerance * (abs(a) or 1.0)
-        return self.leaf(gold, got)
+    def _numbers(self, gold: Scalar, got: Scalar) -> Same:
+        """Equal, or near enough where the strictness allows it; an integer is only equal to itself."""
+        same = self.leaf(gold.tree, got.tree)
+        if same or not (self.strict.tolerance or self.strict.rounded) or _is_integer(gold.tree):
+            return same
+        a, b = evaluate.number(gold.tree), evaluate.number(got.tree)
+        if a is None or b is None:
+            return same
+        if abs(a - b) <= self.strict.tolerance * (abs(a) or 1.0):
+            return True
+        return True if self._is_rounded(got, a - b) or self._is_rounded(gold, a - b) else same
+
+    def _is_rounded(self, value: Scalar, difference: float) -> bool:
+        """Whether `value` is a decimal of enough digits that another number, `difference` away, rounds to."""
+        places = relations.decimal_places(value.text) if value.tree[0] == "n" else None
+        if not self.strict.rounded or not places or relations.significant_digits(value.text) < self.strict.rounded:
+            return False
+        scale = 100 if value.percent and not value.text.endswith("%") else 1
+        return abs(difference) <= 0.5 * 10.0**-places * (1 + 1e-9) / scale
 
     # ---- collections ------------------------------------------------------------------------------------------------
 
     def _many(self, gold: Value, got: Value) -> Same:
         if not (isinstance(gold, Many) and isinstance(got, Many)):
-            if isinstance(gold, Opaque) or isinstance(got, Opaque):
-                return self._texts(gold, got)
-            return False
-        loose = (Shape.LIST, Shape.EITHER, Shape.SET)
-        if gold.shape in loose and got.shape in loose:
-            ordered = self.strict.order == "kept" and gold.shape is got.shape is Shape.LIST
-            if ordered:
+            return self._one_and_many(gold, got)
+        if gold.shape in _LOOSE and got.shape in _LOOSE:
+            if Shape.SET not in (gold.shape, got.shape) and (self.strict.order == "kept" or _is_ranking(gold)):
                 return self._in_order(gold.items, got.items)
             a, b = gold.items, got.items
             if Shape.SET in (gold.shape, got.shape):
                 a, b = tuple(dict.fromkeys(a)), tuple(dict.fromkeys(b))
             return self._matching(a, b, self.same)
-        if gold.shape is Shape.TUPLE and got.shape is Shape.LIST:
-            named = _in_name_order(got) if self.strict.assignment == "optional" else None
-            return self._in_order(gold.items, named) if named else False
+        pair = {gold.shape, got.shape}
+        if pair == {Shape.TUPLE, Shape.LIST}:
+            enclosed = gold if gold.shape is Shape.TUPLE else got
+            clear = got is enclosed and len(got.items) > 2  # of two it could be an interval
+            if enclosed.brackets == "()" and (clear or self.strict.brackets == "optional"):
+                return self._in_order(gold.items, got.items)
+            return False
+        if pair == {Shape.TUPLE, Shape.MATRIX} and self.strict.brackets == "optional":
+            return self._in_order(_line(gold), _line(got))
         if gold.shape is not got.shape:
             return False
         if gold.shape is Shape.TUPLE and len(gold.items) == 2 and gold.brackets != got.brackets:
             return False
         if gold.shape is Shape.UNION:
             return self._matching(gold.items, got.items, self.same)
+        if gold.shape is Shape.RATIO:
+            return self._ratios(gold.items, got.items)
         return self._in_order(gold.items, got.items)
+
+    def _one_and_many(self, gold: Value, got: Value) -> Same:
+        """A set of one element is that element; nothing else of several parts is a single value."""
+        for many, one in ((gold, got), (got, gold)):
+            if isinstance(many, Many) and many.shape is Shape.SET and len(many.items) == 1:
+                return self.same(many.items[0], one) if many is gold else self.same(one, many.items[0])
+        if isinstance(gold, Opaque) or isinstance(got, Opaque):
+            return self._texts(gold, got)
+        return False
 
     def _in_order(self, gold: Sequence[Value], got: Sequence[Value]) -> Same:
         if len(gold) != len(got):
@@ -129,7 +172,7 @@ class Comparison:
         return _all([self.same(a, b) for a, b in zip(gold, got, strict=True)])
 
     def _matching(self, gold: Sequence[Any], got: Sequence[Any], same: Callable[[Any, Any], Same]) -> Same:
-        """Each item has its own equal. Equality is an equivalence, so the first equal one will do."""
+        """Whether each item has its own equal. Equality is an equivalence, so the first equal one will do."""
         if len(gold) != len(got):
             return False
         left, doubt = list(got), False
@@ -143,63 +186,80 @@ class Comparison:
                 return False
         return None if doubt else True
 
-    def _same_span(self, gold: Span, got: Span) -> Same:
-        if gold[1] != got[1] or gold[3] != got[3]:
+    def _ratios(self, gold: Sequence[Value], got: Sequence[Value]) -> Same:
+        if len(gold) != len(got):
             return False
-        return _all([self.same(gold[0], got[0]), self.same(gold[2], got[2])])
+        a, b = ([item.tree for item in side if isinstance(item, Scalar)] for side in (gold, got))
+        return _all([self.leaf(("*", (x, b[0])), ("*", (y, a[0]))) for x, y in zip(a[1:], b[1:], strict=True)])
+
+    def _regions(self, gold: Region, got: Region) -> Same:
+        if gold.name and got.name and gold.name != got.name:
+            return False
+        return self._matching(gold.spans, got.spans, self._same_span)
+
+    def _same_span(self, gold: Span, got: Span) -> Same:
+        if gold.low.closed != got.low.closed or gold.high.closed != got.high.closed:
+            return False
+        return _all([self.same(gold.low.value, got.low.value), self.same(gold.high.value, got.high.value)])
 
     # ---- relations --------------------------------------------------------------------------------------------------
 
-    def _about(self, gold: Value, got: Relation) -> Same:
-        """`\\sqrt2 \\approx 1.41`: either side may be the answer, if they agree to one per cent."""
-        a, b = got.sides[0], got.sides[-1]
-        if not (isinstance(a, Scalar) and isinstance(b, Scalar)):
+    def _named(self, gold: Value, got: Value, values: tuple[dict[str, Value] | None, dict[str, Value] | None]) -> Same:
+        """Values of several names: by name where both have names, else in order."""
+        a, b = values
+        if a is not None and b is not None:
+            return set(a) == set(b) and _all([self.same(value, b[name]) for name, value in a.items()])
+        if self.strict.assignment == "require":
             return False
-        if expr.symbols(a.tree):
-            return self.same(gold, Relation(got.sides, ("=",)))
-        x, y = evaluate.number(a.tree), evaluate.number(b.tree)
-        if x is None or y is None or abs(x - y) > 0.01 * max(abs(x), abs(y)):
+        if a is not None:
+            if isinstance(got, Many) and got.shape in (Shape.LIST, Shape.TUPLE):
+                return self._in_order(list(a.values()), got.items)
             return False
-        answers = [self.same(gold, a), self.same(gold, b)]
-        return True if True in answers else None if None in answers else False
+        assert b is not None
+        if isinstance(gold, Many) and gold.shape is Shape.TUPLE:
+            return self._in_order(gold.items, relations.in_tuple_order(b))
+        if isinstance(gold, Many) and gold.shape in _LOOSE:
+            if isinstance(got, Many):
+                return self._matching(gold.items, list(b.values()), self.same)
+            return self._in_order(gold.items, list(b.values()))
+        return False
 
     def _relations(self, gold: Value, got: Value) -> Same:
-        given, named = _assigned(gold), _assigned(got)
-        if given is not None and named is not None:
-            if given[0] != named[0]:
-                return self._equations(gold, got)
-            return self._chain_end(got) and self.same(given[1], named[1])
+        given, answered = assigned(gold, as_answer=False), assigned(got, as_answer=True)
+        if given is not None and answered is not None and given[0] == answered[0]:
+            return self._chain_end(got) and self.same(given[1], answered[1])
+        if isinstance(gold, Relation) and isinstance(got, Relation):
+            return self._equations(gold, got)
         if self.strict.assignment == "optional":
             if given is not None and not isinstance(got, Relation):
                 return self.same(given[1], got)
-            if named is not None and not isinstance(gold, Relation):
-                return _all([self._chain_end(got), self.same(gold, named[1])])
-        if isinstance(gold, Relation) and isinstance(got, Relation):
-            return self._equations(gold, got)
+            if answered is not None and not isinstance(gold, Relation):
+                return _all([self._chain_end(got), self.same(gold, answered[1])])
+        if isinstance(gold, Many) and isinstance(got, Relation):
+            return self._one_and_many(gold, got)
         if isinstance(gold, Opaque) or isinstance(got, Opaque):
             return self._texts(gold, got) or (False if isinstance(got, Relation) else None)
         return False
 
     def _chain_end(self, got: Value) -> Same:
-        """In `x = 2 + 3 = 5` and `2 + 3 = 5` the sides without names must be equal; `8 = 7` is false."""
+        """Whether the sides without names in `x = 2 + 3 = 5` and `2 + 3 = 5` are equal; `8 = 7` is false."""
         if not isinstance(got, Relation):
             return True
         closed = [s for s in got.sides if isinstance(s, Scalar) and not expr.symbols(s.tree)]
-        return _all([self.leaf(_percent(a), _percent(b)) for a, b in pairwise(closed)])
+        return _all([self.leaf(_fraction(a).tree, _fraction(b).tree) for a, b in pairwise(closed)])
 
-    def _equations(self, gold: Value, got: Value) -> Same:
+    def _equations(self, gold: Relation, got: Relation) -> Same:
         """`a = b` against `c = d`: a - b and c - d are proportional. Inequalities: by a positive factor."""
-        if not (isinstance(gold, Relation) and isinstance(got, Relation)):
-            return False
         if len(gold.signs) != 1 or len(got.signs) != 1:
-            same_signs = gold.signs == got.signs
-            return same_signs and _all([self.same(a, b) for a, b in zip(gold.sides, got.sides, strict=True)])
-        f, g = _difference(gold), _difference(got)
+            return self._chains(gold, got)
+        f, g = relations.difference(gold), relations.difference(got)
         if f is None or g is None:
+            if gold.signs == got.signs:
+                return self._in_order(gold.sides, got.sides) or self._texts(gold, got)
             return self._texts(gold, got)
         if expr.symbols(f) != expr.symbols(g) or not expr.symbols(f):
             return False
-        if _assigned(gold) is not None and len(expr.symbols(f)) == 1:
+        if assigned(gold, as_answer=False) is not None and len(expr.symbols(f)) == 1:
             return False  # the gold is solved, this is not
         negative = expr.parse("-1")
         signs = gold.signs[0], got.signs[0]
@@ -207,12 +267,19 @@ class Comparison:
             if signs[0] != (FLIP.get(signs[1]) if swap else signs[1]):
                 continue
             candidate = ("*", (negative, g)) if swap else g
-            factor = _factor(f, candidate)
+            factor = relations.factor(f, candidate)
             if factor is None or (factor < 0 and signs[0] not in ("=", "!=")):
                 continue
             if (same := self.leaf(f, ("*", (("n", factor), candidate)))) is not False:
                 return same
         return False
+
+    def _chains(self, gold: Relation, got: Relation) -> Same:
+        """`a < b < c` side by side, whichever way each is written."""
+        sides, signs = got.sides, got.signs
+        if gold.signs != signs:
+            sides, signs = sides[::-1], tuple(FLIP.get(sign, "") for sign in reversed(signs))
+        return gold.signs == signs and self._in_order(gold.sides, sides)
 
 
 # ---- helpers --------------------------------------------------------------------------------------------------------
@@ -222,15 +289,32 @@ def _all(answers: Sequence[Same]) -> Same:
     return False if False in answers else None if None in answers else True
 
 
-def _text(value: Value) -> str:
-    if isinstance(value, Scalar | Words | Opaque):
-        return value.text
-    if isinstance(value, Many):
-        return ", ".join(_text(item) for item in value.items)
-    parts = [_text(value.sides[0])]
-    for sign, side in zip(value.signs, value.sides[1:], strict=True):
-        parts += [sign, _text(side)]
-    return " ".join(parts)
+def _any(answers: Sequence[Same]) -> Same:
+    return True if True in answers else None if None in answers else False
+
+
+def _comparable(gold: Region, got: Region) -> bool:
+    """Not where either is a condition on an expression, `2x > 6`, that the other may state for its name."""
+    return not (gold.name and got.name and gold.name != got.name) or (gold.plain_name and got.plain_name)
+
+
+def _is_ranking(value: Many) -> bool:
+    """Whether the order of a bare list carries meaning: it goes on, or lists three labels out of alphabetical order."""
+    texts = [item.text.strip() for item in value.items if isinstance(item, Scalar | Words | Opaque)]
+    if any(text in ("\\ldots", "\\cdots", "...") for text in texts):
+        return True
+    labels = len(texts) == len(value.items) >= 3 and all(len(text) == 1 and text.isalpha() for text in texts)
+    return labels and texts != sorted(texts)
+
+
+def _line(value: Many) -> tuple[Value, ...]:
+    """The entries of a tuple, or of a matrix of one row or column."""
+    if value.shape is Shape.TUPLE:
+        return value.items
+    rows = [row.items for row in value.items if isinstance(row, Many)]
+    if len(rows) == 1:
+        return rows[0]
+    return tuple(row[0] for row in rows) if all(len(row) == 1 for row in rows) else ()
 
 
 def _bare(text: str) -> str:
@@ -248,48 +332,17 @@ def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
     return replace(value, tree=rest[0] if len(rest) == 1 else ("*", tuple(rest)), unit=unit)
 
 
-def _percent(value: Scalar) -> expr.Expr:
-    return ("/", value.tree, ("n", Fraction(100))) if value.percent else value.tree
+def _fraction(value: Scalar) -> Scalar:
+    """A percentage as the fraction it is."""
+    if not value.percent:
+        return value
+    if value.tree[0] == "n":
+        return replace(value, tree=("n", value.tree[1] / 100))
+    return replace(value, tree=("/", value.tree, ("n", Fraction(100))))
 
 
-def _assigned(value: Value) -> tuple[str, Value] | None:
-    """(name, value) of `x = 5`, `f(2) = 5`, `a + b = 5`, `x \\in S`, and of a chain; "" names a computation."""
-    if not isinstance(value, Relation) or not set(value.signs) <= {"=", "in"}:
-        return None
-    name, last = value.sides[0], value.sides[-1]
-    if isinstance(name, Scalar):
-        free = expr.symbols(name.tree)
-        if not free:
-            return "", last
-        if isinstance(last, Scalar) and free & expr.symbols(last.tree) and not _CALL.fullmatch(name.text):
-            return None
-        if name.tree[0] != "s" and len(free) < 2 and not _NAME.fullmatch(name.text):
-            return None
-        return normal.squeeze(name.text), last
-    return (normal.squeeze(_text(name)), last) if isinstance(name, Words | Opaque) else None
-
-
-def _in_name_order(got: Many) -> list[Value] | None:
-    """The values of `x = 1, y = 2`, when the names are different and in order."""
-    pairs = [_assigned(item) for item in got.items]
-    names = [pair[0] for pair in pairs if pair is not None]
-    if len(names) < len(pairs) or names != sorted(set(names)):
-        return None
-    return [pair[1] for pair in pairs if pair is not None]
-
-
-def _difference(relation: Relation) -> expr.Expr | None:
-    a, b = relation.sides
-    if not (isinstance(a, Scalar) and isinstance(b, Scalar)):
-        return None
-    return ("+", (a.tree, ("*", (("n", Fraction(-1)), b.tree))))
-
-
-def _factor(f: expr.Expr, g: expr.Expr) -> Fraction | None:
-    """f / g at one point: the only factor by which they can be proportional."""
-    env = evaluate.point(expr.symbols(f), 0)
+def _is_integer(tree: expr.Expr) -> bool:
     try:
-        below = evaluate.exact(g, env)
-        return evaluate.exact(f, env) / below if below else None
+        return evaluate.exact(tree).denominator == 1
     except ArithmeticError:
-        return Fraction(1)
+        return False

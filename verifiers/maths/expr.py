@@ -216,6 +216,9 @@ class _Parser:
             raise Unparsable(name)
         if name in _GREEK:
             return self._symbol("\\" + name)
+        if name == "lg":
+            call = self._function("log")
+            return ("f", "log", (*call[2], ("n", Fraction(10)))) if call[0] == "f" and len(call[2]) == 1 else call
         if name in FUNCTIONS:
             return self._function(name)
         raise Unparsable(f"command {name!r}")

@@ -14,7 +14,8 @@ from msgspec import Struct
 from berry.verifiers.base import Reason
 from berry.verifiers.maths import bounds, evaluate, normal, values
 from berry.verifiers.maths.compare import Comparison, Same
-from berry.verifiers.maths.shapes import Many, Opaque, Scalar, Shape, Value, Words
+from berry.verifiers.maths.relations import settled, shown
+from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 
@@ -41,12 +42,12 @@ def gold_fault(gold: str) -> str | None:
     """Why `gold` is not an answer that anything can equal; None when it is one."""
     if _is_integer(gold):
         return None
-    fault = bounds.fault(gold)
+    fault = bounds.fault(normal.unbracketed(gold))
     if fault is not None:
         return f"answer is {fault}" if fault is bounds.Fault.EMPTY else f"answer has {fault}"
     if re.search(r"[\w\\∅∞]", gold) is None and not gold.strip().startswith("{"):
         return "answer has no letter, digit or command"
-    value = values.read(gold)
+    value = values.read(normal.unbracketed(gold))
     if isinstance(value, Opaque) and not value.text:
         return "answer is empty once cleaned"
     if (part := _half_written(value)) is not None:
@@ -76,8 +77,11 @@ def _half_written(value: Value) -> str | None:
 def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
     """Compare a response's answer with a gold that has no `gold_fault`, by the rungs that need no sandbox."""
     gold, response = gold.strip(), response.strip()
-    if _is_integer(gold) and _is_integer(response) and (gold == response or not strict.tolerance):
+    if _is_integer(gold) and _is_integer(response):
         return _EXACT if gold == response else _DIFFERENT
+    if strict.decimal_mark == "comma":
+        gold, response = normal.point_decimals(gold), normal.point_decimals(response)
+    gold, response = normal.unbracketed(gold), normal.unbracketed(response)
     fault = bounds.fault(response, max_chars=min(bounds.MAX_CHARS, max(bounds.ANSWER_CHARS, 4 * len(gold))))
     letter = _choice(gold)
     if fault is not None and not (letter and fault is bounds.Fault.UNBALANCED):  # "A) 42"
@@ -95,15 +99,35 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
         and a.tree[0] == b.tree[0] == "n"
         and _plain(a)
         and _plain(b)
-        and not strict.tolerance
+        and not (strict.tolerance or strict.rounded)
     ):
         same = a.tree[1] == b.tree[1]
         return Decision(same=same, rung="numeric", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
     if normal.squeeze(normal.clean(gold)) == normal.squeeze(normal.clean(response)):
         return Decision(same=True, rung="normalised", reason=Reason.CORRECT)
-    if _hedged(a, b, response):
+    decision = structured(a, b, Comparison(strict))
+    if decision.same is False and decision.reason is Reason.WRONG_ANSWER and _hedged(a, b, response):
         return Decision(same=False, rung="structured", reason=Reason.HEDGED)
-    return structured(a, b, Comparison(strict))
+    return decision
+
+
+def is_list(text: str) -> bool:
+    """Whether `text` gives several values: `1 and 2`, `\\{1, 2\\}`, `x = 1 \\text{ or } x = 2`."""
+    value = values.read(normal.unbracketed(text))
+    return isinstance(value, Many) and value.shape in (Shape.LIST, Shape.SET, Shape.EITHER)
+
+
+def is_words(text: str) -> bool:
+    """Whether `text` is an answer in words, without any number."""
+    return isinstance(values.read(text), Words) and not any(char.isdigit() for char in text)
+
+
+def last_side(text: str) -> str:
+    """`text`, or the last side of an approximation that is no rounding: 143 of `142 \\approx 143`."""
+    value = values.read(text) if "approx" in text or "≈" in text else None
+    if isinstance(value, Relation) and len(sides := settled(value)) == 1 and not isinstance(sides[0], Relation):
+        return shown(sides[0])
+    return text
 
 
 def structured(gold: Value, got: Value, comparison: Comparison) -> Decision:
@@ -140,7 +164,7 @@ def _choice(gold: str) -> str | None:
 
 
 def _decide_choice(letter: str, response: str) -> Decision:
-    text = re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", response).strip("$*_ \t")
+    text = re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm|boxed|fbox)\s*\{([^{}]*)\}", r"\1", response).strip("$*_ \t")
     if re.search(r"\b(?:or|and)\b|,", text) and len(set(re.findall(r"\b[A-J]\b", text))) > 1:
         return Decision(same=False, rung="structured", reason=Reason.HEDGED)
     match = _CHOICE.fullmatch(text)
@@ -153,6 +177,5 @@ def _decide_choice(letter: str, response: str) -> Decision:
 
 def _hedged(gold: Value, got: Value, response: str) -> bool:
     if isinstance(got, Many) and got.shape is Shape.EITHER:
-        several = isinstance(gold, Many) and gold.shape in (Shape.LIST, Shape.SET, Shape.EITHER, Shape.UNION)
-        return not several
+        return isinstance(gold, Scalar | Words) or (isinstance(gold, Relation) and gold.signs == ("=",))
     return isinstance(got, Words) and not isinstance(gold, Words) and _HEDGE.search(response) is not None

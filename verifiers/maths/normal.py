@@ -40,7 +40,10 @@ _RENAMED = {
     r"\Reals": r"\mathbb{R}", r"\tbinom": r"\binom", r"\dbinom": r"\binom", r"\degree": r"^\circ",
     r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\imaginaryI": "i", r"\dots": r"\ldots", r"\percent": r"\%",
     r"\langle": "(", r"\rangle": ")", r"\euro": "€", r"\pounds": "£", r"\dollar": r"\$",
-    r"\mid": "|", r"\colon": ":", r"\land": r"\text{ and }", r"\lor": r"\text{ or }",
+    r"\mid": "|", r"\over": "/",
+    r"\bar": r"\overline", r"\backslash": r"\setminus", r"\lgroup": "(", r"\rgroup": ")",
+    r"\nleq": r"\nle", r"\ngeq": r"\nge", r"\cong": r"\approx", r"\sim": r"\approx", r"\simeq": r"\approx",
+    r"\doteq": r"\approx", r"\colon": ":", r"\land": r"\text{ and }", r"\lor": r"\text{ or }",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WRAPPERS = re.compile(
@@ -48,6 +51,12 @@ _WRAPPERS = re.compile(
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mathrm|mbox|hbox|emph)\s*\{([^{}]*)\}")
 _NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*+(?:\\?%\s*|(?:(?:and|or)\s+[-+]?\d[\d,./\s]*+){1,8})?")
+_NUMBER_FIRST = re.compile(r"\s*([-+]?(?:\\?\$)?\d[\d,./]*)\s+([A-Za-z].*)", re.DOTALL)
+_TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))")
+_SCALES = {"C": "celsius", "F": "fahrenheit"}
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_DOTTED = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
+_ELLIPSIS = re.compile(r"(?<![\d.])(\d+\.\d{0,12}?)(\d{1,6}?)\2{2,12}\s*(?:\\ldots|\.\.\.)\s*$")
 _SPACES = re.compile(r"\s+")
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:])+$")
 
@@ -64,11 +73,63 @@ def clean(text: str) -> str:
         text = _DROP.sub(" ", text)
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
-        text = _TEXT.sub(lambda m: m[1] if _NUMERIC.fullmatch(m[1]) else rf"\text{{{m[1]}}}", text)
+        text = _TEXT.sub(_words_of, text)
+        if "\\circ" in text:
+            text = _TEMPERATURE.sub(lambda m: rf" \text{{ {_SCALES[m[1] or m[2]]}}}", text)
+        if "\\dot" in text or "\\ldots" in text:
+            text = _recurring(text)
+    elif "..." in text:
+        text = _recurring(text)
+    if "x 10" in text.lower():
+        text = _TIMES_TEN.sub("*", text)
     text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
     text = _SPACES.sub(" ", text).strip()
     text = _TRAILING.sub("", text)
     return _unwrap_braces(text.strip("`").strip())
+
+
+def _words_of(match: re.Match[str]) -> str:
+    """What `\\text{…}` holds: numbers bare, words still in it, a quantity's number before it."""
+    inside = match[1]
+    if _NUMERIC.fullmatch(inside):
+        return inside
+    if (quantity := _NUMBER_FIRST.fullmatch(inside)) is not None and not _OPERATING.match(quantity[2]):
+        return rf"{quantity[1]} \text{{{quantity[2]}}}"
+    return rf"\text{{{inside}}}"
+
+
+_OPERATING = re.compile(r"(?:and|or|to|if|when|base|in base|mod)\b", re.IGNORECASE)
+
+
+def _recurring(text: str) -> str:
+    """With periods written as `\\overline`: `0.\\dot{3}`, and `0.333…` once a period stands there three times."""
+    text = _DOTTED.sub(lambda m: rf"{m[1]}\overline{{{m[2]}{m[3] or ''}{m[4] or ''}}}", text)
+    return _ELLIPSIS.sub(lambda m: rf"{m[1]}\overline{{{m[2]}}}", text)
+
+
+def unbracketed(text: str) -> str:
+    """Intervals with their brackets turned outwards, `]1, 2[`, in the other spelling, `(1, 2)`."""
+    text = text.strip()
+    if not text.endswith("[") and not _OUTWARD.search(text):
+        return text
+    pieces = _PIECES.split(text)
+    turned = [_INTERVAL.sub(_turned, piece) for piece in pieces]
+    return "".join(turned)
+
+
+_OUTWARD = re.compile(r"(?:^|\\in\s*|\\cup\s*|∈\s*|∪\s*)\][^\[\]]{1,80}[,;]")
+_PIECES = re.compile(r"(\\cup(?![A-Za-z])|∪)")
+_INTERVAL = re.compile(r"([\[\]])([^\[\]]{1,80}[,;][^\[\]]{1,80})([\[\]])\s*$")
+
+
+def _turned(match: re.Match[str]) -> str:
+    return ("(" if match[1] == "]" else "[") + match[2] + (")" if match[3] == "[" else "]")
+
+
+def point_decimals(text: str) -> str:
+    """`text` with decimal commas, `1.234,5`, written with decimal points, `1234.5`."""
+    text = re.sub(r"(?<![\d,.])\d{1,3}(?:\.\d{3})+(?![\d.])", lambda m: m[0].replace(".", ""), text)
+    return re.sub(r"(?<=\d),(?=\d)", ".", text)
 
 
 _DOUBLED = re.compile(r"\\\\(?=(?:d?frac|tfrac|sqrt|text|boxed|begin|left|pi|cdot|times|in|le|ge|circ|infty|cup|pm)\b)")
@@ -154,9 +215,9 @@ def words(text: str) -> str:
     return _NOT_WORD.sub(" ", text).strip(" .").casefold()
 
 
-_NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) +| +(?![0-9A-Za-z])")
+_NEEDLESS = re.compile(r"(?<=,) +(?!\d{3}(?!\d))|(?<![0-9A-Za-z,]) +| +(?![0-9A-Za-z])")
 
 
 def squeeze(text: str) -> str:
-    """`text` without needless space, how normalised strings are compared: `1 2` is not `12`."""
+    """`text` without needless space, how normalised strings are compared: `1 2` is not `12`, `1, 234` not `1,234`."""
     return _NEEDLESS.sub("", text) if " " in text else text

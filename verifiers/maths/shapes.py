@@ -16,6 +16,9 @@ class Shape(StrEnum):
     LIST = "list"  # bare commas
     EITHER = "either"  # "5 or 6"
     UNION = "union"
+    DIFFERENCE = "difference"  # `\\mathbb{R} \\setminus \\{2\\}`
+    INTERSECTION = "intersection"
+    RATIO = "ratio"  # of three or more: `1:2:3`
     MATRIX = "matrix"  # of rows, each a LIST
 
 

@@ -20,7 +20,12 @@ FUNCTIONS = frozenset((
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp",
     "sqrt", "abs", "floor", "ceil", "gcd", "lcm", "max", "min",
 ))  # fmt: skip
-RENAMED = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log", "ceiling": "ceil"}
+RENAMED = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "ceiling": "ceil",
+}  # `lg` is read as the logarithm to base 10
 _PRODUCTS = (frozenset("abcxyz"), frozenset("abcdkmnpqrstuvwxyz"))
 _MAX_TOKENS = 500
 
@@ -47,7 +52,7 @@ def tokens(text: str) -> list[str]:
 
 def _split_word(word: str, *, whole: bool) -> list[str]:
     name = RENAMED.get(word.lower(), word.lower())
-    if name in FUNCTIONS or name == "cbrt":
+    if name in FUNCTIONS or name in ("cbrt", "lg"):
         return ["\\" + name]
     if word in ("pi", "Pi", "theta", "alpha", "beta", "lambda"):
         return ["\\" + word.lower()]

@@ -19,6 +19,8 @@ _KNOWN: dict[str, dict[str, Fraction | int | str]] = {
     "money": {"$": 1, "dollar": 1, "usd": 1, "buck": 1, "cent": "0.01", "¢": "0.01"},
     "euro": {"€": 1, "euro": 1, "eur": 1},
     "sterling": {"£": 1, "gbp": 1},
+    "temperature": {"celsius": 1},
+    "fahrenheit": {"fahrenheit": 1},
     "angle": {"degree": 1, "deg": 1, "\\circ": 1},
 }  # fmt: skip
 _TABLE = {name: (kind, Fraction(factor)) for kind, names in _KNOWN.items() for name, factor in names.items()}
@@ -27,6 +29,8 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "people": "person", "men": "man"
 _SKIP = frozenset(
     ["of", "the", "a", "an", "in", "total", "altogether", "each", "all", "per", "about", "exactly", "only", "more"]
 )
+_SHORT = {"mph": ("mile", "/", "hour"), "kph": ("km", "/", "hour"), "kmh": ("km", "/", "hour"),
+          "fps": ("foot", "/", "second"), "sqft": ("square", "foot")}  # fmt: skip
 _WORD = re.compile(r"[A-Za-z$€£¢\\]+|\^\{?[23]\}?|/")
 
 
@@ -42,7 +46,8 @@ class Unit:
 
 def read(text: str) -> Unit | None:
     """The unit written as `text`; None when it says nothing ("in total")."""
-    pieces = _WORD.findall(text.replace(r"\text", " ").replace("^ ", "^"))
+    found = _WORD.findall(text.replace(r"\text", " ").replace("^ ", "^"))
+    pieces = [name for piece in found for name in _SHORT.get(piece.lower(), (piece,))]
     names: list[str] = []
     parts: list[tuple[str, Fraction, int]] = []  # dimension, factor, power
     sign, pending, known = 1, 1, True

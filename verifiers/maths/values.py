@@ -3,7 +3,7 @@ r"""The structure of an answer: tuples, sets, lists, intervals, matrices, equati
     read(r"\{1, \frac{1}{2}\}") == Many(SET, (Scalar(1), Scalar(1/2)))
 
 Brackets keep their meaning: (1,2) is a tuple or open interval, [1,2] a closed one, {1,2} a set, `1, 2` a list.
-What has structure is taken apart here; what is left is a scalar expression, words, or opaque LaTeX.
+What has structure is taken apart here; what is left is read by `quantities`: a scalar, words, or opaque LaTeX.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from berry.verifiers.maths import expr, normal, units
+from berry.verifiers.maths import matrices, normal, quantities
 from berry.verifiers.maths.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
 
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
@@ -20,38 +20,19 @@ _SIGNS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!="
           "\\in": "in", "==": "=", "\\equiv": "=", "\\approx": "~"}  # fmt: skip
 _RELATION = re.compile(r"<=|>=|!=|==|=|<|>|\\(?:le|ge|ne|in|equiv|approx)(?![A-Za-z])")
 _OR = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*(?:and/)?or\s*\}|\b(?:and/)?or\b|\\vee(?![A-Za-z]))\s*", re.IGNORECASE)
-_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*and\s*\}|\band\b|&(?!\w))\s*", re.IGNORECASE)
+_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*and\s*\}|\band\b|\\wedge(?![A-Za-z])|&(?!\w))\s*", re.IGNORECASE)
 _UNION = re.compile(r"\s*\\cup(?![A-Za-z])\s*|(?<=[)\]])\s*[Uu]\s*(?=[(\[])")
-_MATRIX = re.compile(r"\\begin\{([pbBv]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_BASE = re.compile(
-    r"([0-9A-Za-z]+)\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?"
-    r"|(?:\\text)?\s*[({]\s*base\s*(\d{1,2}|[a-z]+)\s*[)}]|\s+(?:in\s+)?base[- ](\d{1,2}|[a-z]+))"
+_INTERSECTION = re.compile(r"\s*\\cap(?![A-Za-z])\s*")
+_DIFFERENCE = re.compile(r"\s*\\setminus(?![A-Za-z])\s*|(?<=\})\s*[-\\]\s*(?=\\\{)")
+_BUILDER = re.compile(r"\s*(?:\||:)\s*")
+_RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){2,8}")
+_POINT = re.compile(r"([A-Z]'?)\s*(\((?=[^()]*[,;]).*\))", re.DOTALL)
+_EVERYTHING_WORDS = frozenset(
+    {"all real numbers", "the real numbers", "real numbers", "all reals", "the set of real numbers"}
 )
-_BASES = {
-    name: n
-    for n, name in enumerate(
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
-    )
-} | {"sixteen": 16}
-_NUMBER_WORDS = {
-    w: n
-    for n, w in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    )
-}
-_QUANTITY = re.compile(
-    r"(?P<money>\\\$|[€£])?\s*(?P<value>.*?[\d)}|])\s*(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
-    r"|(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
-    re.DOTALL,
+_NOTHING_WORDS = frozenset(
+    {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "the empty set", "no such x"}
 )
-_QUANTITY_CHARS = 200
-_PLAIN_UNIT = re.compile(
-    r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
-    re.IGNORECASE,
-)
-_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b)\s*([\d.]+)")
-_CLOCK = re.compile(r"\d{1,2}:\d{2}")
-_PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*(?:%|per\s?cent)\s*\}|\bper\s?cent(?:age)?)\s*$", re.IGNORECASE)
 
 
 @lru_cache(maxsize=8192)
@@ -71,30 +52,50 @@ def _value(text: str, depth: int = 0) -> Value:
     text = text.strip()
     if not text or depth > 12:
         return Opaque(text)
-    if (match := _MATRIX.fullmatch(text)) is not None and match[1] != "vmatrix":
-        return _matrix(match[2], depth)
+    if "\\begin" in text and (matrix := matrices.read(text, lambda entry: _value(entry, depth + 1))) is not None:
+        return matrix
     if len(alternatives := _split(text, _OR)) > 1:
-        return Many(Shape.EITHER, tuple(_value(part, depth + 1) for part in alternatives))
+        return Many(Shape.EITHER, _flat([_value(part, depth + 1) for part in alternatives]))
     if (
         text[0] == "\\"
         and text.startswith(("\\{", "\\emptyset", "\\mathbb"))
         and (special := _set(text, depth)) is not None
     ):
         return special
-    parts = [part for joined in _split(text, _AND) for part in _commas(joined)]
+    pieces = [part for joined in _split(text, _AND) for part in _split(joined, _SEMICOLON)]
+    parts = [part for piece in pieces for part in _commas(piece)]
     if len(parts) > 1:
         if all(parts):
             return _list(parts, depth)
         return Opaque(text)
-    if len(pieces := _split(text, _UNION)) > 1:
-        return Many(Shape.UNION, tuple(_value(piece, depth + 1) for piece in pieces))
     if (relation := _relation(text, depth)) is not None:
         return relation
+    for separator, shape in (
+        (_UNION, Shape.UNION),
+        (_DIFFERENCE, Shape.DIFFERENCE),
+        (_INTERSECTION, Shape.INTERSECTION),
+    ):
+        if len(pieces := _split(text, separator)) > 1:
+            return Many(shape, tuple(_value(piece, depth + 1) for piece in pieces))
     if (enclosed := _enclosed(text, depth)) is not None:
         return enclosed
     if "\\pm" in text and (both := _plus_minus(text, depth)) is not None:
         return both
-    return _scalar(text)
+    if ":" in text and (ratio := _ratio(text, depth)) is not None:
+        return ratio
+    if (point := _POINT.fullmatch(text)) is not None and not _closes_early(point[2]):
+        return Relation((Words(point[1]), _value(point[2], depth + 1)), ("=",))
+    return _single(text)
+
+
+def _single(text: str) -> Value:
+    value = quantities.read(text)
+    if isinstance(value, Words):
+        if value.text in _EVERYTHING_WORDS:
+            return Words(EVERYTHING)
+        if value.text in _NOTHING_WORDS:
+            return Many(Shape.SET, ())
+    return value
 
 
 # ---- splitting outside brackets -------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def _value(text: str, depth: int = 0) -> Value:
 
 def _levels(text: str) -> list[int]:
     """Bracket depth before each character, `\\{` counted, `|` not."""
-    depth, levels, escaped = 0, [], False
+    depth, levels = 0, []
     for char in text:
         levels.append(depth)
         if char in "{([":
@@ -110,7 +111,6 @@ def _levels(text: str) -> list[int]:
         elif char in "})]":
             depth -= 1
             levels[-1] = depth
-        escaped = char == "\\" and not escaped
     return levels
 
 
@@ -129,6 +129,7 @@ def _split(text: str, separator: re.Pattern[str]) -> list[str]:
 
 
 _COMMA = re.compile(r"\s*[,;]\s*")
+_SEMICOLON = re.compile(r"\s*;\s*")
 _THOUSANDS = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
@@ -146,11 +147,13 @@ def _commas(text: str) -> list[str]:
 
 
 def _list(parts: list[str], depth: int) -> Value:
-    """`x = 1, x = 2` keeps its relations; `x = 1, 2` means both for x."""
+    """A bare list. `x = 1, 2` means both for x, and `(x, y) = (1, 2), (3, 4)` both for (x, y)."""
     items: list[Value] = [_value(part, depth + 1) for part in parts]
     first = items[0]
-    if isinstance(first, Relation) and first.signs == ("=",) and all(isinstance(i, Scalar) for i in items[1:]):
-        items = [first, *(Relation((first.sides[0], item), ("=",)) for item in items[1:])]
+    if isinstance(first, Relation) and first.signs == ("=",):
+        pairs = isinstance(first.sides[1], Many) and first.sides[1].shape is Shape.TUPLE
+        if all(isinstance(i, Scalar) or (pairs and isinstance(i, Many) and i.shape is Shape.TUPLE) for i in items[1:]):
+            items = [first, *(Relation((first.sides[0], item), ("=",)) for item in items[1:])]
     return Many(Shape.LIST, _flat(items))
 
 
@@ -170,8 +173,8 @@ def _set(text: str, depth: int) -> Value | None:
     if not (text.startswith("\\{") and text.endswith("\\}")) or _levels(text)[-1] != 0 or _closes_early(text[1:]):
         return None
     inside = text[2:-2]
-    builder = _split(inside, re.compile(r"\s*(?:\||:)\s*"))
-    if len(builder) == 2:
+    builder = _split(inside, _BUILDER)
+    if len(builder) == 2 and not re.fullmatch(r"[\d\s.]*", builder[0]):
         return _value(builder[1], depth + 1)
     return Many(Shape.SET, _flat([_value(part, depth + 1) for part in _commas_inside(inside)]))
 
@@ -182,15 +185,14 @@ def _enclosed(text: str, depth: int) -> Value | None:
         return None
     parts = _commas_inside(text[1:-1])
     if len(parts) < 2:
-        return _value(parts[0], depth + 1) if parts and text[0] == "(" and _letter(parts[0]) else None
+        inner = parts[0] if parts and text[0] == "(" else ""
+        if quantities.is_letter(inner) or _RELATION.search(inner) or _UNION.search(inner):
+            return _value(inner, depth + 1)
+        return None
     items = tuple(_value(part, depth + 1) for part in parts)
     if text[0] == "[" and all(isinstance(i, Many) and i.shape is Shape.TUPLE and i.brackets == "[]" for i in items):
         return Many(Shape.MATRIX, tuple(Many(Shape.LIST, row.items) for row in items if isinstance(row, Many)))
     return Many(Shape.TUPLE, items, text[0] + text[-1])
-
-
-def _letter(text: str) -> bool:
-    return re.fullmatch(r"[A-J]|\\text\{\s*\(?[A-Ja-j]\)?\s*\}", text.strip()) is not None
 
 
 def _closes_early(text: str) -> bool:
@@ -203,21 +205,17 @@ def _commas_inside(text: str) -> list[str]:
     return [part.strip() for part in _split(text.strip(), _COMMA)] if text.strip() else []
 
 
-def _matrix(body: str, depth: int) -> Value:
-    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", body.replace("\\hline", "")) if row.strip()]
-    return Many(
-        Shape.MATRIX,
-        tuple(Many(Shape.LIST, tuple(_value(cell, depth + 1) for cell in row.split("&"))) for row in rows),
-    )
-
-
 def _relation(text: str, depth: int) -> Value | None:
     sides = _split(text, _RELATION)
     if len(sides) < 2 or not all(side.strip() for side in sides):
         return None
     levels = _levels(text)
     signs = [m[0] for m in _RELATION.finditer(text) if levels[m.start()] == 0 and m.start() > 0 and m.end() < len(text)]
-    return Relation(tuple(_value(side, depth + 1) for side in sides), tuple(_SIGNS[sign] for sign in signs))
+    values = tuple(_value(side, depth + 1) for side in sides)
+    last = values[-1]
+    if signs == ["="] and isinstance(last, Many) and last.shape is Shape.LIST and "\\pm" in sides[-1]:
+        return Many(Shape.LIST, tuple(Relation((values[0], item), ("=",)) for item in last.items))
+    return Relation(values, tuple(_SIGNS[sign] for sign in signs))
 
 
 def _plus_minus(text: str, depth: int) -> Value | None:
@@ -228,69 +226,9 @@ def _plus_minus(text: str, depth: int) -> Value | None:
     return Many(Shape.LIST, (_value(plus, depth + 1), _value(minus, depth + 1)))
 
 
-def _scalar(text: str) -> Value:
-    percent = _PERCENT.search(text)
-    if percent is not None and percent.start() > 0 and not text[: percent.start()].endswith(("%", "percent")):
-        inner = _scalar(text[: percent.start()])
-        if isinstance(inner, Scalar) and not inner.percent:
-            return Scalar(inner.tree, text, percent=True)
-    if (base := _based(text)) is not None:
-        return base
-    if _PLAIN_UNIT.search(text) and (quantity := _quantity(text)) is not None:
-        return quantity
-    try:
-        tree = expr.parse(text)
-        degrees = tree[0] == "f" and tree[1] == "deg"
-        return Scalar(tree[2][0] if degrees else tree, text, unit=units.read("degree") if degrees else None)
-    except expr.Unparsable:
-        pass
-    if _CLOCK.fullmatch(text):
-        return Words(text)
-    if (ratio := _RATIO.fullmatch(text)) is not None:
-        return _scalar(f"({ratio[1]})/({ratio[2]})")
-    if (quantity := _quantity(text)) is not None:
-        return quantity
-    word = normal.words(text)
-    if word in _NUMBER_WORDS:
-        return Scalar(("n", Fraction(_NUMBER_WORDS[word])), text)
-    if re.search(r"[^\W\d_]{2}", word) and not re.search(r"\\(?!text\b)[A-Za-z]+|\^|_\{", text):
-        return Words(word)
-    return Words(word) if _letter(text) else Opaque(text)
-
-
-def _based(text: str) -> Scalar | None:
-    if "_" not in text and "base" not in text:
+def _ratio(text: str, depth: int) -> Value | None:
+    """`1:2:3`, of three parts or more; one of two is a fraction."""
+    if not _RATIO.fullmatch(text):
         return None
-    match = _BASE.fullmatch(text)
-    if match is None:
-        return None
-    written = match[2] or match[3] or match[4]
-    base = _BASES.get(written) or (int(written) if written.isdigit() else 0)
-    try:
-        return Scalar(("n", Fraction(int(match[1], base))), text, base=base) if 2 <= base <= 36 else None
-    except ValueError:
-        return None
-
-
-def _quantity(text: str) -> Scalar | None:
-    match = _QUANTITY.fullmatch(text) if len(text) <= _QUANTITY_CHARS else None
-    if match is None or not (match["money"] or match["unit"]):
-        return None
-    written = (
-        (match["money"] or "").replace("\\$", "$")
-        + " "
-        + re.sub(r"[{}.]", " ", (match["unit"] or "")).replace("^ \\", "\\")
-    )
-    try:
-        tree = expr.parse(match["value"].strip())
-    except expr.Unparsable:
-        return None
-    unit = units.read(re.sub(r"\^ *\\circ *[CF]?", "degree", written))
-    if (
-        unit is not None
-        and unit.kind is None
-        and re.match(r"[A-Za-z]", match["unit"] or "")
-        and text[match.start("unit") - 1] != " "
-    ):
-        return None  # `5ish`
-    return Scalar(tree, text, unit=unit)
+    items = [_value(part, depth + 1) for part in _split(text, re.compile(r"\s*:\s*"))]
+    return Many(Shape.RATIO, tuple(items)) if len(items) > 2 and all(isinstance(i, Scalar) for i in items) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from berry.verifiers.base import Reason
-from berry.verifiers.maths import sympy_leaf, values
+from berry.verifiers.maths import normal, sympy_leaf, values
 from berry.verifiers.maths.compare import Comparison
 from berry.verifiers.maths.ladder import structured
 from berry.verifiers.specs.base import Strictness
@@ -16,7 +16,11 @@ from berry.verifiers.specs.base import Strictness
 
 def decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:
     """{"same": bool | None, "reason": str, "note": str | None} for two answers that the cheap rungs left open."""
-    comparison = Comparison(Strictness(**strict), sympy_leaf.equal, sympy_leaf.puzzle)
+    rules = Strictness(**strict)
+    if rules.decimal_mark == "comma":
+        gold, response = normal.point_decimals(gold), normal.point_decimals(response)
+    gold, response = normal.unbracketed(gold), normal.unbracketed(response)
+    comparison = Comparison(rules, sympy_leaf.equal, sympy_leaf.puzzle)
     try:
         decision = structured(values.read(gold), values.read(response), comparison)
     except sympy_leaf.GoldUnreadable as fault:

@@ -22,12 +22,13 @@ from berry.verifiers.specs.code import CodeSpec, ProgramOfThoughtSpec, ProgramTe
 
 
 class MathSpec(Spec):
-    """The answer equals `answer`, as mathematics. `extract` names where the answer is looked for, in order."""
+    """The answer equals `answer`, as mathematics. `extract` names where the answer is looked for, in order;
+    `strictness` what counts as equal, a preset's name or single settings (None: the checker's `strictness`)."""
 
     type: Literal["math"] = "math"
     answer: str = Field(min_length=1)
     extract: tuple[Place, ...] = Field(default=DEFAULT_PLACES, min_length=1)
-    strictness: Strictness = Strictness()
+    strictness: Strictness | None = None
 
     @field_validator("answer", mode="before")
     @classmethod
@@ -84,13 +85,14 @@ class FormalSpec(CodeSpec):
 
 class MajoritySpec(Spec):
     """No gold: self-consistency over all of a problem's trajectories (Wang et al. 2022). The heaviest class of equal
-    answers is the pseudo-label when its share of the weight is at least `threshold`."""
+    answers is the pseudo-label when its share of the weight is at least `threshold`. `extract` and `strictness`: as
+    in MathSpec."""
 
     type: Literal["majority"] = "majority"
     threshold: float = Field(default=0.5, gt=0, le=1)
     min_answers: int = Field(default=3, ge=1)
     extract: tuple[Place, ...] = Field(default=DEFAULT_PLACES, min_length=1)
-    strictness: Strictness = Strictness()
+    strictness: Strictness | None = None
 
 
 class ModelSpec(Spec):

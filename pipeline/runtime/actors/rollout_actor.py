@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import ray
@@ -67,7 +68,7 @@ class RolloutActor:
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
-                verify_here=check_inline,
+                verify_here=partial(check_inline, strictness=self._config.verification.strictness),
                 scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,
                 round_index=self._round_index,

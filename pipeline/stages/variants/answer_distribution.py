@@ -97,14 +97,15 @@ async def _by_value(
     spec = problem.verifier
     assert isinstance(spec, MathSpec | MajoritySpec)
     rules = MajoritySpec(extract=spec.extract, strictness=spec.strictness)
-    named = await canonicalise({str(i): text or "" for i, text in enumerate(flat)}, rules, checker.symbolic)
+    strictness = spec.strictness or checker.config.strictness
+    named = await canonicalise({str(i): text or "" for i, text in enumerate(flat)}, rules, checker.symbolic, strictness)
     classes = [named[str(i)] for i in range(len(flat))]
     if isinstance(spec, MajoritySpec):
         return classes, None
     right = {
         name
         for name in sorted({c for c in classes if c is not None})
-        if (await same_answer(spec.answer, name, spec.strictness, checker.symbolic)).same
+        if (await same_answer(spec.answer, name, strictness, checker.symbolic)).same
     }
     return [spec.answer if c in right else c for c in classes], spec.answer
 

@@ -1,0 +1,179 @@
+r"""Scalars with what is written around them: percent signs, bases, units, money, numbers in words.
+
+read("50 pct") == Scalar(50, percent=True)          read("1011_2") == Scalar(11, base=2)
+read(r"5 \text{ cm}") == Scalar(5, unit=cm)         read("twenty-one") == Scalar(21)
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from berry.verifiers.maths import expr, normal, units
+from berry.verifiers.maths.shapes import Opaque, Scalar, Value, Words
+
+_BASE = re.compile(
+    r"\(?([0-9A-Za-z]+)\)?\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?"
+    r"|(?:\\text)?\s*[({]\s*base\s*(\d{1,2}|[a-z]+)\s*[)}]|\s+(?:in\s+)?base[- ](\d{1,2}|[a-z]+))"
+)
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_WORDS = {word: n for n, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+_BASES = {word: n for word, n in _WORDS.items() if 2 <= n <= 16}
+_QUANTITY = re.compile(
+    r"(?P<money>\\\$|[€£])?\s*(?P<value>.*?[\d)}|])\s*"
+    r"(?P<scale>(?:\\text\{\s*)?(?:hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
+    r"(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
+    r"|(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
+    re.DOTALL,
+)
+_QUANTITY_CHARS = 200
+_PLAIN_UNIT = re.compile(
+    r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|mph|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
+    re.IGNORECASE,
+)
+_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b)\s*([\d.]+)")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}")
+_PERCENT = re.compile(
+    r"\s*(?:\\?%|\\text\{\s*(?:%|pct\.?|per\s?cent)\s*\}|\b(?:pct\b\.?|per\s?cent(?:age)?))\s*$", re.IGNORECASE
+)
+_PREAMBLE = re.compile(r"(?:there (?:are|is|were|will be)|it is|it's|they are)\s+(?=[\d\\(])", re.IGNORECASE)
+_SYNONYMS = {
+    "dne": "does not exist",
+    "doesn't exist": "does not exist",
+    "all reals": "all real numbers",
+    "all real": "all real numbers",
+    "any real number": "all real numbers",
+    "infinite": "infinitely many",
+}
+
+
+def read(text: str) -> Value:
+    """The scalar, with percent, base and unit, or the words that `text` (cleaned) is; Opaque where it is neither."""
+    percent = _PERCENT.search(text)
+    if percent is not None and percent.start() > 0 and not text[: percent.start()].endswith(("%", "percent")):
+        inner = read(text[: percent.start()])
+        if isinstance(inner, Scalar) and not inner.percent:
+            return Scalar(inner.tree, text, percent=True)
+    if (base := _based(text)) is not None:
+        return base
+    if _PLAIN_UNIT.search(text) and (quantity := _quantity(text)) is not None:
+        return quantity
+    try:
+        tree = expr.parse(text)
+        degrees = tree[0] == "f" and tree[1] == "deg"
+        return Scalar(tree[2][0] if degrees else tree, text, unit=units.read("degree") if degrees else None)
+    except expr.Unparsable:
+        pass
+    if _CLOCK.fullmatch(text):
+        return Words(text)
+    if (ratio := _RATIO.fullmatch(text)) is not None:
+        return read(f"({ratio[1]})/({ratio[2]})")
+    if (quantity := _quantity(text)) is not None:
+        return quantity
+    return _words(text)
+
+
+def _words(text: str) -> Value:
+    word = normal.words(text)
+    if (preamble := _PREAMBLE.match(word)) is not None:
+        inner = read(word[preamble.end() :])
+        if isinstance(inner, Scalar):
+            return inner
+    if (number := number_in_words(word)) is not None:
+        return Scalar(("n", number), text)
+    if re.search(r"[^\W\d_]{2}", word) and not re.search(r"\\(?!text\b)[A-Za-z]+|\^|_\{", text):
+        return Words(_SYNONYMS.get(word, word))
+    return Words(word) if is_letter(text) else Opaque(text)
+
+
+def is_letter(text: str) -> bool:
+    """Whether `text` is the letter of an option: `C`, `\\text{(C)}`."""
+    return re.fullmatch(r"[A-J]|\\text\{\s*\(?[A-Ja-j]\)?\s*\}", text.strip()) is not None
+
+
+def number_in_words(text: str) -> Fraction | None:
+    """The number that English `text` (lower case) names, `twenty-one`, `three hundred`, `two thirds`; else None."""
+    names = text.replace("-", " ").split()
+    if not names or len(names) > 12:
+        return None
+    part = _PARTS.get(names[-1].removesuffix("s") if names[-1] != "halves" else names[-1])
+    if part is not None and len(names) >= 2:
+        over = _whole_in_words(["one"] if names[:-1] in (["a"], ["an"]) else names[:-1])
+        return Fraction(over, part) if over is not None else None
+    whole = _whole_in_words(names)
+    return None if whole is None else Fraction(whole)
+
+
+def _whole_in_words(names: list[str]) -> int | None:
+    total = group = 0
+    last = 1000  # a smaller number than the one before must follow: "five twenty" is none
+    for name in names:
+        if name in _WORDS:
+            value = _WORDS[name]
+            if value >= last or (last < 100 and last % 10) or (last < 20):
+                return None
+            group, last = group + value, value or 1
+        elif name == "hundred" and 0 < group < 10:
+            group, last = group * 100, 100
+        elif name in _SCALES and name != "hundred" and group:
+            total, group, last = total + group * _SCALES[name], 0, 1000
+        elif name != "and":
+            return None
+    return total + group
+
+
+def _based(text: str) -> Scalar | None:
+    if "_" not in text and "base" not in text:
+        return None
+    match = _BASE.fullmatch(text)
+    if match is None or text.startswith("(") != (")" in text[: match.end(1) + 1]):
+        return None
+    written = match[2] or match[3] or match[4]
+    base = _BASES.get(written) or (int(written) if written.isdigit() else 0)
+    try:
+        return Scalar(("n", Fraction(int(match[1], base))), text, base=base) if 2 <= base <= 36 else None
+    except ValueError:
+        return None
+
+
+def _quantity(text: str) -> Scalar | None:
+    match = _QUANTITY.fullmatch(text) if len(text) <= _QUANTITY_CHARS else None
+    if match is None or not (match["money"] or match["unit"] or match["scale"]):
+        return None
+    written = (
+        (match["money"] or "").replace("\\$", "$")
+        + " "
+        + re.sub(r"[{}.]", " ", (match["unit"] or "")).replace("^ \\", "\\")
+    )
+    try:
+        tree = expr.parse(match["value"].strip())
+    except expr.Unparsable:
+        return None
+    unit = units.read(re.sub(r"\^ *\\circ *[CF]?", "degree", written))
+    if (
+        unit is not None
+        and unit.kind is None
+        and re.match(r"[A-Za-z]", match["unit"] or "")
+        and text[match.start("unit") - 1] != " "
+    ):
+        return None  # `5ish`
+    if match["scale"]:
+        scale = _SCALES[re.sub(r"\\text|[^a-z]", "", match["scale"])]
+        tree = ("n", tree[1] * scale) if tree[0] == "n" else ("*", (tree, ("n", Fraction(scale))))
+    return Scalar(tree, text, unit=unit)
