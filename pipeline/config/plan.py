@@ -65,11 +65,18 @@ class Workload(Section):
     """Mean tokens of one trajectory after the prompt."""
     output_scv: float = Field(default=0.5, ge=0, le=100)
     """Spread of the length: variance over squared mean."""
+    output_within: float = Field(default=0.5, ge=0, le=1)
+    """Share of that variance that lies within a problem, rather than between problems."""
     policy: Policy = Field(default_factory=lambda: default_policy(n=8))
     step_tokens: float = Field(default=64, gt=0)
     """Mean tokens of a step."""
+    max_depth: int = Field(default=64, ge=1)
+    """Steps after which a tree no longer branches (rollout.budget.max_depth)."""
     pass_rate: float = Field(default=0.5, ge=0, le=1)
     """Share of trajectories that pass."""
+    pass_rate_alike: float = Field(default=0.3, ge=0, le=1)
+    """How alike the trajectories of a problem are in passing (intraclass correlation): 0 where all problems are equally
+    hard, 1 where each is always or never solved."""
     keep_rate: float = Field(default=1.0, gt=0, le=1)
     """Share of the passing ones that pruning keeps."""
     verifiers: tuple[VerifierTime, ...] = Field(min_length=1)

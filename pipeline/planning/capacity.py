@@ -19,12 +19,13 @@ from enum import StrEnum
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.core.placement import Placement, place_actors
+from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.planning import queueing, totals
 from berry.pipeline.planning.closed_network import ClosedQueueNetwork, Cores
 from berry.pipeline.planning.engines import EngineFleet, fleet, reward_s
 from berry.pipeline.planning.queueing import Service, Station
 from berry.pipeline.planning.sheets import Prices
-from berry.pipeline.planning.tree_shape import Shape, Sharing, shape, sharing
+from berry.pipeline.planning.tree_shape import Sharing, shape_of, sharing
 
 ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
 
@@ -69,7 +70,7 @@ class Plan:
     placement: Placement
     workload: Workload
     calibration: Calibration
-    tree: Shape
+    tree: TreeShape
     sharing: Sharing
     fleet: EngineFleet
     service: Service
@@ -152,7 +153,7 @@ def verifier_service(w: Workload, calibration: Calibration) -> Service:
 
 def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
     """Raises ConfigError with the arithmetic where the combination is impossible."""
-    placed, tree = place_actors(cluster), shape(w)
+    placed, tree = place_actors(cluster), shape_of(w)
     shared = sharing(w, tree)
     engines = fleet(w, cluster, placed, tree, shared, calibration)
     service = verifier_service(w, calibration)

@@ -15,12 +15,13 @@ import numpy as np
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.core.placement import Placement, RolePlacement
+from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import ModelSheet, model_sheet
 from berry.pipeline.planning.roofline import EngineModel
 from berry.pipeline.planning.sheets import Accelerator, Dtype, accelerator
-from berry.pipeline.planning.tree_shape import Shape, Sharing, depth_steps
+from berry.pipeline.planning.tree_shape import Sharing, depth_steps
 
 
 class BatchLimit(StrEnum):
@@ -128,7 +129,7 @@ class EngineFleet:
 
 
 def fleet(
-    w: Workload, cluster: Cluster, placed: Placement, tree: Shape, shared: Sharing, calibration: Calibration
+    w: Workload, cluster: Cluster, placed: Placement, tree: TreeShape, shared: Sharing, calibration: Calibration
 ) -> EngineFleet:
     """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
@@ -164,7 +165,7 @@ def fleet(
 
 
 def reward_s(
-    w: Workload, cluster: Cluster, placed: Placement, tree: Shape, shared: Sharing, calibration: Calibration
+    w: Workload, cluster: Cluster, placed: Placement, tree: TreeShape, shared: Sharing, calibration: Calibration
 ) -> float:
     """Time that one trajectory takes of a reward actor, in s: all its value models one after the other."""
     if not w.rewards:

@@ -78,6 +78,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         prompt_tokens=max(1.0, prompt),
         output_tokens=longest / 2,
         policy=config.rollout.policy,
+        max_depth=config.rollout.budget.max_depth,
         step_tokens=step.tokens if isinstance(step, TokensStep) else 64,
         verifiers=verifiers,
         **_engine_keys(config.engine),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.core.placement import Placement
+from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import model_sheet
 from berry.pipeline.planning.sheets import Prices
-from berry.pipeline.planning.tree_shape import Shape, Sharing
+from berry.pipeline.planning.tree_shape import Sharing
 
 # Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
 # a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
@@ -32,9 +33,9 @@ class Totals:
     gpu_hours: float
 
 
-def storage_bytes_per_trajectory(w: Workload, tree: Shape, calibration: Calibration) -> float:
+def storage_bytes_per_trajectory(w: Workload, tree: TreeShape, calibration: Calibration) -> float:
     """Parquet bytes for one trajectory with its share of the tree, kept rows included."""
-    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.requests / tree.leaves * ROW_BYTES
+    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.sequences / tree.leaves * ROW_BYTES
     row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
     kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)
     return (nodes + row + kept) * calibration.bytes_scale
@@ -57,7 +58,7 @@ def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
 
 
 def totals(
-    w: Workload, tree: Shape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Placement
+    w: Workload, tree: TreeShape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Placement
 ) -> Totals:
     trajectories = w.problems * tree.leaves
     tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill

@@ -1,104 +1,29 @@
-"""What a search policy asks of an engine: how many leaves, tokens and requests a problem, and what they
-share.
+"""Tells what a search policy asks of an engine a problem, and what its trees save over independent samples.
 
-    policy + lengths ─► Shape (stages of a growing tree) ─► Sharing (against independent samples)
+policy + lengths ─► core.search.trial ─► TreeShape (leaves, tokens, requests) ─► Sharing (prefill, contexts, KV)
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import singledispatch
 
-from berry.pipeline.config.base import Section
 from berry.pipeline.config.plan import Workload
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.errors import ConfigError
+from berry.pipeline.core.search.trial import Lengths, TreeShape, tree_shape
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """`live` sequences that each grow by `tokens`, starting `start` tokens after the prompt; `below` is
-    how many distinct tokens of the tree (prompt left out) lie under them when they start."""
-
-    live: float
-    tokens: float
-    start: float
-    below: float
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """One problem's tree, in tokens of length `output` a trajectory."""
-
-    leaves: float
-    stages: tuple[Stage, ...]
-
-    @property
-    def generated(self) -> float:
-        """Tokens generated a problem."""
-        return sum(s.live * s.tokens for s in self.stages)
-
-    @property
-    def requests(self) -> float:
-        """Sequences started a problem, each from a cached prefix."""
-        return sum(s.live for s in self.stages)
-
-    @property
-    def width(self) -> float:
-        """Sequences at once, averaged over the tokens they generate."""
-        return sum(s.live * s.live * s.tokens for s in self.stages) / self.generated
-
-
-@singledispatch
-def stages(policy: Section, length: float, step: float) -> tuple[float, list[Stage]]:
-    """Leaves and stages of a policy. Raises ConfigError for one the plan has no shape for."""
-    name = getattr(policy, "type", type(policy).__name__)
-    raise ConfigError(
-        f"the plan knows no tree shape for policy {name} (at {length:g} tokens, steps of {step:g}): "
-        f"plan it as best_of_n with as many trajectories"
+def shape_of(workload: Workload) -> TreeShape:
+    """The mean tree of one problem of this workload."""
+    lengths = Lengths(
+        output=workload.output_tokens,
+        output_scv=workload.output_scv,
+        step=workload.step_tokens,
+        pass_rate=workload.pass_rate,
+        within=workload.output_within,
+        alike=workload.pass_rate_alike,
+        max_depth=workload.max_depth,
     )
-
-
-@stages.register
-def _(policy: BestOfN, length: float, step: float) -> tuple[float, list[Stage]]:  # noqa: ARG001
-    return policy.n, [Stage(policy.n, length, 0, 0)]
-
-
-@stages.register
-def _(policy: Fixed, length: float, step: float) -> tuple[float, list[Stage]]:
-    out: list[Stage] = []
-    live, start, below = 1.0, 0.0, 0.0
-    for factor in policy.branching:
-        live *= factor
-        grow = min(step, length - start)
-        if grow <= 0:
-            break
-        out.append(Stage(live, grow, start, below))
-        start, below = start + grow, below + live * grow
-    if length > start:
-        out.append(Stage(live, length - start, start, below))
-    return live, out
-
-
-@stages.register
-def _(policy: Entropy, length: float, step: float) -> tuple[float, list[Stage]]:  # noqa: ARG001
-    """Forks lie anywhere in their chain, so a branch adds half a chain on average."""
-    out = [Stage(policy.chains, length, 0, 0)]
-    below = policy.chains * length
-    live = policy.chains * policy.forks * policy.branches
-    for _round in range(policy.rounds):
-        out.append(Stage(live, length / 2, length / 2, below))
-        below += live * length / 2
-    return policy.chains + policy.rounds * live, out
-
-
-def shape(workload: Workload) -> Shape:
-    """The tree of one problem of this workload."""
-    leaves, parts = stages(workload.policy, workload.output_tokens, workload.step_tokens)
-    return Shape(leaves, tuple(parts))
+    return tree_shape(workload.policy, lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,32 +45,26 @@ class Sharing:
     resident_independent: float
 
 
-def sharing(workload: Workload, tree: Shape) -> Sharing:
+def sharing(workload: Workload, tree: TreeShape) -> Sharing:
     """What the tree saves. Partial blocks are never shared: a branch recomputes (block + 1) / 2 tokens on
-    average."""
+    average. An engine reads for each sample of a request; a paced one, which is synthetic, once a request."""
     prompt, spread = workload.prompt_tokens, (1 + workload.output_scv) / 2
-    weight = tree.generated
-    partial = (workload.block_size + 1) / 2
-    context = sum(s.live * s.tokens * (prompt + s.start + s.tokens * spread) for s in tree.stages) / weight
-    # time in a stage goes as its tokens, whatever its width: average unique tokens over time, then a sequence
-    steps = sum(s.tokens for s in tree.stages)
-    unique = sum(s.tokens * (prompt + s.below + s.live * s.tokens * spread) for s in tree.stages) / steps
-    live = sum(s.tokens * s.live for s in tree.stages) / steps
+    reads = tree.requests if workload.paced else tree.sequences
+    context = prompt + tree.behind
     if workload.prefix_caching:
-        prefill = prompt + tree.requests * min(partial, prompt)
-        resident = unique / live
+        prefill = prompt + reads * min((workload.block_size + 1) / 2, prompt)
+        resident = (prompt + tree.distinct) / tree.running
     else:
-        prefill = sum(s.live * (prompt + s.start) for s in tree.stages)
+        prefill = reads * (prompt + tree.starts)
         resident = context
-    length = workload.output_tokens
     return Sharing(
         generated=tree.generated,
-        generated_independent=tree.leaves * length,
+        generated_independent=tree.independent,
         prefill=prefill,
         prefill_independent=tree.leaves * prompt,
         context=context,
         resident=min(resident, context),
-        resident_independent=prompt + length * spread,
+        resident_independent=prompt + workload.output_tokens * spread,
     )
 
 
