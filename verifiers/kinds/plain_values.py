@@ -16,7 +16,8 @@ _MAX_DEPTH = 200
 def same_value(
     expected: Any, got: Any, *, tolerance: float = 0.0, sequences: Sequences = "json", depth: int = 0
 ) -> bool:
-    """Whether `got`, plain data, is `expected`. `tolerance`: relative error allowed between floats."""
+    """Whether `got`, plain data, is `expected`. `tolerance`: relative error (near 0 absolute) allowed where a float is
+    on either side; integers are exact."""
     if depth > _MAX_DEPTH:
         return False
     kind = type(expected)
@@ -59,7 +60,7 @@ def _same_number(a: float, b: float, tolerance: float) -> bool:
         return True
     if isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b):
         return True
-    if not tolerance:
+    if not tolerance or (type(a) is int and type(b) is int):
         return False
     try:
         return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)

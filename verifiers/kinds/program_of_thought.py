@@ -13,7 +13,7 @@ from berry.sandboxes.base import CaseResult, Job, Outcome, SandboxError
 from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.host.slot import SlotDied
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.math import same_answer
 from berry.verifiers.maths.ladder import gold_fault
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
@@ -34,7 +34,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     assert isinstance(spec, ProgramOfThoughtSpec)
     if (problem := gold_fault(spec.answer)) is not None:
         return verdict(Reason.GOLD_UNPARSABLE, expected=spec.answer, note=problem)
-    code = find_code(request.response)
+    code = find_program(request.response, "python")
     if code is None:
         return verdict(Reason.NO_CODE)
     job = Job(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import Job, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.union import ProgramTestsSpec
@@ -38,7 +38,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     """Runs the response's program with the problem's tests behind it."""
     spec = request.spec
     assert isinstance(spec, ProgramTestsSpec)
-    code = find_code(request.response)
+    code = find_program(request.response, spec.language)
     if code is None:
         return verdict(Reason.NO_CODE, guarantee=GUARANTEE)
     word = secrets.token_hex(16)

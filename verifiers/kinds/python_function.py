@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.plain_values import same_value
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
@@ -41,7 +41,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     """Runs the response's function against the problem's tests or cases."""
     spec = request.spec
     assert isinstance(spec, PythonFunctionSpec)
-    code = find_code(request.response)
+    code = find_program(request.response, "python", entry_point=spec.entry_point, prompt=request.prompt)
     if code is None:
         return verdict(Reason.NO_CODE)
     if (problem := tests_fault(spec)) is not None:

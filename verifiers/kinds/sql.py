@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from berry.sandboxes.base import Call, Job, JobResult, Outcome, SandboxError
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import after_thinking, find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.answers import SqlSpec
 
@@ -109,9 +109,8 @@ def fault(spec: SqlSpec) -> str | None:
 
 
 def find_query(response: str) -> str | None:
-    """The last fenced block, or the whole text where there is none, if it is a query; its closing semicolon is cut."""
-    text = find_code(response) if "```" in response else after_thinking(response)
-    text = (text or "").strip().rstrip(";").strip()
+    """The last block in SQL, else the last, else the whole text, if it is a query; its closing semicolon is cut."""
+    text = (find_program(response, "sql") or "").strip().rstrip(";").strip()
     return text if _KEYWORD.search(text) else None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import Call, CaseResult, Job, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import defined, python_fault
 from berry.verifiers.specs.code import StdioCase, StdioSpec
@@ -25,7 +25,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     """Runs the response's program on every case's input and compares what it prints."""
     spec = request.spec
     assert isinstance(spec, StdioSpec)
-    code = find_code(request.response)
+    code = find_program(request.response, spec.language)
     if code is None:
         return verdict(Reason.NO_CODE)
     if (problem := contradiction(spec)) is not None:

@@ -46,3 +46,10 @@ def test_deep_nesting_is_not_the_same_and_does_not_raise() -> None:
     for _ in range(5000):
         deep = [deep]
     assert not same_value(deep, deep)
+
+
+def test_integers_are_exact_whatever_the_tolerance() -> None:
+    assert not same_value(10**16 + 1, 10**16, tolerance=1e-6)
+    assert not same_value([{"n": 1_000_003}], [{"n": 1_000_004}], tolerance=1e-3)
+    assert same_value(3, 3.0000000001, tolerance=1e-6)
+    assert same_value(3.0, 3, tolerance=1e-6)

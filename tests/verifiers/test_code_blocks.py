@@ -1,0 +1,95 @@
+"""Which program a response answers with: by language and by what it defines."""
+
+from __future__ import annotations
+
+import pytest
+
+from berry.verifiers.code_blocks import blocks, find_program
+
+ADD = "def add(a, b):\n    return a + b\n"
+SOLUTION = f"```python\n{ADD}```\n"
+MAIN = "a, b = map(int, input().split())\nprint(a + b)\n"
+PROGRAM = f"```python\n{MAIN}```\n"
+
+
+def function(response: str, prompt: str = "") -> str | None:
+    return find_program(response, "python", entry_point="add", prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "It prints:\n```\n3\n```",
+        "Run it:\n```bash\necho 1 2 | python main.py\n```",
+        "A test:\n```python\nassert add(1, 2) == 3\nprint(add(0, 0))\n```",
+        "Usage:\n```py\nfrom solution import add\nfor i in range(3):\n    total = add(i, i)\n```",
+        "In short:\n```markdown\n# Summary\nIt adds.\n```",
+        'As JSON:\n```json\n{"add": 1}\n```',
+        "```",
+    ],
+)
+def test_what_stands_behind_a_solution_is_passed_over(after: str) -> None:
+    assert function(f"<think>```python\ndef add(): pass\n```</think>Here:\n{SOLUTION}\n{after}") == ADD
+    if "assert" not in after and "import add" not in after:
+        assert find_program(f"{PROGRAM}\n{after}", "python") == MAIN
+
+
+def test_the_last_that_defines_it_wins_with_its_label_or_without() -> None:
+    better = ADD.replace("a + b", "b + a")
+    assert function(f"{SOLUTION}\nBetter:\n```python\n{better}```") == better
+    assert function(f"```\n{ADD}```\nTry:\n```python\nprint(add(1, 2))\n```") == ADD
+    assert function("```python\nadd = lambda a, b: a + b\n```") == "add = lambda a, b: a + b\n"
+    assert function("```python\nprint(add(1, 2))\n```") == "print(add(1, 2))\n"
+
+
+def test_without_a_fence_the_code_is_cut_out_of_the_prose() -> None:
+    assert function(ADD) == ADD
+    assert function(f"We add them.\n\n{ADD}\nThis works, since addition is addition.") == ADD
+    helper = f"import math\n\n{ADD}"
+    assert function(f"Here is it:\n{helper}\nDone!") == helper
+    assert find_program(MAIN, "python") == MAIN
+
+
+def test_a_fence_that_is_forgotten_or_never_closed() -> None:
+    assert function(f"```python\n{ADD}") == ADD
+    assert function(f"```python\n{ADD}```python\nprint(add(1, 2))\n```") == ADD
+
+
+def test_a_body_goes_on_where_the_prompt_ends() -> None:
+    prompt = 'Complete it.\n\n```python\nimport math\n\ndef add(a, b):\n    """Sum."""\n```'
+    for body in ("    return a + b", "return a + b"):
+        program = function(f"```python\n{body}\n```", prompt)
+        assert program is not None
+        namespace: dict[str, object] = {}
+        exec(program, namespace)
+        assert namespace["add"](1, 2) == 3  # type: ignore[operator]
+    assert function(SOLUTION, prompt) == ADD
+
+
+def test_a_method_is_called_by_its_name() -> None:
+    program = function("```python\nclass Solution:\n    def add(self, a, b):\n        return a + b\n```")
+    assert program is not None
+    namespace: dict[str, object] = {}
+    exec(program, namespace)
+    assert namespace["add"](1, b=2) == 3  # type: ignore[operator]
+
+
+def test_other_languages_are_found_by_their_label() -> None:
+    cpp = "#include <cstdio>\nint main() {}\n"
+    response = f"```cpp\n{cpp}```\nCompile:\n```bash\ng++ a.cpp\n```\n```\n3\n```"
+    assert find_program(response, "cpp") == cpp
+    assert find_program(f"```\n{cpp}```\n```bash\ng++ a.cpp\n```", "cpp") == cpp
+    assert find_program("```python\nprint(1)\n```", "cpp") is None
+    assert find_program(cpp, "cpp") == cpp
+
+
+def test_no_program_is_none() -> None:
+    assert function("") is None
+    assert function("<think>x</think>  ") is None
+    assert function("```bash\nls\n```") is None
+
+
+def test_hostile_text_takes_linear_time() -> None:
+    for text in ("```\n" * 50_000, "def " * 100_000, "class A\n" * 50_000, "`" * 200_000, "\n    def add" * 50_000):
+        function(text)
+        assert len(blocks(text)) <= 64

@@ -1,0 +1,214 @@
+"""Finds the program in a response: by its language and by what it defines, not by being last.
+
+    response ─► after_thinking ─► blocks ─► in the wanted language ─► the last that defines the entry point ─► program
+                                                                      └─ else the last, else the text without a fence
+
+Sample output, shell commands, usage snippets and summaries behind a solution are passed over. A body without its
+signature is joined with the signature that the prompt gives, and a method of a class is made callable by its name.
+Every scan is linear in the response.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from berry.verifiers.extract import after_thinking
+
+LABELS: dict[str, frozenset[str]] = {
+    "python": frozenset({"python", "py", "python3", "py3", "pycon"}),
+    "cpp": frozenset({"cpp", "c++", "cc", "cxx", "c", "h", "hpp"}),
+    "javascript": frozenset({"javascript", "js", "node", "mjs", "cjs"}),
+    "typescript": frozenset({"typescript", "ts"}),
+    "java": frozenset({"java"}),
+    "go": frozenset({"go", "golang"}),
+    "rust": frozenset({"rust", "rs"}),
+    "csharp": frozenset({"csharp", "cs", "c#"}),
+    "php": frozenset({"php"}),
+    "ruby": frozenset({"ruby", "rb"}),
+    "r": frozenset({"r", "rscript"}),
+    "shell": frozenset({"shell", "sh", "bash", "zsh"}),
+    "sql": frozenset({"sql", "sqlite", "duckdb", "postgresql", "mysql"}),
+}
+"""How fenced blocks of a language are labelled, in lower case."""
+MOST_BLOCKS = 64
+MOST_PARSED = 20_000
+"""Characters up to which text without a fence is looked through for where its program ends."""
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
+_CODE_LINE = re.compile(r"^(?:def |class |import |from \w[\w.]* import |async def |@\w)", re.MULTILINE)
+
+
+class Block(Struct, frozen=True):
+    """A fenced block: its text, and the label of its fence in lower case ("" where there is none)."""
+
+    text: str
+    label: str
+
+
+def blocks(response: str) -> list[Block]:
+    """The fenced blocks behind the thinking, in order; one that is never closed runs to the end. A fence that opens
+    where another block is open closes that one first, if it has a label: models forget a closing fence."""
+    text = after_thinking(response)
+    made: list[Block] = []
+    opened: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opened is None:
+            opened = fence
+            continue
+        closes = fence[1].startswith(opened[1]) and not fence[2]
+        if closes or (fence[2] and fence[1] == opened[1]):
+            made.append(Block(text[opened.end() + 1 : fence.start()], opened[2].lower()))
+            opened = None if closes else fence
+    if opened is not None:
+        made.append(Block(text[opened.end() + 1 :], opened[2].lower()))
+    return [block for block in made if block.text.strip()][-MOST_BLOCKS:]
+
+
+def find_program(response: str, language: str, *, entry_point: str | None = None, prompt: str = "") -> str | None:
+    """The program that a response answers with; None where it has none.
+
+    `entry_point` is the function that is asked for, where one is; `prompt` is the task's text, for answers that go on
+    where its code ends.
+    """
+    found = blocks(response)
+    labels = LABELS.get(language, frozenset({language}))
+    wanted = [b.text for b in found if b.label in labels]
+    unlabelled = [b.text for b in found if not b.label]
+    if language != "python":
+        return (
+            _last(wanted)
+            or _last(unlabelled)
+            or _last([b.text for b in found if not _other(b, labels)])
+            or (None if found else _unless_empty(after_thinking(response)))
+        )
+    if entry_point is None:
+        return (
+            _last(wanted)
+            or _last([t for t in unlabelled if _is_program(t)])
+            or _last(unlabelled)
+            or (None if found else _bare(after_thinking(response), None))
+        )
+    for group in (wanted, unlabelled):
+        defining = [t for t in group if _defines(t, entry_point)]
+        if defining:
+            return _callable(defining[-1], entry_point)
+    text = _last(wanted) or _last([t for t in unlabelled if _is_program(t)]) or _last(unlabelled)
+    if text is None and not found:
+        text = _bare(after_thinking(response), entry_point)
+    if text is None:
+        return None
+    if not _defines(text, entry_point) and (signature := _signature(prompt, entry_point)) is not None:
+        return _joined(signature, text)
+    return _callable(text, entry_point)
+
+
+# ---- what a text defines --------------------------------------------------------------------------------------------
+
+
+def _defines(text: str, name: str) -> bool:
+    return _at_top(text, name) or _owner(text, name) is not None
+
+
+def _at_top(text: str, name: str) -> bool:
+    escaped = re.escape(name)
+    top = rf"^(?:async[ \t]+)?def[ \t]+{escaped}\b|^{escaped}[ \t]*(?::[^=\n]+)?=(?!=)|^class[ \t]+{escaped}\b"
+    return re.search(top, text, re.MULTILINE) is not None
+
+
+def _owner(text: str, name: str) -> str | None:
+    """The class at the top of `text` that has a method `name`, where no function of that name stands at the top."""
+    owner = None
+    method = rf"^class[ \t]+(\w+)|^[ \t]+(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b"
+    for line in re.finditer(method, text, re.MULTILINE):
+        if line[1]:
+            owner = line[1]
+        elif owner is not None:
+            return owner
+    return None
+
+
+def _callable(text: str, name: str) -> str:
+    """`text` with a function `name` at its top, where it has it as a method of a class (as `class Solution`)."""
+    if _at_top(text, name):
+        return text
+    owner = _owner(text, name)
+    if owner is None:
+        return text
+    return f"{text.rstrip()}\n\n\ndef {name}(*args, **kwargs):\n    return {owner}().{name}(*args, **kwargs)\n"
+
+
+def _signature(prompt: str, name: str) -> str | None:
+    """The code of the prompt up to the function `name`, its docstring included; None where the prompt has none."""
+    source = next((b.text for b in reversed(blocks(prompt)) if _defines(b.text, name)), None)
+    if source is None and "```" not in prompt and _defines(prompt, name):
+        source = prompt
+    if source is None or _owner(source, name) is not None:
+        return None
+    return source.rstrip() + "\n"
+
+
+def _joined(signature: str, body: str) -> str:
+    """A body, indented if it is not, behind its signature; imports that the body begins with go to the top."""
+    lines = body.strip("\n").split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    if not first[:1].isspace():
+        lines = [f"    {line}" if line.strip() else line for line in lines]
+    return f"{signature}{chr(10).join(lines)}\n"
+
+
+# ---- without fences -------------------------------------------------------------------------------------------------
+
+
+def _is_program(text: str) -> bool:
+    """Whether text is Python that does something: output, numbers and words alone are none."""
+    if len(text) > MOST_PARSED:
+        return True
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(not isinstance(s, ast.Expr) or isinstance(s.value, ast.Call) for s in body)
+
+
+def _bare(text: str, name: str | None) -> str | None:
+    """The program in a text without a fence: all of it where it is Python, else from the first line of code to the
+    last line with which it still is."""
+    if not text.strip():
+        return None
+    if len(text) > MOST_PARSED or _parses(text):
+        return text
+    start = _CODE_LINE.search(text)
+    if start is None:
+        return text
+    lines = text[start.start() :].split("\n")
+    ends = [i for i in range(len(lines), 0, -1) if i == len(lines) or (lines[i] and not lines[i][:1].isspace())]
+    for end in ends[:MOST_BLOCKS]:
+        candidate = "\n".join(lines[:end]).rstrip() + "\n"
+        if _parses(candidate) and (name is None or _defines(candidate, name)):
+            return candidate
+    return text
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _other(block: Block, labels: frozenset[str]) -> bool:
+    """Whether a block's label is another language's, or one of output."""
+    known = frozenset().union(*LABELS.values()) | {"text", "txt", "output", "console", "plaintext", "json", "markdown"}
+    return block.label in known - labels
+
+
+def _last(texts: Sequence[str]) -> str | None:
+    return texts[-1] if texts else None
+
+
+def _unless_empty(text: str) -> str | None:
+    return text if text.strip() else None
