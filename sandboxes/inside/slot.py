@@ -64,7 +64,7 @@ class Slot:
         stream = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._make_pair = syscalls.Bound("socketpair", socket.AF_UNIX, stream, 0, self._pair)
         for arena in self.free:
-            self.fresh_directory(arena)
+            workdir.make_fresh(self.jail.arenas[arena])
 
     def fill(self) -> None:
         """Forks children until enough wait, and reports them to the host. Several in one go, and with as little as can
@@ -212,20 +212,6 @@ class Slot:
             while True:
                 os.waitpid(-1, 0)
 
-    def fresh_directory(self, arena: int) -> None:
-        """Replaces a working directory by an empty one."""
-        top = self.jail.arenas[arena]
-        work = os.path.join(top, "w")
-        try:
-            os.rmdir(work)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            workdir.remove_tree(work)
-        if os.listdir(top):
-            workdir.remove_tree(top, keep=True)
-        os.mkdir(work, 0o700)
-
     def serve(self, start: slot_protocol.StartChild) -> None:
         """Supervises one child's job, from the order to the report. The report waits for the next one where the child
         ended well: the host most likely has its final frame and goes on, and each report wakes it."""
@@ -238,7 +224,7 @@ class Slot:
         may_wait = self.kind == "python" and done.status == 0  # programs of other kinds send no final frame
         if not may_wait and not self._host_went_on():
             self.report(fetched=self._fetched(start.fetch, ready.arena))
-        self.fresh_directory(ready.arena)
+        workdir.make_fresh(self.jail.arenas[ready.arena])
         self.free.append(ready.arena)
         if not self.ahead:
             self.fill()

@@ -43,7 +43,8 @@ def _sweep(base: str) -> None:
 
 def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
     """Measures bytes on disk under `top`; stops counting past `enough`. Every entry counts for at least one block, and
-    a chain of directories deeper than any honest one for too much: to walk it takes time that grows with its square."""
+    a chain of directories deeper than any honest one for too much: to walk it takes time that grows with its square. So
+    does a directory that can't be read."""
     total, stack = 0, [(top, 0)]
     while stack:
         path, depth = stack.pop()
@@ -58,15 +59,23 @@ def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
                         return enough + 1
                     if entry.is_dir(follow_symlinks=False):
                         stack.append((entry.path, depth + 1))
+        except FileNotFoundError:
+            continue  # removed meanwhile
         except OSError:
-            continue
+            return enough + 1
     return total
 
 
 def remove_tree(path: str, *, keep: bool = False) -> None:
     """Removes a directory, however deep, whatever its modes; `keep` leaves it empty. Deep trees are
-    flattened first, so that no path grows too long."""
+    flattened first, so that no path grows too long. What is no directory is removed itself: a link is not followed."""
     flat = 0
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+    except FileNotFoundError:
+        return
     while True:
         try:
             names = os.listdir(path)
@@ -95,6 +104,26 @@ def remove_tree(path: str, *, keep: bool = False) -> None:
             os.rmdir(entry)
     if not keep:
         os.rmdir(path)
+
+
+def make_fresh(top: str) -> None:
+    """Replaces whatever is in `top` by one empty directory `w`, with fixed modes and times. Only this process may
+    change what `top` itself holds: a job can neither move `w` away nor leave a name or a size there for the next.
+    Raises OSError."""
+    os.chmod(top, 0o755)
+    work = os.path.join(top, "w")
+    try:
+        os.rmdir(work)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        remove_tree(work)
+    if os.listdir(top):
+        remove_tree(top, keep=True)
+    os.mkdir(work, 0o700)
+    os.chmod(top, 0o555)
+    os.utime(top, (0, 0))
+    os.utime(work, (0, 0))
 
 
 def copy_in_memory(path: str) -> int | None:

@@ -27,12 +27,14 @@ timer_gettime=224 timer_getoverrun=225 timer_delete=226 clock_gettime=228 clock_
 clock_nanosleep=230 exit_group=231 epoll_wait=232 epoll_ctl=233 utimes=235 waitid=247 openat=257
 mkdirat=258 newfstatat=262 unlinkat=263 renameat=264 linkat=265 symlinkat=266 readlinkat=267
 fchmodat=268 faccessat=269 pselect6=270 ppoll=271 set_robust_list=273 get_robust_list=274 splice=275
-tee=276 utimensat=280 epoll_pwait=281 signalfd=282 timerfd_create=283 eventfd=284 timerfd_settime=286
+tee=276 utimensat=280 futimesat=261 epoll_pwait=281 signalfd=282 timerfd_create=283 eventfd=284 timerfd_settime=286
 timerfd_gettime=287 signalfd4=289 eventfd2=290 epoll_create=213 epoll_create1=291 dup3=292 pipe2=293
 preadv=295 pwritev=296 getcpu=309 renameat2=316 getrandom=318 membarrier=324 copy_file_range=326
 preadv2=327 pwritev2=328 pkey_mprotect=329 pkey_alloc=330 pkey_free=331 statx=332 rseq=334
 close_range=436 faccessat2=439 process_madvise=440 epoll_pwait2=441 get_mempolicy=239 mlock=149 munlock=150
-inotify_init1=294 openat2=437 futex_waitv=449 getxattr=191 lgetxattr=192 fgetxattr=193 sched_getattr=315
+inotify_init1=294 openat2=437 futex_waitv=449 getxattr=191 lgetxattr=192 fgetxattr=193
+setxattr=188 lsetxattr=189 fsetxattr=190 listxattr=194 llistxattr=195 flistxattr=196 removexattr=197
+lremovexattr=198 fremovexattr=199 sched_getattr=315
 prctl=157 ioctl=16 fcntl=72 kill=62 tgkill=234 tkill=200 clone=56 clone3=435 socketpair=53 prlimit64=302
 execve=59 execveat=322 fork=57 vfork=58 setpgid=109 setsid=112 ptrace=101 process_vm_readv=310
 process_vm_writev=311 bpf=321 perf_event_open=298 userfaultfd=323 io_uring_setup=425 io_uring_enter=426
@@ -65,7 +67,9 @@ timerfd_settime=86 timerfd_gettime=87 signalfd4=74 eventfd2=19 epoll_create1=20 
 preadv=69 pwritev=70 getcpu=168 renameat2=276 getrandom=278 membarrier=283 copy_file_range=285
 preadv2=286 pwritev2=287 pkey_mprotect=288 pkey_alloc=289 pkey_free=290 statx=291 rseq=293
 close_range=436 faccessat2=439 process_madvise=440 epoll_pwait2=441 get_mempolicy=236 mlock=228 munlock=229
-inotify_init1=26 openat2=437 futex_waitv=449 getxattr=8 lgetxattr=9 fgetxattr=10 sched_getattr=275 prctl=167 ioctl=29
+inotify_init1=26 openat2=437 futex_waitv=449 getxattr=8 lgetxattr=9 fgetxattr=10
+setxattr=5 lsetxattr=6 fsetxattr=7 listxattr=11 llistxattr=12 flistxattr=13 removexattr=14
+lremovexattr=15 fremovexattr=16 sched_getattr=275 prctl=167 ioctl=29
 fcntl=25 kill=129 tgkill=131 tkill=130 clone=220 clone3=435 socketpair=199 prlimit64=261 execve=221
 execveat=281 setpgid=154 setsid=157 ptrace=117 process_vm_readv=270 process_vm_writev=271 bpf=280
 perf_event_open=241 userfaultfd=282 io_uring_setup=425 io_uring_enter=426 io_uring_register=427

@@ -117,9 +117,10 @@ class SlotJail:
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
         syscalls.no_capabilities()()
-        self.arenas = [os.path.join(directory, str(i)) for i in range(arenas)]
+        self.arenas = [os.path.join(directory, os.urandom(8).hex()) for _ in range(arenas)]
         for arena in self.arenas:
             os.mkdir(arena, 0o755)
+        os.chmod(directory, 0o111)  # jobs know the name of their own, and can list and change nothing here
         self._works = [os.path.join(arena, "w") for arena in self.arenas]
         self._others = 0
         self.base_bytes = plan.base_bytes

@@ -2,10 +2,11 @@
 
     names ─► a bitmap of allowed numbers, argument rules, a bitmap of fatal ones ─► BPF ─► one system call
 
-Everything not allowed by name is refused with EPERM. A few calls that no honest program makes (ptrace,
-mounting, loading kernel code) end the process with SIGSYS, so that the result can name a violation. `clone3`
-and numbers newer than the table answer ENOSYS, which makes libc fall back to calls whose arguments the filter
-can see.
+Everything not allowed by name is refused with EPERM. Calls that change a file's mode, times or
+attributes succeed without acting:
+honest programs go on, and no job can lock another out or leave a mark. A few calls that no honest program makes
+(ptrace, mounting, loading kernel code) end the process with SIGSYS, so that the result can name a violation. `clone3`
+and numbers newer than the table answer ENOSYS, which makes libc fall back to calls whose arguments the filter can see.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Kind = Literal["python", "program", "tools"]
 """python: no exec, no fork; program: exec, no fork (C++, node); tools: exec and fork (shell, compilers)."""
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
-EPERM, ENOSYS = 0x00050001, 0x00050026
+EPERM, ENOSYS, SUCCEED = 0x00050001, 0x00050026, 0x00050000
+"""Answers without making the call; SUCCEED answers as if it had been made."""
 _LOAD, _LOAD_K, _JEQ, _JGE, _JSET, _JA, _RET = 0x20, 0x00, 0x15, 0x35, 0x45, 0x05, 0x06
 _AND, _SHIFT, _SHIFT_BY_X, _TO_X = 0x54, 0x74, 0x7C, 0x07
 _NR, _ARCH, _ARG0 = 0, 4, 16
@@ -33,23 +35,24 @@ _CLONE_FORBIDDEN = 0x7E020000 | 0x00008000 | 0x00002000  # all namespaces, PAREN
 _ALLOWED = frozenset(
     """
     read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction
-    rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield mremap
-    msync mincore madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid sendfile sendto
-    recvfrom sendmsg recvmsg shutdown getsockname getpeername setsockopt getsockopt exit wait4 uname
-    flock fsync fdatasync truncate ftruncate getdents getcwd chdir fchdir rename mkdir rmdir creat
-    link unlink symlink readlink chmod fchmod umask gettimeofday getrlimit getrusage sysinfo times
-    getuid getgid geteuid getegid getppid getpgrp getgroups getresuid getresgid getpgid getsid
-    capget rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack utime statfs fstatfs getpriority
+    rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev access pipe select sched_yield
+    mremap msync mincore madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid
+    sendfile recvfrom recvmsg shutdown getsockname getpeername getsockopt exit wait4 uname flock
+    fsync fdatasync truncate ftruncate getdents getcwd chdir fchdir rename mkdir rmdir creat
+    link unlink symlink readlink umask gettimeofday getrlimit getrusage sysinfo times getuid
+    getgid geteuid getegid getppid getpgrp getgroups getresuid getresgid getpgid getsid capget
+    rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack statfs fstatfs getpriority
     sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
-    sched_rr_get_interval arch_prctl setrlimit gettid readahead futex sched_getaffinity getdents64
-    set_tid_address restart_syscall fadvise64 timer_create timer_settime timer_gettime
-    timer_getoverrun timer_delete clock_gettime clock_getres clock_nanosleep exit_group epoll_wait
-    epoll_ctl utimes waitid openat mkdirat newfstatat unlinkat renameat linkat symlinkat readlinkat
-    fchmodat faccessat pselect6 ppoll set_robust_list get_robust_list splice tee utimensat
-    epoll_pwait signalfd timerfd_create eventfd timerfd_settime timerfd_gettime signalfd4 eventfd2
-    epoll_create epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom membarrier
-    copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx rseq close_range
-    faccessat2 epoll_pwait2 get_mempolicy futex_waitv getxattr lgetxattr fgetxattr sched_getattr
+    sched_rr_get_interval arch_prctl setrlimit gettid readahead futex sched_getaffinity
+    getdents64 set_tid_address restart_syscall fadvise64 timer_create timer_settime
+    timer_gettime timer_getoverrun timer_delete clock_gettime clock_getres clock_nanosleep
+    exit_group epoll_wait epoll_ctl waitid openat mkdirat newfstatat unlinkat renameat linkat
+    symlinkat readlinkat faccessat pselect6 ppoll set_robust_list get_robust_list splice tee
+    epoll_pwait signalfd timerfd_create eventfd timerfd_settime timerfd_gettime signalfd4
+    eventfd2 epoll_create epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom
+    membarrier copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx rseq
+    close_range faccessat2 epoll_pwait2 get_mempolicy futex_waitv getxattr lgetxattr fgetxattr
+    sched_getattr listxattr llistxattr flistxattr
     """.split()  # noqa: SIM905
 )
 _KILLED = frozenset(
@@ -65,8 +68,13 @@ _KILLED = frozenset(
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, WINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 _PRCTL = (3, 15, 16)  # GET_DUMPABLE, SET_NAME, GET_NAME; never PDEATHSIG
-_AF_UNIX = 1
-_SLOT_CALLS = ("memfd_create", "pidfd_open", "kill", "setpgid", "prlimit64", "landlock_restrict_self", "seccomp")
+_AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_BUFFER_SIZES = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF and their privileged forms
+_ATTRIBUTES = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr",
+               "fsetxattr", "removexattr", "lremovexattr", "fremovexattr")  # fmt: skip
+"""Calls that change what a file's entry says of it."""
+_SLOT_CALLS = ("memfd_create", "pidfd_open", "kill", "setpgid", "prlimit64", "landlock_restrict_self", "seccomp",
+               "sendmsg", *_ATTRIBUTES)  # fmt: skip
 
 Code = list[tuple[int, int, int, int]]
 
@@ -87,6 +95,26 @@ def _one_of(index: int, values: Sequence[int], otherwise: int = EPERM) -> Code:
     return code + _ret(otherwise)
 
 
+def _none_of(index: int, values: Sequence[int]) -> Code:
+    """Allow unless the low 32 bits of an argument are among `values`."""
+    code: Code = [_arg(index)]
+    for value in values:
+        code += [(_JEQ, 0, 1, value), *_ret(EPERM)]
+    return code + _ret(ALLOW)
+
+
+def _stream_pair() -> Code:
+    """Pairs of stream sockets of this machine alone: a datagram socket could send to any path that it may write."""
+    code: Code = [_arg(0), (_JEQ, 1, 0, _AF_UNIX), *_ret(EPERM), _arg(1), (_AND, 0, 0, _SOCK_TYPE_MASK)]
+    return [*code, (_JEQ, 0, 1, _SOCK_STREAM), *_ret(ALLOW), *_ret(EPERM)]
+
+
+def _without_address() -> Code:
+    """Allow `sendto` without an address (`send`), whose two halves must both be zero."""
+    low, high = (_LOAD, 0, 0, _ARG0 + 8 * 4), (_LOAD, 0, 0, _ARG0 + 8 * 4 + 4)
+    return [low, (_JEQ, 1, 0, 0), *_ret(EPERM), high, (_JEQ, 1, 0, 0), *_ret(EPERM), *_ret(ALLOW)]
+
+
 def _thread_only() -> Code:
     return [_arg(0), (_JSET, 0, 1, _CLONE_FORBIDDEN), *_ret(EPERM), (_JSET, 1, 0, CLONE_THREAD), *_ret(EPERM),
             *_ret(ALLOW)]  # fmt: skip
@@ -102,11 +130,14 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
         "fcntl": _one_of(1, _FCNTL),
         "ioctl": _one_of(1, _IOCTL),
         "prctl": _one_of(0, _PRCTL),
-        "socketpair": _one_of(0, (_AF_UNIX,)),
+        "socketpair": _stream_pair(),
+        "sendto": _without_address(),
+        "setsockopt": _none_of(2, _BUFFER_SIZES),
         "prlimit64": _one_of(0, (0,)),
         "clone": _thread_only(),
         "clone3": _ret(ENOSYS),
     }
+    rules |= {name: _ret(SUCCEED) for name in _ATTRIBUTES}
     if kind != "python":
         rules["execve"] = rules["execveat"] = _ret(ALLOW)
     if kind == "tools":
