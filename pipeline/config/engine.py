@@ -91,6 +91,10 @@ class HttpEngine(Section):
     """Environment variable that holds the key; the key itself is never written down."""
     timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for one sample."""
+    logprobs_mode: Literal["processed_logprobs", "raw_logprobs"] = "raw_logprobs"
+    """What the server gives as log-probabilities, in the words of vLLM's `--logprobs-mode`, whose default this is.
+    Start it with `--logprobs-mode processed_logprobs` and say so here, and stored log-probabilities are those that
+    tokens were drawn with; at temperature 1 without top-p, top-k and min-p the two are the same."""
     chat_template: str | None = None
     """As for vllm."""
 

@@ -136,7 +136,8 @@ class SwapsWeights(Protocol):
 class RecomputesLogprobs(Protocol):
     """An engine that computes the log-probabilities of a given text."""
 
-    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
-        """Log-probability in nats of each of `response_ids` after `prompt_ids` and those before it, computed anew and
-        past the prefix cache. Raises EngineError where the engine is dead."""
+    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int], sampling: Sampling) -> list[float]:
+        """Log-probability in nats of each of `response_ids` after `prompt_ids` and those before it, in the distribution
+        that `sampling` draws from, computed anew and past the prefix cache. Raises EngineError where the engine is
+        dead, or can't for this sampling."""
         ...

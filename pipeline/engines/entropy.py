@@ -3,8 +3,9 @@
     H ≈ - Σ p_i log p_i - r log r,      r = 1 - Σ p_i,      over the tokens that were reported
 
 The rest of the vocabulary counts as one token of probability r. This is a lower bound: what is missing is
-r · H(rest), at most r · log(V - k) for a vocabulary of V and k reported tokens. With r = 0 it is exact. The
-log-probabilities are the model's own, before temperature and truncation, in nats.
+r · H(rest), at most r · log(V - k) for a vocabulary of V and k reported tokens. With r = 0 it is exact, as it is where
+top-k or top-p leave no more than k tokens. In nats, of the distribution that the log-probabilities are of
+(`EngineInfo.logprobs_mode`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -108,6 +110,7 @@ def server_url(tiny_config: VllmEngine) -> Iterator[str]:
         f"--host 127.0.0.1 --port {port} --dtype float32 --max-model-len {tiny_config.max_model_len} --block-size 32"
     )
     flags += " --max-num-seqs 32 --max-num-batched-tokens 2048 --enforce-eager --distributed-executor-backend uni"
+    flags += " --logprobs-mode processed_logprobs"
     flags += f" --served-model-name tiny --enable-prompt-tokens-details --model {resolve('tiny-arithmetic')}"
     with tempfile.TemporaryDirectory(prefix="berry-", ignore_cleanup_errors=True) as scratch:  # short, for its sockets
         process = subprocess.Popen(
@@ -157,6 +160,7 @@ async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterat
     if name == "http":
         url = request.getfixturevalue("server_url")
         config = HttpEngine(url=url, model="tiny", tokenizer="tiny-arithmetic", max_model_len=127, max_num_seqs=32)
+        config = config.model_copy(update={"logprobs_mode": "processed_logprobs"})
         problems, delimiter, regex = arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n"
     if name == "scripted":
         engine = Scripted(lambda _, seed: f"First {seed % 7}, so 12\nthen 15\nThe answer is 15.", SPEED)
@@ -219,3 +223,40 @@ def sample() -> Callable[..., object]:
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
     return Path(resolve("tiny-arithmetic"))
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_folder: Path) -> Callable[..., Any]:
+    """`reference(token_ids)`: transformers' log-probabilities (nats) of the tiny model, [tokens - 1, vocabulary]."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    def run(token_ids: list[int], folder: Path = tiny_folder) -> Any:
+        with torch.no_grad():
+            model = AutoModelForCausalLM.from_pretrained(folder)
+            return model(torch.tensor([token_ids])).logits[0, :-1].log_softmax(-1)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def drawn_from(reference: Callable[..., Any]) -> Callable[[list[int], Sampling], Any]:
+    """As `reference`, of the distribution that a sampling draws from, by its definition: temperature, then tokens of at
+    least min-p times the likeliest, then the top-k, then the fewest whose mass reaches top-p."""
+
+    def run(token_ids: list[int], sampling: Sampling) -> Any:
+        rows = reference(token_ids)
+        if sampling.temperature == 0:  # nothing is drawn: the model's own
+            return rows
+        rows = (rows / sampling.temperature).log_softmax(-1)
+        for row in rows:
+            order = row.argsort(descending=True).tolist()
+            kept = [t for t in order if row[t] >= row[order[0]] + math.log(max(sampling.min_p, 1e-30))]
+            kept = kept[: sampling.top_k or None]
+            share = [row[t].exp().item() for t in kept]
+            before = [sum(share[:i]) / sum(share) for i in range(len(kept))]
+            kept = [t for t, mass in zip(kept, before, strict=True) if mass < sampling.top_p]
+            row[[t for t in order if t not in kept]] = -math.inf
+        return rows.log_softmax(-1)
+
+    return run

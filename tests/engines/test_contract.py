@@ -79,6 +79,19 @@ async def test_entropies_come_when_asked_for(subject: Any, sample: Any):
         assert max(completion.entropies) > 0
 
 
+async def test_log_probabilities_are_of_the_distribution_that_was_sampled_from(
+    subject: Any, sample: Any, drawn_from: Any
+):
+    assert subject.engine.info.logprobs_mode == "processed_logprobs"
+    if subject.name in ("synthetic", "scripted"):
+        return  # theirs are held against the process in tests/stages/dataset/test_reading.py
+    ids, sampling = subject.prompt(), Sampling(temperature=0.7, top_p=0.95, top_logprobs=5)
+    for completion in (await sample(subject.engine, ids, n=3, sampling=sampling)).values():
+        rows = drawn_from([*ids, *completion.token_ids], sampling)[len(ids) - 1 :]
+        expected = [rows[i, token].item() for i, token in enumerate(completion.token_ids)]
+        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
 async def test_token_ends_say_where_each_token_ends_in_the_text(subject: Any, sample: Any):
     until = Until(max_tokens=64, token_ends=True)
     for completion in (await sample(subject.engine, subject.prompt(), n=2, until=until)).values():

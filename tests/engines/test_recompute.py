@@ -18,6 +18,7 @@ import safetensors.torch
 from berry.pipeline.config.loading import validate
 from berry.pipeline.config.recompute import Recompute
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.events import Sampling
 from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
@@ -65,7 +66,7 @@ class AsReplica(ScriptedWorker):
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         async with self._turn:
             await self._become()
-            return "v0", await self._engine.logprobs(prompt_ids, response_ids)
+            return "v0", await self._engine.logprobs(prompt_ids, response_ids, Sampling())
 
 
 async def test_a_replica_with_one_wrong_weight_is_found_and_fenced(

@@ -62,6 +62,7 @@ class Http:
             max_model_len=config.max_model_len,
             max_num_seqs=config.max_num_seqs,
             block_size=config.block_size,
+            logprobs_mode=config.logprobs_mode,
             versions={"url": config.url},
         )
 

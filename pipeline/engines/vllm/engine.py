@@ -61,6 +61,7 @@ class Vllm:
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
+        self._scored_as = vllm_samples.distribution(Sampling())
         self._occupancy = Occupancy()
         self._totals = Counters()
         self._info = EngineInfo(
@@ -250,16 +251,29 @@ class Vllm:
 
     # ---- beyond the protocol ----------
 
-    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
+    async def logprobs(self, prompt_ids: Sequence[int], response_ids: Sequence[int], sampling: Sampling) -> list[float]:
         """See `engines.base.RecomputesLogprobs`."""
         if not response_ids:
             return []
         await self._open.wait()
+        await self._score_as(sampling)
         token_ids = [*prompt_ids, *response_ids]
         outputs = [
             out async for out in self._ask(token_ids, vllm_samples.scoring_params(), f"logprobs-{time.monotonic_ns()}")
         ]
         return list(outputs[-1].prompt_logprobs.logprobs[-len(response_ids) :])
+
+    async def _score_as(self, sampling: Sampling) -> None:
+        """Has the workers compute log-probabilities of prompts as those of sampled tokens are."""
+        distribution = vllm_samples.distribution(sampling)
+        if distribution == self._scored_as or self._llm is None:
+            return
+        if not all(await self._llm.collective_rpc("score_prompts_as", args=distribution)):
+            raise EngineError(
+                f"{self._info.engine_id}: this vLLM runner computes log-probabilities of given tokens at temperature 1 "
+                "without top-p, top-k and min-p alone"
+            )
+        self._scored_as = distribution
 
     async def load_weights(self, folder: str, version: str) -> None:
         """See `engines.base.SwapsWeights`. `folder` may also be an alias or a URL. One load waits for another."""

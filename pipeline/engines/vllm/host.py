@@ -72,6 +72,7 @@ def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
         "scheduling_policy": "priority",
         "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
         "disable_log_stats": True,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that tokens are drawn from
         "worker_extension_cls": compat.EXTENSION,
         "use_tqdm_on_load": False,
     }

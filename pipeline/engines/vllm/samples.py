@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from berry.pipeline.core.events import Sampling
 from berry.pipeline.engines import entropy
 from berry.pipeline.engines.base import Request
 from berry.pipeline.errors import EngineError
@@ -40,6 +41,14 @@ def params(request: Request, index: int, *, max_tokens: int) -> Any:
     )
 
 
+def distribution(sampling: Sampling) -> tuple[float, float, int, float]:
+    """Temperature, top-p, top-k (0: no limit) and min-p of the distribution that log-probabilities are of. Nothing is
+    drawn at temperature 0: they are the model's own then."""
+    if sampling.temperature == 0:
+        return 1.0, 1.0, 0, 0.0
+    return sampling.temperature, sampling.top_p, max(sampling.top_k, 0), sampling.min_p
+
+
 def scoring_params() -> Any:
     """For the log-probabilities of a given text: one token more is the least that vLLM generates."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -69,7 +78,8 @@ def finish(out: Any) -> Finish:
 def numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Log-probabilities of the first `count` chosen tokens, and their entropies if `top` > 0.
 
-    vLLM's rows are the chosen token and then the `top` likeliest, so the chosen one may be there twice.
+    vLLM's rows are the chosen token and then the `top` likeliest, so the chosen one may be there twice. Whether it is
+    shows in the ids alone: where logits tie, its rank may be 1 though another token stands first.
     """
     if flat is None or not count:
         return (), ()
@@ -77,6 +87,7 @@ def numbers(flat: Any, count: int, top: int) -> tuple[tuple[float, ...], tuple[f
     chosen = rows[:, 0]
     if not top:
         return tuple(chosen.tolist()), ()
-    ranks = np.asarray(flat.ranks, dtype=np.int64).reshape(-1, top + 1)[:count, 0]
-    entropies = entropy.estimate(np.where(ranks > top, chosen, -np.inf), rows[:, 1:])
+    ids = np.asarray(flat.token_ids, dtype=np.int64).reshape(-1, top + 1)[:count]
+    is_among_top = (ids[:, :1] == ids[:, 1:]).any(axis=1)
+    entropies = entropy.estimate(np.where(is_among_top, -np.inf, chosen), rows[:, 1:])
     return tuple(chosen.tolist()), tuple(entropies.tolist())

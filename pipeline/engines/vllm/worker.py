@@ -35,6 +35,46 @@ class Extension:
                 packed += 1
         return packed
 
+    def score_prompts_as(self, temperature: float, top_p: float, top_k: int, min_p: float) -> bool:
+        """From now on computes log-probabilities of prompt tokens in the distribution that this sampling draws from, in
+        place of the model's own. False where this runner has no place for it."""
+        runner: Any = self.model_runner
+        sampler: Any = getattr(runner, "sampler", None)
+        vars(runner).pop("_get_prompt_logprobs_dict", None)
+        if (temperature, top_p, top_k, min_p) == (1.0, 1.0, 0, 0.0):
+            return True
+        own_of_prompts = getattr(runner, "_get_prompt_logprobs_dict", None)
+        own = getattr(sampler, "compute_logprobs", None)
+        if own_of_prompts is None or own is None:
+            return False
+
+        def of_prompts(*arguments: Any, **named: Any) -> Any:
+            sampler.compute_logprobs = lambda logits: own(_processed(logits, temperature, top_p, top_k, min_p))
+            try:
+                return own_of_prompts(*arguments, **named)
+            finally:
+                del sampler.compute_logprobs  # sampled tokens get theirs by the same name
+
+        runner._get_prompt_logprobs_dict = of_prompts
+        return True
+
+
+def _processed(logits: Any, temperature: float, top_p: float, top_k: int, min_p: float) -> Any:
+    """Logits [tokens, vocabulary] with what sampling leaves out at -inf, in vLLM's order: temperature, min-p, then
+    top-k and top-p."""
+    import torch
+    from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
+
+    logits = logits.to(torch.float32) / temperature
+    if min_p > 0:
+        probabilities = torch.softmax(logits, dim=-1)
+        least = min_p * probabilities.amax(dim=-1, keepdim=True)
+        logits = logits.masked_fill(probabilities < least, float("-inf"))
+    rows, vocabulary = logits.shape
+    k = torch.full((rows,), min(top_k, vocabulary), device=logits.device) if top_k else None
+    p = torch.full((rows,), top_p, device=logits.device) if top_p < 1 else None
+    return apply_top_k_top_p(logits, k, p)
+
 
 def _end_with(owner: psutil.Process) -> None:
     while _alive(owner):

@@ -3,9 +3,10 @@
     logit(value) = a · logit(model's value) + b · log p(response | prompt) + c · tokens / 100 + d
 
 log p is the sum of the log-probabilities that the engine recorded while it sampled, which every node has; nothing is
-computed anew. a, b, c, d are a logistic regression (Platt 1999, with two more features) fitted when a model is trained,
-on problems that neither trained it nor are held out, and travel in its card. The sum does not depend on how a response
-is cut into segments, so that a blend learned on whole answers serves step by step.
+computed anew. They are of the distribution that was sampled from (the mark `logprobs` of a run's files names it), so a
+blend serves runs of the same sampling. a, b, c, d are a logistic regression (Platt 1999, with two more features) fitted
+when a model is trained, on problems that neither trained it nor are held out, and travel in its card. The sum does not
+depend on how a response is cut into segments, so that a blend learned on whole answers serves step by step.
 
 The log-probabilities are those of the generator that the labels are of: under another one, or one that has learned much
 since, train again (rounds do), or with `blend: false`.

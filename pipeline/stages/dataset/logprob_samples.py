@@ -12,6 +12,8 @@ from hashlib import blake2b
 from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.files import Location
 
+OUTSIDE_NATS = -20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -57,9 +59,10 @@ def samples(location: Location, lease: int, round_index: int, *, share: float) -
 
 
 def gap(sample: Sample, logprobs: Sequence[float]) -> float:
-    """Nats a token between what is stored and `logprobs` of the response's tokens."""
+    """Nats a token between what is stored and `logprobs` of the response's tokens. One that falls outside of top-p or
+    top-k when computed again, as numerics make happen at the edge, counts as `OUTSIDE_NATS`."""
     start, total = 0, 0.0
     for count, stored in sample.segments:
-        total += abs(sum(logprobs[start : start + count]) - stored)
+        total += abs(sum(max(x, OUTSIDE_NATS) for x in logprobs[start : start + count]) - stored)
         start += count
     return total / max(start, 1)

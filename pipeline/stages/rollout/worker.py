@@ -22,7 +22,9 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
 from berry.pipeline.core.allocate import Need
+from berry.pipeline.core.events import Sampling
 from berry.pipeline.core.search import sizes
+from berry.pipeline.core.search.limits import sampling
 from berry.pipeline.engines.base import Engine, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import DropReason, Node, Problem, TokenLedger
@@ -252,6 +254,9 @@ class LeaseWorker:
             "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
         }
 
+    def _sampling(self) -> Sampling:
+        return sampling(self.config.rollout, entropies=False)
+
     def _distribution(self) -> dict[str, float]:
         """The settings that turn the model's probabilities into those that tokens are drawn with."""
         return self.config.rollout.sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p"})
@@ -264,7 +269,7 @@ class LeaseWorker:
         if not isinstance(self.engine, RecomputesLogprobs):
             raise EngineError(f"{self.worker_id}: its engine type can't compute log-probabilities again")
         before = self.engine.info.weights_version
-        values = await self.engine.logprobs(prompt_ids, response_ids)
+        values = await self.engine.logprobs(prompt_ids, response_ids, self._sampling())
         if self.engine.info.weights_version != before:
             raise EngineError(f"{self.worker_id} took new weights meanwhile")
         return before, values

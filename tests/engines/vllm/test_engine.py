@@ -27,42 +27,35 @@ def prompt(engine: Any, index: int = 0) -> list[int]:
     return engine.encode(arithmetic.draw(1, seed=21, first=index)[0].messages)
 
 
-@pytest.fixture
-def reference(tiny_folder: Path):
-    """`reference(folder, token_ids)`: transformers' log-probabilities (nats), shape (tokens - 1, vocabulary)."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    def run(token_ids: list[int], folder: Path = tiny_folder) -> torch.Tensor:
-        with torch.no_grad():
-            model = AutoModelForCausalLM.from_pretrained(folder)
-            return model(torch.tensor([token_ids])).logits[0, :-1].log_softmax(-1)
-
-    return run
+SAMPLINGS = [
+    Sampling(top_logprobs=20),
+    Sampling(temperature=1.5, top_logprobs=20),
+    Sampling(temperature=0.7, top_p=0.95, top_logprobs=20),
+    Sampling(temperature=1.3, top_k=3, top_logprobs=20),
+    Sampling(temperature=1.2, min_p=0.2, top_k=5, top_p=0.9, top_logprobs=20),
+    Sampling(temperature=0.0, top_p=0.5, top_logprobs=20),
+]
 
 
-async def test_logprobs_and_entropies_are_the_model_s(vllm_engine: Vllm, sample: Any, reference: Any):
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+async def test_logprobs_and_entropies_are_of_the_distribution_that_was_sampled_from(
+    vllm_engine: Vllm, sample: Any, drawn_from: Any, sampling: Sampling
+):
     ids = prompt(vllm_engine)
-    out = (await sample(vllm_engine, ids, sampling=Sampling(top_logprobs=20, temperature=1.5)))[0]
-    rows = reference([*ids, *out.token_ids])[len(ids) - 1 :]
-    expected = [rows[i, token].item() for i, token in enumerate(out.token_ids)]
-    assert out.logprobs == pytest.approx(expected, abs=1e-4)
-    exact = (-(rows.exp() * rows).sum(-1)).tolist()  # 21 tokens in all, so the top 20 leave out next to nothing
-    assert out.entropies == pytest.approx(exact, abs=1e-3)
-    assert max(exact) > 0.1
-
-
-async def test_recomputed_logprobs_agree(vllm_engine: Vllm, sample: Any):
-    ids = prompt(vllm_engine)
-    out = (await sample(vllm_engine, ids))[0]
-    assert await vllm_engine.logprobs(ids, out.token_ids) == pytest.approx(out.logprobs, abs=1e-4)
-    assert await vllm_engine.logprobs(ids, []) == []
+    for out in (await sample(vllm_engine, ids, n=4, sampling=sampling)).values():
+        rows = drawn_from([*ids, *out.token_ids], sampling)[len(ids) - 1 :]
+        expected = [rows[i, token].item() for i, token in enumerate(out.token_ids)]
+        assert out.logprobs == pytest.approx(expected, abs=1e-4)
+        exact = (-(rows.exp() * rows).nan_to_num().sum(-1)).tolist()  # the top 20 of 21 leave next to nothing out
+        assert out.entropies == pytest.approx(exact, abs=1e-3)
+        assert await vllm_engine.logprobs(ids, out.token_ids, sampling) == pytest.approx(out.logprobs, abs=1e-4)
+    assert await vllm_engine.logprobs(ids, [], sampling) == []
 
 
 async def test_a_response_that_fills_the_context_can_be_recomputed(vllm_engine: Vllm):
     ids = prompt(vllm_engine)
     response = (ids * 20)[: vllm_engine.info.max_model_len - len(ids)]
-    assert len(await vllm_engine.logprobs(ids, response)) == len(response)
+    assert len(await vllm_engine.logprobs(ids, response, Sampling())) == len(response)
 
 
 async def test_full_blocks_of_a_prefix_are_read_from_the_cache(vllm_engine: Vllm, sample: Any):
