@@ -166,13 +166,7 @@ IMPURE = (
     *("tempfile", "threading", "time"),
 )
 
-KNOWN: set[str] = {
-    # a sweep is to be planned above the runtime
-    "pipeline.runtime.driver.sweep imports pipeline.planning.sheets",
-    "pipeline.runtime.driver.sweep imports pipeline.planning.sweep_file",
-    "pipeline.runtime.driver.sweep imports pipeline.planning.sweeps",
-    "pipeline.runtime.driver.sweep imports pipeline.planning.totals",
-}
+KNOWN: set[str] = set()
 
 
 # ---- what imports what ----------------------------------------------------------------------------------------------

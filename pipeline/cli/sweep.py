@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from berry.pipeline.cli.sweep_runs import Sweep
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.planning.sweeps import Point, Setting
     from berry.pipeline.report.sweep_page import SweepReport
-    from berry.pipeline.runtime.driver.sweep import Sweep
 
 
 def sweep(
@@ -55,10 +55,10 @@ def sweep(
 
     from berry.pipeline.cli.loading import load_run
     from berry.pipeline.cli.progress import make_display
+    from berry.pipeline.cli.sweep_runs import Sweep, run_all
     from berry.pipeline.planning import sweep_file
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.planning.sweeps import parse_vary
-    from berry.pipeline.runtime.driver.sweep import Sweep, run_all
     from berry.pipeline.storage.files import locate
 
     settings = parse_vary(vary or [])

@@ -26,7 +26,7 @@ from berry.pipeline.runtime.actors.reward_client import RewardReplica
 from berry.pipeline.runtime.actors.rollout_handle import RayWorker
 from berry.pipeline.runtime.cluster import placement
 from berry.pipeline.runtime.cluster.actor_pool import ActorPool, until_up
-from berry.pipeline.runtime.cluster.sandbox_pool import SandboxPool
+from berry.pipeline.runtime.cluster.sandbox_pool import SandboxActors
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.rollout.admission import searches_at_once
 
@@ -55,7 +55,7 @@ class Fleet:
             self._send_actors,
             figures=lambda actor: actor.counters.remote(),
         )
-        self.sandboxes = SandboxPool(
+        self.sandboxes = SandboxActors(
             lambda: placement.sandbox(config, planned), planned.sandbox.slots, self._send_actors
         )
         self.model = ""

@@ -1,6 +1,6 @@
 """Keeps the sandbox actors of a run, more or fewer of them; none ends before it has answered what it was asked.
 
-ActorPool ─► SandboxPool.up ─► endpoints for every client
+ActorPool ─► SandboxActors.up ─► endpoints for every client
 resize to fewer ─► out of every client's list ─► emptied ─► ended; its counters are kept
 """
 
@@ -22,7 +22,7 @@ EMPTY_POLL_S = 1.0
 GAUGES = ("pool_slots", "pool_waiting", "pool_running", "in_service", "symbolic_free", "symbolic_running")
 
 
-class SandboxPool:
+class SandboxActors:
     """The sandbox actors of a run. `place` asks Ray for one of `slots` slots; `changed` is called when others are
     up than before."""
 

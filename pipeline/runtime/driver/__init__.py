@@ -3,5 +3,4 @@
 run (check, prepare, start; rounds) ─► startup (workers) ─► coordinator (leases out, reports in) ─► totals
     lease_claims (leases, where several sites share the run)     background (what goes on beside the coordinator)
     train_process (training between rounds)     signals (Ctrl-C)     outcome (launch and result)
-sweep (many runs, one after the other) ─► run
 """

@@ -1,4 +1,4 @@
-"""Judges for `model` verifiers on Berry's own engines.
+"""Provides judges for `model` verifiers on Berry's own engines.
 
 messages ─► Engine.generate, n samples ─► their texts          (any engine: vllm, http, scripted)
 """
@@ -16,12 +16,12 @@ from berry.pipeline.errors import EngineError
 from berry.pipeline.records import Message
 from berry.verifiers.context import Judge, JudgeUnavailable, Messages
 
-MAX_TOKENS = 1024
-CONTEXT = 8192
+MAX_TOKENS = 1024  # of a judge's reply
+CONTEXT_TOKENS = 8192  # of its engine
 
 
 class EngineJudge:
-    """A `Judge` on an engine that was started. A prompt that does not fit, or a dead engine: JudgeUnavailable."""
+    """Judges on an engine that was started. A prompt that does not fit, or a dead engine: JudgeUnavailable."""
 
     def __init__(self, engine: Engine, *, sampling: Sampling | None = None, max_tokens: int = MAX_TOKENS) -> None:
         self._asker = Asker(engine)
@@ -47,7 +47,7 @@ async def judge_of(model: str | None) -> AsyncIterator[Judge | None]:
     from berry.pipeline.config.engine import VllmEngine
     from berry.pipeline.engines.build import build, environment, preflight
 
-    config = VllmEngine(model=model, max_model_len=CONTEXT)
+    config = VllmEngine(model=model, max_model_len=CONTEXT_TOKENS)
     for name, value in environment(config).items():
         os.environ.setdefault(name, value)
     preflight(config)

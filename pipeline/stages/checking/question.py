@@ -1,6 +1,6 @@
-"""How a leaf's response is put to a verifier: the same question in a run, in `berry reverify` and in variants.
+"""Makes the request by which a verifier checks a response: the same in a run, in `berry reverify` and in variants.
 
-problem, response ─► question ─► asked_again(check) ─► Verdict
+problem, response ─► check_request ─► with_retry(check) ─► Verdict
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
 
+Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
+"""The verdict on one response."""
+Deciding = Callable[[CheckRequest], Verdict | None]
+"""A verdict on the spot; None where it takes a `Verifying`."""
+Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
+"""Verdicts by majority over all leaves of a problem without a gold answer."""
+
 
 def check_request(problem: Problem, response: str, thinking: Thinking | None) -> CheckRequest:
-    """What is checked is the answer, without the thinking before it."""
+    """The request for a response: its answer is checked, without the thinking before it."""
     return CheckRequest(
         problem_id=problem.id,
         spec=problem.verifier,
@@ -27,7 +34,8 @@ def check_request(problem: Problem, response: str, thinking: Thinking | None) ->
 
 
 def with_retry(check: Verifying) -> Verifying:
-    """`check`, asked once more where it could not be made; for one checker, since a cluster's client asks elsewhere."""
+    """A `check` that asks once more where a check could not be made; for one checker, since a cluster's client asks
+    another one by itself."""
 
     async def twice(request: CheckRequest) -> Verdict:
         verdict = await check(request)
@@ -36,14 +44,3 @@ def with_retry(check: Verifying) -> Verifying:
         return verdict
 
     return twice
-
-
-Verifying = Callable[[CheckRequest], Awaitable[Verdict]]
-
-
-Deciding = Callable[[CheckRequest], Verdict | None]
-"""A verdict on the spot; None where it takes a `Verifying`."""
-
-
-Agreeing = Callable[[ConsensusRequest], Awaitable[dict[str, Verdict]]]
-"""Verdicts by majority over all leaves of a problem without a gold answer."""

@@ -1,4 +1,4 @@
-"""Verify existing responses: rows in, verdict rows out, without any model.
+"""Verifies existing responses: rows in, verdict rows out, without any model.
 
     responses ─► (known problem?) ─► check, a bounded number at once ─► parts of `OUT.parts/` ─► OUT.parquet
                                       majority problems wait until all their responses are there ─┘
@@ -28,7 +28,7 @@ from berry.verifiers.checker import CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import MajoritySpec
 
-PART_ROWS = 1_000
+PART_ROWS = 1_000  # of a finished part
 VERDICTS = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -44,6 +44,8 @@ VERDICTS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Response:
+    """A response of the input file."""
+
     problem_id: str
     row: int  # from 0, in file order
     text: str
@@ -115,7 +117,7 @@ class Parts:
 
     def __init__(self, out: str, inputs: str) -> None:
         folder, _, self._name = out.rpartition("/")
-        self._place = locate(folder or ".")
+        self._location = locate(folder or ".")
         self._folder = f"{self._name}.parts"
         self._inputs = inputs
         self._buffer: list[dict[str, object]] = []
@@ -124,12 +126,12 @@ class Parts:
 
     def resume(self) -> int:
         """Reads what an earlier call finished; raises InputError where that was of other inputs."""
-        for name in self._place.names(self._folder):
+        for name in self._location.names(self._folder):
             if not name.endswith(".parquet"):
                 continue
             table = self._read(name)
             if (table.schema.metadata or {}).get(b"inputs") != self._inputs.encode():
-                where = self._place.show(self._folder)
+                where = self._location.show(self._folder)
                 raise InputError(f"{where}: is of other problems or responses; remove it, or give another -o")
             for row in table.select(["row", "problem_id", "verdict", "reason"]).to_pylist():
                 self.done[row["row"]] = (row["problem_id"], row["verdict"], row["reason"])
@@ -155,21 +157,21 @@ class Parts:
         if not self._buffer:
             return
         table = pa.Table.from_pylist(self._buffer, schema=VERDICTS).replace_schema_metadata({"inputs": self._inputs})
-        self._place.put(f"{self._folder}/part-{self._count:05d}.parquet", _bytes(table))
+        self._location.put(f"{self._folder}/part-{self._count:05d}.parquet", _bytes(table))
         self._count += 1
         self._buffer.clear()
 
     def merge(self) -> None:
         """Writes OUT, rows in the order of the responses, and removes the parts."""
         self.flush()
-        names = [n for n in self._place.names(self._folder) if n.endswith(".parquet")]
+        names = [n for n in self._location.names(self._folder) if n.endswith(".parquet")]
         tables = [self._read(name) for name in names] or [VERDICTS.empty_table()]
         table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables]).sort_by("row")
-        self._place.put(self._name, _bytes(table))
-        self._place.remove_folder(self._folder)
+        self._location.put(self._name, _bytes(table))
+        self._location.remove_folder(self._folder)
 
     def _read(self, name: str) -> pa.Table:
-        data = self._place.get(f"{self._folder}/{name}")
+        data = self._location.get(f"{self._folder}/{name}")
         assert data is not None  # it was just listed
         return pq.read_table(pa.BufferReader(data))
 

@@ -1,4 +1,4 @@
-"""When a worker may begin another search: what is started comes first.
+"""Decides when a worker may begin another search: searches that are open come first.
 
     engine counters, searches open ─► admits ─► yes: the next problem begins        no: it waits
 
@@ -19,9 +19,12 @@ from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search import sizes
 from berry.pipeline.engines.base import Counters
 
-QUEUE = 0.25  # sequences that may wait, as a share of those that run at once: the engine never runs dry between polls
-CACHE_FULL = 0.9  # of the KV cache in use by running sequences
-POLL_S = 0.02
+QUEUED_SHARE = (
+    0.25  # sequences that may wait, as a share of those that run at once: the engine never runs dry between polls
+)
+FULL_CACHE_SHARE = 0.9  # of the KV cache, in use by running sequences
+OPEN_ENGINES = 4  # times the engine's sequences that open searches may ask for
+POLL_S = 0.02  # while it waits for room on the engine
 
 
 def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int, coming: int = 0) -> bool:
@@ -29,22 +32,22 @@ def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: 
     however small the cache."""
     if open_searches == 0:
         return True
-    if open_searches >= limit or counters.kv_usage >= CACHE_FULL:
+    if open_searches >= limit or counters.kv_usage >= FULL_CACHE_SHARE:
         return False
-    return counters.running + counters.waiting + coming < max_num_seqs * (1 + QUEUE)
+    return counters.running + counters.waiting + coming < max_num_seqs * (1 + QUEUED_SHARE)
 
 
 @dataclass(slots=True)
 class Admission:
-    """One worker's gate. Searches are let in in the order they came. `width`: sequences that one asks for at its start,
-    which it stands for until the engine has heard of it."""
+    """Admits the searches of one worker in the order they came. `width`: sequences that a search asks for at its start,
+    which it counts for until its requests have reached the engine."""
 
     counters: Callable[[], Counters]
     max_num_seqs: int
     limit: int
     width: int = 1
     open_searches: int = 0
-    _unheard: int = 0  # searches let in since the engine was given time to hear of them
+    _unseen: int = 0  # searches admitted since the engine was given time to get their requests
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,15 +60,16 @@ class Admission:
             self.leave()
 
     async def enter(self) -> None:
+        """Waits until a search may begin."""
         async with self._line:
-            if self._unheard and not self._admits(self._unheard * self.width):
+            if self._unseen and not self._admits(self._unseen * self.width):
                 for _ in range(5):  # their first requests reach the engine
                     await asyncio.sleep(0)
-                self._unheard = 0
+                self._unseen = 0
             while not self._admits(0):
-                await self._a_change()
+                await self._until_change()
             self.open_searches += 1
-            self._unheard += 1
+            self._unseen += 1
 
     def _admits(self, coming: int) -> bool:
         return admits(
@@ -76,24 +80,22 @@ class Admission:
             coming=coming,
         )
 
-    async def _a_change(self) -> None:
-        """A search has ended; or some time has passed, in which the engine may have emptied."""
+    async def _until_change(self) -> None:
+        """Waits until a search has ended, or for a while in which the engine may have emptied."""
         self._left.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await self._left.wait()
 
     def leave(self) -> None:
+        """A search has ended."""
         self.open_searches -= 1
         self._left.set()
 
 
-OPEN = 4  # engines' worth of sequences that open searches may stand for
-
-
 def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:
-    """Most searches open on an engine of `max_num_seqs` sequences. Admission opens fewer while the engine is full; this
-    many while trees wait for verdicts."""
+    """The most searches to be open on an engine of `max_num_seqs` sequences. Admission opens fewer while the engine is
+    full, and this many while trees wait for verdicts."""
     if rollout.problems_in_flight is not None:
         return rollout.problems_in_flight
-    return max(2, math.ceil(OPEN * max_num_seqs / sizes.width(rollout)) + 1)
+    return max(2, math.ceil(OPEN_ENGINES * max_num_seqs / sizes.width(rollout)) + 1)

@@ -1,9 +1,10 @@
-"""What a search's commands ask for, fetched: from engine, scorer, verifier and the shared budget.
+"""Executes the commands of a search on engine, verifier, scorer and shared budget, and returns their events.
 
     Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
-    Verify ─► Ports.verify_here, else a task ─► Verified              Score, Settled ─► Scored, Failed, Granted
+    Verify ─► Ports.verify_here, else a task ─► Verified              Score ─► Scored, Failed
+    BudgetRequest ─► Ports.share ─► BudgetGrant
 
-Each errand is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
+Each command is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
 makes no task.
 """
 
@@ -42,12 +43,13 @@ from berry.pipeline.stages.rollout.ports import Ports
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
-Errand = Generate | Verify | Score | Cancel | BudgetRequest
+ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest
 _CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
 
 
 class CommandExecutor:
-    """Those of one problem's `search`. Results go to `put`, the exception of an errand that fails to `fail`."""
+    """Executes the commands of one problem's `search`. Results go to `put`, the exception of a command that fails to
+    `fail`."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class CommandExecutor:
         self._requests = 0
         self._seamless = ports.engine.info.seamless
 
-    def run(self, command: Errand) -> None:
+    def execute(self, command: ExecutableCommand) -> None:
         match command:
             case Verify():
                 self.verify(command)
@@ -83,9 +85,10 @@ class CommandExecutor:
             case Cancel():
                 self._spawn(self._cancel(command))
             case BudgetRequest():
-                self._spawn(self._settle(command))
+                self._spawn(self._ask_budget(command))
 
     async def stop(self) -> None:
+        """Cancels the commands that are not done."""
         running = [task for task in self._tasks if not task.done()]
         for task in running:
             task.cancel()
@@ -93,6 +96,7 @@ class CommandExecutor:
             await asyncio.gather(*running, return_exceptions=True)
 
     def response(self, leaf: str) -> str:
+        """The text of a leaf's whole response."""
         response = self.responses.get(leaf)
         if response is None:
             text = self._read(leaf)
@@ -100,7 +104,7 @@ class CommandExecutor:
         return response
 
     def _read(self, leaf: str) -> str:
-        """The texts of a path, where they are known to be that of all its tokens; else those, decoded together."""
+        """The joined texts of a path, where they are known to be the text of its tokens; else the tokens, decoded."""
         tree = self.search.tree
         path = tree.path(tree.at(leaf))
         if self._seamless or len(path) == 1:
@@ -123,7 +127,7 @@ class CommandExecutor:
     # ---- generating -------------------------------------------------------------------------------------------------
 
     def _register(self, command: Generate) -> str:
-        """Before its task runs, so that a Cancel that follows at once finds the request."""
+        """Names the request before its task runs, so that a Cancel that follows at once finds it."""
         self._requests += 1
         request_id = f"{self.problem.id}/{command.node}/{command.seed:x}/{self._requests}"
         expected = {command.first_index + i for i in range(command.n)}
@@ -160,7 +164,8 @@ class CommandExecutor:
             self.put(Cancelled(command.node, tuple(sorted(expected)), cancelled_tokens))
 
     def _with_ends(self, completion: Completion) -> Completion:
-        """Engines need not know where each token ends in the text; a search that forks inside a segment does."""
+        """The completion with where each token ends in its text: engines need not know, a search that forks inside a
+        segment does."""
         if completion.token_ends or not completion.token_ids:
             return completion
         return replace(completion, token_ends=token_ends(completion.token_ids, self.ports.engine.decode))
@@ -172,13 +177,14 @@ class CommandExecutor:
     # ---- checking, scoring, sharing ---------------------------------------------------------------------------------
 
     def verify(self, command: Verify) -> None:
+        """Has a leaf checked: on the spot where that takes no tool, else by a task."""
         response = self.response(command.node)
         self.gauges.leaves += 1
         verdict = self._decided.get(response)
         if verdict is None:
             request = check_request(self.problem, response, self.search.rollout.thinking)
-            here = self.ports.verify_here
-            verdict = None if here is None else here(request)
+            decide = self.ports.verify_here
+            verdict = None if decide is None else decide(request)
             if verdict is None:
                 self._spawn(self._ask_verifier(command, request))
                 return
@@ -225,7 +231,7 @@ class CommandExecutor:
             return
         self.put(Scored(command.node, value, command.model))
 
-    async def _settle(self, command: BudgetRequest) -> None:
+    async def _ask_budget(self, command: BudgetRequest) -> None:
         leaves = 0
         if self.ports.share is not None:
             leaves = await self.ports.share(Need(self.problem.id, command.unspent, command.wanted))

@@ -1,4 +1,4 @@
-"""Scores of a finished search: every leaf's ORM value, and the PRM values that were not asked for while it grew.
+"""Scores a finished search with reward models: ORM values of leaves, and PRM values that were not asked for before.
 
     Tree ─► prefixes without a score ─► Scorer, all at once ─► node.prm, leaf.orm
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 async def score_ends(tree: Tree, scorer: Scorer, models: Sequence[str]) -> int:
-    """Fills in what is missing; `models` of "prm" and "orm". Returns how many scores could not be had."""
+    """Asks for all scores that are missing; `models` of "prm" and "orm". Returns how many could not be had."""
     prompt_ids = tree.prompt_ids.tolist()
 
     async def one(node: TreeNode, model: str) -> bool:

@@ -1,7 +1,7 @@
-"""The journal of a lease in flight: every completed event, so that a crash loses nothing that was generated.
+"""Keeps the journal of a lease in flight: every completed event, so that a crash loses nothing that was generated.
 
     search events ─► LeaseJournal.record ─► flush (about once a second) ─► segments
-    after a crash: segments ─► LeaseJournal.replay ─► Search.start, handle, handle … ─► Outstanding ─► go on
+    after a crash: segments ─► LeaseJournal.replay ─► Search.start, handle, handle … ─► PendingCommands ─► go on
 
 Replay must lead to where the search was: beside the events the journal keeps, at each flush, a running digest of the
 commands every search has issued. If a replayed search issues others (another version of a policy), its journal is put

@@ -1,6 +1,6 @@
-"""The leaf budget that the problems of one lease share (`rollout.budget.reallocate`).
+"""Shares the leaf budget among the problems of one lease (`rollout.budget.reallocate`).
 
-    Settled(unspent, wanted) of each search ─► Sharing ─► core.allocate, once all have settled ─► Granted(leaves)
+    BudgetRequest(unspent, wanted) of each search ─► LeafBudget ─► core.allocate, once all have asked ─► BudgetGrant
 
 Pure but for waiting: what is granted depends on the needs alone. A search that waits holds no place on the engine.
 """

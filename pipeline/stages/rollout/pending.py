@@ -1,4 +1,7 @@
-"""What a replayed search still waits for: the commands it issued, less the answers in its journal. Pure."""
+"""Finds what a replayed search still waits for: the commands it issued, less the answers in its journal. Pure.
+
+commands, events of the journal, in order ─► PendingCommands ─► commands to be executed again
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ from berry.pipeline.core.events import (
 
 @dataclass(slots=True)
 class PendingCommands:
-    """Fed with commands and events in order."""
+    """Commands without an answer, from all commands and events of a search in order."""
 
     _samples: dict[tuple[str, int], Generate] = field(default_factory=dict)  # (node, index) -> its request
     _verify: dict[str, Verify] = field(default_factory=dict)
     _score: dict[tuple[str, str], Score] = field(default_factory=dict)
     _stopped: dict[str, set[int]] = field(default_factory=dict)
-    settled: BudgetRequest | None = None  # answered or not
+    budget_request: BudgetRequest | None = None  # answered or not
     granted: bool = False
     finished: Finished | None = None
 
@@ -49,32 +52,32 @@ class PendingCommands:
                 case Cancel(node):
                     self._stop(node)
                 case BudgetRequest():
-                    self.settled = command
+                    self.budget_request = command
                 case Finished():
                     self.finished = command
 
     def answered(self, event: Event) -> None:
         match event:
             case Segment(parent, index, _):
-                self._settle(parent, (index,))
+                self._remove(parent, (index,))
             case Verified(node, _):
                 self._verify.pop(node, None)
             case Scored(node, _, model):
                 self._score.pop((node, model), None)
             case Cancelled(node, indices, _):
-                self._settle(node, indices)
+                self._remove(node, indices)
             case BudgetGrant():
                 self.granted = True
             case Failed(node, _, what, indices):
                 if what == "generate":
-                    self._settle(node, indices)
+                    self._remove(node, indices)
                 elif what == "verify":
                     self._verify.pop(node, None)
                 else:
                     for key in [k for k in self._score if k[0] == node]:
                         del self._score[key]
 
-    def _settle(self, node: str, indices: Iterable[int]) -> None:
+    def _remove(self, node: str, indices: Iterable[int]) -> None:
         for index in indices:
             self._samples.pop((node, index), None)
             self._stopped.get(node, set()).discard(index)
@@ -85,7 +88,8 @@ class PendingCommands:
             self._stopped.setdefault(node, set()).add(key[1])
 
     def commands(self) -> list[Command]:
-        """To be given again. Samples still missing keep their seeds: neighbours of one request go as one."""
+        """The commands to be executed again. Samples still missing keep their seeds, and neighbours of one request
+        go as one."""
         left: list[Command] = []
         for (node, index), request in self._samples.items():
             seed = request.seed + index - request.first_index
@@ -99,9 +103,9 @@ class PendingCommands:
                 left[-1] = replace(last, n=last.n + 1)
             else:
                 left.append(replace(request, n=1, first_index=index, seed=seed))
-        settled = [self.settled] if self.settled is not None and not self.granted else []
-        return [*left, *self._verify.values(), *self._score.values(), *settled]
+        budget = [self.budget_request] if self.budget_request is not None and not self.granted else []
+        return [*left, *self._verify.values(), *self._score.values(), *budget]
 
     def cancelled(self) -> list[Cancelled]:
-        """Answers to the samples that were told to stop and had not ended: they have, now."""
+        """Answers to samples that were cancelled and had not ended: they ended with the worker."""
         return [Cancelled(node, tuple(sorted(indices))) for node, indices in self._stopped.items() if indices]

@@ -1,4 +1,7 @@
-"""What a search is driven with, and what it leaves: where commands go, what is counted, what comes out."""
+"""Declares what the commands of a search are executed by, and what a finished search is handed on as.
+
+CommandExecutor ─► Ports (engine, verifiers, scorer, shared budget)          SearchLoop ─► Grown ─► LeaseWorker
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One search, driven: commands go out as errands; their results come back as events.
+"""Drives one search: executes its commands, and gives it their results as events, until it is finished.
 
-    Search.start/handle ─► command ─► Errands ─► Ports ─► event ─► Search.handle ─► …
+    Search.start/handle ─► command ─► CommandExecutor ─► Ports ─► event ─► Search.handle ─► …
 
 Nothing waits for anything but its own result: a verdict that takes seconds holds up no other branch.
 """
@@ -57,21 +57,21 @@ async def grow(
             context_len=ports.engine.info.max_model_len,
         )
 
-    driver = SearchLoop(problem, ports, fresh, gauges, journal)
+    loop = SearchLoop(problem, ports, fresh, gauges, journal)
     gauges.searching += 1
     try:
-        await driver.run()
+        await loop.run()
         if ports.scorer is not None and ports.end_scores:
-            await score_ends(driver.search.tree, ports.scorer, ports.end_scores)
+            await score_ends(loop.search.tree, ports.scorer, ports.end_scores)
         if isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
-            await _decide_by_majority(driver, problem.verifier, ports.agree)
+            await _decide_by_majority(loop, problem.verifier, ports.agree)
     finally:
         gauges.searching -= 1
-    return Grown(problem, prompt_ids, driver.search, responses=driver.executor.responses)
+    return Grown(problem, prompt_ids, loop.search, responses=loop.executor.responses)
 
 
 class _Inbox:
-    """Events in the order they came, taken all at once: an asyncio queue costs several calls for each."""
+    """Holds events in the order they came, to be taken all at once: an asyncio queue costs several calls for each."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -84,7 +84,7 @@ class _Inbox:
             self._wake()
 
     def fail(self, fault: BaseException) -> None:
-        """What was to fetch an event has failed: the reader does."""
+        """Raises `fault` at the reader, after the events that came before it."""
         self._fault = self._fault or fault
         self._wake()
 
@@ -94,7 +94,7 @@ class _Inbox:
             reader.set_result(None)
 
     async def take(self) -> list[Event]:
-        """All there are, at least one; what had come before a fault comes before it."""
+        """Waits for an event, and returns all there are."""
         while not self._events:
             if self._fault is not None:
                 raise self._fault
@@ -105,6 +105,8 @@ class _Inbox:
 
 
 class SearchLoop:
+    """One search with its executor and journal; `fresh` makes the search anew."""
+
     def __init__(
         self,
         problem: Problem,
@@ -120,9 +122,9 @@ class SearchLoop:
         self.journal = journal
         self.inbox = _Inbox()
         self.finished: FinishReason | None = None
-        self._afresh()
+        self._start_afresh()
 
-    def _afresh(self) -> None:
+    def _start_afresh(self) -> None:
         self.search = self.fresh()
         self.chain = Chain()
         self.executor = CommandExecutor(
@@ -136,14 +138,14 @@ class SearchLoop:
         try:
             await self._begin()
             while self.finished is None:
-                self._answer(await self.inbox.take())
+                self._handle_all(await self.inbox.take())
         finally:
             if alarm is not None:
                 alarm.cancel()
             await self.executor.stop()
 
-    def _answer(self, events: list[Event]) -> None:
-        """What comes after the search's end is nobody's answer any more."""
+    def _handle_all(self, events: list[Event]) -> None:
+        """Gives events to the search and executes its commands; events after its end are left out."""
         handle, chain, journalled = self.search.handle, self.chain, self.journal is not None
         done = 0
         try:
@@ -154,7 +156,7 @@ class SearchLoop:
                 if commands:
                     if journalled:
                         chain.follow(commands)
-                    self._obey(commands)
+                    self._execute(commands)
                     if self.finished is not None:
                         break
         finally:
@@ -168,33 +170,35 @@ class SearchLoop:
             self.journal.track(self.problem.id, lambda: self.chain)
             past = self.journal.past.get(self.problem.id)
         if past is None or not past.events:
-            self._obey(self._start())
+            self._execute(self._start())
             return
-        left = self._replay(past)
-        if left is None:
+        pending = self._replay(past)
+        if pending is None:
             assert self.journal is not None
             self.journal.reset(self.problem.id)
-            self._afresh()
-            self._obey(self._start())
+            self._start_afresh()
+            self._execute(self._start())
             return
         self.gauges.replayed += len(past.events)
-        if left.settled is not None and left.granted and self.ports.share is not None:
-            await self.ports.share(Need(self.problem.id, left.settled.unspent, left.settled.wanted), answered=True)
-        self._obey([left.finished] if left.finished else left.commands())
-        for event in left.cancelled():
+        asked = pending.budget_request
+        if asked is not None and pending.granted and self.ports.share is not None:
+            await self.ports.share(Need(self.problem.id, asked.unspent, asked.wanted), answered=True)
+        self._execute([pending.finished] if pending.finished else pending.commands())
+        for event in pending.cancelled():
             self.inbox.put(event)
 
     def _replay(self, past: Past) -> PendingCommands | None:
-        """None if the search does not do again what its journal says it did."""
-        left = PendingCommands()
-        left.issued(self._start())
+        """Gives the search the events of its journal again; returns the commands that they left without an answer, or
+        None if the search does not do again what its journal says it did."""
+        pending = PendingCommands()
+        pending.issued(self._start())
         for event in past.events:
-            left.answered(event)
-            left.issued(self._handle(event))
+            pending.answered(event)
+            pending.issued(self._handle(event))
             mark = past.marks.get(self.chain.events)
             if mark is not None and mark != self.chain.digest:
                 return None
-        return left
+        return pending
 
     def _start(self) -> list[Command]:
         return self._followed(self.search.start())
@@ -209,23 +213,23 @@ class SearchLoop:
             self.chain.follow(commands)
         return commands
 
-    def _obey(self, commands: list[Command]) -> None:
+    def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if type(command) is Verify:  # one a trajectory
                 self.executor.verify(command)
             elif isinstance(command, Finished):
                 self.finished = command.reason
             else:
-                self.executor.run(command)
+                self.executor.execute(command)
 
 
-async def _decide_by_majority(driver: SearchLoop, spec: MajoritySpec, agree: Agreeing) -> None:
-    """After the search: leaves that could not be checked one by one get verdicts from all together."""
-    tree = driver.search.tree
+async def _decide_by_majority(loop: SearchLoop, spec: MajoritySpec, agree: Agreeing) -> None:
+    """Gives the leaves of a finished search verdicts from all of them together, where a problem has no gold answer."""
+    tree = loop.search.tree
     leaves = [leaf for leaf in tree.leaves() if leaf.verdict is not None]
-    responses = {leaf.node_id: driver.executor.response(leaf.node_id) for leaf in leaves}
+    responses = {leaf.node_id: loop.executor.response(leaf.node_id) for leaf in leaves}
     weights = {leaf.node_id: leaf.orm for leaf in leaves if leaf.orm is not None}
     complete = len(weights) == len(leaves)
-    verdicts = await agree(ConsensusRequest(driver.problem.id, spec, responses, weights if complete else None))
+    verdicts = await agree(ConsensusRequest(loop.problem.id, spec, responses, weights if complete else None))
     for leaf in leaves:
         leaf.verdict = verdicts[leaf.node_id]

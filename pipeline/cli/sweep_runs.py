@@ -1,4 +1,4 @@
-"""The runs of a sweep, one after the other, on this cluster; resumable after any of them.
+"""Runs a sweep: its runs one after the other, on this cluster; it can be resumed after any of them.
 
     settings × repeats ─► (measured already?) ─► driver.run ─► Point ─► OUT/sweep.parquet, whole, after every run
 
@@ -24,7 +24,7 @@ from berry.pipeline.runtime.driver.outcome import Launch, Outcome
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.storage.files import Location
 
-DISTURBED = 0.2  # cores taken by others, from which on a run is called so
+DISTURBED_CORES = 0.2  # taken by other programs, from which on a run counts as disturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Sweep:
 
 
 def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Point], bool]:
-    """Every point that is not measured yet; False if it was interrupted. Raises ConfigError and what a run raises."""
+    """Measures every point that is not measured yet; returns all points, and False if it was interrupted. Raises
+    ConfigError and what a run raises."""
     points, stored = sweep_file.read(location)
     sweep_file.refuse_another(stored, sweep.config, sweep.measure_s, location.url)
     configs = {s: sweep.config_of(s) for s in sweep.settings}  # all are checked before the first is run
@@ -57,8 +58,8 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
             folder = f"runs/{setting.slug}-r{repeat}"
             location.remove_folder(folder)
             display.note(f"{setting.name}, run {repeat + 1} of {sweep.repeats}")
-            place = location.path(folder) if location.is_local else location.show(folder)
-            launch = Launch(place, address=sweep.address, local=sweep.local, measure_s=sweep.measure_s)
+            run_dir = location.path(folder) if location.is_local else location.show(folder)
+            launch = Launch(run_dir, address=sweep.address, local=sweep.local, measure_s=sweep.measure_s)
             outcome = run(configs[setting], launch, display)
             point = _point(sweep, setting, configs[setting], outcome, folder, repeat)
             if point is None:
@@ -66,7 +67,7 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
             points.append(point)
             sweep_file.write(location, points, shared)
             elsewhere = json.loads(point.figures)["steady"]["elsewhere_cores"]
-            if elsewhere is not None and elsewhere > DISTURBED:
+            if elsewhere is not None and elsewhere > DISTURBED_CORES:
                 display.note(f"  DISTURBED: other programs took {elsewhere:.2f} cores meanwhile")
             display.note(
                 f"  {point.trajectories_per_s:,.1f} trajectories/s over {point.end_s - point.start_s:.1f} s, "
