@@ -3,12 +3,11 @@
     value ─► pack ─► JSON text ─► 4-byte length + bytes ─► the other process ─► loads ─► value of
     exact built-in types
 
-Nothing is ever unpickled or evaluated. `loads` treats its bytes as hostile: it returns plain data or raises
-WireError, in time linear in their length. Plain data is None, bool, int, float (nan and infinities too),
-str, bytes, complex, list, tuple, dict, set, frozenset, Decimal and Fraction. On the way out of a program
-some close relatives are turned into plain data for convenience (Counter, defaultdict, namedtuple, range,
-NumPy scalars and arrays …); nothing about them survives but the data.
-"""
+Nothing is ever unpickled or evaluated. `loads` treats its bytes as hostile: it returns plain data or raises WireError,
+in time linear in their length, and no value deeper, longer or with more equal hashes than the limits below. Plain data
+is None, bool, int, float (nan and infinities too), str, bytes, complex, list, tuple, dict, set, frozenset, Decimal and
+Fraction. On the way out of a program some close relatives are turned into plain data for convenience (Counter,
+defaultdict, namedtuple, range, NumPy scalars and arrays …); nothing about them survives but the data."""
 
 from __future__ import annotations
 
@@ -23,6 +22,13 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 MAX_DEPTH = 100
+"""Levels of nesting."""
+MAX_FRACTION_BITS = 1 << 14
+"""Length of a Fraction's numerator and denominator, each: to reduce one takes time that grows with its square."""
+MAX_EXPONENT = 100_000
+"""Largest exponent of a Decimal, either way: an integer made from it has as many digits."""
+MAX_EQUAL_HASHES = 500
+"""Keys of one set or dict that may share their hash with an earlier key: they are compared one with another."""
 _LENGTH = struct.Struct("=I")
 _SMALL_INT_BITS = 512
 _TAG = "~"
@@ -61,8 +67,12 @@ def pack(value: Any, depth: int = 0) -> Any:
     if kind is complex:
         return {_TAG: "c", "v": [value.real, value.imag]}
     if kind is _if_loaded("decimal", "Decimal"):
+        if value.is_finite() and abs(value.adjusted()) > MAX_EXPONENT:
+            raise Unsupported(f"a Decimal with an exponent beyond {MAX_EXPONENT}")
         return {_TAG: "D", "v": str(value)}
     if kind is _if_loaded("fractions", "Fraction"):
+        if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_FRACTION_BITS:
+            raise Unsupported(f"a Fraction of more than {MAX_FRACTION_BITS} bits")
         return {_TAG: "F", "v": [hex(value.numerator), hex(value.denominator)]}
     return pack(_as_plain(value), depth)
 
@@ -113,6 +123,7 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (set, lambda v: set(set.__iter__(v))),
     (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
 )
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 _SEQUENCES = (range, type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -134,7 +145,10 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
         if tag == "b":
             return v.encode("latin-1")
         if tag == "D" and len(v) < 10_000:
-            return _decimal(v)
+            number = _decimal(v)
+            if number.is_finite() and abs(number.adjusted()) > MAX_EXPONENT:
+                raise WireError("a large exponent")
+            return number
     if type(v) is list:
         if tag == "t":
             return tuple(v)
@@ -148,13 +162,15 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
         if tag == "c":
             return complex(float(v[0]), float(v[1]))
         if tag == "F":
+            if max(len(v[0]), len(v[1])) > MAX_FRACTION_BITS // 4 + 4:
+                raise WireError("a long fraction")
             return _fraction(int(v[0], 16), int(v[1], 16))
     raise WireError("unknown tag")
 
 
 def _refuse_collisions(keys: list[Any]) -> None:
     """Raises WireError for keys chosen to share one hash, which would cost the reader quadratic time."""
-    if len(keys) > 1000 and len({hash(k) for k in keys}) < len(keys) // 2:
+    if len(keys) > MAX_EQUAL_HASHES and len(keys) - len({hash(k) for k in keys}) > MAX_EQUAL_HASHES:
         raise WireError("too many equal hashes")
 
 
@@ -164,9 +180,30 @@ _decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
 def loads(data: bytes) -> Any:
     """Decodes hostile bytes to a value of exact built-in types; raises WireError."""
     try:
-        return _decode_json(data.decode("ascii"))
+        value = _decode_json(data.decode("ascii"))
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            _refuse_depth(value)
+        return value
+    except WireError:
+        raise
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, ArithmeticError) as e:
         raise WireError(f"not a value: {type(e).__name__}") from None
+
+
+def _refuse_depth(value: Any) -> None:
+    """Raises WireError for a value nested deeper than `pack` allows, in a frame around it."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 2):
+        below: list[Any] = []
+        for one in level:
+            if type(one) in _CONTAINERS:
+                below += one
+                if type(one) is dict:
+                    below += one.values()
+        if not below:
+            return
+        level = below
+    raise WireError(f"nested deeper than {MAX_DEPTH}")
 
 
 def frame(body: bytes) -> bytes:

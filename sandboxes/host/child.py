@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import Limits, SlotDied
+from berry.sandboxes.base import Limits, Outcome, SlotDied
 from berry.sandboxes.host.records import ChildControl, Ended
 from berry.sandboxes.inside import stages
 from berry.sandboxes.inside.channel import FINAL_FRAME, FINAL_NUMBERS
@@ -23,6 +23,8 @@ from berry.sandboxes.inside.slot_protocol import Done, StartChild
 _READ_BYTES = 1 << 16
 BATCH_FRAMES, BATCH_PAUSE_S = 16, 0.0005
 """While more frames than this are expected, reading pauses for so long."""
+MAX_HELD_VALUES = 32
+"""Bytes of frames that nobody has taken yet, over the limit on one value."""
 SILENT_SLOT_S = 15.0
 """How long after a child's wall limit its slot may still be silent before it counts as dead."""
 
@@ -59,9 +61,11 @@ class ChildHandle:
         self._eof = False
         self._for_frames = False
         self._expected = 0
+        self._allowed = 0
+        self._held_bytes = 0
         self._wake: asyncio.Future[None] | None = None
         self.frames: deque[bytes] = deque()
-        self.broken: str | None = None
+        self.broken: tuple[Outcome, str] | None = None
         self._fetched: int | None = None
         self.done: asyncio.Future[Done] = self._loop.create_future()
         self._loop.add_reader(self._fd, self._readable)
@@ -122,17 +126,22 @@ class ChildHandle:
             try:
                 self._take(self._reader.frames())
             except wire.WireError as e:
-                self.break_off(str(e))
+                self.break_off(str(e), Outcome.OUTPUT_LIMIT)
         if self._for_frames or self._final is not None:
             self.wake()
         elif self._expected - len(self.frames) > BATCH_FRAMES and not self._eof:
             self._loop.remove_reader(self._fd)
             self._loop.call_later(BATCH_PAUSE_S, self._resume)
 
+    def allow(self, frames: int) -> None:
+        """Asks for so many frames more. A child that sends one that was not asked for is broken off."""
+        self._allowed += frames
+
     def expect(self, frames: int) -> None:
         """Announces how many frames are to come while nobody waits for the first of them: they are read in batches,
         which wakes this process less often."""
         self._expected = frames
+        self.allow(frames)
 
     def _resume(self) -> None:
         if self._open and not self._eof:
@@ -146,6 +155,14 @@ class ChildHandle:
                 self._final = final_frame(body[len(FINAL_FRAME) :])
                 self._stop_reading()
                 return
+            if not self._allowed:
+                self.break_off("it sent a frame that was not asked for", Outcome.VIOLATION)
+                return
+            self._allowed -= 1
+            self._held_bytes += len(body)
+            if self._held_bytes > MAX_HELD_VALUES * self._limits.value_bytes:
+                self.break_off("values of too many bytes in all", Outcome.OUTPUT_LIMIT)
+                return
             self.frames.append(body)
 
     def _stop_reading(self) -> None:
@@ -153,10 +170,11 @@ class ChildHandle:
             self._eof = True
             self._loop.remove_reader(self._fd)
 
-    def break_off(self, why: str) -> None:
-        """Ends the child for breaking the protocol."""
+    def break_off(self, why: str, outcome: Outcome) -> None:
+        """Ends the child for breaking the protocol; nothing more is read from it."""
         if self.broken is None:
-            self.broken = why
+            self.broken = outcome, why
+            self._stop_reading()
             self.kill()
 
     def kill(self) -> None:
@@ -180,11 +198,16 @@ class ChildHandle:
         while not self.frames:
             if self._eof or self.broken is not None or self.done.done():
                 self.drain()
-                return self.frames.popleft() if self.frames else None
+                return self._next_frame() if self.frames else None
             self._wake = self._loop.create_future()
             self._for_frames = True
             await self._wake
-        return self.frames.popleft()
+        return self._next_frame()
+
+    def _next_frame(self) -> bytes:
+        body = self.frames.popleft()
+        self._held_bytes -= len(body)
+        return body
 
     def drain(self) -> None:
         """Reads what an ended child had written."""

@@ -7,6 +7,7 @@ would let it escape a verdict.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -29,6 +30,8 @@ _BY_LIMIT = {
     "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "output": Outcome.OUTPUT_LIMIT,
     "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
 }  # fmt: skip
+DECODED_ON_LOOP_BYTES = 1 << 18
+"""Frames of more bytes than these are decoded in a thread, so that the event loop goes on."""
 KEPT_STDERR_BYTES = 2000
 """How much of stderr, and of an error's text, a result keeps."""
 _OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
@@ -62,11 +65,23 @@ def case_of_frame(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseR
     stdout = read(1, start[0], out) if out > start[0] else b""
     stderr = read(2, start[1], err)[-KEPT_STDERR_BYTES:] if err > start[1] else b""
     outcome = claimed(name)
-    text = error[:KEPT_STDERR_BYTES] if type(error) is str else None
-    kind = error_type[:100] if type(error_type) is str else None
+    text = _printable(error, KEPT_STDERR_BYTES) if type(error) is str else None
+    kind = _printable(error_type, 100) if type(error_type) is str else None
     value = value if outcome is Outcome.OK else None
     case = CaseResult(outcome, value, stdout, stderr, text, kind, cpu_s=max(0.0, cpu_s - start[2]))
     return case, (out, err, cpu_s)
+
+
+async def decode_case(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseResult, Progress]:
+    """Decodes a call's result as `case_of_frame` does, off the event loop where it is long."""
+    if len(body) > DECODED_ON_LOOP_BYTES:
+        return await asyncio.to_thread(case_of_frame, body, read, start)
+    return case_of_frame(body, read, start)
+
+
+def _printable(text: str, most: int) -> str:
+    """Shortens a child's text and replaces what no encoding can write."""
+    return text[:most].encode("utf-8", "replace").decode()
 
 
 def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:
@@ -106,9 +121,8 @@ def _signal_name(number: int) -> str:
 
 def case_of_program(ended: Ended, limits: Limits) -> CaseResult:
     """Derives a Python program's result: from what the slot saw, then its exit status, then its own claim."""
-    if ended.broken is not None or ended.frames:
-        error = ended.broken or "it wrote to the sandbox's channel"
-        return replace(case_of_exit(ended, limits), outcome=Outcome.VIOLATION, error=error)
+    if ended.broken is not None:
+        return replace(case_of_exit(ended, limits), outcome=ended.broken[0], error=ended.broken[1])
     case = case_of_exit(ended, limits)
     if case.outcome is Outcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
         return replace(case, outcome=claimed(ended.outcome))
@@ -140,8 +154,8 @@ def cases_of_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, li
             stopped = CaseResult(Outcome.VIOLATION, error=str(e))
             break
         cases.append(case)
-    if len(cases) > n + 1:
-        stopped = CaseResult(Outcome.VIOLATION, error="more results than calls")
+    if ended.broken is not None and ended.broken[0] is Outcome.VIOLATION:
+        stopped = early_end(ended, limits)  # it may have sent some results early: none of them is believed
         cases = []
     elif stopped is None and len(cases) < n + 1 and (not cases or cases[0].outcome is Outcome.OK):
         stopped = early_end(ended, limits)
@@ -157,7 +171,7 @@ def cases_of_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, li
 def early_end(ended: Ended, limits: Limits) -> CaseResult:
     """Derives the result of the case during which the child ended."""
     if ended.broken is not None:
-        return CaseResult(Outcome.OUTPUT_LIMIT, error=ended.broken)
+        return CaseResult(ended.broken[0], error=ended.broken[1])
     end = forced(ended, limits)
     if end is None:
         code = os.waitstatus_to_exitcode(ended.status)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from berry.sandboxes.base import Outcome
 from berry.sandboxes.inside.slot_protocol import StartChild
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a child ended, from its slot or, where it sent a final frame, from that; with everything that it left to
-    read. `outcome` is the child's claim, `frames` are those that nobody has taken yet, `broken` says how it broke the
-    protocol."""
+    read. `outcome` is the child's claim, `frames` are those that nobody has taken yet, `broken` is the outcome
+    and the text of a broken protocol."""
 
     status: int
     cpu_s: float
@@ -24,7 +25,7 @@ class Ended:
     stdout_bytes: int
     stderr_bytes: int
     frames: tuple[bytes, ...] = ()
-    broken: str | None = None
+    broken: tuple[Outcome, str] | None = None
     outcome: str | None = None
     loaded: bool = False
     """Whether it had come as far as the first call."""

@@ -114,7 +114,10 @@ class Slot:
         except BaseException as e:  # noqa: BLE001 (a child that can't be confined must never run a job)
             os.write(files[2], f"confining failed: {e!r}\n".encode())
             os._exit(1)
-        child.main(self.jail, self.kind, Channel())
+        try:
+            child.main(self.jail, self.kind, Channel())
+        finally:
+            os._exit(1)  # a job's own end never comes back here
 
     def run(self, ready: Prepared, start: slot_protocol.StartChild) -> slot_protocol.Done:
         """Watches one child to its end; forks the next one meanwhile where none waits."""

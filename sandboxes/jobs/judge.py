@@ -52,6 +52,7 @@ class _Candidate:
         self.children.append(self._child)
         self._spent, self._progress = self.cpu_s, (0, 0, 0.0)
         source = self._run.job.source
+        self._child.allow(1)
         self._child.send(header("calls", source, self._run.limits, module="solution", count=None))
         return await self._result()
 
@@ -63,6 +64,7 @@ class _Candidate:
             if load.outcome is not Outcome.OK:
                 return load
         assert self._child is not None
+        self._child.allow(1)
         self._child.send(call_frame(self._run.entry_name, args, kwargs))
         return await self._result()
 
@@ -74,7 +76,7 @@ class _Candidate:
             self._progress = (0, 0, ended.cpu_s)
             return outcomes.early_end(ended, self._run.limits)
         try:
-            case, self._progress = outcomes.case_of_frame(body, self._child.output, self._progress)
+            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
         except wire.WireError as e:
             return CaseResult(Outcome.VIOLATION, error=str(e))
         return case
@@ -98,6 +100,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
         if load.outcome is not Outcome.OK:
             result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
         else:
+            judge.allow(1)
             judge.send(header("judge", run.tests, run.judge_limits, entry=run.entry_name,
                               prelude=run.prelude))  # fmt: skip
             result = await _relay(judge, candidate, run)
@@ -127,8 +130,9 @@ async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> Ju
         case = await candidate.call(args, kwargs)
         calls += 1
         last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case)
+        judge.allow(1)
         if case.outcome is Outcome.OK:
-            judge.send(wire.frame(wire.dumps(["ok", case.value])))
+            judge.send(wire.frame(wire.packed_bytes(["ok", wire.pack(case.value)])))
         elif case.outcome in _RAISED and case.error_type is not None:
             judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
         else:

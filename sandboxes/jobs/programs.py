@@ -19,7 +19,7 @@ from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.slots import Slots
-from berry.sandboxes.jobs.python import header, programs_result
+from berry.sandboxes.jobs.python import header, programs_result, stdin_bytes
 from berry.sandboxes.languages import BINARY, COMMANDS, SYSTEM_PATH, LanguageCommands, command, missing_tools
 
 CACHE_BYTES = 64 << 20
@@ -70,8 +70,7 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
     cases: list[CaseResult] = []
     parses: bool | None = None
     for text in job.stdin:
-        stdin = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        case = await _run(slot, row, argv, job.source, stdin, binary, limits, directories)
+        case = await _run(slot, row, argv, job.source, stdin_bytes(text), binary, limits, directories)
         if row.parse and case.outcome is Outcome.RUNTIME_ERROR and _SYNTAX in case.stderr:
             if parses is None:
                 parser = command(row.parse, limits, directories)
@@ -100,6 +99,7 @@ async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -
     child = await slot.begin(limits, fetch=BINARY)
     directories = slots.config.tool_directories
     try:
+        child.allow(1)  # that exec failed
         child.send(header("exec", job.source, limits, file=row.source, binary=[0, 0], reserve=0, more_files=64,
                          argv=command(row.compile, limits, directories), env=_environment(directories)))  # fmt: skip
         ended = await child.end()
@@ -128,6 +128,7 @@ async def _run(
     child = await slot.begin(limits)
     try:
         child.feed_stdin(stdin + binary)
+        child.allow(1)  # that exec failed
         child.send(header("exec", "" if binary else source, limits, argv=argv, env=_environment(directories),
                          binary=[len(stdin), len(binary)], file=BINARY if binary else row.source,
                          reserve=row.reserve_bytes, more_files=row.files))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import marshal
 from dataclasses import replace
 from functools import lru_cache
@@ -31,6 +32,16 @@ def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
     return wire.frame(wire.dumps(["call", name, args, kwargs]))
 
 
+def stdin_bytes(text: str | bytes) -> bytes:
+    """Encodes standard input; text may hold anything, lone surrogates included."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> JobResult:
     """Runs every case of a Python job; raises SlotDied."""
     slot = await slots.handle(job.profile, "python", number)
@@ -54,7 +65,7 @@ async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> Job
 async def _run_program(slot: SlotHandle, source: str, stdin: str | bytes, limits: Limits) -> CaseResult:
     child = await slot.begin(limits)
     try:
-        child.feed_stdin(stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin)
+        child.feed_stdin(stdin_bytes(stdin))
         child.send(header("program", source, limits))
         ended = await child.end()
         return outcomes.case_of_program(ended, limits)
@@ -72,7 +83,10 @@ async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits
         child.expect(len(calls) + 1)
         child.send(bytes(payload))
         ended = await child.end()
-        load, cases = outcomes.cases_of_calls(ended, limits, len(calls))
+        if sum(map(len, ended.frames)) > outcomes.DECODED_ON_LOOP_BYTES:
+            load, cases = await asyncio.to_thread(outcomes.cases_of_calls, ended, limits, len(calls))
+        else:
+            load, cases = outcomes.cases_of_calls(ended, limits, len(calls))
     finally:
         child.release()
     return _calls_result(load, cases, ended)

@@ -33,6 +33,7 @@ class Session:
         slot = await slots.handle(job.profile, "python", number)
         session = cls(await slot.begin(limits), limits)
         try:
+            session._child.allow(1)
             session._child.send(header("session", job.source, limits, module="__main__", count=None))
             session.loaded = await session._result()
         except BaseException:
@@ -59,6 +60,7 @@ class Session:
         async with self._turn:
             if self._ended_as is not None:
                 return self._ended_as
+            self._child.allow(1)
             self._child.send(frame)
             return await self._result()
 
@@ -68,9 +70,9 @@ class Session:
             self._ended_as = outcomes.early_end(await self._child.end(), self._limits)
             return self._ended_as
         try:
-            case, self._progress = outcomes.case_of_frame(body, self._child.output, self._progress)
+            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
         except wire.WireError as e:
-            self._child.break_off(str(e))
+            self._child.break_off(str(e), Outcome.VIOLATION)
             self._ended_as = case = CaseResult(Outcome.VIOLATION, error=str(e))
         return case
 

@@ -219,3 +219,20 @@ def test_an_exception_is_printed_and_reported(box):
     assert case.outcome is Outcome.RUNTIME_ERROR
     assert case.stdout == b"1\n"
     assert case.stderr.rstrip().endswith(b"IndexError: list index out of range")
+
+
+CLOSED = {
+    "the_channel": "import os; os.close(3)",
+    "everything": "import os; os.closerange(0, 64)",
+    "the_channel_replaced": "import os; os.dup2(1, 3)",
+    "no_writing": "import os; os.write = None",
+    "no_exit": "import os; os._exit = None",
+}
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_crash_whose_farewell_fails_is_a_crash(box, closed):
+    for crash in ("raise ValueError", "import sys; sys.exit(3)", "1 / 0", "def f(", "x = [0] * (1 << 40)"):
+        source = f"exec({CLOSED[closed]!r})\nexec({crash!r})"
+        assert box.program(source).outcome.blames_program, (closed, crash)
+    assert box.program(CLOSED[closed]).outcome is Outcome.OK  # an honest program may close what it does not use

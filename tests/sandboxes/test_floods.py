@@ -1,0 +1,165 @@
+"""What a child sends is bounded in frames, bytes and decoding time: the host neither grows nor stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from fractions import Fraction
+
+import psutil
+import pytest
+
+from berry.sandboxes import wire
+from berry.sandboxes.base import MIB, Call, Job, JudgeStatus, Limits, Outcome
+
+FRAME = """
+import os, struct, json
+def frame(body):
+    return struct.pack('=I', len(body)) + body
+def result(value):
+    return frame(json.dumps(['ok', value, None, None, 0, 0, 0.0]).encode())
+def send(data):
+    while data: data = data[os.write(3, data):]
+"""
+FLOODS = {
+    "small_frames": "while True: send(frame(b'x') * 1000)",
+    "empty_frames": "while True: send(bytes(4) * 1000)",
+    "results": "while True: send(result(2))",
+    "long_frames": "while True: send(frame(b'[' + b'0,' * 400000 + b'0]'))",
+    "final_frames": "while True: send(frame(b'end' + bytes(17) + b'ok') * 1000)",
+    "broken_final_frames": "while True: send(frame(b'end') * 1000)",
+    "a_frame_too_long": "send(b'\\xff\\xff\\xff\\x7f')\nwhile True: send(bytes(100000))",
+    "from_a_thread": "import threading\ndef g():\n    while True: send(result(2))\nthreading.Thread(target=g).start()",
+}
+LIMITS = Limits(cpu_s=2, wall_s=4, memory_bytes=256 * MIB)
+
+
+def _grown(box, work) -> tuple[object, float]:
+    """The result, and MiB by which this process grew."""
+    before = psutil.Process().memory_info().rss
+    result = work()
+    return result, (psutil.Process().memory_info().rss - before) / MIB
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_from_a_program_breaks_it_off(box, flood):
+    start = time.monotonic()
+    result, mib = _grown(box, lambda: box.program(FRAME + FLOODS[flood], limits=LIMITS))
+    if flood != "final_frames":  # it has said that it is done
+        assert result.outcome in (Outcome.VIOLATION, Outcome.OUTPUT_LIMIT), result
+    assert time.monotonic() - start < 3
+    assert mib < 24, mib
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_from_a_call_breaks_it_off(box, flood):
+    source = FRAME + "def f(x):\n    " + FLOODS[flood].replace("\n", "\n    ")
+    result, mib = _grown(box, lambda: box.call(source, 1, limits=LIMITS))
+    assert result.outcome.blames_program or flood in ("results", "from_a_thread"), result
+    assert result.cases[0].value in (None, 2)  # a candidate may well claim a value of its own
+    assert mib < 24, mib
+
+
+@pytest.mark.parametrize("flood", ["small_frames", "results", "long_frames", "from_a_thread"])
+def test_a_flood_to_a_judge_is_the_candidates_failure(box, flood):
+    source = FRAME + "def f(x):\n    " + FLOODS[flood].replace("\n", "\n    ") + "\n    return 0"
+    result, mib = _grown(box, lambda: box.judge(source, "assert f(1) == 3\nassert f(2) == 4", limits=LIMITS))
+    assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED), result
+    assert mib < 24, mib
+
+
+def test_results_sent_early_are_not_believed(box):
+    source = FRAME + "def f(x):\n    send(result(2) + result(42)); return 0"
+    result = box.run(Job(source, entry_point="f", calls=(Call((1,)), Call((41,)))))
+    assert result.outcome is Outcome.VIOLATION
+    assert [case.value for case in result.cases] == [None, None]
+
+
+def test_all_values_together_are_bounded(box):
+    source = "def f(x): return 'x' * 1_000_000"
+    calls = tuple(Call((i,)) for i in range(200))
+    job = Job(source, entry_point="f", calls=calls, limits=Limits(wall_s=60))
+    result, mib = _grown(box, lambda: box.run(job))
+    assert result.outcome is Outcome.OUTPUT_LIMIT, result.outcome
+    assert result.cases[0].outcome is Outcome.OK
+    assert mib < 128, mib
+    few = box.run(Job(source, entry_point="f", calls=calls[:10], limits=Limits(wall_s=60)))
+    assert few.outcome is Outcome.OK
+
+
+SLOW = {
+    "half_of_the_keys_share_a_hash": "{'~': 's', 'v': [i * (2**61 - 1) for i in range(1, 9000)] + list(range(9000))}",
+    "keys_that_probe_alike": "{'~': 's', 'v': [i << 44 for i in range(1 << 15)]}",
+    "a_dict_of_equal_hashes": "{'~': 'd', 'k': [i * (2**61 - 1) for i in range(1, 9000)], 'v': [0] * 8999}",
+    "a_long_fraction": "{'~': 'F', 'v': [hex(3**500000), hex(2**790000 + 1)]}",
+    "many_fractions": "[{'~': 'F', 'v': [hex(3**10000), hex(2**15900 + 1)]}] * 100",
+    "deep_lists": "deep('[', ']')",
+    "deep_tuples": 'deep(\'{"~":"t","v":[\', \']}\')',
+    "a_huge_exponent": "{'~': 'D', 'v': '1e999999999'}",
+    "many_digits": "raw('1' * 900000)",
+    "many_small_tags": "[{'~': 't', 'v': []}] * 40000",
+}
+MAKE = """
+def deep(open, close, n=900): return Raw(open * n + close * n)
+def raw(text): return Raw(text)
+class Raw(str): pass
+def f(x):
+    value = VALUE
+    text = value if type(value) is Raw else json.dumps(value)
+    send(frame(('["ok",' + text + ',null,null,0,0,0.0]').encode()))
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("shape", SLOW)
+def test_no_value_stops_the_event_loop(box, shape):
+    async def stalls() -> tuple[object, float]:
+        worst, done = 0.0, False
+
+        async def tick() -> None:
+            nonlocal worst
+            while not done:
+                start = time.monotonic()
+                await asyncio.sleep(0.005)
+                worst = max(worst, time.monotonic() - start)
+
+        ticking = asyncio.create_task(tick())
+        limits = Limits(cpu_s=5, wall_s=30)
+        source = FRAME + MAKE.replace("VALUE", SLOW[shape])
+        result = await box.pool.run(Job(source, entry_point="f", calls=(Call((1,)),), limits=limits))
+        done = True
+        await ticking
+        return result, worst
+
+    result, worst = box.wait(stalls())
+    assert worst < 1.0, worst
+    assert result.outcome in (Outcome.VIOLATION, Outcome.RUNTIME_ERROR, Outcome.OK), result
+    assert result.outcome is not Outcome.OK or shape in ("keys_that_probe_alike", "many_fractions", "many_small_tags")
+
+
+def test_honest_values_near_the_limits_pass(box):
+    deep = 0
+    for _ in range(90):
+        deep = [deep]
+    source = f"def f(x):\n    return {deep!r}, set(range(50000)), {{i: str(i) for i in range(20000)}}"
+    result = box.call(source, 1, limits=Limits())
+    assert result.outcome is Outcome.OK, result.error
+    assert result.cases[0].value[0] == deep
+
+
+def test_too_deep_too_long_and_too_large_are_not_plain():
+    deep = 0
+    for _ in range(wire.MAX_DEPTH + 2):
+        deep = [deep]
+    for value in (deep, Fraction(3**20000, 2**40001)):
+        with pytest.raises(wire.Unsupported):
+            wire.dumps(value)
+    text = b"[" * (wire.MAX_DEPTH + 5) + b"]" * (wire.MAX_DEPTH + 5)
+    with pytest.raises(wire.WireError):
+        wire.loads(text)
+
+
+def test_an_errors_text_can_be_written_in_any_encoding(box):
+    result = box.call("def f(x): raise ValueError('\\ud800' + chr(0xDFFF))", 1)
+    assert result.outcome is Outcome.RUNTIME_ERROR
+    assert result.cases[0].error.encode()
