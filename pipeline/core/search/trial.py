@@ -87,9 +87,14 @@ class TreeShape:
     distinct: float
 
 
-@lru_cache(maxsize=256)
 def tree_shape(policy: PolicyConfig, lengths: Lengths) -> TreeShape:
-    """The mean shape of `policy`'s trees on answers of these lengths."""
+    """The mean shape of `policy`'s trees on answers of these lengths; a second call with equal ones costs nothing."""
+    return _tried(type(policy), policy.model_dump_json(), lengths)
+
+
+@lru_cache(maxsize=256)
+def _tried(kind: type[PolicyConfig], dumped: str, lengths: Lengths) -> TreeShape:
+    policy = kind.model_validate_json(dumped)
     steps = min(max(lengths.output / lengths.step, 1.0), float(MOST_STEPS))
     unit = lengths.output / steps / UNITS_A_STEP  # tokens that one token of the trial stands for
     real_steps = max(lengths.output / lengths.step, 1.0)  # for each of `steps`

@@ -14,6 +14,7 @@ from berry.pipeline.config.policies import POLICIES, PolicyConfig
 from berry.pipeline.config.rollout import Rollout, SamplingConfig
 from berry.pipeline.config.synthetic import SyntheticEngine
 from berry.pipeline.core import events as ev
+from berry.pipeline.core.search import trial
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
@@ -61,6 +62,7 @@ class Grown(NamedTuple):
 async def grow(engine: Synthetic, problem: Problem, policy: PolicyConfig) -> tuple[Search[Any], int]:
     """One problem's search on the engine itself; the search, and how many requests it made."""
     assert isinstance(problem.verifier, MathSpec)
+    answer = problem.verifier.answer
     prompt = engine.encode(problem.messages)
     rollout = Rollout(policy=policy, sampling=SamplingConfig(max_tokens=2000))
     search = make_search(problem.id, prompt, rollout, run_seed=3, context_len=4000)
@@ -86,7 +88,7 @@ async def grow(engine: Synthetic, problem: Problem, policy: PolicyConfig) -> tup
                         waiting.append(ev.Segment(c.node, c.first_index + sample.index, sample.completion))
                 case ev.Verify(node):
                     text = engine.decode(search.tree.response_ids(node))
-                    right = text.endswith(f"{{{problem.verifier.answer}}}.")
+                    right = text.endswith(f"{{{answer}}}.")
                     outcome = (Outcome.PASS, Reason.CORRECT) if right else (Outcome.FAIL, Reason.WRONG_ANSWER)
                     waiting.append(ev.Verified(node, Verdict(*outcome)))
                 case ev.Score(node, model):
@@ -212,5 +214,5 @@ def test_more_steps_than_a_trial_has_are_scaled() -> None:
 def test_the_same_lengths_give_the_same_shape_again() -> None:
     known = Lengths(output=300, output_scv=0.5, step=40, pass_rate=0.3)
     first = tree_shape(Entropy(), known)
-    tree_shape.cache_clear()
+    trial._tried.cache_clear()
     assert tree_shape(Entropy(), known) == first
