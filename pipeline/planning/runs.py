@@ -6,7 +6,7 @@ Calibration
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.synthetic import SyntheticEngine
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
+from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
 from berry.pipeline.stages.problems.sources import iter_problems, survey
@@ -29,6 +30,7 @@ from berry.pipeline.storage.duckdb_views import connect
 
 CHARS_PER_TOKEN = 4.0
 LOOKED_AT = 200  # problems whose prompts are measured
+ASSUMED_STEP_TOKENS = 64  # or an eighth of the longest trajectory, where that is less
 # ms of a slot (mean, 99%) by verifier type, where nothing was measured: warm sandboxes, small tests
 ASSUMED_MS: Mapping[str, tuple[float, float]] = {"math": (2, 20), "python_function": (10, 100)}
 OTHERWISE_MS = (50.0, 500.0)
@@ -39,7 +41,9 @@ _DTYPES: dict[str, Dtype] = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf1
 class Measured:
     """What a finished run shows. Tokens are means a trajectory, times as named; `new_tokens` leaves out
     what an earlier sibling generated. `wall_s`, `tokens_per_s`, `occupancy` are None where the run has no
-    metrics; `steady` is that of metrics/run.json (runtime.monitoring.steady_state), None where it had none."""
+    metrics; `steady` is that of metrics/run.json (runtime.monitoring.steady_state), None where it had none.
+    `step_tokens` is over the steps of the kept ones, None where none was kept; `output_within` and `pass_rate_alike`
+    (see `Workload`) are None where no problem has two trajectories."""
 
     problems: int
     trajectories: int
@@ -55,6 +59,9 @@ class Measured:
     tokens_per_s: float | None
     occupancy: float | None
     steady: Mapping[str, Any] | None = None
+    step_tokens: float | None = None
+    output_within: float | None = None
+    pass_rate_alike: float | None = None
 
 
 def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None) -> tuple[Workload, list[str]]:
@@ -79,7 +86,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         output_tokens=longest / 2,
         policy=config.rollout.policy,
         max_depth=config.rollout.budget.max_depth,
-        step_tokens=step.tokens if isinstance(step, TokensStep) else 64,
+        step_tokens=step.tokens if isinstance(step, TokensStep) else min(ASSUMED_STEP_TOKENS, longest / 8),
         verifiers=verifiers,
         **_engine_keys(config.engine),
     )
@@ -89,9 +96,27 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         f"trajectories of {workload.output_tokens:.0f} tokens: half of rollout.sampling.max_tokens",
         f"a pass rate of {workload.pass_rate:.0%}",
         f"checks: {times}",
+        *_assumed_of_trees(config.rollout, workload),
         "a measured run replaces all of these: --calibrate RUN",
     ]
     return workload, assumed
+
+
+def _assumed_of_trees(rollout: Rollout, workload: Workload) -> Iterator[str]:
+    """What a tree's size rests on that the configuration does not say."""
+    search = search_class(rollout.policy)
+    if search.works_on_steps and not isinstance(rollout.step, TokensStep):
+        yield (
+            f"steps of {workload.step_tokens:.0f} tokens: {ASSUMED_STEP_TOKENS}, or an eighth of "
+            f"rollout.sampling.max_tokens where that is less"
+        )
+    if search.gives_up or getattr(rollout.policy, "prior", None) == "scorer":
+        yield "scores that know right steps from wrong ones"
+    stops = ("max_leaves", "max_tokens", "max_wall_s", "stop_after_correct", "hopeless_after", "pass_rate_band")
+    unheeded = [f"rollout.budget.{key}" for key in stops if getattr(rollout.budget, key) is not None]
+    unheeded += ["rollout.cut"] if rollout.cut is not None else []
+    if unheeded:
+        yield f"that {', '.join(unheeded)} save nothing: all that the policy asks for is generated"
 
 
 def _under_way(rollout: Rollout) -> float:
@@ -151,16 +176,30 @@ def measure(run: RunDir) -> Measured:
     problems, trajectories, tokens, variance, new, passed, checked, kept, verify, p99 = row
     if not trajectories or not tokens:
         raise StorageError(f"{run.location.url}: no committed trajectories to calibrate from; let the run finish")
-    prompt = db.execute("select avg(len(prompt_token_ids)) from kept").fetchone()
+    kept_row = db.execute(
+        "select avg(len(prompt_token_ids)), sum(len(token_ids)) / nullif(sum(len(steps)), 0) from kept"
+    ).fetchone()
+    prompt, step = kept_row if kept_row else (None, None)
+    own = db.execute(
+        """select avg(spread) from (select var_samp(n_tokens) as spread from trajectories
+                                    group by problem_id having count(*) > 1)"""
+    ).fetchone()
+    by_problem = db.execute(
+        """select count(*) filter (verdict = 'pass') as right, count(*) as checked
+           from trajectories where verdict in ('pass', 'fail') group by problem_id"""
+    ).fetchall()
     figures = run.metrics("run") or {}
     return Measured(
         problems=problems,
         trajectories=trajectories,
-        prompt_tokens=prompt[0] if prompt else None,
+        prompt_tokens=prompt,
         output_tokens=tokens,
         output_scv=variance / tokens**2,
+        output_within=min(1.0, own[0] / variance) if own and own[0] is not None and variance else None,
         new_tokens=new,
+        step_tokens=step,
         pass_rate=passed / checked if checked else 0.0,
+        pass_rate_alike=intraclass_correlation(by_problem),
         keep_rate=kept / passed if passed else 1.0,
         verify_mean_ms=verify,
         verify_p99_ms=p99,
@@ -169,6 +208,25 @@ def measure(run: RunDir) -> Measured:
         occupancy=figures.get("occupancy"),
         steady=figures.get("steady"),
     )
+
+
+def intraclass_correlation(by_problem: Sequence[tuple[int, int]]) -> float | None:
+    """How alike the trajectories of a problem are in passing, in [0, 1], from (passed, checked) of each problem.
+
+        rho = (MSB - MSW) / (MSB + (n0 - 1) MSW)        MSB, MSW: mean squares between and within problems
+
+    None where no problem has two checked trajectories, or there is only one. Source: Donner 1986, analysis of variance
+    for groups of unequal size, n0 the size that stands for them all.
+    """
+    groups, total = len(by_problem), sum(n for _, n in by_problem)
+    if groups < 2 or total <= groups:
+        return None
+    mean = sum(passed for passed, _ in by_problem) / total
+    within = sum(passed * (n - passed) / n for passed, n in by_problem) / (total - groups)
+    between = sum(n * (passed / n - mean) ** 2 for passed, n in by_problem) / (groups - 1)
+    size = (total - sum(n * n for _, n in by_problem) / total) / (groups - 1)
+    spread = between + (size - 1) * within
+    return min(1.0, max(0.0, (between - within) / spread)) if spread > 0 else 0.0
 
 
 def measured_workload(assumed: Workload, seen: Measured) -> Workload:
@@ -180,8 +238,9 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
         "pass_rate": seen.pass_rate,
         "keep_rate": max(min(seen.keep_rate, 1.0), 1e-6),
     }
-    if seen.prompt_tokens:
-        update["prompt_tokens"] = seen.prompt_tokens
+    for key in ("prompt_tokens", "step_tokens", "output_within", "pass_rate_alike"):
+        if getattr(seen, key) is not None:
+            update[key] = getattr(seen, key)
     if assumed.verifiers[0].name == "stated":
         return assumed.model_copy(update=update)
     steady = seen.steady or {}

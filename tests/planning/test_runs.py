@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from berry.pipeline import schema
 from berry.pipeline.cli.plan import plan as plan_command
 from berry.pipeline.config import run as run_config
+from berry.pipeline.config.cluster import named_cluster
 from berry.pipeline.config.loading import load
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError, StorageError
@@ -87,6 +89,44 @@ def test_a_finished_run_is_measured(finished: str) -> None:
     assert seen.pass_rate == 0.5
     assert seen.keep_rate == 1
     assert seen.verify_mean_ms == pytest.approx(6, abs=0.1)
+
+
+def test_a_runs_steps_and_spread_replace_what_was_assumed(finished: str, config: Path) -> None:
+    seen = runs.measure(open_run(finished))
+    assert seen.pass_rate_alike == 0  # each problem has two right and two wrong
+    assert seen.output_within is None  # all have the same length
+    assert seen.step_tokens is None  # nothing in the table of kept ones
+    measured = runs.measured_workload(
+        runs.workload_of(load(config, [], RunConfig))[0], runs.Measured(**{**asdict(seen), "step_tokens": 12.5})
+    )
+    assert (measured.step_tokens, measured.pass_rate_alike, measured.output_within) == (12.5, 0, 0.5)
+
+
+def test_trajectories_of_a_problem_are_alike_in_passing_as_counted_by_hand() -> None:
+    assert runs.intraclass_correlation([(4, 4), (0, 4)]) == 1
+    assert runs.intraclass_correlation([(2, 4), (2, 4)]) == 0
+    # two problems of six, four and two right: MSB = 2 · 6 · (1/6)² / 1, MSW = 2 · 6 · (2/3)(1/3) / 10
+    assert runs.intraclass_correlation([(4, 6), (2, 6)]) == pytest.approx((1 / 3 - 4 / 15) / (1 / 3 + 5 * 4 / 15))
+    assert runs.intraclass_correlation([(1, 1), (0, 1)]) is None
+    assert runs.intraclass_correlation([(3, 4)]) is None
+
+
+def test_what_a_trees_size_rests_on_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "beam.yaml"
+    path.write_text(SYNTHETIC.replace("best_of_n, n: 4", "beam"))
+    changes = ["rollout.budget.stop_after_correct=2", "rollout.sampling.max_tokens=64"]
+    workload, assumed = runs.workload_of(load(path, changes, RunConfig))
+    assert workload.step_tokens == 8
+    assert any(a.startswith("steps of 8 tokens") for a in assumed)
+    assert any("scores that know right steps" in a for a in assumed)
+    assert any("rollout.budget.stop_after_correct save nothing" in a for a in assumed)
+
+
+@pytest.mark.parametrize("name", ["local", "hgx-h100", "gb200-nvl72", "trainium2", "workstation", "h100-cpu"])
+def test_a_model_in_fp32_is_planned_on_every_shipped_cluster(name: str) -> None:
+    loaded = load(ROOT / "configs" / "tiny.yaml", [], RunConfig)
+    made = runs.plan(runs.workload_of(loaded)[0], named_cluster(name), None, runs.Calibration())
+    assert 64 * 8 < made.totals.trajectories <= 64 * 16  # some answers end before they have branched three times
 
 
 def test_a_calibrated_plan_takes_as_long_as_the_run_did(finished: str, config: Path) -> None:
