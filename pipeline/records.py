@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -50,6 +50,13 @@ class Problem(BaseModel):
             return [{"role": "user", "content": self.prompt}]
         return [dict(m) for m in self.prompt]
 
+    def messages_under(self, system_prompt: str | None) -> list[Message]:
+        """The chat messages that a model is given: `system_prompt` first, unless the prompt begins with its own."""
+        messages = self.messages
+        if system_prompt and messages[0]["role"] != "system":
+            return [{"role": "system", "content": system_prompt}, *messages]
+        return messages
+
 
 class Finish(StrEnum):
     """Why a segment ended."""
@@ -75,6 +82,7 @@ class Node(Struct):
     `logprobs` in nats, one a token: with what probability it was drawn (the file's mark `logprobs` names the
     distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `value_soft`
     is the share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
+    `messages`: of a root, the chat messages that its tokens are, as they were sampled under.
     """
 
     problem_id: str
@@ -94,6 +102,19 @@ class Node(Struct):
     weights_version: str = ""
     seed: int = 0
     logprobs: Sequence[float] | None = None
+    messages: list[Message] | None = None
+
+
+class Segment(NamedTuple):
+    """A stretch of a response that one author wrote: `tokens` from the offset `start`. `trainable`: the model sampled
+    it, so that a trainer may learn it."""
+
+    start: int
+    tokens: int
+    role: str
+    weights_version: str
+    engine_id: str
+    trainable: bool
 
 
 class DropReason(StrEnum):

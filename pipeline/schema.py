@@ -12,7 +12,19 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+SEGMENT = pa.struct(
+    [
+        ("start", pa.int32()),  # token offset in the response
+        ("tokens", pa.int32()),
+        ("role", pa.string()),
+        ("weights_version", pa.string()),
+        ("engine_id", pa.string()),
+        ("trainable", pa.bool_()),
+    ]
+)
 
 NODES = pa.schema(
     [
@@ -33,6 +45,7 @@ NODES = pa.schema(
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
         ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
+        ("messages", pa.list_(MESSAGE)),  # of a root: what its tokens are, as sampled under
     ]
 )
 
@@ -60,8 +73,6 @@ TRAJECTORIES = pa.schema(
     ]
 )
 
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
-
 KEPT = pa.schema(
     [
         ("trajectory_id", pa.string()),
@@ -86,6 +97,9 @@ KEPT = pa.schema(
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
         ("logprobs", pa.list_(pa.float32())),  # nats, one a token of `token_ids`
+        ("segments", pa.list_(SEGMENT)),  # cover `token_ids`, in order
+        ("template_hash", pa.string()),  # of the chat template that made prompt_token_ids of messages
+        ("template_args", pa.string()),  # JSON, what the template was given beside the messages
     ]
 )
 
@@ -93,7 +107,10 @@ TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TR
 """In the order in which a lease's files are written; the last one is the commit."""
 COMMIT = "trajectories"
 
-ADDED: dict[int, dict[str, tuple[str, ...]]] = {2: {"nodes": ("logprobs",), "kept": ("logprobs",)}}
+ADDED: dict[int, dict[str, tuple[str, ...]]] = {
+    2: {"nodes": ("logprobs",), "kept": ("logprobs",)},
+    3: {"nodes": ("messages",), "kept": ("segments", "template_hash", "template_args")},
+}
 """The columns that each version after the first brought, by table."""
 
 

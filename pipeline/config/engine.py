@@ -44,6 +44,8 @@ class VllmEngine(Section):
     """Cores the model uses, if it runs on cores; None: all that this process may use."""
     chat_template: str | None = None
     """Jinja text, or the path of a .jinja file, for a model whose tokenizer brings none."""
+    chat_template_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for the chat template, for example {enable_thinking: false} for Qwen3."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Passed on to vLLM's AsyncEngineArgs."""
 
@@ -96,6 +98,8 @@ class HttpEngine(Section):
     Start it with `--logprobs-mode processed_logprobs` and say so here, and stored log-probabilities are those that
     tokens were drawn with; at temperature 1 without top-p, top-k and min-p the two are the same."""
     chat_template: str | None = None
+    """As for vllm."""
+    chat_template_args: dict[str, Any] = Field(default_factory=dict)
     """As for vllm."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -45,7 +45,8 @@ always."""
 class EngineInfo:
     """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere. `seamless`:
     the texts of segments join to the text of all their tokens, so that a path needs no decoding. `logprobs_mode`: which
-    distribution its log-probabilities and entropies are of."""
+    distribution its log-probabilities and entropies are of. `template_hash`, `template_args`: the chat template that
+    prompts are rendered with, and its arguments."""
 
     engine_id: str
     model: str
@@ -56,6 +57,8 @@ class EngineInfo:
     synthetic: bool = False
     seamless: bool = False
     logprobs_mode: LogprobsMode = "processed_logprobs"
+    template_hash: str = ""
+    template_args: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -5,7 +5,8 @@ Segments are decoded one by one and joined later, so `decode` never drops a segm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from berry.pipeline.records import Message
 
 
 class Tokens:
-    """A model's tokenizer and chat template."""
+    """A model's tokenizer and chat template. `arguments`: for the template, in every rendering."""
 
-    def __init__(self, folder: str, *, chat_template: str | None = None) -> None:
+    def __init__(
+        self, folder: str, *, chat_template: str | None = None, arguments: Mapping[str, Any] | None = None
+    ) -> None:
         from transformers import AutoTokenizer
 
         try:
@@ -29,11 +32,23 @@ class Tokens:
             self.tokenizer.chat_template = _template(chat_template)
         if not self.tokenizer.chat_template:
             raise ConfigError(f"the tokenizer of {folder} has no chat template: set engine.chat_template")
+        self.template_hash = blake2b(str(self.tokenizer.chat_template).encode(), digest_size=8).hexdigest()
+        self._arguments = dict(arguments or {})
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        """The ids of a prompt: messages in the chat template, up to where the model's turn begins."""
+        return self._render(messages, add_generation_prompt=True)
+
+    def encode_whole(self, messages: Sequence[Message]) -> list[int]:
+        """The ids of a conversation in the chat template, the model's turns included."""
+        return self._render(messages, add_generation_prompt=False)
+
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
+        text = self.tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._arguments
+        )
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def decode(self, token_ids: Sequence[int]) -> str:

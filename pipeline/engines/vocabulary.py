@@ -6,7 +6,7 @@ of_engine(config) | of_folder(folder) | for_fresh(generator) ─► Vocabulary(f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -15,6 +15,7 @@ from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
 from berry.pipeline.engines import models
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.errors import ConfigError
+from berry.pipeline.records import Message
 
 SYNTHETIC = "synthetic"
 PROMPT_WORDS = ("Start with ", ". Then ", "add ", "subtract ", ", ", ". What is the result?")
@@ -25,29 +26,40 @@ NO_TEMPLATE = "{{ messages }}"  # of tokenizers that read what is rendered alrea
 class Vocabulary:
     """`fingerprint`: blake2 of all (token, id) pairs: equal for equal tokenizers, wherever they were loaded from.
     `size`: one more than the largest id. `decode` leaves special tokens out, `encode` adds none. `pieces` is the
-    tokenizer itself; None for the synthetic engine."""
+    tokenizer itself; None for the synthetic engine. `prompt` and `conversation` render chat messages as the engine
+    does, the one up to where the model's turn begins; None where there is no chat template."""
 
     fingerprint: str
     size: int
     decode: Callable[[Sequence[int]], str]
     encode: Callable[[str], list[int]]
     pieces: Any = None
+    prompt: Callable[[Sequence[Message]], list[int]] | None = None
+    conversation: Callable[[Sequence[Message]], list[int]] | None = None
 
 
 def of_engine(config: EngineConfig) -> Vocabulary:
     """What the engine of a run speaks. Raises ConfigError, ResourceError."""
     match config:
         case VllmEngine():
-            return of_folder(models.resolve(config.model), chat_template=config.chat_template)
+            folder = models.resolve(config.model)
+            return of_folder(folder, chat_template=config.chat_template, arguments=config.chat_template_args)
         case HttpEngine():
             name = config.tokenizer or config.model
-            return of_folder(models.resolve(name, key="engine.tokenizer"), chat_template=config.chat_template)
+            folder = models.resolve(name, key="engine.tokenizer")
+            return of_folder(folder, chat_template=config.chat_template, arguments=config.chat_template_args)
         case _:
             from berry.pipeline.engines.synthetic.engine import Synthetic
             from berry.pipeline.engines.synthetic.process import LARGEST, NUMBER
 
             engine = Synthetic(config)
-            return Vocabulary(SYNTHETIC, NUMBER + LARGEST + 1, engine.decode, lambda text: list(text.encode()))
+            return Vocabulary(
+                SYNTHETIC,
+                NUMBER + LARGEST + 1,
+                engine.decode,
+                lambda text: list(text.encode()),
+                prompt=engine.encode,
+            )
 
 
 def for_fresh(generator: Vocabulary) -> Vocabulary:
@@ -82,10 +94,12 @@ def _word(text_of: Callable[[int], str | None], token: int) -> str | None:
         return None
 
 
-def of_folder(folder: str, *, chat_template: str | None = None) -> Vocabulary:
+def of_folder(
+    folder: str, *, chat_template: str | None = None, arguments: Mapping[str, Any] | None = None
+) -> Vocabulary:
     """A model folder's (or Hugging Face id's) tokenizer. Raises ConfigError if there is none."""
     try:
-        tokens = Tokens(folder, chat_template=chat_template)
+        tokens = Tokens(folder, chat_template=chat_template, arguments=arguments)
     except ConfigError as error:
         if chat_template is not None or "no chat template" not in str(error):
             raise
@@ -101,4 +115,9 @@ def of_folder(folder: str, *, chat_template: str | None = None) -> Vocabulary:
         tokens.decode,
         lambda text: tokenizer.encode(text, add_special_tokens=False),
         tokenizer,
+        **({} if tokens.tokenizer.chat_template == NO_TEMPLATE else _rendering(tokens)),
     )
+
+
+def _rendering(tokens: Tokens) -> dict[str, Any]:
+    return {"prompt": tokens.encode, "conversation": tokens.encode_whole}

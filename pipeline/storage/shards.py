@@ -15,6 +15,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from berry.pipeline import schema
+from berry.pipeline.records import Segment
 from berry.pipeline.storage.files import Location
 
 ROW_GROUP_BYTES = 64 << 20
@@ -29,6 +31,7 @@ _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
 
 _JSON = json.JSONEncoder(default=repr, ensure_ascii=False)
 _NUMBERS = {pa.list_(pa.int32()): "i", pa.list_(pa.float32()): "f"}  # lists of numbers, and Python's arrays of them
+_SEGMENTS = pa.list_(schema.SEGMENT)
 _SHARED = 2  # rows a value, on average, from which a value that several share is converted once
 DISTINCT = frozenset(
     {
@@ -90,7 +93,7 @@ def encoded(
 
 def encode(rows: Rows, arrow_schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Buffer:
     """Rows as one Parquet file in memory: zstd, page checksums, row groups of about 64 MB."""
-    marks = {f"berry.{k}": v for k, v in {"schema": str(schema.VERSION), **metadata}.items()}
+    marks = {f"berry.{k}": v for k, v in {**metadata, "schema": str(schema.VERSION)}.items()}
     columns = [_column(_values(rows, f.name), f.type) for f in arrow_schema]
     table = pa.Table.from_arrays(columns, schema=arrow_schema.with_metadata(marks))
     group = (
@@ -124,6 +127,8 @@ def _values(rows: Rows, name: str) -> Sequence[Any]:
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """As pa.array; lists of numbers, most of what a run writes, are copied as whole arrays instead of one by one, and
     lists of objects that many rows share, as a problem's messages, are converted once."""
+    if kind == _SEGMENTS and None not in values and all(type(one) is Segment for value in values for one in value):
+        return _segments(values)
     if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
         return _shared(values, kind)
     code = _NUMBERS.get(kind)
@@ -154,6 +159,17 @@ def _shared(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, type=kind)
     different = dict(zip(indices, values, strict=True))
     return pa.array(list(different.values()), type=kind).take(pa.array(indices, pa.int32()))
+
+
+def _segments(values: Sequence[Sequence[Segment]]) -> pa.Array:
+    """Column by column: a dict for each segment would be made only to be taken apart again."""
+    flat = [segment for value in values for segment in value]
+    columns = zip(*flat, strict=True) if flat else [()] * schema.SEGMENT.num_fields
+    arrays = [pa.array(c, type=f.type) for c, f in zip(columns, schema.SEGMENT.fields, strict=True)]
+    ends = [0, *accumulate(map(len, values))]
+    return pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), pa.StructArray.from_arrays(arrays, fields=schema.SEGMENT.fields)
+    )
 
 
 def digest(data: bytes | pa.Buffer) -> str:

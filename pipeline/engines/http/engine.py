@@ -63,6 +63,7 @@ class Http:
             max_num_seqs=config.max_num_seqs,
             block_size=config.block_size,
             logprobs_mode=config.logprobs_mode,
+            template_args=config.chat_template_args,
             versions={"url": config.url},
         )
 
@@ -75,7 +76,10 @@ class Http:
                 raise ConfigError(f"engine.api_key_env: the environment variable {config.api_key_env} is not set")
             headers["Authorization"] = f"Bearer {key}"
         folder = await asyncio.to_thread(models.resolve, config.tokenizer or config.model, key="engine.tokenizer")
-        self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=config.chat_template)
+        self._tokens = await asyncio.to_thread(
+            Tokens, folder, chat_template=config.chat_template, arguments=config.chat_template_args
+        )
+        self._info = replace(self._info, template_hash=self._tokens.template_hash)
         self._client = httpx.AsyncClient(
             base_url=config.url.rstrip("/"),
             headers=headers,

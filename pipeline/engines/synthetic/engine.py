@@ -68,6 +68,7 @@ class Synthetic:
             block_size=config.block_size,
             synthetic=True,
             seamless=True,
+            template_hash="synthetic",
         )
         self._chains: dict[tuple[int, ...], Chain] = {}
         self._recent: deque[Chain] = deque()

@@ -71,6 +71,7 @@ class Vllm:
             max_model_len=config.max_model_len - 1,
             max_num_seqs=config.max_num_seqs,
             block_size=host.block_size(config),
+            template_args=config.chat_template_args,
             versions={"vllm": self._installed.version, "device": self._installed.device},
         )
 
@@ -83,7 +84,13 @@ class Vllm:
         folder = await asyncio.to_thread(models.resolve, self._config.model)
         with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
             await asyncio.to_thread(compat.load)
-            self._tokens = await asyncio.to_thread(Tokens, folder, chat_template=self._config.chat_template)
+            self._tokens = await asyncio.to_thread(
+                Tokens,
+                folder,
+                chat_template=self._config.chat_template,
+                arguments=self._config.chat_template_args,
+            )
+            self._info = replace(self._info, template_hash=self._tokens.template_hash)
             self._llm = await asyncio.to_thread(self._launch, folder)
         await self._warm_up()
 

@@ -203,6 +203,15 @@ def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
     whole = [n for n in line if n is not None]
     if row["token_ids"] != [t for n in whole if n["parent_id"] is not None for t in n["token_ids"]]:
         yield f"{name} has other tokens than the nodes along its path"
+    covered = 0
+    for segment in row["segments"] or ():
+        if segment["start"] != covered:
+            yield f"{name} has segments with a gap or an overlap at token {covered}"
+            break
+        covered += segment["tokens"]
+    else:
+        if row["segments"] is not None and covered != len(row["token_ids"]):
+            yield f"{name} has segments of {covered} tokens, but {len(row['token_ids'])} token ids"
     if len({len(row[k]) for k in ("steps", "step_labels_soft", "step_labels_hard", "prm_scores")}) != 1:
         yield f"{name} has steps and labels of different number"
 

@@ -24,7 +24,8 @@ from berry.verifiers.base import Outcome, Reason, Verdict
 @dataclass(frozen=True, slots=True)
 class StoredTree:
     """`trajectories` and `kept` are rows as stored (schema.py); `problem` is None where the run's problem files can't
-    be read any more. `prompt` is the prompt's text, special tokens left out."""
+    be read any more. `prompt` is the prompt's text, special tokens left out; `sampled_under` the chat messages that its
+    tokens are, None where the run did not store them."""
 
     round_index: int
     tree: Tree
@@ -35,6 +36,7 @@ class StoredTree:
     model: str
     synthetic: bool
     system_prompt: str | None
+    sampled_under: list[Message] | None = None
 
     @property
     def problem_id(self) -> str:
@@ -49,11 +51,17 @@ class StoredTree:
 
     @property
     def messages(self) -> list[Message]:
-        """The chat prompt as it was given to the model."""
-        if self.problem is not None:
-            messages = self.problem.messages
-        elif self.kept:
+        """The chat messages that the model was given.
+
+        They are stored since schema version 3. Of earlier runs they are the kept rows', else those of the problem file
+        as it is now, else the prompt's text, with the run's system prompt.
+        """
+        if self.sampled_under is not None:
+            return [dict(m) for m in self.sampled_under]
+        if self.kept:
             messages = [dict(m) for m in self.kept[0]["messages"]]
+        elif self.problem is not None:
+            messages = self.problem.messages
         else:
             return [{"role": "user", "content": self.prompt.strip()}]
         if self.system_prompt and messages[0]["role"] != "system":
@@ -126,6 +134,7 @@ def _read_lease(
             model=nodes.marks.get("model", ""),
             synthetic=nodes.marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
+            sampled_under=its_nodes[0]["messages"],
         )
 
 

@@ -22,7 +22,7 @@ from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reports import read_commit_marks
-from berry.pipeline.stages.dataset.rows import node_of, trajectory_of
+from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
@@ -150,7 +150,7 @@ async def _revise_lease(
 ) -> LeaseReport:
     marks = await asyncio.to_thread(read_commit_marks, source.location, lease.number, round_index)
     before: dict[str, Any] = json.loads(marks["report"])
-    made_by = {"model": marks["model"], "synthetic": marks["synthetic"] == "true"}
+    made_by = made_by_marks(marks)
     tables = Tables() if seen is None else Tables(seen=seen)
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
         if check is not None:

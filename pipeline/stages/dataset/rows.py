@@ -15,7 +15,8 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config.rollout import Rollout
-from berry.pipeline.records import DropReason, Finish, Node, Problem, Trajectory
+from berry.pipeline.engines.base import EngineInfo
+from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory
 from berry.pipeline.stages.dataset.steps import Cutter
 from berry.pipeline.storage.shards import evidence_json
 from berry.verifiers.base import Outcome, Reason, Verdict
@@ -24,6 +25,8 @@ Row = dict[str, Any]
 
 
 Columns = dict[str, list[Any]]
+
+ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
 
 _OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
 _OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
@@ -64,11 +67,11 @@ def add_kept(
     problem: Problem,
     kept: Sequence[tuple[Trajectory, Sequence[Node]]],
     *,
-    prompt_ids: Sequence[int],
+    root: Node | None,
     rollout: Rollout,
     made_by: Mapping[str, Any],
 ) -> None:
-    """Kept trajectories of one problem with their nodes, the root left out. `made_by`: `model` and `synthetic`."""
+    """Adds kept trajectories of one problem with their nodes, the root left out. `made_by`: see `made_by_engine`."""
     n = len(kept)
     leaves = [path[-1] for _, path in kept]
     cutter = Cutter(rollout.step, rollout.thinking)
@@ -77,8 +80,8 @@ def add_kept(
         "problem_id": problem.id,
         "source": problem.source,
         "variant_of": problem.variant_of,
-        "messages": problem.messages,
-        "prompt_token_ids": prompt_ids,
+        "messages": (root and root.messages) or problem.messages_under(rollout.system_prompt),
+        "prompt_token_ids": () if root is None else root.token_ids,
         **made_by,
     }
     for name, value in shared.items():
@@ -95,8 +98,45 @@ def add_kept(
     columns["token_ids"].extend([_token_ids(path) for _, path in kept])
     columns["logprob_sum"].extend([_logprob_sum(path) for _, path in kept])
     columns["logprobs"].extend([_logprobs(path) for _, path in kept])
+    columns["segments"].extend([segments_of(path) for _, path in kept])
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
+
+
+def made_by_engine(info: EngineInfo) -> dict[str, Any]:
+    """The columns of `kept` that say what made it."""
+    return {
+        "model": info.model,
+        "synthetic": info.synthetic,
+        "template_hash": info.template_hash,
+        "template_args": json.dumps(info.template_args) if info.template_args else None,
+    }
+
+
+def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
+    """The same from the marks of a stored file; files before schema version 3 do not name their template."""
+    template = json.loads(marks.get("template", "{}"))
+    return {
+        "model": marks.get("model", ""),
+        "synthetic": marks.get("synthetic") == "true",
+        "template_hash": template.get("hash"),
+        "template_args": json.dumps(template["args"]) if template.get("args") else None,
+    }
+
+
+def segments_of(path: Sequence[Node]) -> list[Segment]:
+    """The stretches of a response by who wrote them; neighbours of the same author are one. They cover its tokens."""
+    segments: list[Segment] = []
+    start = 0
+    for node in path:
+        tokens = len(node.token_ids)
+        last = segments[-1] if segments else None
+        if last is not None and (last.weights_version, last.engine_id) == (node.weights_version, node.engine_id):
+            segments[-1] = last._replace(tokens=last.tokens + tokens)
+        elif tokens:
+            segments.append(Segment(start, tokens, ROLE, node.weights_version, node.engine_id, trainable=True))
+        start += tokens
+    return segments
 
 
 def _token_ids(path: Sequence[Node]) -> Sequence[int]:

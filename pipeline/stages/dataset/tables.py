@@ -54,9 +54,9 @@ class Tables:
         add_nodes(self.nodes, nodes)
         add_trajectories(self.trajectories, trajectories)
         self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
-        prompt_ids = next((node.token_ids for node in nodes if node.parent_id is None), ())
+        root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
-        add_kept(self.kept, problem, kept, prompt_ids=prompt_ids, rollout=rollout, made_by=made_by)
+        add_kept(self.kept, problem, kept, root=root, rollout=rollout, made_by=made_by)
 
     def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
         """Adds the row of a problem without a tree, so that it is on record all the same."""

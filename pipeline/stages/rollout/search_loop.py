@@ -40,10 +40,7 @@ async def grow(
 ) -> Grown:
     """Runs one problem's search to its end, from where its journal ends if there is one. Raises EngineError when the
     engine is dead; everything else is data."""
-    messages = problem.messages
-    if rollout.system_prompt and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": rollout.system_prompt}, *messages]
-    prompt_ids = ports.engine.encode(messages)
+    prompt_ids = ports.engine.encode(problem.messages_under(rollout.system_prompt))
     if audit.is_audited(problem.id, rollout, run_seed=run_seed):
         rollout = audit.unpruned(rollout)
 

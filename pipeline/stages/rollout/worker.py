@@ -29,6 +29,7 @@ from berry.pipeline.engines.base import Engine, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import DropReason, Node, Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
+from berry.pipeline.stages.dataset.rows import made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Gauges, Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
@@ -235,8 +236,9 @@ class LeaseWorker:
             trajectory.response = grown.responses.get(trajectory.leaf) or engine.decode(
                 search.tree.response_ids(trajectory.leaf)
             )
-        made_by = {"model": engine.info.model, "synthetic": engine.info.synthetic}
         rules, rollout = self.config.pruning, self.config.rollout
+        nodes[0].messages = grown.problem.messages_under(rollout.system_prompt)
+        made_by = made_by_engine(engine.info)
         tables.add(grown.problem, nodes, trajectories, rules=rules, rollout=rollout, made_by=made_by)
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
@@ -249,6 +251,7 @@ class LeaseWorker:
             "model": info.model,
             "synthetic": str(info.synthetic).lower(),
             "weights": info.weights_version,
+            "template": json.dumps({"hash": info.template_hash, "args": info.template_args}),
             "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),
             "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),

@@ -78,9 +78,7 @@ class VariantContext:
     async def answers(self, problem: Problem, *, purpose: str) -> list[str | None]:
         """`samples` replies to a problem as a run would ask it; None for one that was cut off."""
         config = self.config.rollout
-        messages = problem.messages
-        if config.system_prompt and messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": config.system_prompt}, *messages]
+        messages = problem.messages_under(config.system_prompt)
         s = config.sampling
         sampling = Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, min_p=s.min_p)
         replies = await self.engine.ask(

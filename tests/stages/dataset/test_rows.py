@@ -1,0 +1,60 @@
+"""What a kept row says of how it was made: whose tokens, under which messages, by which template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from berry.pipeline.engines.base import EngineInfo
+from berry.pipeline.records import Finish, Node, Segment
+from berry.pipeline.stages.dataset.reading import read_trees
+from berry.pipeline.stages.dataset.rows import made_by_engine, made_by_marks, segments_of
+from berry.pipeline.storage.dataset import RunDir
+
+
+def node(tokens: int, version: str, engine: str = "e0") -> Node:
+    ids = list(range(tokens))
+    return Node("p", "n", "m", 1, ids, "", None, None, Finish.STEP, engine_id=engine, weights_version=version)
+
+
+def test_neighbours_of_one_author_are_one_segment_and_all_tokens_are_covered() -> None:
+    path = [node(3, "v0"), node(2, "v0"), node(0, "v1"), node(4, "v1"), node(1, "v1", "e1"), node(2, "v0")]
+    assert segments_of(path) == [
+        Segment(0, 5, "assistant", "v0", "e0", True),
+        Segment(5, 4, "assistant", "v1", "e0", True),
+        Segment(9, 1, "assistant", "v1", "e1", True),
+        Segment(10, 2, "assistant", "v0", "e0", True),
+    ]
+    assert segments_of([node(0, "v0")]) == []
+
+
+def test_a_run_stores_the_messages_that_it_sampled_under(stored_run: Callable[..., RunDir]) -> None:
+    run = stored_run(count=4, rollout={"system_prompt": "Be brief."})
+    trees = list(read_trees(run))
+    assert len(trees) == 4
+    for tree in trees:
+        assert tree.problem is not None
+        expected = [{"role": "system", "content": "Be brief."}, *tree.problem.messages]
+        assert tree.sampled_under == tree.messages == expected
+        assert all(row["messages"] == expected for row in tree.kept)
+        assert all(row["template_hash"] == "synthetic" and row["template_args"] is None for row in tree.kept)
+
+
+def test_segments_cover_the_tokens_of_what_is_kept(stored_run: Callable[..., RunDir]) -> None:
+    kept = [row for tree in read_trees(stored_run(count=6)) for row in tree.kept]
+    assert kept
+    for row in kept:
+        assert sum(segment["tokens"] for segment in row["segments"]) == len(row["token_ids"])
+        assert [s["weights_version"] for s in row["segments"]] == [row["weights_version"]]
+        assert all(s["trainable"] and s["role"] == "assistant" for s in row["segments"])
+
+
+@pytest.mark.parametrize("args", [{}, {"enable_thinking": False}])
+def test_the_template_is_named_by_an_engine_and_by_what_it_stored(args: dict[str, Any]) -> None:
+    info = EngineInfo("e", "m", 10, 1, 16, template_hash="abc", template_args=args)
+    marks = {"model": "m", "synthetic": "false", "template": json.dumps({"hash": "abc", "args": args})}
+    assert made_by_engine(info) == made_by_marks(marks)
+    assert made_by_marks({"model": "m", "synthetic": "false"})["template_hash"] is None
