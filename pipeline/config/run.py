@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from berry.pipeline.config.base import Section
 from berry.pipeline.config.cluster import Cluster
@@ -145,6 +145,12 @@ def digest(config: RunConfig) -> str:
     return digest_of(plain(config))
 
 
+def digests_of(stored: dict[str, Any]) -> set[str]:
+    """The digests that leases of a stored run may carry: of its configuration as the release that began it wrote it,
+    and with the defaults of the keys that came since, as this release writes it when the run goes on."""
+    return {digest_of(stored), digest_of(_with_defaults(stored))}
+
+
 def digest_of(stored: dict[str, Any]) -> str:
     """The same of a run's stored configuration, whichever release wrote it."""
     text = json.dumps(_work(stored), sort_keys=True)
@@ -152,13 +158,23 @@ def digest_of(stored: dict[str, Any]) -> str:
 
 
 def differences(stored: dict[str, Any], config: RunConfig) -> list[str]:
-    """Dotted keys whose values differ between a stored run's configuration and this one, with both values."""
+    """Dotted keys whose values differ between a stored run's configuration and this one, with both values. A key that
+    the release which stored it did not know has its default there."""
+    stored = _with_defaults(stored)
     old, new = dict(_flat(_work(stored))), dict(_flat(_work(plain(config))))
     return [
         f"{key}: {old.get(key, '(not set)')!r} in the run, {new.get(key, '(not set)')!r} now"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+
+
+def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
+    """As it is where this release can't read it."""
+    try:
+        return plain(RunConfig.model_validate(stored))
+    except ValidationError:
+        return stored
 
 
 _PLACE = ("root", "site", "silent_s", "stall_s")

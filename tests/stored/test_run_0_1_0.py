@@ -117,3 +117,5 @@ def test_it_goes_on_where_it_stopped(run: RunDir) -> None:
     assert all(path.read_bytes() == data for path, data in old.items())
     summary = json.loads((Path(run.location.show()) / "metrics" / "run.json").read_text())
     assert summary
+    assert "9 leases" not in (told := berry("check", run.location.show()))
+    assert "12 leases" in told

@@ -46,15 +46,17 @@ def check_lease(
     lease: int,
     round_index: int,
     *,
-    config: str,
+    configs: Collection[str],
     problems: Sequence[str] | None,
     distrust: Collection[str] = (),
 ) -> Checked:
     """Checks one committed lease.
 
-    `config`: the digest of the run's configuration. `problems`: ids that the lease should hold; None if they can't be
-    known. `distrust`: engines whose work is a fault in itself. Faults beyond the third of a kind are counted, not
-    listed. Raises StorageError only when the storage itself can't be read."""
+    `configs`: the digests of the run's configuration that it may carry (`config.run.digests_of`). `problems`: ids that
+    the lease should hold; None if they can't be known. `distrust`: engines whose work is a fault in itself. Faults
+    beyond the third of a kind are counted, not listed. Raises StorageError only when the storage itself can't be
+    read.
+    """
     checked = Checked()
     faults: list[tuple[FaultKind, str, str]] = []
     read: dict[str, Shard] = {}
@@ -69,7 +71,7 @@ def check_lease(
         if table == "nodes" and distrust:
             for engine in sorted({e for e in shard.table["engine_id"].unique().to_pylist() if e in distrust}):
                 faults.append((FaultKind.DISTRUSTED, table, f"engine {engine} made some of it"))
-        faults.extend((FaultKind.MARKS, table, text) for text in _marks(shard.marks, lease, round_index, config))
+        faults.extend((FaultKind.MARKS, table, text) for text in _marks(shard.marks, lease, round_index, configs))
     if len(read) == len(schema.TABLES):
         faults.extend(_across(read, problems))
     checked.faults = [Fault(round_index, lease, *one) for one in _shortened(faults)]
@@ -87,11 +89,13 @@ def _shortened(faults: Sequence[tuple[FaultKind, str, str]], most: int = 3) -> I
             yield kind, table, f"… and {count - most} more of this kind"
 
 
-def _marks(marks: Mapping[str, str], lease: int, round_index: int, config: str) -> Iterator[str]:
-    expected = {"lease": str(lease), "round": str(round_index), "config": config}
+def _marks(marks: Mapping[str, str], lease: int, round_index: int, configs: Collection[str]) -> Iterator[str]:
+    expected = {"lease": str(lease), "round": str(round_index)}
     for key, value in expected.items():
         if marks.get(key) != value:
             yield f"says {key} {marks.get(key)!r}, but it should be {value!r}"
+    if marks.get("config") not in configs:
+        yield f"says config {marks.get('config')!r}, but it should be {sorted(configs)[0]!r}"
     if marks.get("schema") not in {str(version) for version in range(1, schema.VERSION + 1)}:
         yield f"says schema {marks.get('schema')!r}, but this release reads 1 to {schema.VERSION}"
 

@@ -62,14 +62,14 @@ def check_run(
     check = partial(check_lease, run.location, distrust=distrust)
     found = Findings()
     stored: dict[str, Any] = run.config() or {}
-    digest = run_config.digest_of(stored)
+    digests = run_config.digests_of(stored)
     total = sum(len(run.committed(r)) for r in run.rounds())
     for round_index in run.rounds():
         committed = run.committed(round_index)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting: deque[Future[Checked]] = deque()
             for lease, problems in _handed_out(run, round_index, committed, found.notes):
-                waiting.append(pool.submit(check, lease, round_index, config=digest, problems=problems))
+                waiting.append(pool.submit(check, lease, round_index, configs=digests, problems=problems))
                 if len(waiting) >= 2 * AT_ONCE:
                     found.add(waiting.popleft().result())
                     progress(found.leases, total)

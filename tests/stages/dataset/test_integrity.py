@@ -116,12 +116,12 @@ def test_no_flipped_bit_in_a_file_changes_what_is_read_unseen(run: RunDir, table
     """A bit of every file, all over it: either found, or without any effect on rows or marks."""
     path = path_of(run, table)
     whole, before = path.read_bytes(), pq.read_table(path)
-    chance, config = random.Random(table), run_config.digest_of(run.config() or {})
+    chance, configs = random.Random(table), run_config.digests_of(run.config() or {})
     for offset in range(0, len(whole), max(1, len(whole) // 24)):
         damaged = bytearray(whole)
         damaged[offset] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
-        if not check_lease(run.location, 1, 0, config=config, problems=None).faults:
+        if not check_lease(run.location, 1, 0, configs=configs, problems=None).faults:
             now = pq.read_table(path)
             assert now.equals(before), f"byte {offset} of {len(whole)}"
             assert table == schema.COMMIT, "the commit names the others' digests: any change is seen"
