@@ -57,6 +57,7 @@ _THINKING = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("◁think▷", "◁/think▷"),
 )
+_THINKING_MARKS = ("think", "THINK", "thought>", "thought|>", "reasoning>")
 _OPENED = re.compile(r"^[ \t]*(?:" + "|".join(re.escape(opening) for opening, _ in _THINKING) + ")", re.MULTILINE)
 _CHANNEL, _FINAL = "<|channel|>", "<|channel|>final<|message|>"
 _END_TOKENS = re.compile(r"(?:\s|<\|[A-Za-z_]{1,24}\|>|</s>)+\Z")
@@ -71,6 +72,8 @@ def after_thinking(response: str) -> str:
         _, final, response = response.rpartition(_FINAL)
         if not final and "<|message|>" in response:
             return ""
+    if not any(mark in response for mark in _THINKING_MARKS):
+        return response
     end = max(response.rfind(tag) + len(tag) if tag in response else 0 for _, tag in _THINKING)
     rest = response[end:]
     opened = _OPENED.search(rest)
@@ -109,6 +112,8 @@ _PLACEHOLDER = re.compile(
 
 
 def _box_or_later_line(text: str, places: Sequence[Place]) -> Found | None:
+    if "box" not in text:
+        return None
     found, end = _boxes(text)
     if found is not None and "answer_is" in places and (later := _answer_line(text[end:])) is not None:
         return later
@@ -188,12 +193,24 @@ _NOT_STATED = re.compile(
     r"|unique|verified)\b(?:\s(?:because|since|as|and|if|so|by)\b.{0,80})?)?\W*",
     re.IGNORECASE | re.DOTALL,
 )
+_BARE_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 _MAX_SUBJECTS = 24
+_NEAR_END = 200  # characters
 _DISPLAYED = (("$$", "$$"), ("\\[", "\\]"), ("\\begin{", "\\end{"))
 _DISPLAY_CHARS = 4_096
 
 
 def _answer_is(text: str) -> Found | None:
+    """What the last statement of an answer says; most stand near the end, which is looked at first."""
+    near = text.rfind("\n", 0, max(0, len(text) - _NEAR_END)) + 1
+    if near:
+        found = _last_statement(text[near:])
+        if found is not None:
+            return found
+    return _last_statement(text)
+
+
+def _last_statement(text: str) -> Found | None:
     for subject in reversed(list(_SUBJECT.finditer(text))[-_MAX_SUBJECTS:]):
         end = subject.end()
         if not subject[0].lstrip().startswith("#"):
@@ -227,6 +244,8 @@ def _stated(text: str, start: int) -> Found | None:
     if (formula := _displayed(rest)) is not None:
         return Found(formula, place="answer_is")
     line = rest.split("\n", 1)[0].strip()
+    if _BARE_NUMBER.fullmatch(line):
+        return Found(line, place="answer_is")
     answer = sentences.statement(line)
     if answer is None or _NOT_STATED.fullmatch(answer):
         return None
@@ -302,6 +321,8 @@ _CLOSE_TAG = re.compile(r"</answer>", re.IGNORECASE)
 
 def _tag(text: str) -> Found | None:
     """The tagged answers; one that is still open at the end counts, since a stop string may have cut its tag off."""
+    if ">" not in text:
+        return None
     contents: list[str] = []
     position = 0
     while (opening := _OPEN_TAG.search(text, position)) is not None:
