@@ -103,6 +103,7 @@ _JOINT = re.compile(
     r"(?:[\s$.,;&]|\\[()\[\],;:! \\]|\\q?quad(?![a-z])|\b(?:and|or|also|as well as)\b|\\text\{\s?(?:and|or)\s?\})*",
     re.DOTALL,
 )
+_PREAMBLE = re.compile(r"\\text\s*\{(?![^{}]*\bnot\b)[^{}\d]*\b(?:is|are)\s*:?\s*\}\s*(?=\S)")
 _JOINT_CHARS = 60
 _PLACEHOLDER = re.compile(
     r"\W*(?:\\(?:text|ldots|dots|cdots|square|ldotp|mathrm)\b\W*)?(?:(?:your |the |final )*(?:answer|result|solution)s?"
@@ -136,6 +137,8 @@ def _boxes(text: str) -> tuple[Found | None, int]:
         position = end
         if len(content) < 40 and _PLACEHOLDER.fullmatch(content):
             continue
+        if content.startswith("\\text") and (preamble := _PREAMBLE.match(content)) is not None:
+            content = content[preamble.end() :]
         gap = text[last_end : match.start()] if groups and match.start() - last_end <= _JOINT_CHARS else None
         if gap is not None and _JOINT.fullmatch(gap):
             groups[-1].append(content)

@@ -24,14 +24,16 @@ _FILLER = re.compile(
     r"(?:(?:the|an?|equal|equals|to|exactly|precisely|simply|just|only|total|of|value|values|number|numbers|integer"
     r"|fraction|set|interval|point|pair|ordered|triple|matrix|vector|answer|answers|option|choice|letter|maximum"
     r"|minimum|largest|smallest|given|by|therefore|thus|hence|then|also|indeed|clearly|obviously|now|actually|finally"
-    r"|following|expression|equation|found|be|is|that|it|there|are)\b:?\s+)+",
+    r"|following|expression|equation|found|definitely|certainly|surely|be|is|that|it|there|are)\b:?\s+)+",
     re.IGNORECASE,
 )
 _STARTS = re.compile(rf"[-+]?\s*[\d.({{\[\\$€£|√π{_MASK}]|\(?[A-Z]\b|\(?[a-z]\b(?=\s*(?:[=<>)]|$))")
 # What follows one of these is no part of the answer: a condition, a reason, a rejected option.
 _TRAILING = re.compile(
     r"[;,]?\s(?:because|since|which|where|when|whenever|if|for|as|given|provided|assuming|with|at|meaning|making"
-    r"|rather than|instead of|subject to|(?:and\s|but\s)?not|but|respectively|occurring|attained|achieved|as well)\b"
+    r"|rather than|instead of|subject to|(?:and\s|but\s)?not|but|respectively|occurring|attained|achieved|as well"
+    r"|altogether|in total|in all)\b|\s(?:in|on|from|during|over|after|before|until|between|among|each|every|through)"
+    r"\s(?!base\b)(?=[A-Za-z])|(?<=[A-Za-z])\s(?:in|over|during|after|every)\s(?=\d)"
 )
 _CONNECTOR = re.compile(
     r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|we\s(?:get|have|find|obtain|conclude))\b,?\s?",
@@ -49,14 +51,24 @@ _LEADING = re.compile(
     r"|multiplying|subtracting|substituting|solving|setting|let|note|recall)\b[^,;]*[,;]\s(?:then\s)?",
     re.IGNORECASE,
 )
-_NAME_VERB = re.compile(r"\(?[A-Za-z]\)?\s(?:is|equals|must be)\s")
+_NAME_VERB = re.compile(r"(?:\(?[A-Za-z]\)?|it|that)(?:\s(?:is|equals|must be)|'s)\s", re.IGNORECASE)
+_PRAISE = re.compile(
+    r"(?:therefore |thus |indeed )?(?:the )?(?:correct|right|best|final)?\s?(?:answer|option|choice|one|solution)?s?"
+    r"(?: here)?",
+    re.IGNORECASE,
+)
+_YES_NO = re.compile(r"(yes|no|true|false)\b(?=[,.;:]|$)", re.IGNORECASE)
+_HEADING = re.compile(
+    r"(?:step|case|part|problem|question|exercise|example|figure|page|line|note|section)\s\d", re.IGNORECASE
+)
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
-    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|pays?|saves?)\b\s*(?:[:=]\s*)?",
+    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?)\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
 )
 _SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
+_CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # the calculator notes of GSM8K's solutions
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:\\?%)?(?!\w)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
@@ -66,10 +78,81 @@ def statement(line: str) -> str | None:
     line, masked = _first_sentence(*_prepared(line))
     line, masked = _cut(line, masked, _CONNECTOR)
     line, masked = _without_clauses(line, masked)
+    if (reply := _yes_or_no(masked)) is not None:
+        return reply
     clause = _VERB.match(masked)
     if clause is not None and _STARTS.match(_without_filler(masked[clause.end() :])):
         line, masked = line[clause.end() :], masked[clause.end() :]
-    return _tidy(_aligned_filler(line, masked)) or None
+    return _short_quantity(_tidy(_aligned_filler(line, masked))) or None
+
+
+def _computed(line: str, masked: str) -> str | None:
+    """What a computation in plain text comes to, `6 * 2 = 12 hours`; None where the last "=" gives a name's value."""
+    end = masked.rfind("=") + 1
+    if not end or not _RESULT.match(masked, end) or masked[end - 2 : end - 1] in ("<", ">", "!", "="):
+        return None
+    before = masked[: end - 1]
+    if _CONDITION.search(before) or (_NAME_BEFORE.search(before) and _NAME_BEFORE.search(before.rpartition("=")[0])):
+        return None
+    tail, tail_masked = _cut(line[end:], masked[end:], _CONNECTOR)
+    tail, _ = _without_clauses(tail, tail_masked)
+    return _short_quantity(_tidy(tail)) or None
+
+
+_RESULT = re.compile(rf"\s*[-+]?\s*(?:\\?[$€£]\s*)?(?:\d|\.\d|{_MASK})")
+_CONDITION = re.compile(
+    r"\b(?:when|whenever|if|where|at|for|since|as|because|with|given|provided|assuming|let|setting|by)\s"
+    r"(?:we have\s|that\s)?[A-Za-z](?:_\w+)?\s*$",
+    re.IGNORECASE,
+)
+_NAME_BEFORE = re.compile(r"(?:^|[\s,;(])[A-Za-z](?:_\w+)?\s*$")
+_COMPARED = re.compile(
+    r"\b(?:less|more|fewer|greater|larger|smaller|least|most|under|over|below|above|up to|between|almost|nearly|about"
+    r"|approximately|roughly|around|not|or)\b",
+    re.IGNORECASE,
+)
+
+
+_BEFORE_NUMBER = re.compile(r"(?:to\s[a-z]|(?:an?|the|its|his|her|their|my|our|your)\s)", re.IGNORECASE)
+_LONG_QUANTITY = re.compile(r"([-+]?(?:\\?[$€£]\s?)?\d[\d,]*(?:\.\d+)?\s?(?:\\?%)?)((?:\s[A-Za-z'’-]+){3,40})")
+_OPERATION_WORDS = re.compile(
+    r"\b(?:times|plus|minus|squared|cubed|divided|over|power|root|factorial|mod|modulo|or|not|less|hundred|thousand"
+    r"|million|billion|percent|base|half|third|quarter|point|degrees)\b",
+    re.IGNORECASE,
+)
+_UNIT_WORDS = re.compile(r"(?:\s(?!(?:and|to|that|which|of|who|will|were|was|are|is|has|have|had)\b)[A-Za-z'’-]+){1,3}")
+
+
+def _short_quantity(answer: str) -> str:
+    """`480 people` of "480 people remained to see the end": a number with the nouns that follow it."""
+    match = _LONG_QUANTITY.fullmatch(answer)
+    if match is None or _OPERATION_WORDS.search(match[2]):
+        return answer
+    nouns = _UNIT_WORDS.match(match[2])
+    return match[1] + (nouns[0] if nouns else "")
+
+
+def _only_number(tail: str, masked: str) -> str:
+    """`141 plants` of "to buy 141 plants", where one number alone stands in `tail` and nothing is compared with it."""
+    numbers = list(_NUMBER.finditer(tail))
+    if _MASK in masked or len(numbers) != 1 or _COMPARED.search(tail) or not _BEFORE_NUMBER.match(tail):
+        return tail
+    return tail[numbers[0].start() :]
+
+
+def _yes_or_no(masked: str) -> str | None:
+    """The yes or no that a sentence without mathematics begins with."""
+    reply = _YES_NO.match(masked)
+    return reply[1] if reply is not None and not _holds_mathematics(masked) else None
+
+
+def _without_praise(line: str, masked: str) -> tuple[str, str]:
+    """`D` of "Option D is the correct answer"."""
+    clause = re.match(r"(.*\S)\s(?:is|are)\s", masked)
+    if clause is None or not (tail := masked[clause.end() :].strip()) or not _PRAISE.fullmatch(tail):
+        return line, masked
+    line, masked = line[: clause.end(1)], masked[: clause.end(1)]
+    return _aligned_filler(line, masked), _without_filler(masked)
 
 
 def conclusion(line: str) -> str | None:
@@ -79,16 +162,23 @@ def conclusion(line: str) -> str | None:
         return _tidy(line) or None
     if (leading := _LEADING.match(masked)) is not None and _holds_mathematics(masked[leading.end() :]):
         line, masked = line[leading.end() :], masked[leading.end() :]
+    if (reply := _yes_or_no(masked)) is not None:
+        return reply
+    if _HEADING.match(masked):
+        return None
+    if (result := _computed(line, masked)) is not None:
+        return result
     line, masked = _after_connector(line, masked)
     line, masked = _without_clauses(line, masked)
+    line, masked = _without_praise(line, masked)
     if (clause := _VERB.match(masked)) is not None and _tidy(line[clause.end() :]):
         tail, tail_masked = line[clause.end() :], masked[clause.end() :]
         equal = tail_masked.rfind("=") + 1
         if _WORD.search(tail_masked[:equal]) and _chain(tail_masked) and _holds_mathematics(tail_masked[equal:]):
             tail, tail_masked = tail[equal:], tail_masked[equal:]
         if _holds_mathematics(tail_masked) or not _holds_mathematics(masked):
-            answer = _tidy(_aligned_filler(tail, tail_masked))
-            return None if _NEGATION.search(masked[: clause.end()]) else answer or None
+            answer = _tidy(_only_number(_aligned_filler(tail, tail_masked), tail_masked))
+            return None if _NEGATION.search(masked[: clause.end()]) else _short_quantity(answer) or None
     if _NEGATION.search(masked):
         return None
     segments = [line[m.start() : m.end()] for m in re.finditer(f"{_MASK}+", masked)]
@@ -106,7 +196,7 @@ def conclusion(line: str) -> str | None:
 
 def _prepared(line: str) -> tuple[str, str]:
     """`line` with single spaces and without its lead-in; and the same with its mathematics masked."""
-    line = re.sub(r"\s+", " ", line[:MAX_LINE]).strip()
+    line = re.sub(r"\s+", " ", _CALCULATION.sub("", line[:MAX_LINE])).strip()
     line = _tidy(line[_lead_end(line) :]).lstrip("=:≈ ")
     masked = list(line)
     for start, end in math_segments(line):
@@ -129,6 +219,7 @@ _NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w+\}?)?)\s*=\s*[^=A-Za-z]+\s*")
 
 def last_row(formula: str) -> str:
     """What a display formula of several rows ends with: its last row, or all rows where each gives another name."""
+    formula = re.sub(r"\$\$|\\[\[\]](?!\s*[\d.]+\s*(?:pt|em|ex))", " ", formula)
     formula = _ENVIRONMENT.sub(" ", formula) if "\\begin" in formula else formula
     if "\\begin" in formula:
         return formula.strip()
@@ -139,7 +230,7 @@ def last_row(formula: str) -> str:
     names = [match[1] for row in rows if (match := _NAMED.fullmatch(row.rstrip(" .,"))) is not None]
     if len(rows) > 1 and len(set(names)) == len(rows):
         return ", ".join(row.rstrip(" .,") for row in rows)
-    return rows[-1].strip(" .,")
+    return rows[-1].lstrip("= ").rstrip(" .,")
 
 
 def _lead_end(line: str) -> int:
@@ -227,7 +318,7 @@ def _without_clauses(line: str, masked: str) -> tuple[str, str]:
             if _holds_mathematics(before) or re.search(r"(?:^|\s)\(?[A-J]\)?$", before):
                 line, masked = line[: match.start()], masked[: match.start()]
                 break
-    line, masked = line.rstrip(" .*_"), masked.rstrip(" .*_")
+    line, masked = line.rstrip(" .*_-–—"), masked.rstrip(" .*_-–—")
     aside = _ASIDE.search(masked)
     if aside is not None and not _DOUBT.search(aside[0]):
         line, masked = line[: aside.start()], masked[: aside.start()]

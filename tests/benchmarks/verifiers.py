@@ -26,6 +26,7 @@ from math_verify import parse, verify
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.maths import evaluate, expr, normal, values
+from berry.verifiers.specs.base import Strictness
 from berry.verifiers.specs.union import MathSpec
 
 Row = tuple[str, str]  # gold, response
@@ -139,8 +140,9 @@ NASTY = (
 async def nasty(symbolic_s: float) -> None:
     """64 nasty answers at once among honest ones: what they cost, and what became of the honest ones."""
     async with Checker(CheckerConfig(symbolic_s=symbolic_s)) as checker:
-        await checker.check(CheckRequest("warm", MathSpec(answer="1"), "\\boxed{\\sin^2 x + \\cos^2 x}"))
-        bad = [CheckRequest(f"bad{i}", MathSpec(answer="42"), f"\\boxed{{{NASTY[i % len(NASTY)]}}}") for i in range(64)]
+        await checker.check(CheckRequest("warm", MathSpec(answer="\\sin x"), "\\boxed{\\cos x}"))
+        evaluated = MathSpec(answer="42", strictness=Strictness(unevaluated="allowed"))  # the most there is to compute
+        bad = [CheckRequest(f"bad{i}", evaluated, f"\\boxed{{{NASTY[i % len(NASTY)]}}}") for i in range(64)]
         good = [CheckRequest(f"good{i}", MathSpec(answer=str(i)), f"The answer is {i}.") for i in range(200)]
         mixed = [request for pair in zip(bad, good[:64], strict=True) for request in pair] + good[64:]
         start = time.perf_counter()
@@ -160,7 +162,7 @@ async def main() -> None:
     options.add_argument("--repeats", type=int, default=5)
     chosen = options.parse_args()
     async with Checker(CheckerConfig(slots=1)) as checker:
-        await checker.check(CheckRequest("warm", MathSpec(answer="1"), "\\boxed{\\sin^2 x + \\cos^2 x}"))
+        await checker.check(CheckRequest("warm", MathSpec(answer="\\sin x"), "\\boxed{\\cos x}"))
         for name, make in (("GSM8K-style", gsm8k_rows), ("MATH-style", math_rows)):
             plain(make(50, -1))  # both sides warm
             await ours(checker, make(50, -1))

@@ -131,6 +131,9 @@ class Comparison:
     def _many(self, gold: Value, got: Value) -> Same:
         if not (isinstance(gold, Many) and isinstance(got, Many)):
             return self._one_and_many(gold, got)
+        for many, other in ((gold, got), (got, gold)):
+            if many.shape is Shape.SET and len(many.items) == 1 and other.shape not in _LOOSE:
+                return self.same(many.items[0], other) if many is gold else self.same(other, many.items[0])
         if gold.shape in _LOOSE and got.shape in _LOOSE:
             if Shape.SET not in (gold.shape, got.shape) and (self.strict.order == "kept" or _is_ranking(gold)):
                 return self._in_order(gold.items, got.items)
@@ -234,7 +237,8 @@ class Comparison:
             if given is not None and not isinstance(got, Relation):
                 return self.same(given[1], got)
             if answered is not None and not isinstance(gold, Relation):
-                return _all([self._chain_end(got), self.same(gold, answered[1])])
+                stated = got.sides if isinstance(got, Relation) and not answered[0] else (answered[1],)
+                return _all([self._chain_end(got), _any([self.same(gold, side) for side in stated])])
         if isinstance(gold, Many) and isinstance(got, Relation):
             return self._one_and_many(gold, got)
         if isinstance(gold, Opaque) or isinstance(got, Opaque):

@@ -37,6 +37,12 @@ _HEDGE = re.compile(
 _CHOICE = re.compile(r"\s*(?:(?:option|choice|answer)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*(?P<rest>.*)|\s*)", re.I | re.S)
 
 
+# A gold that names an option and what it says: `\textbf{(B)}\ \frac45`.
+_LABELLED = re.compile(
+    r"\$?(?:\\(?:text(?:bf)?|mathbf|mathrm)\s*\{\s*)?\(([A-J])\)(?:[}\s~]|\\[ ;,:]|\\q?quad(?![a-z]))+(\S.*)", re.DOTALL
+)
+
+
 @lru_cache(maxsize=8192)
 def gold_fault(gold: str) -> str | None:
     """Why `gold` is not an answer that anything can equal; None when it is one."""
@@ -84,7 +90,9 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
     gold, response = normal.unbracketed(gold), normal.unbracketed(response)
     fault = bounds.fault(response, max_chars=min(bounds.MAX_CHARS, max(bounds.ANSWER_CHARS, 4 * len(gold))))
     letter = _choice(gold)
-    if fault is not None and not (letter and fault is bounds.Fault.UNBALANCED):  # "A) 42"
+    if fault is not None and not (
+        (letter or _LABELLED.fullmatch(gold)) and fault is bounds.Fault.UNBALANCED
+    ):  # "A) 42"
         reason = Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER
         reason = Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason
         return Decision(same=False, rung="bounds", reason=reason, note=str(fault))
@@ -92,6 +100,13 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
         return _EXACT
     if letter is not None:
         return _decide_choice(letter, response)
+    if (labelled := _LABELLED.fullmatch(gold)) is not None:
+        answer = _CHOICE.fullmatch(_without_fonts(response))
+        if answer is not None and (answer[1].isupper() or len(response) > 1):
+            return _decide_choice(labelled[1], response)
+        gold = labelled[2]
+        if fault is not None:
+            return Decision(same=False, rung="bounds", reason=Reason.UNPARSABLE_ANSWER, note=str(fault))
     a, b = values.read(gold), values.read(response)
     if (
         isinstance(a, Scalar)
@@ -163,8 +178,12 @@ def _choice(gold: str) -> str | None:
     return next(filter(None, match.groups())) if match else None
 
 
+def _without_fonts(text: str) -> str:
+    return re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm|boxed|fbox)\s*\{([^{}]*)\}", r"\1", text).strip("$*_ \t")
+
+
 def _decide_choice(letter: str, response: str) -> Decision:
-    text = re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm|boxed|fbox)\s*\{([^{}]*)\}", r"\1", response).strip("$*_ \t")
+    text = _without_fonts(response)
     if re.search(r"\b(?:or|and)\b|,", text) and len(set(re.findall(r"\b[A-J]\b", text))) > 1:
         return Decision(same=False, rung="structured", reason=Reason.HEDGED)
     match = _CHOICE.fullmatch(text)

@@ -47,12 +47,27 @@ _RENAMED = {
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WRAPPERS = re.compile(
-    r"\\(?:boxed|fbox|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|underline|ensuremath|displaystyle|mathop)\s*\{"
+    r"\\(?:boxed|fbox|mathbf|mathit|boldsymbol|bm|mathsf|operatorname\*?|underline|ensuremath|displaystyle|mathop|vec|hat|widehat"
+    r"|overrightarrow|mathcal|mathnormal)\s*\{"
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mathrm|mbox|hbox|emph)\s*\{([^{}]*)\}")
+_LABELS = re.compile(
+    r"\s*(?:[IVX]{1,5}|[A-J])(?:\s*(?:,\s*(?:and|or)\b|,|\b(?:and|or)\b|&)\s*(?:[IVX]{1,5}|[A-J])\b){1,8}\s*"
+)
 _NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*+(?:\\?%\s*|(?:(?:and|or)\s+[-+]?\d[\d,./\s]*+){1,8})?")
 _NUMBER_FIRST = re.compile(r"\s*([-+]?(?:\\?\$)?\d[\d,./]*)\s+([A-Za-z].*)", re.DOTALL)
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))")
+_PLAIN_ROMAN = re.compile(r"\\mathrm\s*\{\s*([ie])\s*\}")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*(?:\^\s*)?(?:\{\s*)?(?:\\text\s*\{\s*(?:th|st|nd|rd)\s*\}(?:\s*\})?|(?<=\d)(?:th|st|nd|rd)\b)(?!\s*[\w(])"
+)
+_ANY_INTEGER = re.compile(
+    r"\s*(?:[,;]|\\text\{\s*(?:for|where)[^{}]*\}|\bwhere\b|\bfor\b)\s*\(?\s*[a-z]\s*\\in\s*\\mathbb\s*\{?\s*Z\s*\}?\s*\)?\s*$"
+)
+_MINUTES = re.compile(
+    r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d{1,2})\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)"
+    r"(?:\s*(\d{1,2})\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
+)
 _SCALES = {"C": "celsius", "F": "fahrenheit"}
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _DOTTED = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
@@ -70,16 +85,21 @@ def clean(text: str) -> str:
     if _digit_groups_possible(text):
         text = _DIGIT_GROUPS.sub(_grouped, text)
     if "\\" in text:
-        text = _DROP.sub(" ", text)
+        text = _PLAIN_ROMAN.sub(r"\1", _DROP.sub(" ", text))
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
         text = _TEXT.sub(_words_of, text)
+        if "\\in" in text:
+            text = _ANY_INTEGER.sub("", text)
         if "\\circ" in text:
+            text = _MINUTES.sub(_degrees, text)
             text = _TEMPERATURE.sub(lambda m: rf" \text{{ {_SCALES[m[1] or m[2]]}}}", text)
         if "\\dot" in text or "\\ldots" in text:
             text = _recurring(text)
     elif "..." in text:
         text = _recurring(text)
+    if _ORDINAL.search(text):
+        text = _ORDINAL.sub("", text)
     if "x 10" in text.lower():
         text = _TIMES_TEN.sub("*", text)
     text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
@@ -91,7 +111,7 @@ def clean(text: str) -> str:
 def _words_of(match: re.Match[str]) -> str:
     """What `\\text{…}` holds: numbers bare, words still in it, a quantity's number before it."""
     inside = match[1]
-    if _NUMERIC.fullmatch(inside):
+    if _NUMERIC.fullmatch(inside) or _LABELS.fullmatch(inside):
         return inside
     if (quantity := _NUMBER_FIRST.fullmatch(inside)) is not None and not _OPERATING.match(quantity[2]):
         return rf"{quantity[1]} \text{{{quantity[2]}}}"
@@ -99,6 +119,12 @@ def _words_of(match: re.Match[str]) -> str:
 
 
 _OPERATING = re.compile(r"(?:and|or|to|if|when|base|in base|mod)\b", re.IGNORECASE)
+
+
+def _degrees(match: re.Match[str]) -> str:
+    """Degrees, minutes and seconds as a fraction of degrees."""
+    seconds = int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3] or 0)
+    return rf"\frac{{{seconds}}}{{3600}}^\circ"
 
 
 def _recurring(text: str) -> str:

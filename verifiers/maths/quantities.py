@@ -36,10 +36,10 @@ _PARTS = {
 }
 _BASES = {word: n for word, n in _WORDS.items() if 2 <= n <= 16}
 _QUANTITY = re.compile(
-    r"(?P<money>\\\$|[€£])?\s*(?P<value>.*?[\d)}|])\s*"
+    r"(?P<money>\\\$|[€£₹¥]|(?:USD|EUR|GBP|Rs\.?)(?=\s))?\s*(?P<value>.*?[\d)}|])\s*"
     r"(?P<scale>(?:\\text\{\s*)?(?:hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
     r"(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
-    r"|(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
+    r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
     re.DOTALL,
 )
 _QUANTITY_CHARS = 200
@@ -53,6 +53,10 @@ _PERCENT = re.compile(
     r"\s*(?:\\?%|\\text\{\s*(?:%|pct\.?|per\s?cent)\s*\}|\b(?:pct\b\.?|per\s?cent(?:age)?))\s*$", re.IGNORECASE
 )
 _PREAMBLE = re.compile(r"(?:there (?:are|is|were|will be)|it is|it's|they are)\s+(?=[\d\\(])", re.IGNORECASE)
+_IN_BRACKETS = re.compile(
+    r"(.*[\d)}])\s*\(\s*(?:\\text\{)?\s*([A-Za-z][A-Za-z /]{0,30}(?:\^\{?\d\}?)?)\s*\}?\s*\)", re.DOTALL
+)
+_INFINITIES = {"negative infinity": "-\\infty", "minus infinity": "-\\infty", "positive infinity": "\\infty"}
 _SYNONYMS = {
     "dne": "does not exist",
     "doesn't exist": "does not exist",
@@ -72,6 +76,10 @@ def read(text: str) -> Value:
             return Scalar(inner.tree, text, percent=True)
     if (base := _based(text)) is not None:
         return base
+    if text.endswith(")") and (unit := _IN_BRACKETS.fullmatch(text)) is not None:
+        known = units.read(unit[2])
+        if known is not None and (known.kind is not None or unit[2] in ("unit", "units")) and len(unit[2]) > 1:
+            text = rf"{unit[1]} \text{{{unit[2]}}}"
     if _PLAIN_UNIT.search(text) and (quantity := _quantity(text)) is not None:
         return quantity
     try:
@@ -91,6 +99,8 @@ def read(text: str) -> Value:
 
 def _words(text: str) -> Value:
     word = normal.words(text)
+    if word in _INFINITIES:
+        return Scalar(expr.parse(_INFINITIES[word]), text)
     if (preamble := _PREAMBLE.match(word)) is not None:
         inner = read(word[preamble.end() :])
         if isinstance(inner, Scalar):

@@ -19,6 +19,8 @@ _KNOWN: dict[str, dict[str, Fraction | int | str]] = {
     "money": {"$": 1, "dollar": 1, "usd": 1, "buck": 1, "cent": "0.01", "¢": "0.01"},
     "euro": {"€": 1, "euro": 1, "eur": 1},
     "sterling": {"£": 1, "gbp": 1},
+    "rupee": {"₹": 1, "rs": 1, "rupee": 1, "inr": 1},
+    "yen": {"¥": 1, "yen": 1, "jpy": 1},
     "temperature": {"celsius": 1},
     "fahrenheit": {"fahrenheit": 1},
     "angle": {"degree": 1, "deg": 1, "\\circ": 1},
@@ -31,7 +33,7 @@ _SKIP = frozenset(
 )
 _SHORT = {"mph": ("mile", "/", "hour"), "kph": ("km", "/", "hour"), "kmh": ("km", "/", "hour"),
           "fps": ("foot", "/", "second"), "sqft": ("square", "foot")}  # fmt: skip
-_WORD = re.compile(r"[A-Za-z$€£¢\\]+|\^\{?[23]\}?|/")
+_WORD = re.compile(r"[A-Za-z$€£¢₹¥\\]+|\^\{?[23]\}?|/")
 
 
 @dataclass(frozen=True, slots=True)

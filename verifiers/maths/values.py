@@ -52,6 +52,8 @@ def _value(text: str, depth: int = 0) -> Value:
     text = text.strip()
     if not text or depth > 12:
         return Opaque(text)
+    if "\\begin" in text and (rows := _system(text)) is not None:
+        return _list(rows, depth)
     if "\\begin" in text and (matrix := matrices.read(text, lambda entry: _value(entry, depth + 1))) is not None:
         return matrix
     if len(alternatives := _split(text, _OR)) > 1:
@@ -76,7 +78,10 @@ def _value(text: str, depth: int = 0) -> Value:
         (_INTERSECTION, Shape.INTERSECTION),
     ):
         if len(pieces := _split(text, separator)) > 1:
-            return Many(shape, tuple(_value(piece, depth + 1) for piece in pieces))
+            items = tuple(_value(piece, depth + 1) for piece in pieces)
+            if shape is Shape.UNION and all(isinstance(item, Many) and item.shape is Shape.SET for item in items):
+                return Many(Shape.SET, tuple(part for item in items if isinstance(item, Many) for part in item.items))
+            return Many(shape, items)
     if (enclosed := _enclosed(text, depth)) is not None:
         return enclosed
     if "\\pm" in text and (both := _plus_minus(text, depth)) is not None:
@@ -203,6 +208,23 @@ def _closes_early(text: str) -> bool:
 
 def _commas_inside(text: str) -> list[str]:
     return [part.strip() for part in _split(text.strip(), _COMMA)] if text.strip() else []
+
+
+_SYSTEM = re.compile(
+    r"(?P<brace>\\\{\s*)?\\begin\{(?P<name>cases|aligned|array|matrix|gathered)\}(?:\{[lcr ]*\})?(?P<body>.*)"
+    r"\\end\{(?P=name)\}\s*[.,]?",
+    re.DOTALL,
+)
+
+
+def _system(text: str) -> list[str] | None:
+    """The equations under a brace, `\\begin{cases} x = 1 \\\\ y = 2 \\end{cases}`; None for anything else."""
+    match = _SYSTEM.fullmatch(text)
+    if match is None or (match["name"] in ("array", "matrix") and not match["brace"]):
+        return None
+    rows = [row.replace("&", " ").strip(" ,.") for row in re.split(r"\\\\(?:\[[^\]]*\])?", match["body"])]
+    rows = [row for row in rows if row]
+    return rows if len(rows) > 1 and all(len(_split(row, _RELATION)) == 2 for row in rows) else None
 
 
 def _relation(text: str, depth: int) -> Value | None:

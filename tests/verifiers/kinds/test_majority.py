@@ -62,3 +62,26 @@ def test_weights_move_the_majority() -> None:
 def test_one_response_alone_is_not_judged(check) -> None:
     verdict = check(MajoritySpec(), "The answer is 7.")
     assert (verdict.outcome, verdict.reason, verdict.answer) == (Outcome.UNVERIFIABLE, Reason.NOT_CHECKED, "7")
+
+
+def test_answers_are_grouped_as_mathematics_after_the_thinking(warm) -> None:
+    loop, checker = warm
+    responses = {
+        "a": "<think>\\boxed{9}</think>So \\boxed{143}.",
+        "b": "The answer is $142 \\approx 143$.",
+        "c": "<answer>143.0</answer>",
+        "d": "\\boxed{142}",
+        "e": "<think>it is \\boxed{143}, wait",
+    }
+    answers = loop.run_until_complete(canonicalise(responses, SPEC, checker.symbolic))
+    assert answers == {"a": "143", "b": "143", "c": "143", "d": "142", "e": None}
+
+
+def test_the_preset_decides_what_is_one_class(warm) -> None:
+    loop, checker = warm
+    responses = {"a": "\\boxed{\\frac13}", "b": "\\boxed{0.3333}", "c": "\\boxed{4} \\boxed{\\frac{2}{6}}"}
+    for strictness, classes in (("strict", 2), ("lenient", 1)):
+        spec = MajoritySpec.model_validate({"strictness": strictness})
+        answers = loop.run_until_complete(canonicalise(responses, spec, checker.symbolic))
+        assert len({answer for answer in answers.values() if answer is not None}) == classes
+        assert (answers["c"] is None) is (strictness == "strict")

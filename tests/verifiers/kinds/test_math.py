@@ -56,6 +56,31 @@ def test_strictness_and_places_are_the_problems_choice(check) -> None:
     assert check(tagged, "The answer is 3").reason is Reason.NO_ANSWER
 
 
+def test_the_checkers_strictness_holds_where_the_problem_is_silent() -> None:
+    from berry.verifiers.context import CheckRequest
+    from berry.verifiers.inline import check_inline
+    from berry.verifiers.specs.base import LENIENT
+
+    silent = CheckRequest("p", MathSpec(answer="50"), "\\boxed{50\\%}")
+    own = CheckRequest("p", MathSpec.model_validate({"answer": "50", "strictness": "strict"}), "\\boxed{50\\%}")
+    assert not check_inline(silent).passed  # type: ignore[union-attr]
+    assert check_inline(silent, LENIENT).passed  # type: ignore[union-attr]
+    assert not check_inline(own, LENIENT).passed  # type: ignore[union-attr]
+
+
+def test_an_unknown_preset_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match='no preset \'loose\': write "strict", "lenient", or single settings'):
+        MathSpec.model_validate({"answer": "1", "strictness": "loose"})
+
+
+def test_boxes_that_stand_apart_may_together_be_a_list(check) -> None:
+    text = "One is $\\boxed{1331}$. After the same steps, the other is $\\boxed{1728}$."
+    assert check(MathSpec(answer="1331 and 1728"), text).passed
+    assert check(MathSpec(answer="1728"), text).reason is Reason.CONFLICTING_ANSWERS
+    assert check(MathSpec.model_validate({"answer": "1728", "strictness": "lenient"}), text).passed
+    assert not check(MathSpec(answer="1331, 1728, 5"), text).passed
+
+
 def test_a_verdict_says_what_it_saw(check) -> None:
     verdict = check(MathSpec(answer="42"), "so the answer is 41.")
     assert verdict.answer == "41"
