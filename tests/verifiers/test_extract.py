@@ -116,11 +116,12 @@ def test_extraction_takes_time_linear_in_the_response(response: str) -> None:
     assert time.process_time() - start < 0.5
 
 
-MARKS = "answer Answer: $ $$ \\boxed{ } \\[ \\] <answer> </answer> #### 5 12 = not when & x ( ) . D ** <think> </think> of é ∈"
-PIECES = st.sampled_from(
-    [*MARKS.split(), *("\n", " ", " is ", ", so ", " and ", " or ", " the ", "\\\\", "\ud800", "\x00", "<|channel|>")]
-    + ["\\begin{align}", "\\end{align}", "<|message|>"]
+MARKS = (
+    "answer Answer: $ $$ \\boxed{ } \\[ \\] <answer> </answer> #### 5 12 = not when & x ( ) . D ** <think> </think> of é ∈ "
+    "\\begin{align} \\end{align} <|channel|> <|message|>"
 )
+SPACED = ("\n", " ", " is ", ", so ", " and ", " or ", " the ", "\\\\", "\ud800", "\x00")
+PIECES = st.sampled_from([*MARKS.split(), *SPACED])
 
 
 @settings(max_examples=400, deadline=None)
