@@ -117,7 +117,7 @@ def test_extraction_takes_time_linear_in_the_response(response: str) -> None:
 
 
 MARKS = (
-    "answer Answer: $ $$ \\boxed{ } \\[ \\] <answer> </answer> #### 5 12 = not when & x ( ) . D ** <think> </think> of é ∈ "
+    "answer Answer: $ $$ \\boxed{ } \\[ \\] <answer> </answer> #### 5 12 = not when & x ( ) . D ** <think> </think> ∈ "
     "\\begin{align} \\end{align} <|channel|> <|message|>"
 )
 SPACED = ("\n", " ", " is ", ", so ", " and ", " or ", " the ", "\\\\", "\ud800", "\x00")
