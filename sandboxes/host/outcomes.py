@@ -27,8 +27,8 @@ LIMIT_NAMES = {
     Outcome.OUTPUT_LIMIT: "output", Outcome.DISK_LIMIT: "disk", Outcome.PROCESS_LIMIT: "processes",
 }  # fmt: skip
 _BY_LIMIT = {
-    "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "output": Outcome.OUTPUT_LIMIT,
-    "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
+    "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "memory": Outcome.MEMORY_LIMIT, "output":
+    Outcome.OUTPUT_LIMIT, "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
 }  # fmt: skip
 DECODED_ON_LOOP_BYTES = 1 << 18
 """Frames of more bytes than these are decoded in a thread, so that the event loop goes on."""

@@ -62,9 +62,12 @@ class SlotHandle:
         if ready and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def begin(self, limits: Limits, *, fetch: str | None = None, ready_s: float = 60.0) -> ChildHandle:
+    async def begin(
+        self, limits: Limits, *, fetch: str | None = None, reserve_bytes: int = 0, ready_s: float = 60.0
+    ) -> ChildHandle:
         """Waits for a child under these limits (already scaled) that waits for its job. `fetch` names a file in its
-        directory that is wanted afterwards. Raises SlotDied."""
+        directory that is wanted afterwards, `reserve_bytes` is memory that its runtime takes besides the limit. Raises
+        SlotDied."""
         while not self._ready:
             if self.dead is not None:
                 raise SlotDied(self.dead)
@@ -77,8 +80,9 @@ class SlotHandle:
         if self.dead is not None:
             raise SlotDied(self.dead)
         order = slot_protocol.StartChild(
-            limits.cpu_s, limits.wall_s, limits.output_bytes, limits.disk_bytes, limits.threads, _CORES, fetch
-        )
+            limits.cpu_s, limits.wall_s, limits.memory_bytes + reserve_bytes, limits.output_bytes, limits.disk_bytes,
+            limits.threads, limits.processes, _CORES, fetch,
+        )  # fmt: skip
         child = ChildHandle(self, *self._ready.popleft(), limits, order)
         self._children.append(child)
         self.jobs += 1

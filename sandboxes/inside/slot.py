@@ -46,13 +46,16 @@ class Prepared(NamedTuple):
 class Slot:
     """Supervises the children of one slot."""
 
-    def __init__(self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], aids: ForkAids) -> None:
+    def __init__(
+        self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], aids: ForkAids, proc: int
+    ) -> None:
+        self.proc = proc
         self.sock, self.plan, self.fork_aids = sock, jail_plan, aids
         self.kind = message["kind"]
         directory = os.path.join(jail_plan.work, message["name"])
         uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
         self.ahead = MAX_WAITING_CHILDREN if self.kind != "tools" else 0
-        self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead)
+        self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead, proc)
         self.directory = directory
         self.pid = os.getpid()
         self.inbox: deque[slot_protocol.StartChild | int] = deque()
@@ -128,6 +131,7 @@ class Slot:
         poller.register(ready.pidfd, select.POLLIN)
         poller.register(self.sock, select.POLLIN)
         clock = (~ready.pid << 3) | 2
+        tree = processes.TreeClock()
         limit: str | None = None
         while True:
             wall = time.monotonic() - started
@@ -136,7 +140,11 @@ class Slot:
             except OSError:
                 cpu = 0.0
             if limit is None:
-                limit = self._limit_exceeded(ready, start, cpu, wall)
+                if self.kind == "tools" and wall > USAGE_POLL_S:
+                    taken = processes.tree_usage(self.proc, processes.own_number(self.proc))
+                    cpu = max(cpu, tree.read(taken))
+                    limit = _tree_limit_exceeded(taken, start)
+                limit = limit or self._limit_exceeded(ready, start, cpu, wall)
                 if limit:
                     os.kill(ready.pid, signal.SIGKILL)
             poll_s = USAGE_POLL_S if wall > USAGE_POLL_S else 0.02
@@ -153,7 +161,7 @@ class Slot:
         _, status, usage = os.wait4(ready.pid, 0)
         wall = time.monotonic() - started
         self._kill_rest()
-        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        cpu, peak = max(usage.ru_utime + usage.ru_stime, tree.total_s), usage.ru_maxrss * 1024
         return slot_protocol.Done(ready.pid, status, cpu, wall, peak, limit, stage)
 
     def _host_went_on(self) -> bool:
@@ -192,6 +200,10 @@ class Slot:
             return "processes"
         return None
 
+    def _descendants(self) -> set[int]:
+        """Every process below this one; without a PID namespace, in which numbers would differ from those of /proc."""
+        return processes.descendants(self.proc, processes.own_number(self.proc))
+
     def _kill_rest(self) -> None:
         """Ends whatever a job left behind. In a PID namespace one signal reaches all of it; elsewhere this
         slot has adopted the orphans and stops them all before it kills any, so that none can start another
@@ -203,7 +215,7 @@ class Slot:
                 os.kill(-1, signal.SIGKILL)
         else:
             stopped: set[int] = set()
-            while fresh := processes.descendants(self.pid) - stopped:
+            while fresh := self._descendants() - stopped:
                 for pid in fresh:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGSTOP)
@@ -246,7 +258,19 @@ class Slot:
         os._exit(0)
 
 
-def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, aids: ForkAids) -> None:
+def _tree_limit_exceeded(taken: processes.Usage, start: slot_protocol.StartChild) -> str | None:
+    """Names the limit that the processes of a job have exceeded together, if any; CPU time is the slot's own to
+    judge."""
+    if taken.memory_bytes > start.memory_bytes:
+        return "memory"
+    if taken.threads > start.threads + start.processes:
+        return "processes"
+    return None
+
+
+def serve(
+    sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, aids: ForkAids, proc: int
+) -> None:
     """Serves a slot until its socket closes."""
     syscalls.death_signal()()
     if os.getppid() not in (0, template):  # 0: in a PID namespace of its own
@@ -257,7 +281,7 @@ def serve(sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], te
     if message["kind"] == "python":
         aids.pin()
     rlimits.lock_no_memory()
-    slot = Slot(sock, jail_plan, message, aids)
+    slot = Slot(sock, jail_plan, message, aids, proc)
     syscalls.death_signal()()  # a change of user id has cleared it
     stages.reach(stages.WAITING)
     aids.freeze()

@@ -10,9 +10,9 @@ import array
 import struct
 from typing import NamedTuple
 
-LIMITS = (None, "cpu", "wall", "output", "disk", "processes", "killed")
+LIMITS = (None, "cpu", "wall", "memory", "output", "disk", "processes", "killed")
 """Why a slot killed its child, by number."""
-_START, _KILL = struct.Struct("=cddqqqq"), struct.Struct("=ci")
+_START, _KILL = struct.Struct("=cddqqqqqq"), struct.Struct("=ci")
 _COUNT, _DONE = struct.Struct("=i"), struct.Struct("=iiddqbb")
 _MAX_COUNT = 1 << 62
 
@@ -22,15 +22,17 @@ class StartChild(NamedTuple):
 
     cpu_s: float
     wall_s: float
+    memory_bytes: int
     output_bytes: int
     disk_bytes: int
     threads: int
+    processes: int
     cores: int
     fetch: str | None = None
 
     def pack(self) -> bytes:
         """Encodes the order."""
-        counts = (self.output_bytes, self.disk_bytes, self.threads, self.cores)
+        counts = self[2:8]
         limits = _START.pack(b"s", self.cpu_s, self.wall_s, *[min(n, _MAX_COUNT) for n in counts])
         return limits + (self.fetch or "").encode()
 
@@ -67,8 +69,9 @@ def order(data: bytes) -> StartChild | int:
     if data[:1] == b"k":
         return _KILL.unpack(data)[1]
     _, cpu_s, wall_s, *counts = _START.unpack_from(data)
-    output_bytes, disk_bytes, threads, cores = counts
-    return StartChild(cpu_s, wall_s, output_bytes, disk_bytes, threads, cores, data[_START.size :].decode() or None)
+    memory_bytes, output_bytes, disk_bytes, threads, processes, cores = counts
+    fetch = data[_START.size :].decode() or None
+    return StartChild(cpu_s, wall_s, memory_bytes, output_bytes, disk_bytes, threads, processes, cores, fetch)
 
 
 def report(done: list[Done], ready: list[int]) -> bytes:

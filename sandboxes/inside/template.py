@@ -52,14 +52,13 @@ def main() -> None:
         jail_plan = prepare(options, work, entered, notes)
         speed_s = _speed()
         aids = prepare_for_forking(options["fast_fork"], proc)
-        os.close(proc)
     except Exception as e:  # noqa: BLE001 (told to the host, which refuses to start)
         control.send(json.dumps({"error": f"{type(e).__name__}: {e}"}).encode())
         if "pid" not in entered:
             workdir.remove_tree(work)
         return
     control.send(json.dumps({"plan": jail_plan._asdict(), "speed_s": speed_s}).encode())
-    _serve(control, jail_plan, fork, aids)
+    _serve(control, jail_plan, fork, aids, proc)
 
 
 def _enter_namespaces(notes: list[str]) -> tuple[str, ...]:
@@ -194,7 +193,7 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], aids: ForkAids) -> None:
+def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], aids: ForkAids, proc: int) -> None:
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
     poller = select.poll()
@@ -213,7 +212,7 @@ def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int]
         if pid == 0:
             control.close()
             try:  # an exception's traceback goes to the host, which asks for a new slot
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, aids)
+                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, aids, proc)
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()

@@ -46,8 +46,8 @@ class Ruleset:
     """Holds paths and rights as an open ruleset; `restrict` confines the caller and may be used once for every
     fork."""
 
-    def __init__(self, rules: Iterable[tuple[str, int]], *, level: int) -> None:
-        """Paths that don't exist are skipped. Raises OSError."""
+    def __init__(self, rules: Iterable[tuple[str | int, int]], *, level: int) -> None:
+        """Paths that don't exist are skipped; a number is an open descriptor. Raises OSError."""
         self._files, network, scopes = _handled(level)
         attributes = struct.pack("=QQQ", self._files, network, scopes)
         size = 8 if level < 4 else 16 if level < 6 else 24
@@ -57,9 +57,9 @@ class Ruleset:
         self.restrict = syscalls.Bound("landlock_restrict_self", self.fd, 1 if level >= 7 else 0)
         """Confines the calling process and its children, for good. Needs no_new_privs. Raises OSError."""
 
-    def _allow(self, path: str, rights: int) -> None:
+    def _allow(self, path: str | int, rights: int) -> None:
         try:
-            fd = os.open(path, _O_PATH | os.O_CLOEXEC)
+            fd = os.dup(path) if isinstance(path, int) else os.open(path, _O_PATH | os.O_CLOEXEC)
         except (FileNotFoundError, PermissionError, NotADirectoryError):
             return
         try:

@@ -98,7 +98,7 @@ def readable_by_others(path: str) -> bool:
 
 class SlotJail:
     """One slot's rules, built once and applied by each of its children. `arenas` are the directories in which
-    children get a fresh working directory in turn.
+    children get a fresh working directory in turn, `proc` is a descriptor on /proc, for the slot alone.
 
     Making it takes the slot's own privileges for good: its user id becomes `uid`, its capabilities are
     dropped. A child then needs neither, and can't reach its slot all the same: seccomp and landlock keep
@@ -108,7 +108,7 @@ class SlotJail:
     child adds a short list on top. What is inherited costs a child little, what it applies itself a good part of its
     fork."""
 
-    def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int) -> None:
+    def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int, proc: int) -> None:
         self.plan, self.kind = plan, kind
         os.mkdir(directory, 0o755)
         if uid is not None:
@@ -130,8 +130,9 @@ class SlotJail:
             allowed = self._allowed()
             tops = sorted({"/" + path.split("/")[1] for path, _ in allowed})
             self._rulesets = [self._ruleset(arena, tops) for arena in self.arenas]
-            own = [(directory, landlock.WORK_EXECUTE), ("/proc", landlock.READ)]
-            landlock.Ruleset(allowed + own, level=plan.landlock).restrict()
+            own: list[tuple[str | int, int]] = [(directory, landlock.WORK_EXECUTE), ("/proc", landlock.READ)]
+            own.append((proc, landlock.READ))
+            landlock.Ruleset([*allowed, *own], level=plan.landlock).restrict()
         self._filter: seccomp.Filter | None = None
         if plan.seccomp:
             own_filter, self._filter = seccomp.build_layers(kind, signals_contained=plan.signals_contained)

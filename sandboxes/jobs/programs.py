@@ -125,7 +125,7 @@ async def _run(
     limits: Limits,
     directories: tuple[str, ...],
 ) -> CaseResult:
-    child = await slot.begin(limits)
+    child = await slot.begin(limits, reserve_bytes=row.reserve_bytes)
     try:
         child.feed_stdin(stdin + binary)
         child.allow(1)  # that exec failed

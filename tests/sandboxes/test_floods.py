@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from fractions import Fraction
+from typing import Any
 
 import psutil
 import pytest
@@ -34,7 +35,7 @@ FLOODS = {
 LIMITS = Limits(cpu_s=2, wall_s=4, memory_bytes=256 * MIB)
 
 
-def _grown(box, work) -> tuple[object, float]:
+def _grown(box, work) -> tuple[Any, float]:
     """The result, and MiB by which this process grew."""
     before = psutil.Process().memory_info().rss
     result = work()
@@ -113,7 +114,7 @@ def f(x):
 
 @pytest.mark.parametrize("shape", SLOW)
 def test_no_value_stops_the_event_loop(box, shape):
-    async def stalls() -> tuple[object, float]:
+    async def stalls() -> tuple[Any, float]:
         worst, done = 0.0, False
 
         async def tick() -> None:

@@ -183,6 +183,23 @@ def test_a_fork_bomb_ends(box):
     assert program(box, "shell", "echo next").cases[0].stdout == b"next\n"
 
 
+def test_cpu_time_of_all_processes_of_a_shell_counts(box):
+    spin = "for i in 1 2 3 4; do (while :; do :; done) & done; wait"
+    result = program(box, "shell", spin, cpu_s=1, wall_s=20)
+    assert result.outcome is Outcome.CPU_LIMIT, result
+    assert result.wall_s < 10
+    turns = "while :; do (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); done"
+    assert program(box, "shell", turns, cpu_s=1, wall_s=20).outcome is Outcome.CPU_LIMIT
+
+
+def test_memory_of_all_processes_of_a_shell_counts(box):
+    eat = "awk 'BEGIN { s = \"x\"; while (length(s) < 40000000) s = s s; while (1) i++ }'"
+    one = program(box, "shell", f"{eat} & sleep 2; kill $! 2>/dev/null; echo done", cpu_s=20, wall_s=30)
+    assert one.outcome is not Outcome.MEMORY_LIMIT, one
+    many = program(box, "shell", f"for i in 1 2 3 4 5 6; do {eat} & done; wait", cpu_s=60, wall_s=30)
+    assert many.outcome is Outcome.MEMORY_LIMIT, many
+
+
 def test_a_missing_tool_is_nobodys_fault(box, monkeypatch):
     monkeypatch.setattr("berry.sandboxes.languages.SYSTEM_PATH", "/nowhere")
     result = box.run(Job("int main() {}", language="cpp"))

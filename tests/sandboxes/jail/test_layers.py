@@ -113,7 +113,7 @@ def test_a_process_without_marks_waits():
 
 
 def test_orders_and_reports_survive():
-    go = slot_protocol.StartChild(1.5, 3.0, 10, 1 << 80, 4, 2, "prög")
+    go = slot_protocol.StartChild(1.5, 3.0, 1 << 30, 10, 1 << 80, 4, 8, 2, "prög")
     assert slot_protocol.order(go.pack()) == go._replace(disk_bytes=1 << 62)
     assert slot_protocol.order(go._replace(disk_bytes=20, fetch=None).pack()) == go._replace(disk_bytes=20, fetch=None)
     assert slot_protocol.order(slot_protocol.kill(77)) == 77
