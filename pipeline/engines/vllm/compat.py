@@ -78,6 +78,7 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
 
     _check_known(arguments, key="engine.extra")
     full = AsyncEngineArgs(**arguments)
+    drop_token_texts()
     with start_lock():
         return launch_owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
 
@@ -94,6 +95,37 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
     full = AsyncEngineArgs(**arguments, pooler_config=pooler)
     with start_lock():
         return launch_owned(lambda: AsyncLLM.from_engine_args(full))
+
+
+def drop_token_texts() -> None:
+    """Has vLLM's front end keep sampled log-probabilities without the text and rank of each alternative, for the whole
+    process. Where stop strings need text, vLLM would decode every likely token of every position too: more than half of
+    what a token costs there, for texts that nobody reads."""
+    from vllm.logprobs import FlatLogprobs
+    from vllm.v1.engine import output_processor
+    from vllm.v1.engine.logprobs import LogprobsProcessor
+
+    class WithoutTexts(LogprobsProcessor):
+        @classmethod
+        def from_new_request(cls, tokenizer: Any, request: Any) -> LogprobsProcessor:  # noqa: ARG003
+            return super().from_new_request(None, request)
+
+        def _update_sample_logprobs(self, logprobs_lists: Any) -> None:
+            flat = self.logprobs
+            if not isinstance(flat, FlatLogprobs) or self.num_logprobs is None or self.num_logprobs < 0:
+                super()._update_sample_logprobs(logprobs_lists)
+                return
+            width = self.num_logprobs + 1  # the chosen token, then the likeliest; other requests may ask for more
+            for values, ids in zip(logprobs_lists[1].tolist(), logprobs_lists[0].tolist(), strict=True):
+                flat.start_indices.append(len(flat.logprobs))
+                flat.logprobs += values[:width]
+                flat.token_ids += ids[:width]
+                flat.end_indices.append(len(flat.logprobs))
+                self.cumulative_logprob += values[0]
+
+    module: Any = output_processor
+    if module.LogprobsProcessor is LogprobsProcessor:
+        module.LogprobsProcessor = WithoutTexts
 
 
 def _check_known(arguments: dict[str, Any], *, key: str) -> None:
