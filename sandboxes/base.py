@@ -183,7 +183,8 @@ class JudgeStatus(StrEnum):
 class JudgeResult:
     """What a judge found. `calls` counts the calls that reached it (a pass with 0 calls tested nothing);
     `message` is the assertion's or error's text, `line` its line in the tests, `args`, `kwargs` and `got`
-    belong to the last call made before. `candidate` is how the candidate's own child ended."""
+    belong to the last call made before. `candidate` is how the candidate's own child ended. `changed_and_returned`:
+    some call changed its arguments and returned a value too."""
 
     status: JudgeStatus
     calls: int = 0
@@ -193,6 +194,7 @@ class JudgeResult:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     got: Any = None
     candidate: CaseResult = field(default_factory=lambda: CaseResult(Outcome.OK))
+    changed_and_returned: bool = False
     cpu_s: float = 0.0
     judge_cpu_s: float = 0.0
     wall_s: float = 0.0

@@ -113,14 +113,16 @@ class SandboxPool:
         *,
         limits: Limits | None = None,
         prelude: str = "",
+        changes: bool = True,
     ) -> JudgeResult:
         """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the
         entry point relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits`
-        are the judge's."""
+        are the judge's. `changes`: whether arguments that the candidate changed are changed for the tests too."""
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
-        judge_run = judge_job.JudgeRun(job, tests, name, prelude, self._limits(job.limits), self._limits(limits))
+        own, judges = self._limits(job.limits), self._limits(limits)
+        judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes)
 
         async def once(number: int) -> JudgeResult:
             return await judge_job.run_judge(self._slots, number, judge_run)

@@ -5,15 +5,18 @@
 
 Nothing is ever unpickled or evaluated. `loads` treats its bytes as hostile: it returns plain data or raises WireError,
 in time linear in their length, and no value deeper, longer or with more equal hashes than the limits below. Plain data
-is None, bool, int, float (nan and infinities too), str, bytes, complex, list, tuple, dict, set, frozenset, Decimal and
-Fraction. On the way out of a program some close relatives are turned into plain data for convenience (Counter,
-defaultdict, namedtuple, range, NumPy scalars and arrays …); nothing about them survives but the data."""
+is None, bool, int, float (nan and infinities too), str, bytes, complex, list, tuple, dict, set, frozenset, range,
+deque, views of dicts, Decimal and Fraction. On the way out of a program some close relatives are turned into plain
+data for convenience (Counter, defaultdict, namedtuple, NumPy scalars and arrays …); nothing about them survives but
+the data.
+"""
 
 from __future__ import annotations
 
 import json
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +69,12 @@ def pack(value: Any, depth: int = 0) -> Any:
         return {_TAG: "b", "v": value.decode("latin-1")}
     if kind is complex:
         return {_TAG: "c", "v": [value.real, value.imag]}
+    if kind is range:
+        return {_TAG: "r", "v": [value.start, value.stop, value.step]}
+    if kind in _VIEWS:
+        return {_TAG: _VIEWS[kind], "v": [pack(v, depth) for v in value]}
+    if kind is deque:
+        return {_TAG: "q", "v": [pack(v, depth) for v in value]}
     if kind is _if_loaded("decimal", "Decimal"):
         if value.is_finite() and abs(value.adjusted()) > MAX_EXPONENT:
             raise Unsupported(f"a Decimal with an exponent beyond {MAX_EXPONENT}")
@@ -101,8 +110,6 @@ def _as_plain(value: Any) -> Any:
         if isinstance(value, base):
             return read(value)
     module, name = type(value).__module__, type(value).__name__
-    if type(value) in _SEQUENCES or (module == "collections" and name == "deque"):
-        return list(value)
     if module == "numpy" and name == "ndarray":
         return value.tolist()
     if module == "numpy" and hasattr(value, "item"):
@@ -123,8 +130,8 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (set, lambda v: set(set.__iter__(v))),
     (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
 )
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-_SEQUENCES = (range, type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS = {type({}.keys()): "k", type({}.values()): "w", type({}.items()): "m"}
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque, *_VIEWS})
 
 
 def dumps(value: Any) -> bytes:
@@ -159,6 +166,8 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
         if tag == "s" or tag == "f":
             _refuse_collisions(v)
             return set(v) if tag == "s" else frozenset(v)
+        if tag in ("q", "k", "w", "m", "r"):
+            return _unpack_relative(tag, v)
         if tag == "c":
             return complex(float(v[0]), float(v[1]))
         if tag == "F":
@@ -166,6 +175,23 @@ def _unpack_tagged(obj: dict[str, Any]) -> Any:
                 raise WireError("a long fraction")
             return _fraction(int(v[0], 16), int(v[1], 16))
     raise WireError("unknown tag")
+
+
+def _unpack_relative(tag: str, v: list[Any]) -> Any:
+    """What is much like a list and compares equal to none: ranges, deques, and the views of a dict."""
+    if tag == "r":
+        if [type(n) for n in v] != [int, int, int]:
+            raise WireError("not a range")
+        found = range(*v)
+        len(found)  # raises where it has no length
+        return found
+    if tag == "q":
+        return deque(v)
+    if tag == "w":
+        return dict(enumerate(v)).values()
+    keys = v if tag == "k" else [key for key, _ in v]
+    _refuse_collisions(keys)
+    return dict.fromkeys(v).keys() if tag == "k" else dict(v).items()
 
 
 def _refuse_collisions(keys: list[Any]) -> None:

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
@@ -178,10 +179,23 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
                 missing = f"{name} is not defined"
                 body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
                 channel.write(wire.packed_bytes(body))
+            elif job.get("changes"):
+                answer(lambda: _with_changes(function, args, kwargs, value_bytes), send)  # noqa: B023
             else:
                 answer(lambda: function(*args, **kwargs), send)  # noqa: B023 (runs before the next turn)
         else:
             answer(lambda: run_snippet(message[1], namespace))  # noqa: B023
+
+
+def _with_changes(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value_bytes: int) -> list[Any]:
+    """Calls a function; returns its value and the arguments that it changed, by position or name. Changes too large to
+    be carried beside the value are left out."""
+    given = [(k, v) for k, v in (*enumerate(args), *kwargs.items()) if isinstance(v, list | dict | set | deque)]
+    before = [wire.dumps(v) for _, v in given]
+    value = function(*args, **kwargs)
+    after = [wire.dumps(v) for _, v in given]
+    changed = [pair for pair, old, new in zip(given, before, after, strict=True) if old != new]
+    return [value, changed if 2 * sum(map(len, after)) < value_bytes else []]
 
 
 def run_snippet(source: str, namespace: dict[str, Any]) -> Any:

@@ -3,6 +3,12 @@
 `candidate(...)` sends its arguments out and gets plain data of exact built-in types back, or the built-in
 exception that the candidate raised. The candidate's objects, code and output never come here, so nothing
 that it does can make a comparison true. The verdict is one frame, written by this process alone.
+
+    tests ─► marked (each `except` and `with` tells when it stops an exception) ─► run ─► verdict
+
+An exception of the candidate's that ends without an `except` or a `with` of the tests having stopped it was stopped by
+the language: `all(map(candidate, …))` ends at StopIteration, `hasattr` at AttributeError. Such a trial passes nothing.
+Arguments that the candidate changed are changed here too, as they would be in one process.
 """
 
 from __future__ import annotations
@@ -11,13 +17,15 @@ import builtins
 import os
 import sys
 import time
-from types import TracebackType
+from collections import deque
+from types import CodeType, TracebackType
 from typing import Any, NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
 
 TESTS_FILE = "tests.py"
+_STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
 
 
 class CandidateError(Exception):
@@ -30,16 +38,53 @@ class Proxy:
     def __init__(self, channel: Channel, name: str) -> None:
         self._channel = channel
         self.__name__ = self.__qualname__ = name
-        self.raised: BaseException | None = None
+        self.open: dict[int, BaseException] = {}
+        self.last: BaseException | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._channel.write(wire.dumps(["call", args, kwargs]))
         answer = self._channel.read()
         if answer[0] == "ok":
+            given = {**dict(enumerate(args)), **kwargs}
+            for key, value in answer[2]:
+                _change(given.get(key), value)
             return answer[1]
         _, name, text = answer
-        self.raised = _exception(name, text)
-        raise self.raised
+        self.last = raised = _exception(name, text)
+        self.open[id(raised)] = raised
+        raise raised
+
+    def stopped(self, error: BaseException | None) -> None:
+        """Records that the tests themselves stopped an exception."""
+        self.open.pop(id(error), None)
+
+
+class _Guard:
+    """A context manager of the tests that tells when it stops an exception."""
+
+    def __init__(self, inner: Any, proxy: Proxy) -> None:
+        self._inner, self._proxy = inner, proxy
+
+    def __enter__(self) -> Any:
+        return type(self._inner).__enter__(self._inner)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> Any:
+        stops = type(self._inner).__exit__(self._inner, kind, error, trace)
+        if stops:
+            self._proxy.stopped(error)
+        return stops
+
+
+def _change(argument: Any, value: Any) -> None:
+    """Gives an argument the content that it has in the candidate's process."""
+    if isinstance(argument, list) and isinstance(value, list):
+        argument[:] = value
+    elif isinstance(argument, dict | set) and isinstance(value, dict | set):
+        argument.clear()
+        argument.update(value)
+    elif isinstance(argument, deque) and isinstance(value, deque):
+        argument.clear()
+        argument.extend(value)
 
 
 def _exception(name: str, text: str) -> Exception:
@@ -59,19 +104,82 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
     if "random" in sys.modules:
         sys.modules["random"].seed(1)  # not the candidate's numbers
     try:
-        exec(compile_source(job["prelude"], "prelude.py"), namespace)
+        namespace[_STOPPED] = lambda: proxy.stopped(sys.exc_info()[1])
+        namespace[_GUARD] = lambda inner: _Guard(inner, proxy)
+        exec(_marked(job["prelude"], "prelude.py"), namespace)
         namespace.pop("check", None)
         namespace[job["entry"]] = namespace["candidate"] = proxy
-        exec(compile_source(job["source"], TESTS_FILE), namespace)
+        exec(_marked(job["source"], TESTS_FILE), namespace)
         check = namespace.get("check")
         if callable(check):
             check(proxy)
         verdict: list[Any] = ["passed"]
     except BaseException as e:  # noqa: BLE001 (whatever the tests raise is the verdict)
-        kind = "candidate" if e is proxy.raised else "failed" if isinstance(e, AssertionError) else "error"
+        kind = "failed" if isinstance(e, AssertionError) else "error"
+        if id(e) in proxy.open or e is proxy.last:
+            kind = "candidate"
         verdict = [kind, *describe(e), _line(e.__traceback__)]
+    if verdict[0] != "candidate" and proxy.open:
+        swallowed = next(iter(proxy.open.values()))
+        name, text = describe(swallowed)
+        verdict = ["candidate", name, f"{name}: {text} (it ended what the tests were doing without being caught)",
+                   _line(swallowed.__traceback__)]  # fmt: skip
     channel.write(wire.dumps([time.process_time(), *verdict]))
     os._exit(0)
+
+
+def _marked(source: str, name: str) -> CodeType:
+    """Compiles tests so that each `except` and `with` of theirs tells when it stops an exception."""
+    if "assertRaises" in source:
+        _mark_assert_raises()
+    if "except" not in source and "with" not in source:
+        return compile_source(source, name)
+    import ast  # few tests need it
+
+    class Marker(ast.NodeTransformer):
+        def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+            self.generic_visit(node)
+            call = ast.Call(ast.Name(_STOPPED, ast.Load()), [], [])
+            node.body.insert(0, ast.copy_location(ast.Expr(call), node.body[0]))
+            return node
+
+        def visit_With(self, node: ast.With) -> ast.AST:
+            self.generic_visit(node)
+            for item in node.items:
+                guarded = ast.Call(ast.Name(_GUARD, ast.Load()), [item.context_expr], [])
+                item.context_expr = ast.copy_location(guarded, item.context_expr)
+            return node
+
+    try:
+        tree = ast.fix_missing_locations(Marker().visit(ast.parse(source, name)))
+        return compile(tree, name, "exec", dont_inherit=True)
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise SyntaxError(str(e)) from None
+
+
+def _mark_assert_raises() -> None:
+    """Lets `assertRaises(Error, candidate, …)`, which stops exceptions without a `with` of the tests, tell too."""
+    from unittest import case
+
+    base: Any = case._AssertRaisesBaseContext  # pyright: ignore[reportAttributeAccessIssue]
+
+    def handle(self: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not args or args[0] is None or not callable(args[0]):
+            return original(self, name, args, kwargs)
+        called, *rest = args
+
+        def stopping(*a: Any, **k: Any) -> Any:
+            try:
+                return called(*a, **k)
+            except self.expected as error:
+                stop = sys.modules["tests"].__dict__[_STOPPED]
+                stop()
+                raise error
+
+        return original(self, name, (stopping, *rest), kwargs)
+
+    original = base.handle
+    base.handle = handle
 
 
 def _line(tb: TracebackType | None) -> int | None:

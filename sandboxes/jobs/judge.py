@@ -33,6 +33,7 @@ class JudgeRun:
     prelude: str
     limits: Limits
     judge_limits: Limits
+    changes: bool = True
 
 
 class _Candidate:
@@ -53,7 +54,8 @@ class _Candidate:
         self._spent, self._progress = self.cpu_s, (0, 0, 0.0)
         source = self._run.job.source
         self._child.allow(1)
-        self._child.send(header("calls", source, self._run.limits, module="solution", count=None))
+        self._child.send(header("calls", source, self._run.limits, module="solution", count=None,
+                               changes=self._run.changes))  # fmt: skip
         return await self._result()
 
     async def call(self, args: Any, kwargs: Any) -> CaseResult:
@@ -127,16 +129,39 @@ async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> Ju
         if message[0] != "call":
             return _verdict(message[1:], replace(last, judge_cpu_s=message[0]))
         _, args, kwargs = message
-        case = await candidate.call(args, kwargs)
+        try:
+            case, changes = _without_changes(await candidate.call(args, kwargs), run)
+            reply = wire.packed_bytes(["ok", wire.pack(case.value), [[key, wire.pack(v)] for key, v in changes]])
+        except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
+            last = replace(last, args=args, kwargs=kwargs, message=str(e))
+            case = CaseResult(Outcome.UNSUPPORTED_VALUE, error=str(e))
+            return replace(last, status=JudgeStatus.CANDIDATE if calls else JudgeStatus.JUDGE_ERROR, candidate=case)
         calls += 1
-        last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case)
+        changed = last.changed_and_returned or (bool(changes) and case.value is not None)
+        last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
+                       changed_and_returned=changed)  # fmt: skip
         judge.allow(1)
         if case.outcome is Outcome.OK:
-            judge.send(wire.frame(wire.packed_bytes(["ok", wire.pack(case.value)])))
+            judge.send(wire.frame(reply))
         elif case.outcome in _RAISED and case.error_type is not None:
             judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
         else:
             return replace(last, status=JudgeStatus.CANDIDATE, message=case.error)
+
+
+def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[Any]]:
+    """A call's result without the arguments that it changed, and these: pairs of a position or name and the content."""
+    if case.outcome is not Outcome.OK or not run.changes:
+        return case, []
+    match case.value:
+        case [value, [*changes]] if all(_is_change(pair) for pair in changes):
+            return replace(case, value=value), changes
+        case _:
+            return CaseResult(Outcome.VIOLATION, error="not a result"), []
+
+
+def _is_change(pair: Any) -> bool:
+    return type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (int, str)
 
 
 def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:

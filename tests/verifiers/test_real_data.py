@@ -24,7 +24,7 @@ ROWS = int(os.environ.get("BERRY_DATA_ROWS", "24"))
 def imported(path: Path, name: str) -> list[Imported]:
     if not path.is_file():
         pytest.skip(f"BERRY_DATA has no {path.name}")
-    return [item for _, item in convert(str(path), IMPORTERS[name]) if isinstance(item, Imported)]
+    return [item for _, item in convert(str(path), IMPORTERS[name]()) if isinstance(item, Imported)]
 
 
 def pairs(items: list[Imported]) -> list:

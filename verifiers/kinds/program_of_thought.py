@@ -5,6 +5,8 @@ The result is what `solution()` returns, else the variable `answer` (or `ans`, `
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import ItemsView, KeysView, ValuesView
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from berry.verifiers.specs.union import ProgramOfThoughtSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
+MAX_SHOWN = 1000
 _ASK = """
 [True, solution()] if callable(globals().get('solution')) else next(
     ([True, globals()[name]] for name in ('answer', 'ans', 'result') if name in globals()), [False, None])
@@ -92,4 +95,6 @@ def shown(value: Any) -> str:
         return "\\{" + ", ".join(sorted(map(shown, value))) + "\\}"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) if isinstance(value, list) else "(" + ", ".join(map(shown, value)) + ")"
+    if isinstance(value, range | deque | KeysView | ValuesView | ItemsView) and len(value) <= MAX_SHOWN:
+        return shown(list(value))
     return repr(value)

@@ -4,19 +4,25 @@ With `tests` (HumanEval's `check(candidate)` or bare asserts) two jailed childre
 candidate in the other, plain data between them. With `cases` the calls go into the jail and the values are compared
 here. Either way the candidate never holds what is expected of it.
 
-Errors of the tests are told apart from the candidate's: a test that trips over a value of the wrong kind
-(`abs(None - 2)`) fails the candidate; a test that can't be run at all (a name that isn't defined, or asserts that
-contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE.
+Errors of the tests are told apart from the candidate's: a test that trips over what the candidate returned fails it,
+whatever it raises; a test that can't be run at all (a name that isn't defined, an import that isn't there, asserts that
+contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE, and so does one that runs out of
+time, unless the candidate's last value was so large that it may be the cause.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus, Outcome
-from berry.verifiers.base import Reason, Verdict, verdict
+from msgspec.structs import replace
+
+from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus
+from berry.sandboxes.base import Outcome as RunOutcome
+from berry.verifiers.base import Outcome, Reason, Verdict, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.plain_values import same_value
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
@@ -26,15 +32,9 @@ from berry.verifiers.specs.union import PythonFunctionSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
-_VALUE_ERRORS = (
-    "TypeError",
-    "ValueError",
-    "AttributeError",
-    "IndexError",
-    "KeyError",
-    "ZeroDivisionError",
-    "OverflowError",
-)
+_TESTS_OWN = re.compile(r"NameError|UnboundLocalError|ImportError|ModuleNotFoundError|SyntaxError|SystemExit"
+                        r"|AttributeError: (?:partially initialized )?module ")  # fmt: skip
+HEAVY_NUMBER, HEAVY_ITEMS = 10**6, 10_000
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -55,7 +55,16 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     if spec.tests is None:
         return await _cases(spec, job, context)
     trial = await context.pool.judge(job, spec.tests, prelude=spec.prelude)
-    return _of_trial(spec, spec.tests, trial)
+    result = _of_trial(spec, spec.tests, trial)
+    if result.passed and trial.changed_and_returned:
+        # `f(x) == sorted(x)` is true of a function that empties x and returns []: it must hold of x as it was, too
+        again = _of_trial(
+            spec, spec.tests, await context.pool.judge(job, spec.tests, prelude=spec.prelude, changes=False)
+        )
+        if again.outcome is Outcome.FAIL:
+            return replace(again, evidence={**again.evidence, "note": "passes only by changing its arguments"})
+        return again
+    return result
 
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
@@ -75,17 +84,38 @@ def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdi
         case JudgeStatus.FAILED:
             return verdict(Reason.WRONG_ANSWER, **evidence)
         case JudgeStatus.CANDIDATE:
-            if trial.candidate.outcome is Outcome.OK:  # an exception of its own that the tests did not expect
+            if trial.candidate.outcome is RunOutcome.OK:  # an exception of its own that the tests did not expect
                 return verdict(Reason.RUNTIME_ERROR, **evidence)
             return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": error_output(trial.candidate)})
         case JudgeStatus.JUDGE_ERROR:
-            if trial.calls and (trial.message or "").startswith(_VALUE_ERRORS):
-                return verdict(Reason.WRONG_ANSWER, **evidence)
-            return verdict(Reason.TESTS_BROKEN, **evidence)
+            broken = not trial.calls or _TESTS_OWN.match(trial.message or "") is not None
+            return verdict(Reason.TESTS_BROKEN if broken else Reason.WRONG_ANSWER, **evidence)
         case JudgeStatus.JUDGE_LIMIT:
+            if trial.calls and _is_heavy(trial.got):
+                return verdict(Reason.WRONG_ANSWER, **{**evidence, "note": "the tests can't get through this value"})
             return verdict(Reason.CHECK_TIMEOUT, **evidence)
         case JudgeStatus.NOT_CHECKED:
             return verdict(reason_of(trial.candidate.outcome), **evidence)
+
+
+def _is_heavy(value: Any) -> bool:
+    """Whether a value is so large that tests may run out of time or memory over it: it, or all that it holds."""
+    left, waiting = HEAVY_ITEMS, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, int | float | complex):
+            if not abs(item) < HEAVY_NUMBER:
+                return True
+        elif isinstance(item, dict):
+            waiting += [*item, *item.values()][: left + 1]
+        elif isinstance(item, str | bytes | range):
+            left -= len(item)
+        elif hasattr(item, "__iter__"):
+            waiting += list(itertools.islice(item, left + 1))
+        left -= 1
+        if left < len(waiting):
+            return True
+    return False
 
 
 def _failing(tests: str, line: int) -> dict[str, str]:
@@ -181,13 +211,13 @@ async def _cases(spec: PythonFunctionSpec, job: Job, context: VerifierContext) -
     result = await context.pool.run(
         Job(job.source, entry_point=job.entry_point, calls=calls, limits=job.limits, key=job.key)
     )
-    if not result.cases and result.outcome is not Outcome.OK:
+    if not result.cases and result.outcome is not RunOutcome.OK:
         return verdict(reason_of(result.outcome), note=result.error)
     for number, (case, got) in enumerate(zip(spec.cases, result.cases, strict=True)):
         shown = {"case": number, "input": _shown(case.args, case.kwargs), "expected": repr(case.expected)}
-        if got.outcome is Outcome.NOT_RUN:
+        if got.outcome is RunOutcome.NOT_RUN:
             return verdict(reason_of(result.outcome), note=result.error, **shown)
-        if got.outcome is not Outcome.OK:
+        if got.outcome is not RunOutcome.OK:
             return verdict(reason_of(got.outcome), note=_note(got), **shown)
         if not same_value(case.expected, got.value, tolerance=spec.tolerance, sequences=spec.sequences):
             return verdict(Reason.WRONG_ANSWER, got=repr(got.value), **shown)

@@ -127,3 +127,100 @@ def test_every_canonical_solution_passes_while_both_cores_are_busy(make_box):
 def test_calls_carry_keywords(box):
     job = Job("def f(a, *, b): return a - b", entry_point="f", calls=(Call((5,), {"b": 3}),))
     assert box.run(job).cases[0].value == 2
+
+
+HANDLED = {
+    "try": "try:\n    f(1)\nexcept {kind}:\n    pass",
+    "try of a base": "try:\n    f(1)\nexcept Exception as e:\n    assert type(e) is {kind}",
+    "suppress": "import contextlib\nwith contextlib.suppress({kind}):\n    f(1)",
+    "assertRaises": "import unittest\nt = unittest.TestCase()\nwith t.assertRaises({kind}):\n    f(1)",
+    "assertRaises of a function": "import unittest\nunittest.TestCase().assertRaises({kind}, f, 1)",
+    "in a function": "def check(candidate):\n    try: candidate(1)\n    except {kind}: return\n    assert False",
+}
+
+
+@pytest.mark.parametrize("kind", ["StopIteration", "AttributeError", "IndexError", "KeyError", "ValueError"])
+@pytest.mark.parametrize("tests", HANDLED.values(), ids=HANDLED)
+def test_an_exception_that_the_tests_catch_is_what_they_wanted(box, tests, kind):
+    tests = tests.format(kind=kind)
+    assert box.judge(f"def f(x):\n    raise {kind}('x')", tests).passed
+    result = box.judge("def f(x):\n    raise ZeroDivisionError('x')", tests)
+    assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED)
+
+
+SWALLOWED = {
+    "all of map": ("StopIteration", "assert all(map(lambda x: f(x) == x + 1, [1, 2]))"),
+    "zip": ("StopIteration", "for a, b in zip(map(f, [1, 2]), [2, 3]):\n    assert a == b"),
+    "list": ("StopIteration", "got = list(map(f, [1, 2]))\nfor g in got: assert g == 0"),
+    "iter": ("StopIteration", "class I:\n    def __iter__(self): return self\n    def __next__(self): return f(1)\n"
+             "for g in I(): assert g == 0"),
+    "getitem": ("IndexError", "class S:\n    def __getitem__(self, i): return f(i)\nfor g in S(): assert g == 0"),
+    "hasattr": ("AttributeError", "class P:\n  @property\n  def x(_): return f(1) != 2\nassert not hasattr(P(), 'x')"),
+    "getattr": ("AttributeError", "class P:\n  @property\n  def x(_): return f(1) == 2\nassert getattr(P(), 'x', 1)"),
+    "a generator": ("StopIteration", "assert all(f(x) == x + 1 for x in [1, 2])"),
+    "a second one": ("StopIteration", "try:\n    f(1)\nexcept StopIteration:\n    pass\nassert all(map(f, [1]))"),
+    "return in finally": ("ValueError", "def check(candidate):\n    try:\n        assert candidate(1) == 2\n"
+                          "    finally:\n        return"),
+    "another kind is caught": ("StopIteration", "def g():\n    yield f(1)\ntry: next(g())\nexcept RuntimeError: pass"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "tests"), SWALLOWED.values(), ids=SWALLOWED)
+def test_an_exception_that_the_language_swallows_passes_nothing(box, kind, tests):
+    result = box.judge(f"def f(x):\n    raise {kind}('x')", tests)
+    assert result.status is JudgeStatus.CANDIDATE, result
+    assert kind in (result.message or "")
+
+
+def test_arguments_that_the_candidate_changed_are_seen_by_the_tests(box):
+    tests = "x = [3, 1, 2]\nassert f(x) is None\nassert x == [1, 2, 3]"
+    assert box.judge("def f(x): x.sort()", tests).passed
+    assert box.judge("def f(x): x = sorted(x)", tests).status is JudgeStatus.FAILED
+    assert box.judge("def f(x): x.clear()", tests).status is JudgeStatus.FAILED
+    tests = "d, s, m = {'a': 1}, {1}, [[0], [0]]\nf(d, s, m=m)\nassert (d, s, m) == ({'b': 2}, {1, 2}, [[9], [0]])"
+    source = "def f(d, s, m):\n    d.pop('a')\n    d['b'] = 2\n    s.add(2)\n    m[0][0] = 9"
+    assert box.judge(source, tests).passed
+    assert not box.judge(source, tests, changes=False).passed
+    from_outside = "from collections import deque\nq = deque([1, 2])\nf(q)\nassert q == deque([2, 1])"
+    assert box.judge("def f(q): q.rotate(1)", from_outside).passed
+
+
+def test_unchanged_arguments_stay_the_same_objects(box):
+    tests = "inner = [1]\nx = [inner, 2]\nassert f(x, x) == 2\nassert x[0] is inner\nassert f([], (1, [2])) == 2"
+    assert box.judge("def f(x, y): return len(y)", tests).passed
+    both = "x = [1]\nf(x, x)\nassert x == [1, 2]"
+    assert box.judge("def f(x, y): x.append(2)", both).passed
+
+
+def test_changing_an_argument_and_returning_a_value_is_told(box):
+    assert box.judge("def f(x): return x.pop()", "assert f([1, 2]) == 2").changed_and_returned
+    assert not box.judge("def f(x): return x[-1]", "assert f([1, 2]) == 2").changed_and_returned
+    assert not box.judge("def f(x): x.pop()", "assert f([1, 2]) is None").changed_and_returned
+
+
+def test_changes_that_are_no_plain_data_are_the_candidates_fault(box):
+    result = box.judge("def f(x):\n    x.append(object())\n    return 1", "assert f([]) == 1")
+    assert (result.status, result.candidate.outcome) == (JudgeStatus.CANDIDATE, Outcome.UNSUPPORTED_VALUE)
+    big = "x = list(range(100000))\nassert f(x) == 99999"
+    assert box.judge("def f(x):\n    x.reverse()\n    return x[0]", big).passed  # too large to carry: not seen
+
+
+def test_a_value_too_deep_for_its_way_is_the_candidates_fault(box):
+    for depth in (95, 97, 98, 99, 100, 101, 150):
+        source = f"def f(x):\n    v = []\n    for _ in range({depth}): v = [v]\n    return v"
+        result = box.judge(source, "assert f(1) == 1\n")
+        assert result.status in (JudgeStatus.FAILED, JudgeStatus.CANDIDATE), (depth, result)
+        result = box.judge(source, "assert f([[f(1)]]) == 1\n")
+        assert result.status is not JudgeStatus.PASSED
+        assert result.calls or result.status is JudgeStatus.CANDIDATE, (depth, result)
+
+
+def test_ranges_and_views_are_no_lists(box):
+    assert box.judge("def f(n): return range(n)", "assert f(3) == [0, 1, 2]").status is JudgeStatus.FAILED
+    assert box.judge("def f(n): return range(n)", "assert list(f(3)) == [0, 1, 2]").passed
+    keys = "def f(n): return {i: i for i in range(n)}.keys()"
+    assert box.judge(keys, "assert f(2) == [0, 1]").status is JudgeStatus.FAILED
+    assert box.judge(keys, "assert sorted(f(2)) == [0, 1]").passed
+    queue = "from collections import deque\ndef f(n): return deque(range(n))"
+    assert box.judge(queue, "assert f(2) == [0, 1]").status is JudgeStatus.FAILED
+    assert box.judge(queue, "assert list(f(2)) == [0, 1]").passed

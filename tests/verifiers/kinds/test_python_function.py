@@ -94,3 +94,75 @@ def test_json_lists_may_be_tuples_and_floats_have_a_tolerance(check) -> None:
     exact = spec.model_copy(update={"sequences": "exact"})
     assert check(exact, "def f(x):\n    return (1, 0.3)").reason is Reason.WRONG_ANSWER
     assert check(exact, "def f(x):\n    return [1, 0.1 + 0.2]").passed
+
+
+@pytest.mark.parametrize(
+    ("code", "tests", "reason"),
+    [
+        pytest.param(
+            "def f(x):\n    x.clear()\n    return []",
+            "for x in ([3, 1], [2]):\n    assert f(x) == sorted(x)",
+            Reason.WRONG_ANSWER,
+            id="empties what it is compared with",
+        ),
+        pytest.param(
+            "def f(x):\n    x.sort()\n    return x",
+            "for x in ([3, 1], [2]):\n    assert f(x) == sorted(x)",
+            Reason.CORRECT,
+            id="honest: sorts in place and returns it",
+        ),
+        pytest.param(
+            "def f(x): x.sort()", "x = [3, 1]\nf(x)\nassert x == [1, 3]", Reason.CORRECT, id="honest: in place"
+        ),
+        pytest.param(
+            "def f(x):\n    s = sum(x)\n    x.clear()\n    return s",
+            "x = [3, 1]\nassert f(x) == 4\nassert x == [3, 1]",
+            Reason.WRONG_ANSWER,
+            id="an effect that was not asked for",
+        ),
+        pytest.param(
+            "def f(x): raise StopIteration", "assert all(map(f, [1, 2]))", Reason.RUNTIME_ERROR, id="ends the iteration"
+        ),
+        pytest.param(
+            "def f(x): raise StopIteration",
+            "assert all(f(x) == x for x in [1, 2])",
+            Reason.RUNTIME_ERROR,
+            id="breaks the generator",
+        ),
+        pytest.param("def f(x): return None", "assert f(1).real == 1", Reason.WRONG_ANSWER, id="None has no attribute"),
+        pytest.param("def f(x): return 'a' * 5", "import math\nmath.sqrt(f(1))", Reason.WRONG_ANSWER, id="a TypeError"),
+        pytest.param("def f(x): return 10**400", "assert float(f(1)) == 1", Reason.WRONG_ANSWER, id="an OverflowError"),
+        pytest.param(
+            "def f(x): return -1",
+            "class NotThere(Exception): pass\nif f(1) < 0: raise NotThere",
+            Reason.WRONG_ANSWER,
+            id="an exception of the tests' own",
+        ),
+        pytest.param(
+            "def f(x): return 10**12",
+            "n = 0\nfor i in range(f(1)): n += i\nassert n == 0",
+            Reason.WRONG_ANSWER,
+            id="a value that the tests can't get through",
+        ),
+        pytest.param("def f(x): return 1", "f(1)\nwhile True: pass", Reason.CHECK_TIMEOUT, id="tests that never end"),
+        pytest.param("def f(x): return 1", "assert f(1) == nope", Reason.TESTS_BROKEN, id="a missing name"),
+        pytest.param("def f(x): return 1", "f(1)\nimport nope", Reason.TESTS_BROKEN, id="a missing module"),
+        pytest.param("def f(x): return 1", "import math\nf(1)\nmath.nope", Reason.TESTS_BROKEN, id="missing function"),
+        pytest.param("def f(x): return range(x)", "assert f(2) == [0, 1]", Reason.WRONG_ANSWER, id="a range"),
+    ],
+)
+def test_a_failure_stays_a_failure_and_only_the_tests_own_faults_are_theirs(check, code, tests, reason) -> None:
+    spec = PythonFunctionSpec(entry_point="f", tests=tests, cpu_s=1)
+    verdict = check(spec, code)
+    assert verdict.reason is reason, dict(verdict.evidence)
+
+
+def test_ranges_and_views_are_no_lists_in_cases_either(check) -> None:
+    spec = PythonFunctionSpec(entry_point="f", cases=({"args": [2], "expected": [0, 1]},))  # pyright: ignore[reportArgumentType]
+    assert check(spec, "def f(n): return list(range(n))").passed
+    for code in (
+        "return range(n)",
+        "return {i: i for i in range(n)}.keys()",
+        "return __import__('collections').deque([0, 1])",
+    ):
+        assert check(spec, f"def f(n): {code}").reason is Reason.WRONG_ANSWER
