@@ -32,9 +32,6 @@ def plan(
         str | None, typer.Option(metavar="RUN", help="Set lengths, times and speed from this finished run.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write plan.png and plan.html here.")] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="Show published figures beside this model's arithmetic.")
-    ] = False,
 ) -> None:
     """Compare clusters on a workload: speed, what binds, sandboxes needed, idle GPUs, hours and cost.
 
@@ -50,7 +47,7 @@ def plan(
 
     report = build(config, overrides or [], cluster or [], prices=prices, run=calibrate)
     console = Console()
-    show(report, console, published=published)
+    show(report, console)
     if out is not None:
         write(report, out, console)
 
@@ -62,7 +59,6 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
     from berry.pipeline.errors import ConfigError
     from berry.pipeline.planning.advice import advise
     from berry.pipeline.planning.capacity import plan as make_plan
-    from berry.pipeline.planning.published import comparisons
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.report.plan_page import PlanReport
 
@@ -88,7 +84,6 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
         advice=[advise(p, sheet) for p in plans],
         refused=refused,
         notes=[f"Calibration: {planned.calibration.source}", f"prices: {sheet.name}", *notes],
-        published=comparisons(),
     )
 
 
@@ -140,7 +135,7 @@ def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]
     return planned.model_copy(update={"workload": workload, "calibration": calibration}), [note]
 
 
-def show(report: PlanReport, console: Console, *, published: bool) -> None:
+def show(report: PlanReport, console: Console) -> None:
     from rich.table import Table
 
     from berry.pipeline.report.plan_page import advice_line, rows
@@ -163,18 +158,7 @@ def show(report: PlanReport, console: Console, *, published: bool) -> None:
     for name, why in report.refused:
         console.print(f"[bold red]{name} can't do it[/]: ", end="")
         console.print(why, markup=False, highlight=False, soft_wrap=True)
-    if published:
-        _show_published(report, console)
     console.print("A prediction. " + ". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_published(report: PlanReport, console: Console) -> None:
-    console.print("[bold]Published figures beside this arithmetic[/]")
-    for c in report.published:
-        console.print(f"  {c.what}", style="bold", highlight=False)
-        figures = f"published {c.published:.3g}, ours {c.ours:.3g} {c.unit}: ours is {c.ratio:.2g} × theirs"
-        for line in (figures, c.arithmetic, c.reading):
-            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def write(report: PlanReport, out: Path, console: Console) -> None:

@@ -7,5 +7,4 @@ Cluster ─► layout ───────────────────�
 finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────────────┤
                                                                                                   ├─► advice
 sweeps (settings ─► points ─► knees), sweep_file ◄────────────────────────────────────────────────┘
-published: other people's figures beside the same arithmetic
 """

@@ -77,7 +77,7 @@ class EngineGroup:
         m = self.engine.model
         compute = self.batch * roofline.token_flops(m, self.context) / self.engine.flops
         read = roofline.weights_read_bytes(self.engine, self.batch)
-        read += roofline.kv_bytes(m, self.batch, self.context, self.engine.kv)
+        read += roofline.kv_bytes(m, self.batch, self.context, self.engine.kv, self.engine.devices)
         return compute >= read / self.engine.bandwidth
 
     def running(self, rate: float) -> float:
@@ -215,11 +215,13 @@ def _device(cluster: Cluster, kind: str, role: str) -> Accelerator:
 def _batch(w: Workload, engine: EngineModel, shared: Sharing) -> tuple[int, BatchLimit]:
     memory = roofline.largest_batch_by_memory(engine, shared.resident)
     if memory < 1:
-        need = roofline.kv_bytes(engine.model, 1, shared.resident, engine.kv)
+        need = roofline.kv_bytes(engine.model, 1, shared.resident, engine.kv, engine.devices)
+        copies = engine.model.kv_copies(engine.devices)
+        held = f" × {copies:g} copies" if copies > 1 else ""
         raise ConfigError(
             f"no sequence fits: {shared.resident:.0f} tokens × {engine.model.kv_values} KV values × "
-            f"{w.kv} = {need / 1e9:.3g} GB, and {engine.kv_budget_bytes / 1e9:.3g} GB are left beside the weights "
-            f"on {engine.devices:g} × {engine.device.name}. Use more devices an engine, or shorter outputs"
+            f"{w.kv}{held} = {need / 1e9:.3g} GB, and {engine.kv_budget_bytes / 1e9:.3g} GB are left beside the "
+            f"weights on {engine.devices:g} × {engine.device.name}. Use more devices an engine, or shorter outputs"
         )
     limits = [(memory, BatchLimit.MEMORY), (w.max_num_seqs, BatchLimit.MAX_NUM_SEQS)]
     if w.tokens_per_s_user is not None:

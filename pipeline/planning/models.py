@@ -16,14 +16,17 @@ from berry.pipeline.config.loading import read_yaml
 from berry.pipeline.config.shipped import names, shipped
 from berry.pipeline.errors import ConfigError
 
+_PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}  # where config.json leaves it to transformers
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSheet:
     """A decoder-only transformer. `parameters` in all, `active_parameters` used for one token (fewer in a
     mixture of experts), `kv_values` numbers kept in the KV cache for one token over all layers,
     `attention_width` the sum over layers of heads × head size (what attention work grows with). `window`:
-    tokens that attention looks back, None without limit. `expert_share`: share of the routed experts that
-    one token passes (1: no experts)."""
+    tokens that `windowed_layers` of the layers look back, the others without limit. `latent`: keys and values are one
+    latent vector for all heads (multi-head latent attention). `expert_share`: share of the routed experts that one
+    token passes (1: no experts)."""
 
     name: str
     layers: int
@@ -36,7 +39,22 @@ class ModelSheet:
     kv_values: int
     attention_width: int
     window: int | None = None
+    windowed_layers: int = 0
+    latent: bool = False
     expert_share: float = 1.0
+
+    def kv_copies(self, devices: float) -> float:
+        """How often tensor-parallel devices hold the KV cache between them: heads are divided among them as far as
+        they go, and a latent vector, which belongs to all heads, is held by each (as vLLM does)."""
+        return max(1.0, devices / (1 if self.latent else self.kv_heads))
+
+    def looked_back(self, length: float) -> float:
+        """Tokens that a layer looks back on average over `length`, which is also what it keeps of them: engines give up
+        what lies before a layer's window."""
+        if self.window is None:
+            return length
+        share = self.windowed_layers / self.layers
+        return (1 - share) * length + share * min(length, self.window)
 
 
 def model_sheet(name: str, base: Path | None = None) -> ModelSheet:
@@ -86,7 +104,7 @@ def from_hf(config: Mapping[str, Any], *, name: str, where: str = "config") -> M
     mlp_all, mlp_active, expert_share = _mlps(config, where, hidden, layers)
     embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
     shared = embeddings + layers * attention
-    sliding = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    windowed = _windowed_layers(config, layers)
     return ModelSheet(
         name=name,
         layers=layers,
@@ -98,9 +116,27 @@ def from_hf(config: Mapping[str, Any], *, name: str, where: str = "config") -> M
         active_parameters=shared + mlp_active,
         kv_values=layers * kv_per_layer,
         attention_width=layers * width,
-        window=int(sliding) if sliding else None,
+        window=int(config["sliding_window"]) if windowed else None,
+        windowed_layers=windowed,
+        latent=bool(config.get("kv_lora_rank")),
         expert_share=expert_share,
     )
+
+
+def _windowed_layers(config: Mapping[str, Any], layers: int) -> int:
+    """Counts the layers whose attention looks back `sliding_window` tokens only: as listed, by a pattern (one in so
+    many looks back without limit), from a layer on, or all."""
+    if not config.get("sliding_window") or not config.get("use_sliding_window", True):
+        return 0
+    kinds = config.get("layer_types")
+    if kinds:
+        return sum(kind == "sliding_attention" for kind in kinds)
+    pattern = config.get("sliding_window_pattern") or _PATTERNS.get(str(config.get("model_type")))
+    if isinstance(pattern, int) and pattern > 0:
+        return layers - layers // pattern
+    if config.get("max_window_layers") is not None:
+        return max(0, layers - int(config["max_window_layers"]))
+    return layers
 
 
 def _latent_attention(config: Mapping[str, Any], where: str, hidden: int, heads: int) -> tuple[int, int, int]:

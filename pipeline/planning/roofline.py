@@ -1,11 +1,14 @@
 """Time and memory of a transformer on accelerators: each step takes the longer of its arithmetic and its
 reading.
 
-    KV bytes            = batch × length × 2 × layers × (hidden / heads × KV heads) × bytes a value
+    KV bytes            = batch × length × 2 × layers × (hidden / heads × KV heads) × bytes a value × copies
     attention FLOP      = 4 × heads × layers × head size × length                    (a token; QKᵀ and AV)
     FLOP a token        = 2 × active parameters + attention
-    decode step         = max(batch × FLOP / rate, (weights + KV bytes) / bandwidth) + communication +
-    overhead prefill             = max(tokens × FLOP / rate, chunks × weights / bandwidth)
+    decode step         = max(batch × FLOP / rate, (weights + KV bytes) / bandwidth) + communication + overhead
+    prefill             = max(tokens × FLOP / rate, chunks × weights / bandwidth)
+
+`length` is what a layer looks back: layers with a sliding window keep and read no more than that. `copies` is 1 as long
+as the KV heads can be divided among the devices; a latent KV cache (MLA) is held whole by each.
 
 Sources: Williams et al. 2009 (roofline); Pope et al. 2022, "Efficiently Scaling Transformer Inference";
 Kaplan et al. 2020 (2 FLOP a parameter and token). Peaks come from sheets, the shares of them that are
@@ -76,15 +79,14 @@ class EngineModel:
         return total - self.weight_bytes
 
 
-def kv_bytes(model: ModelSheet, batch: float, length: float, dtype: Dtype) -> float:
-    """KV cache of `batch` sequences of `length` tokens each, in bytes."""
-    return batch * length * model.kv_values * BYTES[dtype]
+def kv_bytes(model: ModelSheet, batch: float, length: float, dtype: Dtype, devices: float = 1) -> float:
+    """KV cache of `batch` sequences of `length` tokens each over all `devices`, in bytes."""
+    return batch * model.looked_back(length) * model.kv_values * BYTES[dtype] * model.kv_copies(devices)
 
 
 def attention_flops(model: ModelSheet, length: float) -> float:
     """Attention FLOP of one token that looks back over `length` tokens."""
-    seen = min(length, model.window) if model.window else length
-    return 4 * model.attention_width * seen
+    return 4 * model.attention_width * model.looked_back(length)
 
 
 def token_flops(model: ModelSheet, length: float) -> float:
@@ -121,7 +123,7 @@ def communication_s(engine: EngineModel, batch: float) -> float:
 def decode_step_s(engine: EngineModel, batch: float, context: float) -> float:
     """One token for each of `batch` sequences with `context` tokens behind each on average, in s."""
     compute = batch * token_flops(engine.model, context) / engine.flops
-    read = weights_read_bytes(engine, batch) + kv_bytes(engine.model, batch, context, engine.kv)
+    read = weights_read_bytes(engine, batch) + kv_bytes(engine.model, batch, context, engine.kv, engine.devices)
     overhead = 0.0 if engine.device.effective else engine.calibration.step_overhead_ms / 1e3
     step = max(compute, read / engine.bandwidth) + communication_s(engine, batch) + overhead
     return step / engine.scale
@@ -137,7 +139,7 @@ def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float
 
 def largest_batch_by_memory(engine: EngineModel, resident: float) -> int:
     """Sequences whose KV cache fits beside the weights, `resident` tokens each (shared ones divided up)."""
-    return int(engine.kv_budget_bytes // kv_bytes(engine.model, 1, resident, engine.kv))
+    return int(engine.kv_budget_bytes // kv_bytes(engine.model, 1, resident, engine.kv, engine.devices))
 
 
 def largest_batch_by_speed(engine: EngineModel, context: float, tokens_per_s_user: float) -> int:

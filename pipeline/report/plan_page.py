@@ -10,7 +10,6 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from berry.pipeline.planning.advice import Advice
 from berry.pipeline.planning.capacity import Plan
-from berry.pipeline.planning.published import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,6 @@ class PlanReport:
     advice: Sequence[Sequence[Advice]]
     refused: Sequence[tuple[str, str]]
     notes: Sequence[str]
-    published: Sequence[Comparison]
 
 
 def rows(p: Plan) -> list[tuple[str, str]]:

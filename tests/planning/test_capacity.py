@@ -11,7 +11,6 @@ from berry.pipeline.config.cluster import Cluster, named_cluster
 from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
 from berry.pipeline.config.shipped import names
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning import published
 from berry.pipeline.planning.advice import advise
 from berry.pipeline.planning.capacity import Binding, Plan, plan
 from berry.pipeline.planning.sheets import prices
@@ -174,11 +173,3 @@ def test_impossible_work_is_explained_with_the_arithmetic(
 def test_absurd_work_is_refused(make_workload: MakeWorkload, changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         make_workload(**changes)
-
-
-def test_published_figures_are_set_beside_ours() -> None:
-    run, hours, ten_million, long = published.comparisons()
-    assert run.ratio == pytest.approx(2.47, abs=0.01)
-    assert "20% of bf16 peak" in hours.arithmetic
-    assert "3,000 trajectories" in ten_million.arithmetic
-    assert 0.5 < long.ratio < 2

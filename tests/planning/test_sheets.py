@@ -76,6 +76,39 @@ def test_a_mixture_of_experts_uses_few_of_its_parameters() -> None:
     assert model_sheet("deepseek-v3").kv_values == 61 * (512 + 64)
 
 
+LLAMA_8B = read_yaml(configs_dir() / "models" / "llama-3.1-8b.yaml")["config"]  # 32 layers, 8 KV heads
+
+
+@pytest.mark.parametrize(
+    ("changes", "windowed"),
+    [
+        ({}, 0),
+        ({"sliding_window": 4096}, 32),  # Mistral 7B v0.1
+        ({"sliding_window": 4096, "use_sliding_window": False, "max_window_layers": 28}, 0),  # Qwen2.5
+        ({"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 28}, 4),
+        ({"sliding_window": 1024, "sliding_window_pattern": 6}, 27),  # Gemma 3: one in six looks back without limit
+        ({"sliding_window": 4096, "model_type": "gemma2"}, 16),
+        ({"sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"] * 16}, 16),  # gpt-oss
+    ],
+)
+def test_layers_with_a_window_are_counted_as_each_family_lists_them(changes: dict[str, object], windowed: int) -> None:
+    sheet = from_hf({**LLAMA_8B, **changes}, name="x")
+    assert sheet.windowed_layers == windowed
+    assert (sheet.window is not None) == (windowed > 0)
+
+
+def test_a_layer_with_a_window_keeps_and_reads_no_more_than_it() -> None:
+    half = from_hf({**LLAMA_8B, "sliding_window": 1000, "layer_types": ["sliding_attention", "x"] * 16}, name="x")
+    assert half.looked_back(500) == 500
+    assert half.looked_back(9000) == (1000 + 9000) / 2
+
+
+def test_heads_are_divided_among_devices_as_far_as_they_go_and_a_latent_cache_is_not() -> None:
+    llama, deepseek = model_sheet("llama-3.1-8b"), model_sheet("deepseek-v3")
+    assert [llama.kv_copies(n) for n in (0.5, 1, 8, 16)] == [1, 1, 1, 2]
+    assert [deepseek.kv_copies(n) for n in (1, 8, 16)] == [1, 8, 16]
+
+
 def test_a_model_can_be_a_folder_with_a_config(tmp_path: Path) -> None:
     config = read_yaml(configs_dir() / "models" / "smollm2-135m.yaml")["config"]
     (tmp_path / "config.json").write_text(json.dumps(config))
