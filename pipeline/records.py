@@ -80,8 +80,13 @@ class Node(Struct):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 
     `logprobs` in nats, one a token: with what probability it was drawn (the file's mark `logprobs` names the
-    distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `value_soft`
-    is the share of verified leaves below that pass, `value_hard` whether any does, `visits` how many were verified.
+    distribution); `logprob_sum` over the delta; `mean_entropy` in nats a token; each None if not measured. `sample`:
+    which of its parent's samples it is, -1 for the rest of a segment that was cut in two; `weight`: one over the chance
+    with which it was kept once sampled (core/tree). `value` … `reached`: the value of the prefix up to and with the
+    node (core/values): an estimate of the chance that a continuation passes, its 95% interval, the independent
+    continuations behind it, the weight `value_mass` of the training label value / value_mass, what kind of figure it
+    is, and whether any continuation passed. `visits`, `value_soft` and `value_hard` are of files of schema version 1
+    alone: verified leaves below, the share of them that passed, and whether any did.
     `messages`: of a root, the chat messages that its tokens are, as they were sampled under.
     """
 
@@ -95,13 +100,22 @@ class Node(Struct):
     mean_entropy: float | None
     finish: Finish
     prm: float | None = None
-    visits: int = 0
-    value_soft: float | None = None
-    value_hard: bool | None = None
     engine_id: str = ""
     weights_version: str = ""
     seed: int = 0
     logprobs: Sequence[float] | None = None
+    sample: int | None = None
+    weight: float | None = None
+    value: float | None = None
+    value_low: float | None = None
+    value_high: float | None = None
+    value_n: int | None = None
+    value_mass: float | None = None
+    value_kind: ValueKind | None = None
+    reached: bool | None = None
+    visits: int | None = None
+    value_soft: float | None = None
+    value_hard: bool | None = None
     messages: list[Message] | None = None
 
 

@@ -1,7 +1,9 @@
 """The Arrow schemas of a run's Parquet files (design, section 4).
 
 A new column raises VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column
-that is there keeps its name, type and meaning.
+that is there keeps its name, type and meaning. Version 1 stored plain shares of all leaves below a node (`visits`,
+`value_soft`, `value_hard`, `step_labels_soft`, `step_labels_hard`); they are null since, and read as values of the kind
+`pooled`.
 
 nodes          one row a tree segment: the token delta and its values
 trajectories   one row a leaf, kept or dropped, with the reason
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -46,6 +48,15 @@ NODES = pa.schema(
         ("seed", pa.int64()),
         ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
         ("messages", pa.list_(MESSAGE)),  # of a root: what its tokens are, as sampled under
+        ("sample", pa.int32()),
+        ("weight", pa.float64()),
+        ("value", pa.float64()),
+        ("value_low", pa.float64()),
+        ("value_high", pa.float64()),
+        ("value_n", pa.int32()),
+        ("value_mass", pa.float64()),
+        ("value_kind", pa.string()),
+        ("reached", pa.bool_()),
     ]
 )
 
@@ -100,6 +111,13 @@ KEPT = pa.schema(
         ("segments", pa.list_(SEGMENT)),  # cover `token_ids`, in order
         ("template_hash", pa.string()),  # of the chat template that made prompt_token_ids of messages
         ("template_args", pa.string()),  # JSON, what the template was given beside the messages
+        ("step_values", pa.list_(pa.float64())),
+        ("step_lows", pa.list_(pa.float64())),
+        ("step_highs", pa.list_(pa.float64())),
+        ("step_counts", pa.list_(pa.int32())),
+        ("step_weights", pa.list_(pa.float64())),
+        ("step_kinds", pa.list_(pa.string())),
+        ("step_reached", pa.list_(pa.bool_())),
     ]
 )
 
@@ -107,9 +125,12 @@ TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TR
 """In the order in which a lease's files are written; the last one is the commit."""
 COMMIT = "trajectories"
 
+_VALUES = ("sample", "weight", "value", "value_low", "value_high", "value_n", "value_mass", "value_kind", "reached")
+STEP_COLUMNS = ("step_values", "step_lows", "step_highs", "step_counts", "step_weights", "step_kinds", "step_reached")
 ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     2: {"nodes": ("logprobs",), "kept": ("logprobs",)},
     3: {"nodes": ("messages",), "kept": ("segments", "template_hash", "template_args")},
+    4: {"nodes": _VALUES, "kept": STEP_COLUMNS},
 }
 """The columns that each version after the first brought, by table."""
 

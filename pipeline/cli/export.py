@@ -26,6 +26,10 @@ def export(
     heldout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of problems for heldout.* (0: none).")] = 0.1,
     split_seed: Annotated[int, typer.Option(min=0, help="Another seed holds out other problems.")] = 0,
     rounds: Annotated[list[int] | None, typer.Option("--round", help="These rounds only; default: all.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", help="Kinds of values that are labels: estimate (default), survivors, pooled."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same folder.")] = False,
 ) -> None:
     """Training data from stored trees; training and held-out rows are of different problems.
@@ -40,6 +44,7 @@ def export(
     from rich.progress import Progress
 
     from berry.pipeline.errors import InputError
+    from berry.pipeline.records import ValueKind
     from berry.pipeline.stages.export.export import Wanted, layout_of
     from berry.pipeline.stages.export.export import export as write
     from berry.pipeline.stages.export.records import Filters
@@ -47,11 +52,16 @@ def export(
 
     if kind not in ("parquet", "jsonl"):
         raise InputError(f"--as must be parquet or jsonl, got {kind!r}")
+    known = [kind.value for kind in ValueKind if kind is not ValueKind.ADAPTIVE]
+    for label in labels or ():
+        if label not in known:
+            raise InputError(f"--labels must be one of {', '.join(known)}, got {label!r}")
+    kinds = tuple(map(ValueKind, labels or ["estimate"]))
     asked = Wanted(
         format=wanted,
         trainer=trainer,
         kind=cast(Literal["parquet", "jsonl"], kind),
-        filters=Filters(min_visits, min_confidence, min_margin, certain, per_problem),
+        filters=Filters(min_visits, min_confidence, min_margin, certain, per_problem, kinds),
         heldout_share=heldout,
         split_seed=split_seed,
         rounds=tuple(rounds) if rounds else None,

@@ -88,8 +88,9 @@ def _print_tree(
             continue
         text = " ".join((node["text"] or "").split())
         text = text if len(text) <= width else text[: width - 1] + "…"
-        value = "  ?  " if node["value_soft"] is None else f"{node['value_soft']:.2f}"
-        label = f"[{_colour(node['value_soft'])}]{value}[/] {escape(text)}"
+        share = node["value_soft"] if node["value"] is None else node["value"]
+        value = "  ?  " if share is None else f"{share:.2f}"
+        label = f"[{_colour(share)}]{value}[/] {escape(text)}"
         leaf = by_leaf.get(node["node_id"])
         if leaf is not None:
             fate = "kept" if leaf["kept"] else leaf["drop_reason"]
@@ -108,7 +109,7 @@ def _print_steps(console: Any, row: dict[str, Any]) -> None:
 
     for message in row["messages"]:
         console.print(f"[bold]{message['role']}[/] {escape(message['content'])}")
-    labels = zip(row["steps"], row["step_labels_soft"], row["prm_scores"], strict=True)
+    labels = zip(row["steps"], row["step_values"] or row["step_labels_soft"], row["prm_scores"], strict=True)
     for number, (step, soft, prm) in enumerate(labels, start=1):
         value = "?" if soft is None else f"{soft:.2f}"
         score = "" if prm is None else f" prm {prm:.2f}"

@@ -53,7 +53,12 @@ class RewardTraining(Section):
     """null: the generator's own model; a fresh one where the generator is synthetic."""
     lora: Lora | None = None
     targets: Literal["soft", "hard"] = "soft"
-    """Of a PRM: share of leaves below a step that pass, or whether any does. An ORM's target is the verdict."""
+    """Of a PRM: the estimated chance that a continuation of the step passes, or whether any has. An ORM's target is the
+    verdict."""
+    labels: tuple[Literal["estimate", "survivors", "pooled"], ...] = ("estimate",)
+    """Kinds of values that a PRM learns from. Only `estimate` is unbiased: `survivors` (of branches that were not cut,
+    in runs without spared ones) and `pooled` (runs of earlier versions) are too high or too low, and have to be asked
+    for."""
     balance: bool = True
     """Weigh labels so that good and bad ones count the same."""
     blend: bool = True
@@ -62,7 +67,7 @@ class RewardTraining(Section):
     weigh_by_visits: bool = True
     """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
     min_visits: int = Field(default=1, ge=1)
-    """Leave out steps with fewer verified leaves below."""
+    """Leave out steps with fewer independent continuations behind their label."""
     min_each: int = Field(default=8, ge=1)
     """Fewest positive, and negative, trajectories to train on; with less, training is refused."""
     per_problem: int = Field(default=64, ge=1)

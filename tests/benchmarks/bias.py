@@ -34,6 +34,7 @@ from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.value import Value
 from berry.pipeline.core.steps import step_ends, token_ends
 from berry.pipeline.core.values.counts import pooled
+from berry.pipeline.core.values.intervals import wilson
 
 Pair = tuple[float, float]  # error times weight, weight
 
@@ -135,7 +136,8 @@ def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
         if count.checked:
             measured.old_nodes.add(index, count.soft - truth)
             if count.checked >= 4:
-                measured.old_nodes.covered.append(count.interval[0] <= truth <= count.interval[1])
+                low, high = wilson(count.passed, count.checked)
+                measured.old_nodes.covered.append(low <= truth <= high)
             if node is tree.root:
                 measured.old_root.add(index, count.soft - truth)
         for errors in (measured.nodes, measured.root) if node is tree.root else (measured.nodes,):

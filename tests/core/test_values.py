@@ -19,9 +19,10 @@ from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.value import apportion
 from berry.pipeline.core.tree import Tree, TreeNode
-from berry.pipeline.core.values.counts import Counts, direct, pooled
+from berry.pipeline.core.values.counts import Counts, pooled
+from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.core.values.intervals import wilson
-from berry.pipeline.records import DropReason, Finish, TokenLedger
+from berry.pipeline.records import DropReason, Finish, TokenLedger, ValueKind
 
 
 def grown(core: Any, verdicts: str) -> tuple[Tree, TreeNode, list[TreeNode]]:
@@ -46,18 +47,6 @@ def test_values_are_over_verified_leaves(core: Any) -> None:
     assert [counts[leaf.node_id].hard for leaf in leaves] == [True, True, False, None, None]
 
 
-def test_direct_leaves_out_what_was_forked_further_down(core: Any) -> None:
-    tree, step, leaves = grown(core, "fp")
-    head = tree.split(leaves[0].node_id, 1)
-    for i in range(5):
-        fork = tree.add(head, i, Completion((3,), "x", Finish.STOP))
-        fork.verdict = core.FAIL
-    assert pooled(tree)[step.node_id] == Counts(1, 7)
-    assert direct(step) == Counts(1, 2)
-    assert direct(head) == Counts(0, 6)
-    assert direct(tree.root) == Counts(0, 0), "the step's own sample ended at the step"
-
-
 @given(st.integers(0, 50), st.integers(0, 50))
 def test_wilson_holds_the_share_and_narrows(passed: int, failed: int) -> None:
     n = passed + failed
@@ -76,36 +65,42 @@ def test_wilson_has_the_known_values() -> None:
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
 
 
-def test_a_step_is_labelled_by_the_node_that_holds_its_last_token(core: Any) -> None:
+def test_a_step_is_labelled_by_the_prefix_that_ends_with_it(core: Any) -> None:
     tree, _, leaves = grown(core, "pf")
-    labels = step_labels(tree, leaves[1].node_id, [2, 4, 6])
-    assert [(x.end, x.soft, x.hard, x.visits) for x in labels] == [
-        (2, 0.5, True, 2),
-        (4, 0.5, True, 2),
-        (6, 0.0, False, 1),
-    ]
-    assert labels[0].low == pytest.approx(wilson(1, 2)[0])
+    values = estimate(tree)
+    labels = step_labels(tree, leaves[1].node_id, [2, 4, 6], values)
+    assert [(x.value, x.reached, x.n) for x in labels] == [(0.5, True, 1), (0.5, True, 2), (0.0, False, 1)]
+    assert (labels[1].low, labels[1].high) == pytest.approx(wilson(1, 2))
+    assert (labels[2].low, labels[2].high) == (0.0, 0.0), "of a whole response the verdict is all there is to know"
     assert first_error(labels) == 2
-    assert first_error(step_labels(tree, leaves[0].node_id, [2, 4, 6])) is None
-    directly = step_labels(tree, leaves[1].node_id, [4, 6], method="direct")
-    assert [x.visits for x in directly] == [2, 1]
+    assert first_error(step_labels(tree, leaves[0].node_id, [2, 4, 6], values)) is None
 
 
 def test_unknown_labels_are_no_errors(core: Any) -> None:
     tree, _, leaves = grown(core, "u")
-    labels = step_labels(tree, leaves[0].node_id, [4, 6])
-    assert [(x.soft, x.hard, x.visits, x.low, x.high) for x in labels] == [(None, None, 0, 0.0, 1.0)] * 2
+    labels = step_labels(tree, leaves[0].node_id, [4, 6], estimate(tree))
+    assert [(x.value, x.reached, x.n, x.low, x.high) for x in labels] == [(None, None, 0, 0.0, 1.0)] * 2
     assert first_error(labels) is None
+
+
+def test_what_is_no_estimate_is_no_label_unless_asked_for_by_name(core: Any) -> None:
+    tree, _, leaves = grown(core, "pf")
+    values = estimate(tree, Scheme(survivors=True))
+    labels = step_labels(tree, leaves[1].node_id, [4, 6], values)
+    assert [(x.value, x.kind) for x in labels] == [(None, ValueKind.SURVIVORS), (0.0, ValueKind.ESTIMATE)]
+    asked = step_labels(tree, leaves[1].node_id, [4], values, kinds=(ValueKind.SURVIVORS,))
+    assert [x.value for x in asked] == [0.5]
 
 
 def test_preferences_pair_better_with_worse_siblings(core: Any) -> None:
     tree, step, leaves = grown(core, "pfup")
-    found = preferences(tree)
+    values = estimate(tree)
+    found = preferences(tree, values)
     names = [leaf.node_id for leaf in leaves]
     assert {(p.chosen, p.rejected) for p in found} == {(names[0], names[1]), (names[3], names[1])}
-    assert all(p.prefix == step.node_id and p.margin == 1.0 and p.visits == (1, 1) and not p.certain for p in found)
-    assert len(preferences(tree, per_node=1)) == 1
-    assert preferences(tree, min_visits=2) == []
+    assert all(p.prefix == step.node_id and p.margin == 1.0 and p.n == (1, 1) and p.certain for p in found)
+    assert len(preferences(tree, values, per_node=1)) == 1
+    assert preferences(tree, values, min_n=2) == []
 
 
 def test_scorers_without_a_model(core: Any) -> None:

@@ -107,9 +107,10 @@ class Search(Machine[P]):
 
     # ---- records ----------------------------------------------------------------------------------------
 
-    def nodes(self) -> list[Node]:
-        """The tree as records with values backed up, parents first; the root's tokens are the prompt."""
-        return outcome.nodes(self.tree)
+    def nodes(self, values: Values | None = None) -> list[Node]:
+        """The tree as records with their values, parents first; the root's tokens are the prompt. `values` saves
+        working them out again."""
+        return outcome.nodes(self.tree, self.values() if values is None else values)
 
     def trajectories(self) -> list[Trajectory]:
         """One for each leaf in an order that does not depend on arrival; `response` is left to the

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import fsum
 
 from msgspec import Struct
 
@@ -119,14 +120,14 @@ class Values:
     def inside(self, node_id: str) -> Value:
         """For a step that ends inside the node's segment: the segment's own result, one continuation behind it."""
         value, up = self.found[node_id]
-        scheme = self.scheme
-        if up is None:
-            return Value(reached=value.reached)
-        if scheme.adaptive or not scheme.inside:
-            return Value(kind=ValueKind.ADAPTIVE, reached=value.reached)
         if value.kind is ValueKind.POOLED:
-            return Value(value.value, *wilson(up.value, 1), 1, 1.0, ValueKind.POOLED, value.reached)
-        return value_of(Draws(up.value, up.mass, min(1.0, up.n)), scheme, value.reached)
+            return value
+        if up is None:
+            return Value(kind=value.kind, reached=value.reached)
+        if self.scheme.adaptive or not self.scheme.inside:
+            return Value(kind=ValueKind.ADAPTIVE, reached=value.reached)
+        one = Draws(up.value, up.mass, min(1.0, up.n))
+        return value_of(one, Scheme(survivors=value.kind is ValueKind.SURVIVORS), value.reached)
 
 
 def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
@@ -160,9 +161,10 @@ def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws |
 
 
 def pool(children: Sequence[TreeNode], found: Found) -> Draws | None:
-    """The mean over sampled children; None if nothing is known of any."""
+    """The mean over sampled children, the same whatever order they came in; None if nothing is known of any."""
     b = 0
-    value = mass = squares = 0.0
+    values: list[float] = []
+    masses: list[float] = []
     for child in children:
         weight = child.weight
         if weight is None:  # not drawn by the schedule
@@ -171,16 +173,14 @@ def pool(children: Sequence[TreeNode], found: Found) -> Draws | None:
             b += 1
             continue
         up = found[child.node_id][1]
-        if up is None:
-            continue
-        b += 1
-        value += weight * up.value
-        share = weight * up.mass
-        mass += share
-        squares += share * share
+        if up is not None:
+            b += 1
+            values.append(weight * up.value)
+            masses.append(weight * up.mass)
     if not b:
         return None
-    return Draws(value / b, mass / b, mass * mass / squares if mass else 0.0)
+    mass = fsum(masses)
+    return Draws(fsum(values) / b, mass / b, mass * mass / fsum([x * x for x in masses]) if mass else 0.0)
 
 
 def value_of(draws: Draws | None, scheme: Scheme, reached: bool | None) -> Value:  # noqa: FBT001

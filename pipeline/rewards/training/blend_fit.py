@@ -15,7 +15,7 @@ import numpy as np
 
 from berry.pipeline.core.scorers import mean_probability
 from berry.pipeline.rewards.model.blend import Blend, Evidence, features
-from berry.pipeline.rewards.training.examples import LabelledPath, weight_of
+from berry.pipeline.rewards.training.examples import LabelledPath, masses_of, weigher
 
 _IDENTITY = np.array(Blend().coefficients)
 _PRIOR = 1.0
@@ -69,6 +69,7 @@ def fit_to_labels(
     """The blend fitted to the labels of `paths`; None where no label has evidence. A PRM's labels are the steps',
     each shared prefix once, weighed as in training; an ORM's the verdicts."""
     rows: list[tuple[float, Evidence, float, float]] = []
+    weigh = weigher(paths, by_visits=weigh_by_visits)
     for path, values in zip(paths, scores, strict=True):
         known = path.evidence
         if not known:
@@ -77,12 +78,12 @@ def fit_to_labels(
             if path.passed is not None and known[-1] is not None:
                 rows.append((values[-1], known[-1], float(path.passed), 1.0))
             continue
-        for value, evidence, soft, hard, visits, first in zip(
-            values, known, path.soft, path.hard, path.visits, path.first, strict=True
+        for value, evidence, soft, hard, visits, first, mass in zip(
+            values, known, path.soft, path.hard, path.visits, path.first, masses_of(path), strict=True
         ):
             if first and evidence is not None and soft is not None and hard is not None:
                 target = float(hard if targets == "hard" else soft)
-                rows.append((value, evidence, target, weight_of(visits) if weigh_by_visits else 1.0))
+                rows.append((value, evidence, target, weigh(visits, mass)))
     return fit(rows) if rows else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import log
@@ -14,8 +14,10 @@ from berry.pipeline.rewards.model.blend import Evidence
 @dataclass(frozen=True, slots=True)
 class LabelledPath:
     """One trajectory. `ends` are its steps' ends as offsets into `response_ids`, ascending, the last being its length;
-    `soft`, `hard` and `visits` are the labels there (None where nothing below was checked). `first` says where this
-    path is the first of its tree to show the label: a shared prefix is to be learned once. `truth` is the true value at
+    `soft`, `hard` and `visits` are the labels there: the estimated value of the prefix, whether any continuation passed
+    (both None where there is no label), and the independent continuations behind it. `masses`: the weight of each
+    label, without which labels of trees with cuts are biased (core/values); empty: 1. `first` says where this path is
+    the first of its tree to show the label: a shared prefix is to be learned once. `truth` is the true value at
     each step's end and `true_good` whether the reasoning is right so far, known for the synthetic engine alone.
     `evidence` is what the engine recorded up to each step's end (None where a step ends inside a segment, whose
     log-probability is stored as one number); empty: nothing. `tokens` counts the response's."""
@@ -35,6 +37,7 @@ class LabelledPath:
     truth: tuple[float, ...] | None = None
     true_good: tuple[bool, ...] | None = None
     evidence: tuple[Evidence | None, ...] = ()
+    masses: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -71,6 +74,7 @@ def samples(
     """Targets for each path; paths without any are left out. An ORM's is the verdict at the last token; a PRM's are the
     steps' labels, each shared prefix once."""
     made: list[Sample] = []
+    weigh = weigher(paths, by_visits=weigh_by_visits)
     for path in paths:
         ids = (*path.prompt_ids, *path.response_ids)
         if what == "orm":
@@ -78,22 +82,37 @@ def samples(
                 made.append(Sample(ids, (len(ids) - 1,), (float(path.passed),), (1.0,)))
             continue
         chosen = [
-            (len(path.prompt_ids) + end - 1, float(hard if targets == "hard" else soft), visits)
-            for end, soft, hard, visits, first in zip(
-                path.ends, path.soft, path.hard, path.visits, path.first, strict=True
+            (len(path.prompt_ids) + end - 1, float(hard if targets == "hard" else soft), weigh(visits, mass))
+            for end, soft, hard, visits, first, mass in zip(
+                path.ends, path.soft, path.hard, path.visits, path.first, masses_of(path), strict=True
             )
             if first and soft is not None and hard is not None and visits >= min_visits and end > 0
         ]
         if chosen:
-            weights = tuple(weight_of(v) if weigh_by_visits else 1.0 for _, _, v in chosen)
-            made.append(Sample(ids, tuple(c[0] for c in chosen), tuple(c[1] for c in chosen), weights))
+            positions, wanted, weights = zip(*chosen, strict=True)
+            made.append(Sample(ids, positions, wanted, weights))
     return made
 
 
 def weight_of(visits: int) -> float:
-    """A soft label from v leaves weighs v / (1 + v / 4): in proportion while its error is sampling, levelling off where
-    more leaves would not make the model know better."""
+    """A soft label from v continuations weighs v / (1 + v / 4): in proportion while its error is sampling, levelling
+    off where more continuations would not make the model know better."""
     return visits / (1 + visits / 4)
+
+
+def weigher(paths: Sequence[LabelledPath], *, by_visits: bool) -> Callable[[int, float], float]:
+    """The weight of a label with so many continuations behind it and such a mass. Where branches were cut the mass
+    alone: how many continuations are left says how good they looked, and would bring back the bias that masses undo."""
+    cut = any(
+        mass != 1.0 for path in paths for mass, soft in zip(path.masses, path.soft, strict=False) if soft is not None
+    )
+    if cut or not by_visits:
+        return lambda visits, mass: mass  # noqa: ARG005
+    return lambda visits, mass: mass * weight_of(visits)
+
+
+def masses_of(path: LabelledPath) -> tuple[float, ...]:
+    return path.masses or (1.0,) * len(path.ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,9 @@ def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Iterator[tuple[FaultKind,
         yield FaultKind.COUNTS, "trajectories", f"{name} says {row['n_tokens']} tokens, its nodes hold {tokens}"
 
 
+_A_STEP_EACH = ("steps", "step_labels_soft", "step_labels_hard", "prm_scores", *schema.STEP_COLUMNS)
+
+
 def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
     name, problem = f"trajectory {row['trajectory_id']}", row["problem_id"]
     if (problem, row["response"]) != (trajectory["problem_id"], trajectory["response"]):
@@ -216,7 +219,7 @@ def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
     else:
         if row["segments"] is not None and covered != len(row["token_ids"]):
             yield f"{name} has segments of {covered} tokens, but {len(row['token_ids'])} token ids"
-    if len({len(row[k]) for k in ("steps", "step_labels_soft", "step_labels_hard", "prm_scores")}) != 1:
+    if len({len(row[k]) for k in _A_STEP_EACH if row[k] is not None}) != 1:
         yield f"{name} has steps and labels of different number"
 
 

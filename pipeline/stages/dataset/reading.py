@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from berry.pipeline.config.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.estimate import Values
+from berry.pipeline.core.values.stored import read
 from berry.pipeline.errors import BerryError
-from berry.pipeline.records import Finish, Message, Problem
-from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.records import Finish, Message, Node, Problem
+from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.storage.checked_read import checked
 from berry.pipeline.storage.dataset import RunDir
@@ -36,6 +39,8 @@ class StoredTree:
     model: str
     synthetic: bool
     system_prompt: str | None
+    values: Values
+    nodes: dict[str, Node]
     sampled_under: list[Message] | None = None
 
     @property
@@ -121,9 +126,11 @@ def _read_lease(
     for index, shard in enumerate((nodes, trajectories, kept)):
         for row in shard.table.to_pylist():
             of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
+    scheme = search_class(config.rollout.policy).scheme(config.rollout)
     for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
         if not its_nodes:  # quarantined: nothing grew
             continue
+        records = [node_of(row) for row in its_nodes]
         yield StoredTree(
             round_index=round_index,
             tree=rebuild(problem_id, its_nodes, its_trajectories),
@@ -135,6 +142,8 @@ def _read_lease(
             synthetic=nodes.marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
             sampled_under=its_nodes[0]["messages"],
+            values=read(records, scheme),
+            nodes={node.node_id: node for node in records},
         )
 
 
@@ -152,6 +161,8 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         node.logprob_sum = row["logprob_sum"]
         node.logprobs = None if row["logprobs"] is None else array("f", row["logprobs"])
         node.mean_entropy = row["mean_entropy"]
+        if row["sample"] is not None:
+            node.index, node.weight = row["sample"], row["weight"]
         node.engine_id, node.weights_version, node.seed = row["engine_id"], row["weights_version"], row["seed"]
     for row in trajectories:
         if row["leaf"] not in tree:

@@ -19,6 +19,8 @@ from berry.pipeline.config.rollout import Thinking
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
+from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.values.stored import back_up, read
 from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reports import read_commit_marks
@@ -152,17 +154,19 @@ async def _revise_lease(
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = made_by_marks(marks)
     tables = Tables() if seen is None else Tables(seen=seen)
+    scheme = search_class(config.rollout.policy).scheme(config.rollout)
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]
             verdicts = await check(stored.problem, complete)
             for trajectory in complete:
                 trajectory.verdict = verdicts[trajectory.trajectory_id]
-            back_up(stored.nodes, stored.trajectories)
+            back_up(stored.nodes, {t.leaf: t.verdict for t in stored.trajectories}, scheme)
         tables.add(
             stored.problem,
             stored.nodes,
             stored.trajectories,
+            read(stored.nodes, scheme),
             rules=config.pruning,
             rollout=config.rollout,
             made_by=made_by,
@@ -197,22 +201,3 @@ def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
     ledger = before["ledger"]
     extra = {k: v for k, v in ledger["extra"].items() if not k.startswith("pruned.")}
     return TokenLedger(**{**ledger, "kept": sum(sizes.get(key, 0) for key in held), "extra": extra})
-
-
-def back_up(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> None:
-    """Sets the soft and hard values of every node, in place, from the verdicts of the leaves below it."""
-    passed: dict[str, int] = {}
-    checked: dict[str, int] = {}
-    roots = [node.node_id for node in nodes if node.parent_id is None]
-    for trajectory in trajectories:
-        verdict = trajectory.verdict
-        if verdict is None or verdict.outcome == "unverifiable":
-            continue
-        for node_id in {*roots, *trajectory.path}:
-            checked[node_id] = checked.get(node_id, 0) + 1
-            passed[node_id] = passed.get(node_id, 0) + verdict.passed
-    for node in nodes:
-        visits = checked.get(node.node_id, 0)
-        node.visits = visits
-        node.value_soft = passed[node.node_id] / visits if visits else None
-        node.value_hard = passed[node.node_id] > 0 if visits else None

@@ -15,9 +15,10 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory
-from berry.pipeline.stages.dataset.steps import Cutter
+from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory, ValueKind
+from berry.pipeline.stages.dataset.steps import Cutter, label_of
 from berry.pipeline.storage.shards import evidence_json
 from berry.verifiers.base import Outcome, Reason, Verdict
 
@@ -30,6 +31,15 @@ ROLE = "assistant"  # of every node: no policy has other speakers in a response 
 
 _OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
 _OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
+_OF_LABEL = [
+    ("step_values", attrgetter("label")),
+    ("step_lows", attrgetter("low")),
+    ("step_highs", attrgetter("high")),
+    ("step_counts", attrgetter("n")),
+    ("step_weights", attrgetter("mass")),
+    ("step_kinds", attrgetter("kind")),
+    ("step_reached", attrgetter("reached")),
+]
 _OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _OF_VERDICT]
 
 
@@ -68,10 +78,12 @@ def add_kept(
     kept: Sequence[tuple[Trajectory, Sequence[Node]]],
     *,
     root: Node | None,
+    values: Values,
     rollout: Rollout,
     made_by: Mapping[str, Any],
 ) -> None:
-    """Adds kept trajectories of one problem with their nodes, the root left out. `made_by`: see `made_by_engine`."""
+    """Adds kept trajectories of one problem with their nodes, the root left out, and the values of its tree.
+    `made_by`: see `made_by_engine`."""
     n = len(kept)
     leaves = [path[-1] for _, path in kept]
     cutter = Cutter(rollout.step, rollout.thinking)
@@ -89,9 +101,12 @@ def add_kept(
     columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
     columns["response"].extend([t.response for t, _ in kept])
     columns["steps"].extend([texts for texts, _ in steps])
-    columns["step_labels_soft"].extend([[node.value_soft for node in ends] for _, ends in steps])
-    columns["step_labels_hard"].extend([[node.value_hard for node in ends] for _, ends in steps])
-    columns["prm_scores"].extend([[node.prm for node in ends] for _, ends in steps])
+    columns["prm_scores"].extend([[end.node.prm for end in ends] for _, ends in steps])
+    labels = [[label_of(values, end) for end in ends] for _, ends in steps]
+    for name in ("step_labels_soft", "step_labels_hard"):
+        columns[name].extend([None] * n)
+    for name, get in _OF_LABEL:
+        columns[name].extend([list(map(get, row)) for row in labels])
     columns["orm"].extend([t.orm for t, _ in kept])
     columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
@@ -169,7 +184,9 @@ def _logprobs(path: Sequence[Node]) -> Sequence[float] | None:
 
 
 def node_of(row: Row) -> Node:
-    return Node(**{**{k: row[k] for k in Node.__struct_fields__}, "finish": Finish(row["finish"])})
+    kind = row["value_kind"]
+    typed = {"finish": Finish(row["finish"]), "value_kind": None if kind is None else ValueKind(kind)}
+    return Node(**{**{name: row[name] for name in Node.__struct_fields__}, **typed})
 
 
 def trajectory_of(row: Row) -> Trajectory:

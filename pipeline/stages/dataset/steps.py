@@ -1,8 +1,8 @@
 """Cuts a response into its reasoning steps, each with the label of the tree node in which it ends.
 
 A search may grow whole chains (`best_of_n`, `entropy`) or one step a node (`fixed`, `beam`); the kept record has steps
-either way. A step's Monte-Carlo value is that of the prefix ending with it, and all leaves that share this prefix pass
-through the node that holds the step's last character: so that node's value is the step's.
+either way. A step's label is the value of the prefix that ends with it: the node's where the step ends with a node, the
+result of the node's own segment, with one continuation behind it, where it ends inside.
 """
 
 from __future__ import annotations
@@ -15,15 +15,21 @@ from msgspec import Struct
 
 from berry.pipeline.config.rollout import Step, Thinking, TokensStep
 from berry.pipeline.core.steps import text_ends
+from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
+
+
+class StepEnd(Struct, frozen=True, gc=False):
+    """The node that holds a step's last character; `whole`: the step ends with the node, not inside it."""
+
+    node: Node
+    whole: bool
 
 
 class LabelledStep(Struct, frozen=True, gc=False):
     text: str
-    soft: float | None
-    hard: bool | None
+    value: Value
     prm: float | None
-    visits: int = 0  # verified leaves behind the label
 
 
 class Cutter:
@@ -35,9 +41,9 @@ class Cutter:
         self._by_nodes = isinstance(step, TokensStep)
         self._known: dict[object, tuple[list[int], list[str]]] = {}
 
-    def cut(self, path: Sequence[Node]) -> tuple[list[str], list[Node]]:
-        """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and the
-        node that holds its last character."""
+    def cut(self, path: Sequence[Node]) -> tuple[list[str], list[StepEnd]]:
+        """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and where
+        it ends."""
         texts = [node.text for node in path]
         text = "".join(texts)
         ends = list(accumulate(map(len, texts)))
@@ -47,15 +53,24 @@ class Cutter:
             cuts = _boundaries(text, self._step, ends, self._thinking)
             known = self._known[key] = cuts, [text[start:end] for start, end in pairwise([0, *cuts])]
         cuts, steps = known
-        return steps, [path[bisect_left(ends, end)] for end in cuts]
+        places = [bisect_left(ends, end) for end in cuts]
+        return steps, [StepEnd(path[at], ends[at] == end) for at, end in zip(places, cuts, strict=True)]
 
 
-def split_steps(path: Sequence[Node], step: Step, thinking: Thinking | None = None) -> list[LabelledStep]:
-    """The steps along a path of nodes (root excluded). Empty steps are joined to the step before them."""
+def split_steps(
+    path: Sequence[Node], values: Values, step: Step, thinking: Thinking | None = None
+) -> list[LabelledStep]:
+    """The steps along a path of nodes (root excluded) with their values. Empty steps are joined to the step before."""
     return [
-        LabelledStep(text, node.value_soft, node.value_hard, node.prm, node.visits)
-        for text, node in zip(*Cutter(step, thinking).cut(path), strict=True)
+        LabelledStep(text, label_of(values, end), end.node.prm)
+        for text, end in zip(*Cutter(step, thinking).cut(path), strict=True)
     ]
+
+
+def label_of(values: Values, end: StepEnd) -> Value:
+    """The value of the prefix that ends with a step."""
+    node_id = end.node.node_id
+    return values[node_id] if end.whole else values.inside(node_id)
 
 
 def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:

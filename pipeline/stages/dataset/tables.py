@@ -13,6 +13,7 @@ from typing import Any
 from berry.pipeline.config.pruning import PruneRule
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.prune import prune
+from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.rows import Columns, add_kept, add_nodes, add_row, add_trajectories, empty
 from berry.pipeline.storage.shards import evidence_json
@@ -39,12 +40,14 @@ class Tables:
         problem: Problem,
         nodes: Sequence[Node],
         trajectories: Sequence[Trajectory],
+        values: Values,
         *,
         rules: Sequence[PruneRule],
         rollout: Rollout,
         made_by: Mapping[str, Any],
     ) -> None:
-        """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt."""
+        """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt;
+        `values` are those of its tree."""
         by_id = {node.node_id: node for node in nodes}
         for trajectory, decision in zip(trajectories, prune(trajectories, rules, seen=self.seen), strict=True):
             trajectory.kept = decision.keep
@@ -56,7 +59,7 @@ class Tables:
         self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
         root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
-        add_kept(self.kept, problem, kept, root=root, rollout=rollout, made_by=made_by)
+        add_kept(self.kept, problem, kept, root=root, values=values, rollout=rollout, made_by=made_by)
 
     def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
         """Adds the row of a problem without a tree, so that it is on record all the same."""

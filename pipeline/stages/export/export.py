@@ -156,7 +156,9 @@ def _nothing(run: RunDir, wanted: Wanted, without_problem: int) -> str:
         "pairs": "no two siblings differ in value by as much as the filters ask for: lower them, or grow trees that "
         "branch (policy best_of_n has siblings at the first step alone)",
         "orm": "no trajectory has a verdict",
-        "prm": "no step's label passes the filters: lower min-visits and min-confidence, or grow wider trees",
+        "prm": "no step has a label that passes the filters: lower min-visits and min-confidence, make labels with "
+        "`berry annotate RUN`, or ask for what there is by its name (--labels survivors, --labels pooled; those are "
+        "biased)",
         "rl": "no problem was searched",
     }
     return f"{where}: {why[wanted.format]} (`berry inspect` shows what there is)"

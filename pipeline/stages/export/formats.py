@@ -55,8 +55,8 @@ class Dpo:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two continuations of one prefix of the answer. Values are soft estimates with their visits; `certain`: the 95%
-    intervals do not overlap."""
+    """Two continuations of one prefix of the answer. Values are labels with the continuations behind them; `certain`:
+    the 95% intervals do not overlap."""
 
     origin: Source
     messages: list[Message]
@@ -78,7 +78,10 @@ class Orm:
 
 @dataclass(frozen=True, slots=True)
 class Prm:
-    """`first_error`: index of the first step from which nothing passes, None if there is none."""
+    """Labels of steps: `soft` the estimated chance that a continuation passes, `hard` whether any did, `visits` the
+    independent continuations behind it, `weights` what the label weighs (1 unless branches were cut: labels of trees
+    with cuts are unbiased only so weighted). `first_error`: index of the first step from which nothing passes, None if
+    there is none."""
 
     origin: Source
     prompt: str
@@ -86,6 +89,7 @@ class Prm:
     soft: list[float]
     hard: list[bool]
     visits: list[int]
+    weights: list[float]
     confidence: list[float]
     first_error: int | None
 
@@ -124,12 +128,19 @@ def _said(text: str) -> list[Message]:
 
 
 def _prm_columns(r: Prm) -> Row:
-    return {"soft": r.soft, "visits": r.visits, "confidence": r.confidence, "first_error": r.first_error}
+    return {
+        "soft": r.soft,
+        "visits": r.visits,
+        "weights": r.weights,
+        "confidence": r.confidence,
+        "first_error": r.first_error,
+    }
 
 
 _PRM_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("soft", pa.list_(pa.float64())),
     ("visits", pa.list_(pa.int32())),
+    ("weights", pa.list_(pa.float64())),
     ("confidence", pa.list_(pa.float64())),
     ("first_error", pa.int32()),
 ]

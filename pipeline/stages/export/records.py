@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from berry.pipeline.config.rollout import Step, Thinking
-from berry.pipeline.core.labels import preferences
-from berry.pipeline.core.search.outcome import nodes
+from berry.pipeline.core.labels import LABELS, only, preferences
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.core.values.counts import pooled
-from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.core.values.estimate import Value
+from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import split_steps
@@ -25,15 +24,16 @@ from berry.verifiers.base import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """`min_visits`: verified leaves behind a step's or a sibling's value; `min_confidence`: one minus the width of its
-    95% interval, in [0, 1]; `min_margin`: between siblings; `certain`: their intervals must not overlap; `per_problem`:
-    most rows of one problem, drawn at random."""
+    """`min_visits`: independent continuations behind a step's or a sibling's value; `min_confidence`: one minus the
+    width of its 95% interval, in [0, 1]; `min_margin`: between siblings; `certain`: their intervals must not overlap;
+    `per_problem`: most rows of one problem, drawn at random; `kinds`: of the values that are labels."""
 
     min_visits: int = 1
     min_confidence: float = 0.0
     min_margin: float = 0.0
     certain: bool = False
     per_problem: int | None = None
+    kinds: tuple[ValueKind, ...] = LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,9 @@ class Context:
 Record = Sft | Dpo | Pair | Orm | Prm | Rl
 
 
-def confidence(passed: int, checked: int) -> float:
-    """One minus the width of the 95% interval of a share (Wilson): 0 where nothing was checked."""
-    low, high = wilson(passed, checked)
-    return 1.0 - (high - low)
+def confidence(value: Value) -> float:
+    """One minus the width of the 95% interval of a value: 0 where nothing was checked."""
+    return 1.0 - (value.high - value.low)
 
 
 def sft(stored: StoredTree, context: Context) -> Iterator[Record]:
@@ -75,16 +74,17 @@ def dpo(stored: StoredTree, context: Context) -> Iterator[Record]:
 
 
 def pairs(stored: StoredTree, context: Context) -> Iterator[Record]:
-    tree, filters = stored.tree, context.filters
-    counts = pooled(tree)
-    for found in preferences(tree, min_margin=filters.min_margin, min_visits=filters.min_visits):
+    tree, filters, values = stored.tree, context.filters, stored.values
+    for found in preferences(
+        tree, values, min_margin=filters.min_margin, min_n=filters.min_visits, kinds=filters.kinds
+    ):
         if filters.certain and not found.certain:
             continue
-        a, b = counts[found.chosen], counts[found.rejected]
-        if min(confidence(c.passed, c.checked) for c in (a, b)) < filters.min_confidence:
+        a, b = values[found.chosen], values[found.rejected]
+        if min(confidence(a), confidence(b)) < filters.min_confidence:
             continue
         chosen, rejected = _text(tree[found.chosen]), _text(tree[found.rejected])
-        if chosen == rejected or a.soft is None or b.soft is None:
+        if chosen == rejected or a.label is None or b.label is None:
             continue
         yield Pair(
             origin=_origin(stored, f"{found.chosen}>{found.rejected}"),
@@ -92,8 +92,8 @@ def pairs(stored: StoredTree, context: Context) -> Iterator[Record]:
             prefix="".join(map(_text, tree.path(tree[found.prefix]))),
             chosen=chosen,
             rejected=rejected,
-            values=(a.soft, b.soft),
-            visits=found.visits,
+            values=(a.label, b.label),
+            visits=found.n,
             certain=found.certain,
         )
 
@@ -109,42 +109,40 @@ def orm(stored: StoredTree, context: Context) -> Iterator[Record]:
 def prm(stored: StoredTree, context: Context) -> Iterator[Record]:
     """Steps whose label is not sure enough are joined to the next that is; a trajectory without any gives nothing."""
     prompt = stored.prompt.strip() if len(stored.messages) > 1 else stored.messages[0]["content"]
-    records = {node.node_id: node for node in nodes(stored.tree)}
+    filters = context.filters
     for row in stored.trajectories:
         if not is_checked(row) or row["leaf"] not in stored.tree:
             continue
-        path = [records[node.node_id] for node in stored.tree.path(stored.tree[row["leaf"]])]
-        made = Prm(_origin(stored, row["trajectory_id"]), prompt, [], [], [], [], [], None)
+        path = [stored.nodes[node.node_id] for node in stored.tree.path(stored.tree[row["leaf"]])]
+        made = Prm(_origin(stored, row["trajectory_id"]), prompt, [], [], [], [], [], [], None)
         held = ""
-        for labelled in split_steps(path, context.step, context.thinking):
-            held += labelled.text
-            if labelled.soft is None or labelled.visits < context.filters.min_visits:
-                continue
-            sure = confidence(round(labelled.soft * labelled.visits), labelled.visits)
-            if sure < context.filters.min_confidence:
+        for step in split_steps(path, stored.values, context.step, context.thinking):
+            held += step.text
+            value = only(step.value, filters.kinds)
+            if value.label is None or value.n < filters.min_visits or confidence(value) < filters.min_confidence:
                 continue
             made.steps.append(held)
-            made.soft.append(labelled.soft)
-            made.hard.append(bool(labelled.hard))
-            made.visits.append(labelled.visits)
-            made.confidence.append(sure)
+            made.soft.append(value.label)
+            made.hard.append(bool(value.reached))
+            made.visits.append(value.n)
+            made.weights.append(value.mass)
+            made.confidence.append(confidence(value))
             held = ""
         if made.steps:
-            wrong = next((i for i, h in enumerate(made.hard) if not h), None)
-            yield Prm(made.origin, prompt, made.steps, made.soft, made.hard, made.visits, made.confidence, wrong)
+            yield replace(made, first_error=next((i for i, h in enumerate(made.hard) if not h), None))
 
 
 def rl(stored: StoredTree, context: Context) -> Iterator[Record]:
     """One row a problem; nothing where the run's problem files can't be read any more."""
     if stored.problem is None:
         return
-    counts = pooled(stored.tree)[stored.tree.root.node_id]
+    rate = only(stored.values[stored.tree.root.node_id], context.filters.kinds)
     yield Rl(
         origin=_origin(stored, stored.problem_id),
         messages=stored.messages,
         verifier=stored.problem.verifier.model_dump(mode="json"),
         source=stored.problem.source,
-        pass_rate=counts.soft,
+        pass_rate=rate.value,
         split=context.split,
     )
 

@@ -229,7 +229,8 @@ class LeaseWorker:
     def _add_search(self, tables: Tables, grown: Grown) -> TokenLedger:
         """Adds one problem's rows; returns the tokens it took."""
         search, engine = grown.search, self.engine
-        nodes = search.nodes()
+        values = search.values()
+        nodes = search.nodes(values)
         fill_texts(nodes, engine)
         trajectories = search.trajectories()
         for trajectory in trajectories:
@@ -239,7 +240,7 @@ class LeaseWorker:
         rules, rollout = self.config.pruning, self.config.rollout
         nodes[0].messages = grown.problem.messages_under(rollout.system_prompt)
         made_by = made_by_engine(engine.info)
-        tables.add(grown.problem, nodes, trajectories, rules=rules, rollout=rollout, made_by=made_by)
+        tables.add(grown.problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by)
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
     def _metadata(self, report: LeaseReport) -> dict[str, str]:

@@ -11,6 +11,7 @@ from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
+from berry.pipeline.records import ValueKind
 from berry.pipeline.rewards.model.card import ValueWhat
 from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Splits
@@ -48,6 +49,7 @@ def collect(
             limit=settings.per_problem,
             seed=settings.seed,
             truth=truth,
+            kinds=tuple(map(ValueKind, settings.labels)),
         )
         short = [p for p in paths if len(p.prompt_ids) + p.tokens <= settings.max_tokens]
         left_out["too_long"] += len(paths) - len(short)
@@ -103,7 +105,9 @@ def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTrai
     )
     if not made:
         raise InputError(
-            f"no step has {settings.min_visits} verified leaves below it: lower min_visits, or grow wider trees"
+            f"no step has a label of the kinds {list(settings.labels)} with {settings.min_visits} continuations behind "
+            "it: lower min_visits, make labels (`berry annotate RUN`), or take what there is by its name "
+            "(rewards.training.labels, e.g. [estimate, survivors, pooled]; those are biased)"
         )
     return made
 

@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.rollout import Step, Thinking, TokensStep
-from berry.pipeline.core.labels import step_labels
+from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.core.values.counts import pooled
+from berry.pipeline.records import ValueKind
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
 from berry.pipeline.stages.dataset.reading import StoredTree
@@ -32,14 +32,16 @@ def labelled_paths(
     limit: int | None = None,
     seed: int = 0,
     truth: GroundTruth | None = None,
+    kinds: Sequence[ValueKind] = LABELS,
 ) -> list[LabelledPath]:
     """Labels each checked trajectory, at most `limit` of them drawn at random (the same for the same seed). `truth`:
-    the true value of a prefix (prompt and response ids) and whether it is right so far, where that is known."""
+    the true value of a prefix (prompt and response ids) and whether it is right so far, where that is known. `kinds`:
+    of the values that are labels; the others are None, as what nothing is known of."""
     rows = [row for row in stored.trajectories if is_checked(row) and row["leaf"] in stored.tree]
     if limit is not None and len(rows) > limit:
         chosen = random.Random(f"{seed}/{stored.problem_id}").sample(range(len(rows)), limit)
         rows = [rows[i] for i in sorted(chosen)]
-    tree, counts = stored.tree, pooled(stored.tree)
+    tree = stored.tree
     prompt_ids = tuple(tree.prompt_ids)
     shown: set[tuple[str, int]] = set()
     paths: list[LabelledPath] = []
@@ -50,7 +52,7 @@ def labelled_paths(
         ends = tuple(path_step_ends(path, step, thinking, decode))
         if not ends:
             continue
-        labels = step_labels(tree, leaf.node_id, ends, counts=counts)
+        labels = step_labels(tree, leaf.node_id, ends, stored.values, kinds=kinds)
         known = None if truth is None else [truth(prompt_ids, response_ids[:end]) for end in ends]
         first: list[bool] = []
         for key in _holders(path, ends):
@@ -64,9 +66,10 @@ def labelled_paths(
                 prompt_ids=prompt_ids,
                 response_ids=response_ids,
                 ends=ends,
-                soft=tuple(label.soft for label in labels),
-                hard=tuple(label.hard for label in labels),
-                visits=tuple(label.visits for label in labels),
+                soft=tuple(label.label for label in labels),
+                hard=tuple(None if label.label is None else label.reached for label in labels),
+                visits=tuple(label.n for label in labels),
+                masses=tuple(label.mass for label in labels),
                 first=tuple(first),
                 passed=row["verdict"] == Outcome.PASS,
                 answer=row["answer"],

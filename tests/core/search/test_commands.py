@@ -67,7 +67,7 @@ def test_best_of_n_asks_once_verifies_each_and_ends(core: Any) -> None:
     assert search.handle(ev.Verified(leaf[0], core.PASS)) == []
     assert search.handle(ev.Verified(leaf[1], core.FAIL)) == [ev.Finished(ev.FinishReason.DONE)]
     assert [t.leaf for t in search.trajectories()] == leaf
-    assert search.nodes()[0].value_soft == 0.5
+    assert search.nodes()[0].value == 0.5
 
 
 def test_best_of_n_keeps_a_window_open_and_saves_what_is_not_needed(core: Any) -> None:

@@ -44,7 +44,7 @@ orderless_policy = pytest.mark.parametrize("policy", ORDERLESS, ids=lambda p: p.
 def outcome(played: Any) -> tuple[object, object]:
     search = played.search
     values = [
-        (n.node_id, n.parent_id, tuple(n.token_ids), n.visits, n.value_soft, n.value_hard) for n in search.nodes()
+        (n.node_id, n.parent_id, tuple(n.token_ids), n.value, n.value_n, n.value_kind, n.weight) for n in search.nodes()
     ]
     return values, [(t.trajectory_id, t.leaf, t.path, t.n_new_tokens, t.drop_reason) for t in search.trajectories()]
 
@@ -178,7 +178,7 @@ def test_what_could_not_be_checked_counts_in_neither(core: Any, policy: Any) -> 
     played = core.play(core.search(policy, budget=Budget(hopeless_after=1)), Broken(4))
     search = played.search
     assert search.finished is not ev.FinishReason.HOPELESS
-    assert all((n.visits, n.value_soft, n.value_hard) == (0, None, None) for n in search.nodes())
+    assert all((n.value_n, n.value, n.reached) == (0, None, None) for n in search.nodes())
 
 
 @every_policy

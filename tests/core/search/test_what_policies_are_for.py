@@ -21,7 +21,7 @@ from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.value import Value
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.core.values.counts import direct, pooled
+from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.records import Finish
 
@@ -75,26 +75,28 @@ def test_the_root_value_agrees_with_the_truth(core: Any) -> None:
         search = core.play(core.synthetic(world, BestOfN(n=400)), world, check=False).search
         low, high = wilson(search.passed, search.checked, z=4.0)
         assert low <= world.true_value(search.tree, search.tree.root.node_id) <= high
-        assert search.nodes()[0].value_soft == search.passed / 400
+        assert search.nodes()[0].value == pytest.approx(search.passed / 400)
 
 
 def test_estimates_at_every_step_agree_with_the_truth(core: Any) -> None:
     world = core.SyntheticWorld(3, steps=6, error_rate=(0.25, 0.25), repair_rate=(0.2, 0.2))
     search = core.play(core.synthetic(world, Shepherd(chains=3, completions=200)), world, check=False).search
-    estimated = [n for n in search.tree.walk() if direct(n).checked > 100]
+    values = search.values()
+    estimated = [n for n in search.tree.walk() if values[n.node_id].n > 100]
     assert len(estimated) == 18
     for node in estimated:
-        counts = direct(node)
-        low, high = wilson(counts.passed, counts.checked, z=4.0)
+        value = values[node.node_id]
+        assert value.value is not None
+        low, high = wilson(value.value * value.n, value.n, z=4.0)
         assert low <= world.true_value(search.tree, node.node_id) <= high
     truths = {round(world.true_value(search.tree, n.node_id), 3) for n in estimated}
     assert len(truths) > 3
 
 
 def test_completions_of_deeper_steps_would_bias_a_pooled_estimate(core: Any) -> None:
-    """Why `direct` exists: below an early step of a failed solution most leaves come from its later, hopeless steps."""
+    """Why leaves are not pooled: below an early step of a failed solution most come from its later, hopeless steps."""
     pooled_errors: list[float] = []
-    direct_errors: list[float] = []
+    value_errors: list[float] = []
     for index in range(24):
         world = core.SyntheticWorld(index, steps=8, error_rate=(0.15, 0.15), repair_rate=(0, 0))
         search = core.synthetic(world, Shepherd(chains=1, completions=60), run_seed=index)
@@ -105,10 +107,10 @@ def test_completions_of_deeper_steps_would_bias_a_pooled_estimate(core: Any) -> 
             continue
         truth = world.true_value(tree, first.node_id)
         pooled_errors.append((pooled(tree)[first.node_id].soft or 0) - truth)
-        direct_errors.append((direct(first).soft or 0) - truth)
+        value_errors.append((search.values()[first.node_id].value or 0) - truth)
     assert len(pooled_errors) > 8
     assert sum(pooled_errors) < -0.5
-    assert abs(sum(direct_errors)) < 0.2 * abs(sum(pooled_errors))
+    assert abs(sum(value_errors)) < 0.2 * abs(sum(pooled_errors))
 
 
 def agreement(core: Any, policy: Any, worlds: list[Any]) -> tuple[int, int, int]:
@@ -118,14 +120,14 @@ def agreement(core: Any, policy: Any, worlds: list[Any]) -> tuple[int, int, int]
         search = core.play(core.synthetic(world, policy), world, check=False).search
         tree = search.tree
         rollouts += search.leaves
-        counts = pooled(tree)
+        values = search.values()
         for leaf in tree.leaves():
             path = tree.path(leaf)
             if leaf.verdict is None or leaf.verdict.passed or path[0].origin != leaf.origin:
                 continue
             failed += 1
             ends = [node.end for node in path]
-            found = first_error(step_labels(tree, leaf.node_id, ends, counts=counts))
+            found = first_error(step_labels(tree, leaf.node_id, ends, values))
             right += found == next(i for i, n in enumerate(path) if world.true_value(tree, n.node_id) == 0)
     return right, failed, rollouts
 

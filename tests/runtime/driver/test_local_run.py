@@ -26,9 +26,7 @@ def test_a_run_leaves_trajectories_nodes_and_kept_that_agree(berry: Any) -> None
     ) == [(0,)]
     wrong = "select count(*) from '{}/trajectories/*.parquet' where kept <> (verdict = 'pass')"
     assert berry.query("runs/job", wrong) == [(0,)]
-    kept = berry.query(
-        "runs/job", "select steps, response, step_labels_soft, synthetic, token_ids from '{}/kept/*.parquet'"
-    )
+    kept = berry.query("runs/job", "select steps, response, step_values, synthetic, token_ids from '{}/kept/*.parquet'")
     assert kept
     for steps, response, labels, synthetic, token_ids in kept:
         assert "".join(steps) == response

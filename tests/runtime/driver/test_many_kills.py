@@ -13,7 +13,8 @@ import pytest
 
 KILLS = 20
 NODES = (
-    "select node_id, token_ids, finish, visits, value_soft, seed from '{}/nodes/*.parquet' order by problem_id, node_id"
+    "select node_id, token_ids, finish, value, value_n, value_kind, seed from '{}/nodes/*.parquet' "
+    "order by problem_id, node_id"
 )
 ROWS = "select trajectory_id, response, verdict, kept from '{}/trajectories/*.parquet' order by 1"
 

@@ -4,18 +4,23 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from berry.pipeline.core.search.outcome import nodes
+from berry.pipeline.core.values.estimate import estimate
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.synthetic.process import NUMBER, Chain
 from berry.pipeline.errors import StorageError
+from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.checked_read import read_marks
+from berry.pipeline.storage.dataset import open_run
 from berry.pipeline.storage.duckdb_views import connect
 
 
@@ -24,7 +29,10 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
     stored = {
         (r[0], r[1]): r[2:]
         for r in connect(run)
-        .execute("select problem_id, node_id, parent_id, depth, visits, value_soft, value_hard, text from nodes")
+        .execute(
+            "select problem_id, node_id, parent_id, depth, value, value_n, value_kind, reached, sample, weight, text"
+            " from nodes"
+        )
         .fetchall()
     }
     trees = list(read_trees(run))
@@ -32,10 +40,12 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
     count = 0
     for tree in trees:
         tree.tree.check_invariants()
-        for node in nodes(tree.tree):
-            parent, depth, visits, soft, hard, text = stored[tree.problem_id, node.node_id]
-            assert (node.parent_id, node.depth, node.visits) == (parent, depth, visits)
-            assert (node.value_soft, node.value_hard) == (soft, hard)
+        again = estimate(tree.tree)
+        for node in nodes(tree.tree, tree.values):
+            parent, depth, value, n, kind, reached, sample, weight, text = stored[tree.problem_id, node.node_id]
+            assert (node.parent_id, node.depth, node.sample, node.weight) == (parent, depth, sample, weight)
+            assert (node.value, node.value_n, node.value_kind, node.reached) == (value, n, kind, reached)
+            assert again[node.node_id] == tree.values[node.node_id]
             if parent is not None:
                 assert node.text == text
             count += 1
@@ -121,7 +131,7 @@ def test_steps_end_where_their_nodes_do_and_a_shared_prefix_is_first_once(stored
             assert list(path.ends) == sorted(set(path.ends))
             assert path.soft[-1] == float(bool(path.passed))
             labels += sum(path.first)
-        steps = sum(node.text.count("\n\n") + ("boxed" in node.text) for node in nodes(tree.tree)[1:])
+        steps = sum(node.text.count("\n\n") + ("boxed" in node.text) for node in nodes(tree.tree, tree.values)[1:])
         assert labels == steps  # of every node each step, once, however many paths run through it
         assert sum(len(path.ends) for path in paths) > labels
 
@@ -176,3 +186,29 @@ def test_a_limit_draws_the_same_paths_for_the_same_seed(stored_run) -> None:
     assert len(drawn(1)) == 4
     assert drawn(1) == drawn(1)
     assert any(drawn(1) != drawn(seed) for seed in range(2, 8))
+
+
+OLD = Path(__file__).parents[2] / "stored" / "run-0.1.0"
+
+
+def test_values_of_the_first_version_are_pooled_and_no_labels_unless_asked_for_by_name() -> None:
+    run = open_run(str(OLD))
+    config = stored_config(run)
+    speak = vocabulary.of_engine(config.engine)
+    seen = 0
+    for stored in read_trees(run, rounds=[0]):
+        for row in stored.nodes.values():
+            value = stored.values[row.node_id]
+            assert (value.value, value.n) == (row.value_soft, row.visits or 0)
+            assert value.kind in (None, ValueKind.POOLED)
+        shared: dict[str, Any] = {
+            "step": config.rollout.step,
+            "thinking": config.rollout.thinking,
+            "decode": speak.decode,
+        }
+        for path in labelled_paths(stored, **shared):
+            assert set(path.soft) == {None}
+        for path in labelled_paths(stored, **shared, kinds=(ValueKind.POOLED,)):
+            assert path.soft[-1] == float(bool(path.passed))
+            seen += 1
+    assert seen

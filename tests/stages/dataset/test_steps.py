@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.rollout import DelimiterStep, RegexStep, TokensStep
-from berry.pipeline.records import Finish, Node
-from berry.pipeline.stages.dataset.steps import Cutter, split_steps
+from berry.pipeline.config.rollout import DelimiterStep, RegexStep, Step, TokensStep
+from berry.pipeline.core.values.estimate import Scheme
+from berry.pipeline.core.values.stored import read
+from berry.pipeline.records import Finish, Node, ValueKind
+from berry.pipeline.stages.dataset.steps import Cutter, LabelledStep, label_of, split_steps
 
 
 def path(*pieces: tuple[str, float | None]) -> list[Node]:
@@ -21,46 +23,57 @@ def path(*pieces: tuple[str, float | None]) -> list[Node]:
             logprob_sum=-1.0,
             mean_entropy=None,
             finish=Finish.STEP,
-            value_soft=value,
-            value_hard=None if value is None else value > 0,
+            sample=0,
+            weight=1.0,
+            value=value,
+            value_low=0.0,
+            value_high=1.0,
+            value_n=0 if value is None else 3,
+            value_mass=1.0,
+            value_kind=ValueKind.ESTIMATE,
+            reached=None if value is None else value > 0,
         )
         for i, (text, value) in enumerate(pieces, start=1)
     ]
+
+
+def steps_of(nodes: list[Node], step: Step) -> list[LabelledStep]:
+    return split_steps(nodes, read(nodes, Scheme()), step)
 
 
 LINES = DelimiterStep(delimiters=("\n",))
 
 
 def test_one_node_a_step_keeps_each_nodes_value() -> None:
-    steps = split_steps(path(("a\n", 0.75), ("b\n", 0.5), ("c", 1.0)), LINES)
-    assert [(s.text, s.soft, s.hard) for s in steps] == [("a\n", 0.75, True), ("b\n", 0.5, True), ("c", 1.0, True)]
+    steps = steps_of(path(("a\n", 0.75), ("b\n", 0.5), ("c", 1.0)), LINES)
+    assert [(s.text, s.value.value, s.value.n) for s in steps] == [("a\n", 0.75, 3), ("b\n", 0.5, 3), ("c", 1.0, 3)]
 
 
-def test_a_chain_in_one_node_is_cut_and_shares_its_value() -> None:
-    steps = split_steps(path(("a\nb\nc", 0.0)), LINES)
-    assert [(s.text, s.soft, s.hard) for s in steps] == [("a\n", 0.0, False), ("b\n", 0.0, False), ("c", 0.0, False)]
+def test_a_step_that_ends_inside_a_node_has_its_value_and_one_continuation() -> None:
+    steps = steps_of(path(("a\nb\nc", 0.0)), LINES)
+    assert [(s.text, s.value.value, s.value.n) for s in steps] == [("a\n", 0.0, 1), ("b\n", 0.0, 1), ("c", 0.0, 3)]
 
 
 def test_a_step_across_nodes_has_the_value_of_the_node_it_ends_in() -> None:
-    steps = split_steps(path(("a\nb", 0.5), ("b\nc", 1.0)), LINES)
-    assert [(s.text, s.soft) for s in steps] == [("a\n", 0.5), ("bb\n", 1.0), ("c", 1.0)]
+    steps = steps_of(path(("a\nb", 0.5), ("b\nc", 1.0)), LINES)
+    assert [(s.text, s.value.value) for s in steps] == [("a\n", 0.5), ("bb\n", 1.0), ("c", 1.0)]
 
 
 @pytest.mark.parametrize("text", ["\n\na\n\n\nb\n\n", "a", "\n", " \n a \n "])
 def test_steps_joined_are_the_response_and_none_is_blank(text: str) -> None:
-    steps = [s.text for s in split_steps(path((text, None)), LINES)]
+    steps = [s.text for s in steps_of(path((text, None)), LINES)]
     assert "".join(steps) == text
     assert all(s.strip() for s in steps) or len(steps) == 1
 
 
 def test_steps_by_tokens_end_with_nodes_and_by_regex_with_matches() -> None:
     pieces = path(("one two ", 1.0), ("three. four", 0.5))
-    assert [s.text for s in split_steps(pieces, TokensStep(tokens=2))] == ["one two ", "three. four"]
-    assert [s.text for s in split_steps(pieces, RegexStep(pattern=r"\.\s"))] == ["one two three. ", "four"]
+    assert [s.text for s in steps_of(pieces, TokensStep(tokens=2))] == ["one two ", "three. four"]
+    assert [s.text for s in steps_of(pieces, RegexStep(pattern=r"\.\s"))] == ["one two three. ", "four"]
 
 
 def test_an_empty_response_has_no_steps() -> None:
-    assert split_steps(path(("", None)), LINES) == []
+    assert steps_of(path(("", None)), LINES) == []
 
 
 def test_equal_responses_of_different_nodes_keep_their_own_labels() -> None:
@@ -68,7 +81,9 @@ def test_equal_responses_of_different_nodes_keep_their_own_labels() -> None:
     for nodes in (path(("a\n", 0.75), ("b", 0.5)), path(("a\nb", 0.25)), path(("a", 0.1), ("\nb", 0.2))):
         texts, ends = cutter.cut(nodes)
         assert texts == ["a\n", "b"]
-        assert [n.value_soft for n in ends] == [s.soft for s in split_steps(nodes, LINES)]
+        values = read(nodes, Scheme())
+        assert [label_of(values, end) for end in ends] == [s.value for s in steps_of(nodes, LINES)]
+        assert [end.node.value for end in ends] == [s.value.value for s in steps_of(nodes, LINES)]
 
 
 def test_steps_of_set_lengths_end_with_nodes_however_often_the_text_was_seen() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.export.export import MANIFEST, Wanted, export
 from berry.pipeline.stages.export.formats import LAYOUTS
-from berry.pipeline.stages.export.records import Filters, confidence
+from berry.pipeline.stages.export.records import Filters
 
 ALL = sorted(LAYOUTS)
 
@@ -69,12 +70,14 @@ def test_process_labels_join_to_the_response_and_say_where_it_goes_wrong(stored_
 
 def test_unsure_labels_are_joined_to_the_next_sure_one(stored_run, tmp_path) -> None:
     run = stored_run(count=8)
-    export(run, Wanted("prm", heldout_share=0.0, filters=Filters(min_visits=4)), str(tmp_path / "out"))
+    export(run, Wanted("prm", heldout_share=0.0, filters=Filters(min_visits=2)), str(tmp_path / "out"))
     for row in rows(tmp_path / "out"):
-        assert min(row["visits"]) >= 4
-        assert row["confidence"] == [
-            pytest.approx(confidence(round(s * v), v)) for s, v in zip(row["soft"], row["visits"], strict=True)
+        assert min(row["visits"]) >= 2
+        assert row["weights"] == [1.0] * len(row["visits"])
+        widths = [
+            high - low for low, high in (wilson(s * v, v) for s, v in zip(row["soft"], row["visits"], strict=True))
         ]
+        assert row["confidence"] == [pytest.approx(1 - width) for width in widths]
 
 
 def test_sibling_pairs_share_their_prefix_and_differ_in_value(stored_run, tmp_path) -> None:

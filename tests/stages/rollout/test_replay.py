@@ -145,7 +145,7 @@ def test_killed_after_any_event_a_search_goes_on_to_the_same_tree(rollout: Rollo
 
 
 def _drawn(search: Search) -> set[object]:
-    return {(n.node_id, tuple(n.token_ids), tuple(n.logprobs or ()), n.value_soft) for n in search.nodes()}
+    return {(n.node_id, tuple(n.token_ids), tuple(n.logprobs or ()), n.value) for n in search.nodes()}
 
 
 async def journalled(tmp_path: Path, events: Sequence[Event], *, flushes: int, chain: Chain) -> LeaseJournal:

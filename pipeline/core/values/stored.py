@@ -1,0 +1,100 @@
+"""Values of stored trees: read from their records, or worked out again after verdicts have changed.
+
+    [Node], scheme ─► read ─► Values                [Node], verdicts, scheme ─► back_up (in place)
+
+Records of schema version 1 have plain shares of all leaves below (`visits`, `value_soft`, `value_hard`): read as values
+of the kind `pooled`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.counts import Counts, pooled
+from berry.pipeline.core.values.estimate import Draws, Found, Heads, Scheme, Value, Values, estimate
+from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.records import Finish, Node, ValueKind
+from berry.verifiers.base import Verdict
+
+
+def read(nodes: Sequence[Node], scheme: Scheme) -> Values:
+    """The values of one tree as they were stored; `nodes` has parents before children."""
+    found: Found = {}
+    tails: dict[str | None, str] = {}
+    for node in reversed(nodes):
+        if node.sample == -1:
+            tails[node.parent_id] = node.node_id
+        value = _value(node)
+        up = None if value.value is None else Draws(value.value, value.mass, float(value.n))
+        if scheme.heads is not Heads.ALL and node.node_id in tails:
+            up = found[tails[node.node_id]][1]
+        found[node.node_id] = value, up
+    if nodes and nodes[0].value_kind is ValueKind.ADAPTIVE:  # the search was stopped: what was long or late is missing
+        scheme = replace(scheme, adaptive=True)
+    return Values(scheme, found)
+
+
+def _value(node: Node) -> Value:
+    if node.sample is None:
+        if not node.visits or node.value_soft is None:
+            return Value()
+        low, high = wilson(node.value_soft * node.visits, node.visits)
+        return Value(node.value_soft, low, high, node.visits, 1.0, ValueKind.POOLED, node.value_hard)
+    return Value(
+        node.value,
+        0.0 if node.value_low is None else node.value_low,
+        1.0 if node.value_high is None else node.value_high,
+        node.value_n or 0,
+        node.value_mass or 0.0,
+        None if node.value_kind is None else ValueKind(node.value_kind),
+        node.reached,
+    )
+
+
+def back_up(nodes: Sequence[Node], verdicts: Mapping[str, Verdict | None], scheme: Scheme) -> None:
+    """Works the values of one tree out again, in place, from the verdicts of its leaves (by node id). What is no
+    estimate, since the search was stopped or gave branches up, stays so."""
+    tree = rebuild(nodes)
+    if not nodes:
+        return
+    for leaf, verdict in verdicts.items():
+        if leaf in tree:
+            tree[leaf].verdict = verdict
+    if nodes[0].sample is None:
+        counts = pooled(tree)
+        for node, at in zip(nodes, tree.walk(), strict=True):
+            _set_pooled(node, counts[at.node_id])
+        return
+    kinds = {node.value_kind for node in nodes}
+    scheme = replace(
+        scheme,
+        adaptive=scheme.adaptive or nodes[0].value_kind is ValueKind.ADAPTIVE,
+        survivors=ValueKind.SURVIVORS in kinds,
+    )
+    values = estimate(tree, scheme)
+    for node in nodes:
+        value = values[node.node_id] if node.node_id in tree else values[tree.root.node_id]
+        node.value, node.value_low, node.value_high = value.value, value.low, value.high
+        node.value_n, node.value_mass, node.value_kind = value.n, value.mass, value.kind
+        node.reached = value.reached
+
+
+def rebuild(nodes: Sequence[Node]) -> Tree:
+    """The shape of a stored tree with the weights of its branches; `nodes` has parents before children."""
+    root = nodes[0]
+    tree = Tree(root.problem_id, root.token_ids)
+    ids = {root.node_id: tree.root.node_id}
+    for node in nodes[1:]:
+        above = str(node.parent_id)
+        at = tree.attach(node.node_id, tree[ids.get(above, above)], array("i", node.token_ids))
+        at.finish = Finish(node.finish)
+        if node.sample is not None:
+            at.index, at.weight = node.sample, node.weight
+    return tree
+
+
+def _set_pooled(node: Node, counts: Counts) -> None:
+    node.visits, node.value_soft, node.value_hard = counts.checked, counts.soft, counts.hard
