@@ -25,7 +25,7 @@ from typing import Any
 from berry.sandboxes.inside import slot, workdir
 from berry.sandboxes.inside.fast_fork import code_pages
 from berry.sandboxes.inside.fast_fork.prepare import ForkAids, prepare_for_forking
-from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls
+from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls, visible
 
 MAX_MESSAGE_BYTES = 1 << 16
 CONTROL_FD = 9
@@ -122,7 +122,7 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     paths, tools = options["paths"], options["tool_directories"]
     needed = [os.path.join(path, "") for path in (*paths, *tools)]
-    installed = plan.packages_in_stdlib()
+    installed = [*visible.packages_in_stdlib(), *visible.packages_of_the_system()]
     hidden = [path for path in installed if not any(one.startswith(path + "/") for one in needed)]
     with open("/proc/self/statm") as statm:
         capabilities = effective_capabilities()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from berry.sandboxes.jail import landlock, seccomp, syscalls
+from berry.sandboxes.jail import landlock, seccomp, syscalls, visible
 
 FIRST_UID = 61_000
 """User ids of slots when started by root: unused by Debian and systemd, one a slot."""
@@ -64,14 +64,6 @@ class Plan(NamedTuple):
         return self.drops_uid or "user" in self.namespaces
 
 
-def packages_in_stdlib() -> list[str]:
-    """Finds directories inside the interpreter's own library that are not of it: installed packages (a benchmark with
-    its answers, say), and its tests."""
-    stdlib = os.path.dirname(os.__file__)
-    candidates = [os.path.join(stdlib, name) for name in ("site-packages", "dist-packages", "test")]
-    return [path for path in candidates if os.path.isdir(path)]
-
-
 def stdlib_rules(*, hides_packages: bool) -> list[tuple[str, int]]:
     """Lists rules for reading the interpreter's own library: whole where nothing else can be seen in it, entry by entry
     elsewhere, so that installed packages stay closed. Listing directories is allowed throughout: imports need it.
@@ -80,7 +72,7 @@ def stdlib_rules(*, hides_packages: bool) -> list[tuple[str, int]]:
     if hides_packages:
         return [(stdlib, landlock.READ)]
     rules = [(stdlib, landlock.READ_DIR)]
-    closed = set(map(os.path.basename, packages_in_stdlib()))
+    closed = set(map(os.path.basename, visible.packages_in_stdlib()))
     open_names = [name for name in os.listdir(stdlib) if name not in closed]
     rules += [(os.path.join(stdlib, name), landlock.READ) for name in open_names]
     return rules
@@ -142,8 +134,9 @@ class SlotJail:
         """Lists what jobs may read (and, where they may exec, execute) outside their working directory."""
         rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in DEVICES]
         if self.kind != "python":
-            return rules + [(path, landlock.READ_EXECUTE) for path in (*SYSTEM_EXECUTE, *self.plan.tool_dirs)]
-        rules += [(path, landlock.READ) for path in _SYSTEM_READ]
+            return rules + [(path, landlock.READ_EXECUTE) for path in (*visible.tool_trees(), *self.plan.tool_dirs)]
+        libraries = _SYSTEM_READ if self.plan.hides_packages else visible.shared_libraries()
+        rules += [(path, landlock.READ) for path in libraries]
         return (
             rules
             + stdlib_rules(hides_packages=self.plan.hides_packages)

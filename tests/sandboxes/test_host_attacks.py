@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from berry.sandboxes.base import Job, Limits, Outcome
 from berry.sandboxes.inside.slot import MAX_WAITING_CHILDREN
+from berry.sandboxes.jail import visible
 
 STOPPED = (Outcome.VIOLATION, Outcome.RUNTIME_ERROR)
 SYSCALL = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
@@ -161,6 +164,85 @@ print(opened, open(os.path.join(top, "statistics.py")).read(1) != "")
 
 def test_what_is_installed_beside_the_library_stays_closed(box):
     assert box.program(BESIDE).cases[0].stdout == b"0 True\n"
+
+
+PLACES = ("/usr/share/doc", "/usr/share/common-licenses", "/usr/lib/systemd", "/usr/lib/apt", "/usr/src", "/usr/sbin")
+
+
+def _some_files() -> list[str]:
+    """Files of the system that no job needs, packages of its Pythons first."""
+    found = []
+    for place in (*visible.packages_in_stdlib(), *visible.packages_of_the_system(), *PLACES):
+        for top, _, files in os.walk(place):
+            found += [os.path.join(top, name) for name in files[:2] if os.path.isfile(os.path.join(top, name))]
+            if len(found) > 40:
+                break
+    return found[:40]
+
+
+def test_of_the_system_a_job_sees_what_it_needs(box):
+    files = _some_files()
+    read = "opened = 0\nfor p in {}:\n    try: opened += len(open(p, 'rb').read(1))\n    except OSError: pass\nprint(opened)"
+    assert box.program(read.format(files)).cases[0].stdout == b"0\n"
+    quoted = " ".join(f"'{path}'" for path in files)
+    shell = box.run(Job(f"cat {quoted} 2>/dev/null | wc -c", language="shell", limits=Limits(wall_s=20)))
+    assert shell.cases[0].stdout.strip() == b"0", shell
+    script = (
+        f"let n = 0; for (const p of {files}) try {{ require('fs').readFileSync(p); n++ }} catch {{}}\nconsole.log(n)"
+    )
+    node = box.run(Job(script, language="javascript", limits=Limits(wall_s=20)))
+    assert node.outcome is Outcome.MISSING_TOOL or node.cases[0].stdout == b"0\n", node
+
+
+PATH_SENDING = """
+import os, socket
+for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_STREAM):
+    try: a, b = socket.socketpair(socket.AF_UNIX, kind)
+    except OSError: print('refused'); continue
+    for send in (lambda: a.sendto(b'x', PATH), lambda: a.sendmsg([b'x'], [], 0, PATH),
+                 lambda: a.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, bytes(4))], 0, PATH)):
+        try: send(); print('DONE')
+        except OSError: print('refused')
+"""
+
+
+def test_nothing_is_sent_to_a_socket_of_the_host(box):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        path = os.path.join(folder, "s")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host:
+            host.bind(path)
+            os.chmod(path, 0o777)
+            result = box.program(PATH_SENDING.replace("PATH", repr(path)))
+            assert set(result.cases[0].stdout.split()) == {b"refused"}, result
+            host.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                host.recv(10)
+
+
+SOCKET_MEMORY = """
+import socket
+total, held = 0, []
+try:
+    while True:
+        a, b = socket.socketpair()
+        held += (a, b)
+        for s in (a, b):
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                try: s.setsockopt(socket.SOL_SOCKET, option, 1 << 24)
+                except OSError: pass
+            s.setblocking(False)
+            try:
+                while True: total += s.send(bytes(65536))
+            except BlockingIOError: pass
+except OSError: pass
+print(total)
+"""
+
+
+def test_memory_in_socket_buffers_is_bounded(box):
+    total = int(box.program(SOCKET_MEMORY).cases[0].stdout)
+    assert total < 16 << 20, total
 
 
 def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
