@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NO_CONSENSUS = "no_consensus"
     NO_JUDGE = "no_judge"
     NOT_CHECKED = "not_checked"
+    CHECK_ERROR = "check_error"  # the check itself raised: a defect of Berry's or of an added verifier's, logged
 
     @property
     def retryable(self) -> bool:
@@ -76,6 +77,7 @@ _UNVERIFIABLE = _RETRYABLE | {
     Reason.NO_CONSENSUS,
     Reason.NO_JUDGE,
     Reason.NOT_CHECKED,
+    Reason.CHECK_ERROR,
 }
 
 _UNANSWERED = frozenset({Reason.NO_ANSWER, Reason.NO_CODE})
@@ -122,8 +124,16 @@ def truncate(value: Any, limit: int = EVIDENCE_CHARS) -> Any:
         return value
     if isinstance(value, int):
         return value if abs(value) < 2**63 else f"int of {value.bit_length()} bits"
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else show(value)
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… (+{len(text) - limit} characters)"
+
+
+def show(value: Any) -> str:
+    """`repr(value)`, or the type's name where a value has none: whole numbers of over 4,300 digits, at any depth."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError, MemoryError):
+        return f"a {type(value).__name__} that is too large to be written down"

@@ -9,6 +9,7 @@ the gold or the tests contain.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 
@@ -23,6 +24,8 @@ from berry.verifiers.kinds.majority import ConsensusRequest, canonicalise, conse
 from berry.verifiers.proofs.lean_repl import WarmRepls
 from berry.verifiers.registry import check_extensions, verifier_for
 from berry.verifiers.symbolic import Symbolic
+
+_log = logging.getLogger("berry.verifiers")
 
 __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
 
@@ -79,6 +82,8 @@ class Checker:
             result = await verifier_for(request.spec)(request, self._context)
         except Unsupported as fault:
             result = verdict(Reason.TESTS_BROKEN, note=f"the problem holds what can't go into a sandbox: {fault}")
+        except Exception as error:  # noqa: BLE001 - one odd value must not end a run's verification
+            result = _reported(error, request.problem_id, getattr(request.spec, "type", "?"))
         finally:
             self._in_service -= 1
         spent = time.perf_counter() - start
@@ -98,8 +103,11 @@ class Checker:
 
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""
-        answers = await canonicalise(request.responses, request.spec, self.symbolic, self.config.strictness)
-        return consensus(answers, request.weights, request.spec)
+        try:
+            answers = await canonicalise(request.responses, request.spec, self.symbolic, self.config.strictness)
+            return consensus(answers, request.weights, request.spec)
+        except Exception as error:  # noqa: BLE001 - as in `check`
+            return dict.fromkeys(request.responses, _reported(error, request.problem_id, "majority"))
 
     def metrics(self) -> dict[str, float]:
         """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds;
@@ -113,3 +121,9 @@ class Checker:
             **{f"pool_{k}": float(v) for k, v in pool.items() if isinstance(v, int | float)},
             **{f"pool_service:{k}": float(n) for k, n in pool["service_counts"].items()},
         }
+
+
+def _reported(error: Exception, problem_id: str, kind: str) -> Verdict:
+    """Logs an error that no verifier should raise; the verdict says that nothing was checked."""
+    _log.error("%s verifier failed on problem %s", kind, ascii(problem_id)[:300], exc_info=error)
+    return verdict(Reason.CHECK_ERROR, note=f"{type(error).__name__}: {str(error)[:300]}")

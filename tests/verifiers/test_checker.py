@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
+from berry.verifiers import registry
 from berry.verifiers.base import Outcome, Reason, truncate, verdict
+from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.specs.code import Case
 from berry.verifiers.specs.union import CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
 
@@ -91,3 +93,19 @@ def test_problems_that_no_sandbox_can_take_are_broken(check) -> None:
         found = check(spec, "def f(a): return 1")
         assert found.reason is Reason.TESTS_BROKEN
         assert "nested deeper" in found.evidence["note"]
+
+
+async def test_an_unexpected_error_is_a_verdict_of_its_own_and_is_reported(monkeypatch, caplog) -> None:
+    async def broken(request, context):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(registry, "_kind", lambda kind: registry.Kind(broken, lambda spec: None))
+    async with Checker() as checker:
+        verdict = await checker.check(CheckRequest("p\ud800", MathSpec(answer="1"), "1"))
+        assert checker.check_inline(CheckRequest("p", MathSpec(answer="1"), "1")) is None
+        assert checker.metrics()["reason_check_error"] == 1
+    assert (verdict.outcome, verdict.reason) == (Outcome.UNVERIFIABLE, Reason.CHECK_ERROR)
+    assert verdict.evidence["note"] == "ZeroDivisionError: oops"
+    assert "math verifier failed on problem" in caplog.text
+    assert "ZeroDivisionError: oops" in caplog.text
+    assert not Reason.CHECK_ERROR.retryable

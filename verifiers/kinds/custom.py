@@ -4,7 +4,8 @@
     function: "checks.py:is_polite"           its source is run in the jail; read here unless `source` came along
 
 `f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
-these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass.
+these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass; unless the
+function does answer for an empty response: then it is this response that it fails over, and the response is wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from berry.sandboxes.base import Call, Job, Outcome, SandboxError
-from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.base import Reason, Verdict, show, truncate, verdict
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.union import CodeSpec, CustomSpec
 
@@ -33,21 +34,31 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         return verdict(Reason.MISSING_TOOL, note=f"{module}: {error.strerror}")
     except UnicodeDecodeError:
         return verdict(Reason.TESTS_BROKEN, note=f"{module}: is not UTF-8 text")
-    job = Job(
-        source=source,
-        entry_point=name,
-        calls=(Call((request.response, request.prompt), dict(spec.options)),),
-        profile=profile,
-        limits=limits_of(CodeSpec(), context.config),
-        key=request.key or request.problem_id,
-    )
-    try:
+
+    async def ask(response: str) -> Verdict:
+        job = Job(
+            source=source,
+            entry_point=name,
+            calls=(Call((response, request.prompt), dict(spec.options)),),
+            profile=profile,
+            limits=limits_of(CodeSpec(), context.config),
+            key=request.key or request.problem_id,
+        )
         result = await context.pool.run(job)
+        if result.outcome is not Outcome.OK:
+            return verdict(_check_failure(result.outcome), note=result.error)
+        return _of_value(result.cases[0].value)
+
+    try:
+        result = await ask(request.response)
+        if result.reason in (Reason.TESTS_BROKEN, Reason.CHECK_TIMEOUT):
+            control = await ask("")
+            if control.reason not in (Reason.TESTS_BROKEN, Reason.CHECK_TIMEOUT):
+                note = f"the function fails over this response alone: {result.evidence.get('note')}"
+                return verdict(Reason.WRONG_ANSWER, note=note)
     except SandboxError as error:  # the module can't be imported on this host
         return verdict(Reason.MISSING_TOOL, note=str(error))
-    if result.outcome is not Outcome.OK:
-        return verdict(_check_failure(result.outcome), note=result.error)
-    return _of_value(result.cases[0].value)
+    return result
 
 
 def fault(spec: CustomSpec) -> str | None:
@@ -76,11 +87,13 @@ def _check_failure(outcome: Outcome) -> Reason:
 def _of_value(value: Any) -> Verdict:
     evidence: dict[str, Any] = {}
     if type(value) is dict:
-        evidence = {str(key): item for key, item in value.items() if key not in ("passed", "answer", "reason")}
+        own = ("passed", "answer", "reason")
+        evidence = {truncate(k if type(k) is str else show(k), 60): v for k, v in value.items() if k not in own}
         answer = value.get("answer")
         value = value.get("passed", "missing")
     else:
         answer = None
     if value is not None and type(value) is not bool:
-        return verdict(Reason.TESTS_BROKEN, note=f"returned {value!r}, not True, False or None", **evidence)
+        evidence["note"] = f"returned {show(value)}, not True, False or None"
+        return verdict(Reason.TESTS_BROKEN, **evidence)
     return verdict(_REASONS[value], answer=answer if type(answer) is str else None, **evidence)

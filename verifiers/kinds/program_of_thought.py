@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from berry.sandboxes.base import CaseResult, Job, Outcome, SandboxError
 from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.host.slot import SlotDied
-from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.base import Reason, Verdict, show, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.math import same_answer
 from berry.verifiers.maths.ladder import gold_fault
@@ -87,8 +87,11 @@ def shown(value: Any) -> str:
             if not isinstance(value, int) or value.bit_length() < 10_000
             else f"int of {value.bit_length()} bits"
         )
-    if isinstance(value, Decimal | Fraction | str):
+    if isinstance(value, Decimal | str):
         return str(value)
+    if isinstance(value, Fraction):
+        top, bottom = shown(value.numerator), shown(value.denominator)
+        return top if value.denominator == 1 else f"{top}/{bottom}"
     if isinstance(value, complex):
         return f"{value.real!r}+({value.imag!r})*i"
     if isinstance(value, set | frozenset):
@@ -97,4 +100,4 @@ def shown(value: Any) -> str:
         return ", ".join(map(shown, value)) if isinstance(value, list) else "(" + ", ".join(map(shown, value)) + ")"
     if isinstance(value, range | deque | KeysView | ValuesView | ItemsView) and len(value) <= MAX_SHOWN:
         return shown(list(value))
-    return repr(value)
+    return show(value)

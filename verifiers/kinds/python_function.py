@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus
 from berry.sandboxes.base import Outcome as RunOutcome
-from berry.verifiers.base import Outcome, Reason, Verdict, verdict
+from berry.verifiers.base import Outcome, Reason, Verdict, show, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.plain_values import same_value
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
@@ -75,7 +75,7 @@ def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdi
     if trial.line is not None:
         evidence |= _failing(tests, trial.line)
     if trial.calls and not trial.passed:
-        evidence |= {"input": _shown(trial.args, trial.kwargs), "got": repr(trial.got)}
+        evidence |= {"input": _shown(trial.args, trial.kwargs), "got": show(trial.got)}
     match trial.status:
         case JudgeStatus.PASSED:
             if trial.calls == 0:
@@ -176,7 +176,7 @@ def _contradiction(pairs: list[tuple[str, Any]]) -> str | None:
     seen: dict[str, Any] = {}
     for call, value in pairs:
         if call in seen and not same_value(seen[call], value) and not same_value(value, seen[call]):
-            return f"tests contradict each other: {call} is both {seen[call]!r} and {value!r}"[:300]
+            return f"tests contradict each other: {call} is both {show(seen[call])} and {show(value)}"[:300]
         seen[call] = value
     return None
 
@@ -214,13 +214,13 @@ async def _cases(spec: PythonFunctionSpec, job: Job, context: VerifierContext) -
     if not result.cases and result.outcome is not RunOutcome.OK:
         return verdict(reason_of(result.outcome), note=result.error)
     for number, (case, got) in enumerate(zip(spec.cases, result.cases, strict=True)):
-        shown = {"case": number, "input": _shown(case.args, case.kwargs), "expected": repr(case.expected)}
+        shown = {"case": number, "input": _shown(case.args, case.kwargs), "expected": show(case.expected)}
         if got.outcome is RunOutcome.NOT_RUN:
             return verdict(reason_of(result.outcome), note=result.error, **shown)
         if got.outcome is not RunOutcome.OK:
             return verdict(reason_of(got.outcome), note=_note(got), **shown)
         if not same_value(case.expected, got.value, tolerance=spec.tolerance, sequences=spec.sequences):
-            return verdict(Reason.WRONG_ANSWER, got=repr(got.value), **shown)
+            return verdict(Reason.WRONG_ANSWER, got=show(got.value), **shown)
     return verdict(Reason.CORRECT, cases=len(spec.cases))
 
 
@@ -229,4 +229,4 @@ def _note(case: CaseResult) -> str | None:
 
 
 def _shown(args: Any, kwargs: Any) -> str:
-    return ", ".join([*(repr(a) for a in args), *(f"{k}={v!r}" for k, v in dict(kwargs).items())])
+    return ", ".join([*(show(a) for a in args), *(f"{k}={show(v)}" for k, v in dict(kwargs).items())])

@@ -8,7 +8,7 @@ for any of it is not trusted, and the entry's responses are UNVERIFIABLE (docs/v
 
 The entry's own answer is scored beside the response's: where it does not reach the threshold, or the scorer raises over
 it, the entry is broken and nothing is said of the response; where it does, an answer that the scorer raises over is a
-wrong one.
+wrong one, as is one that it takes too long over.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _PROFILE = ("reasoning_gym",)
 _SOURCE = Path(__file__).with_name("gym_scorer.py").read_text(encoding="utf-8")
 _JUNK = ("nan", "0", "banana")
 MAX_REMEMBERED = 4096
+_TOO_MUCH = (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT)
 _trusted: dict[bytes, str | None] = {}  # by entry: the junk that its scorer pays, None: none
 
 
@@ -139,11 +140,13 @@ def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdic
         return verdict(Reason.CORRECT, answer=answer, score=last.value, expected=spec.entry.get("answer"))
     if gold is not None and gold.outcome is Outcome.OK and not gold_stands:
         return verdict(Reason.TESTS_BROKEN, answer=answer, note=_broken(spec, gold.value))
+    if gold_stands and last is not None and last.outcome in _TOO_MUCH:
+        return verdict(reason_of(last.outcome), answer=answer, note="the scorer can't get through this answer")
     if gold_stands and last is not None and last.outcome is Outcome.RUNTIME_ERROR:
         return verdict(Reason.UNPARSABLE_ANSWER, answer=answer, note=last.error, expected=spec.entry.get("answer"))
     if result.outcome is not Outcome.OK or last is None:
         reason = reason_of(result.outcome)
-        if result.outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
+        if result.outcome in _TOO_MUCH:
             reason = Reason.CHECK_TIMEOUT
         elif not reason.retryable:
             reason = Reason.TESTS_BROKEN  # the scorer raised: no statement about the answer

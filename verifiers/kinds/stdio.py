@@ -1,11 +1,17 @@
 """Runs the response as a program and compares what it prints for each case's input (`stdio`).
 
 Cases run in batches, so that a wrong program doesn't run them all. A `checker` program of the problem decides where
-many outputs are right: it runs in the sandbox too, with the output as plain data, and must answer exactly True.
+many outputs are right: it runs in the sandbox too, with the output as plain data, and must answer exactly True. Where
+it fails over an output but not over the expected one, that is the output's doing and the response is wrong.
+
+Numbers ("floats"): whole numbers are compared exactly, whatever their length; where one side is a float, within
+`tolerance`, absolute below 1 and relative above; infinities and NaN match only themselves.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import Call, CaseResult, Job, Outcome
@@ -19,6 +25,10 @@ if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
 FIRST_BATCH, BATCH = 2, 16
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_INFINITE = re.compile(r"([+-]?)inf(?:inity)?", re.IGNORECASE)
+_NAN = re.compile(r"[+-]?nan", re.IGNORECASE)
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -97,11 +107,22 @@ def _lines(text: str) -> list[str]:
 def _same_token(a: str, b: str, tolerance: float) -> bool:
     if a == b:
         return True
-    try:
-        x, y = float(a), float(b)
-    except ValueError:
+    if _INTEGER.fullmatch(a) and _INTEGER.fullmatch(b):
+        return _digits(a) == _digits(b)
+    if (sign := _INFINITE.fullmatch(a)) and (other := _INFINITE.fullmatch(b)):
+        return (sign[1] == "-") == (other[1] == "-")
+    if _NAN.fullmatch(a) and _NAN.fullmatch(b):
+        return True
+    if not _NUMBER.fullmatch(a) or not _NUMBER.fullmatch(b):
         return False
-    return abs(x - y) <= tolerance * max(1.0, abs(x))
+    x, y = float(a), float(b)
+    return math.isfinite(x) and math.isfinite(y) and abs(x - y) <= tolerance * max(1.0, abs(x))
+
+
+def _digits(text: str) -> str:
+    """A whole number of any length in one spelling: 007, +7 and 7 are the same."""
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return f"-{digits}" if text.startswith("-") and digits != "0" else digits
 
 
 async def _checked(
@@ -117,19 +138,29 @@ async def _checked(
     calls = tuple(Call((case.stdin, case.stdout, output)) for case, output in zip(batch, outputs, strict=True))
     job = Job(checker, entry_point="check", calls=calls, limits=limits_of(spec, context.config), key=request.key)
     result = await context.pool.run(job)
-    for number, (case, said_, output) in enumerate(zip(batch, result.cases, outputs, strict=False), first):
+    for number, (case, answered, output) in enumerate(zip(batch, result.cases, outputs, strict=False), first):
         shown = {"case": number, "input": case.stdin, "expected": case.stdout, "got": output}
-        if said_.outcome is not Outcome.OK:
-            return verdict(_checker_fault(said_.outcome), note=_note(said_), **shown)
-        if said_.value is not True:
+        if answered.outcome is not Outcome.OK:
+            reason = _checker_fault(answered.outcome)
+            if not reason_of(answered.outcome).retryable and await _accepts_expected(checker, case, job, context):
+                reason = Reason.WRONG_ANSWER
+            return verdict(reason, note=f"the checker program failed over it: {_note(answered)}", **shown)
+        if answered.value is not True:
             return verdict(Reason.WRONG_ANSWER, note="refused by the checker program", **shown)
     if result.outcome is not Outcome.OK:
         return verdict(_checker_fault(result.outcome), note=result.error)
     return None
 
 
+async def _accepts_expected(checker: str, case: StdioCase, job: Job, context: VerifierContext) -> bool:
+    """Whether the checker program comes to an end over a case's own expected output."""
+    calls = (Call((case.stdin, case.stdout, case.stdout)),)
+    result = await context.pool.run(Job(checker, entry_point="check", calls=calls, limits=job.limits, key=job.key))
+    return result.outcome is Outcome.OK
+
+
 def _checker_fault(outcome: Outcome) -> Reason:
-    """The checker's failure is never the candidate's."""
+    """Why nothing can be said where the checker program fails over any output."""
     if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
         return Reason.CHECK_TIMEOUT
     reason = reason_of(outcome)

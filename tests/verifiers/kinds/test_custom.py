@@ -74,3 +74,29 @@ def test_an_importable_module(check) -> None:
     spec = CustomSpec(function="berry.verifiers.kinds.plain_values:same_value")
     assert check(spec, "the prompt", "the prompt").passed
     assert check(spec, "a", "b").reason is Reason.WRONG_ANSWER
+
+
+def test_a_response_that_the_function_alone_fails_over_is_wrong(check, tmp_path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def f(response, prompt):\n"
+        "    if response == 'spin':\n        while True: pass\n"
+        "    if response == 'odd': return 'yes'\n"
+        "    return response != '' and int(response) == 42\n"
+    )
+    spec = CustomSpec(function=f"{path}:f")
+    assert check(spec, "42").passed
+    for response in ("41", "banana", "odd", "9" * 5000):
+        assert check(spec, response).reason is Reason.WRONG_ANSWER, response
+
+
+def test_strange_evidence_is_kept_as_far_as_it_can_be_shown(check, tmp_path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def f(response, prompt):\n"
+        "    return {'passed': True, 10**5000: 10**5000, 'deep': [10**5000], 'note': '\\ud800', 'x' * 999: 1}\n"
+    )
+    verdict = check(CustomSpec(function=f"{path}:f"), "x")
+    assert verdict.passed
+    assert verdict.evidence["deep"] == "a list that is too large to be written down"
+    assert max(map(len, verdict.evidence)) < 120

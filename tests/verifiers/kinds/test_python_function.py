@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.specs.code import Case, PythonFunctionSpec
+from berry.verifiers.specs.code import Case, ProgramOfThoughtSpec, PythonFunctionSpec
 
 CHECK = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n"
 ADD = PythonFunctionSpec(entry_point="add", tests=CHECK)
@@ -166,3 +166,41 @@ def test_ranges_and_views_are_no_lists_in_cases_either(check) -> None:
         "return __import__('collections').deque([0, 1])",
     ):
         assert check(spec, f"def f(n): {code}").reason is Reason.WRONG_ANSWER
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "10**5000",
+        "[10**5000]",
+        "{10**5000: (10**5000,)}",
+        "__import__('fractions').Fraction(10**5000, 3)",
+        "__import__('fractions').Fraction(10**4500, 7)",
+        "__import__('decimal').Decimal('1e999999')",
+        "'\\ud800' * 10",
+        "float('nan')",
+        "float('inf')",
+        "[[[[[[[[[[[[[]]]]]]]]]]]]]",
+        "(lambda d: [d := [d] for _ in range(99)][-1])([])",
+        "(lambda d: [d := [d] for _ in range(101)][-1])([])",
+        "range(10**30)",
+        "range(10**12)",
+        "{1: 3}.values()",
+        "b'\\xff' * 1000",
+        "object()",
+        "NotImplemented",
+        "...",
+        "f",
+    ],
+)
+def test_no_value_however_large_or_strange_aborts_a_verification(check, value) -> None:
+    code = f"def f(x): return {value}"
+    for spec in (
+        PythonFunctionSpec(entry_point="f", tests="assert f(1) == 2"),
+        PythonFunctionSpec(entry_point="f", tests="assert [f(1)] * 3 == 2\n"),
+        PythonFunctionSpec(entry_point="f", cases=(Case(args=(1,), expected=2),)),
+    ):
+        verdict = check(spec, code)
+        assert verdict.outcome is Outcome.FAIL, (verdict.reason, dict(verdict.evidence))
+    verdict = check(ProgramOfThoughtSpec(answer="2"), f"f = 1\nanswer = {value}")
+    assert verdict.outcome is Outcome.FAIL, (verdict.reason, dict(verdict.evidence))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
+from berry.verifiers.kinds.stdio import same_output
 from berry.verifiers.specs.code import StdioCase, StdioSpec
 
 SUM = StdioSpec(cases=(StdioCase(stdin="1 2\n", stdout="3\n"), StdioCase(stdin="4 5\n", stdout="9\n")))
@@ -95,3 +96,70 @@ def test_a_program_that_does_not_compile_is_told_apart(check) -> None:
     if verdict.reason is Reason.MISSING_TOOL:
         pytest.skip("no C++ compiler on this host")
     assert (verdict.outcome, verdict.reason) == (Outcome.FAIL, Reason.COMPILE_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "same"),
+    [
+        ("1.0", "1.0000000001", True),
+        ("1000000.0", "1000000.5", True),
+        ("1000000.0", "1000002.0", False),
+        ("0.0", "0.0000005", True),
+        ("0.0", "0.000002", False),
+        ("3", "3.0", True),
+        ("3.0", "3", True),
+        ("007", "+7", True),
+        ("-0", "0", True),
+        ("12345678901234567890", "12345678901234567891", False),
+        ("1" * 5000, "1" * 5000, True),
+        ("1" * 5000, "1" * 4999 + "2", False),
+        ("inf", "Infinity", True),
+        ("inf", "-inf", False),
+        ("inf", "nan", False),
+        ("inf", "1e400", False),
+        ("1e400", "2e400", False),
+        ("1.5", "inf", False),
+        ("inf", "1.5", False),
+        ("nan", "NaN", True),
+        ("nan", "1.5", False),
+        ("1.5", "nan", False),
+        ("1_0", "10", False),
+        ("yes", "1.0", False),
+        ("٣", "3", False),
+    ],
+)
+def test_numbers_are_compared_as_what_they_are(expected, got, same) -> None:
+    spec = StdioSpec(cases=(StdioCase(stdout=expected),), compare="floats")
+    assert same_output(spec, expected, got) is same
+
+
+CHECKER = """
+def check(stdin, expected, output):
+    if "spin" in output:
+        while True: pass
+    if "odd" in output:
+        return "yes"
+    return int(output) == int(expected)
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        ("42", Reason.CORRECT),
+        ("41", Reason.WRONG_ANSWER),
+        ("banana", Reason.WRONG_ANSWER),
+        ("odd", Reason.WRONG_ANSWER),
+        ("spin", Reason.WRONG_ANSWER),
+        ("9" * 5000, Reason.WRONG_ANSWER),
+    ],
+)
+def test_an_output_that_the_checker_program_fails_over_is_wrong(check, printed, reason) -> None:
+    spec = StdioSpec(cases=(StdioCase(stdout="42"),), compare="checker", checker=CHECKER, cpu_s=1)
+    verdict = check(spec, f"print({printed!r})")
+    assert verdict.reason is reason, dict(verdict.evidence)
+
+
+def test_a_checker_program_that_fails_over_the_expected_output_too_is_the_problems_fault(check) -> None:
+    spec = StdioSpec(cases=(StdioCase(stdout="forty-two"),), compare="checker", checker=CHECKER)
+    assert check(spec, "print('banana')").reason is Reason.TESTS_BROKEN
