@@ -72,8 +72,11 @@ class Comparison:
             return True
         if isinstance(gold, Words) or isinstance(got, Words):
             return isinstance(gold, Words) and isinstance(got, Words) and _bare(left) == _bare(right)
-        if self.strict.unevaluated == "refused" and _OPERATION.search(right) and not _OPERATION.search(left):
-            return False
+        if self.strict.unevaluated == "refused":
+            if isinstance(gold, Scalar) and isinstance(got, Opaque) and nodes.is_written(gold.tree):
+                return False  # a number is written in ways that are read here
+            if _OPERATION.search(right) and not _OPERATION.search(left):
+                return False
         return self.puzzle(left, right)
 
     def _scalars(self, gold: Scalar, got: Scalar) -> Same:
@@ -91,7 +94,7 @@ class Comparison:
             gold, got = _fraction(gold), _fraction(got)
             return self._numbers(gold, got)
         gold, got = _as_quantity(gold, got), _as_quantity(got, gold)
-        if strict.unevaluated == "refused" and nodes.is_written(gold.tree) and not nodes.is_written(got.tree):
+        if strict.unevaluated == "refused" and _left_standing(gold.tree, got.tree):
             with suppress(evaluate.NotExact, evaluate.Undefined):
                 evaluate.exact(got.tree)  # raises TooLarge, which says more than "wrong"
             return False
@@ -300,6 +303,18 @@ def _any(answers: Sequence[Same]) -> Same:
 def _comparable(gold: Region, got: Region) -> bool:
     """Not where either is a condition on an expression, `2x > 6`, that the other may state for its name."""
     return not (gold.name and got.name and gold.name != got.name) or (gold.plain_name and got.plain_name)
+
+
+def _left_standing(gold: expr.Expr, got: expr.Expr) -> bool:
+    """Whether `got` is a computation where the gold is its result: `6 * 7` for 42, `\\sin 60^\\circ` for sqrt(3)/2."""
+    if nodes.is_written(gold):
+        return not nodes.is_written(got)
+    if expr.symbols(gold) or nodes.functions(gold) - _FORMS:
+        return False
+    return bool(nodes.functions(got) - _FORMS)
+
+
+_FORMS = frozenset({"sqrt", "root", "exp", "abs", "deg"})  # functions that results are written with
 
 
 def _is_ranking(value: Many) -> bool:

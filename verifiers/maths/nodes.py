@@ -20,6 +20,16 @@ def symbols(tree: Expr) -> frozenset[str]:
     return found
 
 
+def functions(tree: Expr) -> frozenset[str]:
+    """Names of the functions applied anywhere in `tree`."""
+    found: frozenset[str] = frozenset((tree[1],)) if tree[0] == "f" else frozenset()
+    for part in tree[1:]:
+        if isinstance(part, tuple):
+            for child in part if tree[0] in "+*f" else (part,):
+                found |= functions(child)
+    return found
+
+
 def number(token: str) -> Expr:
     return ("n", Fraction(token.rstrip(".") if not token.startswith(".") else "0" + token))
 

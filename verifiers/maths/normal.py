@@ -16,7 +16,8 @@ _CHARS = {
     "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ",
     "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": "(", "⟩": ")",
-    "“": '"', "”": '"', "‘": "'", "’": "'", "…": r"\ldots ", "≈": r"\approx ", "θ": r"\theta ",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "…": r"\ldots ", "≈": r"\approx ",
+    "∑": r"\sum ", "∫": r"\int ", "∏": r"\prod ", "θ": r"\theta ",
     "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ",
     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "\u00ad": "", "\u200e": "", "\u200f": "",
     "\u200c": "", "\u200d": "", "\u2060": "", "\u2061": "", "\u2062": "*", "\u2064": "+",
@@ -61,6 +62,7 @@ _PLAIN_ROMAN = re.compile(r"\\mathrm\s*\{\s*([ie])\s*\}")
 _ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*)?(?:\{\s*)?(?:\\text\s*\{\s*(?:th|st|nd|rd)\s*\}(?:\s*\})?|(?<=\d)(?:th|st|nd|rd)\b)(?!\s*[\w(])"
 )
+_CHOOSE = re.compile(r"\{?\s*([^{}\\]{1,20})\\choose\s*([^{}\\]{1,20})\}?")
 _ANY_INTEGER = re.compile(
     r"\s*(?:[,;]|\\text\{\s*(?:for|where)[^{}]*\}|\bwhere\b|\bfor\b)\s*\(?\s*[a-z]\s*\\in\s*\\mathbb\s*\{?\s*Z\s*\}?\s*\)?\s*$"
 )
@@ -89,6 +91,8 @@ def clean(text: str) -> str:
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
         text = _TEXT.sub(_words_of, text)
+        if "\\choose" in text:
+            text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
         if "\\in" in text:
             text = _ANY_INTEGER.sub("", text)
         if "\\circ" in text:
@@ -173,13 +177,13 @@ def _single_backslashes(text: str) -> str:
 
 _DIGIT_GROUPS = re.compile(
     r"(?<![\w.,}])\d{1,3}"
-    r"(?:(?:\s{0,2}(?:\{,\}|,)\s{0,2}\\!\s{0,2}|\{,\}\s{0,2}|\s{0,2}(?:\\[,;:! ]|~)\s{0,2}| )\d{3}(?!\d))+"
+    r"(?:(?:\s{0,2}(?:\{,\}|,)\s{0,2}\\!\s{0,2}|\{,\}\s{0,2}|\s{0,2}(?:\\[,;:! ]|~)\s{0,2}|[ '])\d{3}(?!\d))+"
     r"(?![\d/]|\s*\\d?frac|\{?,)"
 )
 
 
 def _digit_groups_possible(text: str) -> bool:
-    return any(mark in text for mark in ("\\", "{,}", "~", " "))
+    return any(mark in text for mark in ("\\", "{,}", "~", " ", "'"))
 
 
 def _grouped(match: re.Match[str]) -> str:

@@ -22,7 +22,7 @@ _ONES = (
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORDS = {word: n for n, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2,
     "halves": 2,
@@ -37,12 +37,17 @@ _PARTS = {
 _BASES = {word: n for word, n in _WORDS.items() if 2 <= n <= 16}
 _QUANTITY = re.compile(
     r"(?P<money>\\\$|[€£₹¥]|(?:USD|EUR|GBP|Rs\.?)(?=\s))?\s*(?P<value>.*?[\d)}|])\s*"
-    r"(?P<scale>(?:\\text\{\s*)?(?:hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
+    r"(?P<scale>(?:\\text\{\s*)?(?:dozen|hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
     r"(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
     r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
     re.DOTALL,
 )
 _QUANTITY_CHARS = 200
+_NO_UNIT = re.compile(  # words that change the number, or take it back
+    r"\d|\b(?:squared|cubed|times|plus|minus|over|factorial|mod|modulo|power|or|not|no|nor|maybe|perhaps|less|wrong|if|when"
+    r"|unless|except|half|halves|thirds?|quarters?|point|base|approximately|about|and)\b",
+    re.IGNORECASE,
+)
 _PLAIN_UNIT = re.compile(
     r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|mph|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
     re.IGNORECASE,
@@ -141,7 +146,7 @@ def _whole_in_words(names: list[str]) -> int | None:
             group, last = group + value, value or 1
         elif name == "hundred" and 0 < group < 10:
             group, last = group * 100, 100
-        elif name in _SCALES and name != "hundred" and group:
+        elif name in _SCALES and name not in ("hundred", "dozen") and group:
             total, group, last = total + group * _SCALES[name], 0, 1000
         elif name != "and":
             return None
@@ -183,6 +188,8 @@ def _quantity(text: str) -> Scalar | None:
         and text[match.start("unit") - 1] != " "
     ):
         return None  # `5ish`
+    if _NO_UNIT.search(re.sub(r"\^\s*\{?[23]\}?", "", match["unit"] or "")):
+        return None
     if match["scale"]:
         scale = _SCALES[re.sub(r"\\text|[^a-z]", "", match["scale"])]
         tree = ("n", tree[1] * scale) if tree[0] == "n" else ("*", (tree, ("n", Fraction(scale))))

@@ -3,8 +3,8 @@
     equal(tree, tree)    two scalar expression trees
     puzzle(text, text)   two LaTeX texts that our own parser does not read, through math-verify's
 
-Two expressions are the same when they agree to 30 digits wherever both are defined, at fixed points; a constant
-difference is zero when 300 digits can't tell it from zero.
+Two expressions are the same when they agree to 20 digits at fixed points where both are real; a constant difference
+is zero when 300 digits can't tell it from zero.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _POINTS = tuple(
         ((23, 9), (-8, 13), (15, 11), (-9, 7)),
         ((3, 1), (5, 1), (2, 1), (7, 1)),
         ((4, 1), (3, 1), (6, 1), (2, 1)),
+        ((1, 3), (2, 5), (3, 7), (1, 5)),
+        ((4, 7), (1, 9), (5, 11), (2, 3)),
+        ((10, 9), (5, 4), (7, 6), (6, 5)),
     )
 )
 _TOWER = re.compile(r"\^\s*\{?[^{}^]*\^\s*\{?[^{}^]*\^|\^\s*\{?\s*-?\d{5,}|\d{5,}\s*\}?!|!!!")
@@ -77,7 +80,10 @@ def to_sympy(tree: Expr) -> Any:
     if kind == "/":
         return to_sympy(tree[1]) / to_sympy(tree[2])
     if kind == "^":
-        return to_sympy(tree[1]) ** to_sympy(tree[2])
+        base, exponent = to_sympy(tree[1]), to_sympy(tree[2])
+        if base.is_Rational and base < 0 and exponent.is_Rational and exponent.q % 2:
+            return sympy.real_root(base, exponent.q) ** exponent.p
+        return base**exponent
     return _FUNCTIONS[tree[1]](*map(to_sympy, tree[2]))
 
 
@@ -87,7 +93,8 @@ def _log(x: Any, base: Any = None) -> Any:
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(sympy, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{name: getattr(sympy, name) for name in ("exp", "sqrt", "root", "gcd", "lcm")},
+    **{name: getattr(sympy, name) for name in ("exp", "sqrt", "gcd", "lcm")},
+    "root": lambda x, index: sympy.real_root(x, index) if x.is_Rational else sympy.root(x, index),
     "arcsin": sympy.asin,
     "arccos": sympy.acos,
     "arctan": sympy.atan,
@@ -119,6 +126,7 @@ def _latex(text: str, error: type[ValueError]) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool | None:
+    """Whether `a` and `b` agree at the points where both are real; at all of them where `i` is written."""
     if a == b:
         return True
     if any(value.has(sympy.zoo, sympy.nan) for value in (a, b)):
@@ -126,20 +134,25 @@ def _same(a: Any, b: Any) -> bool | None:
     names = sorted(a.free_symbols | b.free_symbols, key=str)
     if not names:
         return _zero(a - b)
-    agreed = 0
+    written = a.has(sympy.I) or b.has(sympy.I)
+    agreed = {True: 0, False: 0}  # by whether both values are real
     for row in _POINTS:
         at = {name: row[i % len(row)] + i // len(row) for i, name in enumerate(names)}
         x, y = (_number(value, at) for value in (a, b))
         if x is None or y is None:
             continue
+        real = bool(x.is_real and y.is_real)
         if abs(x - y) > sympy.Float("1e-20") * (1 + abs(x)):
-            return False
-        agreed += 1
-    return True if agreed >= 4 else None
+            if real or written:
+                return False
+            continue
+        agreed[real] += 1
+    enough = agreed[True] >= 4 or (not agreed[True] and agreed[False] >= 4) or (written and sum(agreed.values()) >= 4)
+    return True if enough else None
 
 
 def _number(value: Any, at: dict[Any, Any]) -> Any:
-    number = value.subs(at).doit().evalf(30)
+    number = value.subs(at).doit().evalf(30, chop=True)
     return number if number.is_number and number.is_finite and not number.has(sympy.nan, sympy.zoo) else None
 
 
