@@ -43,6 +43,10 @@ class Registry(Generic[T]):
         others = sorted({*self._entry_points(), *self._added} - self._own.keys())
         return [*self._own, *others]
 
+    def own_names(self) -> list[str]:
+        """The names that Berry brings itself."""
+        return list(self._own)
+
     def get(self, name: str) -> T:
         """What `name` stands for. Raises ConfigError that lists what there is, or says why it can't be loaded."""
         if name not in self._loaded:

@@ -19,11 +19,13 @@ class JudgeConfig(BaseModel):
     model: str = Field(min_length=1)
     """The name under which the server serves it."""
     temperature: float = Field(default=0.7, ge=0)
+    """Temperature of the judge's sampling; 0: always the likeliest token."""
     max_tokens: int = Field(default=1024, ge=1)
     """Tokens of one vote, thinking included."""
     at_once: int = Field(default=32, ge=1)
     """Votes asked for at once, by each checker."""
     timeout_s: float = Field(default=300.0, gt=0)
+    """Wall seconds of one answer."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
 
@@ -46,16 +48,21 @@ class CheckerConfig(BaseModel):
     nice: int = Field(default=5, ge=0, le=19)
     """How far programs yield the cores to this process, and to an engine on the same host; 0: not at all."""
     memory_mb: int = Field(default=512, ge=16)
+    """Memory of one program, in MB."""
     output_kb: int = Field(default=1024, ge=1)
+    """Output of one program that is read, in kB; more of it ends the program."""
     strictness: Strictness = STRICT
     """What counts as the same answer where a problem's verifier is silent: "strict", "lenient" or single settings."""
     symbolic_s: float = Field(default=5.0, gt=0)
     """Wall seconds that sympy may take over one pair of answers before its worker is killed."""
     symbolic_workers: int = Field(default=1, ge=1)
+    """Warm sympy processes."""
     symbolic_memory_mb: int = Field(default=1024, ge=128)
+    """Memory of each of them, in MB."""
     proof_cpu_s: float = Field(default=60.0, gt=0)
     """CPU seconds of one proof check."""
     proof_memory_mb: int = Field(default=2048, ge=128)
+    """Memory of one proof check, in MB."""
     lean_project: str | None = None
     """Folder of a built Lean project with the REPL (and Mathlib, if wanted)."""
     lean_repl: str = "repl"

@@ -89,7 +89,9 @@ class RolloutRole(Role):
     """A rollout actor: one engine. Without GPUs and without `max` there are `min` of them."""
 
     min: int = Field(default=1, ge=1)
+    """Engines without which the run does not start."""
     cpus: float = Field(default=1, gt=0)
+    """Cores an engine, its search and its rows take."""
     tensor_parallel: int = Field(default=1, ge=1)
     """GPUs one model is split over; they are GPUs of one node."""
 
@@ -115,7 +117,9 @@ class SandboxRole(Role):
     """A sandbox actor: a pool of sandboxes that shares its `cpus`."""
 
     min: int = Field(default=1, ge=1)
+    """Sandbox actors without which the run does not start."""
     cpus: float = Field(default=1, gt=0)
+    """Cores that the slots of an actor share."""
     slots: int = Field(default=2, ge=1, le=4096)
     """Checks an actor runs at once."""
 
@@ -127,9 +131,14 @@ class SandboxRole(Role):
 
 
 class Roles(Section):
+    """What each kind of actor takes."""
+
     rollout: RolloutRole = RolloutRole()
+    """Engines."""
     reward: RewardRole = RewardRole()
+    """Reward models."""
     sandbox: SandboxRole = SandboxRole()
+    """Pools of sandboxes."""
 
 
 class Balance(Section):
@@ -153,13 +162,16 @@ class Cluster(Section):
     """Nodes, roles and the ratio between sandboxes and GPUs. Shipped ones are in configs/clusters/."""
 
     name: str = "local"
+    """Name shown in plans."""
     nodes: dict[str, NodeType] = Field(default_factory=lambda: {"laptop": NodeType(cores=2)}, min_length=1)
     """Node types by name."""
     roles: Roles = Roles()
+    """What each kind of actor takes, and how many there may be."""
     ratio: Literal["auto"] | float = "auto"
     """Sandbox slots for each rollout GPU (each rollout actor where engines have no GPU). `auto`: as many
     as fit, then grown and shrunk at run time from measured waits, within roles.sandbox.min and max."""
     balance: Balance = Balance()
+    """When sandbox slots are added and taken away."""
 
     @model_validator(mode="after")
     def _checks(self) -> Cluster:

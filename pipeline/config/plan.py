@@ -19,6 +19,7 @@ class VerifierTime(Section):
     """One kind of check: how often, and how long a sandbox slot is held."""
 
     name: str
+    """Name of the kind of check."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Share of the trajectories it checks."""
     mean_ms: float = Field(gt=0, le=86_400_000)
@@ -33,12 +34,14 @@ class RewardUse(Section):
     """A value model on the reward actors."""
 
     name: str = "prm"
+    """Name of the value model."""
     model: str
     """Model sheet, or the path of a config.json."""
     per: Literal["trajectory", "step"] = "trajectory"
     """Read each whole trajectory once, or score each step as it comes (earlier steps from the prefix
     cache)."""
     dtype: Dtype = "bf16"
+    """Number format of its weights."""
 
 
 class Paced(Section):
@@ -51,7 +54,10 @@ class Paced(Section):
 
 
 class Workload(Section):
+    """The work that is planned."""
+
     problems: int = Field(ge=1, le=10**12)
+    """Problems."""
     model: str | None = None
     """Model sheet (configs/models), or the path of a config.json or of a folder with one."""
     paced: Paced | None = None
@@ -61,6 +67,7 @@ class Workload(Section):
     kv: Dtype = "bf16"
     """Number format of the KV cache."""
     prompt_tokens: float = Field(gt=0, le=10**7)
+    """Mean tokens of a prompt."""
     output_tokens: float = Field(gt=0, le=10**7)
     """Mean tokens of one trajectory after the prompt."""
     output_scv: float = Field(default=0.5, ge=0, le=100)
@@ -68,6 +75,7 @@ class Workload(Section):
     output_within: float = Field(default=0.5, ge=0, le=1)
     """Share of that variance that lies within a problem, rather than between problems."""
     policy: Policy = Field(default_factory=lambda: default_policy(n=8))
+    """Which search grows the trees."""
     step_tokens: float = Field(default=64, gt=0)
     """Mean tokens of a step."""
     max_depth: int = Field(default=64, ge=1)
@@ -80,7 +88,9 @@ class Workload(Section):
     keep_rate: float = Field(default=1.0, gt=0, le=1)
     """Share of the passing ones that pruning keeps."""
     verifiers: tuple[VerifierTime, ...] = Field(min_length=1)
+    """Kinds of checks; their shares sum to 1."""
     rewards: tuple[RewardUse, ...] = ()
+    """Value models on the reward actors."""
     max_num_seqs: int = Field(default=256, ge=1)
     """Sequences an engine decodes at once, where memory allows."""
     in_flight: float = Field(default=1.5, ge=1, le=100)
@@ -94,6 +104,7 @@ class Workload(Section):
     block_size: int = Field(default=16, ge=1)
     """Tokens a block of the prefix cache."""
     prefix_caching: bool = True
+    """Whether engines read shared prefixes once."""
 
     @model_validator(mode="after")
     def _model_or_pace(self) -> Workload:
@@ -115,6 +126,7 @@ class Calibration(Section):
     RUN` sets them."""
 
     source: str = "defaults: assumptions, not measurements"
+    """Where the factors come from."""
     compute_efficiency: float = Field(default=0.5, gt=0, le=1)
     """Share of peak FLOP/s in prefill and large batches (published serving and training figures: 0.3 to
     0.6)."""
@@ -150,9 +162,12 @@ class PlanConfig(Section):
     """A file that `berry plan` reads."""
 
     name: str = "plan"
+    """Title of the plan."""
     workload: Workload
+    """The work."""
     clusters: tuple[str, ...] = ("hgx-h100", "gb200-nvl72", "trainium2")
     """Shipped clusters, or paths, compared when --cluster is not given."""
     prices: Annotated[str, Field(min_length=1)] = "list"
     """Price sheet (configs/prices), or a path."""
     calibration: Calibration = Calibration()
+    """How far real hardware stays behind its sheet."""

@@ -59,6 +59,7 @@ class FileProblems(ProblemsConfig):
 
     type: Literal["file"] = "file"
     path: ConfigPath
+    """Path or URL of the file; JSON lines unless it ends in `.parquet`. Relative to the configuration's folder."""
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many."""
 
@@ -68,8 +69,11 @@ class ReasoningGymProblems(ProblemsConfig):
 
     type: Literal["reasoning_gym"] = "reasoning_gym"
     dataset: str
+    """Name of the generator in the package reasoning_gym."""
     count: int = Field(ge=1)
+    """Problems to make."""
     seed: int = 0
+    """What they are drawn from: the same seed gives the same problems."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Passed to the dataset's own configuration."""
     suffix: str = ""
@@ -81,7 +85,9 @@ class ArithmeticProblems(ProblemsConfig):
 
     type: Literal["arithmetic"] = "arithmetic"
     count: int = Field(ge=1)
+    """Problems to make."""
     seed: int = 0
+    """What they are drawn from: the same seed gives the same problems."""
     operands: tuple[int, int] = (3, 4)
     """Fewest and most numbers in a sum: the more, the more steps its solution has."""
 
@@ -134,7 +140,9 @@ class SyntheticProblems(ProblemsConfig):
 
     type: Literal["synthetic"] = "synthetic"
     count: int = Field(ge=1)
+    """Problems to make."""
     seed: int = 0
+    """What they are drawn from: the same seed gives the same problems."""
     steps: tuple[int, int] = (4, 8)
     """Range of the operations a problem."""
     start: tuple[int, int] = (4000, 6000)

@@ -14,8 +14,11 @@ class FreshBackbone(Section):
 
     type: Literal["fresh"] = "fresh"
     layers: int = Field(default=2, ge=1)
+    """Transformer layers."""
     hidden: int = Field(default=64, ge=8)
+    """Width of the layers."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads."""
     max_tokens: int = Field(default=4096, ge=16)
     """Longest sequence it can read."""
 
@@ -41,9 +44,13 @@ class Lora(Section):
     """Low-rank adapters in place of training all weights (Hu et al. 2021); merged into the weights at the end."""
 
     rank: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
     alpha: int = Field(default=32, ge=1)
+    """Scale of the adapters: they count `alpha / rank`."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapters' inputs dropped in training."""
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Modules that get adapters; `all-linear`: every linear layer but the output."""
 
 
 class RewardTraining(Section):
@@ -52,6 +59,7 @@ class RewardTraining(Section):
     backbone: Backbone | None = None
     """null: the generator's own model; a fresh one where the generator is synthetic."""
     lora: Lora | None = None
+    """Train adapters in place of all weights; null: all weights."""
     targets: Literal["soft", "hard"] = "soft"
     """Of a PRM: the estimated chance that a continuation of the step passes, or whether any has. An ORM's target is the
     verdict."""
@@ -85,7 +93,9 @@ class RewardTraining(Section):
     head_learning_rate: float | None = Field(default=None, gt=0)
     """Of the new output layer; null: ten times learning_rate."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay of AdamW."""
     batch_size: int = Field(default=16, ge=1)
     """Trajectories a step on one device."""
     accumulate: int = Field(default=1, ge=1)
@@ -99,6 +109,7 @@ class RewardTraining(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in training."""
     seed: int = Field(default=0, ge=0)
+    """Of the order of examples, fresh weights and dropout."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> RewardTraining:
@@ -115,6 +126,7 @@ class StepTag(Section):
     good: str | None = None
     """For language models that answer a tag with a token: the one for a good step ("+"); null: the model has a head."""
     bad: str | None = None
+    """Token of the tag's place that stands for a bad step; null: there is none."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> StepTag:
@@ -138,6 +150,7 @@ class ServedReward(Section):
     step_tag: StepTag | None = None
     """Set for published PRMs with step tags."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights."""
     max_batch: int = Field(default=64, ge=1)
     """Requests scored together."""
     max_wait_ms: float = Field(default=5.0, ge=0)
@@ -154,7 +167,9 @@ class Rewards(Section):
     """The reward models of a run. `prm` answers in-loop scores, `orm` scores finished trajectories."""
 
     prm: ServedReward | None = None
+    """Process reward model: scores every step."""
     orm: ServedReward | None = None
+    """Outcome reward model: scores whole trajectories."""
     training: RewardTraining = RewardTraining()
     """How rounds and `berry train` make new ones."""
 

@@ -16,6 +16,7 @@ class DelimiterStep(Section):
 
     type: Literal["delimiter"] = "delimiter"
     delimiters: tuple[str, ...] = Field(default=("\n\n",), min_length=1)
+    """Strings that end a step; they stay in it."""
 
 
 class TokensStep(Section):
@@ -23,6 +24,7 @@ class TokensStep(Section):
 
     type: Literal["tokens"] = "tokens"
     tokens: int = Field(default=64, ge=1)
+    """Tokens a step."""
 
 
 class RegexStep(Section):
@@ -30,6 +32,7 @@ class RegexStep(Section):
 
     type: Literal["regex"] = "regex"
     pattern: str = Field(min_length=1)
+    """Python regular expression; its end ends the step."""
 
     @field_validator("pattern")
     @classmethod
@@ -48,7 +51,9 @@ class Thinking(Section):
     too."""
 
     open: str = Field(default="<think>", min_length=1)
+    """Tag that begins the thinking."""
     close: str = Field(default="</think>", min_length=1)
+    """Tag that ends it."""
     steps: Literal["after", "everywhere"] = "after"
     """`after`: all of the thinking is one step; `everywhere`: it is cut into steps like the rest."""
     opened_by_prompt: bool = False
@@ -62,9 +67,13 @@ class SamplingConfig(Section):
     """How tokens are drawn."""
 
     temperature: float = Field(default=1.0, ge=0)
+    """Temperature of the softmax; 0: always the likeliest token."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Least probability mass of the likeliest tokens that are drawn from; 1: all."""
     top_k: int = Field(default=0, ge=0)
+    """Likeliest tokens that are drawn from; 0: all."""
     min_p: float = Field(default=0.0, ge=0, le=1)
+    """Least probability of a token, as a share of the likeliest one's; 0: any."""
     max_tokens: int = Field(default=256, ge=1)
     """Longest trajectory, in tokens after the prompt."""
     top_logprobs: int = Field(default=5, ge=1, le=20)
@@ -75,7 +84,9 @@ class Budget(Section):
     """Limits a problem; None: no limit."""
 
     max_leaves: int | None = Field(default=None, ge=1)
+    """Trajectories of a problem."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens generated for a problem, those of branches given up included."""
     max_wall_s: float | None = Field(default=None, gt=0)
     """Seconds from a search's beginning, or its resumption, after which it is stopped."""
     max_depth: int = Field(default=64, ge=1)
@@ -110,6 +121,7 @@ class Cut(Section):
     model: str = "prm"
     """Scorer asked at every step."""
     below: float = 0.1
+    """Score below which a branch is cut."""
     from_step: int = Field(default=1, ge=1)
     """First step (1 = the first segment) at which a branch may be cut."""
     speculative: bool = True
@@ -117,10 +129,16 @@ class Cut(Section):
 
 
 class Rollout(Section):
+    """How trees grow."""
+
     policy: Policy = Field(default_factory=default_policy)
+    """Which search grows the trees."""
     step: Step = DelimiterStep()
+    """Where a step ends."""
     sampling: SamplingConfig = SamplingConfig()
+    """How tokens are drawn."""
     budget: Budget = Budget()
+    """Limits a problem."""
     cut: Cut | None = None
     """In-loop pruning by a scorer; null: none."""
     audit_share: float = Field(default=0.0, ge=0, lt=1)

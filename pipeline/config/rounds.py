@@ -14,12 +14,15 @@ class PolicyTraining(Section):
     """Fine-tuning of the generator on what it kept (rejection sampling; Zelikman et al. 2022, Yuan et al. 2023)."""
 
     epochs: float = Field(default=2.0, gt=0)
+    """Passes over the trajectories."""
     learning_rate: float | None = Field(default=None, gt=0)
     """null: 3e-4 below 100 million parameters or with LoRA, else 1e-5."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     batch_size: int = Field(default=16, ge=1)
     """Trajectories a step."""
     accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are added up before a step of the optimiser."""
     per_problem: int = Field(default=8, ge=1)
     """Most trajectories of one problem, distinct texts, so that easy problems do not crowd out the others."""
     all_rounds: bool = True
@@ -29,14 +32,18 @@ class PolicyTraining(Section):
     most: int | None = Field(default=None, ge=1)
     """Most trajectories in all, drawn at random; null: no limit."""
     lora: Lora | None = None
+    """Train adapters in place of all weights; null: all weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in training."""
     min_kept: int = Field(default=16, ge=1)
     """With fewer trajectories to learn from the generator stays as it is."""
     seed: int = Field(default=0, ge=0)
+    """Of the order of examples and dropout."""
 
 
 class Rounds(Section):
+    """Generate, learn from what was generated, take the new weights, generate again."""
+
     count: int = Field(default=1, ge=1)
     """How many times to generate."""
     train: tuple[Literal["prm", "orm"], ...] = ("prm",)

@@ -27,6 +27,8 @@ from berry.verifiers.config import CheckerConfig
 
 
 class Storage(Section):
+    """Where the run is kept, and in what pieces."""
+
     root: str = "runs"
     """Folder or object-store URL under which the run directory NAME is made, relative to the working directory."""
     lease_problems: int = Field(default=4, ge=1)
@@ -41,14 +43,20 @@ class Storage(Section):
 
 
 class RunConfig(Section):
+    """Everything a run needs."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run directory; the config file's stem if not given."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Everything that is drawn at random follows from it."""
     problems: tuple[ProblemSource, ...] = Field(min_length=1)
     """Sources, read in order."""
     engine: EngineConfig
+    """What generates."""
     rollout: Rollout = Rollout()
+    """How trees grow: policy, steps, sampling, budgets."""
     verification: CheckerConfig = CheckerConfig()
+    """How responses are checked, and within which limits."""
     pruning: tuple[PruneRule, ...] = Field(default_factory=default_rules)
     """Rules in the order they apply; a trajectory keeps the reason of the first that drops it."""
     rewards: Rewards | None = None
@@ -58,7 +66,9 @@ class RunConfig(Section):
     recompute: Recompute = Recompute()
     """A share of the log-probabilities computed again, to find engines that compute wrongly."""
     cluster: Cluster
+    """Nodes and what each kind of actor takes of them: a shipped name, a YAML path, or the keys themselves."""
     storage: Storage = Storage()
+    """Where the run is kept, and in what pieces."""
     variants: Variants | None = None
     """What `berry variants` makes from the problems; a run reads its output and ignores this."""
 

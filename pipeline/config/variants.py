@@ -102,8 +102,11 @@ class Writing(Section):
     """How the engine writes drafts and programs; answers are sampled as `rollout.sampling` says."""
 
     temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the softmax."""
     top_p: float = Field(default=0.95, gt=0, le=1)
+    """Least probability mass of the likeliest tokens that are drawn from."""
     max_tokens: int = Field(default=512, ge=1)
+    """Longest text."""
 
 
 class Duplicates(Section):
@@ -112,7 +115,9 @@ class Duplicates(Section):
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity from which two texts are near-duplicates."""
     shingle_words: int = Field(default=3, ge=1)
+    """Words a shingle."""
     permutations: int = Field(default=128, ge=16)
+    """Of the MinHash that finds candidates; they are compared exactly afterwards."""
 
 
 class Screen(Section):
@@ -131,9 +136,12 @@ class Screen(Section):
 
 
 class Variants(Section):
+    """What `berry variants` makes from the problems."""
+
     kinds: tuple[VariantKind, ...] = Field(min_length=1)
     """What to make of each problem; kinds that do not apply to one are listed among the refused."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Everything that is drawn at random follows from it."""
     limit: int | None = Field(default=None, ge=1)
     """Make variants of the first so many problems; the others go through as they are."""
     samples: int = Field(default=16, ge=4, le=1024)
@@ -141,5 +149,8 @@ class Variants(Section):
     problems_in_flight: int | None = Field(default=None, ge=1)
     """Problems worked on at once; null: enough to keep the engine full."""
     writing: Writing = Writing()
+    """How the model writes new texts."""
     duplicates: Duplicates = Duplicates()
+    """When two texts count as one problem."""
     screen: Screen = Screen()
+    """What texts are held against, so that no variant is a test problem."""

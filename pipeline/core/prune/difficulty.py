@@ -22,7 +22,9 @@ class DifficultyRule(RuleConfig):
 
     type: Literal["difficulty"] = "difficulty"
     low: float = Field(default=0.0, ge=0, le=1)
+    """Least pass rate."""
     high: float = Field(default=1.0, ge=0, le=1)
+    """Greatest pass rate."""
     min_checked: int = Field(default=1, ge=1)
     """Problems with fewer verified trajectories are left alone."""
 

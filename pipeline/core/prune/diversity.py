@@ -26,9 +26,11 @@ class DiversityRule(RuleConfig):
     threshold: float = Field(default=0.5, gt=0, le=1)
     """Jaccard similarity of word shingles that joins a cluster."""
     shingle_words: int = Field(default=2, ge=1)
+    """Words a shingle."""
     per_problem: int | None = Field(default=None, ge=1)
     """Trajectories of one problem; clusters take turns."""
     permutations: int = Field(default=128, ge=16)
+    """Of the MinHash that finds candidates; they are compared exactly afterwards."""
 
 
 class ByDiversity:

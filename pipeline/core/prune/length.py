@@ -23,7 +23,9 @@ class LengthRule(RuleConfig):
 
     type: Literal["length"] = "length"
     min_tokens: int | None = Field(default=None, ge=1)
+    """Least tokens."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens."""
     min_ratio: float | None = Field(default=None, gt=0)
     """Least length over the median length of the problem's correct responses."""
     max_ratio: float | None = Field(default=None, gt=0)

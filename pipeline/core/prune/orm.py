@@ -20,7 +20,9 @@ class OrmRule(RuleConfig):
 
     type: Literal["orm"] = "orm"
     at_least: float | None = None
+    """Least score."""
     top_k: int | None = Field(default=None, ge=1)
+    """Most trajectories of a problem, the best first."""
     unscored: Literal["drop", "keep"] = "drop"
     """Trajectories without a score."""
 

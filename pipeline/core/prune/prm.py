@@ -16,6 +16,7 @@ class PrmRule(RuleConfig):
 
     type: Literal["prm"] = "prm"
     at_least: float
+    """Least score."""
     over: Literal["min", "last", "prod"] = "min"
     """The worst step's score, the last one's, or the product of all."""
     unscored: Literal["drop", "keep"] = "drop"

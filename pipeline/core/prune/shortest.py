@@ -18,6 +18,7 @@ class ShortestRule(RuleConfig):
 
     type: Literal["shortest"] = "shortest"
     k: int = Field(default=4, ge=1)
+    """Trajectories kept of a problem."""
 
 
 class ShortestCorrect:
