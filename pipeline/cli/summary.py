@@ -91,6 +91,8 @@ def work_table(outcome: Outcome) -> Table:
             if occupancy is None
             else f"{occupancy:.0%} of the engine's sequences in steady state",
         )
-    if figures.get("lost_workers"):
-        table.add_row("recovered", f"{figures['lost_workers']} workers lost, {figures['retried_leases']} leases redone")
+    lost = {"workers": figures.get("lost_workers", 0), **figures.get("lost_actors", {})}
+    if any(lost.values()):
+        listed = ", ".join(f"{count} {kind}" for kind, count in lost.items() if count)
+        table.add_row("recovered", f"{listed} lost, {figures.get('retried_leases', 0)} leases redone")
     return table

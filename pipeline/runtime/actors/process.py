@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 YOUNG_OBJECTS = 50_000  # allocated before the youngest generation is collected
 COLLECTIONS = (20, 20)  # of the youngest generation before the middle one, and of that before the oldest
+Home = tuple[str, int]
+"""The Ray node that an actor is on, and the number of its process there."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 
 

@@ -6,6 +6,7 @@ RewardClient.score ─► RewardActor.score ─► rewards.serving.RewardModels
 from __future__ import annotations
 
 import asyncio
+import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.runtime.actors.process import Home
 from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.weights import load_reward_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
@@ -56,6 +58,9 @@ class RewardActor:
                     lambda: metrics.of_rewards({name: asdict(c) for name, c in counts().items()}),
                 )
         return self._models.versions()
+
+    def home(self) -> Home:
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     async def score(
         self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None

@@ -84,6 +84,7 @@ class RolloutActor:
             "synthetic": info.synthetic,
             "max_num_seqs": info.max_num_seqs,
             "home": (ray.get_runtime_context().get_node_id(), os.getpid()),
+            "host": os.uname().nodename,
         } | info.versions
 
     async def use(self, sandboxes: list[SandboxEndpoint], rewards: list[RewardReplica] | None) -> None:

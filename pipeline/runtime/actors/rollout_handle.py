@@ -11,13 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import psutil
-import ray
 from ray.exceptions import RayActorError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from berry.pipeline.errors import EngineError
-from berry.pipeline.runtime.actors.remote import expected
+from berry.pipeline.runtime.actors.process import Home
+from berry.pipeline.runtime.actors.remote import end_process, expected, reason
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
 from berry.pipeline.runtime.worker import WorkerLost
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
@@ -45,7 +43,7 @@ class RayWorker:
 
     rewards:    reward actors that are up; None: it scores by itself
     is_needed:  whether nothing goes on without it; else it may come back at any time
-    home:       the Ray node and the process it is on
+    home:       the Ray node and the process it is on; `host` is the node's name
     """
 
     actor: Any
@@ -55,16 +53,21 @@ class RayWorker:
     rewards: Callable[[], list[Any] | None] = lambda: None
     recover_s: float = 600.0
     is_needed: Callable[[], bool] = lambda: True
-    home: tuple[str, int] | None = None
+    home: Home | None = None
+    host: str = ""
     is_up: bool = False
 
     @property
     def node(self) -> str:
         return self.worker_id if self.home is None else self.home[0]
 
+    @property
+    def _where(self) -> str:
+        return f" on {self.host}" if self.host else ""
+
     async def start(self) -> dict[str, Any]:
         info = await expected(self.actor.start.remote(self.sandboxes.up(), self.rewards()))
-        self.home = info.pop("home")
+        self.home, self.host = info.pop("home"), info.pop("host")
         self.is_up = True
         await self.send_actors()  # of those that came or went while it loaded
         return info
@@ -91,7 +94,7 @@ class RayWorker:
             return await expected(self.actor.run_lease.remote(for_another_host(lease)))
         except (RayActorError, EngineError, MemoryError) as error:
             self.is_up = False
-            raise WorkerLost(f"{self.worker_id} was lost: {error}") from error
+            raise WorkerLost(f"{self.worker_id}{self._where} was lost ({reason(error)})") from error
 
     async def recover(self) -> None:
         deadline = asyncio.get_running_loop().time() + self.recover_s
@@ -108,11 +111,7 @@ class RayWorker:
     async def abort(self, why: str) -> None:
         """Kills its process, which may not even hear that it should end; Ray starts it again."""
         del why
-        ray.kill(self.actor, no_restart=False)
-        if self.home is not None:
-            node, process = self.home
-            location = NodeAffinitySchedulingStrategy(node, soft=False)
-            _kill.options(num_cpus=0, max_retries=0, scheduling_strategy=location).remote(process)
+        end_process(self.actor, self.home)
 
     async def snapshot(self) -> Snapshot | None:
         try:
@@ -127,19 +126,10 @@ class RayWorker:
         try:
             return await expected(self.actor.logprobs.remote(prompt_ids, response_ids))
         except RayActorError as error:
-            raise EngineError(f"{self.worker_id} was lost: {error}") from error
+            raise EngineError(f"{self.worker_id} was lost: {reason(error)}") from error
 
     async def stop(self) -> None:
         try:
             await asyncio.wait_for(self.actor.stop.remote(), STOP_S)
         except (RayActorError, TimeoutError):
             return
-
-
-@ray.remote
-def _kill(process: int) -> None:
-    """Kills a rollout actor's process, on its own node."""
-    with suppress(psutil.NoSuchProcess):
-        running = psutil.Process(process)
-        if " ".join(running.cmdline()).startswith("ray::RolloutActor"):  # the number may be another's now
-            running.kill()

@@ -14,7 +14,7 @@ import ray
 
 from berry.pipeline import logs
 from berry.pipeline.errors import ResourceError
-from berry.pipeline.runtime.actors.process import tree_cpu_s
+from berry.pipeline.runtime.actors.process import Home, tree_cpu_s
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.sandboxes.base import SandboxError
 from berry.verifiers.base import Verdict
@@ -43,6 +43,9 @@ class SandboxActor:
             read = self._checker.metrics
             self._exporting = prometheus.start(prometheus.Exporter({}), lambda: metrics.of_checker(read()))
         return ray.get_runtime_context().get_node_id()
+
+    def home(self) -> Home:
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     async def check(self, request: CheckRequest) -> Verdict:
         await self.start()

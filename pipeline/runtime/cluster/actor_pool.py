@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
 
 from berry.pipeline.errors import BerryError
-from berry.pipeline.runtime.actors.remote import expected
+from berry.pipeline.runtime.actors.process import Home
+from berry.pipeline.runtime.actors.remote import end_process, expected
+from berry.pipeline.runtime.monitoring.stalls import Activity, SilenceTimer
 
 HEALTH_POLL_S = 1.0  # between two questions to every actor; longer where there are many
 POLLS_A_SECOND = 100  # at most, so that asking costs the driver no more
@@ -43,11 +47,13 @@ class PooledActor:
     actor: Any
     starting: asyncio.Task[None] | None = None
     started: Any = None
+    home: Home | None = None
+    silence: SilenceTimer = field(default_factory=lambda: SilenceTimer(0.0))
     figures: dict[str, Any] | None = None  # when it last gave them
 
 
 class ActorPool:
-    """Asks for actors of one kind, notices when one is lost, and has it started again."""
+    """Asks for actors of one kind, notices when one is lost or hangs, and has it started again."""
 
     def __init__(
         self,
@@ -56,13 +62,22 @@ class ActorPool:
         changed: Callable[[], Awaitable[None]],
         *,
         figures: Callable[[Any], Awaitable[dict[str, Any]]],
+        activity: Callable[[dict[str, Any]], Activity],
+        stall_s: float,
+        note: Callable[[str], None],
     ) -> None:
         """`place` asks Ray for an actor; `changed` is called when others are up than before; `figures` asks an actor
-        for its own, which are empty when Ray has started it again and it is not up."""
+        for its own, which are empty when Ray has started it again and it is not up; `activity` says from them what it
+        has done and whether it owes more, and one that shows nothing for `stall_s` seconds is ended. Losses are said
+        by `note` and counted in `losses`."""
         self._kind = kind
         self._place = place
         self._changed = changed
         self._figures = figures
+        self._activity = activity
+        self._stall_s = stall_s
+        self._note = note
+        self.losses = 0
         self._made = 0
         self._asking: asyncio.Task[dict[str, Health]] | None = None
         self._asked_at = 0.0
@@ -84,13 +99,14 @@ class ActorPool:
 
     def _start(self, pooled: PooledActor, *, patient: bool) -> asyncio.Task[None]:
         pooled.starting = asyncio.create_task(self._until_up(pooled, patient=patient))
-        pooled.starting.add_done_callback(
-            lambda ended: ended.cancelled() or ended.exception()
-        )  # raised by its awaiter, if any
+        pooled.starting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # its awaiter raises
         return pooled.starting
 
     async def _until_up(self, pooled: PooledActor, *, patient: bool) -> None:
         pooled.started = await until_up(pooled.name, lambda: expected(pooled.actor.start.remote()), patient=patient)
+        with suppress(RayActorError, RayTaskError, TimeoutError):
+            pooled.home = await asyncio.wait_for(pooled.actor.home.remote(), ANSWER_S)
+        pooled.silence = SilenceTimer(time.monotonic())
         pooled.starting = None
         await self._changed()
 
@@ -120,17 +136,34 @@ class ActorPool:
         return Health.ANSWERED
 
     async def watch(self) -> None:
-        """Takes out actors that are lost, and has them started again, until cancelled."""
+        """Takes out actors that are lost or hang, and has them started again, until cancelled."""
         while True:
             await asyncio.sleep(max(HEALTH_POLL_S, len(self.actors) / POLLS_A_SECOND))
             health = await self.health()
-            lost = [pooled for pooled in self.up() if health.get(pooled.name) is Health.LOST]
+            asked = [pooled for pooled in self.up() if pooled.name in health]
+            hung = {pooled.name for pooled in asked if self._hangs(pooled, health[pooled.name])}
+            lost = [pooled for pooled in asked if pooled.name in hung or health[pooled.name] is Health.LOST]
             for pooled in lost:
-                log.warning("%s was lost", pooled.name)
+                self.losses += 1
+                if pooled.name not in hung:
+                    self._note(f"{pooled.name} was lost; it is started again, and what it was asked is asked elsewhere")
                 pooled.started = None
                 self._start(pooled, patient=True)
             if lost:
                 await self._changed()
+
+    def _hangs(self, pooled: PooledActor, health: Health) -> bool:
+        """Whether it has shown no progress for too long; it is ended then."""
+        activity = self._activity(pooled.figures or {}) if health is Health.ANSWERED else None
+        silent_s = pooled.silence.silent_s(activity, time.monotonic())
+        if health is Health.LOST or silent_s <= self._stall_s:
+            return False
+        self._note(
+            f"{pooled.name} made no progress for {silent_s:.0f} s (storage.stall_s {self._stall_s:g}): it is ended and "
+            "started again, and what it was asked is asked elsewhere"
+        )
+        end_process(pooled.actor, pooled.home)
+        return True
 
     def abandon(self) -> None:
         """Stops waiting for actors that are starting."""

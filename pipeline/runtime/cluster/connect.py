@@ -12,6 +12,8 @@ import socket
 import warnings
 from typing import Any
 
+import psutil
+
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
@@ -23,12 +25,17 @@ def connect(address: str | None, cluster: Cluster, planned: Placement) -> Placem
     The answer is what of the plan fits now. Raises ResourceError, also where not even the minimum of the roles
     does."""
     roles = (planned.rollout, planned.reward, planned.sandbox)
-    join(address or os.environ.get("RAY_ADDRESS"), sum(role.actors * role.cpus for role in roles))
+    join(address_of_cluster(address), sum(role.actors * role.cpus for role in roles))
     try:
         return fitting(cluster, planned)
     except ResourceError:
         disconnect()
         raise
+
+
+def address_of_cluster(address: str | None) -> str | None:
+    """The cluster to join: the address that was given, else RAY_ADDRESS; None to start one here."""
+    return address or os.environ.get("RAY_ADDRESS") or None
 
 
 def join(address: str | None, cpus: float = 1) -> None:
@@ -37,8 +44,12 @@ def join(address: str | None, cpus: float = 1) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle ones serve no actor of another environment
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the end starts no second Ray
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
+    import ray._private.worker
+
+    ray._private.worker._worker_logs_enabled = False  # else a raylet's death prints pages of its state, as of its log
 
     if address:
         _check_reachable(address)
@@ -76,6 +87,19 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
         f"the Ray cluster at {address} can't be reached: {error}; check --address (or RAY_ADDRESS), or leave it out to "
         "start one here"
     )
+
+
+def raylet_started_here() -> psutil.Process | None:
+    """Ray's own process on this machine, started by this one."""
+    return next((child for child in psutil.Process().children() if child.name() == "raylet"), None)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a child of this process has ended, waited for or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def disconnect() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -21,15 +22,19 @@ import ray
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.balance import Bounds, slot_bounds
 from berry.pipeline.core.placement import Placement
+from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.actors.reward_actor import load_weights_on
 from berry.pipeline.runtime.actors.reward_client import RewardReplica
 from berry.pipeline.runtime.actors.rollout_handle import RayWorker
-from berry.pipeline.runtime.cluster import placement
+from berry.pipeline.runtime.cluster import connect, placement
 from berry.pipeline.runtime.cluster.actor_pool import ActorPool, until_up
 from berry.pipeline.runtime.cluster.sandbox_pool import SandboxActors
+from berry.pipeline.runtime.monitoring.stalls import activity_of_rewards
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.rollout.admission import searches_at_once
 
+RAY_POLL_S = 1.0  # between two looks at Ray's own process
+SHUTDOWN_S = 30.0  # for which Ray may take to end
 STOP_S = 10.0  # for which sandbox and reward actors may take to end
 
 
@@ -38,8 +43,16 @@ class Fleet:
     hold, which grows when more come up."""
 
     def __init__(
-        self, config: RunConfig, planned: Placement, *, run_url: str, round_index: int, note: Callable[[str], None]
+        self,
+        config: RunConfig,
+        planned: Placement,
+        *,
+        run_url: str,
+        round_index: int,
+        note: Callable[[str], None],
+        owns_ray: bool = False,
     ) -> None:
+        """`owns_ray`: Ray was started for this run, and the run ends with it."""
         self._config = config
         self._planned = planned
         self._run_url = run_url
@@ -54,11 +67,19 @@ class Fleet:
             lambda: placement.reward(config, planned, run_url=run_url),
             self._send_actors,
             figures=lambda actor: actor.counters.remote(),
+            activity=activity_of_rewards,
+            stall_s=config.storage.stall_s,
+            note=note,
         )
         self.sandboxes = SandboxActors(
-            lambda: placement.sandbox(config, planned), planned.sandbox.slots, self._send_actors
+            lambda: placement.sandbox(config, planned),
+            planned.sandbox.slots,
+            self._send_actors,
+            stall_s=config.storage.stall_s,
+            note=note,
         )
         self.model = ""
+        self._raylet = connect.raylet_started_here() if owns_ray else None
 
     async def start(self, now: Placement) -> None:
         """Starts the actors of `now`, the part of the layout that fits; asks for the others. Raises EngineError,
@@ -130,9 +151,23 @@ class Fleet:
         """Has lost actors started again, and gives the coordinator the engines that come up, until cancelled."""
         self._join = join
         try:
-            await asyncio.gather(self.sandboxes.pool.watch(), self.rewards.watch())
+            await asyncio.gather(self.sandboxes.pool.watch(), self.rewards.watch(), self._watch_ray())
         finally:
             self._join = lambda _: None
+
+    async def _watch_ray(self) -> None:
+        """Raises ResourceError when the Ray that was started here ends; nothing would say so otherwise."""
+        while self._raylet is not None and not connect.has_ended(self._raylet):
+            await asyncio.sleep(RAY_POLL_S)
+        if self._raylet is not None:
+            raise ResourceError(
+                "the Ray that was started for this run has ended (its raylet process is gone, perhaps killed for "
+                "memory); what was in flight is journalled: run the same command again to go on"
+            )
+
+    def losses(self) -> dict[str, int]:
+        """Sandbox and reward actors that were lost or ended because they hung, by kind."""
+        return {"sandbox actors": self.sandboxes.pool.losses, "reward actors": self.rewards.losses}
 
     # ---- the sandbox slots ------------------------------------------------------------------------------------------
 
@@ -160,4 +195,5 @@ class Fleet:
         ending += [asyncio.ensure_future(one.actor.stop.remote()) for one in self.sandboxes.up()]
         if ending:
             await asyncio.wait(ending, timeout=STOP_S)
-        await asyncio.to_thread(ray.shutdown)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(ray.shutdown), SHUTDOWN_S)

@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError
 
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
 from berry.pipeline.runtime.cluster.actor_pool import ANSWER_S, ActorPool, Health, PooledActor
+from berry.pipeline.runtime.monitoring.stalls import activity_of_checker
 
 EMPTY_S = 600.0  # after which what it still works on is asked for elsewhere
 EMPTY_POLL_S = 1.0
@@ -26,12 +27,28 @@ class SandboxActors:
     """The sandbox actors of a run. `place` asks Ray for one of `slots` slots; `changed` is called when others are
     up than before."""
 
-    def __init__(self, place: Callable[[], Any], slots: int, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        place: Callable[[], Any],
+        slots: int,
+        changed: Callable[[], Awaitable[None]],
+        *,
+        stall_s: float,
+        note: Callable[[str], None],
+    ) -> None:
         self._slots = slots
         self._changed = changed
         self._leaving: dict[asyncio.Task[None], PooledActor] = {}  # being emptied
         self._retired: dict[str, float] = {}  # counters of those that were ended
-        self.pool = ActorPool("sandbox", place, changed, figures=lambda actor: actor.metrics.remote())
+        self.pool = ActorPool(
+            "sandbox",
+            place,
+            changed,
+            figures=lambda actor: actor.metrics.remote(),
+            activity=activity_of_checker,
+            stall_s=stall_s,
+            note=note,
+        )
 
     @property
     def asked_for(self) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.errors import BerryError
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.outcome import Launch
@@ -36,7 +37,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Background:
-    """The work beside one coordinator. `stop` ends the round early, for the reason that it is given."""
+    """The work beside one coordinator. `stop` ends the round early, for the reason that it is given;
+    `fail` ends the run with an error."""
 
     config: RunConfig
     launch: Launch
@@ -48,10 +50,12 @@ class Background:
     monitor: Monitor
     round_index: int
     stop: Callable[[str], None]
+    fail: Callable[[BerryError], None]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs all of it while the context lasts; ends with what the audit still has to look at."""
+        self.coordinator.on_loss = self._say_loss
         audit = self._audit()
         tasks = [asyncio.create_task(self._guarded(work)) for work in self._work(audit)]
         if not self.launch.local:
@@ -85,6 +89,9 @@ class Background:
             self.leases.work(self.coordinator.wake),
             stalls.watch(workers, self.config.storage.stall_s, self.display.note),
         ]
+        if self.launch.local:
+            worker = workers[0]
+            work.append(stalls.watch_checker(worker.check_counters, self.config.storage.stall_s, worker.abort))
         cluster = self.config.cluster
         if cluster.ratio == "auto" and slots.bounds().least < slots.bounds().most:
             scaler = Autoscaler(cluster.balance, slots, workers, self.run, note=self.display.note)
@@ -94,7 +101,13 @@ class Background:
         return work
 
     async def _watch_actors(self) -> None:
-        await self.started.watch(self.coordinator.join)
+        try:
+            await self.started.watch(self.coordinator.join)
+        except BerryError as error:
+            self.fail(error)
+
+    def _say_loss(self, text: str) -> None:
+        self.display.note(f"{time.strftime('%H:%M:%S')} {text}")
 
     def _audit(self) -> LogprobAudit | None:
         if self.config.recompute.share <= 0:

@@ -10,7 +10,7 @@ It knows no Ray, engine or file.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -40,12 +40,12 @@ class Coordinator:
         self._out: set[str] = set()  # workers that get no further lease: gone for good, or fenced
         self._group: asyncio.TaskGroup | None = None
         self._all_done = asyncio.Event()
-        self._in_flight = 0
+        self._in_flight: Counter[str] = Counter()  # leases of each worker
         self._changed = asyncio.Condition()
         self._stopping = False
         self.totals = totals or Totals()
         self.on_report: Callable[[LeaseReport], None] = lambda _: None
-        self.on_loss: Callable[[Lease, WorkerLost], None] = lambda _lease, _error: None
+        self.on_loss: Callable[[str], None] = lambda _: None  # told in words
 
     @property
     def all_handed_out(self) -> bool:
@@ -97,12 +97,14 @@ class Coordinator:
             try:
                 self._add(await worker.run_lease(lease))
             except WorkerLost as error:
-                self._hand_back(lease, error)
+                self._hand_back(lease)
+                if worker.worker_id not in self._down:
+                    self._say_lost(error, self._in_flight[worker.worker_id])
                 self._down.add(worker.worker_id)
                 lost = True
             finally:
                 async with self._changed:  # before the worker is waited for: others take the lease meanwhile
-                    self._in_flight -= 1
+                    self._in_flight[worker.worker_id] -= 1
                     self._changed.notify_all()
             if lost:
                 await self._recover(worker, recovering)
@@ -114,9 +116,9 @@ class Coordinator:
                 if worker.worker_id not in self._down:
                     lease = self._again.popleft() if self._again else self._source.take()
                     if lease is not None:
-                        self._in_flight += 1
+                        self._in_flight[worker.worker_id] += 1
                         return lease
-                    if not self._in_flight and not self._source.may_have_more:
+                    if not self._in_flight.total() and not self._source.may_have_more:
                         self._all_done.set()
                         self._changed.notify_all()
                         break
@@ -130,10 +132,15 @@ class Coordinator:
 
     # ---- lost workers -----------------------------------------------------------------------------------------------
 
-    def _hand_back(self, lease: Lease, error: WorkerLost) -> None:
+    def _say_lost(self, error: WorkerLost, leases: int) -> None:
+        """One line for a lost worker, however many leases it had."""
+        self.totals.lost_workers += 1
+        which = "its lease is" if leases == 1 else f"its {leases} leases are"
+        self.on_loss(f"{error}; {which} handed out again")
+
+    def _hand_back(self, lease: Lease) -> None:
         again = replace(lease, attempt=lease.attempt + 1, losses=lease.losses + 1)
         self.totals.retried_leases += 1
-        self.on_loss(lease, error)
         if again.losses < self.LOSSES_OF_A_SUSPECT:
             self._again.append(again)
         else:
@@ -145,7 +152,6 @@ class Coordinator:
         is_first = not recovering.locked()
         async with recovering:
             if is_first:
-                self.totals.lost_workers += 1
                 await self._until_back(worker)
             self._down.discard(worker.worker_id)
         await self.wake()
@@ -197,6 +203,6 @@ class Coordinator:
                     raise EngineError(
                         f"lease {lease.number} lost its worker {times} times, run alone; the last time: {error}"
                     ) from error
-                self.on_loss(lease, error)
+                self._say_lost(error, 1)
                 self._suspects.append(replace(lease, attempt=lease.attempt + 1, losses=lease.losses + 1))
                 await self._recover(worker, asyncio.Lock())

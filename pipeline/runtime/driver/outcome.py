@@ -52,7 +52,7 @@ def versions(problems: Survey) -> dict[str, Any]:
     }
 
 
-def figures_of(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any]:
+def figures_of(monitor: Monitor, totals: Totals, losses: dict[str, int], *, wall_s: float) -> dict[str, Any]:
     """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]."""
     counters = monitor.counters()
     return {
@@ -68,5 +68,6 @@ def figures_of(monitor: Monitor, totals: Totals, wall_s: float) -> dict[str, Any
         "steady": monitor.steady.figures(),
         "retried_leases": totals.retried_leases,
         "lost_workers": totals.lost_workers,
+        "lost_actors": losses,
         "ledger": asdict(totals.ledger),
     }

@@ -19,7 +19,7 @@ from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from berry.pipeline.engines.build import preflight
-from berry.pipeline.errors import first_error
+from berry.pipeline.errors import BerryError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
@@ -108,6 +108,7 @@ class Driver:
         self._total_leases = lease_count(problems, config.storage.lease_problems)
         self._rounds = 1 if config.rounds is None else config.rounds.count
         self._interrupted = False
+        self._failure: BerryError | None = None
 
     def say_what_is_done(self) -> None:
         """Says how much an earlier driver has committed."""
@@ -187,6 +188,10 @@ class Driver:
                 self._display.note(f"stopping; {why}")
                 work.cancel()
 
+        def fail(error: BerryError) -> None:
+            self._failure = self._failure or error
+            work.cancel()
+
         background = Background(
             config=self._config,
             launch=self._launch,
@@ -198,6 +203,7 @@ class Driver:
             monitor=monitor,
             round_index=round_index,
             stop=stop,
+            fail=fail,
         )
         began = time.monotonic()
         try:
@@ -205,13 +211,15 @@ class Driver:
                 async with background.running():
                     await work
         except asyncio.CancelledError:
+            if self._failure is not None:
+                raise self._failure from None
             if not self._interrupted:
                 raise
         await background.poll()
         missing = explain_missing_steps(self._config.rollout, coordinator.totals.ledger)
         if missing is not None:
             self._display.note(f"note: {missing}")
-        figures = figures_of(monitor, coordinator.totals, time.monotonic() - began)
+        figures = figures_of(monitor, coordinator.totals, started.losses(), wall_s=time.monotonic() - began)
         self._write_figures(round_index, figures)
         totals = self._committed_totals(round_index) if self._leases.is_shared else coordinator.totals
         return self._outcome(totals, figures, finished=not self._interrupted)

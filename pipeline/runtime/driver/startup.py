@@ -29,6 +29,10 @@ async def _nothing_changes(join: Join) -> None:
     del join
 
 
+def _no_losses() -> dict[str, int]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """What was started.
@@ -38,7 +42,8 @@ class Started:
     stop:                 ends all of it
     load_reward_weights:  reward actors take the weights that serve now; returns what could not be taken, in words
     watch:                beside a coordinator, until cancelled: sees to actors that come and go with their nodes, and
-                          lets new engines join
+                          lets new engines join; raises BerryError when nothing can go on
+    losses:               actors that were lost so far, other than workers, by kind
     """
 
     workers: list[Worker]
@@ -46,6 +51,7 @@ class Started:
     stop: Callable[[], Awaitable[None]]
     load_reward_weights: Callable[[], Awaitable[list[str]]] = _no_reward_actors
     watch: Callable[[Join], Awaitable[None]] = _nothing_changes
+    losses: Callable[[], dict[str, int]] = _no_losses
 
 
 async def start(
@@ -69,7 +75,8 @@ async def _start_on_ray(
     display.phase("starting Ray")
     now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
-    fleet = Fleet(config, planned, run_url=location.url, round_index=round_index, note=display.note)
+    owns_ray = not connect.address_of_cluster(launch.address)
+    fleet = Fleet(config, planned, run_url=location.url, round_index=round_index, note=display.note, owns_ray=owns_ray)
     try:
         await fleet.start(now)
     except BaseException:
@@ -80,4 +87,4 @@ async def _start_on_ray(
         f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch)
+    return Started(fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch, fleet.losses)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.runtime.display import View
@@ -42,7 +42,7 @@ class Monitor:
             name, counters = snapshot.worker, snapshot.counters
             before = self._last.get(name)
             if before is not None and counters.generated_tokens < before.generated_tokens:  # restarted
-                self._base = _plus(self._base, before)
+                self._base = _plus(self._base, replace(before, running=0, waiting=0, kv_usage=0.0))
                 self._steady_from.pop(name, None)
             self._last[name] = counters
             self._slots[name] = snapshot.max_num_seqs
@@ -56,7 +56,7 @@ class Monitor:
         self._recent.append((now, self.counters().generated_tokens))
 
     def counters(self) -> Counters:
-        """Totals over all workers, those of died engines included."""
+        """Totals over all workers, those of engines that died included; gauges as last seen of each."""
         total = self._base
         for counters in self._last.values():
             total = _plus(total, counters)
@@ -95,8 +95,8 @@ class Monitor:
             passed=sum(s.gauges.passed for s in snapshots),
             tokens_per_s=self.tokens_per_s(),
             cache_hit=cache_hit(counters),
-            running=counters.running,
-            waiting=counters.waiting,
+            running=sum(s.counters.running for s in snapshots),
+            waiting=sum(s.counters.waiting for s in snapshots),
             sandbox_queue=sum(s.gauges.verifying for s in snapshots),
             eta_s=elapsed / fresh * left if fresh > 0 else None,
         )

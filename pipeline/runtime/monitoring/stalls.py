@@ -1,37 +1,65 @@
-"""Ends engines that hang: alive for Ray, and yet no token, no step and no answer for `storage.stall_s`.
+"""Ends what hangs: alive for Ray, and yet without progress or answer for `storage.stall_s` seconds.
 
-    snapshots ─► SilenceTimer, one a worker ─► Worker.abort ─► its process ends ─► its leases are handed out again
+    snapshots ─► Activity ─► SilenceTimer, one a worker ─► Worker.abort ─► its leases are handed out again
+    figures of checkers, reward models ─► Activity ─► SilenceTimer, one an actor ─► cluster.actor_pool ends it
 
-Every sign of work on an engine starts its timer anew, however long its leases take.
+Every sign of work starts a timer anew, however long the work takes. What has nothing to do is not silent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.leases.lease import Snapshot
 
+MOST_POLL_S = 10.0  # between two looks, however long a stall may last
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What something has done since it started, as any counters that grow with it; `owes`: it has more to do."""
+
+    done: tuple[float, ...]
+    owes: bool
+
+
+def activity_of_worker(snapshot: Snapshot) -> Activity:
+    """An engine without work owes nothing, nor one whose searches all wait for verdicts."""
+    counters, gauges = snapshot.counters, snapshot.gauges
+    return Activity(
+        (counters.prompt_tokens, counters.generated_tokens, gauges.leaves, gauges.verified, gauges.searching),
+        owes=counters.running + counters.waiting > 0 or (gauges.searching > 0 and gauges.verifying == 0),
+    )
+
+
+def activity_of_checker(figures: Mapping[str, float]) -> Activity:
+    """A checker owes the checks that it was asked for; it works when a sandbox finishes a job or a check ends."""
+    ended = sum(count for name, count in figures.items() if name.startswith("outcome_"))
+    return Activity((figures.get("pool_jobs", 0.0), ended), owes=figures.get("in_service", 0.0) > 0)
+
+
+def activity_of_rewards(counters: Mapping[str, Mapping[str, Any]]) -> Activity:
+    """Reward models owe the requests that wait; they work when a batch ends."""
+    batches = tuple(float(counts.get("batches", 0)) for counts in counters.values())
+    return Activity(batches, owes=any(counts.get("waiting", 0) for counts in counters.values()))
+
 
 @dataclass(slots=True)
 class SilenceTimer:
-    """Measures for how long one worker has shown no progress that it owes."""
+    """Measures for how long something has shown no progress that it owes."""
 
     since: float
-    _seen: tuple[int, ...] | None = field(default=None)
+    _seen: tuple[float, ...] | None = None
 
-    def silent_s(self, snapshot: Snapshot | None, now: float) -> float:
-        """Seconds for which it should have done something and did not. An engine without work is not silent, nor one
-        whose searches all wait for verdicts."""
-        if snapshot is not None:
-            counters, gauges = snapshot.counters, snapshot.gauges
-            seen = (counters.prompt_tokens, counters.generated_tokens, gauges.leaves, gauges.verified, gauges.searching)
-            owes = counters.running + counters.waiting > 0 or (gauges.searching > 0 and gauges.verifying == 0)
-            if seen != self._seen or not owes:
-                self._seen, self.since = seen, now
+    def silent_s(self, activity: Activity | None, now: float) -> float:
+        """Seconds of silence so far; `activity` None where it does not answer."""
+        if activity is not None and (activity.done != self._seen or not activity.owes):
+            self._seen, self.since = activity.done, now
         return now - self.since
 
 
@@ -42,18 +70,39 @@ async def watch(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Watches `workers`, which may change, until cancelled; says which one it ends."""
+    """Watches the engines of `workers`, which may change, until cancelled; ends one that hangs, and says so."""
     timers: dict[str, SilenceTimer] = {}
     while True:
-        await asyncio.sleep(min(10.0, stall_s / 5))
+        await asyncio.sleep(min(MOST_POLL_S, stall_s / 5))
         for worker in list(workers):
             snapshot, now = await worker.snapshot(), clock()
             timer = timers.setdefault(worker.worker_id, SilenceTimer(now))
             if not worker.is_up:
                 timer.since = now
-            silent_s = timer.silent_s(snapshot, now)
+            silent_s = timer.silent_s(None if snapshot is None else activity_of_worker(snapshot), now)
             if silent_s > stall_s:
                 why = f"{worker.worker_id} made no progress for {silent_s:.0f} s (storage.stall_s {stall_s:g})"
                 note(f"{why}: it is ended, and its leases are handed out again")
                 timers[worker.worker_id] = SilenceTimer(now)
                 await worker.abort(why)
+
+
+async def watch_checker(
+    figures: Callable[[], Awaitable[Sequence[Mapping[str, float]]]],
+    stall_s: float,
+    end: Callable[[str], Awaitable[None]],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Watches the checker of a run in one process until cancelled; calls `end` with the reason when it hangs."""
+    timer = SilenceTimer(clock())
+    while True:
+        await asyncio.sleep(min(MOST_POLL_S, stall_s / 5))
+        for one in await figures():
+            silent_s = timer.silent_s(activity_of_checker(one), clock())
+            if silent_s > stall_s:
+                await end(
+                    f"the sandboxes finished no check for {silent_s:.0f} s (storage.stall_s {stall_s:g}) while "
+                    f"{one.get('in_service', 0):.0f} wait for one"
+                )
+                return

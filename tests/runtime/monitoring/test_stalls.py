@@ -13,7 +13,7 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.runtime.monitoring.stalls import SilenceTimer, watch
+from berry.pipeline.runtime.monitoring.stalls import SilenceTimer, activity_of_worker, watch
 from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import Gauges, Snapshot
 
@@ -27,7 +27,8 @@ def silence(*snapshots: Snapshot | None) -> float:
     """After one snapshot every 10 s."""
     progress, silent_s = SilenceTimer(0.0), 0.0
     for number, snapshot in enumerate(snapshots):
-        silent_s = progress.silent_s(snapshot, 10.0 * number)
+        activity = None if snapshot is None else activity_of_worker(snapshot)
+        silent_s = progress.silent_s(activity, 10.0 * number)
     return silent_s
 
 
