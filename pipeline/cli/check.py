@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -76,7 +77,9 @@ def check(
         return
     count = len(found.damaged)
     if folder is None:
-        console.print(f"[bold]{count} damaged[/]: berry check {run_dir} --repair takes them out, to be made again")
+        console.print(
+            f"[bold]{count} damaged[/]: berry check {quote(run_dir)} --repair takes them out, to be made again"
+        )
         sys.stdout.flush()
         raise typer.Exit(3)
     console.print(f"{count} taken out to {run_dir}/{folder}: the command that made this directory makes them again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -57,10 +58,11 @@ def run(
     from berry.pipeline.cli.summary import print_summary
     from berry.pipeline.runtime.driver.outcome import Launch
     from berry.pipeline.runtime.driver.run import run as drive
+    from berry.pipeline.runtime.driver.signals import exit_code
 
     with make_display() as display:
         outcome = drive(loaded, Launch(place=place, address=address, local=local), display)
     print_summary(outcome)
     if not outcome.finished:
-        typer.echo(f"stopped before the end; go on with: berry run {config} … --run {place}")
-        raise typer.Exit(130)
+        typer.echo(f"stopped before the end; go on with: berry run {quote(config)} … --run {quote(place)}")
+        raise typer.Exit(exit_code())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ def submit(
             raise ConfigError(f"--env {pair}: write NAME=VALUE")
         variables[name] = value
     client, job = submitting.submit(loaded, address=address, run_dir=place, with_code=with_code, env=variables)
-    typer.echo(f"job {job}: berry status {place}    ray job stop {job} --address {address}", err=True)
+    typer.echo(f"job {job}: berry status {quote(place)}    ray job stop {job} --address {address}", err=True)
     if not follow:
         return
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -37,7 +38,7 @@ def print_summary(outcome: Outcome) -> None:
         console.print(rounds_table(round_lines(run)))
     console.print(f"kept:   {outcome.place}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
     console.print(
-        f"look:   berry inspect {outcome.place}    berry show {outcome.place} PROBLEM",
+        f"look:   berry inspect {quote(outcome.place)}    berry show {quote(outcome.place)} PROBLEM",
         soft_wrap=True,
         highlight=False,
     )

@@ -59,6 +59,7 @@ def sweep(
     from berry.pipeline.planning import sweep_file
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.planning.sweeps import parse_vary
+    from berry.pipeline.runtime.driver.signals import exit_code
     from berry.pipeline.storage.files import locate
 
     settings = parse_vary(vary or [])
@@ -75,7 +76,7 @@ def sweep(
         points, whole = run_all(plan, location, display)
     if not whole:
         typer.echo(f"stopped before the end, {len(points)} runs are measured; the same command goes on")
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code())
     console = Console()
     middle = next(p for p in points if p.setting == settings[len(settings) // 2].name)
     report = _report(plan, points, calibrate or location.path(middle.run), own="" if calibrate else middle.setting)

@@ -123,7 +123,15 @@ class Driver:
         if first is None:
             return self._nothing_to_do()
         await self._set_weights_of(first)
-        started = await start(self._config, self._launch, self._planned, self._directory.location, first, self._display)
+        starting = asyncio.ensure_future(
+            start(self._config, self._launch, self._planned, self._directory.location, first, self._display)
+        )
+        try:
+            with on_stop(starting.cancel):
+                started = await starting
+        except asyncio.CancelledError:
+            self._display.note("stopped before anything had started")
+            return self._outcome(self._committed_totals(first), {}, finished=False)
         try:
             for round_index in range(first, self._rounds):
                 outcome = await self._run_round(round_index, started)

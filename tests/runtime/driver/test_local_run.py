@@ -90,9 +90,11 @@ def test_two_drivers_on_one_directory_are_refused(berry: Any, until: Callable[..
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["kill -9", "Ctrl-C", "SIGTERM"]
+)
 def test_killed_midway_and_run_again_every_problem_is_there_once(
-    berry: Any, until: Callable[..., None], signal_number: int
+    berry: Any, until: Callable[..., None], signal_number: signal.Signals
 ) -> None:
     config = str(berry.config(engine=SLOW))
     process = berry.start("run", config, "--local")
@@ -104,7 +106,7 @@ def test_killed_midway_and_run_again_every_problem_is_there_once(
     )
     process.send_signal(signal_number)
     out = process.communicate(timeout=30)[0]
-    assert process.returncode == (-9 if signal_number == signal.SIGKILL else 130), out
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[signal_number], out
     before = {p.name: p.stat().st_mtime_ns for p in commits.glob("shard-*.parquet")}
     assert len(before) < 10, "the run was over before it was killed"
     assert list((berry.folder / "runs/job/round=0/journal").iterdir())

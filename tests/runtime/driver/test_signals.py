@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from berry.pipeline.runtime.driver.signals import on_stop
+from berry.pipeline.runtime.driver.signals import exit_code, on_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -18,6 +18,7 @@ async def test_a_stop_signal_calls_what_was_given_and_nothing_else_afterwards(nu
         os.kill(os.getpid(), number)
         await asyncio.wait_for(heard.wait(), 5)
     assert called == [("why",)]
+    assert exit_code() == 128 + number
     assert signal.getsignal(number) in (before, signal.default_int_handler, signal.SIG_DFL)
 
 
