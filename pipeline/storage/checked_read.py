@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -101,11 +102,19 @@ def read_marks(location: Location, table: str, lease: int, round_index: int) -> 
 
 
 def scan(location: Location, table: str, leases: Sequence[int], round_index: int) -> ds.Dataset:
-    """A dataset over files of committed leases, read as it is asked. A damaged page raises OSError while it is read."""
+    """A dataset over files of committed leases, read as it is asked. Raises StorageError where a file is not there; a
+    damaged page raises OSError while it is read."""
     names = [location.path(shards.shard_name(table, lease, round_index)) for lease in leases]
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    return ds.dataset(names, schema=schema.TABLES[table], format=form, filesystem=location.filesystem)
+    try:
+        return ds.dataset(names, schema=schema.TABLES[table], format=form, filesystem=location.filesystem)
+    except FileNotFoundError as error:
+        where = location.show(f"round={round_index}/{table}")
+        raise StorageError(
+            f"{where}: {Path(str(error)).name} of a committed lease is not there; `berry check` finds all that "
+            "are missing, and with --repair has them made again"
+        ) from error
 
 
 def _marks(metadata: dict[bytes, bytes] | None, name: str) -> dict[str, str]:

@@ -24,19 +24,47 @@ from berry.pipeline.storage import heartbeat, remote, shards
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.heartbeat import Presence, present
 
+_RESTORE = "put it back from a copy, or start a new run with --run DIR"
+
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
+    """A run directory, by the files that say what the run is."""
+
     location: Location
 
     def config(self) -> dict[str, Any] | None:
-        """The stored configuration as plain data; None if the directory holds no run."""
+        """The stored configuration as plain data; None if the directory holds no run. Raises StorageError for a damaged
+        file."""
         data = self.location.get("run.yaml")
-        return None if data is None else yaml.safe_load(data)
+        if data is None:
+            return None
+        try:
+            stored = yaml.safe_load(data)
+        except yaml.YAMLError as error:
+            raise self._damaged("run.yaml", str(error).splitlines()[0]) from error
+        if not isinstance(stored, dict):
+            raise self._damaged("run.yaml", "it holds no configuration")
+        return stored
 
     def versions(self) -> dict[str, Any]:
-        data = self.location.get("versions.json")
-        return {} if data is None else json.loads(data)
+        """What the run is made with and of; empty if that is not written. Raises StorageError for a damaged file."""
+        return self._read_json("versions.json") or {}
+
+    def _read_json(self, name: str, *, remedy: str = _RESTORE) -> dict[str, Any] | None:
+        data = self.location.get(name)
+        if data is None:
+            return None
+        try:
+            values = json.loads(data)
+        except ValueError as error:
+            raise self._damaged(name, str(error), remedy) from error
+        if not isinstance(values, dict):
+            raise self._damaged(name, "it holds no table of values", remedy)
+        return values
+
+    def _damaged(self, name: str, why: str, remedy: str = _RESTORE) -> StorageError:
+        return StorageError(f"{self.location.show(name)}: is damaged ({why}); {remedy}")
 
     def rounds(self) -> list[int]:
         names = [n for n in self.location.folders() if n.startswith("round=")]
@@ -54,8 +82,8 @@ class RunDir:
         self.location.put(f"metrics/{name}.json", json.dumps(values, indent=1, default=str).encode())
 
     def metrics(self, name: str) -> dict[str, Any] | None:
-        data = self.location.get(f"metrics/{name}.json")
-        return None if data is None else json.loads(data)
+        """What `write_metrics` wrote; None if nothing is there. Raises StorageError for a damaged file."""
+        return self._read_json(f"metrics/{name}.json", remedy="remove it: it holds figures of the last driver alone")
 
 
 def open_run(place: str) -> RunDir:

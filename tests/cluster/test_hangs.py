@@ -61,7 +61,7 @@ def test_a_raylet_that_is_killed_ends_the_run_with_one_line_and_it_is_resumed(
     assert "Traceback" not in out
     assert "state-dump" not in out
     assert "Started a local Ray instance" not in out
-    code, out = berry.run("run", path, "--local", "engine.tokens_per_s=null")
+    code, out = berry.run("run", path, "--local")
     assert code == 0, out
     assert berry.query("runs/job", ONCE) == [(360, 360, 60)]
 

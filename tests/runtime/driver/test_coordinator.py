@@ -81,6 +81,17 @@ async def test_a_lost_workers_lease_is_handed_out_again() -> None:
     assert worker.recoveries == totals.lost_workers >= 1
 
 
+async def test_a_lost_worker_is_one_line_however_many_leases_it_had() -> None:
+    worker = Mortal("a", leases_at_once=3, kills={0: 1, 1: 1, 2: 1})
+    coordinator = Coordinator(some_leases(6), [worker])
+    lines: list[str] = []
+    coordinator.on_loss = lines.append
+    totals = await coordinator.run()
+    assert lines == ["killed; its 3 leases are handed out again"]
+    assert totals.lost_workers == 1
+    assert totals.retried_leases == 3
+
+
 async def test_a_lease_that_lost_two_workers_runs_last_and_alone() -> None:
     worker = Mortal("a", kills={1: 3})
     totals = await Coordinator(some_leases(8), [worker]).run()

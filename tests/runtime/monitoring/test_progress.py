@@ -40,6 +40,17 @@ def test_tokens_of_an_engine_that_was_restarted_still_count() -> None:
     assert monitor.counters().generated_tokens == 1200
 
 
+def test_sequences_of_an_engine_that_died_are_not_shown_any_more() -> None:
+    monitor = Monitor(0.0, 3)
+    monitor.add(0, [snapshot(8, integral=1, busy_s=1, generated=900, waiting=5)], all_handed_out=False)
+    after = [snapshot(3, integral=0, busy_s=0, generated=10)]
+    monitor.add(1, after, all_handed_out=False)
+    view = monitor.view(1.0, after, problems=0, trajectories=0, kept=0)
+    assert (view.running, view.waiting) == (3, 0)
+    assert (monitor.counters().running, monitor.counters().waiting) == (3, 0)
+    assert monitor.view(2.0, [], problems=0, trajectories=0, kept=0).running == 0, "nobody answers"
+
+
 def test_eta_counts_only_what_this_driver_did() -> None:
     monitor = Monitor(100.0, 30, done_before=10)
     view = monitor.view(160.0, [], problems=20, trajectories=0, kept=0)

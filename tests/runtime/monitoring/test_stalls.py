@@ -13,9 +13,16 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import EngineError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.runtime.monitoring.stalls import SilenceTimer, activity_of_worker, watch
+from berry.pipeline.runtime.monitoring.stalls import (
+    SilenceTimer,
+    activity_of_checker,
+    activity_of_rewards,
+    activity_of_worker,
+    watch,
+)
 from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import Gauges, Snapshot
+from berry.sandboxes.pool import SandboxPool
 
 
 def seen(*, tokens: int = 0, running: int = 0, searching: int = 0, verifying: int = 0) -> Snapshot:
@@ -68,6 +75,48 @@ async def test_the_stuck_one_is_aborted_once_a_deadline_and_said() -> None:
     assert len(stuck.aborted) == len(notes) >= 1
     assert "stuck made no progress" in notes[0]
     assert idle.aborted == down.aborted == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "silent_s"),
+    [
+        ([{"in_service": 2, "pool_jobs": n} for n in range(4)], 0),
+        ([{"in_service": 2, "pool_jobs": 5}] * 4, 30),
+        ([{"in_service": 2, "pool_jobs": 5}] * 3 + [{"in_service": 2, "pool_jobs": 5, "outcome_pass": 1}], 0),
+        ([{"in_service": 0, "pool_jobs": 5}] * 4, 0),
+    ],
+    ids=["works", "hangs", "a check without a sandbox ends", "idle"],
+)
+def test_a_checker_is_silent_only_where_checks_wait(figures: list[dict[str, float]], silent_s: float) -> None:
+    timer, found = SilenceTimer(0.0), 0.0
+    for number, one in enumerate(figures):
+        found = timer.silent_s(activity_of_checker(one), 10.0 * number)
+    assert found == silent_s
+
+
+@pytest.mark.parametrize(("waiting", "silent_s"), [(3, 20), (0, 0)], ids=["hangs", "idle"])
+def test_reward_models_are_silent_only_where_requests_wait(waiting: int, silent_s: float) -> None:
+    timer, found = SilenceTimer(0.0), 0.0
+    for number in range(3):
+        found = timer.silent_s(activity_of_rewards({"prm": {"batches": 7, "waiting": waiting}}), 10.0 * number)
+    assert found == silent_s
+
+
+def test_sandboxes_that_hang_in_this_process_end_the_run_and_the_next_goes_on(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any
+) -> None:
+    async def hangs(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SandboxPool, "_on_slot", hangs)
+    problems = [{"type": "synthetic", "count": 6, "seed": 3, "check": {"cpu_ms": 0.5, "wait_ms": 1}}]
+    config = job(problems=problems, storage={"stall_s": 1.0})
+    with pytest.raises(EngineError, match=r"the sandboxes finished no check for .* run again to resume"):
+        run(config, Launch(str(tmp_path / "run"), local=True), quiet)
+    monkeypatch.undo()
+    outcome = run(config, Launch(str(tmp_path / "run"), local=True), quiet)
+    assert outcome.finished
+    assert outcome.totals.problems == 6
 
 
 def test_an_engine_that_hangs_in_this_process_ends_the_run_and_the_next_goes_on(
