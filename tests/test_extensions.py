@@ -86,7 +86,7 @@ def test_two_packages_that_register_one_name_are_both_named(site: Path) -> None:
 def test_a_package_can_not_take_one_of_berrys_names(site: Path) -> None:
     install(site, "lab-beam", "beam", "lab_beam", TWICE.format(name="beam"))
     with pytest.raises(ConfigError, match=r"'beam' is registered by two packages, berry-pipeline and lab-beam 1\.2"):
-        POLICIES.get("beam")
+        POLICIES.names()
 
 
 def test_an_unknown_name_lists_what_there_is(site: Path) -> None:
