@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Language = Literal["python", "cpp", "javascript", "shell"]
-LANGUAGES: tuple[Language, ...] = ("python", "cpp", "javascript", "shell")
+Language = Literal["python", "cpp", "javascript", "typescript", "java", "go", "rust", "php", "ruby", "r", "shell"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 Profile = str | tuple[str, ...]
 
 MIB = 1 << 20

@@ -12,7 +12,7 @@ from berry.sandboxes.base import LANGUAGES, Language, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.host.slots import Slots, importable
 from berry.sandboxes.jail.plan import Plan
-from berry.sandboxes.languages import missing_tools
+from berry.sandboxes.languages import COMMANDS, missing_tools
 from berry.sandboxes.metrics import Metrics
 
 _NAMESPACES = {
@@ -99,7 +99,10 @@ def _parts(plan: Plan) -> tuple[Part, ...]:
 
 def _language(name: Language, config: PoolConfig) -> Part:
     missing = missing_tools(name, config.tool_directories)
-    return Part(name, not missing, "", f"lacks {', '.join(missing)}: such jobs are unverifiable" if missing else "")
+    if not missing:
+        return Part(name, on=True)
+    brings = f" (Debian: apt-get install {COMMANDS[name].package})" if name in COMMANDS else ""
+    return Part(name, on=False, leaves_open=f"lacks {', '.join(missing)}: such jobs are unverifiable{brings}")
 
 
 def _numeric() -> Part:

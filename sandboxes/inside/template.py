@@ -128,7 +128,9 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         capabilities = effective_capabilities()
         if "mount" in entered:
             try:
-                namespaces.private_root(work, [sys.base_prefix, *paths, *tools], hidden, options["work_bytes"])
+                namespaces.private_root(
+                    work, [sys.base_prefix, *paths, *tools, *visible.runtime_settings()], hidden, options["work_bytes"]
+                )
             except OSError as e:
                 notes.append(f"mounts: {e}")
                 entered = tuple(name for name in entered if name != "mount")

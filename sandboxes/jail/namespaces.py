@@ -62,12 +62,26 @@ def private_root(work: str, trees: Iterable[str], hidden: Iterable[str], size_by
         syscalls.mount("none", root + path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=755")
     os.makedirs(root + work)
     syscalls.mount("none", root + work, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size_bytes},mode=755")
+    _mount_proc(root + "/proc")
     os.makedirs(root + "/.old")
     syscalls.mount(root, root, None, MS_BIND | MS_REC)
     syscalls.call("pivot_root", root.encode(), (root + "/.old").encode())
     os.chdir("/")
     syscalls.call("umount2", b"/.old", MNT_DETACH)
     os.rmdir("/.old")
+
+
+def _mount_proc(target: str) -> None:
+    """Mounts the process table of this namespace alone, where the host allows it. Runtimes ask it for the path of their
+    own program (rustc, mono); landlock keeps every file in it closed to jobs."""
+    os.makedirs(target)
+    for options in ("subset=pid,hidepid=2", "hidepid=2"):
+        try:
+            syscalls.mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+        except OSError:
+            continue
+        return
+    os.rmdir(target)
 
 
 def _bind(root: str, source: str) -> None:

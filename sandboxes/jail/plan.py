@@ -134,7 +134,9 @@ class SlotJail:
         """Lists what jobs may read (and, where they may exec, execute) outside their working directory."""
         rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in DEVICES]
         if self.kind != "python":
-            return rules + [(path, landlock.READ_EXECUTE) for path in (*visible.tool_trees(), *self.plan.tool_dirs)]
+            readable = [(path, landlock.READ) for path in visible.runtime_settings()]
+            trees = (*visible.tool_trees(), *self.plan.tool_dirs)
+            return rules + [(path, landlock.READ_EXECUTE) for path in trees] + readable
         libraries = _SYSTEM_READ if self.plan.hides_packages else visible.shared_libraries()
         rules += [(path, landlock.READ) for path in libraries]
         return (

@@ -65,6 +65,11 @@ def tool_trees() -> list[str]:
     return found
 
 
+def runtime_settings() -> list[str]:
+    """The directories in /etc that runtimes of other languages can't start without."""
+    return sorted(path for path in (*glob.glob("/etc/java-*"), "/etc/R", "/etc/php") if os.path.isdir(path))
+
+
 def packages_in_stdlib() -> list[str]:
     """Directories inside the interpreter's own library that are not of it: installed packages (a benchmark with its
     answers, say), and its tests."""

@@ -10,7 +10,6 @@ does not parse (`compile_error`) is told from a program that raises a syntax err
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -20,10 +19,9 @@ from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.slots import Slots
 from berry.sandboxes.jobs.python import header, programs_result, stdin_bytes
-from berry.sandboxes.languages import BINARY, COMMANDS, SYSTEM_PATH, LanguageCommands, command, missing_tools
+from berry.sandboxes.languages import BINARY, COMMANDS, LanguageCommands, command, environment, missing_tools
 
 CACHE_BYTES = 64 << 20
-_SYNTAX = b"yntax"  # "SyntaxError", "Syntax error"
 
 
 class Binaries:
@@ -66,31 +64,26 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
             binaries.put(key, held)
         binary = held
     slot = await slots.handle("bare", row.kind, number)
-    argv = command(row.run, limits, directories) if row.run else [f"./{BINARY}"]
+    argv = command(row, row.run, limits, directories) if row.run else [f"./{BINARY}"]
     cases: list[CaseResult] = []
     parses: bool | None = None
     for text in job.stdin:
         case = await _run(slot, row, argv, job.source, stdin_bytes(text), binary, limits, directories)
-        if row.parse and case.outcome is Outcome.RUNTIME_ERROR and _SYNTAX in case.stderr:
+        if row.parse and case.outcome is Outcome.RUNTIME_ERROR and row.unparsed in case.stderr:
             if parses is None:
-                parser = command(row.parse, limits, directories)
+                parser = command(row, row.parse, limits, directories)
                 parsed = await _run(slot, row, parser, job.source, b"", b"", limits, directories)
                 parses = parsed.outcome is not Outcome.RUNTIME_ERROR
-            case = case if parses else _unparsed(case)
+            case = case if parses else _unparsed(case, row.unparsed)
         cases.append(case)
         if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
             break
     return programs_result(cases, len(job.stdin))
 
 
-def _unparsed(case: CaseResult) -> CaseResult:
+def _unparsed(case: CaseResult, mark: bytes) -> CaseResult:
     lines = case.stderr.decode("utf-8", "replace").splitlines()
-    return replace(case, outcome=Outcome.COMPILE_ERROR, error=next(line for line in lines if _SYNTAX.decode() in line))
-
-
-def _environment(directories: tuple[str, ...]) -> dict[str, str]:
-    return {"PATH": os.pathsep.join((*directories, SYSTEM_PATH)), "HOME": ".", "TMPDIR": ".", "LANG": "C.UTF-8",
-            "OPENSSL_CONF": "/dev/null"}  # fmt: skip
+    return replace(case, outcome=Outcome.COMPILE_ERROR, error=next(line for line in lines if mark.decode() in line))
 
 
 async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -> tuple[JobResult | None, bytes]:
@@ -98,10 +91,12 @@ async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -
     slot = await slots.handle("bare", "tools", number)
     child = await slot.begin(limits, fetch=BINARY)
     directories = slots.config.tool_directories
+    file, main = row.names(job.source) if row.names is not None else (row.source, "")
+    argv = command(row, row.compile, limits, directories, file=file, main=main)
     try:
         child.allow(1)  # that exec failed
-        child.send(header("exec", job.source, limits, file=row.source, binary=[0, 0], reserve=0, more_files=64,
-                         argv=command(row.compile, limits, directories), env=_environment(directories)))  # fmt: skip
+        child.send(header("exec", job.source, limits, file=file, binary=[0, 0], reserve=0, more_files=64,
+                         argv=argv, env=environment(row, directories)))  # fmt: skip
         ended = await child.end()
         case = _case(ended, limits)
         binary = child.fetched()
@@ -129,7 +124,7 @@ async def _run(
     try:
         child.feed_stdin(stdin + binary)
         child.allow(1)  # that exec failed
-        child.send(header("exec", "" if binary else source, limits, argv=argv, env=_environment(directories),
+        child.send(header("exec", "" if binary else source, limits, argv=argv, env=environment(row, directories),
                          binary=[len(stdin), len(binary)], file=BINARY if binary else row.source,
                          reserve=row.reserve_bytes, more_files=row.files))  # fmt: skip
         ended = await child.end()

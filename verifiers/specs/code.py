@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from berry.verifiers.specs.base import Spec, Strictness
 
-Language = Literal["python", "cpp", "javascript", "shell"]
+Language = Literal["python", "cpp", "javascript", "typescript", "java", "go", "rust", "php", "ruby", "r", "shell"]
+TestedLanguage = Literal["python", "cpp", "javascript", "shell"]
+"""Languages in which tests can be appended to a program."""
 
 
 class CodeSpec(Spec):
@@ -82,7 +84,7 @@ class ProgramTestsSpec(CodeSpec):
     process, so the guarantee is weaker than a split judge's: verdicts carry `guarantee: same_process`."""
 
     type: Literal["program_tests"] = "program_tests"
-    language: Language
+    language: TestedLanguage
     tests: str = Field(min_length=1)
     prelude: str = ""
 
