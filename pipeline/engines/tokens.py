@@ -5,6 +5,7 @@ Segments are decoded one by one and joined later, so `decode` never drops a segm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -34,6 +35,8 @@ class Tokens:
             raise ConfigError(f"the tokenizer of {folder} has no chat template: set engine.chat_template")
         self.template_hash = blake2b(str(self.tokenizer.chat_template).encode(), digest_size=8).hexdigest()
         self._arguments = dict(arguments or {})
+        control = sorted(filter(None, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
 
@@ -47,9 +50,20 @@ class Tokens:
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
         text = self.tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._arguments
+            [self._inert(m) for m in messages],
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **self._arguments,
         )
         return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _inert(self, message: Message) -> Message:
+        """The message with a space in each control token of its text, so that it can't end its turn and begin another;
+        the model's own turns as they are."""
+        content = message["content"]
+        if message["role"] == "assistant" or self._control.search(content) is None:
+            return message
+        return {**message, "content": self._control.sub(lambda found: f"{found[0][:1]} {found[0][1:]}", content)}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a segment, special tokens left out. A character cut in two shows as U+FFFD."""

@@ -1,7 +1,8 @@
 """Asks a generative judge with a rubric, k votes and an agreement threshold (`model`).
 
 The response is quoted between marks drawn for this request, so that it can't close its quotation and speak to the
-judge in the problem's name; only the judge's own last `VERDICT:` line counts. A vote without one is an abstention.
+judge in the problem's name; what looks like a control token in it is broken up. Only the judge's own last line counts,
+where all of it is `VERDICT: CORRECT` or `VERDICT: INCORRECT`. A vote without one is an abstention.
 PASS or FAIL when that side has at least `agreement` of all votes asked for; otherwise UNVERIFIABLE.
 """
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
 MAX_RESPONSE_CHARS = 24_000
-_VOTE = re.compile(r"VERDICT\s*:\s*\**\s*(CORRECT|INCORRECT)\b", re.IGNORECASE)
+_VOTE = re.compile(r"[*_]*VERDICT\s*:\s*[*_]*\s*(CORRECT|INCORRECT)\s*[*_]*\.?[*_]*", re.IGNORECASE)
+_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+_CONTROL = re.compile(
+    r"<(?=[|｜][^<>\n]{1,80}[|｜]>)|<(?=/?(?:s|bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn)>)"
+    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\])|<(?=</?SYS>>)"
+)
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -60,13 +66,25 @@ def fault(spec: ModelSpec) -> str | None:  # noqa: ARG001 - one signature for al
 
 
 def vote_of(answer: str) -> bool | None:
-    """What one judgement says in its last VERDICT line; None where it has none."""
-    said = _VOTE.findall(after_thinking(answer))
-    return said[-1].upper() == "CORRECT" if said else None
+    """What the last line of one judgement says, where that line is a verdict and nothing else; None otherwise.
+
+    A line that is quoted (`>`), indented as code or inside a fence is no judgement, and neither is thinking.
+    """
+    text = after_thinking(answer).rstrip()
+    line = text.rpartition("\n")[2]
+    vote = _VOTE.fullmatch(line.strip())
+    quoted = line.startswith(("    ", "\t")) or len(_FENCE.findall(text)) % 2 == 1
+    return None if vote is None or quoted else vote[1].upper() == "CORRECT"
+
+
+def inert(text: str) -> str:
+    """`text` with a space in what may be a control token of a chat template: `<|im_end|>`, `</s>`, `[INST]`."""
+    return _CONTROL.sub(lambda found: f"{found[0]} ", text)
 
 
 def messages(spec: ModelSpec, prompt: str, response: str, mark: str) -> list[dict[str, str]]:
-    """The chat that asks for one judgement; `mark` fences what is quoted."""
+    """The chat that asks for one judgement; `mark` fences what is quoted, and control tokens in it are broken up."""
+    prompt, response = inert(prompt), inert(response)
     parts = [
         f"Task given to the author, between the marks {mark}:",
         f"<<{mark}\n{prompt}\n{mark}>>",
@@ -76,6 +94,8 @@ def messages(spec: ModelSpec, prompt: str, response: str, mark: str) -> list[dic
     ]
     if spec.reference is not None:
         parts.append(f"Reference answer:\n<<{mark}\n{spec.reference}\n{mark}>>")
-    parts.append("Reason briefly, then end with one line: VERDICT: CORRECT or VERDICT: INCORRECT.")
+    parts.append(
+        "Reason briefly, then end with one line that holds nothing else: VERDICT: CORRECT or VERDICT: INCORRECT."
+    )
     system = "You judge responses strictly by the given criteria. If in doubt, the verdict is INCORRECT."
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n\n".join(parts)}]
