@@ -126,6 +126,9 @@ class Cut(Section):
     """First step (1 = the first segment) at which a branch may be cut."""
     speculative: bool = True
     """Grow on while the scorer thinks and cancel if it says so; False waits for the score."""
+    spare: float = Field(default=0.05, ge=0, le=1)
+    """Share of the branches to be cut that go on all the same, drawn at random, and then weigh 1/spare: with it values
+    and pass rates stay unbiased. 0: values are those of survivors, and no labels."""
 
 
 class Rollout(Section):

@@ -4,8 +4,9 @@
 
 `prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
 and `recomputed`. `extra` counts `requests`, `segments`, `steps` (places where a step ended), `failed` (samples that
-never came), `ignored` (answers nobody waited for), `planned_leaves`, `saved_leaves` (planned but not needed),
-`granted_leaves`, and after `settle` the tokens `pruned.REASON`.
+never came), `ignored` (answers nobody waited for), `spared` (tokens of branches that were to be cut and went on, so
+that values stay unbiased), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, and after
+`settle` the tokens `pruned.REASON`.
 """
 
 from __future__ import annotations

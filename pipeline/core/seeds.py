@@ -23,6 +23,11 @@ def digest(*parts: str | int, size: int = 8) -> bytes:
     return blake2b(text.encode(), digest_size=size).digest()
 
 
+def share(*parts: str | int) -> float:
+    """A number drawn evenly from [0, 1) by the content of `parts` alone."""
+    return int.from_bytes(digest(*parts), "big") / 2**64
+
+
 def _hex(text: str) -> str:
     """As `digest`, of parts that are framed already: there are two ids a trajectory."""
     return blake2b(text.encode(), digest_size=8).hexdigest()

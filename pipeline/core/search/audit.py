@@ -19,8 +19,7 @@ _SHARED = {"stop_after_correct": None, "hopeless_after": None, "pass_rate_band":
 def is_audited(problem_id: str, rollout: Rollout, *, run_seed: int) -> bool:
     if not rollout.audit_share or not prunes(rollout):
         return False
-    drawn = int.from_bytes(seeds.digest("audit", run_seed, problem_id), "big") / 2**64
-    return drawn < rollout.audit_share
+    return seeds.share("audit", run_seed, problem_id) < rollout.audit_share
 
 
 def prunes(rollout: Rollout) -> bool:

@@ -6,6 +6,8 @@ policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
+from typing import cast
 
 from berry.pipeline.config.rollout import Rollout, TokensStep
 from berry.pipeline.core import events as ev
@@ -96,13 +98,19 @@ class Search(Machine[P]):
     def scheme(cls, rollout: Rollout) -> Scheme:
         """How this policy draws, as far as the values of its trees depend on it."""
         early = limits.stops_early(rollout.budget)
-        return Scheme(heads=cls.heads, adaptive=early, inside=cls.values_inside and not early)
+        cut = rollout.cut if cls.cuts else None
+        survivors = (cut is not None and cut.below > -inf and not cut.spare) or (
+            cls.gives_up and not cls.spared_share(cast("P", rollout.policy))
+        )
+        return Scheme(cls.heads, survivors=survivors, adaptive=early, inside=cls.values_inside and not early)
 
     def values(self) -> Values:
         """The value of every node of the finished tree."""
         scheme = self.scheme(self.rollout)
         if self.stopping is ev.FinishReason.BUDGET:  # what was long, or late, is missing
             scheme = replace(scheme, adaptive=True)
+        if self._none_spared:
+            scheme = replace(scheme, survivors=True)
         return estimate(self.tree, scheme)
 
     # ---- records ----------------------------------------------------------------------------------------
@@ -124,6 +132,7 @@ class Search(Machine[P]):
         state = [
             self._flight.state(),
             sorted(self._cut),
+            sorted(self._spared),
             self.ledger.snapshot(),
             counts,
             ends,

@@ -24,7 +24,7 @@ from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.records import DropReason, Finish
+from berry.pipeline.records import Finish
 
 
 class Beam(PolicyConfig):
@@ -37,6 +37,10 @@ class Beam(PolicyConfig):
     """Next steps sampled for each of them."""
     scorer: str = "prm"
     """Value model that ranks the candidates."""
+    spare: float = Field(default=0.05, ge=0, le=1)
+    """Share of what is given up that is finished all the same, drawn at random, one continuation each, and then weighs
+    1/spare: with it values and pass rates stay unbiased. 0: values are those of survivors, and no labels. Candidates
+    are given up at every depth, so that it adds some spare * depth / 2 to the tokens: lower it for long answers."""
 
 
 @dataclass(slots=True)
@@ -162,7 +166,7 @@ class FrontierSearch(Search[P]):
         chosen = [node for node in ranked[: frontier.places] if not self.is_cut(node)]
         for node in ranked[frontier.places :]:
             if node.finish is Finish.STEP:
-                node.drop = DropReason.CUT_IN_LOOP
+                self.give_up(node)
         frontier.places -= sum(node.finish is not Finish.STEP for node in chosen)
         width = self.dimensions(self.policy)[2]
         frontier.waiting = sum(self.grow(node, width) for node in chosen if node.finish is Finish.STEP)
@@ -183,3 +187,7 @@ class BeamSearch(FrontierSearch[Beam]):
     @classmethod
     def scorer(cls, policy: Beam) -> str:
         return policy.scorer
+
+    @classmethod
+    def spared_share(cls, policy: Beam) -> float:
+        return policy.spare

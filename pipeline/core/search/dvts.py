@@ -27,6 +27,10 @@ class Dvts(PolicyConfig):
     """Next steps sampled in each of them at every depth."""
     scorer: str = "prm"
     """Value model that ranks the candidates."""
+    spare: float = Field(default=0.05, ge=0, le=1)
+    """Share of what is given up that is finished all the same, drawn at random, one continuation each, and then weighs
+    1/spare: with it values and pass rates stay unbiased. 0: values are those of survivors, and no labels. Candidates
+    are given up at every depth, so that it adds some spare * depth / 2 to the tokens: lower it for long answers."""
 
 
 class DvtsSearch(FrontierSearch[Dvts]):
@@ -39,3 +43,7 @@ class DvtsSearch(FrontierSearch[Dvts]):
     @classmethod
     def scorer(cls, policy: Dvts) -> str:
         return policy.scorer
+
+    @classmethod
+    def spared_share(cls, policy: Dvts) -> float:
+        return policy.spare

@@ -55,6 +55,11 @@ class Hooks(ABC, Generic[P]):
         gives up nothing (audit.py)."""
         return None
 
+    @classmethod
+    def spared_share(cls, policy: P) -> float:  # noqa: ARG003
+        """Share of what the policy gives up that is grown on, drawn at random (`Search.give_up`)."""
+        return 0.0
+
     # ---- during a search --------------------------------------------------------------------------------------------
 
     keeps_detail = False  # per-token log-probabilities, entropies and text positions stay on the tree

@@ -12,11 +12,13 @@ them before it is cancelled.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core import events as ev
+from berry.pipeline.core import seeds
 from berry.pipeline.core.events import Segment, Verified
 from berry.pipeline.core.ledger import Ledger
 from berry.pipeline.core.search import limits
@@ -62,6 +64,9 @@ class Machine(Hooks[P]):
         self._flight = Flight()
         self._cut_rule = rollout.cut if self.cuts else None
         self._cut: set[str] = set()
+        self._spared: set[str] = set()  # nodes that no cut may end any more
+        self._apart: set[str] = set()  # nodes that the policy gave up, and that are finished without it
+        self._none_spared = False  # a branch that should have been spared could not be grown
         self._most_tokens = rollout.budget.max_tokens
         self._stops_early = limits.stops_early(rollout.budget)
         self._settled = False
@@ -158,18 +163,26 @@ class Machine(Hooks[P]):
         node = tree.add(parent, index, completion, seed=asked.seed_of(index), detail=self.keeps_detail)
         if self._cut and parent_id in self._cut:
             self._cut.add(node.node_id)
+        if self._spared and parent_id in self._spared:
+            self._spared.add(node.node_id)
+            ledger.count("spared", n_tokens)
         if node.finish is not _STOP or not node.end:
             limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
         limit = self._most_tokens
         if limit is not None and ledger.generated + ledger.cancelled >= limit:
             self.stop(ev.FinishReason.BUDGET)
+        apart = bool(self._apart) and parent_id in self._apart
         if node.drop is None:
             if node.finish is _STEP:
-                self._step(node)
+                if apart:
+                    self._finish_apart(node)
+                else:
+                    self._step(node)
                 return
             flight.ask_verdict(node.node_id)
             self._out.append(ev.Verify(node.node_id))
-        self.on_leaf(node)
+        if not apart:
+            self.on_leaf(node)
 
     def _step(self, node: TreeNode) -> None:
         self.ledger.steps += 1
@@ -195,8 +208,9 @@ class Machine(Hooks[P]):
             node.prm = value
         cut = self._cut_rule
         if cut is not None and model == cut.model and node.finish is Finish.STEP and not self.is_cut(node):
-            if value is not None and value < cut.below and node.depth >= cut.from_step:
-                node.drop = DropReason.CUT_IN_LOOP
+            low = value is not None and value < cut.below and node.depth >= cut.from_step
+            if low and node_id not in self._spared and not self._spare(node, cut.spare):
+                drop(node)
                 self.cancel_below(node)
                 self.on_cut(node)
             elif not cut.speculative and not self.scores_steps and self.stopping is None:
@@ -236,12 +250,41 @@ class Machine(Hooks[P]):
                 self.ledger.count("failed", gone)
             self._gone(self.tree[node_id], gone, drop)
 
-    def _gone(self, node: TreeNode, count: int, drop: DropReason) -> None:
+    def _gone(self, node: TreeNode, count: int, reason: DropReason) -> None:
         childless = not node.children and not self.is_running(node)
         self.leaves -= count - (childless and node.parent is not None)
         if childless and node.drop is None:
-            node.drop = drop
-        self.on_lost(node, count)
+            node.drop = reason
+        if node.node_id not in self._apart:
+            self.on_lost(node, count)
+
+    # ---- sparing -----------------------------------------------------------------------------------------------------
+
+    def give_up(self, node: TreeNode) -> None:
+        """Grow `node` no further, as a policy decides by its score; but spare the policy's share at random: those are
+        finished apart from the policy, by one continuation, and weigh one over the share."""
+        if self._spare(node, self.spared_share(self.policy)):
+            self._finish_apart(node)
+        else:
+            drop(node)
+
+    def _finish_apart(self, node: TreeNode) -> None:
+        self._apart.add(node.node_id)
+        if not self.grow(node, 1, to_end=True) and self.stopping is None:
+            self._none_spared = True
+
+    def _spare(self, node: TreeNode, share: float) -> bool:
+        """Draws whether a branch that is to be cut goes on. Depends on its place alone."""
+        if not share or seeds.share("spare", self.run_seed, self.round_index, self.problem_id, node.node_id) >= share:
+            return False
+        if node.weight is not None:
+            node.weight /= share
+        self._spared.update(below.node_id for below in self.tree.walk(node))
+        return True
+
+    @abstractmethod
+    def grow(self, node: TreeNode, n: int, *, to_end: bool = False) -> int:
+        """Ask for `n` more children of `node` (base.py)."""
 
     # ---- the end -------------------------------------------------------------------------------------------
 
@@ -285,3 +328,10 @@ class Machine(Hooks[P]):
         self.ledger.count("planned_leaves", planned)
         self.ledger.count("saved_leaves", max(0, planned - self.leaves))
         self._out.append(ev.Finished(self.finished))
+
+
+def drop(node: TreeNode) -> None:
+    """Mark a branch that is grown no further: what would have come of it weighs nothing."""
+    node.drop = DropReason.CUT_IN_LOOP
+    if node.weight is not None:
+        node.weight = 0.0

@@ -120,6 +120,7 @@ def digest(tree: Tree, state: list[object]) -> str:
             node.orm,
             verdict,
             node.drop,
+            node.weight,
         )
         digester.update(repr(line).encode())
         digester.update(node.tokens.tobytes())

@@ -26,7 +26,6 @@ from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.records import DropReason
 
 
 class Value(PolicyConfig):
@@ -46,6 +45,9 @@ class Value(PolicyConfig):
     """Times at most that leaves are given out from the root: the first, and again what cut branches left over."""
     scorer: str = "prm"
     """Value model asked at every step."""
+    spare: float = Field(default=0.05, ge=0, le=1)
+    """Share of what is given up that is finished all the same, drawn at random, one continuation each, and then weighs
+    1/spare: with it values and pass rates stay unbiased. 0: values are those of survivors, and no labels."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,10 @@ class ValueSearch(Search[Value]):
     @classmethod
     def unpruned(cls, policy: Value) -> tuple[PolicyConfig, str]:
         return Fixed(branching=(policy.leaves,)), policy.scorer
+
+    @classmethod
+    def spared_share(cls, policy: Value) -> float:
+        return policy.spare
 
     @classmethod
     def conflicts(cls, policy: Value, rollout: Rollout) -> Iterator[str]:
@@ -150,7 +156,7 @@ class ValueSearch(Search[Value]):
                 spread = 4 * value * (1 - value)
                 self._expand(member, 1 + round(max(0.0, spread) * (self.policy.max_branch - 1)), share)
             else:
-                member.drop = DropReason.CUT_IN_LOOP
+                self.give_up(member)
 
     def on_idle(self) -> None:
         if self._waves < self.policy.waves:

@@ -173,7 +173,7 @@ def test_without_spread_trees_are_as_counted_by_hand() -> None:
     assert (fixed.leaves, fixed.sequences) == (16, 4 + 8 + 16)
     assert fixed.generated == 4 * 100 + 8 * 100 + 16 * 200
     assert fixed.independent == 16 * 400
-    beam = tree_shape(Beam(beams=2, width=3), EQUAL)
+    beam = tree_shape(Beam(beams=2, width=3, spare=0), EQUAL)
     assert (beam.leaves, beam.generated) == (6, 4 * 6 * 100)
     shepherd = tree_shape(Shepherd(chains=1, completions=8), EQUAL)
     assert (shepherd.leaves, shepherd.generated) == (1 + 3 * 8, 400 + 8 * (300 + 200 + 100))
@@ -188,8 +188,8 @@ def test_simulations_run_a_few_at_a_time_from_cached_prefixes() -> None:
 
 
 def test_a_scorer_that_sees_no_hope_saves_tokens() -> None:
-    hopeful = tree_shape(Value(), Lengths(output=400, output_scv=0, step=100, pass_rate=1.0))
-    hopeless = tree_shape(Value(), Lengths(output=400, output_scv=0, step=100, pass_rate=0.0))
+    hopeful = tree_shape(Value(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=1.0))
+    hopeless = tree_shape(Value(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=0.0))
     assert hopeful.leaves == 8  # nothing is uncertain: both waves of 4 chains run through
     assert hopeless.leaves < 1
     assert hopeless.generated <= hopeful.generated / 4
@@ -206,7 +206,7 @@ def test_mean_lengths_come_out_and_spread_within_a_problem_lets_siblings_end_apa
 
 def test_more_steps_than_a_trial_has_are_scaled() -> None:
     long = Lengths(output=64_000, output_scv=0, step=100, pass_rate=0.5, max_depth=1000)
-    beam = tree_shape(Beam(beams=2, width=2), long)
+    beam = tree_shape(Beam(beams=2, width=2, spare=0), long)
     assert beam.sequences == pytest.approx(4 * 640, rel=0.01)
     assert beam.generated == pytest.approx(4 * 64_000, rel=0.01)
 

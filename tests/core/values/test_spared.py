@@ -1,0 +1,109 @@
+"""Branches that are spared at random: the draw, the weights, and that a cut is undone in the mean."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from typing import Any
+
+import pytest
+
+from berry.pipeline.config.rollout import Cut
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.tree import Tree
+from berry.pipeline.records import DropReason, ValueKind
+
+CUT = Cut(below=0.5, spare=0.25, speculative=False)
+PRUNED: list[tuple[Any, dict[str, Any]]] = [
+    (BestOfN(n=6), {"cut": CUT}),
+    (Fixed(branching=(3, 2)), {"cut": CUT}),
+    (Entropy(chains=3, forks=1, rounds=1, branches=2), {"cut": CUT}),
+    (Fixed(branching=(3, 2)), {"cut": CUT.model_copy(update={"speculative": True})}),
+    (Value(leaves=12, cut_below=0.3, spare=0.25), {}),
+    (Beam(beams=2, width=3, spare=0.25), {}),
+    (Dvts(subtrees=2, width=3, spare=0.25), {}),
+]
+every_prune = pytest.mark.parametrize(("policy", "rollout"), PRUNED, ids=lambda x: getattr(x, "type", ""))
+
+
+def leaf_weights(tree: Tree) -> float:
+    """Sum of the weights of the leaves below the root: each the product, along its path, of its branch's weight over
+    the number of siblings that were sampled."""
+    total = 0.0
+    for leaf in tree.leaves():
+        weight = 1.0
+        for node in tree.path(leaf):
+            assert node.parent is not None
+            if node.index < 0:
+                continue
+            drawn = [c for c in node.parent.children if c.weight is not None and c.index >= 0]
+            tail = any(c.index < 0 for c in node.parent.children)
+            weight *= 0.0 if tail else (node.weight or 0.0) / len(drawn)
+        total += weight if leaf.drop is not DropReason.CUT_IN_LOOP else 0.0
+    return total
+
+
+@every_prune
+def test_the_weights_of_the_leaves_sum_to_one_in_the_mean(core: Any, policy: Any, rollout: dict[str, Any]) -> None:
+    sums, masses = [], []
+    for seed in range(400):
+        search = core.search(policy, run_seed=seed, **rollout)
+        core.play(search, core.World(3), random.Random(seed), check=False)
+        sums.append(leaf_weights(search.tree))
+        masses.append(search.values()[search.tree.root.node_id].mass)
+    assert masses == pytest.approx(sums), "what an estimate calls mass is that sum"
+    error = statistics.stdev(sums) / len(sums) ** 0.5
+    assert error < 0.1
+    assert abs(statistics.mean(sums) - 1) < 3.5 * error
+    assert min(sums) < 0.9, "something was cut, and not spared"
+    assert max(sums) > 1.1
+
+
+@every_prune
+def test_without_sparing_values_are_survivors_and_with_it_the_ledger_counts(
+    core: Any, policy: Any, rollout: dict[str, Any]
+) -> None:
+    if "cut" in rollout:
+        bare = core.search(policy, cut=rollout["cut"].model_copy(update={"spare": 0.0}))
+    else:
+        bare = core.search(policy.model_copy(update={"spare": 0.0}))
+    core.play(bare, core.World(4))
+    root = bare.values()[bare.tree.root.node_id]
+    assert root.kind is ValueKind.SURVIVORS
+    assert "spared" not in bare.ledger.extra
+    tokens = 0
+    for seed in range(8):
+        spared = core.search(policy, run_seed=seed, **rollout)
+        core.play(spared, core.World(4))
+        assert spared.values()[spared.tree.root.node_id].kind is ValueKind.ESTIMATE
+        tokens += spared.ledger.extra["spared"]
+    assert tokens > 0
+
+
+@every_prune
+def test_nothing_is_cut_below_a_spared_branch(core: Any, policy: Any, rollout: dict[str, Any]) -> None:
+    found = 0
+    for seed in range(8):
+        search = core.search(policy, run_seed=seed, **rollout)
+        core.play(search, core.World(4))
+        spared = [node for node in search.tree.walk() if node.weight is not None and node.weight > 1]
+        found += len(spared)
+        for node in spared:
+            assert node.drop is None
+            if rollout.get("cut") is None or not rollout["cut"].speculative:
+                assert all(below.weight != 0 for below in search.tree.walk(node))
+    assert found
+
+
+def test_who_is_spared_depends_on_the_place_alone(core: Any) -> None:
+    def weights(order: int | None) -> dict[str, float | None]:
+        search = core.search(Fixed(branching=(4, 2)), cut=CUT)
+        core.play(search, core.World(3), None if order is None else random.Random(order))
+        return {node.node_id: node.weight for node in search.tree.walk()}
+
+    assert weights(None) == weights(1) == weights(2)
