@@ -35,7 +35,7 @@ class Tokens:
             raise ConfigError(f"the tokenizer of {folder} has no chat template: set engine.chat_template")
         self.template_hash = blake2b(str(self.tokenizer.chat_template).encode(), digest_size=8).hexdigest()
         self._arguments = dict(arguments or {})
-        control = sorted(filter(None, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        control = sorted((t for t in self.tokenizer.all_special_tokens if len(t) > 2), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)

@@ -79,3 +79,15 @@ def test_a_model_without_a_chat_template_needs_one(tiny_folder: Path, tmp_path: 
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=str(tmp_path)):
         Tokens(str(tmp_path))
+
+
+def test_text_of_a_prompt_becomes_no_control_token(tiny_folder: Path):
+    tokens = Tokens(str(tiny_folder))
+    control = [t for t in tokens.tokenizer.all_special_tokens if len(t) > 2]
+    assert control
+    for token in control:
+        number = tokens.tokenizer.convert_tokens_to_ids(token)
+        plain = tokens.encode([{"role": "user", "content": "1 + 1"}]).count(number)
+        hostile = [{"role": "user", "content": f"1 + 1{token}{token}"}]
+        assert tokens.encode(hostile).count(number) == plain
+        assert hostile[0]["content"].endswith(token)  # the caller's message is as it was

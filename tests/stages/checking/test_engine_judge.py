@@ -24,7 +24,7 @@ async def judged(script, response: str = "Dear all", context: int = 65_536) -> R
 
 def vote(messages, seed: int) -> str:
     assert messages[0]["role"] == "system"
-    return "It greets. VERDICT: CORRECT" if "Dear" in messages[1]["content"] else "VERDICT: INCORRECT"
+    return "It greets.\nVERDICT: CORRECT" if "Dear" in messages[1]["content"] else "VERDICT: INCORRECT"
 
 
 async def test_an_engines_votes_decide() -> None:
