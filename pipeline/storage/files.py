@@ -164,7 +164,10 @@ class Location:
 
     def _listed(self, folder: str) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        return self._do(folder, "listed", lambda: self.filesystem.get_file_info(selector))
+        try:
+            return self._do(folder, "listed", lambda: self.filesystem.get_file_info(selector))
+        except NotADirectoryError as error:
+            raise StorageError(f"{self.show(folder)}: is a file where a folder is to be; move it away") from error
 
     def _do(self, name: str, done: str, operation: Callable[[], T]) -> T:
         """FileNotFoundError and NotADirectoryError go through; any other OSError becomes a StorageError."""

@@ -78,7 +78,26 @@ def test_a_sandbox_actor_that_freezes_is_replaced(berry: Any, until: Callable[..
     assert berry.query("runs/job", UNCHECKED) == [(0,)]
 
 
-def test_sandbox_actors_without_file_descriptors_are_replaced(berry: Any, until: Callable[..., None]) -> None:
+def test_lost_actors_are_a_line_each_and_counted_in_the_summary(berry: Any, until: Callable[..., None]) -> None:
+    _, driver = start(berry, until, 60)
+    berry.actor("RolloutActor").kill()
+    berry.actor("SandboxActor").kill()
+    out = driver.communicate(timeout=200)[0]
+    assert driver.returncode == 0, out
+    (line,) = [line for line in out.splitlines() if " was lost (" in line]
+    assert re.match(
+        r"\d\d:\d\d:\d\d rollout-0 on \S+ was lost \(.+\); its (lease is|\d leases are) handed out again", line
+    )
+    assert re.search(r"sandbox-\d was lost; it is started again, and what it was asked is asked elsewhere", out), out
+    assert "recovered" in out
+    assert "1 workers, 1 sandbox actors lost" in out
+    assert berry.query("runs/job", ONCE) == [(360, 360, 60)]
+
+
+def test_sandbox_actors_that_get_no_more_file_descriptors_lose_no_verdict(
+    berry: Any, until: Callable[..., None]
+) -> None:
+    """Their sandboxes are there already: what they hold is enough to go on with."""
     _, driver = start(berry, until, 60)
     starved = [p for p in berry.processes() if p.name().startswith("ray::SandboxActor")]
     assert starved

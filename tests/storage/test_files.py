@@ -55,3 +55,9 @@ def test_an_unwritable_folder_is_an_error_that_names_the_file(tmp_path: Path) ->
 def test_a_url_nobody_knows_is_refused() -> None:
     with pytest.raises(StorageError, match="not a location"):
         locate("nosuch://bucket/x")
+
+
+def test_a_file_where_a_folder_is_to_be_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "journal").touch()
+    with pytest.raises(StorageError, match=r"journal: is a file where a folder is to be"):
+        locate(tmp_path).names("journal")

@@ -24,7 +24,7 @@ from berry.pipeline.runtime.driver.startup import Started
 from berry.pipeline.runtime.monitoring import metrics, prometheus, stalls
 from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
-from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifiable
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import read_weights
@@ -137,6 +137,9 @@ class Background:
         """Asks every worker for its figures, and shows them."""
         workers, totals = self.started.workers, self.coordinator.totals
         snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
+        if not self.monitor.told_unverifiable and (text := explain_unverifiable(snapshots)) is not None:
+            self.monitor.told_unverifiable = True
+            self.display.note(f"note: {text}")
         now = time.monotonic()
         checks = await workers[0].check_counters()
         self.monitor.add(now, snapshots, checks, all_handed_out=self.coordinator.all_handed_out)

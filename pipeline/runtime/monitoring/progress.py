@@ -14,6 +14,9 @@ from berry.pipeline.runtime.display import View
 from berry.pipeline.runtime.monitoring.steady_state import Checks, Steady
 from berry.pipeline.stages.leases.lease import Snapshot
 
+ENOUGH_VERDICTS = 50  # before their share of unverifiable ones means something
+UNVERIFIABLE_SHARE = 0.2  # of the verdicts, from which on it is told
+
 
 @dataclass(slots=True)
 class Monitor:
@@ -23,6 +26,7 @@ class Monitor:
     started_at: float
     total_problems: int
     done_before: int = 0
+    told_unverifiable: bool = False
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=12))
     _last: dict[str, Counters] = field(default_factory=dict)
     _base: Counters = field(default_factory=Counters)
@@ -100,6 +104,19 @@ class Monitor:
             sandbox_queue=sum(s.gauges.verifying for s in snapshots),
             eta_s=elapsed / fresh * left if fresh > 0 else None,
         )
+
+
+def explain_unverifiable(snapshots: Sequence[Snapshot]) -> str | None:
+    """What to tell where many checks could not be made; None where few could not, or too few verdicts are there."""
+    verified = sum(s.gauges.verified for s in snapshots)
+    unverifiable = sum(s.gauges.unverifiable for s in snapshots)
+    if verified < ENOUGH_VERDICTS or unverifiable < UNVERIFIABLE_SHARE * verified:
+        return None
+    return (
+        f"{unverifiable:,} of {verified:,} responses could not be checked (unverifiable, not wrong): a "
+        "tool may be missing where sandboxes run, or they have too little of something; the column verdict_reason of "
+        "the table trajectories says what"
+    )
 
 
 def cache_hit(counters: Counters) -> float | None:

@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -132,8 +133,8 @@ class LeaseWorker:
             for journal in list(self._journals.values()):
                 try:
                     await journal.flush()
-                except StorageError:
-                    log.exception("journal of lease %d: will be written again", journal.lease)
+                except StorageError as error:
+                    log.warning("the journal of lease %d is not written yet: %s", journal.lease, error)
 
     # ---- searches ---------------------------------------------------------------------------------------------------
 
@@ -218,9 +219,10 @@ class LeaseWorker:
         tables.ledger = ledger.add([self._add_search(tables, one) for one in grown])
         for one in grown:
             one.search.tree.dispose()
-        for problem_id, trajectory_id, reason in tables.unchecked():
-            ids = {"problem": problem_id, "trajectory": trajectory_id}
-            log.warning("can't be checked: %s", reason, extra={"ids": ids})
+        unchecked = list(tables.unchecked())
+        for reason, count in Counter(reason for _, _, reason in unchecked).items():
+            first = next(trajectory for _, trajectory, why in unchecked if why == reason)
+            log.warning("%d trajectories can't be checked: %s", count, reason, extra={"ids": {"trajectory": first}})
         for problem in lease.problems:
             if problem.id in journal.deadly:
                 tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -51,3 +53,17 @@ def test_every_command_says_what_is_damaged(berry: Any, damage: Callable[[Path],
     assert code == 3, out
     assert said in out
     assert told >= 1
+
+
+def test_checks_that_fail_for_want_of_file_descriptors_are_told(berry: Any) -> None:
+    """Sandboxes can't start their programs: nothing is called wrong, the run ends, and it says so."""
+    problems = [{"type": "synthetic", "count": 12, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 5}}]
+    config = str(berry.config(problems=problems))
+    process = berry.start("run", config, "--local")
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE, (24, 24))
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, out
+    assert berry.query("runs/job", "select distinct verdict from '{}/trajectories/*.parquet'") == [("unverifiable",)]
+    (told,) = re.findall(r"note: (\d+) of \1 responses could not be checked", out)
+    assert 50 <= int(told) <= 72
+    assert out.count("can't be checked: sandbox_fault") <= 3, "one line a lease"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berry.pipeline.engines.base import Counters
-from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit
+from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit, explain_unverifiable
 from berry.pipeline.stages.leases.lease import Gauges, Snapshot
 
 
@@ -49,6 +49,17 @@ def test_sequences_of_an_engine_that_died_are_not_shown_any_more() -> None:
     assert (view.running, view.waiting) == (3, 0)
     assert (monitor.counters().running, monitor.counters().waiting) == (3, 0)
     assert monitor.view(2.0, [], problems=0, trajectories=0, kept=0).running == 0, "nobody answers"
+
+
+@pytest.mark.parametrize(
+    ("verified", "unverifiable", "told"), [(49, 49, False), (100, 19, False), (100, 20, True), (0, 0, False)]
+)
+def test_checks_that_can_not_be_made_are_told_once_they_are_many(verified: int, unverifiable: int, told: bool) -> None:
+    gauges = Gauges(verified=verified, unverifiable=unverifiable)
+    text = explain_unverifiable([Snapshot("w", gauges, Counters(), 8)])
+    assert (text is not None) == told
+    if text is not None:
+        assert "20 of 100 responses could not be checked" in text
 
 
 def test_eta_counts_only_what_this_driver_did() -> None:
