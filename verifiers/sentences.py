@@ -40,7 +40,7 @@ _CONNECTOR = re.compile(
     re.IGNORECASE,
 )
 _COMMA_WORD = re.compile(r",\s(?!(?:and|or|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt|pi)\b)(?=[a-z]{2,}\b(?!\s?[=(^_]))")
-_DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)")
+_DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)|(?:\*\*)?:\s(?=[A-Za-z]{2,}(?:\s|$))")
 _ASIDE = re.compile(r"(?<=\S)\s\((?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}\)$")
 _DOUBT = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
@@ -63,11 +63,16 @@ _HEADING = re.compile(
 )
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
-    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?)\b\s*(?:[:=]\s*)?",
+    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?"
+    r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select))\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
 )
 _SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
+_ARROWS = re.compile(r"^(?:[-=]>|[=:≈→⇒∴\s]|\\(?:Rightarrow|rightarrow|implies|therefore|to)(?![A-Za-z]))+")
+_END_MARK = re.compile(
+    r"\s*(?:[✓✔✅■∎□▪▢◻]\ufe0f?|\$?\s*\\(?:blacksquare|square|Box|qed|checkmark|boxtimes)\s*\$?)[\s.]*$"
+)
 _CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # the calculator notes of GSM8K's solutions
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:\\?%)?(?!\w)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -116,7 +121,7 @@ _COMPARED = re.compile(
 _BEFORE_NUMBER = re.compile(r"(?:to\s[a-z]|(?:an?|the|its|his|her|their|my|our|your)\s)", re.IGNORECASE)
 _LONG_QUANTITY = re.compile(r"([-+]?(?:\\?[$€£]\s?)?\d[\d,]*(?:\.\d+)?\s?(?:\\?%)?)((?:\s[A-Za-z'’-]+){3,40})")
 _OPERATION_WORDS = re.compile(
-    r"\b(?:times|plus|minus|squared|cubed|divided|over|power|root|factorial|mod|modulo|or|not|less|hundred|thousand"
+    r"\b(?:plus|minus|squared|cubed|divided|power|root|factorial|mod|modulo|or|not|less|hundred|thousand"
     r"|million|billion|percent|base|half|third|quarter|point|degrees)\b",
     re.IGNORECASE,
 )
@@ -197,7 +202,8 @@ def conclusion(line: str) -> str | None:
 def _prepared(line: str) -> tuple[str, str]:
     """`line` with single spaces and without its lead-in; and the same with its mathematics masked."""
     line = re.sub(r"\s+", " ", _CALCULATION.sub("", line[:MAX_LINE])).strip()
-    line = _tidy(line[_lead_end(line) :]).lstrip("=:≈ ")
+    line = _tidy(line[_lead_end(line) :])
+    line = _ARROWS.sub("", line)
     masked = list(line)
     for start, end in math_segments(line):
         masked[start:end] = _MASK * (end - start)
@@ -341,6 +347,7 @@ def _chain(masked: str) -> bool:
 
 def _tidy(line: str) -> str:
     """`line` without emphasis at its ends and without closing punctuation."""
+    line = _END_MARK.sub("", line.strip().strip("*_`").strip()) if not line.isascii() or "\\" in line else line
     line = line.strip().strip("*_`").strip()
     while line and line[-1] in ".,;:!" and not line.endswith(("\\,", "\\;", "\\:", "\\!")) and not line.endswith("!!"):
         if line[-1] == "!" and re.search(r"[\d)]!$", line):

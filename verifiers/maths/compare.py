@@ -341,14 +341,21 @@ def _bare(text: str) -> str:
 
 
 def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
-    """`5 m` read as five metres where the other side has a unit: alone it could be five times m."""
-    if other.unit is None or value.unit is not None or value.tree[0] != "*" or value.tree[1][-1][0] != "s":
+    """`5 m` read as five metres where the other side is a quantity, or a number and the letter stands apart."""
+    if value.unit is not None or value.tree[0] != "*" or value.tree[1][-1][0] != "s":
+        return value
+    if other.unit is None and (expr.symbols(other.tree) or not _APART.search(value.text)):
         return value
     *rest, last = value.tree[1]
     unit = units.read(last[1])
-    if unit is None or unit.kind is None or other.unit.kind is None or expr.symbols(("*", tuple(rest))):
+    if unit is None or unit.kind is None or (other.unit is not None and other.unit.kind is None):
+        return value
+    if expr.symbols(("*", tuple(rest))):
         return value
     return replace(value, tree=rest[0] if len(rest) == 1 else ("*", tuple(rest)), unit=unit)
+
+
+_APART = re.compile(r"\d\s+[A-Za-z]$")
 
 
 def _fraction(value: Scalar) -> Scalar:

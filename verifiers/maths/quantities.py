@@ -39,12 +39,12 @@ _QUANTITY = re.compile(
     r"(?P<money>\\\$|[€£₹¥]|(?:USD|EUR|GBP|Rs\.?)(?=\s))?\s*(?P<value>.*?[\d)}|])\s*"
     r"(?P<scale>(?:\\text\{\s*)?(?:dozen|hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
     r"(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
-    r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|€)(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
+    r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|[€£₹¥])(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
     re.DOTALL,
 )
 _QUANTITY_CHARS = 200
 _NO_UNIT = re.compile(  # words that change the number, or take it back
-    r"\d|\b(?:squared|cubed|times|plus|minus|over|factorial|mod|modulo|power|or|not|no|nor|maybe|perhaps|less|wrong|if|when"
+    r"\d|\b(?:squared|cubed|plus|minus|factorial|mod|modulo|power|or|not|no|nor|maybe|perhaps|less|wrong|if|when"
     r"|unless|except|half|halves|thirds?|quarters?|point|base|approximately|about|and)\b",
     re.IGNORECASE,
 )

@@ -48,6 +48,9 @@ class Unit:
 
 def read(text: str) -> Unit | None:
     """The unit written as `text`; None when it says nothing ("in total")."""
+    before, of, _ = text.partition(" of ")
+    if of and (measure := read(before)) is not None and measure.kind is not None:
+        return measure
     found = _WORD.findall(text.replace(r"\text", " ").replace("^ ", "^"))
     pieces = [name for piece in found for name in _SHORT.get(piece.lower(), (piece,))]
     names: list[str] = []
