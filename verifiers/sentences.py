@@ -64,7 +64,8 @@ _HEADING = re.compile(
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
     r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?"
-    r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select))\b\s*(?:[:=]\s*)?",
+    r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select)"
+    r")\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
 )
 _SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
