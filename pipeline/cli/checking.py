@@ -15,7 +15,7 @@ def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
     found = survey(config.problems)
     planned = place_actors(config.cluster)
-    preflight(config.engine)
+    preflight(config.engine, role_gpus=planned.rollout.gpus)
     typer.echo(run_config.dump(config), nl=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.by_verifier.items()))
     typer.echo(

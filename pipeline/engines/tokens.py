@@ -70,6 +70,11 @@ class Tokens:
         text = self._plain([*self._anchor, *token_ids])
         return text[len(self._anchor_text) :]
 
+    def single(self, text: str) -> int | None:
+        """The id of a text that is one token by itself; None where it is several."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[0] if len(ids) == 1 and self.decode(ids) == text else None
+
     def ends(self, token_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """Characters of `text` (their decoding) that are complete after each token: Completion.token_ends."""
         stream = DecodeStream(list(self._anchor), skip_special_tokens=True)

@@ -78,7 +78,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         for kind, n in sorted(kinds.items())
         for mean, p99 in [ASSUMED_MS.get(kind, OTHERWISE_MS)]
     )
-    seqs = config.engine.max_num_seqs
+    seqs = planned_num_seqs(config)
     workload = Workload(
         problems=count,
         in_flight=max(1.0, min(searches_at_once(config.rollout, seqs) * _under_way(config.rollout) / seqs, 100.0)),
@@ -88,7 +88,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         max_depth=config.rollout.budget.max_depth,
         step_tokens=step.tokens if isinstance(step, TokensStep) else min(ASSUMED_STEP_TOKENS, longest / 8),
         verifiers=verifiers,
-        **_engine_keys(config.engine),
+        **_engine_keys(config.engine, seqs),
     )
     times = ", ".join(f"{v.name} {v.mean_ms:g} ms (1% above {v.p99_ms:g})" for v in verifiers)
     assumed = [
@@ -146,9 +146,16 @@ def stated_checks(config: RunConfig) -> tuple[VerifierTime, ...]:
     return tuple(found)
 
 
-def _engine_keys(engine: EngineConfig) -> dict[str, Any]:
+def planned_num_seqs(config: RunConfig) -> int:
+    """Sequences that one engine decodes at once."""
+    if isinstance(config.engine, VllmEngine):
+        return config.engine.planned_num_seqs(on_gpus=config.cluster.roles.rollout.gpus > 0)
+    return config.engine.max_num_seqs
+
+
+def _engine_keys(engine: EngineConfig, seqs: int) -> dict[str, Any]:
     """What a workload takes from the engine's section. Raises ConfigError for an engine without a speed."""
-    keys: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs, "block_size": engine.block_size or 32}
+    keys: dict[str, Any] = {"max_num_seqs": seqs, "block_size": engine.block_size or 32}
     match engine:
         case VllmEngine():
             dtype = _DTYPES[engine.dtype]

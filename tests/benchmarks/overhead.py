@@ -4,10 +4,11 @@
     engine     pipeline.engines.vllm, the same requests at once             generated tokens/s, over offline
     pipeline   a best_of_n run of the same prompts: searches, verification, journal, Parquet     likewise
 
-Same model, engine arguments, environment, sampling parameters, seeds and log-probabilities on both sides, each in a
-process of its own and warm. Rounds alternate, with fresh prompts every round; the median of the rounds' ratios is told
-with their range, so that a neighbour on the machine disturbs both alike. `cpu_ms_a_token` counts all processes of a
-side; it hardly feels the neighbours, but neither does it show that the engine's processes work in parallel.
+Same model, engine arguments, environment, sampling parameters and log-probabilities on both sides, each in a process of
+its own and warm; no seeds a request, as users run it (`--reproducible` brings them back on both sides). Rounds
+alternate, with fresh prompts every round; the median of the rounds' ratios is told with their range, so that a neighbour
+on the machine disturbs both alike. `cpu_us_a_token` counts all processes of a side; it hardly feels the neighbours, but
+neither does it show that the engine's processes work in parallel.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class Offline:
     def __init__(self, name: str, work: Work, sizes: Sequence[str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, name, "--serve-offline", *sizes],
-            env={**os.environ, **host.environment(work.engine)},
+            env={**os.environ, **host.environment(work.engine, host.device_here())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -182,7 +183,8 @@ def serve_offline(work: Work) -> None:
 
     folder = models.resolve(work.engine.model)
     coder = Tokens(folder)
-    arguments = host.engine_arguments(work.engine, folder)
+    device = host.device_here()
+    arguments = host.engine_arguments(work.engine, folder, device, host.num_seqs(work.engine, folder, device))
     llm = LLM(**arguments)
     for line in sys.stdin:
         index = int(line)
@@ -190,8 +192,8 @@ def serve_offline(work: Work) -> None:
         inputs = [compat.token_prompt(list(request.prompt_ids)) for request in asked]
         settings = []
         for request in asked:
-            params = vllm_samples.params(request, 0, max_tokens=work.until.max_tokens)
-            params.n = request.n  # child i draws with seed + i, as ours do
+            params = vllm_samples.params(request, 0, max_tokens=work.until.max_tokens, seeded=work.engine.reproducible)
+            params.n = request.n
             settings.append(params)
         spent, start = cpu_s(), time.perf_counter()
         outputs = llm.generate(inputs, settings, use_tqdm=False)
@@ -230,7 +232,8 @@ async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ())
             "tokens_per_s": round(statistics.median(r.tokens_per_s for r in rates)),
             "over_offline": round(statistics.median(ratios), 3),
             "range": [round(ratios[0], 3), round(ratios[-1], 3)],
-            "cpu_ms_a_token": round(statistics.median(r.cpu_ms_a_token for r in rates), 3),
+            "cpu_us_a_token": round(1000 * statistics.median(r.cpu_ms_a_token for r in rates), 1),
+            "wall_us_a_token": round(statistics.median(1e6 / r.tokens_per_s for r in rates), 1),
         }
     return told
 
@@ -238,11 +241,13 @@ async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ())
 def sized(work: Work, options: argparse.Namespace) -> tuple[Work, list[str]]:
     """The work with the sizes that were asked for, and the options that say so again to the other side."""
     engine = {"max_num_seqs": options.seqs, "gpu_memory_utilization": options.memory_share}
+    engine["reproducible"] = True if options.reproducible else None
     outer = {"problems": options.problems, "samples": options.samples}
     engine = {key: value for key, value in engine.items() if value is not None}
     outer = {key: value for key, value in outer.items() if value is not None}
     names = {"max_num_seqs": "seqs", "gpu_memory_utilization": "memory-share"}
-    said = [word for key, value in (engine | outer).items() for word in (f"--{names.get(key, key)}", str(value))]
+    given = [(names.get(key, key), value) for key, value in (engine | outer).items()]
+    said = [word for name, value in given for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
     return replace(work, engine=work.engine.model_copy(update=engine), **outer), said
 
 
@@ -256,6 +261,7 @@ def main() -> None:
     parser.add_argument(
         "--memory-share", type=float, help="of the GPU, for each of the two engines on it: at most 0.45"
     )
+    parser.add_argument("--reproducible", action="store_true", help="a seed for each sample, on all sides")
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
     names = options.model or list(WORKS)

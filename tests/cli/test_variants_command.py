@@ -72,7 +72,7 @@ def test_a_real_model_measures_what_was_drawn_anew(tmp_path) -> None:
     (tmp_path / "v.yaml").write_text(
         "problems: [{type: arithmetic, count: 12, seed: 11}]\n"
         "engine: {type: vllm, model: tiny-arithmetic, dtype: float32, max_model_len: 128, max_num_seqs: 64,\n"
-        "  kv_cache_gib: 0.25, threads: 1}\n"
+        "  kv_cache_gib: 0.25, threads: 1, reproducible: true}\n"
         "rollout: {sampling: {max_tokens: 64}}\n"
         "variants: {kinds: [{type: reseed, count: 2, pass_rate: [0.2, 1.0]}], samples: 8}\n"
     )

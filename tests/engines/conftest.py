@@ -32,7 +32,13 @@ from berry.pipeline.stages.problems import arithmetic
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
 
 TINY = VllmEngine(
-    model="tiny-arithmetic", dtype="float32", max_model_len=128, max_num_seqs=32, kv_cache_gib=0.25, threads=1
+    model="tiny-arithmetic",
+    dtype="float32",
+    max_model_len=128,
+    max_num_seqs=32,
+    kv_cache_gib=0.25,
+    threads=1,
+    reproducible=True,
 )
 SPEED = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
 SERVER_START_S = 150.0

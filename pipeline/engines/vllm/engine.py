@@ -1,6 +1,6 @@
 """Runs vLLM's asynchronous engine in this process, fed with token ids.
 
-    Request of n ─► n requests of one sample, seeds seed … seed + n - 1 ─► each yielded when it ends
+    Request of n ─► n requests of one sample ─► each yielded when it ends
 
 Siblings share their prompt's blocks in the prefix cache, so n single requests cost what one of n would, and
 none waits for the slowest. Nothing is streamed token by token unless a regular expression has to be watched
@@ -62,6 +62,7 @@ class Vllm:
         self._idle.set()
         self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
         self._scored_as = vllm_samples.distribution(Sampling())
+        self._delimiter_ids: dict[tuple[str, ...], list[int]] = {}
         self._occupancy = Occupancy()
         self._totals = Counters()
         self._info = EngineInfo(
@@ -69,8 +70,8 @@ class Vllm:
             model=config.model,
             # The last position stays free, so that any trajectory can be fed back whole by `logprobs`.
             max_model_len=config.max_model_len - 1,
-            max_num_seqs=config.max_num_seqs,
-            block_size=host.block_size(config),
+            max_num_seqs=config.planned_num_seqs(on_gpus=self._installed.device == "gpu"),
+            block_size=host.block_size(config, self._installed.device),
             template_args=config.chat_template_args,
             versions={"vllm": self._installed.version, "device": self._installed.device},
         )
@@ -79,7 +80,7 @@ class Vllm:
 
     async def start(self) -> None:
         await asyncio.to_thread(host.preflight, self._config)
-        os.environ.update(host.environment(self._config))
+        os.environ.update(host.environment(self._config, self._installed.device))
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
         with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
@@ -95,8 +96,12 @@ class Vllm:
         await self._warm_up()
 
     def _launch(self, folder: str) -> Any:
+        config, device = self._config, self._installed.device
         try:
-            return compat.launch(host.engine_arguments(self._config, folder), self._record)
+            seqs = host.num_seqs(config, folder, device)
+            self._info = replace(self._info, max_num_seqs=seqs)
+            arguments = host.engine_arguments(config, folder, device, seqs)
+            return compat.launch(arguments, self._record, offline=models.is_local(config.model))
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineError(
                 f"vLLM can't load {self._config.model}: {quiet.cause(self._log) or _last_line(error)} "
@@ -197,7 +202,13 @@ class Vllm:
         if running.cancelled:
             return Sample(index, self._completion((), Finish.CANCELLED))
         regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
-        params = vllm_samples.params(request, index, max_tokens=min(request.until.max_tokens, room))
+        params = vllm_samples.params(
+            request,
+            index,
+            max_tokens=min(request.until.max_tokens, room),
+            seeded=self._config.reproducible,
+            stop_ids=self._stop_ids(request.until.delimiters),
+        )
         sample_id = f"{request.request_id}#{index}"
         running.sample_ids.append(sample_id)
         priority = round(request.priority * PRIORITY_STEPS)
@@ -208,7 +219,7 @@ class Vllm:
                 if regex is not None and (length := regex.length(output.outputs[0].token_ids)) is not None:
                     break  # which frees the request
         out = output.outputs[0]
-        finish = Finish.STEP if length is not None else vllm_samples.finish(out)
+        finish = Finish.STEP if length is not None else vllm_samples.finish(out, params)
         count = len(out.token_ids) if length is None else length
         logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
         completion = self._completion(tuple(out.token_ids[:count]), finish)
@@ -222,6 +233,15 @@ class Vllm:
                 token_ends=self.tokens.ends(completion.token_ids, completion.text) if request.until.token_ends else (),
             ),
         )
+
+    def _stop_ids(self, delimiters: tuple[str, ...]) -> list[int]:
+        """Delimiters that are one token: the engine itself ends a sequence there, where text is looked at a step or
+        more later. Texts are looked at all the same, since a token may hold a delimiter and more."""
+        ids = self._delimiter_ids.get(delimiters)
+        if ids is None:
+            found = [self.tokens.single(text) for text in delimiters]
+            ids = self._delimiter_ids[delimiters] = [token for token in found if token is not None]
+        return ids
 
     async def _ask(
         self, prompt_ids: list[int], params: Any, sample_id: str, priority: int = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.engine import GPU_NUM_SEQS, VllmEngine
 from berry.pipeline.engines import models
 from berry.pipeline.engines.vllm import compat
 from berry.pipeline.errors import ConfigError, ResourceError
@@ -23,6 +23,8 @@ OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GPU_BLOCK_TOKENS = 16
 CPU_BLOCK_TOKENS = 32  # the kernels on cores want multiples of 32
+GPU_BATCHED_TOKENS = 8192  # a step; vLLM's own default for an engine in a process is 2,048 on some GPUs
+GPU_CAPTURED_TOKENS = 1024  # CUDA graphs: a step of max_num_seqs sequences with a prefill stays within
 QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -32,14 +34,22 @@ QUIET = {
 }
 
 
-def environment(config: VllmEngine) -> dict[str, str]:
-    """Variables for the engine's process, in force only if set before it imports vLLM."""
-    values = dict(QUIET)
-    if models.is_local(config.model):
-        values["HF_HUB_OFFLINE"] = "1"
-    if compat.installed().device == "cpu":
-        values |= cpu_environment(threads(config))
-    return values
+GPU_ENVIRONMENT = {
+    # Its sampler is compiled at first use, for which nvcc must be there, and gives no log-probabilities of what it
+    # leaves over: with processed_logprobs vLLM never calls it.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+
+
+def device_here() -> compat.Device:
+    """What the vLLM that is installed here runs on. Raises ResourceError where there is none."""
+    return compat.installed().device
+
+
+def environment(config: VllmEngine, device: compat.Device) -> dict[str, str]:
+    """Variables for the engine's process, in force only if set before it imports vLLM. Made in that process: threads
+    are counted there."""
+    return QUIET | (cpu_environment(threads(config)) if device == "cpu" else GPU_ENVIRONMENT)
 
 
 def cpu_environment(threads: int) -> dict[str, str]:
@@ -51,22 +61,36 @@ def cpu_environment(threads: int) -> dict[str, str]:
     }
 
 
-def block_size(config: VllmEngine) -> int:
+def block_size(config: VllmEngine, device: compat.Device) -> int:
     """Tokens a block of the prefix cache."""
-    return config.block_size or (CPU_BLOCK_TOKENS if compat.installed().device == "cpu" else GPU_BLOCK_TOKENS)
+    return config.block_size or (CPU_BLOCK_TOKENS if device == "cpu" else GPU_BLOCK_TOKENS)
 
 
-def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
-    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id)."""
-    on_cores = compat.installed().device == "cpu"
+def num_seqs(config: VllmEngine, folder: str, device: compat.Device) -> int:
+    """Sequences decoded at once: engine.max_num_seqs, or what `auto` stands for. On GPUs the larger number where the KV
+    cache holds so many sequences of half the context."""
+    planned = config.planned_num_seqs(on_gpus=device == "gpu")
+    if config.max_num_seqs != "auto" or device == "cpu" or not Path(folder).is_dir():
+        return planned
+    few, many = GPU_NUM_SEQS
+    usable = config.tensor_parallel_size * config.gpu_memory_utilization * compat.gpu_memory_bytes()
+    cache = usable - weight_bytes(Path(folder), config.dtype)
+    needed = many * config.max_model_len / 2 * kv_token_bytes(Path(folder), config.dtype)
+    return many if cache >= needed else few
+
+
+def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seqs: int) -> dict[str, Any]:
+    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id), at `seqs` sequences at once."""
+    on_cores = device == "cpu"
+    eager = on_cores if config.enforce_eager == "auto" else config.enforce_eager
     chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
     arguments: dict[str, Any] = {
         "model": folder,
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
+        "max_num_seqs": seqs,
         "enable_prefix_caching": config.prefix_caching,
-        "enforce_eager": on_cores if config.enforce_eager == "auto" else config.enforce_eager,
+        "enforce_eager": eager,
         "enable_chunked_prefill": chunked,
         "tensor_parallel_size": config.tensor_parallel_size,
         "scheduling_policy": "priority",
@@ -78,16 +102,22 @@ def engine_arguments(config: VllmEngine, folder: str) -> dict[str, Any]:
     }
     if on_cores:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
-        arguments["block_size"] = block_size(config)
+        arguments["block_size"] = block_size(config, device)
         arguments["distributed_executor_backend"] = "uni"
     else:
         arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+        arguments["max_num_batched_tokens"] = max(GPU_BATCHED_TOKENS, seqs)
         if config.block_size is not None:
             arguments["block_size"] = config.block_size
+        if not eager and seqs >= GPU_NUM_SEQS[0]:
+            arguments["max_cudagraph_capture_size"] = GPU_CAPTURED_TOKENS
         if config.tensor_parallel_size > 1:
             arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
     if not chunked:
-        arguments["max_num_batched_tokens"] = max(config.max_model_len, 2048, config.max_num_seqs)
+        least = 2048 if on_cores else GPU_BATCHED_TOKENS
+        arguments["max_num_batched_tokens"] = max(config.max_model_len, least, seqs)
+    if not config.reproducible:
+        arguments["seed"] = int.from_bytes(os.urandom(4)) >> 1  # else replicas, and an engine started again, draw alike
     return arguments | config.extra
 
 
@@ -95,9 +125,11 @@ def threads(config: VllmEngine) -> int:
     return config.threads or len(os.sched_getaffinity(0))
 
 
-def preflight(config: VllmEngine) -> None:
-    """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later."""
-    device = compat.installed().device
+def preflight(config: VllmEngine, *, device: compat.Device | None = None) -> None:
+    """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later. `device` None: that of
+    the vLLM that is installed here."""
+    if device is None:
+        device = device_here()
     _check_settings(config, device)
     folder = Path(models.resolve(config.model))
     if not folder.is_dir():

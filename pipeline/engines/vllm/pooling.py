@@ -53,9 +53,9 @@ class Pooling:
     async def start(self) -> None:
         if self._llm is not None:
             return
-        os.environ.update(host.QUIET)
-        if self._installed.device == "cpu":
-            os.environ.update(host.cpu_environment(len(os.sched_getaffinity(0))))
+        on_cores = self._installed.device == "cpu"
+        cores = host.cpu_environment(len(os.sched_getaffinity(0)))
+        os.environ.update(host.QUIET | (cores if on_cores else host.GPU_ENVIRONMENT))
         with quiet.stderr_to(self._log):
             await asyncio.to_thread(compat.load)
             try:
@@ -93,6 +93,8 @@ class Pooling:
                 "block_size": host.CPU_BLOCK_TOKENS,
                 "distributed_executor_backend": "uni",
             }
+        else:
+            arguments |= {"max_num_batched_tokens": max(host.GPU_BATCHED_TOKENS, served.max_batch)}
         return arguments | served.extra
 
     async def value(self, ids: Sequence[int]) -> tuple[float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from berry.pipeline.records import Finish
 SEED_MASK = 2**63 - 1
 
 
-def params(request: Request, index: int, *, max_tokens: int) -> Any:
-    """vLLM's SamplingParams of one sample.
+def params(request: Request, index: int, *, max_tokens: int, seeded: bool = True, stop_ids: Sequence[int] = ()) -> Any:
+    """vLLM's SamplingParams of one sample. `seeded`: drawn with seed + index, else from the engine's own noise;
+    `stop_ids`: tokens that are delimiters.
 
     Flat log-probabilities and no text where no stop string asks for it: both cost Python time a token otherwise. Tokens
     stream only to a regular expression; everything else comes once, at its end.
@@ -29,9 +31,10 @@ def params(request: Request, index: int, *, max_tokens: int) -> Any:
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         min_p=sampling.min_p,
-        seed=(request.seed + index) & SEED_MASK,
+        seed=(request.seed + index) & SEED_MASK if seeded else None,
         max_tokens=max_tokens,
         stop=list(until.delimiters),
+        stop_token_ids=list(stop_ids) or None,
         include_stop_str_in_output=True,
         detokenize=bool(until.delimiters),
         logprobs=sampling.top_logprobs,
@@ -63,10 +66,12 @@ def scoring_params() -> Any:
     )
 
 
-def finish(out: Any) -> Finish:
+def finish(out: Any, params: Any) -> Finish:
+    """Why a sample ended. The stop reason is the stop string or stop token that was met, None for the model's end."""
     match out.finish_reason:
         case "stop":
-            return Finish.STEP if isinstance(out.stop_reason, str) else Finish.STOP
+            met = out.stop_reason
+            return Finish.STEP if isinstance(met, str) or met in (params.stop_token_ids or ()) else Finish.STOP
         case "length":
             return Finish.LENGTH
         case "abort":

@@ -15,7 +15,6 @@ from typing import Any
 from berry.pipeline.config.cluster import Cluster, NodeType
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import Placement, RolePlacement, place_actors
-from berry.pipeline.engines.build import environment
 from berry.pipeline.errors import ConfigError, ResourceError
 
 CONCURRENT_CALLS = 10_000  # of one actor
@@ -67,7 +66,7 @@ def rollout(
     """Asks for a rollout actor; returns it and its placement group, None where it takes no whole GPU."""
     from berry.pipeline.runtime.actors import rollout_actor
 
-    options = _options(planned.rollout) | {"runtime_env": {"env_vars": environment(config.engine)}}
+    options = _options(planned.rollout)  # the engine makes its own environment, where it knows its host
     group = _one_node(planned.rollout) if planned.rollout.gpus >= 1 else None
     if group is not None:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy

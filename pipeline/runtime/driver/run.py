@@ -46,7 +46,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     problems = survey(config.problems)
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
-    preflight(config.engine)
+    preflight(config.engine, role_gpus=planned.rollout.gpus)
     preflight_rewards(config.rewards)
     location = locate(launch.place)
     directory, resumed = prepare(location.root if location.is_local else location.url, config, versions(problems))

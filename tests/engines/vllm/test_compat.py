@@ -33,12 +33,13 @@ def outputs(tokenizer: Any, chosen: list[int], *, stop: tuple[str, ...] = (), wi
     from vllm.v1.outputs import LogprobsLists
 
     asked = Request("r", [1, 2], 1, Until(len(chosen), stop), Sampling(top_logprobs=TOP), seed=0)
+    settings = samples.params(asked, 0, max_tokens=len(chosen))
     request = EngineCoreRequest(
         request_id="r",
         external_req_id="r",
         prompt_token_ids=[1, 2],
         mm_features=None,
-        sampling_params=samples.params(asked, 0, max_tokens=len(chosen)),
+        sampling_params=settings,
         pooling_params=None,
         arrival_time=0.0,
         lora_request=None,
@@ -47,7 +48,7 @@ def outputs(tokenizer: Any, chosen: list[int], *, stop: tuple[str, ...] = (), wi
     )
     processor, queue = (
         OutputProcessor(tokenizer, log_stats=False),
-        RequestOutputCollector(request.sampling_params.output_kind, "r"),
+        RequestOutputCollector(settings.output_kind, "r"),
     )
     processor.add_request(request, None, queue=queue)
     rng = np.random.default_rng(3)

@@ -78,14 +78,101 @@ def test_the_environment_of_an_engine_on_cores(on_cores: None):
     values = environment(config(threads=3))
     assert values["OMP_NUM_THREADS"] == "3"
     assert values["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
-    assert values["HF_HUB_OFFLINE"] == "1"
+    assert "VLLM_USE_FLASHINFER_SAMPLER" not in values
     assert environment(config())["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
 
 
 def test_the_environment_of_an_engine_on_gpus(on_gpus: None):
     values = environment(config(model="Qwen/Qwen3-0.6B"))
-    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING", "HF_HUB_OFFLINE"} & values.keys()
-    preflight(config(tensor_parallel_size=8, block_size=16, chunked_prefill=True, model="Qwen/Qwen3-0.6B"))
+    assert not {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "VLLM_ENABLE_V1_MULTIPROCESSING"} & values.keys()
+    assert values["VLLM_USE_FLASHINFER_SAMPLER"] == "0", "its kernels are compiled at first use, which needs nvcc"
+
+
+@pytest.mark.parametrize("installed", ["on_cores", "on_gpus"])
+def test_reward_models_that_must_be_fetched_are_not_cut_off_by_a_local_engine(
+    installed: str, request: pytest.FixtureRequest
+):
+    request.getfixturevalue(installed)
+    assert "HF_HUB_OFFLINE" not in environment(config(model="tiny-arithmetic"))
+
+
+# ---- what an engine on GPUs is told, tested on cores ----------
+
+
+def arguments(seqs: int | None = None, **changes: Any) -> dict[str, Any]:
+    asked = config(**changes)
+    return host.engine_arguments(asked, "/model", "gpu", seqs or asked.planned_num_seqs(on_gpus=True))
+
+
+def test_a_driver_on_cores_takes_the_device_from_the_role(on_cores: None):
+    gpus = config(tensor_parallel_size=2, block_size=16, chunked_prefill=True, kv_cache_gib=1e-6)
+    preflight(gpus, role_gpus=2)
+    with pytest.raises(ConfigError, match="on cores"):
+        preflight(gpus)
+
+
+def test_a_driver_without_vllm_can_check_what_runs_on_gpus(monkeypatch: pytest.MonkeyPatch):
+    _pretend(monkeypatch, {})
+    preflight(config(), role_gpus=1)
+
+
+def test_steps_of_an_engine_on_gpus_are_long_and_its_graphs_hold_them():
+    told = arguments()
+    assert told["max_num_seqs"] == 256
+    assert told["max_num_batched_tokens"] == 8192
+    assert told["max_cudagraph_capture_size"] == 1024
+    assert told["enable_chunked_prefill"]
+    assert not told["enforce_eager"]
+    assert told["gpu_memory_utilization"] == 0.9
+    assert "kv_cache_memory_bytes" not in told
+    assert "block_size" not in told
+
+
+@pytest.mark.parametrize("changes", [{"max_num_seqs": 128}, {"enforce_eager": True}])
+def test_few_sequences_and_eager_engines_capture_what_vllm_captures(changes: dict[str, Any]):
+    assert "max_cudagraph_capture_size" not in arguments(**changes)
+
+
+def test_an_engine_that_does_not_split_prompts_takes_the_longest_at_once():
+    assert arguments(chunked_prefill=False, max_model_len=32768)["max_num_batched_tokens"] == 32768
+    assert arguments(chunked_prefill=False, max_model_len=1024)["max_num_batched_tokens"] == 8192
+
+
+def test_ranks_of_one_engine_are_processes_and_not_ray_s(on_cores: None):
+    assert arguments(tensor_parallel_size=2)["distributed_executor_backend"] == "mp"
+    assert "distributed_executor_backend" not in arguments()
+
+
+def test_on_every_device_log_probabilities_are_of_the_distribution_sampled_from():
+    assert arguments()["logprobs_mode"] == "processed_logprobs"
+    assert host.engine_arguments(config(), "/model", "cpu", 64)["logprobs_mode"] == "processed_logprobs"
+
+
+def test_what_the_user_says_of_vllm_s_own_arguments_holds():
+    assert arguments(extra={"max_num_batched_tokens": 4096})["max_num_batched_tokens"] == 4096
+
+
+@pytest.mark.parametrize(("memory_gib", "seqs"), [(80, 512), (0.03, 256)])
+def test_sequences_at_once_follow_from_what_the_cache_holds(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, memory_gib: float, seqs: int
+):
+    monkeypatch.setattr(compat, "gpu_memory_bytes", lambda: memory_gib * GIB)
+    assert host.num_seqs(config(), str(tiny_folder), "gpu") == seqs
+    assert host.num_seqs(config(max_num_seqs=7), str(tiny_folder), "gpu") == 7
+    assert host.num_seqs(config(), str(tiny_folder), "cpu") == 64
+
+
+def test_engines_draw_noise_of_their_own_unless_they_are_to_be_reproducible():
+    seeds = {arguments()["seed"] for _ in range(8)}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert "seed" not in arguments(reproducible=True)
+
+
+@pytest.mark.slow
+def test_the_installed_vllm_knows_every_argument_for_gpus():
+    compat.load()
+    compat._check_known(arguments(tensor_parallel_size=2, block_size=16), key="engine.extra")
 
 
 def test_extra_does_not_say_twice_what_has_a_key():
