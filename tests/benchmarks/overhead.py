@@ -6,9 +6,9 @@
 
 Same model, engine arguments, environment, sampling parameters and log-probabilities on both sides, each in a process of
 its own and warm; no seeds a request, as users run it (`--reproducible` brings them back on both sides). Rounds
-alternate, with fresh prompts every round; the median of the rounds' ratios is told with their range, so that a neighbour
-on the machine disturbs both alike. `cpu_us_a_token` counts all processes of a side; it hardly feels the neighbours, but
-neither does it show that the engine's processes work in parallel.
+alternate, with fresh prompts every round; the median of the rounds' ratios is told with their range, so that a
+neighbour on the machine disturbs both alike. `cpu_us_a_token` counts all processes of a side; it hardly feels the
+neighbours, but neither does it show that the engine's processes work in parallel.
 """
 
 from __future__ import annotations
