@@ -211,9 +211,11 @@ class Tree:
         first, old = pieces[0], node.parent
         assert old is not None
         old.children[at] = first
-        first.index, first.weight = node.index, node.weight
+        first.index = node.index
+        if node.weight is None:
+            first.weight, node.weight = None, 1.0  # else it is of what comes behind the segment's end
         above.children.append(node)
-        node.parent, node.index, node.weight = above, -1, 1.0  # -1: sorts before the forks sampled at the cut
+        node.parent, node.index = above, -1  # -1: sorts before the forks sampled at the cut
         node.tokens = node.tokens[cuts[-1] :]
         node.offset += cuts[-1]
         for below in self.walk(node):

@@ -5,6 +5,7 @@ policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from typing import cast
@@ -86,10 +87,18 @@ class Search(Machine[P]):
             offsets = list(range(step.tokens, len(node.tokens), step.tokens))
         else:
             offsets = []
-        pieces = self.tree.split_at(node, offsets[:most])
+        pieces = self.split(node, offsets[:most])
         for piece in pieces:
             self.tree.forget_detail(piece)
         self.ledger.steps += len(pieces) - 1
+        return pieces
+
+    def split(self, node: TreeNode, offsets: Sequence[int]) -> list[TreeNode]:
+        """Cut a segment before each of the token `offsets`; the pieces in order, `node` last."""
+        pieces = self.tree.split_at(node, offsets)
+        above = pieces[0].parent
+        if self._spared and above is not None and above.node_id in self._spared:
+            self._spared.update(piece.node_id for piece in pieces)
         return pieces
 
     # ---- values ----------------------------------------------------------------------------------------------------

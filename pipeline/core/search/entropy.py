@@ -103,7 +103,7 @@ class EntropySearch(Search[Entropy]):
         heads: list[TreeNode] = []
         for node in {place[2].node_id: place[2] for place in chosen}.values():
             cuts = sorted(at for _, at, other in chosen if other is node)
-            heads += self.tree.split_at(node, cuts)[:-1]
+            heads += self.split(node, cuts)[:-1]
         for head in heads:
             self._open[chain] += self.grow(head, self.policy.branches, to_end=self.rollout.cut is None)
 

@@ -40,6 +40,7 @@ def leaf_weights(tree: Tree) -> float:
         for node in tree.path(leaf):
             assert node.parent is not None
             if node.index < 0:
+                weight *= node.weight or 0.0
                 continue
             drawn = [c for c in node.parent.children if c.weight is not None and c.index >= 0]
             tail = any(c.index < 0 for c in node.parent.children)
