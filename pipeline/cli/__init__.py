@@ -1,4 +1,4 @@
-"""The command line: one file a command, and the one boundary where expected errors become messages and exit codes.
+"""Runs `berry`: one file a command, and the one boundary where expected errors become messages and exit codes.
 
 berry ─► main ─► app ─► run | inspect | show | …        (heavy imports happen inside the commands)
 """
@@ -6,9 +6,13 @@ berry ─► main ─► app ─► run | inspect | show | …        (heavy imp
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import Annotated
 
 import typer
 
+import berry
 from berry.pipeline.cli import import_problems, sandbox, weights
 from berry.pipeline.cli.check import check
 from berry.pipeline.cli.export import export
@@ -28,37 +32,70 @@ from berry.sandboxes.base import SandboxError
 
 app = typer.Typer(
     name="berry",
-    help="Grow trees of reasoning with vLLM on Ray, check the leaves in sandboxes, keep the good ones as Parquet.\n\n"
-    "Start with: berry run configs/tiny.yaml",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(run)
-app.command()(plan)
-app.command()(sweep)
-app.command()(inspect)
-app.command()(show)
-app.command()(reprune)
-app.command()(reverify)
-app.command()(verify)
-app.command()(variants)
-app.command()(train)
-app.command()(export)
-app.command()(check)
-app.command()(status)
-app.command()(submit)
-app.add_typer(import_problems.app, name="import")
-app.add_typer(weights.app, name="weights")
-app.add_typer(sandbox.app, name="sandbox")
+
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Make data": (run, variants, verify, reprune, reverify),
+    "Look at it": (inspect, show, status, check),
+    "Use it": (export, train),
+    "Plan": (plan, sweep),
+    "Clusters and hosts": (submit,),
+}
+"""Commands by the heading they stand under in `berry --help`."""
+GROUPS = {"import": (import_problems.app, "Make data"), "weights": (weights.app, "Use it")}
+GROUPS["sandbox"] = (sandbox.app, "Clusters and hosts")
+
+
+def help_text(docstring: str | None) -> str:
+    """A docstring as help: each paragraph in one line, so that it is wrapped to the terminal; examples, which are
+    indented, as they stand."""
+    paragraphs = cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
+
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel, help=help_text(command.__doc__))(command)
+for group, (group_app, panel) in GROUPS.items():
+    app.add_typer(group_app, name=group, rich_help_panel=panel)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"berry {berry.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Grow trees of reasoning with vLLM on Ray, check the leaves in sandboxes, keep the good ones as Parquet.
+
+    A first run, what it holds, one of its trees, and training data from it:
+
+      berry run configs/demo.yaml
+
+      berry inspect runs/demo
+
+      berry show runs/demo PROBLEM
+
+      berry export runs/demo --format sft -o data/sft
+
+    CONFIG is a YAML file; [KEY=VALUE]… change single keys of it (docs/configuration.md lists them all).
+    """
 
 
 def main() -> None:
-    """The entry point of `berry`. Expected failures print one message and exit with their code; bugs keep their
+    """Run the command line. Expected failures print one message and exit with their code; bugs keep their
     traceback."""
     try:
-        app()
+        app(prog_name="berry")
     except BerryError as error:
         print(f"berry: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

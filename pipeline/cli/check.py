@@ -1,4 +1,4 @@
-"""berry check RUN: whether everything that a run has committed is still what was written."""
+"""Runs `berry check`: says whether all that a run has committed is still what was written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def check(
         typer.Option(metavar="ENGINE", help="Count what this engine made as damaged, for example rollout-1."),
     ] = None,
 ) -> None:
-    """Verify a run at rest: page checksums, schemas, ids and counts of every committed file, against each other and
-    against the problems that were handed out.
+    """Check that every committed file of a run is still what was written.
+
+    Page checksums, schemas, ids and counts are held against each other and against the problems that were handed out.
 
     Ends with status 0 when all is whole, 3 when something is damaged. A run that goes on may be checked; it can be
     repaired only when it has stopped.

@@ -1,4 +1,4 @@
-"""berry run --dry-run: every check that comes before a start, and nothing else."""
+"""Runs `berry run --dry-run`: every check that comes before a start, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry export RUN --format …: a run's trees as files that trainers read."""
+"""Runs `berry export`: writes a run's trees as files that trainers read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def export(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same folder.")] = False,
 ) -> None:
-    """Training data from stored trees; training and held-out rows are of different problems.
+    """Write training data from a run's stored trees, as files that trainers read.
+
+    Training and held-out rows are of different problems.
 
     Examples:
 

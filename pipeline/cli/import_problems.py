@@ -1,4 +1,4 @@
-"""berry import …: public data sets and plain files as PROBLEMS."""
+"""Runs `berry import`: makes problem files from public data sets and plain files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def sql(
     references: References = None,
     limit: Limit = None,
 ) -> None:
-    """Spider and BIRD: questions on databases; each problem carries the statements that make its own."""
+    """Import Spider or BIRD: questions on databases; each problem carries the statements that make its own."""
     from berry.pipeline.stages.problems.datasets import instructions
 
     _convert(file, out, instructions.sql(databases), references, limit)
@@ -108,7 +108,7 @@ def jsonl(
     references: References = None,
     limit: Limit = None,
 ) -> None:
-    """Any JSONL or Parquet, with a field map.
+    """Import any JSONL or Parquet file, with a map of its fields.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""berry inspect RUN: what a run holds, counted from its Parquet."""
+"""Runs `berry inspect`: counts what a run holds, from its Parquet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def inspect(
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best and worst problems to list.", min=0)] = 5,
 ) -> None:
-    """Counts, keep rates by reason, pass@k, token ledger, best and worst problems.
+    """Count what a run holds: what was kept and why the rest was not, pass@k, tokens, best and worst problems.
 
     Examples:
 

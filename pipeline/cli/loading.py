@@ -1,4 +1,4 @@
-"""Configurations from the command line's words."""
+"""Loads configurations from the words of a command line."""
 
 from __future__ import annotations
 

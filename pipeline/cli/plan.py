@@ -1,4 +1,4 @@
-"""berry plan CONFIG [--cluster X …]: what a run would do on each cluster, before a GPU hour is spent."""
+"""Runs `berry plan`: says what a run would do on each cluster, before a GPU hour is spent."""
 
 from __future__ import annotations
 
@@ -23,17 +23,28 @@ def plan(
     ] = None,
     cluster: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A cluster of configs/clusters, or a YAML path; repeat to compare."),
+        typer.Option(
+            metavar="NAME",
+            help="A cluster of configs/clusters, or a YAML path; repeat to compare.",
+            autocompletion=lambda: _shipped("clusters"),
+        ),
     ] = None,
     prices: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A sheet of configs/prices, or a YAML path.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A sheet of configs/prices, or a YAML path.",
+            autocompletion=lambda: _shipped("prices"),
+        ),
     ] = None,
     calibrate: Annotated[
         str | None, typer.Option(metavar="RUN", help="Set lengths, times and speed from this finished run.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write plan.png and plan.html here.")] = None,
 ) -> None:
-    """Compare clusters on a workload: speed, what binds, sandboxes needed, idle GPUs, hours and cost.
+    """Foretell what a run would do on each cluster: speed, what binds, sandboxes needed, idle GPUs, hours and cost.
+
+    What the configuration does not say is assumed and listed; --calibrate takes it from a finished run instead.
 
     Examples:
 
@@ -50,6 +61,13 @@ def plan(
     show(report, console)
     if out is not None:
         write(report, out, console)
+
+
+def _shipped(kind: str) -> list[str]:
+    """Names to complete on the command line."""
+    from berry.pipeline.config.shipped import names
+
+    return names(kind)
 
 
 def build(config: str, overrides: list[str], clusters: list[str], *, prices: str | None, run: str | None) -> PlanReport:

@@ -1,4 +1,4 @@
-"""Live progress: a panel on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pruning buys, for the terminal."""
+"""Draws the tables of what pruning buys, for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry reprune RUN, berry reverify RUN: new rules or verifiers on stored trees, without generating."""
+"""Runs `berry reprune` and `berry reverify`: new rules or verifiers on stored trees, without generating."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Option("--as", metavar="NAME", help="The revision's 
 
 
 def reprune(run_dir: Run, overrides: Overrides = None, name: Name = "repruned") -> None:
-    """Apply new pruning rules to stored trees: a new kept set beside the old one, without the engine.
+    """Apply other pruning rules to stored trees: makes a new kept set beside the old one, without an engine.
 
     Examples:
 
@@ -36,7 +36,7 @@ def reverify(
     name: Name = "reverified",
     slots: Annotated[int | None, typer.Option(help="Checks at once; default: the cores here.", min=1)] = None,
 ) -> None:
-    """Check stored responses again, with the problems' verifiers as they are now; values and pruning follow.
+    """Check stored responses again, with the verifiers as they are now; values and pruning follow.
 
     Examples:
 

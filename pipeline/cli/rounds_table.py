@@ -1,4 +1,4 @@
-"""Rounds beside each other, for the terminal."""
+"""Draws the table of a run's rounds beside each other, for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry run CONFIG [KEY=VALUE …]: plan, run or resume, with live progress."""
+"""Runs `berry run`: starts or resumes a run, with live progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry show RUN PROBLEM: one problem's tree in the terminal, or one trajectory step by step."""
+"""Runs `berry show`: draws one problem's tree in the terminal, or one trajectory step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def show(
     width: Annotated[int, typer.Option(help="Characters of text a node.", min=10)] = 90,
     round_index: Annotated[int, typer.Option("--round", help="Which round.", min=0)] = 0,
 ) -> None:
-    """The tree, coloured by value: green where every checked leaf below passes, red where none does.
+    """Draw a problem's tree, coloured by value: green where every checked leaf below passes, red where none does.
 
     Examples:
 

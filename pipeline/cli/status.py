@@ -1,4 +1,4 @@
-"""berry status RUN: what a run is doing, from another terminal or another machine."""
+"""Runs `berry status`: says what a run is doing, from another terminal or another machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def status(
         float | None, typer.Option(metavar="SECONDS", help="Look again this often, until the run ends.", min=0.5)
     ] = None,
 ) -> None:
-    """State, progress, rates and last notes of a run, read from its directory: the driver need not be on this machine
-    and is not asked.
+    """Show state, progress, rates and last notes of a run.
+
+    They are read from its directory: the driver need not be on this machine and is not asked.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""berry submit CONFIG --address http://HEAD:8265: `berry run` as a job of a Ray cluster."""
+"""Runs `berry submit`: has `berry run` done as a job of a Ray cluster."""
 
 from __future__ import annotations
 

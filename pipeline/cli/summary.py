@@ -1,4 +1,4 @@
-"""The table at a run's end."""
+"""Draws the tables at a run's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry sweep CONFIG --vary KEY=a,b,c: the same work under several settings, measured, drawn beside the plan."""
+"""Runs `berry sweep`: measures the same work under several settings and draws it beside the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""berry train RUN --what prm|orm [KEY=VALUE …]: a reward model from a run's own labels."""
+"""Runs `berry train`: trains a reward model on a run's own labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def train(
         str | None, typer.Option("--config", metavar="FILE", help="A YAML file with the settings.")
     ] = None,
 ) -> None:
-    """Trains on the trees of RUN and reports on problems that were held out.
+    """Train a reward model on the trees of a run, and report on problems that were held out.
 
     Run it again after a crash: it goes on from the last whole checkpoint.
 
@@ -64,7 +64,7 @@ def train(
 
 
 def report_tables(report: dict[str, Any], what: str) -> list[Any]:
-    """The report for the eye: one table of scorers, one of picking the best of N."""
+    """The report as tables: one of scorers, one of picking the best of N."""
     from rich.table import Table
 
     held = report["heldout"]

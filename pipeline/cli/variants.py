@@ -1,4 +1,4 @@
-"""berry variants CONFIG -o OUT.jsonl: new problems from a run's own, each checked, as a file that a run reads."""
+"""Runs `berry variants`: makes new problems from a run's own, each checked, as a file that a run reads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def variants(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an OUT that is there already.")] = False,
 ) -> None:
-    """Rephrase problems, change their numbers, draw them anew, make them harder or easier.
+    """Make variants of problems: rephrased, with other numbers, drawn anew, harder or easier.
 
     Each variant passes its kind's own check, is no duplicate and is near no evaluation set; what was refused is in
     OUT.refused.jsonl with its reason. Interrupted? Run the same command again: finished problems are not done twice.

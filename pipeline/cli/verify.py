@@ -1,4 +1,4 @@
-"""berry verify PROBLEMS RESPONSES -o OUT.parquet: verdicts on data that exists already, without any model."""
+"""Runs `berry verify`: gives verdicts on responses that exist already, without any model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def verify(
         str, typer.Option(help="auto, or none: run programs unconfined where this host can't confine them.")
     ] = "auto",
 ) -> None:
-    """Verify responses against problems, on the cores of this machine or (--address) of a Ray cluster.
+    """Check responses against their problems, on the cores of this machine or (--address) of a Ray cluster.
 
     Interrupted? Run the same command again: finished rows are kept beside OUT and not checked twice.
 

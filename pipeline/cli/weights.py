@@ -1,4 +1,4 @@
-"""berry weights push RUN PATH: give a run new weights from outside, as an RL trainer would."""
+"""Runs `berry weights`: gives a run new weights from outside, as an RL trainer would."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The weights that a run's engines and reward models have.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at, or replace, the weights that a run's engines and reward models have.", no_args_is_help=True
+)
 
 
 @app.command("push")
@@ -16,8 +18,10 @@ def push_weights(
     what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
     version: Annotated[str | None, typer.Option(help="Recorded with every node; default: from the content.")] = None,
 ) -> None:
-    """Copies the weights into the run directory and lets them serve: a running `berry run` takes them within seconds,
-    without a restart; what is in flight ends on the old ones. A later run of the same directory starts with them.
+    """Give a run new weights: they are copied into its directory and served from there.
+
+    A running `berry run` loads them within seconds, without a restart; what is in flight ends on the old ones. A later
+    run of the same directory starts with them.
 
     Examples:
 
@@ -34,7 +38,7 @@ def push_weights(
 
 @app.command("show")
 def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL.")]) -> None:
-    """Which weights serve now."""
+    """Show which weights serve now."""
     from berry.pipeline.storage.dataset import open_run
     from berry.pipeline.storage.weights_file import read_weights
 
