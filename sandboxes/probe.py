@@ -22,6 +22,9 @@ _NAMESPACES = {
     "ipc": "nothing while seccomp refuses shared memory and queues",
     "uts": "the host's name can be read",
 }
+OWN_USER_IDS = "one a slot"
+DOCUMENTATION = "docs/sandbox-security.md"
+"""Page of the repository with the threat model and what each level leaves open."""
 _LANDLOCK = ((1, "files"), (2, "moving"), (3, "truncating"), (4, "TCP"), (5, "device ioctls"), (6, "signals, sockets"))
 
 
@@ -45,6 +48,23 @@ class HostReport:
     calibration: float
     languages: tuple[Part, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """Names how much confines jobs here, in one word: see docs/sandbox-security.md.
+
+        full: namespaces, landlock, seccomp and a user id for each slot; private: the same without user ids; shared:
+        landlock and seccomp alone, in the host's own namespaces; partial: namespaces without landlock; insufficient.
+        """
+        on = {part.name for part in self.parts if part.on}
+        if self.lacking or "seccomp" not in on:
+            return "insufficient"
+        if "landlock" not in on:
+            return "partial"
+        if not {"mount namespace", "pid namespace"} <= on:
+            return "shared"
+        own_ids = any(part.name == "user id" and part.on and part.detail == OWN_USER_IDS for part in self.parts)
+        return "full" if own_ids else "private"
 
     @property
     def sufficient(self) -> bool:
@@ -89,7 +109,7 @@ def _parts(plan: Plan) -> tuple[Part, ...]:
     if "user" in plan.namespaces:
         parts.append(Part("user namespace", on=True, detail="gives an ordinary user the other namespaces"))
     if plan.drops_uid:
-        parts.append(Part("user id", on=True, detail="one a slot"))
+        parts.append(Part("user id", on=True, detail=OWN_USER_IDS))
     elif plan.root:
         parts.append(Part("user id", on=False, leaves_open="jobs are root, without its capabilities"))
     else:

@@ -148,6 +148,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "sandboxes.inside": ("sandboxes", "sandboxes.inside.fast_fork", "sandboxes.jail"),
     "sandboxes.inside.fast_fork": ("sandboxes", "sandboxes.inside", "sandboxes.jail"),
     "sandboxes.jail": (),
+    "sandboxes.attacks": ("sandboxes",),
 }
 
 WORKER = "pipeline.stages.rollout.worker"  # what serves a lease; only actors have one

@@ -23,10 +23,11 @@ _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 @app.command()
 def probe() -> None:
-    """Show which parts of the jail this host has, what is missing, and what that leaves open."""
+    """Show the level of isolation on this host, which parts of the jail it has, and what missing ones leave open."""
     from rich.console import Console
     from rich.table import Table
 
+    from berry.sandboxes.probe import DOCUMENTATION
     from berry.sandboxes.probe import probe as examine_host
 
     report = examine_host()
@@ -38,8 +39,53 @@ def probe() -> None:
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
     console.print(f"time limits are multiplied by {report.calibration:.2f} here (1.00: the reference host)")
+    console.print(f"level: [bold]{report.level}[/] (what it covers and what not: {DOCUMENTATION})")
     if not report.sufficient:
         raise ResourceError(f"this host can't confine untrusted code: {'; '.join(report.lacking)}")
+
+
+@app.command()
+def attack(
+    isolation: Annotated[str, typer.Option(help="none attacks even where the host can't confine jobs.")] = "auto",
+) -> None:
+    """Attack this host's sandbox with the whole catalogue of hostile programs (under two minutes)."""
+    from berry.sandboxes.attacks.run import RECYCLE_AFTER
+    from berry.sandboxes.base import SandboxError
+    from berry.sandboxes.config import PoolConfig
+
+    if isolation not in ("auto", "none"):
+        raise InputError(f"--isolation must be auto or none, got {isolation}")
+    config = PoolConfig(slots=1, recycle_after=RECYCLE_AFTER, isolation=isolation)  # type: ignore[arg-type]
+    try:
+        failed = asyncio.run(_attack(config))
+    except SandboxError as e:
+        raise ResourceError(str(e)) from e
+    raise typer.Exit(1 if failed else 0)
+
+
+async def _attack(config: PoolConfig) -> int:
+    """Prints the table; returns how many attacks were not stopped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from berry.sandboxes.attacks.run import attack_host, catalogue
+    from berry.sandboxes.probe import DOCUMENTATION
+
+    console = Console()
+    with console.status("attacking"):
+        results = [result async for result in attack_host(config)]
+    table = Table("attacks that", "tried", "stopped", "not stopped", title="attacks on this host's sandbox")
+    for group in catalogue():
+        mine = [r for r in results if r.group == group]
+        through = [f"{r.name}: {r.detail}" for r in mine if not r.stopped]
+        colour = "red" if through else "green"
+        table.add_row(group, str(len(mine)), f"[{colour}]{len(mine) - len(through)}[/]", "\n".join(through))
+    console.print(table)
+    failed = sum(not r.stopped for r in results)
+    console.print(
+        f"{len(results) - failed} of {len(results)} attacks were stopped; what they can't show: {DOCUMENTATION}"
+    )
+    return failed
 
 
 @app.command()

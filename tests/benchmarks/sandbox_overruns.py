@@ -1,6 +1,6 @@
 """How far beyond its limits each hostile program gets: `python tests/benchmarks/sandbox_overruns.py`.
 
-Every program of tests/sandboxes/test_limits.py runs `--repeats` times on an idle pool of one slot, under its tests'
+Every program of berry.sandboxes.attacks.limits runs `--repeats` times on an idle pool of one slot, under its tests'
 limits. Told for each: its outcome, and the worst seconds beyond the limit that ended it: CPU seconds for a CPU limit,
 wall seconds seen by the caller for a wall limit. The others have to end before their time limits do. At most 0.2 s is
 wanted; ends with status 1 where it was more, or where the pool was not healthy afterwards.
@@ -10,30 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
+from berry.sandboxes.attacks.limits import OVER
 from berry.sandboxes.base import MIB, Job, Limits, Outcome
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
-CASES = Path(__file__).parents[1] / "sandboxes" / "test_limits.py"
 WANTED_S = 0.2
 TIMES = Limits(cpu_s=0.5, wall_s=1.5, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
 LOOSE = Limits(cpu_s=5.0, wall_s=10.0, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
-
-
-def programs() -> dict[str, tuple[str, Any]]:
-    """Sources and expected outcomes, by name."""
-    spec = importlib.util.spec_from_file_location("limits_cases", CASES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.OVER
 
 
 async def overrun(pool: SandboxPool, source: str, limits: Limits, factor: float) -> tuple[str, float]:
@@ -54,7 +41,7 @@ async def overrun(pool: SandboxPool, source: str, limits: Limits, factor: float)
 async def main(repeats: int) -> int:
     worst: dict[str, float] = {}
     async with SandboxPool(PoolConfig(slots=1, calibration=1.0)) as pool:
-        for name, (source, expected) in programs().items():
+        for name, (source, expected) in OVER.items():
             timed = expected in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT)
             limits = TIMES if timed else LOOSE
             seen = [await overrun(pool, source, limits, 1.0) for _ in range(repeats)]

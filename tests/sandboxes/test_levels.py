@@ -40,6 +40,7 @@ async def test_a_host_with_neither_landlock_nor_namespaces_is_refused(lower):
         await SandboxPool(config).start()
     report = await examine(config)
     assert not report.sufficient
+    assert report.level == "insufficient"
     assert next(part for part in report.parts if part.name == "landlock").on is False
 
 
@@ -71,12 +72,14 @@ async def test_without_landlock_a_private_root_contains_files(lower, tmp_path):
 async def test_the_report_names_what_is_on_and_what_is_open(lower):
     here = await examine(PoolConfig(slots=1))
     assert here.sufficient
+    assert here.level in ("full", "private", "shared")
     assert {"seccomp", "landlock", "rlimits", "no_new_privs"} <= {part.name for part in here.parts if part.on}
     pod = await examine(PoolConfig(slots=1, launcher=lowered(lower, "pod")))
     mount = next(part for part in pod.parts if part.name == "mount namespace")
     assert not mount.on
     assert "stat" in mount.leaves_open
     assert any("unshare" in note for note in pod.notes)
+    assert pod.level == "shared"
     assert 0.5 <= pod.calibration <= 10
 
 

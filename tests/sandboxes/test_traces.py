@@ -9,33 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from berry.sandboxes.attacks.pool import LOCKS, MARKS, SHELL, TRACE
 from berry.sandboxes.base import Job, Limits, Outcome
 from tests.sandboxes.conftest import Blocking, launcher_of
 
 LOWERED_UID = 64_999
 """The user of lower.py."""
-
-LOCKS = {
-    "its_directory": "os.chmod('.', 0)",
-    "the_directory_above": "os.chmod('..', 0)",
-    "its_slots_directory": "os.chmod('../..', 0)",
-    "the_pools_directory": "os.chmod('../../..', 0)",
-    "the_pools_directory_by_descriptor": "os.fchmod(os.open('../../..', os.O_PATH), 0)",
-    "everything_above": "[os.chmod('../' * n or '.', 0) for n in range(6)]",
-    "a_directory_without_rights": "os.mkdir('a', 0); os.mkdir('b', 0o300); open('b/c', 'w').close()",
-    "its_directory_moved": "os.rename('../w', '../x')",
-    "its_directory_removed": "os.rmdir('../w')",
-    "a_link_in_its_place": "os.chdir('..'); os.rmdir('w'); os.symlink('/', 'w')",
-    "a_file_in_its_place": "os.chdir('..'); os.rmdir('w'); open('w', 'w').close()",
-    "a_link_inside": "os.symlink('/', 'a'); os.symlink('..', 'b'); os.symlink('.', 'c')",
-    "a_pipe_inside": "os.mkfifo('a', 0)",
-}
-SHELL = {
-    "everything_above": "chmod 0 . .. ../.. ../../..",
-    "a_directory_without_rights": "mkdir -m 0 a; umask 777; mkdir b; : > c",
-    "its_directory_moved": "mv ../w ../x; rmdir ../w",
-    "a_link_in_its_place": "cd ..; rmdir w; ln -s / w",
-}
 
 
 @pytest.fixture(scope="module")
@@ -99,29 +78,6 @@ def test_modes_and_times_of_the_hosts_files_stay(level, box):
         box.program(f"import os\nfor p in ({str(file)!r}, {folder!r}):\n    {act}")
         after = [os.stat(path) for path in (file, folder)]
         assert [(s.st_mode, s.st_mtime_ns) for s in after] == [(s.st_mode, s.st_mtime_ns) for s in before]
-
-
-TRACE = """
-import os, stat
-found = []
-for path in ('.', '..', '../..', '../../..'):
-    s = os.stat(path)
-    found.append((stat.S_IMODE(s.st_mode), s.st_mtime_ns if path in ('.', '..') else 0, s.st_size, s.st_nlink))
-for path in ('.', '..', '../..', '../../..'):
-    try: found.append(sorted(os.listdir(path)))
-    except OSError as e: found.append(e.errno)
-print(found)
-"""
-MARKS = """
-import os
-for path in ('.', '..', '../..', '../../..'):
-    for act in (lambda: os.chmod(path, 0o1731), lambda: os.utime(path, (77, 77)),
-                lambda: os.setxattr(path, 'user.mark', b'x'), lambda: open(path + '/left', 'w').close(),
-                lambda: [os.mkdir(path + '/' + 'long' * 50 + str(i)) for i in range(300)],
-                lambda: os.symlink('/', path + '/link')):
-        try: act()
-        except OSError: pass
-"""
 
 
 def test_a_job_can_read_no_trace_of_the_one_before(make_box, level):
