@@ -130,7 +130,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.cli": (
         *("pipeline", "pipeline.config", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
         *("pipeline.stages.*", "pipeline.planning", "pipeline.report", "pipeline.runtime.*"),
-        *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes"),
+        *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes", "sandboxes.attacks"),
     ),
     "pipeline.api": (  # the public face, above all
         *("pipeline", "pipeline.config", "pipeline.storage", "pipeline.stages.*", "pipeline.runtime.driver"),
