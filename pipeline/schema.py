@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 4
+VERSION = 5
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -81,6 +81,7 @@ TRAJECTORIES = pa.schema(
         ("finish", pa.string()),
         ("kept", pa.bool_()),
         ("drop_reason", pa.string()),
+        ("variant_of", pa.string()),  # the problem that this one was made from: what splits go by
     ]
 )
 
@@ -131,6 +132,7 @@ ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     2: {"nodes": ("logprobs",), "kept": ("logprobs",)},
     3: {"nodes": ("messages",), "kept": ("segments", "template_hash", "template_args")},
     4: {"nodes": _VALUES, "kept": STEP_COLUMNS},
+    5: {"trajectories": ("variant_of",)},
 }
 """The columns that each version after the first brought, by table."""
 

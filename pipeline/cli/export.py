@@ -11,11 +11,22 @@ def export(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
     wanted: Annotated[
         str,
-        typer.Option("--format", help="sft, dpo, pairs (siblings of one prefix), orm, prm or rl.", metavar="FORMAT"),
+        typer.Option(
+            "--format",
+            help="sft, dpo, pairs (siblings of one prefix), orm, prm, rl, or a package's own.",
+            metavar="FORMAT",
+        ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A new folder for the files.")],
-    trainer: Annotated[str, typer.Option("--for", help="Whose layout: trl, openrlhf or verl.")] = "trl",
+    trainer: Annotated[str, typer.Option("--for", help="Whose layout: trl, openrlhf, verl or verifiers.")] = "trl",
     kind: Annotated[str, typer.Option("--as", help="parquet or jsonl.")] = "parquet",
+    tokens: Annotated[bool, typer.Option("--tokens", help="The sampled token ids instead of text.")] = False,
+    source: Annotated[
+        str, typer.Option("--from", help="kept (what pruning kept) or trajectories (all that a format can use).")
+    ] = "kept",
+    inexact: Annotated[
+        bool, typer.Option("--inexact", help="Also where the chat template changes more than 0.1% of the tokens.")
+    ] = False,
     min_visits: Annotated[int, typer.Option(min=1, help="Verified leaves behind a label.")] = 1,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="One minus the width of a label's 95% interval.")
@@ -23,8 +34,12 @@ def export(
     min_margin: Annotated[float, typer.Option(min=0, max=1, help="Difference of values within a pair.")] = 0.0,
     certain: Annotated[bool, typer.Option("--certain", help="Pairs whose 95% intervals do not overlap.")] = False,
     per_problem: Annotated[int | None, typer.Option(min=1, help="Most rows of one problem.")] = None,
-    heldout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of problems for heldout.* (0: none).")] = 0.1,
-    split_seed: Annotated[int, typer.Option(min=0, help="Another seed holds out other problems.")] = 0,
+    per_node: Annotated[int, typer.Option(min=1, help="Most pairs of siblings below one node, drawn.")] = 16,
+    heldout: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of problems for heldout.* (0: none); default: the run's own split."),
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(min=0, help="Another seed holds out other problems.")] = None,
     rounds: Annotated[list[int] | None, typer.Option("--round", help="These rounds only; default: all.")] = None,
     labels: Annotated[
         list[str] | None,
@@ -34,11 +49,13 @@ def export(
 ) -> None:
     """Write training data from a run's stored trees, as files that trainers read.
 
-    Training and held-out rows are of different problems.
+    The files train, validation and heldout are of different problems, as the run itself splits them.
 
     Examples:
 
       berry export runs/demo --format sft -o data/sft
+
+      berry export runs/demo --format sft --tokens -o data/sft-tokens
 
       berry export runs/demo --format prm --min-visits 4 --for openrlhf -o data/prm
     """
@@ -47,9 +64,10 @@ def export(
 
     from berry.pipeline.errors import InputError
     from berry.pipeline.records import ValueKind
-    from berry.pipeline.stages.export.export import Wanted, layout_of
+    from berry.pipeline.stages.export.base import Filters
+    from berry.pipeline.stages.export.export import ExportRequest
     from berry.pipeline.stages.export.export import export as write
-    from berry.pipeline.stages.export.records import Filters
+    from berry.pipeline.stages.export.registry import layout_of
     from berry.pipeline.storage.dataset import open_run
 
     if kind not in ("parquet", "jsonl"):
@@ -59,22 +77,27 @@ def export(
         if label not in known:
             raise InputError(f"--labels must be one of {', '.join(known)}, got {label!r}")
     kinds = tuple(map(ValueKind, labels or ["estimate"]))
-    asked = Wanted(
+    if source not in ("kept", "trajectories"):
+        raise InputError(f"--from must be kept or trajectories, got {source!r}")
+    request = ExportRequest(
         format=wanted,
         trainer=trainer,
         kind=cast(Literal["parquet", "jsonl"], kind),
-        filters=Filters(min_visits, min_confidence, min_margin, certain, per_problem, kinds),
+        filters=Filters(min_visits, min_confidence, min_margin, certain, per_problem, per_node, kinds),
+        tokens=tokens,
+        source=cast(Literal["kept", "trajectories"], source),
+        inexact=inexact,
         heldout_share=heldout,
         split_seed=split_seed,
         rounds=tuple(rounds) if rounds else None,
     )
-    layout_of(asked)
+    layout_of(wanted, trainer, tokens=tokens)
     run = open_run(run_dir)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"exporting {wanted}", total=None)
         done = write(
             run,
-            asked,
+            request,
             output,
             replace=replace,
             progress=lambda at, total: bar.update(task, completed=at, total=total),
@@ -86,6 +109,12 @@ def export(
         console.print(
             f"{path}: {done.rows[split]:,} rows of {done.problems[split]:,} problems", soft_wrap=True, highlight=False
         )
-    if len(done.files) == 1 and heldout > 0:
+    if done.exactness is None:
+        console.print(f"exact: {done.exactness_note}", style="dim", highlight=False)
+    else:
+        share = done.exactness.exact_share or 0.0
+        told = f"exact: {share:.1%} of {done.exactness.responses} responses come back from the chat template as sampled"
+        console.print(told if share == 1 else f"{told}; {done.exactness.explain()}", highlight=False)
+    if len(done.files) == 1 and heldout != 0:
         only = next(iter(done.files))
-        console.print(f"every problem fell into {only}: too few to split at {heldout:g}", style="yellow")
+        console.print(f"every problem fell into {only}: too few to split", style="yellow")

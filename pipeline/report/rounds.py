@@ -9,8 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from berry.pipeline.config.rewards import RewardTraining
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import split_of_stored
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.weights_file import weights_after
@@ -43,9 +42,14 @@ class RoundLine:
 
 def round_lines(run: RunDir) -> list[RoundLine]:
     stored = run.config() or {}
-    split = RewardTraining(**(((stored.get("rewards") or {}).get("training")) or {}))
+    split = split_of_stored(stored)
     db = connect(run)
-    families = dict(db.execute("select problem_id, max(variant_of) from kept group by 1").fetchall())
+    families = dict(
+        db.execute(
+            "select problem_id, max(variant_of) from (select problem_id, variant_of from kept union all "
+            "select problem_id, variant_of from trajectories) group by 1"
+        ).fetchall()
+    )
     rates: dict[tuple[int, bool], list[float]] = defaultdict(list)
     for round_index, problem, passed, checked in db.execute(
         "select round, problem_id, count(*) filter (verdict = 'pass'), count(*) filter (verdict in ('pass', 'fail')) "
@@ -53,7 +57,7 @@ def round_lines(run: RunDir) -> list[RoundLine]:
     ).fetchall():
         if checked:
             family = families.get(problem) or problem
-            held = part(family, heldout_share=split.heldout_share, seed=split.split_seed) == "heldout"
+            held = split.part(family) == "heldout"
             rates[round_index, held].append(passed / checked)
     totals = db.execute(
         "select round, count(*), count(*) filter (kept), count(*) filter (drop_reason = 'cut_in_loop'), "

@@ -35,7 +35,7 @@ from berry.pipeline.config.run import RunConfig, dump
 from berry.pipeline.core.search import audit
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import split_of_training
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.duckdb_views import connect
 from tests.benchmarks.harvest import harvest
@@ -155,7 +155,7 @@ def rate(run: RunDir) -> Rate:
         )
         .fetchall()
     ):
-        if part(problem, heldout_share=split.heldout_share, seed=split.split_seed) == "heldout":
+        if split_of_training(split).part(problem) == "heldout":
             by_round[round_index][problem] = share
     names = sorted(by_round[0].keys() & by_round[1].keys())
     pairs = [(by_round[0][name], by_round[1][name]) for name in names]

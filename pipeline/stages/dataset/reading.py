@@ -50,9 +50,10 @@ class StoredTree:
     @property
     def family(self) -> str:
         """What splits go by: the problem this one is a variant of, else itself."""
-        if self.problem is not None:
-            return self.problem.variant_of or self.problem.id
-        return next((row["variant_of"] for row in self.kept if row["variant_of"]), self.problem_id)
+        stored = next((row["variant_of"] for row in (*self.trajectories, *self.kept) if row["variant_of"]), None)
+        if stored is None and self.problem is not None:  # rows of trajectories say it since schema version 5
+            stored = self.problem.variant_of
+        return stored or self.problem_id
 
     @property
     def messages(self) -> list[Message]:
@@ -72,6 +73,16 @@ class StoredTree:
         if self.system_prompt and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system_prompt}, *messages]
         return messages
+
+    def logprobs(self, leaf: str) -> list[float] | None:
+        """Of each response token, in nats; None where the run did not store them."""
+        joined: list[float] = []
+        for node in self.tree.path(self.tree[leaf]):
+            if node.logprobs is not None:
+                joined.extend(node.logprobs)
+            elif len(node.tokens):
+                return None
+        return joined
 
     def texts(self, trajectory: Row) -> list[str]:
         """The texts of the nodes along a trajectory, root left out; joined they are the response."""

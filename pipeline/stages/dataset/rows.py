@@ -40,7 +40,8 @@ _OF_LABEL = [
     ("step_kinds", attrgetter("kind")),
     ("step_reached", attrgetter("reached")),
 ]
-_OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _OF_VERDICT]
+_NOT_OWN = {*_OF_VERDICT, "variant_of"}
+_OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _NOT_OWN]
 
 
 def empty(table: str) -> Columns:
@@ -59,9 +60,10 @@ def add_nodes(columns: Columns, nodes: Sequence[Node]) -> None:
         columns[name].extend(map(get, nodes))
 
 
-def add_trajectories(columns: Columns, trajectories: Sequence[Trajectory]) -> None:
+def add_trajectories(columns: Columns, problem: Problem, trajectories: Sequence[Trajectory]) -> None:
     for name, get in _OF_TRAJECTORY:
         columns[name].extend(map(get, trajectories))
+    columns["variant_of"].extend([problem.variant_of] * len(trajectories))
     verdicts = [t.verdict for t in trajectories]
     columns["answer"].extend([None if v is None else v.answer for v in verdicts])
     columns["verdict"].extend([None if v is None else v.outcome for v in verdicts])

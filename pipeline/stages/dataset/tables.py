@@ -55,7 +55,7 @@ class Tables:
             if decision.reason is not None:
                 self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
         add_nodes(self.nodes, nodes)
-        add_trajectories(self.trajectories, trajectories)
+        add_trajectories(self.trajectories, problem, trajectories)
         self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
         root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
@@ -68,6 +68,7 @@ class Tables:
             {
                 "trajectory_id": f"{problem.id}/-",
                 "problem_id": problem.id,
+                "variant_of": problem.variant_of,
                 "leaf": "",
                 "path": [],
                 "evidence": evidence_json({"detail": detail}),

@@ -1,9 +1,9 @@
-"""A run's trees as files that trainers read.
+"""Writes a run's trees as files that trainers read.
 
-    StoredTree ─► records_of ─► layouts ─► DIR/train.parquet, DIR/heldout.parquet ─► DIR/manifest.json, last
+    StoredTree ─► ExportFormat.records ─► Layout.row ─► DIR/{train,validation,heldout}.parquet ─► manifest.json, last
 
-Train and held-out rows are of different problems, split by problem id as reward training splits them. Files are written
-aside and renamed; one lease's trees are in memory at a time.
+Rows of the three files are of different problem families, by the one split that the run's training goes by. Files are
+written aside and renamed; one lease's trees are in memory at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from berry.pipeline.errors import InputError, StorageError
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.reading import count, read_trees, stored_config
-from berry.pipeline.stages.export.formats import LAYOUTS, TRAINERS, ExportFormat
-from berry.pipeline.stages.export.records import RECORDS, Context, Filters
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
+from berry.pipeline.stages.export.exactness import LOOKED_AT, MOST, Exactness
+from berry.pipeline.stages.export.registry import export_format, layout_of
+from berry.pipeline.stages.training.splits import Split, split_of
 from berry.pipeline.storage.dataset import RunDir
 
 MANIFEST = "manifest.json"
@@ -32,63 +36,78 @@ FileKind = Literal["parquet", "jsonl"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to export. `heldout_share` 0: no held-out file."""
+class ExportRequest:
+    """What to export. `tokens`: the sampled token ids instead of text; `source`: kept trajectories alone, or all that
+    the format can use; `heldout_share` and `split_seed`: another split than the run's own (share 0: no held-out file);
+    `inexact`: also where a chat template would lose or change more than 0.1% of the sampled tokens."""
 
     format: str
     trainer: str = "trl"
     kind: FileKind = "parquet"
     filters: Filters = field(default_factory=Filters)
-    heldout_share: float = 0.1
-    split_seed: int = 0
+    tokens: bool = False
+    source: SourceOf = "kept"
+    heldout_share: float | None = None
+    split_seed: int | None = None
     rounds: tuple[int, ...] | None = None
+    inexact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    files: dict[str, str]  # split -> path
+class ExportResult:
+    """What was written: by split the file, its rows and their problems. `exactness`: how the responses that were looked
+    at come back through the chat template; None where that can't be known or does not matter, `exactness_note` says
+    why."""
+
+    files: dict[str, str]
     rows: dict[str, int]
     problems: dict[str, int]
     synthetic: bool
+    exactness: Exactness | None
+    exactness_note: str
 
 
 def export(
     run: RunDir,
-    wanted: Wanted,
+    request: ExportRequest,
     folder: str,
     *,
     replace: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Exported:
-    """Writes the files. Raises InputError for a layout that doesn't exist, a folder in use, or nothing to write."""
-    layout = layout_of(wanted)
+) -> ExportResult:
+    """Writes the files. Raises InputError for a layout that doesn't exist, a folder in use, nothing to write, or text
+    that would lose too much of what was sampled."""
+    form = export_format(request.format)
+    layout = layout_of(request.format, request.trainer, tokens=request.tokens)
     target = Path(folder)
     _check_target(target, replace=replace)
     config = stored_config(run)
+    split = _split(request, config)
+    speaks, why_not = _vocabulary(config)
+    compared, note = _comparison(request, speaks, why_not)
     files: dict[str, _Writer] = {}
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
-    total, synthetic, without_problem = count(run, wanted.rounds), False, 0
+    total, synthetic, without_problem = count(run, request.rounds), False, 0
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for number, stored in enumerate(read_trees(run, rounds=wanted.rounds), start=1):
+        for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             synthetic = synthetic or stored.synthetic
             without_problem += stored.problem is None
-            split = part(stored.family, heldout_share=wanted.heldout_share, seed=wanted.split_seed)
-            context = Context(config.rollout.step, config.rollout.thinking, wanted.filters, split)
-            made = _some(RECORDS[wanted.format](stored, context), wanted.filters.per_problem, stored.problem_id)
-            if not made:
-                continue
-            writer = files.get(split)
-            if writer is None:  # made once: opening a file again would empty it
-                writer = files[split] = _Writer(target / f"{split}.{wanted.kind}", wanted.kind, layout)
-            for record in made:
-                writer.add(layout.row(record))
-            rows[split] += len(made)
-            problems[split] += 1
-        if not rows:
-            raise InputError(_nothing(run, wanted, without_problem))
+            part = split.part(stored.family)
+            context = _context(request, config, part, speaks)
+            before = rows[part]
+            for record in _some(form.records(stored, context), request.filters.per_problem, stored.problem_id):
+                if part not in files:  # made once: opening a file again would empty it
+                    files[part] = _Writer(target / f"{part}.{request.kind}", request.kind, layout)
+                files[part].add(layout.row(record))
+                rows[part] += 1
+                _compare(compared, form, record, speaks)
+            problems[part] += rows[part] > before
+        if not files:
+            raise InputError(_nothing(run, request, form, without_problem))
+        _refuse_inexact(request, compared)
         for writer in files.values():
             writer.finish()
     except OSError as error:
@@ -96,30 +115,101 @@ def export(
     finally:
         for writer in files.values():
             writer.abandon()
-    done = Exported({s: str(w.path) for s, w in files.items()}, dict(rows), dict(problems), synthetic)
-    manifest = {
-        "run": run.location.show(),
-        "name": config.name,
-        "wanted": asdict(wanted),
-        "rows": done.rows,
-        "problems": done.problems,
-        "columns": layout.schema.names,
-        "synthetic": synthetic,
-    }
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    done = ExportResult(
+        files={s: str(w.path) for s, w in files.items()},
+        rows={s: rows[s] for s in files},
+        problems={s: problems[s] for s in files},
+        synthetic=synthetic,
+        exactness=compared if compared is not None and compared.responses else None,
+        exactness_note=note,
+    )
+    for name, text in form.files.items():
+        (target / name).write_text(text, encoding="utf-8")
+    _write_manifest(target, run, request, done, layout, form, split, config)
     return done
 
 
-def layout_of(wanted: Wanted) -> ExportFormat:
-    if wanted.format not in RECORDS:
-        raise InputError(f"--format must be one of {', '.join(RECORDS)}, got {wanted.format!r}")
-    if wanted.trainer not in TRAINERS:
-        raise InputError(f"--for must be one of {', '.join(TRAINERS)}, got {wanted.trainer!r}")
-    layout = LAYOUTS.get((wanted.format, wanted.trainer))
-    if layout is None:
-        able = ", ".join(trainer for name, trainer in LAYOUTS if name == wanted.format)
-        raise InputError(f"{wanted.trainer} has no trainer that reads {wanted.format}; these have: {able}")
-    return layout
+def _split(request: ExportRequest, config: RunConfig) -> Split:
+    if request.heldout_share is None:
+        own = split_of(config)
+        return own if request.split_seed is None else Split(own.heldout_share, own.validation_share, request.split_seed)
+    return Split(request.heldout_share, 0.0, request.split_seed or 0)
+
+
+def _vocabulary(config: RunConfig) -> tuple[Vocabulary | None, str]:
+    """The run's tokenizer, or why there is none."""
+    try:
+        return vocabulary.of_engine(config.engine), ""
+    except BerryError as error:
+        return None, f"the run's tokenizer can't be loaded ({error})"
+
+
+def _comparison(request: ExportRequest, speaks: Vocabulary | None, why_not: str) -> tuple[Exactness | None, str]:
+    """What to count in, and what to say where nothing can be compared."""
+    if request.tokens:
+        return None, "the rows are the sampled token ids"
+    if speaks is None:
+        return None, why_not
+    if speaks.conversation is None:
+        return None, "the run's engine has no chat template"
+    return Exactness(), "the format holds no response"
+
+
+def _compare(compared: Exactness | None, form: ExportFormat, record: Any, speaks: Vocabulary | None) -> None:
+    if compared is None or speaks is None or speaks.conversation is None or compared.responses >= LOOKED_AT:
+        return
+    for sampled in form.sampled(record):
+        compared.add(sampled, speaks.conversation)
+
+
+def _refuse_inexact(request: ExportRequest, compared: Exactness | None) -> None:
+    changed = None if compared is None else compared.changed_share
+    if compared is None or changed is None or changed <= MOST or request.inexact:
+        return
+    raise InputError(
+        f"--format {request.format}: through the model's chat template {changed:.1%} of the sampled tokens would be "
+        f"lost or changed: {compared.explain()}; give --tokens for the sampled ids, or --inexact to write the text all "
+        "the same"
+    )
+
+
+def _context(request: ExportRequest, config: RunConfig, part: str, speaks: Vocabulary | None) -> ExportContext:
+    pieces = None if speaks is None else speaks.pieces
+    return ExportContext(
+        step=config.rollout.step,
+        thinking=config.rollout.thinking,
+        filters=request.filters,
+        split=part,
+        source=request.source,
+        decode=None if speaks is None else speaks.decode,
+        rendered=None if pieces is None else (lambda ids: pieces.decode(list(ids), skip_special_tokens=False)),
+    )
+
+
+def _write_manifest(
+    target: Path,
+    run: RunDir,
+    request: ExportRequest,
+    done: ExportResult,
+    layout: Layout,
+    form: ExportFormat,
+    split: Split,
+    config: RunConfig,
+) -> None:
+    exactness = {"note": done.exactness_note} if done.exactness is None else done.exactness.as_json()
+    manifest = {
+        "run": run.location.show(),
+        "name": config.name,
+        "request": asdict(request),
+        "split": asdict(split),
+        "rows": done.rows,
+        "problems": done.problems,
+        "columns": layout.schema.names,
+        "exactness": exactness,
+        "files": sorted(form.files),
+        "synthetic": done.synthetic,
+    }
+    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _check_target(target: Path, *, replace: bool) -> None:
@@ -132,42 +222,40 @@ def _check_target(target: Path, *, replace: bool) -> None:
         raise InputError(f"-o {target}: holds other files; give a new folder")
     if not replace:
         raise InputError(f"-o {target}: holds an export already; give another folder, or --replace")
+    for name in json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("files", ()):
+        (target / Path(name).name).unlink(missing_ok=True)
     (target / MANIFEST).unlink()
-    for name in ("train", "heldout"):
+    for part in ("train", "validation", "heldout"):
         for kind in ("parquet", "jsonl"):
-            (target / f"{name}.{kind}").unlink(missing_ok=True)
+            (target / f"{part}.{kind}").unlink(missing_ok=True)
 
 
-def _some(records: Any, limit: int | None, problem_id: str) -> list[Any]:
-    made = list(records)
-    if limit is None or len(made) <= limit:
-        return made
-    chosen = random.Random(problem_id).sample(range(len(made)), limit)
-    return [made[i] for i in sorted(chosen)]
+def _some(records: Iterator[Any], limit: int | None, problem_id: str) -> Iterator[Any]:
+    """At most `limit` records, each subset as likely as another (reservoir sampling), in their order."""
+    if limit is None:
+        yield from records
+        return
+    chance = random.Random(problem_id)
+    held: list[tuple[int, Any]] = []
+    for number, record in enumerate(records):
+        if number < limit:
+            held.append((number, record))
+        elif (at := chance.randrange(number + 1)) < limit:
+            held[at] = (number, record)
+    yield from (record for _, record in sorted(held, key=lambda one: one[0]))
 
 
-def _nothing(run: RunDir, wanted: Wanted, without_problem: int) -> str:
-    where = f"{run.location.show()}: nothing to export as {wanted.format}"
-    if wanted.format == "rl" and without_problem:
+def _nothing(run: RunDir, request: ExportRequest, form: ExportFormat, without_problem: int) -> str:
+    where = f"{run.location.show()}: nothing to export as {request.format}"
+    if request.format == "rl" and without_problem:
         return f"{where}: the run's problem files can't be read any more; restore them where run.yaml says they are"
-    why = {
-        "sft": "no trajectory was kept",
-        "dpo": "no problem has both a passing and a failing answer",
-        "pairs": "no two siblings differ in value by as much as the filters ask for: lower them, or grow trees that "
-        "branch (policy best_of_n has siblings at the first step alone)",
-        "orm": "no trajectory has a verdict",
-        "prm": "no step has a label that passes the filters: lower min-visits and min-confidence, make labels with "
-        "`berry annotate RUN`, or ask for what there is by its name (--labels survivors, --labels pooled; those are "
-        "biased)",
-        "rl": "no problem was searched",
-    }
-    return f"{where}: {why[wanted.format]} (`berry inspect` shows what there is)"
+    return f"{where}: {form.nothing} (`berry inspect` shows what there is)"
 
 
 class _Writer:
-    """One file, aside until it is whole."""
+    """Writes one file, aside until it is whole."""
 
-    def __init__(self, path: Path, kind: FileKind, layout: ExportFormat) -> None:
+    def __init__(self, path: Path, kind: FileKind, layout: Layout) -> None:
         self.path = path
         self._aside = path.with_name(f".{path.name}.writing")
         self._layout = layout
@@ -193,7 +281,7 @@ class _Writer:
         self._aside.replace(self.path)
 
     def abandon(self) -> None:
-        """After `finish` it does nothing."""
+        """Removes what is not finished; after `finish` it does nothing."""
         self._close()
         self._aside.unlink(missing_ok=True)
 
@@ -201,7 +289,3 @@ class _Writer:
         for stream in (self._parquet, self._text):
             if stream is not None:
                 stream.close()
-
-
-def formats() -> Sequence[str]:
-    return tuple(RECORDS)

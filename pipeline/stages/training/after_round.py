@@ -26,6 +26,7 @@ from berry.pipeline.rewards.training.examples import sft_digest
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.stages.training.sft_examples import collect_examples
+from berry.pipeline.stages.training.splits import split_of
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
@@ -102,7 +103,7 @@ def _finetune(
     from berry.pipeline.rewards.model.publish import publish
     from berry.pipeline.rewards.training.policy_trainer import finetune
 
-    split = RewardTraining() if config.rewards is None else config.rewards.training
+    split = split_of(config)
     rounds = range(round_index + 1) if settings.all_rounds else [round_index]
     examples = collect_examples(run, settings, split, rounds=rounds)
     if len(examples) < settings.min_kept:
@@ -140,7 +141,7 @@ def _finetune(
         generator=config.engine.model,
         problems=len(problems),
         trajectories=len(rows),
-        heldout={"share": split.heldout_share, "seed": split.split_seed},
+        heldout={"share": split.heldout_share, "validation": split.validation_share, "seed": split.seed},
         data=data,
         config=settings.model_dump(mode="json"),
         metrics=figures,

@@ -16,9 +16,9 @@ from berry.pipeline.rewards.model.card import ValueWhat
 from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Splits
 from berry.pipeline.rewards.training.retokenize import translate
-from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees
+from berry.pipeline.stages.dataset.reading import count, read_trees
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import split_of_training
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.dataset import RunDir
 
@@ -38,6 +38,7 @@ def collect(
     parts: dict[str, list[LabelledPath]] = {"train": [], "validation": [], "heldout": []}
     left_out = {"too_long": 0, "problems_without_verdict": 0}
     total, truth = count(run, rounds), ground_truth_of(config, generator)
+    split = split_of_training(settings)
     for number, stored in enumerate(read_trees(run, rounds=rounds)):
         if number % 50 == 0:
             progress(f"reading trees: {number}", number / max(total, 1))
@@ -54,17 +55,8 @@ def collect(
         short = [p for p in paths if len(p.prompt_ids) + p.tokens <= settings.max_tokens]
         left_out["too_long"] += len(paths) - len(short)
         left_out["problems_without_verdict"] += not paths
-        parts[_part(stored, settings)].extend(short)
+        parts[split.part(stored.family)].extend(short)
     return Splits(parts["train"], parts["validation"], parts["heldout"]), left_out
-
-
-def _part(stored: StoredTree, settings: RewardTraining) -> str:
-    return part(
-        stored.family,
-        heldout_share=settings.heldout_share,
-        validation_share=settings.validation_share,
-        seed=settings.split_seed,
-    )
 
 
 def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:

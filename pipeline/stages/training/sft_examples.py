@@ -8,23 +8,26 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.rounds import PolicyTraining
 from berry.pipeline.records import Finish
 from berry.pipeline.rewards.training.examples import SftExample
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import Split
 from berry.pipeline.storage.dataset import RunDir
 
 
 def collect_examples(
-    run: RunDir, settings: PolicyTraining, split: RewardTraining, *, rounds: Sequence[int]
+    run: RunDir, settings: PolicyTraining, split: Split, *, rounds: Sequence[int]
 ) -> list[tuple[str, SftExample]]:
-    """Collects (problem, example) of the given rounds, `settings.most` of them at most."""
+    """Collects (problem, example) of the given rounds, `settings.most` of them at most.
+
+    Problems held out, and those that decide when a reward model stops, teach the generator nothing: it becomes the
+    reward model's backbone.
+    """
     found = [
         (tree.problem_id, example)
         for tree in read_trees(run, rounds=rounds)
-        if part(tree.family, heldout_share=split.heldout_share, seed=split.split_seed) != "heldout"
+        if split.part(tree.family) == "train"
         for example in sft_examples(tree, settings)
     ]
     if settings.most is not None and len(found) > settings.most:

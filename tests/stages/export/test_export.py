@@ -9,11 +9,11 @@ import pytest
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import read_trees
-from berry.pipeline.stages.export.export import MANIFEST, Wanted, export
-from berry.pipeline.stages.export.formats import LAYOUTS
-from berry.pipeline.stages.export.records import Filters
+from berry.pipeline.stages.export.base import Filters
+from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
+from berry.pipeline.stages.export.registry import export_format, formats
 
-ALL = sorted(LAYOUTS)
+ALL = [(name, trainer) for name in formats() for trainer in export_format(name).layouts]
 
 
 def rows(folder: Path, split: str = "train") -> list[dict]:
@@ -23,7 +23,7 @@ def rows(folder: Path, split: str = "train") -> list[dict]:
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_what_is_written_in_several_batches_is_all_there(stored_run, tmp_path, monkeypatch, kind) -> None:
     monkeypatch.setattr("berry.pipeline.stages.export.export.BATCH_ROWS", 5)
-    done = export(stored_run(count=8), Wanted("sft", heldout_share=0.0, kind=kind), str(tmp_path / "out"))
+    done = export(stored_run(count=8), ExportRequest("sft", heldout_share=0.0, kind=kind), str(tmp_path / "out"))
     path = tmp_path / "out" / f"train.{kind}"
     found = rows(tmp_path / "out") if kind == "parquet" else [json.loads(line) for line in path.open()]
     assert len(found) == done.rows["train"] > 20
@@ -33,10 +33,10 @@ def test_what_is_written_in_several_batches_is_all_there(stored_run, tmp_path, m
 def test_every_layout_is_written_and_read_back(stored_run, tmp_path, name, trainer) -> None:
     run = stored_run(count=8)
     target = tmp_path / "out"
-    done = export(run, Wanted(name, trainer, heldout_share=0.0), str(target))
+    done = export(run, ExportRequest(name, trainer, heldout_share=0.0), str(target))
     made = rows(target)
     assert len(made) == done.rows["train"] > 0
-    assert set(made[0]) == set(LAYOUTS[name, trainer].schema.names)
+    assert set(made[0]) == set(export_format(name).layouts[trainer].schema.names)
     manifest = json.loads((target / MANIFEST).read_text())
     assert manifest["synthetic"] is True
     assert manifest["rows"] == done.rows
@@ -44,7 +44,7 @@ def test_every_layout_is_written_and_read_back(stored_run, tmp_path, name, train
 
 def test_held_out_rows_are_of_other_problems(stored_run, tmp_path) -> None:
     run = stored_run(count=20)
-    export(run, Wanted("orm", heldout_share=0.4), str(tmp_path / "out"))
+    export(run, ExportRequest("orm", heldout_share=0.4), str(tmp_path / "out"))
     train = {r["problem_id"] for r in rows(tmp_path / "out")}
     held = {r["problem_id"] for r in rows(tmp_path / "out", "heldout")}
     assert train
@@ -54,7 +54,7 @@ def test_held_out_rows_are_of_other_problems(stored_run, tmp_path) -> None:
 
 def test_process_labels_join_to_the_response_and_say_where_it_goes_wrong(stored_run, tmp_path) -> None:
     run = stored_run(count=8)
-    export(run, Wanted("prm", heldout_share=0.0), str(tmp_path / "out"))
+    export(run, ExportRequest("prm", heldout_share=0.0), str(tmp_path / "out"))
     responses = {t["trajectory_id"]: t for tree in read_trees(run) for t in tree.trajectories}
     wrong = 0
     for row in rows(tmp_path / "out"):
@@ -70,7 +70,7 @@ def test_process_labels_join_to_the_response_and_say_where_it_goes_wrong(stored_
 
 def test_unsure_labels_are_joined_to_the_next_sure_one(stored_run, tmp_path) -> None:
     run = stored_run(count=8)
-    export(run, Wanted("prm", heldout_share=0.0, filters=Filters(min_visits=2)), str(tmp_path / "out"))
+    export(run, ExportRequest("prm", heldout_share=0.0, filters=Filters(min_visits=2)), str(tmp_path / "out"))
     for row in rows(tmp_path / "out"):
         assert min(row["visits"]) >= 2
         assert row["weights"] == [1.0] * len(row["visits"])
@@ -82,28 +82,30 @@ def test_unsure_labels_are_joined_to_the_next_sure_one(stored_run, tmp_path) -> 
 
 def test_sibling_pairs_share_their_prefix_and_differ_in_value(stored_run, tmp_path) -> None:
     run = stored_run(count=8)
-    export(run, Wanted("pairs", heldout_share=0.0, filters=Filters(min_margin=0.3)), str(tmp_path / "out"))
-    texts = {tree.problem_id: [t["response"] for t in tree.trajectories] for tree in read_trees(run)}
+    export(run, ExportRequest("pairs", heldout_share=0.0, filters=Filters(min_margin=0.3)), str(tmp_path / "out"))
+    verdicts = {(tree.problem_id, t["response"]): t["verdict"] for tree in read_trees(run) for t in tree.trajectories}
     made = rows(tmp_path / "out")
-    assert any(len(r["prompt"]) == 2 for r in made)  # below the first step there is a prefix
+    assert any(row["prefix"] for row in made)  # below the first step there is a prefix
     for row in made:
-        prefix = "".join(m["content"] for m in row["prompt"] if m["role"] == "assistant")
         assert row["score_chosen"] - row["score_rejected"] > 0.3
-        for side in ("chosen", "rejected"):
-            assert any(t.startswith(prefix + row[side][0]["content"]) for t in texts[row["problem_id"]])
+        assert [m["role"] for m in row["prompt"]] == ["user"], "a part of an answer must not be a turn of its own"
+        for side, verdict in (("chosen", "pass"), ("rejected", "fail")):
+            (message,) = row[side]
+            assert message["content"].startswith(row["prefix"])
+            assert verdicts[row["problem_id"], message["content"]] == verdict, "a whole response, as it was sampled"
 
 
 def test_certain_pairs_alone(stored_run, tmp_path) -> None:
     run = stored_run(count=30, policy={"type": "fixed", "branching": [4, 16]}, repair_rate=(0.0, 0.0))
-    export(run, Wanted("pairs", heldout_share=0.0), str(tmp_path / "all"))
-    export(run, Wanted("pairs", heldout_share=0.0, filters=Filters(certain=True)), str(tmp_path / "sure"))
+    export(run, ExportRequest("pairs", heldout_share=0.0), str(tmp_path / "all"))
+    export(run, ExportRequest("pairs", heldout_share=0.0, filters=Filters(certain=True)), str(tmp_path / "sure"))
     assert all(r["certain"] for r in rows(tmp_path / "sure"))
     assert len(rows(tmp_path / "sure")) < len(rows(tmp_path / "all"))
 
 
 def test_preferences_between_answers_are_right_over_wrong(stored_run, tmp_path) -> None:
     run = stored_run(count=8)
-    export(run, Wanted("dpo", heldout_share=0.0), str(tmp_path / "out"))
+    export(run, ExportRequest("dpo", heldout_share=0.0), str(tmp_path / "out"))
     verdicts = {(tree.problem_id, t["response"]): t["verdict"] for tree in read_trees(run) for t in tree.trajectories}
     made = rows(tmp_path / "out")
     for row in made:
@@ -114,7 +116,7 @@ def test_preferences_between_answers_are_right_over_wrong(stored_run, tmp_path) 
 
 def test_rl_rows_carry_the_check_and_the_pass_rate(stored_run, tmp_path) -> None:
     run = stored_run(count=5)
-    export(run, Wanted("rl", "verl", heldout_share=0.0), str(tmp_path / "out"))
+    export(run, ExportRequest("rl", "verl", heldout_share=0.0), str(tmp_path / "out"))
     gold = {
         tree.problem_id: getattr(tree.problem and tree.problem.verifier, "answer", None) for tree in read_trees(run)
     }
@@ -126,15 +128,15 @@ def test_rl_rows_carry_the_check_and_the_pass_rate(stored_run, tmp_path) -> None
 
 def test_json_lines_hold_the_same_rows(stored_run, tmp_path) -> None:
     run = stored_run(count=4)
-    export(run, Wanted("sft", heldout_share=0.0), str(tmp_path / "a"))
-    export(run, Wanted("sft", heldout_share=0.0, kind="jsonl"), str(tmp_path / "b"))
+    export(run, ExportRequest("sft", heldout_share=0.0), str(tmp_path / "a"))
+    export(run, ExportRequest("sft", heldout_share=0.0, kind="jsonl"), str(tmp_path / "b"))
     lines = [json.loads(line) for line in (tmp_path / "b" / "train.jsonl").read_text().splitlines()]
     assert lines == rows(tmp_path / "a")
 
 
 def test_no_more_than_so_many_rows_a_problem(stored_run, tmp_path) -> None:
     run = stored_run(count=4)
-    export(run, Wanted("orm", heldout_share=0.0, filters=Filters(per_problem=3)), str(tmp_path / "out"))
+    export(run, ExportRequest("orm", heldout_share=0.0, filters=Filters(per_problem=3)), str(tmp_path / "out"))
     assert len(rows(tmp_path / "out")) == 12
 
 
@@ -143,26 +145,26 @@ def test_no_more_than_so_many_rows_a_problem(stored_run, tmp_path) -> None:
 
 def test_a_trainer_without_that_format_is_told_who_has_one(stored_run, tmp_path) -> None:
     with pytest.raises(InputError, match="these have: trl, openrlhf"):
-        export(stored_run(count=2), Wanted("prm", "verl"), str(tmp_path / "out"))
+        export(stored_run(count=2), ExportRequest("prm", "verl"), str(tmp_path / "out"))
 
 
 def test_filters_that_let_nothing_through_say_so_and_leave_no_file(stored_run, tmp_path) -> None:
     target = tmp_path / "out"
     with pytest.raises(InputError, match="lower min-visits"):
-        export(stored_run(count=3), Wanted("prm", filters=Filters(min_visits=500)), str(target))
+        export(stored_run(count=3), ExportRequest("prm", filters=Filters(min_visits=500)), str(target))
     assert list(target.iterdir()) == []
 
 
 def test_a_folder_in_use_is_not_written_to(stored_run, tmp_path) -> None:
     run = stored_run(count=3)
     target = tmp_path / "out"
-    export(run, Wanted("orm", heldout_share=0.0), str(target))
+    export(run, ExportRequest("orm", heldout_share=0.0), str(target))
     with pytest.raises(InputError, match="--replace"):
-        export(run, Wanted("orm"), str(target))
-    export(run, Wanted("orm", heldout_share=0.0, kind="jsonl"), str(target), replace=True)
+        export(run, ExportRequest("orm"), str(target))
+    export(run, ExportRequest("orm", heldout_share=0.0, kind="jsonl"), str(target), replace=True)
     assert {p.name for p in target.iterdir()} == {"train.jsonl", MANIFEST}
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="holds other files"):
-        export(run, Wanted("orm"), str(other), replace=True)
+        export(run, ExportRequest("orm"), str(other), replace=True)

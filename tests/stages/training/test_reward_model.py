@@ -9,7 +9,7 @@ from berry.pipeline.config.rewards import FreshBackbone, PretrainedBackbone, Rew
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.model.card import NAME, read_card
 from berry.pipeline.stages.training.reward_model import REPORT, train_reward
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import Split
 
 SETTINGS = RewardTraining(
     backbone=FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=1024),
@@ -92,7 +92,7 @@ def test_nothing_is_ever_trained_on_what_is_held_out(stored_run) -> None:
     assert all(by_part.values())
     for name, problems in by_part.items():
         for problem in problems:
-            assert part(problem, heldout_share=0.3, validation_share=0.2) == name
+            assert Split(0.3, 0.2).part(problem) == name
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------

@@ -4,20 +4,19 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.rounds import PolicyTraining
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.stages.training.splits import part
+from berry.pipeline.stages.training.splits import Split
 from berry.pipeline.storage.duckdb_views import connect
 
-SPLIT = RewardTraining(heldout_share=0.4)
+SPLIT = Split(heldout_share=0.4, validation_share=0.1)
 
 
-def test_the_generator_never_learns_from_a_held_out_problem(stored_run) -> None:
+def test_the_generator_learns_from_training_problems_alone(stored_run) -> None:
     found = collect_examples(stored_run(count=30), PolicyTraining(), SPLIT, rounds=[0])
     learned = {problem for problem, _ in found}
     assert len(learned) > 5
-    assert all(part(problem, heldout_share=0.4) != "heldout" for problem in learned)
+    assert all(SPLIT.part(problem) == "train" for problem in learned)
 
 
 @pytest.mark.parametrize(("learn_from", "where"), [("kept", "kept"), ("all", "finish = 'stop'")])
@@ -25,7 +24,7 @@ def test_lessons_are_distinct_answers_of_the_wanted_kind(stored_run, learn_from:
     run = stored_run(count=12)
     found = collect_examples(run, PolicyTraining(learn_from=learn_from, per_problem=100), SPLIT, rounds=[0])
     rows = connect(run).execute(f"select distinct problem_id, response from trajectories where {where}").fetchall()
-    expected = sum(part(row[0], heldout_share=0.4) != "heldout" for row in rows)
+    expected = sum(SPLIT.part(row[0]) == "train" for row in rows)
     assert len(found) == len(set(found)) == expected > 0
 
 

@@ -1,0 +1,165 @@
+"""What an export format is: the records that one stored tree gives, and the rows that trainers read of them.
+
+    StoredTree ─► ExportFormat.records ─► record ─► ExportFormat.layouts[trainer].row ─► row
+                                                └─► ExportFormat.tokens.row           ─► row of the sampled token ids
+
+A format stands in one file of this folder. Columns beyond those that a trainer needs say where a row comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from berry.pipeline.config.rollout import Step, Thinking
+from berry.pipeline.core.labels import LABELS
+from berry.pipeline.core.values.estimate import Value
+from berry.pipeline.records import Message, ValueKind
+from berry.pipeline.schema import MESSAGE
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
+
+MESSAGES = pa.list_(MESSAGE)
+IDS = pa.list_(pa.int32())
+MASK = pa.list_(pa.int8())
+LOGPROBS = pa.list_(pa.float32())
+Columns = Sequence[tuple[str, pa.DataType]]
+SourceOf = Literal["kept", "trajectories"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row comes from; the columns that every layout has. `source_id`: of the trajectory, or of the pair."""
+
+    problem_id: str
+    source_id: str
+    round_index: int
+
+    @property
+    def columns(self) -> Row:
+        return {"problem_id": self.problem_id, "source_id": self.source_id, "round": self.round_index}
+
+
+ORIGIN: Columns = (("problem_id", pa.string()), ("source_id", pa.string()), ("round", pa.int32()))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A whole response as it was sampled. `logprobs`: nats, one a token of `token_ids`; None where they were not
+    stored. `trainable`: one a token, whether the model sampled it."""
+
+    messages: list[Message]
+    text: str
+    prompt_ids: Sequence[int]
+    token_ids: Sequence[int]
+    logprobs: Sequence[float] | None = None
+    trainable: Sequence[bool] | None = None
+
+    @property
+    def loss_mask(self) -> list[int]:
+        """One a token of prompt and response: 1 where a trainer may learn it."""
+        own = [1] * len(self.token_ids) if self.trainable is None else [int(t) for t in self.trainable]
+        return [0] * len(self.prompt_ids) + own
+
+    @property
+    def input_ids(self) -> list[int]:
+        return [*self.prompt_ids, *self.token_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """`min_visits`: independent continuations behind a step's or a sibling's value; `min_confidence`: one minus the
+    width of its 95% interval, in [0, 1]; `min_margin`: between siblings; `certain`: their intervals must not overlap;
+    `per_problem`: most rows of one problem, drawn at random; `per_node`: most pairs of siblings below one node, drawn
+    at random; `kinds`: of the values that are labels."""
+
+    min_visits: int = 1
+    min_confidence: float = 0.0
+    min_margin: float = 0.0
+    certain: bool = False
+    per_problem: int | None = None
+    per_node: int = 16
+    kinds: tuple[ValueKind, ...] = LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class ExportContext:
+    """What records are made under. `decode`: the run's tokenizer; `rendered`: a prompt's text with its special tokens,
+    None where the run's engine has no chat template; `source`: whether rows are of kept trajectories alone."""
+
+    step: Step
+    thinking: Thinking | None
+    filters: Filters = field(default_factory=Filters)
+    split: str = "train"
+    source: SourceOf = "kept"
+    decode: Callable[[Sequence[int]], str] | None = None
+    rendered: Callable[[Sequence[int]], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a trainer wants its rows: their Arrow schema, and the row that a record becomes."""
+
+    schema: pa.Schema
+    row: Callable[[Any], Row]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """One way to make training data of trees.
+
+    `records`: what one tree gives; each record has an `origin`. `layouts`: by trainer. `nothing`: why a run may give no
+    row, and what to do. `tokens`: the layout of `--tokens`, None where there is none. `sampled`: the responses that a
+    record holds, for comparing them with what a chat template makes of their text. `files`: text files that the export
+    ships beside its rows, by name.
+    """
+
+    records: Callable[[StoredTree, ExportContext], Iterator[Any]]
+    layouts: Mapping[str, Layout]
+    nothing: str
+    tokens: Layout | None = None
+    sampled: Callable[[Any], Sequence[Sampled]] = lambda _: ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def layout(columns: Columns, row: Callable[[Any], Row]) -> Layout:
+    """A layout whose rows say where they come from."""
+    return Layout(pa.schema([*columns, *ORIGIN]), lambda record: row(record) | record.origin.columns)
+
+
+def confidence(value: Value) -> float:
+    """One minus the width of the 95% interval of a value, in [0, 1]: 0 where nothing was checked."""
+    return 1.0 - (value.high - value.low)
+
+
+def assistant(text: str) -> list[Message]:
+    """A response as one turn of the model's."""
+    return [{"role": "assistant", "content": text}]
+
+
+def origin_of(stored: StoredTree, source_id: str) -> Origin:
+    return Origin(stored.problem_id, source_id, stored.round_index)
+
+
+def sampled_of(stored: StoredTree, row: Row) -> Sampled:
+    """The response of a trajectory's row (kept or not) as it was sampled."""
+    return Sampled(
+        stored.messages,
+        row["response"] or "",
+        stored.tree.prompt_ids,
+        stored.tree.response_ids(row["leaf"]),
+        stored.logprobs(row["leaf"]),
+    )
+
+
+def sampled_of_kept(stored: StoredTree, row: Row) -> Sampled:
+    """The same of a kept row, which says itself which tokens may be learned."""
+    trainable = None
+    if row["segments"] is not None:
+        trainable = [segment["trainable"] for segment in row["segments"] for _ in range(segment["tokens"])]
+    return Sampled(
+        stored.messages, row["response"], row["prompt_token_ids"], row["token_ids"], row["logprobs"], trainable
+    )

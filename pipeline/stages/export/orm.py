@@ -1,0 +1,94 @@
+"""Exports whole responses with their verdict: one row a distinct response of a problem, with how often it was sampled.
+
+Equal responses whose checks differ (a verifier that is not deterministic) take the verdict of most of them; ties are
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.export.base import (
+    IDS,
+    MASK,
+    MESSAGES,
+    Columns,
+    ExportContext,
+    ExportFormat,
+    Origin,
+    Sampled,
+    assistant,
+    layout,
+    origin_of,
+    sampled_of,
+)
+from berry.pipeline.stages.training.step_labels import is_checked
+from berry.verifiers.base import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class OrmRecord:
+    """A response and whether it passes: it was drawn and checked `samples` times, and passed `passes` times."""
+
+    origin: Origin
+    sampled: Sampled
+    passed: bool
+    samples: int
+    passes: int
+
+
+def records(stored: StoredTree, context: ExportContext) -> Iterator[OrmRecord]:
+    """One for each distinct response that was checked, in the order of their first appearance."""
+    del context
+    equal: dict[str, list[Row]] = {}
+    for row in stored.trajectories:
+        if is_checked(row) and row["leaf"] in stored.tree:
+            equal.setdefault(row["response"] or "", []).append(row)
+    for rows in equal.values():
+        passes = sum(row["verdict"] == Outcome.PASS for row in rows)
+        if 2 * passes != len(rows):
+            origin = origin_of(stored, rows[0]["trajectory_id"])
+            yield OrmRecord(origin, sampled_of(stored, rows[0]), 2 * passes > len(rows), len(rows), passes)
+
+
+_COLUMNS: Columns = (("samples", pa.int32()), ("passes", pa.int32()))
+
+
+def _columns(r: OrmRecord) -> Row:
+    return {"samples": r.samples, "passes": r.passes}
+
+
+ORM = ExportFormat(
+    records,
+    {
+        "trl": layout(
+            [("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_()), *_COLUMNS],
+            lambda r: {
+                "prompt": r.sampled.messages,
+                "completion": assistant(r.sampled.text),
+                "label": r.passed,
+                **_columns(r),
+            },
+        ),
+        "openrlhf": layout(
+            [("input", MESSAGES), ("output", pa.string()), ("label", pa.int32()), *_COLUMNS],
+            lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "label": int(r.passed), **_columns(r)},
+        ),
+    },
+    nothing="no trajectory has a verdict",
+    tokens=layout(
+        [("input_ids", IDS), ("loss_mask", MASK), ("label", pa.bool_()), *_COLUMNS],
+        lambda r: {
+            "input_ids": r.sampled.input_ids,
+            "loss_mask": r.sampled.loss_mask,
+            "label": r.passed,
+            **_columns(r),
+        },
+    ),
+    sampled=lambda r: [r.sampled],
+)

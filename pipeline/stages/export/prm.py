@@ -1,0 +1,226 @@
+"""Exports process labels: responses as steps, each with the estimated value of the prefix that ends with it.
+
+A step whose label is not sure enough is joined to the next that is. Equal step sequences of a problem are one row: a
+step's evidence is then that of all places of the tree in which it ends, each counted once and weighted by its
+independent continuations n:
+
+    value = Σ n·value / Σ n        mass = Σ n·mass / Σ n        n = Σ n        label = value / mass
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from berry.pipeline.core.labels import only
+from berry.pipeline.core.values.estimate import Draws, Scheme, Value, value_of
+from berry.pipeline.records import ValueKind
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.dataset.steps import Cutter, label_of
+from berry.pipeline.stages.export.base import (
+    IDS,
+    Columns,
+    ExportContext,
+    ExportFormat,
+    Origin,
+    Sampled,
+    confidence,
+    layout,
+    origin_of,
+    sampled_of,
+)
+from berry.pipeline.stages.training.step_labels import is_checked, path_step_ends
+
+StepEnd = tuple[str, bool]  # a node, and whether the step ends with it
+STEP_TAG = "ки"  # OpenRLHF's customary placeholder behind each step
+
+
+@dataclass(frozen=True, slots=True)
+class PrmRecord:
+    """A response in labelled steps.
+
+    `ends`: token offsets in the response at which the steps end. `soft`: the estimated chance that a continuation
+    passes, `hard` whether any did, `visits` the independent continuations behind it, `weights` what the label weighs (1
+    unless branches were cut: labels of trees with cuts are unbiased only so weighted). `first_error`: index of the
+    first step from which nothing passes, None if there is none. `samples`: trajectories with these steps.
+    """
+
+    origin: Origin
+    sampled: Sampled
+    prompt: str
+    steps: list[str]
+    ends: list[int]
+    soft: list[float]
+    hard: list[bool]
+    visits: list[int]
+    weights: list[float]
+    confidence: list[float]
+    first_error: int | None
+    samples: int
+
+
+@dataclass(slots=True)
+class _Steps:
+    """What one sequence of steps has gathered: for each step the values of the places in which it ends."""
+
+    row: Row
+    texts: list[str]
+    evidence: list[dict[StepEnd, Value]]
+    samples: int = 0
+
+
+def records(stored: StoredTree, context: ExportContext) -> Iterator[PrmRecord]:
+    """One for each distinct sequence of steps among the checked trajectories that has a label."""
+    prompt = _prompt(stored, context)
+    for steps in _gathered(stored, context).values():
+        record = _labelled(stored, steps, prompt, context)
+        if record is not None:
+            yield record
+
+
+def _gathered(stored: StoredTree, context: ExportContext) -> dict[tuple[str, ...], _Steps]:
+    cutter = Cutter(context.step, context.thinking)
+    found: dict[tuple[str, ...], _Steps] = {}
+    for row in stored.trajectories:
+        if not is_checked(row) or row["leaf"] not in stored.tree:
+            continue
+        path = [stored.nodes[node.node_id] for node in stored.tree.path(stored.tree[row["leaf"]])]
+        texts, ends = cutter.cut(path)
+        steps = found.setdefault(tuple(texts), _Steps(row, texts, [{} for _ in texts]))
+        steps.samples += 1
+        for evidence, end in zip(steps.evidence, ends, strict=True):
+            evidence[end.node.node_id, end.whole] = label_of(stored.values, end)
+    return found
+
+
+def _labelled(stored: StoredTree, steps: _Steps, prompt: str, context: ExportContext) -> PrmRecord | None:
+    """None where no step is sure enough."""
+    filters = context.filters
+    all_ends = _token_ends(stored, steps, context)
+    texts: list[str] = []
+    ends: list[int] = []
+    labels: list[Value] = []
+    held = ""
+    for index, (text, evidence) in enumerate(zip(steps.texts, steps.evidence, strict=True)):
+        held += text
+        value = only(_joined(list(evidence.values())), filters.kinds)
+        if value.label is None or value.n < filters.min_visits or confidence(value) < filters.min_confidence:
+            continue
+        texts.append(held)
+        labels.append(value)
+        ends.extend(all_ends[index : index + 1])
+        held = ""
+    if not texts:
+        return None
+    hard = [bool(value.reached) for value in labels]
+    return PrmRecord(
+        origin=origin_of(stored, steps.row["trajectory_id"]),
+        sampled=sampled_of(stored, steps.row),
+        prompt=prompt,
+        steps=texts,
+        ends=ends,
+        soft=[value.label or 0.0 for value in labels],
+        hard=hard,
+        visits=[value.n for value in labels],
+        weights=[value.mass for value in labels],
+        confidence=[confidence(value) for value in labels],
+        first_error=next((i for i, h in enumerate(hard) if not h), None),
+        samples=steps.samples,
+    )
+
+
+def _joined(values: Sequence[Value]) -> Value:
+    """One value of the same prefix from several places of a tree; what is unknown adds nothing."""
+    known = [value for value in values if value.value is not None and value.n]
+    if len(known) < 2:
+        return known[0] if known else values[0]
+    n = sum(value.n for value in known)
+    total = sum(value.n * (value.value or 0.0) for value in known)
+    draws = Draws(total / n, sum(value.n * value.mass for value in known) / n, n)
+    reached = any(value.reached for value in known)
+    joined = value_of(draws, Scheme(survivors=any(v.kind is ValueKind.SURVIVORS for v in known)), reached)
+    return replace(joined, kind=ValueKind.POOLED) if any(v.kind is ValueKind.POOLED for v in known) else joined
+
+
+def _token_ends(stored: StoredTree, steps: _Steps, context: ExportContext) -> list[int]:
+    """Token offsets of all steps; none where the run's tokenizer can't be had, or finds other steps than the texts."""
+    if context.decode is None:
+        return []
+    path = stored.tree.path(stored.tree[steps.row["leaf"]])
+    ends = path_step_ends(path, context.step, context.thinking, context.decode)
+    return ends if len(ends) == len(steps.texts) else []
+
+
+def _prompt(stored: StoredTree, context: ExportContext) -> str:
+    """A single message is given as it is. Several are given as the chat template renders them, special tokens included,
+    since a system prompt has no other place in a text."""
+    messages = stored.messages
+    if len(messages) == 1:
+        return messages[0]["content"]
+    if context.rendered is not None:
+        return context.rendered(stored.tree.prompt_ids)
+    return "\n\n".join(message["content"] for message in messages)
+
+
+_COLUMNS: Columns = (
+    ("soft", pa.list_(pa.float64())),
+    ("visits", pa.list_(pa.int32())),
+    ("weights", pa.list_(pa.float64())),
+    ("confidence", pa.list_(pa.float64())),
+    ("first_error", pa.int32()),
+    ("samples", pa.int32()),
+)
+
+
+def _columns(r: PrmRecord) -> Row:
+    return {
+        "soft": r.soft,
+        "visits": r.visits,
+        "weights": r.weights,
+        "confidence": r.confidence,
+        "first_error": r.first_error,
+        "samples": r.samples,
+    }
+
+
+def _tagged(prompt: str, steps: Sequence[str]) -> str:
+    return prompt + "\n" + "".join(f"{step.rstrip()} {STEP_TAG}\n" for step in steps)
+
+
+PRM = ExportFormat(
+    records,
+    {
+        "trl": layout(
+            [
+                ("prompt", pa.string()),
+                ("completions", pa.list_(pa.string())),
+                ("labels", pa.list_(pa.bool_())),
+                *_COLUMNS,
+            ],
+            lambda r: {"prompt": r.prompt, "completions": r.steps, "labels": r.hard, **_columns(r)},
+        ),
+        "openrlhf": layout(
+            [("input", pa.string()), ("label", pa.list_(pa.string())), *_COLUMNS],
+            lambda r: {
+                "input": _tagged(r.prompt, r.steps),
+                "label": ["+" if h else "-" for h in r.hard],
+                **_columns(r),
+            },
+        ),
+    },
+    nothing="no step has a label that passes the filters: lower min-visits and min-confidence, make labels with "
+    "`berry annotate RUN`, or ask for what there is by its name (--labels survivors, --labels pooled; they are biased)",
+    tokens=layout(
+        [("input_ids", IDS), ("step_ends", IDS), ("labels", pa.list_(pa.bool_())), *_COLUMNS],
+        lambda r: {
+            "input_ids": r.sampled.input_ids,
+            "step_ends": [len(r.sampled.prompt_ids) + end - 1 for end in r.ends],
+            "labels": r.hard,
+            **_columns(r),
+        },
+    ),
+)

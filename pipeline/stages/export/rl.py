@@ -1,0 +1,178 @@
+"""Exports problems for reinforcement learning: prompts with their check, and how often the run's answers passed it.
+
+What a trainer's own reward can't check it gets from the `reward.py` that the export ships, which asks Berry's verifiers
+(`berry.reward`), so that its rewards are the run's verdicts:
+
+    verl        custom_reward_function.path=DIR/reward.py custom_reward_function.name=compute_score
+    TRL         from reward import trl_reward; GRPOTrainer(reward_funcs=trl_reward, …)
+    OpenRLHF    --reward.remote_url DIR/reward.py    (defines reward_func)
+    verifiers   from reward import verifiers_reward; Rubric(funcs=[verifiers_reward])    (prime-rl trains on these)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from berry.pipeline.core.labels import only
+from berry.pipeline.records import Message
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.export.base import MESSAGES, ExportContext, ExportFormat, Origin, layout, origin_of
+
+VERL_MATH = "lighteval/MATH"
+"""The data source under which verl's default reward compares the last boxed expression with the ground truth."""
+
+REWARD = '''"""Rewards as Berry's verifiers give them: 1 for a response that passes, 0 for one that fails.
+
+Written by `berry export --format rl`; needs the package `berry` where the trainer computes rewards.
+"""
+
+from __future__ import annotations
+
+import json
+
+from berry import reward
+
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_):
+    """verl: custom_reward_function.path=reward.py custom_reward_function.name=compute_score"""
+    value = reward(solution_str, json.loads(extra_info["verifier"]))
+    return {"score": value or 0.0, "unverifiable": float(value is None)}
+
+
+def trl_reward(completions, verifier, **_):
+    """TRL: GRPOTrainer(reward_funcs=trl_reward, ...); None where a check could not be made"""
+    texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+    return [reward(text, json.loads(spec)) for text, spec in zip(texts, verifier)]
+
+
+def reward_func(queries, prompts, labels, **_):
+    """OpenRLHF: a label is the verifier as JSON"""
+    import torch
+
+    responses = [query[len(prompt):] for query, prompt in zip(queries, prompts)]
+    values = [reward(text, json.loads(spec)) for text, spec in zip(responses, labels)]
+    unverifiable = torch.tensor([float(value is None) for value in values])
+    scores = torch.tensor([value or 0.0 for value in values])
+    return {"rewards": scores, "scores": scores, "extra_logs": {"unverifiable": unverifiable}}
+
+
+def verifiers_reward(completion, info, **_):
+    """The library `verifiers`, and prime-rl with it"""
+    text = completion if isinstance(completion, str) else completion[-1]["content"]
+    spec = info if isinstance(info, dict) else json.loads(info)
+    return reward(text, json.loads(spec["verifier"])) or 0.0
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class RlRecord:
+    """A problem with its check. `pass_rate`: the value of the prompt (core/values); None where it is not known."""
+
+    origin: Origin
+    messages: list[Message]
+    verifier: Mapping[str, Any]
+    source: str
+    pass_rate: float | None
+    split: str
+
+    @property
+    def spec(self) -> str:
+        return json.dumps(dict(self.verifier))
+
+    @property
+    def gold(self) -> str:
+        """The expected answer where the verifier has one, else the whole verifier as JSON."""
+        answer = self.verifier.get("answer", self.verifier.get("target"))
+        return self.spec if answer is None else str(answer)
+
+    @property
+    def data_source(self) -> str:
+        """Under this verl's default reward finds how to check a response; a name of Berry's needs the shipped one."""
+        kind = self.verifier.get("type")
+        return VERL_MATH if kind == "math" else f"berry/{kind}"
+
+
+def records(stored: StoredTree, context: ExportContext) -> Iterator[RlRecord]:
+    """One for each problem; nothing where the run's problem files can't be read any more."""
+    if stored.problem is None:
+        return
+    rate = only(stored.values[stored.tree.root.node_id], context.filters.kinds)
+    yield RlRecord(
+        origin=origin_of(stored, stored.problem_id),
+        messages=stored.messages,
+        verifier=stored.problem.verifier.model_dump(mode="json"),
+        source=stored.problem.source,
+        pass_rate=rate.value,
+        split=context.split,
+    )
+
+
+RL = ExportFormat(
+    records,
+    {
+        "trl": layout(
+            [("prompt", MESSAGES), ("answer", pa.string()), ("verifier", pa.string()), ("pass_rate", pa.float64())],
+            lambda r: {"prompt": r.messages, "answer": r.gold, "verifier": r.spec, "pass_rate": r.pass_rate},
+        ),
+        "openrlhf": layout(
+            [("input", MESSAGES), ("label", pa.string()), ("answer", pa.string()), ("pass_rate", pa.float64())],
+            lambda r: {"input": r.messages, "label": r.spec, "answer": r.gold, "pass_rate": r.pass_rate},
+        ),
+        "verl": layout(
+            [
+                ("data_source", pa.string()),
+                ("prompt", MESSAGES),
+                ("ability", pa.string()),
+                ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+                (
+                    "extra_info",
+                    pa.struct(
+                        [
+                            ("index", pa.string()),
+                            ("split", pa.string()),
+                            ("source", pa.string()),
+                            ("verifier", pa.string()),
+                        ]
+                    ),
+                ),
+                ("pass_rate", pa.float64()),
+            ],
+            lambda r: {
+                "data_source": r.data_source,
+                "prompt": r.messages,
+                "ability": str(r.verifier.get("type", "")),
+                "reward_model": {"style": "rule", "ground_truth": r.gold},
+                "extra_info": {
+                    "index": r.origin.problem_id,
+                    "split": r.split,
+                    "source": r.source,
+                    "verifier": r.spec,
+                },
+                "pass_rate": r.pass_rate,
+            },
+        ),
+        "verifiers": layout(
+            [
+                ("prompt", MESSAGES),
+                ("answer", pa.string()),
+                ("info", pa.string()),
+                ("task", pa.string()),
+                ("pass_rate", pa.float64()),
+            ],
+            lambda r: {
+                "prompt": r.messages,
+                "answer": r.gold,
+                "info": json.dumps({"verifier": r.spec, "source": r.source}),
+                "task": str(r.verifier.get("type", "")),
+                "pass_rate": r.pass_rate,
+            },
+        ),
+    },
+    nothing="no problem was searched",
+    files={"reward.py": REWARD},
+)

@@ -1,0 +1,86 @@
+"""Exports responses to imitate: one row a kept trajectory.
+
+TRL: `prompt` and `completion` messages. verl: `messages`. OpenRLHF: `input`, `output`. `--from trajectories` gives
+every trajectory that a verifier passed, those that a pruning rule dropped among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.export.base import (
+    IDS,
+    LOGPROBS,
+    MASK,
+    MESSAGES,
+    ExportContext,
+    ExportFormat,
+    Origin,
+    Sampled,
+    assistant,
+    layout,
+    origin_of,
+    sampled_of,
+    sampled_of_kept,
+)
+from berry.verifiers.base import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class SftRecord:
+    """A response to imitate. `orm`: its score in [0, 1] where there is a model that gives one."""
+
+    origin: Origin
+    sampled: Sampled
+    orm: float | None
+
+    @property
+    def logprobs(self) -> list[float] | None:
+        """Nats, one a token of prompt and response, 0 for the prompt's."""
+        own = self.sampled.logprobs
+        return None if own is None else [*[0.0] * len(self.sampled.prompt_ids), *own]
+
+
+def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
+    """One for each kept trajectory, or for each that passed."""
+    if context.source == "kept":
+        for row in stored.kept:
+            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of_kept(stored, row), row["orm"])
+        return
+    for row in stored.trajectories:
+        if row["verdict"] == Outcome.PASS and row["leaf"] in stored.tree:
+            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of(stored, row), row["orm"])
+
+
+SFT = ExportFormat(
+    records,
+    {
+        "trl": layout(
+            [("prompt", MESSAGES), ("completion", MESSAGES), ("orm", pa.float64())],
+            lambda r: {"prompt": r.sampled.messages, "completion": assistant(r.sampled.text), "orm": r.orm},
+        ),
+        "verl": layout(
+            [("messages", MESSAGES), ("orm", pa.float64())],
+            lambda r: {"messages": [*r.sampled.messages, *assistant(r.sampled.text)], "orm": r.orm},
+        ),
+        "openrlhf": layout(
+            [("input", MESSAGES), ("output", pa.string()), ("orm", pa.float64())],
+            lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "orm": r.orm},
+        ),
+    },
+    nothing="no trajectory was kept; `--from trajectories` takes every one that passed",
+    tokens=layout(
+        [("input_ids", IDS), ("loss_mask", MASK), ("logprobs", LOGPROBS), ("orm", pa.float64())],
+        lambda r: {
+            "input_ids": r.sampled.input_ids,
+            "loss_mask": r.sampled.loss_mask,
+            "logprobs": r.logprobs,
+            "orm": r.orm,
+        },
+    ),
+    sampled=lambda r: [r.sampled],
+)
