@@ -56,7 +56,7 @@ def run(
         raise ConfigError("overrides go with a path: a loaded configuration is changed with model_copy(update=…)")
     where = place or under(config.storage.root, config.name)
     with make_display() as display:
-        drive(config, Launch(place=where, address=address, local=local), display)
+        drive(config, Launch(run_dir=where, address=address, local=local), display)
     return Run(where)
 
 

@@ -61,7 +61,7 @@ def run(
     from berry.pipeline.runtime.driver.signals import exit_code
 
     with make_display() as display:
-        outcome = drive(loaded, Launch(place=place, address=address, local=local), display)
+        outcome = drive(loaded, Launch(run_dir=place, address=address, local=local), display)
     print_summary(outcome)
     if not outcome.finished:
         typer.echo(f"stopped before the end; go on with: berry run {quote(config)} … --run {quote(place)}")

@@ -22,10 +22,10 @@ FULL = 0.85
 
 def print_summary(outcome: Outcome) -> None:
     console = Console()
-    run = open_run(outcome.place)
+    run = open_run(outcome.run_dir)
     summary = summarise(run)
     stored = run.config() or {}
-    console.print(counts_table(summary, title=title(stored, outcome.place)))
+    console.print(counts_table(summary, title=title(stored, outcome.run_dir)))
     console.print(work_table(outcome))
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"
@@ -36,9 +36,9 @@ def print_summary(outcome: Outcome) -> None:
         console.print(f"balance  {found.line}", markup=False, highlight=False, soft_wrap=True)
     if len(run.rounds()) > 1:
         console.print(rounds_table(round_lines(run)))
-    console.print(f"kept:   {outcome.place}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
+    console.print(f"kept:   {outcome.run_dir}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
     console.print(
-        f"look:   berry inspect {quote(outcome.place)}    berry show {quote(outcome.place)} PROBLEM",
+        f"look:   berry inspect {quote(outcome.run_dir)}    berry show {quote(outcome.run_dir)} PROBLEM",
         soft_wrap=True,
         highlight=False,
     )

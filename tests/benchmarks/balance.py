@@ -66,7 +66,7 @@ def measured(made: RunConfig, seconds: float | None) -> tuple[Outcome, float, li
     """The outcome, its wall time in s, and the balance's rows."""
     with tempfile.TemporaryDirectory() as folder:
         place, began = f"{folder}/run", time.monotonic()
-        outcome = run(made, Launch(place=place, local=True, measure_s=seconds), Quiet())
+        outcome = run(made, Launch(run_dir=place, local=True, measure_s=seconds), Quiet())
         wall_s = time.monotonic() - began
         found = story(open_run(place))
     return outcome, wall_s, list(found.rows) if found else []

@@ -43,7 +43,7 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
 
     words = [*words, f"engine.max_num_seqs={here.sizes.seqs}", *cluster(here, engines=engines)]
     place = str(here.work / "runs" / (name or config))
-    outcome = run(load_run(str(CONFIGS / f"{config}.yaml"), words), Launch(place=place), PlainDisplay())
+    outcome = run(load_run(str(CONFIGS / f"{config}.yaml"), words), Launch(run_dir=place), PlainDisplay())
     summary, rates = summarise(open_run(place)), outcome.figures
     checked = sum(summary.verdicts.get(verdict, 0) for verdict in ("pass", "fail"))
     unverifiable = summary.verdicts.get("unverifiable", 0) / max(summary.trajectories, 1)

@@ -58,7 +58,7 @@ class ActorPool:
     def __init__(
         self,
         kind: str,
-        place: Callable[[], Any],
+        request: Callable[[], Any],
         changed: Callable[[], Awaitable[None]],
         *,
         figures: Callable[[Any], Awaitable[dict[str, Any]]],
@@ -66,12 +66,12 @@ class ActorPool:
         stall_s: float,
         note: Callable[[str], None],
     ) -> None:
-        """`place` asks Ray for an actor; `changed` is called when others are up than before; `figures` asks an actor
+        """`request` asks Ray for an actor; `changed` is called when others are up than before; `figures` asks an actor
         for its own, which are empty when Ray has started it again and it is not up; `activity` says from them what it
         has done and whether it owes more, and one that shows nothing for `stall_s` seconds is ended. Losses are said
         by `note` and counted in `losses`."""
         self._kind = kind
-        self._place = place
+        self._request = request
         self._changed = changed
         self._figures = figures
         self._activity = activity
@@ -92,7 +92,7 @@ class ActorPool:
         return [self._ask_for_one(patient=patient) for _ in range(count)]
 
     def _ask_for_one(self, *, patient: bool) -> asyncio.Task[None]:
-        pooled = PooledActor(f"{self._kind}-{self._made}", self._place())
+        pooled = PooledActor(f"{self._kind}-{self._made}", self._request())
         self._made += 1
         self.actors[pooled.name] = pooled
         return self._start(pooled, patient=patient)

@@ -24,12 +24,12 @@ GAUGES = ("pool_slots", "pool_waiting", "pool_running", "in_service", "symbolic_
 
 
 class SandboxActors:
-    """The sandbox actors of a run. `place` asks Ray for one of `slots` slots; `changed` is called when others are
+    """The sandbox actors of a run. `request` asks Ray for one of `slots` slots; `changed` is called when others are
     up than before."""
 
     def __init__(
         self,
-        place: Callable[[], Any],
+        request: Callable[[], Any],
         slots: int,
         changed: Callable[[], Awaitable[None]],
         *,
@@ -42,7 +42,7 @@ class SandboxActors:
         self._retired: dict[str, float] = {}  # counters of those that were ended
         self.pool = ActorPool(
             "sandbox",
-            place,
+            request,
             changed,
             figures=lambda actor: actor.metrics.remote(),
             activity=activity_of_checker,

@@ -81,9 +81,9 @@ class Coordinator:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as self._group:
             recovering = {worker.worker_id: asyncio.Lock() for worker in self._workers}
-            for place in range(max((w.leases_at_once for w in self._workers), default=0)):
+            for turn in range(max((w.leases_at_once for w in self._workers), default=0)):
                 for worker in self._workers:  # dealt in turn, so that a short run keeps every engine busy
-                    if place < worker.leases_at_once:
+                    if turn < worker.leases_at_once:
                         self._group.create_task(self._serve(worker, recovering[worker.worker_id]))
         self._group = None
         self._all_done.clear()

@@ -17,9 +17,9 @@ from berry.pipeline.stages.problems.sources import Survey
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to run it. `place` is the run directory, a path or a URL; `address` a Ray cluster (None: start one here)."""
+    """How to run it: `run_dir` is a path or a URL, `address` a Ray cluster (None: one is started here)."""
 
-    place: str
+    run_dir: str
     address: str | None = None
     local: bool = False  # everything in this process, no Ray
     measure_s: float | None = None  # stop when the steady state has lasted this long; None: run to the end
@@ -29,7 +29,7 @@ class Launch:
 class Outcome:
     """How a run ended. `finished` is False when it was stopped; run it again to go on."""
 
-    place: str
+    run_dir: str
     finished: bool
     resumed_leases: int
     totals: Totals

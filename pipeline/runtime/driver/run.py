@@ -48,7 +48,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     _say_what_to_expect(config, problems, display)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     preflight_rewards(config.rewards)
-    location = locate(launch.place)
+    location = locate(launch.run_dir)
     directory, resumed = prepare(location.root if location.is_local else location.url, config, versions(problems))
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
@@ -247,7 +247,7 @@ class Driver:
 
     def _outcome(self, totals: Totals, figures: dict[str, Any], *, finished: bool) -> Outcome:
         return Outcome(
-            place=self._launch.place,
+            run_dir=self._launch.run_dir,
             finished=finished,
             resumed_leases=len(self._leases.committed_before),
             totals=totals,

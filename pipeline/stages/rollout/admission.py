@@ -52,7 +52,8 @@ class Admission:
     _left: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def admitted(self) -> AsyncIterator[None]:
+        """Holds an admission for as long as the context lasts."""
         await self.enter()
         try:
             yield

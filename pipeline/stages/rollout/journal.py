@@ -1,7 +1,7 @@
 """Keeps the journal of a lease in flight: every completed event, so that a crash loses nothing that was generated.
 
     search events ─► LeaseJournal.record ─► flush (about once a second) ─► segments
-    after a crash: segments ─► LeaseJournal.replay ─► Search.start, handle, handle … ─► PendingCommands ─► go on
+    after a crash: segments ─► LeaseJournal.load ─► Search.start, handle, handle … ─► PendingCommands ─► go on
 
 Replay must lead to where the search was: beside the events the journal keeps, at each flush, a running digest of the
 commands every search has issued. If a replayed search issues others (another version of a policy), its journal is put
@@ -37,7 +37,7 @@ _frame = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
 
 @dataclass(slots=True)
 class Chain:
-    """A running digest over the commands a search has issued, and how many events it was given."""
+    """The digest of all commands that a search has issued, and how many events it was given."""
 
     events: int = 0
     _digest: bytes = b""
@@ -66,7 +66,7 @@ def _encode(record: _Record) -> bytes:
 
 @dataclass(slots=True)
 class Past:
-    """What the journal holds of one problem: events in order, and the digests it had after some of them."""
+    """What a journal holds of one problem: events in order, and the digests it had after some of them."""
 
     events: list[Event] = field(default_factory=list)
     marks: dict[int, bytes] = field(default_factory=dict)
@@ -91,12 +91,12 @@ class LeaseJournal:
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def place(self) -> str:
+    def folder(self) -> str:
         return segments.folder(self.lease, self.round_index)
 
     def load(self, *, attempt: int = 0) -> None:
         """Reads what earlier attempts left; this one is at least the `attempt`-th. Raises StorageError."""
-        attempts = segments.read(self.location, self.place)
+        attempts = segments.read(self.location, self.folder)
         used = _visible(attempts)
         for attempt in sorted(used):
             for records in attempts[attempt][: used[attempt]]:
@@ -126,34 +126,36 @@ class LeaseJournal:
             past.events.append(_decoders[kind].decode(payload))
 
     def track(self, problem_id: str, chain: Callable[[], Chain]) -> None:
-        """Marks of this problem are taken from `chain` at each flush."""
+        """Takes the digests of a problem from `chain` at each flush."""
         self._tracked[problem_id] = chain
 
     def record(self, problem_id: str, *events: Event) -> None:
+        """Keeps events for the next flush."""
         self._buffer.extend([(problem_id, event, None) for event in events])
 
     def reset(self, problem_id: str) -> None:
-        """Forget what is journalled of a problem: its search starts afresh."""
+        """Forgets what is journalled of a problem, whose search starts afresh."""
         self.past.pop(problem_id, None)
         self._buffer.append((problem_id, None, _RESET))
 
     async def begin_alone(self, problem_id: str) -> None:
-        """Says, before anything else, that this problem is searched alone now: if the worker dies, it was this one."""
+        """Writes that a problem is searched alone now, before it is: if the worker dies, this problem killed it."""
         self._buffer.append((problem_id, None, _BEGUN))
         await self.flush()
 
     async def begin(self) -> None:
-        """Says, before anything else, that this attempt replaces those before it."""
+        """Writes that this attempt replaces those before it, before anything else."""
         async with self._writing:
             await self._flush(empty=True)
 
     def is_replaced(self) -> bool:
-        """Whether the lease was given to another since, who has begun or ended it. Raises StorageError."""
-        later = max((int(name[:3]) for name in self.location.names(self.place) if name[:3].isdigit()), default=0)
+        """Whether a later attempt at the lease has begun, or any has committed it. Raises StorageError."""
+        later = max((int(name[:3]) for name in self.location.names(self.folder) if name[:3].isdigit()), default=0)
         commit = shards.shard_name(schema.COMMIT, self.lease, self.round_index)
         return later > self._attempt or self.location.exists(commit)
 
     def end_alone(self, problem_id: str) -> None:
+        """Keeps for the next flush that the problem did not kill its worker."""
         self._buffer.append((problem_id, None, _ENDED))
 
     async def flush(self) -> int:
@@ -183,21 +185,21 @@ class LeaseJournal:
 
     def _write(self, number: int, records: Sequence[_Record]) -> int:
         encoded = [_encode(record) for record in records]
-        return segments.write(self.location, self.place, attempt=self._attempt, number=number, records=encoded)
+        return segments.write(self.location, self.folder, attempt=self._attempt, number=number, records=encoded)
 
     async def remove(self) -> None:
-        """After the lease's commit."""
+        """Removes the journal, after the lease's commit."""
         self.closed = True
         self._buffer.clear()
         self._tracked.clear()
         async with self._writing:  # a segment on its way would find its folder gone
             if self._number or self._attempt:
-                await asyncio.to_thread(segments.remove, self.location, self.place)
+                await asyncio.to_thread(segments.remove, self.location, self.folder)
 
 
 def _visible(attempts: dict[int, list[list[bytes]]]) -> dict[int, int]:
-    """How many segments of each attempt count: those that the last attempt replayed, and all of its own. What a worker
-    thought dead wrote after it was replaced is left out."""
+    """How many segments of each attempt count: those that the last attempt replayed, and all of its own. Segments that
+    a worker wrote after it was replaced are left out."""
     with_header = [a for a, parts in attempts.items() if parts]
     if not with_header:
         return {}

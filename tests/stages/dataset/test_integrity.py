@@ -46,7 +46,7 @@ def make(folder: Path, **changes: Any) -> Path:
     """A run of four leases in this process. Again on the same folder: resumed."""
     config = folder / "job.yaml"
     config.write_text(yaml.safe_dump(SYNTHETIC | changes))
-    drive(load_run(str(config), []), Launch(place=str(folder / "run"), local=True), Silent())
+    drive(load_run(str(config), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
     return folder / "run"
 
 

@@ -41,7 +41,7 @@ async def test_searches_are_let_in_in_order_as_places_come_free() -> None:
 
     async def search(number: int) -> None:
         nonlocal running
-        async with admission.place():
+        async with admission.admitted():
             running += 3
             entered.append(number)
             await asyncio.sleep(0.03)
@@ -58,7 +58,7 @@ async def test_no_more_than_the_limit_while_trees_wait_for_verdicts() -> None:
 
     async def search() -> None:
         nonlocal most
-        async with admission.place():
+        async with admission.admitted():
             most = max(most, admission.open_searches)
             await asyncio.sleep(0.01)
 

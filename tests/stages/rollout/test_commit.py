@@ -72,4 +72,4 @@ async def test_between_sites_the_first_result_counts_whatever_its_age(location: 
 async def test_two_attempts_that_have_written_nothing_do_not_share_segments(location: Location) -> None:
     first, second = LeaseJournal(location, 7, 0), await second_attempt(location)
     await first.begin()
-    assert location.names(second.place) == ["000-000000", "001-000000"]
+    assert location.names(second.folder) == ["000-000000", "001-000000"]

@@ -181,7 +181,7 @@ async def test_a_damaged_segment_ends_the_journal_there(tmp_path: Path, history:
     events, chain = history
     journal = await journalled(tmp_path, events, flushes=3, chain=chain)
     location = locate(tmp_path)
-    name = f"{journal.place}/{location.names(journal.place)[1]}"
+    name = f"{journal.folder}/{location.names(journal.folder)[1]}"
     data = bytearray(location.get(name) or b"")
     data[-1] ^= 1
     location.put(name, bytes(data))
