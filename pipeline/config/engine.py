@@ -35,8 +35,9 @@ class VllmEngine(Section):
     """Off only to measure what the cache is worth."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """Memory of the KV cache, in GiB; on GPUs gpu_memory_utilization decides instead."""
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of each GPU's memory for weights and KV cache."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of each GPU's memory for weights and KV cache. None: 0.9 of what the rollout role reserves, less 0.15 of it
+    for each reward model in the same process."""
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs one model is split over."""
     enforce_eager: bool | Literal["auto"] = "auto"

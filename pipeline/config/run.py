@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from berry.pipeline.config.base import Section
 from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.engine import EngineConfig
+from berry.pipeline.config.gpu_memory import USED, GpuShares, gpu_shares
 from berry.pipeline.config.loading import read_yaml
 from berry.pipeline.config.problems import ProblemSource
 from berry.pipeline.config.pruning import PruneRule, default_rules
@@ -115,6 +116,31 @@ class RunConfig(Section):
                 f"{self.engine.type}: set recompute.share to 0"
             )
         return self
+
+    @property
+    def gpu_shares(self) -> GpuShares | None:
+        """Shares of a GPU's memory for what runs on it; None where nothing does."""
+        roles = self.cluster.roles
+        if self.engine.type != "vllm" or not (roles.rollout.gpus or roles.reward.gpus):
+            return None
+        return gpu_shares(self.engine, roles, self.rewards, len(self.scored_by))
+
+    @model_validator(mode="after")
+    def _gpu_memory_suffices(self) -> RunConfig:
+        _ = self.gpu_shares
+        return self
+
+    @property
+    def reward_gpu_share(self) -> float:
+        """Of a GPU's memory, for each reward model on vLLM."""
+        return USED if self.gpu_shares is None else self.gpu_shares.reward
+
+    def engine_on_its_share(self) -> EngineConfig:
+        """The engine's section with its share of a GPU's memory filled in."""
+        shares = self.gpu_shares
+        if shares is None or self.engine.type != "vllm" or not self.cluster.roles.rollout.gpus:
+            return self.engine
+        return self.engine.model_copy(update={"gpu_memory_utilization": shares.engine})
 
     @model_validator(mode="after")
     def _engine_fills_its_gpus(self) -> RunConfig:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from berry.pipeline.config.engine import GPU_NUM_SEQS, VllmEngine
+from berry.pipeline.config.gpu_memory import USED
 from berry.pipeline.engines import models
 from berry.pipeline.engines.vllm import compat
 from berry.pipeline.errors import ConfigError, ResourceError
@@ -66,6 +67,11 @@ def block_size(config: VllmEngine, device: compat.Device) -> int:
     return config.block_size or (CPU_BLOCK_TOKENS if device == "cpu" else GPU_BLOCK_TOKENS)
 
 
+def gpu_share(config: VllmEngine) -> float:
+    """Of each GPU's memory; a run fills it in from its roles (`RunConfig.engine_on_its_share`)."""
+    return USED if config.gpu_memory_utilization is None else config.gpu_memory_utilization
+
+
 def num_seqs(config: VllmEngine, folder: str, device: compat.Device) -> int:
     """Sequences decoded at once: engine.max_num_seqs, or what `auto` stands for. On GPUs the larger number where the KV
     cache holds so many sequences of half the context."""
@@ -73,7 +79,7 @@ def num_seqs(config: VllmEngine, folder: str, device: compat.Device) -> int:
     if config.max_num_seqs != "auto" or device == "cpu" or not Path(folder).is_dir():
         return planned
     few, many = GPU_NUM_SEQS
-    usable = config.tensor_parallel_size * config.gpu_memory_utilization * compat.gpu_memory_bytes()
+    usable = config.tensor_parallel_size * gpu_share(config) * compat.gpu_memory_bytes()
     cache = usable - weight_bytes(Path(folder), config.dtype)
     needed = many * config.max_model_len / 2 * kv_token_bytes(Path(folder), config.dtype)
     return many if cache >= needed else few
@@ -105,7 +111,7 @@ def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seq
         arguments["block_size"] = block_size(config, device)
         arguments["distributed_executor_backend"] = "uni"
     else:
-        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+        arguments["gpu_memory_utilization"] = gpu_share(config)
         arguments["max_num_batched_tokens"] = max(GPU_BATCHED_TOKENS, seqs)
         if config.block_size is not None:
             arguments["block_size"] = config.block_size

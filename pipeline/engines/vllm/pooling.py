@@ -20,6 +20,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from berry.pipeline.config.gpu_memory import USED
 from berry.pipeline.config.rewards import ServedReward
 from berry.pipeline.engines import quiet
 from berry.pipeline.engines.base import ScoreCounters
@@ -30,11 +31,14 @@ from berry.pipeline.errors import EngineError
 class Pooling:
     """`rewards.serving.service.Backend` on vLLM. Running requests end on old weights, later ones wait for new."""
 
-    def __init__(self, served: ServedReward, folder: str, *, version: str, logit_mean: float = 0.0) -> None:
+    def __init__(
+        self, served: ServedReward, folder: str, *, version: str, logit_mean: float = 0.0, gpu_share: float = USED
+    ) -> None:
         self._served = served
         self._folder = folder
         self._version = version
         self._logit_mean = logit_mean
+        self._gpu_share = gpu_share
         self._installed = compat.installed()
         self._llm: Any = None
         self._ids = itertools.count()
@@ -94,7 +98,10 @@ class Pooling:
                 "distributed_executor_backend": "uni",
             }
         else:
-            arguments |= {"max_num_batched_tokens": max(host.GPU_BATCHED_TOKENS, served.max_batch)}
+            arguments |= {
+                "gpu_memory_utilization": self._gpu_share,
+                "max_num_batched_tokens": max(host.GPU_BATCHED_TOKENS, served.max_batch),
+            }
         return arguments | served.extra
 
     async def value(self, ids: Sequence[int]) -> tuple[float, str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from berry.pipeline.config.gpu_memory import USED
 from berry.pipeline.config.rewards import Rewards, ServedReward
 from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.engines.base import ScoreCounters
@@ -132,7 +133,9 @@ class _Model:
 class RewardModels:
     """All reward models of a run that are served here. `start` is idempotent."""
 
-    def __init__(self, rewards: Rewards, rollout: Rollout, generator: Vocabulary) -> None:
+    def __init__(self, rewards: Rewards, rollout: Rollout, generator: Vocabulary, *, gpu_share: float = USED) -> None:
+        """`gpu_share`: of a GPU's memory, for each model on vLLM."""
+        self._gpu_share = gpu_share
         self._configured = {
             name: served for name, served in (("prm", rewards.prm), ("orm", rewards.orm)) if served is not None
         }
@@ -160,7 +163,7 @@ class RewardModels:
             self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
         )
         joins = served.blend and served.activation == "sigmoid"
-        model = _Model(backend(served, folder, tags=tags, card=card), render, card, joins)
+        model = _Model(backend(served, folder, tags=tags, card=card, gpu_share=self._gpu_share), render, card, joins)
         model.expect(model.backend.version, card)
         return model
 
@@ -237,7 +240,9 @@ class RewardModels:
         self._models.clear()
 
 
-def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, card: Card | None) -> Backend:
+def backend(
+    served: ServedReward, folder: str, *, tags: tuple[int, int] | None, card: Card | None, gpu_share: float = USED
+) -> Backend:
     """The backend the config asks for; `auto` takes vLLM on GPUs for what it reads with its prefix cache."""
     version = card.version if card is not None else served.model
     wanted = served.backend
@@ -250,7 +255,8 @@ def backend(served: ServedReward, folder: str, *, tags: tuple[int, int] | None, 
 
     if tags is not None:
         raise ConfigError("backend vllm can't read a language model's answers at step tags: use transformers")
-    return Pooling(served, folder, version=version, logit_mean=0.0 if card is None else card.logit_mean)
+    logit_mean = 0.0 if card is None else card.logit_mean
+    return Pooling(served, folder, version=version, logit_mean=logit_mean, gpu_share=gpu_share)
 
 
 def _on_gpu() -> bool:

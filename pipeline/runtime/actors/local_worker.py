@@ -100,14 +100,19 @@ async def start(
     bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
     checker = Checker(config.verification.model_copy(update={"slots": bounds.most}))
     checker.pool.resize(planned.sandbox.total_slots)
-    engine = build(config.engine, engine_id="local-0")
+    engine = build(config.engine_on_its_share(), engine_id="local-0")
     await engine.start()
     collect_garbage_rarely()
     await checker.start()
 
     models: RewardModels | None = None
     if config.scored_by:
-        models = RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
+        models = RewardModels(
+            config.rewards or Rewards(),
+            config.rollout,
+            vocabulary.of_engine(config.engine),
+            gpu_share=config.reward_gpu_share,
+        )
         await models.start()
 
     worker = LeaseWorker(

@@ -31,7 +31,12 @@ def reward_models(config: RunConfig) -> RewardModels:
     """The models that a run's configuration names; not started. Raises ConfigError."""
     if not config.scored_by:
         raise ConfigError("neither rewards nor rounds.train names a reward model to serve")
-    return RewardModels(config.rewards or Rewards(), config.rollout, vocabulary.of_engine(config.engine))
+    return RewardModels(
+        config.rewards or Rewards(),
+        config.rollout,
+        vocabulary.of_engine(config.engine),
+        gpu_share=config.reward_gpu_share,
+    )
 
 
 class RewardActor:

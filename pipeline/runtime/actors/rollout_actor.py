@@ -58,7 +58,7 @@ class RolloutActor:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
         reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
-            engine = build(self._config.engine, engine_id=self._worker_id)
+            engine = build(self._config.engine_on_its_share(), engine_id=self._worker_id)
             await engine.start()
             collect_garbage_rarely()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())

@@ -95,6 +95,8 @@ def reward(config: RunConfig, planned: Placement, *, run_url: str) -> Any:
     from berry.pipeline.runtime.actors import reward_actor
 
     threads = {"OMP_NUM_THREADS": str(max(1, round(planned.reward.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
+    if not planned.reward.gpus:
+        threads["CUDA_VISIBLE_DEVICES"] = ""  # else it takes memory of a GPU that engines were promised
     actor = reward_actor.reward_actor.options(**_options(planned.reward), runtime_env={"env_vars": threads})
     return actor.remote(config.model_dump_json(), run_url)
 
