@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from berry.pipeline.api.runs import Run, load_config, run
     from berry.pipeline.api.verify import verify
+    from berry.pipeline.core.prune.registry import register_pruning_rule
+    from berry.pipeline.core.search.registry import register_policy
     from berry.pipeline.records import Problem
+    from berry.pipeline.stages.export.registry import register_export
+    from berry.pipeline.stages.problems.sources import register_problems
+    from berry.verifiers.specs.extensions import register_verifier
 
 __version__ = "0.2.0.dev0"
 
@@ -31,10 +36,27 @@ _HOMES = {
     "run": "berry.pipeline.api.runs",
     "Run": "berry.pipeline.api.runs",
     "Problem": "berry.pipeline.records",
+    "register_policy": "berry.pipeline.core.search.registry",
+    "register_pruning_rule": "berry.pipeline.core.prune.registry",
+    "register_verifier": "berry.verifiers.specs.extensions",
+    "register_problems": "berry.pipeline.stages.problems.sources",
+    "register_export": "berry.pipeline.stages.export.registry",
 }
 """Where each public name is defined. It is imported when first asked for, so that `import berry` stays instant."""
 
-__all__ = ["Problem", "Run", "__version__", "load_config", "run", "verify"]
+__all__ = [
+    "Problem",
+    "Run",
+    "__version__",
+    "load_config",
+    "register_export",
+    "register_policy",
+    "register_problems",
+    "register_pruning_rule",
+    "register_verifier",
+    "run",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
