@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Origin, layout, origin_of
 
 from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Origin, layout, origin_of
 
 
 @dataclass(frozen=True)
