@@ -1,5 +1,5 @@
-"""A pool under a long stream of jobs, a tenth of them hostile: `python tests/benchmarks/sandbox_soak.py
---jobs 100000`.
+"""Runs a long stream of jobs through a pool, a tenth of them hostile, most of the catalogue of attacks among them:
+`python tests/benchmarks/sandbox_soak.py --jobs 100000`.
 
 Told every tenth of the way and compared at the end: jobs a second, this process's descriptors and memory,
 the pool's processes and memory, files in its directory. Ends with status 1 when something leaked, an honest
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from berry.sandboxes.attacks import host, protocol
+from berry.sandboxes.attacks import pool as locks
 from berry.sandboxes.base import MIB, Call, Job, Limits, Outcome
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
@@ -46,6 +48,12 @@ HOSTILE = (
     "import os\ndef f(x):\n    os.write(3, os.urandom(2000)); os._exit(0)",
     "import ctypes\ndef f(x): ctypes.string_at(0)",
     "def f(x): return [[]] * 10 ** 7",
+    *(f"import os\ndef f(x):\n    try: {line}\n    except OSError: pass" for line in locks.LOCKS.values()),
+    *(f"{protocol.FRAME}\ndef f(x):\n    " + flood.replace("\n", "\n    ") for flood in protocol.FLOODS.values()),
+    *(protocol.FRAME + protocol.MAKE.replace("VALUE", value) for value in protocol.SLOW.values()),
+    *("def f(x):\n    " + attack.replace("\n", "\n    ") for attack in host.FORBIDDEN.values()),
+    "def f(x):\n    " + locks.MARKS.strip().replace("\n", "\n    "),
+    "def f(x):\n    " + host.SOCKET_MEMORY.strip().replace("\n", "\n    "),
 )
 
 
