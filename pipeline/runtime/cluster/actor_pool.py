@@ -17,15 +17,16 @@ from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
 
-from berry.pipeline.errors import BerryError
+from berry.pipeline.errors import BerryError, ResourceError
 from berry.pipeline.runtime.actors.process import Home
-from berry.pipeline.runtime.actors.remote import end_process, expected
+from berry.pipeline.runtime.actors.remote import end_process, expected, reason
 from berry.pipeline.runtime.monitoring.stalls import Activity, SilenceTimer
 
 HEALTH_POLL_S = 1.0  # between two questions to every actor; longer where there are many
 POLLS_A_SECOND = 100  # at most, so that asking costs the driver no more
 ANSWER_S = 5.0  # for which an answer is waited for
 FRESH_S = 0.3  # for which an answer holds
+MOST_STARTS = 5  # of an actor that ends while it starts, where that is an error
 RETRY_S = 10.0  # after which an actor that could not start is started again
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -177,10 +178,17 @@ class ActorPool:
 async def until_up(name: str, start: Callable[[], Awaitable[T]], *, patient: bool) -> T:
     """What `start` returns, once there is a node for the actor. An error of its start is raised, or with patience said
     in the log and started again: the next node may be better."""
+    ended = 0
     while True:
         try:
             return await start()
-        except RayActorError:
+        except RayActorError as error:
+            ended += 1
+            if ended == MOST_STARTS:
+                text = f"{name} ended {ended} times while it started ({reason(error)}); killed for memory?"
+                if not patient:
+                    raise ResourceError(text) from None
+                log.warning("%s It is started again for as long as it takes", text)
             await asyncio.sleep(HEALTH_POLL_S)
         except BerryError as error:
             if not patient:

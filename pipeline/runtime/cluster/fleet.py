@@ -18,11 +18,13 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.balance import Bounds, slot_bounds
 from berry.pipeline.core.placement import Placement
-from berry.pipeline.errors import ResourceError
+from berry.pipeline.errors import EngineError, ResourceError
+from berry.pipeline.runtime.actors.remote import reason
 from berry.pipeline.runtime.actors.reward_actor import load_weights_on
 from berry.pipeline.runtime.actors.reward_client import RewardReplica
 from berry.pipeline.runtime.actors.rollout_handle import RayWorker
@@ -90,12 +92,21 @@ class Fleet:
         sandboxes = self.sandboxes.pool.ask_for(now.sandbox.actors, patient=False)
         await asyncio.gather(*rewards)
         infos, _ = await asyncio.gather(
-            asyncio.gather(*(worker.start() for worker in first)), asyncio.gather(*sandboxes)
+            asyncio.gather(*(self._start_first(worker) for worker in first)), asyncio.gather(*sandboxes)
         )
         for worker, info in zip(first, infos, strict=True):
             self._add(worker, info)
         await self._send_actors()
         self._ask_for_the_rest(now)
+
+    async def _start_first(self, worker: RayWorker) -> dict[str, Any]:
+        try:
+            return await worker.start()
+        except RayActorError as error:
+            raise EngineError(
+                f"{worker.worker_id} ended while it loaded its engine ({reason(error)}); if it was killed for memory, "
+                "give it less (engine.max_num_seqs, engine.kv_cache_gib, fewer sandbox slots) or a larger node"
+            ) from None
 
     def _ask_for_the_rest(self, now: Placement) -> None:
         for n in range(now.rollout.actors, self._planned.rollout.actors):
