@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NO_CONSENSUS = "no_consensus"
     NO_JUDGE = "no_judge"
     NOT_CHECKED = "not_checked"
+    WEAK_CHECK = "weak_check"  # it was checked, but in a way that the response can forge
     CHECK_ERROR = "check_error"  # the check itself raised: a defect of Berry's or of an added verifier's, logged
 
     @property
@@ -77,6 +78,7 @@ _UNVERIFIABLE = _RETRYABLE | {
     Reason.NO_CONSENSUS,
     Reason.NO_JUDGE,
     Reason.NOT_CHECKED,
+    Reason.WEAK_CHECK,
     Reason.CHECK_ERROR,
 }
 

@@ -16,7 +16,7 @@ from collections import Counter
 from msgspec.structs import replace
 
 from berry.sandboxes.wire import Unsupported
-from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.base import Outcome, Reason, Verdict, verdict
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.context import CheckRequest, Judge, VerifierContext
 from berry.verifiers.inline import check_inline
@@ -86,6 +86,8 @@ class Checker:
             result = _reported(error, request.problem_id, getattr(request.spec, "type", "?"))
         finally:
             self._in_service -= 1
+        if self.config.weak_verdicts == "unverifiable" and result.evidence.get("weak") is True:
+            result = _not_counted(result)
         spent = time.perf_counter() - start
         self._busy_s += spent
         self._outcomes[f"outcome_{result.outcome}"] += 1
@@ -127,3 +129,12 @@ def _reported(error: Exception, problem_id: str, kind: str) -> Verdict:
     """Logs an error that no verifier should raise; the verdict says that nothing was checked."""
     _log.error("%s verifier failed on problem %s", kind, ascii(problem_id)[:300], exc_info=error)
     return verdict(Reason.CHECK_ERROR, note=f"{type(error).__name__}: {str(error)[:300]}")
+
+
+def _not_counted(weak: Verdict) -> Verdict:
+    """A verdict that the response may have forged, as one that says nothing; what it said is in the evidence."""
+    if weak.outcome is Outcome.UNVERIFIABLE:
+        return weak
+    note = 'the tests share the program\'s process: set verification.weak_verdicts to "count" to use such verdicts'
+    said = {"would_be": str(weak.reason), "note": weak.evidence.get("note", note)}
+    return Verdict(Outcome.UNVERIFIABLE, Reason.WEAK_CHECK, weak.answer, {**weak.evidence, **said}, weak.verify_ms)

@@ -67,6 +67,9 @@ class CheckerConfig(BaseModel):
     """Folder of a built Lean project with the REPL (and Mathlib, if wanted)."""
     lean_repl: str = "repl"
     """The REPL's executable."""
+    weak_verdicts: Literal["unverifiable", "count"] = "unverifiable"
+    """What becomes of verdicts whose tests shared the candidate's process (`program_tests` outside Python), which a
+    hostile program can forge: "unverifiable" keeps them out of rewards, "count" takes them as they are."""
     judge: JudgeConfig | None = None
     """Who answers `model` verifiers; null: nobody, and they are UNVERIFIABLE (no_judge)."""
     seed: int = 0

@@ -21,7 +21,7 @@ Check = Callable[..., Verdict]
 def warm() -> Iterator[tuple[asyncio.AbstractEventLoop, Checker]]:
     """The loop and the checker that lives in it."""
     loop = asyncio.new_event_loop()
-    checker = Checker(CheckerConfig(slots=2, cpu_s=2, wall_s=12, symbolic_s=2))
+    checker = Checker(CheckerConfig(slots=2, cpu_s=2, wall_s=12, symbolic_s=2, weak_verdicts="count"))
     loop.run_until_complete(checker.start())
     yield loop, checker
     loop.run_until_complete(checker.close())

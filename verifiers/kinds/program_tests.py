@@ -1,32 +1,44 @@
 """Runs the response's program with tests appended to it, as MultiPL-E has them (`program_tests`).
 
-Languages: C++, JavaScript, Python, shell.
+    Python      tests of one function ─► the split judge (`python_function`): two processes
+    otherwise   what the tests use is fixed ─► prelude, program ─► undone where it can be ─► tests ─► a word is printed
 
-The tests share the candidate's process, so a hostile candidate could forge a pass; every verdict says so
-(`guarantee: same_process`). A pass still takes more than an exit status: the last statement of the tests prints a
-word drawn for this check, after assertions that were switched on again behind the candidate. A program that
-exits early, redefines `assert` or switches it off does not get there.
+Outside the split judge the tests share the candidate's process, so a hostile candidate can forge a pass whatever is
+done: every such verdict says `weak`, and a checker makes it UNVERIFIABLE unless its `weak_verdicts` is "count". A pass
+still takes some doing. It is a word drawn for this check, read from standard input before the candidate's first line
+and found in no file; the tests' own primitives (`require`, `assert`, macros, aliases, shell functions) are fixed before
+the candidate's source is read, or freed of what it made of them before the tests run.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
+import hashlib
+import json
 import re
 import secrets
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from berry.sandboxes.base import Job, Outcome
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.code_blocks import find_program
+from berry.verifiers.kinds import python_function
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
-from berry.verifiers.specs.union import ProgramTestsSpec
+from berry.verifiers.specs.code import ProgramTestsSpec, PythonFunctionSpec
 
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
-GUARANTEE = "same_process"
+SAME_PROCESS, SPLIT_JUDGE = "same_process", "split_judge"
 _CPP_END = re.compile(r"(?:return\s+0\s*;\s*)?\}\s*$")
 _CPP_MAIN = re.compile(r"\bint\s+main\s*\(")
+_CPP_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_CPP_DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", re.MULTILINE)
+_CPP_COMPARES = re.compile(r"\boperator\s*(?:==|!=|<=>|!|&&|\|\|)")
 _ASSERTION = re.compile(r"AssertionError|Assertion [`'\"].*failed|assertion failed", re.IGNORECASE)
 
 
@@ -38,77 +50,158 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     """Runs the response's program with the problem's tests behind it."""
     spec = request.spec
     assert isinstance(spec, ProgramTestsSpec)
+    if (name := tested_function(spec)) is not None:
+        split = PythonFunctionSpec(
+            entry_point=name, tests=spec.tests, prelude=spec.prelude, cpu_s=spec.cpu_s, memory_mb=spec.memory_mb
+        )
+        result = await python_function.verify(replace(request, spec=split), context)
+        return replace(result, evidence={**result.evidence, "guarantee": SPLIT_JUDGE})
+    result = await _same_process(spec, request, context)
+    weak = {} if spec.trusted else {"weak": True}
+    return replace(result, evidence={**result.evidence, "guarantee": SAME_PROCESS, **weak})
+
+
+async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: VerifierContext) -> Verdict:
     code = find_program(request.response, spec.language)
     if code is None:
-        return verdict(Reason.NO_CODE, guarantee=GUARANTEE)
+        return verdict(Reason.NO_CODE)
+    if spec.language == "cpp" and (found := _CPP_COMPARES.search(_CPP_COMMENT.sub(" ", code))) is not None:
+        return verdict(Reason.DISALLOWED, note=f"defines {found[0]!r}, with which the tests compare")
     word = secrets.token_hex(16)
     try:
-        source = program(spec, code, word)
+        source = program(spec, code)
     except NoTests as error:
-        return verdict(Reason.TESTS_BROKEN, note=str(error), guarantee=GUARANTEE)
+        return verdict(Reason.TESTS_BROKEN, note=str(error))
     job = Job(
         source=source,
         language=spec.language,
+        stdin=(f"{word}\n",),
         limits=limits_of(spec, context.config),
         key=request.key or request.problem_id,
     )
     result = await context.pool.run(job)
     if not result.cases:
-        return verdict(reason_of(result.outcome), note=result.error, guarantee=GUARANTEE)
+        return verdict(reason_of(result.outcome), note=result.error)
     case = result.cases[0]
     if case.outcome is Outcome.OK and word.encode() in case.stdout:
-        return verdict(Reason.CORRECT, guarantee=GUARANTEE)
+        return verdict(Reason.CORRECT)
     if case.outcome is Outcome.OK:
-        return verdict(Reason.WRONG_ANSWER, note="ended before the tests did", guarantee=GUARANTEE)
+        return verdict(Reason.WRONG_ANSWER, note="ended before the tests did")
     note = error_output(case) or f"exit status {case.exit_code}"
     failed = (
         case.outcome is Outcome.RUNTIME_ERROR and _ASSERTION.search(case.stderr.decode("utf-8", "replace")) is not None
     )
-    return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note, guarantee=GUARANTEE)
+    return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note)
 
 
 def fault(spec: ProgramTestsSpec) -> str | None:
     """Why the tests are not of the shape that their language needs; None when they are."""
     try:
-        program(spec, "", "")
+        program(spec, "")
     except NoTests as error:
         return str(error)
     return python_fault(spec.tests, "tests") if spec.language == "python" else None
 
 
-def program(spec: ProgramTestsSpec, code: str, word: str) -> str:
-    """The whole program; raises NoTests."""
-    return _PROGRAMS[spec.language](spec, code, word)
+def tested_function(spec: ProgramTestsSpec) -> str | None:
+    """The one name that Python tests call and do not define, so that the split judge can run them; None where there is
+    no such name, several, or where the tests need the program itself."""
+    if spec.language != "python":
+        return None
+    try:
+        tree, prelude = ast.parse(spec.tests), ast.parse(spec.prelude)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    known = set(vars(builtins)) | {"candidate"}
+    used: set[str] = set()
+    called: set[str] = set()
+    for node in (*ast.walk(prelude), *ast.walk(tree)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name):
+                known.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                known.add(name)
+            case ast.alias(name=name, asname=asname):
+                known.add((asname or name).partition(".")[0])
+            case ast.ExceptHandler(name=str(name)):
+                known.add(name)
+            case ast.Call(func=ast.Name(id=name)):
+                called.add(name)
+    missing = used - known
+    if "__name__" in used or "*" in known or len(missing) != 1:
+        return None
+    checks = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
+    if any(len(n.args.args) != 1 for n in checks):
+        return None
+    (name,) = missing
+    return name
 
 
-def _cpp(spec: ProgramTestsSpec, code: str, word: str) -> str:
+def program(spec: ProgramTestsSpec, code: str) -> str:
+    """The whole program, which reads the word from standard input and prints it at its end; raises NoTests."""
+    return _PROGRAMS[spec.language](spec, code)
+
+
+def _cpp(spec: ProgramTestsSpec, code: str) -> str:
     tests = spec.tests
     if not _CPP_MAIN.search(tests) or not _CPP_END.search(tests):
         raise NoTests("tests must end with `int main() { … }`")
-    tests = _CPP_END.sub(f'std::fputs("\\\\n{word}\\\\n", stdout);\nstd::fflush(stdout);\nreturn 0;\n}}\n', tests)
-    again = "\n#undef NDEBUG\n#undef assert\n#include <cassert>\n#include <cstdio>\n"
-    return f"{spec.prelude}\n{code}\n{again}{tests}"
+    own = "w" + hashlib.blake2b(f"{code}\0{tests}".encode("utf-8", "replace"), digest_size=8).hexdigest()
+    tests = _CPP_END.sub(f"std::fputs({own}, stdout);\nstd::fflush(stdout);\nreturn 0;\n}}\n", tests)
+    first = (
+        f"#include <cstdio>\n#include <unistd.h>\nstatic char {own}[80];\n"
+        f"__attribute__((constructor(101))) static void r{own}() {{\n"
+        f"  long n = ::read(0, {own}, 64); {own}[n > 0 ? n : 0] = 0; if (::ftruncate(0, 0)) {{}}\n}}\n"
+    )
+    plain = _CPP_COMMENT.sub(" ", code.replace("\\\n", ""))
+    freed = "".join(f"#undef {name}\n" for name in dict.fromkeys(_CPP_DEFINE.findall(plain)))
+    again = f"\n{freed}#undef NDEBUG\n#undef assert\n#include <cassert>\n#include <cstdio>\n"
+    return f"{first}{spec.prelude}\n{code}\n{again}{tests}"
 
 
-_FROZEN = """(() => {
-  const assert = require('node:assert');
+_JAVASCRIPT = """(() => {
+  const fs = require('node:fs'), vm = require('node:vm'), assert = require('node:assert'), load = require;
+  const word = fs.readFileSync(0, 'utf8'), write = fs.writeSync, run = vm.runInThisContext;
+  try { fs.ftruncateSync(0, 0); } catch {}
   for (const part of [assert, assert.strict]) for (const name of Object.keys(part)) {
     Object.defineProperty(part, name, {value: part[name], writable: false, configurable: false});
   }
+  const fixed = (name) => name === 'assert' || name === 'node:assert' ? assert
+    : name === 'assert/strict' || name === 'node:assert/strict' ? assert.strict : load(name);
+  Object.defineProperty(globalThis, 'require', {value: fixed, writable: false, configurable: false});
+  globalThis.module = {exports: {}};
+  globalThis.exports = globalThis.module.exports;
+  run(CANDIDATE, {filename: 'candidate.js'});
+  run(TESTS, {filename: 'tests.js'});
+  write(1, '\\n' + word);
 })();
 """
 
 
-def _javascript(spec: ProgramTestsSpec, code: str, word: str) -> str:
-    return f"{_FROZEN}{spec.prelude}\n{code}\n{spec.tests}\n;process.stdout.write('\\n{word}\\n');\n"
+def _javascript(spec: ProgramTestsSpec, code: str) -> str:
+    candidate, tests = (json.dumps(text) for text in (f"{spec.prelude}\n{code}", spec.tests))
+    head, _, rest = _JAVASCRIPT.partition("CANDIDATE")
+    middle, _, end = rest.partition("TESTS")
+    return f"{head}{candidate}{middle}{tests}{end}"
 
 
-def _python(spec: ProgramTestsSpec, code: str, word: str) -> str:
-    return f"{spec.prelude}\n{code}\n{spec.tests}\nprint('\\n{word}')\n"
+def _python(spec: ProgramTestsSpec, code: str) -> str:
+    first = "import sys as _sys; _word = _sys.stdin.readline()\n"
+    return f"{first}{spec.prelude}\n{code}\n{spec.tests}\nprint('\\n' + _word)\n"
 
 
-def _shell(spec: ProgramTestsSpec, code: str, word: str) -> str:
-    return f"{spec.prelude}\n{code}\nset -e\n{spec.tests}\nprintf '\\n%s\\n' {word}\n"
+_FREED = r"""
+\unset -f unalias [ test printf echo true false command read cd sleep expr cmp diff grep
+\unalias -a
+"""
+
+
+def _shell(spec: ProgramTestsSpec, code: str) -> str:
+    own = "w" + secrets.token_hex(8)
+    first = f"IFS= read -r {own}\n(: > /proc/self/fd/0) 2> /dev/null || true\n"
+    return f"{first}{spec.prelude}\n{code}\n{_FREED}trap - EXIT\nset -e\n{spec.tests}\nprintf '\\n%s\\n' \"${own}\"\n"
 
 
 _PROGRAMS = {"cpp": _cpp, "javascript": _javascript, "python": _python, "shell": _shell}

@@ -80,13 +80,18 @@ class StdioSpec(CodeSpec):
 
 
 class ProgramTestsSpec(CodeSpec):
-    """Tests appended to the program (MultiPL-E). `prelude` goes before the response. They share the candidate's
-    process, so the guarantee is weaker than a split judge's: verdicts carry `guarantee: same_process`."""
+    """Tests appended to the program (MultiPL-E). `prelude` goes before the response.
+
+    Tests in Python that call one function are run by the split judge. The others share the candidate's process: their
+    verdicts are `weak` and count only where the checker's `weak_verdicts` says so, or where `trusted` says that no
+    response to this problem is hostile (benchmarks).
+    """
 
     type: Literal["program_tests"] = "program_tests"
     language: TestedLanguage
     tests: str = Field(min_length=1)
     prelude: str = ""
+    trusted: bool = False
 
 
 class ProgramOfThoughtSpec(CodeSpec):
