@@ -68,6 +68,8 @@ class Comparison:
 
     def _texts(self, gold: Value, got: Value) -> Same:
         left, right = shown(gold), shown(got)
+        if not right.strip():
+            return False
         if normal.squeeze(left) == normal.squeeze(right):
             return True
         if isinstance(gold, Words) or isinstance(got, Words):
@@ -161,12 +163,16 @@ class Comparison:
             return self._matching(gold.items, got.items, self.same)
         if gold.shape is Shape.RATIO:
             return self._ratios(gold.items, got.items)
+        if gold.shape is Shape.MATRIX:
+            return self._matrices(gold, got)
         return self._in_order(gold.items, got.items)
 
     def _one_and_many(self, gold: Value, got: Value) -> Same:
         """A set of one element is that element; nothing else of several parts is a single value."""
         for many, one in ((gold, got), (got, gold)):
             if isinstance(many, Many) and many.shape is Shape.SET and len(many.items) == 1:
+                if isinstance(many.items[0], Many) and isinstance(one, Relation) and one.signs != ("=",):
+                    return False  # the point (1, 2) is no interval
                 return self.same(many.items[0], one) if many is gold else self.same(one, many.items[0])
         if isinstance(gold, Opaque) or isinstance(got, Opaque):
             return self._texts(gold, got)
@@ -191,6 +197,13 @@ class Comparison:
             else:
                 return False
         return None if doubt else True
+
+    def _matrices(self, gold: Many, got: Many) -> Same:
+        """Row by row and entry by entry: a matrix is no list of lists in any order."""
+        rows = [[row.items for row in side.items if isinstance(row, Many)] for side in (gold, got)]
+        if len(rows[0]) != len(rows[1]):
+            return False
+        return _all([self._in_order(a, b) for a, b in zip(*rows, strict=True)])
 
     def _ratios(self, gold: Sequence[Value], got: Sequence[Value]) -> Same:
         if len(gold) != len(got):
@@ -217,18 +230,22 @@ class Comparison:
             return set(a) == set(b) and _all([self.same(value, b[name]) for name, value in a.items()])
         if self.strict.assignment == "require":
             return False
-        if a is not None:
-            if isinstance(got, Many) and got.shape in (Shape.LIST, Shape.TUPLE):
-                return self._in_order(list(a.values()), got.items)
+        other, values_of = (got, a) if a is not None else (gold, b)
+        if values_of is None or not isinstance(other, Many):
             return False
-        assert b is not None
-        if isinstance(gold, Many) and gold.shape is Shape.TUPLE:
-            return self._in_order(gold.items, relations.in_tuple_order(b))
-        if isinstance(gold, Many) and gold.shape in _LOOSE:
-            if isinstance(got, Many):
-                return self._matching(gold.items, list(b.values()), self.same)
-            return self._in_order(gold.items, list(b.values()))
-        return False
+        if other.shape is Shape.TUPLE and other.brackets == "()":
+            orders = [list(values_of.values()) if a is not None else relations.in_tuple_order(values_of)]
+        elif other.shape in _LOOSE and relations.is_numbered(values_of):
+            left, right = (
+                (list(values_of.values()), other.items) if a is not None else (other.items, values_of.values())
+            )
+            return self._matching(left, list(right), self.same)
+        elif other.shape is Shape.LIST:
+            orders = [list(values_of.values()), relations.in_tuple_order(values_of)][: 1 if a is not None else 2]
+        else:
+            return False
+        pairs = [(order, other.items) if a is not None else (other.items, order) for order in orders]
+        return _any([self._in_order(left, right) for left, right in pairs])
 
     def _relations(self, gold: Value, got: Value) -> Same:
         given, answered = assigned(gold, as_answer=False), assigned(got, as_answer=True)
@@ -301,8 +318,8 @@ def _any(answers: Sequence[Same]) -> Same:
 
 
 def _comparable(gold: Region, got: Region) -> bool:
-    """Not where either is a condition on an expression, `2x > 6`, that the other may state for its name."""
-    return not (gold.name and got.name and gold.name != got.name) or (gold.plain_name and got.plain_name)
+    """Whether both say where the same thing lies: not `2x > 6` or `|m| > 1`, which state it for another expression."""
+    return gold.name == got.name or (gold.plain_name and got.plain_name)
 
 
 def _left_standing(gold: expr.Expr, got: expr.Expr) -> bool:

@@ -102,6 +102,12 @@ def in_tuple_order(values: dict[str, Value]) -> list[Value]:
     return [values[name] for name in names]
 
 
+def is_numbered(values: dict[str, Value]) -> bool:
+    """Whether the names are one name with numbers, `x_1, x_2`, as the roots of one equation have."""
+    stems = {name.partition("_")[0] for name in values}
+    return len(stems) == 1 and all("_" in name for name in values)
+
+
 def difference(relation: Relation) -> expr.Expr | None:
     """Left side less right side, of two scalar sides."""
     a, b = relation.sides
@@ -172,6 +178,8 @@ def shown(value: Value) -> str:
         return value.text
     if isinstance(value, Many):
         inside = ", ".join(shown(item) for item in value.items)
+        if value.shape is Shape.SET:
+            return f"\\{{{inside}\\}}"
         return f"{value.brackets[0]}{inside}{value.brackets[1]}" if value.brackets else inside
     parts = [shown(value.sides[0])]
     for sign, side in zip(value.signs, value.sides[1:], strict=True):
