@@ -31,6 +31,8 @@ LABELS: dict[str, frozenset[str]] = {
     "ruby": frozenset({"ruby", "rb"}),
     "r": frozenset({"r", "rscript"}),
     "shell": frozenset({"shell", "sh", "bash", "zsh"}),
+    "lean": frozenset({"lean", "lean4"}),
+    "coq": frozenset({"coq", "gallina", "rocq"}),
     "sql": frozenset({"sql", "sqlite", "duckdb", "postgresql", "mysql"}),
 }
 """How fenced blocks of a language are labelled, in lower case."""
@@ -49,8 +51,11 @@ class Block(Struct, frozen=True):
 
 
 def blocks(response: str) -> list[Block]:
-    """The fenced blocks behind the thinking, in order; one that is never closed runs to the end. A fence that opens
-    where another block is open closes that one first, if it has a label: models forget a closing fence."""
+    """The fenced blocks behind the thinking, in order; one that is never closed runs to the end.
+
+    A labelled fence inside a block is a part of it (of a string, say), but where the Python before it is whole a
+    closing fence was forgotten.
+    """
     text = after_thinking(response)
     made: list[Block] = []
     opened: re.Match[str] | None = None
@@ -59,7 +64,7 @@ def blocks(response: str) -> list[Block]:
             opened = fence
             continue
         closes = fence[1].startswith(opened[1]) and not fence[2]
-        if closes or (fence[2] and fence[1] == opened[1]):
+        if closes or (fence[1] == opened[1] and _forgotten(opened[2], text[opened.end() + 1 : fence.start()])):
             made.append(Block(text[opened.end() + 1 : fence.start()], opened[2].lower()))
             opened = None if closes else fence
     if opened is not None:
@@ -82,14 +87,14 @@ def find_program(response: str, language: str, *, entry_point: str | None = None
             _last(wanted)
             or _last(unlabelled)
             or _last([b.text for b in found if not _other(b, labels)])
-            or (None if found else _unless_empty(after_thinking(response)))
+            or (None if found else _unless_empty(_unfenced(response)))
         )
     if entry_point is None:
         return (
             _last(wanted)
             or _last([t for t in unlabelled if _is_program(t)])
             or _last(unlabelled)
-            or (None if found else _bare(after_thinking(response), None))
+            or (None if found else _bare(_unfenced(response), None))
         )
     for group in (wanted, unlabelled):
         defining = [t for t in group if _defines(t, entry_point)]
@@ -97,12 +102,16 @@ def find_program(response: str, language: str, *, entry_point: str | None = None
             return _callable(defining[-1], entry_point)
     text = _last(wanted) or _last([t for t in unlabelled if _is_program(t)]) or _last(unlabelled)
     if text is None and not found:
-        text = _bare(after_thinking(response), entry_point)
+        text = _bare(_unfenced(response), entry_point)
     if text is None:
         return None
     if not _defines(text, entry_point) and (signature := _signature(prompt, entry_point)) is not None:
         return _joined(signature, text)
     return _callable(text, entry_point)
+
+
+def _forgotten(label: str, text: str) -> bool:
+    return label.lower() in LABELS["python"] and len(text) <= MOST_PARSED and bool(text.strip()) and _parses(text)
 
 
 # ---- what a text defines --------------------------------------------------------------------------------------------
@@ -160,6 +169,11 @@ def _joined(signature: str, body: str) -> str:
 
 
 # ---- without fences -------------------------------------------------------------------------------------------------
+
+
+def _unfenced(response: str) -> str:
+    """The text behind the thinking without lines that are fences: one that stands alone opens nothing."""
+    return _FENCE.sub("", after_thinking(response))
 
 
 def _is_program(text: str) -> bool:

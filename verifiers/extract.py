@@ -1,7 +1,6 @@
-r"""Finds where the answer or the program stands in a response.
+r"""Finds where the answer stands in a response (`code_blocks` finds programs).
 
     response ─► after_thinking ─► tag | boxed | answer_is | last_line | whole ─► Found (candidates, the last one first)
-                              └─► code (the last fenced block, else everything)
 
 tag         between `<answer>` and `</answer>`; what is boxed or stated in it, where it is a text of several words
 boxed       in `\boxed{…}`; boxes with only a comma, "and" or "or" between them are one answer of several values
@@ -362,23 +361,3 @@ def _whole(text: str) -> Found | None:
 
 
 _FINDERS = {"answer_is": _answer_is, "last_line": _last_line, "tag": _tag, "whole": _whole}
-
-# ---- code -----------------------------------------------------------------------------------------------------------
-
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
-
-
-def find_code(response: str) -> str | None:
-    """The last fenced block (an unclosed one runs to the end), else the whole text; None when that is empty."""
-    text = after_thinking(response)
-    block, opened = None, None
-    for fence in _FENCE.finditer(text):
-        if opened is None:
-            opened = fence
-        elif fence[1].startswith(opened[1]) and not fence[2]:
-            block = text[opened.end() + 1 : fence.start()]
-            opened = None
-    if opened is not None:
-        block = text[opened.end() + 1 :]
-    code = text if block is None else block
-    return code if code.strip() else None

@@ -83,6 +83,10 @@ def test_other_languages_are_found_by_their_label() -> None:
     assert find_program(cpp, "cpp") == cpp
 
 
+def test_a_stray_fence_behind_bare_code_opens_nothing() -> None:
+    assert (function(f"{ADD}```") or "").strip() == ADD.strip()
+
+
 def test_no_program_is_none() -> None:
     assert function("") is None
     assert function("<think>x</think>  ") is None
@@ -93,3 +97,21 @@ def test_hostile_text_takes_linear_time() -> None:
     for text in ("```\n" * 50_000, "def " * 100_000, "class A\n" * 50_000, "`" * 200_000, "\n    def add" * 50_000):
         function(text)
         assert len(blocks(text)) <= 64
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ("text\n```python\na = 1\n```\nmore\n```\nb = 2\n```\nend", "a = 1\n"),
+        ("text\n```python\na = 1\n```\nmore\n```py\nb = 2\n```\nend", "b = 2\n"),
+        ("```python\na = 1\n", "a = 1\n"),
+        ("def f(): return 1", "def f(): return 1"),
+        ("```python\nx = '''\n```js\n'''\n```", "x = '''\n```js\n'''\n"),
+        ("~~~\na\n~~~", "a\n"),
+        ("<think>```\nno\n```</think>yes()", "yes()"),
+        ("```python\n```", None),
+        ("", None),
+    ],
+)
+def test_without_an_entry_point_it_is_the_last_in_its_language_else_everything(response: str, code: str | None) -> None:
+    assert find_program(response, "python") == code

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.verifiers.extract import find_answer, find_code
+from berry.verifiers.extract import find_answer
 from berry.verifiers.specs.base import DEFAULT_PLACES
 
 
@@ -145,20 +145,3 @@ def test_distinct_boxes_are_all_told() -> None:
 def test_places_are_asked_in_the_given_order() -> None:
     text = "<answer>3</answer> The answer is 4. \\boxed{5}"
     assert [find_answer(text, (place,)).answer for place in ("tag", "answer_is", "boxed")] == ["3", "4", "5"]  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("response", "code"),
-    [
-        ("text\n```python\na = 1\n```\nmore\n```\nb = 2\n```\nend", "b = 2\n"),
-        ("```python\na = 1\n", "a = 1\n"),
-        ("def f(): return 1", "def f(): return 1"),
-        ("```python\nx = '''\n```js\n'''\n```", "x = '''\n```js\n'''\n"),
-        ("~~~\na\n~~~", "a\n"),
-        ("<think>```\nno\n```</think>yes()", "yes()"),
-        ("```python\n```", None),
-        ("", None),
-    ],
-)
-def test_the_program_is_the_last_fenced_block_else_everything(response: str, code: str | None) -> None:
-    assert find_code(response) == code

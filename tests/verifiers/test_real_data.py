@@ -14,7 +14,7 @@ import pytest
 
 from berry.pipeline.stages.problems.importing import IMPORTERS, Imported, convert
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.specs.union import MathSpec, ProgramTestsSpec
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def test_code_contests_problems_can_be_checked_and_silence_fails_them(check_all,
 
 def plainly(spec: ProgramTestsSpec, response: str, folder: Path) -> bool:
     """Compiled and run as a file, outside any sandbox; assertions and the exit status decide."""
-    code = find_code(response) or ""
+    code = find_program(response, spec.language) or ""
     source = f"{spec.prelude}\n{code}\n{spec.tests}"
     if spec.language == "javascript":
         (folder / "a.js").write_text(source)

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.specs.union import FormalSpec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     assert isinstance(spec, FormalSpec)
     if (problem := fault(spec)) is not None:
         return verdict(Reason.GOLD_UNPARSABLE, note=problem)
-    proof = find_code(request.response)
+    proof = find_program(request.response, spec.system)
     if proof is None:
         return verdict(Reason.NO_CODE)
     if len(proof) > MAX_PROOF_CHARS:

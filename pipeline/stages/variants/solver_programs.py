@@ -23,7 +23,7 @@ from berry.pipeline.stages.variants.drafting import quoted
 from berry.pipeline.stages.variants.number_slots import Slot, as_argument
 from berry.sandboxes.base import Call, Job, Outcome
 from berry.verifiers.checker import Checker
-from berry.verifiers.extract import find_code
+from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of
 from berry.verifiers.specs.union import CodeSpec
 
@@ -63,7 +63,7 @@ async def solving(
 ) -> list[Program]:
     """The programs among `replies` that solve the original, in the replies' order, equal ones each for itself: drawn
     apart from each other they are votes."""
-    sources = [source for reply in replies if (source := find_code(reply.text)) and usable(source, slots)]
+    sources = [source for reply in replies if (source := find_program(reply.text, "python")) and usable(source, slots)]
     ran = await asyncio.gather(*(_run(source, slots, draws, checker, key) for source in sources))
     return [
         Program(source, tuple(results[1:]))
