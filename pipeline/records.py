@@ -136,6 +136,7 @@ class DropReason(StrEnum):
 
     WRONG = "wrong"  # a verifier failed it
     UNVERIFIABLE = "unverifiable"  # the check could not be made
+    NO_ANSWER = "no_answer"  # nothing in the wanted form: not a wrong answer
     TRUNCATED = "truncated"  # out of tokens before an answer
     FORMAT = "format"
     LENGTH = "length"  # too short or too long

@@ -95,7 +95,8 @@ class Budget(Section):
     stop_after_correct: int | None = Field(default=None, ge=1)
     """Stop the problem when this many trajectories have passed."""
     hopeless_after: int | None = Field(default=None, ge=1)
-    """Stop the problem when this many leaves were verified and none passed."""
+    """Stop the problem when this many leaves were verified and none passed; truncated ones and ones without an answer
+    do not count."""
     pass_rate_band: tuple[float, float] | None = None
     """Stop the problem when its pass rate lies outside [low, high] beyond doubt (95% Wilson interval)."""
     band_after: int = Field(default=8, ge=1)

@@ -38,7 +38,7 @@ STAGES: dict[str, frozenset[DropReason]] = {
             DropReason.QUARANTINED,
         }
     ),
-    "verifier": frozenset({DropReason.WRONG, DropReason.UNVERIFIABLE}),
+    "verifier": frozenset({DropReason.WRONG, DropReason.NO_ANSWER, DropReason.UNVERIFIABLE}),
     "reward models": frozenset({DropReason.LOW_ORM, DropReason.LOW_PRM}),
 }
 OTHER = "other rules"

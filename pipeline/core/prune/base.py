@@ -21,10 +21,12 @@ class Decision(Struct, frozen=True, gc=False):
 @dataclass(frozen=True, slots=True)
 class Pool:
     """What a rule may look at beside the living: all trajectories of the problem, dropped ones too (a pass rate is
-    over those), and the digests of responses kept in other problems."""
+    over those), the digests of responses kept in other problems, and the problem's estimated pass rate (None:
+    unknown)."""
 
     everyone: Sequence[Trajectory]
     seen: set[bytes] = field(default_factory=set)
+    pass_rate: float | None = None
 
 
 class Rule(Protocol):

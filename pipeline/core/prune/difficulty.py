@@ -1,7 +1,8 @@
 """Keep problems whose pass rate lies in [low, high]: neither hopeless nor trivial. Drops as `difficulty`.
 
-The pass rate is over all verified trajectories of the problem, those dropped by earlier rules too; what could not be
-checked counts in neither. Degenerate case: fewer than `min_checked` verified ones decide nothing.
+The pass rate is the estimated value of the problem's root (core/values); where there is none, the share of all verified
+trajectories that pass, those dropped by earlier rules too. What could not be checked, or gave no answer, counts in
+neither. Degenerate case: fewer than `min_checked` verified ones decide nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pydantic import Field, model_validator
 
 from berry.pipeline.config.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
+from berry.pipeline.core.values.estimate import is_known
 from berry.pipeline.records import DropReason, Trajectory
-from berry.verifiers.base import Outcome
 
 
 class DifficultyRule(RuleConfig):
@@ -43,9 +44,10 @@ class ByDifficulty:
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
         verdicts = [t.verdict for t in pool.everyone if t.verdict is not None]
-        checked = [verdict.passed for verdict in verdicts if verdict.outcome is not Outcome.UNVERIFIABLE]
-        if len(checked) < self.rule.min_checked:
+        checked = [verdict.passed for verdict in verdicts if is_known(verdict)]
+        if len(checked) < self.rule.min_checked or not checked:
             return {}
-        if self.rule.low <= sum(checked) / len(checked) <= self.rule.high:
+        rate = sum(checked) / len(checked) if pool.pass_rate is None else pool.pass_rate
+        if self.rule.low <= rate <= self.rule.high:
             return {}
         return {t.trajectory_id: DropReason.DIFFICULTY for t in alive}

@@ -28,16 +28,20 @@ def register_pruning_rule(rule: R) -> R:
 
 
 def prune(
-    trajectories: Sequence[Trajectory], rules: Sequence[RuleConfig], *, seen: set[bytes] | None = None
+    trajectories: Sequence[Trajectory],
+    rules: Sequence[RuleConfig],
+    *,
+    seen: set[bytes] | None = None,
+    pass_rate: float | None = None,
 ) -> list[Decision]:
     """One decision for each trajectory of *one problem*, in their order. Rules apply in the order given, each to what
     the ones before left; a trajectory keeps its first reason, and one that comes with a `drop_reason` (truncated, cut
     in the loop …) keeps that.
 
     `seen` is what problems share for exact duplicates: give the same set to every problem pruned together, in a fixed
-    order of problems.
+    order of problems. `pass_rate`: the problem's, as its tree estimates it.
     """
-    pool = Pool(trajectories, set() if seen is None else seen)
+    pool = Pool(trajectories, set() if seen is None else seen, pass_rate)
     reasons: dict[str, DropReason] = {t.trajectory_id: t.drop_reason for t in trajectories if t.drop_reason}
     for rule in rules:
         alive = [t for t in trajectories if t.trajectory_id not in reasons]

@@ -1,6 +1,7 @@
 """Keep what a verifier passed.
 
-A failed check drops as `wrong`, a check that could not be made (or was not) as `unverifiable`: unknown is not wrong.
+A failed check drops as `wrong`, a response without an answer in the wanted form as `no_answer`, a check that could not
+be made (or was not) as `unverifiable`: unknown is not wrong.
 """
 
 from __future__ import annotations
@@ -36,4 +37,6 @@ class ByVerdict:
         verdict = trajectory.verdict
         if verdict is None or verdict.outcome is _UNCHECKED:
             return _UNVERIFIABLE
-        return None if verdict.outcome is _PASS else _WRONG
+        if verdict.outcome is _PASS:
+            return None
+        return DropReason.NO_ANSWER if verdict.unanswered else _WRONG

@@ -25,11 +25,11 @@ from berry.pipeline.core.search import limits
 from berry.pipeline.core.search.flight import Flight, InFlight
 from berry.pipeline.core.search.hooks import Hooks, P
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.estimate import is_known
 from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 _STEP, _STOP, _CANCELLED = Finish.STEP, Finish.STOP, Finish.CANCELLED  # asked for at every event
-_UNVERIFIABLE = Outcome.UNVERIFIABLE
 
 
 class Machine(Hooks[P]):
@@ -223,7 +223,7 @@ class Machine(Hooks[P]):
             return
         node = self.tree.at(node_id)
         node.verdict = verdict
-        if verdict.outcome is not _UNVERIFIABLE:
+        if is_known(verdict):
             self.checked += 1
             self.passed += verdict.passed
         self.on_verdict(node)

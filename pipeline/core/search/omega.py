@@ -3,6 +3,8 @@
     MC(s) = share of the k completions from prefix s that pass; the first wrong step is the first with MC = 0
     lo (MC > 0) and hi (MC = 0) around it; mid = (lo + hi) / 2: k completions from mid, and so on until hi = lo + 1
 
+Only problems with 0 < MC < 1 at the root are searched: where all of the first solutions fail or pass, nothing is.
+
 That takes about k · log2(steps) completions where Math-Shepherd takes k · steps. After the solutions themselves come
 failed completions r from prefixes s with 0 < MC(s) < 1, the best `Q(s, r) + U(s)` first:
 
@@ -19,7 +21,7 @@ could be verified ends its search without an answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal
 
@@ -30,15 +32,15 @@ from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.counts import Counts, leaf_counts
-from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.core.values.estimate import Heads, Scheme
 
 
 class Omega(PolicyConfig):
     """Finds the first wrong step of failed solutions by binary search (OmegaPRM, Luo et al. 2024)."""
 
     type: Literal["omega"] = "omega"
-    chains: int = Field(default=2, ge=1)
-    """Solutions a problem at the start; those that fail are searched."""
+    chains: int = Field(default=8, ge=1)
+    """Solutions a problem at the start; those that fail are searched, if some pass (0 < MC < 1, as in the source)."""
     completions: int = Field(default=8, ge=1)
     """k: completions from a step to estimate its value."""
     searches: int = Field(default=4, ge=1)
@@ -52,7 +54,8 @@ class Omega(PolicyConfig):
     c_puct: float = Field(default=0.125, ge=0)
     """Weight of exploration."""
     early_exit: bool = False
-    """Cancel a step's other completions once one has passed: fewer tokens, but soft values that depend on timing."""
+    """Cancel a step's other completions once one has passed: fewer tokens, but no values, since what is left depends on
+    timing."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,12 @@ class OmegaSearch(Search[Omega]):
     values_inside = False  # what is searched has failed
     cuts = False
     leaves_known = False  # completions follow the answers
+
+    @classmethod
+    def scheme(cls, rollout: Rollout) -> Scheme:
+        drawn = super().scheme(rollout)
+        policy = rollout.policy
+        return replace(drawn, adaptive=True) if isinstance(policy, Omega) and policy.early_exit else drawn
 
     @classmethod
     def width(cls, policy: Omega) -> int:
@@ -196,8 +205,8 @@ class OmegaSearch(Search[Omega]):
         for name, leaves in self._found.items():
             source = self.tree[name]
             counts = self._mc(source)
-            if counts.soft is None or (source.parent is not None and not counts.passed):
-                continue  # below a wrong step everything is wrong: nothing to find
+            if counts.soft is None or not counts.passed:
+                continue  # nothing passes from here: below a wrong step, or too hard a problem, nothing is found
             explore = policy.c_puct * sqrt(total) / (1 + self._starts.get(name, 0))
             for leaf in leaves:
                 if leaf_counts(leaf).passed or leaf.node_id in self._hunted:

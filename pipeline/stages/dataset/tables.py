@@ -12,6 +12,7 @@ from typing import Any
 
 from berry.pipeline.config.pruning import PruneRule
 from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import prune
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
@@ -49,7 +50,9 @@ class Tables:
         """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt;
         `values` are those of its tree."""
         by_id = {node.node_id: node for node in nodes}
-        for trajectory, decision in zip(trajectories, prune(trajectories, rules, seen=self.seen), strict=True):
+        rate = only(values[nodes[0].node_id], LABELS).value if nodes else None
+        decisions = prune(trajectories, rules, seen=self.seen, pass_rate=rate)
+        for trajectory, decision in zip(trajectories, decisions, strict=True):
             trajectory.kept = decision.keep
             trajectory.drop_reason = decision.reason
             if decision.reason is not None:

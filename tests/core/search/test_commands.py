@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from berry.pipeline.config.rollout import Budget, SamplingConfig, Thinking, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds
@@ -236,10 +238,12 @@ def test_shepherd_completes_every_step_but_the_last(core: Any) -> None:
 
 
 def test_omega_halves_until_the_first_wrong_step(core: Any) -> None:
-    search: Search = core.search(Omega(chains=1, completions=2, searches=1))
+    search: Search = core.search(Omega(chains=2, completions=2, searches=1))
     search.start()
     leaf = child(root(), 0)
     search.handle(stop(root(), 0, (*A, *B, *C, *A, 10, 2)))
+    search.handle(stop(root(), 1, (*A, 11, 2)))
+    assert search.handle(ev.Verified(child(root(), 1), core.PASS)) == []
     pieces = [seeds.split_id("p1", leaf, at) for at in (3, 6, 9, 12)]
     # five steps, the last one wrong with the answer: the middle of (-1, 4) is step 1
     assert brief(search.handle(ev.Verified(leaf, core.FAIL))) == [(pieces[1], 0, 2, ev.Until(250, token_ends=True))]
@@ -256,8 +260,12 @@ def test_omega_halves_until_the_first_wrong_step(core: Any) -> None:
     assert getattr(search, "first_errors") == {leaf: pieces[2]}  # noqa: B009
 
 
-def test_omega_leaves_solved_problems_alone(core: Any) -> None:
-    search: Search = core.search(Omega(chains=1))
+@pytest.mark.parametrize("verdict", ["PASS", "FAIL"])
+def test_omega_searches_no_problem_whose_solutions_all_pass_or_all_fail(core: Any, verdict: str) -> None:
+    search: Search = core.search(Omega(chains=2))
     search.start()
-    search.handle(stop(root(), 0, (*A, 10, 2)))
-    assert search.handle(ev.Verified(child(root(), 0), core.PASS)) == [ev.Finished(ev.FinishReason.DONE)]
+    for i in range(2):
+        search.handle(stop(root(), i, (*A, *B, 10 + i, 2)))
+    search.handle(ev.Verified(child(root(), 0), getattr(core, verdict)))
+    last = search.handle(ev.Verified(child(root(), 1), getattr(core, verdict)))
+    assert last == [ev.Finished(ev.FinishReason.DONE)]

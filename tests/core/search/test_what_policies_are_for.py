@@ -146,7 +146,7 @@ def test_omega_finds_the_first_error_with_a_third_of_the_rollouts_of_shepherd(co
 
 def test_omega_says_where_the_error_is(core: Any) -> None:
     world = core.SyntheticWorld(5, steps=12, error_rate=(0.15, 0.15), repair_rate=(0, 0), hard_share=0.0)
-    search = core.play(core.synthetic(world, Omega(chains=4, completions=12, searches=6)), world).search
+    search = core.play(core.synthetic(world, Omega(chains=12, completions=12, searches=6)), world).search
     assert search.first_errors
     assert len(search.first_errors) <= 6
     right = 0
@@ -172,9 +172,9 @@ def test_forks_are_where_the_process_decides(core: Any) -> None:
 def test_early_exit_finds_the_same_errors_for_fewer_tokens(core: Any) -> None:
     world = core.SyntheticWorld(5, steps=12, error_rate=(0.15, 0.15), repair_rate=(0, 0), hard_share=0.0)
     chance = random.Random(2)
-    whole = core.play(core.synthetic(world, Omega(chains=3, completions=12, searches=3)), world, chance).search
+    whole = core.play(core.synthetic(world, Omega(chains=12, completions=12, searches=3)), world, chance).search
     early = core.play(
-        core.synthetic(world, Omega(chains=3, completions=12, searches=3, early_exit=True)), world, chance
+        core.synthetic(world, Omega(chains=12, completions=12, searches=3, early_exit=True)), world, chance
     ).search
     assert early.first_errors == whole.first_errors
     assert early.ledger.generated < whole.ledger.generated

@@ -1,0 +1,85 @@
+"""Every label and pass rate that leaves a search, against the truth of the synthetic engine, policy by policy.
+
+The cases are those of tests/benchmarks/bias.py, with more problems where one problem's estimate is a rough one: the
+mean error is to be within 0.02 of nothing, which takes as many.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from berry.pipeline.config.rollout import Budget, Cut
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.value import Value
+
+SPARE = 0.5
+CUT = {"cut": Cut(below=0.3, spare=SPARE, speculative=False)}
+CASES: list[tuple[str, Any, dict[str, Any], int]] = [
+    ("best_of_n", BestOfN(n=16), {}, 300),
+    ("fixed", Fixed(branching=(8, 2, 2)), {}, 300),
+    ("entropy", Entropy(chains=8, forks=2, rounds=1, branches=2), {}, 400),
+    ("shepherd", Shepherd(chains=4, completions=4), {}, 200),
+    ("omega", Omega(chains=8, completions=4, searches=2), {}, 400),
+    ("mcts", Mcts(simulations=16, parallel=8, width=8), {}, 400),
+    ("value", Value(leaves=12, chains=8, spare=SPARE), {}, 400),
+    ("beam", Beam(beams=4, width=4, spare=SPARE), {}, 400),
+    ("dvts", Dvts(subtrees=4, width=4, spare=SPARE), {}, 400),
+    ("best_of_n, cut", BestOfN(n=16), CUT, 400),
+    ("fixed, cut", Fixed(branching=(8, 2)), CUT, 400),
+    ("entropy, cut", Entropy(chains=8, forks=1, rounds=1, branches=2), CUT, 400),
+    ("speculative cut", Fixed(branching=(8, 2)), {"cut": CUT["cut"].model_copy(update={"speculative": True})}, 400),
+]
+NULL: list[tuple[str, Any, dict[str, Any]]] = [
+    ("stopped early", Fixed(branching=(4, 2)), {"budget": Budget(stop_after_correct=2)}),
+    ("out of tokens", BestOfN(n=8), {"budget": Budget(max_tokens=120)}),
+    ("nothing spared", Beam(beams=2, width=4, spare=0), {}),
+    ("early exit", Omega(chains=4, completions=4, early_exit=True), {}),
+]
+
+
+@pytest.fixture(scope="module")
+def bias() -> Any:
+    path = Path(__file__).parents[2] / "benchmarks" / "bias.py"
+    spec = importlib.util.spec_from_file_location("bias_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "policy", "rollout", "problems"), CASES, ids=[c[0] for c in CASES])
+def test_labels_and_pass_rates_are_true_in_the_mean(
+    core: Any, bias: Any, name: str, policy: Any, rollout: dict[str, Any], problems: int
+) -> None:
+    measured = bias.measure(core, policy, problems=problems, shuffle=True, steps=6, **rollout)
+    print(
+        f"\n{name}: pass rate {measured.root.bias:+.3f} ± {measured.root.two_sigma:.3f}, labels "
+        f"{measured.labels.bias:+.3f} ± {measured.labels.two_sigma:.3f}, {measured.labels.null_share:.0%} null, "
+        f"coverage {measured.nodes.coverage} {measured.labels.coverage}"
+    )
+    assert measured.root.two_sigma < 0.06, "too few problems to say anything"
+    assert abs(measured.root.bias) <= 0.02
+    assert abs(measured.labels.bias) <= 0.02
+    for errors in (measured.nodes, measured.labels):
+        assert len(errors.covered) < 100 or errors.coverage >= 0.92
+
+
+@pytest.mark.parametrize(("name", "policy", "rollout"), NULL, ids=[c[0] for c in NULL])
+def test_what_can_not_be_told_is_null(core: Any, bias: Any, name: str, policy: Any, rollout: dict[str, Any]) -> None:
+    measured = bias.measure(core, policy, problems=4, **rollout)
+    assert measured.root.null_share == 1.0, name
+    assert measured.labels.null_share == 1.0, name
