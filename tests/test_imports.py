@@ -27,7 +27,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     # core: pure
     "pipeline.core": ("pipeline", "pipeline.config", "pipeline.core.values", "verifiers"),
     "pipeline.core.values": ("pipeline", "pipeline.core", "verifiers"),
-    "pipeline.core.prune": ("pipeline", "pipeline.config", "pipeline.core", "verifiers"),
+    "pipeline.core.prune": ("pipeline", "pipeline.config", "pipeline.core", "pipeline.core.values", "verifiers"),
     "pipeline.core.search": ("pipeline", "pipeline.config", "pipeline.core", "pipeline.core.values", "verifiers"),
     # what the stages use
     "pipeline.storage": ("pipeline", "pipeline.config"),
