@@ -1,0 +1,90 @@
+"""Responses through a chat template against the token ids that were sampled: what comes back, what is lost, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.records import Message
+from berry.pipeline.stages.export.base import Sampled
+from berry.pipeline.stages.export.exactness import Exactness, Loss
+
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CUTS_THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' %}{{ m['content'].split('</think>')[-1] }}{% else %}{{ m['content'] }}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+STRIPS = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | trim }}")
+OPENS_THINKING = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}")
+PROMPT: list[Message] = [{"role": "user", "content": "1+1?"}]
+
+
+def tokens_of(folder: Path, template: str) -> Tokens:
+    """Bytes as tokens, and the special ones."""
+    vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=template)
+    made.add_special_tokens({"additional_special_tokens": SPECIAL[:2]})
+    made.add_tokens(SPECIAL[2:])
+    made.save_pretrained(folder)
+    return Tokens(str(folder))
+
+
+def sample(tokens: Tokens, text: str, *, ended: bool = True) -> Sampled:
+    ids = tokens.tokenizer.encode(text + ("<|im_end|>" if ended else ""), add_special_tokens=False)
+    return Sampled(PROMPT, text, tokens.encode(PROMPT), ids)
+
+
+def measured(tokens: Tokens, samples: Sequence[Sampled]) -> Exactness:
+    found = Exactness()
+    for one in samples:
+        found.add(one, tokens.encode_whole)
+    return found
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_template_gives_back_is_exact_whatever_it_puts_behind(tmp_path: Path, ended: bool) -> None:
+    tokens = tokens_of(tmp_path, CHATML)
+    found = measured(tokens, [sample(tokens, "It is 2.", ended=ended), sample(tokens, "So 2.\n", ended=ended)])
+    assert (found.exact_share, found.changed_share) == (1.0, 0.0)
+    assert found.losses == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "loss"),
+    [
+        (CUTS_THINKING, "<think>1 and 1 are 2</think>It is 2.", Loss.THINKING),
+        (STRIPS, "It is 2.\n\n", Loss.WHITE_SPACE),
+        (OPENS_THINKING, "It is 2.", Loss.PROMPT),
+    ],
+)
+def test_what_is_lost_is_counted_and_named(tmp_path: Path, template: str, text: str, loss: Loss) -> None:
+    tokens = tokens_of(tmp_path, template)
+    found = measured(tokens, [sample(tokens, text)])
+    assert found.exact_share == 0.0
+    assert list(found.losses) == [loss]
+    assert found.explain()
+
+
+def test_the_lost_tokens_of_cut_thinking_are_those_of_the_thought(tmp_path: Path) -> None:
+    tokens = tokens_of(tmp_path, CUTS_THINKING)
+    found = measured(tokens, [sample(tokens, "<think>1 and 1 are 2</think>It is 2.")])
+    assert found.changed == 1 + len("1 and 1 are 2") + 1
+    assert found.tokens == found.changed + len("It is 2.") + 1
+
+
+def test_nothing_compared_is_no_share() -> None:
+    assert Exactness().exact_share is None
+    assert Exactness().changed_share is None
