@@ -8,6 +8,7 @@ The names below are all that a program needs to know; `berry --help` is the same
 
     verify                 check one response                 Run       open a run, read trees and trajectories
     load_config, run       a YAML file, a run of it           Problem   one task with a way to check its answers
+    reward                 one response's reward, for reinforcement learning: what `verify` says as a number
     register_policy, register_pruning_rule, register_verifier, register_problems, register_export
                            add your own, for this process; a package does it by the entry points `berry.policies`,
                            `berry.pruning`, `berry.verifiers`, `berry.problems` and `berry.exports`
@@ -19,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from berry.pipeline.api.reward import reward
     from berry.pipeline.api.runs import Run, load_config, run
     from berry.pipeline.api.verify import verify
     from berry.pipeline.core.prune.registry import register_pruning_rule
@@ -36,6 +38,7 @@ _HOMES = {
     "run": "berry.pipeline.api.runs",
     "Run": "berry.pipeline.api.runs",
     "Problem": "berry.pipeline.records",
+    "reward": "berry.pipeline.api.reward",
     "register_policy": "berry.pipeline.core.search.registry",
     "register_pruning_rule": "berry.pipeline.core.prune.registry",
     "register_verifier": "berry.verifiers.specs.extensions",
@@ -54,6 +57,7 @@ __all__ = [
     "register_problems",
     "register_pruning_rule",
     "register_verifier",
+    "reward",
     "run",
     "verify",
 ]

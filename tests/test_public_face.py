@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import berry
+from berry.pipeline.api import reward as reward_module
 from berry.pipeline.api import runs
 from berry.pipeline.api import verify as verify_module
 from berry.pipeline.errors import ConfigError, InputError, StorageError
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_examples_of_the_docstrings_are_true(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    results = [doctest.testmod(module) for module in (verify_module, runs)]
+    results = [doctest.testmod(module) for module in (verify_module, reward_module, runs)]
     assert sum(result.failed for result in results) == 0
     assert sum(result.attempted for result in results) >= 6
 
@@ -45,6 +46,13 @@ def test_a_wrong_answer_fails_and_what_is_no_verifier_is_refused() -> None:
     assert not berry.verify("The answer is \\boxed{41}.", {"type": "math", "answer": "42"}).passed
     with pytest.raises(InputError, match="verifier"):
         berry.verify("42", {"type": "maths", "answer": "42"})
+
+
+def test_a_reward_is_one_or_zero_or_unknown() -> None:
+    spec = {"type": "math", "answer": "42"}
+    assert [berry.reward(f"\\boxed{{{n}}}", spec) for n in (42, 41)] == [1.0, 0.0]
+    with pytest.raises(InputError, match="verifier"):
+        berry.reward("42", {"type": "maths", "answer": "42"})
 
 
 def test_code_is_verified_in_a_sandbox_also_where_an_event_loop_runs() -> None:
