@@ -51,15 +51,15 @@ def check(
     with locked(run) if repair else nullcontext():
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
-            found = checkup.check_run(
+            report = checkup.check_run(
                 run, lambda done, total: bar.update(task, completed=done, total=total), distrust=distrust or ()
             )
         if repair:
-            folder = checkup.repair(run, found)
+            folder = checkup.repair(run, report)
     console = Console(soft_wrap=True, highlight=False)
-    if found.faults:
+    if report.faults:
         table = Table("round", "lease", "kind", "file", "what", box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for fault in found.faults:
+        for fault in report.faults:
             words = (
                 str(fault.round_index),
                 str(fault.lease),
@@ -69,14 +69,14 @@ def check(
             )
             table.add_row(*words)
         console.print(table)
-    for note in found.notes:
+    for note in report.notes:
         console.print(f"note: {note}", markup=False)
-    rows = ", ".join(f"{count:,} {name}" for name, count in found.rows.items()) or "no rows"
-    console.print(f"{found.leases:,} leases: {rows}, {found.size_bytes / 1e6:,.1f} MB")
-    if not found.faults:
+    rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items()) or "no rows"
+    console.print(f"{report.leases:,} leases: {rows}, {report.size_bytes / 1e6:,.1f} MB")
+    if not report.faults:
         console.print("whole")
         return
-    count = len(found.damaged)
+    count = len(report.damaged)
     if folder is None:
         console.print(
             f"[bold]{count} damaged[/]: berry check {quote(run_dir)} --repair takes them out, to be made again"

@@ -13,12 +13,12 @@ from berry.pipeline.stages.problems.sources import survey
 
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
-    found = survey(config.problems)
+    surveyed = survey(config.problems)
     planned = place_actors(config.cluster)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     typer.echo(run_config.dump(config), nl=False)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.by_verifier.items()))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(surveyed.by_verifier.items()))
     typer.echo(
-        f"# {found.count} problems ({kinds}); {planned.rollout.actors} engine(s), "
+        f"# {surveyed.count} problems ({kinds}); {planned.rollout.actors} engine(s), "
         f"{planned.sandbox.actors} sandbox actor(s) with {planned.sandbox.total_slots} slots; nothing was started"
     )

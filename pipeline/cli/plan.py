@@ -141,7 +141,7 @@ def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]
     seen = runs.measure(directory)
     stored = validate(directory.config() or {}, RunConfig, where=f"{place}/run.yaml")
     done = runs.measured_workload(runs.workload_of(stored)[0], seen)
-    calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, place=place)
+    calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, location=place)
     problems = planned.workload.problems
     workload = runs.measured_workload(planned.workload, seen).model_copy(update={"problems": problems})
     sheet = f"what the {calibration.device} sheet says" if calibration.device else "the set pace"

@@ -83,8 +83,8 @@ def _revise(
     from berry.verifiers.checker import Checker
 
     survey(config.problems)
-    place = f"{run_dir.rstrip('/')}/revisions/{name}"
-    target, _ = prepare(place, config, source.versions())
+    location = f"{run_dir.rstrip('/')}/revisions/{name}"
+    target, _ = prepare(location, config, source.versions())
     total = sum(len(source.committed(r)) for r in source.rounds())
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with locked(target), Progress(*columns, console=Console(stderr=True)) as bar:
@@ -104,4 +104,4 @@ def _revise(
             asyncio.run(work())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
-    Console().print(counts_table(summarise(target), title=title(target.config() or {}, place)))
+    Console().print(counts_table(summarise(target), title=title(target.config() or {}, location)))

@@ -35,12 +35,12 @@ def show(
 
     db = connect(open_run(run_dir))
     console = Console()
-    found = _rows(
+    trajectories = _rows(
         db,
         "select * from trajectories where problem_id = ? and round = ? order by trajectory_id",
         [problem, round_index],
     )
-    if not found:
+    if not trajectories:
         ids = [r["problem_id"] for r in _rows(db, "select distinct problem_id from trajectories", [])]
         near = difflib.get_close_matches(problem, ids, n=3, cutoff=0.3) or sorted(ids)[:3]
         raise InputError(f"{run_dir} has no problem {problem!r} in round {round_index}; near it: {', '.join(near)}")
@@ -55,7 +55,7 @@ def show(
         "select * from nodes where problem_id = ? and round = ? order by depth, node_id",
         [problem, round_index],
     )
-    _print_tree(console, problem, nodes, found, width)
+    _print_tree(console, problem, nodes, trajectories, width)
 
 
 def _rows(db: Any, query: str, parameters: list[Any]) -> list[dict[str, Any]]:

@@ -35,13 +35,13 @@ def status(
     run = open_run(run_dir)
     console = Console(soft_wrap=True, highlight=False)
     while True:
-        found = gather(run, now=time.time())
+        gathered = gather(run, now=time.time())
         if as_json:
-            typer.echo(json.dumps(found))
+            typer.echo(json.dumps(gathered))
         else:
-            console.print(table(found, run_dir))
-            for text in lines(found):
+            console.print(table(gathered, run_dir))
+            for text in lines(gathered):
                 console.print(text, markup=False)
-        if watch is None or found["state"] != "running":
+        if watch is None or gathered["state"] != "running":
             return
         time.sleep(watch)

@@ -101,7 +101,7 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     stored = validate(directory.config() or {}, RunConfig, where=f"{run}/run.yaml")
     seen = runs.measure(directory)
     workload = runs.measured_workload(runs.workload_of(stored, {"measured": seen.problems})[0], seen)
-    calibration = runs.calibrate(workload, stored.cluster, seen, Calibration(), place=run)
+    calibration = runs.calibrate(workload, stored.cluster, seen, Calibration(), location=run)
     told = {}
     for setting in plan.settings:
         told[setting.name] = expected(planned(plan.config_of(setting), seen, calibration, plan.prices))

@@ -169,11 +169,11 @@ async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator
 async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_Checks]:
     from berry.pipeline.runtime.cluster.standalone_sandboxes import sandboxes_at
 
-    async with sandboxes_at(address, config) as found:
-        console.print(f"{len(found.actors)} sandbox actor(s) of {found.slots} slots at {address}")
-        for node in found.left_out:
+    async with sandboxes_at(address, config) as endpoint:
+        console.print(f"{len(endpoint.actors)} sandbox actor(s) of {endpoint.slots} slots at {address}")
+        for node in endpoint.left_out:
             console.print(f"node {node} has no cores free and is left out")
-        yield _Checks(found.client.verify, found.client.agree, found.slots)
+        yield _Checks(endpoint.client.verify, endpoint.client.agree, endpoint.slots)
 
 
 def _summary(tally: Tally, out: str, wall_s: float) -> None:

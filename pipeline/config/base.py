@@ -1,4 +1,4 @@
-"""What every section shares."""
+"""Defines what every section of the configuration shares."""
 
 from __future__ import annotations
 

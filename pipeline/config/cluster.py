@@ -1,4 +1,4 @@
-"""Describes the cluster a run uses: what its nodes have, and what each kind of actor takes of them (design, section 9).
+"""Describes the cluster a run uses: what its nodes have, and what each kind of actor takes of them.
 
     nodes (GPUs, cores, labels, count) + roles (what an actor takes) + ratio ─► place_actors() ─► Placement
 

@@ -1,4 +1,4 @@
-"""What generates: a vLLM engine in this run, a completions server elsewhere, or a synthetic process of known
+"""Configures what generates: a vLLM engine in this run, a completions server elsewhere, or a synthetic process of known
 truth."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML file + KEY=VALUE overrides -> a validated RunConfig, or one ConfigError that names every bad key.
+"""Reads a YAML file and KEY=VALUE overrides into a validated configuration, or one error that names every bad key.
 
 load("configs/demo.yaml", ["rollout.policy.n=16"])
 """
@@ -43,7 +43,7 @@ def load(path: str | Path, overrides: Sequence[str], model: type[M]) -> M:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError naming file and line."""
+    """Reads the mapping in a YAML file. Raises ConfigError naming file and line."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -104,7 +104,7 @@ def validate(raw: dict[str, Any], model: type[M], *, where: str, base: Path | No
 
 
 def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """One validation error in the user's words: key, value, what is wanted, the nearest known key."""
+    """Puts one validation error into the user's words: key, value, what is wanted, the nearest known key."""
     loc = detail["loc"]
     known, key = _walk(model, loc)
     value = _short(detail["input"])

@@ -1,4 +1,4 @@
-"""What a capacity plan assumes: the work, and the factors by which hardware falls short of its sheet.
+"""Configures a capacity plan: the work, and the factors by which hardware falls short of its sheet.
 
 PlanConfig: workload (problems, lengths, policy, verifiers, rewards) + calibration ─► planning.capacity
 """

@@ -1,4 +1,4 @@
-"""The `policy` of a rollout: which class configures it, looked up by its `type`.
+"""Looks up which class configures the `policy` of a rollout, by its `type`.
 
 A policy stands in one file of `pipeline/core/search/`, its configuration with it; installed packages bring more by the
 entry point group `berry.policies` (an entry point is a subclass of `berry.pipeline.core.search.base.Search`).

@@ -1,4 +1,4 @@
-"""Where problems come from: a list of sources, read in order; which class configures each is looked up by its `type`.
+"""Configures where problems come from: sources, read in order; the class of each is looked up by its `type`.
 
 A source stands in one file of `pipeline/stages/problems/`; installed packages bring more by the entry point group
 `berry.problems` (an entry point is a subclass of `berry.pipeline.stages.problems.base.ProblemReader`).

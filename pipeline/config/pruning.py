@@ -1,4 +1,4 @@
-"""The rules of `pruning`: which class configures each, looked up by its `type`.
+"""Looks up which class configures each rule of `pruning`, by its `type`.
 
 A rule stands in one file of `pipeline/core/prune/`, its configuration with it; installed packages bring more by the
 entry point group `berry.pruning` (an entry point is a class like those, see `berry.pipeline.core.prune.base.Rule`).

@@ -1,4 +1,4 @@
-"""Log-probabilities computed again: how silent corruption of an engine is found (design, section 6)."""
+"""Configures the computing again of log-probabilities, by which silent corruption of an engine is found."""
 
 from __future__ import annotations
 

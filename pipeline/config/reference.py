@@ -173,22 +173,22 @@ def _link(kind: type[BaseModel], path: str) -> str:
 
 def _limits(metadata: typing.Iterable[Any]) -> str:
     """Bounds of a number, or of a list's length."""
-    found = ""
+    bounds = ""
     for one in metadata:
         match one:
             case Ge(ge=limit):
-                found += f", >= {limit}"
+                bounds += f", >= {limit}"
             case Gt(gt=limit):
-                found += f", > {limit}"
+                bounds += f", > {limit}"
             case Le(le=limit):
-                found += f", <= {limit}"
+                bounds += f", <= {limit}"
             case Lt(lt=limit):
-                found += f", < {limit}"
+                bounds += f", < {limit}"
             case MinLen(min_length=limit):
-                found += f", at least {limit}"
+                bounds += f", at least {limit}"
             case _:
                 pass
-    return found
+    return bounds
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

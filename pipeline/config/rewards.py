@@ -1,4 +1,4 @@
-"""Reward models: which are served during a run, and how `berry train` makes them."""
+"""Configures reward models: which are served during a run, and how `berry train` makes them."""
 
 from __future__ import annotations
 

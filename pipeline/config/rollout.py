@@ -1,4 +1,4 @@
-"""How trees grow: policy, steps, sampling, budgets."""
+"""Configures how trees grow: policy, steps, sampling, budgets."""
 
 from __future__ import annotations
 

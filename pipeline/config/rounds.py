@@ -1,4 +1,4 @@
-"""Rounds: generate, learn from what was generated, take the new weights, generate again."""
+"""Configures rounds: generate, learn from what was generated, take the new weights, generate again."""
 
 from __future__ import annotations
 

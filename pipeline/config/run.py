@@ -1,4 +1,4 @@
-"""RunConfig: everything a run needs, one section a concern."""
+"""Configures a run: everything it needs, one section a concern."""
 
 from __future__ import annotations
 

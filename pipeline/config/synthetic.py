@@ -1,4 +1,5 @@
-"""The synthetic engine: a process of known truth instead of a model. Everything it makes is labelled synthetic."""
+"""Configures the synthetic engine: a process of known truth instead of a model. Everything it makes is labelled
+synthetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What `berry variants` makes from a run's problems. A run ignores it: `berry run` reads the output as a file."""
+"""Configures what `berry variants` makes from a run's problems. A run ignores it: `berry run` reads the output as a
+file."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class _Free:
     held: dict[str, int] = field(default_factory=lambda: {"rollout": 0, "reward": 0, "sandbox": 0})
 
     def take(self, name: str, role: Role) -> bool:
-        """Put one actor here if it fits."""
+        """Puts one actor here if it fits."""
         full = role.per_node is not None and self.held[name] >= role.per_node
         if full or not role.labels.items() <= self.labels.items():
             return False
@@ -129,7 +129,7 @@ class _Free:
 
 
 def place_actors(cluster: Cluster) -> Placement:
-    """The actors that `cluster` holds. Raises ConfigError that says what fits, with the arithmetic."""
+    """Places the actors that `cluster` holds. Raises ConfigError that says what fits, with the arithmetic."""
     roles = cluster.roles
     by_name: dict[str, Role] = {"rollout": roles.rollout, "reward": roles.reward, "sandbox": roles.sandbox}
     for name, role in by_name.items():
@@ -166,7 +166,7 @@ def _reward_max(cluster: Cluster) -> int:
 
 
 def _sandboxes(cluster: Cluster, machines: list[_Free], units: float) -> int:
-    """Place sandbox actors up to the ratio; the answer is how many the cluster could hold."""
+    """Places sandbox actors up to the ratio; the answer is how many the cluster could hold."""
     role, ratio = cluster.roles.sandbox, cluster.ratio
     held = role.min
     if ratio == "auto":
@@ -193,7 +193,7 @@ def _sandboxes(cluster: Cluster, machines: list[_Free], units: float) -> int:
 
 
 def _place(machines: list[_Free], name: str, role: Role, n: int | None) -> int:
-    """Place up to n actors (None: all that fit); the answer is how many were."""
+    """Places up to n actors (None: all that fit); the answer is how many were."""
     placed, open_machines = 0, list(machines)
     while open_machines and (n is None or placed < n):
         still_open = []

@@ -1,8 +1,8 @@
-"""What a run would do, before a GPU hour is spent.
+"""Foretells what a run would do, before a GPU hour is spent.
 
 sheets (hardware, prices), models (config.json) ─┐
-PlanConfig.workload ─► shape (tree, sharing) ────┤
-Cluster ─► layout ───────────────────────────────┴─► roofline ─► engines ─► queueing, circle ─► capacity ─► totals
+PlanConfig.workload ─► tree_shape (sharing) ─────┤
+Cluster ─► core.placement ───────────────────────┴─► roofline ─► engines ─► closed_network ─► capacity ─► totals
                                                                                                   │
 finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────────────┤
                                                                                                   ├─► advice

@@ -1,4 +1,4 @@
-"""What to change, and what it would give: each change is planned again, not guessed.
+"""Advises what to change of a plan, and what it would give: each change is planned again, not guessed.
 
 Plan ─► candidates for what binds it ─► plan() of each ─► Advice, best first
 """
@@ -33,8 +33,8 @@ class Advice:
 
 
 def advise(now: Plan, prices: Prices | None, most: int = 4) -> list[Advice]:
-    """Changes that make the run at least 2% faster or cheaper, the cheapest a kept trajectory first."""
-    found = []
+    """Finds changes that make the run at least 2% faster or cheaper, the cheapest a kept trajectory first."""
+    advice = []
     for change, key, workload, cluster in _candidates(now):
         try:
             then = plan(workload, cluster, prices, now.calibration)
@@ -44,8 +44,8 @@ def advise(now: Plan, prices: Prices | None, most: int = 4) -> list[Advice]:
         before, after = now.usd_per_million_kept, then.usd_per_million_kept
         saving = before / after if before is not None and after else None
         if max(gain, saving or 0) >= 1.02:
-            found.append(Advice(change, key, then, gain, saving))
-    return sorted(found, key=lambda a: -(a.saving or a.gain))[:most]
+            advice.append(Advice(change, key, then, gain, saving))
+    return sorted(advice, key=lambda a: -(a.saving or a.gain))[:most]
 
 
 Candidate = tuple[str, str, Workload, Cluster]
@@ -137,7 +137,7 @@ def _faster_engines(now: Plan) -> Iterator[Candidate]:
 
 
 def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
-    """CPU-only nodes beyond what the sandboxes need cost money for nothing."""
+    """Tries fewer CPU-only nodes: those beyond what the sandboxes need cost money for nothing."""
     if now.slots_needed is None or now.rate < ENOUGH * now.fastest:
         return
     for kind, node in now.cluster.nodes.items():

@@ -1,9 +1,9 @@
-"""The plan: what a cluster does with a workload, what binds it, how long it takes and what it costs.
+"""Plans a workload on a cluster: how fast it goes, what binds it, how long it takes and what it costs.
 
-    Workload + Cluster ─► layout ─► engines, sandbox slots, reward actors, threads, network (stations of one circle)
+    Workload + Cluster ─► placement ─► engines, sandbox slots, reward actors, threads, network (one closed network)
                                  ─► trajectories/s ─► kept, idle GPU share, slots needed, hours, bytes, dollars
 
-Trajectories circulate: they are generated, scored and checked, and make room for the next. No engine
+Trajectories go round: they are generated, scored and checked, and make room for the next. No engine
 waits for a verdict as long as enough others are under way, so engines idle only where a station is too
 slow on average, or its queue (which grows with the tail of the service time) holds more trajectories than
 are in flight.
@@ -31,7 +31,7 @@ ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth
 
 
 class Binding(StrEnum):
-    """What a run can't go beyond."""
+    """Names what a run can't go beyond."""
 
     GPU_COMPUTE = "engine arithmetic"
     GPU_BANDWIDTH = "engine memory bandwidth"
@@ -74,7 +74,7 @@ class Plan:
     sharing: Sharing
     fleet: EngineFleet
     service: Service
-    circle: ClosedQueueNetwork
+    network: ClosedQueueNetwork
     slot_share: float
     rate: float
     fastest: float
@@ -110,7 +110,7 @@ class Plan:
 
     def rate_with(self, slots: float) -> float:
         """Trajectories/s with another number of sandbox slots, all else equal."""
-        return self.circle.rate(max(1, int(slots * self.slot_share)))
+        return self.network.rate(max(1, int(slots * self.slot_share)))
 
     @property
     def generation_s(self) -> float:
@@ -119,14 +119,14 @@ class Plan:
 
 
 def generation_s(engines: EngineFleet) -> float:
-    """Time from a trajectory's first to its last token on a full engine, its share of prefill included,
+    """Computes the time from a trajectory's first to its last token on a full engine, its share of prefill included,
     in s."""
     g = engines.groups[0]
     return g.batch / g.fastest
 
 
 def shared_cores(w: Workload, cores: float, calibration: Calibration) -> Cores:
-    """A paced engine leaves its host's cores to sandboxes, searches and each other: all that the cluster has."""
+    """Shares out all cores of the cluster: a paced engine leaves its host's to sandboxes and searches."""
     scale = calibration.verify_scale / 1e3
     stated_s = scale * sum(v.share * v.mean_ms for v in w.verifiers)
     computing_s = scale * sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
@@ -140,7 +140,7 @@ def shared_cores(w: Workload, cores: float, calibration: Calibration) -> Cores:
 
 
 def verifier_service(w: Workload, calibration: Calibration) -> Service:
-    """Time that one check holds a slot, over the mix of verifiers."""
+    """Mixes the verifiers' times into the time that one check holds a slot."""
     scale = calibration.verify_scale / 1e3
     parts = []
     for v in w.verifiers:
@@ -152,7 +152,7 @@ def verifier_service(w: Workload, calibration: Calibration) -> Service:
 
 
 def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
-    """Raises ConfigError with the arithmetic where the combination is impossible."""
+    """Plans `w` on `cluster`. Raises ConfigError with the arithmetic where the combination is impossible."""
     placed, tree = place_actors(cluster), shape_of(w)
     shared = sharing(w, tree)
     engines = fleet(w, cluster, placed, tree, shared, calibration)
@@ -175,18 +175,18 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     burst = calibration.arrival_scv
 
     cores = shared_cores(w, placed.cores, calibration) if w.paced else None
-    circle = ClosedQueueNetwork(population, engines.rates(), tuple(others), service, burst, cores)
-    rate, without = circle.rate(servers), circle.rate(None)
-    service = circle.service_at(rate, servers)
+    network = ClosedQueueNetwork(population, engines.rates(), tuple(others), service, burst, cores)
+    rate, without = network.rate(servers), network.rate(None)
+    service = network.service_at(rate, servers)
     sandboxes = Station("sandbox", servers, service)
     if cores is not None:
         others.append(Station("cores", 1, Service(1 / cores.capacity, 0.0)))
     longest = w.verdict_wait_share * generation_s(engines)
 
     def enough(slots: int) -> bool:
-        if circle.rate(slots) < ENOUGH * without:
+        if network.rate(slots) < ENOUGH * without:
             return False
-        held = circle.service_at(without, slots)
+        held = network.service_at(without, slots)
         return queueing.wait_quantile_s(slots, without, held, arrival_scv=burst) <= longest
 
     needed = _least(math.ceil(without * service.mean_s), enough)
@@ -202,7 +202,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         sharing=shared,
         fleet=engines,
         service=service,
-        circle=circle,
+        network=network,
         slot_share=slot_share,
         rate=rate,
         fastest=engines.fastest,
@@ -220,7 +220,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
 
 
 def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
-    """Share of its slots that a sandbox actor's cores can really run: checks compute for `cpu_share` of
+    """Computes the share of its slots that a sandbox actor's cores can really run: checks compute for `cpu_share` of
     their time."""
     role = cluster.roles.sandbox
     busy = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
@@ -229,7 +229,7 @@ def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
 
 
 def _least(start: int, enough: Callable[[int], bool]) -> int | None:
-    """Smallest number from about `start` on for which `enough` (monotone) holds; None beyond 64 times
+    """Finds the smallest number from about `start` on for which `enough` (monotone) holds; None beyond 64 times
     that."""
     low, high = max(0, start - 1), max(1, start)
     while not enough(high):
@@ -261,13 +261,13 @@ def _binding(rate: float, engines: EngineFleet, stations: list[Station]) -> Bind
 
 
 def _uses(stations: list[Station], rate: float, burst: float, elsewhere: float) -> tuple[Use, ...]:
-    """How busy stations are. No wait is longer than the `elsewhere` trajectories that are not running
+    """Computes how busy stations are. No wait is longer than the `elsewhere` trajectories that are not running
     allow."""
-    found = []
+    uses = []
     for s in stations:
         others = sum(o.time_s(min(rate, 0.98 * o.capacity), burst) for o in stations if o is not s)
         most = max(0.0, elsewhere / rate - s.service.mean_s - others)
         wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
         tail = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
-        found.append(Use(s.name, s.servers, rate / s.capacity, min(wait, most), min(tail, most)))
-    return tuple(found)
+        uses.append(Use(s.name, s.servers, rate / s.capacity, min(wait, most), min(tail, most)))
+    return tuple(uses)

@@ -1,4 +1,4 @@
-"""The circle of trajectories with sandboxes that share cores with everything else on a machine.
+"""Models trajectories as a closed queueing network whose sandboxes may share cores with everything else.
 
     rate ─► cores busy ─► how long a check holds its slot ─► rate            (solved for the rate that agrees)
 
@@ -69,7 +69,8 @@ class Cores:
 
 @dataclass(frozen=True, slots=True)
 class ClosedQueueNetwork:
-    """What trajectories go round: engines, sandboxes (`service` on a core of its own) and the other stations."""
+    """Stations that a fixed number of trajectories goes round: engines, sandboxes (`service` on a core of its own) and
+    the other stations."""
 
     population: float
     engine_rate: EngineRate
@@ -87,17 +88,17 @@ class ClosedQueueNetwork:
     def rate(self, slots: int | None) -> float:
         """Trajectories/s with this many slots; None: as if checks took no time."""
         if self.cores is None or slots is None:
-            rate = self._circulate(slots, self.service)
+            rate = self._throughput(slots, self.service)
             return rate if self.cores is None else min(rate, self.cores.capacity)
-        low, high = 0.0, min(self._circulate(slots, self.service_at(0.0, slots)), self.cores.capacity)
+        low, high = 0.0, min(self._throughput(slots, self.service_at(0.0, slots)), self.cores.capacity)
         for _ in range(24):
             middle = (low + high) / 2
-            if self._circulate(slots, self.service_at(middle, slots)) > middle:
+            if self._throughput(slots, self.service_at(middle, slots)) > middle:
                 low = middle
             else:
                 high = middle
         return high
 
-    def _circulate(self, slots: int | None, service: Service) -> float:
+    def _throughput(self, slots: int | None, service: Service) -> float:
         stations = self.others if slots is None else (Station("sandbox", slots, service), *self.others)
-        return queueing.circulating_rate(self.population, self.engine_rate, stations, self.burst)
+        return queueing.closed_network_rate(self.population, self.engine_rate, stations, self.burst)

@@ -1,7 +1,6 @@
-"""The rollout and reward actors of a layout as rates: trajectories/s of full engines, and sequences for a
-rate.
+"""Turns rollout and reward actors into rates: trajectories/s of full engines, and sequences for a rate.
 
-    Workload + Cluster + Placement ─► EngineGroup (alike engines) ─► Fleet.fastest, Fleet.running(rate)
+Workload + Cluster + Placement ─► EngineGroup (alike engines) ─► EngineFleet.fastest, EngineFleet.running(rate)
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from berry.pipeline.planning.tree_shape import Sharing, depth_steps
 
 
 class BatchLimit(StrEnum):
-    """What keeps an engine from decoding more sequences at once."""
+    """Names what keeps an engine from decoding more sequences at once."""
 
     MEMORY = "KV memory"
     MAX_NUM_SEQS = "max_num_seqs"
@@ -131,7 +130,7 @@ class EngineFleet:
 def fleet(
     w: Workload, cluster: Cluster, placed: Placement, tree: TreeShape, shared: Sharing, calibration: Calibration
 ) -> EngineFleet:
-    """The engines of a layout. Raises ConfigError where the model doesn't fit, or no sequence can be
+    """Builds the engines of a placement. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
     new = tree.generated / tree.leaves
     prefill_tokens = shared.prefill / tree.leaves
@@ -167,7 +166,7 @@ def fleet(
 def reward_s(
     w: Workload, cluster: Cluster, placed: Placement, tree: TreeShape, shared: Sharing, calibration: Calibration
 ) -> float:
-    """Time that one trajectory takes of a reward actor, in s: all its value models one after the other."""
+    """Computes the time that one trajectory takes of a reward actor, in s: all its value models one after the other."""
     if not w.rewards:
         return 0.0
     if placed.reward.actors == 0:

@@ -1,4 +1,4 @@
-"""Model sheets: the sizes that cost follows from, read from a Hugging Face `config.json`.
+"""Reads model sheets: the sizes that cost follows from, out of a Hugging Face `config.json`.
 
 configs/models/NAME.yaml | folder | config.json ─► ModelSheet (parameters, KV values and attention work a
 token)
@@ -58,7 +58,7 @@ class ModelSheet:
 
 
 def model_sheet(name: str, base: Path | None = None) -> ModelSheet:
-    """A shipped sheet (`llama-3.1-8b`), a `config.json`, or a folder that holds one. Raises ConfigError."""
+    """Reads a shipped sheet (`llama-3.1-8b`), a `config.json`, or a folder that holds one. Raises ConfigError."""
     if name in names("models"):
         path = shipped("models", name)
         return from_hf(read_yaml(path)["config"], name=name, where=str(path))
@@ -81,7 +81,7 @@ def model_sheet(name: str, base: Path | None = None) -> ModelSheet:
 
 
 def from_hf(config: Mapping[str, Any], *, name: str, where: str = "config") -> ModelSheet:
-    """The sheet of a Llama-like, mixture-of-experts (Mixtral, Qwen-MoE) or DeepSeek-V2/V3 configuration.
+    """Makes the sheet of a Llama-like, mixture-of-experts (Mixtral, Qwen-MoE) or DeepSeek-V2/V3 configuration.
 
     Norms and biases are left out (below 0.1% of the parameters). Raises ConfigError that names a missing
     key.
@@ -140,7 +140,7 @@ def _windowed_layers(config: Mapping[str, Any], layers: int) -> int:
 
 
 def _latent_attention(config: Mapping[str, Any], where: str, hidden: int, heads: int) -> tuple[int, int, int]:
-    """Multi-head latent attention (DeepSeek-V2, 2024): parameters a layer, KV values a layer, attention
+    """Counts multi-head latent attention (DeepSeek-V2, 2024): parameters a layer, KV values a layer, attention
     width.
 
     The cache keeps one latent vector and one rotary key for all heads; in decoding queries and values
@@ -158,7 +158,7 @@ def _latent_attention(config: Mapping[str, Any], where: str, hidden: int, heads:
 
 
 def _mlps(config: Mapping[str, Any], where: str, hidden: int, layers: int) -> tuple[int, int, float]:
-    """Parameters of all gated MLPs, those that one token passes, and the share of experts it passes."""
+    """Counts the parameters of all gated MLPs, those that one token passes, and the share of experts it passes."""
     dense = 3 * hidden * _positive(config, where, "intermediate_size")
     experts = config.get("n_routed_experts") or config.get("num_local_experts") or config.get("num_experts")
     if not experts:

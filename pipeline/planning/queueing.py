@@ -1,4 +1,4 @@
-"""Waiting for a slot: M/G/c by approximation, and the throughput of a pool of trajectories that circulates.
+"""Computes waits for a slot (M/G/c by approximation), and the throughput of trajectories that go round.
 
 Averages alone promise that λ × S slots are enough; with that many the queue grows without bound. What is
 needed above depends on the tail of the service time, which these formulas carry as its squared
@@ -115,19 +115,19 @@ class Station:
 
 
 EngineRate = Callable[[np.ndarray], np.ndarray]
-STATES = 4_000  # larger circles are scaled down to this many: chance averages out long before
+STATES = 4_000  # larger networks are scaled down to this many: chance averages out long before
 
 
-def circulating_rate(
+def closed_network_rate(
     population: float, engine_rate: EngineRate, stations: Sequence[Station], arrival_scv: float = 1.0
 ) -> float:
-    """Trajectories/s when `population` of them circulate between engines and stations.
+    """Computes trajectories/s when `population` of them go round between engines and stations.
 
     `engine_rate(n)` is how many a second the engines complete with n under way there (flat once they are
     full). The slowest station and the engines form a birth-death chain over how many are at the station;
     the other stations delay by service and Allen-Cunneen wait. Exact for exponential times and one
     station; against simulation of lognormal times with squared coefficients of variation up to 15, 7% too
-    high at the knee at worst, and 3% typically (tests/planning/test_queueing.py): a circle of bounded
+    high at the knee at worst, and 3% typically (tests/planning/test_queueing.py): a network of bounded
     size can't build the queues that an open stream would.
     """
     slowest = min(stations, key=lambda s: s.capacity)

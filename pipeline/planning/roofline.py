@@ -1,4 +1,4 @@
-"""Time and memory of a transformer on accelerators: each step takes the longer of its arithmetic and its
+"""Computes time and memory of a transformer on accelerators: each step takes the longer of its arithmetic and its
 reading.
 
     KV bytes            = batch × length × 2 × layers × (hidden / heads × KV heads) × bytes a value × copies
@@ -80,22 +80,23 @@ class EngineModel:
 
 
 def kv_bytes(model: ModelSheet, batch: float, length: float, dtype: Dtype, devices: float = 1) -> float:
-    """KV cache of `batch` sequences of `length` tokens each over all `devices`, in bytes."""
+    """Computes the KV cache of `batch` sequences of `length` tokens each over all `devices`, in bytes."""
     return batch * model.looked_back(length) * model.kv_values * BYTES[dtype] * model.kv_copies(devices)
 
 
 def attention_flops(model: ModelSheet, length: float) -> float:
-    """Attention FLOP of one token that looks back over `length` tokens."""
+    """Computes the attention FLOP of one token that looks back over `length` tokens."""
     return 4 * model.attention_width * model.looked_back(length)
 
 
 def token_flops(model: ModelSheet, length: float) -> float:
-    """Forward FLOP of one token after `length` others."""
+    """Computes the forward FLOP of one token after `length` others."""
     return 2 * model.active_parameters + attention_flops(model, length)
 
 
 def weights_read_bytes(engine: EngineModel, batch: float) -> float:
-    """Weights read in one step, in bytes: of a mixture of experts, those that a batch of tokens touches."""
+    """Computes the weights read in one step, in bytes: of a mixture of experts, those that a batch of tokens
+    touches."""
     m = engine.model
     if m.expert_share == 1:
         return engine.weight_bytes
@@ -105,7 +106,7 @@ def weights_read_bytes(engine: EngineModel, batch: float) -> float:
 
 
 def communication_s(engine: EngineModel, batch: float) -> float:
-    """Two all-reduces a layer between tensor-parallel devices, in s; ring of 2(n-1)/n of the
+    """Computes the time of two all-reduces a layer between tensor-parallel devices, in s; ring of 2(n-1)/n of the
     activations."""
     n = engine.devices
     if n <= 1 or not engine.communicates or engine.device.effective:
@@ -121,7 +122,8 @@ def communication_s(engine: EngineModel, batch: float) -> float:
 
 
 def decode_step_s(engine: EngineModel, batch: float, context: float) -> float:
-    """One token for each of `batch` sequences with `context` tokens behind each on average, in s."""
+    """Computes the time of one token for each of `batch` sequences with `context` tokens behind each on average, in
+    s."""
     compute = batch * token_flops(engine.model, context) / engine.flops
     read = weights_read_bytes(engine, batch) + kv_bytes(engine.model, batch, context, engine.kv, engine.devices)
     overhead = 0.0 if engine.device.effective else engine.calibration.step_overhead_ms / 1e3
@@ -130,20 +132,21 @@ def decode_step_s(engine: EngineModel, batch: float, context: float) -> float:
 
 
 def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float:
-    """Reading `tokens` prompt tokens behind `context` cached ones, in s; half of them lie before each on
-    average."""
+    """Computes the time of reading `tokens` prompt tokens behind `context` cached ones, in s; half of them lie before
+    each on average."""
     compute = tokens * token_flops(engine.model, context + tokens / 2) / engine.flops
     reading = tokens / PREFILL_CHUNK * engine.weight_bytes / engine.bandwidth
     return max(compute, reading) / engine.scale
 
 
 def largest_batch_by_memory(engine: EngineModel, resident: float) -> int:
-    """Sequences whose KV cache fits beside the weights, `resident` tokens each (shared ones divided up)."""
+    """Computes how many sequences there is memory for: their KV cache fits beside the weights, `resident` tokens each
+    (shared ones divided up)."""
     return int(engine.kv_budget_bytes // kv_bytes(engine.model, 1, resident, engine.kv, engine.devices))
 
 
 def largest_batch_by_speed(engine: EngineModel, context: float, tokens_per_s_user: float) -> int:
-    """Most sequences such that each still gets its tokens/s; 0 where not even one does."""
+    """Finds the most sequences such that each still gets its tokens/s; 0 where not even one does."""
     limit = 1 / tokens_per_s_user
     if decode_step_s(engine, 1, context) > limit:
         return 0

@@ -1,4 +1,4 @@
-"""A plan's workload out of a run's configuration, and its factors out of a finished run.
+"""Makes a plan's workload out of a run's configuration, and its factors out of a finished run.
 
 RunConfig ─► workload_of ─► Workload, assumptions          finished run ─► measure ─► calibrate ─►
 Calibration
@@ -65,7 +65,7 @@ class Measured:
 
 
 def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None) -> tuple[Workload, list[str]]:
-    """The workload of a run that has not been made, and in words what had to be assumed. Reads all problems unless
+    """Makes the workload of a run that has not been made, and says what had to be assumed. Reads all problems unless
     it is told how many there are of each verifier."""
     kinds = survey(config.problems).by_verifier if by_verifier is None else by_verifier
     count = sum(kinds.values())
@@ -103,7 +103,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
 
 
 def _assumed_of_trees(rollout: Rollout, workload: Workload) -> Iterator[str]:
-    """What a tree's size rests on that the configuration does not say."""
+    """Lists what a tree's size rests on that the configuration does not say."""
     search = search_class(rollout.policy)
     if search.works_on_steps and not isinstance(rollout.step, TokensStep):
         yield (
@@ -120,30 +120,30 @@ def _assumed_of_trees(rollout: Rollout, workload: Workload) -> Iterator[str]:
 
 
 def _under_way(rollout: Rollout) -> float:
-    """Trajectories that an open search has under way on average: it begins with its width, and holds its place until
-    the last of them is checked."""
+    """Computes the trajectories that an open search has under way on average: it begins with its width, and holds its
+    place until the last of them is checked."""
     return (sizes.width(rollout) + 1) / 2
 
 
 def stated_checks(config: RunConfig) -> tuple[VerifierTime, ...]:
-    """The checks' times where the configuration itself sets them: synthetic problems with a `check`, and nothing
+    """Takes the checks' times where the configuration itself sets them: synthetic problems with a `check`, and nothing
     else."""
     sources = [s for s in config.problems if isinstance(s, SyntheticProblems) and s.check is not None]
     if len(sources) < len(config.problems):
         return ()
     total = sum(s.count for s in sources)
-    found = []
+    times = []
     for source in sources:
         check = source.check
         assert check is not None
         mean = check.cpu_ms + check.mean_wait_ms
         p99 = (check.p99_ms or check.cpu_ms) + check.wait_quantile_ms(0.99)
-        found.append(
+        times.append(
             VerifierTime(
                 name="stated", share=source.count / total, mean_ms=mean, p99_ms=p99, cpu_share=check.cpu_ms / mean
             )
         )
-    return tuple(found)
+    return tuple(times)
 
 
 def planned_num_seqs(config: RunConfig) -> int:
@@ -154,7 +154,7 @@ def planned_num_seqs(config: RunConfig) -> int:
 
 
 def _engine_keys(engine: EngineConfig, seqs: int) -> dict[str, Any]:
-    """What a workload takes from the engine's section. Raises ConfigError for an engine without a speed."""
+    """Takes what a workload needs from the engine's section. Raises ConfigError for an engine without a speed."""
     keys: dict[str, Any] = {"max_num_seqs": seqs, "block_size": engine.block_size or 32}
     match engine:
         case VllmEngine():
@@ -171,7 +171,7 @@ def _engine_keys(engine: EngineConfig, seqs: int) -> dict[str, Any]:
 
 
 def measure(run: RunDir) -> Measured:
-    """Raises StorageError where the run has committed nothing yet."""
+    """Counts what a finished run shows. Raises StorageError where the run has committed nothing yet."""
     db = connect(run)
     row = db.execute(
         """select count(distinct problem_id), count(*), avg(n_tokens), var_pop(n_tokens), avg(n_new_tokens),
@@ -218,7 +218,8 @@ def measure(run: RunDir) -> Measured:
 
 
 def intraclass_correlation(by_problem: Sequence[tuple[int, int]]) -> float | None:
-    """How alike the trajectories of a problem are in passing, in [0, 1], from (passed, checked) of each problem.
+    """Computes how alike the trajectories of a problem are in passing, in [0, 1], from (passed, checked) of each
+    problem.
 
         rho = (MSB - MSW) / (MSB + (n0 - 1) MSW)        MSB, MSW: mean squares between and within problems
 
@@ -237,7 +238,7 @@ def intraclass_correlation(by_problem: Sequence[tuple[int, int]]) -> float | Non
 
 
 def measured_workload(assumed: Workload, seen: Measured) -> Workload:
-    """The workload with what the run showed in place of assumptions."""
+    """Puts what the run showed into the workload instead of what was assumed."""
     update: dict[str, Any] = {
         "problems": seen.problems,
         "output_tokens": seen.output_tokens,
@@ -261,19 +262,23 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
     return assumed.model_copy(update=update)
 
 
-def calibrate(workload: Workload, cluster: Cluster, seen: Measured, start: Calibration, *, place: str) -> Calibration:
-    """The factors with which the plan does what the run did. Raises StorageError without metrics.
+def calibrate(
+    workload: Workload, cluster: Cluster, seen: Measured, start: Calibration, *, location: str
+) -> Calibration:
+    """Finds the factors with which the plan does what the run did. Raises StorageError without metrics.
 
     A paced engine with a steady state shows its pace, its checks and its cores one by one. Of any other run the
     duration is known, which can set one factor: the engine scale stands for compute, memory, overhead and
     orchestration together, and holds for the same model, engine and kind of machine.
     """
     if not seen.wall_s or not seen.tokens_per_s:
-        raise StorageError(f"{place}: metrics/run.json has no wall_s and tokens_per_s; let `berry run` end by itself")
+        raise StorageError(
+            f"{location}: metrics/run.json has no wall_s and tokens_per_s; let `berry run` end by itself"
+        )
 
     if workload.paced is not None and seen.steady is not None:
         return _one_by_one(workload, cluster, seen.steady, start).model_copy(
-            update={"source": f"run {place}: {seen.steady['trajectories_per_s']:.1f} trajectories/s in steady state"}
+            update={"source": f"run {location}: {seen.steady['trajectories_per_s']:.1f} trajectories/s in steady state"}
         )
 
     def wall_s(scale: float) -> float:
@@ -291,13 +296,13 @@ def calibrate(workload: Workload, cluster: Cluster, seen: Measured, start: Calib
         update={
             "engine_scale": high,
             "device": _device(workload, cluster),
-            "source": f"run {place}: {seen.tokens_per_s:,.0f} tokens/s over {seen.wall_s:,.0f} s",
+            "source": f"run {location}: {seen.tokens_per_s:,.0f} tokens/s over {seen.wall_s:,.0f} s",
         }
     )
 
 
 def _one_by_one(w: Workload, cluster: Cluster, steady: Mapping[str, Any], start: Calibration) -> Calibration:
-    """Each factor from its own figure of the steady state."""
+    """Takes each factor from its own figure of the steady state."""
     assert w.paced is not None
     update: dict[str, Any] = {}
     if steady.get("sequence_tokens_per_s") and w.paced.prefill_tokens_per_s is None:
@@ -315,7 +320,7 @@ def _one_by_one(w: Workload, cluster: Cluster, steady: Mapping[str, Any], start:
 
 
 def _device(workload: Workload, cluster: Cluster) -> str | None:
-    """The accelerator sheet that a measured speed belongs to; None for a set pace."""
+    """Names the accelerator sheet that a measured speed belongs to; None for a set pace."""
     if workload.paced is not None:
         return None
     sheets = [node.accelerator for node in cluster.nodes.values() if node.accelerator]
@@ -323,7 +328,7 @@ def _device(workload: Workload, cluster: Cluster) -> str | None:
 
 
 def fill_s(made: Plan) -> float:
-    """Time that filling and draining the circle adds to a run: one trajectory from start to verdict, in
+    """Computes the time that filling and draining the network adds to a run: one trajectory from start to verdict, in
     s."""
     waits = sum(u.wait_s for u in made.uses if u.busy < 1)
     return generation_s(made.fleet) + waits + made.service.mean_s

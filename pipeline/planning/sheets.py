@@ -1,4 +1,4 @@
-"""Sheets of hardware and prices: public figures, each with its source.
+"""Reads sheets of hardware and prices: public figures, each with its source.
 
 configs/hardware/NAME.yaml ─► Accelerator | CpuHost        configs/prices/NAME.yaml ─► Prices
 """
@@ -97,14 +97,14 @@ class Prices(Sheet):
 
 
 def hardware(name: str) -> Accelerator | CpuHost:
-    """The sheet `name`, or of a YAML path. Raises ConfigError."""
+    """Reads the sheet `name`, or of a YAML path. Raises ConfigError."""
     path = shipped("hardware", name)
     raw = {"name": path.stem, **read_yaml(path)}
     return validate(raw, CpuHost if raw.get("kind") == "cpu" else Accelerator, where=str(path))
 
 
 def accelerator(name: str) -> Accelerator:
-    """The accelerator sheet `name`. Raises ConfigError, also where the sheet is of a CPU."""
+    """Reads the accelerator sheet `name`. Raises ConfigError, also where the sheet is of a CPU."""
     sheet = hardware(name)
     if isinstance(sheet, Accelerator):
         return sheet

@@ -1,4 +1,4 @@
-"""A sweep's results on storage: one Parquet file, a row a run, with the configuration that all of them share.
+"""Stores a sweep's results: one Parquet file, a row a run, with the configuration that all of them share.
 
 OUT/sweep.parquet ◄─► [Point], configuration          OUT/runs/…: the runs themselves
 """
@@ -35,7 +35,7 @@ SCHEMA = _schema()
 
 
 def read(location: Location) -> tuple[list[Point], Mapping[str, Any]]:
-    """The points so far, without what the plan expected, and what they share; nothing and {} for a new sweep."""
+    """Reads the points so far, without what the plan expected, and what they share; nothing and {} for a new sweep."""
     data = location.get(NAME)
     if data is None:
         return [], {}
@@ -58,12 +58,12 @@ def write(location: Location, points: Sequence[Point], shared: Mapping[str, Any]
 
 
 def shared_of(config: RunConfig, measure_s: float) -> dict[str, Any]:
-    """What all points of a sweep have in common."""
+    """Takes what all points of a sweep have in common."""
     return {"config": run_config.plain(config), "measure_s": measure_s}
 
 
-def refuse_another(stored: Mapping[str, Any], config: RunConfig, measure_s: float, place: str) -> None:
-    """Raises ConfigError where a folder holds a sweep of something else."""
+def refuse_another(stored: Mapping[str, Any], config: RunConfig, measure_s: float, location: str) -> None:
+    """Refuses to go on where a folder holds a sweep of something else."""
     if not stored:
         return
     old, new = stored["config"], run_config.plain(config)
@@ -74,5 +74,5 @@ def refuse_another(stored: Mapping[str, Any], config: RunConfig, measure_s: floa
     if changed:
         listed = "\n  ".join(changed)
         raise ConfigError(
-            f"{place} holds a sweep of another configuration:\n  {listed}\nUse the old values, or another --out"
+            f"{location} holds a sweep of another configuration:\n  {listed}\nUse the old values, or another --out"
         )

@@ -1,4 +1,4 @@
-"""The settings of a sweep, what the plan says about each, and where the knee is.
+"""Lays out the settings of a sweep, plans each, and finds where the knee is.
 
 --vary KEY=a,b,c … ─► Setting (product, in order) ─► run ─► Point ─► Point with Expected (plan) ─► series ─► Knee
 """
@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def slug(self) -> str:
-        """A folder's name, its own whatever else is varied."""
+        """Makes a folder's name, which stays the same whatever else is varied."""
         text = json.dumps(self.values).encode()
         return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)[:60]}-{hashlib.blake2b(text, digest_size=3).hexdigest()}"
 
@@ -92,7 +92,7 @@ class Point:
 
     @property
     def error(self) -> float | None:
-        """Of the plan's throughput: 0.1 for 10% too high."""
+        """The error of the plan's throughput: 0.1 for 10% too high."""
         return None if self.expected is None else self.expected.trajectories_per_s / self.trajectories_per_s - 1
 
 
@@ -106,7 +106,7 @@ class Knee:
 
 
 def parse_vary(texts: Sequence[str]) -> list[Setting]:
-    """Every combination of `KEY=a,b,c` options. Raises ConfigError."""
+    """Combines all values of `KEY=a,b,c` options. Raises ConfigError."""
     axes: list[tuple[str, list[Any]]] = []
     for text in texts:
         key, separator, values = text.partition("=")
@@ -128,14 +128,14 @@ def parse_vary(texts: Sequence[str]) -> list[Setting]:
 
 
 def place_on_axis(setting: Setting, settings: Sequence[Setting]) -> float:
-    """The first key's value where it is a number, else its place among the values."""
+    """Puts a setting on the axis: the first key's value where it is a number, else its index among the values."""
     names = categories(settings)
     first = setting.values[0][1]
     return float(names.index(short(first))) if names else float(first)
 
 
 def categories(settings: Sequence[Setting]) -> list[str]:
-    """The first key's values by name, where they are not numbers."""
+    """Names the first key's values, where they are not numbers."""
     values = [s.values[0][1] for s in settings]
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return []
@@ -148,7 +148,7 @@ def short(value: Any) -> str:
 
 
 def planned(config: RunConfig, seen: Measured, calibration: Calibration, prices: Prices | None) -> Plan:
-    """The plan of a setting, with lengths and shares as a calibrating run measured them."""
+    """Plans a setting, with lengths and shares as a calibrating run measured them."""
     workload = measured_workload(workload_of(config, {"measured": seen.problems})[0], seen)
     return plan(workload, config.cluster, prices, calibration)
 
@@ -167,11 +167,11 @@ def expected(p: Plan) -> Expected:
 
 
 def in_series(points: Sequence[Point]) -> Mapping[str, Mapping[float, list[Point]]]:
-    """Points by series and place, repeats together."""
-    found: dict[str, dict[float, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    """Groups points by series and place on the axis, repeats together."""
+    series: dict[str, dict[float, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for point in sorted(points, key=lambda p: (p.series, p.x, p.repeat)):
-        found[point.series][point.x].append(point)
-    return found
+        series[point.series][point.x].append(point)
+    return series
 
 
 def mean(points: Sequence[Point], name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""A whole run in numbers: trajectories, tokens, FLOP, bytes, hours and dollars."""
+"""Adds up a whole run: trajectories, tokens, FLOP, bytes, hours and dollars."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Totals:
 
 
 def storage_bytes_per_trajectory(w: Workload, tree: TreeShape, calibration: Calibration) -> float:
-    """Parquet bytes for one trajectory with its share of the tree, kept rows included."""
+    """Computes the Parquet bytes for one trajectory with its share of the tree, kept rows included."""
     nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.sequences / tree.leaves * ROW_BYTES
     row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
     kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)

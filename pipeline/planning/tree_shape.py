@@ -13,7 +13,7 @@ from berry.pipeline.core.search.trial import Lengths, TreeShape, tree_shape
 
 
 def shape_of(workload: Workload) -> TreeShape:
-    """The mean tree of one problem of this workload."""
+    """Grows the mean tree of one problem of this workload."""
     lengths = Lengths(
         output=workload.output_tokens,
         output_scv=workload.output_scv,
@@ -46,7 +46,7 @@ class Sharing:
 
 
 def sharing(workload: Workload, tree: TreeShape) -> Sharing:
-    """What the tree saves. Partial blocks are never shared: a branch recomputes (block + 1) / 2 tokens on
+    """Computes what the tree saves. Partial blocks are never shared: a branch recomputes (block + 1) / 2 tokens on
     average. An engine reads for each sample of a request; a paced one, which is synthetic, once a request."""
     prompt, spread = workload.prompt_tokens, (1 + workload.output_scv) / 2
     reads = tree.requests if workload.paced else tree.sequences
@@ -69,5 +69,5 @@ def sharing(workload: Workload, tree: TreeShape) -> Sharing:
 
 
 def depth_steps(workload: Workload) -> int:
-    """Steps of one trajectory."""
+    """Counts the steps of one trajectory."""
     return max(1, math.ceil(workload.output_tokens / workload.step_tokens))

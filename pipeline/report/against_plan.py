@@ -1,4 +1,4 @@
-"""A finished run beside its plan: what `berry plan` would have said, and what it says knowing this run's lengths.
+"""Sets a finished run beside its plan: what `berry plan` would have said, and what it says knowing this run's lengths.
 
 metrics/run.json, Parquet ─► planning.runs ─► AgainstPlan ─► a line of the summary
 """
@@ -41,7 +41,8 @@ class AgainstPlan:
 
 
 def against_plan(run: RunDir) -> AgainstPlan | str:
-    """The comparison, or why there is none: a cluster without a sheet, an engine without a speed, an unfinished run."""
+    """Compares run and plan, or says why it can't: a cluster without a sheet, an engine without a speed, an unfinished
+    run."""
     try:
         config = validate(run.config() or {}, RunConfig, where="run.yaml")
         seen = runs.measure(run)

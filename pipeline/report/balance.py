@@ -1,4 +1,4 @@
-"""What `ratio: auto` did in a run: its decisions over time, what it had measured, and why.
+"""Tells what `ratio: auto` did in a run: its decisions over time, what it had measured, and why.
 
 metrics/balance-*.jsonl ─► BalanceStory ─► a line of the summary, draw_balance ─► metrics/balance.svg
 """
@@ -41,20 +41,21 @@ class BalanceStory:
 
 
 def story(run: RunDir) -> BalanceStory | None:
-    """None where nothing was balanced: a fixed ratio, or a cluster with no room. Raises StorageError."""
+    """Reads what was balanced; None where nothing was: a fixed ratio, or a cluster with no room. Raises
+    StorageError."""
     rows = jsonl_log.read(run.location, NAME)
     return BalanceStory(tuple(rows)) if rows else None
 
 
-def write_picture(run: RunDir, found: BalanceStory) -> None:
-    """Raises StorageError."""
+def write_picture(run: RunDir, told: BalanceStory) -> None:
+    """Writes the picture into the run directory. Raises StorageError."""
     from berry.pipeline.report.plots import as_svg
 
-    run.location.put(PICTURE, as_svg(draw_balance(found.rows)).encode())
+    run.location.put(PICTURE, as_svg(draw_balance(told.rows)).encode())
 
 
 def draw_balance(rows: Sequence[dict[str, Any]]) -> Any:
-    """Two panels over time: slots open, asked for and busy; what engines and slots had to wait for."""
+    """Draws two panels over time: slots open, asked for and busy; what engines and slots had to wait for."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,7 +87,7 @@ def draw_balance(rows: Sequence[dict[str, Any]]) -> Any:
 
 
 def _reasons(axes: Any, rows: Sequence[dict[str, Any]], seconds: Sequence[float]) -> None:
-    """Beside the changes, the latest ones where there are many."""
+    """Writes the reasons beside the changes, the latest ones where there are many."""
     changed = [(s, r) for s, r in zip(seconds, rows, strict=True) if r["action"] != "keep"][-LABELLED:]
     for at, row in changed:
         text = f"{row['before']} → {row['after']}\n{row['reason'].replace('_', ' ')}"

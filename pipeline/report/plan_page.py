@@ -1,4 +1,4 @@
-"""The plan as rows of figures, for the terminal and for one self-contained HTML page."""
+"""Writes a plan as rows of figures, for the terminal and for one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class PlanReport:
 
 
 def rows(p: Plan) -> list[tuple[str, str]]:
-    """Label and value of every figure of one plan, units included."""
+    """Lists label and value of every figure of one plan, units included."""
     group, total = p.fleet.groups[0], p.totals
     each = "a GPU" if p.placement.rollout.gpus else "an engine"
     alone = p.sharing
     needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
     gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
-    found = [
+    figures = [
         ("GPUs : CPUs", f"{p.placement.gpus} : {p.placement.cpu_sockets} ({p.placement.cores:g} usable cores)"),
         ("engines", f"{p.placement.rollout.actors} × {_engine(p)}"),
         ("sequences an engine", f"{group.batch} (limit: {group.limit.value})"),
@@ -49,11 +49,11 @@ def rows(p: Plan) -> list[tuple[str, str]]:
     ]
     for use in p.uses:
         wait = "no wait" if use.wait_p99_s < 1e-3 else f"wait {seconds(use.wait_s)} (1% over {seconds(use.wait_p99_s)})"
-        found.append((f"{use.name} busy", f"{use.busy:.1%}; {wait}"))
+        figures.append((f"{use.name} busy", f"{use.busy:.1%}; {wait}"))
     if p.workload.rewards:
-        found.append(("GPU share for rewards", f"{p.reward_share:.1%} of GPU time is what they need"))
+        figures.append(("GPU share for rewards", f"{p.reward_share:.1%} of GPU time is what they need"))
     saved = 1 - alone.resident / alone.resident_independent
-    found += [
+    figures += [
         (
             "KV saved by sharing",
             f"{saved:.0%} of memory; {1 - alone.prefill / alone.prefill_independent:.0%} of prefill",
@@ -66,7 +66,7 @@ def rows(p: Plan) -> list[tuple[str, str]]:
         ("run: cost", "no price" if total.usd is None else f"${total.usd:,.0f}"),
         ("a million kept", "no price" if p.usd_per_million_kept is None else f"${p.usd_per_million_kept:,.0f}"),
     ]
-    return found
+    return figures
 
 
 def _engine(p: Plan) -> str:
@@ -82,7 +82,7 @@ def advice_line(a: Advice) -> str:
 
 
 def write_page(report: PlanReport, svg: str, path: Path) -> None:
-    """One HTML file without references to others."""
+    """Writes one HTML file without references to others."""
     environment = Environment(
         loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
     )
@@ -95,7 +95,7 @@ def write_page(report: PlanReport, svg: str, path: Path) -> None:
 
 
 def si(value: float) -> str:
-    """A large number with k, M, G, T, P, E."""
+    """Writes a large number with k, M, G, T, P, E."""
     for limit, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):,.3g} {unit}"

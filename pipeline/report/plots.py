@@ -1,4 +1,4 @@
-"""Pictures of plans: what the GPU:CPU ratio does to speed, idle GPUs and cost. Colours by Okabe and Ito,
+"""Draws pictures of plans: what the GPU:CPU ratio does to speed, idle GPUs and cost. Colours by Okabe and Ito,
 told apart by marker and line as well, so that they survive colour blindness and grey print.
 
     [Plan] ─► draw_plans ─► Figure ─► PNG, or SVG inside the page
@@ -35,7 +35,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw_plans(plans: Sequence[Plan], title: str) -> Figure:
-    """Four panels: tokens/s and GPU idle share against sandbox slots a GPU, slots had and needed, cost."""
+    """Draws four panels: tokens/s and GPU idle share against sandbox slots a GPU, slots had and needed, cost."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 8.2), layout="constrained")
         FigureCanvasAgg(figure)
@@ -58,7 +58,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as an SVG element to put into a page."""
+    """Makes a figure an SVG element to put into a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
@@ -66,7 +66,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def _ratios(plans: Sequence[Plan]) -> np.ndarray:
-    """Slots a GPU from well below the least need to well above what any cluster has or needs."""
+    """Chooses slots a GPU from well below the least need to well above what any cluster has or needs."""
     marks = [m for p in plans for m in (p.slots / p.units, (p.slots_needed or p.slots) / p.units) if m > 0]
     return np.geomspace(min(marks) / 4, max(marks) * 2.5, 48)
 

@@ -1,4 +1,4 @@
-"""What pruning buys, counted from what is stored.
+"""Counts what pruning buys, from what is stored.
 
     trajectories ─► stages: what share is left after each, round by round
     audited trees (never pruned) + the configured cuts ─► CutLine: how often one is right, what it saves and loses
@@ -106,7 +106,8 @@ def stage_lines(run: RunDir) -> list[StageLine]:
 
 
 def cut_lines(run: RunDir) -> list[CutLine]:
-    """Of every round in which steps, or leaves, have scores; empty where there is nothing to hold against the truth."""
+    """Holds the cuts of every round in which steps, or leaves, have scores against the truth; empty where there is
+    nothing to hold against the truth."""
     config = stored_config(run)
     lines: list[CutLine] = []
     for round_index, grown in sorted(_audited(run, config).items()):
@@ -129,7 +130,7 @@ def cut_lines(run: RunDir) -> list[CutLine]:
 
 
 def in_loop_cut(rollout: Rollout) -> str | None:
-    """What it is that prunes while trees grow, in words; None if nothing does by the PRM."""
+    """Names what prunes while trees grow, in words; None if nothing does by the PRM."""
     match rollout.policy:
         case Value(scorer="prm", cut_below=below):
             return f"value policy, prm below {below:g}"
@@ -141,8 +142,8 @@ def in_loop_cut(rollout: Rollout) -> str | None:
 
 
 def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
-    """Nodes that the in-loop cut would not have grown further. Beam and DVTS are taken as keeping the best of every
-    `width` candidates of a depth that are still growing or end there."""
+    """Finds the nodes that the in-loop cut would not have grown further. Beam and DVTS are taken as keeping the best of
+    every `width` candidates of a depth that are still growing or end there."""
     policy, cut = rollout.policy, rollout.cut
     if isinstance(policy, Beam | Dvts):
         return _outranked(list(nodes.values()), policy.width)
@@ -176,7 +177,7 @@ def _outranked(nodes: Sequence[_Node], width: int) -> set[str]:
 
 
 def _below(grown: _Grown, cut: set[str]) -> tuple[set[str], int]:
-    """Leaves that would not be there, and the tokens of everything strictly below a cut."""
+    """Finds the leaves that would not be there, and the tokens of everything strictly below a cut."""
     gone: set[str] = set()
 
     def is_gone(node: _Node) -> bool:
@@ -229,7 +230,7 @@ def _line(
 
 
 def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
-    found: dict[int, dict[str, _Grown]] = defaultdict(lambda: defaultdict(_Grown))
+    by_round: dict[int, dict[str, _Grown]] = defaultdict(lambda: defaultdict(_Grown))
     db = connect(run)
     everyone = not audit.prunes(config.rollout)
     ids = [row[0] for row in db.execute("select distinct problem_id from trajectories").fetchall()]
@@ -241,11 +242,11 @@ def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
         "where list_contains(?, problem_id)",
         [chosen],
     ).fetchall():
-        found[round_index][problem].nodes[values[0]] = _Node(*values)
+        by_round[round_index][problem].nodes[values[0]] = _Node(*values)
     for round_index, problem, leaf, verdict, orm, prm in db.execute(
         "select round, problem_id, leaf, verdict, orm, prm_min from trajectories "
         "where list_contains(?, problem_id) and verdict in ('pass', 'fail')",
         [chosen],
     ).fetchall():
-        found[round_index][problem].leaves[leaf] = (verdict == "pass", orm, prm)
-    return {index: list(problems.values()) for index, problems in found.items()}
+        by_round[round_index][problem].leaves[leaf] = (verdict == "pass", orm, prm)
+    return {index: list(problems.values()) for index, problems in by_round.items()}

@@ -1,4 +1,4 @@
-"""What each round brought: pass rates on problems never trained on, kept share, tokens, and what the cuts cost.
+"""Counts what each round brought: pass rates on problems never trained on, kept share, tokens, and what the cuts cost.
 
 trajectories, nodes of every round ─► RoundLine
 """
@@ -84,7 +84,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _weights(run: RunDir, round_index: int) -> dict[str, Any]:
-    """Versions that served in a round, as the learning before it left them."""
+    """Reads the versions that served in a round, as the learning before it left them."""
     served = weights_after(run, round_index - 1) if round_index else None
     if served is None:
         return {"engine": "as configured", "rewards": ""}

@@ -1,4 +1,4 @@
-"""What rounds and pruning bought, as one picture. Colours and markers as in plots.py.
+"""Draws what rounds and pruning bought, as one picture. Colours and markers as in plots.py.
 
 curves of pass@1 by round, bars of kept trajectories per 1,000 tokens, shares left after each stage ─► PNG bytes
 """

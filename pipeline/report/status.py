@@ -1,4 +1,4 @@
-"""What a run is doing, from what its directory says.
+"""Tells what a run is doing, from what its directory says.
 
 run.yaml, commits, drivers' last words, lock ─► gather ─► plain data ─► table, lines
 """
@@ -17,14 +17,15 @@ from berry.pipeline.storage.weights_file import read_weights
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:
-    """`now` in seconds since the epoch. Counts of leases come from the storage, figures from the driver's last word.
-    Where sites share the run, `sites` has what each said, and the other figures are those of the last that spoke."""
+    """Gathers a run's state, `now` in seconds since the epoch. Counts of leases come from the storage, figures from the
+    driver's last record. Where sites share the run, `sites` has what each wrote, and the other figures are those of
+    the last that wrote."""
     config = run.config() or {}
     problems = run.versions().get("problems", {}).get("count", 0)
     size = config.get("storage", {}).get("lease_problems", 1)
     total = math.ceil(problems / size)
     rounds = (config.get("rounds") or {}).get("count", 1)
-    drivers = [_driver(said, held=live.is_held(run, said.site), now=now) for said in live.read(run)]
+    drivers = [_driver(record, held=live.is_held(run, record.site), now=now) for record in live.read(run)]
     sites = [one for one in drivers if one["site"] is not None]
     last = _last(drivers) or _driver(None, held=live.is_held(run), now=now)
     if not drivers and all(len(run.committed(r)) >= total for r in range(rounds)):
@@ -49,61 +50,61 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
     }
 
 
-def _driver(said: live.Live | None, *, held: bool | None, now: float) -> dict[str, Any]:
-    state = live.state(said, held=held, now=now)
+def _driver(record: live.Live | None, *, held: bool | None, now: float) -> dict[str, Any]:
+    state = live.state(record, held=held, now=now)
     return {
-        "site": said.site if said else None,
+        "site": record.site if record else None,
         "state": state,
-        "phase": said.phase if said and state == "running" else "",
-        "host": said.host if said else None,
-        "process": said.process if said else None,
-        "age_s": round(now - said.written_at, 1) if said else None,
-        "view": said.view if said else {},
-        "notes": said.notes if said else [],
+        "phase": record.phase if record and state == "running" else "",
+        "host": record.host if record else None,
+        "process": record.process if record else None,
+        "age_s": round(now - record.written_at, 1) if record else None,
+        "view": record.view if record else {},
+        "notes": record.notes if record else [],
     }
 
 
 def _last(drivers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Of those that run, else of those that finished, else of all: the one that spoke last."""
+    """Picks one driver: of those that run, else of those that finished, else of all: the one that wrote last."""
     for wanted in ("running", "finished", ""):
-        found = [one for one in drivers if one["state"].startswith(wanted)]
-        if found:
-            return dict(min(found, key=lambda one: one["age_s"]))
+        matching = [one for one in drivers if one["state"].startswith(wanted)]
+        if matching:
+            return dict(min(matching, key=lambda one: one["age_s"]))
     return None
 
 
-def table(found: dict[str, Any], place: str) -> Table:
-    label = " — SYNTHETIC engine, no model" if found["synthetic"] else ""
+def table(gathered: dict[str, Any], location: str) -> Table:
+    label = " — SYNTHETIC engine, no model" if gathered["synthetic"] else ""
     made = Table(
-        title=escape(f"{found['name']}{label}: {place}"),
+        title=escape(f"{gathered['name']}{label}: {location}"),
         title_justify="left",
         show_header=False,
         box=None,
         padding=(0, 2, 0, 0),
     )
-    if not found["sites"]:
-        _add_state(made, found)
-    for line in found["rounds"]:
-        name = "leases" if len(found["rounds"]) == 1 else f"round {line['round']}"
+    if not gathered["sites"]:
+        _add_state(made, gathered)
+    for line in gathered["rounds"]:
+        name = "leases" if len(gathered["rounds"]) == 1 else f"round {line['round']}"
         flight = f", {line['journalled']} in flight" if line["journalled"] else ""
         made.add_row(name, f"{line['committed']}/{line['leases']} committed{flight}")
-    if found["weights"]:
-        made.add_row("weights", found["weights"])
-    for site in found["sites"]:
+    if gathered["weights"]:
+        made.add_row("weights", gathered["weights"])
+    for site in gathered["sites"]:
         made.add_row(f"[bold]site {escape(site['site'])}[/]", "")
         _add_state(made, site)
         if site["state"] == "running":
             _add_view(made, site)
-    if not found["sites"]:
-        _add_view(made, found)
+    if not gathered["sites"]:
+        _add_view(made, gathered)
     return made
 
 
 def _add_state(made: Table, driver: dict[str, Any]) -> None:
     made.add_row("state", f"[bold]{escape(driver['state'])}[/]{': ' + driver['phase'] if driver['phase'] else ''}")
     if driver["process"] is not None:
-        said = f"process {driver['process']} on {driver['host']}, said this {driver['age_s']:.0f} s ago"
-        made.add_row("driver", said)
+        record = f"process {driver['process']} on {driver['host']}, wrote this {driver['age_s']:.0f} s ago"
+        made.add_row("driver", record)
 
 
 def _add_view(made: Table, driver: dict[str, Any]) -> None:
@@ -120,9 +121,9 @@ def _add_view(made: Table, driver: dict[str, Any]) -> None:
             made.add_row("ETA", f"{view['eta_s'] / 60:,.0f} min")
 
 
-def lines(found: dict[str, Any], most: int = 5) -> list[str]:
-    """The last notes of the driver, or of each site that runs."""
-    if not found["sites"]:
-        return list(found["notes"][-most:])
-    live_sites = (site for site in found["sites"] if site["state"] == "running")
+def lines(gathered: dict[str, Any], most: int = 5) -> list[str]:
+    """Takes the last notes of the driver, or of each site that runs."""
+    if not gathered["sites"]:
+        return list(gathered["notes"][-most:])
+    live_sites = (site for site in gathered["sites"] if site["state"] == "running")
     return [f"{site['site']}: {note}" for site in live_sites for note in site["notes"][-most:]]

@@ -1,4 +1,4 @@
-"""The figures of a run, counted from what is on storage."""
+"""Counts the figures of a run, from what is on storage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RunSummary:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Chance that one of k draws without replacement from n samples, `correct` of them right, is right.
+    """Estimates the chance that one of k draws without replacement from n samples, `correct` of them right, is right.
 
     1 - C(n - c, k) / C(n, k), as a product that can't overflow. Source: Chen et al. 2021 (HumanEval), eq. 1. For
     k > n it is that of k = n.

@@ -1,4 +1,5 @@
-"""A sweep as one self-contained HTML page and as rows of a table: what was measured, what the plan said, the knees."""
+"""Writes a sweep as one self-contained HTML page and as rows of a table: what was measured, what the plan said, the
+knees."""
 
 from __future__ import annotations
 
@@ -34,41 +35,42 @@ class SweepReport:
 
 
 def rows(points: Sequence[Point]) -> list[list[str]]:
-    """A row of text for each setting, repeats averaged."""
+    """Makes a row of text for each setting, repeats averaged."""
     return [_row(here) for by_x in in_series(points).values() for here in by_x.values()]
 
 
 def _row(here: Sequence[Point]) -> list[str]:
-    first, said = here[0], here[0].expected
+    first, expected = here[0], here[0].expected
     speed = mean(here, "trajectories_per_s") or 0.0
     cost = mean(here, "usd_per_million_kept")
     return [
         first.setting,
         str(len(here)),
         f"{speed:,.1f}",
-        "" if said is None else f"{said.trajectories_per_s:,.1f}",
-        "" if said is None else f"{said.trajectories_per_s / speed - 1:+.1%}",
+        "" if expected is None else f"{expected.trajectories_per_s:,.1f}",
+        "" if expected is None else f"{expected.trajectories_per_s / speed - 1:+.1%}",
         f"{mean(here, 'tokens_per_s') or 0:,.0f}",
         f"{mean(here, 'kept_per_hour') or 0:,.0f}",
-        f"{mean(here, 'engine_idle_share') or 0:.0%}" + ("" if said is None else f" ({said.engine_idle_share:.0%})"),
+        f"{mean(here, 'engine_idle_share') or 0:.0%}"
+        + ("" if expected is None else f" ({expected.engine_idle_share:.0%})"),
         f"{first.slots}",
         f"{mean(here, 'check_mean_ms') or 0:,.0f}",
-        f"{mean(here, 'check_wait_ms') or 0:,.0f}" + ("" if said is None else f" ({said.check_wait_ms:,.0f})"),
+        f"{mean(here, 'check_wait_ms') or 0:,.0f}" + ("" if expected is None else f" ({expected.check_wait_ms:,.0f})"),
         f"{mean(here, 'cores_busy') or 0:.0%}",
         "no price" if cost is None else f"{cost:,.2f}",
-        "" if said is None else said.binding,
+        "" if expected is None else expected.binding,
     ]
 
 
 def agreement(points: Sequence[Point]) -> str | None:
-    """How far off the plan was, over settings with repeats averaged; None without a plan."""
+    """Says how far off the plan was, over settings with repeats averaged; None without a plan."""
     off = []
     for by_x in in_series(points).values():
         for here in by_x.values():
-            said = here[0].expected
+            expected = here[0].expected
             speed = mean(here, "trajectories_per_s")
-            if said is not None and speed:
-                off.append(abs(said.trajectories_per_s / speed - 1))
+            if expected is not None and speed:
+                off.append(abs(expected.trajectories_per_s / speed - 1))
     if not off:
         return None
     return (
@@ -78,7 +80,7 @@ def agreement(points: Sequence[Point]) -> str | None:
 
 
 def write_page(report: SweepReport, svg: str, path: Path) -> None:
-    """One HTML file without references to others."""
+    """Writes one HTML file without references to others."""
     environment = Environment(
         loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
     )

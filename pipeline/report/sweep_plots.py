@@ -1,4 +1,4 @@
-"""Pictures of a sweep: what was measured against the ratio, with what the plan said as a line.
+"""Draws a sweep: what was measured against the ratio, with what the plan said as a line.
 
 [Point] ─► draw_sweep ─► Figure ─► PNG, or SVG inside the page
 """
@@ -31,7 +31,7 @@ PANELS: tuple[tuple[str, str, float, str, str], ...] = (
 
 
 def draw_sweep(points: Sequence[Point], *, title: str, axis: str, categories: Sequence[str] = ()) -> Figure:
-    """Six panels: the five of PANELS against the first key varied, and the plan against what was measured."""
+    """Draws six panels: the five of PANELS against the first key varied, and the plan against what was measured."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(14, 8.4), layout="constrained")
         FigureCanvasAgg(figure)
@@ -107,13 +107,13 @@ def _agreement(panel: Axes, series: Mapping[str, Mapping[float, list[Point]]]) -
     most = 0.0
     for i, by_x in enumerate(series.values()):
         for here in by_x.values():
-            said = [p.expected.trajectories_per_s for p in here if p.expected is not None]
+            planned = [p.expected.trajectories_per_s for p in here if p.expected is not None]
             was = mean(here, "trajectories_per_s")
-            if not said or was is None:
+            if not planned or was is None:
                 continue
-            most = max(most, was, said[0])
+            most = max(most, was, planned[0])
             colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-            panel.plot([was], [said[0]], marker, color=colour, ms=7, mec="white", zorder=4)
+            panel.plot([was], [planned[0]], marker, color=colour, ms=7, mec="white", zorder=4)
     if not most:
         panel.text(0.5, 0.5, "no plan", ha="center", va="center", transform=panel.transAxes)
         return
@@ -126,10 +126,10 @@ def _agreement(panel: Axes, series: Mapping[str, Mapping[float, list[Point]]]) -
 
 
 def _legend(names: Sequence[str]) -> list[Line2D]:
-    found = []
+    handles = []
     for i, name in enumerate(names if len(names) > 1 else ()):
         colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-        found.append(Line2D([], [], color=colour, marker=marker, ls="", ms=7, label=name))
-    found.append(Line2D([], [], color="0.3", marker="o", ls="", ms=6, label="measured"))
-    found.append(Line2D([], [], color="0.3", ls="--", label="plan"))
-    return found
+        handles.append(Line2D([], [], color=colour, marker=marker, ls="", ms=7, label=name))
+    handles.append(Line2D([], [], color="0.3", marker="o", ls="", ms=6, label="measured"))
+    handles.append(Line2D([], [], color="0.3", ls="--", label="plan"))
+    return handles

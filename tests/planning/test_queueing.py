@@ -1,4 +1,4 @@
-"""Formulas against exact cases and against a simulation of the same circle."""
+"""Formulas against exact cases and against a simulation of the same network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_mixture_has_the_moments_of_its_parts() -> None:
 
 
 def simulate(population: int, sequences: int, generate_s: float, slots: int, service: Service) -> float:
-    """Trajectories/s of a circle: exponential generation in `sequences` places, lognormal checks in `slots`."""
+    """Trajectories/s of a closed network: exponential generation in `sequences` places, lognormal checks in `slots`."""
     draw = random.Random(7)
     spread = math.sqrt(math.log(1 + service.scv))
     middle = math.log(service.mean_s) - spread**2 / 2
@@ -96,13 +96,14 @@ def engines(sequences: int, generate_s: float) -> Callable[[np.ndarray], np.ndar
 @pytest.mark.parametrize(("tail", "error"), [(1.0, 0.03), (5.0, 0.05), (15.0, 0.08)])
 def test_the_circle_runs_as_fast_as_its_simulation(slots: int, tail: float, error: float) -> None:
     service = Service(1.0, tail)
-    predicted = queueing.circulating_rate(60, engines(40, 4.0), [Station("slot", slots, service)])
+    predicted = queueing.closed_network_rate(60, engines(40, 4.0), [Station("slot", slots, service)])
     assert predicted == pytest.approx(simulate(60, 40, 4.0, slots, service), rel=error)
 
 
 def test_more_slots_never_slow_the_circle_down() -> None:
     rates = [
-        queueing.circulating_rate(50, engines(40, 4.0), [Station("slot", c, Service(1.0, 10.0))]) for c in range(1, 40)
+        queueing.closed_network_rate(50, engines(40, 4.0), [Station("slot", c, Service(1.0, 10.0))])
+        for c in range(1, 40)
     ]
     assert rates == sorted(rates)
     assert rates[0] == pytest.approx(1, rel=0.01)
@@ -111,18 +112,18 @@ def test_more_slots_never_slow_the_circle_down() -> None:
 
 def test_averages_alone_ask_for_too_few_slots() -> None:
     """With λ × S = 10 slots exactly and few trajectories to spare, 8% of the speed is lost."""
-    rate = queueing.circulating_rate(50, engines(40, 4.0), [Station("slot", 10, Service(1.0, 1.0))])
+    rate = queueing.closed_network_rate(50, engines(40, 4.0), [Station("slot", 10, Service(1.0, 1.0))])
     assert rate < 0.95 * 10
 
 
 def test_a_large_circle_is_the_small_one_scaled() -> None:
-    small = queueing.circulating_rate(15_000, engines(10_000, 4.0), [Station("slot", 2_000, Service(1.0, 5.0))])
-    large = queueing.circulating_rate(1.5e6, engines(1_000_000, 4.0), [Station("slot", 200_000, Service(1.0, 5.0))])
+    small = queueing.closed_network_rate(15_000, engines(10_000, 4.0), [Station("slot", 2_000, Service(1.0, 5.0))])
+    large = queueing.closed_network_rate(1.5e6, engines(1_000_000, 4.0), [Station("slot", 200_000, Service(1.0, 5.0))])
     assert large == pytest.approx(100 * small, rel=0.01)
 
 
 def test_a_second_station_costs_its_time_alone() -> None:
     slow, fast = Station("slot", 6, Service(1.0, 1.0)), Station("reward", 50, Service(0.5, 1.0))
-    alone = queueing.circulating_rate(30, engines(40, 4.0), [slow])
-    both = queueing.circulating_rate(30, engines(40, 4.0), [slow, fast])
+    alone = queueing.closed_network_rate(30, engines(40, 4.0), [slow])
+    both = queueing.closed_network_rate(30, engines(40, 4.0), [slow, fast])
     assert 0.85 * alone < both < alone

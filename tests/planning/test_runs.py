@@ -134,7 +134,7 @@ def test_a_calibrated_plan_takes_as_long_as_the_run_did(finished: str, config: P
     seen = runs.measure(open_run(finished))
     workload = runs.measured_workload(runs.workload_of(loaded)[0], seen)
     start = runs.Calibration()
-    made = runs.calibrate(workload, loaded.cluster, seen, start, place=finished)
+    made = runs.calibrate(workload, loaded.cluster, seen, start, location=finished)
     assert made.source.startswith("run ")
     again = runs.plan(workload, loaded.cluster, None, made)
     assert seen.trajectories / again.rate + runs.fill_s(again) == pytest.approx(seen.wall_s, rel=0.01)

@@ -166,7 +166,7 @@ def seen(config: RunConfig) -> tuple[runs.Measured, Calibration]:
         steady=STEADY,
     )
     workload = runs.measured_workload(runs.workload_of(config, {"x": 100})[0], measured)
-    return measured, runs.calibrate(workload, config.cluster, measured, Calibration(), place="r")
+    return measured, runs.calibrate(workload, config.cluster, measured, Calibration(), location="r")
 
 
 def planned(ratio: float, *overrides: str) -> Expected:
