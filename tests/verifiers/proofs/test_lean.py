@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from berry.verifiers.base import Reason
+from berry.verifiers.proofs import lean
 from berry.verifiers.proofs.lean import assemble, axioms, prove, without_comments
 from berry.verifiers.proofs.lean_repl import LeanRepl, ReplDied, WarmRepls
 from berry.verifiers.specs.union import FormalSpec
@@ -44,6 +45,11 @@ class Recorded:
         self.closed = True
 
 
+@pytest.fixture(autouse=True)
+def _known_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean.secrets, "token_hex", lambda _: "w")
+
+
 async def recorded() -> Recorded:
     return Recorded()
 
@@ -68,6 +74,18 @@ async def reason_of(proof: str, spec: FormalSpec = SPEC) -> Reason:
         ("axiom cheat : False\ntheorem t : 1 + 1 = 2 := cheat.elim", Reason.DISALLOWED),
         ("set_option debug.skipKernelTC true in\ntheorem t : 1 + 1 = 2 := by rfl", Reason.DISALLOWED),
         ('macro "t" : command => `(x)', Reason.DISALLOWED),
+        ("variable (h : False)\ninclude h\ntheorem t : 1 + 1 = 2 := h.elim", Reason.WRONG_ANSWER),
+        ('def s := "theorem t : 1 + 1 = 2 :="\ntheorem t : True := trivial', Reason.WRONG_ANSWER),
+        ("x/- -/axiom cheat : False", Reason.DISALLOWED),
+        ('def a := "/-"\naxiom cheat : False\ndef b := "-/"', Reason.DISALLOWED),
+        ('def q := \'"\'\ndef a := "/-"\naxiom cheat : False\ndef b := "-/"', Reason.DISALLOWED),
+        ('def a := r"\\"\naxiom cheat : False\ndef b := "x"', Reason.DISALLOWED),
+        ("@[command_elab x] def e := 1", Reason.DISALLOWED),
+        ("@[simp, term_elab x] def e := 1", Reason.DISALLOWED),
+        ("attribute [tactic x] e", Reason.DISALLOWED),
+        ("open Lean Elab", Reason.DISALLOWED),
+        ("/- never closed", Reason.UNPARSABLE_ANSWER),
+        ('"never closed', Reason.UNPARSABLE_ANSWER),
         ("by omega", Reason.SANDBOX_FAULT),  # not in the record: the REPL died
     ],
 )
@@ -112,7 +130,7 @@ def test_statement_and_proof_are_put_together() -> None:
     lemma = "lemma h : True := trivial\ntheorem t :  1 + 1\n = 2 := by rfl"
     assert assemble(SPEC, "t", lemma, lemma) == lemma
     assert assemble(SPEC, "t", "theorem t : 1 + 1 = 3 := rfl", "theorem t : 1 + 1 = 3 := rfl") is None
-    assert without_comments("a -- sorry\nb /- x /- y -/ -/ c") == "a \nb  c"
+    assert without_comments("a -- sorry\nb /- x /- y -/ -/ c") == "a \nb   c"
 
 
 def test_a_list_of_axioms_that_is_missing_is_not_an_empty_one() -> None:
@@ -127,6 +145,10 @@ def test_the_real_repl(check) -> None:
     spec = FormalSpec(system="lean", statement="theorem t : 1 + 1 = 2")
     assert check(spec, "by rfl").passed
     assert check(spec, "by exact absurd").reason is Reason.COMPILE_ERROR
+    assert check(spec, "theorem t : 1 + 1 = 2 := by rfl").passed
+    false = FormalSpec(system="lean", statement="theorem t : ∀ n : Nat, n = 0")
+    hostile = "variable (h : False)\ninclude h\ntheorem t : ∀ n : Nat, n = 0 := h.elim"
+    assert check(false, hostile).reason is Reason.WRONG_ANSWER
 
 
 def test_without_lean_the_check_could_not_be_made(check) -> None:
