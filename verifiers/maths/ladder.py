@@ -77,7 +77,7 @@ def _half_written(value: Value) -> str | None:
             return text or "an empty part"
         return None
     parts = value.items if isinstance(value, Many) else getattr(value, "sides", ())
-    return next((found for part in parts if (found := _half_written(part)) is not None), None)
+    return next((text for part in parts if (text := _half_written(part)) is not None), None)
 
 
 def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:

@@ -31,24 +31,24 @@ def read(text: str, cell: Callable[[str], Value]) -> Value | None:
     """The matrix that `text` (cleaned) is or comes to; None where it is none. `cell` reads an entry."""
     if "matrix}" not in text and "array}" not in text:
         return None
-    found: list[Many] = []
+    environments: list[Many] = []
 
     def placeholder(match: re.Match[str]) -> str:
-        found.append(_matrix(match["body"], cell))
+        environments.append(_matrix(match["body"], cell))
         keep_open, keep_close = match["open"] or "", match["close"] or ""
         if keep_open and keep_close:
             keep_open = keep_close = ""
-        return f"{keep_open} \\Omega_{{{len(found)}}} {keep_close}"
+        return f"{keep_open} \\Omega_{{{len(environments)}}} {keep_close}"
 
     left = _ENVIRONMENT.sub(placeholder, text)
-    if not found or len(found) > _MAX_MATRICES or "\\begin" in left:
+    if not environments or len(environments) > _MAX_MATRICES or "\\begin" in left:
         return None
     if re.fullmatch(r"\s*\\Omega_\{1\}\s*", left):
-        return found[0]
+        return environments[0]
     left = _TRANSPOSED.sub("^{\\\\tau}", left)
     try:
         tree = expr.parse(left.strip())
-        named = {f"\\Omega_{n}": _rows(matrix) for n, matrix in enumerate(found, 1)}
+        named = {f"\\Omega_{n}": _rows(matrix) for n, matrix in enumerate(environments, 1)}
         result = _value(tree, named)
     except (expr.Unparsable, ValueError):
         return None

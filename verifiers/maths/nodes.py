@@ -12,22 +12,22 @@ def symbols(tree: Expr) -> frozenset[str]:
     """Names of the free symbols."""
     if tree[0] == "s":
         return frozenset((tree[1],))
-    found: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     for part in tree[1:]:
         if isinstance(part, tuple):
             for child in part if tree[0] in "+*f" else (part,):
-                found |= symbols(child)
-    return found
+                names |= symbols(child)
+    return names
 
 
 def functions(tree: Expr) -> frozenset[str]:
     """Names of the functions applied anywhere in `tree`."""
-    found: frozenset[str] = frozenset((tree[1],)) if tree[0] == "f" else frozenset()
+    names: frozenset[str] = frozenset((tree[1],)) if tree[0] == "f" else frozenset()
     for part in tree[1:]:
         if isinstance(part, tuple):
             for child in part if tree[0] in "+*f" else (part,):
-                found |= functions(child)
-    return found
+                names |= functions(child)
+    return names
 
 
 def number(token: str) -> Expr:

@@ -60,11 +60,11 @@ _EVERYTHING = Region("", (Span(_BOTTOM, _TOP),))
 
 def region(value: Value) -> Region | None:
     """The set that an interval, an inequality or a combination of them is; None for anything else."""
-    found = _region(value)
-    if found is None or not found.spans:
+    combined = _region(value)
+    if combined is None or not combined.spans:
         return None
-    joined = _joined(found.spans)
-    return Region(found.name, joined, found.plain_name) if joined is not None else found
+    joined = _joined(combined.spans)
+    return Region(combined.name, joined, combined.plain_name) if joined is not None else combined
 
 
 def _region(value: Value) -> Region | None:

@@ -119,10 +119,10 @@ def _latex(text: str, error: type[ValueError]) -> Any:
         extraction_mode="first_match",
         parsing_timeout=0,  # theirs is SIGALRM; ours is a kill from outside
     )
-    found = next((item for item in parsed if not isinstance(item, str)), None)
-    if found is None:
+    expression = next((item for item in parsed if not isinstance(item, str)), None)
+    if expression is None:
         raise error(text)
-    return found
+    return expression
 
 
 def _same(a: Any, b: Any) -> bool | None:

@@ -32,22 +32,22 @@ _MAX_TOKENS = 500
 
 def tokens(text: str) -> list[str]:
     """The tokens of cleaned text: numbers without separators, letters, `\\commands`, signs. Raises Unparsable."""
-    found: list[str] = []
+    result: list[str] = []
     position, end = 0, len(text.rstrip())
     while position < end:
         match = _TOKEN.match(text, position)
         if match is None or match.end() == position:
             raise Unparsable(f"unexpected {text[position : position + 10]!r}")
         if match["word"]:
-            found.extend(_split_word(match["word"], whole=len(match[0].strip()) == end))
+            result.extend(_split_word(match["word"], whole=len(match[0].strip()) == end))
         elif match["num"]:
-            found.append(re.sub(r"[,{}\\!]", "", match["num"]) + (match["exp"] or ""))
+            result.append(re.sub(r"[,{}\\!]", "", match["num"]) + (match["exp"] or ""))
         else:
-            found.append(match[0].strip())
+            result.append(match[0].strip())
         position = match.end()
-    if not found or len(found) > _MAX_TOKENS:
-        raise Unparsable("too long" if found else "empty")
-    return found
+    if not result or len(result) > _MAX_TOKENS:
+        raise Unparsable("too long" if result else "empty")
+    return result
 
 
 def _split_word(word: str, *, whole: bool) -> list[str]:

@@ -51,8 +51,8 @@ def read(text: str) -> Unit | None:
     before, of, _ = text.partition(" of ")
     if of and (measure := read(before)) is not None and measure.kind is not None:
         return measure
-    found = _WORD.findall(text.replace(r"\text", " ").replace("^ ", "^"))
-    pieces = [name for piece in found for name in _SHORT.get(piece.lower(), (piece,))]
+    pieces_written = _WORD.findall(text.replace(r"\text", " ").replace("^ ", "^"))
+    pieces = [name for piece in pieces_written for name in _SHORT.get(piece.lower(), (piece,))]
     names: list[str] = []
     parts: list[tuple[str, Fraction, int]] = []  # dimension, factor, power
     sign, pending, known = 1, 1, True
