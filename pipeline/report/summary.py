@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
+from berry.pipeline.records import ValueKind
+from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +29,11 @@ class ProblemLine:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Counts of trajectories unless the name says otherwise. `pass_at` maps k to the mean over problems of the
-    unbiased estimate (`pass_at_k`); branches of one tree are not independent samples, so for tree policies it is
-    optimistic or pessimistic with where the tree branched."""
+    """Counts of trajectories unless the name says otherwise. `pass_at` maps k to the mean over problems of the last
+    round of the estimated chance that one of k independent chains passes (core/values/pass_at_k.py); a problem counts
+    where its root has k chains and an unbiased value, so that runs which stop early by verdicts, or spare no cut
+    branch, have none. Of runs of schema version 1 it is the plain share of trajectories (`pass_at_k`), biased for
+    trees."""
 
     problems: int
     solved: int
@@ -71,6 +82,14 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     assert totals is not None
     checked = [(r[4], r[2]) for r in rows if r[4]]
     longest = max((n for n, _ in checked), default=0)
+    chains = _chains(run, db)
+    if chains is None:
+        pass_at = {
+            k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest
+        }
+    else:
+        found = {k: [p for c in chains if (p := of_chains(c, k)) is not None] for k in ks}
+        pass_at = {k: sum(rates) / len(rates) for k, rates in found.items() if rates}
     return RunSummary(
         problems=len(rows),
         solved=sum(r[2] > 0 for r in rows),
@@ -80,6 +99,31 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
         dropped={str(reason): n for reason, n in drops},
         kept_tokens=totals[1],
         verify_ms_median=totals[2],
-        pass_at={k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest},
+        pass_at=pass_at,
         lines=tuple(ProblemLine(r[0], r[1], r[2], r[3], r[5]) for r in rows),
     )
+
+
+def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[list[float]] | None:
+    """Of each problem of the last round with an unbiased value, the weighted values of the chains from its root; None
+    of a run whose values are of schema version 1."""
+    rows = db.execute(
+        "select problem_id, node_id, parent_id, depth, sample, weight, value, value_kind from nodes "
+        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1)"
+    ).fetchall()
+    if any(sample is None for _, _, _, _, sample, *_ in rows):
+        return None
+    policy = (stored_config(run).rollout).policy
+    follow = search_class(policy).heads is not Heads.ALL
+    tails = {(p, parent): (node, value) for p, node, parent, _, sample, _, value, _ in rows if sample == -1}
+    of_problem: dict[str, list[float]] = {
+        p: [] for p, _, _, depth, _, _, _, kind in rows if depth == 0 and kind == ValueKind.ESTIMATE
+    }
+    for problem, node, _, depth, _, weight, value, _ in rows:
+        if depth != 1 or weight is None or problem not in of_problem:
+            continue
+        while follow and (problem, node) in tails:  # a chain that was forked passes on the result of its own end
+            node, value = tails[problem, node]
+        if weight == 0.0 or value is not None:
+            of_problem[problem].append(0.0 if weight == 0.0 else weight * value)
+    return list(of_problem.values())

@@ -11,11 +11,13 @@ import pytest
 
 from berry.pipeline.core.search.outcome import nodes
 from berry.pipeline.core.values.estimate import estimate
+from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.synthetic.process import NUMBER, Chain
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import ValueKind
+from berry.pipeline.report.summary import pass_at_k, summarise
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
@@ -212,3 +214,17 @@ def test_values_of_the_first_version_are_pooled_and_no_labels_unless_asked_for_b
             assert path.soft[-1] == float(bool(path.passed))
             seen += 1
     assert seen
+
+
+@pytest.mark.parametrize("policy", [{"type": "best_of_n", "n": 6}, {"type": "entropy", "chains": 6}], ids=["n", "tree"])
+def test_pass_at_k_of_a_run_is_that_of_its_independent_chains(stored_run, policy: dict[str, Any]) -> None:
+    run = stored_run(count=9, policy=policy)
+    expected: dict[int, list[float]] = {1: [], 4: []}
+    for stored in read_trees(run):
+        chains = chains_of(stored.tree, stored.values)
+        assert chains is not None
+        assert set(chains) <= {0.0, 1.0}, "a chain's own end, whatever forks it has"
+        for k, found in expected.items():
+            rate = pass_at_k(len(chains), int(sum(chains)), k)
+            found.append(rate)
+    assert summarise(run).pass_at == {k: pytest.approx(statistics.mean(found)) for k, found in expected.items()}
