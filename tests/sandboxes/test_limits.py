@@ -54,7 +54,7 @@ VALUES = {
     "decimal": ("__import__('decimal').Decimal('1.10')", __import__("decimal").Decimal("1.10")),
     "fraction": ("__import__('fractions').Fraction(1, 3)", __import__("fractions").Fraction(1, 3)),
     "counter": ("__import__('collections').Counter('aab')", {"a": 2, "b": 1}),
-    "range": ("range(3)", [0, 1, 2]),
+    "range": ("range(3)", range(3)),
     "negative_zero": ("-0.0", -0.0),
 }
 
