@@ -207,7 +207,7 @@ def loads(data: bytes) -> Any:
     """Decodes hostile bytes to a value of exact built-in types; raises WireError."""
     try:
         value = _decode_json(data.decode("ascii"))
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        if len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_depth(value)
         return value
     except WireError:

@@ -62,7 +62,7 @@ class ChildHandle:
         self._for_frames = False
         self._expected = 0
         self._allowed = 0
-        self._held_bytes = 0
+        self._held_bytes, self._max_held_bytes = 0, MAX_HELD_VALUES * limits.value_bytes
         self._wake: asyncio.Future[None] | None = None
         self.frames: deque[bytes] = deque()
         self.broken: tuple[Outcome, str] | None = None
@@ -160,7 +160,7 @@ class ChildHandle:
                 return
             self._allowed -= 1
             self._held_bytes += len(body)
-            if self._held_bytes > MAX_HELD_VALUES * self._limits.value_bytes:
+            if self._held_bytes > self._max_held_bytes:
                 self.break_off("values of too many bytes in all", Outcome.OUTPUT_LIMIT)
                 return
             self.frames.append(body)
