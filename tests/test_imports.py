@@ -1,8 +1,6 @@
 """The walls: which package may import what, that no files import each other in a circle, who may import what is heavy.
 
-    files ─► edges (at the top, inside functions, for types alone) ─► WALLS, circles, importers of Ray, vLLM, torch
-
-`KNOWN` holds what is left to mend; nothing may be added to it.
+files ─► edges (at the top, inside functions, for types alone) ─► WALLS, circles, importers of Ray, vLLM, torch
 """
 
 from __future__ import annotations
@@ -167,8 +165,6 @@ IMPURE = (
     *("tempfile", "threading", "time"),
 )
 
-KNOWN: set[str] = set()
-
 
 # ---- what imports what ----------------------------------------------------------------------------------------------
 
@@ -267,10 +263,6 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(name == p.removesuffix(".*") or fnmatchcase(name, p) for p in patterns)
 
 
-def new(offenders: list[str]) -> list[str]:
-    return sorted(set(offenders) - KNOWN)
-
-
 # ---- walls ----------------------------------------------------------------------------------------------------------
 
 
@@ -287,11 +279,11 @@ def test_a_package_imports_what_its_wall_allows(package: str) -> None:
         and package_of(target) != package
         and not _matches(package_of(target), WALLS[package])
     ]
-    assert new(offenders) == []
+    assert offenders == []
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert new(circles(graph())) == []
+    assert circles(graph()) == []
 
 
 def test_records_stand_below_the_worker() -> None:
@@ -300,7 +292,7 @@ def test_records_stand_below_the_worker() -> None:
         for module, target in edges()
         if target == WORKER and not module.startswith(WORKER_OWNERS)
     ]
-    assert new(offenders) == []
+    assert offenders == []
 
 
 def test_the_coordinator_knows_no_engine_file_or_ray() -> None:
@@ -310,7 +302,7 @@ def test_the_coordinator_knows_no_engine_file_or_ray() -> None:
         for pattern in OUT_OF_THE_COORDINATOR
         if any(_matches(name, (pattern,)) for name in loaded)
     ]
-    assert new(offenders) == []
+    assert offenders == []
 
 
 @pytest.mark.parametrize("name", HEAVY)
@@ -321,7 +313,7 @@ def test_what_is_heavy_is_imported_where_it_belongs(name: str) -> None:
         for target in imports(tree_of(module))
         if target.split(".")[0] == name and not module.startswith(tuple(HEAVY[name].split()))
     ]
-    assert new(offenders) == []
+    assert offenders == []
 
 
 def test_the_core_is_pure() -> None:
