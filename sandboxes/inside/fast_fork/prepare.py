@@ -16,6 +16,9 @@ from berry.sandboxes.inside.fast_fork import code_pages, pin_pages, trial_job
 from berry.sandboxes.inside.fast_fork.written_pages import MemoryRanges, learn_written_pages
 from berry.sandboxes.jail import syscalls
 
+WARM_UP_JOBS = 20
+"""Jobs that a template runs itself, after which the interpreter has specialised its code to them."""
+
 
 class ForkAids:
     """Does a slot's part. `ranges` are stretches of memory that every job writes."""
@@ -42,6 +45,9 @@ def prepare_for_forking(tricks: Collection[str], proc: int) -> ForkAids:
         code_pages.enlarge(proc)
     if "join_mappings" in tricks:
         code_pages.join(code_pages.mapped(proc))
+    if "warm_up" in tricks:
+        for _ in range(WARM_UP_JOBS):
+            trial_job.run_small_job()
     gc.collect()
     gc.disable()  # children turn it on
     if "freeze" in tricks:
