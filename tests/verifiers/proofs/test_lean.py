@@ -79,7 +79,8 @@ async def reason_of(proof: str, spec: FormalSpec = SPEC) -> Reason:
         ("x/- -/axiom cheat : False", Reason.DISALLOWED),
         ('def a := "/-"\naxiom cheat : False\ndef b := "-/"', Reason.DISALLOWED),
         ('def q := \'"\'\ndef a := "/-"\naxiom cheat : False\ndef b := "-/"', Reason.DISALLOWED),
-        ('def a := r"\\"\naxiom cheat : False\ndef b := "x"', Reason.DISALLOWED),
+        ('def a := r"\\"\naxiom cheat : False\ndef b := "x"', Reason.UNPARSABLE_ANSWER),  # raw strings
+        ('def a := r#"x"#', Reason.DISALLOWED),
         ("@[command_elab x] def e := 1", Reason.DISALLOWED),
         ("@[simp, term_elab x] def e := 1", Reason.DISALLOWED),
         ("attribute [tactic x] e", Reason.DISALLOWED),
