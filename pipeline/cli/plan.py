@@ -113,7 +113,7 @@ def _load(
     from berry.pipeline.config.loading import load, read_yaml, validate
     from berry.pipeline.config.plan import PlanConfig
     from berry.pipeline.config.run import RunConfig
-    from berry.pipeline.planning.runs import workload_of
+    from berry.pipeline.planning.runs import never_measured, workload_of
 
     if "workload" in read_yaml(Path(config)):
         planned = load(config, overrides, PlanConfig)
@@ -128,25 +128,29 @@ def _load(
         if override not in mine:
             apply_override(raw, override)
     planned = validate(raw, PlanConfig, where=config)
-    return planned, [named_cluster(n) for n in clusters], run.cluster, ["assumed: " + "; ".join(assumed)]
+    notes = ["assumed: " + "; ".join(assumed)]
+    lasting = list(never_measured(run.rollout))
+    if lasting:
+        notes.append("taken for granted, measured or not: " + "; ".join(lasting))
+    return planned, [named_cluster(n) for n in clusters], run.cluster, notes
 
 
-def _calibrated(planned: PlanConfig, place: str) -> tuple[PlanConfig, list[str]]:
+def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[str]]:
     from berry.pipeline.config.loading import validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.planning import runs
     from berry.pipeline.storage.dataset import open_run
 
-    directory = open_run(place)
+    directory = open_run(location)
     seen = runs.measure(directory)
-    stored = validate(directory.config() or {}, RunConfig, where=f"{place}/run.yaml")
+    stored = validate(directory.config() or {}, RunConfig, where=f"{location}/run.yaml")
     done = runs.measured_workload(runs.workload_of(stored)[0], seen)
-    calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, location=place)
+    calibration = runs.calibrate(done, stored.cluster, seen, planned.calibration, location=location)
     problems = planned.workload.problems
     workload = runs.measured_workload(planned.workload, seen).model_copy(update={"problems": problems})
     sheet = f"what the {calibration.device} sheet says" if calibration.device else "the set pace"
     note = (
-        f"from {place}: {seen.trajectories:,} trajectories of {seen.output_tokens:.0f} tokens, "
+        f"from {location}: {seen.trajectories:,} trajectories of {seen.output_tokens:.0f} tokens, "
         f"{seen.pass_rate:.0%} pass, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
         f"{calibration.engine_scale:.2f} × {sheet}"
     )

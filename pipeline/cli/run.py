@@ -48,7 +48,7 @@ def run(
     loaded = load_run(config, overrides or [], name=fork)
     from berry.pipeline.storage.files import under
 
-    place = run_dir or under(loaded.storage.root, loaded.name)
+    location = run_dir or under(loaded.storage.root, loaded.name)
     if dry_run:
         from berry.pipeline.cli.checking import check_only
 
@@ -61,8 +61,8 @@ def run(
     from berry.pipeline.runtime.driver.signals import exit_code
 
     with make_display() as display:
-        outcome = drive(loaded, Launch(run_dir=place, address=address, local=local), display)
+        outcome = drive(loaded, Launch(run_dir=location, address=address, local=local), display)
     print_summary(outcome)
     if not outcome.finished:
-        typer.echo(f"stopped before the end; go on with: berry run {quote(config)} … --run {quote(place)}")
+        typer.echo(f"stopped before the end; go on with: berry run {quote(config)} … --run {quote(location)}")
         raise typer.Exit(exit_code())

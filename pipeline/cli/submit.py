@@ -45,15 +45,15 @@ def submit(
     from berry.pipeline.runtime.cluster import submit as submitting
 
     loaded = load_run(config, overrides or [])
-    place = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"
+    location = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"
     variables: dict[str, str] = {}
     for pair in env or []:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise ConfigError(f"--env {pair}: write NAME=VALUE")
         variables[name] = value
-    client, job = submitting.submit(loaded, address=address, run_dir=place, with_code=with_code, env=variables)
-    typer.echo(f"job {job}: berry status {quote(place)}    ray job stop {job} --address {address}", err=True)
+    client, job = submitting.submit(loaded, address=address, run_dir=location, with_code=with_code, env=variables)
+    typer.echo(f"job {job}: berry status {quote(location)}    ray job stop {job} --address {address}", err=True)
     if not follow:
         return
     try:

@@ -30,10 +30,10 @@ def print_summary(outcome: Outcome) -> None:
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"
     console.print(f"against the plan  {plan_line}", markup=False, highlight=False, soft_wrap=True)
-    found = balance.story(run)
-    if found is not None:
-        balance.write_picture(run, found)
-        console.print(f"balance  {found.line}", markup=False, highlight=False, soft_wrap=True)
+    balanced = balance.story(run)
+    if balanced is not None:
+        balance.write_picture(run, balanced)
+        console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
     if len(run.rounds()) > 1:
         console.print(rounds_table(round_lines(run)))
     console.print(f"kept:   {outcome.run_dir}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
@@ -44,11 +44,11 @@ def print_summary(outcome: Outcome) -> None:
     )
 
 
-def title(stored: dict[str, Any], place: str) -> str:
+def title(stored: dict[str, Any], location: str) -> str:
     """What the run is, and that no model stands behind it where none does."""
     engine = stored.get("engine", {})
     label = " — SYNTHETIC engine, no model" if engine.get("type") == "synthetic" else f", {engine.get('model', '')}"
-    return f"{stored.get('name', '')}{label}: {place}"
+    return f"{stored.get('name', '')}{label}: {location}"
 
 
 def counts_table(summary: RunSummary, *, title: str) -> Table:

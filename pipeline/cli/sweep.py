@@ -134,9 +134,9 @@ def _show(report: SweepReport, console: Console) -> None:
     for knee in report.knees:
         name = f"{knee.series}: " if knee.series else ""
         console.print(f"knee: {name}{knee.reason}", markup=False, highlight=False, soft_wrap=True)
-    said = agreement(report.points)
-    if said is not None:
-        console.print(said, highlight=False, soft_wrap=True)
+    compared = agreement(report.points)
+    if compared is not None:
+        console.print(compared, highlight=False, soft_wrap=True)
     console.print(". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
 
 

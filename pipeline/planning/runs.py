@@ -96,20 +96,24 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         f"trajectories of {workload.output_tokens:.0f} tokens: half of rollout.sampling.max_tokens",
         f"a pass rate of {workload.pass_rate:.0%}",
         f"checks: {times}",
-        *_assumed_of_trees(config.rollout, workload),
+        *_assumed_steps(config.rollout, workload),
         "a measured run replaces all of these: --calibrate RUN",
     ]
     return workload, assumed
 
 
-def _assumed_of_trees(rollout: Rollout, workload: Workload) -> Iterator[str]:
-    """Lists what a tree's size rests on that the configuration does not say."""
-    search = search_class(rollout.policy)
-    if search.works_on_steps and not isinstance(rollout.step, TokensStep):
+def _assumed_steps(rollout: Rollout, workload: Workload) -> Iterator[str]:
+    """Says how long steps are taken to be where the configuration does not."""
+    if search_class(rollout.policy).works_on_steps and not isinstance(rollout.step, TokensStep):
         yield (
             f"steps of {workload.step_tokens:.0f} tokens: {ASSUMED_STEP_TOKENS}, or an eighth of "
             f"rollout.sampling.max_tokens where that is less"
         )
+
+
+def never_measured(rollout: Rollout) -> Iterator[str]:
+    """Lists what a tree's size rests on that no run replaces."""
+    search = search_class(rollout.policy)
     if search.gives_up or getattr(rollout.policy, "prior", None) == "scorer":
         yield "scores that know right steps from wrong ones"
     stops = ("max_leaves", "max_tokens", "max_wall_s", "stop_after_correct", "hopeless_after", "pass_rate_band")
