@@ -104,8 +104,11 @@ def fault(spec: ProgramTestsSpec) -> str | None:
 
 
 def tested_function(spec: ProgramTestsSpec) -> str | None:
-    """The one name that Python tests call and do not define, so that the split judge can run them; None where there is
-    no such name, several, or where the tests need the program itself."""
+    """The one name that Python tests use as a function and do not define, so that the split judge can run them.
+
+    None where there is no such name, several, or where the tests need the program itself: its variables, its classes,
+    methods of what its function returns.
+    """
     if spec.language != "python":
         return None
     try:
@@ -114,11 +117,14 @@ def tested_function(spec: ProgramTestsSpec) -> str | None:
         return None
     known = set(vars(builtins)) | {"candidate"}
     used: set[str] = set()
-    called: set[str] = set()
+    as_function: list[str] = []  # where a name is called, handed to a call or given another name
+    loads: list[str] = []
+    objects: set[str] = set()
     for node in (*ast.walk(prelude), *ast.walk(tree)):
         match node:
             case ast.Name(id=name, ctx=ast.Load()):
                 used.add(name)
+                loads.append(name)
             case ast.Name(id=name) | ast.arg(arg=name):
                 known.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -127,8 +133,13 @@ def tested_function(spec: ProgramTestsSpec) -> str | None:
                 known.add((asname or name).partition(".")[0])
             case ast.ExceptHandler(name=str(name)):
                 known.add(name)
-            case ast.Call(func=ast.Name(id=name)):
-                called.add(name)
+        match node:
+            case ast.Call(func=function, args=arguments):
+                as_function += [n.id for n in (function, *arguments) if isinstance(n, ast.Name)]
+            case ast.Assign(value=ast.Name(id=name)):
+                as_function.append(name)
+            case ast.Attribute(value=ast.Call(func=ast.Name(id=name))):
+                objects.add(name)
     missing = used - known
     if "__name__" in used or "*" in known or len(missing) != 1:
         return None
@@ -136,7 +147,8 @@ def tested_function(spec: ProgramTestsSpec) -> str | None:
     if any(len(n.args.args) != 1 for n in checks):
         return None
     (name,) = missing
-    return name
+    plain = loads.count(name) == as_function.count(name) and name not in objects and not name[:1].isupper()
+    return name if plain else None
 
 
 def program(spec: ProgramTestsSpec, code: str) -> str:
