@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.report.rounds_plot import draw_rounds
 from tests.benchmarks.harvest import Harvest, sounder, times
+from tests.benchmarks.rounds_plot import draw_rounds
 
 SEARCHES = ("end only", "independent", "in loop", "joined")
 BELOW = 0.3

@@ -44,10 +44,11 @@ def _plain(value):
     return "x'" + value.hex() + "'" if isinstance(value, bytes) else value
 """
 _DUCKDB = f"""
-import duckdb, datetime, decimal
+import decimal
+import duckdb
+from berry.verifiers.duckdb_profile import connection
 
 def rows_of(setup, query):
-    connection = duckdb.connect(":memory:", config={{"threads": 1, "enable_external_access": "false"}})
     if setup.strip():
         connection.execute(setup)
     try:
@@ -132,7 +133,7 @@ def _job(spec: SqlSpec, query: str, request: CheckRequest, context: VerifierCont
         source=_SQLITE if spec.dialect == "sqlite" else _DUCKDB,
         entry_point="rows_of",
         calls=(Call((spec.setup, query), {}),),
-        profile=("sqlite3",) if spec.dialect == "sqlite" else ("duckdb",),
+        profile=("sqlite3",) if spec.dialect == "sqlite" else ("berry.verifiers.duckdb_profile",),
         limits=limits_of(spec, context.config),
         key=request.key or request.problem_id,
     )

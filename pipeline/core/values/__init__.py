@@ -3,6 +3,5 @@ verifier, among the continuations that end in an answer that could be checked.
 
     verdicts, drawing weights ─► estimate (Value a node) ─► labels, records, pass_at_k
                                    ├── intervals   Wilson's interval
-                                   ├── stopping    sequences that end early
                                    └── counts      plain shares of checked leaves (in-loop scorers, old runs)
 """

@@ -212,8 +212,9 @@ PRM = ExportFormat(
             },
         ),
     },
-    nothing="no step has a label that passes the filters: lower min-visits and min-confidence, make labels with "
-    "`berry annotate RUN`, or ask for what there is by its name (--labels survivors, --labels pooled; they are biased)",
+    nothing="no step has a label that passes the filters: lower min-visits and min-confidence, grow trees whose "
+    "values are estimates (rollout.policy: shepherd, fixed or entropy), or ask for what there is by its name (--labels "
+    "survivors, --labels pooled; they are biased)",
     tokens=layout(
         [("input_ids", IDS), ("step_ends", IDS), ("labels", pa.list_(pa.bool_())), *_COLUMNS],
         lambda r: {

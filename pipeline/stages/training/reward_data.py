@@ -98,7 +98,8 @@ def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTrai
     if not made:
         raise InputError(
             f"no step has a label of the kinds {list(settings.labels)} with {settings.min_visits} continuations behind "
-            "it: lower min_visits, make labels (`berry annotate RUN`), or take what there is by its name "
+            "it: lower min_visits, grow trees whose values are estimates "
+            "(rollout.policy: shepherd, fixed or entropy), or take what there is by its name "
             "(rewards.training.labels, e.g. [estimate, survivors, pooled]; those are biased)"
         )
     return made
