@@ -52,6 +52,7 @@ FIRST = (
 """What takes long begins first, in this order, so that short files fill the workers' last minutes."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups the tests for `--dist loadgroup`, longest group first."""
     for item in items:
