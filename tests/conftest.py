@@ -52,13 +52,15 @@ FIRST = (
 """What takes long begins first, in this order, so that short files fill the workers' last minutes."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Says which group a test is in for `--dist loadgroup`; later hooks would be too late for xdist."""
+    file = item.nodeid.partition("::")[0]
+    group = next((name for name, places in TOGETHER.items() if file.startswith(places)), file)
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests for `--dist loadgroup`, longest group first."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((name for name, places in TOGETHER.items() if file.startswith(places)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Puts the longest groups first."""
     items.sort(key=lambda item: next((i for i, place in enumerate(FIRST) if item.nodeid.startswith(place)), len(FIRST)))
 
 
