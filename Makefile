@@ -25,7 +25,7 @@ test: setup
 	@.ci/test
 
 quick: setup
-	@.venv/bin/python -m pytest -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder
+	@.venv/bin/python -m pytest -m "not slow" -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
