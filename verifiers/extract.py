@@ -311,7 +311,7 @@ def _last_display(text: str) -> str | None:
     if start < 0:
         return None
     if closing == "\\e":
-        return sentences.last_row(text[start : end + len(ending[1])])
+        return sentences.last_row(text[start : end + len(ending[1])]) or None
     return sentences.last_row(text[start + len(opening) : end]) or None
 
 

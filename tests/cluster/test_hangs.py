@@ -88,7 +88,8 @@ def test_lost_actors_are_a_line_each_and_counted_in_the_summary(berry: Any, unti
     assert re.match(
         r"\d\d:\d\d:\d\d rollout-0 on \S+ was lost \(.+\); its (lease is|\d leases are) handed out again", line
     )
-    assert re.search(r"sandbox-\d was lost; it is started again, and what it was asked is asked elsewhere", out), out
+    noticed = r"(was lost; it is|made no progress for \d+ s \(storage.stall_s 4\): it is ended and) started again"
+    assert re.search(rf"sandbox-\d {noticed}, and what it was asked is asked elsewhere", out), out
     assert "recovered" in out
     assert "1 workers, 1 sandbox actors lost" in out
     assert berry.query("runs/job", ONCE) == [(360, 360, 60)]
