@@ -36,6 +36,8 @@ LABELS: dict[str, frozenset[str]] = {
     "sql": frozenset({"sql", "sqlite", "duckdb", "postgresql", "mysql"}),
 }
 """How fenced blocks of a language are labelled, in lower case."""
+_OUTPUT_LABELS = {"text", "txt", "output", "console", "plaintext", "json", "markdown"}
+_KNOWN_LABELS = frozenset().union(*LABELS.values()) | _OUTPUT_LABELS
 MOST_BLOCKS = 64
 MOST_PARSED = 20_000
 """Characters up to which text without a fence is looked through for where its program ends."""
@@ -216,8 +218,7 @@ def _parses(text: str) -> bool:
 
 def _other(block: Block, labels: frozenset[str]) -> bool:
     """Whether a block's label is another language's, or one of output."""
-    known = frozenset().union(*LABELS.values()) | {"text", "txt", "output", "console", "plaintext", "json", "markdown"}
-    return block.label in known - labels
+    return block.label in _KNOWN_LABELS and block.label not in labels
 
 
 def _last(texts: Sequence[str]) -> str | None:
