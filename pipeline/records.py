@@ -50,6 +50,13 @@ class Problem(BaseModel):
             return [{"role": "user", "content": self.prompt}]
         return [dict(m) for m in self.prompt]
 
+    @property
+    def text(self) -> str:
+        """All that is asked, in one piece: every message but a system prompt's."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return "\n\n".join(message["content"] for message in self.prompt if message["role"] != "system")
+
     def messages_under(self, system_prompt: str | None) -> list[Message]:
         """The chat messages that a model is given: `system_prompt` first, unless the prompt begins with its own."""
         messages = self.messages

@@ -53,12 +53,16 @@ class Block(Struct, frozen=True):
 
 
 def blocks(response: str) -> list[Block]:
-    """The fenced blocks behind the thinking, in order; one that is never closed runs to the end.
+    """The fenced blocks behind a response's thinking, as `fenced` finds them."""
+    return fenced(after_thinking(response))
+
+
+def fenced(text: str) -> list[Block]:
+    """The fenced blocks of a text, in order; one that is never closed runs to the end.
 
     A labelled fence inside a block is a part of it (of a string, say), but where the Python before it is whole a
     closing fence was forgotten.
     """
-    text = after_thinking(response)
     made: list[Block] = []
     opened: re.Match[str] | None = None
     for fence in _FENCE.finditer(text):
@@ -153,7 +157,7 @@ def _callable(text: str, name: str) -> str:
 
 def _signature(prompt: str, name: str) -> str | None:
     """The code of the prompt up to the function `name`, its docstring included; None where the prompt has none."""
-    source = next((b.text for b in reversed(blocks(prompt)) if _defines(b.text, name)), None)
+    source = next((b.text for b in reversed(fenced(prompt)) if _defines(b.text, name)), None)
     if source is None and "```" not in prompt and _defines(prompt, name):
         source = prompt
     if source is None or _owner(source, name) is not None:

@@ -34,8 +34,8 @@ def reward(response: str, verifier: Mapping[str, Any], *, prompt: str | list[Mes
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
         raise InputError(f"the verifier can't be read: {problems}") from error
-    text = "" if prompt == "-" else "\n\n".join(message["content"] for message in problem.messages)
-    verdict = _checker().check(CheckRequest(problem.id, problem.verifier, response, text))
+    asked = "" if prompt == "-" else problem.text
+    verdict = _checker().check(CheckRequest(problem.id, problem.verifier, response, asked))
     return None if verdict.outcome is Outcome.UNVERIFIABLE else float(verdict.passed)
 
 

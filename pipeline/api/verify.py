@@ -40,8 +40,7 @@ def verify(
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
         raise InputError(f"the verifier can't be read: {wrong}") from error
-    text = "\n\n".join(message["content"] for message in problem.messages)
-    request = CheckRequest(problem.id, problem.verifier, response, "" if prompt == "-" else text)
+    request = CheckRequest(problem.id, problem.verifier, response, "" if prompt == "-" else problem.text)
     return _to_its_end(_check(request, checker or CheckerConfig(slots=1)))
 
 

@@ -177,7 +177,7 @@ def _convert(file: str, out: str, importer: Importer, references: str | None, li
             if imported.reference is not None and references is not None:
                 row = {"problem_id": problem.id, "response": imported.reference}
                 answers.append(json.dumps(row, ensure_ascii=False))
-                checks.append(CheckRequest(problem.id, problem.verifier, imported.reference))
+                checks.append(CheckRequest(problem.id, problem.verifier, imported.reference, problem.text))
         else:
             left_out[imported] += 1
             first.setdefault(imported, where)

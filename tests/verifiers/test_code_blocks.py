@@ -115,3 +115,8 @@ def test_hostile_text_takes_linear_time() -> None:
 )
 def test_without_an_entry_point_it_is_the_last_in_its_language_else_everything(response: str, code: str | None) -> None:
     assert find_program(response, "python") == code
+
+
+def test_a_prompt_that_speaks_of_thinking_still_gives_its_signature() -> None:
+    prompt = 'Think between <think> and </think>.\n```python\ndef add(a, b):\n    """Sum."""\n```\nUse </think> once.'
+    assert function("```python\n    return a + b\n```", prompt) == 'def add(a, b):\n    """Sum."""\n    return a + b\n'

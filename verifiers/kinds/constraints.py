@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import regex
 
 from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.code_blocks import fenced
 from berry.verifiers.extract import after_thinking
 from berry.verifiers.specs import answers as spec_of
 from berry.verifiers.specs.answers import Constraint, ConstraintsSpec
@@ -35,7 +36,6 @@ _BULLET = re.compile(r"^[ \t]*(?:[*-][ \t]+|\*(?=[^*\s]))", re.MULTILINE)
 _HIGHLIGHT = re.compile(r"\*\*[^\n*]+\*\*|\*[^\n*]+\*")
 _TITLE = re.compile(r"<<[^\n<>]+>>")
 _PLACEHOLDER = re.compile(r"\[[^\[\]]*\]")
-_FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
 _QUOTES = '"“”„«»'
 
 
@@ -163,9 +163,9 @@ def _first_word(constraint: spec_of.FirstWord, text: str) -> bool:
 
 
 def _is_json(text: str) -> bool:
-    match = _FENCED.match(text)
+    whole = fenced(text) if text.startswith("```") and text.endswith("```") else []
     try:
-        json.loads(match[1] if match else text)
+        json.loads(whole[0].text if len(whole) == 1 and whole[0].label in ("", "json") else text)
     except (ValueError, RecursionError):
         return False
     return True

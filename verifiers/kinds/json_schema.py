@@ -18,6 +18,7 @@ import regex
 from referencing.exceptions import Unresolvable
 
 from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.code_blocks import fenced
 from berry.verifiers.extract import after_thinking
 from berry.verifiers.specs.answers import JsonSchemaSpec
 
@@ -30,7 +31,7 @@ PATTERN_S = 1.0
 """Seconds that one regular expression of a schema may take."""
 ATTEMPTS = 64
 """Places at which JSON may begin, at most."""
-_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:  # noqa: ARG001 - one signature for all
@@ -113,9 +114,9 @@ def _items(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 def find_json(text: str) -> Any:
     """The JSON that a text ends with, or is. Raises LookupError where it holds none."""
-    for block in reversed(_FENCE.findall(text)):
+    for block in reversed(fenced(text)):
         try:
-            return _read(block)
+            return _read(block.text)
         except ValueError:
             continue
     try:
@@ -125,7 +126,7 @@ def find_json(text: str) -> Any:
     decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
     begin, value, found = 0, None, False
     for _ in range(ATTEMPTS):
-        match = re.compile(r"[{\[]").search(text, begin)
+        match = _OPENING.search(text, begin)
         if match is None:
             break
         try:

@@ -28,7 +28,7 @@ def check_request(problem: Problem, response: str, thinking: Thinking | None) ->
         problem_id=problem.id,
         spec=problem.verifier,
         response=answer_part(response, thinking),
-        prompt=problem.prompt if isinstance(problem.prompt, str) else "",
+        prompt=problem.text,
         key=problem.id,
     )
 

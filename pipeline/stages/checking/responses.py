@@ -237,5 +237,4 @@ async def verify_all(
 
 
 def _request(problem: Problem, response: Response) -> CheckRequest:
-    prompt = "\n\n".join(message["content"] for message in problem.messages)
-    return CheckRequest(problem.id, problem.verifier, response.text, prompt)
+    return CheckRequest(problem.id, problem.verifier, response.text, problem.text)

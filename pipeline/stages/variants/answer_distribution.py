@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import with_retry
-from berry.pipeline.stages.variants.attempts import full_text
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.kinds.majority import canonicalise
@@ -114,7 +113,7 @@ async def _by_verdict(problem: Problem, flat: Sequence[str | None], checker: Che
     async def one(text: str | None) -> str | None:
         if text is None:
             return None
-        request = CheckRequest(problem.id, problem.verifier, text, full_text(problem))
+        request = CheckRequest(problem.id, problem.verifier, text, problem.text)
         verdict = await with_retry(checker.check)(request)
         if verdict.outcome is Outcome.UNVERIFIABLE:
             raise Uncheckable(str(verdict.reason))

@@ -83,11 +83,6 @@ def question(problem: Problem) -> str:
     return next((m["content"] for m in reversed(problem.messages) if m["role"] == "user"), "")
 
 
-def full_text(problem: Problem) -> str:
-    """All that is asked, in one piece: what duplicates and evaluation sets are looked for in."""
-    return "\n\n".join(m["content"] for m in problem.messages if m["role"] != "system")
-
-
 def with_question(problem: Problem, text: str) -> str | tuple[Message, ...]:
     """The problem's prompt with `text` in place of its question."""
     if isinstance(problem.prompt, str):

@@ -28,7 +28,7 @@ from berry.pipeline.errors import ConfigError, EngineError, InputError, first_er
 from berry.pipeline.stages.checking.responses import digest as digest_of_files
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.variants import difficulty, renumber, rephrase, reseed
-from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text
+from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.checkpoint import Checkpoint
 from berry.pipeline.stages.variants.context import Original, VariantContext
 from berry.pipeline.stages.variants.decontamination import Decontamination
@@ -173,7 +173,7 @@ def originals(config: RunConfig) -> Iterator[Original]:
 async def attempts_at(original: Original, context: VariantContext) -> list[Attempt]:
     """All kinds of variants of one problem, together; the attempts in the order of the kinds."""
     kinds = context.variants.kinds
-    if (near := context.decontamination.near(full_text(original.problem))) is not None:
+    if (near := context.decontamination.near(original.problem.text)) is not None:
         reason = Refusal.ORIGINAL_IN_EVALUATION
         return [Attempt(original.problem.id, kind.type).refused(reason, str(near)) for kind in kinds]
     try:

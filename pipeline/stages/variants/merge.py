@@ -15,7 +15,7 @@ from berry.pipeline.config.variants import Variants
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.variants import dedup
-from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text
+from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.storage.files import Location
 
@@ -40,12 +40,12 @@ def merge(
     summary = Summary(originals=len(originals))
     flat = [attempt for problem in originals for attempt in attempts.get(problem.id, ())]
     passed = [(i, a.variant) for i, a in enumerate(flat) if a.refusal is None and a.variant is not None]
-    before, new = [full_text(p) for p in originals], [full_text(v) for _, v in passed]
+    before, new = [p.text for p in originals], [v.text for _, v in passed]
     repeated = dedup.find(before, new, variants.duplicates)
     named = [*(p.id for p in originals), *(v.id for _, v in passed)]
     for at, (reason, of) in repeated.items():
         flat[passed[at][0]] = flat[passed[at][0]].refused(reason, f"of {named[of]}")
-    near = {p.id: found for p in originals if (found := decontamination.near(full_text(p))) is not None}
+    near = {p.id: found for p in originals if (found := decontamination.near(p.text)) is not None}
     summary.near_evaluation = list(near)
     taken = {p.id for p in originals}
     families: dict[str, list[Problem]] = {}
@@ -59,7 +59,7 @@ def merge(
     problems: list[Problem] = []
     for original in originals:
         if original.id in near and variants.screen.drop_originals:
-            told = Attempt(original.id, "original", variant=original, text=full_text(original))
+            told = Attempt(original.id, "original", variant=original, text=original.text)
             refusals.append(told.refused(Refusal.EVALUATION_OVERLAP, str(near[original.id])))
         else:
             problems.append(original)

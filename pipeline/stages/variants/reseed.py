@@ -18,7 +18,7 @@ from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.sources import reader_of
 from berry.pipeline.stages.variants.answer_distribution import Uncheckable, spreads
-from berry.pipeline.stages.variants.attempts import Attempt, Refusal, full_text, question
+from berry.pipeline.stages.variants.attempts import Attempt, Refusal, question
 from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
 from berry.verifiers.checker import CheckRequest
 from berry.verifiers.registry import fault as spec_fault
@@ -55,14 +55,14 @@ async def _checked(
     attempt = replace(begun, variant=variant)
     if not original.first_seen(question(drawn)):
         return attempt.refused(Refusal.DUPLICATE, "the original, or an earlier draw")
-    if (near := context.decontamination.near(full_text(drawn))) is not None:
+    if (near := context.decontamination.near(drawn.text)) is not None:
         return attempt.refused(Refusal.EVALUATION_OVERLAP, str(near))
     if (fault := spec_fault(drawn.verifier)) is not None:
         return attempt.refused(Refusal.UNVERIFIABLE, fault)
     check: dict[str, Any] = {"drawn": drawn.id}
     own = own_answer(drawn)
     if own is not None:
-        verdict = await context.checker.check(CheckRequest(drawn.id, drawn.verifier, own, full_text(drawn)))
+        verdict = await context.checker.check(CheckRequest(drawn.id, drawn.verifier, own, drawn.text))
         check["own_answer"] = str(verdict.reason)
         if not verdict.passed:
             return replace(attempt, check=check).refused(Refusal.OWN_ANSWER_FAILS, str(verdict.reason))

@@ -6,6 +6,7 @@ import pytest
 
 from berry.pipeline.config.rollout import Thinking
 from berry.pipeline.records import Problem, Trajectory
+from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.dataset.revise import reverifier
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import Checker, CheckRequest
@@ -56,3 +57,15 @@ async def test_reverify_reads_the_answer_behind_the_thinking_as_a_run_does() -> 
     assert verdicts["done"].reason is Reason.CORRECT
     assert verdicts["open"].reason is Reason.NO_ANSWER
     await checker.close()
+
+
+def test_a_check_is_given_what_chat_messages_ask() -> None:
+    messages = (
+        {"role": "system", "content": "Think between <think> and </think>."},
+        {"role": "user", "content": "Write f."},
+        {"role": "assistant", "content": "With which arguments?"},
+        {"role": "user", "content": "One."},
+    )
+    asked = check_request(PROBLEM.model_copy(update={"prompt": messages}), "", None).prompt
+    assert asked == "Write f.\n\nWith which arguments?\n\nOne."
+    assert check_request(PROBLEM, "", None).prompt == PROBLEM.prompt

@@ -67,3 +67,16 @@ def test_schemas_that_are_none_are_refused_and_good_ones_come_back_from_a_file()
     raw = {"id": "p", "prompt": "q", "verifier": {"type": "json_schema", "json_schema": POINT, "expected": {"x": 1}}}
     problem = Problem.model_validate(raw)
     assert Problem.model_validate_json(problem.model_dump_json()) == problem
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        '~~~json\n{"x": 1}\n~~~\nand `{"x": 2.5}` is none',
+        '```json\n{"x": 1}\n```\n```text\nno JSON\n```',
+        '````\n{"x": 1}\n````',
+        'Open to the end:\n```json\n{"x": 1}',
+    ],
+)
+async def test_fenced_json_is_found_as_programs_are(response) -> None:
+    assert (await check(response)).passed
