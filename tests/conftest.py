@@ -199,7 +199,7 @@ def value_model() -> Callable[..., str]:
     """value_model(folder, version, seed=1) -> a PRM that has learned nothing, over the synthetic engine's tokens."""
     import torch
 
-    from berry.pipeline.config.rewards import FreshBackbone
+    from berry.pipeline.config.sections.rewards import FreshBackbone
     from berry.pipeline.rewards.model.card import NAME, Card
     from berry.pipeline.rewards.model.loading import fresh
 
@@ -247,7 +247,7 @@ def quiet() -> Quiet:
 @pytest.fixture(scope="session")
 def job() -> Callable[..., RunConfig]:
     """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
-    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.reading.loading import validate
     from berry.pipeline.config.run import RunConfig
 
     def make(**changes: Any) -> RunConfig:

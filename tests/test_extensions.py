@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from berry.pipeline.config.loading import validate
-from berry.pipeline.config.policies import POLICIES, PolicyConfig
-from berry.pipeline.config.pruning import PRUNING_RULES, RuleConfig
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig, plain
+from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
+from berry.pipeline.config.sections.pruning import PRUNING_RULES, RuleConfig
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.core.prune.registry import prune, register_pruning_rule
@@ -24,7 +24,7 @@ from berry.pipeline.records import DropReason, Finish, Trajectory
 
 TWICE = """
 from typing import Literal
-from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.sections.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 
 class Twice(PolicyConfig):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from berry.pipeline.config.loading import load
+from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.stages.dataset import reading

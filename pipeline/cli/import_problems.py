@@ -143,7 +143,7 @@ def reasoning_gym(
     params: Annotated[str, typer.Option(metavar="JSON", help="The data set's own parameters.")] = "{}",
 ) -> None:
     """Draw tasks from reasoning-gym, each with its own scorer."""
-    from berry.pipeline.config.problems import ReasoningGymProblems
+    from berry.pipeline.config.sections.problems import ReasoningGymProblems
     from berry.pipeline.errors import InputError
     from berry.pipeline.stages.problems.sources import iter_problems
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.config.loading import apply_override, load, read_yaml, validate
-from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.reading.loading import apply_override, load, read_yaml, validate
+from berry.pipeline.config.reading.shipped import shipped
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.shipped import shipped
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.storage.dataset import RunDir
 
 

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from berry.pipeline.config.cluster import Cluster
     from berry.pipeline.config.plan import PlanConfig
+    from berry.pipeline.config.sections.cluster import Cluster
     from berry.pipeline.report.plan_page import PlanReport
 
 
@@ -65,7 +65,7 @@ def plan(
 
 def _shipped(kind: str) -> list[str]:
     """Names to complete on the command line."""
-    from berry.pipeline.config.shipped import names
+    from berry.pipeline.config.reading.shipped import names
 
     return names(kind)
 
@@ -109,10 +109,10 @@ def _load(
     config: str, overrides: list[str], clusters: list[str]
 ) -> tuple[PlanConfig, list[Cluster], Cluster | None, list[str]]:
     """The plan's configuration, the clusters named, the config's own cluster, and what was assumed."""
-    from berry.pipeline.config.cluster import named_cluster
-    from berry.pipeline.config.loading import load, read_yaml, validate
     from berry.pipeline.config.plan import PlanConfig
+    from berry.pipeline.config.reading.loading import load, read_yaml, validate
     from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.config.sections.cluster import named_cluster
     from berry.pipeline.planning.runs import never_measured, workload_of
 
     if "workload" in read_yaml(Path(config)):
@@ -122,7 +122,7 @@ def _load(
     run = load(config, mine, RunConfig)
     workload, assumed = workload_of(run)
     raw = {"name": run.name, "workload": workload.model_dump()}
-    from berry.pipeline.config.loading import apply_override
+    from berry.pipeline.config.reading.loading import apply_override
 
     for override in overrides:
         if override not in mine:
@@ -136,7 +136,7 @@ def _load(
 
 
 def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[str]]:
-    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.reading.loading import validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.planning import runs
     from berry.pipeline.storage.dataset import open_run

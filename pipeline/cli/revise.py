@@ -49,7 +49,7 @@ def reverify(
 
 
 def _stored(run_dir: str, overrides: list[str]) -> tuple[RunDir, RunConfig]:
-    from berry.pipeline.config.loading import apply_override, validate
+    from berry.pipeline.config.reading.loading import apply_override, validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.errors import ConfigError
     from berry.pipeline.storage.dataset import open_run

@@ -89,8 +89,8 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     """The points with what the plan, calibrated from `run`, says of each."""
     from dataclasses import replace
 
-    from berry.pipeline.config.loading import validate
     from berry.pipeline.config.plan import Calibration
+    from berry.pipeline.config.reading.loading import validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.planning import runs
     from berry.pipeline.planning.sweeps import expected, knees, planned

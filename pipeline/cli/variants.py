@@ -105,7 +105,7 @@ def _print(prepared: Prepared, summary: Summary, out: str, wall_s: float) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    from berry.pipeline.config.synthetic import SyntheticEngine
+    from berry.pipeline.config.sections.synthetic import SyntheticEngine
     from berry.pipeline.stages.variants.merge import refused_name
 
     console = Console()

@@ -10,19 +10,19 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.engine import EngineConfig
-from berry.pipeline.config.gpu_memory import USED, GpuShares, gpu_shares
-from berry.pipeline.config.loading import read_yaml
-from berry.pipeline.config.problems import ProblemSource
-from berry.pipeline.config.pruning import PruneRule, default_rules
-from berry.pipeline.config.recompute import Recompute
-from berry.pipeline.config.rewards import Rewards
-from berry.pipeline.config.rollout import Rollout
-from berry.pipeline.config.rounds import Rounds
-from berry.pipeline.config.shipped import shipped
-from berry.pipeline.config.variants import Variants
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.reading.loading import read_yaml
+from berry.pipeline.config.reading.shipped import shipped
+from berry.pipeline.config.sections.cluster import Cluster
+from berry.pipeline.config.sections.engine import EngineConfig
+from berry.pipeline.config.sections.gpu_memory import USED, GpuShares, gpu_shares
+from berry.pipeline.config.sections.problems import ProblemSource
+from berry.pipeline.config.sections.pruning import PruneRule, default_rules
+from berry.pipeline.config.sections.recompute import Recompute
+from berry.pipeline.config.sections.rewards import Rewards
+from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rounds import Rounds
+from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
 

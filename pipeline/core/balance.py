@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from berry.pipeline.config.cluster import Balance
+from berry.pipeline.config.sections.cluster import Balance
 from berry.pipeline.core.placement import Placement
 
 MARGIN = 1.25  # over the most slots seen busy, when shrinking

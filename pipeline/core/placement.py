@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from berry.pipeline.config.cluster import Cluster, NodeType, Role
+from berry.pipeline.config.sections.cluster import Cluster, NodeType, Role
 from berry.pipeline.errors import ConfigError
 
 _EPS = 1e-9

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from berry.pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
 
 _REPLACEMENT = "\ufffd"
 

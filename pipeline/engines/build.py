@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.engine import EngineConfig, HttpEngine, VllmEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.base import Engine
 
 

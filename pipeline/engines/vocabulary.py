@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
+from berry.pipeline.config.sections.engine import EngineConfig, HttpEngine, VllmEngine
 from berry.pipeline.engines import models
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.errors import ConfigError

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from berry.pipeline.config.cluster import Cluster, NodeType
 from berry.pipeline.config.plan import Workload
+from berry.pipeline.config.sections.cluster import Cluster, NodeType
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning.capacity import ENOUGH, Binding, Plan, plan
 from berry.pipeline.planning.engines import BatchLimit

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.planning import queueing, totals

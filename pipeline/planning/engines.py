@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement, RolePlacement
 from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.errors import ConfigError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.config.loading import read_yaml
-from berry.pipeline.config.shipped import names, shipped
+from berry.pipeline.config.reading.loading import read_yaml
+from berry.pipeline.config.reading.shipped import names, shipped
 from berry.pipeline.errors import ConfigError
 
 _PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}  # where config.json leaves it to transformers

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.engine import EngineConfig, VllmEngine
 from berry.pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
-from berry.pipeline.config.problems import SyntheticProblems
-from berry.pipeline.config.rollout import Rollout, TokensStep
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.cluster import Cluster
+from berry.pipeline.config.sections.engine import EngineConfig, VllmEngine
+from berry.pipeline.config.sections.problems import SyntheticProblems
+from berry.pipeline.config.sections.rollout import Rollout, TokensStep
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
 from berry.pipeline.core.search.registry import search_class

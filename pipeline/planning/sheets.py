@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.loading import read_yaml, validate
 from berry.pipeline.config.plan import Dtype
-from berry.pipeline.config.shipped import names, shipped
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.reading.loading import read_yaml, validate
+from berry.pipeline.config.reading.shipped import names, shipped
 from berry.pipeline.errors import ConfigError
 
 BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp8": 1, "int8": 1}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from berry.pipeline.config.cluster import Cluster
 from berry.pipeline.config.plan import Calibration, Workload
+from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.planning import roofline

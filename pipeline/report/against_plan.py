@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from berry.pipeline.config.loading import validate
 from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError
 from berry.pipeline.planning import runs

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from berry.pipeline.config.rollout import Rollout
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.prune.orm import OrmRule
 from berry.pipeline.core.prune.prm import PrmRule
 from berry.pipeline.core.search import audit

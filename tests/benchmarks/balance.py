@@ -18,7 +18,7 @@ import tempfile
 import time
 from typing import Any
 
-from berry.pipeline.config.loading import validate
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.report.balance import story
 from berry.pipeline.runtime.display import View

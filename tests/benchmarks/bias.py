@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.config.rollout import Budget, Cut
+from berry.pipeline.config.sections.rollout import Budget, Cut
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.dvts import Dvts

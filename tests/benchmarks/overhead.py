@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass, replace
 
 import psutil
 
-from berry.pipeline.config.engine import VllmEngine
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Engine, Request

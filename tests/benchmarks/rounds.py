@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.config.loading import load
-from berry.pipeline.config.rewards import RewardTraining
+from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig, dump
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.search import audit
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config

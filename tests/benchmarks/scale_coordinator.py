@@ -16,7 +16,7 @@ import time
 
 import psutil
 
-from berry.pipeline.config.problems import FileProblems
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.runtime.driver.coordinator import Coordinator

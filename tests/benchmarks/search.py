@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines.build import build
 from berry.pipeline.engines.models import resolve
 from berry.pipeline.engines.vocabulary import of_engine

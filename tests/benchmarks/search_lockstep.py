@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from berry.pipeline.config.problems import ReasoningGymProblems
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.problems import ReasoningGymProblems
 from berry.pipeline.core.events import Command, Finished, Generate, Score, Scored, Segment, Verified, Verify
 from berry.pipeline.core.scorers import SCORERS
 from berry.pipeline.core.search import sizes

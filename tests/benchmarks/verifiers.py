@@ -25,7 +25,8 @@ from math_verify import parse, verify
 
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.maths import evaluate, expr, normal, values
+from berry.verifiers.maths.answers import values
+from berry.verifiers.maths.expressions import evaluate, expr, normal
 from berry.verifiers.specs.base import Strictness
 from berry.verifiers.specs.union import MathSpec
 

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from berry.pipeline.cli.variants import variants as command
-from berry.pipeline.config.problems import FileProblems
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.stages.problems.files import read_problems
 from berry.pipeline.stages.problems.sources import survey

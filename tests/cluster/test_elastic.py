@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.loading import validate
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.errors import ResourceError

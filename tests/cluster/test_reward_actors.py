@@ -21,7 +21,7 @@ async def test_replicas_score_survive_a_kill_and_take_new_weights(
 ) -> None:
     import ray
 
-    from berry.pipeline.config.loading import validate
+    from berry.pipeline.config.reading.loading import validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.engines.synthetic.engine import Synthetic
     from berry.pipeline.rewards.model.render import renderer

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rollout import DelimiterStep, Rollout
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search

@@ -8,7 +8,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.cluster import Balance
+from berry.pipeline.config.sections.cluster import Balance
 from berry.pipeline.core.balance import Action, Bounds, Decision, Reason, State, Waits, decide
 
 BOUNDS = Bounds(least=2, most=64, unit=2)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.cluster import (
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.reading.shipped import names
+from berry.pipeline.config.sections.cluster import (
     Cluster,
     NodeType,
     RewardRole,
@@ -18,8 +20,6 @@ from berry.pipeline.config.cluster import (
     SandboxRole,
     named_cluster,
 )
-from berry.pipeline.config.loading import validate
-from berry.pipeline.config.shipped import names
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.errors import ConfigError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
 from berry.pipeline.core.steps import answer_part, split_text, step_ends, text_ends, token_ends
 
 

@@ -14,7 +14,7 @@ import pytest
 import ray
 import yaml
 
-from berry.pipeline.config.cluster import named_cluster
+from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.core.placement import place_actors
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from berry.pipeline.config.cluster import named_cluster
+from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.core.placement import place_actors
 
 HERE = Path(__file__).resolve().parent

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from berry.pipeline.config.engine import EngineConfig, HttpEngine, VllmEngine
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.engine import EngineConfig, HttpEngine, VllmEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion, Sampling, Until
 from berry.pipeline.engines.base import Engine, Request
 from berry.pipeline.engines.build import build, environment

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from berry.pipeline.config.loading import validate
-from berry.pipeline.config.recompute import Recompute
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.recompute import Recompute
 from berry.pipeline.core.events import Sampling
 from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import TokenLedger

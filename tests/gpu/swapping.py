@@ -29,7 +29,7 @@ def smollm2(here: Here) -> Found:
 
 
 async def _swap(here: Here, model: str, dtype: Any) -> Found:
-    from berry.pipeline.config.engine import VllmEngine
+    from berry.pipeline.config.sections.engine import VllmEngine
     from berry.pipeline.core.events import Sampling, Until
     from berry.pipeline.engines import models
     from berry.pipeline.engines.base import Request

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from surface import USES, lacking, of_folder, of_wheel
 
-from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines.vllm import compat, host
 
 

@@ -25,7 +25,7 @@ def orm(here: Here) -> Found:
 
 
 def _train_and_score(here: Here, what: Any) -> Found:
-    from berry.pipeline.config.rewards import RewardTraining
+    from berry.pipeline.config.sections.rewards import RewardTraining
     from berry.pipeline.stages.training.reward_model import train_reward
     from berry.pipeline.storage.dataset import open_run
 
@@ -83,7 +83,7 @@ def _prefixes(run: Any) -> list[tuple[list[int], list[int]]]:
 async def _score(
     here: Here, run: Any, what: str, folder: str, backend: Any, asked: list[tuple[list[int], list[int]]]
 ) -> tuple[list[float], dict[str, Any]]:
-    from berry.pipeline.config.rewards import Rewards, ServedReward
+    from berry.pipeline.config.sections.rewards import Rewards, ServedReward
     from berry.pipeline.engines import vocabulary
     from berry.pipeline.rewards.serving.service import RewardModels
     from berry.pipeline.stages.dataset.reading import stored_config

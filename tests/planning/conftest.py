@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.cluster import Cluster
-from berry.pipeline.config.loading import load, validate
 from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
+from berry.pipeline.config.reading.loading import load, validate
+from berry.pipeline.config.sections.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 

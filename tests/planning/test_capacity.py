@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.cluster import Cluster, named_cluster
 from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
-from berry.pipeline.config.shipped import names
+from berry.pipeline.config.reading.shipped import names
+from berry.pipeline.config.sections.cluster import Cluster, named_cluster
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning.advice import advise
 from berry.pipeline.planning.capacity import Binding, Plan, plan

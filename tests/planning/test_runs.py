@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from berry.pipeline import schema
 from berry.pipeline.cli.plan import plan as plan_command
 from berry.pipeline.config import run as run_config
-from berry.pipeline.config.cluster import named_cluster
-from berry.pipeline.config.loading import load
+from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning import runs
 from berry.pipeline.storage import shards

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.loading import read_yaml, validate
-from berry.pipeline.config.shipped import configs_dir, names
+from berry.pipeline.config.reading.loading import read_yaml, validate
+from berry.pipeline.config.reading.shipped import configs_dir, names
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning.models import from_hf, model_sheet
 from berry.pipeline.planning.sheets import Accelerator, CpuHost, Prices, accelerator, hardware, prices

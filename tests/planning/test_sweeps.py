@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.loading import load
 from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning import runs, sweep_file

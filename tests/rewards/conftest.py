@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from berry.pipeline.config.rewards import FreshBackbone
+from berry.pipeline.config.sections.rewards import FreshBackbone
 from berry.pipeline.rewards.model.loading import fresh
 from berry.pipeline.rewards.model.value_model import ValueModel
 

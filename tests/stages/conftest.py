@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.loading import validate
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.stages.leases.partition import iter_leases

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from berry.pipeline.cli import app
-from berry.pipeline.config.rewards import RewardTraining
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.logprob_samples import samples

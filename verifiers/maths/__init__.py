@@ -1,12 +1,8 @@
 r"""Are two answers the same mathematics? A ladder of rungs, cheapest first; most answers are decided before sympy.
 
-text ─► bounds ─► normal ─► values (structure: `shapes` of tuples, sets, lists, relations … over scalars)
-                              ├─► matrices    sums and products of matrices, worked out on their entries
-                              └─► quantities (percent, bases, `units`, number words)
-                                    └─► expr (tokens ─► tree of `nodes`) ─► evaluate (exact, or 110 digits)
-compare (structure against structure, a leaf oracle decides scalars)
-  ├─► spans       intervals, inequalities and their unions as sets of real numbers
-  └─► relations   names and their values, equations, approximations
+text ─► bounds ─► expressions/ (one way of writing; scalars as trees and their values)
+                    └─► answers/ (tuples, sets, intervals, matrices, equations, units over scalars)
+                          └─► compare (structure against structure, a leaf oracle decides scalars)
 ladder: exact string ─► numeric ─► normalised string ─► structured ─► [undecided] symbolic
                                                     in a confined worker: worker ─► sympy_leaf
 """

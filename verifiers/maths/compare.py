@@ -14,10 +14,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from berry.verifiers.maths import evaluate, expr, nodes, normal, relations, units
-from berry.verifiers.maths.relations import assigned, named, shown
-from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
-from berry.verifiers.maths.spans import FLIP, Region, Span, region
+from berry.verifiers.maths.answers import relations, units
+from berry.verifiers.maths.answers.relations import assigned, named, shown
+from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.spans import FLIP, Region, Span, region
+from berry.verifiers.maths.expressions import evaluate, expr, nodes, normal
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 Same = bool | None

@@ -12,10 +12,12 @@ from functools import lru_cache
 from msgspec import Struct
 
 from berry.verifiers.base import Reason
-from berry.verifiers.maths import bounds, evaluate, normal, values
+from berry.verifiers.maths import bounds
+from berry.verifiers.maths.answers import values
+from berry.verifiers.maths.answers.relations import settled, shown
+from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
 from berry.verifiers.maths.compare import Comparison, Same
-from berry.verifiers.maths.relations import settled, shown
-from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.expressions import evaluate, normal
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 

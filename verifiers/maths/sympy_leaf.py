@@ -17,8 +17,8 @@ from typing import Any
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from berry.verifiers.maths import evaluate
-from berry.verifiers.maths.expr import Expr
+from berry.verifiers.maths.expressions import evaluate
+from berry.verifiers.maths.expressions.expr import Expr
 
 _POINTS = tuple(
     tuple(sympy.Rational(n, d) for n, d in row)

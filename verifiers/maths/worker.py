@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from berry.verifiers.base import Reason
-from berry.verifiers.maths import normal, sympy_leaf, values
+from berry.verifiers.maths import sympy_leaf
+from berry.verifiers.maths.answers import values
 from berry.verifiers.maths.compare import Comparison
+from berry.verifiers.maths.expressions import normal
 from berry.verifiers.maths.ladder import structured
 from berry.verifiers.specs.base import Strictness
 

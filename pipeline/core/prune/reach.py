@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from berry.pipeline.config.pruning import PruneRule
+from berry.pipeline.config.sections.pruning import PruneRule
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 
 

@@ -9,7 +9,7 @@ nothing to audit, and every problem keeps its search.
 
 from __future__ import annotations
 
-from berry.pipeline.config.rollout import Cut, Rollout
+from berry.pipeline.config.sections.rollout import Cut, Rollout
 from berry.pipeline.core import seeds
 from berry.pipeline.core.search.registry import search_class
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.sections.policies import PolicyConfig
 from berry.pipeline.core.search.beam import FrontierSearch
 
 

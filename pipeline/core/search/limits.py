@@ -6,7 +6,7 @@ rollout ─► longest, until          budget, passed, checked ─► early_stop
 
 from __future__ import annotations
 
-from berry.pipeline.config.rollout import Budget, Rollout, TokensStep
+from berry.pipeline.config.sections.rollout import Budget, Rollout, TokensStep
 from berry.pipeline.core import steps
 from berry.pipeline.core.events import FinishReason, Sampling, Until
 from berry.pipeline.core.tree import TreeNode

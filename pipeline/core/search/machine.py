@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds
 from berry.pipeline.core.events import Segment, Verified

@@ -24,7 +24,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.policies import PolicyConfig
+from berry.pipeline.config.sections.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Heads

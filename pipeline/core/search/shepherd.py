@@ -17,8 +17,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.policies import PolicyConfig
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.policies import PolicyConfig
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from msgspec import structs
 
-from berry.pipeline.config.engine import HttpEngine
+from berry.pipeline.config.sections.engine import HttpEngine
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample

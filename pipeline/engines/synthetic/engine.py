@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 
 from msgspec.structs import replace
 
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.occupancy import Occupancy

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.seeds import digest
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec import structs
 
-from berry.pipeline.config import engine as config_engine
+from berry.pipeline.config.sections import engine as config_engine
 from berry.pipeline.core.events import Completion, Sampling, Until
 from berry.pipeline.engines import models, quiet, tensors
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from berry.pipeline.config.engine import GPU_NUM_SEQS, VllmEngine
-from berry.pipeline.config.gpu_memory import USED
+from berry.pipeline.config.sections.engine import GPU_NUM_SEQS, VllmEngine
+from berry.pipeline.config.sections.gpu_memory import USED
 from berry.pipeline.engines import models
 from berry.pipeline.engines.vllm import compat
 from berry.pipeline.errors import ConfigError, ResourceError

@@ -20,8 +20,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from berry.pipeline.config.gpu_memory import USED
-from berry.pipeline.config.rewards import ServedReward
+from berry.pipeline.config.sections.gpu_memory import USED
+from berry.pipeline.config.sections.rewards import ServedReward
 from berry.pipeline.engines import quiet
 from berry.pipeline.engines.base import ScoreCounters
 from berry.pipeline.engines.vllm import compat, host

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model, Qwen2PreTrainedModel
 
-from berry.pipeline.config.rewards import FreshBackbone
+from berry.pipeline.config.sections.rewards import FreshBackbone
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.rewards.model.card import read_card
 from berry.pipeline.rewards.model.quiet import quiet_transformers

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from berry.pipeline.config.rewards import StepTag
-from berry.pipeline.config.rollout import Step, Thinking
+from berry.pipeline.config.sections.rewards import StepTag
+from berry.pipeline.config.sections.rollout import Step, Thinking
 from berry.pipeline.core.steps import text_ends
 from berry.pipeline.engines.vocabulary import NO_TEMPLATE, Vocabulary
 from berry.pipeline.errors import ConfigError

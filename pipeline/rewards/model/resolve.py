@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines import models
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.model.card import NAME, read_card

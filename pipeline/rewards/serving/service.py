@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from berry.pipeline.config.gpu_memory import USED
-from berry.pipeline.config.rewards import Rewards, ServedReward
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.gpu_memory import USED
+from berry.pipeline.config.sections.rewards import Rewards, ServedReward
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.engines.base import ScoreCounters
 from berry.pipeline.engines.vocabulary import Vocabulary, for_fresh
 from berry.pipeline.engines.vocabulary import of_folder as vocabulary_of_folder

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.errors import EngineError, ResourceError
 from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.rewards.training import checkpoints

@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from berry.pipeline.config.rewards import FreshBackbone, RewardTraining
+from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import checkpoints

@@ -11,8 +11,8 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.core.balance import Bounds, slot_bounds
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.engines import vocabulary

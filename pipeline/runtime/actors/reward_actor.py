@@ -14,8 +14,8 @@ from typing import Any
 
 import ray
 
-from berry.pipeline.config.rewards import Rewards
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.serving.service import RewardModels

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from berry.pipeline.config.cluster import Cluster
+from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.cluster.placement import fitting

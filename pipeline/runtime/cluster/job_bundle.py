@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from berry.pipeline.config import run as run_config
-from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.errors import ConfigError
 
 MOST_BYTES = 100 << 20

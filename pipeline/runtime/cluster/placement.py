@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from berry.pipeline.config.cluster import Cluster, NodeType
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.cluster import Cluster, NodeType
 from berry.pipeline.core.placement import Placement, RolePlacement, place_actors
 from berry.pipeline.errors import ConfigError, ResourceError
 

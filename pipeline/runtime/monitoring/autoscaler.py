@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from berry.pipeline.config.cluster import Balance
+from berry.pipeline.config.sections.cluster import Balance
 from berry.pipeline.core.balance import Action, Decision, State, Waits, decide
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.monitoring.wait_times import WaitWindow

@@ -44,7 +44,7 @@ async def judge_of(model: str | None) -> AsyncIterator[Judge | None]:
     if model is None:
         yield None
         return
-    from berry.pipeline.config.engine import VllmEngine
+    from berry.pipeline.config.sections.engine import VllmEngine
     from berry.pipeline.engines.build import build, environment, preflight
 
     config = VllmEngine(model=model, max_model_len=CONTEXT_TOKENS)

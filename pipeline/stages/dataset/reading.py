@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from berry.pipeline.config.loading import validate
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree

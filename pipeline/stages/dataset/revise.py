@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from berry.pipeline.config import run as run_config
-from berry.pipeline.config.rollout import Thinking
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.search.registry import search_class

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from berry.pipeline import schema
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory, ValueKind

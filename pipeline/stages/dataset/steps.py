@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 
 from msgspec import Struct
 
-from berry.pipeline.config.rollout import Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
 from berry.pipeline.core.steps import text_ends
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from berry.pipeline.config.pruning import PruneRule
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.pruning import PruneRule
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import prune
 from berry.pipeline.core.values.estimate import Values

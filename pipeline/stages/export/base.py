@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from berry.pipeline.config.rollout import Step, Thinking
+from berry.pipeline.config.sections.rollout import Step, Thinking
 from berry.pipeline.core.labels import LABELS
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import Message, ValueKind

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from berry.pipeline.config.problems import ProblemSource
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.problems import ProblemSource
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
 from berry.pipeline.stages.problems.sources import iter_problems

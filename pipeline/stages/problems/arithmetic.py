@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from berry.pipeline.config.problems import ArithmeticProblems
+from berry.pipeline.config.sections.problems import ArithmeticProblems
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader
 from berry.verifiers.specs.union import MathSpec

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
-from berry.pipeline.config.problems import ProblemsConfig
+from berry.pipeline.config.sections.problems import ProblemsConfig
 from berry.pipeline.records import Problem
 
 C = TypeVar("C", bound=ProblemsConfig)

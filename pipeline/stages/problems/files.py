@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from berry.pipeline.config.loading import explain
-from berry.pipeline.config.problems import FileProblems
+from berry.pipeline.config.reading.loading import explain
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader

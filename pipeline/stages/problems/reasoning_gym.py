@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from berry.pipeline.config.problems import (
+from berry.pipeline.config.sections.problems import (
     ReasoningGymProblems,
 )
 from berry.pipeline.errors import ProblemFileError

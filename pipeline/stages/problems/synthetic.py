@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Iterator
 
-from berry.pipeline.config.problems import SyntheticCheck, SyntheticProblems
+from berry.pipeline.config.sections.problems import SyntheticCheck, SyntheticProblems
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from berry.pipeline.config.rollout import Rollout
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.search import sizes
 from berry.pipeline.engines.base import Counters
 

@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from berry.pipeline.config.engine import VllmEngine
-from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.engine import VllmEngine
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json

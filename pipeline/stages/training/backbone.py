@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from berry.pipeline.config.engine import HttpEngine, VllmEngine
-from berry.pipeline.config.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.engine import HttpEngine, VllmEngine
+from berry.pipeline.config.sections.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import ConfigError

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.engine import EngineConfig
-from berry.pipeline.config.problems import ArithmeticProblems
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.engine import EngineConfig
+from berry.pipeline.config.sections.problems import ArithmeticProblems
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked
 from berry.pipeline.stages.training.step_labels import GroundTruth

@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
-from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines import models, tensors, vocabulary
 from berry.pipeline.errors import ConfigError, InputError, StorageError
 from berry.pipeline.rewards.model import resolve

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind

@@ -18,8 +18,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from berry.pipeline.config.rewards import FreshBackbone, RewardTraining
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError

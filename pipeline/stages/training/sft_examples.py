@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.records import Finish
 from berry.pipeline.rewards.training.examples import SftExample
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from berry.pipeline.config.rewards import RewardTraining
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import RewardTraining
 
 Part = Literal["train", "validation", "heldout"]
 

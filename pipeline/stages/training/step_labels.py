@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.rollout import Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
 from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from berry.pipeline.config.problems import ProblemSource
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.variants import Variants
+from berry.pipeline.config.sections.problems import ProblemSource
+from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.core.events import Completion, Sampling
 from berry.pipeline.core.seeds import digest, generate_seed
 from berry.pipeline.engines.chat import Asker

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
-from berry.pipeline.config.variants import Screen
+from berry.pipeline.config.sections.variants import Screen
 from berry.pipeline.core.prune.similarity import shingles
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.problems.importing import read_rows

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from berry.pipeline.config.variants import Duplicates
+from berry.pipeline.config.sections.variants import Duplicates
 from berry.pipeline.core.prune.similarity import leaders
 from berry.pipeline.stages.variants.attempts import Refusal
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from berry.pipeline.config.variants import Easier, Harder
+from berry.pipeline.config.sections.variants import Easier, Harder
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Problem

@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
-from berry.pipeline.config.variants import Easier, Harder, Rephrase
+from berry.pipeline.config.sections.variants import Easier, Harder, Rephrase
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Message

@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.config.run import RunConfig, plain
-from berry.pipeline.config.variants import Easier, Harder, Numbers, Rephrase, Reseed, VariantKind, Variants
+from berry.pipeline.config.sections.problems import FileProblems
+from berry.pipeline.config.sections.variants import Easier, Harder, Numbers, Rephrase, Reseed, VariantKind, Variants
 from berry.pipeline.engines.base import Engine
 from berry.pipeline.engines.chat import Asker
 from berry.pipeline.errors import ConfigError, EngineError, InputError, first_error

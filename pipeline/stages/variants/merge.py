@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from berry.pipeline.config.variants import Variants
+from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.variants import dedup

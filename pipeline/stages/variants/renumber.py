@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from berry.pipeline.config.variants import Numbers
+from berry.pipeline.config.sections.variants import Numbers
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.stages.variants import solver_programs
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from berry.pipeline.config.variants import Rephrase
+from berry.pipeline.config.sections.variants import Rephrase
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.stages.variants.answer_distribution import Spread, Uncheckable, by_value, distance, spreads

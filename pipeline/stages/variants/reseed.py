@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from berry.pipeline.config.problems import ProblemsConfig
-from berry.pipeline.config.variants import Reseed
+from berry.pipeline.config.sections.problems import ProblemsConfig
+from berry.pipeline.config.sections.variants import Reseed
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Problem

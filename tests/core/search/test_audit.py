@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.rollout import Budget, Cut, Rollout
+from berry.pipeline.config.sections.rollout import Budget, Cut, Rollout
 from berry.pipeline.core.search.audit import is_audited, prunes, unpruned
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rollout import Budget, SamplingConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import Budget, SamplingConfig, Thinking, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds
 from berry.pipeline.core.search import Search

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from berry.pipeline.config.policies import Policy
-from berry.pipeline.config.rollout import Budget, Cut, DelimiterStep, RegexStep, Rollout, SamplingConfig, TokensStep
+from berry.pipeline.config.sections.policies import Policy
+from berry.pipeline.config.sections.rollout import (
+    Budget,
+    Cut,
+    DelimiterStep,
+    RegexStep,
+    Rollout,
+    SamplingConfig,
+    TokensStep,
+)
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.rollout import Budget, Cut, SamplingConfig, TokensStep
+from berry.pipeline.config.sections.rollout import Budget, Cut, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import make_search
 from berry.pipeline.core.search.beam import Beam

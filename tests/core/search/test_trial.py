@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from berry.pipeline.config.policies import POLICIES, PolicyConfig
-from berry.pipeline.config.rollout import Rollout, SamplingConfig
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
+from berry.pipeline.config.sections.rollout import Rollout, SamplingConfig
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import trial
 from berry.pipeline.core.search.base import Search

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rollout import SamplingConfig
+from berry.pipeline.config.sections.rollout import SamplingConfig
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.labels import first_error, step_labels
 from berry.pipeline.core.search.beam import Beam

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.rollout import Budget, Cut
+from berry.pipeline.config.sections.rollout import Budget, Cut
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.values.pass_at_k import chains_of, pass_at_k

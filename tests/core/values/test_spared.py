@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rollout import Cut
+from berry.pipeline.config.sections.rollout import Cut
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.dvts import Dvts

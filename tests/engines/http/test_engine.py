@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from berry.pipeline.config.engine import HttpEngine
+from berry.pipeline.config.sections.engine import HttpEngine
 from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.http.engine import Http

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion, Until
 from berry.pipeline.engines.synthetic.draw import SegmentSpec, continuations, uniform_draws
 from berry.pipeline.engines.synthetic.engine import Synthetic

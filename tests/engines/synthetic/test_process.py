@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion, Sampling, Until
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.synthetic.cache import PrefixCache

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.build import build

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from berry.pipeline.config.engine import VllmEngine
+from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines.build import environment, preflight
 from berry.pipeline.engines.vllm import compat, host, worker
 from berry.pipeline.errors import ConfigError, ResourceError

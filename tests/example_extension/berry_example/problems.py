@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.problems import ProblemsConfig
+from berry.pipeline.config.sections.problems import ProblemsConfig
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader
 

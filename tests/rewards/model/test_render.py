@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from berry.pipeline.config.rewards import StepTag
-from berry.pipeline.config.rollout import DelimiterStep
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.rewards import StepTag
+from berry.pipeline.config.sections.rollout import DelimiterStep
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.vocabulary import Vocabulary

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from berry.pipeline.config.rewards import Rewards, ServedReward
-from berry.pipeline.config.rollout import DelimiterStep, Rollout
+from berry.pipeline.config.sections.rewards import Rewards, ServedReward
+from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, ConfigError, EngineError
 from berry.pipeline.rewards.model.blend import Blend, Evidence

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.training.examples import SftExample, sft_digest

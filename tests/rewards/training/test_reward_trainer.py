@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from berry.pipeline.config.rewards import FreshBackbone, Lora, RewardTraining
+from berry.pipeline.config.sections.rewards import FreshBackbone, Lora, RewardTraining
 from berry.pipeline.rewards.model.loading import begin, fresh
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.evaluation import evaluate, score_paths

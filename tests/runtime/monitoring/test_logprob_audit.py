@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.loading import validate
-from berry.pipeline.config.recompute import Recompute
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.recompute import Recompute
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit

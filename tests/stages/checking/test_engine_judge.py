@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.stages.checking.engine_judge import EngineJudge, judge_of
 from berry.verifiers.base import Reason

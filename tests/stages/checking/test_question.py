@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.rollout import Thinking
+from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.records import Problem, Trajectory
 from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.dataset.revise import reverifier

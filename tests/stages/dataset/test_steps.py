@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.rollout import DelimiterStep, RegexStep, Step, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, TokensStep
 from berry.pipeline.core.values.estimate import Scheme
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.records import Finish, Node, ValueKind

@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from berry.pipeline.config.problems import ArithmeticProblems, FileProblems, ReasoningGymProblems, SyntheticProblems
+from berry.pipeline.config.sections.problems import (
+    ArithmeticProblems,
+    FileProblems,
+    ReasoningGymProblems,
+    SyntheticProblems,
+)
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.problems.files import read_problems
 from berry.pipeline.stages.problems.sources import iter_problems, survey

@@ -7,8 +7,8 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from berry.pipeline.config.loading import validate
-from berry.pipeline.config.problems import SyntheticCheck, SyntheticProblems
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.sections.problems import SyntheticCheck, SyntheticProblems
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.problems.synthetic import synthetic_problems

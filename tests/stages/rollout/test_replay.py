@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.rollout import Budget, DelimiterStep, Rollout
+from berry.pipeline.config.sections.rollout import Budget, DelimiterStep, Rollout
 from berry.pipeline.core.events import (
     Cancel,
     Cancelled,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.loading import validate
+from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.stages.training.splits import Split
 from berry.pipeline.storage.duckdb_views import connect

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from berry.pipeline.config.rewards import RewardTraining
-from berry.pipeline.config.rounds import PolicyTraining
+from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export

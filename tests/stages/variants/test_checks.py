@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.problems import ArithmeticProblems
+from berry.pipeline.config.sections.problems import ArithmeticProblems
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.sources import reader_of
 from berry.pipeline.stages.variants import reseed

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.problems import FileProblems
 from berry.pipeline.config.run import RunConfig, differences, digest, plain
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.errors import InputError, ProblemFileError
 from berry.pipeline.stages.problems.sources import survey
 

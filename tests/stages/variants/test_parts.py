@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.variants import Duplicates, Screen
+from berry.pipeline.config.sections.variants import Duplicates, Screen
 from berry.pipeline.stages.variants import dedup, number_slots, solver_programs
 from berry.pipeline.stages.variants.answer_distribution import Spread, distance
 from berry.pipeline.stages.variants.attempts import Refusal

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.verifiers.base import Reason
-from berry.verifiers.maths import bounds, evaluate, expr
+from berry.verifiers.maths import bounds
+from berry.verifiers.maths.expressions import evaluate, expr
 from berry.verifiers.maths.ladder import decide, gold_fault
 
 RATIONAL = st.fractions(max_denominator=10**6)

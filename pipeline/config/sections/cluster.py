@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.loading import read_yaml, validate
-from berry.pipeline.config.shipped import shipped
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.reading.loading import read_yaml, validate
+from berry.pipeline.config.reading.shipped import shipped
 
 Labels = dict[str, str]
 

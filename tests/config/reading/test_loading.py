@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from berry.pipeline.config.loading import apply_override, load
+from berry.pipeline.config.reading.loading import apply_override, load
 from berry.pipeline.config.run import RunConfig, differences, digest, plain
 from berry.pipeline.errors import ConfigError
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-from berry.verifiers.maths.nodes import Expr, is_integer, negative, number, symbols, times
-from berry.verifiers.maths.tokens import FUNCTIONS, RENAMED, Unparsable, tokens
+from berry.verifiers.maths.expressions.nodes import Expr, is_integer, negative, number, symbols, times
+from berry.verifiers.maths.expressions.tokens import FUNCTIONS, RENAMED, Unparsable, tokens
 
 __all__ = ["Expr", "Unparsable", "parse", "symbols", "tokens"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
+from berry.pipeline.config.reading.base import Section
 
 
 class FreshBackbone(Section):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from berry.verifiers.maths import expr, units
+from berry.verifiers.maths.answers import units
+from berry.verifiers.maths.expressions import expr
 
 EVERYTHING = "\\mathbb{R}"
 

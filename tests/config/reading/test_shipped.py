@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.loading import load
+from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import place_actors
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.problems import ConfigPath
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.problems import ConfigPath
 
 
 class _Wanted(Section):

@@ -18,7 +18,7 @@ from decimal import Context, Decimal, DecimalException, DivisionByZero, InvalidO
 from fractions import Fraction
 from functools import lru_cache
 
-from berry.verifiers.maths.expr import Expr, symbols
+from berry.verifiers.maths.expressions.expr import Expr, symbols
 
 MAX_BITS = 100_000
 MAX_FACTORIAL = 1_000

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, cast
 from pydantic import GetCoreSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from berry.pipeline.config.base import Section
+from berry.pipeline.config.reading.base import Section
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.extensions import Registry
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from berry.verifiers.maths import evaluate, expr, nodes
-from berry.verifiers.maths.shapes import Many, Scalar, Shape, Value
+from berry.verifiers.maths.answers.shapes import Many, Scalar, Shape, Value
+from berry.verifiers.maths.expressions import evaluate, expr, nodes
 
 Rows = tuple[tuple[expr.Expr, ...], ...]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.policies import Policy, default_policy
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.policies import Policy, default_policy
 
 
 class DelimiterStep(Section):

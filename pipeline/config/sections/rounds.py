@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.rewards import Lora
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.rewards import Lora
 
 
 class PolicyTraining(Section):

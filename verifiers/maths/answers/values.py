@@ -12,8 +12,9 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from berry.verifiers.maths import matrices, normal, quantities
-from berry.verifiers.maths.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers import matrices, quantities
+from berry.verifiers.maths.answers.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.expressions import normal
 
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SIGNS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "<=": "<=", ">=": ">=", "!=": "!=",

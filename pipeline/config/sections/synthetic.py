@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
+from berry.pipeline.config.reading.base import Section
 
 
 class SyntheticEngine(Section):

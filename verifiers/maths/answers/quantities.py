@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from berry.verifiers.maths import expr, normal, units
-from berry.verifiers.maths.shapes import Opaque, Scalar, Value, Words
+from berry.verifiers.maths.answers import units
+from berry.verifiers.maths.answers.shapes import Opaque, Scalar, Value, Words
+from berry.verifiers.maths.expressions import expr, normal
 
 _BASE = re.compile(
     r"\(?([0-9A-Za-z]+)\)?\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from berry.verifiers.maths import evaluate, expr, normal
-from berry.verifiers.maths.shapes import EVERYTHING, Many, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import EVERYTHING, Many, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.expressions import evaluate, expr, normal
 
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from berry.pipeline.config.base import Section
-from berry.pipeline.config.synthetic import SyntheticEngine
+from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.synthetic import SyntheticEngine
 
 CPU_NUM_SEQS = 64
 GPU_NUM_SEQS = (256, 512)  # where memory is short, and where it is not

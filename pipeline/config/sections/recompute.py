@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from berry.pipeline.config.base import Section
+from berry.pipeline.config.reading.base import Section
 
 
 class Recompute(Section):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from berry.verifiers.maths import evaluate, expr, normal
-from berry.verifiers.maths.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.expressions import evaluate, expr, normal
 
 _CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
 _NAME = re.compile(r"(?:\\?[A-Za-z]+|\|[A-Z]{2}\|)(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from berry.pipeline.config.cluster import Roles
-from berry.pipeline.config.engine import VllmEngine
-from berry.pipeline.config.rewards import Rewards
+from berry.pipeline.config.sections.cluster import Roles
+from berry.pipeline.config.sections.engine import VllmEngine
+from berry.pipeline.config.sections.rewards import Rewards
 
 USED = 0.9  # of what a role reserves; the rest is for what vLLM does not count
 BESIDE_AN_ENGINE = 0.15  # of what the rollout role reserves, for each reward model in the engine's own process
