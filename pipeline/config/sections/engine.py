@@ -22,7 +22,8 @@ class VllmEngine(Section):
     """Alias (`smollm2-135m`, `tiny-arithmetic`), a folder with weights and tokenizer, or a Hugging Face
     id."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of the weights. float32 makes equal seeds give equal tokens whatever is batched beside them."""
+    """Of the weights. auto: the model's own; on cores without 16-bit matrix kernels (before AVX-512) float32, which is
+    about twenty times as fast there. float32 makes equal seeds give equal tokens whatever is batched beside them."""
     max_model_len: int = Field(default=2048, ge=64)
     """Longest prompt and response together, in tokens."""
     max_num_seqs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -50,8 +50,8 @@ class Vllm:
     """`berry.pipeline.engines.base.Engine` on vLLM; also `SwapsWeights` and `RecomputesLogprobs`."""
 
     def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
-        self._config = config
         self._installed = compat.installed()
+        self._config = config = host.with_fast_dtype(config, self._installed.device)
         self._llm: Any = None
         self._tokens: Tokens | None = None
         self._running: dict[str, _Running] = {}
@@ -73,7 +73,11 @@ class Vllm:
             max_num_seqs=config.planned_num_seqs(on_gpus=self._installed.device == "gpu"),
             block_size=host.block_size(config, self._installed.device),
             template_args=config.chat_template_args,
-            versions={"vllm": self._installed.version, "device": self._installed.device},
+            versions={
+                "vllm": self._installed.version,
+                "device": self._installed.device,
+                "dtype": config.dtype,
+            },
         )
 
     # ---- life ----------

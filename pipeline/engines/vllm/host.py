@@ -131,11 +131,36 @@ def threads(config: VllmEngine) -> int:
     return config.threads or len(os.sched_getaffinity(0))
 
 
+def with_fast_dtype(config: VllmEngine, device: compat.Device) -> VllmEngine:
+    """`config` with float32 for `dtype: auto` on cores that multiply 16-bit numbers one by one, where a step takes
+    about twenty times as long as in float32."""
+    if config.dtype == "auto" and device == "cpu" and not multiplies_16_bit(_cpu_flags()):
+        return config.model_copy(update={"dtype": "float32"})
+    return config
+
+
+def multiplies_16_bit(flags: frozenset[str]) -> bool:
+    """Whether PyTorch's matrix kernels (oneDNN) take bfloat16 on a processor of these feature flags: AVX-512 with its
+    byte, word and vector-length parts, or the bfloat16 instructions of ARM. Unknown flags count as yes."""
+    return not flags or {"avx512bw", "avx512dq", "avx512vl"} <= flags or "bf16" in flags
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Feature flags of the first processor; empty where the system does not list them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    listed = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(listed, "").split())
+
+
 def preflight(config: VllmEngine, *, device: compat.Device | None = None) -> None:
     """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later. `device` None: that of
     the vLLM that is installed here."""
     if device is None:
         device = device_here()
+    config = with_fast_dtype(config, device)
     _check_settings(config, device)
     folder = Path(models.resolve(config.model))
     if not folder.is_dir():

@@ -57,6 +57,33 @@ def test_settings_that_would_fail_later(on_cores: None, changes: dict[str, Any],
         preflight(config(**changes))
 
 
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [
+        (set(), True),
+        ({"avx2", "fma"}, False),
+        ({"avx2", "avx512f"}, False),
+        ({"avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}, True),
+        ({"asimd", "bf16"}, True),
+        ({"asimd"}, False),
+    ],
+)
+def test_cores_that_multiply_16_bit_numbers_one_by_one_get_float32(
+    flags: set[str], fast: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host, "_cpu_flags", lambda: frozenset(flags))
+    assert host.with_fast_dtype(config(), "cpu").dtype == ("auto" if fast else "float32")
+    assert host.with_fast_dtype(config(), "gpu").dtype == "auto"
+    assert host.with_fast_dtype(config(dtype="bfloat16"), "cpu").dtype == "bfloat16"
+
+
+def test_the_flags_of_this_processor_agree_with_its_matrix_kernels():
+    torch = pytest.importorskip("torch")
+    if not (flags := host._cpu_flags()):
+        pytest.skip("no /proc/cpuinfo")
+    assert host.multiplies_16_bit(flags) is bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def test_too_little_memory_names_the_arithmetic(on_cores: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(host, "available_bytes", lambda: 2 * GIB)
     with pytest.raises(ResourceError, match=r"not enough memory .* 8 engine\.kv_cache_gib.* 2\.0 GiB are free"):
