@@ -13,12 +13,15 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="sft, dpo, pairs (siblings of one prefix), orm, prm, rl, or a package's own.",
+            help="sft, dpo, pairs (siblings of one prefix), orm, prm, rl, tree, or a package's own.",
             metavar="FORMAT",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A new folder for the files.")],
-    trainer: Annotated[str, typer.Option("--for", help="Whose layout: trl, openrlhf, verl or verifiers.")] = "trl",
+    trainer: Annotated[
+        str | None,
+        typer.Option("--for", help="Whose layout: trl (default), openrlhf, verl, verifiers; of trees packed or nodes."),
+    ] = None,
     kind: Annotated[str, typer.Option("--as", help="parquet or jsonl.")] = "parquet",
     tokens: Annotated[bool, typer.Option("--tokens", help="The sampled token ids instead of text.")] = False,
     source: Annotated[

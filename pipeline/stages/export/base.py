@@ -68,6 +68,16 @@ class Sampled:
     def input_ids(self) -> list[int]:
         return [*self.prompt_ids, *self.token_ids]
 
+    @property
+    def labels(self) -> list[int]:
+        """One a token: its id where a trainer may learn it, else -100, which losses leave out."""
+        return [i if m else -100 for i, m in zip(self.input_ids, self.loss_mask, strict=True)]
+
+    @property
+    def whole_logprobs(self) -> list[float] | None:
+        """Nats, one a token of prompt and response, 0 for the prompt's; None where they were not stored."""
+        return None if self.logprobs is None else [*[0.0] * len(self.prompt_ids), *self.logprobs]
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:

@@ -13,11 +13,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines import vocabulary
@@ -26,23 +24,23 @@ from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.reading import count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
 from berry.pipeline.stages.export.exactness import LOOKED_AT, MOST, Exactness
-from berry.pipeline.stages.export.registry import export_format, layout_of
+from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
+from berry.pipeline.stages.export.writer import FileKind, Writer
 from berry.pipeline.stages.training.splits import Split, split_of
 from berry.pipeline.storage.dataset import RunDir
 
 MANIFEST = "manifest.json"
-BATCH_ROWS = 2000
-FileKind = Literal["parquet", "jsonl"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to export. `tokens`: the sampled token ids instead of text; `source`: kept trajectories alone, or all that
-    the format can use; `heldout_share` and `split_seed`: another split than the run's own (share 0: no held-out file);
-    `inexact`: also where a chat template would lose or change more than 0.1% of the sampled tokens."""
+    """What to export. `trainer`: whose layout, None for the format's first; `tokens`: the sampled token ids instead of
+    text, in one layout for all; `source`: kept trajectories alone, or all that the format can use; `heldout_share` and
+    `split_seed`: another split than the run's own (share 0: no held-out file); `inexact`: also where a chat template
+    would lose or change more than 0.1% of the sampled tokens."""
 
     format: str
-    trainer: str = "trl"
+    trainer: str | None = None
     kind: FileKind = "parquet"
     filters: Filters = field(default_factory=Filters)
     tokens: bool = False
@@ -78,6 +76,7 @@ def export(
     """Writes the files. Raises InputError for a layout that doesn't exist, a folder in use, nothing to write, or text
     that would lose too much of what was sampled."""
     form = export_format(request.format)
+    request = changed(request, trainer=None if request.tokens else trainer_of(request.format, request.trainer))
     layout = layout_of(request.format, request.trainer, tokens=request.tokens)
     target = Path(folder)
     _check_target(target, replace=replace)
@@ -85,7 +84,7 @@ def export(
     split = _split(request, config)
     speaks, why_not = _vocabulary(config)
     compared, note = _comparison(request, speaks, why_not)
-    files: dict[str, _Writer] = {}
+    files: dict[str, Writer] = {}
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     total, synthetic, without_problem = count(run, request.rounds), False, 0
@@ -100,7 +99,7 @@ def export(
             before = rows[part]
             for record in _some(form.records(stored, context), request.filters.per_problem, stored.problem_id):
                 if part not in files:  # made once: opening a file again would empty it
-                    files[part] = _Writer(target / f"{part}.{request.kind}", request.kind, layout)
+                    files[part] = Writer(target / f"{part}.{request.kind}", request.kind, layout)
                 files[part].add(layout.row(record))
                 rows[part] += 1
                 _compare(compared, form, record, speaks)
@@ -250,42 +249,3 @@ def _nothing(run: RunDir, request: ExportRequest, form: ExportFormat, without_pr
     if request.format == "rl" and without_problem:
         return f"{where}: the run's problem files can't be read any more; restore them where run.yaml says they are"
     return f"{where}: {form.nothing} (`berry inspect` shows what there is)"
-
-
-class _Writer:
-    """Writes one file, aside until it is whole."""
-
-    def __init__(self, path: Path, kind: FileKind, layout: Layout) -> None:
-        self.path = path
-        self._aside = path.with_name(f".{path.name}.writing")
-        self._layout = layout
-        self._rows: list[dict[str, Any]] = []
-        self._parquet = pq.ParquetWriter(self._aside, layout.schema, compression="zstd") if kind == "parquet" else None
-        self._text = self._aside.open("w", encoding="utf-8") if kind == "jsonl" else None
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= BATCH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._parquet is not None and self._rows:
-            self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._layout.schema))
-        if self._text is not None:
-            self._text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self._rows)
-        self._rows = []
-
-    def finish(self) -> None:
-        self._flush()
-        self._close()
-        self._aside.replace(self.path)
-
-    def abandon(self) -> None:
-        """Removes what is not finished; after `finish` it does nothing."""
-        self._close()
-        self._aside.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        for stream in (self._parquet, self._text):
-            if stream is not None:
-                stream.close()

@@ -7,7 +7,17 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.stages.export.base import IDS, MASK, MESSAGES, Columns, Layout, Sampled, assistant, layout
+from berry.pipeline.stages.export.base import (
+    IDS,
+    LOGPROBS,
+    MASK,
+    MESSAGES,
+    Columns,
+    Layout,
+    Sampled,
+    assistant,
+    layout,
+)
 
 
 class Preference(Protocol):
@@ -23,11 +33,13 @@ class Preference(Protocol):
 
 _TEXT: Columns = (("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES))
 _TOKENS: Columns = (
-    ("prompt_input_ids", IDS),
-    ("chosen_input_ids", IDS),
-    ("rejected_input_ids", IDS),
+    ("chosen_ids", IDS),
+    ("rejected_ids", IDS),
     ("chosen_loss_mask", MASK),
     ("rejected_loss_mask", MASK),
+    ("chosen_logprobs", LOGPROBS),
+    ("rejected_logprobs", LOGPROBS),
+    ("prompt_tokens", pa.int32()),
     ("shared_tokens", pa.int32()),
 )
 
@@ -38,7 +50,8 @@ def text_layout(columns: Columns, more: Any) -> Layout:
 
 
 def token_layout(columns: Columns, more: Any) -> Layout:
-    """Sampled ids; the masks are one a response token, 0 where the responses are still the same."""
+    """Sampled ids, prompt and response together; masks and log-probabilities are one a token. The mask is 0 for the
+    prompt and for the `shared_tokens` behind it, in which the responses are still the same."""
     return layout([*_TOKENS, *columns], lambda r: _tokens(r) | more(r))
 
 
@@ -52,15 +65,17 @@ def _text(pair: Preference) -> Row:
 
 def _tokens(pair: Preference) -> Row:
     return {
-        "prompt_input_ids": list(pair.chosen.prompt_ids),
-        "chosen_input_ids": list(pair.chosen.token_ids),
-        "rejected_input_ids": list(pair.rejected.token_ids),
+        "chosen_ids": pair.chosen.input_ids,
+        "rejected_ids": pair.rejected.input_ids,
         "chosen_loss_mask": _mask(pair.chosen, pair.shared),
         "rejected_loss_mask": _mask(pair.rejected, pair.shared),
+        "chosen_logprobs": pair.chosen.whole_logprobs,
+        "rejected_logprobs": pair.rejected.whole_logprobs,
+        "prompt_tokens": len(pair.chosen.prompt_ids),
         "shared_tokens": pair.shared,
     }
 
 
 def _mask(response: Sampled, shared: int) -> list[int]:
-    own = response.loss_mask[len(response.prompt_ids) :]
-    return [0] * min(shared, len(own)) + own[shared:]
+    masked = len(response.prompt_ids) + shared
+    return [0] * masked + response.loss_mask[masked:]

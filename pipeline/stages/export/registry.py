@@ -28,6 +28,7 @@ EXPORTS: Registry[ExportFormat] = Registry(
         "orm": f"{_EXPORT}.orm:ORM",
         "prm": f"{_EXPORT}.prm:PRM",
         "rl": f"{_EXPORT}.rl:RL",
+        "tree": f"{_EXPORT}.tree:TREE",
     },
     _check,
 )
@@ -53,14 +54,23 @@ def export_format(name: str) -> ExportFormat:
         raise InputError(f"--format: {error}") from error
 
 
-def layout_of(name: str, trainer: str, *, tokens: bool = False) -> Layout:
-    """The layout of a format for a trainer, or of its sampled token ids. Raises InputError that says who has one."""
+def trainer_of(name: str, trainer: str | None) -> str:
+    """The trainer that is asked for, else the format's first. Raises InputError that says who has a layout."""
+    form = export_format(name)
+    if trainer is None:
+        return next(iter(form.layouts))
+    if trainer not in form.layouts:
+        raise InputError(f"{trainer} has no trainer that reads {name}; these have: {', '.join(form.layouts)}")
+    return trainer
+
+
+def layout_of(name: str, trainer: str | None, *, tokens: bool = False) -> Layout:
+    """The layout of a format for a trainer (None: its first), or of its sampled token ids. Raises InputError that says
+    who has one."""
     form = export_format(name)
     if tokens:
         if form.tokens is None:
             able = ", ".join(n for n in formats() if EXPORTS.get(n).tokens is not None)
             raise InputError(f"--tokens: {name} has no layout of token ids; these have: {able}")
         return form.tokens
-    if trainer not in form.layouts:
-        raise InputError(f"{trainer} has no trainer that reads {name}; these have: {', '.join(form.layouts)}")
-    return form.layouts[trainer]
+    return form.layouts[trainer_of(name, trainer)]

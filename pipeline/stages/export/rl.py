@@ -12,7 +12,7 @@ What a trainer's own reward can't check it gets from the `reward.py` that the ex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,16 @@ import pyarrow as pa
 from berry.pipeline.core.labels import only
 from berry.pipeline.records import Message
 from berry.pipeline.stages.dataset.reading import StoredTree
-from berry.pipeline.stages.export.base import MESSAGES, ExportContext, ExportFormat, Origin, layout, origin_of
+from berry.pipeline.stages.export.base import (
+    IDS,
+    MASK,
+    MESSAGES,
+    ExportContext,
+    ExportFormat,
+    Origin,
+    layout,
+    origin_of,
+)
 
 VERL_MATH = "lighteval/MATH"
 """The data source under which verl's default reward compares the last boxed expression with the ground truth."""
@@ -75,6 +84,7 @@ class RlRecord:
 
     origin: Origin
     messages: list[Message]
+    prompt_ids: Sequence[int]
     verifier: Mapping[str, Any]
     source: str
     pass_rate: float | None
@@ -105,6 +115,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[RlRecord]:
     yield RlRecord(
         origin=origin_of(stored, stored.problem_id),
         messages=stored.messages,
+        prompt_ids=stored.tree.prompt_ids,
         verifier=stored.problem.verifier.model_dump(mode="json"),
         source=stored.problem.source,
         pass_rate=rate.value,
@@ -174,5 +185,21 @@ RL = ExportFormat(
         ),
     },
     nothing="no problem was searched",
+    tokens=layout(
+        [
+            ("input_ids", IDS),
+            ("loss_mask", MASK),
+            ("answer", pa.string()),
+            ("verifier", pa.string()),
+            ("pass_rate", pa.float64()),
+        ],
+        lambda r: {
+            "input_ids": list(r.prompt_ids),
+            "loss_mask": [0] * len(r.prompt_ids),
+            "answer": r.gold,
+            "verifier": r.spec,
+            "pass_rate": r.pass_rate,
+        },
+    ),
     files={"reward.py": REWARD},
 )

@@ -1,7 +1,8 @@
 """Exports responses to imitate: one row a kept trajectory.
 
 TRL: `prompt` and `completion` messages. verl: `messages`. OpenRLHF: `input`, `output`. `--from trajectories` gives
-every trajectory that a verifier passed, those that a pruning rule dropped among them.
+every trajectory that a verifier passed, those that a pruning rule dropped among them. `--tokens` has `labels` as TRL
+and transformers read them, -100 for what is not to be learned.
 """
 
 from __future__ import annotations
@@ -38,12 +39,6 @@ class SftRecord:
     sampled: Sampled
     orm: float | None
 
-    @property
-    def logprobs(self) -> list[float] | None:
-        """Nats, one a token of prompt and response, 0 for the prompt's."""
-        own = self.sampled.logprobs
-        return None if own is None else [*[0.0] * len(self.sampled.prompt_ids), *own]
-
 
 def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
     """One for each kept trajectory, or for each that passed."""
@@ -74,11 +69,12 @@ SFT = ExportFormat(
     },
     nothing="no trajectory was kept; `--from trajectories` takes every one that passed",
     tokens=layout(
-        [("input_ids", IDS), ("loss_mask", MASK), ("logprobs", LOGPROBS), ("orm", pa.float64())],
+        [("input_ids", IDS), ("labels", IDS), ("loss_mask", MASK), ("logprobs", LOGPROBS), ("orm", pa.float64())],
         lambda r: {
             "input_ids": r.sampled.input_ids,
+            "labels": r.sampled.labels,
             "loss_mask": r.sampled.loss_mask,
-            "logprobs": r.logprobs,
+            "logprobs": r.sampled.whole_logprobs,
             "orm": r.orm,
         },
     ),

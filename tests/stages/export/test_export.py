@@ -22,7 +22,7 @@ def rows(folder: Path, split: str = "train") -> list[dict]:
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_what_is_written_in_several_batches_is_all_there(stored_run, tmp_path, monkeypatch, kind) -> None:
-    monkeypatch.setattr("berry.pipeline.stages.export.export.BATCH_ROWS", 5)
+    monkeypatch.setattr("berry.pipeline.stages.export.writer.BATCH_ROWS", 5)
     done = export(stored_run(count=8), ExportRequest("sft", heldout_share=0.0, kind=kind), str(tmp_path / "out"))
     path = tmp_path / "out" / f"train.{kind}"
     found = rows(tmp_path / "out") if kind == "parquet" else [json.loads(line) for line in path.open()]
@@ -126,10 +126,11 @@ def test_rl_rows_carry_the_check_and_the_pass_rate(stored_run, tmp_path) -> None
         assert 0 <= row["pass_rate"] <= 1
 
 
-def test_json_lines_hold_the_same_rows(stored_run, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["sft", "tree"])
+def test_json_lines_hold_the_same_rows(stored_run, tmp_path, name) -> None:
     run = stored_run(count=4)
-    export(run, ExportRequest("sft", heldout_share=0.0), str(tmp_path / "a"))
-    export(run, ExportRequest("sft", heldout_share=0.0, kind="jsonl"), str(tmp_path / "b"))
+    export(run, ExportRequest(name, heldout_share=0.0), str(tmp_path / "a"))
+    export(run, ExportRequest(name, heldout_share=0.0, kind="jsonl"), str(tmp_path / "b"))
     lines = [json.loads(line) for line in (tmp_path / "b" / "train.jsonl").read_text().splitlines()]
     assert lines == rows(tmp_path / "a")
 

@@ -95,12 +95,13 @@ def test_token_pairs_mask_what_both_begin_with(exported, name: str) -> None:
     _, rows = exported(name, tokens=True)
     assert name == "dpo" or any(row["shared_tokens"] for row in rows)
     for row in rows:
-        shared = row["shared_tokens"]
-        assert row["chosen_input_ids"][:shared] == row["rejected_input_ids"][:shared]
+        same = row["prompt_tokens"] + row["shared_tokens"]
+        assert row["prompt_tokens"] > 0
+        assert row["chosen_ids"][:same] == row["rejected_ids"][:same]
         for side in ("chosen", "rejected"):
             mask = row[f"{side}_loss_mask"]
-            assert len(mask) == len(row[f"{side}_input_ids"])
-            assert mask == [0] * shared + [1] * (len(mask) - shared)
+            assert len(mask) == len(row[f"{side}_ids"])
+            assert mask == [0] * same + [1] * (len(mask) - same)
 
 
 class _Child:

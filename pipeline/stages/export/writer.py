@@ -1,0 +1,74 @@
+"""Writes the rows of one file, Parquet or JSON lines, aside until the file is whole.
+
+Rows are gathered until they are many or large, so that a file of any length takes the memory of one batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.export.base import Layout
+
+BATCH_ROWS = 2000
+BATCH_ITEMS = 2_000_000
+"""Numbers, and characters of texts, of a batch: what it takes in memory is a small multiple of that."""
+FileKind = Literal["parquet", "jsonl"]
+
+
+class Writer:
+    """One file of an export. `rows`: written so far."""
+
+    def __init__(self, path: Path, kind: FileKind, layout: Layout) -> None:
+        self.path = path
+        self._aside = path.with_name(f".{path.name}.writing")
+        self._layout = layout
+        self._rows: list[Row] = []
+        self._items = 0
+        self._parquet = pq.ParquetWriter(self._aside, layout.schema, compression="zstd") if kind == "parquet" else None
+        self._text = self._aside.open("w", encoding="utf-8") if kind == "jsonl" else None
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+        self._items += items(row)
+        if len(self._rows) >= BATCH_ROWS or self._items >= BATCH_ITEMS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._parquet is not None and self._rows:
+            self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._layout.schema))
+        if self._text is not None:
+            self._text.writelines(json.dumps(row, ensure_ascii=False, default=list) + "\n" for row in self._rows)
+        self._rows, self._items = [], 0
+
+    def finish(self) -> None:
+        self._flush()
+        self._close()
+        self._aside.replace(self.path)
+
+    def abandon(self) -> None:
+        """Removes what is not finished; after `finish` it does nothing."""
+        self._close()
+        self._aside.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for stream in (self._parquet, self._text):
+            if stream is not None:
+                stream.close()
+
+
+def items(value: Any) -> int:
+    """How much a value holds: characters of texts, numbers, the parts of lists of lists."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(items, value.values()))
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str | Mapping | list | tuple):
+        return sum(map(items, value))
+    return len(value) if isinstance(value, Sequence) or hasattr(value, "typecode") else 1
