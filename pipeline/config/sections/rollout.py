@@ -93,7 +93,9 @@ class Budget(Section):
     """Steps after which a branch is grown to the end of its answer in one go. The steps of a solution that is annotated
     (`shepherd`, `omega`) are not bounded by it: all get their labels."""
     stop_after_correct: int | None = Field(default=None, ge=1)
-    """Stop the problem when this many trajectories have passed."""
+    """Stop the problem when this many trajectories have passed. `best_of_n` without a cut counts its samples in the
+    order in which they were drawn, and has values all the same from 2 on; other policies that verdicts may stop have
+    none."""
     hopeless_after: int | None = Field(default=None, ge=1)
     """Stop the problem when this many leaves were verified and none passed; truncated ones and ones without an answer
     do not count."""

@@ -13,6 +13,9 @@ from berry.pipeline.config.sections.rewards import Lora
 class PolicyTraining(Section):
     """Fine-tuning of the generator on what it kept (rejection sampling; Zelikman et al. 2022, Yuan et al. 2023)."""
 
+    start: Literal["base", "latest"] = "base"
+    """Weights that each fine-tuning starts from: `base`, those that `engine` names, anew after every round (STaR,
+    Zelikman et al. 2022; rejection sampling, Yuan et al. 2023), or `latest`, those of the round before."""
     epochs: float = Field(default=2.0, gt=0)
     """Passes over the trajectories."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -25,8 +28,9 @@ class PolicyTraining(Section):
     """Batches whose gradients are added up before a step of the optimiser."""
     per_problem: int = Field(default=8, ge=1)
     """Most trajectories of one problem, distinct texts, so that easy problems do not crowd out the others."""
-    all_rounds: bool = True
-    """Learn from the trajectories of every round so far; else of the last alone."""
+    all_rounds: bool | None = None
+    """Learn from the trajectories of every round so far, or of the last alone; null: of every round where `start` is
+    `base`, of the last where it is `latest`, since those weights have learned from the earlier rounds already."""
     learn_from: Literal["kept", "all"] = "kept"
     """`all`: from every complete trajectory, dropped ones too: the control that shows what pruning is worth."""
     most: int | None = Field(default=None, ge=1)
@@ -39,6 +43,11 @@ class PolicyTraining(Section):
     """With fewer trajectories to learn from the generator stays as it is."""
     seed: int = Field(default=0, ge=0)
     """Of the order of examples and dropout."""
+
+    @property
+    def learns_from_all_rounds(self) -> bool:
+        """Whether the trajectories of earlier rounds are learned from again."""
+        return self.start == "base" if self.all_rounds is None else self.all_rounds
 
 
 class Rounds(Section):

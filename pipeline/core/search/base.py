@@ -107,11 +107,18 @@ class Search(Machine[P]):
     def scheme(cls, rollout: Rollout) -> Scheme:
         """How this policy draws, as far as the values of its trees depend on it."""
         early = limits.stops_early(rollout.budget)
+        in_order = early and cls.stops_in_order(rollout)
         cut = rollout.cut if cls.cuts else None
         survivors = (cut is not None and cut.below > -inf and not cut.spare) or (
             cls.gives_up and not cls.spared_share(cast("P", rollout.policy))
         )
-        return Scheme(cls.heads, survivors=survivors, adaptive=early, inside=cls.values_inside and not early)
+        return Scheme(
+            cls.heads,
+            survivors=survivors,
+            adaptive=early and not in_order,
+            inside=cls.values_inside and (in_order or not early),
+            ends=limits.Ends(rollout.budget) if in_order else None,
+        )
 
     def values(self) -> Values:
         """The value of every node of the finished tree."""

@@ -4,7 +4,9 @@
 
 Degenerate case: n = 1 is plain sampling. With an in-loop cut each sample grows step by step instead, so that
 a scorer can look at it. `budget.max_in_flight` keeps a window of samples open, so that an early stop saves
-the rest.
+the rest. Without a cut, early stops look at the samples in the order in which they were drawn and wait for those that
+are slower than later ones: so values can be told where verdicts ended the draws (core/values/stopped.py). After one
+pass (`stop_after_correct: 1`) they can not, and nothing is waited for.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from pydantic import Field
 
 from berry.pipeline.config.sections.policies import PolicyConfig
 from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.core.search import limits
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import is_known
 
 
 class BestOfN(PolicyConfig):
@@ -46,8 +50,15 @@ class BestOfNSearch(Search[BestOfN]):
         if rollout.sampling.temperature == 0 and policy.n > 1:
             yield f"rollout.sampling.temperature = 0 gives {policy.n} times the same trajectory; set it above 0"
 
+    @classmethod
+    def stops_in_order(cls, rollout: Rollout) -> bool:
+        return rollout.cut is None and rollout.budget.stop_after_correct != 1
+
     def begin(self) -> None:
         self._to_come = self.policy.n
+        self._in_order = limits.stops_early(self.rollout.budget) and self.stops_in_order(self.rollout)
+        self._ended: dict[int, TreeNode] = {}  # sample ─► its leaf, where early stops look at samples in order
+        self._looked_at = self._known = self._right = 0  # samples looked at, those with a verdict, those that pass
         self._fill()
 
     def scheduled(self, node: TreeNode, n: int) -> int:
@@ -55,7 +66,10 @@ class BestOfNSearch(Search[BestOfN]):
         return self.policy.n if node.parent is None else n
 
     def _fill(self) -> None:
-        window = self.rollout.budget.max_in_flight
+        budget = self.rollout.budget
+        if self._in_order and budget.stop_after_correct is not None and self.passed >= budget.stop_after_correct:
+            return  # the stop is certain, once the slower samples are there
+        window = budget.max_in_flight
         n = self._to_come if window is None else min(self._to_come, window - self.in_flight.sequences)
         if n > 0:
             self._to_come -= n
@@ -65,13 +79,51 @@ class BestOfNSearch(Search[BestOfN]):
         self.grow(node, 1)
 
     def on_leaf(self, node: TreeNode) -> None:
+        self._end_of_sample(node)
         self._fill()
 
     def on_lost(self, node: TreeNode, count: int) -> None:
+        self._end_of_sample(node)
         self._fill()
 
     def on_cut(self, node: TreeNode) -> None:
         self._fill()
+
+    # ---- early stops in the order of the samples ---------------------------------------------------------------------
+
+    def _end_of_sample(self, leaf: TreeNode) -> None:
+        if not self._in_order:
+            return
+        at = leaf
+        while at.parent is not None and at.parent.parent is not None:
+            at = at.parent
+        if at.parent is not None:  # a sample that never came has no node
+            self._ended[at.index] = leaf
+        self.look_for_stop()
+
+    def look_for_stop(self) -> None:
+        if not self._in_order:
+            super().look_for_stop()
+            return
+        while self.stopping is None and self._looked_at < self.tree.root.next_index:
+            leaf = self._ended.get(self._looked_at)
+            if leaf is None and self._is_growing(self._looked_at):
+                return
+            if leaf is not None and leaf.drop is None and leaf.verdict is None:
+                return
+            self._looked_at += 1
+            verdict = None if leaf is None else leaf.verdict
+            if verdict is None or not is_known(verdict):
+                continue
+            self._known += 1
+            self._right += verdict.passed
+            enough = limits.early_stop(self.rollout.budget, passed=self._right, checked=self._known)
+            if enough is not None:
+                self.stop(enough)
+
+    def _is_growing(self, sample: int) -> bool:
+        root = self.tree.root
+        return sample in self.running_indices(root) or any(child.index == sample for child in root.children)
 
     def wanted(self) -> int:
         return self.missing_leaves()
@@ -81,4 +133,4 @@ class BestOfNSearch(Search[BestOfN]):
         self._fill()
 
     def policy_state(self) -> object:
-        return self._to_come
+        return self._to_come, self._looked_at, self._known, self._right

@@ -60,6 +60,12 @@ class Hooks(ABC, Generic[P]):
         """Share of what the policy gives up that is grown on, drawn at random (`Search.give_up`)."""
         return 0.0
 
+    @classmethod
+    def stops_in_order(cls, rollout: Rollout) -> bool:  # noqa: ARG003
+        """Whether the early stops of `rollout.budget` look at verdicts in the order of independent draws, so that
+        values can be told all the same (`look_for_stop`, core/values/stopped.py)."""
+        return False
+
     # ---- during a search --------------------------------------------------------------------------------------------
 
     keeps_detail = False  # per-token log-probabilities, entropies and text positions stay on the tree

@@ -6,6 +6,8 @@ rollout ─► longest, until          budget, passed, checked ─► early_stop
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from berry.pipeline.config.sections.rollout import Budget, Rollout, TokensStep
 from berry.pipeline.core import steps
 from berry.pipeline.core.events import FinishReason, Sampling, Until
@@ -41,6 +43,16 @@ def until(rollout: Rollout, node: TreeNode, left: int, *, to_end: bool, token_en
 def stops_early(budget: Budget) -> bool:
     """Whether `early_stop` can ever say anything."""
     return not budget.stop_after_correct is budget.hopeless_after is budget.pass_rate_band is None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Says whether a problem's draws end by their verdicts, `early_stop` as a yes or no."""
+
+    budget: Budget
+
+    def __call__(self, passed: int, checked: int) -> bool:
+        return early_stop(self.budget, passed=passed, checked=checked) is not None
 
 
 def early_stop(budget: Budget, *, passed: int, checked: int) -> FinishReason | None:

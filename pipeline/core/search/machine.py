@@ -142,6 +142,12 @@ class Machine(Hooks[P]):
             self.stopping = reason
             self._out.extend(ev.Cancel(node) for node in self._flight.running_nodes)
 
+    def look_for_stop(self) -> None:
+        """End the search if its verdicts say so, in whatever order they came."""
+        enough = limits.early_stop(self.rollout.budget, passed=self.passed, checked=self.checked)
+        if enough is not None:
+            self.stop(enough)
+
     # ---- events --------------------------------------------------------------------------------------------
 
     def _segment(self, parent_id: str, index: int, completion: ev.Completion) -> None:
@@ -228,9 +234,7 @@ class Machine(Hooks[P]):
             self.passed += verdict.passed
         self.on_verdict(node)
         if self._stops_early:
-            enough = limits.early_stop(self.rollout.budget, passed=self.passed, checked=self.checked)
-            if enough is not None:
-                self.stop(enough)
+            self.look_for_stop()
 
     def _failed(self, node_id: str, reason: str, *, what: str, indices: tuple[int, ...]) -> None:
         if what == "generate":

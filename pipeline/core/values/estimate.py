@@ -16,6 +16,9 @@ verdicts (`Heads.OWN`: mcts), the forks are no further draws for what lies above
 of its own end alone. The head of such a segment has the mean of its forks as value (FORKS; nothing without forks), or
 the result of its own segment (OWN).
 
+Where verdicts end independent chains in the order of the draws, the root has the value of stopped.py, chains up to the
+stop have theirs, and chains beyond it none.
+
 The interval is Wilson's over the independent continuations: `n` = (sum x_c)² / sum x_c² with x_c = w_c · mass(c), which
 is the number of known children where all weigh the same. The draws below one child are not independent as seen from s,
 so that they narrow nothing. Mass that was lost to cuts (mass < 1) may have any value: the interval is widened by it.
@@ -32,6 +35,7 @@ from msgspec import Struct
 
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.core.values.stopped import Ends, pass_at_k, until_stop
 from berry.pipeline.records import ValueKind
 from berry.verifiers.base import Outcome, Verdict
 
@@ -50,13 +54,15 @@ class Scheme:
 
     `survivors`: branches are given up and none is spared, so that only survivors' rates can be told. `adaptive`: what
     is sampled, or how long, depends on verdicts in a way that no estimate here corrects. `inside`: a step that ends
-    inside a segment may take the segment's result as its one continuation.
+    inside a segment may take the segment's result as its one continuation. `ends`: the rule by which verdicts end the
+    independent chains from the root, looked at in the order of the draws (stopped.py); None: they run to their number.
     """
 
     heads: Heads = Heads.ALL
     survivors: bool = False
     adaptive: bool = False
     inside: bool = True
+    ends: Ends | None = None
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -123,7 +129,8 @@ class Values:
         if value.kind is ValueKind.POOLED:
             return value
         if up is None:
-            return Value(kind=value.kind, reached=value.reached)
+            kind = ValueKind.ADAPTIVE if value.kind is ValueKind.ESTIMATE else value.kind
+            return Value(kind=kind, reached=value.reached)
         if self.scheme.adaptive or not self.scheme.inside:
             return Value(kind=ValueKind.ADAPTIVE, reached=value.reached)
         one = Draws(up.value, up.mass, min(1.0, up.n))
@@ -143,7 +150,34 @@ def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
             found[node.node_id] = unknown
         else:
             found[node.node_id] = passing if verdict.outcome is _PASS else failing
+    if scheme.ends is not None:
+        _stop(tree, found, scheme.ends)
     return Values(scheme, found)
+
+
+def _stop(tree: Tree, found: Found, ends: Ends) -> None:
+    """Gives the root of chains that verdicts ended its value, and takes theirs from chains beyond the stop: whether
+    those were finished when the search ended depends on how long they were, and with it on what they say."""
+    root = tree.root
+    chains = sorted(root.children, key=lambda child: child.index)
+    passes = [None if (up := found[c.node_id][1]) is None else up.value > 0 for c in chains]
+    stop = until_stop(passes, ends)
+    for chain in chains[stop:]:
+        for node in tree.walk(chain):
+            value = found[node.node_id][0]
+            found[node.node_id] = Value(kind=value.kind and ValueKind.ADAPTIVE, reached=value.reached), None
+    drawn = zip(chains[:stop], passes[:stop], strict=True)
+    known = [passed for chain, passed in drawn if passed is not None and chain.weight is not None]
+    value = pass_at_k(known, 1, ends)
+    reached = found[root.node_id][0].reached
+    if value is None:
+        found[root.node_id] = Value(reached=reached), None
+        return
+    low, high = wilson(sum(known), len(known))
+    found[root.node_id] = (
+        Value(value, low, high, len(known), 1.0, ValueKind.ESTIMATE, reached),
+        Draws(value, 1.0, float(len(known))),
+    )
 
 
 def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws | None]:

@@ -16,12 +16,17 @@ from collections.abc import Sequence
 from math import comb
 
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values import stopped
 from berry.pipeline.core.values.estimate import Values
+from berry.pipeline.core.values.stopped import Ends
 from berry.pipeline.records import ValueKind
 
 
-def pass_at_k(chains: Sequence[float], k: int) -> float | None:
-    """`chains`: w_c · V(c) of each child of the root; None where there are fewer than `k`."""
+def pass_at_k(chains: Sequence[float], k: int, ends: Ends | None = None) -> float | None:
+    """`chains`: w_c · V(c) of each child of the root, in the order of the draws; None where there are fewer than `k`.
+    `ends`: the rule by which verdicts ended them, if any did (stopped.py)."""
+    if ends is not None:
+        return stopped.pass_at_k([chain > 0 for chain in chains], k, ends)
     if not 1 <= k <= len(chains):
         return None
     sums = [1.0] + [0.0] * k  # e_0 … e_k of the children so far
@@ -32,12 +37,13 @@ def pass_at_k(chains: Sequence[float], k: int) -> float | None:
 
 
 def chains_of(tree: Tree, values: Values) -> list[float] | None:
-    """The weighted values of the root's scheduled children, those of which nothing is known left out. None where the
-    root has no unbiased value: the search was stopped by its verdicts, or gave branches up and spared none."""
+    """The weighted values of the root's scheduled children in the order of the draws, those of which nothing is known,
+    or that came after a stop, left out. None where the root has no unbiased value."""
     root = values[tree.root.node_id]
     if root.kind is not ValueKind.ESTIMATE:
         return None
-    return [chain for node in tree.root.children if (chain := _chain(node.weight, node.node_id, values)) is not None]
+    drawn = sorted(tree.root.children, key=lambda child: child.index)
+    return [chain for node in drawn if (chain := _chain(node.weight, node.node_id, values)) is not None]
 
 
 def _chain(weight: float | None, node_id: str, values: Values) -> float | None:

@@ -71,7 +71,8 @@ def back_up(nodes: Sequence[Node], verdicts: Mapping[str, Verdict | None], schem
     kinds = {node.value_kind for node in nodes}
     scheme = replace(
         scheme,
-        adaptive=scheme.adaptive or nodes[0].value_kind is ValueKind.ADAPTIVE,
+        adaptive=scheme.adaptive or scheme.ends is not None or nodes[0].value_kind is ValueKind.ADAPTIVE,
+        ends=None,  # the draws ended by other verdicts
         survivors=ValueKind.SURVIVORS in kinds,
     )
     values = estimate(tree, scheme)

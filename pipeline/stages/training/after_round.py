@@ -19,6 +19,7 @@ from pathlib import Path
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
@@ -104,7 +105,7 @@ def _finetune(
     from berry.pipeline.rewards.training.policy_trainer import finetune
 
     split = split_of(config)
-    rounds = range(round_index + 1) if settings.all_rounds else [round_index]
+    rounds = range(round_index + 1) if settings.learns_from_all_rounds else [round_index]
     examples = collect_examples(run, settings, split, rounds=rounds)
     if len(examples) < settings.min_kept:
         return (
@@ -112,8 +113,7 @@ def _finetune(
             "rounds.policy.min_kept"
         )
     rows, problems = [one for _, one in examples], {problem for problem, _ in examples}
-    serves = config.engine.model if now.engine is None else address(run.location, now.engine)
-    source = models.resolve(serves)
+    source = models.resolve(_starts_from(run, config.engine.model, settings, now))
     version = f"policy-r{round_index}"
     data = sft_digest(source, rows)
     stored = run.location.get(f"{name}/{NAME}")
@@ -149,3 +149,8 @@ def _finetune(
     publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
     shutil.rmtree(work, ignore_errors=True)
     return Weights(name, version)
+
+
+def _starts_from(run: RunDir, base: str, settings: PolicyTraining, now: RunWeights) -> str:
+    """The model that a fine-tuning begins with: the configured one, or the weights that served in the round."""
+    return base if settings.start == "base" or now.engine is None else address(run.location, now.engine)

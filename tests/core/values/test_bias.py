@@ -39,10 +39,13 @@ CASES: list[tuple[str, Any, dict[str, Any], int]] = [
     ("best_of_n, cut", BestOfN(n=16), CUT, 400),
     ("fixed, cut", Fixed(branching=(8, 2)), CUT, 400),
     ("entropy, cut", Entropy(chains=8, forks=1, rounds=1, branches=2), CUT, 400),
+    ("stopped in order", BestOfN(n=32), {"budget": Budget(stop_after_correct=3, hopeless_after=12)}, 400),
+    ("leaves given to others", BestOfN(n=8), {"budget": Budget(stop_after_correct=3, reallocate=True)}, 400),
     ("speculative cut", Fixed(branching=(8, 2)), {"cut": CUT["cut"].model_copy(update={"speculative": True})}, 400),
 ]
 NULL: list[tuple[str, Any, dict[str, Any]]] = [
     ("stopped early", Fixed(branching=(4, 2)), {"budget": Budget(stop_after_correct=2)}),
+    ("stopped by the first pass", BestOfN(n=8), {"budget": Budget(stop_after_correct=1)}),
     ("out of tokens", BestOfN(n=8), {"budget": Budget(max_tokens=120)}),
     ("nothing spared", Beam(beams=2, width=4, spare=0), {}),
     ("early exit", Omega(chains=4, completions=4, early_exit=True), {}),

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.pipeline.config.sections.rollout import Budget, Cut
-from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.values.pass_at_k import chains_of, pass_at_k
 
@@ -49,6 +48,6 @@ def test_trees_agree_with_the_truth(core: Any, k: int, cut: Cut | None) -> None:
 
 
 def test_a_search_that_verdicts_stopped_has_none(core: Any) -> None:
-    search = core.search(BestOfN(n=8), budget=Budget(stop_after_correct=2))
+    search = core.search(Fixed(branching=(4, 2)), budget=Budget(stop_after_correct=2))
     core.play(search, core.World(3))
     assert chains_of(search.tree, search.values()) is None
