@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from berry.pipeline import schema
 from berry.pipeline.records import Segment
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.list_columns import Coded, Numbers, ends_of, lists_of, numbers_of
 
 ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
@@ -53,7 +52,7 @@ DISTINCT = frozenset(
 """Columns whose values hardly repeat, for which a dictionary would be made and thrown away; or repeat by the row, as a
 path's beginning and a prompt, which zstd finds in half of the time."""
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Sequence[Any] | Numbers | Coded]
 Rows = Sequence[Mapping[str, Any]] | Columns
 """A table by rows, or by columns: all of the schema's, of one length."""
 
@@ -120,56 +119,40 @@ def _leaves(path: str, kind: pa.DataType) -> Iterable[str]:
     return [path]
 
 
-def _values(rows: Rows, name: str) -> Sequence[Any]:
+def _values(rows: Rows, name: str) -> Sequence[Any] | Numbers | Coded:
     return rows[name] if isinstance(rows, Mapping) else [row.get(name) for row in rows]
 
 
-def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+def _column(values: Sequence[Any] | Numbers | Coded, kind: pa.DataType) -> pa.Array:
     """As pa.array; lists of numbers, most of what a run writes, are copied as whole arrays instead of one by one, and
     lists of objects that many rows share, as a problem's messages, are converted once."""
-    if kind == _SEGMENTS and None not in values and all(type(one) is Segment for value in values for one in value):
-        return _segments(values)
+    if isinstance(values, Numbers):
+        return values.arrow()
+    if isinstance(values, Coded):
+        return values.arrow(kind)
     if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
         return _shared(values, kind)
     code = _NUMBERS.get(kind)
-    if code is None:
-        return pa.array(values, type=kind)
-    flat, ends, nulls = array(code), array("i", (0,)), []
-    for row, value in enumerate(values):
-        if value is None:
-            nulls.append(row)
-        else:
-            flat.extend(value)
-        ends.append(len(flat))
-    inner = pa.Array.from_buffers(kind.value_type, len(flat), [None, pa.py_buffer(flat)])
-    offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
-    mask = None
-    if nulls:
-        rows = bytearray(len(values))
-        for row in nulls:
-            rows[row] = 1
-        mask = pa.array(memoryview(rows).cast("?"), pa.bool_())
-    return pa.ListArray.from_arrays(offsets, inner, mask=mask)
+    return pa.array(values, type=kind) if code is None else numbers_of(values, code).arrow()
 
 
 def _shared(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     places: dict[int, int] = {}
     indices = [places.setdefault(id(value), len(places)) for value in values]
     if len(places) * _SHARED > len(values):
-        return pa.array(values, type=kind)
+        return _structs(values, kind)
     different = dict(zip(indices, values, strict=True))
-    return pa.array(list(different.values()), type=kind).take(pa.array(indices, pa.int32()))
+    return _structs(list(different.values()), kind).take(pa.array(indices, pa.int32()))
 
 
-def _segments(values: Sequence[Sequence[Segment]]) -> pa.Array:
-    """Column by column: a dict for each segment would be made only to be taken apart again."""
+def _structs(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Segments column by column: a dict for each would be made only to be taken apart again."""
+    if kind != _SEGMENTS or None in values or not all(type(one) is Segment for value in values for one in value):
+        return pa.array(values, type=kind)
     flat = [segment for value in values for segment in value]
     columns = zip(*flat, strict=True) if flat else [()] * schema.SEGMENT.num_fields
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, schema.SEGMENT.fields, strict=True)]
-    ends = [0, *accumulate(map(len, values))]
-    return pa.ListArray.from_arrays(
-        pa.array(ends, pa.int32()), pa.StructArray.from_arrays(arrays, fields=schema.SEGMENT.fields)
-    )
+    return lists_of(pa.StructArray.from_arrays(arrays, fields=schema.SEGMENT.fields), ends_of(values))
 
 
 def digest(data: bytes | pa.Buffer) -> str:

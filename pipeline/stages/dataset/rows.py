@@ -8,8 +8,7 @@ Columns, since Arrow wants them: a dict for each row would be made only to be ta
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -18,35 +17,40 @@ from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory, ValueKind
-from berry.pipeline.stages.dataset.steps import Cutter, label_of
+from berry.pipeline.stages.dataset.steps import Cutter, Place, StepLabels
+from berry.pipeline.storage.list_columns import Numbers
 from berry.pipeline.storage.shards import evidence_json
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 Row = dict[str, Any]
 
 
-Columns = dict[str, list[Any]]
+Columns = dict[str, Any]
+"""By name: a list of a value for each row, or one of storage.list_columns."""
 
 ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
 
 _OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
 _OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
-_OF_LABEL = [
-    ("step_values", attrgetter("label")),
-    ("step_lows", attrgetter("low")),
-    ("step_highs", attrgetter("high")),
-    ("step_counts", attrgetter("n")),
-    ("step_weights", attrgetter("mass")),
-    ("step_kinds", attrgetter("kind")),
-    ("step_reached", attrgetter("reached")),
-]
+_OF_LABEL = {
+    "step_values": attrgetter("label"),
+    "step_lows": attrgetter("low"),
+    "step_highs": attrgetter("high"),
+    "step_counts": attrgetter("n"),
+    "step_weights": attrgetter("mass"),
+    "step_kinds": attrgetter("kind"),
+    "step_reached": attrgetter("reached"),
+}
 _NOT_OWN = {*_OF_VERDICT, "variant_of"}
 _OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _NOT_OWN]
 
 
 def empty(table: str) -> Columns:
     """Of one of schema.TABLES, without rows yet."""
-    return {name: [] for name in schema.TABLES[table].names}
+    columns: Columns = {name: [] for name in schema.TABLES[table].names}
+    if table == "kept":
+        columns |= {"token_ids": Numbers("i"), "logprobs": Numbers("f")}
+    return columns
 
 
 def add_row(columns: Columns, row: Mapping[str, Any]) -> None:
@@ -81,15 +85,17 @@ def add_kept(
     *,
     root: Node | None,
     values: Values,
+    labels: StepLabels,
     rollout: Rollout,
     made_by: Mapping[str, Any],
 ) -> None:
-    """Adds kept trajectories of one problem with their nodes, the root left out, and the values of its tree.
-    `made_by`: see `made_by_engine`."""
+    """Adds kept trajectories of one problem with their nodes, the root left out, and the values of its tree; those of
+    the steps go to `labels`. `made_by`: see `made_by_engine`."""
     n = len(kept)
     leaves = [path[-1] for _, path in kept]
+    paths = [path for _, path in kept]
     cutter = Cutter(rollout.step, rollout.thinking)
-    steps = [cutter.cut(path) for _, path in kept]
+    steps = [cutter.places(path) for path in paths]
     shared = {
         "problem_id": problem.id,
         "source": problem.source,
@@ -103,21 +109,28 @@ def add_kept(
     columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
     columns["response"].extend([t.response for t, _ in kept])
     columns["steps"].extend([texts for texts, _ in steps])
-    columns["prm_scores"].extend([[end.node.prm for end in ends] for _, ends in steps])
-    labels = [[label_of(values, end) for end in ends] for _, ends in steps]
+    places = [(path, ends) for path, (_, ends) in zip(paths, steps, strict=True)]
+    labels.add(values, places)
+    columns["prm_scores"].extend(_prm_scores(places))
     for name in ("step_labels_soft", "step_labels_hard"):
         columns[name].extend([None] * n)
-    for name, get in _OF_LABEL:
-        columns[name].extend([list(map(get, row)) for row in labels])
     columns["orm"].extend([t.orm for t, _ in kept])
     columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
-    columns["token_ids"].extend([_token_ids(path) for _, path in kept])
-    columns["logprob_sum"].extend([_logprob_sum(path) for _, path in kept])
-    columns["logprobs"].extend([_logprobs(path) for _, path in kept])
-    columns["segments"].extend([segments_of(path) for _, path in kept])
+    columns["logprob_sum"].extend(map(_logprob_sum, paths))
+    token_ids, logprobs = columns["token_ids"], columns["logprobs"]
+    for path in paths:
+        token_ids.add([node.token_ids for node in path])
+        _add_logprobs(logprobs, path)
+    segments: dict[tuple[str, str, int], list[Segment]] = {}
+    columns["segments"].extend([_shared_segments(path, segments) for path in paths])
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
+
+
+def label_columns(labels: StepLabels) -> Columns:
+    """Of kept trajectories: the figures of each step's label."""
+    return {name: labels.column(get) for name, get in _OF_LABEL.items()}
 
 
 def made_by_engine(info: EngineInfo) -> dict[str, Any]:
@@ -156,13 +169,32 @@ def segments_of(path: Sequence[Node]) -> list[Segment]:
     return segments
 
 
-def _token_ids(path: Sequence[Node]) -> Sequence[int]:
-    if len(path) == 1:
-        return path[0].token_ids
-    joined = array("i")
+def _shared_segments(path: Sequence[Node], known: dict[tuple[str, str, int], list[Segment]]) -> list[Segment]:
+    """As `segments_of`; those of one author, nearly all of them, are made once for each length."""
+    first = path[0] if path else None
+    if first is None:
+        return []
+    version, engine, tokens = first.weights_version, first.engine_id, 0
     for node in path:
-        joined.extend(node.token_ids)
-    return joined
+        if node.weights_version != version or node.engine_id != engine:
+            return segments_of(path)
+        tokens += len(node.token_ids)
+    found = known.get((version, engine, tokens))
+    if found is None:
+        found = known[version, engine, tokens] = segments_of(path)
+    return found
+
+
+def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[Place]]]) -> list[list[float | None]]:
+    """Of each step, that of the node in which it ends; where there are none, lists of one length are one object."""
+    found: list[list[float | None]] = []
+    none: dict[int, list[float | None]] = {}
+    for path, places in steps:
+        if {node.prm for node in path} <= {None}:
+            found.append(none.setdefault(len(places), [None] * len(places)))
+        else:
+            found.append([path[at].prm for at, _ in places])
+    return found
 
 
 def _logprob_sum(path: Sequence[Node]) -> float | None:
@@ -172,17 +204,14 @@ def _logprob_sum(path: Sequence[Node]) -> float | None:
     return None if None in found else sum([x for x in found if x is not None])
 
 
-def _logprobs(path: Sequence[Node]) -> Sequence[float] | None:
-    """One a token of the response; None where a segment has none."""
-    if len(path) == 1:
-        return path[0].logprobs
-    joined = array("f")
-    for node in path:
-        if node.logprobs is not None:
-            joined.extend(node.logprobs)
-        elif node.token_ids:
-            return None
-    return joined
+def _add_logprobs(column: Numbers, path: Sequence[Node]) -> None:
+    """One a token of the response; null where a segment has none."""
+    parts = [node.logprobs for node in path if node.token_ids]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or (len(path) == 1 and path[0].logprobs is None):
+        column.add_null()
+    else:
+        column.add(known)
 
 
 def node_of(row: Row) -> Node:

@@ -7,8 +7,9 @@ result of the node's own segment, with one continuation behind it, where it ends
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
 from berry.pipeline.core.steps import text_ends
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
+from berry.pipeline.storage.list_columns import Coded
 
 
 class StepEnd(Struct, frozen=True, gc=False):
@@ -32,6 +34,10 @@ class LabelledStep(Struct, frozen=True, gc=False):
     prm: float | None
 
 
+Place = tuple[int, bool]
+"""Which node of a path holds a step's last character, and whether the step ends with the node, not inside it."""
+
+
 class Cutter:
     """Cuts responses into their steps. Equal ones, as a tree of short answers has many, are looked through once."""
 
@@ -40,11 +46,23 @@ class Cutter:
         self._thinking = thinking
         self._by_nodes = isinstance(step, TokensStep)
         self._known: dict[object, tuple[list[int], list[str]]] = {}
+        self._placed: dict[tuple[str, ...], tuple[list[str], list[Place]]] = {}
 
     def cut(self, path: Sequence[Node]) -> tuple[list[str], list[StepEnd]]:
         """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and where
         it ends."""
-        texts = [node.text for node in path]
+        steps, places = self.places(path)
+        return steps, [StepEnd(path[at], whole) for at, whole in places]
+
+    def places(self, path: Sequence[Node]) -> tuple[list[str], list[Place]]:
+        """As `cut`, with the place of each step's end on the path."""
+        texts = tuple([node.text for node in path])
+        placed = self._placed.get(texts)
+        if placed is None:
+            placed = self._placed[texts] = self._place(texts)
+        return placed
+
+    def _place(self, texts: Sequence[str]) -> tuple[list[str], list[Place]]:
         text = "".join(texts)
         ends = list(accumulate(map(len, texts)))
         key = (text, *ends) if self._by_nodes else text
@@ -54,7 +72,7 @@ class Cutter:
             known = self._known[key] = cuts, [text[start:end] for start, end in pairwise([0, *cuts])]
         cuts, steps = known
         places = [bisect_left(ends, end) for end in cuts]
-        return steps, [StepEnd(path[at], ends[at] == end) for at, end in zip(places, cuts, strict=True)]
+        return steps, [(at, ends[at] == end) for at, end in zip(places, cuts, strict=True)]
 
 
 def split_steps(
@@ -71,6 +89,35 @@ def label_of(values: Values, end: StepEnd) -> Value:
     """The value of the prefix that ends with a step."""
     node_id = end.node.node_id
     return values[node_id] if end.whole else values.inside(node_id)
+
+
+class StepLabels:
+    """Collects the labels of many trajectories' steps. Most are one of few: those of siblings that ended alike, and
+    those of a prefix that many share."""
+
+    def __init__(self) -> None:
+        self._labels: dict[Value, int] = {}
+        self._codes = array("i")
+        self._ends = array("i", (0,))
+
+    def add(self, values: Values, steps: Iterable[tuple[Sequence[Node], Sequence[Place]]]) -> None:
+        """Adds the steps of trajectories of one tree: for each its path, and the places of its steps' ends."""
+        known: dict[tuple[int, bool], int] = {}  # leaves of one verdict have one object as their value
+        found, codes, ends = values.found, self._codes, self._ends
+        for path, places in steps:
+            for at, whole in places:
+                node_id = path[at].node_id
+                key = id(found[node_id]), whole
+                code = known.get(key)
+                if code is None:
+                    label = values[node_id] if whole else values.inside(node_id)
+                    code = known[key] = self._labels.setdefault(label, len(self._labels))
+                codes.append(code)
+            ends.append(len(codes))
+
+    def column(self, get: Callable[[Value], object]) -> Coded:
+        """One figure of each label, a list for each trajectory."""
+        return Coded(self._codes, self._ends, [get(label) for label in self._labels])
 
 
 def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:

@@ -16,7 +16,16 @@ from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import prune
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
-from berry.pipeline.stages.dataset.rows import Columns, add_kept, add_nodes, add_row, add_trajectories, empty
+from berry.pipeline.stages.dataset.rows import (
+    Columns,
+    add_kept,
+    add_nodes,
+    add_row,
+    add_trajectories,
+    empty,
+    label_columns,
+)
+from berry.pipeline.stages.dataset.steps import StepLabels
 from berry.pipeline.storage.shards import evidence_json
 from berry.verifiers.base import Outcome
 
@@ -29,6 +38,7 @@ class Tables:
 
     nodes: Columns = field(default_factory=partial(empty, "nodes"))
     kept: Columns = field(default_factory=partial(empty, "kept"))
+    labels: StepLabels = field(default_factory=StepLabels)  # of the kept ones' steps
     trajectories: Columns = field(default_factory=partial(empty, "trajectories"))
     drops: dict[str, int] = field(default_factory=dict)
     ledger: TokenLedger = field(default_factory=TokenLedger)
@@ -62,7 +72,16 @@ class Tables:
         self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
         root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
-        add_kept(self.kept, problem, kept, root=root, values=values, rollout=rollout, made_by=made_by)
+        add_kept(
+            self.kept,
+            problem,
+            kept,
+            root=root,
+            values=values,
+            labels=self.labels,
+            rollout=rollout,
+            made_by=made_by,
+        )
 
     def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
         """Adds the row of a problem without a tree, so that it is on record all the same."""
@@ -99,7 +118,8 @@ class Tables:
             yield columns["problem_id"][row], columns["trajectory_id"][row], columns["verdict_reason"][row]
 
     def by_name(self) -> dict[str, Columns]:
-        return {"nodes": self.nodes, "kept": self.kept, "trajectories": self.trajectories}
+        kept = {**self.kept, **label_columns(self.labels)}
+        return {"nodes": self.nodes, "kept": kept, "trajectories": self.trajectories}
 
 
 def _without_root(path: list[Node]) -> list[Node]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from operator import attrgetter
+
 import pytest
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, TokensStep
 from berry.pipeline.core.values.estimate import Scheme
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.records import Finish, Node, ValueKind
-from berry.pipeline.stages.dataset.steps import Cutter, LabelledStep, label_of, split_steps
+from berry.pipeline.stages.dataset.steps import Cutter, LabelledStep, StepLabels, label_of, split_steps
 
 
 def path(*pieces: tuple[str, float | None]) -> list[Node]:
@@ -90,3 +93,17 @@ def test_steps_of_set_lengths_end_with_nodes_however_often_the_text_was_seen() -
     cutter = Cutter(TokensStep(tokens=1))
     assert cutter.cut(path(("ab", 0.1), ("c", 0.2)))[0] == ["ab", "c"]
     assert cutter.cut(path(("a", 0.1), ("bc", 0.2)))[0] == ["a", "bc"]
+
+
+def test_collected_labels_are_those_of_each_step() -> None:
+    labels, expected = StepLabels(), []
+    for shares in ((0.75, 0.5), (0.25, 0.5), (1.0, 0.0)):
+        nodes = path(("a\nb", shares[0]), ("c\nd\n", shares[1]))
+        values, cutter = read(nodes, Scheme()), Cutter(LINES)
+        labels.add(values, [(nodes, cutter.places(nodes)[1])] * 2)
+        expected += [[s.value for s in steps_of(nodes, LINES)]] * 2
+    for get in (attrgetter("label"), attrgetter("n"), attrgetter("low"), attrgetter("reached")):
+        found = labels.column(get)
+        assert [[found.values[c] for c in found.codes[a:b]] for a, b in pairwise(found.ends)] == [
+            [get(value) for value in values] for values in expected
+        ]

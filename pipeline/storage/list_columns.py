@@ -1,0 +1,93 @@
+"""Collects a column whose rows are lists, flat: a Python list for each row would be made only to be taken apart again,
+and be looked at by the garbage collector meanwhile.
+
+    Numbers: ids, log-probabilities ─► arrow                 Coded: lists of a few different values, as indices ─► arrow
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+
+_TYPES = {"i": pa.int32(), "f": pa.float32()}
+
+
+def lists_of(inner: pa.Array, ends: array[int], nulls: Sequence[int] = ()) -> pa.Array:
+    """The lists that `inner` falls into at the offsets `ends`, of which the first is 0; null in the rows `nulls`."""
+    offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
+    mask = None
+    if nulls:
+        rows = bytearray(len(ends) - 1)
+        for row in nulls:
+            rows[row] = 1
+        mask = pa.array(memoryview(rows).cast("?"), pa.bool_())
+    return pa.ListArray.from_arrays(offsets, inner, mask=mask)
+
+
+@dataclass(slots=True)
+class Numbers:
+    """A column of lists of numbers. `code`: "i" for int32, "f" for float32."""
+
+    code: str
+    flat: array[Any] = field(init=False)
+    ends: array[int] = field(default_factory=lambda: array("i", (0,)))
+    nulls: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.flat = array(self.code)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def add(self, parts: Iterable[Sequence[Any]]) -> None:
+        """Adds a row, the numbers of all parts after each other."""
+        flat = self.flat
+        for part in parts:
+            flat.extend(part)
+        self.ends.append(len(flat))
+
+    def add_null(self) -> None:
+        self.nulls.append(len(self))
+        self.ends.append(len(self.flat))
+
+    def arrow(self) -> pa.Array:
+        inner = pa.Array.from_buffers(_TYPES[self.code], len(self.flat), [None, pa.py_buffer(self.flat)])
+        return lists_of(inner, self.ends, self.nulls)
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of lists whose elements are few different `values`: the lists hold their indices. Several columns may
+    share `codes` and `ends`."""
+
+    codes: array[int]
+    ends: array[int]
+    values: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def arrow(self, kind: pa.ListType) -> pa.Array:
+        codes = pa.Array.from_buffers(pa.int32(), len(self.codes), [None, pa.py_buffer(self.codes)])
+        return lists_of(pa.array(self.values, type=kind.value_type).take(codes), self.ends)
+
+
+def numbers_of(rows: Iterable[Sequence[Any] | None], code: str) -> Numbers:
+    """A column of these lists; None makes a null."""
+    column = Numbers(code)
+    for row in rows:
+        if row is None:
+            column.add_null()
+        else:
+            column.add((row,))
+    return column
+
+
+def ends_of(rows: Iterable[Sequence[Any]]) -> array[int]:
+    """Where each row's list ends in all of them joined; 0 first."""
+    return array("i", (0, *accumulate(map(len, rows))))
