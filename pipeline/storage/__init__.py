@@ -1,7 +1,7 @@
 """Everything that touches a run directory.
 
 files, remote (locations: local paths, object stores)
-  ├─► list_columns ─► shards (a lease's three Parquet files, the commit) ─► checked_read (the one reader) ─► duckdb_views
+  ├─► list_columns ─► shards (a lease's three files, the commit) ─► checked_read (the one reader) ─► duckdb_views
   ├─► dataset (config, versions, rounds, lock) ─► weights_file (which weights a run has), live (what it is doing)
   ├─► segments (journals of leases in flight), jsonl_log (measurements), weight_cache (models on object stores)
   └─► heartbeat (who is at work), claims (who has which lease)
