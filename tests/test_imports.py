@@ -63,7 +63,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.stages.problems": (
         "pipeline",
         "pipeline.config.*",
-        "pipeline.core",
+        "pipeline.core.*",
         "pipeline.storage",
         "verifiers.*",
         "pipeline.stages.problems.datasets",
@@ -95,7 +95,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.stages.export": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines", "verifiers.*"),
-        *("pipeline.stages.dataset", "pipeline.stages.training"),
+        *("pipeline.stages.problems", "pipeline.stages.dataset", "pipeline.stages.training"),
     ),
     # beside the runtime, read by the command line alone
     "pipeline.planning": (

@@ -8,16 +8,18 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.engines.build import preflight
+from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import survey
 
 
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
-    surveyed = survey(config.problems)
+    surveyed = survey(config.problems, config.screening)
     planned = place_actors(config.cluster)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     typer.echo(run_config.dump(config), nl=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(surveyed.by_verifier.items()))
+    typer.echo(f"# screened: {explain_screening(surveyed.screening)}")
     typer.echo(
         f"# {surveyed.count} problems ({kinds}); {planned.rollout.actors} engine(s), "
         f"{planned.sandbox.actors} sandbox actor(s) with {planned.sandbox.total_slots} slots; nothing was started"

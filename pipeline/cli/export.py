@@ -48,6 +48,10 @@ def export(
         list[str] | None,
         typer.Option("--labels", help="Kinds of values that are labels: estimate (default), survivors, pooled."),
     ] = None,
+    screen: Annotated[
+        list[str] | None,
+        typer.Option("--screen", metavar="FILE", help="Leave out problems that overlap with this evaluation set."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same folder.")] = False,
 ) -> None:
     """Write training data from a run's stored trees, as files that trainers read.
@@ -71,6 +75,7 @@ def export(
     from berry.pipeline.stages.export.export import ExportRequest
     from berry.pipeline.stages.export.export import export as write
     from berry.pipeline.stages.export.registry import layout_of
+    from berry.pipeline.stages.problems.screening import explain_screening
     from berry.pipeline.storage.dataset import open_run
 
     if kind not in ("parquet", "jsonl"):
@@ -93,6 +98,7 @@ def export(
         heldout_share=heldout,
         split_seed=split_seed,
         rounds=tuple(rounds) if rounds else None,
+        screen=tuple(screen or ()),
     )
     layout_of(wanted, trainer, tokens=tokens)
     run = open_run(run_dir)
@@ -112,6 +118,12 @@ def export(
         console.print(
             f"{path}: {done.rows[split]:,} rows of {done.problems[split]:,} problems", soft_wrap=True, highlight=False
         )
+    own = run.versions().get("screening") or {}
+    if done.screening["files"] or not own.get("files"):
+        told = explain_screening(done.screening, remedy="--screen FILE, or screening.files of the run")
+        console.print(f"screened: {told}", soft_wrap=True, highlight=False)
+    if own.get("files"):
+        console.print(f"screened by the run: {explain_screening(own)}", soft_wrap=True, highlight=False)
     if done.exactness is None:
         console.print(f"exact: {done.exactness_note}", style="dim", highlight=False)
     else:

@@ -27,7 +27,7 @@ def inspect(
     from rich.table import Table
 
     from berry.pipeline.cli.pruning_table import cuts_table, stages_table
-    from berry.pipeline.cli.summary import counts_table, title
+    from berry.pipeline.cli.summary import counts_table, print_screening, title
     from berry.pipeline.errors import InputError
     from berry.pipeline.report.balance import story
     from berry.pipeline.report.pruning import cut_lines, stage_lines
@@ -53,6 +53,7 @@ def inspect(
     summary = summarise(run)
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, run_dir)))
+    print_screening(run, console)
     if len(run.rounds()) > 1:
         from berry.pipeline.cli.rounds_table import rounds_table
         from berry.pipeline.report.rounds import round_lines

@@ -15,7 +15,8 @@ from berry.pipeline.report.against_plan import AgainstPlan, against_plan
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, summarise
 from berry.pipeline.runtime.driver.outcome import Outcome
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.stages.problems.screening import explain_screening
+from berry.pipeline.storage.dataset import RunDir, open_run
 
 FULL = 0.85
 
@@ -27,6 +28,7 @@ def print_summary(outcome: Outcome) -> None:
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, outcome.run_dir)))
     console.print(work_table(outcome))
+    print_screening(run, console)
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"
     console.print(f"against the plan  {plan_line}", markup=False, highlight=False, soft_wrap=True)
@@ -42,6 +44,12 @@ def print_summary(outcome: Outcome) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_screening(run: RunDir, console: Console) -> None:
+    """Prints what the problems were held against, and that they were against nothing where so."""
+    told = explain_screening(run.versions().get("screening"))
+    console.print(f"screened  {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 def title(stored: dict[str, Any], location: str) -> str:

@@ -22,6 +22,7 @@ from berry.pipeline.config.sections.recompute import Recompute
 from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.rounds import Rounds
+from berry.pipeline.config.sections.screening import Screening
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
@@ -52,6 +53,8 @@ class RunConfig(Section):
     """Everything that is drawn at random follows from it."""
     problems: tuple[ProblemSource, ...] = Field(min_length=1)
     """Sources, read in order."""
+    screening: Screening = Screening()
+    """Evaluation sets that no problem of the run may come near."""
     engine: EngineConfig
     """What generates."""
     rollout: Rollout = Rollout()

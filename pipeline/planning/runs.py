@@ -67,7 +67,7 @@ class Measured:
 def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None) -> tuple[Workload, list[str]]:
     """Makes the workload of a run that has not been made, and says what had to be assumed. Reads all problems unless
     it is told how many there are of each verifier."""
-    kinds = survey(config.problems).by_verifier if by_verifier is None else by_verifier
+    kinds = survey(config.problems, config.screening).by_verifier if by_verifier is None else by_verifier
     count = sum(kinds.values())
     prompts = [sum(len(m["content"]) for m in p.messages) for p in islice(iter_problems(config.problems), LOOKED_AT)]
     prompt = (sum(prompts) / len(prompts) + len(config.rollout.system_prompt or "")) / CHARS_PER_TOKEN

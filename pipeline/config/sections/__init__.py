@@ -1,6 +1,7 @@
 """Defines the sections of a configuration: frozen models of what a YAML file may say, one file a concern.
 
 problems ─► variants          what to solve, and what `berry variants` makes from it
+screening                     evaluation sets that neither may come near
 engine, synthetic             what generates
 rollout ─► policies           how trees grow, and which class configures a policy
 pruning                       which class configures a rule

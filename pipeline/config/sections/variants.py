@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from berry.pipeline.config.reading.base import Section
-from berry.pipeline.config.sections.problems import ConfigPath
+from berry.pipeline.config.sections.screening import EvaluationSets
 
 
 class _Wanted(Section):
@@ -121,17 +121,9 @@ class Duplicates(Section):
     """Of the MinHash that finds candidates; they are compared exactly afterwards."""
 
 
-class Screen(Section):
+class Screen(EvaluationSets):
     """Evaluation sets that no variant may come near."""
 
-    files: tuple[ConfigPath, ...] = ()
-    """JSONL, JSON, .jsonl.gz or Parquet; relative to the config's folder."""
-    fields: tuple[str, ...] = Field(default=("prompt", "question", "problem", "text"), min_length=1)
-    """Where a row's text is: the first of these that it has."""
-    ngram: int = Field(default=8, ge=1)
-    """Words and signs a piece; a shorter text is one piece."""
-    overlap: float = Field(default=0.5, gt=0, le=1)
-    """Shared pieces, as a share of the shorter text's, from which a variant is refused."""
     drop_originals: bool = False
     """Refuse originals that overlap too. They never get variants; without this they stay and are counted."""
 

@@ -46,22 +46,24 @@ def pack(config: RunConfig, folder: Path, *, run_dir: str, python: str = "python
     (folder / "job.yaml").write_text(run_config.dump(config), encoding="utf-8")
     words: list[str] = []
     size = 0
-    for index, source in enumerate(config.problems):
-        if not isinstance(source, FileProblems) or "://" in source.path:
+    files = [(f"problems.{i}.path", s.path) for i, s in enumerate(config.problems) if isinstance(s, FileProblems)]
+    files += [(f"screening.files.{i}", path) for i, path in enumerate(config.screening.files)]
+    for key, name in files:
+        if "://" in name:
             continue
-        path = Path(source.path)
+        path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"problems.{index}.path {source.path}: no such file on this machine")
+            raise ConfigError(f"{key} {name}: no such file on this machine")
         size += path.stat().st_size
         if size > MOST_BYTES:
             raise ConfigError(
-                f"problems.{index}.path {source.path}: more than {MOST_BYTES >> 20} MiB of problem files can't go "
+                f"{key} {name}: more than {MOST_BYTES >> 20} MiB of problem files can't go "
                 "along with a job: put them on a store, and give their URL"
             )
         inside = f"{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}/{path.name}"
         (folder / "problems" / inside).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / "problems" / inside)
-        words.append(f'problems.{index}.path="$d"/{shlex.quote(inside)}')
+        words.append(f'{key}="$d"/{shlex.quote(inside)}')
     run = f"exec {shlex.quote(python)} -m berry run job.yaml {' '.join([*words, '--run', shlex.quote(run_dir)])}"
     if words:
         run = f'd="${{BERRY_CACHE:-$HOME/.cache/berry}}/jobs" && mkdir -p "$d" && cp -r problems/. "$d" && {run}'

@@ -49,6 +49,7 @@ def versions(problems: Survey) -> dict[str, Any]:
         "python": platform.python_version(),
         "software": software,
         "problems": {"count": problems.count, "digest": problems.digest},
+        "screening": problems.screening,
     }
 
 

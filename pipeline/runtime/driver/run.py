@@ -34,6 +34,7 @@ from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, RoundLeases, lease_count
+from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
 from berry.pipeline.storage.dataset import RunDir, locked, prepare
 from berry.pipeline.storage.files import locate
@@ -43,7 +44,7 @@ from berry.pipeline.storage.weights_file import read_weights, weights_after, wri
 def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
-    problems = survey(config.problems)
+    problems = survey(config.problems, config.screening)
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
@@ -73,6 +74,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
 def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -> None:
     if config.engine.type == "synthetic":
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
+    if config.screening.files:
+        display.note(f"screened: {explain_screening(problems.screening)}")
     for conflict in explain_conflicts(config.rollout):
         display.note(f"note: {conflict}")
     for limit in explain_reach(

@@ -18,7 +18,7 @@ from berry.pipeline.core.values.stored import read
 from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
-from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.leases.partition import iter_leases, left_out
 from berry.pipeline.storage.checked_read import checked
 from berry.pipeline.storage.dataset import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
@@ -105,16 +105,17 @@ def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[
     """Every committed tree, one lease's in memory at a time. Raises StorageError for a damaged shard."""
     config = stored_config(run)
     for round_index in run.rounds() if rounds is None else sorted(rounds):
-        handed_out = _problems(config)
+        handed_out = _problems(run, config)
         for lease in sorted(run.committed(round_index)):
             problems = _of_lease(handed_out, lease)
             yield from _read_lease(run, config, round_index, lease, problems)
 
 
-def _problems(config: RunConfig) -> Iterator[tuple[int, dict[str, Problem]]]:
+def _problems(run: RunDir, config: RunConfig) -> Iterator[tuple[int, dict[str, Problem]]]:
     """Lease by lease, the problems the run's sources give; ends early where they can't be read any more."""
     try:
-        for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+        size, without = config.storage.lease_problems, left_out(run)
+        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without):
             yield lease.number, {p.id: p for p in lease.problems}
     except (BerryError, OSError):
         return

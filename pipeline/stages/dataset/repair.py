@@ -20,7 +20,7 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.leases.partition import iter_leases, left_out
 from berry.pipeline.storage import claims, segments, shards
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import RunWeights, read_weights, weights_after, write_weights
@@ -87,7 +87,8 @@ def _handed_out(
     left = set(committed)
     try:
         config = stored_config(run)
-        for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+        size, without = config.storage.lease_problems, left_out(run)
+        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without):
             if lease.number in left:
                 left.discard(lease.number)
                 yield lease.number, [problem.id for problem in lease.problems]

@@ -27,7 +27,7 @@ from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
-from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.leases.partition import iter_leases, left_out
 from berry.pipeline.storage import shards
 from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.dataset import RunDir
@@ -93,6 +93,7 @@ async def revise(
     knowledge of the others. Leases are then taken in order, one at a time, and those that an interrupted revision has
     committed are gone through once more for what they had seen."""
     revised = 0
+    size, without = config.storage.lease_problems, left_out(source)
     seen: set[bytes] | None = None
     if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
         seen, at_once = set(), 1
@@ -115,9 +116,7 @@ async def revise(
                     progress(await _revise_lease(source, target, config, lease, round_index, check, seen))
 
         async with asyncio.TaskGroup() as group:
-            for number, lease in enumerate(
-                iter_leases(config.problems, size=config.storage.lease_problems, skip=skip), 1
-            ):
+            for number, lease in enumerate(iter_leases(config.problems, size=size, skip=skip, left_out=without), 1):
                 group.create_task(one(lease))
                 revised += lease.number not in done
                 if number % 64 == 0:  # let some end before more are read

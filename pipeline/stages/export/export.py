@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.screening import EvaluationSets
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
-from berry.pipeline.stages.dataset.reading import count, read_trees, stored_config
+from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
 from berry.pipeline.stages.export.exactness import LOOKED_AT, MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
+from berry.pipeline.stages.problems.screening import Screened
 from berry.pipeline.stages.training.splits import Split, split_of
 from berry.pipeline.storage.dataset import RunDir
 
@@ -36,8 +38,9 @@ MANIFEST = "manifest.json"
 class ExportRequest:
     """What to export. `trainer`: whose layout, None for the format's first; `tokens`: the sampled token ids instead of
     text, in one layout for all; `source`: kept trajectories alone, or all that the format can use; `heldout_share` and
-    `split_seed`: another split than the run's own (share 0: no held-out file); `inexact`: also where a chat template
-    would lose or change more than 0.1% of the sampled tokens."""
+    `split_seed`: another split than the run's own (share 0: no held-out file); `screen`: evaluation sets whose
+    problems are left out; `inexact`: also where a chat template would lose or change more than 0.1% of the sampled
+    tokens."""
 
     format: str
     trainer: str | None = None
@@ -49,6 +52,7 @@ class ExportRequest:
     split_seed: int | None = None
     rounds: tuple[int, ...] | None = None
     inexact: bool = False
+    screen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ExportResult:
     synthetic: bool
     exactness: Exactness | None
     exactness_note: str
+    screening: dict[str, Any]
 
 
 def export(
@@ -83,6 +88,7 @@ def export(
     config = stored_config(run)
     split = _split(request, config)
     speaks, why_not = _vocabulary(config)
+    screened = Screened(_evaluation_sets(request, config), leave_out=True, key="screening")
     compared, note = _comparison(request, speaks, why_not)
     files: dict[str, Writer] = {}
     rows: Counter[str] = Counter()
@@ -93,6 +99,8 @@ def export(
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             synthetic = synthetic or stored.synthetic
+            if request.screen and screened.leaves_out(stored.problem_id, _asked(stored)):
+                continue
             without_problem += stored.problem is None
             part = split.part(stored.family)
             context = _context(request, config, part, speaks)
@@ -105,7 +113,7 @@ def export(
                 _compare(compared, form, record, speaks)
             problems[part] += rows[part] > before
         if not files:
-            raise InputError(_nothing(run, request, form, without_problem))
+            raise InputError(_nothing(run, request, form, without_problem, screened.record()))
         _refuse_inexact(request, compared)
         for writer in files.values():
             writer.finish()
@@ -121,11 +129,25 @@ def export(
         synthetic=synthetic,
         exactness=compared if compared is not None and compared.responses else None,
         exactness_note=note,
+        screening=screened.record(),
     )
     for name, text in form.files.items():
         (target / name).write_text(text, encoding="utf-8")
     _write_manifest(target, run, request, done, layout, form, split, config)
     return done
+
+
+def _evaluation_sets(request: ExportRequest, config: RunConfig) -> EvaluationSets:
+    """What the rows are held against: the files asked for, by the measure of the run's own screening."""
+    own = config.screening
+    return EvaluationSets(files=request.screen, fields=own.fields, ngram=own.ngram, overlap=own.overlap)
+
+
+def _asked(stored: StoredTree) -> str:
+    """The problem's text; where the run's problem file is gone, what the model was given."""
+    if stored.problem is not None:
+        return stored.problem.text
+    return "\n\n".join(message["content"] for message in stored.messages if message["role"] != "system")
 
 
 def _split(request: ExportRequest, config: RunConfig) -> Split:
@@ -205,6 +227,7 @@ def _write_manifest(
         "problems": done.problems,
         "columns": layout.schema.names,
         "exactness": exactness,
+        "screening": {"run": run.versions().get("screening"), "export": done.screening},
         "files": sorted(form.files),
         "synthetic": done.synthetic,
     }
@@ -244,8 +267,12 @@ def _some(records: Iterator[Any], limit: int | None, problem_id: str) -> Iterato
     yield from (record for _, record in sorted(held, key=lambda one: one[0]))
 
 
-def _nothing(run: RunDir, request: ExportRequest, form: ExportFormat, without_problem: int) -> str:
+def _nothing(
+    run: RunDir, request: ExportRequest, form: ExportFormat, without_problem: int, screening: dict[str, Any]
+) -> str:
     where = f"{run.location.show()}: nothing to export as {request.format}"
     if request.format == "rl" and without_problem:
         return f"{where}: the run's problem files can't be read any more; restore them where run.yaml says they are"
+    if screening["overlapping"] and len(screening["overlapping"]) == screening["looked_at"]:
+        return f"{where}: all problems overlap with the evaluation sets of --screen; give other sets, or none"
     return f"{where}: {form.nothing} (`berry inspect` shows what there is)"

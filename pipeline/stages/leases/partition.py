@@ -15,6 +15,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import ProblemSource
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
+from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import iter_problems
 from berry.pipeline.storage import segments, shards
 from berry.pipeline.storage.dataset import RunDir
@@ -26,12 +27,14 @@ def iter_leases(
     *,
     size: int,
     skip: Container[int],
+    left_out: Container[str] = frozenset(),
     journalled: Container[int] = (),
     round_index: int = 0,
 ) -> Iterator[Lease]:
-    """Yields the leases of a round: lease k holds problems k·size … (k+1)·size - 1. Leaves out those in `skip`
-    (committed already); those in `journalled` go on from their journals. Holds one lease's problems at a time."""
-    problems: Iterator[Problem] = iter_problems(sources)
+    """Yields the leases of a round: lease k holds problems k·size … (k+1)·size - 1 of those whose ids are not in
+    `left_out`. Passes over leases in `skip` (committed already); those in `journalled` go on from their journals. Holds
+    one lease's problems at a time."""
+    problems: Iterator[Problem] = (p for p in iter_problems(sources) if p.id not in left_out)
     number = 0
     while batch := tuple(islice(problems, size)):
         if number not in skip:
@@ -117,6 +120,7 @@ class AllLeases:
                 self._config.problems,
                 size=self._config.storage.lease_problems,
                 skip=self.committed_before,
+                left_out=left_out(self._run),
                 journalled=journalled,
                 round_index=round_index,
             )
@@ -134,6 +138,11 @@ class AllLeases:
     async def turn_at_training(self, round_index: int, say: Callable[[str], None]) -> TrainingTurn:
         del round_index, say
         return TrainingTurn(None)
+
+
+def left_out(run: RunDir) -> Container[str]:
+    """The ids of the problems that a run left out when it began. Raises StorageError for a damaged file."""
+    return screened_out(run.versions().get("screening"))
 
 
 def round_state(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:

@@ -2,4 +2,5 @@
 
 config.problems ─► sources (all of a run, one stream) ─► files | reasoning_gym | arithmetic | synthetic ─► Problem
                         base (what a source is)      importing (public data sets' own files ─► problem files)
+                        screening ─► decontamination (evaluation sets that problems are held against)
 """

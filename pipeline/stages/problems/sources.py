@@ -11,17 +11,20 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsConfig
+from berry.pipeline.config.sections.screening import Screening
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.screening import screen
 from berry.verifiers.registry import fault as spec_fault
 
+NO_SCREENING = Screening()
 R = TypeVar("R", bound=type[Any])
 
 
@@ -33,10 +36,13 @@ class Survey:
     by_verifier: dict[str, int]
     digest: str  # blake2 of all ids, in order
     variants: int = 0  # problems made from others
+    screening: dict[str, Any] = field(default_factory=dict)  # what the problems were held against (screening.Screened)
 
 
-def survey(sources: Sequence[ProblemsConfig]) -> Survey:
-    """Validates every problem and counts them. Raises ProblemFileError at the first that can't be used."""
+def survey(sources: Sequence[ProblemsConfig], screening: Screening = NO_SCREENING) -> Survey:
+    """Validates every problem, leaves out those that overlap with evaluation sets where `screening` says so, and counts
+    the others. Raises ProblemFileError at the first that can't be used."""
+    screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
     hashes = array("Q")
     kinds: dict[str, int] = {}
@@ -47,15 +53,23 @@ def survey(sources: Sequence[ProblemsConfig]) -> Survey:
             raise ProblemFileError(
                 f"problem {problem.id!r}: can't be checked: {reason}; correct it or leave the problem out"
             )
+        if screened.leaves_out(problem.id, problem.text):
+            continue
         hashed = hashlib.blake2b(problem.id.encode(), digest_size=8).digest()
         digest.update(hashed)
         hashes.append(int.from_bytes(hashed, "little"))
         kinds[problem.verifier.type] = kinds.get(problem.verifier.type, 0) + 1
         variants += problem.variant_of is not None
+    found = screened.record()
+    if not hashes and found["overlapping"]:
+        raise ProblemFileError(
+            f"problems: all {found['looked_at']} overlap with the evaluation sets of screening.files; give other "
+            "problems, or set screening.overlapping to tell"
+        )
     if not hashes:
         raise ProblemFileError("problems: the sources hold no problem; give at least one")
     _refuse_duplicates(hashes, sources)
-    return Survey(len(hashes), kinds, digest.hexdigest(), variants)
+    return Survey(len(hashes), kinds, digest.hexdigest(), variants, found)
 
 
 def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig]) -> None:

@@ -8,5 +8,5 @@ original ─┬─► rephrase    the engine's words;   answers are distributed 
 make (all problems) ─► a kind for each ─► checkpoint ─► merge ─► OUT.jsonl, OUT.refused.jsonl
                         │                                 └─► dedup
                         ├─► drafting (rephrase, difficulty), number_slots and solver_programs (renumber)
-                        └─► context ─► engines.chat, answer_distribution, decontamination
+                        └─► context ─► engines.chat, answer_distribution, problems.decontamination
 """

@@ -14,8 +14,8 @@ from berry.pipeline.core.seeds import digest, generate_seed
 from berry.pipeline.engines.chat import Asker
 from berry.pipeline.errors import EngineError
 from berry.pipeline.records import Finish, Message, Problem
+from berry.pipeline.stages.problems.decontamination import Decontamination
 from berry.pipeline.stages.variants.attempts import Attempt, question, with_question
-from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.dedup import normalised
 from berry.verifiers.checker import Checker
 from berry.verifiers.specs.union import VerifierSpec

@@ -26,12 +26,12 @@ from berry.pipeline.engines.base import Engine
 from berry.pipeline.engines.chat import Asker
 from berry.pipeline.errors import ConfigError, EngineError, InputError, first_error
 from berry.pipeline.stages.checking.responses import digest as digest_of_files
+from berry.pipeline.stages.problems.decontamination import Decontamination
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.variants import difficulty, renumber, rephrase, reseed
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.checkpoint import Checkpoint
 from berry.pipeline.stages.variants.context import Original, VariantContext
-from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.merge import Summary, merge, write
 from berry.pipeline.storage.files import Location, locate
 from berry.verifiers.checker import Checker

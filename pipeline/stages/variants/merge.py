@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems.decontamination import Decontamination
 from berry.pipeline.stages.variants import dedup
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal
-from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.storage.files import Location
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.pipeline.config.sections.variants import Duplicates, Screen
+from berry.pipeline.stages.problems.decontamination import Decontamination
 from berry.pipeline.stages.variants import dedup, number_slots, solver_programs
 from berry.pipeline.stages.variants.answer_distribution import Spread, distance
 from berry.pipeline.stages.variants.attempts import Refusal
-from berry.pipeline.stages.variants.decontamination import Decontamination
 from berry.pipeline.stages.variants.drafting import draft_of, messages_for
 from berry.pipeline.stages.variants.rephrase import leaks
 

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
-from berry.pipeline.config.sections.variants import Screen
+from berry.pipeline.config.sections.screening import EvaluationSets
 from berry.pipeline.core.prune.similarity import shingles
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.problems.importing import read_rows
@@ -34,11 +34,13 @@ class Near:
 
 
 class Decontamination:
-    """All evaluation items' n-grams, as 8-byte hashes."""
+    """All evaluation items' n-grams, as 8-byte hashes; `items_of` counts the items of each file by its name."""
 
-    def __init__(self, screen: Screen) -> None:
-        """Reads the files. Raises ProblemFileError naming file, row and fields."""
+    def __init__(self, screen: EvaluationSets, *, key: str = "variants.screen") -> None:
+        """Reads the files; `key` is their place in the configuration. Raises ProblemFileError with file and row."""
         self._screen = screen
+        self._key = key
+        self.items_of: dict[str, int] = {}
         self._items: list[tuple[str, int]] = []
         self._index: dict[bytes, list[int]] = {}
         for path in screen.files:
@@ -46,7 +48,9 @@ class Decontamination:
             for where, row in read_rows(path):
                 self._add(f"{PurePath(path).name}, {where.rpartition(', ')[2]}", self._text(row, where))
             if len(self._items) == before:
-                raise ProblemFileError(f"{path}: holds no row; variants.screen.files must list evaluation sets")
+                raise ProblemFileError(f"{path}: holds no row; {key}.files must list evaluation sets")
+            name = PurePath(path).name
+            self.items_of[name] = self.items_of.get(name, 0) + len(self._items) - before
 
     def __len__(self) -> int:
         return len(self._items)
@@ -82,4 +86,4 @@ class Decontamination:
             if isinstance(value, list) and value and all(isinstance(m, dict) for m in value):
                 return "\n\n".join(str(m.get("content", "")) for m in value if m.get("role") != "system")
         wanted = ", ".join(self._screen.fields)
-        raise ProblemFileError(f"{where}: has no text in {wanted}; set variants.screen.fields to its column")
+        raise ProblemFileError(f"{where}: has no text in {wanted}; set {self._key}.fields to its column")
