@@ -2,12 +2,13 @@
 # make test    set up, then all tests, and beside them lint
 # make quick   unit tests, some two minutes
 # make lint    ruff and pyright
+# make fuzz    a minute of generated garbage for the wire's reader, extraction and every scorer
 # make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md
 # make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
 
 BERRY = .venv/bin/berry
 
-.PHONY: setup demo tiny rounds test quick lint gpu-check clean
+.PHONY: setup demo tiny rounds test quick lint fuzz gpu-check clean
 
 setup:
 	@.ci/setup
@@ -29,6 +30,9 @@ quick: setup
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
+
+fuzz: setup
+	@BERRY_FUZZ_S=$(or $(BERRY_FUZZ_S),60) .venv/bin/python -m pytest -q tests/sandboxes/test_fuzz.py tests/verifiers/test_fuzz.py
 
 gpu-check:
 	@[ -x build/gpu-venv/bin/python ] || $(or $(PYTHON),python3) -m venv build/gpu-venv

@@ -11,7 +11,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 
 from berry.sandboxes import wire
 from berry.sandboxes.base import CaseResult, Limits, Outcome
@@ -75,8 +77,22 @@ def case_of_frame(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseR
 async def decode_case(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseResult, Progress]:
     """Decodes a call's result as `case_of_frame` does, off the event loop where it is long."""
     if len(body) > DECODED_ON_LOOP_BYTES:
-        return await asyncio.to_thread(case_of_frame, body, read, start)
+        return await asyncio.get_running_loop().run_in_executor(_decoder(), case_of_frame, body, read, start)
     return case_of_frame(body, read, start)
+
+
+async def decode_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
+    """Derives the results of calls as `cases_of_calls` does, off the event loop where the frames are long."""
+    if sum(map(len, ended.frames)) > DECODED_ON_LOOP_BYTES:
+        return await asyncio.get_running_loop().run_in_executor(_decoder(), cases_of_calls, ended, limits, n)
+    return cases_of_calls(ended, limits, n)
+
+
+@lru_cache(maxsize=1)
+def _decoder() -> ThreadPoolExecutor:
+    """The one thread that decodes long frames. Several would be no faster, and the C library keeps for each of them the
+    memory of the largest value that it ever decoded."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
 
 
 def _printable(text: str, most: int) -> str:

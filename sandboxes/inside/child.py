@@ -8,6 +8,7 @@ After the last result, or at the end of a program, the final frame follows: stat
 from __future__ import annotations
 
 import atexit
+import builtins
 import errno
 import gc
 import itertools
@@ -26,6 +27,7 @@ from berry.sandboxes.inside.channel import JOB_FD, MAX_ERROR_CHARS, Channel, com
 from berry.sandboxes.jail import rlimits
 
 _cpu_s = time.process_time
+_compile, _eval, _exec = compile, eval, exec  # whatever the job makes of them
 
 
 class Bounds(Protocol):
@@ -98,7 +100,7 @@ def run_program(source: str, channel: Channel) -> NoReturn:
     status, outcome = 0, "ok"
     try:
         code = compile_source(source, "main.py")
-        exec(code, new_module("__main__").__dict__)
+        _exec(code, new_module("__main__").__dict__)
     except SystemExit as e:
         status = _exit_status(e.code)
     except SyntaxError as e:
@@ -160,8 +162,13 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         return outcome == "ok"
 
     def load() -> None:
-        exec(compile_source(job["source"], "solution.py"), namespace)
+        _exec(compile_source(job["source"], "solution.py"), namespace)
 
+    def test(source: str) -> None:
+        builtins.__dict__.update(own_names)
+        _exec(compile_source(source, "tests.py"), namespace)
+
+    own_names = dict(builtins.__dict__) if job.get("mode") == "session" else {}
     if job["count"] is None:
         if not answer(load):
             return
@@ -183,6 +190,8 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
                 answer(lambda: _with_changes(function, args, kwargs, value_bytes), send)  # noqa: B023
             else:
                 answer(lambda: function(*args, **kwargs), send)  # noqa: B023 (runs before the next turn)
+        elif message[0] == "test":
+            answer(lambda: test(message[1]))  # noqa: B023
         else:
             answer(lambda: run_snippet(message[1], namespace))  # noqa: B023
 
@@ -210,10 +219,10 @@ def run_snippet(source: str, namespace: dict[str, Any]) -> Any:
     last = tree.body[-1] if tree.body else None
     if isinstance(last, ast.Expr):
         tree.body.pop()
-    exec(compile(tree, "snippet.py", "exec", dont_inherit=True), namespace)
+    _exec(_compile(tree, "snippet.py", "exec", dont_inherit=True), namespace)
     if not isinstance(last, ast.Expr):
         return None
-    value = eval(compile(ast.Expression(last.value), "snippet.py", "eval", dont_inherit=True), namespace)
+    value = _eval(_compile(ast.Expression(last.value), "snippet.py", "eval", dont_inherit=True), namespace)
     try:
         wire.pack(value)
     except wire.Unsupported:

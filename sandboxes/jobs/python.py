@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import marshal
 from dataclasses import replace
 from functools import lru_cache
@@ -83,10 +82,7 @@ async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits
         child.expect(len(calls) + 1)
         child.send(bytes(payload))
         ended = await child.end()
-        if sum(map(len, ended.frames)) > outcomes.DECODED_ON_LOOP_BYTES:
-            load, cases = await asyncio.to_thread(outcomes.cases_of_calls, ended, limits, len(calls))
-        else:
-            load, cases = outcomes.cases_of_calls(ended, limits, len(calls))
+        load, cases = await outcomes.decode_calls(ended, limits, len(calls))
     finally:
         child.release()
     return _calls_result(load, cases, ended)

@@ -56,6 +56,10 @@ class Session:
         in `stdout`."""
         return await self._ask(wire.frame(wire.dumps(["exec", snippet])))
 
+    async def test(self, source: str) -> CaseResult:
+        """Runs tests in the session's namespace, with the built-in names as they were before the job's source."""
+        return await self._ask(wire.frame(wire.dumps(["test", source])))
+
     async def _ask(self, frame: bytes) -> CaseResult:
         async with self._turn:
             if self._ended_as is not None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.sandboxes import wire
 from berry.sandboxes.base import Call, Job, Outcome
+from tests.fuzzing import fuzzed
 
-FUZZ_S = float(os.environ.get("BERRY_FUZZ_S", "5"))
-"""About how long each of the two generators runs; a minute by hand."""
-EXAMPLES = int(FUZZ_S * 400)
 RELATIVES = ("range", "deque", "dict_keys", "dict_values", "dict_items")
 PLAIN = (type(None), bool, int, float, str, bytes, complex, list, tuple, dict, set, frozenset, Decimal, Fraction)
 
@@ -52,7 +49,7 @@ plain = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES, deadline=1000)
+@fuzzed(800, deadline_ms=2000)
 @given(st.one_of(garbage.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_the_reader_refuses_or_returns_plain_data(data):
     try:
@@ -64,13 +61,13 @@ def test_the_reader_refuses_or_returns_plain_data(data):
         wire.dumps(value)
 
 
-@settings(max_examples=EXAMPLES, deadline=1000)
+@fuzzed(800, deadline_ms=2000)
 @given(plain)
 def test_plain_data_survives(value):
     assert wire.loads(wire.dumps(value)) == value
 
 
-@settings(max_examples=EXAMPLES, deadline=1000)
+@fuzzed(800, deadline_ms=2000)
 @given(st.binary(max_size=300), st.lists(st.integers(1, 50), max_size=20))
 def test_frames_are_split_alike_however_they_arrive(data, cuts):
     whole, parts = wire.Reader(1000), wire.Reader(1000)

@@ -29,6 +29,7 @@ _ASK = """
 [True, solution()] if callable(globals().get('solution')) else next(
     ([True, globals()[name]] for name in ('answer', 'ans', 'result') if name in globals()), [False, None])
 """
+"""Evaluated in the program's own namespace, so what comes back is the program's claim, like all that it says."""
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -69,7 +70,7 @@ def fault(spec: ProgramOfThoughtSpec) -> str | None:
 
 
 def _result(loaded: CaseResult, asked: CaseResult) -> str:
-    if type(asked.value) is list and asked.value[0] is True:
+    if type(asked.value) is list and len(asked.value) == 2 and asked.value[0] is True:
         return shown(asked.value[1])
     if type(asked.value) is str:  # the pair, as text, since its value is no plain data: "[True, sqrt(2)]"
         return asked.value.removeprefix("[True, ").removesuffix("]")

@@ -1,13 +1,16 @@
 """Runs the response's program with tests appended to it, as MultiPL-E has them (`program_tests`).
 
     Python      tests of one function ─► the split judge (`python_function`): two processes
+                other tests ─► prelude, program ─► built-in names as they were ─► tests ─► a word is asked back
     otherwise   what the tests use is fixed ─► prelude, program ─► undone where it can be ─► tests ─► a word is printed
 
 Outside the split judge the tests share the candidate's process, so a hostile candidate can forge a pass whatever is
 done: every such verdict says `weak`, and a checker makes it UNVERIFIABLE unless its `weak_verdicts` is "count". A pass
-still takes some doing. It is a word drawn for this check, read from standard input before the candidate's first line
-and found in no file; the tests' own primitives (`require`, `assert`, macros, aliases, shell functions) are fixed before
-the candidate's source is read, or freed of what it made of them before the tests run.
+still takes some doing. It is a word drawn for this check, on a line of its own and the only one that looks like it.
+In Python neither the tests nor the word are in the process before the program has been read. In the other languages
+one part of the word is read from standard input before the candidate's first line and the other stands in the tests, so
+that neither memory nor files hold it whole. The tests' own primitives (`require`, `assert`, macros, aliases, shell
+functions) are fixed before the candidate's source is read, or freed of what it made of them before the tests run.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from berry.sandboxes.base import Job, Outcome
+from berry.sandboxes.base import Job, Outcome, SlotDied
+from berry.sandboxes.host.queue import Overloaded
+from berry.sandboxes.languages import SYSTEM_PATH
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds import python_function
@@ -33,6 +38,7 @@ from berry.verifiers.specs.code import ProgramTestsSpec, PythonFunctionSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
+_GUESS = re.compile(rb"^[ \t]*([0-9a-f]{32})[ \t\r]*$", re.MULTILINE)
 SAME_PROCESS, SPLIT_JUDGE = "same_process", "split_judge"
 _CPP_END = re.compile(r"(?:return\s+0\s*;\s*)?\}\s*$")
 _CPP_MAIN = re.compile(r"\bint\s+main\s*\(")
@@ -67,15 +73,17 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
         return verdict(Reason.NO_CODE)
     if spec.language == "cpp" and (found := _CPP_COMPARES.search(_CPP_COMMENT.sub(" ", code))) is not None:
         return verdict(Reason.DISALLOWED, note=f"defines {found[0]!r}, with which the tests compare")
-    word = secrets.token_hex(16)
+    if spec.language == "python":
+        return await _python(spec, code, request, context)
+    part, key = secrets.token_bytes(16), secrets.token_bytes(16)
     try:
-        source = program(spec, code)
+        source = program(spec, code, key.hex())
     except NoTests as error:
         return verdict(Reason.TESTS_BROKEN, note=str(error))
     job = Job(
         source=source,
         language=spec.language,
-        stdin=(f"{word}\n",),
+        stdin=(f"{part.hex()}\n",),
         limits=limits_of(spec, context.config),
         key=request.key or request.problem_id,
     )
@@ -83,7 +91,7 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
     if not result.cases:
         return verdict(reason_of(result.outcome), note=result.error)
     case = result.cases[0]
-    if case.outcome is Outcome.OK and word.encode() in case.stdout:
+    if case.outcome is Outcome.OK and said(case.stdout, _word(spec.language, part.hex(), key.hex())):
         return verdict(Reason.CORRECT)
     if case.outcome is Outcome.OK:
         return verdict(Reason.WRONG_ANSWER, note="ended before the tests did")
@@ -94,13 +102,27 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
     return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note)
 
 
+def said(output: bytes, word: str) -> bool:
+    """Whether an output holds the word on a line of its own, and no other line that might have been a guess."""
+    return _GUESS.findall(output) == [word.encode()]
+
+
+def _word(language: str, part: str, key: str) -> str:
+    """The word that a program prints, made of the part that it read and the key in its tests."""
+    if language == "shell":  # has no hexadecimal numbers of that length
+        return part[:16] + key[:16]
+    return f"{int(part, 16) ^ int(key, 16):032x}"
+
+
 def fault(spec: ProgramTestsSpec) -> str | None:
     """Why the tests are not of the shape that their language needs; None when they are."""
+    if spec.language == "python":
+        return python_fault(spec.tests, "tests")
     try:
-        program(spec, "")
+        program(spec, "", "0" * 32)
     except NoTests as error:
         return str(error)
-    return python_fault(spec.tests, "tests") if spec.language == "python" else None
+    return None
 
 
 def tested_function(spec: ProgramTestsSpec) -> str | None:
@@ -151,69 +173,105 @@ def tested_function(spec: ProgramTestsSpec) -> str | None:
     return name if plain else None
 
 
-def program(spec: ProgramTestsSpec, code: str) -> str:
-    """The whole program, which reads the word from standard input and prints it at its end; raises NoTests."""
-    return _PROGRAMS[spec.language](spec, code)
+async def _python(spec: ProgramTestsSpec, code: str, request: CheckRequest, context: VerifierContext) -> Verdict:
+    """Runs the program, then the tests in its namespace, then asks a word back, each sent when the one before ended."""
+    job = Job(
+        source=f"{spec.prelude}\n{code}",
+        limits=limits_of(spec, context.config),
+        key=request.key or request.problem_id,
+    )
+    word = secrets.token_hex(16)
+    try:
+        async with context.pool.open(job) as session:
+            case = session.loaded
+            if case.outcome is Outcome.OK:
+                case = await session.test(spec.tests)
+            if case.outcome is Outcome.OK:
+                case = await session.exec(repr(word))
+                return verdict(Reason.CORRECT if case.value == word else Reason.WRONG_ANSWER)
+    except Overloaded as error:
+        return verdict(Reason.OVERLOADED, note=str(error))
+    except SlotDied as error:
+        return verdict(Reason.SANDBOX_FAULT, note=str(error))
+    note = f"{case.error_type}: {case.error}" if case.error_type else error_output(case)
+    return verdict(Reason.WRONG_ANSWER if case.error_type == "AssertionError" else reason_of(case.outcome), note=note)
 
 
-def _cpp(spec: ProgramTestsSpec, code: str) -> str:
+def program(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The whole program, which reads a part of the word from standard input and prints the word at its end; raises
+    NoTests. `key`: 32 hexadecimal digits, the part that stands in the tests."""
+    return _PROGRAMS[spec.language](spec, code, key)
+
+
+def _cpp(spec: ProgramTestsSpec, code: str, key: str) -> str:
     tests = spec.tests
     if not _CPP_MAIN.search(tests) or not _CPP_END.search(tests):
         raise NoTests("tests must end with `int main() { … }`")
     own = "w" + hashlib.blake2b(f"{code}\0{tests}".encode("utf-8", "replace"), digest_size=8).hexdigest()
-    tests = _CPP_END.sub(f"std::fputs({own}, stdout);\nstd::fflush(stdout);\nreturn 0;\n}}\n", tests)
+    numbers = ", ".join(f"0x{key[i : i + 8]}u" for i in range(0, 32, 8))
+    tests = _CPP_END.sub(f"p{own}({numbers});\nreturn 0;\n}}\n", tests)
     first = (
         f"#include <cstdio>\n#include <unistd.h>\nstatic char {own}[80];\n"
         f"__attribute__((constructor(101))) static void r{own}() {{\n"
         f"  long n = ::read(0, {own}, 64); {own}[n > 0 ? n : 0] = 0; if (::ftruncate(0, 0)) {{}}\n}}\n"
     )
+    last = (
+        f"static void p{own}(unsigned a, unsigned b, unsigned c, unsigned d) {{\n"
+        f'  unsigned key[4] = {{a, b, c, d}}; std::fputs("\\n", stdout);\n'
+        f'  for (int i = 0; i < 4; i++) {{ unsigned part = 0; std::sscanf({own} + 8 * i, "%8x", &part);\n'
+        f'    std::printf("%08x", part ^ key[i]); }}\n  std::fputs("\\n", stdout); std::fflush(stdout);\n}}\n'
+    )
     plain = _CPP_COMMENT.sub(" ", code.replace("\\\n", ""))
     freed = "".join(f"#undef {name}\n" for name in dict.fromkeys(_CPP_DEFINE.findall(plain)))
     again = f"\n{freed}#undef NDEBUG\n#undef assert\n#include <cassert>\n#include <cstdio>\n"
-    return f"{first}{spec.prelude}\n{code}\n{again}{tests}"
+    return f"{first}{spec.prelude}\n{code}\n{again}{last}{tests}"
 
 
 _JAVASCRIPT = """(() => {
   const fs = require('node:fs'), vm = require('node:vm'), assert = require('node:assert'), load = require;
-  const word = fs.readFileSync(0, 'utf8'), write = fs.writeSync, run = vm.runInThisContext;
+  const part = fs.readFileSync(0), write = fs.writeSync, run = vm.runInThisContext;  // no string: heap dumps show those
+  const refused = /^(node:)?(inspector|v8|worker_threads)(\\/|$)/, test = RegExp.prototype.test;
   try { fs.ftruncateSync(0, 0); } catch {}
   for (const part of [assert, assert.strict]) for (const name of Object.keys(part)) {
     Object.defineProperty(part, name, {value: part[name], writable: false, configurable: false});
   }
   const fixed = (name) => name === 'assert' || name === 'node:assert' ? assert
-    : name === 'assert/strict' || name === 'node:assert/strict' ? assert.strict : load(name);
+    : name === 'assert/strict' || name === 'node:assert/strict' ? assert.strict
+    : Reflect.apply(test, refused, [name]) ? undefined : load(name);
   Object.defineProperty(globalThis, 'require', {value: fixed, writable: false, configurable: false});
   globalThis.module = {exports: {}};
   globalThis.exports = globalThis.module.exports;
   run(CANDIDATE, {filename: 'candidate.js'});
   run(TESTS, {filename: 'tests.js'});
-  write(1, '\\n' + word);
+  const digit = (c) => c > 57 ? c - 87 : c - 48, key = 'KEY', word = new Uint8Array(34).fill(10);
+  for (let i = 0; i < 32; i++) {
+    const d = digit(part[i]) ^ parseInt(key[i], 16);
+    word[i + 1] = d > 9 ? d + 87 : d + 48;
+  }
+  write(1, word);
 })();
 """
 
 
-def _javascript(spec: ProgramTestsSpec, code: str) -> str:
+def _javascript(spec: ProgramTestsSpec, code: str, key: str) -> str:
     candidate, tests = (json.dumps(text) for text in (f"{spec.prelude}\n{code}", spec.tests))
     head, _, rest = _JAVASCRIPT.partition("CANDIDATE")
     middle, _, end = rest.partition("TESTS")
-    return f"{head}{candidate}{middle}{tests}{end}"
+    return f"{head}{candidate}{middle}{tests}{end.replace('KEY', key)}"
 
 
-def _python(spec: ProgramTestsSpec, code: str) -> str:
-    first = "import sys as _sys; _word = _sys.stdin.readline()\n"
-    return f"{first}{spec.prelude}\n{code}\n{spec.tests}\nprint('\\n' + _word)\n"
-
-
-_FREED = r"""
+_FREED = rf"""
 \unset -f unalias [ test printf echo true false command read cd sleep expr cmp diff grep
 \unalias -a
+PATH={SYSTEM_PATH}
 """
 
 
-def _shell(spec: ProgramTestsSpec, code: str) -> str:
+def _shell(spec: ProgramTestsSpec, code: str, key: str) -> str:
     own = "w" + secrets.token_hex(8)
     first = f"IFS= read -r {own}\n(: > /proc/self/fd/0) 2> /dev/null || true\n"
-    return f"{first}{spec.prelude}\n{code}\n{_FREED}trap - EXIT\nset -e\n{spec.tests}\nprintf '\\n%s\\n' \"${own}\"\n"
+    last = f"printf '\\n%.16s%s\\n' \"${own}\" {key[:16]}\n"
+    return f"{first}{spec.prelude}\n{code}\n{_FREED}trap - EXIT\nset -e\n{spec.tests}\n{last}"
 
 
-_PROGRAMS = {"cpp": _cpp, "javascript": _javascript, "python": _python, "shell": _shell}
+_PROGRAMS = {"cpp": _cpp, "javascript": _javascript, "shell": _shell}

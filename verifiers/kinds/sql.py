@@ -30,7 +30,10 @@ import sqlite3
 
 def rows_of(setup, query):
     connection = sqlite3.connect(":memory:")
-    connection.executescript(setup)
+    try:
+        connection.executescript(setup)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        return {{"setup": str(error)}}
     try:
         cursor = connection.execute(query)
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -49,8 +52,10 @@ import duckdb
 from berry.verifiers.duckdb_profile import connection
 
 def rows_of(setup, query):
-    if setup.strip():
-        connection.execute(setup)
+    try:
+        connection.execute(setup or "SELECT 1")
+    except duckdb.Error as error:
+        return {{"setup": str(error)}}
     try:
         cursor = connection.execute(query)
     except duckdb.Error as error:
@@ -87,6 +92,8 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     if result.outcome is not Outcome.OK:
         return verdict(reason_of(result.outcome), answer=query, note=result.error)
     got = _value(result)
+    if "setup" in got:
+        return verdict(Reason.TESTS_BROKEN, note=f"setup did not run: {got['setup']}")
     if "error" in got:
         return verdict(Reason.RUNTIME_ERROR, answer=query, note=str(got["error"]))
     rows = got.get("rows")
@@ -124,7 +131,9 @@ async def _expected(spec: SqlSpec, request: CheckRequest, context: VerifierConte
         return verdict(reason if reason.retryable else Reason.TESTS_BROKEN, note=note)
     value = _value(result)
     if "error" in value or not isinstance(value.get("rows"), list):
-        return verdict(Reason.TESTS_BROKEN, note=f"the right query did not run: {value.get('error')}")
+        return verdict(
+            Reason.TESTS_BROKEN, note=f"the right query did not run: {value.get('setup') or value.get('error')}"
+        )
     return value["rows"]
 
 

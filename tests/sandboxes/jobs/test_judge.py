@@ -202,7 +202,9 @@ def test_changes_that_are_no_plain_data_are_the_candidates_fault(box):
     result = box.judge("def f(x):\n    x.append(object())\n    return 1", "assert f([]) == 1")
     assert (result.status, result.candidate.outcome) == (JudgeStatus.CANDIDATE, Outcome.UNSUPPORTED_VALUE)
     big = "x = list(range(100000))\nassert f(x) == 99999"
-    assert box.judge("def f(x):\n    x.reverse()\n    return x[0]", big).passed  # too large to carry: not seen
+    assert box.judge(
+        "def f(x):\n    x.reverse()\n    return x[0]", big, limits=Limits()
+    ).passed  # too large to carry: not seen
 
 
 def test_a_value_too_deep_for_its_way_is_the_candidates_fault(box):

@@ -26,6 +26,9 @@ from berry.verifiers.specs.union import ProgramOfThoughtSpec
         ("42", "answer = (", Reason.COMPILE_ERROR),
         ("42", "", Reason.NO_CODE),
         ("\\frac{1}{", "answer = 1", Reason.GOLD_UNPARSABLE),
+        ("42", "def next(*found): return []", Reason.NO_ANSWER),  # what asks for the answer is the program's to break,
+        ("42", "def next(*found): return [True]", Reason.NO_ANSWER),  # and to fail by
+        ("42", "def globals(): raise SystemExit", Reason.RUNTIME_ERROR),
     ],
 )
 def test_results(check, answer, code, reason) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one attack a line)
 """`program_tests`: tests in the candidate's own process, and the usual ways around them."""
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ CPP = ProgramTestsSpec(
 )
 SHELL = ProgramTestsSpec(language="shell", tests='[ "$(twice 2)" = 4 ]')
 PYTHON = ProgramTestsSpec(language="python", tests="assert twice(2) == 4")
+STACK = ProgramTestsSpec(language="python", tests="s = Stack()\ns.push(3)\nassert s.pop() == 3\nassert s.n == 0")
 
 
 def verdict_or_skip(check, spec, code):
@@ -118,6 +120,28 @@ STEALS_THE_WORD = {
         "#include <cstdio>\nstruct E { E() { char b[99]; long n = fread(b, 1, 99, stdin); fwrite(b, 1, n, stdout);"
         " fflush(stdout); std::_Exit(0); } } e;\nint twice(int x) { return x; }",
     ),
+    "c++ from memory": (
+        CPP,
+        "#include <cctype>\n#include <cstdio>\nstatic char mark[1];\nstruct E { E() {\n"
+        "  char *page = (char *)((unsigned long)mark & ~4095UL);\n"
+        "  for (char *p = page; p < page + 4064; p++) { int n = 0; while (n < 32 && isxdigit(p[n])) n++;\n"
+        '    if (n == 32) { printf("\\n%.32s\\n", p); fflush(stdout); std::_Exit(0); } }\n} } e;\n'
+        "int twice(int x) { return x; }",
+    ),
+    "javascript from a dump of the heap": (
+        JS,
+        "const dump = require('v8').writeHeapSnapshot('h');\nfor (const m of require('fs').readFileSync(dump, 'utf8')"
+        ".matchAll(/[0-9a-f]{32}/g)) require('fs').writeSync(1, '\\n' + m[0] + '\\n');\nprocess.exit(0);",
+    ),
+    "javascript from a dump of the heap by another way in": (
+        JS,
+        "const load = process.binding ? require('module')._load : require;\nconst dump = load('v8').writeHeapSnapshot('h');\n"
+        "for (const m of require('fs').readFileSync(dump, 'utf8').matchAll(/[0-9a-f]{32}/g))"
+        " require('fs').writeSync(1, '\\n' + m[0] + '\\n');\nprocess.exit(0);",
+    ),
+    "shell from its variables": (SHELL, "set | sed -n \"s/.*='\\([0-9a-f]*\\)'/\\1/p\"; exit 0"),
+    "shell from its variables and its file": (SHELL, "set; cat main.sh; exit 0"),
+    "shell by a path": (SHELL, "cp /bin/true ./cmp; PATH=.; twice() { echo 5; }"),
     "shell from its own file": (SHELL, 'cat main.sh "$0"; exit 0'),
     "shell from standard input": (SHELL, "cat; cat /proc/self/fd/0; exit 0"),
     "shell by a function": (SHELL, "test() { true; }\ntwice() { echo 5; }\nprintf() { true; }"),
@@ -147,6 +171,63 @@ def test_python_is_judged_from_another_process(check, code) -> None:
     verdict = check(PYTHON, code)
     assert verdict.outcome is Outcome.FAIL, dict(verdict.evidence)
     assert verdict.evidence["guarantee"] == "split_judge"
+
+
+HONEST_STACK = """class Stack:
+    def __init__(self): self.items = []
+    def push(self, item): self.items.append(item)
+    def pop(self): return self.items.pop()
+    @property
+    def n(self): return len(self.items)
+"""
+WRONG_STACK = "class Stack:\n    n = 1\n    def push(self, item): pass\n    def pop(self): return 4\n"
+LOOKS = "if isinstance(v, str) and len(v.strip()) in (16, 32): print('\\n' + v.strip(), flush=True)"
+SAME_PROCESS = {
+    "its own globals": f"import __main__, os\nfor v in list(vars(__main__).values()):\n    {LOOKS}\nos._exit(0)",
+    "the collector's objects": (
+        "import gc, os\nfor o in gc.get_objects():\n  if isinstance(o, (dict, list, tuple)):\n"
+        f"    for v in list(o.values() if isinstance(o, dict) else o):\n      {LOOKS}\nos._exit(0)"
+    ),
+    "frames of its callers": (
+        "import os, sys\nclass Stack:\n  n = 0\n  def push(self, item):\n    frame = sys._getframe()\n    while frame:\n"
+        "      for v in [*frame.f_locals.values(), *frame.f_globals.values(), *frame.f_code.co_consts]:\n"
+        f"        {LOOKS}\n      frame = frame.f_back\n    os._exit(0)"
+    ),
+    "its standard input": "import os\nprint(open(0).read())\nos._exit(0)",
+    "its memory": "import os\nprint(open('/proc/self/mem', 'rb').read(1))\nos._exit(0)",
+    "what is about to be asked": "import os\nos.set_blocking(3, False)\nprint(os.read(3, 9999))\nos._exit(0)",
+    "no comparison at all": f"import builtins\nbuiltins.exec = builtins.compile = lambda *a, **k: None\n{WRONG_STACK}",
+    "another compiler": f"import sys, types\nm = types.ModuleType('ast'); m.parse = None\nsys.modules['ast'] = m\n{WRONG_STACK}",
+    "another AssertionError": f"import builtins\nbuiltins.AssertionError = SystemExit\n{WRONG_STACK}",
+    "leaving": "raise SystemExit",
+}
+
+
+def test_python_tests_of_a_class_share_its_process(check) -> None:
+    verdict = check(STACK, HONEST_STACK)
+    assert verdict.passed
+    assert verdict.evidence["weak"] is True
+    assert check(STACK, HONEST_STACK + "if __name__ == '__main__':\n    print(Stack().n)").passed
+    assert check(STACK, WRONG_STACK).reason is Reason.WRONG_ANSWER
+    assert check(STACK, "class Stack: pass").reason is Reason.RUNTIME_ERROR
+
+
+@pytest.mark.parametrize("code", SAME_PROCESS.values(), ids=SAME_PROCESS)
+def test_neither_tests_nor_word_are_in_the_process_of_a_program_that_looks_for_them(check, code) -> None:
+    assert check(STACK, f"```python\n{code}\n```").outcome is Outcome.FAIL
+
+
+def test_built_in_names_are_themselves_again_before_the_tests(check) -> None:
+    spec = ProgramTestsSpec(language="python", tests="s = Stack()\nassert all([s.pop() == 3, s.n == 0])")
+    assert check(spec, f"import builtins\nbuiltins.all = lambda values: True\n{WRONG_STACK}").outcome is Outcome.FAIL
+
+
+def test_a_word_counts_alone_on_its_line() -> None:
+    word, other = "0123456789abcdef" * 2, "f" * 32
+    assert program_tests.said(f"some output\n{word}\n".encode(), word)
+    assert program_tests.said(f"digest {other}\n{word}".encode(), word)
+    for output in (f"{other}\n{word}\n", f"{word}\n{other}\n", f"w='{word}'\n", word[:31], f"{word}0", ""):
+        assert not program_tests.said(output.encode(), word), output
 
 
 @pytest.mark.parametrize(

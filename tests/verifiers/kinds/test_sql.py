@@ -54,6 +54,12 @@ async def test_a_query_without_end_meets_its_limit() -> None:
     assert (await check(endless, cpu_s=1)).reason in (Reason.CPU_LIMIT, Reason.WALL_LIMIT)
 
 
+async def test_a_setup_that_does_not_run_is_the_problems_fault(dialect) -> None:
+    verdict = await check("select a from t", dialect, setup="create tabel t(a)", rows=[[1]])
+    assert verdict.reason is Reason.TESTS_BROKEN
+    assert "setup did not run" in verdict.evidence["note"]
+
+
 async def test_a_right_query_that_does_not_run_is_the_problems_fault() -> None:
     assert (await check("select a from t", query="select z from t")).reason is Reason.TESTS_BROKEN
 
