@@ -9,15 +9,22 @@ from berry.pipeline.report.rounds import RoundLine
 
 
 def rounds_table(lines: Sequence[RoundLine]) -> Any:
+    """A row a round. The gain is to the first round on the same problems."""
     from rich.table import Table
 
-    title = f"rounds; pass@1 on {lines[0].heldout_problems} problems held out from all training"
-    names = ("round", "held out", "others", "kept", "cut", "kept / 1,000 tokens", "generator", "reward models")
+    first = lines[0]
+    title = f"rounds; pass@1 on {first.heldout_problems} problems held out from all training, unpruned in every round"
+    if first.heldout_null:
+        title += f" ({first.heldout_null} more have no unbiased value in some round)"
+    if first.pooled:
+        title = f"rounds; plain shares of leaves (0.1.0, biased by cuts) on {first.heldout_problems} held-out problems"
+    names = ("round", "held out", "gain", "others", "kept", "cut", "kept / 1,000 tokens", "generator", "reward models")
     table = Table(*names, title=title, title_justify="left", box=None, header_style="bold")
     for line in lines:
         table.add_row(
             str(line.round_index),
-            _share(line.heldout_pass_at_1),
+            _share(line.heldout_pass_at_1, line.heldout_error),
+            _share(line.heldout_gain, line.heldout_gain_error, signed=True),
             _share(line.other_pass_at_1),
             f"{line.kept:,} ({line.kept_share:.0%})",
             f"{line.cut:,}",
@@ -28,5 +35,7 @@ def rounds_table(lines: Sequence[RoundLine]) -> Any:
     return table
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def _share(value: float | None, error: float | None = None, *, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{value:{'+' if signed else ''}.1%}" + (f" ±{error:.1%}" if error is not None else "")

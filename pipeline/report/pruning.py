@@ -3,7 +3,8 @@
     trajectories ─► stages: what share is left after each, round by round
     audited trees (never pruned) + the configured cuts ─► CutLine: how often one is right, what it saves and loses
 
-Audited problems are those of `rollout.audit_share`; where nothing is pruned while it grows, every tree is one.
+Audited problems are held out from all training and searched without pruning (core/search/audit.py): of a model's scores
+on what it has learned from nothing could be said.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.value import Value
 from berry.pipeline.records import DropReason, Finish
+from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
@@ -232,9 +234,10 @@ def _line(
 def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
     by_round: dict[int, dict[str, _Grown]] = defaultdict(lambda: defaultdict(_Grown))
     db = connect(run)
+    families = stored_families(run, db)
     everyone = not audit.prunes(config.rollout)
     ids = [row[0] for row in db.execute("select distinct problem_id from trajectories").fetchall()]
-    chosen = [i for i in ids if everyone or audit.is_audited(i, config.rollout, run_seed=config.seed)]
+    chosen = [i for i in ids if families.part(i) == "heldout" and (everyone or families.is_unpruned(i))]
     if not chosen:
         return {}
     for round_index, problem, *values in db.execute(

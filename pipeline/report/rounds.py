@@ -1,29 +1,54 @@
-"""Counts what each round brought: pass rates on problems never trained on, kept share, tokens, and what the cuts cost.
+"""Counts what each round brought: pass@1 on problems never trained on, kept share, tokens, and what the cuts cost.
 
-trajectories, nodes of every round ─► RoundLine
+root values, trajectories of every round ─► RoundLine
+
+Held-out problems are searched without pruning and early stops in every round (core/search/audit.py), so that a cut does
+not look like learning. Rounds are compared on the problems that have a value in each of them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import sqrt
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
 
-from berry.pipeline.stages.training.splits import split_of_stored
+from berry.pipeline.records import ValueKind
+from berry.pipeline.report.stored_families import StoredFamilies, stored_families
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.weights_file import weights_after
 
+if TYPE_CHECKING:
+    import duckdb
+
+Rates = dict[str, float]  # pass@1 by problem
+
 
 @dataclass(frozen=True, slots=True)
 class RoundLine:
-    """Shares in [0, 1]. `pass_at_1`: mean over problems of the share of checked trajectories that pass, over problems
-    held out from all training and over the others; `tokens`: generated, cut ones included."""
+    """Shares in [0, 1], tokens in tokens; None where nothing can be told.
+
+    `heldout_pass_at_1`: mean of the roots' values over the `heldout_problems` that have one in every round, held out
+    from all training, with the half-width `heldout_error` of its 95% interval over problems; `heldout_gain`: mean
+    difference to the first round on the same problems, with its own. `heldout_null`: held-out problems left out, since
+    some round has no unbiased value of theirs. `other_pass_at_1`: the same mean over the `other_problems` of this round
+    with a value, which were pruned and learned from. `pooled`: the figures are plain shares of leaves, as runs of 0.1.0
+    have them, too high under cuts. `tokens`: generated, cut ones included.
+    """
 
     round_index: int
     heldout_problems: int
     heldout_pass_at_1: float | None
+    heldout_error: float | None
+    heldout_gain: float | None
+    heldout_gain_error: float | None
+    heldout_null: int
+    other_problems: int
     other_pass_at_1: float | None
+    pooled: bool
     trajectories: int
     kept: int
     cut: int
@@ -41,46 +66,69 @@ class RoundLine:
 
 
 def round_lines(run: RunDir) -> list[RoundLine]:
-    stored = run.config() or {}
-    split = split_of_stored(stored)
+    """Reads a line for each round, the first round first."""
     db = connect(run)
-    families = dict(
-        db.execute(
-            "select problem_id, max(variant_of) from (select problem_id, variant_of from kept union all "
-            "select problem_id, variant_of from trajectories) group by 1"
-        ).fetchall()
-    )
-    rates: dict[tuple[int, bool], list[float]] = defaultdict(list)
-    for round_index, problem, passed, checked in db.execute(
-        "select round, problem_id, count(*) filter (verdict = 'pass'), count(*) filter (verdict in ('pass', 'fail')) "
-        "from trajectories group by 1, 2"
-    ).fetchall():
-        if checked:
-            family = families.get(problem) or problem
-            held = split.part(family) == "heldout"
-            rates[round_index, held].append(passed / checked)
+    families = stored_families(run, db)
+    heldout, others, seen = _rates(db, families)
     totals = db.execute(
         "select round, count(*), count(*) filter (kept), count(*) filter (drop_reason = 'cut_in_loop'), "
         "sum(n_new_tokens)::bigint from trajectories group by 1 order by 1"
     ).fetchall()
-    return [
-        RoundLine(
-            round_index=index,
-            heldout_problems=len(rates[index, True]),
-            heldout_pass_at_1=_mean(rates[index, True]),
-            other_pass_at_1=_mean(rates[index, False]),
-            trajectories=count,
-            kept=kept,
-            cut=cut,
-            tokens=tokens or 0,
-            **_weights(run, index),
+    rounds = [index for index, *_ in totals]
+    common = sorted(set[str].intersection(*(set(heldout[index]) for index in rounds))) if rounds else []
+    lines: list[RoundLine] = []
+    for index, count, kept, cut, tokens in totals:
+        rates = [heldout[index][problem] for problem in common]
+        gains = [heldout[index][problem] - heldout[rounds[0]][problem] for problem in common]
+        first = index == rounds[0]
+        lines.append(
+            RoundLine(
+                round_index=index,
+                heldout_problems=len(common),
+                heldout_pass_at_1=_mean(rates),
+                heldout_error=_error(rates),
+                heldout_gain=None if first else _mean(gains),
+                heldout_gain_error=None if first else _error(gains),
+                heldout_null=len(seen - set(common)),
+                other_problems=len(others[index]),
+                other_pass_at_1=_mean(list(others[index].values())),
+                pooled=not families.values,
+                trajectories=count,
+                kept=kept,
+                cut=cut,
+                tokens=tokens or 0,
+                **_weights(run, index),
+            )
         )
-        for index, count, kept, cut, tokens in totals
-    ]
+    return lines
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _rates(
+    db: duckdb.DuckDBPyConnection, families: StoredFamilies
+) -> tuple[dict[int, Rates], dict[int, Rates], set[str]]:
+    """The roots' values by round, of held-out problems and of the others, and all held-out problems there are."""
+    heldout: dict[int, Rates] = defaultdict(dict)
+    others: dict[int, Rates] = defaultdict(dict)
+    seen: set[str] = set()
+    for index, problem, sample, value, kind, soft in db.execute(
+        "select round, problem_id, sample, value, value_kind, value_soft from nodes where depth = 0 order by 1, 2"
+    ).fetchall():
+        held = families.part(problem) == "heldout"
+        if held:
+            seen.add(problem)
+        rate = soft if sample is None else value if kind == ValueKind.ESTIMATE else None
+        if rate is not None:
+            (heldout if held else others)[index][problem] = rate
+    return heldout, others, seen
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _error(values: Sequence[float]) -> float | None:
+    """Half the width of the mean's 95% interval (normal, problems as independent draws); None for fewer than two."""
+    return 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else None
 
 
 def _weights(run: RunDir, round_index: int) -> dict[str, Any]:

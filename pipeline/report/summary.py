@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
+from berry.pipeline.core.values.stopped import Ends
 from berry.pipeline.records import ValueKind
-from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.report.stored_families import stored_families
+from berry.pipeline.stages.dataset.reading import scheme_for
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
 
@@ -31,9 +32,9 @@ class ProblemLine:
 class RunSummary:
     """Counts of trajectories unless the name says otherwise. `pass_at` maps k to the mean over problems of the last
     round of the estimated chance that one of k independent chains passes (core/values/pass_at_k.py); a problem counts
-    where its root has k chains and an unbiased value, so that runs which stop early by verdicts, or spare no cut
-    branch, have none. Of runs of schema version 1 it is the plain share of trajectories (`pass_at_k`), biased for
-    trees."""
+    where its root has k chains and an unbiased value, so that runs which spare no cut branch, or which verdicts stop in
+    a way that can't be undone, have none. Of runs of schema version 1 it is the plain share of trajectories
+    (`pass_at_k`), biased for trees."""
 
     problems: int
     solved: int
@@ -88,7 +89,7 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
             k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest
         }
     else:
-        found = {k: [p for c in chains if (p := of_chains(c, k)) is not None] for k in ks}
+        found = {k: [p for c, ends in chains if (p := of_chains(c, k, ends)) is not None] for k in ks}
         pass_at = {k: sum(rates) / len(rates) for k, rates in found.items() if rates}
     return RunSummary(
         problems=len(rows),
@@ -104,26 +105,29 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     )
 
 
-def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[list[float]] | None:
-    """Of each problem of the last round with an unbiased value, the weighted values of the chains from its root; None
-    of a run whose values are of schema version 1."""
+def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[tuple[list[float], Ends | None]] | None:
+    """Of each problem of the last round with an unbiased value, the weighted values of the chains from its root in the
+    order of the draws, and the rule by which verdicts ended them. None of a run whose values are of schema version 1.
+    """
     rows = db.execute(
         "select problem_id, node_id, parent_id, depth, sample, weight, value, value_kind from nodes "
-        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1)"
+        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1) order by sample"
     ).fetchall()
     if any(sample is None for _, _, _, _, sample, *_ in rows):
         return None
-    policy = (stored_config(run).rollout).policy
-    follow = search_class(policy).heads is not Heads.ALL
+    families = stored_families(run, db)
     tails = {(p, parent): (node, value) for p, node, parent, _, sample, _, value, _ in rows if sample == -1}
     of_problem: dict[str, list[float]] = {
         p: [] for p, _, _, depth, _, _, _, kind in rows if depth == 0 and kind == ValueKind.ESTIMATE
     }
+    schemes = {problem: scheme_for(families.config, families.family(problem)) for problem in of_problem}
     for problem, node, _, depth, _, weight, value, _ in rows:
         if depth != 1 or weight is None or problem not in of_problem:
             continue
-        while follow and (problem, node) in tails:  # a chain that was forked passes on the result of its own end
+        while (
+            schemes[problem].heads is not Heads.ALL and (problem, node) in tails
+        ):  # a chain that was forked passes on the result of its own end
             node, value = tails[problem, node]
         if weight == 0.0 or value is not None:
             of_problem[problem].append(0.0 if weight == 0.0 else weight * value)
-    return list(of_problem.values())
+    return [(chains, schemes[problem].ends) for problem, chains in of_problem.items()]

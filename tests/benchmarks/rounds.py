@@ -33,9 +33,9 @@ from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig, dump
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.search import audit
+from berry.pipeline.core.splits import split_of_training
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.training.splits import split_of_training
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.duckdb_views import connect
 from tests.benchmarks.harvest import harvest
@@ -95,7 +95,7 @@ def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str
     same = {
         row[0]
         for row in connect(in_loop).execute("select distinct problem_id from trajectories").fetchall()
-        if not audit.is_audited(row[0], stored_config(in_loop).rollout, run_seed=seed)
+        if not audit.is_unpruned(stored_config(in_loop), row[0])
     }
     return {
         "seed": seed,

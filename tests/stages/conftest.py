@@ -53,6 +53,8 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
         rollout: dict[str, Any] | None = None,
         pruning: Sequence[dict[str, Any]] = ({"type": "verdict"},),
         end_scores: tuple[str, ...] = (),
+        rewards: dict[str, Any] | None = None,
+        rounds: int | None = None,
         **engine: Any,
     ) -> RunDir:
         raw = {
@@ -66,6 +68,8 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
                 **(rollout or {}),
             },
             "pruning": list(pruning),
+            "rewards": rewards,
+            "rounds": rounds,
             "storage": {"lease_problems": 7},
         }
         config = validate(raw, RunConfig, where="test")

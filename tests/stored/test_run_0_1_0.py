@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from berry.pipeline.cli import app
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.logprob_samples import samples
@@ -23,7 +24,6 @@ from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.registry import export_format, formats
 from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.stages.training.splits import split_of
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.weights_file import read_weights
 

@@ -148,8 +148,10 @@ class Rollout(Section):
     cut: Cut | None = None
     """In-loop pruning by a scorer; null: none."""
     audit_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of problems, drawn at random, whose trees are never pruned while they grow, so that `berry inspect` can say
-    how often the cuts are right and what they save."""
+    """Share of problems whose trees are never pruned while they grow, so that `berry inspect` can say how often the
+    cuts are right and what they save. They are drawn from the held-out ones, so that no reward model has learned from
+    them: more than `rewards.training.heldout_share` has no effect. In a run of several rounds all held-out problems are
+    searched so, without early stops too, and rounds are compared on them."""
     thinking: Thinking | None = None
     """Tags of a reasoning model; null: the whole response is steps and answer."""
     verify_truncated: bool = False

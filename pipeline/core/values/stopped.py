@@ -41,7 +41,8 @@ def pass_at_k(passes: Sequence[bool], k: int, ends: Ends) -> float | None:
         return None
     if n < k:
         return 1.0 if c else None
-    return 1.0 - _orders(k, n, c, ends) / _orders(0, n, c, ends)
+    ways = _orders(0, n, c, ends)
+    return 1.0 - _orders(k, n, c, ends) / ways if ways else None  # none: they did not end by this rule
 
 
 def _orders(start: int, n: int, c: int, ends: Ends) -> int:

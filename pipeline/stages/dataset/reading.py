@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
-from berry.pipeline.core.values.estimate import Values
+from berry.pipeline.core.values.estimate import Scheme, Values
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Finish, Message, Node, Problem
@@ -27,8 +28,9 @@ from berry.verifiers.base import Outcome, Reason, Verdict
 @dataclass(frozen=True, slots=True)
 class StoredTree:
     """`trajectories` and `kept` are rows as stored (schema.py); `problem` is None where the run's problem files can't
-    be read any more. `prompt` is the prompt's text, special tokens left out; `sampled_under` the chat messages that its
-    tokens are, None where the run did not store them."""
+    be read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
+    the prompt's text, special tokens left out; `sampled_under` the chat messages that its tokens are, None where the
+    run did not store them."""
 
     round_index: int
     tree: Tree
@@ -36,6 +38,7 @@ class StoredTree:
     trajectories: list[Row]
     kept: list[Row]
     problem: Problem | None
+    family: str
     model: str
     synthetic: bool
     system_prompt: str | None
@@ -46,14 +49,6 @@ class StoredTree:
     @property
     def problem_id(self) -> str:
         return self.tree.problem_id
-
-    @property
-    def family(self) -> str:
-        """What splits go by: the problem this one is a variant of, else itself."""
-        stored = next((row["variant_of"] for row in (*self.trajectories, *self.kept) if row["variant_of"]), None)
-        if stored is None and self.problem is not None:  # rows of trajectories say it since schema version 5
-            stored = self.problem.variant_of
-        return stored or self.problem_id
 
     @property
     def messages(self) -> list[Message]:
@@ -138,25 +133,40 @@ def _read_lease(
     for index, shard in enumerate((nodes, trajectories, kept)):
         for row in shard.table.to_pylist():
             of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
-    scheme = search_class(config.rollout.policy).scheme(config.rollout)
     for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
         if not its_nodes:  # quarantined: nothing grew
             continue
         records = [node_of(row) for row in its_nodes]
+        problem = problems.get(problem_id)
+        family = _family(problem_id, (*its_trajectories, *its_kept), problem)
         yield StoredTree(
             round_index=round_index,
             tree=rebuild(problem_id, its_nodes, its_trajectories),
             prompt=its_nodes[0]["text"] or "",
             trajectories=its_trajectories,
             kept=its_kept,
-            problem=problems.get(problem_id),
+            problem=problem,
+            family=family,
             model=nodes.marks.get("model", ""),
             synthetic=nodes.marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
             sampled_under=its_nodes[0]["messages"],
-            values=read(records, scheme),
+            values=read(records, scheme_for(config, family)),
             nodes={node.node_id: node for node in records},
         )
+
+
+def scheme_for(config: RunConfig, family: str) -> Scheme:
+    """How the trees of a family of problems were drawn, as far as their values depend on it."""
+    rollout = audit.rollout_for(config, family)
+    return search_class(rollout.policy).scheme(rollout)
+
+
+def _family(problem_id: str, rows: Iterable[Row], problem: Problem | None) -> str:
+    stored = next((row["variant_of"] for row in rows if row["variant_of"]), None)
+    if stored is None and problem is not None:  # rows of trajectories say it since schema version 5
+        stored = problem.variant_of
+    return stored or problem_id
 
 
 def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) -> Tree:

@@ -19,10 +19,10 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
-from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.stored import back_up, read
 from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
+from berry.pipeline.stages.dataset.reading import scheme_for
 from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
@@ -153,8 +153,8 @@ async def _revise_lease(
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = made_by_marks(marks)
     tables = Tables() if seen is None else Tables(seen=seen)
-    scheme = search_class(config.rollout.policy).scheme(config.rollout)
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
+        scheme = scheme_for(config, stored.problem.variant_of or stored.problem.id)
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]
             verdicts = await check(stored.problem, complete)

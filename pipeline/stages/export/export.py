@@ -19,6 +19,7 @@ from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.screening import EvaluationSets
+from berry.pipeline.core.splits import Split, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
@@ -28,7 +29,6 @@ from berry.pipeline.stages.export.exactness import LOOKED_AT, MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
 from berry.pipeline.stages.problems.screening import Screened
-from berry.pipeline.stages.training.splits import Split, split_of
 from berry.pipeline.storage.dataset import RunDir
 
 MANIFEST = "manifest.json"

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Command, Event, Expired, Finished, FinishReason, Verify
-from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.records import Problem
@@ -41,8 +40,6 @@ async def grow(
     """Runs one problem's search to its end, from where its journal ends if there is one. Raises EngineError when the
     engine is dead; everything else is data."""
     prompt_ids = ports.engine.encode(problem.messages_under(rollout.system_prompt))
-    if audit.is_audited(problem.id, rollout, run_seed=run_seed):
-        rollout = audit.unpruned(rollout)
 
     def fresh() -> Search:
         return make_search(

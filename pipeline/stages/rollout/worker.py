@@ -24,7 +24,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Sampling
-from berry.pipeline.core.search import sizes
+from berry.pipeline.core.search import audit, sizes
 from berry.pipeline.core.search.limits import sampling
 from berry.pipeline.engines.base import Engine, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
@@ -193,7 +193,7 @@ class LeaseWorker:
                 return await grow(
                     problem,
                     Ports(self.engine, self.verify, self.scorer, self.agree, self.verify_here, share, self.end_scores),
-                    self.config.rollout,
+                    audit.rollout_for(self.config, problem.variant_of or problem.id),
                     run_seed=self.config.seed,
                     round_index=self.round_index,
                     gauges=self.gauges,

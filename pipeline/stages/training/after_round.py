@@ -20,6 +20,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
@@ -27,7 +28,6 @@ from berry.pipeline.rewards.training.examples import sft_digest
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.stages.training.splits import split_of
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
 

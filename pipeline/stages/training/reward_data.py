@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.core.splits import split_of, split_of_training
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind
@@ -18,7 +19,6 @@ from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Split
 from berry.pipeline.rewards.training.retokenize import translate
 from berry.pipeline.stages.dataset.reading import count, read_trees
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
-from berry.pipeline.stages.training.splits import split_of_training
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.dataset import RunDir
 
@@ -57,6 +57,19 @@ def collect(
         left_out["problems_without_verdict"] += not paths
         parts[split.part(stored.family)].extend(short)
     return Splits(parts["train"], parts["validation"], parts["heldout"]), left_out
+
+
+def check_split(config: RunConfig, settings: RewardTraining) -> None:
+    """Raises InputError where the generator has learned by another split than `settings` names: problems that are held
+    out here would have taught the backbone."""
+    asked, own = split_of_training(settings), split_of(config)
+    if asked != own and config.rounds is not None and config.rounds.policy is not None and config.rounds.count > 1:
+        raise InputError(
+            "the generator of this run has learned from the problems that the run's own split calls train "
+            f"(heldout_share {own.heldout_share:g}, validation_share {own.validation_share:g}, split_seed {own.seed}); "
+            f"heldout_share {asked.heldout_share:g}, validation_share {asked.validation_share:g}, split_seed "
+            f"{asked.seed} would hold others out: leave these three keys out"
+        )
 
 
 def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:

@@ -30,7 +30,7 @@ from berry.pipeline.rewards.training.calibration_plot import draw_calibration
 from berry.pipeline.rewards.training.examples import Splits
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import FRESH, check_vocabulary, choose_backbone
-from berry.pipeline.stages.training.reward_data import Progress, check_enough, collect, samples, translated
+from berry.pipeline.stages.training.reward_data import Progress, check_enough, check_split, collect, samples, translated
 from berry.pipeline.storage.dataset import RunDir
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -64,11 +64,13 @@ def train_reward(
 ) -> Result:
     """Trains a reward model on the given rounds (all). `name`: the model's folder inside the run directory, by default
     round=N/weights/prm or orm of the last round. `generator_weights`: what a backbone of `generator` starts from, if
-    not from the model that the configuration names. Raises InputError where the labels can't teach anything."""
+    not from the model that the configuration names. Raises InputError where the labels can't teach anything, or where
+    the generator has learned by another split."""
     config = stored_config(run)
     chosen = list(rounds) if rounds is not None else run.rounds()
     if not any(run.committed(r) for r in chosen):
         raise InputError(f"{run.location.show()}: nothing is committed yet; let `berry run` finish some leases first")
+    check_split(config, settings)
     generator = vocabulary.of_engine(config.engine)
     splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
     check_enough(splits, settings, what)

@@ -9,10 +9,10 @@ import random
 from collections.abc import Sequence
 
 from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.core.splits import Split
 from berry.pipeline.records import Finish
 from berry.pipeline.rewards.training.examples import SftExample
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.stages.training.splits import Split
 from berry.pipeline.storage.dataset import RunDir
 
 

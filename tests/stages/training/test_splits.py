@@ -7,12 +7,12 @@ import pytest
 
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.core.splits import Split, draw, split_of, split_of_stored
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.stages.training.splits import Split, draw, split_of, split_of_stored
 from berry.pipeline.storage.dataset import RunDir
 
 

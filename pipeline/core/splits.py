@@ -1,6 +1,6 @@
 """Says which problems are for training, validation and held-out figures: by their ids alone, the same in every round.
 
-    a run's configuration ─► split_of ─► Split ─► reward training, fine-tuning, blend, reports, exports
+    a run's configuration ─► split_of ─► Split ─► reward training, fine-tuning, blend, audits, reports, exports
 
 A variant goes with the problem it was made from, so that no paraphrase of a held-out problem is ever trained on.
 """
