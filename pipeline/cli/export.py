@@ -129,7 +129,9 @@ def export(
     else:
         share = done.exactness.exact_share or 0.0
         told = f"exact: {share:.1%} of {done.exactness.responses} responses come back from the chat template as sampled"
-        console.print(told if share == 1 else f"{told}; {done.exactness.explain()}", highlight=False)
+        console.print(
+            told if share == 1 else f"{told}; {done.exactness.explain()}; {done.exactness.remedy()}", highlight=False
+        )
     if len(done.files) == 1 and heldout != 0:
         only = next(iter(done.files))
         console.print(f"every problem fell into {only}: too few to split", style="yellow")

@@ -17,7 +17,7 @@ import pyarrow as pa
 from berry.pipeline.config.sections.rollout import Step, Thinking
 from berry.pipeline.core.labels import LABELS
 from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Message, ValueKind
+from berry.pipeline.records import Finish, Message, ValueKind
 from berry.pipeline.schema import MESSAGE
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
@@ -49,7 +49,7 @@ ORIGIN: Columns = (("problem_id", pa.string()), ("source_id", pa.string()), ("ro
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """A whole response as it was sampled. `logprobs`: nats, one a token of `token_ids`; None where they were not
-    stored. `trainable`: one a token, whether the model sampled it."""
+    stored. `trainable`: one a token, whether the model sampled it. `ended`: the model ended its turn."""
 
     messages: list[Message]
     text: str
@@ -57,6 +57,7 @@ class Sampled:
     token_ids: Sequence[int]
     logprobs: Sequence[float] | None = None
     trainable: Sequence[bool] | None = None
+    ended: bool = True
 
     @property
     def loss_mask(self) -> list[int]:
@@ -162,14 +163,15 @@ def sampled_of(stored: StoredTree, row: Row) -> Sampled:
         stored.tree.prompt_ids,
         stored.tree.response_ids(row["leaf"]),
         stored.logprobs(row["leaf"]),
+        ended=stored.tree[row["leaf"]].finish is Finish.STOP,
     )
 
 
-def sampled_of_kept(stored: StoredTree, row: Row) -> Sampled:
+def sampled_of_kept(stored: StoredTree, row: Row, *, ended: bool = True) -> Sampled:
     """The same of a kept row, which says itself which tokens may be learned."""
     trainable = None
     if row["segments"] is not None:
         trainable = [segment["trainable"] for segment in row["segments"] for _ in range(segment["tokens"])]
     return Sampled(
-        stored.messages, row["response"], row["prompt_token_ids"], row["token_ids"], row["logprobs"], trainable
+        stored.messages, row["response"], row["prompt_token_ids"], row["token_ids"], row["logprobs"], trainable, ended
     )

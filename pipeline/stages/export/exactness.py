@@ -1,9 +1,9 @@
 """Compares responses as a chat template renders their text with the token ids that were sampled.
 
     messages + text ─► chat template ─► ids ─┐
-    prompt ids + sampled ids ────────────────┴─► exact, or how many sampled tokens are lost or changed, and why
+    prompt ids + sampled ids ────────────────┴─► Comparison ─► Exactness: shares, reasons, which option avoids them
 
-What the template adds behind the last sampled token (the end of a turn) is no loss.
+What the template adds behind the token with which the model ended its turn is no loss.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from berry.pipeline.stages.export.base import Sampled
 
 MOST = 0.001
 """Share of the sampled tokens that an export may lose or change without being told to."""
-LOOKED_AT = 256
-"""Responses of an export that are compared."""
+COMPARED = 1024
+"""Responses of an export that are compared, at least where it has so many; at most twice as many."""
 _TAIL = 8  # tokens that a template may put behind a response
 
 
@@ -30,55 +30,80 @@ class Loss(StrEnum):
     PROMPT = "prompt"  # the template begins the model's turn otherwise where its answer is known
     THINKING = "thinking"  # the template cuts what stands before </think>
     WHITE_SPACE = "white_space"  # the template strips white space at an end
+    END = "end"  # the template does not end the model's turn with the token with which the model ended it
+    TURN = "turn"  # the template ends a turn that the model had not ended
     TOKENS = "tokens"  # the same text is tokenised otherwise, or a special token was left out of it
 
 
-REMEDY = {
+EXPLAINED = {
     Loss.PROMPT: "the chat template begins a turn otherwise in training than in generation",
     Loss.THINKING: "the chat template cuts thinking out of answers",
     Loss.WHITE_SPACE: "the chat template strips white space around answers",
+    Loss.END: "the chat template leaves out the token that ends an answer",
+    Loss.TURN: "the chat template ends answers that the model had not ended",
     Loss.TOKENS: "the text is tokenised otherwise than it was sampled",
 }
+AVOIDED = {
+    Loss.TURN: "a pruning rule {type: verdict} or {type: length} drops answers that were cut short",
+}
+"""What avoids a loss, where it is not `--tokens`, which avoids every other one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One response: its sampled tokens, those of them that are lost or changed, and why (None: it comes back)."""
+
+    tokens: int
+    changed: int
+    loss: Loss | None
 
 
 @dataclass(slots=True)
 class Exactness:
-    """What a comparison found: responses compared, those that come back exactly, sampled tokens of responses and those
-    of them that are lost or changed, and the responses concerned by reason."""
+    """What the comparison of an export's responses found. Of many, every second, fourth … one is compared, all over the
+    export."""
 
-    responses: int = 0
-    exact: int = 0
-    tokens: int = 0
-    changed: int = 0
-    losses: Counter[Loss] = field(default_factory=Counter)
+    found: list[Comparison] = field(default_factory=list)
+    seen: int = 0
+    stride: int = 1
+
+    def add(self, sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> None:
+        """Compares one response, if it is its turn. `conversation`: a conversation's ids by the chat template."""
+        number, self.seen = self.seen, self.seen + 1
+        if number % self.stride:
+            return
+        self.found.append(compare(sampled, conversation))
+        if len(self.found) >= 2 * COMPARED:
+            del self.found[1::2]
+            self.stride *= 2
+
+    @property
+    def responses(self) -> int:
+        return len(self.found)
+
+    @property
+    def exact(self) -> int:
+        return sum(one.loss is None for one in self.found)
+
+    @property
+    def losses(self) -> Counter[Loss]:
+        """Responses that do not come back, by reason."""
+        return Counter(one.loss for one in self.found if one.loss is not None)
 
     @property
     def exact_share(self) -> float | None:
         """None where nothing could be compared."""
-        return self.exact / self.responses if self.responses else None
+        return self.exact / self.responses if self.found else None
 
     @property
     def changed_share(self) -> float | None:
         """Of the sampled tokens; None where nothing could be compared."""
-        return self.changed / self.tokens if self.tokens else None
-
-    def add(self, sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> None:
-        """Compares one response. `conversation`: a conversation's ids by the chat template."""
-        rendered = conversation([*sampled.messages, {"role": "assistant", "content": sampled.text}])
-        wanted = sampled.input_ids
-        self.responses += 1
-        self.tokens += len(sampled.token_ids)
-        if rendered[: len(wanted)] == wanted:
-            self.exact += 1
-            return
-        same = _common(wanted, rendered)
-        self.losses[_why(sampled, rendered, same)] += 1
-        start = max(same, len(sampled.prompt_ids))
-        ends = max(_common(wanted[same:][::-1], rendered[same : len(rendered) - cut][::-1]) for cut in range(_TAIL + 1))
-        self.changed += max(len(wanted) - start - ends, 1) if start < len(wanted) else 0
+        tokens = sum(one.tokens for one in self.found)
+        return sum(one.changed for one in self.found) / tokens if tokens else None
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "responses": self.seen,
             "responses_compared": self.responses,
             "exact_share": self.exact_share,
             "changed_token_share": self.changed_share,
@@ -87,7 +112,27 @@ class Exactness:
 
     def explain(self) -> str:
         """What is lost, most frequent first."""
-        return "; ".join(f"{REMEDY[loss]} ({n} of {self.responses} responses)" for loss, n in self.losses.most_common())
+        parts = [f"{EXPLAINED[loss]} ({n} of {self.responses} responses)" for loss, n in self.losses.most_common()]
+        return "; ".join(parts)
+
+    def remedy(self) -> str:
+        """Which options avoid what is lost."""
+        others = [AVOIDED[loss] for loss in self.losses if loss in AVOIDED]
+        return "; ".join([*(["give --tokens for the sampled ids"] if set(self.losses) - set(AVOIDED) else []), *others])
+
+
+def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> Comparison:
+    """Compares the sampled ids of a prompt and its response with those of the rendered conversation."""
+    rendered = conversation([*sampled.messages, {"role": "assistant", "content": sampled.text}])
+    wanted = sampled.input_ids
+    tokens = len(sampled.token_ids)
+    if rendered[: len(wanted)] == wanted:
+        return Comparison(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
+    same = _common(wanted, rendered)
+    start = max(same, len(sampled.prompt_ids))
+    ends = max(_common(wanted[same:][::-1], rendered[same : len(rendered) - cut][::-1]) for cut in range(_TAIL + 1))
+    changed = max(len(wanted) - start - ends, 1) if start < len(wanted) else 0
+    return Comparison(tokens, changed, _why(sampled, rendered, same))
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -106,4 +151,6 @@ def _why(sampled: Sampled, rendered: Sequence[int], same: int) -> Loss:
         return Loss.PROMPT
     if sampled.text != sampled.text.strip():
         return Loss.WHITE_SPACE
+    if sampled.ended and same == len(sampled.input_ids) - 1:
+        return Loss.END
     return Loss.TOKENS

@@ -25,7 +25,7 @@ from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
-from berry.pipeline.stages.export.exactness import LOOKED_AT, MOST, Exactness
+from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
 from berry.pipeline.stages.problems.screening import Screened
@@ -177,7 +177,7 @@ def _comparison(request: ExportRequest, speaks: Vocabulary | None, why_not: str)
 
 
 def _compare(compared: Exactness | None, form: ExportFormat, record: Any, speaks: Vocabulary | None) -> None:
-    if compared is None or speaks is None or speaks.conversation is None or compared.responses >= LOOKED_AT:
+    if compared is None or speaks is None or speaks.conversation is None:
         return
     for sampled in form.sampled(record):
         compared.add(sampled, speaks.conversation)
@@ -189,8 +189,7 @@ def _refuse_inexact(request: ExportRequest, compared: Exactness | None) -> None:
         return
     raise InputError(
         f"--format {request.format}: through the model's chat template {changed:.1%} of the sampled tokens would be "
-        f"lost or changed: {compared.explain()}; give --tokens for the sampled ids, or --inexact to write the text all "
-        "the same"
+        f"lost or changed: {compared.explain()}; {compared.remedy()}, or --inexact to write the text all the same"
     )
 
 

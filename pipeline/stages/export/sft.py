@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from berry.pipeline.records import Finish
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.export.base import (
     IDS,
@@ -43,8 +44,10 @@ class SftRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
     """One for each kept trajectory, or for each that passed."""
     if context.source == "kept":
+        ended = {row["trajectory_id"] for row in stored.trajectories if row["finish"] == Finish.STOP}
         for row in stored.kept:
-            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of_kept(stored, row), row["orm"])
+            sampled = sampled_of_kept(stored, row, ended=row["trajectory_id"] in ended)
+            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled, row["orm"])
         return
     for row in stored.trajectories:
         if row["verdict"] == Outcome.PASS and row["leaf"] in stored.tree:

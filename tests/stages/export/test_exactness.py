@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.records import Message
 from berry.pipeline.stages.export.base import Sampled
-from berry.pipeline.stages.export.exactness import Exactness, Loss
+from berry.pipeline.stages.export.exactness import Comparison, Exactness, Loss, compare
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 CHATML = (
@@ -80,9 +81,30 @@ def test_what_is_lost_is_counted_and_named(tmp_path: Path, template: str, text: 
 
 def test_the_lost_tokens_of_cut_thinking_are_those_of_the_thought(tmp_path: Path) -> None:
     tokens = tokens_of(tmp_path, CUTS_THINKING)
-    found = measured(tokens, [sample(tokens, "<think>1 and 1 are 2</think>It is 2.")])
+    found = compare(sample(tokens, "<think>1 and 1 are 2</think>It is 2."), tokens.encode_whole)
     assert found.changed == 1 + len("1 and 1 are 2") + 1
     assert found.tokens == found.changed + len("It is 2.") + 1
+
+
+def test_an_answer_that_was_cut_and_is_ended_by_the_template_loses_nothing_but_is_not_exact(tmp_path: Path) -> None:
+    tokens = tokens_of(tmp_path, CHATML)
+    found = compare(replace(sample(tokens, "It is", ended=False), ended=False), tokens.encode_whole)
+    assert found == Comparison(tokens=len("It is"), changed=0, loss=Loss.TURN)
+
+
+def test_a_template_that_never_ends_an_answer_loses_its_end(tmp_path: Path) -> None:
+    tokens = tokens_of(tmp_path, CHATML.replace("<|im_end|>\n", "\n"))
+    found = compare(sample(tokens, "It is 2."), tokens.encode_whole)
+    assert found == Comparison(tokens=len("It is 2.") + 1, changed=1, loss=Loss.END)
+
+
+def test_of_many_responses_those_compared_lie_all_over_the_export(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("berry.pipeline.stages.export.exactness.COMPARED", 8)
+    tokens = tokens_of(tmp_path, STRIPS)
+    found = measured(tokens, [sample(tokens, "a" if number < 50 else "a\n") for number in range(100)])
+    assert found.seen == 100
+    assert 8 <= found.responses < 16
+    assert found.exact_share == pytest.approx(0.5, abs=0.1)
 
 
 def test_nothing_compared_is_no_share() -> None:
