@@ -3,9 +3,10 @@ spoken to over pipes, such as a proof assistant.
 
     options (JSON, argv[1]) ─► limits ─► no_new_privs, no capabilities ─► landlock ─► seccomp ─► exec
 
-The program may read and execute what is listed, make threads, and talk over the pipes that it was given; it may write
-no file, open no socket and start no process. Where the host lacks the minimum it is not started, unless the options
-say `isolation: none`.
+The program may read and execute what is listed and the system's shared libraries, make threads, and talk over the pipes
+that it was given; it may write no file, open no socket and start no process, and of the system's commands and packages
+it can read none but the interpreter that its own first line names. Where the host lacks the minimum it is not started,
+unless the options say `isolation: none`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 import sys
 from typing import Any, NoReturn
 
-from berry.sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls
+from berry.sandboxes.jail import landlock, plan, rlimits, seccomp, syscalls, visible
 
 CONFINING_FAILED = 125
 """Exit status of a program that never began; standard error says why."""
@@ -30,7 +31,7 @@ def main() -> NoReturn:
     try:
         _limit(options["cpu_s"])
         if options["isolation"] != "none":
-            _confine(options["readable"])
+            _confine([*options["readable"], options["argv"][0], *_interpreter(options["argv"][0])])
         os.execve(options["argv"][0], options["argv"], options["env"])
     except (OSError, ValueError) as fault:
         os.write(2, f"{fault}\n".encode())
@@ -50,6 +51,14 @@ def _limit(cpu_s: int) -> None:
         resource.setrlimit(which, (value, value))
 
 
+def _interpreter(program: str) -> list[str]:
+    """Finds what the first line of a script names, by its own path and by where links lead; nothing for a binary."""
+    with open(program, "rb") as file:
+        first = file.readline(512)
+    words = first[2:].split() if first.startswith(b"#!") else []
+    return [os.fsdecode(path) for path in {words[0], os.path.realpath(words[0])}] if words else []
+
+
 def _confine(readable: list[str]) -> None:
     level = landlock.abi()
     if not level or not seccomp.available():
@@ -57,6 +66,6 @@ def _confine(readable: list[str]) -> None:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.no_capabilities()()
     rules = [(device, landlock.READ_FILE | landlock.WRITE_FILE) for device in plan.DEVICES]
-    rules += [(path, landlock.READ_EXECUTE) for path in (*plan.SYSTEM_EXECUTE, *readable)]
+    rules += [(path, landlock.READ_EXECUTE) for path in (*visible.shared_libraries(), *readable)]
     landlock.Ruleset(rules, level=level).restrict()
     seccomp.build("program", signals_contained=level >= plan.SIGNALS_LEVEL).load()

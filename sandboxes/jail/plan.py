@@ -18,7 +18,6 @@ DROP_CAPABILITIES = frozenset({0, 1, 3, 5, 6, 7})
 """CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID: what a slot needs to run children under another user
 id."""
 _SYSTEM_READ = ("/usr/lib", "/lib", "/lib64", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
-SYSTEM_EXECUTE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 SIGNALS_LEVEL = 6
 """The landlock level from which signals stay inside."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")

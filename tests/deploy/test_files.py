@@ -46,6 +46,13 @@ def test_an_image_is_made_of_what_is_here_and_does_not_run_as_root(name: str) ->
     assert text.index("USER berry") < text.index("CMD")
     torch = re.findall(r'"(torch==[\d.]+)"', (ROOT / "pyproject.toml").read_text())[0]
     assert name == "Dockerfile.gpu" or torch in text
+    # sandboxed programs read the interpreter's own library: packages go elsewhere, before the first of them
+    assert (
+        0
+        < text.index("python -m venv /opt/venv")
+        < text.index("ENV PATH=/opt/venv/bin:$PATH")
+        < text.index("pip install")
+    )
 
 
 def test_ray_ups_yaml_is_what_ray_takes_and_holds_the_roles() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from berry.sandboxes.jail import landlock
+from berry.sandboxes.jail import landlock, visible
 from berry.verifiers.base import Reason
 from berry.verifiers.proofs import lean_install
 from berry.verifiers.proofs.lean_install import LeanInstall, NoLean, find
@@ -25,6 +25,8 @@ import json, os, socket, sys
 def attempt(word):
     if word == "reads":
         open("{secret}").read()
+    elif word.startswith("/"):
+        open(word, "rb").read(1)
     elif word == "writes":
         open("{project}/new", "w")
     elif word == "connects":
@@ -106,6 +108,16 @@ async def test_the_repl_can_only_read_lean_and_answer(project: Path) -> None:
     assert said.pop("answers") == "done"
     assert set(said.values()) == {"refused"}, said
     assert not (project / "new").exists()
+
+
+@pytest.mark.skipif(sys.base_prefix in ("/usr", "/usr/local"), reason="the stand-in's own library is the system's")
+async def test_of_the_system_the_repl_sees_shared_libraries_alone(project: Path) -> None:
+    closed = ["/usr/bin/env", "/usr/share/common-licenses", "/etc/passwd", "/usr/lib/os-release", "/proc/self/maps"]
+    closed += [os.path.join(path, name) for path in visible.packages_of_the_system() for name in os.listdir(path)[:3]]
+    repl = await opened(project)
+    for path in filter(os.path.exists, closed):
+        assert (await repl.command(path, env=None))["messages"][0]["data"] == "refused", path
+    await repl.close()
 
 
 @pytest.mark.parametrize(("word", "reason"), [("grows", Reason.MEMORY_LIMIT), ("spins", Reason.CPU_LIMIT)])
