@@ -97,6 +97,10 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines", "verifiers.*"),
         *("pipeline.stages.problems", "pipeline.stages.dataset", "pipeline.stages.training"),
     ),
+    "pipeline.stages.evaluation": (
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "verifiers.*"),
+        "pipeline.stages.dataset",
+    ),
     # beside the runtime, read by the command line alone
     "pipeline.planning": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage"),
@@ -104,7 +108,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.report": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.planning"),
-        *("pipeline.stages.dataset", "pipeline.stages.training"),
+        *("pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.evaluation"),
     ),
     # runtime: the one importer of Ray
     "pipeline.runtime": ("pipeline", "pipeline.core", "pipeline.stages.leases"),

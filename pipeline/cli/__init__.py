@@ -15,6 +15,7 @@ import typer
 import berry
 from berry.pipeline.cli import import_problems, sandbox, weights
 from berry.pipeline.cli.check import check
+from berry.pipeline.cli.eval import eval_
 from berry.pipeline.cli.export import export
 from berry.pipeline.cli.inspect import inspect
 from berry.pipeline.cli.plan import plan
@@ -40,7 +41,7 @@ app = typer.Typer(
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make data": (run, variants, verify, reprune, reverify),
     "Look at it": (inspect, show, status, check),
-    "Use it": (export, train),
+    "Use it": (export, train, eval_),
     "Plan": (plan, sweep),
     "Clusters and hosts": (submit,),
 }
@@ -58,7 +59,8 @@ def help_text(docstring: str | None) -> str:
 
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel, help=help_text(command.__doc__))(command)
+        name = command.__name__.rstrip("_")  # `eval_` is a command, and no other word of Python's
+        app.command(name, rich_help_panel=panel, help=help_text(command.__doc__))(command)
 for group, (group_app, panel) in GROUPS.items():
     app.add_typer(group_app, name=group, rich_help_panel=panel)
 

@@ -1,6 +1,6 @@
 """Writes the reference of all configuration keys as Markdown: docs/configuration.md.
 
-RunConfig, PlanConfig ─► sections (one a heading) ─► tables: key, values, default, unit, meaning
+RunConfig, PlanConfig, Evaluation ─► sections (one a heading) ─► tables: key, values, default, unit, meaning
 
     python -m berry.pipeline.config.reference > docs/configuration.md
 """
@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from berry.pipeline.config.plan import PlanConfig
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.evaluation import Evaluation
 
 HEAD = """# Configuration
 
@@ -68,7 +69,7 @@ def reference() -> str:
     """The whole page."""
     places: dict[type[BaseModel], str] = {}
     parts = [HEAD]
-    for heading, model in (("## A run", RunConfig), ("## A plan", PlanConfig)):
+    for heading, model in (("## A run", RunConfig), ("## A plan", PlanConfig), ("## An evaluation", Evaluation)):
         sections = list(_sections(model, "", places))
         parts += [heading, *(part for path, kind in sections for part in _section(kind, path, places))]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

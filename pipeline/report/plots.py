@@ -57,6 +57,13 @@ def save_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def as_png(figure: Figure) -> bytes:
+    """Makes a figure the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
 def as_svg(figure: Figure) -> str:
     """Makes a figure an SVG element to put into a page."""
     buffer = io.StringIO()

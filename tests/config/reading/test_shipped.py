@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from berry.pipeline.cli.eval_runs import runs_of
 from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.evaluation import Evaluation
 from berry.pipeline.core.placement import place_actors
+from berry.pipeline.storage.files import locate
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+EVALUATION = CONFIGS / "eval.yaml"
 RUNS = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "recipes").glob("*.yaml")])
+RUNS.remove(EVALUATION)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
@@ -25,6 +30,12 @@ def test_a_shipped_run_config_opens_with_the_command_that_runs_it(path: Path) ->
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# berry ")
     assert f"configs/{path.relative_to(CONFIGS)}" in first
+
+
+def test_the_shipped_evaluation_loads_with_all_its_runs(tmp_path: Path) -> None:
+    wanted = load(EVALUATION, [], Evaluation)
+    runs = runs_of(wanted, locate(tmp_path), CONFIGS)
+    assert [run.search for run in runs] == [None, "fixed", "entropy"]
 
 
 def test_there_are_configs_to_load() -> None:

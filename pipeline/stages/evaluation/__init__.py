@@ -1,0 +1,1 @@
+"""Measures accuracy against compute: independent chains or whole searches, methods that choose an answer, intervals."""

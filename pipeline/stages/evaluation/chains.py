@@ -1,0 +1,137 @@
+"""Holds what methods choose from: the independent chains of a problem, and the leaves that a search ended with.
+
+    StoredTree ─► independent chains (where the search was one of INDEPENDENT)     StoredTree ─► leaves of a search
+
+A chain is one draw of the generator from the prompt to its end. Of a tree that forks, each child of the root begins
+one; below it the chain goes on with the rest of the segment that was sampled first, else with the first sample. What
+other forks hold is left out, since it shares a prefix with the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
+from berry.verifiers.base import Outcome
+
+SCORES = ("orm", "prm_last", "prm_min", "prm_prod")
+"""Columns of trajectories by which an answer can be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAnswer:
+    """One finished trajectory. `passed` None: it could not be checked. `answer`: the class of its answer among those of
+    the problem, None where it gave none. `tokens` of the response; `scores` by name, those that the run has."""
+
+    passed: bool | None
+    answer: str | None
+    tokens: int
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemAnswers:
+    """All that one problem's methods choose from. `weights`: what each answer counts for, one over the chance with
+    which the search kept it; None where all count the same. `generated`: tokens sampled for the whole tree, where
+    answers share prefixes."""
+
+    problem_id: str
+    benchmark: str
+    prompt_tokens: int
+    answers: tuple[ScoredAnswer, ...]
+    generated: int
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Share of the checked answers that passed."""
+        known = [a.passed for a in self.answers if a.passed is not None]
+        return sum(known) / len(known) if known else None
+
+
+def is_independent(config: RunConfig) -> bool:
+    """Whether every child of the root begins a chain that neither a score nor a verdict chose: no policy that gives
+    branches up or draws by results, no cut in the loop, no budget that ends a search early."""
+    search = search_class(config.rollout.policy)
+    scheme = search.scheme(config.rollout)
+    chosen = search.gives_up or scheme.adaptive or scheme.heads is Heads.OWN
+    return not chosen and config.rollout.cut is None
+
+
+def independent_chains(stored: StoredTree, benchmark: str) -> ProblemAnswers:
+    """The chains that begin at the root of one tree, in the order in which they were drawn."""
+    by_leaf = {row["leaf"]: row for row in stored.trajectories}
+    rows = []
+    for child in sorted(stored.tree.root.children, key=lambda node: node.index):
+        row = by_leaf.get(_end(child).node_id)
+        if row is not None:
+            rows.append(row)
+    answers = tuple(answer_of(row) for row in rows)
+    return ProblemAnswers(
+        stored.problem_id, benchmark, len(stored.tree.prompt_ids), answers, sum(a.tokens for a in answers)
+    )
+
+
+def _end(node: TreeNode) -> TreeNode:
+    """The leaf of the chain that goes on with the first draw at each fork."""
+    while node.children:
+        node = min(node.children, key=lambda child: child.index)  # -1: the rest of a segment that was cut in two
+    return node
+
+
+def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
+    """Every leaf that a search ended with, and all the tokens that it sampled."""
+    weights = tuple(_weight(stored, row) for row in stored.trajectories)
+    return ProblemAnswers(
+        stored.problem_id,
+        benchmark,
+        len(stored.tree.prompt_ids),
+        tuple(answer_of(row) for row in stored.trajectories),
+        sum(len(node.tokens) for node in stored.tree.walk()),
+        weights,
+    )
+
+
+def _weight(stored: StoredTree, row: Row) -> float:
+    """One over the chance that the search reached this leaf and kept it, given what is drawn at each fork: the product
+    along its path of weight over number of draws. Draws that a verdict may have asked for count nothing."""
+    weight = 1.0
+    node = stored.tree[row["leaf"]]
+    while node.parent is not None:
+        drawn = [child for child in node.parent.children if child.weight is not None]
+        weight *= (node.weight or 0.0) / max(1, len(drawn))
+        node = node.parent
+    return weight
+
+
+def answer_of(row: Row) -> ScoredAnswer:
+    """Takes what methods need of one trajectory's row."""
+    verdict = row["verdict"]
+    checked = verdict is not None and verdict != Outcome.UNVERIFIABLE.value
+    passed = verdict == Outcome.PASS.value if checked else None
+    scores = {name: float(row[name]) for name in SCORES if row.get(name) is not None}
+    return ScoredAnswer(passed, row["answer"], int(row["n_tokens"]), scores)
+
+
+def read_answers(
+    trees: Iterable[StoredTree],
+    benchmarks: Mapping[str, str] | None = None,
+    *,
+    independent: bool,
+) -> Iterator[ProblemAnswers]:
+    """Every tree's answers: its independent chains, or all leaves of the search. `benchmarks`: the name by problem id,
+    and problems that are not among them are passed over; None: all, by the source that they name."""
+    for stored in trees:
+        if benchmarks is None:
+            name = (stored.problem.source if stored.problem is not None else "") or "all problems"
+        elif stored.problem_id in benchmarks:
+            name = benchmarks[stored.problem_id]
+        else:
+            continue
+        yield independent_chains(stored, name) if independent else search_leaves(stored, name)

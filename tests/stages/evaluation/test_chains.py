@@ -1,0 +1,95 @@
+"""Chains of forked trees are single draws, so that rates over them are those of independent samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from berry.pipeline.cli.loading import load_run
+from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.run import run as drive
+from berry.pipeline.stages.dataset.reading import StoredTree, read_trees, stored_config
+from berry.pipeline.stages.evaluation.chains import ProblemAnswers, is_independent, read_answers
+from berry.pipeline.storage.dataset import open_run
+
+
+class Silent:
+    def phase(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def update(self, view: Any) -> None: ...
+
+
+def made(folder: Path, policy: dict[str, Any], **rollout: Any) -> list[StoredTree]:
+    raw = {
+        "problems": [{"type": "synthetic", "count": 60, "seed": 4}],
+        "engine": {"type": "synthetic"},
+        "rollout": {"policy": policy, "step": {"type": "delimiter", "delimiters": ["\n"]}, **rollout},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
+    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    return list(read_trees(open_run(str(folder / "run"))))
+
+
+def independent(folder: Path) -> bool:
+    return is_independent(stored_config(open_run(str(folder / "run"))))
+
+
+def rate(answers: list[ProblemAnswers]) -> float:
+    rates = [p.pass_rate for p in answers if p.pass_rate is not None]
+    return sum(rates) / len(rates)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"type": "fixed", "branching": [4, 3]},
+        {"type": "entropy", "chains": 6, "forks": 3},
+        {"type": "best_of_n", "n": 6},
+    ],
+    ids=lambda policy: policy["type"],
+)
+def test_chains_of_a_tree_pass_as_often_as_the_model_does(tmp_path: Path, policy: dict[str, Any]):
+    trees = made(tmp_path, policy)
+    assert independent(tmp_path)
+    chains = list(read_answers(trees, independent=True))
+    assert len({p.problem_id for p in chains}) == 60
+    assert all(len(p.answers) == len(t.tree.root.children) for p, t in zip(chains, trees, strict=True))
+    values = [t.values[t.tree.root.node_id].value for t in trees]
+    truth = [v for v in values if v is not None]
+    assert rate(chains) == pytest.approx(sum(truth) / len(truth), abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("policy", "rollout"),
+    [
+        ({"type": "mcts", "simulations": 6}, {}),
+        ({"type": "best_of_n", "n": 6}, {"budget": {"stop_after_correct": 1}}),
+    ],
+    ids=["mcts", "stopped early"],
+)
+def test_searches_that_look_at_verdicts_are_no_independent_chains(
+    tmp_path: Path, policy: dict[str, Any], rollout: dict[str, Any]
+):
+    trees = made(tmp_path, policy, **rollout)
+    assert not independent(tmp_path)
+    leaves = list(read_answers(trees[:3], independent=False))
+    assert all(len(p.answers) == len(t.trajectories) for p, t in zip(leaves, trees, strict=False))
+
+
+def test_leaf_weights_of_a_whole_tree_sum_to_one(tmp_path: Path):
+    trees = made(tmp_path, {"type": "fixed", "branching": [4, 3]})
+    for answers in read_answers(trees[:10], independent=False):
+        assert answers.weights is not None
+        assert sum(answers.weights) == pytest.approx(1.0)
+    generated = [p.generated for p in read_answers(trees[:10], independent=False)]
+    assert generated == [sum(len(n.tokens) for n in t.tree.walk()) for t in trees[:10]]
+
+
+def test_problems_of_other_benchmarks_are_passed_over(tmp_path: Path):
+    trees = made(tmp_path, {"type": "best_of_n", "n": 2})
+    wanted = {trees[0].problem_id: "mine"}
+    (found,) = read_answers(trees, wanted, independent=True)
+    assert (found.benchmark, found.problem_id) == ("mine", trees[0].problem_id)
