@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from berry.verifiers.base import Verdict
+from berry.verifiers.base import UNANSWERED, Outcome, Verdict
 from berry.verifiers.specs.union import VerifierSpec
 
 Message = dict[str, str]  # {"role": …, "content": …}
@@ -160,6 +160,28 @@ class DropReason(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"
     ENGINE_FAILED = "engine_failed"
     QUARANTINED = "quarantined"  # its problem killed its worker three times
+
+
+class Ending(StrEnum):
+    """How a trajectory came out. Only `pass` and `wrong` tell right from wrong; pass rates count these two alone."""
+
+    PASS = "pass"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"  # nothing in the wanted form
+    TRUNCATED = "truncated"  # out of tokens, and not checked
+    UNVERIFIABLE = "unverifiable"  # the check could not be made
+    UNCHECKED = "unchecked"  # cut, cancelled, empty or failed before there was something to check
+
+
+def ending(verdict: str | None, reason: str | None, finish: str) -> Ending:
+    """Tells how a trajectory came out, from its row's `verdict`, `verdict_reason` and `finish`."""
+    if verdict is None:
+        return Ending.TRUNCATED if finish == Finish.LENGTH else Ending.UNCHECKED
+    if verdict == Outcome.UNVERIFIABLE:
+        return Ending.UNVERIFIABLE
+    if reason in UNANSWERED:
+        return Ending.NO_ANSWER
+    return Ending.PASS if verdict == Outcome.PASS else Ending.WRONG
 
 
 class Trajectory(Struct):

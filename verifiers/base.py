@@ -82,7 +82,7 @@ _UNVERIFIABLE = _RETRYABLE | {
     Reason.CHECK_ERROR,
 }
 
-_UNANSWERED = frozenset({Reason.NO_ANSWER, Reason.NO_CODE})
+UNANSWERED = frozenset({Reason.NO_ANSWER, Reason.NO_CODE})
 _OUTCOMES = {r: Outcome.UNVERIFIABLE if r in _UNVERIFIABLE else Outcome.FAIL for r in Reason}
 _OUTCOMES[Reason.CORRECT] = _PASS = Outcome.PASS  # reached through its class it costs a call, in Python 3.11
 
@@ -108,7 +108,7 @@ class Verdict(Struct, frozen=True):
     @property
     def unanswered(self) -> bool:
         """Whether the response gave no answer in the wanted form, which is not a wrong answer."""
-        return self.reason in _UNANSWERED
+        return self.reason in UNANSWERED
 
 
 def verdict(reason: Reason, *, answer: str | None = None, **evidence: Any) -> Verdict:

@@ -26,6 +26,7 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
+    from berry.pipeline.cli.problems_table import problems_table
     from berry.pipeline.cli.pruning_table import cuts_table, stages_table
     from berry.pipeline.cli.summary import counts_table, print_screening, title
     from berry.pipeline.errors import InputError
@@ -70,9 +71,4 @@ def inspect(
         console.print(cuts_table(cuts))
     if not summary.lines or not top:
         return
-    ordered = sorted(summary.lines, key=lambda line: (-line.passed / line.trajectories, line.problem_id))
-    shown = ordered if len(ordered) <= 2 * top else [*ordered[:top], *ordered[-top:]]
-    table = Table("problem", "passed", "kept", "tokens", box=None, header_style="bold")
-    for line in shown:
-        table.add_row(line.problem_id, f"{line.passed}/{line.trajectories}", str(line.kept), f"{line.tokens:,}")
-    console.print(table)
+    console.print(problems_table(summary.lines, top))

@@ -63,13 +63,19 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("problems", f"{summary.problems:,}, {summary.solved:,} solved at least once")
     table.add_row("trajectories", f"{summary.trajectories:,}")
-    for verdict, count in summary.verdicts.items():
-        table.add_row(f"  {verdict}", f"{count:,}")
+    for outcome, count in summary.outcomes.items():
+        table.add_row(f"  {outcome.replace('_', ' ')}", f"{count:,}")
     table.add_row("kept", f"[bold]{summary.kept:,}[/] ({summary.kept_tokens:,} tokens)")
     for reason, count in summary.dropped.items():
         table.add_row(f"  dropped: {reason}", f"{count:,}")
     if summary.pass_at:
         table.add_row("pass@k", ", ".join(f"pass@{k} {v:.0%}" for k, v in summary.pass_at.items()))
+    if set(summary.roots) != {"estimate"}:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary.roots.items())
+        table.add_row("pass rates", f"{kinds}: only an estimate is unbiased (docs/values.md)")
+    if summary.spared_tokens:
+        share = summary.spared_tokens / max(summary.generated_tokens, 1)
+        table.add_row("spared", f"{summary.spared_tokens:,} tokens ({share:.1%} of all) of branches to be cut went on")
     if summary.verify_ms_median is not None:
         table.add_row("verification", f"median {summary.verify_ms_median:.1f} ms")
     return table

@@ -179,7 +179,7 @@ def measure(run: RunDir) -> Measured:
     db = connect(run)
     row = db.execute(
         """select count(distinct problem_id), count(*), avg(n_tokens), var_pop(n_tokens), avg(n_new_tokens),
-                  count(*) filter (verdict = 'pass'), count(*) filter (verdict in ('pass', 'fail')),
+                  count(*) filter (verdict = 'pass'), count(*) filter (outcome in ('pass', 'wrong')),
                   count(*) filter (kept), avg(verify_ms), quantile_cont(verify_ms, 0.99)
            from trajectories"""
     ).fetchone()
@@ -197,7 +197,7 @@ def measure(run: RunDir) -> Measured:
     ).fetchone()
     by_problem = db.execute(
         """select count(*) filter (verdict = 'pass') as right, count(*) as checked
-           from trajectories where verdict in ('pass', 'fail') group by problem_id"""
+           from trajectories where outcome in ('pass', 'wrong') group by problem_id"""
     ).fetchall()
     figures = run.metrics("run") or {}
     return Measured(

@@ -246,10 +246,10 @@ def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
         [chosen],
     ).fetchall():
         by_round[round_index][problem].nodes[values[0]] = _Node(*values)
-    for round_index, problem, leaf, verdict, orm, prm in db.execute(
-        "select round, problem_id, leaf, verdict, orm, prm_min from trajectories "
-        "where list_contains(?, problem_id) and verdict in ('pass', 'fail')",
+    for round_index, problem, leaf, outcome, orm, prm in db.execute(
+        "select round, problem_id, leaf, outcome, orm, prm_min from trajectories "
+        "where list_contains(?, problem_id) and outcome in ('pass', 'wrong')",
         [chosen],
     ).fetchall():
-        by_round[round_index][problem].leaves[leaf] = (verdict == "pass", orm, prm)
+        by_round[round_index][problem].leaves[leaf] = (outcome == "pass", orm, prm)
     return {index: list(problems.values()) for index, problems in by_round.items()}

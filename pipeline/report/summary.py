@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berry.pipeline.core.ledger import add
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
 from berry.pipeline.core.values.stopped import Ends
-from berry.pipeline.records import ValueKind
+from berry.pipeline.records import Ending, ValueKind
 from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import scheme_for
+from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
 
@@ -21,16 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProblemLine:
+    """A problem's trajectories by how they came out (`records.Ending`), those kept, and the tokens generated for it."""
+
     problem_id: str
-    trajectories: int
-    passed: int
+    outcomes: dict[str, int]
     kept: int
     tokens: int
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Share of the trajectories with a verdict that pass, however they were drawn; None where there is none."""
+        passed, wrong = (self.outcomes.get(name, 0) for name in (Ending.PASS, Ending.WRONG))
+        return passed / (passed + wrong) if passed + wrong else None
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Counts of trajectories unless the name says otherwise. `pass_at` maps k to the mean over problems of the last
+    """Counts of trajectories unless the name says otherwise. `outcomes`: by how they came out (`records.Ending`), what
+    is not wrong but unanswered, truncated or unverifiable apart. `generated_tokens` and of them `spared_tokens`, for
+    branches that were to be cut and went on, so that values stay unbiased. `roots`: trees by the kind of their root's
+    value (`records.ValueKind`; "none": nothing was checked). `pass_at` maps k to the mean over problems of the last
     round of the estimated chance that one of k independent chains passes (core/values/pass_at_k.py); a problem counts
     where its root has k chains and an unbiased value, so that runs which spare no cut branch, or which verdicts stop in
     a way that can't be undone, have none. Of runs of schema version 1 it is the plain share of trajectories
@@ -39,10 +51,13 @@ class RunSummary:
     problems: int
     solved: int
     trajectories: int
-    verdicts: dict[str, int]
+    outcomes: dict[str, int]
     kept: int
     dropped: dict[str, int]
     kept_tokens: int
+    generated_tokens: int
+    spared_tokens: int
+    roots: dict[str, int]
     verify_ms_median: float | None
     pass_at: dict[int, float]
     lines: tuple[ProblemLine, ...]
@@ -65,23 +80,28 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     db = connect(run)
-    counts = db.execute(
-        "select coalesce(verdict, 'not checked'), count(*) from trajectories group by 1 order by 2 desc"
-    ).fetchall()
+    counts = db.execute("select outcome, count(*) from trajectories group by 1").fetchall()
     drops = db.execute(
         "select drop_reason, count(*) from trajectories where not kept group by 1 order by 2 desc"
     ).fetchall()
     rows = db.execute(
-        """select problem_id, count(*), count(*) filter (verdict = 'pass'), count(*) filter (kept),
-                  count(*) filter (verdict in ('pass', 'fail')), sum(n_new_tokens)::bigint
-           from trajectories group by 1 order by 1"""
+        """select problem_id, outcome, count(*), count(*) filter (kept), sum(n_new_tokens)::bigint
+           from trajectories group by 1, 2 order by 1"""
     ).fetchall()
     totals = db.execute(
         "select count(*) filter (kept), coalesce(sum(n_tokens) filter (kept), 0)::bigint, median(verify_ms) "
         "from trajectories"
     ).fetchone()
     assert totals is not None
-    checked = [(r[4], r[2]) for r in rows if r[4]]
+    ledger = add(report.ledger for r in run.rounds() for report in read_reports(run.location, r))
+    roots = db.execute(
+        "select case when sample is null then 'pooled' else coalesce(value_kind, 'none') end, count(*) "
+        "from nodes where depth = 0 group by 1 order by 2 desc"
+    ).fetchall()
+    lines = _problem_lines(rows)
+    passes = [line.outcomes.get(Ending.PASS, 0) for line in lines]
+    wrongs = [line.outcomes.get(Ending.WRONG, 0) for line in lines]
+    checked = [(passed + wrong, passed) for passed, wrong in zip(passes, wrongs, strict=True) if passed + wrong]
     longest = max((n for n, _ in checked), default=0)
     chains = _chains(run, db)
     if chains is None:
@@ -92,17 +112,36 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
         found = {k: [p for c, ends in chains if (p := of_chains(c, k, ends)) is not None] for k in ks}
         pass_at = {k: sum(rates) / len(rates) for k, rates in found.items() if rates}
     return RunSummary(
-        problems=len(rows),
-        solved=sum(r[2] > 0 for r in rows),
-        trajectories=sum(r[1] for r in rows),
-        verdicts=dict(counts),
+        problems=len(lines),
+        solved=sum(passed > 0 for passed in passes),
+        trajectories=sum(count for _, count in counts),
+        outcomes={name.value: found[name] for name in Ending if name in (found := dict(counts))},
         kept=totals[0],
         dropped={str(reason): n for reason, n in drops},
         kept_tokens=totals[1],
+        generated_tokens=ledger.generated,
+        spared_tokens=ledger.extra.get("spared", 0),
+        roots=dict(roots),
         verify_ms_median=totals[2],
         pass_at=pass_at,
-        lines=tuple(ProblemLine(r[0], r[1], r[2], r[3], r[5]) for r in rows),
+        lines=tuple(lines),
     )
+
+
+def _problem_lines(rows: Sequence[tuple[str, str, int, int, int | None]]) -> list[ProblemLine]:
+    """Of (problem, outcome, trajectories, kept, tokens), those of one problem together."""
+    of_problem: dict[str, list[tuple[str, int, int, int]]] = {}
+    for problem, outcome, count, kept, tokens in rows:
+        of_problem.setdefault(problem, []).append((outcome, count, kept, tokens or 0))
+    return [
+        ProblemLine(
+            problem,
+            {outcome: count for outcome, count, _, _ in its},
+            sum(kept for _, _, kept, _ in its),
+            sum(tokens for *_, tokens in its),
+        )
+        for problem, its in of_problem.items()
+    ]
 
 
 def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[tuple[list[float], Ends | None]] | None:

@@ -1,5 +1,8 @@
 """Opens a run's Parquet files as DuckDB views: `nodes`, `trajectories`, `kept`, each with a `round` column.
 
+`trajectories` has a column `outcome` too, that keeps apart what a plain `fail` does not: pass, wrong, no_answer,
+truncated, unverifiable, unchecked (`records.Ending`).
+
 Committed leases only: a shard whose commit file is missing is not there yet.
 """
 
@@ -8,11 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berry.pipeline import schema
+from berry.pipeline.records import UNANSWERED, Ending, Finish
 from berry.pipeline.storage import checked_read
 from berry.pipeline.storage.dataset import RunDir
 
 if TYPE_CHECKING:
     import duckdb
+
+_REASONS = ", ".join(f"'{reason}'" for reason in sorted(UNANSWERED))
+_OUTCOME = f"""case
+    when verdict is null and finish = '{Finish.LENGTH}' then '{Ending.TRUNCATED}'
+    when verdict is null then '{Ending.UNCHECKED}'
+    when verdict = 'unverifiable' then '{Ending.UNVERIFIABLE}'
+    when verdict_reason in ({_REASONS}) then '{Ending.NO_ANSWER}'
+    when verdict = 'pass' then '{Ending.PASS}' else '{Ending.WRONG}' end"""
 
 
 def connect(run: RunDir) -> duckdb.DuckDBPyConnection:
@@ -33,5 +45,7 @@ def connect(run: RunDir) -> duckdb.DuckDBPyConnection:
         if not selects:
             connection.register(f"_{table}", arrow_schema.empty_table())
             selects.append(f"select *, 0 as round from _{table}")
-        connection.execute(f"create view {table} as {' union all '.join(selects)}")
+        rows = " union all ".join(selects)
+        more = f", {_OUTCOME} as outcome" if table == "trajectories" else ""
+        connection.execute(f"create view {table} as select *{more} from ({rows})")
     return connection

@@ -45,11 +45,11 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
     place = str(here.work / "runs" / (name or config))
     outcome = run(load_run(str(CONFIGS / f"{config}.yaml"), words), Launch(run_dir=place), PlainDisplay())
     summary, rates = summarise(open_run(place)), outcome.figures
-    checked = sum(summary.verdicts.get(verdict, 0) for verdict in ("pass", "fail"))
-    unverifiable = summary.verdicts.get("unverifiable", 0) / max(summary.trajectories, 1)
+    checked = sum(summary.outcomes.get(outcome, 0) for outcome in ("pass", "wrong", "no_answer"))
+    unverifiable = summary.outcomes.get("unverifiable", 0) / max(summary.trajectories, 1)
     figures = [
         Figure("problems", summary.problems, "all committed", outcome.finished and summary.problems > 0),
-        at_least("passed", summary.verdicts.get("pass", 0), 1),
+        at_least("passed", summary.outcomes.get("pass", 0), 1),
         at_least("checked", checked, 1),
         at_most("unverifiable share", unverifiable, 0.01),
         at_most("lost workers", rates["lost_workers"], 0),
@@ -57,5 +57,5 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
         Figure("occupancy", rates["occupancy"]),
         Figure("cache hit", rates["cache_hit"]),
     ]
-    raw = {"place": place, "finished": outcome.finished, "verdicts": summary.verdicts, "kept": summary.kept} | rates
+    raw = {"place": place, "finished": outcome.finished, "verdicts": summary.outcomes, "kept": summary.kept} | rates
     return figures, raw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
         end_scores: tuple[str, ...] = (),
         rewards: dict[str, Any] | None = None,
         rounds: int | None = None,
+        check: Callable[[CheckRequest], Awaitable[Verdict]] = _check,
         **engine: Any,
     ) -> RunDir:
         raw = {
@@ -79,7 +80,7 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
 
         async def work() -> None:
             synthetic = Synthetic(config.engine)  # type: ignore[arg-type]
-            worker = LeaseWorker(config, run.location, synthetic, _check, "test", end_scores=end_scores)
+            worker = LeaseWorker(config, run.location, synthetic, check, "test", end_scores=end_scores)
             worker.scorer = _Oracle(synthetic)
             for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
                 await worker.run(lease)

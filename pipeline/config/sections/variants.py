@@ -62,8 +62,8 @@ class Reseed(_Wanted):
 
     type: Literal["reseed"] = "reseed"
     pass_rate: tuple[float, float] | None = None
-    """Keep those whose pass rate on the engine, over `samples` answers, lies in [low, high]. null: not measured, and
-    no engine is needed."""
+    """Keep those whose pass rate on the engine, over those of `samples` replies that give an answer, lies in
+    [low, high]. null: not measured, and no engine is needed."""
 
     @model_validator(mode="after")
     def _band(self) -> Reseed:

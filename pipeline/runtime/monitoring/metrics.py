@@ -98,8 +98,9 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Reading]:
     yield Reading("berry_problems_queued", gauges.queued)
     yield Reading("berry_searches", gauges.searching)
     yield Reading("berry_verifying", gauges.verifying)
-    failed = gauges.verified - gauges.passed - gauges.unverifiable
-    for outcome, count in (("pass", gauges.passed), ("fail", failed), ("unverifiable", gauges.unverifiable)):
+    outcomes = {"pass": gauges.passed, "no_answer": gauges.unanswered, "unverifiable": gauges.unverifiable}
+    outcomes["wrong"] = gauges.verified - sum(outcomes.values())
+    for outcome, count in outcomes.items():
         yield Reading("berry_verdicts", count, {"outcome": outcome})
     yield Reading("berry_replayed_events", gauges.replayed)
 

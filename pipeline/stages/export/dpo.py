@@ -10,11 +10,12 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from berry.pipeline.records import Ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Origin, Sampled, origin_of, sampled_of
 from berry.pipeline.stages.export.preferences import text_layout, token_layout
-from berry.verifiers.base import Outcome
+from berry.pipeline.stages.training.step_labels import ending_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ class DpoRecord:
 
 
 def records(stored: StoredTree, context: ExportContext) -> Iterator[DpoRecord]:
-    """Passing over failing answers of one tree, paired at random (seeded by the problem)."""
-    passing = [r for r in stored.trajectories if r["verdict"] == Outcome.PASS and (r["kept"] or _all(context))]
-    failing = [r for r in stored.trajectories if r["verdict"] == Outcome.FAIL]
+    """Passing over wrong answers of one tree, paired at random (seeded by the problem)."""
+    passing = [r for r in stored.trajectories if ending_of(r) is Ending.PASS and (r["kept"] or _all(context))]
+    failing = [r for r in stored.trajectories if ending_of(r) is Ending.WRONG]
     chance = random.Random(stored.problem_id)
     good, bad = _distinct(passing), _distinct(failing)
     if not good or not bad:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from berry.pipeline.core.labels import only
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
+from berry.pipeline.records import Ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
@@ -36,7 +37,7 @@ from berry.pipeline.stages.export.base import (
     sampled_of,
 )
 from berry.pipeline.stages.export.preferences import text_layout, token_layout
-from berry.verifiers.base import Outcome
+from berry.pipeline.stages.training.step_labels import ending_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[PairRecord]:
         chance = random.Random(f"{stored.problem_id}/{node.node_id}")
         labels = {c.node_id: only(stored.values[c.node_id], filters.kinds) for c in node.children}
         for better, worse in _draw(node.children, labels, filters, chance):
-            chosen = _leaf_below(better, leaves, Outcome.PASS, chance)
-            rejected = _leaf_below(worse, leaves, Outcome.FAIL, chance)
+            chosen = _leaf_below(better, leaves, Ending.PASS, chance)
+            rejected = _leaf_below(worse, leaves, Ending.WRONG, chance)
             if chosen is None or rejected is None or chosen["response"] == rejected["response"]:
                 continue
             a, b = labels[better.node_id], labels[worse.node_id]
@@ -122,14 +123,14 @@ def _label(value: Value) -> float:
     return value.label
 
 
-def _leaf_below(node: TreeNode, leaves: Mapping[str, Row], outcome: Outcome, chance: random.Random) -> Row | None:
-    """A trajectory through `node` with this verdict, drawn at random."""
+def _leaf_below(node: TreeNode, leaves: Mapping[str, Row], outcome: Ending, chance: random.Random) -> Row | None:
+    """A trajectory through `node` that came out so, drawn at random."""
     found: list[Row] = []
     stack = [node]
     while stack:
         at = stack.pop()
         row = leaves.get(at.node_id)
-        if row is not None and row["verdict"] == outcome and row["response"]:
+        if row is not None and ending_of(row) is outcome and row["response"]:
             found.append(row)
         stack.extend(reversed(at.children))
     return chance.choice(found) if found else None

@@ -117,6 +117,7 @@ class Gauges:
     verifying: int = 0  # leaves waiting for their verdict
     verified: int = 0
     passed: int = 0
+    unanswered: int = 0  # without an answer in the wanted form
     unverifiable: int = 0
     leaves: int = 0
     replayed: int = 0  # events taken from journals

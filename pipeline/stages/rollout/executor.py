@@ -203,6 +203,7 @@ class CommandExecutor:
         gauges, outcome = self.gauges, verdict.outcome
         gauges.verified += 1
         gauges.passed += outcome is _PASS
+        gauges.unanswered += verdict.unanswered
         gauges.unverifiable += outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
 

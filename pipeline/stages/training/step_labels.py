@@ -12,7 +12,7 @@ from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
 from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
-from berry.pipeline.records import ValueKind
+from berry.pipeline.records import Ending, ValueKind, ending
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
 from berry.pipeline.stages.dataset.reading import StoredTree
@@ -99,7 +99,13 @@ def _evidence(path: Sequence[TreeNode], ends: Sequence[int]) -> tuple[Evidence |
 
 
 def is_checked(row: Row) -> bool:
-    return row["verdict"] in (Outcome.PASS, Outcome.FAIL)
+    """Whether a stored trajectory's verdict tells right from wrong."""
+    return ending_of(row) in (Ending.PASS, Ending.WRONG)
+
+
+def ending_of(row: Row) -> Ending:
+    """How a stored trajectory came out."""
+    return ending(row["verdict"], row["verdict_reason"], row["finish"])
 
 
 def path_step_ends(path: Sequence[TreeNode], step: Step, thinking: Thinking | None, decode: Decode) -> list[int]:

@@ -52,12 +52,12 @@ class Spread:
         return (None if tied else answer), n / len(self.answers)
 
     @property
-    def pass_rate(self) -> float:
-        """Share of the gold, or of the majority's answer where there is no gold."""
-        if self.gold is not None:
-            return self.share(self.gold)
-        answer, share = self.majority
-        return 0.0 if answer is None else share
+    def pass_rate(self) -> float | None:
+        """Share of the gold, or of the majority's answer where there is no gold, among the replies that give an answer.
+        None where none does, or where no answer is the most frequent one: no answer is not a wrong answer."""
+        answer = self.majority[0] if self.gold is None else self.gold
+        answered = len(self.answers) - self.counts[None]
+        return None if answer is None or not answered else self.counts[answer] / answered
 
     @property
     def noise(self) -> float:

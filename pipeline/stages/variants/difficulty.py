@@ -4,9 +4,9 @@
     easier  ⟺  majority share of the variant >= agreement  and  pass rate >= the original's + margin
 
 The pass rate of a variant is its majority's share, that of an original the share of its gold (of its majority, if it
-has no gold). A harder problem is made only of originals whose majority is right: an engine that can't solve the
-original is not believed about anything harder. Only problems whose answer is a value can be varied so (`math`,
-`majority`): a program would need new tests.
+has no gold), both among the replies that give an answer; a majority's share is of all replies. A harder problem is made
+only of originals whose majority is right: an engine that can't solve the original is not believed about anything
+harder. Only problems whose answer is a value can be varied so (`math`, `majority`): a program would need new tests.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ async def make(kind: Harder | Easier, original: Original, context: VariantContex
         check = {
             "samples": len(spread.answers),
             "pseudo_label": answer,
-            "pass_rate": share if answer is not None else 0.0,
+            "pass_rate": spread.pass_rate,
             "pass_rate_original": first.pass_rate,
         }
         checked = replace(attempt, variant=asked, check=check)
-        if answer is None or share < kind.agreement:
+        if answer is None or spread.pass_rate is None or share < kind.agreement:
             return checked.refused(Refusal.NO_CONSENSUS, f"the most frequent answer has {share:.0%} of the replies")
-        moved = share - first.pass_rate
+        assert first.pass_rate is not None
+        moved = spread.pass_rate - first.pass_rate
         if (moved if isinstance(kind, Easier) else -moved) < kind.margin - 1e-9:
-            return checked.refused(Refusal.PASS_RATE, f"{first.pass_rate:.0%} before, {share:.0%} now")
+            return checked.refused(Refusal.PASS_RATE, f"{first.pass_rate:.0%} before, {spread.pass_rate:.0%} now")
         if kind.gold == "pseudo_label":
             verifier = _gold(problem, answer)
             if (fault := spec_fault(verifier)) is not None:
@@ -68,6 +69,8 @@ async def make(kind: Harder | Easier, original: Original, context: VariantContex
 def _hopeless(kind: Harder | Easier, first: Spread) -> tuple[Refusal, str] | None:
     """Why no draft could pass, known before one is written."""
     answer, _ = first.majority
+    if first.pass_rate is None:
+        return Refusal.ORIGINAL_UNDECIDED, "no reply gives an answer, or none is the most frequent one"
     if isinstance(kind, Easier):
         if first.pass_rate + kind.margin > 1:
             return Refusal.PASS_RATE, f"the original's is {first.pass_rate:.0%}: it can't rise by the margin"

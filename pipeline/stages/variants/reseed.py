@@ -76,6 +76,8 @@ async def _checked(
             return attempt.refused(Refusal.UNVERIFIABLE, str(fault))
         check |= {"samples": len(replies), "pass_rate": spread.pass_rate}
         low, high = kind.pass_rate
+        if spread.pass_rate is None:
+            return replace(attempt, check=check).refused(Refusal.UNVERIFIABLE, "no reply gives an answer")
         if not low <= spread.pass_rate <= high:
             outside = f"{spread.pass_rate:.0%} is outside {low:.0%} to {high:.0%}"
             return replace(attempt, check=check).refused(Refusal.PASS_RATE, outside)

@@ -27,7 +27,9 @@ REPORT = LeaseReport(
 
 def test_readings_are_of_the_table_with_its_tags() -> None:
     readings = [
-        *metrics.of_snapshot(Snapshot("w", Gauges(verified=9, passed=4, unverifiable=2), Counters(running=3), 8)),
+        *metrics.of_snapshot(
+            Snapshot("w", Gauges(verified=9, passed=4, unanswered=1, unverifiable=2), Counters(running=3), 8)
+        ),
         *metrics.of_report(REPORT, None)[0],
         *metrics.of_checker({"pool_slots": 2.0, "outcome_pass": 4.0, "reason_equal": 4.0, "check_s": 1.5}),
         *metrics.of_rewards({"prm": {"requests": 5, "waiting": 1, "computed_tokens": 10, "naive_tokens": 30}}),
@@ -35,7 +37,8 @@ def test_readings_are_of_the_table_with_its_tags() -> None:
     for reading in readings:
         assert set(reading.tags or {}) <= set(METRICS[reading.name].tags)
     values = {(r.name, *(r.tags or {}).values()): r.value for r in readings}
-    assert values["berry_verdicts", "fail"] == 3
+    assert values["berry_verdicts", "wrong"] == 2
+    assert values["berry_verdicts", "no_answer"] == 1
     assert values["berry_checks", "pass"] == 4
     assert values["berry_reward_requests", "prm"] == 5
     assert values["berry_engine_running",] == 3

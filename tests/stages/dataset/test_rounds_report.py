@@ -25,6 +25,7 @@ def test_held_out_problems_are_unpruned_and_their_values_true(stored_run) -> Non
     assert line.heldout_null == 0
     assert line.heldout_pass_at_1 == pytest.approx(sum(value for _, _, value, _ in held) / len(held))
     truth = sum(engine.true_value(tokens) for _, tokens, _, _ in held) / len(held)
+    assert line.heldout_pass_at_1 is not None
     assert line.heldout_error is not None
     assert abs(line.heldout_pass_at_1 - truth) < 0.08
     cut = db.execute("select distinct problem_id from trajectories where drop_reason = 'cut_in_loop'").fetchall()

@@ -112,7 +112,9 @@ def test_a_majority_needs_more_than_any_other() -> None:
     assert Spread(("a", "a", "b", None)).majority == ("a", 0.5)
     assert Spread(("a", "b")).majority[0] is None
     assert Spread((None, None, "a")).majority == (None, 2 / 3)
-    assert Spread((None, None, "a")).pass_rate == 0
+    assert Spread((None, None, "a")).pass_rate is None, "no answer is the most frequent reply"
+    assert Spread((None, None), gold="a").pass_rate is None
+    assert Spread((None, "a", "b", None), gold="a").pass_rate == 1 / 2, "no answer is not a wrong one"
     assert Spread(("a", "b", "b"), gold="a").pass_rate == 1 / 3
 
 
