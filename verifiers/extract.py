@@ -15,6 +15,7 @@ it, where both places may be asked. All scans are linear in the response and loo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -29,7 +30,8 @@ MAX_CANDIDATES = 8
 class Found(Struct, frozen=True):
     """The final answer, and earlier ones given with the same weight (other boxes), distinct, newest first.
 
-    `stated` is the whole text that the answer was cut out of, where something was cut.
+    `stated` is the whole text that the answer was cut out of, where something was cut; `following` all that follows
+    the words that announce it, over several lines.
     """
 
     answer: str
@@ -37,6 +39,7 @@ class Found(Struct, frozen=True):
     place: Place = "whole"
     too_many: bool = False
     stated: str | None = None
+    following: str | None = None
 
     @property
     def verbatim(self) -> str:
@@ -102,9 +105,10 @@ _JOINT = re.compile(
     r"(?:[\s$.,;&]|\\[()\[\],;:! \\]|\\q?quad(?![a-z])|\b(?:and|or|also|as well as)\b|\\text\{\s?(?:and|or)\s?\})*",
     re.DOTALL,
 )
-_PREAMBLE = re.compile(r"\\text\s*\{(?![^{}]*\bnot\b)[^{}\d]*\b(?:is|are)\s*:?\s*\}\s*(?=\S)")
+_PREAMBLE = re.compile(r"\\text\s*\{(?![^{}]*\bnot\b)[^{}\d]{2,}?(?:\b(?:is|are)\s*:?|\w\s*:)\s*\}\s*(?=\S)")
 _JOINT_CHARS = 60
 _PLACEHOLDER = re.compile(
+    r"(?!.*[∅∞])(?!\s*\\\{\s*\\\}\s*\Z)"
     r"\W*(?:\\(?:text|ldots|dots|cdots|square|ldotp|mathrm)\b\W*)?(?:(?:your |the |final )*(?:answer|result|solution)s?"
     r"(?: here)?)?\W*",
     re.IGNORECASE,
@@ -243,15 +247,21 @@ def _answer_line(text: str) -> Found | None:
 def _stated(text: str, start: int) -> Found | None:
     """The answer that follows `start`: a display formula, or the statement of a line."""
     rest = text[start : start + 2 * _DISPLAY_CHARS].lstrip("*_ \t\n:")
+    following = text[start:].strip()
     if (formula := _displayed(rest)) is not None:
-        return Found(formula, place="answer_is")
+        return Found(formula, place="answer_is", following=following)
     line = rest.split("\n", 1)[0].strip()
     if _BARE_NUMBER.fullmatch(line):
-        return Found(line, place="answer_is")
+        return Found(line, place="answer_is", following=following)
     answer = sentences.statement(line)
-    if answer is None or _NOT_STATED.fullmatch(answer):
+    if answer is None or (_NOT_STATED.fullmatch(answer) and not _holds_symbol(answer)):
         return None
-    return Found(answer, place="answer_is", stated=line if answer != line else None)
+    return Found(answer, place="answer_is", stated=line if answer != line else None, following=following)
+
+
+def _holds_symbol(text: str) -> bool:
+    """Whether there is a symbol in `text` that is neither punctuation nor markup: `∞`, or the cells of a grid."""
+    return any(not char.isascii() and unicodedata.category(char) in ("Sm", "So") for char in text)
 
 
 def _displayed(text: str) -> str | None:

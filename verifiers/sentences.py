@@ -36,12 +36,16 @@ _TRAILING = re.compile(
     r"\s(?!base\b)(?=[A-Za-z])|(?<=[A-Za-z])\s(?:in|over|during|after|every)\s(?=\d)"
 )
 _CONNECTOR = re.compile(
-    r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|we\s(?:get|have|find|obtain|conclude))\b,?\s?",
+    r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|we\s(?:get|have|find|obtain|conclude))\b,?\s?"
+    r"|;\s(?:but\s)?(?=(?:it|that)(?:['’]s|\sis)\s)",
     re.IGNORECASE,
 )
 _COMMA_WORD = re.compile(r",\s(?!(?:and|or|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt|pi)\b)(?=[a-z]{2,}\b(?!\s?[=(^_]))")
 _DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)|(?:\*\*)?:\s(?=[A-Za-z]{2,}(?:\s|$))")
-_ASIDE = re.compile(r"(?<=\S)\s\((?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}\)$")
+_ASIDE = re.compile(
+    r"(?<=\S)\s\((?:(?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}"
+    r"|(?:since|as|because|where|when|if|from|using|i\.e\.|that is|namely)\b[^()]{1,160})\)$"
+)
 _DOUBT = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
 )
@@ -58,11 +62,12 @@ _PRAISE = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"(yes|no|true|false)\b(?=[,.;:]|$)", re.IGNORECASE)
+_REPLY = re.compile(r"(?:yes|no|right|correct|okay|well|actually)[,.;:!]\s", re.IGNORECASE)
 _HEADING = re.compile(
     r"(?:step|case|part|problem|question|exercise|example|figure|page|line|note|section)\s\d", re.IGNORECASE
 )
 _VERB = re.compile(
-    r".*\b(?:is|are|was|were|equals?|be|gives?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
+    r".*\b(?:is|are|was|were|equals?|be|gives?(?:\s(?:us|you|me))?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
     r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?"
     r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select)"
     r")\b\s*(?:[:=]\s*)?",
@@ -152,6 +157,12 @@ def _yes_or_no(masked: str) -> str | None:
     return reply[1] if reply is not None and not _holds_mathematics(masked) else None
 
 
+def reply(line: str) -> str | None:
+    """The yes or no that `line` begins with, whatever reason follows it."""
+    found = _YES_NO.match(_prepared(line)[1])
+    return None if found is None else found[1]
+
+
 def _without_praise(line: str, masked: str) -> tuple[str, str]:
     """`D` of "Option D is the correct answer"."""
     clause = re.match(r"(.*\S)\s(?:is|are)\s", masked)
@@ -164,6 +175,8 @@ def _without_praise(line: str, masked: str) -> tuple[str, str]:
 def conclusion(line: str) -> str | None:
     """The answer in `line`, the last one of a response; None where it states none or several unrelated ones."""
     line, masked = _last_sentence(*_prepared(line))
+    if (said := _REPLY.match(masked)) is not None and _holds_mathematics(masked[said.end() :]):
+        line, masked = line[said.end() :], masked[said.end() :]
     if not _WORD.search(re.sub(r"\\[A-Za-z]+", "", masked)) and not _NAME_VERB.match(masked):
         return _tidy(line) or None
     if (leading := _LEADING.match(masked)) is not None and _holds_mathematics(masked[leading.end() :]):

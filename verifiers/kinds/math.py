@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from berry.verifiers import sentences
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import Found, find_answer
 from berry.verifiers.maths.ladder import Decision, decide, gold_fault, is_list, is_words
@@ -30,6 +31,8 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
     decision = await same_answer(spec.answer, found.answer, strict, tools.symbolic)
     if decision.same is False and found.stated is not None and is_words(spec.answer):
         whole = decide(spec.answer, found.stated, strict)  # the gold may be a sentence itself
+        if not whole.same and (reply := sentences.reply(found.stated)) is not None:
+            whole = decide(spec.answer, reply, strict)
         decision = whole if whole.same else decision
     evidence = {"expected": spec.answer, "rung": decision.rung, "place": found.place, "note": decision.note}
     if decision.reason is Reason.GOLD_UNPARSABLE or not found.others or (strict.boxes == "last" and decision.same):

@@ -169,7 +169,9 @@ class Comparison:
         return self._in_order(gold.items, got.items)
 
     def _one_and_many(self, gold: Value, got: Value) -> Same:
-        """A set of one element is that element; nothing else of several parts is a single value."""
+        """A set of one element is that element, and `1/2 or 0.5` is one value; nothing else of several parts is."""
+        if isinstance(got, Many) and got.shape is Shape.EITHER and isinstance(gold, Scalar):
+            return all(self.same(gold, item) is True for item in got.items)
         for many, one in ((gold, got), (got, gold)):
             if isinstance(many, Many) and many.shape is Shape.SET and len(many.items) == 1:
                 if isinstance(many.items[0], Many) and isinstance(one, Relation) and one.signs != ("=",):
@@ -360,12 +362,18 @@ def _bare(text: str) -> str:
 
 def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
     """`5 m` read as five metres where the other side is a quantity, or a number and the letter stands apart."""
-    if value.unit is not None or value.tree[0] != "*" or value.tree[1][-1][0] != "s":
+    if value.unit is not None or value.tree[0] != "*":
+        return value
+    last = value.tree[1][-1]
+    power = ""
+    if last[0] == "^" and last[2] in (("n", Fraction(2)), ("n", Fraction(3))):
+        power, last = f"^{last[2][1]}", last[1]
+    if last[0] != "s":
         return value
     if other.unit is None and (expr.symbols(other.tree) or not _APART.search(value.text)):
         return value
-    *rest, last = value.tree[1]
-    unit = units.read(last[1])
+    rest = value.tree[1][:-1]
+    unit = units.read(last[1] + power)
     if unit is None or unit.kind is None or (other.unit is not None and other.unit.kind is None):
         return value
     if expr.symbols(("*", tuple(rest))):
@@ -373,7 +381,7 @@ def _as_quantity(value: Scalar, other: Scalar) -> Scalar:
     return replace(value, tree=rest[0] if len(rest) == 1 else ("*", tuple(rest)), unit=unit)
 
 
-_APART = re.compile(r"\d\s+[A-Za-z]$")
+_APART = re.compile(r"\d\s+[A-Za-z](?:\s*\^\s*\{?\s*[23]\s*\}?)?$")
 
 
 def _fraction(value: Scalar) -> Scalar:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from berry.verifiers.base import Reason
 from berry.verifiers.maths import bounds
-from berry.verifiers.maths.answers import values
+from berry.verifiers.maths.answers import parameters, values
 from berry.verifiers.maths.answers.relations import settled, shown
 from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
 from berry.verifiers.maths.compare import Comparison, Same
@@ -109,6 +109,10 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
         gold = labelled[2]
         if fault is not None:
             return Decision(same=False, rung="bounds", reason=Reason.UNPARSABLE_ANSWER, note=str(fault))
+    if len(gold) > 2:
+        response = parameters.renamed(gold, response)
+        of_family = parameters.family(gold)
+        gold = of_family[0] if of_family is not None else gold
     a, b = values.read(gold), values.read(response)
     if (
         isinstance(a, Scalar)

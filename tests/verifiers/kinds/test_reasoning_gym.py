@@ -8,7 +8,8 @@ from fractions import Fraction
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.kinds.reasoning_gym import junk
+from berry.verifiers.extract import find_answer
+from berry.verifiers.kinds.reasoning_gym import junk, readings
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.union import ReasoningGymSpec
 
@@ -164,3 +165,23 @@ def test_elementary_expressions_are_read() -> None:
 
     assert str(gym_scorer.checked("x*asin(3*x) + sqrt(1 - 9*x**2)/3 + C")) == "C + x*asin(3*x) + sqrt(1 - 9*x**2)/3"
     assert gym_scorer.exact("40*(94 - 90) + 83 - -1/2") == (Fraction(487, 2), [40, 94, 90, 83, 1, 2])
+
+
+@pytest.mark.parametrize("dataset", ["mini_sudoku", "sentence_reordering", "word_sorting", "n_queens"])
+def test_a_gold_answer_passes_as_it_is_written(check, dataset) -> None:
+    spec = drawn(dataset)
+    gold = spec.entry["answer"]
+    for response in (f"I see.\n\nAnswer: {gold}", f"So the answer is:\n{gold}", f"<answer>\n{gold}\n</answer>"):
+        assert check(spec, response).reason is Reason.CORRECT, response
+
+
+def test_a_scorer_is_given_what_the_response_says_once() -> None:
+    line = find_answer("Answer: So it goes, as they say.", ("answer_is",))
+    assert line is not None
+    assert readings(line, "So it goes, as they say.") == ["So it goes, as they say.", "it goes, as they say"]
+    grid = find_answer("The answer is\n1 2\n3 4\n", ("answer_is",))
+    assert grid is not None
+    assert readings(grid, "1 2\n3 4") == ["1 2\n3 4"]
+    tagged = find_answer("<answer>a b. </answer>", ("tag",))
+    assert tagged is not None
+    assert readings(tagged, "a b.") == ["a b."]

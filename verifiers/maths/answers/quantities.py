@@ -15,7 +15,7 @@ from berry.verifiers.maths.expressions import expr, normal
 
 _BASE = re.compile(
     r"\(?([0-9A-Za-z]+)\)?\s*(?:_\s*\{?\s*(?:\\text\{)?\s*(\d{1,2}|[a-z]+)\s*\}?\s*\}?"
-    r"|(?:\\text)?\s*[({]\s*base\s*(\d{1,2}|[a-z]+)\s*[)}]|\s+(?:in\s+)?base[- ](\d{1,2}|[a-z]+))"
+    r"|\s*(?:\\text\s*)?[({]?\s*[({]?\s*(?:in\s+)?(?<![A-Za-z])base[-_ ]{0,2}(\d{1,2}|[a-z]+)\s*[)}]{0,2})"
 )
 _ONES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -40,7 +40,7 @@ _QUANTITY = re.compile(
     r"(?P<money>\\\$|[€£₹¥]|(?:USD|EUR|GBP|Rs\.?)(?=\s))?\s*(?P<value>.*?[\d)}|])\s*"
     r"(?P<scale>(?:\\text\{\s*)?(?:dozen|hundred|thousand|million|billion|trillion)(?![a-z])\s*\}?)?\s*"
     r"(?P<unit>\^\{?\\circ\s*\}?(?:\s*[CF])?"
-    r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|[€£₹¥])(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
+    r"|/?\s?(?:(?:\\text\{[^{}]*\}|[A-Za-z¢]{2,}+|(?<=[\d /])[a-z]|[€£₹¥¢])(?:\^\{?[23]\}?)?[\s/.-]*+){1,6}+)?",
     re.DOTALL,
 )
 _QUANTITY_CHARS = 200
@@ -62,6 +62,9 @@ _PREAMBLE = re.compile(r"(?:there (?:are|is|were|will be)|it is|it's|they are)\s
 _IN_BRACKETS = re.compile(
     r"(.*[\d)}])\s*\(\s*(?:\\text\{)?\s*([A-Za-z][A-Za-z /]{0,30}(?:\^\{?\d\}?)?)\s*\}?\s*\)", re.DOTALL
 )
+_UNIT_FRACTION = re.compile(
+    r"\\frac\s*\{\s*\\text\{\s*([A-Za-z]+)\s*\}\s*\}\s*\{\s*\\text\{\s*([A-Za-z]+)\s*\}\s*\}\s*$"
+)
 _INFINITIES = {"negative infinity": "-\\infty", "minus infinity": "-\\infty", "positive infinity": "\\infty"}
 _SYNONYMS = {
     "dne": "does not exist",
@@ -82,6 +85,8 @@ def read(text: str) -> Value:
             return Scalar(inner.tree, text, percent=True)
     if (base := _based(text)) is not None:
         return base
+    if "\\frac" in text:
+        text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", text)
     if text.endswith(")") and (unit := _IN_BRACKETS.fullmatch(text)) is not None:
         known = units.read(unit[2])
         if known is not None and (known.kind is not None or unit[2] in ("unit", "units")) and len(unit[2]) > 1:
@@ -160,7 +165,7 @@ def _based(text: str) -> Scalar | None:
     match = _BASE.fullmatch(text)
     if match is None or text.startswith("(") != (")" in text[: match.end(1) + 1]):
         return None
-    written = match[2] or match[3] or match[4]
+    written = match[2] or match[3]
     base = _BASES.get(written) or (int(written) if written.isdigit() else 0)
     try:
         return Scalar(("n", Fraction(int(match[1], base))), text, base=base) if 2 <= base <= 36 else None

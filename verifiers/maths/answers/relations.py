@@ -14,6 +14,7 @@ from berry.verifiers.maths.expressions import evaluate, expr, normal
 
 _CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
 _NAME = re.compile(r"(?:\\?[A-Za-z]+|\|[A-Z]{2}\|)(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")
+_DERIVATIVE = re.compile(r"\\frac\s*\{\s*d(?:\^\{?\d\}?)?\s*[A-Za-z]?\s*\}\s*\{\s*d\s*[A-Za-z](?:\^\{?\d\}?)?\s*\}")
 _CLAUSE = re.compile(r"\d|\b(?:is|are|was|when|if|where|for|since|because|not|or)\b")  # a sentence, no name
 _PLAIN_LETTER = re.compile(r"[A-Za-z]")
 
@@ -27,11 +28,13 @@ def assigned(value: Value, *, as_answer: bool) -> tuple[str, Value] | None:
     if not isinstance(value, Relation) or not set(value.signs) <= {"=", "in"}:
         return None
     name, last = value.sides[0], value.sides[-1]
+    if len(value.sides) == 2 and _is_bare_name(last) and isinstance(name, Scalar) and not expr.symbols(name.tree):
+        name, last = last, name  # `5 = x`
     if isinstance(name, Scalar):
         free = expr.symbols(name.tree)
         if not free:
             return ("", last) if as_answer and not (isinstance(last, Scalar) and expr.symbols(last.tree)) else None
-        if isinstance(last, Scalar) and free & expr.symbols(last.tree) and not _CALL.fullmatch(name.text):
+        if isinstance(last, Scalar) and free & expr.symbols(last.tree) and not _is_function(name.text):
             return None
         if name.tree[0] != "s" and not _is_name(name.text):
             return (normal.squeeze(name.text), last) if as_answer and _only_names(name.tree) else None
@@ -43,8 +46,19 @@ def assigned(value: Value, *, as_answer: bool) -> tuple[str, Value] | None:
     return normal.squeeze(shown(name)), last
 
 
+def _is_bare_name(value: Value) -> bool:
+    return isinstance(value, Scalar) and value.tree[0] == "s"
+
+
+def _is_function(text: str) -> bool:
+    r"""Whether `text` names a function of what its value is written with: `f(x)`, `\frac{dy}{dx}`."""
+    return _CALL.fullmatch(text.strip()) is not None or _DERIVATIVE.fullmatch(text.strip()) is not None
+
+
 def _is_name(text: str) -> bool:
     """Whether `text` names one thing: `f(2)`, `AB`, `|AB|`, `x_1`; not the product `2x` nor the function `\\sin x`."""
+    if _is_function(text):
+        return True
     match = _NAME.fullmatch(text.strip())
     if match is None or re.search(r"\\(?:sqrt|frac|sin|cos|tan|log|ln|exp)(?![a-z])", text):
         return False

@@ -84,7 +84,7 @@ def _region(value: Value) -> Region | None:
     if value.shape is Shape.LIST and all(isinstance(item, Relation) and item.signs != ("=",) for item in value.items):
         return _both([_region(item) for item in value.items])
     if value.shape is Shape.INTERSECTION:
-        return _both([_region(item) for item in value.items])
+        return _both([_region(item) for item in value.items], listed=False)
     if value.shape is Shape.DIFFERENCE and len(value.items) == 2:
         whole, removed = _region(value.items[0]), _points(value.items[1]) or _region(value.items[1])
         return _both([whole, _complement(removed)]) if whole is not None and removed is not None else None
@@ -121,12 +121,31 @@ def _inequality(value: Relation) -> Region | None:
     if len(sides) == 2 and signs == ("!=",) and named[0] and closed[1]:
         return _about(sides[0], (Span(_BOTTOM, _open(sides[1])), Span(_open(sides[1]), _TOP)))
     if len(sides) == 2 and named[0] and closed[1]:
+        if (inner := _magnitude(sides[0])) is not None and (bottom := _opposite(sides[1])) is not None:
+            return _about(inner, (Span(End(bottom, ends[1].closed), ends[1]),))
         return _about(sides[0], (Span(_BOTTOM, ends[1]),))
     if len(sides) == 2 and closed[0] and named[1]:
+        if (inner := _magnitude(sides[1])) is not None and (bottom := _opposite(sides[0])) is not None:
+            return _about(inner, (Span(_BOTTOM, End(bottom, ends[0].closed)), Span(ends[0], _TOP)))
         return _about(sides[1], (Span(ends[0], _TOP),))
     if len(sides) == 3 and closed[0] and named[1] and closed[2] and set(signs) <= {"<", "<="}:
         return _about(sides[1], (Span(ends[0], ends[1]),))
     return None
+
+
+def _magnitude(value: Value) -> Scalar | None:
+    """The name x of `|x|`."""
+    if not isinstance(value, Scalar) or value.tree[0] != "f" or value.tree[1] != "abs" or value.tree[2][0][0] != "s":
+        return None
+    return Scalar(value.tree[2][0], value.text.strip().removeprefix("|").removesuffix("|").strip())
+
+
+def _opposite(value: Value) -> Scalar | None:
+    """The opposite of a positive number."""
+    size = _number(value)
+    if not isinstance(value, Scalar) or size is None or not 0 < size < float("inf"):
+        return None
+    return Scalar(("*", (("n", Fraction(-1)), value.tree)), f"-({value.text})")
 
 
 def _about(subject: Value, spans: tuple[Span, ...]) -> Region | None:
@@ -150,8 +169,8 @@ def _united(parts: list[Region]) -> Region | None:
     return None if name is None else Region(name[0], tuple(span for part in parts for span in part.spans), name[1])
 
 
-def _both(parts: list[Region | None]) -> Region | None:
-    """What lies in all of `parts`; all of them together where nothing lies in all, as `x < 1, x > 3` means."""
+def _both(parts: list[Region | None], *, listed: bool = True) -> Region | None:
+    """What lies in all of `parts`; where nothing does, all of a list together, as `x < 1, x > 3` means."""
     regions = [part for part in parts if part is not None]
     name = _one_name(regions)
     if len(regions) < len(parts) or name is None:
@@ -162,7 +181,7 @@ def _both(parts: list[Region | None]) -> Region | None:
         if any(span is None for span in crossed):
             return None
         common = [span for span in crossed if span]
-    return Region(name[0], tuple(common), name[1]) if common else _united(regions)
+    return Region(name[0], tuple(common), name[1]) if common or not listed else _united(regions)
 
 
 def _crossed(a: Span, b: Span) -> Span | tuple[()] | None:

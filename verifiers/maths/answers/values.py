@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from berry.verifiers.maths.answers import matrices, quantities
 from berry.verifiers.maths.answers.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
-from berry.verifiers.maths.expressions import normal
+from berry.verifiers.maths.expressions import nodes, normal
 
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SIGNS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "<=": "<=", ">=": ">=", "!=": "!=",
@@ -26,7 +26,11 @@ _UNION = re.compile(r"\s*\\cup(?![A-Za-z])\s*|(?<=[)\]])\s*[Uu]\s*(?=[(\[])")
 _INTERSECTION = re.compile(r"\s*\\cap(?![A-Za-z])\s*")
 _DIFFERENCE = re.compile(r"\s*\\setminus(?![A-Za-z])\s*|(?<=\})\s*[-\\]\s*(?=\\\{)")
 _BUILDER = re.compile(r"\s*(?:\||:)\s*")
-_RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){2,8}")
+_RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){1,8}")
+_APPROXIMATION = re.compile(
+    r"(.*\S)\s*\(\s*(?:\\text\{\s*(?:approximately|approx\.?|about)\s*\}|\\approx|approximately|approx\.?|about)\s*([^()]+)\)"
+)
+_CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _POINT = re.compile(r"([A-Z]'?)\s*(\((?=[^()]*[,;]).*\))", re.DOTALL)
 _EVERYTHING_WORDS = frozenset(
     {"all real numbers", "the real numbers", "real numbers", "all reals", "the set of real numbers"}
@@ -43,6 +47,8 @@ def read(text: str) -> Value:
     if _SIMPLE.fullmatch(simple):
         return Scalar(("n", Fraction(simple.replace(",", ""))), simple)
     cleaned = normal.clean(text)
+    if cleaned.endswith(")") and (shown := _APPROXIMATION.fullmatch(cleaned)) is not None:
+        cleaned = rf"{shown[1]} \approx {shown[2]}"
     try:
         return _value(cleaned)
     except RecursionError:
@@ -250,8 +256,12 @@ def _plus_minus(text: str, depth: int) -> Value | None:
 
 
 def _ratio(text: str, depth: int) -> Value | None:
-    """`1:2:3`, of three parts or more; one of two is a fraction."""
-    if not _RATIO.fullmatch(text):
+    """`1:2:3`; one of two parts is a fraction, unless that is a whole number, which no ratio is."""
+    if not _RATIO.fullmatch(text) or _CLOCK.fullmatch(text):
         return None
     items = [_value(part, depth + 1) for part in _split(text, re.compile(r"\s*:\s*"))]
-    return Many(Shape.RATIO, tuple(items)) if len(items) > 2 and all(isinstance(i, Scalar) for i in items) else None
+    if not all(isinstance(item, Scalar) for item in items):
+        return None
+    parts = [item.tree for item in items if isinstance(item, Scalar)]
+    whole = all(nodes.is_integer(part) and part[1] for part in parts) and parts[0][1] % parts[-1][1] == 0
+    return Many(Shape.RATIO, tuple(items)) if len(items) > 2 or whole else None

@@ -66,6 +66,13 @@ _CHOOSE = re.compile(r"\{?\s*([^{}\\]{1,20})\\choose\s*([^{}\\]{1,20})\}?")
 _ANY_INTEGER = re.compile(
     r"\s*(?:[,;]|\\text\{\s*(?:for|where)[^{}]*\}|\bwhere\b|\bfor\b)\s*\(?\s*[a-z]\s*\\in\s*\\mathbb\s*\{?\s*Z\s*\}?\s*\)?\s*$"
 )
+_CONGRUENT = re.compile(
+    r"(?<![\w.^{])(-?\d{1,9})\s*(?:\\pmod|\(?\s*(?:\\b?mod|\\text\{\s*mod\s*\}))\s*\{?\s*(\d{1,9})\s*\}?\s*\)?\s*$"
+)
+_COMBINATIONS = re.compile(
+    r"(?<![A-Za-z\\}])C_(?:\{\s*(\d{1,3})\s*\}|(\d))\s*\^\s*(?:\{\s*(\d{1,3})\s*\}|(\d))"
+    r"|(?:\{\s*\})?[_^](?:\{\s*(\d{1,3})\s*\}|(\d))\s*C_(?:\{\s*(\d{1,3})\s*\}|(\d))"
+)
 _MINUTES = re.compile(
     r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d{1,2})\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)"
     r"(?:\s*(\d{1,2})\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
@@ -95,6 +102,8 @@ def clean(text: str) -> str:
             text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
         if "\\in" in text:
             text = _ANY_INTEGER.sub("", text)
+        if "mod" in text:
+            text = _CONGRUENT.sub(_residue, text)
         if "\\circ" in text:
             text = _MINUTES.sub(_degrees, text)
             text = _TEMPERATURE.sub(lambda m: rf" \text{{ {_SCALES[m[1] or m[2]]}}}", text)
@@ -102,6 +111,8 @@ def clean(text: str) -> str:
             text = _recurring(text)
     elif "..." in text:
         text = _recurring(text)
+    if "C_" in text:
+        text = _COMBINATIONS.sub(_combinations, text)
     if _ORDINAL.search(text):
         text = _ORDINAL.sub("", text)
     if "x 10" in text.lower():
@@ -115,6 +126,8 @@ def clean(text: str) -> str:
 def _words_of(match: re.Match[str]) -> str:
     """What `\\text{…}` holds: numbers bare, words still in it, a quantity's number before it."""
     inside = match[1]
+    if inside.strip() in ("\\$", "€", "£", "¥"):
+        return inside
     if _NUMERIC.fullmatch(inside) or _LABELS.fullmatch(inside):
         return inside
     if (quantity := _NUMBER_FIRST.fullmatch(inside)) is not None and not _OPERATING.match(quantity[2]):
@@ -123,6 +136,18 @@ def _words_of(match: re.Match[str]) -> str:
 
 
 _OPERATING = re.compile(r"(?:and|or|to|if|when|base|in base|mod)\b", re.IGNORECASE)
+
+
+def _residue(match: re.Match[str]) -> str:
+    """A residue and its modulus, in the one way of writing them."""
+    modulus = int(match[2])
+    return rf"{int(match[1]) % modulus} \pmod{{{modulus}}}" if modulus else match[0]
+
+
+def _combinations(match: re.Match[str]) -> str:
+    """Choices written `C_{10}^3` or `{}_{10}C_3` as a binomial coefficient."""
+    n, k = (int(group) for group in match.groups() if group is not None)
+    return rf"\binom{{{n}}}{{{k}}}" if k <= n else match[0]
 
 
 def _degrees(match: re.Match[str]) -> str:
@@ -235,6 +260,7 @@ def _unwrap_braces(text: str) -> str:
     return text
 
 
+_HALF_DAY = re.compile(r"\b([ap])\.\s?m\b\.?")
 _NOT_WORD = re.compile(r"[^\w+\-/.%]+")
 
 
@@ -242,7 +268,8 @@ def words(text: str) -> str:
     r"""`text` as words alone: no `\text`, case, punctuation or repeated space."""
     text = _TEXT.sub(lambda m: f" {m[1]} ", text)
     text = re.sub(r"\\[,;:! ]|[{}$\\*`\"']", " ", text)
-    return _NOT_WORD.sub(" ", text).strip(" .").casefold()
+    text = _NOT_WORD.sub(" ", text).strip(" .").casefold()
+    return _HALF_DAY.sub(r"\1m", text) if ".m" in text or ". m" in text else text
 
 
 _NEEDLESS = re.compile(r"(?<=,) +(?!\d{3}(?!\d))|(?<![0-9A-Za-z,]) +| +(?![0-9A-Za-z])")
