@@ -114,15 +114,17 @@ class SandboxPool:
         limits: Limits | None = None,
         prelude: str = "",
         changes: bool = True,
+        late: bool = False,
     ) -> JudgeResult:
         """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the
         entry point relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits`
-        are the judge's. `changes`: whether arguments that the candidate changed are changed for the tests too."""
+        are the judge's. `changes`: whether arguments that the candidate changed are changed for the tests too;
+        `late`: only where they do not judge its answer by them (`inside.late_changes`)."""
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
         own, judges = self._limits(job.limits), self._limits(limits)
-        judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes)
+        judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes, late)
 
         async def once(number: int) -> JudgeResult:
             return await judge_job.run_judge(self._slots, number, judge_run)

@@ -8,7 +8,7 @@ that it does can make a comparison true. The verdict is one frame, written by th
 
 An exception of the candidate's that ends without an `except` or a `with` of the tests having stopped it was stopped by
 the language: `all(map(candidate, …))` ends at StopIteration, `hasattr` at AttributeError. Such a trial passes nothing.
-Arguments that the candidate changed are changed here too, as they would be in one process.
+Arguments that the candidate changed are changed here too, as they would be in one process, or later: `late_changes`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
+from berry.sandboxes.inside.late_changes import ENTER, SETTLE, LateChanges, mark
 
 TESTS_FILE = "tests.py"
 _STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
@@ -35,8 +36,8 @@ class CandidateError(Exception):
 class Proxy:
     """Relays calls of the candidate to the host."""
 
-    def __init__(self, channel: Channel, name: str) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel, name: str, late: LateChanges | None) -> None:
+        self._channel, self._late = channel, late
         self.__name__ = self.__qualname__ = name
         self.open: dict[int, BaseException] = {}
         self.last: BaseException | None = None
@@ -47,7 +48,11 @@ class Proxy:
         if answer[0] == "ok":
             given = {**dict(enumerate(args)), **kwargs}
             for key, value in answer[2]:
-                _change(given.get(key), value)
+                argument = given.get(key)
+                if self._late is None or not isinstance(argument, _CHANGEABLE):
+                    _change(argument, value)
+                else:
+                    self._late.record(argument, value)
             return answer[1]
         _, name, text = answer
         self.last = raised = _exception(name, text)
@@ -75,6 +80,9 @@ class _Guard:
         return stops
 
 
+_CHANGEABLE = (list, dict, set, deque)
+
+
 def _change(argument: Any, value: Any) -> None:
     """Gives an argument the content that it has in the candidate's process."""
     if isinstance(argument, list) and isinstance(value, list):
@@ -99,7 +107,8 @@ def _exception(name: str, text: str) -> Exception:
 
 def run(job: dict[str, Any], channel: Channel) -> NoReturn:
     """Runs prelude and tests, writes the verdict and ends the process."""
-    proxy = Proxy(channel, job["entry"])
+    late = LateChanges(_change) if job["late"] else None
+    proxy = Proxy(channel, job["entry"], late)
     namespace = new_module("tests").__dict__
     if "random" in sys.modules:
         sys.modules["random"].seed(1)  # not the candidate's numbers
@@ -109,7 +118,9 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
         exec(_marked(job["prelude"], "prelude.py"), namespace)
         namespace.pop("check", None)
         namespace[job["entry"]] = namespace["candidate"] = proxy
-        exec(_marked(job["source"], TESTS_FILE), namespace)
+        if late is not None:
+            namespace[SETTLE], namespace[ENTER] = late.settle, late.enter
+        exec(_marked(job["source"], TESTS_FILE, late=late is not None), namespace)
         check = namespace.get("check")
         if callable(check):
             check(proxy)
@@ -128,11 +139,12 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
     os._exit(0)
 
 
-def _marked(source: str, name: str) -> CodeType:
-    """Compiles tests so that each `except` and `with` of theirs tells when it stops an exception."""
+def _marked(source: str, name: str, *, late: bool = False) -> CodeType:
+    """Compiles tests so that each `except` and `with` of theirs tells when it stops an exception; `late`: so that they
+    see changes as `late_changes` has it, too."""
     if "assertRaises" in source:
         _mark_assert_raises()
-    if "except" not in source and "with" not in source:
+    if "except" not in source and "with" not in source and not late:
         return compile_source(source, name)
     import ast  # few tests need it
 
@@ -152,6 +164,7 @@ def _marked(source: str, name: str) -> CodeType:
 
     try:
         tree = ast.fix_missing_locations(Marker().visit(ast.parse(source, name)))
+        tree = mark(tree) if late else tree
         return compile(tree, name, "exec", dont_inherit=True)
     except (ValueError, OverflowError, RecursionError) as e:
         raise SyntaxError(str(e)) from None

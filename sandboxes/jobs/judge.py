@@ -34,6 +34,7 @@ class JudgeRun:
     limits: Limits
     judge_limits: Limits
     changes: bool = True
+    late: bool = False
 
 
 class _Candidate:
@@ -104,7 +105,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
         else:
             judge.allow(1)
             judge.send(header("judge", run.tests, run.judge_limits, entry=run.entry_name,
-                              prelude=run.prelude))  # fmt: skip
+                              prelude=run.prelude, late=run.late))  # fmt: skip
             result = await _relay(judge, candidate, run)
         for child in (judge, *candidate.children):
             child.retire()

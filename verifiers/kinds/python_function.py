@@ -58,9 +58,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     result = _of_trial(spec, spec.tests, trial)
     if result.passed and trial.changed_and_returned:
         # `f(x) == sorted(x)` is true of a function that empties x and returns []: it must hold of x as it was, too
-        again = _of_trial(
-            spec, spec.tests, await context.pool.judge(job, spec.tests, prelude=spec.prelude, changes=False)
-        )
+        again = _of_trial(spec, spec.tests, await context.pool.judge(job, spec.tests, prelude=spec.prelude, late=True))
         if again.outcome is Outcome.FAIL:
             return replace(again, evidence={**again.evidence, "note": "passes only by changing its arguments"})
         return again

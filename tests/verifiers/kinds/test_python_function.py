@@ -157,6 +157,21 @@ def test_a_failure_stays_a_failure_and_only_the_tests_own_faults_are_theirs(chec
     assert verdict.reason is reason, dict(verdict.evidence)
 
 
+@pytest.mark.parametrize(
+    ("code", "tests", "passes"),
+    [
+        ("def f(x):\n    x.sort()\n    return x[-1]", "x = [3, 1]\nassert f(x) == 3\nassert x == [1, 3]", True),
+        ("def f(x):\n    x.sort()\n    return x[-1]", "x = [3, 1]\nassert f(x) == 3\nassert x == [3, 1]", False),
+        ("def f(x): return x.pop(0)", "q = [1, 2]\nassert f(q) == 1\nassert f(q) == 2\nassert not q", True),
+        ("def f(x):\n    x.clear()\n    return []", "x = [3, 1]\nr = f(x)\nassert r == sorted(x)", False),
+        ("def f(x):\n    x.clear()\n    return []", "x = [3, 1]\nassert len(f(x)) == len(x)", False),
+    ],
+)
+def test_a_function_may_change_its_arguments_and_return_a_value(check, code, tests, passes) -> None:
+    verdict = check(PythonFunctionSpec(entry_point="f", tests=tests), code)
+    assert verdict.outcome is (Outcome.PASS if passes else Outcome.FAIL), dict(verdict.evidence)
+
+
 def test_ranges_and_views_are_no_lists_in_cases_either(check) -> None:
     spec = PythonFunctionSpec(entry_point="f", cases=({"args": [2], "expected": [0, 1]},))  # pyright: ignore[reportArgumentType]
     assert check(spec, "def f(n): return list(range(n))").passed
