@@ -52,6 +52,13 @@ def export(
         list[str] | None,
         typer.Option("--screen", metavar="FILE", help="Leave out problems that overlap with this evaluation set."),
     ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="REPO", help="Also send it to this data set repository of the Hub.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Of the rows, for the data card: apache-2.0, mit, …")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same folder.")] = False,
 ) -> None:
     """Write training data from a run's stored trees, as files that trainers read.
@@ -65,6 +72,8 @@ def export(
       berry export runs/demo --format sft --tokens -o data/sft-tokens
 
       berry export runs/demo --format prm --min-visits 4 --for openrlhf -o data/prm
+
+      berry export runs/demo --format tree -o data/trees --push OWNER/NAME
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -74,6 +83,8 @@ def export(
     from berry.pipeline.stages.export.base import Filters
     from berry.pipeline.stages.export.export import ExportRequest
     from berry.pipeline.stages.export.export import export as write
+    from berry.pipeline.stages.export.push import check_repository
+    from berry.pipeline.stages.export.push import push as send
     from berry.pipeline.stages.export.registry import layout_of
     from berry.pipeline.stages.problems.screening import explain_screening
     from berry.pipeline.storage.dataset import open_run
@@ -99,8 +110,11 @@ def export(
         split_seed=split_seed,
         rounds=tuple(rounds) if rounds else None,
         screen=tuple(screen or ()),
+        licence=licence,
     )
     layout_of(wanted, trainer, tokens=tokens)
+    if push is not None:
+        check_repository(push)
     run = open_run(run_dir)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"exporting {wanted}", total=None)
@@ -135,3 +149,6 @@ def export(
     if len(done.files) == 1 and heldout != 0:
         only = next(iter(done.files))
         console.print(f"every problem fell into {only}: too few to split", style="yellow")
+    if push is not None:
+        address = send(output, push, private=private, message=f"Add {wanted} rows of a Berry run")
+        console.print(f"pushed: {address}", soft_wrap=True, highlight=False)

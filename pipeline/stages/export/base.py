@@ -43,6 +43,15 @@ class Origin:
         return {"problem_id": self.problem_id, "source_id": self.source_id, "round": self.round_index}
 
 
+VALUES = (
+    "A value is the chance that a continuation of a prefix, sampled as this run samples, passes its verifier. It is "
+    "estimated by the mean over the prefix's sampled children, each weighted by one over the chance with which the "
+    "search kept it, recursively down to the verdicts of the leaves (Horvitz and Thompson 1952; with equal weights the "
+    "soft estimate of Math-Shepherd, Wang et al. 2024). Its interval is Wilson's 95% over the independent "
+    "continuations. Leaves that could not be checked are left out, not counted as wrong."
+)
+"""How values are estimated, for the cards of the formats that hold some."""
+
 ORIGIN: Columns = (("problem_id", pa.string()), ("source_id", pa.string()), ("round", pa.int32()))
 
 
@@ -125,7 +134,7 @@ class ExportFormat:
     `records`: what one tree gives; each record has an `origin`. `layouts`: by trainer. `nothing`: why a run may give no
     row, and what to do. `tokens`: the layout of `--tokens`, None where there is none. `sampled`: the responses that a
     record holds, for comparing them with what a chat template makes of their text. `files`: text files that the export
-    ships beside its rows, by name.
+    ships beside its rows, by name. `labels`: how its labels come about, in words for the data card.
     """
 
     records: Callable[[StoredTree, ExportContext], Iterator[Any]]
@@ -134,6 +143,7 @@ class ExportFormat:
     tokens: Layout | None = None
     sampled: Callable[[Any], Sequence[Sampled]] = lambda _: ()
     files: Mapping[str, str] = field(default_factory=dict)
+    labels: str = ""
 
 
 def layout(columns: Columns, row: Callable[[Any], Row]) -> Layout:

@@ -59,4 +59,5 @@ DPO = ExportFormat(
     "that were dropped too",
     tokens=token_layout((), lambda _: {}),
     sampled=lambda r: [r.chosen, r.rejected],
+    labels="The chosen response passed the problem's verifier, the rejected one failed it; pairs are drawn at random.",
 )

@@ -1,6 +1,7 @@
 """Writes a run's trees as files that trainers read.
 
-    StoredTree ─► ExportFormat.records ─► Layout.row ─► DIR/{train,validation,heldout}.parquet ─► manifest.json, last
+    StoredTree ─► ExportFormat.records ─► Layout.row ─► DIR/{train,validation,heldout}.parquet
+                                                            then README.md, and manifest.json last
 
 Rows of the three files are of different problem families, by the one split that the run's training goes by. Files are
 written aside and renamed; one lease's trees are in memory at a time.
@@ -25,6 +26,7 @@ from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
+from berry.pipeline.stages.export.card import CARD, Made, card
 from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
@@ -40,7 +42,7 @@ class ExportRequest:
     text, in one layout for all; `source`: kept trajectories alone, or all that the format can use; `heldout_share` and
     `split_seed`: another split than the run's own (share 0: no held-out file); `screen`: evaluation sets whose
     problems are left out; `inexact`: also where a chat template would lose or change more than 0.1% of the sampled
-    tokens."""
+    tokens; `licence`: of the rows, by the Hub's name for it."""
 
     format: str
     trainer: str | None = None
@@ -53,6 +55,7 @@ class ExportRequest:
     rounds: tuple[int, ...] | None = None
     inexact: bool = False
     screen: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def export(
     files: dict[str, Writer] = {}
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
+    made = Made()
     total, synthetic, without_problem = count(run, request.rounds), False, 0
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -111,7 +115,9 @@ def export(
                 files[part].add(layout.row(record))
                 rows[part] += 1
                 _compare(compared, form, record, speaks)
-            problems[part] += rows[part] > before
+            if rows[part] > before:
+                problems[part] += 1
+                made.add(stored)
         if not files:
             raise InputError(_nothing(run, request, form, without_problem, screened.record()))
         _refuse_inexact(request, compared)
@@ -133,7 +139,9 @@ def export(
     )
     for name, text in form.files.items():
         (target / name).write_text(text, encoding="utf-8")
-    _write_manifest(target, run, request, done, layout, form, split, config)
+    manifest = _manifest(run, request, done, layout, form, split, config)
+    (target / CARD).write_text(card(manifest, made, config, form.labels, licence=request.licence), encoding="utf-8")
+    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return done
 
 
@@ -206,8 +214,7 @@ def _context(request: ExportRequest, config: RunConfig, part: str, speaks: Vocab
     )
 
 
-def _write_manifest(
-    target: Path,
+def _manifest(
     run: RunDir,
     request: ExportRequest,
     done: ExportResult,
@@ -215,22 +222,24 @@ def _write_manifest(
     form: ExportFormat,
     split: Split,
     config: RunConfig,
-) -> None:
+) -> dict[str, Any]:
+    """What was asked for and written, for programs; the card tells the same to readers."""
     exactness = {"note": done.exactness_note} if done.exactness is None else done.exactness.as_json()
-    manifest = {
-        "run": run.location.show(),
+    versions = run.versions()
+    return {
+        "run": run.location.url.rstrip("/").rpartition("/")[2],
         "name": config.name,
+        "berry": versions.get("berry"),
         "request": asdict(request),
         "split": asdict(split),
         "rows": done.rows,
         "problems": done.problems,
         "columns": layout.schema.names,
         "exactness": exactness,
-        "screening": {"run": run.versions().get("screening"), "export": done.screening},
+        "screening": {"run": versions.get("screening"), "export": done.screening},
         "files": sorted(form.files),
         "synthetic": done.synthetic,
     }
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _check_target(target: Path, *, replace: bool) -> None:
@@ -246,6 +255,7 @@ def _check_target(target: Path, *, replace: bool) -> None:
     for name in json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("files", ()):
         (target / Path(name).name).unlink(missing_ok=True)
     (target / MANIFEST).unlink()
+    (target / CARD).unlink(missing_ok=True)
     for part in ("train", "validation", "heldout"):
         for kind in ("parquet", "jsonl"):
             (target / f"{part}.{kind}").unlink(missing_ok=True)

@@ -91,4 +91,6 @@ ORM = ExportFormat(
         },
     ),
     sampled=lambda r: [r.sampled],
+    labels="A label is the verdict of the problem's verifier. `samples` is how often the response was drawn and "
+    "checked, `passes` how often it passed; where checks of equal responses differ, most of them decide.",
 )

@@ -26,6 +26,7 @@ from berry.pipeline.records import Ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
+    VALUES,
     Columns,
     ExportContext,
     ExportFormat,
@@ -165,4 +166,6 @@ PAIRS = ExportFormat(
     "branch (policy best_of_n has siblings at the first step alone)",
     tokens=token_layout(_COLUMNS, _columns),
     sampled=lambda r: [r.chosen, r.rejected],
+    labels="Both responses share a prefix, and the chosen one goes on by the sibling of higher value; it passed, the "
+    f"rejected one failed. {VALUES}",
 )

@@ -23,6 +23,7 @@ from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import Cutter, label_of
 from berry.pipeline.stages.export.base import (
     IDS,
+    VALUES,
     Columns,
     ExportContext,
     ExportFormat,
@@ -224,4 +225,6 @@ PRM = ExportFormat(
             **_columns(r),
         },
     ),
+    labels="A step's label is whether any continuation of the prefix that ends with it passed; `soft` is the prefix's "
+    f"value, `visits` the independent continuations behind it, `weights` what the label weighs. {VALUES}",
 )

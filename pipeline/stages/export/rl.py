@@ -25,6 +25,7 @@ from berry.pipeline.stages.export.base import (
     IDS,
     MASK,
     MESSAGES,
+    VALUES,
     ExportContext,
     ExportFormat,
     Origin,
@@ -202,4 +203,5 @@ RL = ExportFormat(
         },
     ),
     files={"reward.py": REWARD},
+    labels=f"`pass_rate` is the value of the prompt, null where none is known. {VALUES}",
 )

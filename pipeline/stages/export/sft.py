@@ -82,4 +82,5 @@ SFT = ExportFormat(
         },
     ),
     sampled=lambda r: [r.sampled],
+    labels="Responses have no label: each was kept, or passed its verifier where rows are of all trajectories.",
 )

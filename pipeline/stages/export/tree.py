@@ -29,6 +29,7 @@ from berry.pipeline.stages.export.base import (
     LOGPROBS,
     MASK,
     MESSAGES,
+    VALUES,
     Columns,
     ExportContext,
     ExportFormat,
@@ -241,4 +242,5 @@ TREE = ExportFormat(
     {"packed": _PACKED_LAYOUT, "nodes": layout(_NODES, _nodes)},
     nothing="no problem was searched",
     tokens=_PACKED_LAYOUT,
+    labels=f"Every segment has its value, null where none is known, and its kind. {VALUES}",
 )

@@ -163,7 +163,7 @@ def test_a_folder_in_use_is_not_written_to(stored_run, tmp_path) -> None:
     with pytest.raises(InputError, match="--replace"):
         export(run, ExportRequest("orm"), str(target))
     export(run, ExportRequest("orm", heldout_share=0.0, kind="jsonl"), str(target), replace=True)
-    assert {p.name for p in target.iterdir()} == {"train.jsonl", MANIFEST}
+    assert {p.name for p in target.iterdir()} == {"train.jsonl", "README.md", MANIFEST}
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
