@@ -106,6 +106,10 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage"),
         *("pipeline.stages.problems", "pipeline.stages.rollout"),
     ),
+    "pipeline.report.browser": ("pipeline.core.*", "pipeline.stages.dataset"),
+    "pipeline.report.page": (
+        *("pipeline", "pipeline.storage", "pipeline.report", "pipeline.report.browser", "pipeline.stages.dataset"),
+    ),
     "pipeline.report": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.planning"),
         *("pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.evaluation"),
@@ -133,7 +137,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.cli": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
-        *("pipeline.stages.*", "pipeline.planning", "pipeline.report", "pipeline.runtime.*"),
+        *("pipeline.stages.*", "pipeline.planning", "pipeline.report.*", "pipeline.runtime.*"),
         *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes", "sandboxes.attacks"),
     ),
     "pipeline.api": (  # the public face, above all

@@ -19,6 +19,7 @@ from berry.pipeline.cli.eval import eval_
 from berry.pipeline.cli.export import export
 from berry.pipeline.cli.inspect import inspect
 from berry.pipeline.cli.plan import plan
+from berry.pipeline.cli.report import report
 from berry.pipeline.cli.revise import reprune, reverify
 from berry.pipeline.cli.run import run
 from berry.pipeline.cli.show import show
@@ -40,7 +41,7 @@ app = typer.Typer(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make data": (run, variants, verify, reprune, reverify),
-    "Look at it": (inspect, show, status, check),
+    "Look at it": (inspect, show, report, status, check),
     "Use it": (export, train, eval_),
     "Plan": (plan, sweep),
     "Clusters and hosts": (submit,),

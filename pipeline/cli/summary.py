@@ -10,6 +10,7 @@ from rich.table import Table
 
 from berry.pipeline.cli.progress import duration
 from berry.pipeline.cli.rounds_table import rounds_table
+from berry.pipeline.errors import BerryError
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import AgainstPlan, against_plan
 from berry.pipeline.report.rounds import round_lines
@@ -38,12 +39,27 @@ def print_summary(outcome: Outcome) -> None:
         console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
     if len(run.rounds()) > 1:
         console.print(rounds_table(round_lines(run)))
+    if outcome.finished and stored.get("report", True):
+        print_report(run, console)
     console.print(f"kept:   {outcome.run_dir}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)
     console.print(
         f"look:   berry inspect {quote(outcome.run_dir)}    berry show {quote(outcome.run_dir)} PROBLEM",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_report(run: RunDir, console: Console) -> None:
+    """Writes report.html and says where; a run whose data is safe does not fail for its report."""
+    from berry.pipeline.cli.report import token_ends_of
+    from berry.pipeline.report.page.page import write_report
+
+    try:
+        place = write_report(run, token_ends=token_ends_of(run))
+    except BerryError as error:
+        console.print(f"report: not written: {error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(f"report: {place}", soft_wrap=True, highlight=False)
 
 
 def print_screening(run: RunDir, console: Console) -> None:

@@ -73,6 +73,8 @@ class RunConfig(Section):
     """Nodes and what each kind of actor takes of them: a shipped name, a YAML path, or the keys themselves."""
     storage: Storage = Storage()
     """Where the run is kept, and in what pieces."""
+    report: bool = True
+    """Write report.html into the run directory when the run ends."""
     variants: Variants | None = None
     """What `berry variants` makes from the problems; a run reads its output and ignores this."""
 
@@ -220,7 +222,7 @@ _PLACE = ("root", "site", "silent_s", "stall_s")
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants")}
+    kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants", "report")}
     kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k not in _PLACE}
     kept["verification"] = {k: v for k, v in raw.get("verification", {}).items() if k != "nice"}
     return kept

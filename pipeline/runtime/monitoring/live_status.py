@@ -2,6 +2,7 @@
 
 driver ─► StatusRecorder ─► the user's display
                └─► a thread ─► storage.live, every two seconds, never in the driver's way
+                          └─► metrics/progress-*.jsonl, every ten: what a report draws over time
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.display import Display, View
 from berry.pipeline.storage import live
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.jsonl_log import JsonlLog
 
 NOTES = 20  # the newest lines that are written
+PROGRESS = "progress"  # the log's name
+PROGRESS_EVERY_S = 10.0
 
 
 class StatusRecorder:
@@ -37,6 +41,8 @@ class StatusRecorder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._writing: Future[None] | None = None
         self._next = 0.0
+        self._progress = JsonlLog(run.location, PROGRESS if site is None else f"{PROGRESS}-{site}")
+        self._next_progress = 0.0
 
     def phase(self, text: str) -> None:
         self._phase = text
@@ -79,6 +85,9 @@ class StatusRecorder:
         )
         try:
             live.write(self._run, now)
+            if self._view and (ended or time.monotonic() >= self._next_progress):
+                self._next_progress = time.monotonic() + PROGRESS_EVERY_S
+                self._progress.append([{"at": now.written_at, **self._view}])
         except StorageError:
             return  # a run does not end because its status can't be written
 

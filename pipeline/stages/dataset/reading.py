@@ -106,6 +106,14 @@ def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[
             yield from _read_lease(run, config, round_index, lease, problems)
 
 
+def read_leases(run: RunDir, round_index: int, leases: Iterable[int]) -> Iterator[StoredTree]:
+    """The trees of these committed leases, in this order. Their `problem` is None: problem files are not looked
+    through, so that a few trees of a large run are read at once. Raises StorageError for a damaged shard."""
+    config = stored_config(run)
+    for lease in leases:
+        yield from _read_lease(run, config, round_index, lease, {})
+
+
 def _problems(run: RunDir, config: RunConfig) -> Iterator[tuple[int, dict[str, Problem]]]:
     """Lease by lease, the problems the run's sources give; ends early where they can't be read any more."""
     try:

@@ -1,0 +1,312 @@
+"""Gathers what a report says of a run, as plain tables: each from what is on storage, null where nothing is known.
+
+RunDir ─► gather ─► Facts (sections of rows, notes on what could not be read)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from berry.pipeline.errors import BerryError
+from berry.pipeline.report import balance
+from berry.pipeline.report.against_plan import against_plan
+from berry.pipeline.report.pruning import cut_lines, stage_lines
+from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.report.summary import RunSummary, summarise
+from berry.pipeline.storage import jsonl_log, live
+from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.duckdb_views import connect
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, a sentence that says what the figures are, and a table. `columns` empty: pairs of name and value."""
+
+    title: str
+    explained: str
+    rows: Sequence[Row]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Facts:
+    """All tables of a report. `rates`: pass rate of each problem with checked trajectories. `progress`: rows over time.
+    `unknown`: what could not be read, and why. `alarms`: what somebody should look at."""
+
+    name: str
+    location: str
+    synthetic: bool
+    state: str
+    summary: RunSummary | None
+    figures: dict[str, Any]
+    configuration: str
+    sections: list[Section] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    progress: list[dict[str, Any]] = field(default_factory=list)
+    funnel: list[tuple[str, float]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def gather(run: RunDir) -> Facts:
+    """Reads everything; what is damaged or missing becomes a line of `unknown`."""
+    import duckdb
+
+    config = run.config() or {}
+    unknown: list[str] = []
+
+    def told(what: str, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except BerryError as error:
+            unknown.append(f"{what}: {error}")
+        except duckdb.Error as error:  # how a damaged shard looks to a query
+            unknown.append(f"{what}: {str(error).splitlines()[0]}")
+        return None
+
+    figures = told("figures of the run", lambda: json.loads(run.location.get("metrics/run.json") or b"{}")) or {}
+    facts = Facts(
+        name=str(config.get("name", "")),
+        location=run.location.url,
+        synthetic=(config.get("engine") or {}).get("type") == "synthetic",
+        state=told("state", lambda: _state(run)) or "not known",
+        summary=None,
+        figures=figures,
+        configuration=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110),
+        unknown=unknown,
+    )
+    facts.summary = told("counts", lambda: summarise(run))
+    facts.progress = told("progress over time", lambda: jsonl_log.read(run.location, "progress")) or []
+    facts.sections.append(_what_ran(run, config, facts))
+    if facts.summary is not None and facts.summary.trajectories:
+        _counts(run, facts, told)
+    _speed(run, facts, told)
+    _learning(run, facts, told)
+    return facts
+
+
+def _state(run: RunDir) -> str:
+    records = live.read(run)
+    if not records:
+        return "not running"
+    return live.state(records[-1], held=live.is_held(run, records[-1].site), now=records[-1].written_at)
+
+
+def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> Section:
+    versions = run.versions()
+    engine, rollout = config.get("engine") or {}, config.get("rollout") or {}
+    sampling = rollout.get("sampling") or {}
+    rows: list[Row] = [
+        ("model", str(engine.get("model", engine.get("type", "")))),
+        ("engine", str(engine.get("type", ""))),
+        ("policy", _short(rollout.get("policy"))),
+        ("sampling", _short({k: v for k, v in sampling.items() if v not in (None, [], {})})),
+        ("pruning", ", ".join(str(rule.get("type")) for rule in config.get("pruning") or []) or "none"),
+        ("cluster", str((config.get("cluster") or {}).get("name", ""))),
+        ("problems", f"{versions.get('problems', {}).get('count', 0):,}"),
+        ("Berry", f"{versions.get('berry', '')}, schema {versions.get('schema', '')}"),
+        ("software", ", ".join(f"{k} {v}" for k, v in (versions.get("software") or {}).items() if v)),
+        ("state", facts.state),
+    ]
+    screening = versions.get("screening") or {}
+    if screening.get("files"):
+        found = sum(len(ids) for ids in (screening.get("overlapping") or {}).values())
+        rows.append(("screened against", f"{', '.join(screening['files'])}: {found} problems overlap"))
+    else:
+        rows.append(("screened against", "nothing: no evaluation sets were named (`screening`)"))
+    return Section("What ran", "From run.yaml and versions.json.", rows)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_short(v)}" for k, v in value.items() if v is not None)
+    return str(value)
+
+
+def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
+    summary = facts.summary
+    assert summary is not None
+    db = connect(run)
+    total = summary.trajectories
+    rates = told("pass rates", lambda: db.execute(
+        "select count(*) filter (verdict = 'pass') / count(*) from trajectories where verdict in ('pass', 'fail') "
+        "group by problem_id"
+    ).fetchall())  # fmt: skip
+    facts.rates = [float(rate) for (rate,) in rates or []]
+    facts.funnel = [("trajectories", float(total))]
+    checked = sum(n for verdict, n in summary.verdicts.items() if verdict in ("pass", "fail"))
+    facts.funnel += [("checked", float(checked)), ("passed", float(summary.verdicts.get("pass", 0)))]
+    facts.funnel.append(("kept", float(summary.kept)))
+    rows: list[Row] = [(f"dropped: {reason}", f"{n:,}", f"{n / total:.1%}") for reason, n in summary.dropped.items()]
+    rows.insert(0, ("kept", f"{summary.kept:,}", f"{summary.kept / total:.1%}"))
+    facts.sections.append(
+        Section("What was kept", "Each trajectory has one fate; a reason is the first rule that dropped it.", rows,
+                ("fate", "trajectories", "share"))
+    )  # fmt: skip
+    for what, read in (("verdicts", _verdicts), ("sources", _by_source), ("values", _labels)):
+        section = told(what, partial(read, db))
+        if section is not None:
+            facts.sections.append(section)
+    stages = told("what pruning left", lambda: stage_lines(run)) or []
+    if stages:
+        names = list(stages[0].left)
+        facts.sections.append(
+            Section("What pruning left, stage by stage", "Share of all branches that is still there after each stage.",
+                    [[str(s.round_index), f"{s.branches:,}", *(f"{s.left[n]:.1%}" for n in names)] for s in stages],
+                    ("round", "branches", *names))
+        )  # fmt: skip
+    cuts = told("audits of cuts", lambda: cut_lines(run)) or []
+    if cuts:
+        facts.sections.append(_table_of("What the cuts are worth on audited trees", cuts))
+
+
+def _table_of(title: str, lines: Sequence[Any]) -> Section:
+    names = [name for name in type(lines[0]).__slots__ if not name.startswith("_")]
+    rows = [[_cell(getattr(line, name)) for name in names] for line in lines]
+    return Section(
+        title, (type(lines[0]).__doc__ or "").split("\n\n")[0], rows, tuple(n.replace("_", " ") for n in names)
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _short(value)
+
+
+def _verdicts(db: duckdb.DuckDBPyConnection) -> Section:
+    rows = db.execute(
+        """select coalesce(verdict, 'not checked'), coalesce(verdict_reason, coalesce(drop_reason, '')), count(*),
+                  median(verify_ms), quantile_cont(verify_ms, 0.99)
+           from trajectories group by 1, 2 order by 3 desc"""
+    ).fetchall()
+    return Section(
+        "Verdicts",
+        "A check that could not be made is no verdict on the answer. Times are those of the check, in ms.",
+        [[str(v), str(r), f"{n:,}", _cell(m), _cell(p)] for v, r, n, m, p in rows],
+        ("verdict", "reason", "trajectories", "median ms", "99% below"),
+    )
+
+
+def _by_source(db: duckdb.DuckDBPyConnection) -> Section:
+    rows = db.execute(
+        """with per as (select problem_id, round, count(*) as n, count(*) filter (verdict = 'pass') as passed,
+                               count(*) filter (verdict in ('pass', 'fail')) as checked,
+                               count(*) filter (kept) as kept, sum(n_new_tokens) as tokens
+                        from trajectories group by 1, 2),
+                sources as (select problem_id, any_value(source) as source from kept group by 1)
+           select round, coalesce(source, 'none kept'), count(*), sum(n), sum(passed), sum(checked), sum(kept),
+                  sum(tokens), count(*) filter (passed > 0)
+           from per left join sources using (problem_id) group by 1, 2 order by 1, 3 desc limit 60"""
+    ).fetchall()
+    return Section(
+        "By round and source",
+        "Passed is of the checked trajectories of the trees as they were searched, not an estimate of pass@1. The "
+        "source of problems of which nothing was kept is not in the files.",
+        [
+            [
+                str(r),
+                str(s or "–"),
+                f"{p:,}",
+                f"{solved:,}",
+                f"{n:,}",
+                "–" if not c else f"{ok / c:.1%}",
+                f"{k:,}",
+                f"{t:,}",
+            ]
+            for r, s, p, n, ok, c, k, t, solved in rows
+        ],
+        ("round", "source", "problems", "solved", "trajectories", "passed", "kept", "new tokens"),
+    )
+
+
+def _labels(db: duckdb.DuckDBPyConnection) -> Section | None:
+    rows = db.execute(
+        """select coalesce(value_kind, 'none'), count(*), avg(value_n), median(value_n), avg(value_high - value_low)
+           from nodes where parent_id is not null group by 1 order by 2 desc"""
+    ).fetchall()
+    if not rows:
+        return None
+    return Section(
+        "Values of nodes",
+        "`estimate`: an unbiased estimate of the chance that a continuation passes. Other kinds are no labels for "
+        "training (docs/values.md). Evidence is the number of independent continuations, width that of the 95% "
+        "interval.",
+        [[str(k), f"{n:,}", _cell(a), _cell(m), _cell(w)] for k, n, a, m, w in rows],
+        ("kind", "nodes", "mean evidence", "median", "mean width"),
+    )
+
+
+def _speed(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
+    f = facts.figures
+    if not f:
+        facts.unknown.append("speed: the run has not ended yet, or was made without metrics")
+        return
+    ledger = f.get("ledger") or {}
+    cached = f"{f.get('cache_hit') or 0:.1%} of them from the prefix cache"
+    rows: list[Row] = [
+        ("wall time", f"{f.get('wall_s', 0):,.0f} s"),
+        ("generated", f"{f.get('generated_tokens', 0):,} tokens, {_cell(f.get('tokens_per_s'))} a second"),
+        ("prompt tokens", f"{f.get('prompt_tokens', 0):,}, {cached}"),
+        ("occupancy", "–" if f.get("occupancy") is None else f"{f['occupancy']:.1%} of the engines' sequences"),
+        ("in steady state", _steady(f.get("steady") or {})),
+        ("workers lost", f"{f.get('lost_workers', 0)}, {f.get('retried_leases', 0)} leases handed out again"),
+    ]
+    kept = ledger.get("kept")
+    if kept:
+        forward = (ledger.get("generated") or 0) + (ledger.get("prompt") or 0) - (ledger.get("cached") or 0)
+        rows.append(("forward tokens a kept token", f"{forward / kept:,.1f}"))
+    for name, n in sorted((ledger.get("extra") or {}).items()):
+        rows.append((name.replace("_", " "), f"{n:,}"))
+    compared = told("the plan", lambda: against_plan(run))
+    if compared is not None:
+        rows.append(("against the plan", compared if isinstance(compared, str) else compared.line))
+    balanced = told("balance", lambda: balance.story(run))
+    if balanced is not None:
+        rows.append(("balance", balanced.line))
+    facts.sections.append(Section("Speed and tokens", "From metrics/run.json.", rows))
+    if f.get("lost_workers"):
+        facts.alarms.append(f"{f['lost_workers']} rollout workers were lost; their leases were handed out again")
+    for what, n in (f.get("lost_actors") or {}).items():
+        if n:
+            facts.alarms.append(f"{n} {what} were lost")
+
+
+def _steady(steady: dict[str, Any]) -> str:
+    if not steady:
+        return "none was reached"
+    return (
+        f"{_cell(steady.get('trajectories_per_s'))} trajectories/s, engines {steady.get('engine_idle_share') or 0:.1%} "
+        f"idle, checks waited {_cell(steady.get('check_wait_ms'))} ms"
+    )
+
+
+def _learning(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
+    summary = facts.summary
+    if summary is not None and summary.trajectories:
+        cut = summary.dropped.get("truncated", 0)
+        if cut > summary.trajectories / 3:
+            facts.alarms.append(
+                f"{cut / summary.trajectories:.0%} of the trajectories were cut at the longest allowed: raise "
+                "rollout.sampling.max_tokens"
+            )
+        unverifiable = summary.verdicts.get("unverifiable", 0)
+        if unverifiable > summary.trajectories / 20:
+            facts.alarms.append(f"{unverifiable:,} trajectories could not be checked: see the reasons under Verdicts")
+    if len(run.rounds()) > 1:
+        lines = told("rounds", lambda: round_lines(run)) or []
+        if lines:
+            facts.sections.append(_table_of("Rounds", lines))

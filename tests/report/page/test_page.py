@@ -1,0 +1,153 @@
+"""The report of any run is one page that needs no network: hostile text is text, what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from berry.pipeline.cli.loading import load_run
+from berry.pipeline.report.page import samples
+from berry.pipeline.report.page.page import make_report, script_json, write_report
+from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.run import run as drive
+from berry.pipeline.storage.dataset import RunDir, open_run
+
+STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
+HOSTILE = "</script><script>alert(1)</script><!-- \u202e\u2028 <b>bold</b> & 'quoted'"
+
+
+class Silent:
+    def phase(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def update(self, view: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    rows = [
+        {"id": f"p{i}", "prompt": f"{HOSTILE} {i}+1?", "verifier": {"type": "math", "answer": str(i + 1)}}
+        for i in range(30)
+    ]
+    (folder / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = {
+        "problems": [{"type": "file", "path": "hostile.jsonl"}],
+        "engine": {"type": "synthetic"},
+        "rollout": {
+            "policy": {"type": "fixed", "branching": [3, 2]},
+            "step": {"type": "delimiter", "delimiters": ["\n"]},
+        },
+        "storage": {"lease_problems": 2},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
+    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> RunDir:
+    shutil.copytree(made, tmp_path / "run")
+    return open_run(str(tmp_path / "run"))
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_a_page_holds_everything_and_refers_to_nothing(run: RunDir):
+    page = make_report(run).decode()
+    assert "SYNTHETIC" in page.upper()
+    assert "From trajectories to kept" in page
+    assert "Values of nodes" in page
+    assert re.search(r'(src|href)\s*=\s*"(?!#)', re.sub(r"<svg.*?</svg>", "", page, flags=re.S)) is None
+    assert "default-src 'none'" in page
+    data = data_of(page)
+    assert len(data["trees"]) == samples.TREES == len(data["rows"])
+    rates = [row["passed"] / row["checked"] for row in data["rows"] if row["checked"]]
+    assert rates == sorted(rates)
+
+
+def test_hostile_text_stays_text(run: RunDir):
+    page = make_report(run).decode()
+    assert "alert(1)</script>" not in page
+    assert "<b>bold</b>" not in page
+    assert HOSTILE in data_of(page)["trees"][0]["prompt"]
+
+
+def test_json_in_a_script_can_not_end_it():
+    text = script_json({"a": HOSTILE})
+    assert "<" not in text
+    assert ">" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == {"a": HOSTILE}
+
+
+def test_nodes_carry_values_and_leaves_their_fate(run: RunDir):
+    tree = data_of(make_report(run).decode())["trees"][-1]
+    (root,) = [node for node in tree["nodes"] if node["parent"] is None]
+    assert root["kind"] == "estimate"
+    assert 0 <= root["low"] <= root["value"] <= root["high"] <= 1
+    ids = {node["id"] for node in tree["nodes"]}
+    assert all(node["parent"] in ids for node in tree["nodes"] if node["parent"] is not None)
+    leaves = [node["leaf"] for node in tree["nodes"] if node["leaf"]]
+    assert {leaf["verdict"] for leaf in leaves} <= {"pass", "fail", "unverifiable"}
+    assert all(leaf["kept"] or leaf["drop"] for leaf in leaves)
+
+
+def test_large_texts_are_shortened_and_said(run: RunDir, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samples, "MOST_CHARS", 10)
+    monkeypatch.setattr(samples, "MOST_NODES", 3)
+    tree = data_of(make_report(run).decode())["trees"][0]
+    assert "3 of" in tree["note"]
+    assert "up to 10 characters" in tree["note"]
+    assert all(len(node["text"]) <= 11 for node in tree["nodes"])
+
+
+def test_the_page_stays_small_however_large_trees_are(run: RunDir, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samples, "MOST_BYTES", 9_000)
+    page = make_report(run)
+    assert 0 < len(data_of(page.decode())["trees"]) < samples.TREES
+    assert len(page) < 300_000
+
+
+def test_a_damaged_shard_is_said_and_the_rest_shown(run: RunDir):
+    shard = sorted(Path(run.location.root).glob("round=0/nodes/*.parquet"))[0]
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    page = make_report(run).decode()
+    assert "What could not be read" in page
+    assert shard.name in page
+    assert data_of(page)["trees"]
+
+
+def test_an_empty_run_says_so(tmp_path: Path, made: Path):
+    (tmp_path / "run").mkdir()
+    for name in ("run.yaml", "versions.json"):
+        shutil.copy(made / name, tmp_path / "run" / name)
+    page = make_report(open_run(str(tmp_path / "run"))).decode()
+    assert "No trajectory is committed yet" in page
+    assert "No tree is committed yet" in page
+
+
+def test_a_run_of_an_earlier_version_has_a_page(tmp_path: Path):
+    shutil.copytree(STORED, tmp_path / "run")
+    run = open_run(str(tmp_path / "run"))
+    assert write_report(run).endswith("report.html")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert data_of(page)["trees"]
+
+
+def test_progress_is_drawn_over_time(run: RunDir):
+    rows = [{"at": 10.0 * i, "tokens_per_s": 5.0 * i, "running": i, "sandbox_queue": 0} for i in range(5)]
+    folder = Path(run.location.root) / "metrics"
+    for old in folder.glob("progress-*.jsonl"):
+        old.unlink()
+    (folder / "progress-0000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "Over time" in make_report(run).decode()
