@@ -83,7 +83,7 @@ class ValueKind(StrEnum):
     POOLED = "pooled"  # of an earlier version: the plain share of all leaves below, however they were drawn
 
 
-class Node(Struct):
+class Node(Struct, gc=False):
     """A segment of one problem's tree; token ids are the delta from the parent, so a shared prefix is stored once.
 
     `logprobs` in nats, one a token: with what probability it was drawn (the file's mark `logprobs` names the
@@ -184,7 +184,7 @@ def ending(verdict: str | None, reason: str | None, finish: str) -> Ending:
     return Ending.PASS if verdict == Outcome.PASS else Ending.WRONG
 
 
-class Trajectory(Struct):
+class Trajectory(Struct, gc=False):
     """A leaf and its path from the root. Token counts exclude the prompt; `n_new_tokens` excludes what an earlier
     sibling already generated."""
 

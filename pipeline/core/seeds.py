@@ -37,9 +37,19 @@ def root_id(problem_id: str) -> str:
     return digest("root", problem_id).hex()
 
 
+def frame(*parts: str | int) -> str:
+    """The first parts of a digest, framed once for all that begin with them."""
+    return "".join([f"{len(part)}:{part}," for part in map(str, parts)])
+
+
 def node_id(problem_id: str, parent_id: str, index: int) -> str:
+    return framed_id(frame("node", problem_id, parent_id), index)
+
+
+def framed_id(first: str, index: int) -> str:
+    """The id that `digest` gives parts of which the first are framed already."""
     at = str(index)
-    return _hex(f"4:node,{len(problem_id)}:{problem_id},{len(parent_id)}:{parent_id},{len(at)}:{at},")
+    return blake2b(f"{first}{len(at)}:{at},".encode(), digest_size=8).hexdigest()
 
 
 def split_id(problem_id: str, origin_id: str, offset: int) -> str:
@@ -57,5 +67,11 @@ def trajectory_ids(run_seed: int, round_index: int, problem_id: str, leaves: Ite
 
 def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, first_index: int) -> int:
     """Seed of the request for children `first_index …` of `node`; a multiple of MAX_CHILDREN below 2**63."""
-    raw = digest("seed", run_seed, round_index, problem_id, node, first_index)
+    return framed_seed(frame("seed", run_seed, round_index, problem_id), node, first_index)
+
+
+def framed_seed(first: str, node: str, first_index: int) -> int:
+    """As `generate_seed`, of parts of which the first are framed already."""
+    at = str(first_index)
+    raw = blake2b(f"{first}{len(node)}:{node},{len(at)}:{at},".encode(), digest_size=8).digest()
     return int.from_bytes(raw, "big") & _SEED_MASK

@@ -57,7 +57,9 @@ class TreeNode(Struct, eq=False):
     logprobs: array[float] | None = None
     entropies: array[float] | None = None
     ends: array[int] | None = None
-    children: list[TreeNode] = []
+    children: (
+        list[TreeNode] | tuple[TreeNode, ...]
+    ) = ()  # a list from the first child on: most are leaves
     next_index: int = 0
     weight: float | None = 1.0
     scheduled: int = MANY
@@ -80,6 +82,8 @@ class Tree:
         self.root = TreeNode(root, None, 0, array("i"), 0, 0, root)
         self._nodes: dict[str, TreeNode] = {self.root.node_id: self.root}
         self.at = self._nodes.__getitem__  # what `tree[…]` is, without a call of Python's
+        self._parent: TreeNode | None = None  # of the node that was added last
+        self._siblings = ""  # what the ids of its children are made of, without their index
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -143,7 +147,9 @@ class Tree:
         self, parent: TreeNode, index: int, completion: Completion, *, seed: int = 0, detail: bool = False
     ) -> TreeNode:
         """The sampled child `index` of `parent`; `detail` keeps per-token figures for forking inside it."""
-        node_id = seeds.node_id(self.problem_id, parent.node_id, index)
+        if parent is not self._parent:
+            self._parent, self._siblings = parent, seeds.frame("node", self.problem_id, parent.node_id)
+        node_id = seeds.framed_id(self._siblings, index)
         logprobs, entropies = completion.logprobs, completion.entropies
         if node_id in self._nodes:
             raise ValueError(f"child {index} of node {parent.node_id} is in the tree already")
@@ -172,14 +178,14 @@ class Tree:
             node.ends = array("i", completion.token_ends) if completion.token_ends else None
         if index >= parent.scheduled:
             node.weight = None
-        parent.children.append(node)
+        _adopt(parent, node)
         self._nodes[node_id] = node
         return node
 
     def attach(self, node_id: str, parent: TreeNode, token_ids: Sequence[int]) -> TreeNode:
         """A node as it was stored, as the last child of `parent`; for trees that are read back."""
         node = _below(parent, node_id, len(parent.children), array("i", token_ids))
-        parent.children.append(node)
+        _adopt(parent, node)
         self._nodes[node_id] = node
         return node
 
@@ -206,15 +212,16 @@ class Tree:
             piece.parent, piece.depth, piece.end = above, above.depth + 1, above.end + len(piece.tokens)
             piece.weight = 1.0
             if above is not node.parent:
-                above.children.append(piece)
+                _adopt(above, piece)
             above = piece
         first, old = pieces[0], node.parent
         assert old is not None
+        assert isinstance(old.children, list)
         old.children[at] = first
         first.index = node.index
         if node.weight is None:
             first.weight, node.weight = None, 1.0  # else it is of what comes behind the segment's end
-        above.children.append(node)
+        _adopt(above, node)
         node.parent, node.index = above, -1  # -1: sorts before the forks sampled at the cut
         node.tokens = node.tokens[cuts[-1] :]
         node.offset += cuts[-1]
@@ -238,8 +245,9 @@ class Tree:
         """Cut the links between parents and children of a tree that is not wanted any more, so that its memory is freed
         at once: a circle of references would stay until the garbage collector looks."""
         for node in self._nodes.values():
-            node.children.clear()
+            node.children = ()
         self._nodes.clear()
+        self._parent = None
 
     # ---- checking ------------------------------------------------------------------------------------------
 
@@ -269,10 +277,18 @@ def _below(parent: TreeNode, node_id: str, index: int, tokens: array[int]) -> Tr
     return TreeNode(node_id, parent, index, tokens, parent.depth + 1, parent.end + len(tokens), node_id)
 
 
+def _adopt(parent: TreeNode, node: TreeNode) -> None:
+    children = parent.children
+    if isinstance(children, list):
+        children.append(node)
+    else:
+        parent.children = [node]
+
+
 _PLACE = attrgetter("index", "node_id")
 
 
-def _ordered(children: list[TreeNode]) -> list[TreeNode]:
+def _ordered(children: Sequence[TreeNode]) -> Sequence[TreeNode]:
     return sorted(children, key=_PLACE) if len(children) > 1 else children
 
 

@@ -55,7 +55,7 @@ class Search(Machine[P]):
             node.scheduled = self.scheduled(node, n)
         for start in range(first, end, REQUEST_CHILDREN):
             count = min(REQUEST_CHILDREN, end - start)
-            seed = seeds.generate_seed(self.run_seed, self.round_index, self.problem_id, node.node_id, start)
+            seed = seeds.framed_seed(self._seed_frame, node.node_id, start)
             self._flight.ask(node.node_id, start, count, max_tokens=until.max_tokens, seed=seed)
             self.ledger.count("requests")
             self._out.append(ev.Generate(node.node_id, count, until, self._sampling, seed, priority, start))

@@ -28,9 +28,6 @@ class Asked(NamedTuple):
     seed: int
     first: int
 
-    def seed_of(self, index: int) -> int:
-        return self.seed + index - self.first
-
 
 class Flight:
     """The open questions of one search."""

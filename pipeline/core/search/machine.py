@@ -52,6 +52,7 @@ class Machine(Hooks[P]):
         self.round_index = round_index
         self.context_len = context_len
         self.tree = Tree(problem_id, prompt_ids)
+        self._seed_frame = seeds.frame("seed", run_seed, round_index, problem_id)
         self._longest = limits.longest(rollout, prompt_len=len(prompt_ids), context_len=context_len)
         self.ledger = Ledger()
         self.finished: ev.FinishReason | None = None
@@ -166,7 +167,7 @@ class Machine(Hooks[P]):
             return
         ledger.generated += n_tokens
         ledger.segments += 1
-        node = tree.add(parent, index, completion, seed=asked.seed_of(index), detail=self.keeps_detail)
+        node = tree.add(parent, index, completion, seed=asked.seed + index - asked.first, detail=self.keeps_detail)
         if self._cut and parent_id in self._cut:
             self._cut.add(node.node_id)
         if self._spared and parent_id in self._spared:

@@ -60,7 +60,10 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
     path: list[TreeNode] = []
     ids: list[str] = []
     shared = 0  # tokens of the path that an earlier leaf has
+    scored = False  # whether any node so far has a score
     for node in tree.walk():
+        if node.prm is not None:
+            scored = True
         if node.depth:
             below = len(path) - node.depth + 1
             if below:
@@ -69,17 +72,17 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
             path.append(node)
             ids.append(node.node_id)
         if not node.children:
-            found.append(_trajectory(tree, path, ids, shared))
+            found.append(_trajectory(tree, path, ids, shared, scored=scored))
     names = seeds.trajectory_ids(run_seed, round_index, tree.problem_id, [one.leaf for one in found])
     for one, name in zip(found, names, strict=True):
         one.trajectory_id = name
     return found
 
 
-def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int) -> Trajectory:
+def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int, *, scored: bool) -> Trajectory:
     """Of the last on the path, or of a tree that is its root alone; without an id yet."""
     leaf = path[-1] if path else tree.root
-    prm = [node.prm for node in path if node.prm is not None]
+    prm = [node.prm for node in path if node.prm is not None] if scored else ()
     return Trajectory(
         "",
         tree.problem_id,

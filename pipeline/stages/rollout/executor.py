@@ -34,6 +34,7 @@ from berry.pipeline.core.events import (
 from berry.pipeline.core.scorers import SCORERS, path_logprob
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.steps import token_ends
+from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Request
 from berry.pipeline.errors import EngineError
 from berry.pipeline.records import Finish, Problem
@@ -68,6 +69,7 @@ class CommandExecutor:
         self.fail = fail
         self.responses: dict[str, str] = {}
         self._texts: dict[str, str] = {}  # of leaves, so that equal ones are held once
+        self._prefix: tuple[TreeNode | None, str | None] = None, None  # the text up to the parent of the last leaf read
         self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
@@ -105,13 +107,21 @@ class CommandExecutor:
 
     def _read(self, leaf: str) -> str:
         """The joined texts of a path, where they are known to be the text of its tokens; else the tokens, decoded."""
-        tree = self.search.tree
-        path = tree.path(tree.at(leaf))
-        if self._seamless or len(path) == 1:
-            texts = [node.text for node in path if node.text]
-            if len(texts) == len(path):
-                return "".join(texts)
-        return self.ports.engine.decode(tree.response_ids(leaf))
+        node = self.search.tree.at(leaf)
+        text, above = node.text, node.parent
+        if text and above is not None:
+            if self._prefix[0] is not above:  # siblings come one after another
+                self._prefix = above, self._joined(above)
+            before = self._prefix[1]
+            if before is not None:
+                return before + text
+        return self.ports.engine.decode(self.search.tree.response_ids(leaf))
+
+    def _joined(self, node: TreeNode) -> str | None:
+        """The text up to and with a node; None where only decoding all tokens at once can tell."""
+        path = self.search.tree.path(node)
+        texts = [at.text for at in path if at.text]
+        return "".join(texts) if len(texts) == len(path) and (self._seamless or not path) else None
 
     def _spawn(self, work: Awaitable[None]) -> None:
         async def guarded() -> None:

@@ -40,7 +40,7 @@ class Chain:
     """The digest of all commands that a search has issued, and how many events it was given."""
 
     events: int = 0
-    _digest: bytes = b""
+    _digester: Any = field(default_factory=lambda: blake2b(digest_size=8))
     _issued: list[Sequence[Command]] = field(default_factory=list)  # since the digest was last taken
 
     def follow(self, commands: Sequence[Command]) -> None:
@@ -50,9 +50,8 @@ class Chain:
     @property
     def digest(self) -> bytes:
         issued, self._issued = self._issued, []
-        for commands in issued:
-            self._digest = blake2b(self._digest + _encoder.encode(commands), digest_size=8).digest()
-        return self._digest
+        self._digester.update(b"".join(map(_encoder.encode, issued)))
+        return self._digester.digest()
 
 
 _Record = tuple[str, Any, int | None]
