@@ -57,9 +57,7 @@ class TreeNode(Struct, eq=False):
     logprobs: array[float] | None = None
     entropies: array[float] | None = None
     ends: array[int] | None = None
-    children: (
-        list[TreeNode] | tuple[TreeNode, ...]
-    ) = ()  # a list from the first child on: most are leaves
+    children: list[TreeNode] | tuple[TreeNode, ...] = ()  # a list from the first child on: most are leaves
     next_index: int = 0
     weight: float | None = 1.0
     scheduled: int = MANY
