@@ -62,7 +62,7 @@ DATASETS = {
     "code_contests": "CodeContests: programs, public, private and generated tests, limits.",
     "livecodebench": "LiveCodeBench, code generation: functions and programs.",
     "kodcode": "KodCode-V1: functions with unit tests.",
-    "multipl_e": "MultiPL-E, C++ and JavaScript: tests in the program.",
+    "multipl_e": "MultiPL-E, eleven languages: tests in the program.",
     "eurus": "Eurus-2-RL-Data (PRIME): mathematics and code in verl's layout.",
     "synthetic1": "SYNTHETIC-1: its mathematics and its Python code.",
     "synthetic2": "SYNTHETIC-2: its mathematics, Python code and reasoning-gym tasks.",

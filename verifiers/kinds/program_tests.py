@@ -34,6 +34,8 @@ from berry.verifiers.kinds import python_function
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.code import ProgramTestsSpec, PythonFunctionSpec
+from berry.verifiers.tested_programs import MAKERS, NoTests, disallowed
+from berry.verifiers.tested_programs import word as half_word
 
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
@@ -45,11 +47,10 @@ _CPP_MAIN = re.compile(r"\bint\s+main\s*\(")
 _CPP_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _CPP_DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _CPP_COMPARES = re.compile(r"\boperator\s*(?:==|!=|<=>|!|&&|\|\|)")
-_ASSERTION = re.compile(r"AssertionError|Assertion [`'\"].*failed|assertion failed", re.IGNORECASE)
-
-
-class NoTests(ValueError):
-    """The tests are not of the shape that their language needs."""
+_ASSERTION = re.compile(
+    r"AssertionError|Assertion [`'\"].*failed|assertion failed|^\s*--- FAIL: |^Failure: |Test failed!",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -73,6 +74,8 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
         return verdict(Reason.NO_CODE)
     if spec.language == "cpp" and (found := _CPP_COMPARES.search(_CPP_COMMENT.sub(" ", code))) is not None:
         return verdict(Reason.DISALLOWED, note=f"defines {found[0]!r}, with which the tests compare")
+    if (found := disallowed(spec.language, code)) is not None:
+        return verdict(Reason.DISALLOWED, note=f"defines {found!r}, with which the tests compare")
     if spec.language == "python":
         return await _python(spec, code, request, context)
     part, key = secrets.token_bytes(16), secrets.token_bytes(16)
@@ -96,9 +99,8 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
     if case.outcome is Outcome.OK:
         return verdict(Reason.WRONG_ANSWER, note="ended before the tests did")
     note = error_output(case) or f"exit status {case.exit_code}"
-    failed = (
-        case.outcome is Outcome.RUNTIME_ERROR and _ASSERTION.search(case.stderr.decode("utf-8", "replace")) is not None
-    )
+    said_so = (case.stderr + b"\n" + case.stdout).decode("utf-8", "replace")
+    failed = case.outcome is Outcome.RUNTIME_ERROR and _ASSERTION.search(said_so) is not None
     return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note)
 
 
@@ -109,8 +111,8 @@ def said(output: bytes, word: str) -> bool:
 
 def _word(language: str, part: str, key: str) -> str:
     """The word that a program prints, made of the part that it read and the key in its tests."""
-    if language == "shell":  # has no hexadecimal numbers of that length
-        return part[:16] + key[:16]
+    if language not in ("cpp", "javascript"):  # the others have no hexadecimal numbers of that length, or no need
+        return half_word(part, key)
     return f"{int(part, 16) ^ int(key, 16):032x}"
 
 
@@ -274,4 +276,4 @@ def _shell(spec: ProgramTestsSpec, code: str, key: str) -> str:
     return f"{first}{spec.prelude}\n{code}\n{_FREED}trap - EXIT\nset -e\n{spec.tests}\n{last}"
 
 
-_PROGRAMS = {"cpp": _cpp, "javascript": _javascript, "shell": _shell}
+_PROGRAMS = {"cpp": _cpp, "javascript": _javascript, "shell": _shell, **MAKERS}

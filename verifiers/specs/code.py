@@ -9,8 +9,6 @@ from pydantic import Field, model_validator
 from berry.verifiers.specs.base import Spec, Strictness
 
 Language = Literal["python", "cpp", "javascript", "typescript", "java", "go", "rust", "php", "ruby", "r", "shell"]
-TestedLanguage = Literal["python", "cpp", "javascript", "shell"]
-"""Languages in which tests can be appended to a program."""
 
 
 class CodeSpec(Spec):
@@ -88,7 +86,7 @@ class ProgramTestsSpec(CodeSpec):
     """
 
     type: Literal["program_tests"] = "program_tests"
-    language: TestedLanguage
+    language: Language
     tests: str = Field(min_length=1)
     prelude: str = ""
     trusted: bool = False

@@ -98,18 +98,47 @@ def kodcode(row: Row, number: str) -> Imported:
     return made(identity, prompt, spec, "kodcode", meta=meta, reference=reference)
 
 
+MULTIPL_E = {
+    "cpp": "cpp",
+    "go": "go",
+    "go_test.go": "go",
+    "java": "java",
+    "js": "javascript",
+    "php": "php",
+    "py": "python",
+    "r": "r",
+    "rb": "ruby",
+    "rs": "rust",
+    "sh": "shell",
+    "ts": "typescript",
+}
+"""MultiPL-E's names of the languages that there is a sandbox for."""
+_HEAD = {
+    "cpp": re.compile(r"^#include.*$", re.MULTILINE),
+    "java": re.compile(r"^import (?!org\.javatuples).*$", re.MULTILINE),
+    "go": re.compile(r"^import\s*(?:\([^()]*\)|\"[^\"]+\")", re.MULTILINE),
+    "rust": re.compile(r"^use .*;$", re.MULTILINE),
+}
+"""What of a prompt's code its answers may leave out: includes, imports."""
+_TUPLES = re.compile(r"\b(?:Unit|Pair|Triplet|Quartet|Quintet|Sextet)\s*(?:<|\.with\b)")
+
+
 def multipl_e(row: Row, number: str) -> Imported:  # noqa: ARG001 - tasks have their own names
-    """MultiPL-E: `prompt` (with the signature), `tests`, `language` (cpp or js)."""
-    language = {"cpp": "cpp", "js": "javascript", "py": "python", "sh": "shell"}.get(row["language"])
+    """MultiPL-E: `prompt` (with the signature), `tests`, `language`; problems in Java that need the library javatuples
+    are left out."""
+    language = MULTIPL_E.get(row["language"])
     if language is None:
         raise Unusable(f"language {row['language']!r} has no sandbox")
-    tests, prelude = row["tests"], ""
-    if language == "cpp":
-        tests = tests.lstrip()
-        tests = tests[1:] if tests.startswith("}") else tests  # it closes the prompt's open function
-        prelude = "\n".join(line for line in row["prompt"].splitlines() if line.startswith("#include"))
+    if language == "java" and _TUPLES.search(row["prompt"] + row["tests"]):
+        raise Unusable("it needs the library javatuples")
+    tests = row["tests"].lstrip()
+    tests = tests[1:] if tests.startswith("}") else tests  # it closes the prompt's open function
+    if language == "java":
+        tests = re.sub(r"\}\s*\Z", "", tests)  # and the class around it
+    head = _HEAD.get(language)
+    prelude = "\n".join(match[0] for match in head.finditer(row["prompt"])) if head is not None else ""
     spec = {"type": "program_tests", "language": language, "tests": tests, "prelude": prelude}
-    fence = {"cpp": "cpp", "javascript": "javascript", "python": "python", "shell": "sh"}[language]
+    fence = "sh" if language == "shell" else language
     text = (
         f"Complete this function. Answer with the whole function in one code block.\n\n```{fence}\n{row['prompt']}```"
     )

@@ -1,0 +1,211 @@
+r"""Makes programs of which a problem's tests are a part, in the languages that are compiled or read whole.
+
+    prelude, program, tests, key ─► source: reads a part of the word ─► program ─► tests ─► prints part and key
+
+The tests are those of MultiPL-E: a `main` of their own (Java, Rust), test functions (Go, Ruby), or statements. The
+program may bring a `main` too, which is renamed. What the tests compare with is named in full, or is as the language
+has it, whatever the program defines under the same name. The tests share the program's process all the same:
+`program_tests` says what such a verdict is worth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+
+from berry.verifiers.specs.code import ProgramTestsSpec
+
+HALF = 16
+"""Hexadecimal digits of the word that are read, and as many that stand in the tests."""
+
+
+class NoTests(ValueError):
+    """Says that the tests are not of the shape that their language needs."""
+
+
+def word(part: str, key: str) -> str:
+    """What a program prints: the first half of what it read, and the first half of the key."""
+    return part[:HALF] + key[:HALF]
+
+
+def disallowed(language: str, code: str) -> str | None:
+    """What in a program takes the tests' comparisons over; None where nothing does."""
+    pattern = _TAKES_OVER.get(language)
+    found = None if pattern is None else pattern.search(_COMMENT.sub(" ", code))
+    return None if found is None else " ".join(found[0].split())[:60]
+
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_TAKES_OVER = {
+    "rust": re.compile(r"\bimpl\b[^{;]*\bPartialEq\b[^{;]*\bfor\b"),
+    "csharp": re.compile(r"\boperator\s*(?:==|!=|true|false)|\bclass\s+(?:Debug|Trace)\b"),
+}
+
+
+def _own(*texts: str) -> str:
+    """A name that none of the texts can hold, since it is made of them."""
+    return "w" + hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def typescript(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The tests' `require` is the one that stands before the program."""
+    own = _own(code, spec.tests)
+    first = f"""// @ts-nocheck
+declare var require: any;
+const {own}: any = ((load: any) => {{
+  const fs = load('node:fs'), assert = load('node:assert');
+  const part = fs.readFileSync(0, 'utf8'), write = fs.writeSync;
+  try {{ fs.ftruncateSync(0, 0); }} catch {{}}
+  for (const held of [assert, assert.strict]) for (const name of Object.keys(held)) {{
+    Object.defineProperty(held, name, {{value: held[name], writable: false, configurable: false}});
+  }}
+  const fixed = (name: string) => /^(node:)?assert$/.test(name) ? assert : load(name);
+  return {{fixed, end: (key: string) => write(1, '\\n' + part.slice(0, {HALF}) + key + '\\n')}};
+}})(require);
+const {own}r = {own}.fixed, {own}e = {own}.end;
+"""
+    tests = re.sub(r"(?<![\w.])require\s*\(", f"{own}r(", spec.tests)
+    return f"{first}{spec.prelude}\n{code}\n{tests}\n{own}e({json.dumps(key[:HALF])});\n"
+
+
+_JAVA_IMPORT = re.compile(r"^[ \t]*import\s+(?:static\s+)?[\w.*]+\s*;[ \t]*$", re.MULTILINE)
+_JAVA_CLASS = re.compile(r"^(?:(?:public|final|abstract|strictfp)\s+)*class\s+(\w+)", re.MULTILINE)
+_JAVA_MAIN = re.compile(r"\bstatic\s+void\s+main\s*\(")
+
+
+def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The tests are a class below the program's, so that they call its functions by their names; assertions are on."""
+    if not _JAVA_MAIN.search(spec.tests):
+        raise NoTests("tests must hold `public static void main(String[] args) { … }`")
+    own = _own(code, spec.tests)
+    imports = dict.fromkeys(line.strip() for text in (spec.prelude, code) for line in _JAVA_IMPORT.findall(text))
+    prelude, body = (_JAVA_IMPORT.sub("", text) for text in (spec.prelude, code))
+    classes = [match[1] for match in _JAVA_CLASS.finditer(body)]
+    if not classes:
+        classes, body = ["Problem"], f"class Problem {{\n{body}\n}}"
+    base = "Problem" if "Problem" in classes else classes[-1]
+    body = _JAVA_CLASS.sub(lambda m: f"class {m[1]}", body)
+    first = f"""class {own} {{
+  public static void main(String[] args) throws Exception {{
+    byte[] part = System.in.readNBytes({HALF});
+    while (System.in.read() >= 0) {{ }}
+    ClassLoader.getSystemClassLoader().setDefaultAssertionStatus(true);
+    {own}t.main(args);
+    java.io.FileOutputStream out = new java.io.FileOutputStream(java.io.FileDescriptor.out);
+    System.out.flush();
+    out.write(10); out.write(part); out.write("{key[:HALF]}\\n".getBytes());
+  }}
+}}
+"""
+    lines = "\n".join(imports)
+    return f"{lines}\n{first}{prelude.strip()}\n{body}\nclass {own}t extends {base} {{\n{spec.tests}\n}}\n"
+
+
+_GO_PACKAGE = re.compile(r"^[ \t]*package\s+\w+[ \t]*;?[ \t]*$", re.MULTILINE)
+_GO_IMPORT = re.compile(r"^[ \t]*import\s*(?:\(([^()]*)\)|((?:[\w.]+\s+)?\"[^\"\n]+\"))[ \t]*;?[ \t]*$", re.MULTILINE)
+_GO_ENTRY = re.compile(r"(?:[\w.]+\s+)?\"([^\"\n]+)\"")
+_GO_TEST = re.compile(r"^func\s+(Test\w+)\s*\(\s*\w+\s+\*testing\.T\s*\)", re.MULTILINE)
+
+
+def go(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The tests run as `go test` runs them; imports of all parts are gathered, the tests' own only where used."""
+    names = _GO_TEST.findall(spec.tests)
+    if not names:
+        raise NoTests("tests must hold a function `TestName(t *testing.T)`")
+    own = _own(code, spec.tests)
+    imports: dict[str, str] = {}
+    for text, given in ((code, True), (spec.prelude, False), (spec.tests, False)):
+        for block in _GO_IMPORT.finditer(text):
+            for entry in _GO_ENTRY.finditer(block[1] or block[2]):
+                used = f"{entry[1].rpartition('/')[2]}."
+                if given or used in code or used in spec.tests:
+                    imports.setdefault(entry[1], entry[0])
+    for path in ("testing", "fmt"):
+        if f"{path}." in spec.tests:
+            imports.setdefault(path, f'"{path}"')
+    mine = [f'{own}{path} "{path}"' for path in ("io", "os", "testing")]
+    prelude, body, tests = (_GO_IMPORT.sub("", _GO_PACKAGE.sub("", t)) for t in (spec.prelude, code, spec.tests))
+    body = re.sub(r"^func\s+main\s*\(\s*\)", f"func {own}main()", body, flags=re.MULTILINE)
+    all_pass = " && ".join(f't.Run("{name}", {name})' for name in names)
+    last = f"""func main() {{
+  part, _ := {own}io.ReadAll({own}os.Stdin)
+  {own}testing.Main(
+    func(_, _ string) (bool, error) {{ return true, nil }},
+    []{own}testing.InternalTest{{{{"all", func(t *{own}testing.T) {{
+      if {all_pass} {{ {own}os.Stdout.WriteString("\\n" + string(part[:{HALF}]) + "{key[:HALF]}\\n") }}
+    }}}}}}, nil, nil)
+}}
+"""
+    lines = "\n".join([*imports.values(), *mine])
+    return f"package main\nimport (\n{lines}\n)\n{prelude.strip()}\n{body}\n{tests}\n{last}"
+
+
+_RUST_MAIN = re.compile(r"\bfn\s+main\s*\(\s*\)")
+_RUST_MACRO = re.compile(r"(?<![\w:])(assert|assert_eq|assert_ne|panic)!")
+
+
+def rust(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The tests' assertions are the standard library's by their whole names."""
+    if not _RUST_MAIN.search(spec.tests):
+        raise NoTests("tests must hold `fn main() { … }`")
+    own = _own(code, spec.tests)
+    tests = _RUST_MAIN.sub(f"fn {own}()", _RUST_MACRO.sub(r"::std::\1!", spec.tests))
+    body = _RUST_MAIN.sub(f"#[allow(dead_code)] fn {own}main()", code)
+    last = f"""fn main() {{
+  let mut part = ::std::string::String::new();
+  ::std::io::Read::read_to_string(&mut ::std::io::stdin(), &mut part).unwrap();
+  {own}();
+  ::std::println!("\\n{{}}{key[:HALF]}", &part[..{HALF}]);
+}}
+"""
+    return f"{spec.prelude}\n{body}\n{tests}\n{last}"
+
+
+_PHP_TAG = re.compile(r"<\?(?:php)?|\?>")
+
+
+def php(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The part of the word is held by a closure."""
+    own = _own(code, spec.tests)
+    first = (
+        f"<?php\n${own} = (function () {{ $part = stream_get_contents(STDIN);"
+        " return static function ($key) use ($part) {"
+        f' echo "\\n", \\substr($part, 0, {HALF}), $key, "\\n"; }}; }})();\n'
+    )
+    prelude, body, tests = (_PHP_TAG.sub("", text) for text in (spec.prelude, code, spec.tests))
+    return f'{first}{prelude}\n{body}\n{tests}\n${own}("{key[:HALF]}");\n'
+
+
+def ruby(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """Test cases of test/unit run at the end, not as the process ends."""
+    own = _own(code, spec.tests)
+    first = f"{own} = $stdin.read\n"
+    last = f'print "\\n", {own}[0, {HALF}], "{key[:HALF]}\\n"\n'
+    if "Test::Unit" in spec.tests:
+        first += "require 'test/unit'\nTest::Unit::AutoRunner.need_auto_run = false\n"
+        last = f"exit!(1) unless Test::Unit::AutoRunner.run(false, nil, ['--no-use-color'])\n{last}"
+    return f"{first}{spec.prelude}\n{code}\n{spec.tests}\n{last}"
+
+
+def r(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """What the tests compare with is base's again behind the program."""
+    own = _own(code, spec.tests)
+    first = f'{own} <- readLines(file("stdin"), 1)\n'
+    names = ("identical", "quit", "all.equal", "isTRUE", "stop", "stopifnot", "c", "list", "!", "if")
+    again = "".join(f"`{name}` <- base::`{name}`\n" for name in names)
+    last = f'base::cat("\\n", base::substr({own}, 1, {HALF}), "{key[:HALF]}", "\\n", sep = "")\n'
+    return f"{first}{spec.prelude}\n{code}\n{again}{spec.tests}\n{last}"
+
+
+MAKERS: dict[str, Callable[[ProgramTestsSpec, str, str], str]] = {
+    "typescript": typescript,
+    "java": java,
+    "go": go,
+    "rust": rust,
+    "php": php,
+    "ruby": ruby,
+    "r": r,
+}
+"""By language; each raises NoTests for tests of another shape."""
