@@ -126,7 +126,7 @@ class Node(Struct, gc=False):
     messages: list[Message] | None = None
 
 
-class Segment(NamedTuple):
+class ResponseSegment(NamedTuple):
     """A stretch of a response that one author wrote: `tokens` from the offset `start`. `trainable`: the model sampled
     it, so that a trainer may learn it."""
 

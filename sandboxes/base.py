@@ -1,4 +1,4 @@
-"""Defines a sandbox's records: what goes in (Job), what comes out (JobResult), and what stopped it (Outcome).
+"""Defines a sandbox's records: what goes in (Job), what comes out (JobResult), and what stopped it (JobOutcome).
 
 Everything here is frozen plain data and imports the standard library alone. An `ok` outcome says that the
 program ran to its end and, for calls, returned plain data. It never says that the program is right: that is
@@ -28,7 +28,7 @@ class SlotDied(Exception):
     """Raised where a slot or template ended or fell silent: the sandbox's fault, tried again elsewhere."""
 
 
-class Outcome(StrEnum):
+class JobOutcome(StrEnum):
     """How a program, a case or a judge ended."""
 
     OK = "ok"  # ran to its end and returned plain data; NOT "correct"
@@ -55,7 +55,9 @@ class Outcome(StrEnum):
         return self not in _NOT_THE_PROGRAM
 
 
-_NOT_THE_PROGRAM = frozenset({Outcome.OK, Outcome.MISSING_TOOL, Outcome.OVERLOADED, Outcome.FAULT, Outcome.NOT_RUN})
+_NOT_THE_PROGRAM = frozenset(
+    {JobOutcome.OK, JobOutcome.MISSING_TOOL, JobOutcome.OVERLOADED, JobOutcome.FAULT, JobOutcome.NOT_RUN}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class CaseResult:
     wrong (untrusted text, shortened). `cpu_s` and `wall_s` in seconds, `peak_bytes` resident; for calls that
     share a child they are 0.0 and the job's result has them."""
 
-    outcome: Outcome
+    outcome: JobOutcome
     value: Any = None
     stdout: bytes = b""
     stderr: bytes = b""
@@ -156,7 +158,7 @@ class JobResult:
     """All cases of a job. `outcome` is the first case's that is not ok, else ok; `limit_hit` names the limit
     (`cpu`, `wall`, `memory`, `output`, `disk`, `processes`)."""
 
-    outcome: Outcome
+    outcome: JobOutcome
     cases: tuple[CaseResult, ...] = ()
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -193,7 +195,7 @@ class JudgeResult:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     got: Any = None
-    candidate: CaseResult = field(default_factory=lambda: CaseResult(Outcome.OK))
+    candidate: CaseResult = field(default_factory=lambda: CaseResult(JobOutcome.OK))
     changed_and_returned: bool = False
     cpu_s: float = 0.0
     judge_cpu_s: float = 0.0

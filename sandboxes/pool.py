@@ -19,18 +19,18 @@ from typing import Any, TypeVar
 from berry.sandboxes.base import (
     CaseResult,
     Job,
+    JobOutcome,
     JobResult,
     JudgeResult,
     JudgeStatus,
     Limits,
-    Outcome,
     SandboxError,
     SlotDied,
 )
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.host.queue import Overloaded, SlotQueue
 from berry.sandboxes.host.slots import Slots
-from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.jail.plan import JailPlan
 from berry.sandboxes.jobs import judge as judge_job
 from berry.sandboxes.jobs import programs, python
 from berry.sandboxes.jobs.session import Session
@@ -72,7 +72,7 @@ class SandboxPool:
         host's."""
         return self._slots.calibration
 
-    def host(self) -> Plan:
+    def host(self) -> JailPlan:
         """Returns what is on in the pool's first profile."""
         return self._slots.host()
 
@@ -98,7 +98,7 @@ class SandboxPool:
                 return await python.run_python(self._slots, number, job, limits)
             return await programs.run_programs(self._slots, self._binaries, number, job, limits)
 
-        def failed(outcome: Outcome, error: str) -> JobResult:
+        def failed(outcome: JobOutcome, error: str) -> JobResult:
             return JobResult(outcome, error=error)
 
         result = await self._on_slot(job, once, failed)
@@ -129,7 +129,7 @@ class SandboxPool:
         async def once(number: int) -> JudgeResult:
             return await judge_job.run_judge(self._slots, number, judge_run)
 
-        def failed(outcome: Outcome, error: str) -> JudgeResult:
+        def failed(outcome: JobOutcome, error: str) -> JudgeResult:
             return JudgeResult(JudgeStatus.NOT_CHECKED, message=error, candidate=CaseResult(outcome, error=error))
 
         result = await self._on_slot(job, once, failed)
@@ -157,13 +157,15 @@ class SandboxPool:
     def _deadline(self, job: Job) -> float | None:
         return self.config.deadline_s if job.deadline_s is None else job.deadline_s
 
-    async def _on_slot(self, job: Job, once: Callable[[int], Awaitable[R]], failed: Callable[[Outcome, str], R]) -> R:
+    async def _on_slot(
+        self, job: Job, once: Callable[[int], Awaitable[R]], failed: Callable[[JobOutcome, str], R]
+    ) -> R:
         """Waits for a slot and runs `once` on it, again after faults."""
         asked = time.monotonic()
         try:
             number = await self._queue.take(job.key, self._deadline(job))
         except Overloaded as e:
-            return failed(Outcome.OVERLOADED, str(e))
+            return failed(JobOutcome.OVERLOADED, str(e))
         began = time.monotonic()
         self._metrics.running += 1
         error = ""
@@ -177,7 +179,7 @@ class SandboxPool:
                     continue
                 self._metrics.cpu_s += result.cpu_s
                 return replace(result, queue_s=began - asked)
-            return failed(Outcome.FAULT, error)
+            return failed(JobOutcome.FAULT, error)
         finally:
             self._metrics.running -= 1
             self._metrics.served(began - asked, time.monotonic() - began)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from berry.sandboxes.base import LANGUAGES, Language, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.host.slots import Slots, importable
-from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.jail.plan import JailPlan
 from berry.sandboxes.languages import COMMANDS, missing_tools
 from berry.sandboxes.metrics import Metrics
 
@@ -29,7 +29,7 @@ _LANDLOCK = ((1, "files"), (2, "moving"), (3, "truncating"), (4, "TCP"), (5, "de
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JailPart:
     """One part of the jail. `leaves_open` says what its absence means; empty when it is on."""
 
     name: str
@@ -43,10 +43,10 @@ class HostReport:
     """All parts, and whether together they are enough to run untrusted code. `calibration` is the factor on
     time limits, 1.0 on the reference host."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[JailPart, ...]
     lacking: tuple[str, ...]
     calibration: float
-    languages: tuple[Part, ...]
+    languages: tuple[JailPart, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,47 +90,47 @@ async def examine(config: PoolConfig) -> HostReport:
     return HostReport(_parts(plan), tuple(plan.lacking()), slots.calibration, languages, plan.notes)
 
 
-def _parts(plan: Plan) -> tuple[Part, ...]:
+def _parts(plan: JailPlan) -> tuple[JailPart, ...]:
     level = plan.landlock
     covers = ", ".join(word for since, word in _LANDLOCK if level >= since)
     missing = ", ".join(word for since, word in _LANDLOCK if level < since)
     if not level:
         missing += "; with mount namespaces only packages beside the profile's can be read"
     parts = [
-        Part("no_new_privs", on=True, detail="setuid programs gain nothing"),
-        Part("rlimits", on=True, detail="CPU, memory, file size, descriptors, tasks"),
-        Part("seccomp", plan.seccomp, "allow list of system calls", "" if plan.seccomp else "every system call"),
-        Part("landlock", level > 0, f"level {level}: {covers}" if level else "", missing),
+        JailPart("no_new_privs", on=True, detail="setuid programs gain nothing"),
+        JailPart("rlimits", on=True, detail="CPU, memory, file size, descriptors, tasks"),
+        JailPart("seccomp", plan.seccomp, "allow list of system calls", "" if plan.seccomp else "every system call"),
+        JailPart("landlock", level > 0, f"level {level}: {covers}" if level else "", missing),
     ]
     parts += [
-        Part(f"{name} namespace", name in plan.namespaces, "", "" if name in plan.namespaces else open_)
+        JailPart(f"{name} namespace", name in plan.namespaces, "", "" if name in plan.namespaces else open_)
         for name, open_ in _NAMESPACES.items()
     ]
     if "user" in plan.namespaces:
-        parts.append(Part("user namespace", on=True, detail="gives an ordinary user the other namespaces"))
+        parts.append(JailPart("user namespace", on=True, detail="gives an ordinary user the other namespaces"))
     if plan.drops_uid:
-        parts.append(Part("user id", on=True, detail=OWN_USER_IDS))
+        parts.append(JailPart("user id", on=True, detail=OWN_USER_IDS))
     elif plan.root:
-        parts.append(Part("user id", on=False, leaves_open="jobs are root, without its capabilities"))
+        parts.append(JailPart("user id", on=False, leaves_open="jobs are root, without its capabilities"))
     else:
-        parts.append(Part("user id", on=True, detail="an ordinary user's"))
+        parts.append(JailPart("user id", on=True, detail="an ordinary user's"))
     return tuple(parts)
 
 
-def _language(name: Language, config: PoolConfig) -> Part:
+def _language(name: Language, config: PoolConfig) -> JailPart:
     missing = missing_tools(name, config.tool_directories)
     if not missing:
-        return Part(name, on=True)
+        return JailPart(name, on=True)
     brings = f" (Debian: apt-get install {COMMANDS[name].package})" if name in COMMANDS else ""
-    return Part(name, on=False, leaves_open=f"lacks {', '.join(missing)}: such jobs are unverifiable{brings}")
+    return JailPart(name, on=False, leaves_open=f"lacks {', '.join(missing)}: such jobs are unverifiable{brings}")
 
 
-def _csharp() -> Part:
+def _csharp() -> JailPart:
     """C# has no jobs here, wherever its compiler is."""
     why = "no jobs: mono ends where it can't find its stack in /proc/self/maps, and jobs read no /proc"
-    return Part("csharp", on=False, leaves_open=why)
+    return JailPart("csharp", on=False, leaves_open=why)
 
 
-def _numeric() -> Part:
+def _numeric() -> JailPart:
     missing = [name for name in ("numpy", "sympy") if not importable(name)]
-    return Part("profile numeric", not missing, "", f"lacks {', '.join(missing)}" if missing else "")
+    return JailPart("profile numeric", not missing, "", f"lacks {', '.join(missing)}" if missing else "")

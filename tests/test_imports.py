@@ -146,7 +146,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     # verifiers and sandboxes know nothing of the pipeline, and sandboxes nothing of verifiers
     "verifiers": ("verifiers.*", "sandboxes", "sandboxes.jobs", "sandboxes.host"),
-    "verifiers.specs": ("verifiers",),
+    "verifiers.specs": ("verifiers", "sandboxes"),
     "verifiers.maths.expressions": (),
     "verifiers.maths.answers": ("verifiers.maths.expressions",),
     "verifiers.maths": ("verifiers", "verifiers.specs", "verifiers.maths.expressions", "verifiers.maths.answers"),
@@ -364,6 +364,15 @@ def test_no_code_names_a_module_without_its_package() -> None:
         if "." in node.value and node.value in modules()
     ]
     assert offenders + strings == []
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    homes: dict[str, list[str]] = {}
+    for module in modules():
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(module)
+    assert {name: at for name, at in homes.items() if len(at) > 1} == {}
 
 
 # ---- the tests themselves -------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from berry.verifiers.specs.base import Spec, Strictness
 
 if TYPE_CHECKING:
     from berry.sandboxes.pool import SandboxPool
-    from berry.verifiers.maths.ladder import Decision
+    from berry.verifiers.maths.ladder import Equivalence
 
 Messages = Sequence[dict[str, str]]
 
@@ -29,7 +29,7 @@ class Judge(Protocol):
 class SymbolicRung(Protocol):
     """Decides by computer algebra what exact comparison leaves open."""
 
-    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
+    async def decide(self, gold: str, response: str, strict: Strictness) -> Equivalence:
         """Whether `response` is the same as `gold`; undecided where it took too long."""
         ...
 
@@ -65,7 +65,7 @@ class VerifierContext:
     repls: ReplPool
 
 
-Verify = Callable[[CheckRequest, VerifierContext], Awaitable[Verdict]]
+VerifyFunction = Callable[[CheckRequest, VerifierContext], Awaitable[Verdict]]
 
 
 class JudgeUnavailable(RuntimeError):

@@ -27,7 +27,7 @@ TAIL_CHARS = 65_536
 MAX_CANDIDATES = 8
 
 
-class Found(Struct, frozen=True):
+class FoundAnswer(Struct, frozen=True):
     """The final answer, and earlier ones given with the same weight (other boxes), distinct, newest first.
 
     `stated` is the whole text that the answer was cut out of, where something was cut; `following` all that follows
@@ -82,7 +82,7 @@ def after_thinking(response: str) -> str:
     return rest if opened is None else rest[: opened.start()]
 
 
-def find_answer(response: str, places: Sequence[Place]) -> Found | None:
+def find_answer(response: str, places: Sequence[Place]) -> FoundAnswer | None:
     """The answer, from the first of `places` that has one."""
     text = after_thinking(response)[-TAIL_CHARS:]
     if (ending := text[-256:]) and ending[-1] in "> \n" and (tokens := _END_TOKENS.search(ending)) is not None:
@@ -115,7 +115,7 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def _box_or_later_line(text: str, places: Sequence[Place]) -> Found | None:
+def _box_or_later_line(text: str, places: Sequence[Place]) -> FoundAnswer | None:
     if "box" not in text:
         return None
     found, end = _boxes(text)
@@ -124,7 +124,7 @@ def _box_or_later_line(text: str, places: Sequence[Place]) -> Found | None:
     return found
 
 
-def _boxes(text: str) -> tuple[Found | None, int]:
+def _boxes(text: str) -> tuple[FoundAnswer | None, int]:
     """The boxes of `text`, empty ones and placeholders left out, and where the last one ends."""
     groups: list[list[str]] = []
     either: list[bool] = []
@@ -157,7 +157,9 @@ def _boxes(text: str) -> tuple[Found | None, int]:
     distinct = list(dict.fromkeys(reversed(answers)))
     if not distinct:
         return None, last_end
-    return Found(distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES), last_end
+    return FoundAnswer(
+        distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES
+    ), last_end
 
 
 _BRACE = re.compile(r"[{}]|\\.", re.DOTALL)  # a backslash takes the character after it along
@@ -206,7 +208,7 @@ _DISPLAYED = (("$$", "$$"), ("\\[", "\\]"), ("\\begin{", "\\end{"))
 _DISPLAY_CHARS = 4_096
 
 
-def _answer_is(text: str) -> Found | None:
+def _answer_is(text: str) -> FoundAnswer | None:
     """What the last statement of an answer says; most stand near the end, which is looked at first."""
     near = text.rfind("\n", 0, max(0, len(text) - _NEAR_END)) + 1
     if near:
@@ -216,7 +218,7 @@ def _answer_is(text: str) -> Found | None:
     return _last_statement(text)
 
 
-def _last_statement(text: str) -> Found | None:
+def _last_statement(text: str) -> FoundAnswer | None:
     for subject in reversed(list(_SUBJECT.finditer(text))[-_MAX_SUBJECTS:]):
         end = subject.end()
         if not subject[0].lstrip().startswith("#"):
@@ -236,7 +238,7 @@ def _last_statement(text: str) -> Found | None:
     return None
 
 
-def _answer_line(text: str) -> Found | None:
+def _answer_line(text: str) -> FoundAnswer | None:
     """What the last line of `text` that begins with "Answer:" states."""
     last = None
     for last in _ANSWER_LINE.finditer(text):  # noqa: B007 - the last match is wanted
@@ -244,19 +246,19 @@ def _answer_line(text: str) -> Found | None:
     return None if last is None else _stated(text, last.end())
 
 
-def _stated(text: str, start: int) -> Found | None:
+def _stated(text: str, start: int) -> FoundAnswer | None:
     """The answer that follows `start`: a display formula, or the statement of a line."""
     rest = text[start : start + 2 * _DISPLAY_CHARS].lstrip("*_ \t\n:")
     following = text[start:].strip()
     if (formula := _displayed(rest)) is not None:
-        return Found(formula, place="answer_is", following=following)
+        return FoundAnswer(formula, place="answer_is", following=following)
     line = rest.split("\n", 1)[0].strip()
     if _BARE_NUMBER.fullmatch(line):
-        return Found(line, place="answer_is", following=following)
+        return FoundAnswer(line, place="answer_is", following=following)
     answer = sentences.statement(line)
     if answer is None or (_NOT_STATED.fullmatch(answer) and not _holds_symbol(answer)):
         return None
-    return Found(answer, place="answer_is", stated=line if answer != line else None, following=following)
+    return FoundAnswer(answer, place="answer_is", stated=line if answer != line else None, following=following)
 
 
 def _holds_symbol(text: str) -> bool:
@@ -286,10 +288,10 @@ _DISPLAY_END = re.compile(
 _NOTHING = " \t*_`$#-"
 
 
-def _last_line(text: str) -> Found | None:
+def _last_line(text: str) -> FoundAnswer | None:
     text = text.rstrip()
     if (block := _last_display(text)) is not None:
-        return Found(block, place="last_line")
+        return FoundAnswer(block, place="last_line")
     line = next((line for line in _lines_from_end(text) if line.strip(_NOTHING)), "")
     if (
         not line
@@ -298,7 +300,7 @@ def _last_line(text: str) -> Found | None:
     ):
         return None
     answer = sentences.conclusion(line)
-    return None if not answer else Found(answer, place="last_line", stated=line if answer != line else None)
+    return None if not answer else FoundAnswer(answer, place="last_line", stated=line if answer != line else None)
 
 
 def _lines_from_end(text: str) -> Iterator[str]:
@@ -331,7 +333,7 @@ _OPEN_TAG = re.compile(r"<answer>", re.IGNORECASE)
 _CLOSE_TAG = re.compile(r"</answer>", re.IGNORECASE)
 
 
-def _tag(text: str) -> Found | None:
+def _tag(text: str) -> FoundAnswer | None:
     """The tagged answers; one that is still open at the end counts, since a stop string may have cut its tag off."""
     if ">" not in text:
         return None
@@ -350,7 +352,7 @@ def _tag(text: str) -> Found | None:
     if not tagged:
         return None
     others = tuple(tagged[1:MAX_CANDIDATES])
-    return Found(tagged[0], others, "tag", len(tagged) > MAX_CANDIDATES, stated=answers[tagged[0]])
+    return FoundAnswer(tagged[0], others, "tag", len(tagged) > MAX_CANDIDATES, stated=answers[tagged[0]])
 
 
 def _inside_tag(content: str) -> str:
@@ -366,8 +368,8 @@ def _inside_tag(content: str) -> str:
     return found.answer if found is not None else content
 
 
-def _whole(text: str) -> Found | None:
-    return Found(text.strip(), place="whole") if text.strip() else None
+def _whole(text: str) -> FoundAnswer | None:
+    return FoundAnswer(text.strip(), place="whole") if text.strip() else None
 
 
 _FINDERS = {"answer_is": _answer_is, "last_line": _last_line, "tag": _tag, "whole": _whole}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from berry.verifiers.context import Verify
+from berry.verifiers.context import VerifyFunction
 from berry.verifiers.specs import extensions
 from berry.verifiers.specs.base import Spec
 from berry.verifiers.specs.extensions import ExtensionError, register_verifier
@@ -23,14 +23,14 @@ _MODULES = {kind: f"berry.verifiers.kinds.{kind}" for kind in OWN_KINDS} | dict.
 )
 
 
-class Kind(NamedTuple):
+class VerifierKind(NamedTuple):
     """What is done with specifications of one kind."""
 
-    verify: Verify
+    verify: VerifyFunction
     fault: Callable[[Any], str | None]
 
 
-def verifier_for(spec: Spec) -> Verify:
+def verifier_for(spec: Spec) -> VerifyFunction:
     """The coroutine `verify(request, context)` of the spec's kind. Raises LookupError for a kind nobody registered."""
     return _kind(getattr(spec, "type", type(spec).__name__)).verify
 
@@ -60,11 +60,11 @@ def check_extensions() -> None:
 
 
 @lru_cache
-def _kind(kind: str) -> Kind:
+def _kind(kind: str) -> VerifierKind:
     if kind in _MODULES:
         module = import_module(_MODULES[kind])
-        return Kind(module.verify, module.fault)
+        return VerifierKind(module.verify, module.fault)
     added = extensions.find(kind)
     if added is None:
         raise LookupError(f"no verifier of kind {kind!r} is here; there are {', '.join(kinds())}")
-    return Kind(added.verify, added.fault)
+    return VerifierKind(added.verify, added.fault)

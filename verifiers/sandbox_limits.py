@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import berry
-from berry.sandboxes.base import MIB, CaseResult, Limits, Outcome
+from berry.sandboxes.base import MIB, CaseResult, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 from berry.verifiers.base import Reason
@@ -16,25 +16,25 @@ from berry.verifiers.config import CheckerConfig
 from berry.verifiers.specs.code import CodeSpec
 
 _REASONS = {
-    Outcome.CPU_LIMIT: Reason.CPU_LIMIT,
-    Outcome.WALL_LIMIT: Reason.WALL_LIMIT,
-    Outcome.MEMORY_LIMIT: Reason.MEMORY_LIMIT,
-    Outcome.OUTPUT_LIMIT: Reason.OUTPUT_LIMIT,
-    Outcome.DISK_LIMIT: Reason.DISK_LIMIT,
-    Outcome.PROCESS_LIMIT: Reason.PROCESS_LIMIT,
-    Outcome.RUNTIME_ERROR: Reason.RUNTIME_ERROR,
-    Outcome.COMPILE_ERROR: Reason.COMPILE_ERROR,
-    Outcome.VIOLATION: Reason.VIOLATION,
-    Outcome.UNSUPPORTED_VALUE: Reason.UNSUPPORTED_VALUE,
-    Outcome.MISSING_ENTRY_POINT: Reason.MISSING_ENTRY_POINT,
-    Outcome.NOT_RUN: Reason.NOT_CHECKED,
-    Outcome.MISSING_TOOL: Reason.MISSING_TOOL,
-    Outcome.OVERLOADED: Reason.OVERLOADED,
-    Outcome.FAULT: Reason.SANDBOX_FAULT,
+    JobOutcome.CPU_LIMIT: Reason.CPU_LIMIT,
+    JobOutcome.WALL_LIMIT: Reason.WALL_LIMIT,
+    JobOutcome.MEMORY_LIMIT: Reason.MEMORY_LIMIT,
+    JobOutcome.OUTPUT_LIMIT: Reason.OUTPUT_LIMIT,
+    JobOutcome.DISK_LIMIT: Reason.DISK_LIMIT,
+    JobOutcome.PROCESS_LIMIT: Reason.PROCESS_LIMIT,
+    JobOutcome.RUNTIME_ERROR: Reason.RUNTIME_ERROR,
+    JobOutcome.COMPILE_ERROR: Reason.COMPILE_ERROR,
+    JobOutcome.VIOLATION: Reason.VIOLATION,
+    JobOutcome.UNSUPPORTED_VALUE: Reason.UNSUPPORTED_VALUE,
+    JobOutcome.MISSING_ENTRY_POINT: Reason.MISSING_ENTRY_POINT,
+    JobOutcome.NOT_RUN: Reason.NOT_CHECKED,
+    JobOutcome.MISSING_TOOL: Reason.MISSING_TOOL,
+    JobOutcome.OVERLOADED: Reason.OVERLOADED,
+    JobOutcome.FAULT: Reason.SANDBOX_FAULT,
 }
 
 
-def reason_of(outcome: Outcome) -> Reason:
+def reason_of(outcome: JobOutcome) -> Reason:
     """The reason that a program's end, other than `ok`, stands for."""
     return _REASONS[outcome]
 

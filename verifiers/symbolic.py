@@ -14,10 +14,10 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from berry.sandboxes.base import MIB, CaseResult, Job, Limits, Outcome, SandboxError
+from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, SandboxError
 from berry.verifiers.base import Reason
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.maths.ladder import Decision
+from berry.verifiers.maths.ladder import Equivalence
 from berry.verifiers.sandbox_limits import package_root, yielding
 from berry.verifiers.specs.union import Strictness
 
@@ -30,7 +30,7 @@ _SOURCE = "import logging\nlogging.disable(logging.CRITICAL)\nfrom berry.verifie
 _PROFILE = "mathematics"
 
 
-class _Worker:
+class _SymbolicWorker:
     """One session; started when first asked, closed after a kill."""
 
     def __init__(self) -> None:
@@ -49,17 +49,17 @@ class Symbolic:
         self._config = config
         self._pool: SandboxPool | None = None
         self._starting = asyncio.Lock()
-        self._free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
-        self._workers: list[_Worker] = []
+        self._free: asyncio.LifoQueue[_SymbolicWorker] = asyncio.LifoQueue()
+        self._workers: list[_SymbolicWorker] = []
         self._waiting = 0
         self._counts: Counter[str] = Counter()
 
-    async def decide(self, gold: str, response: str, strict: Strictness) -> Decision:
+    async def decide(self, gold: str, response: str, strict: Strictness) -> Equivalence:
         """The worker's answer; undecided with an UNVERIFIABLE reason where there was none in time."""
         try:
             await self._start()
         except SandboxError as fault:
-            return Decision(None, "symbolic", Reason.MISSING_TOOL, str(fault)[:200])
+            return Equivalence(None, "symbolic", Reason.MISSING_TOOL, str(fault)[:200])
         self._waiting += 1
         try:
             worker = await self._free.get()
@@ -70,7 +70,7 @@ class Symbolic:
         finally:
             self._free.put_nowait(worker)
 
-    async def _ask(self, worker: _Worker, gold: str, response: str, strict: Strictness) -> Decision:
+    async def _ask(self, worker: _SymbolicWorker, gold: str, response: str, strict: Strictness) -> Equivalence:
         from berry.sandboxes.host.queue import Overloaded
         from berry.sandboxes.host.slot import SlotDied
 
@@ -87,19 +87,19 @@ class Symbolic:
             await worker.close()
             raise
         worker.served += 1
-        if case.outcome is not Outcome.OK:
+        if case.outcome is not JobOutcome.OK:
             return await self._lost(worker, _fault(case), case.error or str(case.outcome))
         if worker.served >= QUESTIONS_A_WORKER:
             await worker.close()
         answer = case.value
-        return Decision(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
+        return Equivalence(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
 
-    async def _lost(self, worker: _Worker, reason: Reason, note: str) -> Decision:
+    async def _lost(self, worker: _SymbolicWorker, reason: Reason, note: str) -> Equivalence:
         self._counts["symbolic_restarts"] += 1
         await worker.close()
-        return Decision(None, "symbolic", reason, note[:200])
+        return Equivalence(None, "symbolic", reason, note[:200])
 
-    async def _session(self, worker: _Worker) -> Session:
+    async def _session(self, worker: _SymbolicWorker) -> Session:
         if worker.session is None:
             assert self._pool is not None
             worker.stack = AsyncExitStack()
@@ -136,7 +136,7 @@ class Symbolic:
             )
             await pool.start()
             self._pool = pool
-            self._workers = [_Worker() for _ in range(pool.config.slots)]
+            self._workers = [_SymbolicWorker() for _ in range(pool.config.slots)]
             for worker in self._workers:
                 self._free.put_nowait(worker)
 
@@ -158,5 +158,5 @@ class Symbolic:
 
 
 def _fault(case: CaseResult) -> Reason:
-    limits = (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT, Outcome.RUNTIME_ERROR)
+    limits = (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MEMORY_LIMIT, JobOutcome.RUNTIME_ERROR)
     return Reason.CHECK_TIMEOUT if case.outcome in limits else Reason.SANDBOX_FAULT

@@ -39,7 +39,7 @@ def reward(response: str, verifier: Mapping[str, Any], *, prompt: str | list[Mes
     return None if verdict.outcome is Outcome.UNVERIFIABLE else float(verdict.passed)
 
 
-class _Checker:
+class _BlockingChecker:
     """A checker on an event loop in a thread of its own, for callers that have none."""
 
     def __init__(self) -> None:
@@ -71,13 +71,13 @@ class _Checker:
 
 
 _lock = threading.Lock()
-_kept: list[_Checker] = []
+_kept: list[_BlockingChecker] = []
 
 
-def _checker() -> _Checker:
+def _checker() -> _BlockingChecker:
     with _lock:
         if not _kept:
-            _kept.append(_Checker())
+            _kept.append(_BlockingChecker())
             atexit.register(_close)
         return _kept[0]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.stages.evaluation.chains import ProblemAnswers
     from berry.pipeline.stages.evaluation.compute import ForwardCost, Price
-    from berry.pipeline.stages.evaluation.curves import Evaluation
+    from berry.pipeline.stages.evaluation.curves import EvalCurves
     from berry.pipeline.storage.dataset import RunDir
 
 
@@ -196,7 +196,7 @@ def _evaluate(
     run: str,
     name: str | None = None,
     budget: int | None = None,
-) -> Evaluation:
+) -> EvalCurves:
     from berry.pipeline.config.sections.evaluation import powers_of_two
     from berry.pipeline.stages.evaluation.chains import is_independent
     from berry.pipeline.stages.evaluation.curves import evaluate_chains, evaluate_search
@@ -239,7 +239,7 @@ def _generate(
     from berry.pipeline.cli import eval_runs
     from berry.pipeline.cli.progress import make_display
     from berry.pipeline.config.reading.loading import load
-    from berry.pipeline.config.sections.evaluation import Evaluation as Wanted
+    from berry.pipeline.config.sections.evaluation import EvalCurves as Wanted
     from berry.pipeline.runtime.driver.signals import exit_code
     from berry.pipeline.stages.dataset.reading import read_trees
     from berry.pipeline.stages.evaluation.chains import read_answers
@@ -257,7 +257,7 @@ def _generate(
         if not eval_runs.make_runs(runs, location, display, address=address, local=local):
             typer.echo("stopped before the end; the same command goes on")
             raise typer.Exit(exit_code())
-    parts: list[Evaluation] = []
+    parts: list[EvalCurves] = []
     notes: list[str] = []
     for run in runs:
         directory = open_run(location.show(run.folder))
@@ -270,7 +270,7 @@ def _generate(
 
 
 def _finish(
-    told: Evaluation, notes: Sequence[str], location: object, *, title: str, compared: Sequence[str] = ()
+    told: EvalCurves, notes: Sequence[str], location: object, *, title: str, compared: Sequence[str] = ()
 ) -> None:
     """Writes the four files and prints the tables."""
     from rich.console import Console
@@ -301,7 +301,7 @@ def _finish(
     console.print(f"results: {names}", highlight=False, soft_wrap=True)
 
 
-def _findings(told: Evaluation) -> Iterator[str]:
+def _findings(told: EvalCurves) -> Iterator[str]:
     from berry.pipeline.report.eval_page import findings
 
     yield from findings(told)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.storage.dataset import RunDir
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="What to change of the run's stored configuration.")
 ]
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="The revision's name: RUN/revisions/NAME.")]
 
 
-def reprune(run_dir: Run, overrides: Overrides = None, name: Name = "repruned") -> None:
+def reprune(run_dir: RunArgument, overrides: Overrides = None, name: Name = "repruned") -> None:
     """Apply other pruning rules to stored trees: makes a new kept set beside the old one, without an engine.
 
     Examples:
@@ -31,7 +31,7 @@ def reprune(run_dir: Run, overrides: Overrides = None, name: Name = "repruned") 
 
 
 def reverify(
-    run_dir: Run,
+    run_dir: RunArgument,
     overrides: Overrides = None,
     name: Name = "reverified",
     slots: Annotated[int | None, typer.Option(help="Checks at once; default: the cores here.", min=1)] = None,

@@ -98,7 +98,7 @@ def run(
     isolation: Annotated[str, typer.Option(help="none runs even where the host can't confine it.")] = "auto",
 ) -> None:
     """Run one file in the sandbox: its output goes to stdout and stderr, what became of it to stderr."""
-    from berry.sandboxes.base import LANGUAGES, Job, Outcome, SandboxError
+    from berry.sandboxes.base import LANGUAGES, Job, JobOutcome, SandboxError
     from berry.sandboxes.config import PoolConfig
 
     named = language or _SUFFIXES.get(file.suffix)
@@ -122,7 +122,7 @@ def run(
         sys.stdout.flush()
         sys.stderr.buffer.write(case.stderr)
     sys.stderr.write(summary(result) + "\n")
-    raise typer.Exit(0 if result.outcome is Outcome.OK else 1)
+    raise typer.Exit(0 if result.outcome is JobOutcome.OK else 1)
 
 
 def summary(result: JobResult) -> str:

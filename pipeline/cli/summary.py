@@ -15,14 +15,14 @@ from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import AgainstPlan, against_plan
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, summarise
-from berry.pipeline.runtime.driver.outcome import Outcome
+from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.storage.dataset import RunDir, open_run
 
 FULL = 0.85
 
 
-def print_summary(outcome: Outcome) -> None:
+def print_summary(outcome: RunOutcome) -> None:
     console = Console()
     run = open_run(outcome.run_dir)
     summary = summarise(run)
@@ -97,7 +97,7 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
     return table
 
 
-def work_table(outcome: Outcome) -> Table:
+def work_table(outcome: RunOutcome) -> Table:
     """What it took; the ledger is of the whole run, the rates of the last driver."""
     figures = outcome.figures
     ledger = outcome.totals.ledger

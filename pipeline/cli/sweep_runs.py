@@ -20,7 +20,7 @@ from berry.pipeline.planning import sweep_file, totals
 from berry.pipeline.planning.sheets import Prices
 from berry.pipeline.planning.sweeps import Point, Setting, place_on_axis
 from berry.pipeline.runtime.display import Display
-from berry.pipeline.runtime.driver.outcome import Launch, Outcome
+from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.storage.files import Location
 
@@ -78,7 +78,7 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
 
 
 def _point(
-    sweep: Sweep, setting: Setting, config: RunConfig, outcome: Outcome, folder: str, repeat: int
+    sweep: Sweep, setting: Setting, config: RunConfig, outcome: RunOutcome, folder: str, repeat: int
 ) -> Point | None:
     """None when the run was interrupted. Raises ConfigError when there was too little work to measure."""
     figures = outcome.figures

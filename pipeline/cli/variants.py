@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from berry.pipeline.stages.variants.make import Prepared
+    from berry.pipeline.stages.variants.make import PreparedInputs
     from berry.pipeline.stages.variants.merge import Summary
 
 
@@ -54,7 +54,7 @@ def variants(
     _print(prepared, summary, out, time.monotonic() - start)
 
 
-async def _make(prepared: Prepared, console: Console) -> Summary:
+async def _make(prepared: PreparedInputs, console: Console) -> Summary:
     import os
     from contextlib import AsyncExitStack
 
@@ -64,7 +64,7 @@ async def _make(prepared: Prepared, console: Console) -> Summary:
     from berry.pipeline.engines.base import Engine
     from berry.pipeline.engines.build import build, environment, preflight
     from berry.pipeline.errors import ResourceError
-    from berry.pipeline.stages.variants.make import Progress, make
+    from berry.pipeline.stages.variants.make import VariantsProgress, make
     from berry.sandboxes.base import SandboxError
     from berry.verifiers.checker import Checker
 
@@ -95,13 +95,13 @@ async def _make(prepared: Prepared, console: Console) -> Summary:
         with Bar(*columns, console=console, transient=True) as bar:
             task = bar.add_task("vary", total=prepared.wanted, found="")
 
-            def progress(told: Progress) -> None:
+            def progress(told: VariantsProgress) -> None:
                 bar.update(task, completed=told.done, found=f"{told.kept:,} kept, {told.refused:,} refused")
 
             return await make(prepared, engine, checker, progress=progress)
 
 
-def _print(prepared: Prepared, summary: Summary, out: str, wall_s: float) -> None:
+def _print(prepared: PreparedInputs, summary: Summary, out: str, wall_s: float) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -140,7 +140,7 @@ async def _verify(
     return tally
 
 
-class _Checks(NamedTuple):
+class _CheckPlace(NamedTuple):
     """Where the checks are made."""
 
     check: Verifying
@@ -149,7 +149,7 @@ class _Checks(NamedTuple):
 
 
 @asynccontextmanager
-async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator[_Checks]:
+async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator[_CheckPlace]:
     import os
 
     from berry.pipeline.errors import ResourceError
@@ -160,20 +160,20 @@ async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator
 
     try:
         async with judge_of(judge_model) as judge, Checker(config, judge=judge) as checker:
-            yield _Checks(with_retry(checker.check), checker.agree, config.slots or os.cpu_count() or 1)
+            yield _CheckPlace(with_retry(checker.check), checker.agree, config.slots or os.cpu_count() or 1)
     except SandboxError as error:
         raise ResourceError(str(error)) from error
 
 
 @asynccontextmanager
-async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_Checks]:
+async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_CheckPlace]:
     from berry.pipeline.runtime.cluster.standalone_sandboxes import sandboxes_at
 
     async with sandboxes_at(address, config) as endpoint:
         console.print(f"{len(endpoint.actors)} sandbox actor(s) of {endpoint.slots} slots at {address}")
         for node in endpoint.left_out:
             console.print(f"node {node} has no cores free and is left out")
-        yield _Checks(endpoint.client.verify, endpoint.client.agree, endpoint.slots)
+        yield _CheckPlace(endpoint.client.verify, endpoint.client.agree, endpoint.slots)
 
 
 def _summary(tally: Tally, out: str, wall_s: float) -> None:

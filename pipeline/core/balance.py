@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from berry.pipeline.config.sections.cluster import Balance
+from berry.pipeline.config.sections.cluster import Autoscaling
 from berry.pipeline.core.placement import Placement
 
 MARGIN = 1.25  # over the most slots seen busy, when shrinking
@@ -29,7 +29,7 @@ class Action(StrEnum):
     KEEP = "keep"
 
 
-class Reason(StrEnum):
+class ResizeReason(StrEnum):
     STARVED = "starved"  # engines wait for verdicts
     SLOTS_IDLE = "slots_idle"
     BOUNDS = "bounds"  # what the cluster holds has changed
@@ -67,7 +67,7 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class SlotBounds:
     """Slots at least and at most, and how many come and go together (those of one actor)."""
 
     least: int
@@ -90,34 +90,34 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ResizeDecision:
     action: Action
-    reason: Reason
+    reason: ResizeReason
     before: int
     after: int
     words: str
 
 
-def decide(state: State, waits: Waits, bounds: Bounds, settings: Balance) -> tuple[State, Decision]:
+def decide(state: State, waits: Waits, bounds: SlotBounds, settings: Autoscaling) -> tuple[State, ResizeDecision]:
     """The next state, and what to do now."""
     state = _seen(state, waits, settings)
     if not bounds.least <= state.slots <= bounds.most:
         after = min(max(state.slots, bounds.least), bounds.most)
-        return _change(state, after, Reason.BOUNDS, f"the cluster holds {bounds.least} to {bounds.most} slots")
+        return _change(state, after, ResizeReason.BOUNDS, f"the cluster holds {bounds.least} to {bounds.most} slots")
     if state.starved_ticks:
         return _when_starved(state, waits, bounds, settings)
     if state.idle_ticks:
         return _when_idle(state, waits, bounds, settings)
     if not state.checked:
-        return _keep(state, Reason.NO_CHECKS, "no check has ended yet")
+        return _keep(state, ResizeReason.NO_CHECKS, "no check has ended yet")
     return _keep(
         state,
-        Reason.BALANCED,
+        ResizeReason.BALANCED,
         f"engines wait for verdicts {waits.starved:.1%} of the time, slots are {waits.slots_idle:.0%} idle",
     )
 
 
-def _seen(state: State, waits: Waits, settings: Balance) -> State:
+def _seen(state: State, waits: Waits, settings: Autoscaling) -> State:
     """The state with this tick counted."""
     starved = waits.starved >= settings.grow_at
     idle = not starved and waits.slots_idle >= settings.shrink_at and waits.open_slots >= state.slots
@@ -133,53 +133,57 @@ def _seen(state: State, waits: Waits, settings: Balance) -> State:
     )
 
 
-def _when_starved(state: State, waits: Waits, bounds: Bounds, settings: Balance) -> tuple[State, Decision]:
+def _when_starved(
+    state: State, waits: Waits, bounds: SlotBounds, settings: Autoscaling
+) -> tuple[State, ResizeDecision]:
     why = f"engines wait for verdicts {waits.starved:.0%} of the time, {waits.in_line:.0f} checks in line"
     if state.slots >= bounds.most:
-        return _keep(state, Reason.AT_MOST, f"{why}; {bounds.most} slots are the most")
+        return _keep(state, ResizeReason.AT_MOST, f"{why}; {bounds.most} slots are the most")
     if waits.open_slots < state.slots:
-        return _keep(state, Reason.COMING, f"{why}; {waits.open_slots} of {state.slots} slots are up")
+        return _keep(state, ResizeReason.COMING, f"{why}; {waits.open_slots} of {state.slots} slots are up")
     if state.starved_ticks < settings.grow_ticks:
-        return _keep(state, Reason.HOLD, f"{why}, for {state.starved_ticks} of {settings.grow_ticks} ticks")
+        return _keep(state, ResizeReason.HOLD, f"{why}, for {state.starved_ticks} of {settings.grow_ticks} ticks")
     wanted = max(state.slots + 1, math.ceil(waits.busy + waits.in_line))
     wanted = min(wanted, max(state.slots + bounds.unit, math.floor(MOST_AT_ONCE * state.slots)))
     known = replace(state, too_few=max(state.slots, state.too_few), remember=settings.remember_ticks)
-    return _change(known, min(bounds.most, _up(wanted, bounds.unit)), Reason.STARVED, why)
+    return _change(known, min(bounds.most, _up(wanted, bounds.unit)), ResizeReason.STARVED, why)
 
 
-def _when_idle(state: State, waits: Waits, bounds: Bounds, settings: Balance) -> tuple[State, Decision]:
+def _when_idle(state: State, waits: Waits, bounds: SlotBounds, settings: Autoscaling) -> tuple[State, ResizeDecision]:
     why = f"slots are {waits.slots_idle:.0%} idle"
     if not state.checked:
-        return _keep(state, Reason.NO_CHECKS, "no check has ended yet")
+        return _keep(state, ResizeReason.NO_CHECKS, "no check has ended yet")
     if state.slots <= bounds.least:
-        return _keep(state, Reason.AT_LEAST, f"{why}; {bounds.least} slots are the least")
+        return _keep(state, ResizeReason.AT_LEAST, f"{why}; {bounds.least} slots are the least")
     if state.idle_ticks < settings.shrink_ticks:
-        return _keep(state, Reason.HOLD, f"{why}, for {state.idle_ticks} of {settings.shrink_ticks} ticks")
+        return _keep(state, ResizeReason.HOLD, f"{why}, for {state.idle_ticks} of {settings.shrink_ticks} ticks")
     needed = max(MARGIN * state.peak, state.slots / MOST_AT_ONCE, bounds.least)
     wanted = _up(max(math.ceil(needed), state.too_few + 1 if state.too_few else 0), bounds.unit)
     if wanted >= state.slots:
-        return _keep(state, Reason.NEEDED, f"{why}, but up to {state.peak} were busy at once")
-    return _change(state, wanted, Reason.SLOTS_IDLE, f"{why} for {state.idle_ticks} ticks, at most {state.peak} busy")
+        return _keep(state, ResizeReason.NEEDED, f"{why}, but up to {state.peak} were busy at once")
+    return _change(
+        state, wanted, ResizeReason.SLOTS_IDLE, f"{why} for {state.idle_ticks} ticks, at most {state.peak} busy"
+    )
 
 
 def _up(slots: int, unit: int) -> int:
     return math.ceil(slots / unit) * unit
 
 
-def _keep(state: State, reason: Reason, words: str) -> tuple[State, Decision]:
-    return state, Decision(Action.KEEP, reason, state.slots, state.slots, words)
+def _keep(state: State, reason: ResizeReason, words: str) -> tuple[State, ResizeDecision]:
+    return state, ResizeDecision(Action.KEEP, reason, state.slots, state.slots, words)
 
 
-def _change(state: State, after: int, reason: Reason, words: str) -> tuple[State, Decision]:
+def _change(state: State, after: int, reason: ResizeReason, words: str) -> tuple[State, ResizeDecision]:
     """What was counted at the old number says nothing about the new one."""
     action = Action.GROW if after > state.slots else Action.SHRINK
     fresh = replace(state, slots=after, starved_ticks=0, idle_ticks=0, peak=0)
-    return fresh, Decision(action, reason, state.slots, after, words)
+    return fresh, ResizeDecision(action, reason, state.slots, after, words)
 
 
-def slot_bounds(placed: Placement, *, fixed: bool) -> Bounds:
+def slot_bounds(placed: Placement, *, fixed: bool) -> SlotBounds:
     """Sandbox slots that the cluster may have beside the other roles; those of its ratio where that is fixed."""
     role = placed.sandbox
     if fixed:
-        return Bounds(role.total_slots, role.total_slots, role.slots)
-    return Bounds(role.min_actors * role.slots, role.max_actors * role.slots, role.slots)
+        return SlotBounds(role.total_slots, role.total_slots, role.slots)
+    return SlotBounds(role.min_actors * role.slots, role.max_actors * role.slots, role.slots)

@@ -50,7 +50,7 @@ def first_error(labels: Sequence[Value]) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class SiblingPreference:
     """Two continuations of one prefix. `prefix`, `chosen` and `rejected` are node ids; `margin` is the difference of
     their labels; `n` the continuations behind them; `certain` if their 95% intervals do not overlap."""
 
@@ -70,7 +70,7 @@ def preferences(
     min_n: int = 1,
     per_node: int | None = None,
     kinds: Sequence[ValueKind] = LABELS,
-) -> list[Preference]:
+) -> list[SiblingPreference]:
     """Sibling pairs whose labels differ by more than `min_margin`, parents first; of each node the `per_node` pairs of
     widest margin. Siblings that both pass or both fail give none."""
     labels = {node.node_id: only(values[node.node_id], kinds) for node in tree.walk()}
@@ -81,7 +81,7 @@ def preferences(
     ]
 
 
-def _pairs(node: TreeNode, labels: dict[str, Value], min_margin: float, min_n: int) -> Iterator[Preference]:
+def _pairs(node: TreeNode, labels: dict[str, Value], min_margin: float, min_n: int) -> Iterator[SiblingPreference]:
     ordered = sorted(node.children, key=lambda child: (child.index, child.node_id))
     known = [
         (child.node_id, label, value)
@@ -92,8 +92,8 @@ def _pairs(node: TreeNode, labels: dict[str, Value], min_margin: float, min_n: i
         (chosen, best, high), (rejected, least, low) = (a, b) if a[2] >= b[2] else (b, a)
         if high - low > min_margin:
             certain = best.low > least.high
-            yield Preference(node.node_id, chosen, rejected, high - low, (best.n, least.n), certain)
+            yield SiblingPreference(node.node_id, chosen, rejected, high - low, (best.n, least.n), certain)
 
 
-def _widest_first(pair: Preference) -> tuple[float, str, str]:
+def _widest_first(pair: SiblingPreference) -> tuple[float, str, str]:
     return -pair.margin, pair.chosen, pair.rejected

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
 
-Part = Literal["train", "validation", "heldout"]
+SplitPart = Literal["train", "validation", "heldout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Split:
     validation_share: float = 0.0
     seed: int = 0
 
-    def part(self, family: str) -> Part:
+    def part(self, family: str) -> SplitPart:
         """The part of a problem family (`variant_of`, else the problem's own id)."""
         drawn = draw(family, self.seed)
         if drawn < self.heldout_share:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
 
 _REPLACEMENT = "\ufffd"
 
@@ -42,7 +42,7 @@ def token_ends(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str])
     return tuple(ends)
 
 
-def text_ends(text: str, step: Step, thinking: Thinking | None = None) -> Iterator[int]:
+def text_ends(text: str, step: StepConfig, thinking: Thinking | None = None) -> Iterator[int]:
     """Character offsets just after each delimiter or match, ascending. Nothing for steps by token count. With
     `thinking.steps` "after", the first comes where the thinking closes."""
     begin = 0
@@ -66,7 +66,7 @@ def _any_of(delimiters: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(d) for d in sorted(delimiters, key=len, reverse=True)))
 
 
-def step_ends(text: str, ends: Sequence[int], step: Step, *, thinking: Thinking | None = None) -> list[int]:
+def step_ends(text: str, ends: Sequence[int], step: StepConfig, *, thinking: Thinking | None = None) -> list[int]:
     """Token offsets at which the steps of a response end, ascending, the last being its length. `ends` are
     its token ends (`token_ends`). Steps of white space alone join the step before."""
     n_tokens = len(ends)
@@ -87,7 +87,7 @@ def step_ends(text: str, ends: Sequence[int], step: Step, *, thinking: Thinking 
     return [*kept, n_tokens] if n_tokens else []
 
 
-def _token_offsets(text: str, ends: Sequence[int], step: Step, thinking: Thinking | None) -> list[int]:
+def _token_offsets(text: str, ends: Sequence[int], step: StepConfig, thinking: Thinking | None) -> list[int]:
     from_text = sorted({bisect_left(ends, char) + 1 for char in text_ends(text, step, thinking)})
     if not isinstance(step, TokensStep):
         return from_text
@@ -118,7 +118,7 @@ def _unclosed(text: str, thinking: Thinking) -> bool:
     return thinking.close not in text and (thinking.opened_by_prompt or thinking.open in text)
 
 
-def stops(step: Step) -> tuple[tuple[str, ...], str | None]:
+def stops(step: StepConfig) -> tuple[tuple[str, ...], str | None]:
     """(delimiters, regex) at which an engine is to stop for one step."""
     if isinstance(step, DelimiterStep):
         return step.delimiters, None

@@ -24,7 +24,7 @@ from berry.pipeline.storage.weight_cache import cached_copy
 
 TINY = "tiny-arithmetic"
 CHECKOUT = Path(__file__).resolve().parents[2]
-Progress = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BERRY_CACHE") or Path.home() / ".cache" / "berry")
 
 
-def resolve(model: str, *, key: str = "engine.model", progress: Progress | None = None) -> str:
+def resolve(model: str, *, key: str = "engine.model", progress: Announce | None = None) -> str:
     """The folder (or Hugging Face id) behind `model`; an alias is fetched and converted, and a URL of an object store
     copied here, if it is not there yet.
 
@@ -92,7 +92,7 @@ def _checked(folder: Path, key: str, remedy: str) -> str:
     return str(folder.resolve())
 
 
-def _unpacked(alias: str, progress: Progress) -> Path:
+def _unpacked(alias: str, progress: Announce) -> Path:
     """The converted model's folder. It appears whole or not at all, and stays."""
     packed, home = PACKED[alias], cache_folder() / "models"
     target = home / f"{alias}-{packed.version}"

@@ -16,7 +16,7 @@ from berry.pipeline.core.steps import token_ends
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.synthetic.engine import Synthetic
-from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, Chain
+from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, PromptProcess
 from berry.pipeline.records import Finish, Message
 
 Script = Callable[[list[Message], int], str]
@@ -36,7 +36,7 @@ class Scripted(Synthetic):
     def _sampler(
         self,
         request: Request,
-        chain: Chain,  # noqa: ARG002
+        chain: PromptProcess,  # noqa: ARG002
         response: list[int],
         room: int,
     ) -> Callable[[int | None], Completion]:

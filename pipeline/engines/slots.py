@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable
 
 
-class Slots:
+class PrioritySlots:
     """At most `limit` holders; of those who wait, the lowest priority number comes next, then who came first.
     `changed` is told how many slots are taken."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from berry.pipeline.config.plan import Workload
 from berry.pipeline.config.sections.cluster import Cluster, NodeType
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning.capacity import ENOUGH, Binding, Plan, plan
+from berry.pipeline.planning.capacity import ENOUGH, Binding, CapacityPlan, plan
 from berry.pipeline.planning.engines import BatchLimit
 from berry.pipeline.planning.sheets import Prices
 
@@ -27,12 +27,12 @@ class Advice:
 
     change: str
     key: str
-    plan: Plan
+    plan: CapacityPlan
     gain: float
     saving: float | None
 
 
-def advise(now: Plan, prices: Prices | None, most: int = 4) -> list[Advice]:
+def advise(now: CapacityPlan, prices: Prices | None, most: int = 4) -> list[Advice]:
     """Finds changes that make the run at least 2% faster or cheaper, the cheapest a kept trajectory first."""
     advice = []
     for change, key, workload, cluster in _candidates(now):
@@ -51,7 +51,7 @@ def advise(now: Plan, prices: Prices | None, most: int = 4) -> list[Advice]:
 Candidate = tuple[str, str, Workload, Cluster]
 
 
-def _candidates(now: Plan) -> Iterator[Candidate]:
+def _candidates(now: CapacityPlan) -> Iterator[Candidate]:
     if now.binding is Binding.SANDBOX:
         yield from _more_sandboxes(now)
     elif now.binding is Binding.REWARD:
@@ -65,7 +65,7 @@ def _candidates(now: Plan) -> Iterator[Candidate]:
     yield from _more_gpu_nodes(now)
 
 
-def _more_sandboxes(now: Plan) -> Iterator[Candidate]:
+def _more_sandboxes(now: CapacityPlan) -> Iterator[Candidate]:
     if now.slots_needed is None:
         return
     role = now.cluster.roles.sandbox
@@ -112,7 +112,7 @@ def _more_sandboxes(now: Plan) -> Iterator[Candidate]:
     )
 
 
-def _more_rewards(now: Plan) -> Iterator[Candidate]:
+def _more_rewards(now: CapacityPlan) -> Iterator[Candidate]:
     role, have = now.cluster.roles.reward, now.placement.reward.actors
     wanted = max(have + 1, math.ceil(now.reward_share * now.placement.gpus / role.gpus)) if role.gpus else have + 1
     reward = role.model_copy(update={"min": 0, "max": wanted, "per_node": None})
@@ -121,7 +121,7 @@ def _more_rewards(now: Plan) -> Iterator[Candidate]:
     yield f"{wanted} reward actors instead of {have}", f"cluster.roles.reward.max={wanted}", now.workload, cluster
 
 
-def _faster_engines(now: Plan) -> Iterator[Candidate]:
+def _faster_engines(now: CapacityPlan) -> Iterator[Candidate]:
     w, group = now.workload, now.fleet.groups[0]
     if group.limit is BatchLimit.MAX_NUM_SEQS:
         more = w.model_copy(update={"max_num_seqs": w.max_num_seqs * 2})
@@ -136,7 +136,7 @@ def _faster_engines(now: Plan) -> Iterator[Candidate]:
         yield "8-bit KV cache", "workload.kv=fp8", kv, now.cluster
 
 
-def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
+def _fewer_cpu_nodes(now: CapacityPlan) -> Iterator[Candidate]:
     """Tries fewer CPU-only nodes: those beyond what the sandboxes need cost money for nothing."""
     if now.slots_needed is None or now.rate < ENOUGH * now.fastest:
         return
@@ -158,7 +158,7 @@ def _fewer_cpu_nodes(now: Plan) -> Iterator[Candidate]:
         )
 
 
-def _more_gpu_nodes(now: Plan) -> Iterator[Candidate]:
+def _more_gpu_nodes(now: CapacityPlan) -> Iterator[Candidate]:
     kind = next(k for k, n in now.placement.rollout.by_node.items() if n)
     node = now.cluster.nodes[kind]
     if not node.gpus:

@@ -57,7 +57,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CapacityPlan:
     """One workload on one cluster. Rates are for the whole cluster and a second, unless a name says
     otherwise.
 
@@ -86,7 +86,7 @@ class Plan:
     reward_share: float
     kept_per_hour: float
     network_gbps: float
-    totals: totals.Totals
+    totals: totals.WorkTotals
     usd_per_hour: float | None
 
     @property
@@ -151,7 +151,7 @@ def verifier_service(w: Workload, calibration: Calibration) -> Service:
     return Service(mean, stated.scv * (stated.mean_s / mean) ** 2)
 
 
-def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> Plan:
+def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Calibration) -> CapacityPlan:
     """Plans `w` on `cluster`. Raises ConfigError with the arithmetic where the combination is impossible."""
     placed, tree = place_actors(cluster), shape_of(w)
     shared = sharing(w, tree)
@@ -193,7 +193,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     gpu_s = sum(g.count for g in engines.groups) / engines.fastest * (placed.rollout.gpus or 1)
     reward_gpu_s = reward.mean_s * placed.reward.gpus
     usd = totals.usd_per_hour(cluster, prices)
-    return Plan(
+    return CapacityPlan(
         cluster=cluster,
         placement=placed,
         workload=w,

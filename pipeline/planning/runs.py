@@ -22,7 +22,7 @@ from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.errors import ConfigError, StorageError
-from berry.pipeline.planning.capacity import Plan, generation_s, plan, shared_cores
+from berry.pipeline.planning.capacity import CapacityPlan, generation_s, plan, shared_cores
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.rollout.admission import searches_at_once
 from berry.pipeline.storage.dataset import RunDir
@@ -331,7 +331,7 @@ def _device(workload: Workload, cluster: Cluster) -> str | None:
     return sheets[0] if sheets else None
 
 
-def fill_s(made: Plan) -> float:
+def fill_s(made: CapacityPlan) -> float:
     """Computes the time that filling and draining the network adds to a run: one trajectory from start to verdict, in
     s."""
     waits = sum(u.wait_s for u in made.uses if u.busy < 1)

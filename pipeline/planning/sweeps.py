@@ -19,7 +19,7 @@ import yaml
 from berry.pipeline.config.plan import Calibration
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning.capacity import Plan, plan
+from berry.pipeline.planning.capacity import CapacityPlan, plan
 from berry.pipeline.planning.runs import Measured, measured_workload, workload_of
 from berry.pipeline.planning.sheets import Prices
 
@@ -147,13 +147,13 @@ def short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def planned(config: RunConfig, seen: Measured, calibration: Calibration, prices: Prices | None) -> Plan:
+def planned(config: RunConfig, seen: Measured, calibration: Calibration, prices: Prices | None) -> CapacityPlan:
     """Plans a setting, with lengths and shares as a calibrating run measured them."""
     workload = measured_workload(workload_of(config, {"measured": seen.problems})[0], seen)
     return plan(workload, config.cluster, prices, calibration)
 
 
-def expected(p: Plan) -> Expected:
+def expected(p: CapacityPlan) -> Expected:
     wait = next((u.wait_s for u in p.uses if u.name == "sandbox"), 0.0)
     return Expected(
         trajectories_per_s=p.rate,

@@ -20,7 +20,7 @@ WIRE_BYTES_PER_TOKEN = 4.0  # response text to a sandbox
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class WorkTotals:
     """A whole run. FLOP are forward only: 2 × active parameters × tokens, and attention."""
 
     trajectories: float
@@ -59,11 +59,11 @@ def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
 
 def totals(
     w: Workload, tree: TreeShape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Placement
-) -> Totals:
+) -> WorkTotals:
     trajectories = w.problems * tree.leaves
     tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
     hours = trajectories / rate / 3600
-    return Totals(
+    return WorkTotals(
         trajectories=trajectories,
         tokens=tokens,
         prefill_tokens=prefill,

@@ -12,7 +12,7 @@ from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError
 from berry.pipeline.planning import runs
-from berry.pipeline.planning.capacity import Plan, plan
+from berry.pipeline.planning.capacity import CapacityPlan, plan
 from berry.pipeline.storage.dataset import RunDir
 
 READ_AGAIN = 20_000  # problems that are read once more, to know their verifiers
@@ -26,8 +26,8 @@ class AgainstPlan:
 
     measured: float
     steady: bool
-    told: Plan
-    before: Plan | None
+    told: CapacityPlan
+    before: CapacityPlan | None
 
     @property
     def line(self) -> str:

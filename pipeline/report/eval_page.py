@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from jinja2 import Environment, PackageLoader, select_autoescape
 from rich.table import Table
 
-from berry.pipeline.stages.evaluation.curves import ALL, Evaluation, Point
+from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint, EvalCurves
 from berry.pipeline.stages.evaluation.table import cell
 
 DETAIL = (
@@ -17,7 +17,7 @@ DETAIL = (
 SHOWN_BUDGETS = 4  # columns that a terminal of 80 has room for
 
 
-def tables(told: Evaluation) -> Iterator[Table]:
+def tables(told: EvalCurves) -> Iterator[Table]:
     """A table a benchmark: methods down, some of the budgets across."""
     shown = [p for p in told.points if p.difficulty == ALL]
     for benchmark in sorted({p.benchmark for p in shown}):
@@ -42,13 +42,13 @@ def _some(budgets: Sequence[int]) -> list[int]:
     return [budgets[round(i * step)] for i in range(SHOWN_BUDGETS)]
 
 
-def _short(point: Point) -> str:
+def _short(point: CurvePoint) -> str:
     if point.low is None or point.high is None:
         return f"{100 * point.accuracy:.1f}"
     return f"{100 * point.accuracy:.1f} ±{50 * (point.high - point.low):.1f}"
 
 
-def findings(told: Evaluation) -> Iterator[str]:
+def findings(told: EvalCurves) -> Iterator[str]:
     """Growth with tokens, differences beyond doubt, crossings: a line each."""
     for g in told.growth:
         fit = g.fit
@@ -72,7 +72,7 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def render(told: Evaluation, svg: str, *, title: str, notes: Sequence[str], compared: Sequence[str]) -> str:
+def render(told: EvalCurves, svg: str, *, title: str, notes: Sequence[str], compared: Sequence[str]) -> str:
     """Makes one HTML file without references to others."""
     environment = Environment(
         loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
@@ -88,7 +88,7 @@ def render(told: Evaluation, svg: str, *, title: str, notes: Sequence[str], comp
     )
 
 
-def _detail(p: Point) -> list[str]:
+def _detail(p: CurvePoint) -> list[str]:
     return [
         p.benchmark,
         p.difficulty,

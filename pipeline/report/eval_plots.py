@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from berry.pipeline.report.plots import LINES, MARKERS, PALETTE, STYLE
-from berry.pipeline.stages.evaluation.curves import ALL, Point
+from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint
 
 MOST_COLUMNS = 2
 
 
-def draw_eval(points: Sequence[Point], *, title: str) -> Figure:
+def draw_eval(points: Sequence[CurvePoint], *, title: str) -> Figure:
     """Draws one panel a benchmark, with 95% bands; G-Pass@k, which says how stable a model is and chooses nothing, is
     for the tables. Raises ValueError where there are no points."""
     shown = [p for p in points if p.difficulty == ALL and not p.method.startswith("G-Pass")]
@@ -50,7 +50,7 @@ def _look(index: int) -> tuple[str, str, str]:
     return PALETTE[index % len(PALETTE)], MARKERS[(index * 3) % len(MARKERS)], LINES[(index // len(PALETTE)) % 4]
 
 
-def _panel(panel: Axes, points: Sequence[Point], methods: Sequence[str]) -> None:
+def _panel(panel: Axes, points: Sequence[CurvePoint], methods: Sequence[str]) -> None:
     for i, method in enumerate(methods):
         curve = sorted((p for p in points if p.method == method), key=lambda p: p.generated_tokens)
         if not curve:

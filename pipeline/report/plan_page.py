@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from berry.pipeline.planning.advice import Advice
-from berry.pipeline.planning.capacity import Plan
+from berry.pipeline.planning.capacity import CapacityPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,13 @@ class PlanReport:
     """All of one `berry plan`: `refused` are clusters that can't do it, each with the arithmetic."""
 
     title: str
-    plans: Sequence[Plan]
+    plans: Sequence[CapacityPlan]
     advice: Sequence[Sequence[Advice]]
     refused: Sequence[tuple[str, str]]
     notes: Sequence[str]
 
 
-def rows(p: Plan) -> list[tuple[str, str]]:
+def rows(p: CapacityPlan) -> list[tuple[str, str]]:
     """Lists label and value of every figure of one plan, units included."""
     group, total = p.fleet.groups[0], p.totals
     each = "a GPU" if p.placement.rollout.gpus else "an engine"
@@ -69,7 +69,7 @@ def rows(p: Plan) -> list[tuple[str, str]]:
     return figures
 
 
-def _engine(p: Plan) -> str:
+def _engine(p: CapacityPlan) -> str:
     engine, w = p.fleet.groups[0].engine, p.workload
     if engine is None:
         return "synthetic, of a set pace: GPU time is simulated"

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from berry.pipeline.planning.capacity import Plan
+from berry.pipeline.planning.capacity import CapacityPlan
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw_plans(plans: Sequence[Plan], title: str) -> Figure:
+def draw_plans(plans: Sequence[CapacityPlan], title: str) -> Figure:
     """Draws four panels: tokens/s and GPU idle share against sandbox slots a GPU, slots had and needed, cost."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 8.2), layout="constrained")
@@ -72,13 +72,15 @@ def as_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _ratios(plans: Sequence[Plan]) -> np.ndarray:
+def _ratios(plans: Sequence[CapacityPlan]) -> np.ndarray:
     """Chooses slots a GPU from well below the least need to well above what any cluster has or needs."""
     marks = [m for p in plans for m in (p.slots / p.units, (p.slots_needed or p.slots) / p.units) if m > 0]
     return np.geomspace(min(marks) / 4, max(marks) * 2.5, 48)
 
 
-def _curves(axes: Axes, plans: Sequence[Plan], ratios: np.ndarray, rates: Sequence[np.ndarray], *, idle: bool) -> None:
+def _curves(
+    axes: Axes, plans: Sequence[CapacityPlan], ratios: np.ndarray, rates: Sequence[np.ndarray], *, idle: bool
+) -> None:
     for i, (p, rate) in enumerate(zip(plans, rates, strict=True)):
         colour, line, marker = PALETTE[i % 8], LINES[i % 8], MARKERS[i % 8]
         axes.plot(ratios, _values(p, rate, idle=idle), line, color=colour, lw=1.8, label=p.cluster.name)
@@ -97,13 +99,13 @@ def _curves(axes: Axes, plans: Sequence[Plan], ratios: np.ndarray, rates: Sequen
         axes.set_ylim(bottom=0)
 
 
-def _values(p: Plan, rate: np.ndarray, *, idle: bool) -> np.ndarray:
+def _values(p: CapacityPlan, rate: np.ndarray, *, idle: bool) -> np.ndarray:
     if idle:
         return 100 * np.maximum(0.0, 1 - rate / p.fastest)
     return rate * p.tree.generated / p.tree.leaves / p.units
 
 
-def _slots(axes: Axes, plans: Sequence[Plan]) -> None:
+def _slots(axes: Axes, plans: Sequence[CapacityPlan]) -> None:
     places = np.arange(len(plans))
     kinds = (
         ("on average (rate × time)", [p.slots_average / p.units for p in plans], "#BBBBBB", ""),
@@ -124,7 +126,7 @@ def _slots(axes: Axes, plans: Sequence[Plan]) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2, columnspacing=1)
 
 
-def _cost(axes: Axes, plans: Sequence[Plan]) -> None:
+def _cost(axes: Axes, plans: Sequence[CapacityPlan]) -> None:
     places = np.arange(len(plans))
     values = [p.usd_per_million_kept for p in plans]
     if all(v is None for v in values):
@@ -142,7 +144,7 @@ def _cost(axes: Axes, plans: Sequence[Plan]) -> None:
     axes.set_xticks(places, [p.cluster.name for p in plans])
 
 
-def _cost_note(p: Plan, value: float | None) -> str:
+def _cost_note(p: CapacityPlan, value: float | None) -> str:
     if value is None:
         return "no price"
     return "\n".join([f"{value:,.0f}", *textwrap.wrap(p.binding.value, 16)])

@@ -21,7 +21,7 @@ from berry.pipeline.core.prune.prm import PrmRule
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
 from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import stored_config
@@ -72,7 +72,7 @@ class CutLine:
 
 
 @dataclass(slots=True)
-class _Node:
+class _AuditedNode:
     node_id: str
     parent: str | None
     depth: int
@@ -82,10 +82,10 @@ class _Node:
 
 
 @dataclass(slots=True)
-class _Grown:
+class _AuditedProblem:
     """One audited problem in one round: its nodes, and of each checked leaf whether it passed and its ORM score."""
 
-    nodes: dict[str, _Node] = field(default_factory=dict)
+    nodes: dict[str, _AuditedNode] = field(default_factory=dict)
     leaves: dict[str, tuple[bool, float | None, float | None]] = field(default_factory=dict)
 
 
@@ -134,7 +134,7 @@ def cut_lines(run: RunDir) -> list[CutLine]:
 def in_loop_cut(rollout: Rollout) -> str | None:
     """Names what prunes while trees grow, in words; None if nothing does by the PRM."""
     match rollout.policy:
-        case Value(scorer="prm", cut_below=below):
+        case ValueGuided(scorer="prm", cut_below=below):
             return f"value policy, prm below {below:g}"
         case Beam(scorer="prm", width=width) | Dvts(scorer="prm", width=width):
             return f"{rollout.policy.type}, all but the best of {width}"
@@ -149,7 +149,7 @@ def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
     policy, cut = rollout.policy, rollout.cut
     if isinstance(policy, Beam | Dvts):
         return _outranked(list(nodes.values()), policy.width)
-    below, first = (policy.cut_below, 1) if isinstance(policy, Value) else (0.0, 1)
+    below, first = (policy.cut_below, 1) if isinstance(policy, ValueGuided) else (0.0, 1)
     if cut is not None and cut.model == "prm" and cut.below > below:
         below, first = cut.below, cut.from_step
     return {
@@ -163,8 +163,8 @@ def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
     }
 
 
-def _outranked(nodes: Sequence[_Node], width: int) -> set[str]:
-    by_depth: dict[int, list[_Node]] = defaultdict(list)
+def _outranked(nodes: Sequence[_AuditedNode], width: int) -> set[str]:
+    by_depth: dict[int, list[_AuditedNode]] = defaultdict(list)
     for node in nodes:
         if node.parent is not None and node.prm is not None:
             by_depth[node.depth].append(node)
@@ -178,11 +178,11 @@ def _outranked(nodes: Sequence[_Node], width: int) -> set[str]:
     return out
 
 
-def _below(grown: _Grown, cut: set[str]) -> tuple[set[str], int]:
+def _below(grown: _AuditedProblem, cut: set[str]) -> tuple[set[str], int]:
     """Finds the leaves that would not be there, and the tokens of everything strictly below a cut."""
     gone: set[str] = set()
 
-    def is_gone(node: _Node) -> bool:
+    def is_gone(node: _AuditedNode) -> bool:
         above = node.parent
         while above is not None:
             if above in cut:
@@ -198,7 +198,7 @@ def _below(grown: _Grown, cut: set[str]) -> tuple[set[str], int]:
     return gone & grown.leaves.keys(), tokens
 
 
-def _scored(grown: Sequence[_Grown], which: int, least: float) -> list[tuple[set[str], int]]:
+def _scored(grown: Sequence[_AuditedProblem], which: int, least: float) -> list[tuple[set[str], int]]:
     chosen: list[tuple[set[str], int]] = []
     for one in grown:
         low = {leaf for leaf, figures in one.leaves.items() if _under(figures[which], least=least)}
@@ -211,7 +211,12 @@ def _under(score: float | None, *, least: float) -> bool:
 
 
 def _line(
-    round_index: int, name: str, grown: Sequence[_Grown], gone: Sequence[tuple[set[str], int]], *, end: bool = False
+    round_index: int,
+    name: str,
+    grown: Sequence[_AuditedProblem],
+    gone: Sequence[tuple[set[str], int]],
+    *,
+    end: bool = False,
 ) -> CutLine:
     leaves = sum(len(g.leaves) for g in grown)
     good = sum(passed for g in grown for passed, _, _ in g.leaves.values())
@@ -231,8 +236,8 @@ def _line(
     )
 
 
-def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
-    by_round: dict[int, dict[str, _Grown]] = defaultdict(lambda: defaultdict(_Grown))
+def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_AuditedProblem]]:
+    by_round: dict[int, dict[str, _AuditedProblem]] = defaultdict(lambda: defaultdict(_AuditedProblem))
     db = connect(run)
     families = stored_families(run, db)
     everyone = not audit.prunes(config.rollout)
@@ -245,7 +250,7 @@ def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_Grown]]:
         "where list_contains(?, problem_id)",
         [chosen],
     ).fetchall():
-        by_round[round_index][problem].nodes[values[0]] = _Node(*values)
+        by_round[round_index][problem].nodes[values[0]] = _AuditedNode(*values)
     for round_index, problem, leaf, outcome, orm, prm in db.execute(
         "select round, problem_id, leaf, outcome, orm, prm_min from trajectories "
         "where list_contains(?, problem_id) and outcome in ('pass', 'wrong')",

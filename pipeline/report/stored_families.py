@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.splits import Part, split_of
+from berry.pipeline.core.splits import SplitPart, split_of
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.dataset import RunDir
 
@@ -31,7 +31,7 @@ class StoredFamilies:
         """What splits go by."""
         return self.variants.get(problem_id, problem_id)
 
-    def part(self, problem_id: str) -> Part:
+    def part(self, problem_id: str) -> SplitPart:
         """The part of the run's split that a problem is of."""
         return split_of(self.config).part(self.family(problem_id))
 

@@ -19,7 +19,7 @@ from berry.pipeline.planning.sweeps import Point, in_series, mean
 from berry.pipeline.report.plots import MARKERS, PALETTE, STYLE
 
 BAND = 0.15  # drawn around a perfect prediction
-Value = Callable[[Point], float | None]
+PointValue = Callable[[Point], float | None]
 # title, axis label, scale of the value, field of Point, field of Expected
 PANELS: tuple[tuple[str, str, float, str, str], ...] = (
     ("Throughput", "trajectories/s", 1, "trajectories_per_s", "trajectories_per_s"),
@@ -55,11 +55,11 @@ def _times(value: float | None, scale: float) -> float | None:
     return None if value is None else value * scale
 
 
-def _told(field: str, scale: float) -> Value:
+def _told(field: str, scale: float) -> PointValue:
     return lambda p: None if p.expected is None else _times(getattr(p.expected, field), scale)
 
 
-def _panel(panel: Axes, series: Mapping[str, Mapping[float, list[Point]]], value: Value, told: Value) -> None:
+def _panel(panel: Axes, series: Mapping[str, Mapping[float, list[Point]]], value: PointValue, told: PointValue) -> None:
     drawn = False
     for i, by_x in enumerate(series.values()):
         colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from berry.pipeline.core.balance import Bounds
+from berry.pipeline.core.balance import SlotBounds
 from berry.pipeline.errors import EngineError
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 
@@ -70,7 +70,7 @@ class Worker(Protocol):
 class SandboxSlots(Protocol):
     """Sandbox slots that can be made more or fewer while a run goes on."""
 
-    def bounds(self) -> Bounds:
+    def bounds(self) -> SlotBounds:
         """How many the cluster has room for."""
         ...
 

@@ -30,7 +30,7 @@ def lists_of(inner: pa.Array, ends: array[int], nulls: Sequence[int] = ()) -> pa
 
 
 @dataclass(slots=True)
-class Numbers:
+class NumberLists:
     """A column of lists of numbers. `code`: "i" for int32, "f" for float32."""
 
     code: str
@@ -77,9 +77,9 @@ class Coded:
         return lists_of(pa.array(self.values, type=kind.value_type).take(codes), self.ends)
 
 
-def numbers_of(rows: Iterable[Sequence[Any] | None], code: str) -> Numbers:
+def numbers_of(rows: Iterable[Sequence[Any] | None], code: str) -> NumberLists:
     """A column of these lists; None makes a null."""
-    column = Numbers(code)
+    column = NumberLists(code)
     for row in rows:
         if row is None:
             column.add_null()

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from berry.pipeline import schema
-from berry.pipeline.records import Segment
+from berry.pipeline.records import ResponseSegment
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.list_columns import Coded, Numbers, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
 
 ROW_GROUP_BYTES = 64 << 20
 _SHARD = re.compile(r"^shard-(\d+)\.parquet$")
@@ -52,7 +52,7 @@ DISTINCT = frozenset(
 """Columns whose values hardly repeat, for which a dictionary would be made and thrown away; or repeat by the row, as a
 path's beginning and a prompt, which zstd finds in half of the time."""
 
-Columns = Mapping[str, Sequence[Any] | Numbers | Coded]
+Columns = Mapping[str, Sequence[Any] | NumberLists | Coded]
 Rows = Sequence[Mapping[str, Any]] | Columns
 """A table by rows, or by columns: all of the schema's, of one length."""
 
@@ -119,14 +119,14 @@ def _leaves(path: str, kind: pa.DataType) -> Iterable[str]:
     return [path]
 
 
-def _values(rows: Rows, name: str) -> Sequence[Any] | Numbers | Coded:
+def _values(rows: Rows, name: str) -> Sequence[Any] | NumberLists | Coded:
     return rows[name] if isinstance(rows, Mapping) else [row.get(name) for row in rows]
 
 
-def _column(values: Sequence[Any] | Numbers | Coded, kind: pa.DataType) -> pa.Array:
+def _column(values: Sequence[Any] | NumberLists | Coded, kind: pa.DataType) -> pa.Array:
     """As pa.array; lists of numbers, most of what a run writes, are copied as whole arrays instead of one by one, and
     lists of objects that many rows share, as a problem's messages, are converted once."""
-    if isinstance(values, Numbers):
+    if isinstance(values, NumberLists):
         return values.arrow()
     if isinstance(values, Coded):
         return values.arrow(kind)
@@ -147,7 +147,11 @@ def _shared(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def _structs(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Segments column by column: a dict for each would be made only to be taken apart again."""
-    if kind != _SEGMENTS or None in values or not all(type(one) is Segment for value in values for one in value):
+    if (
+        kind != _SEGMENTS
+        or None in values
+        or not all(type(one) is ResponseSegment for value in values for one in value)
+    ):
         return pa.array(values, type=kind)
     flat = [segment for value in values for segment in value]
     columns = zip(*flat, strict=True) if flat else [()] * schema.SEGMENT.num_fields

@@ -3,73 +3,73 @@
 
 from __future__ import annotations
 
-from berry.sandboxes.base import Outcome
+from berry.sandboxes.base import JobOutcome
 
 OVER = {
-    "spin": ("while True: pass", Outcome.CPU_LIMIT),
+    "spin": ("while True: pass", JobOutcome.CPU_LIMIT),
     "spin_in_threads": (
         "import threading\nfor _ in range(4): threading.Thread(target=lambda: all(True for _ in iter(int, 1))).start()",
-        Outcome.CPU_LIMIT,
+        JobOutcome.CPU_LIMIT,
     ),
-    "spin_in_c": ("9 ** 9 ** 9", Outcome.CPU_LIMIT),
-    "spin_in_a_regular_expression": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", Outcome.CPU_LIMIT),
+    "spin_in_c": ("9 ** 9 ** 9", JobOutcome.CPU_LIMIT),
+    "spin_in_a_regular_expression": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", JobOutcome.CPU_LIMIT),
     "spin_deaf_to_signals": (
         "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except Exception: pass\n"
         "while True: pass",
-        Outcome.CPU_LIMIT,
+        JobOutcome.CPU_LIMIT,
     ),
-    "spin_at_exit": ("import atexit\n@atexit.register\ndef f():\n    while True: pass", Outcome.CPU_LIMIT),
-    "sleep": ("import time; time.sleep(3600)", Outcome.WALL_LIMIT),
+    "spin_at_exit": ("import atexit\n@atexit.register\ndef f():\n    while True: pass", JobOutcome.CPU_LIMIT),
+    "sleep": ("import time; time.sleep(3600)", JobOutcome.WALL_LIMIT),
     "sleep_deaf_to_signals": (
         "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
         "time.sleep(3600)",
-        Outcome.WALL_LIMIT,
+        JobOutcome.WALL_LIMIT,
     ),
-    "wait_for_input_that_never_comes": ("import os\nr, w = os.pipe()\nos.read(r, 1)", Outcome.WALL_LIMIT),
+    "wait_for_input_that_never_comes": ("import os\nr, w = os.pipe()\nos.read(r, 1)", JobOutcome.WALL_LIMIT),
     "thread_that_never_ends": (
         "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()",
-        Outcome.WALL_LIMIT,
+        JobOutcome.WALL_LIMIT,
     ),
-    "eat_memory": ("a = []\nwhile True: a.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
-    "eat_memory_at_once": ("a = bytearray(1 << 40)", Outcome.MEMORY_LIMIT),
+    "eat_memory": ("a = []\nwhile True: a.append(bytearray(1 << 20))", JobOutcome.MEMORY_LIMIT),
+    "eat_memory_at_once": ("a = bytearray(1 << 40)", JobOutcome.MEMORY_LIMIT),
     "eat_memory_by_mapping": (
         "import mmap\na = []\nwhile True: a.append(mmap.mmap(-1, 1 << 24))",
-        (Outcome.MEMORY_LIMIT, Outcome.RUNTIME_ERROR),
+        (JobOutcome.MEMORY_LIMIT, JobOutcome.RUNTIME_ERROR),
     ),
-    "eat_memory_by_a_string": ("a = 'x'\nwhile True: a += a", Outcome.MEMORY_LIMIT),
-    "flood_stdout": ("while True: print('x' * 100000)", Outcome.OUTPUT_LIMIT),
-    "flood_stdout_with_a_gigabyte": ("import os\nfor _ in range(1024): os.write(1, bytes(1 << 20))", Outcome.OUTPUT_LIMIT),
-    "flood_stderr": ("import sys\nwhile True: sys.stderr.write('x' * 100000)", Outcome.OUTPUT_LIMIT),
+    "eat_memory_by_a_string": ("a = 'x'\nwhile True: a += a", JobOutcome.MEMORY_LIMIT),
+    "flood_stdout": ("while True: print('x' * 100000)", JobOutcome.OUTPUT_LIMIT),
+    "flood_stdout_with_a_gigabyte": ("import os\nfor _ in range(1024): os.write(1, bytes(1 << 20))", JobOutcome.OUTPUT_LIMIT),
+    "flood_stderr": ("import sys\nwhile True: sys.stderr.write('x' * 100000)", JobOutcome.OUTPUT_LIMIT),
     "flood_stdout_deaf_to_signals": (
         "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nwhile True:\n    try: os.write(1, bytes(65536))\n"
         "    except OSError: pass",
-        Outcome.OUTPUT_LIMIT,
+        JobOutcome.OUTPUT_LIMIT,
     ),
-    "stretch_stdout": ("import os\nos.ftruncate(1, 1 << 40)", (Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT)),
-    "fill_the_disk_with_one_file": ("f = open('a', 'wb')\nwhile True: f.write(bytes(65536))", Outcome.DISK_LIMIT),
+    "stretch_stdout": ("import os\nos.ftruncate(1, 1 << 40)", (JobOutcome.OUTPUT_LIMIT, JobOutcome.DISK_LIMIT)),
+    "fill_the_disk_with_one_file": ("f = open('a', 'wb')\nwhile True: f.write(bytes(65536))", JobOutcome.DISK_LIMIT),
     "fill_the_disk_with_many_files": (
         "i = 0\nwhile True:\n    i += 1\n    open(str(i), 'wb').write(bytes(100000))",
-        Outcome.DISK_LIMIT,
+        JobOutcome.DISK_LIMIT,
     ),
-    "fill_the_disk_with_empty_files": ("i = 0\nwhile True:\n    i += 1\n    open(str(i), 'w').close()", Outcome.DISK_LIMIT),
+    "fill_the_disk_with_empty_files": ("i = 0\nwhile True:\n    i += 1\n    open(str(i), 'w').close()", JobOutcome.DISK_LIMIT),
     "fill_the_disk_with_directories": (
         "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
-        Outcome.DISK_LIMIT,
+        JobOutcome.DISK_LIMIT,
     ),
     "start_threads": (
         "import threading, time\nthreading.stack_size(1 << 16)\nwhile True:\n"
         "    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
-        Outcome.PROCESS_LIMIT,
+        JobOutcome.PROCESS_LIMIT,
     ),
-    "open_files": ("a = []\nwhile True: a.append(open('/dev/null'))", Outcome.RUNTIME_ERROR),
-    "recurse": ("def f(): f()\nf()", Outcome.RUNTIME_ERROR),
+    "open_files": ("a = []\nwhile True: a.append(open('/dev/null'))", JobOutcome.RUNTIME_ERROR),
+    "recurse": ("def f(): f()\nf()", JobOutcome.RUNTIME_ERROR),
     "recurse_in_c": (
         "import sys\nsys.setrecursionlimit(10**9)\na, b = [], []\nfor _ in range(7 * 10**5): a, b = [a], [b]\na == b",
-        (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT),
+        (JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT),
     ),
     "parse_deep_nesting": (
         "try: eval('(' * 10**6)\nexcept SyntaxError: raise ValueError from None",
-        (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT),
+        (JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT),
     ),
 }  # fmt: skip
 """Source and outcome."""

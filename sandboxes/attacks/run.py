@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from berry.sandboxes.attacks import host, limits, pool, protocol, verdicts
-from berry.sandboxes.base import MIB, Call, Job, JobResult, JudgeStatus, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, JobOutcome, JobResult, JudgeStatus, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -33,7 +33,7 @@ RECYCLE_AFTER = 20
 """Jobs after which a slot is replaced, so that what an attack locks is soon needed."""
 HONEST = Job("def f(x):\n    open('note', 'w').write(str(x))\n    return int(open('note').read()) + 1",
              entry_point="f", calls=(Call((41,)),))  # fmt: skip
-Attempt = Callable[[SandboxPool], Awaitable[str]]
+MakeAttack = Callable[[SandboxPool], Awaitable[str]]
 """Makes an attack; returns what it got, empty where it was stopped."""
 
 
@@ -55,9 +55,9 @@ async def attack_host(config: PoolConfig) -> AsyncIterator[AttackResult]:
                 yield await _one(target, group, name, attempt)
 
 
-def catalogue() -> dict[str, dict[str, Attempt]]:
+def catalogue() -> dict[str, dict[str, MakeAttack]]:
     """Lists all attacks for this machine type, by group and name."""
-    groups: dict[str, dict[str, Attempt]] = {
+    groups: dict[str, dict[str, MakeAttack]] = {
         "reach for the host": {name: _program(source + "\nprint('DONE')") for name, source in host.FORBIDDEN.items()},
         "reach for a socket": {"send_to_a_path": _send_to_a_path, "fill_socket_buffers": _fill_socket_buffers},
         "lock the pool": {name: _program(_try(line)) for name, line in pool.LOCKS.items()}
@@ -75,7 +75,7 @@ def catalogue() -> dict[str, dict[str, Attempt]]:
     return groups
 
 
-async def _one(target: SandboxPool, group: str, name: str, attempt: Attempt) -> AttackResult:
+async def _one(target: SandboxPool, group: str, name: str, attempt: MakeAttack) -> AttackResult:
     before, grown = _failures(target), _resident_bytes()
     stalls = asyncio.create_task(_longest_stall())
     await asyncio.sleep(0)
@@ -85,7 +85,7 @@ async def _one(target: SandboxPool, group: str, name: str, attempt: Attempt) -> 
         stalls.cancel()
     stall_s = await stalls
     after = await target.run(HONEST)
-    if after.outcome is not Outcome.OK or after.cases[0].value != 42:
+    if after.outcome is not JobOutcome.OK or after.cases[0].value != 42:
         detail = detail or f"an honest job afterwards ended as {after.outcome}: {after.error or after.cases[0].value!r}"
     if _failures(target) > before:
         detail = detail or "a slot of the pool died"
@@ -122,9 +122,9 @@ def _try(line: str) -> str:
     return f"import os\ntry: {line}\nexcept OSError: pass"
 
 
-def _excused(outcome: Outcome) -> bool:
+def _excused(outcome: JobOutcome) -> bool:
     """Whether an outcome would let a job off: the sandbox's fault, not its own."""
-    return outcome is not Outcome.OK and not outcome.blames_program
+    return outcome is not JobOutcome.OK and not outcome.blames_program
 
 
 def _got(result: JobResult) -> str:
@@ -134,26 +134,26 @@ def _got(result: JobResult) -> str:
     return f"it was excused as {result.outcome}" if _excused(result.outcome) else ""
 
 
-def _program(source: str) -> Attempt:
+def _program(source: str) -> MakeAttack:
     async def attempt(target: SandboxPool) -> str:
         return _got(await target.run(Job(source, limits=TIGHT)))
 
     return attempt
 
 
-def _shell(source: str) -> Attempt:
+def _shell(source: str) -> MakeAttack:
     async def attempt(target: SandboxPool) -> str:
         result = await target.run(Job(source, language="shell", limits=PATIENT))
-        return "" if result.outcome is Outcome.MISSING_TOOL else _got(result)
+        return "" if result.outcome is JobOutcome.MISSING_TOOL else _got(result)
 
     return attempt
 
 
-def _flood(source: str) -> Attempt:
+def _flood(source: str) -> MakeAttack:
     return _program(protocol.FRAME + source)
 
 
-def _slow(value: str) -> Attempt:
+def _slow(value: str) -> MakeAttack:
     source = protocol.FRAME + protocol.MAKE.replace("VALUE", value)
 
     async def attempt(target: SandboxPool) -> str:
@@ -163,14 +163,14 @@ def _slow(value: str) -> Attempt:
     return attempt
 
 
-def _overuse(source: str, expected: Outcome | tuple[Outcome, ...]) -> Attempt:
+def _overuse(source: str, expected: JobOutcome | tuple[JobOutcome, ...]) -> MakeAttack:
     allowed = expected if isinstance(expected, tuple) else (expected,)
-    timed = not {Outcome.CPU_LIMIT, Outcome.WALL_LIMIT}.isdisjoint(allowed)
+    timed = not {JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT}.isdisjoint(allowed)
 
     async def attempt(target: SandboxPool) -> str:
         start = time.monotonic()
         result = await target.run(Job(source, limits=TIGHT if timed else PATIENT))
-        if result.outcome not in (*allowed, Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
+        if result.outcome not in (*allowed, JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
             return f"it ended as {result.outcome}, not as {' or '.join(allowed)}"
         late = time.monotonic() - start - (TIGHT if timed else PATIENT).wall_s * target.calibration
         return f"it went on for {late:.1f} s beyond its limit" if late > MAX_STALL_S else ""
@@ -178,7 +178,7 @@ def _overuse(source: str, expected: Outcome | tuple[Outcome, ...]) -> Attempt:
     return attempt
 
 
-def _hack(source: str) -> Attempt:
+def _hack(source: str) -> MakeAttack:
     async def attempt(target: SandboxPool) -> str:
         result = await target.judge(Job(source, entry_point="f", limits=TIGHT), verdicts.TESTS, limits=PATIENT)
         against = (JudgeStatus.FAILED, JudgeStatus.CANDIDATE)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import Limits, Outcome, SlotDied
+from berry.sandboxes.base import JobOutcome, Limits, SlotDied
 from berry.sandboxes.host.records import ChildControl, Ended
 from berry.sandboxes.inside import stages
 from berry.sandboxes.inside.channel import FINAL_FRAME, FINAL_NUMBERS
@@ -65,7 +65,7 @@ class ChildHandle:
         self._held_bytes, self._max_held_bytes = 0, MAX_HELD_VALUES * limits.value_bytes
         self._wake: asyncio.Future[None] | None = None
         self.frames: deque[bytes] = deque()
-        self.broken: tuple[Outcome, str] | None = None
+        self.broken: tuple[JobOutcome, str] | None = None
         self._fetched: int | None = None
         self.done: asyncio.Future[Done] = self._loop.create_future()
         self._loop.add_reader(self._fd, self._readable)
@@ -126,7 +126,7 @@ class ChildHandle:
             try:
                 self._take(self._reader.frames())
             except wire.WireError as e:
-                self.break_off(str(e), Outcome.OUTPUT_LIMIT)
+                self.break_off(str(e), JobOutcome.OUTPUT_LIMIT)
         if self._for_frames or self._final is not None:
             self.wake()
         elif self._expected - len(self.frames) > BATCH_FRAMES and not self._eof:
@@ -156,12 +156,12 @@ class ChildHandle:
                 self._stop_reading()
                 return
             if not self._allowed:
-                self.break_off("it sent a frame that was not asked for", Outcome.VIOLATION)
+                self.break_off("it sent a frame that was not asked for", JobOutcome.VIOLATION)
                 return
             self._allowed -= 1
             self._held_bytes += len(body)
             if self._held_bytes > self._max_held_bytes:
-                self.break_off("values of too many bytes in all", Outcome.OUTPUT_LIMIT)
+                self.break_off("values of too many bytes in all", JobOutcome.OUTPUT_LIMIT)
                 return
             self.frames.append(body)
 
@@ -170,7 +170,7 @@ class ChildHandle:
             self._eof = True
             self._loop.remove_reader(self._fd)
 
-    def break_off(self, why: str, outcome: Outcome) -> None:
+    def break_off(self, why: str, outcome: JobOutcome) -> None:
         """Ends the child for breaking the protocol; nothing more is read from it."""
         if self.broken is None:
             self.broken = outcome, why

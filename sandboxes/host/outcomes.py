@@ -16,21 +16,21 @@ from dataclasses import replace
 from functools import lru_cache
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import CaseResult, Limits, Outcome
+from berry.sandboxes.base import CaseResult, JobOutcome, Limits
 from berry.sandboxes.host.records import Ended
 
 CLAIMABLE = frozenset({
-    Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT,
-    Outcome.PROCESS_LIMIT, Outcome.VIOLATION, Outcome.UNSUPPORTED_VALUE, Outcome.COMPILE_ERROR,
-    Outcome.MISSING_ENTRY_POINT,
+    JobOutcome.OK, JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT, JobOutcome.OUTPUT_LIMIT, JobOutcome.DISK_LIMIT,
+    JobOutcome.PROCESS_LIMIT, JobOutcome.VIOLATION, JobOutcome.UNSUPPORTED_VALUE, JobOutcome.COMPILE_ERROR,
+    JobOutcome.MISSING_ENTRY_POINT,
 })  # fmt: skip
 LIMIT_NAMES = {
-    Outcome.CPU_LIMIT: "cpu", Outcome.WALL_LIMIT: "wall", Outcome.MEMORY_LIMIT: "memory",
-    Outcome.OUTPUT_LIMIT: "output", Outcome.DISK_LIMIT: "disk", Outcome.PROCESS_LIMIT: "processes",
+    JobOutcome.CPU_LIMIT: "cpu", JobOutcome.WALL_LIMIT: "wall", JobOutcome.MEMORY_LIMIT: "memory",
+    JobOutcome.OUTPUT_LIMIT: "output", JobOutcome.DISK_LIMIT: "disk", JobOutcome.PROCESS_LIMIT: "processes",
 }  # fmt: skip
 _BY_LIMIT = {
-    "cpu": Outcome.CPU_LIMIT, "wall": Outcome.WALL_LIMIT, "memory": Outcome.MEMORY_LIMIT, "output":
-    Outcome.OUTPUT_LIMIT, "disk": Outcome.DISK_LIMIT, "processes": Outcome.PROCESS_LIMIT,
+    "cpu": JobOutcome.CPU_LIMIT, "wall": JobOutcome.WALL_LIMIT, "memory": JobOutcome.MEMORY_LIMIT, "output":
+    JobOutcome.OUTPUT_LIMIT, "disk": JobOutcome.DISK_LIMIT, "processes": JobOutcome.PROCESS_LIMIT,
 }  # fmt: skip
 DECODED_ON_LOOP_BYTES = 1 << 18
 """Frames of more bytes than these are decoded in a thread, so that the event loop goes on."""
@@ -39,24 +39,24 @@ KEPT_STDERR_BYTES = 2000
 _OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
 
 
-def claimed(name: object) -> Outcome:
+def claimed(name: object) -> JobOutcome:
     """Reads the outcome that a child claims, or a violation when it claims what it may not."""
     try:
-        outcome = Outcome(str(name))
+        outcome = JobOutcome(str(name))
     except ValueError:
-        return Outcome.VIOLATION
-    return outcome if outcome in CLAIMABLE else Outcome.VIOLATION
+        return JobOutcome.VIOLATION
+    return outcome if outcome in CLAIMABLE else JobOutcome.VIOLATION
 
 
 ReadOutput = Callable[[int, int, int], bytes]
 """(stream, start, end) to bytes of stdout (1) or stderr (2)."""
 
 
-Progress = tuple[int, int, float]
+OutputProgress = tuple[int, int, float]
 """Bytes of stdout and stderr, and CPU seconds, so far."""
 
 
-def case_of_frame(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseResult, Progress]:
+def case_of_frame(body: bytes, read: ReadOutput, start: OutputProgress) -> tuple[CaseResult, OutputProgress]:
     """Decodes a call's result from its frame, and how far its output reached. Raises WireError."""
     message = wire.loads(body)
     if type(message) is not list or len(message) != 7:
@@ -69,12 +69,12 @@ def case_of_frame(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseR
     outcome = claimed(name)
     text = _printable(error, KEPT_STDERR_BYTES) if type(error) is str else None
     kind = _printable(error_type, 100) if type(error_type) is str else None
-    value = value if outcome is Outcome.OK else None
+    value = value if outcome is JobOutcome.OK else None
     case = CaseResult(outcome, value, stdout, stderr, text, kind, cpu_s=max(0.0, cpu_s - start[2]))
     return case, (out, err, cpu_s)
 
 
-async def decode_case(body: bytes, read: ReadOutput, start: Progress) -> tuple[CaseResult, Progress]:
+async def decode_case(body: bytes, read: ReadOutput, start: OutputProgress) -> tuple[CaseResult, OutputProgress]:
     """Decodes a call's result as `case_of_frame` does, off the event loop where it is long."""
     if len(body) > DECODED_ON_LOOP_BYTES:
         return await asyncio.get_running_loop().run_in_executor(_decoder(), case_of_frame, body, read, start)
@@ -100,26 +100,26 @@ def _printable(text: str, most: int) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
-def forced(ended: Ended, limits: Limits) -> tuple[Outcome, str] | None:
+def forced(ended: Ended, limits: Limits) -> tuple[JobOutcome, str] | None:
     """Names how a child was ended from outside or by the kernel, with a text; None when it ended by itself."""
     if ended.limit in _BY_LIMIT:
         outcome = _BY_LIMIT[ended.limit]
         return outcome, f"{LIMIT_NAMES[outcome]} limit"
     if max(ended.stdout_bytes, ended.stderr_bytes) > limits.output_bytes:
-        return Outcome.OUTPUT_LIMIT, "output limit"
+        return JobOutcome.OUTPUT_LIMIT, "output limit"
     if not os.WIFSIGNALED(ended.status):
         return None
     number = os.WTERMSIG(ended.status)
     text = f"killed by {_signal_name(number)}"
     if number == signal.SIGXCPU or ended.cpu_s > limits.cpu_s:
-        return Outcome.CPU_LIMIT, "cpu limit"
+        return JobOutcome.CPU_LIMIT, "cpu limit"
     if number == signal.SIGSYS:
-        return Outcome.VIOLATION, "a forbidden system call"
+        return JobOutcome.VIOLATION, "a forbidden system call"
     if number == signal.SIGXFSZ:
-        return Outcome.DISK_LIMIT, "disk limit"
+        return JobOutcome.DISK_LIMIT, "disk limit"
     if out_of_memory(ended, limits):
-        return Outcome.MEMORY_LIMIT, f"memory limit ({text})"
-    return Outcome.RUNTIME_ERROR, text
+        return JobOutcome.MEMORY_LIMIT, f"memory limit ({text})"
+    return JobOutcome.RUNTIME_ERROR, text
 
 
 def out_of_memory(ended: Ended, limits: Limits) -> bool:
@@ -140,7 +140,7 @@ def case_of_program(ended: Ended, limits: Limits) -> CaseResult:
     if ended.broken is not None:
         return replace(case_of_exit(ended, limits), outcome=ended.broken[0], error=ended.broken[1])
     case = case_of_exit(ended, limits)
-    if case.outcome is Outcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
+    if case.outcome is JobOutcome.RUNTIME_ERROR and ended.outcome not in (None, "ok"):
         return replace(case, outcome=claimed(ended.outcome))
     return case
 
@@ -148,9 +148,9 @@ def case_of_program(ended: Ended, limits: Limits) -> CaseResult:
 def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
     """Derives any program's result: from what the slot saw, then its exit status."""
     code = os.waitstatus_to_exitcode(ended.status)
-    outcome, error = forced(ended, limits) or (Outcome.OK, None)
-    if outcome is Outcome.OK and code != 0:
-        outcome = Outcome.MEMORY_LIMIT if out_of_memory(ended, limits) else Outcome.RUNTIME_ERROR
+    outcome, error = forced(ended, limits) or (JobOutcome.OK, None)
+    if outcome is JobOutcome.OK and code != 0:
+        outcome = JobOutcome.MEMORY_LIMIT if out_of_memory(ended, limits) else JobOutcome.RUNTIME_ERROR
         error = f"exit status {code}"
     return CaseResult(
         outcome, stdout=ended.stdout, stderr=ended.stderr[-KEPT_STDERR_BYTES:], error=error, exit_code=code,
@@ -161,26 +161,26 @@ def case_of_exit(ended: Ended, limits: Limits) -> CaseResult:
 def cases_of_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
     """Derives the results of loading the source and of each of `n` calls."""
     cases: list[CaseResult] = []
-    at: Progress = (0, 0, 0.0)
+    at: OutputProgress = (0, 0, 0.0)
     stopped: CaseResult | None = None
     for body in ended.frames:
         try:
             case, at = case_of_frame(body, ended.read, at)
         except wire.WireError as e:
-            stopped = CaseResult(Outcome.VIOLATION, error=str(e))
+            stopped = CaseResult(JobOutcome.VIOLATION, error=str(e))
             break
         cases.append(case)
-    if ended.broken is not None and ended.broken[0] is Outcome.VIOLATION:
+    if ended.broken is not None and ended.broken[0] is JobOutcome.VIOLATION:
         stopped = early_end(ended, limits)  # it may have sent some results early: none of them is believed
         cases = []
-    elif stopped is None and len(cases) < n + 1 and (not cases or cases[0].outcome is Outcome.OK):
+    elif stopped is None and len(cases) < n + 1 and (not cases or cases[0].outcome is JobOutcome.OK):
         stopped = early_end(ended, limits)
         if ended.loaded and not cases:
-            cases = [CaseResult(Outcome.OK)]
-    load, *calls = cases or [stopped or CaseResult(Outcome.VIOLATION)]
+            cases = [CaseResult(JobOutcome.OK)]
+    load, *calls = cases or [stopped or CaseResult(JobOutcome.VIOLATION)]
     if stopped is not None and cases and len(calls) < n:
         calls.append(stopped)
-    calls += [CaseResult(Outcome.NOT_RUN)] * (n - len(calls))
+    calls += [CaseResult(JobOutcome.NOT_RUN)] * (n - len(calls))
     return load, calls
 
 
@@ -191,5 +191,5 @@ def early_end(ended: Ended, limits: Limits) -> CaseResult:
     end = forced(ended, limits)
     if end is None:
         code = os.waitstatus_to_exitcode(ended.status)
-        end = Outcome.RUNTIME_ERROR, f"the process exited (status {code}) before the call returned"
+        end = JobOutcome.RUNTIME_ERROR, f"the process exited (status {code}) before the call returned"
     return CaseResult(end[0], stderr=ended.stderr[-KEPT_STDERR_BYTES:], error=end[1])

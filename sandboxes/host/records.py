@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from berry.sandboxes.base import Outcome
+from berry.sandboxes.base import JobOutcome
 from berry.sandboxes.inside.slot_protocol import StartChild
 
 
@@ -25,7 +25,7 @@ class Ended:
     stdout_bytes: int
     stderr_bytes: int
     frames: tuple[bytes, ...] = ()
-    broken: tuple[Outcome, str] | None = None
+    broken: tuple[JobOutcome, str] | None = None
     outcome: str | None = None
     loaded: bool = False
     """Whether it had come as far as the first call."""

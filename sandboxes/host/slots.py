@@ -16,7 +16,7 @@ from berry.sandboxes.base import Profile, SandboxError
 from berry.sandboxes.config import BARE_IMPORTS, PoolConfig
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.template import Template
-from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.jail.plan import JailPlan
 from berry.sandboxes.jail.seccomp import Kind
 from berry.sandboxes.metrics import Metrics
 
@@ -26,7 +26,7 @@ MAX_PROFILES = 16
 DESCRIPTORS_PER_SLOT = 40
 WORK_BYTES_PER_SLOT = 256 << 20
 """Size per slot of the private file system in memory; each job's own limit is far lower."""
-Role = tuple[Profile, Kind, int, str]
+SlotRole = tuple[Profile, Kind, int, str]
 
 
 class Slots:
@@ -36,7 +36,7 @@ class Slots:
         self.config, self._metrics = config, metrics
         self._templates: dict[Profile, Template] = {}
         self._starting: dict[Profile, asyncio.Lock] = {}
-        self._handles: dict[Role, SlotHandle] = {}
+        self._handles: dict[SlotRole, SlotHandle] = {}
         self._names = itertools.count()
         self.calibration = config.calibration or 1.0
 
@@ -54,7 +54,7 @@ class Slots:
             await self.close()
             raise
 
-    async def examine(self) -> Plan:
+    async def examine(self) -> JailPlan:
         """Starts a template and returns what is on in it, enough or not. Raises SandboxError where none starts."""
         template = await self._template("bare")
         self._calibrate(template)
@@ -64,7 +64,7 @@ class Slots:
         if self.config.calibration is None:
             self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
 
-    def host(self) -> Plan:
+    def host(self) -> JailPlan:
         """Returns what is on in the first template."""
         if not self._templates:
             raise SandboxError("the pool is not started")

@@ -19,7 +19,7 @@ from berry.sandboxes.base import SandboxError, SlotDied
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.inside import workdir
 from berry.sandboxes.inside.fast_fork import code_pages
-from berry.sandboxes.jail.plan import Plan
+from berry.sandboxes.jail.plan import JailPlan
 
 ROOT = str(Path(berry.__file__).parent.parent)
 """The folder that holds the package `berry`; its links to the folders beside it stay as they are."""
@@ -51,10 +51,10 @@ class Template:
         self.hello: dict[str, Any] = {}
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> JailPlan:
         """What is on, as it reported."""
         fields: dict[str, Any] = self.hello["plan"]
-        return Plan(**{name: _frozen(value) for name, value in fields.items()})
+        return JailPlan(**{name: _frozen(value) for name, value in fields.items()})
 
     def stderr_tail(self) -> str:
         """Reads the end of what it and its slots printed."""

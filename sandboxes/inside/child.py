@@ -30,7 +30,7 @@ _cpu_s = time.process_time
 _compile, _eval, _exec = compile, eval, exec  # whatever the job makes of them
 
 
-class Bounds(Protocol):
+class ChildJail(Protocol):
     """What a child asks of its jail."""
 
     base_bytes: int
@@ -40,7 +40,7 @@ class Bounds(Protocol):
         ...
 
 
-def main(jail: Bounds, kind: str, channel: Channel) -> NoReturn:
+def main(jail: ChildJail, kind: str, channel: Channel) -> NoReturn:
     """Waits for the job, then runs it to the end of the process."""
     job = channel.read_job()
     limits = job["limits"]

@@ -34,7 +34,7 @@ USAGE_POLL_S = 0.05
 """Longest time between two measurements of a running child's disk use and threads."""
 
 
-class Prepared(NamedTuple):
+class PreparedChild(NamedTuple):
     """A confined child that waits for its job, and the host's ends of what it holds."""
 
     pid: int
@@ -47,7 +47,7 @@ class Slot:
     """Supervises the children of one slot."""
 
     def __init__(
-        self, sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], aids: ForkAids, proc: int
+        self, sock: socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], aids: ForkAids, proc: int
     ) -> None:
         self.proc = proc
         self.sock, self.plan, self.fork_aids = sock, jail_plan, aids
@@ -59,8 +59,8 @@ class Slot:
         self.directory = directory
         self.pid = os.getpid()
         self.inbox: deque[slot_protocol.StartChild | int] = deque()
-        self.prepared: deque[Prepared] = deque()
-        self.running: Prepared | None = None
+        self.prepared: deque[PreparedChild] = deque()
+        self.running: PreparedChild | None = None
         self.pending_reports: list[slot_protocol.Done] = []
         self.free = deque(range(len(self.jail.arenas)))
         self._pair = (ctypes.c_int * 2)()
@@ -80,16 +80,16 @@ class Slot:
             if pid == 0:
                 self._become_child(arena, job, files)
             pids.append(pid)
-        fresh: list[Prepared] = []
+        fresh: list[PreparedChild] = []
         for pid, (arena, host_end, job, files) in zip(pids, ends, strict=True):
             if pid < 0:
                 raise OSError("no child could be forked")
             os.close(job)
-            fresh.append(Prepared(pid, os.pidfd_open(pid), arena, (host_end, *files)))
+            fresh.append(PreparedChild(pid, os.pidfd_open(pid), arena, (host_end, *files)))
         self.prepared += fresh
         self.report(fresh)
 
-    def report(self, ready: Sequence[Prepared] = (), fetched: int | None = None) -> None:
+    def report(self, ready: Sequence[PreparedChild] = (), fetched: int | None = None) -> None:
         """Reports the children that ended and those that are ready, with their descriptors."""
         fds = [fd for one in ready for fd in one.fds] + ([] if fetched is None else [fetched])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
@@ -122,7 +122,7 @@ class Slot:
         finally:
             os._exit(1)  # a job's own end never comes back here
 
-    def run(self, ready: Prepared, start: slot_protocol.StartChild) -> slot_protocol.Done:
+    def run(self, ready: PreparedChild, start: slot_protocol.StartChild) -> slot_protocol.Done:
         """Watches one child to its end; forks the next one meanwhile where none waits."""
         started = time.monotonic()
         if self.ahead and len(self.prepared) < MIN_WAITING_CHILDREN:
@@ -184,7 +184,9 @@ class Slot:
             raise ConnectionResetError("the host closed the socket")
         self.inbox.append(slot_protocol.order(data))
 
-    def _limit_exceeded(self, ready: Prepared, start: slot_protocol.StartChild, cpu: float, wall: float) -> str | None:
+    def _limit_exceeded(
+        self, ready: PreparedChild, start: slot_protocol.StartChild, cpu: float, wall: float
+    ) -> str | None:
         """Names the limit that a running child has exceeded, if any."""
         if cpu > start.cpu_s:
             return "cpu"
@@ -269,7 +271,7 @@ def _tree_limit_exceeded(taken: processes.Usage, start: slot_protocol.StartChild
 
 
 def serve(
-    sock: socket.socket, jail_plan: plan.Plan, message: dict[str, Any], template: int, aids: ForkAids, proc: int
+    sock: socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], template: int, aids: ForkAids, proc: int
 ) -> None:
     """Serves a slot until its socket closes."""
     syscalls.death_signal()()

@@ -115,7 +115,7 @@ def _standard_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes: list[str]) -> plan.Plan:
+def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes: list[str]) -> plan.JailPlan:
     """Confines this process as far as a template can be, imports the profile, and returns what is on. Raises OSError
     or ImportError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -142,7 +142,7 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         for path in paths:  # a listing made here would name packages that children may not open
             sys.path_importer_cache.pop(path, None)
         base_bytes = int(statm.read().split()[0]) * resource.getpagesize()
-    return plan.Plan(
+    return plan.JailPlan(
         landlock=landlock.abi() if options["landlock"] else 0,
         seccomp=seccomp.available() and options["seccomp"],
         namespaces=entered,
@@ -195,7 +195,9 @@ def _speed() -> float:
     return min(work() for _ in range(7))
 
 
-def _serve(control: socket.socket, jail_plan: plan.Plan, fork: Callable[[], int], aids: ForkAids, proc: int) -> None:
+def _serve(
+    control: socket.socket, jail_plan: plan.JailPlan, fork: Callable[[], int], aids: ForkAids, proc: int
+) -> None:
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
     poller = select.poll()

@@ -23,7 +23,7 @@ SIGNALS_LEVEL = 6
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
-class Plan(NamedTuple):
+class JailPlan(NamedTuple):
     """What of the jail is on in this template and its children."""
 
     landlock: int
@@ -99,7 +99,9 @@ class SlotJail:
     child adds a short list on top. What is inherited costs a child little, what it applies itself a good part of its
     fork."""
 
-    def __init__(self, plan: Plan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int, proc: int) -> None:
+    def __init__(
+        self, plan: JailPlan, kind: seccomp.Kind, directory: str, uid: int | None, arenas: int, proc: int
+    ) -> None:
         self.plan, self.kind = plan, kind
         os.mkdir(directory, 0o755)
         if uid is not None:

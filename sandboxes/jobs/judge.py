@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import CaseResult, Job, JudgeResult, JudgeStatus, Limits, Outcome
+from berry.sandboxes.base import CaseResult, Job, JobOutcome, JudgeResult, JudgeStatus, Limits
 from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.child import ChildHandle
 from berry.sandboxes.host.slots import Slots
 from berry.sandboxes.jobs.python import call_frame, header
 
-_RAISED = (Outcome.RUNTIME_ERROR, Outcome.MEMORY_LIMIT, Outcome.VIOLATION)
+_RAISED = (JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT, JobOutcome.VIOLATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class JudgeRun:
     late: bool = False
 
 
-class _Candidate:
+class _CandidateChild:
     """The candidate's child, or one a call where the job wants fresh ones."""
 
     def __init__(self, slots: Slots, number: int, run: JudgeRun) -> None:
         self._slots, self._number, self._run = slots, number, run
         self._child: ChildHandle | None = None
-        self._progress: outcomes.Progress = (0, 0, 0.0)
+        self._progress: outcomes.OutputProgress = (0, 0, 0.0)
         self._spent = 0.0
         self.children: list[ChildHandle] = []
 
@@ -64,7 +64,7 @@ class _Candidate:
         if self._run.job.fresh_per_case and self._child is not None:
             self._child.retire()
             load = await self.load()
-            if load.outcome is not Outcome.OK:
+            if load.outcome is not JobOutcome.OK:
                 return load
         assert self._child is not None
         self._child.allow(1)
@@ -81,7 +81,7 @@ class _Candidate:
         try:
             case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
         except wire.WireError as e:
-            return CaseResult(Outcome.VIOLATION, error=str(e))
+            return CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
 
     @property
@@ -92,7 +92,7 @@ class _Candidate:
 
 async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
     """Runs tests and candidate on one slot; raises SlotDied."""
-    candidate = _Candidate(slots, number, run)
+    candidate = _CandidateChild(slots, number, run)
     judge: ChildHandle | None = None
     started = time.monotonic()
     try:
@@ -100,7 +100,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
         wall = run.limits.wall_s + run.judge_limits.wall_s
         begin = slot.begin(replace(run.judge_limits, wall_s=wall))
         judge, load = await asyncio.gather(begin, candidate.load())
-        if load.outcome is not Outcome.OK:
+        if load.outcome is not JobOutcome.OK:
             result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
         else:
             judge.allow(1)
@@ -116,7 +116,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
                 child.release()
 
 
-async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> JudgeResult:
+async def _relay(judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> JudgeResult:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
     calls, last = 0, JudgeResult(JudgeStatus.PASSED)
     while True:
@@ -135,14 +135,14 @@ async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> Ju
             reply = wire.packed_bytes(["ok", wire.pack(case.value), [[key, wire.pack(v)] for key, v in changes]])
         except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
             last = replace(last, args=args, kwargs=kwargs, message=str(e))
-            case = CaseResult(Outcome.UNSUPPORTED_VALUE, error=str(e))
+            case = CaseResult(JobOutcome.UNSUPPORTED_VALUE, error=str(e))
             return replace(last, status=JudgeStatus.CANDIDATE if calls else JudgeStatus.JUDGE_ERROR, candidate=case)
         calls += 1
         changed = last.changed_and_returned or (bool(changes) and case.value is not None)
         last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
                        changed_and_returned=changed)  # fmt: skip
         judge.allow(1)
-        if case.outcome is Outcome.OK:
+        if case.outcome is JobOutcome.OK:
             judge.send(wire.frame(reply))
         elif case.outcome in _RAISED and case.error_type is not None:
             judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
@@ -152,13 +152,13 @@ async def _relay(judge: ChildHandle, candidate: _Candidate, run: JudgeRun) -> Ju
 
 def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[Any]]:
     """A call's result without the arguments that it changed, and these: pairs of a position or name and the content."""
-    if case.outcome is not Outcome.OK or not run.changes:
+    if case.outcome is not JobOutcome.OK or not run.changes:
         return case, []
     match case.value:
         case [value, [*changes]] if all(_is_change(pair) for pair in changes):
             return replace(case, value=value), changes
         case _:
-            return CaseResult(Outcome.VIOLATION, error="not a result"), []
+            return CaseResult(JobOutcome.VIOLATION, error="not a result"), []
 
 
 def _is_change(pair: Any) -> bool:
@@ -167,7 +167,7 @@ def _is_change(pair: Any) -> bool:
 
 def _verdict(message: list[Any], last: JudgeResult) -> JudgeResult:
     if message[0] == "passed":
-        return replace(last, candidate=CaseResult(Outcome.OK))
+        return replace(last, candidate=CaseResult(JobOutcome.OK))
     kind, error_type, text, line = message
     if kind == "candidate":
         return replace(last, status=JudgeStatus.CANDIDATE, message=text, line=line)

@@ -13,7 +13,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from berry.sandboxes.base import CaseResult, Job, JobResult, Limits, Outcome, SandboxError, SlotDied
+from berry.sandboxes.base import CaseResult, Job, JobOutcome, JobResult, Limits, SandboxError, SlotDied
 from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
@@ -51,7 +51,7 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
     missing = missing_tools(job.language, directories)
     if missing:
         text = f"{job.language} needs {', '.join(missing)}, which this host lacks"
-        return JobResult(Outcome.MISSING_TOOL, error=text)
+        return JobResult(JobOutcome.MISSING_TOOL, error=text)
     row = COMMANDS[job.language]
     binary = b""
     if row.compile:
@@ -69,21 +69,21 @@ async def run_programs(slots: Slots, binaries: Binaries, number: int, job: Job, 
     parses: bool | None = None
     for text in job.stdin:
         case = await _run(slot, row, argv, job.source, stdin_bytes(text), binary, limits, directories)
-        if row.parse and case.outcome is Outcome.RUNTIME_ERROR and row.unparsed in case.stderr:
+        if row.parse and case.outcome is JobOutcome.RUNTIME_ERROR and row.unparsed in case.stderr:
             if parses is None:
                 parser = command(row, row.parse, limits, directories)
                 parsed = await _run(slot, row, parser, job.source, b"", b"", limits, directories)
-                parses = parsed.outcome is not Outcome.RUNTIME_ERROR
+                parses = parsed.outcome is not JobOutcome.RUNTIME_ERROR
             case = case if parses else _unparsed(case, row.unparsed)
         cases.append(case)
-        if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
+        if cases[-1].outcome is not JobOutcome.OK and job.stop_on_error:
             break
     return programs_result(cases, len(job.stdin))
 
 
 def _unparsed(case: CaseResult, mark: bytes) -> CaseResult:
     lines = case.stderr.decode("utf-8", "replace").splitlines()
-    return replace(case, outcome=Outcome.COMPILE_ERROR, error=next(line for line in lines if mark.decode() in line))
+    return replace(case, outcome=JobOutcome.COMPILE_ERROR, error=next(line for line in lines if mark.decode() in line))
 
 
 async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -> tuple[JobResult | None, bytes]:
@@ -102,9 +102,9 @@ async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -
         binary = child.fetched()
     finally:
         child.release()
-    if case.outcome is Outcome.OK and binary:
+    if case.outcome is JobOutcome.OK and binary:
         return None, binary
-    outcome = Outcome.COMPILE_ERROR if case.outcome in (Outcome.OK, Outcome.RUNTIME_ERROR) else case.outcome
+    outcome = JobOutcome.COMPILE_ERROR if case.outcome in (JobOutcome.OK, JobOutcome.RUNTIME_ERROR) else case.outcome
     text = case.stderr.decode("utf-8", "replace")
     limit = outcomes.LIMIT_NAMES.get(outcome)
     return JobResult(outcome, cpu_s=case.cpu_s, wall_s=case.wall_s, limit_hit=limit, error=text), b""

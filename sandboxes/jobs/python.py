@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import Call, CaseResult, Job, JobResult, Limits, Outcome
+from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome, JobResult, Limits
 from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.records import Ended
 from berry.sandboxes.host.slot import SlotHandle
@@ -48,7 +48,7 @@ async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> Job
         cases = []
         for text in job.stdin:
             cases.append(await _run_program(slot, job.source, text, limits))
-            if cases[-1].outcome is not Outcome.OK and job.stop_on_error:
+            if cases[-1].outcome is not JobOutcome.OK and job.stop_on_error:
                 break
         return programs_result(cases, len(job.stdin))
     if not job.fresh_per_case:
@@ -56,7 +56,7 @@ async def run_python(slots: Slots, number: int, job: Job, limits: Limits) -> Job
     runs = []
     for call in job.calls:
         runs.append(await _run_calls(slot, job, (call,), limits))
-        if runs[-1].outcome is not Outcome.OK and job.stop_on_error:
+        if runs[-1].outcome is not JobOutcome.OK and job.stop_on_error:
             break
     return _merged(runs, len(job.calls))
 
@@ -89,7 +89,7 @@ async def _run_calls(slot: SlotHandle, job: Job, calls: tuple[Call, ...], limits
 
 
 def _calls_result(load: CaseResult, cases: list[CaseResult], ended: Ended) -> JobResult:
-    worst = next((c for c in (load, *cases) if c.outcome is not Outcome.OK), load)
+    worst = next((c for c in (load, *cases) if c.outcome is not JobOutcome.OK), load)
     return JobResult(
         worst.outcome, tuple(cases), ended.cpu_s, ended.wall_s, ended.peak_bytes,
         ended.stdout_bytes + ended.stderr_bytes, outcomes.LIMIT_NAMES.get(worst.outcome), worst.error,
@@ -98,20 +98,20 @@ def _calls_result(load: CaseResult, cases: list[CaseResult], ended: Ended) -> Jo
 
 def programs_result(cases: list[CaseResult], n: int) -> JobResult:
     """Combines a program's runs to the job's result; those of `n` that are missing were not run."""
-    worst = next((c for c in cases if c.outcome is not Outcome.OK), CaseResult(Outcome.OK))
+    worst = next((c for c in cases if c.outcome is not JobOutcome.OK), CaseResult(JobOutcome.OK))
     return JobResult(
-        worst.outcome, (*cases, *[CaseResult(Outcome.NOT_RUN)] * (n - len(cases))), sum(c.cpu_s for c in cases),
+        worst.outcome, (*cases, *[CaseResult(JobOutcome.NOT_RUN)] * (n - len(cases))), sum(c.cpu_s for c in cases),
         sum(c.wall_s for c in cases), max((c.peak_bytes for c in cases), default=0),
         sum(len(c.stdout) + len(c.stderr) for c in cases), outcomes.LIMIT_NAMES.get(worst.outcome), worst.error,
     )  # fmt: skip
 
 
 def _merged(runs: list[JobResult], n: int) -> JobResult:
-    worst = next((r for r in runs if r.outcome is not Outcome.OK), JobResult(Outcome.OK))
+    worst = next((r for r in runs if r.outcome is not JobOutcome.OK), JobResult(JobOutcome.OK))
     cases = tuple(case for run in runs for case in run.cases)
     return replace(
         worst,
-        cases=cases + (CaseResult(Outcome.NOT_RUN),) * (n - len(cases)),
+        cases=cases + (CaseResult(JobOutcome.NOT_RUN),) * (n - len(cases)),
         cpu_s=sum(r.cpu_s for r in runs),
         wall_s=sum(r.wall_s for r in runs),
         peak_bytes=max((r.peak_bytes for r in runs), default=0),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import CaseResult, Job, Limits, Outcome, SandboxError
+from berry.sandboxes.base import CaseResult, Job, JobOutcome, Limits, SandboxError
 from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.child import ChildHandle
 from berry.sandboxes.host.slots import Slots
@@ -20,10 +20,10 @@ class Session:
 
     def __init__(self, child: ChildHandle, limits: Limits) -> None:
         self._child, self._limits = child, limits
-        self._progress: outcomes.Progress = (0, 0, 0.0)
+        self._progress: outcomes.OutputProgress = (0, 0, 0.0)
         self._ended_as: CaseResult | None = None
         self._turn = asyncio.Lock()
-        self.loaded = CaseResult(Outcome.NOT_RUN)
+        self.loaded = CaseResult(JobOutcome.NOT_RUN)
 
     @classmethod
     async def start(cls, slots: Slots, number: int, job: Job, limits: Limits) -> Session:
@@ -76,8 +76,8 @@ class Session:
         try:
             case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
         except wire.WireError as e:
-            self._child.break_off(str(e), Outcome.VIOLATION)
-            self._ended_as = case = CaseResult(Outcome.VIOLATION, error=str(e))
+            self._child.break_off(str(e), JobOutcome.VIOLATION)
+            self._ended_as = case = CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.report.balance import story
 from berry.pipeline.runtime.display import View
-from berry.pipeline.runtime.driver.outcome import Launch, Outcome
+from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.storage.dataset import open_run
 
@@ -62,7 +62,7 @@ def config(problems: list[dict[str, Any]], ratio: float | str, pace: float) -> R
     return validate(raw, RunConfig, where="benchmark")
 
 
-def measured(made: RunConfig, seconds: float | None) -> tuple[Outcome, float, list[dict[str, Any]]]:
+def measured(made: RunConfig, seconds: float | None) -> tuple[RunOutcome, float, list[dict[str, Any]]]:
     """The outcome, its wall time in s, and the balance's rows."""
     with tempfile.TemporaryDirectory() as folder:
         place, began = f"{folder}/run", time.monotonic()

@@ -31,7 +31,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.steps import step_ends, token_ends
 from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.intervals import wilson
@@ -180,7 +180,7 @@ NINE: dict[str, Any] = {
     "best_of_n 32": BestOfN(n=32),
     "fixed 4,2,2,2": Fixed(branching=(4, 2, 2, 2)),
     "entropy 4, 2x2x2": Entropy(chains=4, forks=2, rounds=2, branches=2),
-    "value 16": Value(leaves=16),
+    "value 16": ValueGuided(leaves=16),
     "beam 4x4": Beam(beams=4, width=4),
     "dvts 4x4": Dvts(subtrees=4, width=4),
     "mcts 32": Mcts(simulations=32),

@@ -14,7 +14,7 @@ import sys
 import time
 
 from berry.sandboxes.attacks.limits import OVER
-from berry.sandboxes.base import MIB, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Job, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -29,9 +29,9 @@ async def overrun(pool: SandboxPool, source: str, limits: Limits, factor: float)
     result = await pool.run(Job(source, limits=limits))
     wall = time.perf_counter() - start
     over = 0.0
-    if result.outcome is Outcome.CPU_LIMIT:
+    if result.outcome is JobOutcome.CPU_LIMIT:
         over = result.cpu_s - limits.cpu_s * factor
-    elif result.outcome is Outcome.WALL_LIMIT:
+    elif result.outcome is JobOutcome.WALL_LIMIT:
         over = wall - limits.wall_s * factor
     else:
         over = max(0.0, wall - limits.wall_s * factor, result.cpu_s - limits.cpu_s * factor)
@@ -42,12 +42,12 @@ async def main(repeats: int) -> int:
     worst: dict[str, float] = {}
     async with SandboxPool(PoolConfig(slots=1, calibration=1.0)) as pool:
         for name, (source, expected) in OVER.items():
-            timed = expected in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT)
+            timed = expected in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT)
             limits = TIMES if timed else LOOSE
             seen = [await overrun(pool, source, limits, 1.0) for _ in range(repeats)]
             worst[name] = max(over for _, over in seen)
             print(f"{name:36s} {', '.join(sorted({o for o, _ in seen})):28s} {1e3 * worst[name]:6.0f} ms beyond")
-        healthy = (await pool.run(Job("print(1)"))).outcome is Outcome.OK
+        healthy = (await pool.run(Job("print(1)"))).outcome is JobOutcome.OK
     most = max(worst, key=lambda name: worst[name])
     print(f"the worst is {most}: {1e3 * worst[most]:.0f} ms (at most {1e3 * WANTED_S:.0f} wanted); healthy: {healthy}")
     return 0 if healthy and worst[most] <= WANTED_S else 1

@@ -25,7 +25,7 @@ import psutil
 
 from berry.sandboxes.attacks import host, protocol
 from berry.sandboxes.attacks import pool as locks
-from berry.sandboxes.base import MIB, Call, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -114,8 +114,8 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
                 limits = QUICK if hostile else Limits()
                 job = Job(source, entry_point="f", calls=(Call((number,)),), limits=limits, key=str(number % 7))
                 result = await pool.run(job)
-                right = result.outcome is Outcome.OK and result.cases[0].value == number + 1
-                if right == hostile or not (result.outcome is Outcome.OK or result.outcome.blames_program):
+                right = result.outcome is JobOutcome.OK and result.cases[0].value == number + 1
+                if right == hostile or not (result.outcome is JobOutcome.OK or result.outcome.blames_program):
                     wrong.append(f"{source!r} ended as {result.outcome}: {result.error}")
 
             async def stream(first: int, n: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import answer_part, split_text, step_ends, text_ends, token_ends
 
 
@@ -68,7 +68,7 @@ def words(text: str) -> tuple[str, list[int]]:
         ("", DelimiterStep(), []),
     ],
 )
-def test_steps(text: str, step: Step, expected: list[str]) -> None:
+def test_steps(text: str, step: StepConfig, expected: list[str]) -> None:
     whole, ends = words(text)
     offsets = step_ends(whole, ends, step)
     assert split_text(whole, ends, offsets) == expected
@@ -103,7 +103,7 @@ def test_thinking_that_was_never_closed_is_one_step_without_an_answer() -> None:
 
 
 @given(st.text(alphabet="ab \n", max_size=40), st.sampled_from([DelimiterStep(), TokensStep(tokens=3)]))
-def test_steps_join_to_the_text_and_none_is_blank(text: str, step: Step) -> None:
+def test_steps_join_to_the_text_and_none_is_blank(text: str, step: StepConfig) -> None:
     ends = list(range(1, len(text) + 1))
     offsets = step_ends(text, ends, step)
     parts = split_text(text, ends, offsets)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
+from berry.pipeline.runtime.monitoring.metrics import METRICS, MetricReading
 
 BOARD = json.loads((Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "berry.json").read_text())
 SUFFIXES = {"gauge": ("",), "counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
@@ -87,7 +87,7 @@ def test_ray_exports_every_metric_of_the_table_under_the_boards_names() -> None:
         while missing:
             assert time.monotonic() < deadline, f"not exported: {sorted(missing)}"
             total += 1
-            exporter.put(Reading(name, total) for name in METRICS)
+            exporter.put(MetricReading(name, total) for name in METRICS)
             time.sleep(1)
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:

@@ -12,7 +12,7 @@ from berry.pipeline.config.reading.shipped import names
 from berry.pipeline.config.sections.cluster import Cluster, named_cluster
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning.advice import advise
-from berry.pipeline.planning.capacity import Binding, Plan, plan
+from berry.pipeline.planning.capacity import Binding, CapacityPlan, plan
 from berry.pipeline.planning.sheets import prices
 
 MakeWorkload = Callable[..., Workload]
@@ -20,7 +20,7 @@ MakeCluster = Callable[..., Cluster]
 ShippedPlan = Callable[[str], PlanConfig]
 
 
-def on(w: Workload, cluster: Cluster) -> Plan:
+def on(w: Workload, cluster: Cluster) -> CapacityPlan:
     return plan(w, cluster, prices("list"), Calibration())
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from berry.sandboxes.base import MIB, Call, Job, JobResult, JudgeResult, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, JobOutcome, JobResult, JudgeResult, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -91,7 +91,7 @@ def box(shared: Blocking) -> Iterator[Blocking]:
     faults = shared.pool.metrics()["slots_failed"]
     yield shared
     after = shared.call("def f(x):\n    return x + 1", 1)
-    assert after.outcome is Outcome.OK
+    assert after.outcome is JobOutcome.OK
     assert after.cases[0].value == 2
     assert shared.pool.metrics()["slots_failed"] == faults
 

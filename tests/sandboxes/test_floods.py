@@ -12,7 +12,7 @@ import pytest
 
 from berry.sandboxes import wire
 from berry.sandboxes.attacks.protocol import FLOODS, FRAME, MAKE, SLOW
-from berry.sandboxes.base import MIB, Call, Job, JudgeStatus, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, JobOutcome, JudgeStatus, Limits
 
 LIMITS = Limits(cpu_s=2, wall_s=4, memory_bytes=256 * MIB)
 
@@ -29,7 +29,7 @@ def test_a_flood_from_a_program_breaks_it_off(box, flood):
     start = time.monotonic()
     result, mib = _grown(box, lambda: box.program(FRAME + FLOODS[flood], limits=LIMITS))
     if flood != "final_frames":  # it has said that it is done
-        assert result.outcome in (Outcome.VIOLATION, Outcome.OUTPUT_LIMIT), result
+        assert result.outcome in (JobOutcome.VIOLATION, JobOutcome.OUTPUT_LIMIT), result
     assert time.monotonic() - start < 3
     assert mib < 24, mib
 
@@ -54,7 +54,7 @@ def test_a_flood_to_a_judge_is_the_candidates_failure(box, flood):
 def test_results_sent_early_are_not_believed(box):
     source = FRAME + "def f(x):\n    send(result(2) + result(42)); return 0"
     result = box.run(Job(source, entry_point="f", calls=(Call((1,)), Call((41,)))))
-    assert result.outcome is Outcome.VIOLATION
+    assert result.outcome is JobOutcome.VIOLATION
     assert [case.value for case in result.cases] == [None, None]
 
 
@@ -63,11 +63,11 @@ def test_all_values_together_are_bounded(box):
     calls = tuple(Call((i,)) for i in range(200))
     job = Job(source, entry_point="f", calls=calls, limits=Limits(wall_s=60))
     result, mib = _grown(box, lambda: box.run(job))
-    assert result.outcome is Outcome.OUTPUT_LIMIT, result.outcome
-    assert result.cases[0].outcome is Outcome.OK
+    assert result.outcome is JobOutcome.OUTPUT_LIMIT, result.outcome
+    assert result.cases[0].outcome is JobOutcome.OK
     assert mib < 128, mib
     few = box.run(Job(source, entry_point="f", calls=calls[:10], limits=Limits(wall_s=60)))
-    assert few.outcome is Outcome.OK
+    assert few.outcome is JobOutcome.OK
 
 
 @pytest.mark.parametrize("shape", SLOW)
@@ -92,8 +92,12 @@ def test_no_value_stops_the_event_loop(box, shape):
 
     result, worst = box.wait(stalls())
     assert worst < 1.0, worst
-    assert result.outcome in (Outcome.VIOLATION, Outcome.RUNTIME_ERROR, Outcome.OK), result
-    assert result.outcome is not Outcome.OK or shape in ("keys_that_probe_alike", "many_fractions", "many_small_tags")
+    assert result.outcome in (JobOutcome.VIOLATION, JobOutcome.RUNTIME_ERROR, JobOutcome.OK), result
+    assert result.outcome is not JobOutcome.OK or shape in (
+        "keys_that_probe_alike",
+        "many_fractions",
+        "many_small_tags",
+    )
 
 
 def test_honest_values_near_the_limits_pass(box):
@@ -102,7 +106,7 @@ def test_honest_values_near_the_limits_pass(box):
         deep = [deep]
     source = f"def f(x):\n    return {deep!r}, set(range(50000)), {{i: str(i) for i in range(20000)}}"
     result = box.call(source, 1, limits=Limits())
-    assert result.outcome is Outcome.OK, result.error
+    assert result.outcome is JobOutcome.OK, result.error
     assert result.cases[0].value[0] == deep
 
 
@@ -120,5 +124,5 @@ def test_too_deep_too_long_and_too_large_are_not_plain():
 
 def test_an_errors_text_can_be_written_in_any_encoding(box):
     result = box.call("def f(x): raise ValueError('\\ud800' + chr(0xDFFF))", 1)
-    assert result.outcome is Outcome.RUNTIME_ERROR
+    assert result.outcome is JobOutcome.RUNTIME_ERROR
     assert result.cases[0].error.encode()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import Call, Job, Outcome
+from berry.sandboxes.base import Call, Job, JobOutcome
 from tests.fuzzing import fuzzed
 
 RELATIVES = ("range", "deque", "dict_keys", "dict_values", "dict_items")
@@ -109,10 +109,10 @@ STRANGE = {
 @pytest.mark.parametrize("strange", STRANGE)
 def test_no_value_makes_a_pool_raise(box, strange):
     result = box.call("def f(x): return [x, x]", STRANGE[strange])
-    assert result.outcome is Outcome.OK, result.error
+    assert result.outcome is JobOutcome.OK, result.error
     judged = box.judge("def f(x): return x", "assert candidate(1) == 1\nx = candidate([1])\ncandidate([[x], x])")
     assert judged.passed
     text = STRANGE[strange] if isinstance(STRANGE[strange], str) else "\udc80\ud83d"
     for language in ("python", "shell", "javascript"):
-        assert box.run(Job(f"# {text}", language=language, stdin=(text,))).outcome is not Outcome.FAULT
-    assert box.run(Job(text, entry_point=text, calls=(Call((text,)),))).outcome is not Outcome.FAULT
+        assert box.run(Job(f"# {text}", language=language, stdin=(text,))).outcome is not JobOutcome.FAULT
+    assert box.run(Job(text, entry_point=text, calls=(Call((text,)),))).outcome is not JobOutcome.FAULT

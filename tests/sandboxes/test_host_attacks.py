@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from berry.sandboxes.attacks.host import DENIED, FATAL, FORBIDDEN, PATH_SENDING, RAW, SOCKET_MEMORY, SYSCALL
-from berry.sandboxes.base import Job, Limits, Outcome
+from berry.sandboxes.base import Job, JobOutcome, Limits
 from berry.sandboxes.inside.slot import MAX_WAITING_CHILDREN
 from berry.sandboxes.jail import visible
 
-STOPPED = (Outcome.VIOLATION, Outcome.RUNTIME_ERROR)
+STOPPED = (JobOutcome.VIOLATION, JobOutcome.RUNTIME_ERROR)
 
 
 @pytest.mark.parametrize("attack", FORBIDDEN)
@@ -45,7 +45,7 @@ def test_raw_calls_are_refused(box, attack):
 @pytest.mark.parametrize("attack", FATAL)
 def test_hostile_calls_end_the_program(box, attack):
     result = box.program(SYSCALL + FATAL[attack] + "\nprint('DONE')")
-    assert result.outcome is Outcome.VIOLATION, result
+    assert result.outcome is JobOutcome.VIOLATION, result
     assert b"DONE" not in result.cases[0].stdout
 
 
@@ -56,7 +56,7 @@ def test_calls_through_the_32_bit_gate_end_the_program(box):
         "p = ctypes.addressof(ctypes.c_char.from_buffer(m))\nprint('DONE', ctypes.CFUNCTYPE(ctypes.c_int)(p)())"
     )
     result = box.program(code)
-    assert result.outcome in (Outcome.VIOLATION, Outcome.RUNTIME_ERROR), result
+    assert result.outcome in (JobOutcome.VIOLATION, JobOutcome.RUNTIME_ERROR), result
     assert b"DONE" not in result.cases[0].stdout
 
 
@@ -115,7 +115,7 @@ def test_of_the_system_a_job_sees_what_it_needs(box):
         f"let n = 0; for (const p of {files}) try {{ require('fs').readFileSync(p); n++ }} catch {{}}\nconsole.log(n)"
     )
     node = box.run(Job(script, language="javascript", limits=Limits(wall_s=20)))
-    assert node.outcome is Outcome.MISSING_TOOL or node.cases[0].stdout == b"0\n", node
+    assert node.outcome is JobOutcome.MISSING_TOOL or node.cases[0].stdout == b"0\n", node
 
 
 def test_nothing_is_sent_to_a_socket_of_the_host(box):
@@ -140,7 +140,7 @@ def test_memory_in_socket_buffers_is_bounded(box):
 def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
     monkeypatch.setenv("BERRY_SECRET", "4711")
     result = make_box().program("import os; print(sorted(os.environ), os.environb)")
-    assert result.outcome is Outcome.OK
+    assert result.outcome is JobOutcome.OK
     assert b"4711" not in result.cases[0].stdout
     assert b"BERRY" not in result.cases[0].stdout
     assert b"LD_" not in result.cases[0].stdout
@@ -164,7 +164,7 @@ def test_a_job_finds_an_empty_directory(box):
 def test_a_job_finds_no_other_jobs_files(box):
     async def both() -> bytes:
         async with box.pool.open(Job("open('mine', 'w').write('4711')", limits=Limits(wall_s=20))) as session:
-            assert session.loaded.outcome is Outcome.OK
+            assert session.loaded.outcome is JobOutcome.OK
             where = (await session.exec("import os; os.getcwd()")).value
             spy = (
                 f"import os\nfor d in ({where!r}, '..', '../..', '../../..', '../1/w', '../0/w', '../../0/w', '../../1/w'):\n"
@@ -202,7 +202,7 @@ def test_a_closed_directory_too_deep_to_name_is_removed(box):
 def test_it_may_use_its_directory(box):
     source = "import os\nos.mkdir('a')\nopen('a/b', 'w').write('hi')\nos.rename('a/b', 'c')\nprint(open('c').read(), os.listdir())"
     result = box.program(source)
-    assert result.outcome is Outcome.OK, result
+    assert result.outcome is JobOutcome.OK, result
     assert result.cases[0].stdout.startswith(b"hi")
 
 

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from berry.sandboxes.base import MIB, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Job, JobOutcome, Limits
 from berry.sandboxes.languages import missing_tools
 
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_bytes=128 * MIB, disk_bytes=8 * MIB)
@@ -63,14 +63,14 @@ pytestmark = pytest.mark.slow
 @each
 def test_a_program_answers_each_input(box, language):
     result = program(box, language, HELLO[language], "1", "41")
-    assert result.outcome is Outcome.OK, result
+    assert result.outcome is JobOutcome.OK, result
     assert [c.stdout for c in result.cases] == [b"2\n", b"42\n"]
 
 
 @each
 def test_a_failing_status_is_an_error(box, language):
     result = program(box, language, FAILING[language])
-    assert result.outcome is Outcome.RUNTIME_ERROR
+    assert result.outcome is JobOutcome.RUNTIME_ERROR
     assert result.cases[0].exit_code == 3
 
 
@@ -87,25 +87,25 @@ RAISES_SYNTAX = {
 @pytest.mark.parametrize("language", UNPARSED)
 def test_source_that_does_not_parse_is_told_from_a_program_that_fails(box, language):
     result = program(box, language, UNPARSED[language], "1", "2")
-    assert [c.outcome for c in result.cases] == [Outcome.COMPILE_ERROR] * 2
+    assert [c.outcome for c in result.cases] == [JobOutcome.COMPILE_ERROR] * 2
     assert "yntax" in (result.error or "")
-    assert program(box, language, RAISES_SYNTAX[language]).outcome is Outcome.RUNTIME_ERROR
+    assert program(box, language, RAISES_SYNTAX[language]).outcome is JobOutcome.RUNTIME_ERROR
 
 
 @each
 def test_spinning_ends_at_the_cpu_limit(box, language):
-    assert program(box, language, SPIN[language], cpu_s=0.4).outcome is Outcome.CPU_LIMIT
+    assert program(box, language, SPIN[language], cpu_s=0.4).outcome is JobOutcome.CPU_LIMIT
 
 
 @each
 def test_sleeping_ends_at_the_wall_limit(box, language):
-    assert program(box, language, SLEEP[language], wall_s=0.7).outcome is Outcome.WALL_LIMIT
+    assert program(box, language, SLEEP[language], wall_s=0.7).outcome is JobOutcome.WALL_LIMIT
 
 
 @each
 def test_flooding_ends_at_the_output_limit(box, language):
     result = program(box, language, FLOOD[language])
-    assert result.outcome in (Outcome.OUTPUT_LIMIT, Outcome.DISK_LIMIT), result
+    assert result.outcome in (JobOutcome.OUTPUT_LIMIT, JobOutcome.DISK_LIMIT), result
     assert len(result.cases[0].stdout) <= LIMITS.output_bytes
 
 
@@ -119,20 +119,20 @@ def test_host_files_stay_closed(box, language):
 @each
 def test_the_network_stays_closed(box, language):
     result = program(box, language, NETWORK[language])
-    assert result.outcome is Outcome.RUNTIME_ERROR, result
+    assert result.outcome is JobOutcome.RUNTIME_ERROR, result
     assert b"DONE" not in result.cases[0].stdout
 
 
 def test_a_source_that_does_not_compile_is_told_apart(box):
     result = program(box, "cpp", "int main() { return x; }")
-    assert result.outcome is Outcome.COMPILE_ERROR
+    assert result.outcome is JobOutcome.COMPILE_ERROR
     assert result.error
     assert "was not declared" in result.error
 
 
 def test_the_compiler_can_not_read_host_files(box):
     result = program(box, "cpp", '#include "/etc/passwd"\nint main() {}')
-    assert result.outcome is Outcome.COMPILE_ERROR
+    assert result.outcome is JobOutcome.COMPILE_ERROR
     assert "root:" not in (result.error or "")
 
 
@@ -148,7 +148,7 @@ def test_a_compile_bomb_ends_within_the_compilers_limits(make_box):
 
 def test_too_much_memory_is_told(box):
     source = "#include <vector>\nint main() { std::vector<char> v(1L << 33, 1); return v[5]; }"
-    assert program(box, "cpp", source).outcome is Outcome.MEMORY_LIMIT
+    assert program(box, "cpp", source).outcome is JobOutcome.MEMORY_LIMIT
 
 
 def test_a_binary_can_not_be_changed_for_the_next_run(box):
@@ -179,31 +179,31 @@ def test_what_a_shell_leaves_behind_is_ended(box):
 def test_a_fork_bomb_ends(box):
     bomb = "f() { f | f & }; f; while :; do :; done"
     result = program(box, "shell", bomb, cpu_s=1, wall_s=2)
-    assert result.outcome.blames_program or result.outcome is Outcome.OK, result
+    assert result.outcome.blames_program or result.outcome is JobOutcome.OK, result
     assert program(box, "shell", "echo next").cases[0].stdout == b"next\n"
 
 
 def test_cpu_time_of_all_processes_of_a_shell_counts(box):
     spin = "for i in 1 2 3 4; do (while :; do :; done) & done; wait"
     result = program(box, "shell", spin, cpu_s=1, wall_s=20)
-    assert result.outcome is Outcome.CPU_LIMIT, result
+    assert result.outcome is JobOutcome.CPU_LIMIT, result
     assert result.wall_s < 10
     turns = "while :; do (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); done"
-    assert program(box, "shell", turns, cpu_s=1, wall_s=20).outcome is Outcome.CPU_LIMIT
+    assert program(box, "shell", turns, cpu_s=1, wall_s=20).outcome is JobOutcome.CPU_LIMIT
 
 
 def test_memory_of_all_processes_of_a_shell_counts(box):
     eat = "awk 'BEGIN { s = \"x\"; while (length(s) < 40000000) s = s s; while (1) i++ }'"
     one = program(box, "shell", f"{eat} & sleep 2; kill $! 2>/dev/null; echo done", cpu_s=20, wall_s=30)
-    assert one.outcome is not Outcome.MEMORY_LIMIT, one
+    assert one.outcome is not JobOutcome.MEMORY_LIMIT, one
     many = program(box, "shell", f"for i in 1 2 3 4 5 6; do {eat} & done; wait", cpu_s=60, wall_s=30)
-    assert many.outcome is Outcome.MEMORY_LIMIT, many
+    assert many.outcome is JobOutcome.MEMORY_LIMIT, many
 
 
 def test_a_missing_tool_is_nobodys_fault(box, monkeypatch):
     monkeypatch.setattr("berry.sandboxes.languages.SYSTEM_PATH", "/nowhere")
     result = box.run(Job("int main() {}", language="cpp"))
-    assert result.outcome is Outcome.MISSING_TOOL
+    assert result.outcome is JobOutcome.MISSING_TOOL
     assert not result.outcome.blames_program
     assert result.error
     assert "g++" in result.error

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from berry.sandboxes.base import Job, Outcome, SandboxError
+from berry.sandboxes.base import Job, JobOutcome, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 from berry.sandboxes.probe import examine
@@ -30,7 +30,7 @@ def test_the_jail_is_complete_at_this_level(box, level):
 
 def test_ordinary_work_is_done_at_this_level(box):
     result = box.call("import heapq, csv\ndef f(x):\n    return sorted(x), {'a': (1, 2.5, None)}", [3, 1, 2])
-    assert result.outcome is Outcome.OK
+    assert result.outcome is JobOutcome.OK
     assert result.cases[0].value == ([1, 2, 3], {"a": (1, 2.5, None)})
 
 
@@ -49,7 +49,7 @@ async def test_a_host_below_the_minimum_runs_when_told_loudly(lower):
     with pytest.warns(RuntimeWarning, match="ALL THE SAME"):
         await pool.start()
     assert (await pool.run(Job("print(1)"))).cases[0].stdout == b"1\n"
-    assert (await pool.run(Job("import socket; socket.socket()"))).outcome is Outcome.VIOLATION
+    assert (await pool.run(Job("import socket; socket.socket()"))).outcome is JobOutcome.VIOLATION
     await pool.close()
 
 
@@ -63,7 +63,7 @@ async def test_without_landlock_a_private_root_contains_files(lower, tmp_path):
         assert plan.landlock == 0
         for path in ("/etc/passwd", str(secret), "/proc/1/environ", "/sys/kernel"):
             result = await pool.run(Job(f"import os\nprint(os.path.exists({path!r}))\nopen({path!r}).read()"))
-            assert result.outcome is Outcome.RUNTIME_ERROR
+            assert result.outcome is JobOutcome.RUNTIME_ERROR
             assert result.cases[0].stdout == b"False\n"
         shell = Job("ls / ; touch /usr/x /x ; ls /usr/x /x ; echo $?", language="shell")
         assert (await pool.run(shell)).cases[0].stdout.endswith(b"usr\n2\n")

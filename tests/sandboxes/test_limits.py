@@ -8,7 +8,7 @@ import math
 import pytest
 
 from berry.sandboxes.attacks.limits import OVER
-from berry.sandboxes.base import MIB, Call, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
 
 
 @pytest.mark.parametrize("case", OVER)
@@ -17,19 +17,19 @@ def test_overuse_ends_in_its_own_outcome(box, case):
     limits = Limits(cpu_s=0.5, wall_s=1.0, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
     if "CPU" in str(expected) or "cpu" in str(expected):
         limits = Limits(cpu_s=0.3, wall_s=20.0, memory_bytes=128 * MIB, disk_bytes=MIB)
-    elif expected != Outcome.WALL_LIMIT:
+    elif expected != JobOutcome.WALL_LIMIT:
         limits = Limits(cpu_s=10.0, wall_s=20.0, memory_bytes=128 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
     result = box.program(source, limits=limits)
     wanted = expected if isinstance(expected, tuple) else (expected,)
     assert result.outcome in wanted, result
     assert len(result.cases[0].stdout) <= limits.output_bytes
-    if result.outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
+    if result.outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
         assert result.limit_hit == result.outcome.removesuffix("_limit")
 
 
 def test_a_tight_host_limit_does_not_hit_its_neighbour(box):
     slow = Job("import time; time.sleep(60)", limits=Limits(cpu_s=1, wall_s=0.5))
-    assert box.run(slow).outcome is Outcome.WALL_LIMIT
+    assert box.run(slow).outcome is JobOutcome.WALL_LIMIT
     assert box.program("print(1)").cases[0].stdout == b"1\n"
 
 
@@ -38,9 +38,9 @@ def test_earlier_cases_survive_a_later_one(box):
     limits = Limits(cpu_s=0.3, wall_s=20)
     result = box.run(Job(source, entry_point="f", calls=tuple(Call((i,)) for i in range(5)), limits=limits))
     assert [c.outcome for c in result.cases] == [
-        Outcome.OK, Outcome.OK, Outcome.CPU_LIMIT, Outcome.NOT_RUN, Outcome.NOT_RUN,
+        JobOutcome.OK, JobOutcome.OK, JobOutcome.CPU_LIMIT, JobOutcome.NOT_RUN, JobOutcome.NOT_RUN,
     ]  # fmt: skip
-    assert result.outcome is Outcome.CPU_LIMIT
+    assert result.outcome is JobOutcome.CPU_LIMIT
 
 
 VALUES = {
@@ -78,13 +78,13 @@ def test_arguments_arrive_as_they_were(box):
 
 
 REFUSED = {
-    "object": ("object()", Outcome.UNSUPPORTED_VALUE),
-    "function": ("len", Outcome.UNSUPPORTED_VALUE),
-    "generator": ("(i for i in 'ab')", Outcome.UNSUPPORTED_VALUE),
-    "too_deep": ("__import__('functools').reduce(lambda a, _: [a], range(100000), [])", Outcome.UNSUPPORTED_VALUE),
-    "ten_million_digits": ("1 << 33_000_000", Outcome.OUTPUT_LIMIT),
-    "too_long_a_string": ("'x' * 3_000_000", Outcome.OUTPUT_LIMIT),
-    "too_long_a_list": ("[0] * 2_000_000", Outcome.OUTPUT_LIMIT),
+    "object": ("object()", JobOutcome.UNSUPPORTED_VALUE),
+    "function": ("len", JobOutcome.UNSUPPORTED_VALUE),
+    "generator": ("(i for i in 'ab')", JobOutcome.UNSUPPORTED_VALUE),
+    "too_deep": ("__import__('functools').reduce(lambda a, _: [a], range(100000), [])", JobOutcome.UNSUPPORTED_VALUE),
+    "ten_million_digits": ("1 << 33_000_000", JobOutcome.OUTPUT_LIMIT),
+    "too_long_a_string": ("'x' * 3_000_000", JobOutcome.OUTPUT_LIMIT),
+    "too_long_a_list": ("[0] * 2_000_000", JobOutcome.OUTPUT_LIMIT),
 }
 
 
@@ -97,14 +97,14 @@ def test_values_that_are_not_short_plain_data_are_refused(box, case):
 
 
 SOURCES = {
-    "syntax_error": ("def f(:", Outcome.COMPILE_ERROR),
-    "nul_in_source": ("x = 1\0", Outcome.COMPILE_ERROR),
-    "lone_surrogate_in_source": ("x = '\ud800'", Outcome.COMPILE_ERROR),
-    "unindent": ("if 1:\nx", Outcome.COMPILE_ERROR),
-    "error_while_loading": ("1 / 0", Outcome.RUNTIME_ERROR),
-    "no_such_function": ("x = 1", Outcome.MISSING_ENTRY_POINT),
-    "function_is_none": ("f = None", Outcome.MISSING_ENTRY_POINT),
-    "empty": ("", Outcome.MISSING_ENTRY_POINT),
+    "syntax_error": ("def f(:", JobOutcome.COMPILE_ERROR),
+    "nul_in_source": ("x = 1\0", JobOutcome.COMPILE_ERROR),
+    "lone_surrogate_in_source": ("x = '\ud800'", JobOutcome.COMPILE_ERROR),
+    "unindent": ("if 1:\nx", JobOutcome.COMPILE_ERROR),
+    "error_while_loading": ("1 / 0", JobOutcome.RUNTIME_ERROR),
+    "no_such_function": ("x = 1", JobOutcome.MISSING_ENTRY_POINT),
+    "function_is_none": ("f = None", JobOutcome.MISSING_ENTRY_POINT),
+    "empty": ("", JobOutcome.MISSING_ENTRY_POINT),
 }
 
 
@@ -130,25 +130,25 @@ STREAMS = {
 def test_streams_carry_bytes(box, case):
     source, given, expected = STREAMS[case]
     result = box.program(source, given)
-    assert result.outcome is Outcome.OK, result
+    assert result.outcome is JobOutcome.OK, result
     assert result.cases[0].stdout == expected
 
 
 def test_closed_descriptors_are_the_programs_problem(box):
     result = box.program("import os\nfor i in range(10):\n    try: os.close(i)\n    except OSError: pass\nprint(1)")
-    assert result.outcome in (Outcome.RUNTIME_ERROR, Outcome.OK)
-    assert box.call("import os\ndef f():\n    os.closerange(0, 10)\n    return 1").outcome is Outcome.RUNTIME_ERROR
+    assert result.outcome in (JobOutcome.RUNTIME_ERROR, JobOutcome.OK)
+    assert box.call("import os\ndef f():\n    os.closerange(0, 10)\n    return 1").outcome is JobOutcome.RUNTIME_ERROR
 
 
 def test_exit_status_is_told(box):
     assert box.program("raise SystemExit(3)").cases[0].exit_code == 3
-    assert box.program("raise SystemExit(0)").outcome is Outcome.OK
+    assert box.program("raise SystemExit(0)").outcome is JobOutcome.OK
     assert box.program("raise SystemExit('sorry')").cases[0].stderr == b"sorry\n"
 
 
 def test_an_exception_is_printed_and_reported(box):
     case = box.program("print(1)\n[][0]").cases[0]
-    assert case.outcome is Outcome.RUNTIME_ERROR
+    assert case.outcome is JobOutcome.RUNTIME_ERROR
     assert case.stdout == b"1\n"
     assert case.stderr.rstrip().endswith(b"IndexError: list index out of range")
 
@@ -167,4 +167,4 @@ def test_a_crash_whose_farewell_fails_is_a_crash(box, closed):
     for crash in ("raise ValueError", "import sys; sys.exit(3)", "1 / 0", "def f(", "x = [0] * (1 << 40)"):
         source = f"exec({CLOSED[closed]!r})\nexec({crash!r})"
         assert box.program(source).outcome.blames_program, (closed, crash)
-    assert box.program(CLOSED[closed]).outcome is Outcome.OK  # an honest program may close what it does not use
+    assert box.program(CLOSED[closed]).outcome is JobOutcome.OK  # an honest program may close what it does not use

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from berry.sandboxes.base import MIB, Job, JobResult, Limits, Outcome
+from berry.sandboxes.base import MIB, Job, JobOutcome, JobResult, Limits
 from berry.sandboxes.languages import COMMANDS, java_names, missing_tools
 
 LIMITS = Limits(cpu_s=3, wall_s=30, memory_bytes=128 * MIB, disk_bytes=16 * MIB)
@@ -139,19 +139,19 @@ def runs(box) -> Runs:
 def test_a_program_answers_and_reaches_neither_files_nor_network(runs: Runs, language: str) -> None:
     result = runs(language, PROGRAMS[language].source, "41\n", "1\n", "2\n")
     assert [case.stdout.split() for case in result.cases] == [[b"42"], [b"2"], [b"3"]], result
-    assert result.cases[0].outcome is Outcome.OK
+    assert result.cases[0].outcome is JobOutcome.OK
 
 
 @each
 def test_one_without_end_meets_its_limit(runs: Runs, language: str) -> None:
     result = runs(language, PROGRAMS[language].source, "3\n", cpu_s=1.5, wall_s=20)
-    assert result.cases[0].outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT), result
+    assert result.cases[0].outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT), result
 
 
 @each
 def test_what_does_not_compile_is_told_from_what_fails(runs: Runs, language: str) -> None:
     result = runs(language, PROGRAMS[language].broken)
-    assert Outcome.COMPILE_ERROR in (result.outcome, *(case.outcome for case in result.cases)), result
+    assert JobOutcome.COMPILE_ERROR in (result.outcome, *(case.outcome for case in result.cases)), result
 
 
 def test_java_finds_the_file_and_the_class_that_it_wants() -> None:

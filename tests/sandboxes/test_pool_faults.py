@@ -14,7 +14,7 @@ import time
 import psutil
 import pytest
 
-from berry.sandboxes.base import Call, Job, Limits, Outcome
+from berry.sandboxes.base import Call, Job, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -65,7 +65,7 @@ async def test_a_slot_killed_under_a_job_is_replaced_and_the_job_tried_again():
         for slot in _slots():
             os.kill(slot, signal.SIGKILL)
         result = await task
-        assert result.outcome is Outcome.OK, result
+        assert result.outcome is JobOutcome.OK, result
         assert result.cases[0].value == 2
         assert pool.metrics()["retries"] >= 1
 
@@ -84,14 +84,14 @@ async def test_waiting_children_that_die_are_nobodys_fault():
             process.kill()
         await asyncio.sleep(0.05)
         result = await pool.run(ADD)
-        assert result.outcome is Outcome.OK, result
+        assert result.outcome is JobOutcome.OK, result
         assert pool.metrics()["retries"] == 1
 
 
 async def test_a_child_that_goes_on_after_its_final_frame_is_killed_though_no_job_follows():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
         source = "import os\ndef spin(status):\n    while True: pass\nos._exit = spin\ndef f(x): return x"
-        assert (await pool.run(Job(source, entry_point="f", calls=(Call((1,)),)))).outcome is Outcome.OK
+        assert (await pool.run(Job(source, entry_point="f", calls=(Call((1,)),)))).outcome is JobOutcome.OK
         await asyncio.sleep(0.3)
         before = _cpu_s()
         await asyncio.sleep(0.3)
@@ -109,13 +109,13 @@ async def test_a_judge_whose_candidate_never_loaded_leaves_its_slot_in_step():
 
 async def test_a_template_killed_is_started_again():
     async with SandboxPool(PoolConfig(**SMALL)) as pool:
-        assert (await pool.run(ADD)).outcome is Outcome.OK
+        assert (await pool.run(ADD)).outcome is JobOutcome.OK
         for process in _processes(below=False):
             process.kill()
             process.wait()
         await asyncio.sleep(0.05)
         result = await pool.run(ADD)
-        assert result.outcome is Outcome.OK, result
+        assert result.outcome is JobOutcome.OK, result
 
 
 async def test_a_cancelled_job_frees_its_slot():
@@ -125,7 +125,7 @@ async def test_a_cancelled_job_frees_its_slot():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (await pool.run(ADD)).outcome is Outcome.OK
+        assert (await pool.run(ADD)).outcome is JobOutcome.OK
 
 
 async def test_closing_ends_every_process_and_file(tmp_path):

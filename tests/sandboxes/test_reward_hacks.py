@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from berry.sandboxes.attacks.verdicts import FRAME, HACKS, TESTS
-from berry.sandboxes.base import Call, Job, JudgeStatus, Outcome
+from berry.sandboxes.base import Call, Job, JobOutcome, JudgeStatus
 
 
 @pytest.mark.parametrize("hack", HACKS)
@@ -22,7 +22,7 @@ def test_no_hack_passes_the_tests(box, hack):
 @pytest.mark.parametrize("hack", HACKS)
 def test_no_hack_gives_the_right_value(box, hack):
     result = box.call(HACKS[hack], 41)
-    assert result.outcome is Outcome.OK or result.outcome.blames_program, result
+    assert result.outcome is JobOutcome.OK or result.outcome.blames_program, result
     value = result.cases[0].value
     assert not (type(value) is int and value == 42)
 
@@ -56,7 +56,7 @@ def test_results_of_later_calls_can_not_be_sent_early(box):
         + "def f(x):\n    for v in (2, 42):\n        os.write(3, frame(['ok', v, None, None, 0, 0]))\n    return 0"
     )
     result = box.run(Job(source, entry_point="f", calls=(Call((1,)), Call((41,)))))
-    assert result.outcome is Outcome.VIOLATION
+    assert result.outcome is JobOutcome.VIOLATION
 
 
 def test_an_honest_candidate_passes(box):

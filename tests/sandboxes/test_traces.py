@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from berry.sandboxes.attacks.pool import LOCKS, MARKS, SHELL, TRACE
-from berry.sandboxes.base import Job, Limits, Outcome
+from berry.sandboxes.base import Job, JobOutcome, Limits
 from tests.sandboxes.conftest import Blocking, launcher_of
 
 LOWERED_UID = 64_999
@@ -59,7 +59,7 @@ print(before.st_mode == after.st_mode, before.st_mtime == after.st_mtime, open('
 print(os.stat('.').st_mode & 0o777)
 """
     result = box.program(source)
-    assert result.outcome is Outcome.OK, result
+    assert result.outcome is JobOutcome.OK, result
     assert result.cases[0].stdout == b"True True x\n448\n"
 
 

@@ -7,7 +7,7 @@ from array import array
 import pyarrow as pa
 import pytest
 
-from berry.pipeline.storage.list_columns import Coded, Numbers, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_numbers_are_the_lists_they_were_added_as(code: str, kind: pa.DataType, 
 
 
 def test_a_row_of_numbers_joins_its_parts() -> None:
-    column = Numbers("i")
+    column = NumberLists("i")
     column.add([array("i", (1, 2)), (), [3]])
     column.add(())
     assert column.arrow().to_pylist() == [[1, 2, 3], []]

@@ -99,7 +99,7 @@ async def test_an_unexpected_error_is_a_verdict_of_its_own_and_is_reported(monke
     async def broken(request, context):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(registry, "_kind", lambda kind: registry.Kind(broken, lambda spec: None))
+    monkeypatch.setattr(registry, "_kind", lambda kind: registry.VerifierKind(broken, lambda spec: None))
     async with Checker() as checker:
         verdict = await checker.check(CheckRequest("p\ud800", MathSpec(answer="1"), "1"))
         assert checker.check_inline(CheckRequest("p", MathSpec(answer="1"), "1")) is None

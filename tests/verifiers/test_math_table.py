@@ -13,7 +13,7 @@ import pytest
 
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.maths import worker
-from berry.verifiers.maths.ladder import Decision, decide, gold_fault
+from berry.verifiers.maths.ladder import Equivalence, decide, gold_fault
 from berry.verifiers.specs.base import PRESETS, Strictness
 from berry.verifiers.specs.union import MathSpec
 
@@ -21,15 +21,15 @@ TABLE = [json.loads(line) for line in (Path(__file__).parent / "math_cases.jsonl
 ANSWERS = [row for row in TABLE if "settings" not in row and "whole" not in row]
 
 
-def ladder(gold: str, response: str, strict: Strictness) -> Decision:
+def ladder(gold: str, response: str, strict: Strictness) -> Equivalence:
     """The whole ladder with the symbolic rung in this process."""
     if (fault := gold_fault(gold)) is not None:
-        return Decision(None, "gold", Reason.GOLD_UNPARSABLE, fault)
+        return Equivalence(None, "gold", Reason.GOLD_UNPARSABLE, fault)
     decision = decide(gold, response, strict)
     if decision.same is not None or decision.reason is Reason.GOLD_UNPARSABLE:
         return decision
     answer = worker.decide(gold, response, strict.model_dump())
-    return Decision(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
+    return Equivalence(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
 
 
 @pytest.mark.parametrize("family", sorted({row["family"] for row in ANSWERS}))

@@ -131,7 +131,7 @@ def occurrences(word: str, text: str) -> int:
 
 
 _COUNTS: dict[type[Constraint], Callable[[Any, str], int]] = {
-    spec_of.Words: lambda _c, text: len(words(text)),
+    spec_of.WordCount: lambda _c, text: len(words(text)),
     spec_of.Sentences: lambda _c, text: sentences(text),
     spec_of.Paragraphs: lambda c, text: len(paragraphs(text, c.divider)),
     spec_of.Keyword: lambda c, text: occurrences(c.word, text),
@@ -191,7 +191,7 @@ def _matches(constraint: spec_of.Matches, text: str) -> bool:
         return False
 
 
-def _language(constraint: spec_of.Language, text: str) -> bool:
+def _language(constraint: spec_of.TextLanguage, text: str) -> bool:
     try:
         import py3langid
     except ImportError as error:
@@ -203,8 +203,8 @@ _CHECKS: dict[type[Constraint], Callable[[Any, str], bool]] = {
     spec_of.Contains: lambda c, text: all(word.casefold() in text.casefold() for word in c.words),
     spec_of.Excludes: lambda c, text: not any(occurrences(word, text) for word in c.words),
     spec_of.Casing: _cased,
-    spec_of.Starts: lambda c, text: text.casefold().startswith(c.text.strip().casefold()),
-    spec_of.Ends: lambda c, text: (
+    spec_of.StartsWith: lambda c, text: text.casefold().startswith(c.text.strip().casefold()),
+    spec_of.EndsWith: lambda c, text: (
         text.rstrip(_QUOTES + " \n").casefold().endswith(c.text.strip().rstrip(_QUOTES).casefold())
     ),
     spec_of.FirstWord: _first_word,
@@ -218,6 +218,6 @@ _CHECKS: dict[type[Constraint], Callable[[Any, str], bool]] = {
     spec_of.OneOf: _one_of,
     spec_of.TwoResponses: _two_responses,
     spec_of.RepeatsPrompt: lambda c, text: text.casefold().startswith(c.prompt.strip().casefold()),
-    spec_of.Language: _language,
+    spec_of.TextLanguage: _language,
     spec_of.Matches: _matches,
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from berry.sandboxes.base import Call, Job, Outcome, SandboxError
+from berry.sandboxes.base import Call, Job, JobOutcome, SandboxError
 from berry.verifiers.base import Reason, Verdict, show, truncate, verdict
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.union import CodeSpec, CustomSpec
@@ -45,7 +45,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
             key=request.key or request.problem_id,
         )
         result = await context.pool.run(job)
-        if result.outcome is not Outcome.OK:
+        if result.outcome is not JobOutcome.OK:
             return verdict(_check_failure(result.outcome), note=result.error)
         return _of_value(result.cases[0].value)
 
@@ -77,8 +77,8 @@ def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[st
     return f"from {module} import {name}", (module,)
 
 
-def _check_failure(outcome: Outcome) -> Reason:
-    if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT, Outcome.MEMORY_LIMIT):
+def _check_failure(outcome: JobOutcome) -> Reason:
+    if outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MEMORY_LIMIT):
         return Reason.CHECK_TIMEOUT
     reason = reason_of(outcome)
     return reason if reason.retryable else Reason.TESTS_BROKEN

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from berry.verifiers import sentences
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import Found, find_answer
-from berry.verifiers.maths.ladder import Decision, decide, gold_fault, is_list, is_words
+from berry.verifiers.extract import FoundAnswer, find_answer
+from berry.verifiers.maths.ladder import Equivalence, decide, gold_fault, is_list, is_words
 from berry.verifiers.specs.union import MathSpec, Strictness
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
 
 
 async def _several(
-    found: Found, last: Decision, gold: str, strict: Strictness, symbolic: SymbolicRung, evidence: dict[str, str | None]
+    found: FoundAnswer,
+    last: Equivalence,
+    gold: str,
+    strict: Strictness,
+    symbolic: SymbolicRung,
+    evidence: dict[str, str | None],
 ) -> Verdict:
     """The verdict on boxes that stand apart: all say the same, or together they give the values of the gold."""
     agreed = True
@@ -68,7 +73,7 @@ def fault(spec: MathSpec) -> str | None:
     return gold_fault(spec.answer)
 
 
-async def same_answer(gold: str, response: str, strict: Strictness, symbolic: SymbolicRung) -> Decision:
+async def same_answer(gold: str, response: str, strict: Strictness, symbolic: SymbolicRung) -> Equivalence:
     """The decision of the whole ladder. Where it ends undecided, the reason is one of an UNVERIFIABLE verdict."""
     decision = decide(gold, response, strict)
     if decision.same is not None or decision.reason is Reason.GOLD_UNPARSABLE:

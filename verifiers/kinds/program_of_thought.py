@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from berry.sandboxes.base import CaseResult, Job, Outcome, SandboxError
+from berry.sandboxes.base import CaseResult, Job, JobOutcome, SandboxError
 from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.host.slot import SlotDied
 from berry.verifiers.base import Reason, Verdict, show, verdict
@@ -47,13 +47,13 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     try:
         async with context.pool.open(job) as session:
             loaded = session.loaded
-            asked = await session.exec(_ASK) if loaded.outcome is Outcome.OK else None
+            asked = await session.exec(_ASK) if loaded.outcome is JobOutcome.OK else None
     except Overloaded as error:
         return verdict(Reason.OVERLOADED, note=str(error))
     except (SlotDied, SandboxError) as error:
         return verdict(Reason.SANDBOX_FAULT, note=str(error))
     for case in (loaded, asked):
-        if case is not None and case.outcome is not Outcome.OK:
+        if case is not None and case.outcome is not JobOutcome.OK:
             note = f"{case.error_type}: {case.error}" if case.error_type else error_output(case)
             return verdict(reason_of(case.outcome), note=note)
     assert asked is not None

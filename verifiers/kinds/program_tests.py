@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from berry.sandboxes.base import Job, Outcome, SlotDied
+from berry.sandboxes.base import Job, JobOutcome, SlotDied
 from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.languages import SYSTEM_PATH
 from berry.verifiers.base import Reason, Verdict, verdict
@@ -94,13 +94,13 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
     if not result.cases:
         return verdict(reason_of(result.outcome), note=result.error)
     case = result.cases[0]
-    if case.outcome is Outcome.OK and said(case.stdout, _word(spec.language, part.hex(), key.hex())):
+    if case.outcome is JobOutcome.OK and said(case.stdout, _word(spec.language, part.hex(), key.hex())):
         return verdict(Reason.CORRECT)
-    if case.outcome is Outcome.OK:
+    if case.outcome is JobOutcome.OK:
         return verdict(Reason.WRONG_ANSWER, note="ended before the tests did")
     note = error_output(case) or f"exit status {case.exit_code}"
     said_so = (case.stderr + b"\n" + case.stdout).decode("utf-8", "replace")
-    failed = case.outcome is Outcome.RUNTIME_ERROR and _ASSERTION.search(said_so) is not None
+    failed = case.outcome is JobOutcome.RUNTIME_ERROR and _ASSERTION.search(said_so) is not None
     return verdict(Reason.WRONG_ANSWER if failed else reason_of(case.outcome), note=note)
 
 
@@ -186,9 +186,9 @@ async def _python(spec: ProgramTestsSpec, code: str, request: CheckRequest, cont
     try:
         async with context.pool.open(job) as session:
             case = session.loaded
-            if case.outcome is Outcome.OK:
+            if case.outcome is JobOutcome.OK:
                 case = await session.test(spec.tests)
-            if case.outcome is Outcome.OK:
+            if case.outcome is JobOutcome.OK:
                 case = await session.exec(repr(word))
                 return verdict(Reason.CORRECT if case.value == word else Reason.WRONG_ANSWER)
     except Overloaded as error:

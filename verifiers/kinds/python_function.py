@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from berry.sandboxes.base import Call, CaseResult, Job, JudgeResult, JudgeStatus
-from berry.sandboxes.base import Outcome as RunOutcome
+from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome, JudgeResult, JudgeStatus
 from berry.verifiers.base import Outcome, Reason, Verdict, show, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds.plain_values import same_value
@@ -82,7 +81,7 @@ def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdi
         case JudgeStatus.FAILED:
             return verdict(Reason.WRONG_ANSWER, **evidence)
         case JudgeStatus.CANDIDATE:
-            if trial.candidate.outcome is RunOutcome.OK:  # an exception of its own that the tests did not expect
+            if trial.candidate.outcome is JobOutcome.OK:  # an exception of its own that the tests did not expect
                 return verdict(Reason.RUNTIME_ERROR, **evidence)
             return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": error_output(trial.candidate)})
         case JudgeStatus.JUDGE_ERROR:
@@ -209,13 +208,13 @@ async def _cases(spec: PythonFunctionSpec, job: Job, context: VerifierContext) -
     result = await context.pool.run(
         Job(job.source, entry_point=job.entry_point, calls=calls, limits=job.limits, key=job.key)
     )
-    if not result.cases and result.outcome is not RunOutcome.OK:
+    if not result.cases and result.outcome is not JobOutcome.OK:
         return verdict(reason_of(result.outcome), note=result.error)
     for number, (case, got) in enumerate(zip(spec.cases, result.cases, strict=True)):
         shown = {"case": number, "input": _shown(case.args, case.kwargs), "expected": show(case.expected)}
-        if got.outcome is RunOutcome.NOT_RUN:
+        if got.outcome is JobOutcome.NOT_RUN:
             return verdict(reason_of(result.outcome), note=result.error, **shown)
-        if got.outcome is not RunOutcome.OK:
+        if got.outcome is not JobOutcome.OK:
             return verdict(reason_of(got.outcome), note=_note(got), **shown)
         if not same_value(case.expected, got.value, tolerance=spec.tolerance, sequences=spec.sequences):
             return verdict(Reason.WRONG_ANSWER, got=show(got.value), **shown)

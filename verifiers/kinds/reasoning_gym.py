@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from berry.sandboxes.base import Call, Job, JobResult, SandboxError
-from berry.sandboxes.base import Outcome as RunOutcome
+from berry.sandboxes.base import Call, Job, JobOutcome, JobResult, SandboxError
 from berry.verifiers.base import Outcome, Reason, Verdict, truncate, verdict
-from berry.verifiers.extract import Found, find_answer
+from berry.verifiers.extract import FoundAnswer, find_answer
 from berry.verifiers.maths import bounds
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.union import CodeSpec, ReasoningGymSpec
@@ -37,7 +36,7 @@ _PROFILE = ("reasoning_gym",)
 _SOURCE = Path(__file__).with_name("gym_scorer.py").read_text(encoding="utf-8")
 _JUNK = ("nan", "0", "banana")
 MAX_REMEMBERED = 4096
-_TOO_MUCH = (RunOutcome.CPU_LIMIT, RunOutcome.WALL_LIMIT, RunOutcome.MEMORY_LIMIT)
+_TOO_MUCH = (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MEMORY_LIMIT)
 _trusted: dict[bytes, str | None] = {}  # by entry: the junk that its scorer pays, None: none
 
 
@@ -65,7 +64,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     return second if second.passed else first
 
 
-def readings(found: Found, gold: Any) -> list[str]:
+def readings(found: FoundAnswer, gold: Any) -> list[str]:
     """The answer as the scorer may want it: one or two, as the response says it once.
 
     A tag holds all of it. Behind "the answer is" it is all that follows where the gold has several lines; else the
@@ -83,7 +82,11 @@ def _refused(answer: str) -> Verdict | None:
     if len(answer) > MAX_CHARS:
         return verdict(Reason.ANSWER_TOO_LARGE, answer=answer)
     limit = bounds.fault(answer) if len(answer) <= bounds.MAX_CHARS else None
-    if limit is not None and limit in (bounds.Fault.CONTROL, bounds.Fault.BIDI, bounds.Fault.TOO_MANY_DIGITS):
+    if limit is not None and limit in (
+        bounds.TextFault.CONTROL,
+        bounds.TextFault.BIDI,
+        bounds.TextFault.TOO_MANY_DIGITS,
+    ):
         reason = Reason.ANSWER_TOO_LARGE if limit.too_large else Reason.UNPARSABLE_ANSWER
         return verdict(reason, answer=answer, note=str(limit))
     return None
@@ -133,10 +136,10 @@ async def _pays_junk(spec: ReasoningGymSpec, request: CheckRequest, context: Ver
             result = await context.pool.run(_job(spec, answers, request, context))
         except SandboxError as error:
             return verdict(Reason.MISSING_TOOL, note=str(error))
-        if not result.cases and result.outcome is not RunOutcome.OK and reason_of(result.outcome).retryable:
+        if not result.cases and result.outcome is not JobOutcome.OK and reason_of(result.outcome).retryable:
             return verdict(reason_of(result.outcome), note=result.error)
         cases = zip(answers, result.cases, strict=False)
-        paid = next((a for a, c in cases if c.outcome is RunOutcome.OK and c.value >= spec.threshold), None)
+        paid = next((a for a, c in cases if c.outcome is JobOutcome.OK and c.value >= spec.threshold), None)
         while len(_trusted) >= MAX_REMEMBERED:
             _trusted.pop(next(iter(_trusted)))
         _trusted[key] = paid
@@ -165,17 +168,17 @@ def _job(spec: ReasoningGymSpec, answers: list[str], request: CheckRequest, cont
 def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdict:
     """From the scores of the entry's own answer, if it has one, and of the response's."""
     gold = result.cases[0] if len(result.cases) > 1 else None
-    gold_stands = gold is not None and gold.outcome is RunOutcome.OK and gold.value >= spec.threshold
+    gold_stands = gold is not None and gold.outcome is JobOutcome.OK and gold.value >= spec.threshold
     last = result.cases[-1] if result.cases else None
-    if last is not None and last.outcome is RunOutcome.OK and last.value >= spec.threshold:
+    if last is not None and last.outcome is JobOutcome.OK and last.value >= spec.threshold:
         return verdict(Reason.CORRECT, answer=answer, score=last.value, expected=spec.entry.get("answer"))
-    if gold is not None and gold.outcome is RunOutcome.OK and not gold_stands:
+    if gold is not None and gold.outcome is JobOutcome.OK and not gold_stands:
         return verdict(Reason.TESTS_BROKEN, answer=answer, note=_broken(spec, gold.value))
     if gold_stands and last is not None and last.outcome in _TOO_MUCH:
         return verdict(reason_of(last.outcome), answer=answer, note="the scorer can't get through this answer")
-    if gold_stands and last is not None and last.outcome is RunOutcome.RUNTIME_ERROR:
+    if gold_stands and last is not None and last.outcome is JobOutcome.RUNTIME_ERROR:
         return verdict(Reason.UNPARSABLE_ANSWER, answer=answer, note=last.error, expected=spec.entry.get("answer"))
-    if result.outcome is not RunOutcome.OK or last is None:
+    if result.outcome is not JobOutcome.OK or last is None:
         reason = reason_of(result.outcome)
         if result.outcome in _TOO_MUCH:
             reason = Reason.CHECK_TIMEOUT

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from berry.sandboxes.base import Call, Job, JobResult, Outcome, SandboxError
+from berry.sandboxes.base import Call, Job, JobOutcome, JobResult, SandboxError
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of, reason_of
@@ -89,7 +89,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         result = await context.pool.run(_job(spec, query, request, context))
     except SandboxError as error:
         return verdict(Reason.MISSING_TOOL, note=str(error))
-    if result.outcome is not Outcome.OK:
+    if result.outcome is not JobOutcome.OK:
         return verdict(reason_of(result.outcome), answer=query, note=result.error)
     got = _value(result)
     if "setup" in got:
@@ -125,7 +125,7 @@ def find_query(response: str) -> str | None:
 async def _expected(spec: SqlSpec, request: CheckRequest, context: VerifierContext) -> list[list[Any]] | Verdict:
     assert spec.query is not None
     result = await context.pool.run(_job(spec, spec.query.rstrip().rstrip(";"), request, context))
-    if result.outcome is not Outcome.OK:
+    if result.outcome is not JobOutcome.OK:
         reason = reason_of(result.outcome)
         note = f"the right query did not run: {result.outcome} {result.error or ''}"
         return verdict(reason if reason.retryable else Reason.TESTS_BROKEN, note=note)

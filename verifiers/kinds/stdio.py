@@ -14,7 +14,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from berry.sandboxes.base import Call, CaseResult, Job, Outcome
+from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
@@ -51,12 +51,12 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
             key=request.key or request.problem_id,
         )
         result = await context.pool.run(job)
-        if not result.cases and result.outcome is not Outcome.OK:
+        if not result.cases and result.outcome is not JobOutcome.OK:
             return verdict(reason_of(result.outcome), note=result.error)
         outputs = [case.stdout.decode("utf-8", "replace") for case in result.cases]
         for number, (case, got, output) in enumerate(zip(batch, result.cases, outputs, strict=True), done):
             shown = {"case": number, "input": case.stdin, "expected": case.stdout}
-            if got.outcome is not Outcome.OK:
+            if got.outcome is not JobOutcome.OK:
                 return verdict(reason_of(got.outcome), got=output, note=_note(got), **shown)
             if spec.compare != "checker" and not same_output(spec, case.stdout, output):
                 return verdict(Reason.WRONG_ANSWER, got=output, **shown)
@@ -140,14 +140,14 @@ async def _checked(
     result = await context.pool.run(job)
     for number, (case, answered, output) in enumerate(zip(batch, result.cases, outputs, strict=False), first):
         shown = {"case": number, "input": case.stdin, "expected": case.stdout, "got": output}
-        if answered.outcome is not Outcome.OK:
+        if answered.outcome is not JobOutcome.OK:
             reason = _checker_fault(answered.outcome)
             if not reason_of(answered.outcome).retryable and await _accepts_expected(checker, case, job, context):
                 reason = Reason.WRONG_ANSWER
             return verdict(reason, note=f"the checker program failed over it: {_note(answered)}", **shown)
         if answered.value is not True:
             return verdict(Reason.WRONG_ANSWER, note="refused by the checker program", **shown)
-    if result.outcome is not Outcome.OK:
+    if result.outcome is not JobOutcome.OK:
         return verdict(_checker_fault(result.outcome), note=result.error)
     return None
 
@@ -156,12 +156,12 @@ async def _accepts_expected(checker: str, case: StdioCase, job: Job, context: Ve
     """Whether the checker program comes to an end over a case's own expected output."""
     calls = (Call((case.stdin, case.stdout, case.stdout)),)
     result = await context.pool.run(Job(checker, entry_point="check", calls=calls, limits=job.limits, key=job.key))
-    return result.outcome is Outcome.OK
+    return result.outcome is JobOutcome.OK
 
 
-def _checker_fault(outcome: Outcome) -> Reason:
+def _checker_fault(outcome: JobOutcome) -> Reason:
     """Why nothing can be said where the checker program fails over any output."""
-    if outcome in (Outcome.CPU_LIMIT, Outcome.WALL_LIMIT):
+    if outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
         return Reason.CHECK_TIMEOUT
     reason = reason_of(outcome)
     return reason if reason.retryable else Reason.TESTS_BROKEN

@@ -19,7 +19,7 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # can make 12 be displayed a
 _LONG_NUMBER = re.compile(rf"\d(?:[\d,]|\{{,\}}){{{MAX_DIGITS},}}")
 
 
-class Fault(StrEnum):
+class TextFault(StrEnum):
     """Why text is not looked at."""
 
     EMPTY = "empty"
@@ -32,27 +32,27 @@ class Fault(StrEnum):
 
     @property
     def too_large(self) -> bool:
-        return self in (Fault.TOO_LONG, Fault.TOO_MANY_DIGITS, Fault.TOO_NESTED)
+        return self in (TextFault.TOO_LONG, TextFault.TOO_MANY_DIGITS, TextFault.TOO_NESTED)
 
 
-def fault(text: str, *, max_chars: int = MAX_CHARS) -> Fault | None:
+def fault(text: str, *, max_chars: int = MAX_CHARS) -> TextFault | None:
     """Why `text` can't be an answer; None when it is worth parsing."""
     if not text.strip():
-        return Fault.EMPTY
+        return TextFault.EMPTY
     if len(text) > max_chars:
-        return Fault.TOO_LONG
+        return TextFault.TOO_LONG
     if text.isascii() and text.isalnum():
-        return Fault.TOO_MANY_DIGITS if len(text) > MAX_DIGITS else None
+        return TextFault.TOO_MANY_DIGITS if len(text) > MAX_DIGITS else None
     if _CONTROL.search(text):
-        return Fault.CONTROL
+        return TextFault.CONTROL
     if _BIDI.search(text):
-        return Fault.BIDI
+        return TextFault.BIDI
     if _LONG_NUMBER.search(text):
-        return Fault.TOO_MANY_DIGITS
+        return TextFault.TOO_MANY_DIGITS
     return _nesting(text)
 
 
-def _nesting(text: str) -> Fault | None:
+def _nesting(text: str) -> TextFault | None:
     """Braces must match; brackets may be mixed, `[1, 2)` is an interval, so only their depth counts."""
     braces = depth = deepest = 0
     escaped = False
@@ -69,7 +69,7 @@ def _nesting(text: str) -> Fault | None:
             depth -= 1
             braces -= char == "}"
             if braces < 0 or depth < 0:
-                return Fault.UNBALANCED
+                return TextFault.UNBALANCED
     if deepest > MAX_NESTING or text.count("^") > MAX_NESTING * 2:
-        return Fault.TOO_NESTED
-    return Fault.UNBALANCED if braces or depth else None
+        return TextFault.TOO_NESTED
+    return TextFault.UNBALANCED if braces or depth else None

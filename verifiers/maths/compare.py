@@ -16,13 +16,13 @@ from typing import Any
 
 from berry.verifiers.maths.answers import relations, units
 from berry.verifiers.maths.answers.relations import assigned, named, shown
-from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.answers.spans import FLIP, Region, Span, region
 from berry.verifiers.maths.expressions import evaluate, expr, nodes, normal
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 Same = bool | None
-Leaf = Callable[[expr.Expr, expr.Expr], Same]
+LeafOracle = Callable[[expr.Expr, expr.Expr], Same]
 Puzzle = Callable[[str, str], Same]  # two texts of which one can't be read here
 
 _LOOSE = (Shape.LIST, Shape.EITHER, Shape.SET)
@@ -42,10 +42,10 @@ class Comparison:
     """How two values are compared. `leaf` decides two scalar trees, `puzzle` two texts."""
 
     strict: Strictness = DEFAULT
-    leaf: Leaf = evaluate.equal
+    leaf: LeafOracle = evaluate.equal
     puzzle: Puzzle = _open
 
-    def same(self, gold: Value, got: Value) -> Same:
+    def same(self, gold: AnswerValue, got: AnswerValue) -> Same:
         """Whether `got` says what `gold` says."""
         golds, gots = relations.settled(gold), relations.settled(got)
         if len(golds) != 1 or len(gots) != 1:
@@ -67,7 +67,7 @@ class Comparison:
 
     # ---- texts and scalars ------------------------------------------------------------------------------------------
 
-    def _texts(self, gold: Value, got: Value) -> Same:
+    def _texts(self, gold: AnswerValue, got: AnswerValue) -> Same:
         left, right = shown(gold), shown(got)
         if not right.strip():
             return False
@@ -134,7 +134,7 @@ class Comparison:
 
     # ---- collections ------------------------------------------------------------------------------------------------
 
-    def _many(self, gold: Value, got: Value) -> Same:
+    def _many(self, gold: AnswerValue, got: AnswerValue) -> Same:
         if not (isinstance(gold, Many) and isinstance(got, Many)):
             return self._one_and_many(gold, got)
         for many, other in ((gold, got), (got, gold)):
@@ -168,7 +168,7 @@ class Comparison:
             return self._matrices(gold, got)
         return self._in_order(gold.items, got.items)
 
-    def _one_and_many(self, gold: Value, got: Value) -> Same:
+    def _one_and_many(self, gold: AnswerValue, got: AnswerValue) -> Same:
         """A set of one element is that element, and `1/2 or 0.5` is one value; nothing else of several parts is."""
         if isinstance(got, Many) and got.shape is Shape.EITHER and isinstance(gold, Scalar):
             return all(self.same(gold, item) is True for item in got.items)
@@ -181,7 +181,7 @@ class Comparison:
             return self._texts(gold, got)
         return False
 
-    def _in_order(self, gold: Sequence[Value], got: Sequence[Value]) -> Same:
+    def _in_order(self, gold: Sequence[AnswerValue], got: Sequence[AnswerValue]) -> Same:
         if len(gold) != len(got):
             return False
         return _all([self.same(a, b) for a, b in zip(gold, got, strict=True)])
@@ -208,7 +208,7 @@ class Comparison:
             return False
         return _all([self._in_order(a, b) for a, b in zip(*rows, strict=True)])
 
-    def _ratios(self, gold: Sequence[Value], got: Sequence[Value]) -> Same:
+    def _ratios(self, gold: Sequence[AnswerValue], got: Sequence[AnswerValue]) -> Same:
         if len(gold) != len(got):
             return False
         a, b = ([item.tree for item in side if isinstance(item, Scalar)] for side in (gold, got))
@@ -226,7 +226,12 @@ class Comparison:
 
     # ---- relations --------------------------------------------------------------------------------------------------
 
-    def _named(self, gold: Value, got: Value, values: tuple[dict[str, Value] | None, dict[str, Value] | None]) -> Same:
+    def _named(
+        self,
+        gold: AnswerValue,
+        got: AnswerValue,
+        values: tuple[dict[str, AnswerValue] | None, dict[str, AnswerValue] | None],
+    ) -> Same:
         """Values of several names: by name where both have names, else in order."""
         a, b = values
         if a is not None and b is not None:
@@ -250,7 +255,7 @@ class Comparison:
         pairs = [(order, other.items) if a is not None else (other.items, order) for order in orders]
         return _any([self._in_order(left, right) for left, right in pairs])
 
-    def _relations(self, gold: Value, got: Value) -> Same:
+    def _relations(self, gold: AnswerValue, got: AnswerValue) -> Same:
         given, answered = assigned(gold, as_answer=False), assigned(got, as_answer=True)
         if given is not None and answered is not None and given[0] == answered[0]:
             return self._chain_end(got) and self.same(given[1], answered[1])
@@ -268,7 +273,7 @@ class Comparison:
             return self._texts(gold, got) or (False if isinstance(got, Relation) else None)
         return False
 
-    def _chain_end(self, got: Value) -> Same:
+    def _chain_end(self, got: AnswerValue) -> Same:
         """Whether the sides without names in `x = 2 + 3 = 5` and `2 + 3 = 5` are equal; `8 = 7` is false."""
         if not isinstance(got, Relation):
             return True
@@ -346,7 +351,7 @@ def _is_ranking(value: Many) -> bool:
     return labels and texts != sorted(texts)
 
 
-def _line(value: Many) -> tuple[Value, ...]:
+def _line(value: Many) -> tuple[AnswerValue, ...]:
     """The entries of a tuple, or of a matrix of one row or column."""
     if value.shape is Shape.TUPLE:
         return value.items

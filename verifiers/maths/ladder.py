@@ -15,13 +15,13 @@ from berry.verifiers.base import Reason
 from berry.verifiers.maths import bounds
 from berry.verifiers.maths.answers import parameters, values
 from berry.verifiers.maths.answers.relations import settled, shown
-from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.compare import Comparison, Same
 from berry.verifiers.maths.expressions import evaluate, normal
 from berry.verifiers.specs.base import DEFAULT, Strictness
 
 
-class Decision(Struct, frozen=True):
+class Equivalence(Struct, frozen=True):
     """Whether the answers are the same, by which rung, and the reason where they are not (or can't be told)."""
 
     same: Same
@@ -30,8 +30,8 @@ class Decision(Struct, frozen=True):
     note: str | None = None
 
 
-_EXACT = Decision(same=True, rung="exact", reason=Reason.CORRECT)
-_DIFFERENT = Decision(same=False, rung="numeric", reason=Reason.WRONG_ANSWER)
+_EXACT = Equivalence(same=True, rung="exact", reason=Reason.CORRECT)
+_DIFFERENT = Equivalence(same=False, rung="numeric", reason=Reason.WRONG_ANSWER)
 _PLAIN_DIGITS = 18
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|probably|possibly|either|approximately|roughly|about|around|unsure|not sure|guess)\b", re.I
@@ -52,7 +52,7 @@ def gold_fault(gold: str) -> str | None:
         return None
     fault = bounds.fault(normal.unbracketed(gold))
     if fault is not None:
-        return f"answer is {fault}" if fault is bounds.Fault.EMPTY else f"answer has {fault}"
+        return f"answer is {fault}" if fault is bounds.TextFault.EMPTY else f"answer has {fault}"
     if re.search(r"[\w\\∅∞]", gold) is None and not gold.strip().startswith("{"):
         return "answer has no letter, digit or command"
     value = values.read(normal.unbracketed(gold))
@@ -68,7 +68,7 @@ def _is_integer(text: str) -> bool:
     return len(text) <= _PLAIN_DIGITS and text.isdigit() and text.isascii() and (text[0] != "0" or text == "0")
 
 
-def _half_written(value: Value) -> str | None:
+def _half_written(value: AnswerValue) -> str | None:
     """LaTeX with an argument or operand missing, anywhere in `value`."""
     if isinstance(value, Opaque):
         text = value.text
@@ -82,7 +82,7 @@ def _half_written(value: Value) -> str | None:
     return next((text for part in parts if (text := _half_written(part)) is not None), None)
 
 
-def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
+def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Equivalence:
     """Compare a response's answer with a gold that has no `gold_fault`, by the rungs that need no sandbox."""
     gold, response = gold.strip(), response.strip()
     if _is_integer(gold) and _is_integer(response):
@@ -93,11 +93,11 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
     fault = bounds.fault(response, max_chars=min(bounds.MAX_CHARS, max(bounds.ANSWER_CHARS, 4 * len(gold))))
     letter = _choice(gold)
     if fault is not None and not (
-        (letter or _LABELLED.fullmatch(gold)) and fault is bounds.Fault.UNBALANCED
+        (letter or _LABELLED.fullmatch(gold)) and fault is bounds.TextFault.UNBALANCED
     ):  # "A) 42"
         reason = Reason.ANSWER_TOO_LARGE if fault.too_large else Reason.UNPARSABLE_ANSWER
-        reason = Reason.NO_ANSWER if fault is bounds.Fault.EMPTY else reason
-        return Decision(same=False, rung="bounds", reason=reason, note=str(fault))
+        reason = Reason.NO_ANSWER if fault is bounds.TextFault.EMPTY else reason
+        return Equivalence(same=False, rung="bounds", reason=reason, note=str(fault))
     if gold == response:
         return _EXACT
     if letter is not None:
@@ -108,7 +108,7 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
             return _decide_choice(labelled[1], response)
         gold = labelled[2]
         if fault is not None:
-            return Decision(same=False, rung="bounds", reason=Reason.UNPARSABLE_ANSWER, note=str(fault))
+            return Equivalence(same=False, rung="bounds", reason=Reason.UNPARSABLE_ANSWER, note=str(fault))
     if len(gold) > 2:
         response = parameters.renamed(gold, response)
         of_family = parameters.family(gold)
@@ -123,12 +123,12 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Decision:
         and not (strict.tolerance or strict.rounded)
     ):
         same = a.tree[1] == b.tree[1]
-        return Decision(same=same, rung="numeric", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
+        return Equivalence(same=same, rung="numeric", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
     if normal.squeeze(normal.clean(gold)) == normal.squeeze(normal.clean(response)):
-        return Decision(same=True, rung="normalised", reason=Reason.CORRECT)
+        return Equivalence(same=True, rung="normalised", reason=Reason.CORRECT)
     decision = structured(a, b, Comparison(strict))
     if decision.same is False and decision.reason is Reason.WRONG_ANSWER and _hedged(a, b, response):
-        return Decision(same=False, rung="structured", reason=Reason.HEDGED)
+        return Equivalence(same=False, rung="structured", reason=Reason.HEDGED)
     return decision
 
 
@@ -151,18 +151,18 @@ def last_side(text: str) -> str:
     return text
 
 
-def structured(gold: Value, got: Value, comparison: Comparison) -> Decision:
+def structured(gold: AnswerValue, got: AnswerValue, comparison: Comparison) -> Equivalence:
     """The structured rung, with whatever leaf oracle `comparison` has."""
     try:
         same = comparison.same(gold, got)
     except evaluate.TooLarge as fault:
         return _too_large(gold, fault)
     except RecursionError:
-        return Decision(same=False, rung="structured", reason=Reason.ANSWER_TOO_LARGE, note="nested too deeply")
-    return Decision(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
+        return Equivalence(same=False, rung="structured", reason=Reason.ANSWER_TOO_LARGE, note="nested too deeply")
+    return Equivalence(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
 
 
-def _too_large(gold: Value, fault: ArithmeticError) -> Decision:
+def _too_large(gold: AnswerValue, fault: ArithmeticError) -> Equivalence:
     """The response's fault, unless the gold alone is already too large to compute."""
     parts = gold.items if isinstance(gold, Many) else getattr(gold, "sides", (gold,))
     for part in parts:
@@ -171,8 +171,8 @@ def _too_large(gold: Value, fault: ArithmeticError) -> Decision:
                 evaluate.equal(part.tree, ("n", 0))
             except evaluate.TooLarge:
                 note = f"the problem's answer: {fault}"
-                return Decision(same=None, rung="bounds", reason=Reason.GOLD_UNPARSABLE, note=note)
-    return Decision(same=False, rung="bounds", reason=Reason.ANSWER_TOO_LARGE, note=str(fault))
+                return Equivalence(same=None, rung="bounds", reason=Reason.GOLD_UNPARSABLE, note=note)
+    return Equivalence(same=False, rung="bounds", reason=Reason.ANSWER_TOO_LARGE, note=str(fault))
 
 
 def _plain(value: Scalar) -> bool:
@@ -188,19 +188,19 @@ def _without_fonts(text: str) -> str:
     return re.sub(r"\\(?:text(?:bf|rm|it)?|mathbf|mathrm|boxed|fbox)\s*\{([^{}]*)\}", r"\1", text).strip("$*_ \t")
 
 
-def _decide_choice(letter: str, response: str) -> Decision:
+def _decide_choice(letter: str, response: str) -> Equivalence:
     text = _without_fonts(response)
     if re.search(r"\b(?:or|and)\b|,", text) and len(set(re.findall(r"\b[A-J]\b", text))) > 1:
-        return Decision(same=False, rung="structured", reason=Reason.HEDGED)
+        return Equivalence(same=False, rung="structured", reason=Reason.HEDGED)
     match = _CHOICE.fullmatch(text)
     lower = match is not None and match[1].islower()
     if match is None or (lower and not re.match(r"\s*(?:\(|option|choice)", text, re.I) and len(text) > 1):
-        return Decision(same=False, rung="structured", reason=Reason.WRONG_ANSWER)
+        return Equivalence(same=False, rung="structured", reason=Reason.WRONG_ANSWER)
     same = match[1].upper() == letter
-    return Decision(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
+    return Equivalence(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)
 
 
-def _hedged(gold: Value, got: Value, response: str) -> bool:
+def _hedged(gold: AnswerValue, got: AnswerValue, response: str) -> bool:
     if isinstance(got, Many) and got.shape is Shape.EITHER:
         return isinstance(gold, Scalar | Words) or (isinstance(gold, Relation) and gold.signs == ("=",))
     return isinstance(got, Words) and not isinstance(gold, Words) and _HEDGE.search(response) is not None

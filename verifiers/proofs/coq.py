@@ -27,7 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from berry.sandboxes.base import MIB, Job, Limits, Outcome
+from berry.sandboxes.base import MIB, Job, JobOutcome, Limits
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.proofs import vernacular
 from berry.verifiers.sandbox_limits import reason_of
@@ -91,9 +91,9 @@ def _printed(output: str, mark: str) -> dict[str, str]:
     return printed
 
 
-def _reason(step: str, outcome: Outcome) -> Reason:
+def _reason(step: str, outcome: JobOutcome) -> Reason:
     """Why a check ended in `step`: the response's steps are the response's fault, the problem's are the problem's."""
-    if outcome not in (Outcome.OK, Outcome.RUNTIME_ERROR):
+    if outcome not in (JobOutcome.OK, JobOutcome.RUNTIME_ERROR):
         reason = reason_of(outcome)
         return reason if step in ("answer", "same") or reason.retryable else Reason.CHECK_TIMEOUT
     own = {"answer": Reason.COMPILE_ERROR, "same": Reason.DISALLOWED, "check": Reason.WRONG_ANSWER}

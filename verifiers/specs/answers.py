@@ -33,7 +33,7 @@ class Amount(Constraint):
         return self
 
 
-class Words(Amount):
+class WordCount(Amount):
     """The number of words."""
 
     kind: Literal["words"]
@@ -118,14 +118,14 @@ class Casing(Constraint):
     case: Literal["upper", "lower"]
 
 
-class Starts(Constraint):
+class StartsWith(Constraint):
     """The text begins with `text`, in any casing."""
 
     kind: Literal["starts_with"]
     text: str = Field(min_length=1)
 
 
-class Ends(Constraint):
+class EndsWith(Constraint):
     """The text ends with `text`, in any casing; closing quotes behind it don't count."""
 
     kind: Literal["ends_with"]
@@ -193,7 +193,7 @@ class RepeatsPrompt(Constraint):
     prompt: str = Field(min_length=1)
 
 
-class Language(Constraint):
+class TextLanguage(Constraint):
     """The text is written in the language of this ISO 639-1 code."""
 
     kind: Literal["language"]
@@ -220,7 +220,7 @@ class Matches(Constraint):
 
 
 AnyConstraint = Annotated[
-    Words
+    WordCount
     | Sentences
     | Paragraphs
     | Keyword
@@ -233,8 +233,8 @@ AnyConstraint = Annotated[
     | Contains
     | Excludes
     | Casing
-    | Starts
-    | Ends
+    | StartsWith
+    | EndsWith
     | FirstWord
     | Title
     | Quoted
@@ -244,7 +244,7 @@ AnyConstraint = Annotated[
     | OneOf
     | TwoResponses
     | RepeatsPrompt
-    | Language
+    | TextLanguage
     | Matches,
     Field(discriminator="kind"),
 ]

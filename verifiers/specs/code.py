@@ -6,9 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from berry.sandboxes.base import Language
 from berry.verifiers.specs.base import Spec, Strictness
-
-Language = Literal["python", "cpp", "javascript", "typescript", "java", "go", "rust", "php", "ruby", "r", "shell"]
 
 
 class CodeSpec(Spec):

@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @typing.runtime_checkable
-class OpenUnion(typing.Protocol):
+class ExtendableUnion(typing.Protocol):
     """Marks, inside Annotated, a union to which other packages add members."""
 
     def models(self) -> Sequence[type[BaseModel]]:
@@ -176,6 +176,9 @@ def _leaves(annotation: Any) -> list[Any]:
     if origin in (types.UnionType, typing.Union) or origin in (tuple, list, dict, typing.Annotated):
         arguments = typing.get_args(annotation)
         if origin is typing.Annotated:
-            arguments = (arguments[0], *(m for a in arguments[1:] if isinstance(a, OpenUnion) for m in a.models()))
+            arguments = (
+                arguments[0],
+                *(m for a in arguments[1:] if isinstance(a, ExtendableUnion) for m in a.models()),
+            )
         return [leaf for a in arguments for leaf in _leaves(a)]
     return [annotation]

@@ -141,7 +141,7 @@ class Roles(Section):
     """Pools of sandboxes."""
 
 
-class Balance(Section):
+class Autoscaling(Section):
     """When `ratio: auto` grows and shrinks the sandbox slots at run time."""
 
     tick_s: float = Field(default=2.0, gt=0, le=3600)
@@ -170,7 +170,7 @@ class Cluster(Section):
     ratio: Literal["auto"] | float = "auto"
     """Sandbox slots for each rollout GPU (each rollout actor where engines have no GPU). `auto`: as many
     as fit, then grown and shrunk at run time from measured waits, within roles.sandbox.min and max."""
-    balance: Balance = Balance()
+    balance: Autoscaling = Autoscaling()
     """When sandbox slots are added and taken away."""
 
     @model_validator(mode="after")

@@ -37,7 +37,7 @@ class PretrainedBackbone(Section):
     """Alias, folder or Hugging Face id; `generator`: the model that generates in the run."""
 
 
-Backbone = Annotated[PretrainedBackbone | FreshBackbone, Field(discriminator="type")]
+BackboneConfig = Annotated[PretrainedBackbone | FreshBackbone, Field(discriminator="type")]
 
 
 class Lora(Section):
@@ -56,7 +56,7 @@ class Lora(Section):
 class RewardTraining(Section):
     """How a PRM or ORM is trained (`berry train`, and between rounds)."""
 
-    backbone: Backbone | None = None
+    backbone: BackboneConfig | None = None
     """null: the generator's own model; a fresh one where the generator is synthetic."""
     lora: Lora | None = None
     """Train adapters in place of all weights; null: all weights."""

@@ -60,7 +60,7 @@ class Thinking(Section):
     """The chat template opens the tag, so that a response starts inside it."""
 
 
-Step = Annotated[DelimiterStep | TokensStep | RegexStep, Field(discriminator="type")]
+StepConfig = Annotated[DelimiterStep | TokensStep | RegexStep, Field(discriminator="type")]
 
 
 class SamplingConfig(Section):
@@ -139,7 +139,7 @@ class Rollout(Section):
 
     policy: Policy = Field(default_factory=default_policy)
     """Which search grows the trees."""
-    step: Step = DelimiterStep()
+    step: StepConfig = DelimiterStep()
     """Where a step ends."""
     sampling: SamplingConfig = SamplingConfig()
     """How tokens are drawn."""

@@ -117,7 +117,7 @@ class Search(Machine[P]):
             survivors=survivors,
             adaptive=early and not in_order,
             inside=cls.values_inside and (in_order or not early),
-            ends=limits.Ends(rollout.budget) if in_order else None,
+            ends=limits.EndsDraws(rollout.budget) if in_order else None,
         )
 
     def values(self) -> Values:

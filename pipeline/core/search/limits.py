@@ -46,7 +46,7 @@ def stops_early(budget: Budget) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class EndsDraws:
     """Says whether a problem's draws end by their verdicts, `early_stop` as a yes or no."""
 
     budget: Budget

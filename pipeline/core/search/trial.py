@@ -104,7 +104,7 @@ def _tried(kind: type[PolicyConfig], dumped: str, lengths: Lengths) -> TreeShape
     rates = _bins(_rate_chances(lengths.pass_rate, lengths.alike), RATE_CLASSES)
     step = TokensStep(tokens=UNITS_A_STEP)
     budget = Budget(max_depth=max(1, round(lengths.max_depth * steps / real_steps)))
-    grown = _Grown()
+    grown = _TrialSums()
     trees = 0
     while trees < TREES and (grown.segments < SEGMENTS or trees < LENGTH_CLASSES):
         # a step of the golden ratio apart, and of its cousin: the classes are met as evenly as can be
@@ -134,7 +134,7 @@ def _tried(kind: type[PolicyConfig], dumped: str, lengths: Lengths) -> TreeShape
 
 
 @dataclass(slots=True)
-class _Grown:
+class _TrialSums:
     """Sums over the trees, in tokens of the trial; the last four over ticks. `whole`: sequences asked to run to the end
     of the answer; `fresh`: those that begin at the root, and `drawn`: the steps that they would come to."""
 
@@ -295,7 +295,7 @@ def _error_rate(chances: list[float], pass_rate: float) -> float:
 
 
 @dataclass(slots=True)
-class _Running:
+class _TrialSample:
     """A sample in the making: begun at tick `began`, with what it will be."""
 
     node: TreeNode
@@ -304,11 +304,11 @@ class _Running:
     completion: ev.Completion
 
 
-def _grow(rollout: Rollout, world: _World, grown: _Grown, *, seed: int) -> None:
+def _grow(rollout: Rollout, world: _World, grown: _TrialSums, *, seed: int) -> None:
     """One tree, from start to end; its figures are added to `grown`."""
     search = make_search(f"trial-{seed}", (0,), rollout, run_seed=seed, context_len=world.longest + 1)
     ends: list[tuple[int, int]] = []  # (tick at which it ends, key) of what runs
-    running: dict[int, _Running] = {}
+    running: dict[int, _TrialSample] = {}
     waiting: deque[ev.Event] = deque()
     now = key = 0
 
@@ -326,7 +326,7 @@ def _grow(rollout: Rollout, world: _World, grown: _Grown, *, seed: int) -> None:
                     for index, (steps, completion) in enumerate(made, start=command.first_index):
                         grown.fresh += node.parent is None
                         grown.drawn += steps if node.parent is None else 0
-                        running[key] = _Running(node, index, now, completion)
+                        running[key] = _TrialSample(node, index, now, completion)
                         heapq.heappush(ends, (now + len(completion.token_ids), key))
                         key += 1
                 case ev.Verify(node_id):
@@ -369,7 +369,7 @@ def _grow(rollout: Rollout, world: _World, grown: _Grown, *, seed: int) -> None:
     search.tree.dispose()
 
 
-def _tick(running: list[_Running], begin: int, end: int, grown: _Grown) -> None:
+def _tick(running: list[_TrialSample], begin: int, end: int, grown: _TrialSums) -> None:
     """Add up what is in use while `running` grow from tick `begin` to `end`, by how it is in the middle."""
     ticks = end - begin
     fresh = [(begin + end) / 2 - one.began for one in running]

@@ -28,7 +28,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.tree import TreeNode
 
 
-class Value(PolicyConfig):
+class ValueGuided(PolicyConfig):
     """Branches where the value model is least certain, gives up where it sees no hope, shares leaves out by value."""
 
     type: Literal["value"] = "value"
@@ -61,30 +61,30 @@ class _Family:
     unscored: set[str] = field(default_factory=set)
 
 
-class ValueSearch(Search[Value]):
-    config = Value
+class ValueSearch(Search[ValueGuided]):
+    config = ValueGuided
     needs_steps = True
     gives_up = True
     scores_steps = True
 
     @classmethod
-    def width(cls, policy: Value) -> int:
+    def width(cls, policy: ValueGuided) -> int:
         return policy.chains
 
     @classmethod
-    def planned_leaves(cls, policy: Value) -> int:
+    def planned_leaves(cls, policy: ValueGuided) -> int:
         return policy.leaves
 
     @classmethod
-    def unpruned(cls, policy: Value) -> tuple[PolicyConfig, str]:
+    def unpruned(cls, policy: ValueGuided) -> tuple[PolicyConfig, str]:
         return Fixed(branching=(policy.leaves,)), policy.scorer
 
     @classmethod
-    def spared_share(cls, policy: Value) -> float:
+    def spared_share(cls, policy: ValueGuided) -> float:
         return policy.spare
 
     @classmethod
-    def conflicts(cls, policy: Value, rollout: Rollout) -> Iterator[str]:
+    def conflicts(cls, policy: ValueGuided, rollout: Rollout) -> Iterator[str]:
         cut = rollout.cut
         if cut is not None and cut.model == policy.scorer and cut.below <= policy.cut_below:
             yield (

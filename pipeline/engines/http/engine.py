@@ -25,7 +25,7 @@ from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.fanout import as_they_end, unless
 from berry.pipeline.engines.http import protocol
 from berry.pipeline.engines.occupancy import Occupancy
-from berry.pipeline.engines.slots import Slots
+from berry.pipeline.engines.slots import PrioritySlots
 from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.errors import ConfigError, EngineError
@@ -36,7 +36,7 @@ START_TIMEOUT_S = 20.0
 
 
 @dataclass(slots=True)
-class _Running:
+class _HttpRequest:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -52,9 +52,9 @@ class Http:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._tokens: Tokens | None = None
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _HttpRequest] = {}
         self._occupancy = Occupancy()
-        self._slots = Slots(config.max_num_seqs, self._taken)
+        self._slots = PrioritySlots(config.max_num_seqs, self._taken)
         self._totals = Counters()
         self._info = EngineInfo(
             engine_id=engine_id,
@@ -145,7 +145,7 @@ class Http:
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         if request.request_id in self._running:
             raise ValueError(f"request id {request.request_id!r} is still running: ids must differ")
-        running = self._running[request.request_id] = _Running()
+        running = self._running[request.request_id] = _HttpRequest()
         try:
             async with aclosing(as_they_end(self._sample(request, i, running) for i in range(request.n))) as samples:
                 async for sample in samples:
@@ -158,7 +158,7 @@ class Http:
         if running is not None:
             running.cancelled.set()
 
-    async def _sample(self, request: Request, index: int, running: _Running) -> Sample:
+    async def _sample(self, request: Request, index: int, running: _HttpRequest) -> Sample:
         room = self._info.max_model_len - len(request.prompt_ids)
         if room < 1:
             return Sample(index, self._completion(request, (), Finish.LENGTH))
@@ -176,8 +176,8 @@ class Http:
     def _taken(self, slots: int) -> None:
         self._occupancy.report(slots, self._slots.waiting, time.monotonic())
 
-    async def _stream(self, request: Request, index: int, running: _Running, max_tokens: int) -> Sample:
-        reading, finish, length = protocol.Reading(), Finish.CANCELLED, None
+    async def _stream(self, request: Request, index: int, running: _HttpRequest, max_tokens: int) -> Sample:
+        reading, finish, length = protocol.EventStream(), Finish.CANCELLED, None
         regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
         body = protocol.body(
             self._config.model,

@@ -47,7 +47,7 @@ def body(
 
 
 @dataclass(slots=True)
-class Reading:
+class EventStream:
     """A stream of server-sent events, read so far."""
 
     token_ids: list[int] = field(default_factory=list)

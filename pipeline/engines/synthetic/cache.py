@@ -23,7 +23,7 @@ class Prefix:
     rest: tuple[int, ...]
 
 
-class PrefixCache:
+class SimulatedPrefixCache:
     """Blocks of `block_size` tokens, at most `capacity` of them; capacity 0: nothing is ever cached."""
 
     def __init__(self, block_size: int, capacity: int) -> None:

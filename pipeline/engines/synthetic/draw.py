@@ -18,7 +18,15 @@ from msgspec import Struct
 
 from berry.pipeline.core.events import Completion, Until
 from berry.pipeline.engines.stopping import RegexStop
-from berry.pipeline.engines.synthetic.process import FILLER, NUMBER, STEP_END_TEXT, Chain, Piece, decode, text_of
+from berry.pipeline.engines.synthetic.process import (
+    FILLER,
+    NUMBER,
+    STEP_END_TEXT,
+    Piece,
+    PromptProcess,
+    decode,
+    text_of,
+)
 from berry.pipeline.records import Finish
 
 _WORDS = [struct.Struct(f"<{n}Q") for n in range(9)]
@@ -46,9 +54,9 @@ class SegmentSpec(Struct, frozen=True, gc=False):
 
 class Continuations:
     """The segments that may follow a prefix of a chain; `position` is (finished steps, running total, tokens of the
-    step begun), as `Chain.position` gives it."""
+    step begun), as `PromptProcess.position` gives it."""
 
-    def __init__(self, chain: Chain, position: tuple[int, int, Sequence[int]], spec: SegmentSpec) -> None:
+    def __init__(self, chain: PromptProcess, position: tuple[int, int, Sequence[int]], spec: SegmentSpec) -> None:
         self.chain = chain
         self.spec = spec
         step, self.total, partial = position
@@ -127,7 +135,7 @@ class Continuations:
         )
 
 
-def continuations(chain: Chain, response: Sequence[int], spec: SegmentSpec) -> Continuations:
+def continuations(chain: PromptProcess, response: Sequence[int], spec: SegmentSpec) -> Continuations:
     """What may follow `response`; kept with the chain for prefixes that end with a step."""
     position = step, total, partial = chain.position(response)
     if partial:

@@ -21,10 +21,10 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.occupancy import Occupancy
-from berry.pipeline.engines.slots import Slots
-from berry.pipeline.engines.synthetic.cache import Prefix, PrefixCache
+from berry.pipeline.engines.slots import PrioritySlots
+from berry.pipeline.engines.synthetic.cache import Prefix, SimulatedPrefixCache
 from berry.pipeline.engines.synthetic.draw import SegmentSpec, continuations
-from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, Chain, decode
+from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, PromptProcess, decode
 from berry.pipeline.records import Finish, Message
 
 _CHAINS_KEPT = 512  # prompts whose processes are kept
@@ -33,7 +33,7 @@ _SAMPLES_A_TURN = 64  # samples after which an engine of unlimited speed lets ot
 _ANSWERS = ROLES["assistant"]
 
 
-class _Running:
+class _SyntheticRequest:
     """A request in work, with a task for each sample that takes time."""
 
     def __init__(self) -> None:
@@ -70,12 +70,14 @@ class Synthetic:
             seamless=True,
             template_hash="synthetic",
         )
-        self._chains: dict[tuple[int, ...], Chain] = {}
-        self._recent: deque[Chain] = deque()
-        self._cache = PrefixCache(config.block_size, config.cache_tokens // config.block_size)
-        self._running: dict[str, _Running] = {}
+        self._chains: dict[tuple[int, ...], PromptProcess] = {}
+        self._recent: deque[PromptProcess] = deque()
+        self._cache = SimulatedPrefixCache(config.block_size, config.cache_tokens // config.block_size)
+        self._running: dict[str, _SyntheticRequest] = {}
         self._occupancy = Occupancy()
-        self._slots = Slots(config.max_num_seqs, lambda taken: self._occupancy.report(taken, 0, time.monotonic()))
+        self._slots = PrioritySlots(
+            config.max_num_seqs, lambda taken: self._occupancy.report(taken, 0, time.monotonic())
+        )
         self._slow = config.tokens_per_s is not None or config.prefill_tokens_per_s is not None
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
 
@@ -107,11 +109,11 @@ class Synthetic:
         chain, response = self._place(token_ids)
         return chain.value(response)
 
-    def chain(self, prompt_ids: Sequence[int]) -> Chain:
+    def chain(self, prompt_ids: Sequence[int]) -> PromptProcess:
         """The process of a prompt: its steps, error rates and values."""
         return self._place(prompt_ids)[0]
 
-    def _place(self, token_ids: Sequence[int]) -> tuple[Chain, list[int]]:
+    def _place(self, token_ids: Sequence[int]) -> tuple[PromptProcess, list[int]]:
         ids = token_ids if isinstance(token_ids, list) else list(token_ids)
         split = len(ids)
         while split and ids[split - 1] != _ANSWERS:
@@ -122,7 +124,7 @@ class Synthetic:
         if chain is None:
             if len(self._chains) >= _CHAINS_KEPT:
                 del self._chains[next(iter(self._chains))]
-            chain = self._chains[key] = Chain(self.decode(key), self.config)
+            chain = self._chains[key] = PromptProcess(self.decode(key), self.config)
             self._recent.append(chain)
             if len(self._recent) > _CHAINS_WITH_SEGMENTS:
                 self._recent.popleft().forget()
@@ -137,7 +139,7 @@ class Synthetic:
         cached, prefix = self._cache.lookup(prompt)
         self._prompt_tokens += len(prompt)
         self._cached_tokens += cached
-        running = self._running[request.request_id] = _Running()
+        running = self._running[request.request_id] = _SyntheticRequest()
         samples = self._samples(request, self._sampler(request, chain, response, room), cached)
         try:
             if self._slow:
@@ -172,7 +174,7 @@ class Synthetic:
             yield i, replace(completion, cached_tokens=cached) if cached and i == 0 else completion
 
     def _sampler(
-        self, request: Request, chain: Chain, response: list[int], room: int
+        self, request: Request, chain: PromptProcess, response: list[int], room: int
     ) -> Callable[[int | None], Completion]:
         """What a sample of this seed is; None: the likeliest."""
         entropies = request.sampling.top_logprobs > 0

@@ -112,7 +112,7 @@ class Piece(Struct, frozen=True, gc=False):
         return Piece(self.tokens[:n], text, self.logprobs[:n], self.entropies[:n])
 
 
-class Chain:
+class PromptProcess:
     """One prompt's process. Prompts that are no synthetic problem get steps made up from their content."""
 
     def __init__(self, prompt: str, config: SyntheticEngine) -> None:

@@ -27,7 +27,7 @@ from berry.pipeline.engines.vllm import worker
 from berry.pipeline.errors import ConfigError, ResourceError
 
 OLDEST, FIRST_UNTRIED = (0, 23), (0, 33)  # releases
-EXTENSION = "berry.pipeline.engines.vllm.worker.Extension"
+EXTENSION = "berry.pipeline.engines.vllm.worker.WorkerExtension"
 SOCKET_FOLDER_MAX_CHARS = 70  # of the 107 characters of a socket's path, vLLM's names take 37
 ENVIRONMENT_LOCK = threading.Lock()  # who starts an engine sets the process's environment
 OFFLINE = {"HF_HUB_OFFLINE": "1"}  # for what starts meanwhile alone: reward models of this process may be fetched
@@ -71,7 +71,7 @@ def load() -> None:
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
 
 
-def launch(arguments: dict[str, Any], listener: Callable[[Step], None], *, offline: bool = False) -> Any:
+def launch(arguments: dict[str, Any], listener: Callable[[EngineStep], None], *, offline: bool = False) -> Any:
     """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds. `offline`: its
     processes never ask the Hugging Face Hub.
 
@@ -225,7 +225,7 @@ def dead_engine_errors() -> tuple[type[Exception], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class EngineStep:
     """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are
     increments in tokens. `running` is None where the step carried no scheduler report."""
 
@@ -237,7 +237,7 @@ class Step:
     generated_tokens: int
 
 
-def _stat_logger(listener: Callable[[Step], None]) -> Any:
+def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
     """A stat logger factory that calls `listener` after each engine step."""
     from vllm.v1.metrics.loggers import StatLoggerBase
 
@@ -256,9 +256,9 @@ def _stat_logger(listener: Callable[[Step], None]) -> Any:
     return Listening
 
 
-def read_step(scheduler: Any, iteration: Any) -> Step:
+def read_step(scheduler: Any, iteration: Any) -> EngineStep:
     cache = getattr(scheduler, "prefix_cache_stats", None)
-    return Step(
+    return EngineStep(
         running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),
         waiting=getattr(scheduler, "num_waiting_reqs", 0) + getattr(scheduler, "num_skipped_waiting_reqs", 0),
         kv_usage=getattr(scheduler, "kv_cache_usage", 0.0),

@@ -167,7 +167,7 @@ class Vllm:
             busy_s=occupancy.busy_s,
         )
 
-    def _record(self, step: compat.Step) -> None:
+    def _record(self, step: compat.EngineStep) -> None:
         old = self._totals
         if step.running is not None:
             self._occupancy.step(step.running, step.waiting, step.generated_tokens, time.monotonic())

@@ -17,7 +17,7 @@ SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engi
 OWNER_POLL_S = 1.0
 
 
-class Extension:
+class WorkerExtension:
     """Mixed into vLLM's worker (engine argument `worker_extension_cls`)."""
 
     model_runner: Any

@@ -26,16 +26,16 @@ from berry.pipeline.storage.duckdb_views import connect
 if TYPE_CHECKING:
     import duckdb
 
-Row = Sequence[str]
+FactRow = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class FactTable:
     """A heading, a sentence that says what the figures are, and a table. `columns` empty: pairs of name and value."""
 
     title: str
     explained: str
-    rows: Sequence[Row]
+    rows: Sequence[FactRow]
     columns: tuple[str, ...] = ()
 
 
@@ -51,7 +51,7 @@ class Facts:
     summary: RunSummary | None
     figures: dict[str, Any]
     configuration: str
-    sections: list[Section] = field(default_factory=list)
+    sections: list[FactTable] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
     funnel: list[tuple[str, float]] = field(default_factory=list)
@@ -103,11 +103,11 @@ def _state(run: RunDir) -> str:
     return live.state(records[-1], held=live.is_held(run, records[-1].site), now=records[-1].written_at)
 
 
-def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> Section:
+def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> FactTable:
     versions = run.versions()
     engine, rollout = config.get("engine") or {}, config.get("rollout") or {}
     sampling = rollout.get("sampling") or {}
-    rows: list[Row] = [
+    rows: list[FactRow] = [
         ("model", str(engine.get("model", engine.get("type", "")))),
         ("engine", str(engine.get("type", ""))),
         ("policy", _short(rollout.get("policy"))),
@@ -125,7 +125,7 @@ def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> Section:
         rows.append(("screened against", f"{', '.join(screening['files'])}: {found} problems overlap"))
     else:
         rows.append(("screened against", "nothing: no evaluation sets were named (`screening`)"))
-    return Section("What ran", "From run.yaml and versions.json.", rows)
+    return FactTable("What ran", "From run.yaml and versions.json.", rows)
 
 
 def _short(value: Any) -> str:
@@ -148,10 +148,12 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
     checked = sum(n for verdict, n in summary.verdicts.items() if verdict in ("pass", "fail"))
     facts.funnel += [("checked", float(checked)), ("passed", float(summary.verdicts.get("pass", 0)))]
     facts.funnel.append(("kept", float(summary.kept)))
-    rows: list[Row] = [(f"dropped: {reason}", f"{n:,}", f"{n / total:.1%}") for reason, n in summary.dropped.items()]
+    rows: list[FactRow] = [
+        (f"dropped: {reason}", f"{n:,}", f"{n / total:.1%}") for reason, n in summary.dropped.items()
+    ]
     rows.insert(0, ("kept", f"{summary.kept:,}", f"{summary.kept / total:.1%}"))
     facts.sections.append(
-        Section("What was kept", "Each trajectory has one fate; a reason is the first rule that dropped it.", rows,
+        FactTable("What was kept", "Each trajectory has one fate; a reason is the first rule that dropped it.", rows,
                 ("fate", "trajectories", "share"))
     )  # fmt: skip
     for what, read in (("verdicts", _verdicts), ("sources", _by_source), ("values", _labels)):
@@ -162,7 +164,8 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
     if stages:
         names = list(stages[0].left)
         facts.sections.append(
-            Section("What pruning left, stage by stage", "Share of all branches that is still there after each stage.",
+            FactTable("What pruning left, stage by stage",
+                    "Share of all branches that is still there after each stage.",
                     [[str(s.round_index), f"{s.branches:,}", *(f"{s.left[n]:.1%}" for n in names)] for s in stages],
                     ("round", "branches", *names))
         )  # fmt: skip
@@ -171,10 +174,10 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
         facts.sections.append(_table_of("What the cuts are worth on audited trees", cuts))
 
 
-def _table_of(title: str, lines: Sequence[Any]) -> Section:
+def _table_of(title: str, lines: Sequence[Any]) -> FactTable:
     names = [name for name in type(lines[0]).__slots__ if not name.startswith("_")]
     rows = [[_cell(getattr(line, name)) for name in names] for line in lines]
-    return Section(
+    return FactTable(
         title, (type(lines[0]).__doc__ or "").split("\n\n")[0], rows, tuple(n.replace("_", " ") for n in names)
     )
 
@@ -187,13 +190,13 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _short(value)
 
 
-def _verdicts(db: duckdb.DuckDBPyConnection) -> Section:
+def _verdicts(db: duckdb.DuckDBPyConnection) -> FactTable:
     rows = db.execute(
         """select coalesce(verdict, 'not checked'), coalesce(verdict_reason, coalesce(drop_reason, '')), count(*),
                   median(verify_ms), quantile_cont(verify_ms, 0.99)
            from trajectories group by 1, 2 order by 3 desc"""
     ).fetchall()
-    return Section(
+    return FactTable(
         "Verdicts",
         "A check that could not be made is no verdict on the answer. Times are those of the check, in ms.",
         [[str(v), str(r), f"{n:,}", _cell(m), _cell(p)] for v, r, n, m, p in rows],
@@ -201,7 +204,7 @@ def _verdicts(db: duckdb.DuckDBPyConnection) -> Section:
     )
 
 
-def _by_source(db: duckdb.DuckDBPyConnection) -> Section:
+def _by_source(db: duckdb.DuckDBPyConnection) -> FactTable:
     rows = db.execute(
         """with per as (select problem_id, round, count(*) as n, count(*) filter (verdict = 'pass') as passed,
                                count(*) filter (verdict in ('pass', 'fail')) as checked,
@@ -212,7 +215,7 @@ def _by_source(db: duckdb.DuckDBPyConnection) -> Section:
                   sum(tokens), count(*) filter (passed > 0)
            from per left join sources using (problem_id) group by 1, 2 order by 1, 3 desc limit 60"""
     ).fetchall()
-    return Section(
+    return FactTable(
         "By round and source",
         "Passed is of the checked trajectories of the trees as they were searched, not an estimate of pass@1. The "
         "source of problems of which nothing was kept is not in the files.",
@@ -233,14 +236,14 @@ def _by_source(db: duckdb.DuckDBPyConnection) -> Section:
     )
 
 
-def _labels(db: duckdb.DuckDBPyConnection) -> Section | None:
+def _labels(db: duckdb.DuckDBPyConnection) -> FactTable | None:
     rows = db.execute(
         """select coalesce(value_kind, 'none'), count(*), avg(value_n), median(value_n), avg(value_high - value_low)
            from nodes where parent_id is not null group by 1 order by 2 desc"""
     ).fetchall()
     if not rows:
         return None
-    return Section(
+    return FactTable(
         "Values of nodes",
         "`estimate`: an unbiased estimate of the chance that a continuation passes. Other kinds are no labels for "
         "training (docs/values.md). Evidence is the number of independent continuations, width that of the 95% "
@@ -257,7 +260,7 @@ def _speed(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], A
         return
     ledger = f.get("ledger") or {}
     cached = f"{f.get('cache_hit') or 0:.1%} of them from the prefix cache"
-    rows: list[Row] = [
+    rows: list[FactRow] = [
         ("wall time", f"{f.get('wall_s', 0):,.0f} s"),
         ("generated", f"{f.get('generated_tokens', 0):,} tokens, {_cell(f.get('tokens_per_s'))} a second"),
         ("prompt tokens", f"{f.get('prompt_tokens', 0):,}, {cached}"),
@@ -277,7 +280,7 @@ def _speed(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], A
     balanced = told("balance", lambda: balance.story(run))
     if balanced is not None:
         rows.append(("balance", balanced.line))
-    facts.sections.append(Section("Speed and tokens", "From metrics/run.json.", rows))
+    facts.sections.append(FactTable("Speed and tokens", "From metrics/run.json.", rows))
     if f.get("lost_workers"):
         facts.alarms.append(f"{f['lost_workers']} rollout workers were lost; their leases were handed out again")
     for what, n in (f.get("lost_actors") or {}).items():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from berry.pipeline.config.sections.rewards import StepTag
-from berry.pipeline.config.sections.rollout import Step, Thinking
+from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.steps import text_ends
 from berry.pipeline.engines.vocabulary import NO_TEMPLATE, Vocabulary
 from berry.pipeline.errors import ConfigError
@@ -26,7 +26,7 @@ def renderer(
     generator: Vocabulary,
     reader: Vocabulary | None,
     *,
-    step: Step,
+    step: StepConfig,
     thinking: Thinking | None = None,
     tag: StepTag | None = None,
 ) -> Render:
@@ -49,12 +49,12 @@ def one_token(vocabulary: Vocabulary, text: str, key: str) -> int:
     return ids[0]
 
 
-def _steps(text: str, step: Step, thinking: Thinking | None) -> list[str]:
+def _steps(text: str, step: StepConfig, thinking: Thinking | None) -> list[str]:
     cuts = [0, *sorted(set(text_ends(text, step, thinking)) - {0, len(text)}), len(text)]
     return [text[a:b] for a, b in pairwise(cuts) if a < b]
 
 
-def _translated(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thinking | None) -> Render:
+def _translated(generator: Vocabulary, reader: Vocabulary, step: StepConfig, thinking: Thinking | None) -> Render:
     def render(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[int]:
         ids = prompt_in_template(generator, reader, prompt_ids)
         for text in _steps(generator.decode(response_ids), step, thinking):
@@ -64,7 +64,9 @@ def _translated(generator: Vocabulary, reader: Vocabulary, step: Step, thinking:
     return render
 
 
-def _tagged(generator: Vocabulary, reader: Vocabulary, step: Step, thinking: Thinking | None, tag_id: int) -> Render:
+def _tagged(
+    generator: Vocabulary, reader: Vocabulary, step: StepConfig, thinking: Thinking | None, tag_id: int
+) -> Render:
     same = generator.fingerprint == reader.fingerprint
 
     def render(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from berry.pipeline.core.scorers import mean_probability
 from berry.pipeline.rewards.model.blend import Blend, Evidence, features
-from berry.pipeline.rewards.training.examples import LabelledPath, masses_of, weigher
+from berry.pipeline.rewards.training.examples import LabelledPath, Scores, masses_of, weigher
 
 _IDENTITY = np.array(Blend().coefficients)
 _PRIOR = 1.0
@@ -53,9 +53,6 @@ def _loss(at: np.ndarray, x: np.ndarray, target: np.ndarray, weight: np.ndarray,
     logits = x @ at
     off = at - _IDENTITY
     return float((weight * (np.logaddexp(0, logits) - target * logits)).sum() + off @ prior @ off / 2)
-
-
-Scores = list[list[float]]  # a path, a step
 
 
 def fit_to_labels(

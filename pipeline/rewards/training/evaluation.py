@@ -20,11 +20,9 @@ import torch
 
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import metrics
-from berry.pipeline.rewards.training.examples import LabelledPath, Sample
-from berry.pipeline.rewards.training.metrics import Bin, Leaf, Steps
+from berry.pipeline.rewards.training.examples import LabelledPath, Scores, TrainingSequence
+from berry.pipeline.rewards.training.metrics import Bin, ScoredLeaf, ScoredSteps
 from berry.pipeline.rewards.training.reward_trainer import collate
-
-Scores = list[list[float]]  # a path, a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class RewardEvaluation:
     what: str
     problems: int
     trajectories: int
@@ -85,11 +83,11 @@ def score_paths(model: ValueModel, paths: Sequence[LabelledPath], *, batch_token
     return scores
 
 
-def _sample(path: LabelledPath) -> Sample:
+def _sample(path: LabelledPath) -> TrainingSequence:
     before = len(path.prompt_ids) - 1
     positions = tuple(before + end for end in path.ends)
     ones = (1.0,) * len(positions)
-    return Sample((*path.prompt_ids, *path.response_ids), positions, ones, ones)
+    return TrainingSequence((*path.prompt_ids, *path.response_ids), positions, ones, ones)
 
 
 def evaluate(
@@ -101,7 +99,7 @@ def evaluate(
     validation: Sequence[LabelledPath],
     train: Sequence[LabelledPath],
     others: Mapping[str, tuple[Scores, Scores]] | None = None,
-) -> Evaluation:
+) -> RewardEvaluation:
     """`paths` are held out. Thresholds are chosen on `validation`, baselines fitted on `train`. `others`: further
     scorers by name, their scores of `paths` and of `validation`."""
     level, curve = _baselines(what, train)
@@ -118,7 +116,7 @@ def evaluate(
     _, bins = metrics.calibration([s for s, _, _ in pairs], [soft for _, soft, _ in pairs])
     compared = {what: model_scores} | {name: scores for name, (scores, _) in (others or {}).items()}
     groups = _leaves(what, compared, paths)
-    return Evaluation(
+    return RewardEvaluation(
         what=what,
         problems=len(groups),
         trajectories=len(paths),
@@ -186,12 +184,12 @@ def _line(
     )
 
 
-def _steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[Steps]:
-    return [Steps(row, path.hard) for row, path in zip(scores, paths, strict=True)]
+def _steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[ScoredSteps]:
+    return [ScoredSteps(row, path.hard) for row, path in zip(scores, paths, strict=True)]
 
 
-def _true_steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[Steps]:
-    return [Steps(row, path.true_good or ()) for row, path in zip(scores, paths, strict=True)]
+def _true_steps(scores: Scores, paths: Sequence[LabelledPath]) -> list[ScoredSteps]:
+    return [ScoredSteps(row, path.true_good or ()) for row, path in zip(scores, paths, strict=True)]
 
 
 def _against_truth(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> dict[str, float | None]:
@@ -225,8 +223,8 @@ def _truth(paths: Sequence[LabelledPath]) -> dict[str, Any]:
     return {"label_bias": mean, "standard_error": spread / math.sqrt(len(means)), "problems": len(means)}
 
 
-def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPath]) -> dict[str, list[Leaf]]:
-    groups: dict[str, list[Leaf]] = defaultdict(list)
+def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPath]) -> dict[str, list[ScoredLeaf]]:
+    groups: dict[str, list[ScoredLeaf]] = defaultdict(list)
     for i, path in enumerate(paths):
         if path.passed is None:
             continue
@@ -234,7 +232,7 @@ def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPat
         for name, rows in scores.items():
             row = rows[i]
             by |= {name: row[-1]} if what == "orm" else {f"{name}_last": row[-1], f"{name}_min": min(row)}
-        groups[f"{path.round_index}/{path.problem_id}"].append(Leaf(path.passed, path.answer, by))
+        groups[f"{path.round_index}/{path.problem_id}"].append(ScoredLeaf(path.passed, path.answer, by))
     return dict(groups)
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 from berry.pipeline.rewards.model.blend import Evidence
 
+Scores = list[list[float]]  # a path, a step
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledPath:
@@ -45,7 +47,7 @@ class LabelledPath:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TrainingSequence:
     """A sequence with targets in [0, 1] and weights at some of its positions (0-based token offsets)."""
 
     ids: tuple[int, ...]
@@ -70,16 +72,16 @@ def samples(
     targets: Literal["soft", "hard"],
     min_visits: int,
     weigh_by_visits: bool,
-) -> list[Sample]:
+) -> list[TrainingSequence]:
     """Targets for each path; paths without any are left out. An ORM's is the verdict at the last token; a PRM's are the
     steps' labels, each shared prefix once."""
-    made: list[Sample] = []
+    made: list[TrainingSequence] = []
     weigh = weigher(paths, by_visits=weigh_by_visits)
     for path in paths:
         ids = (*path.prompt_ids, *path.response_ids)
         if what == "orm":
             if path.passed is not None and path.response_ids:
-                made.append(Sample(ids, (len(ids) - 1,), (float(path.passed),), (1.0,)))
+                made.append(TrainingSequence(ids, (len(ids) - 1,), (float(path.passed),), (1.0,)))
             continue
         chosen = [
             (len(path.prompt_ids) + end - 1, float(hard if targets == "hard" else soft), weigh(visits, mass))
@@ -90,7 +92,7 @@ def samples(
         ]
         if chosen:
             positions, wanted, weights = zip(*chosen, strict=True)
-            made.append(Sample(ids, positions, wanted, weights))
+            made.append(TrainingSequence(ids, positions, wanted, weights))
     return made
 
 
@@ -116,7 +118,7 @@ def masses_of(path: LabelledPath) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
+class LabelBalance:
     """Factors on the two parts of a label's loss, so that goodness and badness weigh the same in sum. A soft target t
     is t parts good and 1 - t parts bad. Training with them multiplies the odds by good / bad: `logit_mean` is what is
     to be taken off a logit afterwards, so that values are calibrated all the same."""
@@ -129,17 +131,17 @@ class Balance:
         return log(self.good / self.bad)
 
 
-def balance(made: Sequence[Sample]) -> Balance:
+def balance(made: Sequence[TrainingSequence]) -> LabelBalance:
     """The factors that balance these samples; (1, 1) if one kind is missing."""
     good = sum(w * t for s in made for t, w in zip(s.targets, s.weights, strict=True))
     bad = sum(w * (1 - t) for s in made for t, w in zip(s.targets, s.weights, strict=True))
     if not good or not bad:
-        return Balance()
+        return LabelBalance()
     half = (good + bad) / 2
-    return Balance(half / good, half / bad)
+    return LabelBalance(half / good, half / bad)
 
 
-def digest(made: Sequence[Sample]) -> str:
+def digest(made: Sequence[TrainingSequence]) -> str:
     """blake2 of the training data: ids, positions, targets and weights."""
     digester = blake2b(digest_size=16)
     for sample in made:

@@ -70,7 +70,7 @@ def f1_of_bad(scores: Sequence[float], good: Sequence[bool], threshold: float) -
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class ScoredSteps:
     """One trajectory's step scores and, of each step, whether it is still good (None: not known)."""
 
     scores: Sequence[float]
@@ -96,7 +96,7 @@ class FirstErrors:
     right: int
 
 
-def first_errors(trajectories: Iterable[Steps], threshold: float) -> FirstErrors:
+def first_errors(trajectories: Iterable[ScoredSteps], threshold: float) -> FirstErrors:
     located = wrong = unclaimed = right = 0
     for steps in trajectories:
         error, claimed = steps.first_error, steps.predicted(threshold)
@@ -112,7 +112,7 @@ def first_errors(trajectories: Iterable[Steps], threshold: float) -> FirstErrors
     return FirstErrors(w, r, f1, wrong, right)
 
 
-def best_threshold(trajectories: Sequence[Steps]) -> float:
+def best_threshold(trajectories: Sequence[ScoredSteps]) -> float:
     """The threshold in 0.02 … 0.98 with the highest first-error F1; 0.5 where that is not defined."""
     grid = [i / 50 for i in range(1, 50)]
     scored = [(first_errors(trajectories, t).f1, t) for t in grid]
@@ -125,7 +125,7 @@ def best_threshold(trajectories: Sequence[Steps]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class ScoredLeaf:
     """A checked trajectory: what the verifier said, its answer, and the scores to pick by."""
 
     passed: bool
@@ -133,7 +133,7 @@ class Leaf:
     scores: dict[str, float]
 
 
-def best_of_n(problems: Sequence[Sequence[Leaf]], seed: int = 0) -> dict[str, float]:
+def best_of_n(problems: Sequence[Sequence[ScoredLeaf]], seed: int = 0) -> dict[str, float]:
     """Share of problems solved by picking one of their checked trajectories: the one that scores highest by each score,
     the majority's answer, one at random (expected), and with the verifier itself. Ties are broken by a seeded draw."""
     chance = random.Random(seed)
@@ -151,7 +151,7 @@ def best_of_n(problems: Sequence[Sequence[Leaf]], seed: int = 0) -> dict[str, fl
     return {name: sum(values) / len(values) for name, values in counted.items()}
 
 
-def _majority(leaves: Sequence[Leaf], votes: Counter[str]) -> float:
+def _majority(leaves: Sequence[ScoredLeaf], votes: Counter[str]) -> float:
     """Expected accuracy of the most frequent answer, ties at random."""
     if not votes:
         return 0.0

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rounds import PolicyTraining
@@ -21,6 +20,7 @@ from berry.pipeline.errors import EngineError, ResourceError
 from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import SftExample
+from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset
 
 SMALL_MODEL_PARAMETERS = 100_000_000
 IGNORED = -100
@@ -44,9 +44,9 @@ def finetune(
     trainer = Trainer(
         model=model if adapters is None else adapters,
         args=_arguments(model, rows, settings, work),
-        train_dataset=_Rows(rows),
+        train_dataset=RowDataset(rows),
         data_collator=collate,
-        callbacks=[_Watch(progress)],
+        callbacks=[CheckpointMarker(), _StepReporter(progress)],
     )
     trainer.remove_callback(PrinterCallback)
     try:
@@ -81,17 +81,6 @@ def collate(rows: Sequence[SftExample], pad_id: int = 0) -> dict[str, torch.Tens
         mask[i, :whole] = 1
         labels[i, before:whole] = ids[i, before:whole]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-class _Rows(Dataset[SftExample]):
-    def __init__(self, rows: Sequence[SftExample]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> SftExample:
-        return self.rows[index]
 
 
 def _load(folder: str, settings: PolicyTraining) -> Any:
@@ -149,11 +138,12 @@ def _arguments(model: Any, rows: Sequence[SftExample], settings: PolicyTraining,
     )
 
 
-class _Watch(TrainerCallback):
+class _StepReporter(TrainerCallback):
+    """Tells how many steps are done, at each checkpoint."""
+
     def __init__(self, progress: Callable[[float, str], None]) -> None:
         self._progress = progress
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        del control
-        checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
+        del args, control
         self._progress(state.global_step / max(state.max_steps, 1), f"step {state.global_step} of {state.max_steps}")

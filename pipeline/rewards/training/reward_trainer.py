@@ -19,16 +19,16 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import checkpoints
-from berry.pipeline.rewards.training.examples import Balance, Sample, digest
+from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence, digest
+from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset
 
-Progress = Callable[[float, str], None]
+TrainingProgress = Callable[[float, str], None]
 SMALL_MODEL_PARAMETERS = 100_000_000
 
 
@@ -44,18 +44,7 @@ class Trained:
     removed_checkpoints: int
 
 
-class _Rows(Dataset[Sample]):
-    def __init__(self, rows: Sequence[Sample]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.rows[index]
-
-
-def collate(rows: Sequence[Sample], pad_id: int = 0) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[TrainingSequence], pad_id: int = 0) -> dict[str, torch.Tensor]:
     """Right-padded ids and mask [B, T]; positions, targets, weights [B, L], weight 0 where a row has fewer labels."""
     longest, labels = max(len(r.ids) for r in rows), max(len(r.positions) for r in rows)
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
@@ -74,13 +63,13 @@ def collate(rows: Sequence[Sample], pad_id: int = 0) -> dict[str, torch.Tensor]:
 
 def train(
     model: ValueModel,
-    rows: Sequence[Sample],
-    validation: Sequence[Sample],
+    rows: Sequence[TrainingSequence],
+    validation: Sequence[TrainingSequence],
     config: RewardTraining,
     *,
     work: Path,
-    balance: Balance = Balance(),  # noqa: B008 - frozen
-    progress: Progress = lambda _share, _text: None,
+    balance: LabelBalance = LabelBalance(),  # noqa: B008 - frozen
+    progress: TrainingProgress = lambda _share, _text: None,
 ) -> Trained:
     """Trains `model` in place and leaves it with the weights of the best validation loss; adapters are merged. `work`
     holds the checkpoints. Raises ResourceError when memory does not suffice."""
@@ -90,10 +79,10 @@ def train(
     trainer = _Trainer(
         model=model,
         args=_arguments(model, rows, config, work),
-        train_dataset=_Rows(rows),
-        eval_dataset=_Rows(validation),
+        train_dataset=RowDataset(rows),
+        eval_dataset=RowDataset(validation),
         data_collator=collate,
-        callbacks=[_Watch(progress), EarlyStoppingCallback(config.patience)],
+        callbacks=[CheckpointMarker(), _LossReporter(progress), EarlyStoppingCallback(config.patience)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.row_weight = sum(sum(row.weights) for row in rows) / len(rows)
@@ -136,7 +125,11 @@ def rate(model: ValueModel, config: RewardTraining) -> float:
 
 
 def plan(
-    model: ValueModel, rows: Sequence[Sample], validation: Sequence[Sample], config: RewardTraining, balance: Balance
+    model: ValueModel,
+    rows: Sequence[TrainingSequence],
+    validation: Sequence[TrainingSequence],
+    config: RewardTraining,
+    balance: LabelBalance,
 ) -> str:
     """Digest of everything a checkpoint depends on."""
     shape = sorted((name, tuple(p.shape)) for name, p in model.named_parameters())
@@ -162,7 +155,9 @@ def _with_adapters(model: ValueModel, config: RewardTraining) -> Any:
     return get_peft_model(model.inner, settings)
 
 
-def _arguments(model: ValueModel, rows: Sequence[Sample], config: RewardTraining, work: Path) -> TrainingArguments:
+def _arguments(
+    model: ValueModel, rows: Sequence[TrainingSequence], config: RewardTraining, work: Path
+) -> TrainingArguments:
     steps_an_epoch = math.ceil(math.ceil(len(rows) / config.batch_size) / config.accumulate)
     every = max(1, round(steps_an_epoch * config.evaluate_every))
     return TrainingArguments(
@@ -199,7 +194,7 @@ def _arguments(model: ValueModel, rows: Sequence[Sample], config: RewardTraining
 
 class _Trainer(Trainer):
     row_weight = 1.0
-    balance = Balance()
+    balance = LabelBalance()
     head_rate = 1e-3
 
     def compute_loss(  # type: ignore[override]  # the signature grows with the releases
@@ -233,7 +228,7 @@ class _Trainer(Trainer):
         return self.optimizer
 
 
-def weighted_loss(logits: torch.Tensor, inputs: dict[str, torch.Tensor], balance: Balance) -> torch.Tensor:
+def weighted_loss(logits: torch.Tensor, inputs: dict[str, torch.Tensor], balance: LabelBalance) -> torch.Tensor:
     """Mean over rows of the weighted, balanced binary cross-entropy, summed over a row's labels.
     One output: its logit; two: the difference of the good and the bad one's."""
     single = logits[..., 0] if logits.shape[-1] == 1 else logits[..., 1] - logits[..., 0]
@@ -244,15 +239,11 @@ def weighted_loss(logits: torch.Tensor, inputs: dict[str, torch.Tensor], balance
     return (losses * inputs["weights"]).sum() / len(logits)
 
 
-class _Watch(TrainerCallback):
-    """Marks whole checkpoints, and tells how far the training is."""
+class _LossReporter(TrainerCallback):
+    """Tells how far the training is, and the validation loss there."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: TrainingProgress) -> None:
         self._progress = progress
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        del control
-        checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
 
     def on_evaluate(self, args: TrainingArguments, state: Any, control: Any, **values: Any) -> None:
         del args, control

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import Rewards
-from berry.pipeline.core.balance import Bounds, slot_bounds
+from berry.pipeline.core.balance import SlotBounds, slot_bounds
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.build import build, environment
@@ -37,7 +37,7 @@ class LocalWorker:
     leases_at_once: int
     checker: Checker
     models: RewardModels | None = None
-    slot_bounds: Bounds = field(default_factory=lambda: Bounds(1, 1))
+    slot_bounds: SlotBounds = field(default_factory=lambda: SlotBounds(1, 1))
     is_up: bool = True
     _aborted: asyncio.Future[str] | None = None  # with the reason
 
@@ -77,7 +77,7 @@ class LocalWorker:
     async def check_counters(self) -> list[dict[str, float]]:
         return [self.checker.metrics()]
 
-    def bounds(self) -> Bounds:
+    def bounds(self) -> SlotBounds:
         return self.slot_bounds
 
     def size(self) -> int:

@@ -128,7 +128,7 @@ class RolloutActor:
         self._exporter.put(readings)
         return report
 
-    def _readings(self) -> Iterable[metrics.Reading]:
+    def _readings(self) -> Iterable[metrics.MetricReading]:
         assert self._worker is not None
         self._exporter.tags["version"] = self._worker.engine.info.weights_version
         return metrics.of_snapshot(self._worker.snapshot())

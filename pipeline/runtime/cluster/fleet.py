@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.balance import Bounds, slot_bounds
+from berry.pipeline.core.balance import SlotBounds, slot_bounds
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import EngineError, ResourceError
 from berry.pipeline.runtime.actors.remote import reason
@@ -182,7 +182,7 @@ class Fleet:
 
     # ---- the sandbox slots ------------------------------------------------------------------------------------------
 
-    def bounds(self) -> Bounds:
+    def bounds(self) -> SlotBounds:
         return slot_bounds(self._planned, fixed=self._config.cluster.ratio != "auto")
 
     def size(self) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from berry.pipeline.errors import EngineError, first_error
-from berry.pipeline.runtime.driver.totals import Totals
+from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.worker import Worker, WorkerLost
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, LeaseSource
 
@@ -30,7 +30,7 @@ class Coordinator:
     LOSSES_OF_A_SUSPECT = 2
     LOSSES_ALONE = 4  # that a suspect may cost beyond one for each of its problems
 
-    def __init__(self, source: LeaseSource, workers: list[Worker], *, totals: Totals | None = None) -> None:
+    def __init__(self, source: LeaseSource, workers: list[Worker], *, totals: RoundTotals | None = None) -> None:
         self._source = source
         self._workers = workers
         self._again: deque[Lease] = deque()  # lost with a worker, to be handed out before others
@@ -43,7 +43,7 @@ class Coordinator:
         self._in_flight: Counter[str] = Counter()  # leases of each worker
         self._changed = asyncio.Condition()
         self._stopping = False
-        self.totals = totals or Totals()
+        self.totals = totals or RoundTotals()
         self.on_report: Callable[[LeaseReport], None] = lambda _: None
         self.on_loss: Callable[[str], None] = lambda _: None  # told in words
 
@@ -77,7 +77,7 @@ class Coordinator:
             for _ in range(worker.leases_at_once):
                 self._group.create_task(self._serve(worker, recovering))
 
-    async def run(self) -> Totals:
+    async def run(self) -> RoundTotals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
         async with asyncio.TaskGroup() as self._group:
             recovering = {worker.worker_id: asyncio.Lock() for worker in self._workers}

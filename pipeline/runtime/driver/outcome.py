@@ -10,7 +10,7 @@ from typing import Any
 
 import berry
 from berry.pipeline import schema
-from berry.pipeline.runtime.driver.totals import Totals
+from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit
 from berry.pipeline.stages.problems.sources import Survey
 
@@ -26,13 +26,13 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """How a run ended. `finished` is False when it was stopped; run it again to go on."""
 
     run_dir: str
     finished: bool
     resumed_leases: int
-    totals: Totals
+    totals: RoundTotals
     figures: dict[str, Any]
 
 
@@ -53,7 +53,7 @@ def versions(problems: Survey) -> dict[str, Any]:
     }
 
 
-def figures_of(monitor: Monitor, totals: Totals, losses: dict[str, int], *, wall_s: float) -> dict[str, Any]:
+def figures_of(monitor: Monitor, totals: RoundTotals, losses: dict[str, int], *, wall_s: float) -> dict[str, Any]:
     """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]."""
     counters = monitor.counters()
     return {

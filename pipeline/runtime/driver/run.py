@@ -25,10 +25,10 @@ from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
-from berry.pipeline.runtime.driver.outcome import Launch, Outcome, figures_of, versions
+from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.runtime.driver.startup import Started, start
-from berry.pipeline.runtime.driver.totals import Totals
+from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.driver.train_process import train_after_round
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
@@ -41,7 +41,7 @@ from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.weights_file import read_weights, weights_after, write_weights
 
 
-def run(config: RunConfig, launch: Launch, display: Display) -> Outcome:
+def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
     problems = survey(config.problems, config.screening)
@@ -120,7 +120,7 @@ class Driver:
         where = f" of round {round_index} of {self._rounds}" if self._rounds > 1 else ""
         self._display.note(f"resuming: {done} of {self._total_leases} leases{where} are committed")
 
-    async def run(self) -> Outcome:
+    async def run(self) -> RunOutcome:
         """Runs to the end, or until a signal stops it. Raises the errors of berry.pipeline.errors."""
         first = self._first_open_round()
         if first is None:
@@ -161,7 +161,7 @@ class Driver:
                 return round_index
         return None
 
-    def _nothing_to_do(self) -> Outcome:
+    def _nothing_to_do(self) -> RunOutcome:
         self._display.note("every lease of this run is committed already; nothing to do")
         last = self._rounds - 1
         self._leases.begin_round(last)
@@ -177,7 +177,7 @@ class Driver:
         assert after is not None, f"round {round_index - 1} has not been learned from"
         await asyncio.to_thread(write_weights, location, after)
 
-    async def _run_round(self, round_index: int, started: Started) -> Outcome:
+    async def _run_round(self, round_index: int, started: Started) -> RunOutcome:
         if self._rounds > 1:
             self._display.note(f"round {round_index} of {self._rounds}")
         while True:
@@ -186,7 +186,7 @@ class Driver:
             if not outcome.finished or not self._leases.is_unfinished():
                 return outcome
 
-    async def _coordinate(self, round_index: int, started: Started) -> Outcome:
+    async def _coordinate(self, round_index: int, started: Started) -> RunOutcome:
         before = self._committed_totals(round_index)
         coordinator = Coordinator(self._leases, list(started.workers), totals=before)
         monitor = Monitor(time.monotonic(), self._problems, done_before=before.problems)
@@ -237,8 +237,8 @@ class Driver:
 
     # ---- what was done ----------------------------------------------------------------------------------------------
 
-    def _committed_totals(self, round_index: int) -> Totals:
-        totals = Totals()
+    def _committed_totals(self, round_index: int) -> RoundTotals:
+        totals = RoundTotals()
         for report in read_reports(self._directory.location, round_index):
             totals.add(report)
         return totals
@@ -248,8 +248,8 @@ class Driver:
         if self._rounds > 1:
             self._directory.write_metrics("run", figures)
 
-    def _outcome(self, totals: Totals, figures: dict[str, Any], *, finished: bool) -> Outcome:
-        return Outcome(
+    def _outcome(self, totals: RoundTotals, figures: dict[str, Any], *, finished: bool) -> RunOutcome:
+        return RunOutcome(
             run_dir=self._launch.run_dir,
             finished=finished,
             resumed_leases=len(self._leases.committed_before),

@@ -10,7 +10,7 @@ from berry.pipeline.stages.leases.lease import LeaseReport
 
 
 @dataclass(slots=True)
-class Totals:
+class RoundTotals:
     """Counts over the committed leases of a round, those of earlier drivers included where they were added; losses
     are of this driver alone."""
 

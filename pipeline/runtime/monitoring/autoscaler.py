@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from berry.pipeline.config.sections.cluster import Balance
-from berry.pipeline.core.balance import Action, Decision, State, Waits, decide
+from berry.pipeline.config.sections.cluster import Autoscaling
+from berry.pipeline.core.balance import Action, ResizeDecision, State, Waits, decide
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.monitoring.wait_times import WaitWindow
 from berry.pipeline.runtime.worker import SandboxSlots, Worker
@@ -34,7 +34,7 @@ class Autoscaler:
 
     def __init__(
         self,
-        settings: Balance,
+        settings: Autoscaling,
         slots: SandboxSlots,
         workers: Sequence[Worker],
         run: RunDir,
@@ -76,7 +76,7 @@ class Autoscaler:
             window.add(time.monotonic(), [s for s in snapshots if s is not None], checks)
         return window.waits()
 
-    async def _carry_out(self, decision: Decision) -> None:
+    async def _carry_out(self, decision: ResizeDecision) -> None:
         ids = {"slots_before": decision.before, "slots_after": decision.after, "reason": str(decision.reason)}
         log.info("sandbox slots: %s: %s", decision.action, decision.words, extra={"ids": ids})
         self._note(f"sandbox slots {decision.before} → {decision.after}: {decision.words}")
@@ -93,7 +93,7 @@ class Autoscaler:
             log.warning("decisions of the balance are not written yet: %s", error)
 
 
-def record(decision: Decision, waits: Waits) -> dict[str, Any]:
+def record(decision: ResizeDecision, waits: Waits) -> dict[str, Any]:
     """A decision and the waits it came from, as they are written; `time` in s since the epoch, shares in [0, 1]."""
     shares = {"starved": round(waits.starved, 4), "slots_idle": round(waits.slots_idle, 4)}
     return {"time": round(time.time(), 3), **asdict(decision), **asdict(waits), **shares}

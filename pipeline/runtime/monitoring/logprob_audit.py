@@ -16,7 +16,7 @@ from berry.pipeline.config.sections.recompute import Recompute
 from berry.pipeline.core.agreement import Finding, Gap, judge
 from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.runtime.worker import Worker
-from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
+from berry.pipeline.stages.dataset.logprob_samples import LogprobSample, gap, samples
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.storage.dataset import RunDir
 
@@ -98,7 +98,7 @@ class LogprobAudit:
             self._asked[maker, other] += 1
         return [self._workers[name] for name in (maker, other) if name in self._workers]
 
-    async def _compare(self, sample: Sample, worker: Worker) -> None:
+    async def _compare(self, sample: LogprobSample, worker: Worker) -> None:
         version, logprobs = await worker.logprobs(sample.prompt_ids, sample.response_ids)
         if version == sample.weights_version:
             self._gaps.append(Gap(sample.trajectory_id, sample.engine_id, worker.worker_id, gap(sample, logprobs)))

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # sandbox actors have their metrics from here and hold no lease
     from berry.pipeline.stages.leases.lease import LeaseReport, Snapshot
 
-Kind = Literal["gauge", "counter", "histogram"]
+MetricKind = Literal["gauge", "counter", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric; `tags` come beside those that Ray adds (node, worker process)."""
 
-    kind: Kind
+    kind: MetricKind
     description: str
     tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MetricReading:
     """The value of a metric at one moment; of a counter, its total so far."""
 
     name: str
@@ -83,29 +83,29 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def of_snapshot(snapshot: Snapshot) -> Iterator[Reading]:
+def of_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
     """Readings of an engine and the searches on it."""
     counters, gauges = snapshot.counters, snapshot.gauges
-    yield Reading("berry_engine_prompt_tokens", counters.prompt_tokens)
-    yield Reading("berry_engine_cached_tokens", counters.cached_tokens)
-    yield Reading("berry_engine_generated_tokens", counters.generated_tokens)
-    yield Reading("berry_engine_busy_seconds", counters.busy_s)
-    yield Reading("berry_engine_sequence_seconds", counters.running_integral)
-    yield Reading("berry_engine_running", counters.running)
-    yield Reading("berry_engine_waiting", counters.waiting)
-    yield Reading("berry_engine_max_sequences", snapshot.max_num_seqs)
-    yield Reading("berry_engine_kv_usage", counters.kv_usage)
-    yield Reading("berry_problems_queued", gauges.queued)
-    yield Reading("berry_searches", gauges.searching)
-    yield Reading("berry_verifying", gauges.verifying)
+    yield MetricReading("berry_engine_prompt_tokens", counters.prompt_tokens)
+    yield MetricReading("berry_engine_cached_tokens", counters.cached_tokens)
+    yield MetricReading("berry_engine_generated_tokens", counters.generated_tokens)
+    yield MetricReading("berry_engine_busy_seconds", counters.busy_s)
+    yield MetricReading("berry_engine_sequence_seconds", counters.running_integral)
+    yield MetricReading("berry_engine_running", counters.running)
+    yield MetricReading("berry_engine_waiting", counters.waiting)
+    yield MetricReading("berry_engine_max_sequences", snapshot.max_num_seqs)
+    yield MetricReading("berry_engine_kv_usage", counters.kv_usage)
+    yield MetricReading("berry_problems_queued", gauges.queued)
+    yield MetricReading("berry_searches", gauges.searching)
+    yield MetricReading("berry_verifying", gauges.verifying)
     outcomes = {"pass": gauges.passed, "no_answer": gauges.unanswered, "unverifiable": gauges.unverifiable}
     outcomes["wrong"] = gauges.verified - sum(outcomes.values())
     for outcome, count in outcomes.items():
-        yield Reading("berry_verdicts", count, {"outcome": outcome})
-    yield Reading("berry_replayed_events", gauges.replayed)
+        yield MetricReading("berry_verdicts", count, {"outcome": outcome})
+    yield MetricReading("berry_replayed_events", gauges.replayed)
 
 
-def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Reading], LeaseReport]:
+def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[MetricReading], LeaseReport]:
     """Readings of all committed leases so far, and their sum as the next `before`."""
     drops = dict(before.drops) if before else {}
     for reason, count in report.drops.items():
@@ -120,13 +120,13 @@ def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Rea
         drops=drops,
     )
     readings = [
-        Reading("berry_leases", total.lease),
-        Reading("berry_problems", total.problems),
-        Reading("berry_solved", total.solved),
-        Reading("berry_trajectories", total.trajectories),
-        Reading("berry_kept", total.kept),
-        Reading("berry_lease_seconds", report.wall_s),
-        *(Reading("berry_dropped", count, {"reason": reason}) for reason, count in drops.items()),
+        MetricReading("berry_leases", total.lease),
+        MetricReading("berry_problems", total.problems),
+        MetricReading("berry_solved", total.solved),
+        MetricReading("berry_trajectories", total.trajectories),
+        MetricReading("berry_kept", total.kept),
+        MetricReading("berry_lease_seconds", report.wall_s),
+        *(MetricReading("berry_dropped", count, {"reason": reason}) for reason, count in drops.items()),
     ]
     return readings, total
 
@@ -146,26 +146,26 @@ _CHECKER = {
 }
 
 
-def of_checker(figures: Mapping[str, float]) -> Iterator[Reading]:
+def of_checker(figures: Mapping[str, float]) -> Iterator[MetricReading]:
     """Readings of a sandbox actor, from the figures of its `verifiers.checker`."""
     for key, name in _CHECKER.items():
         if key in figures:
-            yield Reading(name, figures[key])
+            yield MetricReading(name, figures[key])
     for key, value in figures.items():
         if key.startswith("outcome_"):
-            yield Reading("berry_checks", value, {"outcome": key.removeprefix("outcome_")})
+            yield MetricReading("berry_checks", value, {"outcome": key.removeprefix("outcome_")})
 
 
-def of_rewards(counters: Mapping[str, Mapping[str, float]]) -> Iterator[Reading]:
+def of_rewards(counters: Mapping[str, Mapping[str, float]]) -> Iterator[MetricReading]:
     """Readings of a reward actor, from the counters of its models."""
     for model, counts in counters.items():
         for key in ("requests", "waiting", "computed_tokens", "naive_tokens"):
             if key in counts:
-                yield Reading(f"berry_reward_{key}", counts[key], {"model": model})
+                yield MetricReading(f"berry_reward_{key}", counts[key], {"model": model})
 
 
-def of_totals(totals: object) -> Iterator[Reading]:
+def of_totals(totals: object) -> Iterator[MetricReading]:
     """Readings of a driver, from the coordinator's totals."""
     values = asdict(totals)  # type: ignore[call-overload]
     for key in ("problems", "kept", "lost_workers", "retried_leases"):
-        yield Reading(f"berry_run_{key}", values[key])
+        yield MetricReading(f"berry_run_{key}", values[key])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.runtime.display import View
-from berry.pipeline.runtime.monitoring.steady_state import Checks, Steady
+from berry.pipeline.runtime.monitoring.steady_state import CheckerMetrics, Steady
 from berry.pipeline.stages.leases.lease import Snapshot
 
 ENOUGH_VERDICTS = 50  # before their share of unverifiable ones means something
@@ -39,7 +39,7 @@ class Monitor:
         self.steady = Steady(self.started_at)
 
     def add(
-        self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[Checks] = (), *, all_handed_out: bool
+        self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMetrics] = (), *, all_handed_out: bool
     ) -> None:
         self.steady.add(now, snapshots, checks, all_handed_out=all_handed_out)
         for snapshot in snapshots:

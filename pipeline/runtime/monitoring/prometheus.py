@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
+from berry.pipeline.runtime.monitoring.metrics import METRICS, MetricReading
 
 EXPORT_S = 5.0
 LEASE_BOUNDARIES_S = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
@@ -24,7 +24,7 @@ class Exporter:
         self._made: dict[str, Any] = {}
         self._last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
-    def put(self, readings: Iterable[Reading]) -> None:
+    def put(self, readings: Iterable[MetricReading]) -> None:
         """Sets gauges, raises counters by what is new since the last reading, observes histograms."""
         for reading in readings:
             metric = METRICS[reading.name]
@@ -56,7 +56,7 @@ def _make(name: str) -> Any:
     return kind(name, metric.description, tag_keys=metric.tags)
 
 
-def start(exporter: Exporter, read: Callable[[], Iterable[Reading]]) -> asyncio.Task[None]:
+def start(exporter: Exporter, read: Callable[[], Iterable[MetricReading]]) -> asyncio.Task[None]:
     """Exports every `EXPORT_S` for as long as the process lives; the caller keeps the task."""
 
     async def work() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from berry.pipeline.stages.leases.lease import Snapshot
 from berry.sandboxes.metrics import BUCKETS_PER_DOUBLING
 
-Checks = Mapping[str, float]  # a checker's metrics
+CheckerMetrics = Mapping[str, float]  # a checker's metrics
 _BUCKET = "pool_service:"
 
 
@@ -42,7 +42,9 @@ class Steady:
     last: Mark | None = None
     _before: Mark | None = field(default=None)
 
-    def add(self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[Checks], *, all_handed_out: bool) -> None:
+    def add(
+        self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMetrics], *, all_handed_out: bool
+    ) -> None:
         if not snapshots:
             return
         mark = _mark(now, snapshots, checks)
@@ -106,7 +108,7 @@ class Steady:
         }
 
 
-def _mark(now: float, snapshots: Sequence[Snapshot], checks: Sequence[Checks]) -> Mark:
+def _mark(now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMetrics]) -> Mark:
     summed: dict[str, float] = {}
     for one in checks:
         for name, value in one.items():

@@ -16,7 +16,7 @@ OUTSIDE_NATS = -20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LogprobSample:
     """A trajectory that one engine made with one version of its weights. `segments`: tokens and stored sum of each."""
 
     trajectory_id: str
@@ -33,7 +33,7 @@ def drawn(trajectory_id: str, share: float) -> bool:
     return number < share * 2**64
 
 
-def samples(location: Location, lease: int, round_index: int, *, share: float) -> Iterator[Sample]:
+def samples(location: Location, lease: int, round_index: int, *, share: float) -> Iterator[LogprobSample]:
     """Of one committed lease. Trajectories that several engines made, after a crash, are left out. Raises
     StorageError."""
     chosen = [r for r in read_rows(location, "trajectories", lease, round_index) if drawn(r["trajectory_id"], share)]
@@ -48,7 +48,7 @@ def samples(location: Location, lease: int, round_index: int, *, share: float) -
         if len(makers) != 1 or any(n["logprob_sum"] is None for n in path):
             continue
         [(engine_id, version)] = makers
-        yield Sample(
+        yield LogprobSample(
             trajectory_id=row["trajectory_id"],
             engine_id=engine_id,
             weights_version=version,
@@ -58,7 +58,7 @@ def samples(location: Location, lease: int, round_index: int, *, share: float) -
         )
 
 
-def gap(sample: Sample, logprobs: Sequence[float]) -> float:
+def gap(sample: LogprobSample, logprobs: Sequence[float]) -> float:
     """Nats a token between what is stored and `logprobs` of the response's tokens. One that falls outside of top-p or
     top-k when computed again, as numerics make happen at the edge, counts as `OUTSIDE_NATS`."""
     start, total = 0, 0.0

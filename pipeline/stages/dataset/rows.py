@@ -16,16 +16,16 @@ from berry.pipeline import schema
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import DropReason, Finish, Node, Problem, Segment, Trajectory, ValueKind
-from berry.pipeline.stages.dataset.steps import Cutter, Place, StepLabels
-from berry.pipeline.storage.list_columns import Numbers
+from berry.pipeline.records import DropReason, Finish, Node, Problem, ResponseSegment, Trajectory, ValueKind
+from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, StepPlace
+from berry.pipeline.storage.list_columns import NumberLists
 from berry.pipeline.storage.shards import evidence_json
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 Row = dict[str, Any]
 
 
-Columns = dict[str, Any]
+ColumnLists = dict[str, Any]
 """By name: a list of a value for each row, or one of storage.list_columns."""
 
 ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
@@ -45,26 +45,26 @@ _NOT_OWN = {*_OF_VERDICT, "variant_of"}
 _OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _NOT_OWN]
 
 
-def empty(table: str) -> Columns:
+def empty(table: str) -> ColumnLists:
     """Of one of schema.TABLES, without rows yet."""
-    columns: Columns = {name: [] for name in schema.TABLES[table].names}
+    columns: ColumnLists = {name: [] for name in schema.TABLES[table].names}
     if table == "kept":
-        columns |= {"token_ids": Numbers("i"), "logprobs": Numbers("f")}
+        columns |= {"token_ids": NumberLists("i"), "logprobs": NumberLists("f")}
     return columns
 
 
-def add_row(columns: Columns, row: Mapping[str, Any]) -> None:
+def add_row(columns: ColumnLists, row: Mapping[str, Any]) -> None:
     """One row; what it does not name is null."""
     for name, values in columns.items():
         values.append(row.get(name))
 
 
-def add_nodes(columns: Columns, nodes: Sequence[Node]) -> None:
+def add_nodes(columns: ColumnLists, nodes: Sequence[Node]) -> None:
     for name, get in _OF_NODE:
         columns[name].extend(map(get, nodes))
 
 
-def add_trajectories(columns: Columns, problem: Problem, trajectories: Sequence[Trajectory]) -> None:
+def add_trajectories(columns: ColumnLists, problem: Problem, trajectories: Sequence[Trajectory]) -> None:
     for name, get in _OF_TRAJECTORY:
         columns[name].extend(map(get, trajectories))
     columns["variant_of"].extend([problem.variant_of] * len(trajectories))
@@ -79,7 +79,7 @@ def add_trajectories(columns: Columns, problem: Problem, trajectories: Sequence[
 
 
 def add_kept(
-    columns: Columns,
+    columns: ColumnLists,
     problem: Problem,
     kept: Sequence[tuple[Trajectory, Sequence[Node]]],
     *,
@@ -122,13 +122,13 @@ def add_kept(
     for path in paths:
         token_ids.add([node.token_ids for node in path])
         _add_logprobs(logprobs, path)
-    segments: dict[tuple[str, str, int], list[Segment]] = {}
+    segments: dict[tuple[str, str, int], list[ResponseSegment]] = {}
     columns["segments"].extend([_shared_segments(path, segments) for path in paths])
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
 
 
-def label_columns(labels: StepLabels) -> Columns:
+def label_columns(labels: StepLabels) -> ColumnLists:
     """Of kept trajectories: the figures of each step's label."""
     return {name: labels.column(get) for name, get in _OF_LABEL.items()}
 
@@ -154,9 +154,9 @@ def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def segments_of(path: Sequence[Node]) -> list[Segment]:
+def segments_of(path: Sequence[Node]) -> list[ResponseSegment]:
     """The stretches of a response by who wrote them; neighbours of the same author are one. They cover its tokens."""
-    segments: list[Segment] = []
+    segments: list[ResponseSegment] = []
     start = 0
     for node in path:
         tokens = len(node.token_ids)
@@ -164,12 +164,14 @@ def segments_of(path: Sequence[Node]) -> list[Segment]:
         if last is not None and (last.weights_version, last.engine_id) == (node.weights_version, node.engine_id):
             segments[-1] = last._replace(tokens=last.tokens + tokens)
         elif tokens:
-            segments.append(Segment(start, tokens, ROLE, node.weights_version, node.engine_id, trainable=True))
+            segments.append(ResponseSegment(start, tokens, ROLE, node.weights_version, node.engine_id, trainable=True))
         start += tokens
     return segments
 
 
-def _shared_segments(path: Sequence[Node], known: dict[tuple[str, str, int], list[Segment]]) -> list[Segment]:
+def _shared_segments(
+    path: Sequence[Node], known: dict[tuple[str, str, int], list[ResponseSegment]]
+) -> list[ResponseSegment]:
     """As `segments_of`; those of one author, nearly all of them, are made once for each length."""
     first = path[0] if path else None
     if first is None:
@@ -185,7 +187,7 @@ def _shared_segments(path: Sequence[Node], known: dict[tuple[str, str, int], lis
     return found
 
 
-def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[Place]]]) -> list[list[float | None]]:
+def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> list[list[float | None]]:
     """Of each step, that of the node in which it ends; where there are none, lists of one length are one object."""
     found: list[list[float | None]] = []
     none: dict[int, list[float | None]] = {}
@@ -204,7 +206,7 @@ def _logprob_sum(path: Sequence[Node]) -> float | None:
     return None if None in found else sum([x for x in found if x is not None])
 
 
-def _add_logprobs(column: Numbers, path: Sequence[Node]) -> None:
+def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:
     """One a token of the response; null where a segment has none."""
     parts = [node.logprobs for node in path if node.token_ids]
     known = [part for part in parts if part is not None]

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 
 from msgspec import Struct
 
-from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import text_ends
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
@@ -34,19 +34,19 @@ class LabelledStep(Struct, frozen=True, gc=False):
     prm: float | None
 
 
-Place = tuple[int, bool]
+StepPlace = tuple[int, bool]
 """Which node of a path holds a step's last character, and whether the step ends with the node, not inside it."""
 
 
 class Cutter:
     """Cuts responses into their steps. Equal ones, as a tree of short answers has many, are looked through once."""
 
-    def __init__(self, step: Step, thinking: Thinking | None = None) -> None:
+    def __init__(self, step: StepConfig, thinking: Thinking | None = None) -> None:
         self._step = step
         self._thinking = thinking
         self._by_nodes = isinstance(step, TokensStep)
         self._known: dict[object, tuple[list[int], list[str]]] = {}
-        self._placed: dict[tuple[str, ...], tuple[list[str], list[Place]]] = {}
+        self._placed: dict[tuple[str, ...], tuple[list[str], list[StepPlace]]] = {}
 
     def cut(self, path: Sequence[Node]) -> tuple[list[str], list[StepEnd]]:
         """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and where
@@ -54,7 +54,7 @@ class Cutter:
         steps, places = self.places(path)
         return steps, [StepEnd(path[at], whole) for at, whole in places]
 
-    def places(self, path: Sequence[Node]) -> tuple[list[str], list[Place]]:
+    def places(self, path: Sequence[Node]) -> tuple[list[str], list[StepPlace]]:
         """As `cut`, with the place of each step's end on the path."""
         texts = tuple([node.text for node in path])
         placed = self._placed.get(texts)
@@ -62,7 +62,7 @@ class Cutter:
             placed = self._placed[texts] = self._place(texts)
         return placed
 
-    def _place(self, texts: Sequence[str]) -> tuple[list[str], list[Place]]:
+    def _place(self, texts: Sequence[str]) -> tuple[list[str], list[StepPlace]]:
         text = "".join(texts)
         ends = list(accumulate(map(len, texts)))
         key = (text, *ends) if self._by_nodes else text
@@ -76,7 +76,7 @@ class Cutter:
 
 
 def split_steps(
-    path: Sequence[Node], values: Values, step: Step, thinking: Thinking | None = None
+    path: Sequence[Node], values: Values, step: StepConfig, thinking: Thinking | None = None
 ) -> list[LabelledStep]:
     """The steps along a path of nodes (root excluded) with their values. Empty steps are joined to the step before."""
     return [
@@ -100,7 +100,7 @@ class StepLabels:
         self._codes = array("i")
         self._ends = array("i", (0,))
 
-    def add(self, values: Values, steps: Iterable[tuple[Sequence[Node], Sequence[Place]]]) -> None:
+    def add(self, values: Values, steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> None:
         """Adds the steps of trajectories of one tree: for each its path, and the places of its steps' ends."""
         known: dict[tuple[int, bool], int] = {}  # leaves of one verdict have one object as their value
         found, codes, ends = values.found, self._codes, self._ends
@@ -120,7 +120,7 @@ class StepLabels:
         return Coded(self._codes, self._ends, [get(label) for label in self._labels])
 
 
-def _boundaries(text: str, step: Step, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:
+def _boundaries(text: str, step: StepConfig, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:
     """Character positions where steps end; the text's end is always the last. Steps by token count end with nodes.
     A step of white space alone joins the one before."""
     if not text:

@@ -17,7 +17,7 @@ from berry.pipeline.core.prune import prune
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.rows import (
-    Columns,
+    ColumnLists,
     add_kept,
     add_nodes,
     add_row,
@@ -36,10 +36,10 @@ _UNVERIFIABLE = Outcome.UNVERIFIABLE
 class Tables:
     """The columns of one lease's files, and what they add up to."""
 
-    nodes: Columns = field(default_factory=partial(empty, "nodes"))
-    kept: Columns = field(default_factory=partial(empty, "kept"))
+    nodes: ColumnLists = field(default_factory=partial(empty, "nodes"))
+    kept: ColumnLists = field(default_factory=partial(empty, "kept"))
     labels: StepLabels = field(default_factory=StepLabels)  # of the kept ones' steps
-    trajectories: Columns = field(default_factory=partial(empty, "trajectories"))
+    trajectories: ColumnLists = field(default_factory=partial(empty, "trajectories"))
     drops: dict[str, int] = field(default_factory=dict)
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
@@ -117,7 +117,7 @@ class Tables:
         for row in [row for row, verdict in enumerate(columns["verdict"]) if verdict is _UNVERIFIABLE]:
             yield columns["problem_id"][row], columns["trajectory_id"][row], columns["verdict_reason"][row]
 
-    def by_name(self) -> dict[str, Columns]:
+    def by_name(self) -> dict[str, ColumnLists]:
         kept = {**self.kept, **label_columns(self.labels)}
         return {"nodes": self.nodes, "kept": kept, "trajectories": self.trajectories}
 

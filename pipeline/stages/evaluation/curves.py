@@ -23,7 +23,7 @@ BANDS = (("hard", 0.0, 1 / 3), ("medium", 1 / 3, 2 / 3), ("easy", 2 / 3, 1.0 + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """One method at one budget on one benchmark. `budget`: samples a problem, or the search's own budget. `low`,
     `high`: 95% bootstrap interval over problems. `unchecked_low`, `unchecked_high`: the accuracy if what could not be
     checked were wrong, and if it were right. `generated_tokens`, `forward_tokens`, `flop`, `seconds`, `usd`: a
@@ -49,7 +49,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedDifference:
     """Two methods at one budget on the same problems: the second less the first."""
 
     benchmark: str
@@ -80,11 +80,11 @@ class CrossOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvalCurves:
     """All that is shown. `left_out`: what was not drawn, and why, a line each."""
 
-    points: tuple[Point, ...]
-    comparisons: tuple[Comparison, ...] = ()
+    points: tuple[CurvePoint, ...]
+    comparisons: tuple[PairedDifference, ...] = ()
     growth: tuple[Growth, ...] = ()
     crossovers: tuple[CrossOver, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -108,12 +108,12 @@ def evaluate_chains(
     methods: Sequence[Method] = ORDER,
     price: Price | None = None,
     run: str = "",
-) -> Evaluation:
+) -> EvalCurves:
     """Curves over `budgets` samples a problem, subsampled from independent chains. A budget is drawn where every
     problem of the benchmark has as many checked chains, so that all its points are of the same problems."""
-    points: list[Point] = []
+    points: list[CurvePoint] = []
     left_out: list[str] = []
-    comparisons: list[Comparison] = []
+    comparisons: list[PairedDifference] = []
     growth: list[Growth] = []
     crossovers: list[CrossOver] = []
     for benchmark, pool in sorted(_by_benchmark(problems).items()):
@@ -133,7 +133,7 @@ def evaluate_chains(
         comparisons += _comparisons(benchmark, columns, usable)
         growth += _growth(benchmark, columns, usable)
         crossovers += _crossovers(benchmark, columns, usable)
-    return Evaluation(tuple(points), tuple(comparisons), tuple(growth), tuple(crossovers), tuple(left_out))
+    return EvalCurves(tuple(points), tuple(comparisons), tuple(growth), tuple(crossovers), tuple(left_out))
 
 
 def evaluate_search(
@@ -144,10 +144,10 @@ def evaluate_search(
     *,
     price: Price | None = None,
     run: str = "",
-) -> Evaluation:
+) -> EvalCurves:
     """Points of a search at its own budget: each way to choose among its leaves. Nothing is subsampled, since leaves
     that share prefixes are no independent samples."""
-    points: list[Point] = []
+    points: list[CurvePoint] = []
     left_out: list[str] = []
     for benchmark, pool in sorted(_by_benchmark(problems).items()):
         answered = [p for p in pool if p.answers]
@@ -173,7 +173,7 @@ def evaluate_search(
                 column.costs.append(cost_of(problem, None, method.reads if method else None, models, price))
             if column.values:
                 points += [_point(benchmark, ALL, label, budget, column, None, run, subsampled=False)]
-    return Evaluation(tuple(points), left_out=tuple(left_out))
+    return EvalCurves(tuple(points), left_out=tuple(left_out))
 
 
 def _of_search(problem: ProblemAnswers, method: Method | None) -> float | None:
@@ -183,9 +183,9 @@ def _of_search(problem: ProblemAnswers, method: Method | None) -> float | None:
     return method.value(problem, known) if known else None
 
 
-def merged(parts: Sequence[Evaluation]) -> Evaluation:
+def merged(parts: Sequence[EvalCurves]) -> EvalCurves:
     """All points of several evaluations together."""
-    return Evaluation(
+    return EvalCurves(
         tuple(p for e in parts for p in e.points),
         tuple(c for e in parts for c in e.comparisons),
         tuple(g for e in parts for g in e.growth),
@@ -246,7 +246,7 @@ def _column(
 
 def _points(
     benchmark: str, method: str, n: int, column: _Column, pool: Sequence[ProblemAnswers], run: str
-) -> list[Point]:
+) -> list[CurvePoint]:
     """For all problems, and for those of each difficulty that has any."""
     points = [_point(benchmark, ALL, method, n, column, None, run, subsampled=True)]
     for band, low, high in BANDS:
@@ -266,12 +266,12 @@ def _point(
     run: str,
     *,
     subsampled: bool,
-) -> Point:
+) -> CurvePoint:
     rows = list(range(len(column.values))) if chosen is None else list(chosen)
     values = np.array(list(column.values.values()))[rows]
     told = statistics.interval(values)
     costs = [column.costs[i] for i in rows]
-    return Point(
+    return CurvePoint(
         benchmark=benchmark,
         difficulty=difficulty,
         method=method,
@@ -303,7 +303,7 @@ def _array(column: _Column) -> np.ndarray:
 
 def _comparisons(
     benchmark: str, columns: Mapping[str, Mapping[int, _Column]], usable: Sequence[int]
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     """Each pair of methods that choose one answer, at the largest budget; and each with no choice at all."""
     if not usable or usable[-1] == 1:
         return []
@@ -312,7 +312,7 @@ def _comparisons(
     if PASS_AT_1.name in columns:
         at_most = {PASS_AT_1.name: columns[PASS_AT_1.name][usable[0]], **at_most}
     return [
-        Comparison(benchmark, most, a, b, statistics.difference(_array(at_most[a]), _array(at_most[b])))
+        PairedDifference(benchmark, most, a, b, statistics.difference(_array(at_most[a]), _array(at_most[b])))
         for a, b in combinations(at_most, 2)
     ]
 

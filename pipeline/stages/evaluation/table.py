@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.stages.evaluation.curves import ALL, Point
+from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint
 from berry.pipeline.storage.files import Location
 
 NAME = "eval.parquet"
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-SCHEMA = pa.schema([pa.field(f.name, _TYPES[str(f.type).split(" ")[0]]) for f in fields(Point)])
+SCHEMA = pa.schema([pa.field(f.name, _TYPES[str(f.type).split(" ")[0]]) for f in fields(CurvePoint)])
 
 
-def write(location: Location, points: Sequence[Point]) -> None:
+def write(location: Location, points: Sequence[CurvePoint]) -> None:
     """Replaces the file whole."""
     table = pa.Table.from_pylist([asdict(point) for point in points], schema=SCHEMA)
     sink = pa.BufferOutputStream()
@@ -25,15 +25,15 @@ def write(location: Location, points: Sequence[Point]) -> None:
     location.put(NAME, sink.getvalue())
 
 
-def read(location: Location) -> list[Point]:
+def read(location: Location) -> list[CurvePoint]:
     """Raises StorageError where there is no evaluation."""
     data = location.get(NAME)
     if data is None:
         raise StorageError(f"{location.show(NAME)}: not there; `berry eval` makes it")
-    return [Point(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+    return [CurvePoint(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
 
 
-def markdown(points: Sequence[Point]) -> str:
+def markdown(points: Sequence[CurvePoint]) -> str:
     """A table a benchmark: methods down, budgets across, accuracy with its 95% interval in percent."""
     lines: list[str] = []
     shown = [p for p in points if p.difficulty == ALL]
@@ -49,7 +49,7 @@ def markdown(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def cell(point: Point) -> str:
+def cell(point: CurvePoint) -> str:
     """As in `71.2 (66.0–76.1)`; where answers could not be checked, with the range that they leave open."""
     text = f"{100 * point.accuracy:.1f}"
     if point.low is not None and point.high is not None:

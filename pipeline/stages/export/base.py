@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from berry.pipeline.config.sections.rollout import Step, Thinking
+from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import LABELS
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import Finish, Message, ValueKind
@@ -26,7 +26,7 @@ MESSAGES = pa.list_(MESSAGE)
 IDS = pa.list_(pa.int32())
 MASK = pa.list_(pa.int8())
 LOGPROBS = pa.list_(pa.float32())
-Columns = Sequence[tuple[str, pa.DataType]]
+ColumnTypes = Sequence[tuple[str, pa.DataType]]
 SourceOf = Literal["kept", "trajectories"]
 
 
@@ -52,7 +52,7 @@ VALUES = (
 )
 """How values are estimated, for the cards of the formats that hold some."""
 
-ORIGIN: Columns = (("problem_id", pa.string()), ("source_id", pa.string()), ("round", pa.int32()))
+ORIGIN: ColumnTypes = (("problem_id", pa.string()), ("source_id", pa.string()), ("round", pa.int32()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ExportContext:
     """What records are made under. `decode`: the run's tokenizer; `rendered`: a prompt's text with its special tokens,
     None where the run's engine has no chat template; `source`: whether rows are of kept trajectories alone."""
 
-    step: Step
+    step: StepConfig
     thinking: Thinking | None
     filters: Filters = field(default_factory=Filters)
     split: str = "train"
@@ -146,7 +146,7 @@ class ExportFormat:
     labels: str = ""
 
 
-def layout(columns: Columns, row: Callable[[Any], Row]) -> Layout:
+def layout(columns: ColumnTypes, row: Callable[[Any], Row]) -> Layout:
     """A layout whose rows say where they come from."""
     return Layout(pa.schema([*columns, *ORIGIN]), lambda record: row(record) | record.origin.columns)
 

@@ -50,7 +50,7 @@ AVOIDED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RoundTrip:
     """One response: its sampled tokens, those of them that are lost or changed, and why (None: it comes back)."""
 
     tokens: int
@@ -63,7 +63,7 @@ class Exactness:
     """What the comparison of an export's responses found. Of many, every second, fourth … one is compared, all over the
     export."""
 
-    found: list[Comparison] = field(default_factory=list)
+    found: list[RoundTrip] = field(default_factory=list)
     seen: int = 0
     stride: int = 1
 
@@ -121,18 +121,18 @@ class Exactness:
         return "; ".join([*(["give --tokens for the sampled ids"] if set(self.losses) - set(AVOIDED) else []), *others])
 
 
-def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> Comparison:
+def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> RoundTrip:
     """Compares the sampled ids of a prompt and its response with those of the rendered conversation."""
     rendered = conversation([*sampled.messages, {"role": "assistant", "content": sampled.text}])
     wanted = sampled.input_ids
     tokens = len(sampled.token_ids)
     if rendered[: len(wanted)] == wanted:
-        return Comparison(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
+        return RoundTrip(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
     same = _common(wanted, rendered)
     start = max(same, len(sampled.prompt_ids))
     ends = max(_common(wanted[same:][::-1], rendered[same : len(rendered) - cut][::-1]) for cut in range(_TAIL + 1))
     changed = max(len(wanted) - start - ends, 1) if start < len(wanted) else 0
-    return Comparison(tokens, changed, _why(sampled, rendered, same))
+    return RoundTrip(tokens, changed, _why(sampled, rendered, same))
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

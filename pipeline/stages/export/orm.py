@@ -17,7 +17,7 @@ from berry.pipeline.stages.export.base import (
     IDS,
     MASK,
     MESSAGES,
-    Columns,
+    ColumnTypes,
     ExportContext,
     ExportFormat,
     Origin,
@@ -56,7 +56,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[OrmRecord]:
             yield OrmRecord(origin, sampled_of(stored, rows[0]), 2 * passes > len(rows), len(rows), passes)
 
 
-_COLUMNS: Columns = (("samples", pa.int32()), ("passes", pa.int32()))
+_COLUMNS: ColumnTypes = (("samples", pa.int32()), ("passes", pa.int32()))
 
 
 def _columns(r: OrmRecord) -> Row:

@@ -27,7 +27,7 @@ from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
     VALUES,
-    Columns,
+    ColumnTypes,
     ExportContext,
     ExportFormat,
     Filters,
@@ -137,7 +137,7 @@ def _leaf_below(node: TreeNode, leaves: Mapping[str, Row], outcome: Ending, chan
     return chance.choice(found) if found else None
 
 
-_COLUMNS: Columns = (
+_COLUMNS: ColumnTypes = (
     ("prefix", pa.string()),
     ("score_chosen", pa.float64()),
     ("score_rejected", pa.float64()),

@@ -12,7 +12,7 @@ from berry.pipeline.stages.export.base import (
     LOGPROBS,
     MASK,
     MESSAGES,
-    Columns,
+    ColumnTypes,
     Layout,
     Sampled,
     assistant,
@@ -31,8 +31,8 @@ class Preference(Protocol):
     def shared(self) -> int: ...
 
 
-_TEXT: Columns = (("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES))
-_TOKENS: Columns = (
+_TEXT: ColumnTypes = (("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES))
+_TOKENS: ColumnTypes = (
     ("chosen_ids", IDS),
     ("rejected_ids", IDS),
     ("chosen_loss_mask", MASK),
@@ -44,12 +44,12 @@ _TOKENS: Columns = (
 )
 
 
-def text_layout(columns: Columns, more: Any) -> Layout:
+def text_layout(columns: ColumnTypes, more: Any) -> Layout:
     """Messages as TRL and OpenRLHF read them; `more` gives the further columns of a record."""
     return layout([*_TEXT, *columns], lambda r: _text(r) | more(r))
 
 
-def token_layout(columns: Columns, more: Any) -> Layout:
+def token_layout(columns: ColumnTypes, more: Any) -> Layout:
     """Sampled ids, prompt and response together; masks and log-probabilities are one a token. The mask is 0 for the
     prompt and for the `shared_tokens` behind it, in which the responses are still the same."""
     return layout([*_TOKENS, *columns], lambda r: _tokens(r) | more(r))

@@ -24,7 +24,7 @@ from berry.pipeline.stages.dataset.steps import Cutter, label_of
 from berry.pipeline.stages.export.base import (
     IDS,
     VALUES,
-    Columns,
+    ColumnTypes,
     ExportContext,
     ExportFormat,
     Origin,
@@ -36,7 +36,7 @@ from berry.pipeline.stages.export.base import (
 )
 from berry.pipeline.stages.training.step_labels import is_checked, path_step_ends
 
-StepEnd = tuple[str, bool]  # a node, and whether the step ends with it
+NodeEnd = tuple[str, bool]  # a node, and whether the step ends with it
 STEP_TAG = "ки"  # OpenRLHF's customary placeholder behind each step
 
 
@@ -65,12 +65,12 @@ class PrmRecord:
 
 
 @dataclass(slots=True)
-class _Steps:
+class _LabelledSteps:
     """What one sequence of steps has gathered: for each step the values of the places in which it ends."""
 
     row: Row
     texts: list[str]
-    evidence: list[dict[StepEnd, Value]]
+    evidence: list[dict[NodeEnd, Value]]
     samples: int = 0
 
 
@@ -83,22 +83,22 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[PrmRecord]:
             yield record
 
 
-def _gathered(stored: StoredTree, context: ExportContext) -> dict[tuple[str, ...], _Steps]:
+def _gathered(stored: StoredTree, context: ExportContext) -> dict[tuple[str, ...], _LabelledSteps]:
     cutter = Cutter(context.step, context.thinking)
-    found: dict[tuple[str, ...], _Steps] = {}
+    found: dict[tuple[str, ...], _LabelledSteps] = {}
     for row in stored.trajectories:
         if not is_checked(row) or row["leaf"] not in stored.tree:
             continue
         path = [stored.nodes[node.node_id] for node in stored.tree.path(stored.tree[row["leaf"]])]
         texts, ends = cutter.cut(path)
-        steps = found.setdefault(tuple(texts), _Steps(row, texts, [{} for _ in texts]))
+        steps = found.setdefault(tuple(texts), _LabelledSteps(row, texts, [{} for _ in texts]))
         steps.samples += 1
         for evidence, end in zip(steps.evidence, ends, strict=True):
             evidence[end.node.node_id, end.whole] = label_of(stored.values, end)
     return found
 
 
-def _labelled(stored: StoredTree, steps: _Steps, prompt: str, context: ExportContext) -> PrmRecord | None:
+def _labelled(stored: StoredTree, steps: _LabelledSteps, prompt: str, context: ExportContext) -> PrmRecord | None:
     """None where no step is sure enough."""
     filters = context.filters
     all_ends = _token_ends(stored, steps, context)
@@ -147,7 +147,7 @@ def _joined(values: Sequence[Value]) -> Value:
     return replace(joined, kind=ValueKind.POOLED) if any(v.kind is ValueKind.POOLED for v in known) else joined
 
 
-def _token_ends(stored: StoredTree, steps: _Steps, context: ExportContext) -> list[int]:
+def _token_ends(stored: StoredTree, steps: _LabelledSteps, context: ExportContext) -> list[int]:
     """Token offsets of all steps; none where the run's tokenizer can't be had, or finds other steps than the texts."""
     if context.decode is None:
         return []
@@ -167,7 +167,7 @@ def _prompt(stored: StoredTree, context: ExportContext) -> str:
     return "\n\n".join(message["content"] for message in messages)
 
 
-_COLUMNS: Columns = (
+_COLUMNS: ColumnTypes = (
     ("soft", pa.list_(pa.float64())),
     ("visits", pa.list_(pa.int32())),
     ("weights", pa.list_(pa.float64())),

@@ -30,7 +30,7 @@ from berry.pipeline.stages.export.base import (
     MASK,
     MESSAGES,
     VALUES,
-    Columns,
+    ColumnTypes,
     ExportContext,
     ExportFormat,
     Origin,
@@ -168,7 +168,7 @@ _OF_SEGMENT: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("weight", pa.float64(), lambda s: s.weight),
     ("weights_version", pa.string(), lambda s: s.node.weights_version if s.trainable else None),
 )
-_PACKED: Columns = (
+_PACKED: ColumnTypes = (
     ("prompt", MESSAGES),
     ("input_ids", IDS),
     ("position_ids", IDS),
@@ -199,7 +199,7 @@ def _packed(record: TreeRecord) -> Row:
     }
 
 
-_NODES: Columns = (
+_NODES: ColumnTypes = (
     ("prompt", MESSAGES),
     (
         "nodes",

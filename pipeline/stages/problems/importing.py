@@ -18,12 +18,20 @@ from pydantic import ValidationError
 
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.problems.datasets import instructions, mathematics, programs, training
-from berry.pipeline.stages.problems.datasets.base import Imported, Importer, Row, Unusable, at, made, repeated_once
+from berry.pipeline.stages.problems.datasets.base import (
+    Imported,
+    Importer,
+    SourceRow,
+    Unusable,
+    at,
+    made,
+    repeated_once,
+)
 from berry.pipeline.stages.problems.files import json_rows, parquet_rows
 from berry.verifiers.registry import fault as spec_fault
 
 
-def read_rows(path: str) -> Iterator[tuple[str, Row]]:
+def read_rows(path: str) -> Iterator[tuple[str, SourceRow]]:
     """Reads (where, row) of a .jsonl, .jsonl.gz, .json (a list) or .parquet file. Raises ProblemFileError."""
     if path.endswith(".parquet"):
         rows: Iterator[tuple[str, object]] = parquet_rows(path)
@@ -81,7 +89,7 @@ def mapped(fields: Mapping[str, str], verifier: Mapping[str, Any] | None = None)
     (a tagged object), `reference`; nested columns by dotted path. `verifier` is a template whose "{column}" texts are
     filled from the row."""
 
-    def one(row: Row, number: str) -> Imported:
+    def one(row: SourceRow, number: str) -> Imported:
         def field(name: str) -> Any:
             column = fields.get(name, name)
             value = at(row, column)
@@ -109,7 +117,7 @@ def mapped(fields: Mapping[str, str], verifier: Mapping[str, Any] | None = None)
     return one
 
 
-def _filled(template: Any, row: Row) -> Any:
+def _filled(template: Any, row: SourceRow) -> Any:
     """`template` with every text that is exactly "{column}" replaced by that column's value."""
     if isinstance(template, str) and (match := re.fullmatch(r"\{([\w.]+)\}", template)):
         if match[1].partition(".")[0] not in row:

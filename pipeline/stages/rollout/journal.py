@@ -36,7 +36,7 @@ _frame = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
 
 
 @dataclass(slots=True)
-class Chain:
+class CommandDigest:
     """The digest of all commands that a search has issued, and how many events it was given."""
 
     events: int = 0
@@ -85,7 +85,7 @@ class LeaseJournal:
     _attempt: int = 0
     _number: int = 0
     _buffer: list[_Record] = field(default_factory=list)
-    _tracked: dict[str, Callable[[], Chain]] = field(default_factory=dict)
+    _tracked: dict[str, Callable[[], CommandDigest]] = field(default_factory=dict)
     _marked: dict[str, int] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -124,7 +124,7 @@ class LeaseJournal:
         else:
             past.events.append(_decoders[kind].decode(payload))
 
-    def track(self, problem_id: str, chain: Callable[[], Chain]) -> None:
+    def track(self, problem_id: str, chain: Callable[[], CommandDigest]) -> None:
         """Takes the digests of a problem from `chain` at each flush."""
         self._tracked[problem_id] = chain
 

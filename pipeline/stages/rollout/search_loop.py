@@ -20,7 +20,7 @@ from berry.pipeline.stages.checking.question import Agreeing
 from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.rollout.executor import CommandExecutor
 from berry.pipeline.stages.rollout.final_scores import score_ends
-from berry.pipeline.stages.rollout.journal import Chain, LeaseJournal, Past
+from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal, Past
 from berry.pipeline.stages.rollout.pending import PendingCommands
 from berry.pipeline.stages.rollout.ports import Grown, Ports
 from berry.verifiers.kinds.majority import ConsensusRequest
@@ -120,7 +120,7 @@ class SearchLoop:
 
     def _start_afresh(self) -> None:
         self.search = self.fresh()
-        self.chain = Chain()
+        self.chain = CommandDigest()
         self.executor = CommandExecutor(
             self.problem, self.ports, self.search, self.gauges, self.inbox.put, self.inbox.fail
         )

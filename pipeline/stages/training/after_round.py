@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from berry.pipeline.config.run import RunConfig
@@ -26,12 +25,11 @@ from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.rewards.training.examples import sft_digest
 from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
-
-Progress = Callable[[str, float | None], None]
 
 
 def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> RunWeights:

@@ -15,7 +15,7 @@ from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind
 from berry.pipeline.rewards.model.card import ValueWhat
 from berry.pipeline.rewards.training import examples
-from berry.pipeline.rewards.training.examples import LabelledPath, Sample, Splits
+from berry.pipeline.rewards.training.examples import LabelledPath, Splits, TrainingSequence
 from berry.pipeline.rewards.training.retokenize import translate
 from berry.pipeline.stages.dataset.reading import count, read_trees
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
@@ -100,7 +100,7 @@ def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:
             )
 
 
-def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining) -> list[Sample]:
+def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining) -> list[TrainingSequence]:
     made = examples.samples(
         paths,
         what=what,

@@ -34,7 +34,7 @@ from berry.pipeline.stages.training.reward_data import Progress, check_enough, c
 from berry.pipeline.storage.dataset import RunDir
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from berry.pipeline.rewards.training.evaluation import Evaluation, Scores
+    from berry.pipeline.rewards.training.evaluation import RewardEvaluation, Scores
     from berry.pipeline.rewards.training.reward_trainer import Trained
 
 REPORT = "report.json"
@@ -84,7 +84,7 @@ def train_reward(
     version = version or f"{what}-r{chosen[-1]}"
 
     made = [samples(paths, what, settings) for paths in (splits.train, splits.validation)]
-    balance = examples.balance(made[0]) if settings.balance else examples.Balance()
+    balance = examples.balance(made[0]) if settings.balance else examples.LabelBalance()
     data = examples.digest([*made[0], *made[1]])
     done = _already(run, folder, data, settings)
     if done is not None:
@@ -197,7 +197,7 @@ def _work(run: RunDir, folder: str) -> Iterator[Path]:
 
 
 def _report(
-    evaluation: Evaluation,
+    evaluation: RewardEvaluation,
     trained: Trained,
     splits: Splits,
     left_out: dict[str, int],
@@ -230,7 +230,7 @@ def _report(
 
 def _card(
     what: ValueWhat,
-    evaluation: Evaluation,
+    evaluation: RewardEvaluation,
     *,
     version: str,
     source: str,
@@ -274,7 +274,7 @@ def _card(
     )
 
 
-def _title(card: Card, evaluation: Evaluation) -> str:
+def _title(card: Card, evaluation: RewardEvaluation) -> str:
     kind = " (synthetic engine)" if card.synthetic else ""
     error = evaluation.line(card.what).calibration_error
     return f"{card.version}{kind}: {evaluation.problems} held-out problems, calibration error {error:.3f}"

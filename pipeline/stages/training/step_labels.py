@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.sections.rollout import Step, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
 from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
@@ -26,7 +26,7 @@ GroundTruth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]
 def labelled_paths(
     stored: StoredTree,
     *,
-    step: Step,
+    step: StepConfig,
     thinking: Thinking | None,
     decode: Decode,
     limit: int | None = None,
@@ -108,7 +108,7 @@ def ending_of(row: Row) -> Ending:
     return ending(row["verdict"], row["verdict_reason"], row["finish"])
 
 
-def path_step_ends(path: Sequence[TreeNode], step: Step, thinking: Thinking | None, decode: Decode) -> list[int]:
+def path_step_ends(path: Sequence[TreeNode], step: StepConfig, thinking: Thinking | None, decode: Decode) -> list[int]:
     """Token offsets at which the steps along a path end. Where every node is one step they are the nodes' ends, and
     nothing need be decoded."""
     if not path or not path[-1].end:
@@ -122,7 +122,7 @@ def path_step_ends(path: Sequence[TreeNode], step: Step, thinking: Thinking | No
     return step_ends(decode(ids), ends, step, thinking=thinking)
 
 
-def _is_one_step(node: TreeNode, step: Step) -> bool:
+def _is_one_step(node: TreeNode, step: StepConfig) -> bool:
     text = node.text or ""
     return bool(text.strip()) and all(end == len(text) for end in text_ends(text, step))
 

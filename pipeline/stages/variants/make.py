@@ -40,7 +40,7 @@ _DECIDING = ("seed", "problems", "engine", "verification", "variants")
 
 
 @dataclass(slots=True)
-class Progress:
+class VariantsProgress:
     """Where it stands. `kept` and `refused` count variants, before duplicates are looked for."""
 
     problems: int
@@ -51,7 +51,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedInputs:
     """Inputs that were read and found good; nothing was started yet."""
 
     config: RunConfig
@@ -78,7 +78,7 @@ def uses_engine(kind: VariantKind) -> bool:
     return not isinstance(kind, Reseed) or kind.pass_rate is not None
 
 
-def prepare(config: RunConfig, out: str, *, overwrite: bool = False) -> Prepared:
+def prepare(config: RunConfig, out: str, *, overwrite: bool = False) -> PreparedInputs:
     """Reads everything that can be wrong. Raises ConfigError, ProblemFileError, InputError."""
     if config.variants is None:
         raise ConfigError("variants is missing: say what to make, for example variants: {kinds: [{type: rephrase}]}")
@@ -95,7 +95,7 @@ def prepare(config: RunConfig, out: str, *, overwrite: bool = False) -> Prepared
         raise InputError(f"{out}: is one of the problem files that are read; give another -o")
     decontamination = Decontamination(config.variants.screen)
     resumed = checkpoint.resume()
-    return Prepared(config, config.variants, location, name, found.count, checkpoint, decontamination, resumed)
+    return PreparedInputs(config, config.variants, location, name, found.count, checkpoint, decontamination, resumed)
 
 
 def _digest(config: RunConfig) -> str:
@@ -110,11 +110,11 @@ def _digest(config: RunConfig) -> str:
 
 
 async def make(
-    prepared: Prepared,
+    prepared: PreparedInputs,
     engine: Engine | None,
     checker: Checker,
     *,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[VariantsProgress], None] = lambda _: None,
 ) -> Summary:
     """Makes what is lacking and writes both files. `engine` and `checker` are started; None where `needs_engine` is
     False. Raises EngineError, StorageError; what is finished by then is kept for the next call."""
@@ -124,7 +124,7 @@ async def make(
         prepared.config, prepared.variants, checker, prepared.decontamination, None if engine is None else Asker(engine)
     )
     checkpoint = prepared.checkpoint
-    told = Progress(prepared.wanted)
+    told = VariantsProgress(prepared.wanted)
     for attempts in checkpoint.done.values():
         _count(told, attempts)
     told.resumed = told.done
@@ -199,7 +199,7 @@ async def _one_kind(kind: VariantKind, original: Original, context: VariantConte
             return await difficulty.make(kind, original, context)
 
 
-def _count(told: Progress, attempts: list[Attempt]) -> None:
+def _count(told: VariantsProgress, attempts: list[Attempt]) -> None:
     told.done += 1
     kept = sum(attempt.refusal is None for attempt in attempts)
     told.kept += kept

@@ -27,7 +27,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class NumberSlot:
     """One number of the text, wherever it occurs. `percent`: at least once followed by a percent sign."""
 
     value: Decimal
@@ -42,18 +42,18 @@ def as_argument(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
 
 
-def number_slots(text: str) -> list[Slot]:
+def number_slots(text: str) -> list[NumberSlot]:
     """The numbers that may change, in order of first appearance, each once."""
     all_of_them = Counter(Decimal(number) for number in numbers_in(text))
     places: dict[Decimal, list[re.Match[str]]] = {}
     for match in _NUMBER.finditer(text):
         places.setdefault(Decimal(match[0].replace(",", "")), []).append(match)
-    found: list[Slot] = []
+    found: list[NumberSlot] = []
     for value, matches in places.items():
         percent = any(_PERCENT.match(text, match.end()) for match in matches)
         constant = value in (0, 1) or (percent and value == 100) or any(_YEAR.fullmatch(m[0]) for m in matches)
         if not constant and len(matches) == all_of_them[value]:
-            found.append(Slot(value, percent))
+            found.append(NumberSlot(value, percent))
     return found
 
 
@@ -69,7 +69,7 @@ def filled(text: str, new: dict[Decimal, str]) -> str:
     return _NUMBER.sub(one, text)
 
 
-def draw(found: list[Slot], change: tuple[float, float], chance: random.Random) -> list[Decimal] | None:
+def draw(found: list[NumberSlot], change: tuple[float, float], chance: random.Random) -> list[Decimal] | None:
     """New values in the slots' order: all of them others where that can be had, else at least one; None where none of
     many tries fits."""
     order = sorted(range(len(found)), key=lambda i: found[i].value)
@@ -86,7 +86,7 @@ def draw(found: list[Slot], change: tuple[float, float], chance: random.Random) 
     return best
 
 
-def _changed(slot: Slot, change: tuple[float, float], chance: random.Random) -> Decimal:
+def _changed(slot: NumberSlot, change: tuple[float, float], chance: random.Random) -> Decimal:
     unit = Decimal(1).scaleb(int(slot.value.as_tuple().exponent))
     value = (slot.value * Decimal(chance.uniform(*change))).quantize(unit)
     floor = Decimal(2) if unit == 1 else unit

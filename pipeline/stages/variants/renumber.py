@@ -21,7 +21,7 @@ from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.stages.variants import solver_programs
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.context import Original, VariantContext, candidate, finished
-from berry.pipeline.stages.variants.number_slots import Slot, as_gold, draw, filled, number_slots, plain_number
+from berry.pipeline.stages.variants.number_slots import NumberSlot, as_gold, draw, filled, number_slots, plain_number
 from berry.pipeline.stages.variants.solver_programs import Program
 from berry.verifiers.specs.union import MathSpec
 
@@ -64,7 +64,7 @@ def _variants(
     original: Original,
     context: VariantContext,
     begun: Attempt,
-    slots: list[Slot],
+    slots: list[NumberSlot],
     gold: Fraction,
     draws: list[list[Decimal]],
     solving: list[Program],

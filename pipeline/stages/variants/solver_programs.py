@@ -20,8 +20,8 @@ from typing import Any
 from berry.pipeline.core.events import Completion
 from berry.pipeline.records import Message
 from berry.pipeline.stages.variants.drafting import quoted
-from berry.pipeline.stages.variants.number_slots import Slot, as_argument
-from berry.sandboxes.base import Call, Job, Outcome
+from berry.pipeline.stages.variants.number_slots import NumberSlot, as_argument
+from berry.sandboxes.base import Call, Job, JobOutcome
 from berry.verifiers.checker import Checker
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of
@@ -40,7 +40,7 @@ class Program:
     results: tuple[Fraction | None, ...]
 
 
-def messages_for(text: str, slots: Sequence[Slot]) -> list[Message]:
+def messages_for(text: str, slots: Sequence[NumberSlot]) -> list[Message]:
     names = [f"x{i}" for i in range(1, len(slots) + 1)]
     listed = "\n".join(f"{name} = {slot.value}" for name, slot in zip(names, slots, strict=True))
     content = (
@@ -54,7 +54,7 @@ def messages_for(text: str, slots: Sequence[Slot]) -> list[Message]:
 
 async def solving(
     replies: Sequence[Completion],
-    slots: Sequence[Slot],
+    slots: Sequence[NumberSlot],
     gold: Fraction,
     draws: Sequence[Sequence[Decimal]],
     checker: Checker,
@@ -73,7 +73,7 @@ async def solving(
 
 
 async def _run(
-    source: str, slots: Sequence[Slot], draws: Sequence[Sequence[Decimal]], checker: Checker, key: str
+    source: str, slots: Sequence[NumberSlot], draws: Sequence[Sequence[Decimal]], checker: Checker, key: str
 ) -> list[Fraction | None]:
     calls = [tuple(slot.argument for slot in slots), *(tuple(as_argument(v) for v in values) for values in draws)]
     job = Job(
@@ -85,7 +85,7 @@ async def _run(
         key=key,
     )
     done = await checker.pool.run(job)
-    return [number(case.value) if case.outcome is Outcome.OK else None for case in done.cases]
+    return [number(case.value) if case.outcome is JobOutcome.OK else None for case in done.cases]
 
 
 def number(value: Any) -> Fraction | None:
@@ -118,7 +118,7 @@ def agreed(programs: Sequence[Program], index: int) -> tuple[Fraction | None, in
     return best
 
 
-def usable(source: str, slots: Sequence[Slot]) -> bool:
+def usable(source: str, slots: Sequence[NumberSlot]) -> bool:
     """Whether it defines solve() with an argument for each number and never has a number in place of its argument."""
     try:
         tree = ast.parse(source)

@@ -14,7 +14,7 @@ from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.omega import Omega
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.splits import split_of
 
 CUT = {"cut": {"below": 0.3, "spare": 0.0}}
@@ -68,7 +68,7 @@ def test_in_rounds_every_held_out_problem_is_measured_without_cuts_and_stops() -
 @pytest.mark.parametrize(
     ("policy", "becomes"),
     [
-        (Value(leaves=12), Fixed(branching=(12,))),
+        (ValueGuided(leaves=12), Fixed(branching=(12,))),
         (Beam(beams=2, width=3), Fixed(branching=(6,))),
         (Dvts(subtrees=3, width=4), Fixed(branching=(12,))),
         (Entropy(), Entropy()),

@@ -18,7 +18,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
 
 END = ev.Until(256)
@@ -147,7 +147,7 @@ def test_entropy_forks_before_the_least_certain_tokens(core: Any) -> None:
 
 
 def test_value_shares_leaves_among_siblings_and_cuts_the_hopeless(core: Any) -> None:
-    search: Search = core.search(Value(leaves=6, chains=3, max_branch=3, cut_below=0.2, waves=1))
+    search: Search = core.search(ValueGuided(leaves=6, chains=3, max_branch=3, cut_below=0.2, waves=1))
     assert brief(search.start()) == [(root(), 0, 3, steps_of(0))]
     a, b, c = (child(root(), i) for i in range(3))
     assert search.handle(step(root(), 0)) == [ev.Score(a, "prm")]

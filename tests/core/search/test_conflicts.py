@@ -29,9 +29,9 @@ from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.sizes import leaves, width
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 
-POLICIES: list[Any] = [BestOfN(), Fixed(), Entropy(), Value(), Beam(), Dvts(), Mcts(), Shepherd(), Omega()]
+POLICIES: list[Any] = [BestOfN(), Fixed(), Entropy(), ValueGuided(), Beam(), Dvts(), Mcts(), Shepherd(), Omega()]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
@@ -54,7 +54,7 @@ def test_every_policy_has_a_search_and_defaults_without_conflict(policy: Any) ->
         (Rollout(policy=Fixed(branching=(2,) * 6), step=TokensStep(tokens=64)), ("6 depths", "4 times")),
         (Rollout(budget=Budget(max_tokens=100)), ("100", "256")),
         (Rollout(policy=Mcts(), cut=Cut()), ("mcts", "never")),
-        (Rollout(policy=Value(cut_below=0.3), cut=Cut(below=0.2)), ("0.2", "0.3")),
+        (Rollout(policy=ValueGuided(cut_below=0.3), cut=Cut(below=0.2)), ("0.2", "0.3")),
         (Rollout(policy=Beam(), sampling=SamplingConfig(temperature=0)), ("temperature = 0", "beam")),
         (Rollout(policy=BestOfN(n=8), sampling=SamplingConfig(temperature=0)), ("8 times",)),
         (Rollout(policy=BestOfN(n=8), budget=Budget(stop_after_correct=9)), ("9", "8")),
@@ -91,7 +91,7 @@ def test_sizes_are_what_a_search_turns_out_to_be(core: Any, policy: Any) -> None
     first = search.start()
     assert sum(c.n for c in first if isinstance(c, ev.Generate)) == width(search.rollout)
     wanted = leaves(search.rollout)
-    if wanted is not None and not isinstance(policy, Value):
+    if wanted is not None and not isinstance(policy, ValueGuided):
         assert len(core.play(core.search(policy), core.World(6)).search.trajectories()) == wanted
         assert search.planned_leaves(policy) == wanted
 

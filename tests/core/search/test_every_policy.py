@@ -21,14 +21,14 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
 
 POLICIES: list[Any] = [
     BestOfN(n=6),
     Fixed(branching=(2, 2, 2)),
     Entropy(chains=3, forks=2, rounds=2, branches=2),
-    Value(leaves=12, chains=3),
+    ValueGuided(leaves=12, chains=3),
     Beam(beams=2, width=3),
     Dvts(subtrees=3, width=2),
     Mcts(simulations=12, parallel=1),

@@ -24,7 +24,7 @@ from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.trial import Lengths, tree_shape
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.records import Problem
@@ -188,8 +188,8 @@ def test_simulations_run_a_few_at_a_time_from_cached_prefixes() -> None:
 
 
 def test_a_scorer_that_sees_no_hope_saves_tokens() -> None:
-    hopeful = tree_shape(Value(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=1.0))
-    hopeless = tree_shape(Value(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=0.0))
+    hopeful = tree_shape(ValueGuided(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=1.0))
+    hopeless = tree_shape(ValueGuided(spare=0), Lengths(output=400, output_scv=0, step=100, pass_rate=0.0))
     assert hopeful.leaves == 8  # nothing is uncertain: both waves of 4 chains run through
     assert hopeless.leaves < 1
     assert hopeless.generated <= hopeful.generated / 4

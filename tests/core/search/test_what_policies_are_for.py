@@ -19,7 +19,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.intervals import wilson
@@ -46,7 +46,7 @@ def correct_per_kilotoken(core: Any, policy: Any, worlds: list[Any]) -> float:
 @pytest.mark.parametrize(
     ("policy", "gain"),
     [
-        (Value(leaves=32), 1.5),
+        (ValueGuided(leaves=32), 1.5),
         (Mcts(simulations=32, parallel=4), 1.3),
         (Beam(beams=4, width=4), 2.0),
         (Dvts(subtrees=4, width=4), 2.0),

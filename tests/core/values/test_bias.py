@@ -22,7 +22,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 
 SPARE = 0.5
 CUT = {"cut": Cut(below=0.3, spare=SPARE, speculative=False)}
@@ -33,7 +33,7 @@ CASES: list[tuple[str, Any, dict[str, Any], int]] = [
     ("shepherd", Shepherd(chains=4, completions=4), {}, 200),
     ("omega", Omega(chains=8, completions=4, searches=2), {}, 400),
     ("mcts", Mcts(simulations=16, parallel=8, width=8), {}, 400),
-    ("value", Value(leaves=12, chains=8, spare=SPARE), {}, 400),
+    ("value", ValueGuided(leaves=12, chains=8, spare=SPARE), {}, 400),
     ("beam", Beam(beams=4, width=4, spare=SPARE), {}, 400),
     ("dvts", Dvts(subtrees=4, width=4, spare=SPARE), {}, 400),
     ("best_of_n, cut", BestOfN(n=16), CUT, 400),

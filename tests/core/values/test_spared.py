@@ -14,7 +14,7 @@ from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.value import Value
+from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.records import DropReason, ValueKind
 
@@ -24,7 +24,7 @@ PRUNED: list[tuple[Any, dict[str, Any]]] = [
     (Fixed(branching=(3, 2)), {"cut": CUT}),
     (Entropy(chains=3, forks=1, rounds=1, branches=2), {"cut": CUT}),
     (Fixed(branching=(3, 2)), {"cut": CUT.model_copy(update={"speculative": True})}),
-    (Value(leaves=12, cut_below=0.3, spare=0.25), {}),
+    (ValueGuided(leaves=12, cut_below=0.3, spare=0.25), {}),
     (Beam(beams=2, width=3, spare=0.25), {}),
     (Dvts(subtrees=2, width=3, spare=0.25), {}),
 ]

@@ -12,7 +12,7 @@ import pytest
 from berry.pipeline.config.sections.rollout import Budget
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.limits import Ends
+from berry.pipeline.core.search.limits import EndsDraws
 from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.core.values.stopped import pass_at_k, until_stop
 from berry.pipeline.records import Finish, ValueKind
@@ -26,7 +26,7 @@ RULES = [
 ]
 
 
-def ended(n: int, ends: Ends, chance: float) -> Iterator[tuple[float, list[bool]]]:
+def ended(n: int, ends: EndsDraws, chance: float) -> Iterator[tuple[float, list[bool]]]:
     """Every sequence of draws up to its stop, with the chance that it comes; together they are certain."""
     seen = set[tuple[bool, ...]]()
     for drawn in product([True, False], repeat=n):
@@ -40,7 +40,7 @@ def ended(n: int, ends: Ends, chance: float) -> Iterator[tuple[float, list[bool]
 @pytest.mark.parametrize("budget", RULES, ids=str)
 @pytest.mark.parametrize("chance", [0.1, 0.45, 0.9])
 def test_the_mean_over_all_that_can_come_is_the_truth(budget: Budget, chance: float) -> None:
-    ends, told = Ends(budget), 0
+    ends, told = EndsDraws(budget), 0
     for k in (1, 2, 3):
         found = [(weight, pass_at_k(drawn, k, ends)) for weight, drawn in ended(9, ends, chance)]
         assert sum(weight for weight, _ in found) == pytest.approx(1)
@@ -53,14 +53,14 @@ def test_the_mean_over_all_that_can_come_is_the_truth(budget: Budget, chance: fl
 
 
 def test_after_r_passes_it_is_inverse_sampling_and_else_the_plain_share() -> None:
-    ends = Ends(Budget(stop_after_correct=3))
+    ends = EndsDraws(Budget(stop_after_correct=3))
     assert pass_at_k([False, True, False, False, True, True], 1, ends) == pytest.approx(2 / 5)
     assert pass_at_k([False, True, False, False, True, False], 1, ends) == pytest.approx(2 / 6)
     assert pass_at_k([], 1, ends) is None
 
 
 def test_what_is_not_known_stops_nothing() -> None:
-    ends = Ends(Budget(stop_after_correct=2))
+    ends = EndsDraws(Budget(stop_after_correct=2))
     assert until_stop([None, True, None, True, True], ends) == 4
     assert until_stop([None, None], ends) == 2
 

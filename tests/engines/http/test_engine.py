@@ -12,7 +12,7 @@ from berry.pipeline.config.sections.engine import HttpEngine
 from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.http.engine import Http
-from berry.pipeline.engines.http.protocol import Reading, body
+from berry.pipeline.engines.http.protocol import EventStream, body
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish
 
@@ -121,7 +121,7 @@ def test_the_body_asks_for_tokens_back():
 
 
 def test_comments_and_blank_lines_are_passed_over():
-    reading = Reading()
+    reading = EventStream()
     assert not reading.feed("")
     assert not reading.feed(": keep-alive")
     assert not reading.feed("data: [DONE]")

@@ -11,7 +11,7 @@ import pytest
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion, Sampling, Until
 from berry.pipeline.engines.base import Request
-from berry.pipeline.engines.synthetic.cache import PrefixCache
+from berry.pipeline.engines.synthetic.cache import SimulatedPrefixCache
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
@@ -39,14 +39,14 @@ async def test_the_cache_counts_full_blocks_and_never_the_last_token(sample: Any
 
 
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:
-    cache = PrefixCache(block_size=4, capacity=4)
+    cache = SimulatedPrefixCache(block_size=4, capacity=4)
     for start in (0, 100, 200):
         _, prefix = cache.lookup(range(start, start + 8))
         cache.store(prefix, ())
     assert cache.usage == 1
     assert cache.lookup([*range(200, 208), 1])[0] == 8
     assert cache.lookup([*range(8), 1])[0] == 0
-    assert PrefixCache(4, 0).lookup(range(9))[0] == 0
+    assert SimulatedPrefixCache(4, 0).lookup(range(9))[0] == 0
 
 
 async def test_speed_queue_priority_and_occupancy(sample: Any) -> None:

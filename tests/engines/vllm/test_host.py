@@ -235,10 +235,10 @@ def test_no_vllm_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
 def test_reports_of_older_and_newer_releases_are_read():
     newer = SimpleNamespace(num_running_reqs=3, num_waiting_reqs=2, num_skipped_waiting_reqs=1, kv_cache_usage=0.5)
     newer.prefix_cache_stats = SimpleNamespace(hits=7, queries=9)
-    assert compat.read_step(newer, SimpleNamespace(num_prompt_tokens=9, num_generation_tokens=4)) == compat.Step(
+    assert compat.read_step(newer, SimpleNamespace(num_prompt_tokens=9, num_generation_tokens=4)) == compat.EngineStep(
         running=3, waiting=3, kv_usage=0.5, prompt_tokens=9, cached_tokens=7, generated_tokens=4
     )
-    assert compat.read_step(None, None) == compat.Step(None, 0, 0.0, 0, 0, 0)
+    assert compat.read_step(None, None) == compat.EngineStep(None, 0, 0.0, 0, 0, 0)
     assert compat.read_step(SimpleNamespace(num_running_reqs=1), None).waiting == 0
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.pipeline.rewards.training import metrics
-from berry.pipeline.rewards.training.metrics import Leaf, Steps
+from berry.pipeline.rewards.training.metrics import ScoredLeaf, ScoredSteps
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30)
 
@@ -34,10 +34,10 @@ def test_a_calibrated_score_has_little_error_and_an_overconfident_one_much() -> 
 
 def test_first_errors_counts_exact_hits_and_quiet_rights() -> None:
     steps = [
-        Steps((0.9, 0.2, 0.1), (True, False, False)),  # found at 1
-        Steps((0.9, 0.8, 0.1), (True, False, False)),  # claimed at 2: missed
-        Steps((0.9, 0.9), (True, True)),  # left alone
-        Steps((0.3, 0.9), (True, True)),  # wrongly accused
+        ScoredSteps((0.9, 0.2, 0.1), (True, False, False)),  # found at 1
+        ScoredSteps((0.9, 0.8, 0.1), (True, False, False)),  # claimed at 2: missed
+        ScoredSteps((0.9, 0.9), (True, True)),  # left alone
+        ScoredSteps((0.3, 0.9), (True, True)),  # wrongly accused
     ]
     found = metrics.first_errors(steps, 0.5)
     assert (found.wrong_accuracy, found.right_accuracy, found.f1) == (0.5, 0.5, 0.5)
@@ -45,7 +45,7 @@ def test_first_errors_counts_exact_hits_and_quiet_rights() -> None:
 
 
 def test_the_threshold_is_the_one_that_separates() -> None:
-    steps = [Steps((0.9, 0.35), (True, False)), Steps((0.45, 0.9), (True, True))]
+    steps = [ScoredSteps((0.9, 0.35), (True, False)), ScoredSteps((0.45, 0.9), (True, True))]
     assert 0.35 < metrics.best_threshold(steps) <= 0.45
 
 
@@ -56,17 +56,17 @@ def test_f1_of_bad_ones() -> None:
 
 def test_best_of_n_by_score_majority_random_and_verifier() -> None:
     problem = [
-        Leaf(True, "4", {"orm": 0.9}),
-        Leaf(False, "5", {"orm": 0.1}),
-        Leaf(False, "5", {"orm": 0.2}),
-        Leaf(False, None, {"orm": 0.3}),
+        ScoredLeaf(True, "4", {"orm": 0.9}),
+        ScoredLeaf(False, "5", {"orm": 0.1}),
+        ScoredLeaf(False, "5", {"orm": 0.2}),
+        ScoredLeaf(False, None, {"orm": 0.3}),
     ]
     picked = metrics.best_of_n([problem])
     assert picked == {"random": 0.25, "verifier": 1.0, "majority": 0.0, "orm": 1.0}
 
 
 def test_a_constant_score_picks_like_chance() -> None:
-    problems = [[Leaf(i == 0, str(i), {"flat": 0.5}) for i in range(4)] for _ in range(400)]
+    problems = [[ScoredLeaf(i == 0, str(i), {"flat": 0.5}) for i in range(4)] for _ in range(400)]
     assert metrics.best_of_n(problems)["flat"] == pytest.approx(0.25, abs=0.07)
 
 

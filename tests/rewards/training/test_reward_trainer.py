@@ -12,7 +12,7 @@ from berry.pipeline.config.sections.rewards import FreshBackbone, Lora, RewardTr
 from berry.pipeline.rewards.model.loading import begin, fresh
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.evaluation import evaluate, score_paths
-from berry.pipeline.rewards.training.examples import LabelledPath, Sample, balance, samples
+from berry.pipeline.rewards.training.examples import LabelledPath, TrainingSequence, balance, samples
 from berry.pipeline.rewards.training.reward_trainer import collate, train
 
 WRONG, STEP = 7, 3
@@ -53,7 +53,7 @@ def paths(count: int, seed: int) -> list[LabelledPath]:
     return [path(rng, i) for i in range(count)]
 
 
-def rows(made: list[LabelledPath], what: str) -> list[Sample]:
+def rows(made: list[LabelledPath], what: str) -> list[TrainingSequence]:
     return samples(made, what=what, targets="soft", min_visits=1, weigh_by_visits=True)  # type: ignore[arg-type]
 
 
@@ -172,7 +172,7 @@ def test_a_shared_prefix_is_learned_once_and_an_unknown_label_never() -> None:
 
 
 def test_balance_makes_good_and_bad_weigh_the_same() -> None:
-    made = [Sample((1, 2), (1,), (t,), (1.0,)) for t in (1.0, 0.0, 0.0, 0.25)]
+    made = [TrainingSequence((1, 2), (1,), (t,), (1.0,)) for t in (1.0, 0.0, 0.0, 0.25)]
     found = balance(made)
     assert 1.25 * found.good == pytest.approx(2.75 * found.bad)
     assert 1.25 * found.good + 2.75 * found.bad == pytest.approx(4.0)
@@ -180,7 +180,9 @@ def test_balance_makes_good_and_bad_weigh_the_same() -> None:
 
 
 def test_padding_has_no_weight() -> None:
-    batch = collate([Sample((1, 2, 3), (0, 2), (1.0, 0.0), (1.0, 2.0)), Sample((4,), (0,), (1.0,), (3.0,))])
+    batch = collate(
+        [TrainingSequence((1, 2, 3), (0, 2), (1.0, 0.0), (1.0, 2.0)), TrainingSequence((4,), (0,), (1.0,), (3.0,))]
+    )
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["weights"].tolist() == [[1.0, 2.0], [3.0, 0.0]]

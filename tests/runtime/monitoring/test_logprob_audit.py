@@ -18,7 +18,7 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
 from berry.pipeline.runtime.scripted import ScriptedWorker
-from berry.pipeline.stages.dataset.logprob_samples import Sample, gap, samples
+from berry.pipeline.stages.dataset.logprob_samples import LogprobSample, gap, samples
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -57,7 +57,7 @@ async def committed(run: RunDir, makers: list[str]) -> list[LeaseReport]:
 class Pretended(ScriptedWorker):
     """Gives what is stored, off by half a nat a token where it or the maker, not both, is one of `wrong`."""
 
-    def __init__(self, worker_id: str, stored: dict[tuple[int, ...], Sample], *, wrong: str = "") -> None:
+    def __init__(self, worker_id: str, stored: dict[tuple[int, ...], LogprobSample], *, wrong: str = "") -> None:
         super().__init__(worker_id)
         self.version = "v0"
         self.asked: list[str] = []
@@ -71,11 +71,11 @@ class Pretended(ScriptedWorker):
         return self.version, [total / count + off for count, total in sample.segments for _ in range(count)]
 
 
-def all_samples(run: RunDir, reports: list[LeaseReport], share: float = 1.0) -> list[Sample]:
+def all_samples(run: RunDir, reports: list[LeaseReport], share: float = 1.0) -> list[LogprobSample]:
     return [s for r in reports for s in samples(run.location, r.lease, 0, share=share)]
 
 
-def by_tokens(found: list[Sample]) -> dict[tuple[int, ...], Sample]:
+def by_tokens(found: list[LogprobSample]) -> dict[tuple[int, ...], LogprobSample]:
     return {(*s.prompt_ids, *s.response_ids): s for s in found}
 
 

@@ -9,7 +9,7 @@ import pytest
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.runtime.monitoring import metrics, prometheus
-from berry.pipeline.runtime.monitoring.metrics import METRICS, Reading
+from berry.pipeline.runtime.monitoring.metrics import METRICS, MetricReading
 from berry.pipeline.stages.leases.lease import Gauges, LeaseReport, Snapshot
 
 REPORT = LeaseReport(
@@ -72,7 +72,9 @@ def test_counters_are_raised_by_what_is_new_also_after_their_source_began_anew(
     monkeypatch.setattr(prometheus, "_make", lambda name: made.setdefault(name, Recorder()))
     exporter = prometheus.Exporter({"run": "r", "worker": "w"})
     for total in (5, 5, 8, 2):
-        exporter.put([Reading("berry_verdicts", total, {"outcome": "pass"}), Reading("berry_searches", total)])
+        exporter.put(
+            [MetricReading("berry_verdicts", total, {"outcome": "pass"}), MetricReading("berry_searches", total)]
+        )
     raised = made["berry_verdicts"].calls
     assert [value for _, value, _ in raised] == [5, 3, 2]
     assert raised[0][2] == {"run": "r", "worker": "w", "version": "", "outcome": "pass"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from berry.sandboxes.base import Call, Job, JudgeStatus, Limits, Outcome
+from berry.sandboxes.base import Call, Job, JobOutcome, JudgeStatus, Limits
 
 F = "def f(x):\n    return x + 1"
 
@@ -51,20 +51,20 @@ def test_expected_exceptions_reach_the_tests(box):
 def test_an_exception_nobody_expected_is_the_candidates(box):
     result = box.judge("def f(x): return [][0]", "assert f(1) == 2")
     assert result.status is JudgeStatus.CANDIDATE
-    assert result.candidate.outcome is Outcome.RUNTIME_ERROR
+    assert result.candidate.outcome is JobOutcome.RUNTIME_ERROR
     assert result.candidate.error_type == "IndexError"
 
 
 DEATHS = {
-    "spin": ("def f(x):\n    while True: pass", Outcome.CPU_LIMIT),
-    "sleep": ("import time\ndef f(x): time.sleep(99)", Outcome.WALL_LIMIT),
-    "eat": ("def f(x): return bytearray(1 << 40)", Outcome.MEMORY_LIMIT),
-    "exit": ("import os\ndef f(x): os._exit(0)", Outcome.RUNTIME_ERROR),
-    "object": ("def f(x): return object()", Outcome.UNSUPPORTED_VALUE),
-    "syntax": ("def f(x: return", Outcome.COMPILE_ERROR),
-    "missing": ("def g(x): return x", Outcome.MISSING_ENTRY_POINT),
-    "socket": ("import socket\ndef f(x): socket.socket()", Outcome.VIOLATION),
-    "load": ("1 / 0", Outcome.RUNTIME_ERROR),
+    "spin": ("def f(x):\n    while True: pass", JobOutcome.CPU_LIMIT),
+    "sleep": ("import time\ndef f(x): time.sleep(99)", JobOutcome.WALL_LIMIT),
+    "eat": ("def f(x): return bytearray(1 << 40)", JobOutcome.MEMORY_LIMIT),
+    "exit": ("import os\ndef f(x): os._exit(0)", JobOutcome.RUNTIME_ERROR),
+    "object": ("def f(x): return object()", JobOutcome.UNSUPPORTED_VALUE),
+    "syntax": ("def f(x: return", JobOutcome.COMPILE_ERROR),
+    "missing": ("def g(x): return x", JobOutcome.MISSING_ENTRY_POINT),
+    "socket": ("import socket\ndef f(x): socket.socket()", JobOutcome.VIOLATION),
+    "load": ("1 / 0", JobOutcome.RUNTIME_ERROR),
 }
 
 
@@ -83,7 +83,7 @@ def test_a_slow_judge_is_not_the_candidates_fault(box):
 
     result = box.wait(work())
     assert result.status is JudgeStatus.JUDGE_LIMIT
-    assert result.candidate.outcome is Outcome.OK
+    assert result.candidate.outcome is JobOutcome.OK
 
 
 def test_arguments_that_are_not_plain_are_the_tests_error(box):
@@ -238,7 +238,7 @@ def test_an_answer_is_held_against_its_arguments_as_they_were(box, source, tests
 
 def test_changes_that_are_no_plain_data_are_the_candidates_fault(box):
     result = box.judge("def f(x):\n    x.append(object())\n    return 1", "assert f([]) == 1")
-    assert (result.status, result.candidate.outcome) == (JudgeStatus.CANDIDATE, Outcome.UNSUPPORTED_VALUE)
+    assert (result.status, result.candidate.outcome) == (JudgeStatus.CANDIDATE, JobOutcome.UNSUPPORTED_VALUE)
     big = "x = list(range(100000))\nassert f(x) == 99999"
     assert box.judge(
         "def f(x):\n    x.reverse()\n    return x[0]", big, limits=Limits()

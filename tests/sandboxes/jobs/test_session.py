@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berry.sandboxes.base import Job, Limits, Outcome
+from berry.sandboxes.base import Job, JobOutcome, Limits
 
 
 def _in_session(box, steps, source="", limits=None):
@@ -31,8 +31,8 @@ def test_an_error_leaves_the_session_usable(box):
     _, bad, broken, good = _in_session(
         box, [lambda s: s.exec("x = 5\n1/0"), lambda s: s.exec("def ("), lambda s: s.exec("x")]
     )
-    assert (bad.outcome, bad.error_type) == (Outcome.RUNTIME_ERROR, "ZeroDivisionError")
-    assert broken.outcome is Outcome.COMPILE_ERROR
+    assert (bad.outcome, bad.error_type) == (JobOutcome.RUNTIME_ERROR, "ZeroDivisionError")
+    assert broken.outcome is JobOutcome.COMPILE_ERROR
     assert good.value == 5
 
 
@@ -53,22 +53,22 @@ def test_functions_can_be_called(box):
     loaded, value, missing = _in_session(
         box, [lambda s: s.call("f", (2,), {"y": 3}), lambda s: s.call("g")], "def f(x, y): return x * y"
     )
-    assert loaded.outcome is Outcome.OK
+    assert loaded.outcome is JobOutcome.OK
     assert value.value == 6
-    assert missing.outcome is Outcome.MISSING_ENTRY_POINT
+    assert missing.outcome is JobOutcome.MISSING_ENTRY_POINT
 
 
 def test_limits_run_over_the_whole_session(box):
     spin = "import time\nt = time.process_time()\nwhile time.process_time() - t < 0.15: pass"
     results = _in_session(box, [lambda s: s.exec(spin)] * 12, limits=Limits(cpu_s=0.5, wall_s=60))
     outcomes = [r.outcome for r in results]
-    assert outcomes[1] is Outcome.OK
-    assert outcomes[-1] is Outcome.CPU_LIMIT
+    assert outcomes[1] is JobOutcome.OK
+    assert outcomes[-1] is JobOutcome.CPU_LIMIT
 
 
 def test_a_session_ends_with_its_process_and_says_why(box):
     _, dead, after = _in_session(box, [lambda s: s.exec("import os; os._exit(3)"), lambda s: s.exec("1")])
-    assert dead.outcome is Outcome.RUNTIME_ERROR
+    assert dead.outcome is JobOutcome.RUNTIME_ERROR
     assert "status 3" in dead.error
     assert after == dead
 

@@ -14,7 +14,7 @@ from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.checking.responses import Parts, Response, Tally, iter_responses, load_problems, verify_all
 from berry.verifiers.base import Reason, verdict
 from berry.verifiers.kinds.majority import canonicalise, consensus
-from berry.verifiers.maths.ladder import Decision
+from berry.verifiers.maths.ladder import Equivalence
 
 PROBLEMS = [
     {"id": "a", "prompt": "6*7?", "verifier": {"type": "math", "answer": "42"}},
@@ -30,7 +30,7 @@ def problems(tmp_path):
 
 
 class Unasked:
-    async def decide(self, gold, response, strict) -> Decision:
+    async def decide(self, gold, response, strict) -> Equivalence:
         raise AssertionError("no answer here needs sympy")
 
 

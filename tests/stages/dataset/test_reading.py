@@ -14,7 +14,7 @@ from berry.pipeline.core.values.estimate import estimate
 from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
-from berry.pipeline.engines.synthetic.process import NUMBER, Chain
+from berry.pipeline.engines.synthetic.process import NUMBER, PromptProcess
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import ValueKind
 from berry.pipeline.report.summary import pass_at_k, summarise
@@ -59,7 +59,7 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
     assert count == len(stored)
 
 
-def true_logprob(chain: Chain, before: list[int], token: int) -> float:
+def true_logprob(chain: PromptProcess, before: list[int], token: int) -> float:
     """Of a token of the synthetic process after `before`: only a step's result is left to chance."""
     step, total, partial = chain.position(before)
     if step == chain.n_steps or len(partial) != chain.decision(step) - 1:

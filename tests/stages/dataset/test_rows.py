@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import Finish, Node, Segment
+from berry.pipeline.records import Finish, Node, ResponseSegment
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.rows import made_by_engine, made_by_marks, segments_of
 from berry.pipeline.storage.dataset import RunDir
@@ -23,10 +23,10 @@ def node(tokens: int, version: str, engine: str = "e0") -> Node:
 def test_neighbours_of_one_author_are_one_segment_and_all_tokens_are_covered() -> None:
     path = [node(3, "v0"), node(2, "v0"), node(0, "v1"), node(4, "v1"), node(1, "v1", "e1"), node(2, "v0")]
     assert segments_of(path) == [
-        Segment(0, 5, "assistant", "v0", "e0", True),
-        Segment(5, 4, "assistant", "v1", "e0", True),
-        Segment(9, 1, "assistant", "v1", "e1", True),
-        Segment(10, 2, "assistant", "v0", "e0", True),
+        ResponseSegment(0, 5, "assistant", "v0", "e0", True),
+        ResponseSegment(5, 4, "assistant", "v1", "e0", True),
+        ResponseSegment(9, 1, "assistant", "v1", "e1", True),
+        ResponseSegment(10, 2, "assistant", "v0", "e0", True),
     ]
     assert segments_of([node(0, "v0")]) == []
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, Step, TokensStep
+from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, TokensStep
 from berry.pipeline.core.values.estimate import Scheme
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.records import Finish, Node, ValueKind
@@ -40,7 +40,7 @@ def path(*pieces: tuple[str, float | None]) -> list[Node]:
     ]
 
 
-def steps_of(nodes: list[Node], step: Step) -> list[LabelledStep]:
+def steps_of(nodes: list[Node], step: StepConfig) -> list[LabelledStep]:
     return split_steps(nodes, read(nodes, Scheme()), step)
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.records import Message
 from berry.pipeline.stages.export.base import Sampled
-from berry.pipeline.stages.export.exactness import Comparison, Exactness, Loss, compare
+from berry.pipeline.stages.export.exactness import Exactness, Loss, RoundTrip, compare
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 CHATML = (
@@ -89,13 +89,13 @@ def test_the_lost_tokens_of_cut_thinking_are_those_of_the_thought(tmp_path: Path
 def test_an_answer_that_was_cut_and_is_ended_by_the_template_loses_nothing_but_is_not_exact(tmp_path: Path) -> None:
     tokens = tokens_of(tmp_path, CHATML)
     found = compare(replace(sample(tokens, "It is", ended=False), ended=False), tokens.encode_whole)
-    assert found == Comparison(tokens=len("It is"), changed=0, loss=Loss.TURN)
+    assert found == RoundTrip(tokens=len("It is"), changed=0, loss=Loss.TURN)
 
 
 def test_a_template_that_never_ends_an_answer_loses_its_end(tmp_path: Path) -> None:
     tokens = tokens_of(tmp_path, CHATML.replace("<|im_end|>\n", "\n"))
     found = compare(sample(tokens, "It is 2."), tokens.encode_whole)
-    assert found == Comparison(tokens=len("It is 2.") + 1, changed=1, loss=Loss.END)
+    assert found == RoundTrip(tokens=len("It is 2.") + 1, changed=1, loss=Loss.END)
 
 
 def test_of_many_responses_those_compared_lie_all_over_the_export(tmp_path: Path, monkeypatch) -> None:

@@ -31,7 +31,7 @@ from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.records import Finish
-from berry.pipeline.stages.rollout.journal import Chain, LeaseJournal
+from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal
 from berry.pipeline.stages.rollout.pending import PendingCommands
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Outcome, Reason, Verdict
@@ -98,9 +98,9 @@ def drive(
     extra: Sequence[Event] = (),
     kill_after: int | None = None,
     journal: list[Event] | None = None,
-) -> Chain:
+) -> CommandDigest:
     """Feeds answers in a random order until the search ends or is killed."""
-    chain = Chain()
+    chain = CommandDigest()
     chain.follow(commands)
     pending = [event for c in commands for event in answer(c)] + list(extra)
     while search.finished is None:
@@ -148,7 +148,7 @@ def _drawn(search: Search) -> set[object]:
     return {(n.node_id, tuple(n.token_ids), tuple(n.logprobs or ()), n.value) for n in search.nodes()}
 
 
-async def journalled(tmp_path: Path, events: Sequence[Event], *, flushes: int, chain: Chain) -> LeaseJournal:
+async def journalled(tmp_path: Path, events: Sequence[Event], *, flushes: int, chain: CommandDigest) -> LeaseJournal:
     journal = LeaseJournal(locate(tmp_path), lease=4, round_index=0)
     journal.track("p", lambda: chain)
     per = max(1, len(events) // flushes)
@@ -161,14 +161,14 @@ async def journalled(tmp_path: Path, events: Sequence[Event], *, flushes: int, c
 
 
 @pytest.fixture
-def history() -> tuple[list[Event], Chain]:
+def history() -> tuple[list[Event], CommandDigest]:
     events: list[Event] = []
     search = new_search(POLICIES[2])
     chain = drive(search, search.start(), random.Random(3), kill_after=9, journal=events)
     return events, chain
 
 
-async def test_events_come_back_as_they_were(tmp_path: Path, history: tuple[list[Event], Chain]) -> None:
+async def test_events_come_back_as_they_were(tmp_path: Path, history: tuple[list[Event], CommandDigest]) -> None:
     events, chain = history
     await journalled(tmp_path, events, flushes=3, chain=chain)
     again = LeaseJournal(locate(tmp_path), lease=4, round_index=0)
@@ -177,7 +177,9 @@ async def test_events_come_back_as_they_were(tmp_path: Path, history: tuple[list
     assert again.past["p"].marks == {chain.events: chain.digest}
 
 
-async def test_a_damaged_segment_ends_the_journal_there(tmp_path: Path, history: tuple[list[Event], Chain]) -> None:
+async def test_a_damaged_segment_ends_the_journal_there(
+    tmp_path: Path, history: tuple[list[Event], CommandDigest]
+) -> None:
     events, chain = history
     journal = await journalled(tmp_path, events, flushes=3, chain=chain)
     location = locate(tmp_path)
@@ -191,7 +193,7 @@ async def test_a_damaged_segment_ends_the_journal_there(tmp_path: Path, history:
 
 
 async def test_what_a_replaced_worker_still_writes_is_not_replayed(
-    tmp_path: Path, history: tuple[list[Event], Chain]
+    tmp_path: Path, history: tuple[list[Event], CommandDigest]
 ) -> None:
     events, chain = history
     zombie = await journalled(tmp_path, events[:5], flushes=1, chain=chain)
@@ -206,7 +208,7 @@ async def test_what_a_replaced_worker_still_writes_is_not_replayed(
     assert third.past["p"].events == [*events[:5], events[6]]
 
 
-async def test_a_removed_journal_leaves_nothing(tmp_path: Path, history: tuple[list[Event], Chain]) -> None:
+async def test_a_removed_journal_leaves_nothing(tmp_path: Path, history: tuple[list[Event], CommandDigest]) -> None:
     events, chain = history
     journal = await journalled(tmp_path, events, flushes=2, chain=chain)
     await journal.remove()
@@ -216,7 +218,7 @@ async def test_a_removed_journal_leaves_nothing(tmp_path: Path, history: tuple[l
 
 
 async def test_a_flush_that_fails_keeps_its_records(
-    tmp_path: Path, history: tuple[list[Event], Chain], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, history: tuple[list[Event], CommandDigest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from berry.pipeline.errors import StorageError
     from berry.pipeline.storage import segments
@@ -240,7 +242,7 @@ async def test_a_flush_that_fails_keeps_its_records(
     assert again.past["p"].events == events[:2]
 
 
-async def test_a_reset_forgets_what_came_before(tmp_path: Path, history: tuple[list[Event], Chain]) -> None:
+async def test_a_reset_forgets_what_came_before(tmp_path: Path, history: tuple[list[Event], CommandDigest]) -> None:
     events, chain = history
     journal = await journalled(tmp_path, events, flushes=1, chain=chain)
     journal.reset("p")

@@ -50,7 +50,7 @@ NUMBERS = st.lists(
 
 @given(NUMBERS, st.integers(0, 2**32))
 def test_drawn_numbers_keep_order_decimals_and_differ(values, seed) -> None:
-    found = [number_slots.Slot(value) for value in values]
+    found = [number_slots.NumberSlot(value) for value in values]
     new = number_slots.draw(found, (0.5, 2.0), random.Random(seed))
     if new is None:
         return
@@ -63,7 +63,7 @@ def test_drawn_numbers_keep_order_decimals_and_differ(values, seed) -> None:
 
 @given(st.integers(2, 99), st.integers(0, 2**32))
 def test_a_percentage_stays_one(value, seed) -> None:
-    new = number_slots.draw([number_slots.Slot(Decimal(value), percent=True)], (0.5, 2.0), random.Random(seed))
+    new = number_slots.draw([number_slots.NumberSlot(Decimal(value), percent=True)], (0.5, 2.0), random.Random(seed))
     assert new is not None
     assert 2 <= new[0] <= 99
 

@@ -95,18 +95,18 @@ def test_a_tower_is_refused_before_it_is_computed(tower: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("1" * 1001, bounds.Fault.TOO_MANY_DIGITS),
-        ("x+" * 3000, bounds.Fault.TOO_LONG),
-        ("(" * 50 + ")" * 50, bounds.Fault.TOO_NESTED),
-        ("{1", bounds.Fault.UNBALANCED),
-        ("1}", bounds.Fault.UNBALANCED),
-        ("1\x00", bounds.Fault.CONTROL),
-        ("\u202e12", bounds.Fault.BIDI),
-        ("  ", bounds.Fault.EMPTY),
+        ("1" * 1001, bounds.TextFault.TOO_MANY_DIGITS),
+        ("x+" * 3000, bounds.TextFault.TOO_LONG),
+        ("(" * 50 + ")" * 50, bounds.TextFault.TOO_NESTED),
+        ("{1", bounds.TextFault.UNBALANCED),
+        ("1}", bounds.TextFault.UNBALANCED),
+        ("1\x00", bounds.TextFault.CONTROL),
+        ("\u202e12", bounds.TextFault.BIDI),
+        ("  ", bounds.TextFault.EMPTY),
         ("[1, 2)", None),
     ],
 )
-def test_bounds_name_what_is_wrong(text: str, fault: bounds.Fault | None) -> None:
+def test_bounds_name_what_is_wrong(text: str, fault: bounds.TextFault | None) -> None:
     assert bounds.fault(text) is fault
 
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from berry.verifiers.maths.answers.shapes import Many, Scalar, Shape, Value
+from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Scalar, Shape
 from berry.verifiers.maths.expressions import evaluate, expr, nodes
 
-Rows = tuple[tuple[expr.Expr, ...], ...]
+MatrixRows = tuple[tuple[expr.Expr, ...], ...]
 
 _ENVIRONMENT = re.compile(
     r"(?P<open>[\[(]\s*)?\\begin\{(?P<name>[pbB]?(?:small)?matrix|array)\*?\}(?:\{[lcr| ]*\})?(?P<body>.*?)"
@@ -27,7 +27,7 @@ _TRANSPOSED = re.compile(r"\^\s*(?:\{\s*)?(?:\\text\s*\{\s*)?(?:T|\\top|\\interc
 _MAX_MATRICES, _MAX_POWER, _MAX_ENTRIES = 12, 12, 400
 
 
-def read(text: str, cell: Callable[[str], Value]) -> Value | None:
+def read(text: str, cell: Callable[[str], AnswerValue]) -> AnswerValue | None:
     """The matrix that `text` (cleaned) is or comes to; None where it is none. `cell` reads an entry."""
     if "matrix}" not in text and "array}" not in text:
         return None
@@ -55,14 +55,14 @@ def read(text: str, cell: Callable[[str], Value]) -> Value | None:
     return _shown(result) if _is_rows(result) else None  # type: ignore[arg-type]
 
 
-def _matrix(body: str, cell: Callable[[str], Value]) -> Many:
+def _matrix(body: str, cell: Callable[[str], AnswerValue]) -> Many:
     rows = [row for row in _ROW.split(body.replace("\\hline", "")) if row.strip()]
     return Many(
         Shape.MATRIX, tuple(Many(Shape.LIST, tuple(cell(entry.strip()) for entry in row.split("&"))) for row in rows)
     )
 
 
-def _rows(matrix: Many) -> Rows:
+def _rows(matrix: Many) -> MatrixRows:
     """The entries' trees. Raises ValueError where an entry is no scalar or the rows differ in length."""
     rows = []
     for row in matrix.items:
@@ -76,15 +76,15 @@ def _rows(matrix: Many) -> Rows:
     return tuple(rows)
 
 
-def _is_rows(value: expr.Expr | Rows) -> bool:
+def _is_rows(value: expr.Expr | MatrixRows) -> bool:
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], tuple)
 
 
-def _shown(rows: Rows) -> Many:
+def _shown(rows: MatrixRows) -> Many:
     return Many(Shape.MATRIX, tuple(Many(Shape.LIST, tuple(Scalar(entry, "") for entry in row)) for row in rows))
 
 
-def _value(tree: expr.Expr, named: dict[str, Rows]) -> expr.Expr | Rows:
+def _value(tree: expr.Expr, named: dict[str, MatrixRows]) -> expr.Expr | MatrixRows:
     """A scalar's tree, or rows. Raises ValueError for what is not defined between matrices."""
     if not any(name in named for name in expr.symbols(tree)):
         return tree
@@ -103,7 +103,7 @@ def _value(tree: expr.Expr, named: dict[str, Rows]) -> expr.Expr | Rows:
     raise ValueError("not defined between matrices")
 
 
-def _power(base: Rows, exponent: expr.Expr) -> Rows:
+def _power(base: MatrixRows, exponent: expr.Expr) -> MatrixRows:
     if exponent == ("s", "\\tau"):
         return tuple(zip(*base, strict=True))
     if exponent[0] != "n" or exponent[1].denominator != 1 or not 1 <= exponent[1] <= _MAX_POWER:
@@ -114,13 +114,13 @@ def _power(base: Rows, exponent: expr.Expr) -> Rows:
     return result
 
 
-def _sum(a: expr.Expr | Rows, b: expr.Expr | Rows) -> expr.Expr | Rows:
+def _sum(a: expr.Expr | MatrixRows, b: expr.Expr | MatrixRows) -> expr.Expr | MatrixRows:
     if not (_is_rows(a) and _is_rows(b)) or len(a) != len(b) or len(a[0]) != len(b[0]):
         raise ValueError("sizes of a sum")
     return tuple(tuple(_add(x, y) for x, y in zip(r, s, strict=True)) for r, s in zip(a, b, strict=True))
 
 
-def _product(a: expr.Expr | Rows, b: expr.Expr | Rows) -> expr.Expr | Rows:
+def _product(a: expr.Expr | MatrixRows, b: expr.Expr | MatrixRows) -> expr.Expr | MatrixRows:
     if not _is_rows(a) and not _is_rows(b):
         return _times(a, b)
     if not _is_rows(a) or not _is_rows(b):

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from berry.verifiers.maths.answers import units
-from berry.verifiers.maths.answers.shapes import Opaque, Scalar, Value, Words
+from berry.verifiers.maths.answers.shapes import AnswerValue, Opaque, Scalar, Words
 from berry.verifiers.maths.expressions import expr, normal
 
 _BASE = re.compile(
@@ -76,7 +76,7 @@ _SYNONYMS = {
 }
 
 
-def read(text: str) -> Value:
+def read(text: str) -> AnswerValue:
     """The scalar, with percent, base and unit, or the words that `text` (cleaned) is; Opaque where it is neither."""
     percent = _PERCENT.search(text)
     if percent is not None and percent.start() > 0 and not text[: percent.start()].endswith(("%", "percent")):
@@ -108,7 +108,7 @@ def read(text: str) -> Value:
     return _words(text)
 
 
-def _words(text: str) -> Value:
+def _words(text: str) -> AnswerValue:
     word = normal.words(text)
     if word in _INFINITIES:
         return Scalar(expr.parse(_INFINITIES[word]), text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from berry.verifiers.maths.answers.shapes import Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.expressions import evaluate, expr, normal
 
 _CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
@@ -19,7 +19,7 @@ _CLAUSE = re.compile(r"\d|\b(?:is|are|was|when|if|where|for|since|because|not|or
 _PLAIN_LETTER = re.compile(r"[A-Za-z]")
 
 
-def assigned(value: Value, *, as_answer: bool) -> tuple[str, Value] | None:
+def assigned(value: AnswerValue, *, as_answer: bool) -> tuple[str, AnswerValue] | None:
     """(name, value) of `x = 5`, `f(2) = 5`, `x \\in S` and of a chain `x = 2 + 3 = 5`; None for other conditions.
 
     `as_answer`: `value` is a response's, which may also show a computation, `2 + 3 = 5` (its name is ""), or the
@@ -46,7 +46,7 @@ def assigned(value: Value, *, as_answer: bool) -> tuple[str, Value] | None:
     return normal.squeeze(shown(name)), last
 
 
-def _is_bare_name(value: Value) -> bool:
+def _is_bare_name(value: AnswerValue) -> bool:
     return isinstance(value, Scalar) and value.tree[0] == "s"
 
 
@@ -75,7 +75,7 @@ def _only_names(tree: expr.Expr) -> bool:
     return tree[0] == "/" and _only_names(tree[1]) and _only_names(tree[2])
 
 
-def named(value: Value) -> dict[str, Value] | None:
+def named(value: AnswerValue) -> dict[str, AnswerValue] | None:
     """The values of several different names, in order: `(p, q) = (3, 2)`, or `p = 3, q = 2`; else None."""
     if isinstance(value, Relation):
         if value.signs != ("=",) or (names := _names(value.sides[0])) is None:
@@ -93,11 +93,11 @@ def named(value: Value) -> dict[str, Value] | None:
     return values if len(values) == len(pairs) else None
 
 
-def _is_equation(value: Value) -> bool:
+def _is_equation(value: AnswerValue) -> bool:
     return isinstance(value, Relation) and set(value.signs) == {"="}
 
 
-def _names(value: Value) -> list[str] | None:
+def _names(value: AnswerValue) -> list[str] | None:
     """The names in `(p, q)`, different ones; None where it holds anything else."""
     if not isinstance(value, Many) or value.shape is not Shape.TUPLE:
         return None
@@ -105,7 +105,7 @@ def _names(value: Value) -> list[str] | None:
     return names if len(set(names)) == len(value.items) else None
 
 
-def in_tuple_order(values: dict[str, Value]) -> list[Value]:
+def in_tuple_order(values: dict[str, AnswerValue]) -> list[AnswerValue]:
     """The values as a tuple lists them: by name where the names are neighbours in the alphabet, else as written."""
     names = list(values)
     letters = sorted(names)
@@ -116,7 +116,7 @@ def in_tuple_order(values: dict[str, Value]) -> list[Value]:
     return [values[name] for name in names]
 
 
-def is_numbered(values: dict[str, Value]) -> bool:
+def is_numbered(values: dict[str, AnswerValue]) -> bool:
     """Whether the names are one name with numbers, `x_1, x_2`, as the roots of one equation have."""
     stems = {name.partition("_")[0] for name in values}
     return len(stems) == 1 and all("_" in name for name in values)
@@ -145,7 +145,7 @@ def factor(f: expr.Expr, g: expr.Expr) -> Fraction | None:
 _DECIMALS = re.compile(r"[-+]?\s*(?:\\\$\s*)?([\d,]*)(?:\.(\d+))?(?![\d.])")
 
 
-def settled(value: Value) -> tuple[Value, ...]:
+def settled(value: AnswerValue) -> tuple[AnswerValue, ...]:
     r"""What `a \approx b` states: both where b is a rounding of the expression a, else b alone; else `value` itself.
 
     `\sqrt{2} \approx 1.414` states \sqrt{2} and shows it; `142 \approx 143` can only mean 143. Nothing where the two
@@ -186,7 +186,7 @@ def significant_digits(text: str) -> int:
     return 0 if match is None else len((match[1].replace(",", "") + (match[2] or "")).lstrip("0"))
 
 
-def shown(value: Value) -> str:
+def shown(value: AnswerValue) -> str:
     """`value` as text, for messages and for comparing what can't be read."""
     if isinstance(value, Scalar | Words | Opaque):
         return value.text

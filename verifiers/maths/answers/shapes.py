@@ -49,7 +49,7 @@ class Opaque:
 @dataclass(frozen=True, slots=True)
 class Many:
     shape: Shape
-    items: tuple[Value, ...]
+    items: tuple[AnswerValue, ...]
     brackets: str = ""
 
 
@@ -57,8 +57,8 @@ class Many:
 class Relation:
     """`sides` joined by `signs`: "=", "<", "<=", ">", ">=", "!=", "in", "~" (about)."""
 
-    sides: tuple[Value, ...]
+    sides: tuple[AnswerValue, ...]
     signs: tuple[str, ...]
 
 
-Value = Scalar | Words | Opaque | Many | Relation
+AnswerValue = Scalar | Words | Opaque | Many | Relation

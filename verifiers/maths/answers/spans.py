@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from berry.verifiers.maths.answers.shapes import EVERYTHING, Many, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import EVERYTHING, AnswerValue, Many, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.expressions import evaluate, expr, normal
 
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
@@ -21,7 +21,7 @@ FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 class End(NamedTuple):
     """An end of an interval, which belongs to it where it is `closed`."""
 
-    value: Value
+    value: AnswerValue
     closed: bool
 
 
@@ -41,15 +41,15 @@ class Region:
     plain_name: bool = True  # `x`, not `f(x)` or `2x`
 
 
-def _open(value: Value) -> End:
+def _open(value: AnswerValue) -> End:
     return End(value=value, closed=False)
 
 
-def _closed(value: Value) -> End:
+def _closed(value: AnswerValue) -> End:
     return End(value=value, closed=True)
 
 
-def _point(value: Value) -> Span:
+def _point(value: AnswerValue) -> Span:
     return Span(_closed(value), _closed(value))
 
 
@@ -58,7 +58,7 @@ _BOTTOM = _open(Scalar(expr.parse("-\\infty"), "-\\infty"))
 _EVERYTHING = Region("", (Span(_BOTTOM, _TOP),))
 
 
-def region(value: Value) -> Region | None:
+def region(value: AnswerValue) -> Region | None:
     """The set that an interval, an inequality or a combination of them is; None for anything else."""
     combined = _region(value)
     if combined is None or not combined.spans:
@@ -67,7 +67,7 @@ def region(value: Value) -> Region | None:
     return Region(combined.name, joined, combined.plain_name) if joined is not None else combined
 
 
-def _region(value: Value) -> Region | None:
+def _region(value: AnswerValue) -> Region | None:
     if isinstance(value, Words):
         return _EVERYTHING if value.text == EVERYTHING else None
     if isinstance(value, Relation):
@@ -91,7 +91,7 @@ def _region(value: Value) -> Region | None:
     return None
 
 
-def _points(value: Value) -> Region | None:
+def _points(value: AnswerValue) -> Region | None:
     """A finite set as spans of one point each."""
     if isinstance(value, Many) and value.shape is Shape.SET:
         numbers = bool(value.items) and all(_number(item) is not None for item in value.items)
@@ -133,14 +133,14 @@ def _inequality(value: Relation) -> Region | None:
     return None
 
 
-def _magnitude(value: Value) -> Scalar | None:
+def _magnitude(value: AnswerValue) -> Scalar | None:
     """The name x of `|x|`."""
     if not isinstance(value, Scalar) or value.tree[0] != "f" or value.tree[1] != "abs" or value.tree[2][0][0] != "s":
         return None
     return Scalar(value.tree[2][0], value.text.strip().removeprefix("|").removesuffix("|").strip())
 
 
-def _opposite(value: Value) -> Scalar | None:
+def _opposite(value: AnswerValue) -> Scalar | None:
     """The opposite of a positive number."""
     size = _number(value)
     if not isinstance(value, Scalar) or size is None or not 0 < size < float("inf"):
@@ -148,7 +148,7 @@ def _opposite(value: Value) -> Scalar | None:
     return Scalar(("*", (("n", Fraction(-1)), value.tree)), f"-({value.text})")
 
 
-def _about(subject: Value, spans: tuple[Span, ...]) -> Region | None:
+def _about(subject: AnswerValue, spans: tuple[Span, ...]) -> Region | None:
     if not isinstance(subject, Scalar):
         return None
     return Region(normal.squeeze(subject.text), spans, subject.tree[0] == "s")
@@ -233,7 +233,7 @@ def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...] | None:
     return tuple(span for _, _, span in joined)
 
 
-def _number(value: Value) -> float | None:
+def _number(value: AnswerValue) -> float | None:
     if not isinstance(value, Scalar) or value.percent or expr.symbols(value.tree):
         return None
     if value.tree == ("c", "inf"):

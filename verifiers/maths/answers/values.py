@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from berry.verifiers.maths.answers import matrices, quantities
-from berry.verifiers.maths.answers.shapes import EVERYTHING, Many, Opaque, Relation, Scalar, Shape, Value, Words
+from berry.verifiers.maths.answers.shapes import EVERYTHING, AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.expressions import nodes, normal
 
 _SIMPLE = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
@@ -41,7 +41,7 @@ _NOTHING_WORDS = frozenset(
 
 
 @lru_cache(maxsize=8192)
-def read(text: str) -> Value:
+def read(text: str) -> AnswerValue:
     """What `text`, raw or cleaned, says. Never raises for text that passed `bounds.fault`."""
     simple = text.strip()
     if _SIMPLE.fullmatch(simple):
@@ -55,7 +55,7 @@ def read(text: str) -> Value:
         return Opaque(cleaned)
 
 
-def _value(text: str, depth: int = 0) -> Value:
+def _value(text: str, depth: int = 0) -> AnswerValue:
     text = text.strip()
     if not text or depth > 12:
         return Opaque(text)
@@ -100,7 +100,7 @@ def _value(text: str, depth: int = 0) -> Value:
     return _single(text)
 
 
-def _single(text: str) -> Value:
+def _single(text: str) -> AnswerValue:
     value = quantities.read(text)
     if isinstance(value, Words):
         if value.text in _EVERYTHING_WORDS:
@@ -158,9 +158,9 @@ def _commas(text: str) -> list[str]:
 # ---- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _list(parts: list[str], depth: int) -> Value:
+def _list(parts: list[str], depth: int) -> AnswerValue:
     """A bare list. `x = 1, 2` means both for x, and `(x, y) = (1, 2), (3, 4)` both for (x, y)."""
-    items: list[Value] = [_value(part, depth + 1) for part in parts]
+    items: list[AnswerValue] = [_value(part, depth + 1) for part in parts]
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("=",):
         pairs = isinstance(first.sides[1], Many) and first.sides[1].shape is Shape.TUPLE
@@ -169,15 +169,15 @@ def _list(parts: list[str], depth: int) -> Value:
     return Many(Shape.LIST, _flat(items))
 
 
-def _flat(items: list[Value]) -> tuple[Value, ...]:
+def _flat(items: list[AnswerValue]) -> tuple[AnswerValue, ...]:
     """Lists inside a list or set (`1 \\pm \\sqrt{2}`) are several of its items."""
-    flat: list[Value] = []
+    flat: list[AnswerValue] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Many) and item.shape is Shape.LIST else (item,))
     return tuple(flat)
 
 
-def _set(text: str, depth: int) -> Value | None:
+def _set(text: str, depth: int) -> AnswerValue | None:
     if text == "\\emptyset" or re.fullmatch(r"\\\{\s*\\\}", text):
         return Many(Shape.SET, ())
     if re.fullmatch(r"\\mathbb\s*\{?\s*R\s*\}?", text):
@@ -191,7 +191,7 @@ def _set(text: str, depth: int) -> Value | None:
     return Many(Shape.SET, _flat([_value(part, depth + 1) for part in _commas_inside(inside)]))
 
 
-def _enclosed(text: str, depth: int) -> Value | None:
+def _enclosed(text: str, depth: int) -> AnswerValue | None:
     """(a, b), [a, b], mixed intervals. Nothing when the bracket only groups a scalar."""
     if text[0] not in "([" or text[-1] not in ")]" or _closes_early(text):
         return None
@@ -234,7 +234,7 @@ def _system(text: str) -> list[str] | None:
     return rows if len(rows) > 1 and all(len(_split(row, _RELATION)) == 2 for row in rows) else None
 
 
-def _relation(text: str, depth: int) -> Value | None:
+def _relation(text: str, depth: int) -> AnswerValue | None:
     sides = _split(text, _RELATION)
     if len(sides) < 2 or not all(side.strip() for side in sides):
         return None
@@ -247,7 +247,7 @@ def _relation(text: str, depth: int) -> Value | None:
     return Relation(values, tuple(_SIGNS[sign] for sign in signs))
 
 
-def _plus_minus(text: str, depth: int) -> Value | None:
+def _plus_minus(text: str, depth: int) -> AnswerValue | None:
     if text.count("\\pm") != 1 or "\\mp" in text:
         return None
     plus = text.replace("\\pm", "+", 1).lstrip("+ ")
@@ -255,7 +255,7 @@ def _plus_minus(text: str, depth: int) -> Value | None:
     return Many(Shape.LIST, (_value(plus, depth + 1), _value(minus, depth + 1)))
 
 
-def _ratio(text: str, depth: int) -> Value | None:
+def _ratio(text: str, depth: int) -> AnswerValue | None:
     """`1:2:3`; one of two parts is a fraction, unless that is a whole number, which no ratio is."""
     if not _RATIO.fullmatch(text) or _CLOCK.fullmatch(text):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from berry.pipeline.records import Problem
 
-Row = Mapping[str, Any]
+SourceRow = Mapping[str, Any]
 
 
 class Unusable(ValueError):
@@ -24,7 +24,7 @@ class Imported:
     reference: str | None = None
 
 
-Importer = Callable[[Row, str], Imported]
+Importer = Callable[[SourceRow, str], Imported]
 """Takes a row and its number in the file, for rows without an id. Raises Unusable, or KeyError for another data set's
 row."""
 
@@ -46,7 +46,7 @@ def made(
     return Imported(problem, reference if isinstance(reference, str) and reference else None)
 
 
-def first(row: Row, *columns: str) -> Any:
+def first(row: SourceRow, *columns: str) -> Any:
     """The first of these columns that holds something. Raises KeyError with their names."""
     for column in columns:
         if row.get(column) not in (None, "", [], {}):
@@ -54,7 +54,7 @@ def first(row: Row, *columns: str) -> Any:
     raise KeyError(" or ".join(columns))
 
 
-def at(row: Row, path: str) -> Any:
+def at(row: SourceRow, path: str) -> Any:
     """What stands at a dotted path, as in `reward_model.ground_truth`; JSON texts on the way are opened. None if
     nothing does. A column whose own name holds the dots comes first."""
     if path in row:
@@ -85,11 +85,11 @@ def opened(value: Any, what: str) -> Any:
         raise Unusable(f"{what} is not JSON ({error})") from error
 
 
-def repeated_once(importer: Importer, key: Callable[[Row], object]) -> Importer:
+def repeated_once(importer: Importer, key: Callable[[SourceRow], object]) -> Importer:
     """An importer that leaves out rows whose key it has seen: some files repeat each problem many times."""
     seen: set[object] = set()
 
-    def one(row: Row, number: str) -> Imported:
+    def one(row: SourceRow, number: str) -> Imported:
         mark = key(row)
         if mark is not None and mark in seen:
             raise Unusable("a repeat of an earlier row")

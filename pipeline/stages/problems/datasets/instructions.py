@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from berry.pipeline.errors import InputError
-from berry.pipeline.stages.problems.datasets.base import Imported, Importer, Row, Unusable, first, made, opened
+from berry.pipeline.stages.problems.datasets.base import Imported, Importer, SourceRow, Unusable, first, made, opened
 
 MOST_SETUP = 1 << 20
 """Characters of the statements that make a database; they go along with each of its problems."""
 
 
-def ifeval(row: Row, number: str) -> Imported:
+def ifeval(row: SourceRow, number: str) -> Imported:
     """google/IFEval: `prompt`, `instruction_id_list`, `kwargs` (one object for each instruction)."""
     instructions = list(row["instruction_id_list"])
     settings = [opened(one, "kwargs") or {} for one in opened(row["kwargs"], "kwargs")]
@@ -102,7 +102,7 @@ def sql(databases: str) -> Importer:
             f"--databases {databases}: no such folder; give the one that holds DB/DB.sqlite for each db_id"
         )
 
-    def one(row: Row, number: str) -> Imported:
+    def one(row: SourceRow, number: str) -> Imported:
         name = str(row["db_id"])
         if "/" in name or name.startswith("."):
             raise Unusable(f"db_id {name!r} is no folder's name")
@@ -140,7 +140,7 @@ def _statements(path: str) -> str:
     return "\n".join(statements)
 
 
-def minif2f(row: Row, number: str) -> Imported:
+def minif2f(row: SourceRow, number: str) -> Imported:
     """MiniF2F for Lean 4: `formal_statement` (with or without a closing `:= by sorry`), `header`, an informal text."""
     statement = re.sub(r":=\s*(?:by\b)?\s*(?:sorry)?\s*\Z", "", first(row, "formal_statement").strip()).strip()
     informal = row.get("informal_stmt") or row.get("informal_prefix") or ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from berry.pipeline.stages.problems.datasets.base import Imported, Row, Unusable, first, made
+from berry.pipeline.stages.problems.datasets.base import Imported, SourceRow, Unusable, first, made
 
 NO_ANSWER = {"proof": "a proof, without a final answer", "notfound": "no final answer was found in its solution"}
 """What NuminaMath and the sets made from it write in place of an answer."""
 
 
-def gsm8k(row: Row, number: str) -> Imported:
+def gsm8k(row: SourceRow, number: str) -> Imported:
     """openai/grade-school-math: `question`, `answer` ending in `#### N`."""
     solution, mark, answer = row["answer"].rpartition("####")
     if not mark or not answer.strip():
@@ -21,7 +21,7 @@ def gsm8k(row: Row, number: str) -> Imported:
     return made(f"gsm8k-{number}", row["question"], spec, "gsm8k", reference=clean)
 
 
-def math(row: Row, number: str) -> Imported:
+def math(row: SourceRow, number: str) -> Imported:
     """hendrycks/math and MATH-500: `problem`, and `answer` or a `solution` that boxes it."""
     meta = {key: row[key] for key in ("level", "type", "subject") if isinstance(row.get(key), str)}
     identity = str(row.get("unique_id") or row.get("id") or number)
@@ -29,7 +29,7 @@ def math(row: Row, number: str) -> Imported:
     return made(f"math-{identity}", row["problem"], spec, "math", meta=meta, reference=row.get("solution"))
 
 
-def aime(row: Row, number: str) -> Imported:
+def aime(row: SourceRow, number: str) -> Imported:
     """AIME of any year as published: `problem` (or `question`), an integer `answer`, perhaps a `solution`."""
     answer = str(first(row, "answer", "Answer", "expected_answer")).strip()
     if not re.fullmatch(r"\d{1,3}", answer):
@@ -44,7 +44,7 @@ def aime(row: Row, number: str) -> Imported:
     return made(f"aime-{identity}", text, spec, "aime", meta=meta, reference=reference)
 
 
-def numina_math(row: Row, number: str) -> Imported:
+def numina_math(row: SourceRow, number: str) -> Imported:
     """NuminaMath 1.0 (`problem`, `solution` that boxes) and 1.5 (`answer`, validity marks, types)."""
     _valid(row, "problem_is_valid", "solution_is_valid")
     meta = {key: row.get(key) for key in ("source", "problem_type", "question_type")}
@@ -54,7 +54,7 @@ def numina_math(row: Row, number: str) -> Imported:
     return made(f"numina-{number}", row["problem"], spec, "numina_math", meta=meta, reference=row.get("solution"))
 
 
-def openr1_math(row: Row, number: str) -> Imported:
+def openr1_math(row: SourceRow, number: str) -> Imported:
     """open-r1/OpenR1-Math-220k: `problem`, `answer`, `solution`, `uuid`, types of the problem."""
     _valid(row, "problem_is_valid", "solution_is_valid")
     meta = {key: row.get(key) for key in ("source", "problem_type", "question_type")}
@@ -65,20 +65,20 @@ def openr1_math(row: Row, number: str) -> Imported:
     return made(identity, row["problem"], spec, "openr1_math", meta=meta, reference=row.get("solution"))
 
 
-def deepscaler(row: Row, number: str) -> Imported:
+def deepscaler(row: SourceRow, number: str) -> Imported:
     """agentica-org/DeepScaleR-Preview-Dataset: `problem`, `answer`, `solution` (often empty)."""
     spec = {"type": "math", "answer": _answer(row)}
     return made(f"deepscaler-{number}", row["problem"], spec, "deepscaler", reference=row.get("solution"))
 
 
-def big_math(row: Row, number: str) -> Imported:
+def big_math(row: SourceRow, number: str) -> Imported:
     """SynthLabsAI/Big-Math-RL-Verified: `problem` (or `prompt`), `answer`, `source`, `domain`, `llama8b_solve_rate`."""
     meta = {key: row.get(key) for key in ("source", "domain", "llama8b_solve_rate")}
     spec = {"type": "math", "answer": _answer(row)}
     return made(f"big_math-{number}", first(row, "problem", "prompt"), spec, "big_math", meta=meta)
 
 
-def open_math_reasoning(row: Row, number: str) -> Imported:
+def open_math_reasoning(row: SourceRow, number: str) -> Imported:
     """nvidia/OpenMathReasoning: `problem`, `expected_answer`, `problem_type`; one row a generated solution."""
     kind = row.get("problem_type", "has_answer_extracted")
     if kind != "has_answer_extracted":
@@ -89,7 +89,7 @@ def open_math_reasoning(row: Row, number: str) -> Imported:
     return made(f"omr-{number}", row["problem"], spec, "open_math_reasoning", meta=meta, reference=reference)
 
 
-def _answer(row: Row) -> str:
+def _answer(row: SourceRow) -> str:
     """The final answer as text. Raises Unusable where the row has none."""
     from berry.verifiers.extract import find_answer
 
@@ -108,7 +108,7 @@ def _answer(row: Row) -> str:
     return text
 
 
-def _valid(row: Row, *columns: str) -> None:
+def _valid(row: SourceRow, *columns: str) -> None:
     for column in columns:
         if row.get(column) not in (None, "", "Yes", "yes", True):
             raise Unusable(f"{column} is {row[column]!r}")

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from berry.pipeline.stages.problems.datasets.base import Imported, Row, Unusable, first, made, opened
+from berry.pipeline.stages.problems.datasets.base import Imported, SourceRow, Unusable, first, made, opened
 
 PYTHON_3 = 3
 """The number of Python 3 among CodeContests' languages."""
@@ -24,7 +24,7 @@ FUNCTION = "Answer with the whole Python function in one code block."
 # ---- functions ------------------------------------------------------------------------------------------------------
 
 
-def humaneval(row: Row, number: str) -> Imported:  # noqa: ARG001 - tasks have their own ids
+def humaneval(row: SourceRow, number: str) -> Imported:  # noqa: ARG001 - tasks have their own ids
     """HumanEval and HumanEval+: `prompt`, `test` with check(candidate), `entry_point`, `canonical_solution`."""
     prompt, entry = row["prompt"], row["entry_point"]
     spec = {"type": "python_function", "entry_point": entry, "tests": row["test"], "prelude": before(prompt, entry)}
@@ -39,7 +39,7 @@ def before(prompt: str, entry_point: str) -> str:
     return prompt[: match.start()] if match else ""
 
 
-def mbpp(row: Row, number: str) -> Imported:
+def mbpp(row: SourceRow, number: str) -> Imported:
     """MBPP and MBPP+: `text`, `prompt` or `content`, `test_list` of asserts (`test`: the plus tests), `code`."""
     text = first(row, "text", "prompt", "content")
     shown = [*row["test_list"]]
@@ -73,7 +73,7 @@ def called(tests: list[str]) -> str:
     return max(counts, key=lambda name: counts[name])
 
 
-def kodcode(row: Row, number: str) -> Imported:
+def kodcode(row: SourceRow, number: str) -> Imported:
     """KodCode-V1: `question`, `solution`, `test` (functions of asserts over `solution`), `test_info` with the name."""
     info = opened(row.get("test_info") or [], "test_info")
     if len(info) != 1 or not info[0].get("function_name"):
@@ -123,7 +123,7 @@ _HEAD = {
 _TUPLES = re.compile(r"\b(?:Unit|Pair|Triplet|Quartet|Quintet|Sextet)\s*(?:<|\.with\b)")
 
 
-def multipl_e(row: Row, number: str) -> Imported:  # noqa: ARG001 - tasks have their own names
+def multipl_e(row: SourceRow, number: str) -> Imported:  # noqa: ARG001 - tasks have their own names
     """MultiPL-E: `prompt` (with the signature), `tests`, `language`; problems in Java that need the library javatuples
     are left out."""
     language = MULTIPL_E.get(row["language"])
@@ -148,7 +148,7 @@ def multipl_e(row: Row, number: str) -> Imported:  # noqa: ARG001 - tasks have t
 # ---- programs -------------------------------------------------------------------------------------------------------
 
 
-def code_contests(row: Row, number: str) -> Imported:
+def code_contests(row: SourceRow, number: str) -> Imported:
     """DeepMind's CodeContests: `description` (or `content`), public, private and generated tests, limits, solutions.
     Problems that read or write files are left out."""
     for column in ("input_file", "output_file"):
@@ -168,19 +168,19 @@ def code_contests(row: Row, number: str) -> Imported:
     return made(identity, text, spec, "code_contests", reference=_fenced(python))
 
 
-def apps(row: Row, number: str) -> Imported:
+def apps(row: SourceRow, number: str) -> Imported:
     """APPS: `question`, `input_output` (inputs, outputs, perhaps fn_name), `starter_code`, `solutions`."""
     return _competition(row, f"apps-{row.get('problem_id', row.get('id', number))}", "apps")
 
 
-def taco(row: Row, number: str) -> Imported:
+def taco(row: SourceRow, number: str) -> Imported:
     """TACO: as APPS, with `time_limit` and `memory_limit` in words."""
     if row.get("picture_num") not in (None, "", "0", 0):
         raise Unusable("its statement has pictures")
     return _competition(row, f"taco-{row.get('id', number)}", "taco")
 
 
-def _competition(row: Row, identity: str, source: str) -> Imported:
+def _competition(row: SourceRow, identity: str, source: str) -> Imported:
     tests = opened(row.get("input_output") or "", "input_output") if row.get("input_output") else None
     if not tests:
         raise Unusable("no tests")
@@ -194,7 +194,7 @@ def _competition(row: Row, identity: str, source: str) -> Imported:
     return made(identity, text, spec, source, meta=meta, reference=reference)
 
 
-def livecodebench(row: Row, number: str) -> Imported:
+def livecodebench(row: SourceRow, number: str) -> Imported:
     """LiveCodeBench, code generation: `question_content`, `starter_code`, public tests as JSON, private ones packed."""
     tests = [*_lcb_tests(row.get("public_test_cases")), *_lcb_tests(row.get("private_test_cases"))]
     if not tests:

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from berry.pipeline.stages.problems.datasets.base import Imported, Row, Unusable, at, made, opened
+from berry.pipeline.stages.problems.datasets.base import Imported, SourceRow, Unusable, at, made, opened
 from berry.pipeline.stages.problems.datasets.mathematics import NO_ANSWER
 from berry.pipeline.stages.problems.datasets.programs import cases_of
 
 CODE = ("code", "coding", "taco", "apps", "codecontests", "codeforces", "livecodebench")
 
 
-def verl(row: Row, number: str) -> Imported:
+def verl(row: SourceRow, number: str) -> Imported:
     """Any file in verl's layout: `data_source`, `prompt` (messages), `ability`, `reward_model.ground_truth`,
     `extra_info`. Answers become `math`, tests with inputs and outputs become programs."""
     source = str(row["data_source"])
@@ -34,19 +34,19 @@ def verl(row: Row, number: str) -> Imported:
     return made(f"{source}-{identity}", _prompt(row["prompt"]), spec, source, meta=meta)
 
 
-def dapo(row: Row, number: str) -> Imported:
+def dapo(row: SourceRow, number: str) -> Imported:
     """BytedTsinghua-SIA/DAPO-Math-17k: verl's layout, each problem repeated about a hundred times."""
     imported = verl(row, number)
     problem = imported.problem.model_copy(update={"id": f"dapo-{at(row, 'extra_info.index') or number}"})
     return Imported(problem.model_copy(update={"source": "dapo"}))
 
 
-def dapo_key(row: Row) -> object:
+def dapo_key(row: SourceRow) -> object:
     """What tells one problem of DAPO-Math-17k from another."""
     return at(row, "extra_info.index") or json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
 
-def synthetic(row: Row, number: str) -> Imported:
+def synthetic(row: SourceRow, number: str) -> Imported:
     """PrimeIntellect's SYNTHETIC-1 and SYNTHETIC-2: `problem_id`, `task_type`, `prompt`, `verification_info`."""
     kind = str(row["task_type"])
     info = opened(row["verification_info"], "verification_info")
@@ -73,7 +73,7 @@ def synthetic(row: Row, number: str) -> Imported:
     return made(identity, _prompt(row["prompt"]), spec, "synthetic", meta=meta, reference=reference)
 
 
-def nemotron(row: Row, number: str) -> Imported:
+def nemotron(row: SourceRow, number: str) -> Imported:
     """nvidia's Nemotron post-training sets: `messages` (or `input`), `category`, `metadata.expected_answer`. Rows whose
     only answer is a model's own are left out."""
     expected = at(row, "metadata.expected_answer") or row.get("expected_answer")

@@ -1,0 +1,36 @@
+"""Gives transformers' Trainer what both trainings need: rows in memory as a data set, marks on whole checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch.utils.data import Dataset
+from transformers import TrainerCallback, TrainingArguments
+
+from berry.pipeline.rewards.training import checkpoints
+
+R = TypeVar("R")
+
+
+class RowDataset(Dataset[R]):
+    """Serves rows that are in memory."""
+
+    def __init__(self, rows: Sequence[R]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> R:
+        return self.rows[index]
+
+
+class CheckpointMarker(TrainerCallback):
+    """Marks each checkpoint that was written to its end, so that a resumed training takes no half-written one."""
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        """Marks the checkpoint that was just saved."""
+        del control
+        checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
