@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from berry.pipeline.errors import BerryError
+from berry.pipeline.records import Ending
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.pruning import cut_lines, stage_lines
@@ -145,8 +146,8 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
     ).fetchall())  # fmt: skip
     facts.rates = [float(rate) for (rate,) in rates or []]
     facts.funnel = [("trajectories", float(total))]
-    checked = sum(n for verdict, n in summary.verdicts.items() if verdict in ("pass", "fail"))
-    facts.funnel += [("checked", float(checked)), ("passed", float(summary.verdicts.get("pass", 0)))]
+    told_apart = sum(summary.outcomes.get(ending, 0) for ending in (Ending.PASS, Ending.WRONG))
+    facts.funnel += [("right or wrong", float(told_apart)), ("passed", float(summary.outcomes.get(Ending.PASS, 0)))]
     facts.funnel.append(("kept", float(summary.kept)))
     rows: list[FactRow] = [
         (f"dropped: {reason}", f"{n:,}", f"{n / total:.1%}") for reason, n in summary.dropped.items()
@@ -300,13 +301,13 @@ def _steady(steady: dict[str, Any]) -> str:
 def _learning(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
     summary = facts.summary
     if summary is not None and summary.trajectories:
-        cut = summary.dropped.get("truncated", 0)
+        cut = summary.outcomes.get(Ending.TRUNCATED, 0)
         if cut > summary.trajectories / 3:
             facts.alarms.append(
                 f"{cut / summary.trajectories:.0%} of the trajectories were cut at the longest allowed: raise "
                 "rollout.sampling.max_tokens"
             )
-        unverifiable = summary.verdicts.get("unverifiable", 0)
+        unverifiable = summary.outcomes.get(Ending.UNVERIFIABLE, 0)
         if unverifiable > summary.trajectories / 20:
             facts.alarms.append(f"{unverifiable:,} trajectories could not be checked: see the reasons under Verdicts")
     if len(run.rounds()) > 1:

@@ -16,12 +16,15 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.records import Ending, ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
-from berry.verifiers.base import Outcome
 
 SCORES = ("orm", "prm_last", "prm_min", "prm_prod")
 """Columns of trajectories by which an answer can be chosen."""
+
+
+_RIGHT = {Ending.PASS: True, Ending.WRONG: False, Ending.NO_ANSWER: False, Ending.TRUNCATED: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,8 @@ def _weight(stored: StoredTree, row: Row) -> float:
 
 
 def answer_of(row: Row) -> ScoredAnswer:
-    """Takes what methods need of one trajectory's row."""
-    verdict = row["verdict"]
-    checked = verdict is not None and verdict != Outcome.UNVERIFIABLE.value
-    passed = verdict == Outcome.PASS.value if checked else None
+    """Takes what methods need of one trajectory's row. One that gave no answer, or was out of tokens, is not right."""
+    passed = _RIGHT.get(ending(row["verdict"], row["verdict_reason"], row["finish"]))
     scores = {name: float(row[name]) for name in SCORES if row.get(name) is not None}
     return ScoredAnswer(passed, row["answer"], int(row["n_tokens"]), scores)
 

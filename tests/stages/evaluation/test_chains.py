@@ -12,7 +12,7 @@ from berry.pipeline.cli.loading import load_run
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees, stored_config
-from berry.pipeline.stages.evaluation.chains import ProblemAnswers, is_independent, read_answers
+from berry.pipeline.stages.evaluation.chains import ProblemAnswers, answer_of, is_independent, read_answers
 from berry.pipeline.storage.dataset import open_run
 
 
@@ -93,3 +93,21 @@ def test_problems_of_other_benchmarks_are_passed_over(tmp_path: Path):
     wanted = {trees[0].problem_id: "mine"}
     (found,) = read_answers(trees, wanted, independent=True)
     assert (found.benchmark, found.problem_id) == ("mine", trees[0].problem_id)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "finish", "passed"),
+    [
+        ("pass", "correct", "stop", True),
+        ("fail", "wrong_answer", "stop", False),
+        ("fail", "no_answer", "stop", False),
+        (None, None, "length", False),
+        ("unverifiable", "sandbox_fault", "stop", None),
+        (None, None, "cancelled", None),
+    ],
+)
+def test_no_answer_and_no_tokens_left_are_not_right_and_unchecked_is_unknown(
+    verdict: str | None, reason: str | None, finish: str, passed: bool | None
+):
+    row = {"verdict": verdict, "verdict_reason": reason, "finish": finish, "answer": None, "n_tokens": 3}
+    assert answer_of(row).passed is passed
