@@ -1,4 +1,4 @@
-"""The records of a run: what flows between stages and what the Parquet files hold (schema.py).
+"""Defines the records of a run: what flows between stages and what the Parquet files hold (schema.py).
 
 Problem ─► Node (a segment of a tree: the token delta alone) ─► Trajectory (a leaf and its path) ─► Kept
 """

@@ -1,4 +1,4 @@
-"""The Arrow schemas of a run's Parquet files (design, section 4).
+"""Defines the Arrow schemas of a run's Parquet files (design, section 4).
 
 A new column raises VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column
 that is there keeps its name, type and meaning. Version 1 stored plain shares of all leaves below a node (`visits`,

@@ -1,4 +1,4 @@
-"""The symbolic rung: a few warm, confined workers with sympy loaded, killed from outside when they take too long.
+"""Runs the symbolic rung: a few warm, confined workers with sympy loaded, killed from outside when they take too long.
 
     Symbolic.decide ─► a free worker (a session of a pool of its own) ─► maths.worker.decide ─► Decision
 

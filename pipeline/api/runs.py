@@ -1,4 +1,4 @@
-"""Load a configuration, start a run and read one: `berry.load_config`, `berry.run`, `berry.Run`."""
+"""Loads a configuration, starts a run and reads one: `berry.load_config`, `berry.run`, `berry.Run`."""
 
 from __future__ import annotations
 

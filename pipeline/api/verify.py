@@ -1,4 +1,4 @@
-"""Check one response from Python: `berry.verify`."""
+"""Checks one response from Python: `berry.verify`."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def check(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from berry.pipeline.stages.dataset import repair as checkup
+    from berry.pipeline.stages.dataset.repair import check_run
+    from berry.pipeline.stages.dataset.repair import repair as repair_run
     from berry.pipeline.storage.dataset import locked, open_run
 
     run = open_run(run_dir)
@@ -51,11 +52,11 @@ def check(
     with locked(run) if repair else nullcontext():
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
-            report = checkup.check_run(
+            report = check_run(
                 run, lambda done, total: bar.update(task, completed=done, total=total), distrust=distrust or ()
             )
         if repair:
-            folder = checkup.repair(run, report)
+            folder = repair_run(run, report)
     console = Console(soft_wrap=True, highlight=False)
     if report.faults:
         table = Table("round", "lease", "kind", "file", "what", box=None, header_style="bold", padding=(0, 2, 0, 0))

@@ -86,7 +86,7 @@ async def _make(prepared: PreparedInputs, console: Console) -> Summary:
             with console.status("starting the engine"):
                 await engine.start()
         columns = (
-            TextColumn("varying"),
+            TextColumn("variants"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

@@ -1,4 +1,4 @@
-"""The pure core: trees, policies, values, labels. No I/O, no Ray, no torch, no clock, no global randomness.
+"""Holds the pure core: trees, policies, values, labels. No I/O, no Ray, no torch, no clock, no global randomness.
 
 seeds ─► tree ─► search (policies; commands and events: events.py) ─► backup ─► labels
                    └── steps                                          └── prune ─► ledger

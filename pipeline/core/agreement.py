@@ -1,4 +1,5 @@
-"""Whether replicas of one model agree: log-probabilities of stored tokens, computed again by themselves and by others.
+"""Says whether replicas of one model agree: log-probabilities of stored tokens, computed again by themselves and by
+others.
 
     gaps of engines with themselves ─► tolerance (what numerics alone give)
     gaps between engines ─► pairs that disagree ─► suspects: who disagrees with most of the others

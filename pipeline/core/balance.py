@@ -1,4 +1,4 @@
-"""How many sandbox slots a run needs, from what its engines and its slots wait for. One decision a tick, none lightly.
+"""Decides how many sandbox slots a run needs, from what its engines and its slots wait for: one decision a tick.
 
     Waits of a tick ─► decide(State, Waits, Bounds) ─► Decision (grow | shrink | keep, and why) + the next State
 
@@ -57,12 +57,12 @@ class Waits:
 
     @property
     def starved(self) -> float:
-        """Share of engine capacity that lies idle because verdicts are awaited, in [0, 1]."""
+        """Computes the share of engine capacity that lies idle because verdicts are awaited, in [0, 1]."""
         return min(self.engines_idle, self.in_line / self.sequences) if self.sequences else 0.0
 
     @property
     def slots_idle(self) -> float:
-        """Share of open slots without work, in [0, 1]."""
+        """Computes the share of open slots without work, in [0, 1]."""
         return max(0.0, 1 - self.busy / self.open_slots) if self.open_slots else 0.0
 
 
@@ -99,7 +99,7 @@ class ResizeDecision:
 
 
 def decide(state: State, waits: Waits, bounds: SlotBounds, settings: Autoscaling) -> tuple[State, ResizeDecision]:
-    """The next state, and what to do now."""
+    """Decides the next state, and what to do now."""
     state = _seen(state, waits, settings)
     if not bounds.least <= state.slots <= bounds.most:
         after = min(max(state.slots, bounds.least), bounds.most)
@@ -118,7 +118,7 @@ def decide(state: State, waits: Waits, bounds: SlotBounds, settings: Autoscaling
 
 
 def _seen(state: State, waits: Waits, settings: Autoscaling) -> State:
-    """The state with this tick counted."""
+    """Returns the state with this tick counted."""
     starved = waits.starved >= settings.grow_at
     idle = not starved and waits.slots_idle >= settings.shrink_at and waits.open_slots >= state.slots
     remember = max(0, state.remember - 1)
@@ -175,14 +175,15 @@ def _keep(state: State, reason: ResizeReason, words: str) -> tuple[State, Resize
 
 
 def _change(state: State, after: int, reason: ResizeReason, words: str) -> tuple[State, ResizeDecision]:
-    """What was counted at the old number says nothing about the new one."""
+    """Starts counting anew: what was counted at the old number of slots says nothing about the new one."""
     action = Action.GROW if after > state.slots else Action.SHRINK
     fresh = replace(state, slots=after, starved_ticks=0, idle_ticks=0, peak=0)
     return fresh, ResizeDecision(action, reason, state.slots, after, words)
 
 
 def slot_bounds(placed: Placement, *, fixed: bool) -> SlotBounds:
-    """Sandbox slots that the cluster may have beside the other roles; those of its ratio where that is fixed."""
+    """Computes the sandbox slots that the cluster may have beside the other roles: those of its ratio where it is
+    fixed."""
     role = placed.sandbox
     if fixed:
         return SlotBounds(role.total_slots, role.total_slots, role.slots)

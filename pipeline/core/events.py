@@ -158,7 +158,7 @@ class Cancelled(Struct, frozen=True, gc=False):
 
 
 class BudgetGrant(Struct, frozen=True, gc=False):
-    """The answer to Settled: so many more leaves from what other problems did not need."""
+    """Answers a BudgetRequest: so many more leaves from what other problems did not need."""
 
     leaves: int
 

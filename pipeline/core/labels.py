@@ -1,4 +1,4 @@
-"""Training labels from a finished tree.
+"""Takes training labels from a finished tree.
 
     tree, leaf, step ends, values ─► step_labels (value, interval, count, kind) ─► first_error
     tree, values ─► preferences (siblings of one prefix, the better and the worse)

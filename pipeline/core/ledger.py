@@ -1,4 +1,4 @@
-"""Where the tokens of a problem went; ledgers of problems, policies and runs are sums.
+"""Counts where the tokens of a problem went; ledgers of problems, policies and runs are sums.
 
     search ─► Ledger ─► TokenLedger (+ settle: kept and pruned by rule, once the kept ones are known)
 

@@ -1,4 +1,4 @@
-"""Where the steps of a response end, on token boundaries.
+"""Finds where the steps of a response end, on token boundaries.
 
     text, token ends ─► step_ends ─► token offsets      text ─► split_text ─► [step text]
 

@@ -1,4 +1,4 @@
-"""One problem's tree on token ids: nodes hold deltas, a shared prefix is stored once.
+"""Holds one problem's tree on token ids: nodes hold deltas, a shared prefix is stored once.
 
     root (no tokens; the prompt is before it) ─► segment ─► segment ─► leaf
 

@@ -99,7 +99,7 @@ class CapacityPlan:
 
     @property
     def units(self) -> float:
-        """Rollout GPUs (engines where there are none)."""
+        """Counts rollout GPUs (engines where there are none)."""
         return self.placement.rollout_units
 
     @property
@@ -114,7 +114,7 @@ class CapacityPlan:
 
     @property
     def generation_s(self) -> float:
-        """Time from a trajectory's first to its last token on a full engine, in s."""
+        """Computes the time from a trajectory's first to its last token on a full engine, in s."""
         return generation_s(self.fleet)
 
 

@@ -38,11 +38,11 @@ class Cores:
         return BUSIEST * self.count / (self.own_s + self.check_s)
 
     def busy(self, rate: float) -> float:
-        """Share of the cores in use."""
+        """Computes the share of the cores in use."""
         return min(BUSIEST, rate * (self.own_s + self.check_s) / self.count)
 
     def held_s(self, rate: float, slots: int) -> float:
-        """A check's time in one of `slots` that are all in use, at this rate, in s."""
+        """Computes a check's time in one of `slots` that are all in use, at this rate, in s."""
         away_s = self.idle_s + self.turn_s / (1 - self.busy(rate))
         return away_s + self.computing_s(rate, slots, away_s)
 
@@ -60,7 +60,7 @@ class Cores:
         return slots / through - away_s
 
     def turn_from(self, rate: float, slots: int, held_s: float) -> float:
-        """The `turn_s` with which `held_s` comes out, in s; 0 where the rest explains more than that."""
+        """Finds the `turn_s` with which `held_s` comes out, in s; 0 where the rest explains more than that."""
         away = held_s - self.check_s
         for _ in range(50):
             away = (away + held_s - self.computing_s(rate, slots, max(0.0, away))) / 2
@@ -80,7 +80,7 @@ class ClosedQueueNetwork:
     cores: Cores | None = None
 
     def service_at(self, rate: float, slots: int) -> Service:
-        """A check's time in its slot at this rate."""
+        """Computes a check's time in its slot at this rate."""
         if self.cores is None:
             return self.service
         return Service(self.cores.held_s(rate, slots), self.service.scv)

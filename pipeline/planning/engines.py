@@ -51,7 +51,7 @@ class EngineGroup:
     own_s: float = 0.0
 
     def step_s(self, running: float) -> float:
-        """One token for each of `running` sequences, in s."""
+        """Computes the time of one step, one token for each of `running` sequences, in s."""
         if self.engine is None:
             return self.paced_step_s
         return roofline.decode_step_s(self.engine, running, self.context)
@@ -70,7 +70,7 @@ class EngineGroup:
 
     @property
     def compute_bound(self) -> bool:
-        """Whether a full decoding step is limited by arithmetic rather than by reading memory."""
+        """Says whether a full decoding step is limited by arithmetic rather than by reading memory."""
         if self.engine is None:
             return False
         m = self.engine.model

@@ -44,8 +44,8 @@ class ModelSheet:
     expert_share: float = 1.0
 
     def kv_copies(self, devices: float) -> float:
-        """How often tensor-parallel devices hold the KV cache between them: heads are divided among them as far as
-        they go, and a latent vector, which belongs to all heads, is held by each (as vLLM does)."""
+        """Computes how often tensor-parallel devices hold the KV cache between them: heads are divided among them as
+        far as they go, and a latent vector, which belongs to all heads, is held by each (as vLLM does)."""
         return max(1.0, devices / (1 if self.latent else self.kv_heads))
 
     def looked_back(self, length: float) -> float:

@@ -28,7 +28,7 @@ class Service:
 
 
 def lognormal_scv(mean: float, p99: float) -> float:
-    """Squared coefficient of variation of the lognormal with this mean and 99% quantile (same unit).
+    """Computes the squared coefficient of variation of the lognormal with this mean and 99% quantile (same unit).
 
     ln(p99/mean) = z·s - s²/2, the smaller root s; scv = exp(s²) - 1. Raises ConfigError where no
     lognormal fits: a 99% quantile below the mean, or above exp(z²/2) = 15 times it.
@@ -47,14 +47,14 @@ def lognormal_scv(mean: float, p99: float) -> float:
 
 
 def mixture(parts: Sequence[tuple[float, Service]]) -> Service:
-    """The service time of a mix: pairs of (share, service), shares summing to 1. Moments add by share."""
+    """Mixes service times: pairs of (share, service), shares summing to 1. Moments add by share."""
     mean = sum(share * s.mean_s for share, s in parts)
     second = sum(share * s.mean_s**2 * (1 + s.scv) for share, s in parts)
     return Service(mean, second / mean**2 - 1)
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """Probability that an arrival must wait in M/M/c; `load` = arrival rate × mean service (below
+    """Computes the probability that an arrival must wait in M/M/c; `load` = arrival rate × mean service (below
     `servers`).
 
     By Erlang B's recursion, which stays in [0, 1] for any size.
@@ -71,7 +71,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def mean_wait_s(servers: int, rate: float, service: Service, arrival_scv: float = 1.0) -> float:
-    """Mean wait before service in G/G/c, in s; infinite at or above full load. `rate` is arrivals/s.
+    """Computes the mean wait before service in G/G/c, in s; infinite at or above full load. `rate` is arrivals/s.
 
     Allen-Cunneen: W = C(c, a) · S / (c - a) · (ca² + cs²) / 2; exact for M/M/c.
     """
@@ -84,7 +84,8 @@ def mean_wait_s(servers: int, rate: float, service: Service, arrival_scv: float 
 def wait_quantile_s(
     servers: int, rate: float, service: Service, *, quantile: float = 0.99, arrival_scv: float = 1.0
 ) -> float:
-    """Wait that a share 1 - quantile exceeds, in s: those who wait at all do so for an exponential time."""
+    """Computes the wait that a share 1 - quantile exceeds, in s: those who wait at all do so for an exponential
+    time."""
     waits = erlang_c(servers, rate * service.mean_s)
     mean = mean_wait_s(servers, rate, service, arrival_scv)
     if math.isinf(mean):
@@ -108,7 +109,7 @@ class Station:
         return self.servers / self.service.mean_s if self.service.mean_s > 0 else math.inf
 
     def time_s(self, rate: float, arrival_scv: float) -> float:
-        """Mean wait and service together, in s."""
+        """Computes the mean wait and service together, in s."""
         if self.service.mean_s == 0:
             return 0.0
         return self.service.mean_s + mean_wait_s(self.servers, rate, self.service, arrival_scv)

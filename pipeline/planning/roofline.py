@@ -42,19 +42,19 @@ class EngineModel:
 
     @property
     def scale(self) -> float:
-        """Measured over modelled speed, where it was measured on this device."""
+        """Gives measured over modelled speed, where it was measured on this device."""
         measured = self.calibration.device in (None, self.device.name)
         return self.calibration.engine_scale if measured else 1.0
 
     @property
     def flops(self) -> float:
-        """Reachable FLOP/s."""
+        """Computes reachable FLOP/s."""
         share = 1.0 if self.device.effective else self.calibration.compute_efficiency
         return self.device.flops(self.weights) * self.devices * share
 
     @property
     def bandwidth(self) -> float:
-        """Reachable memory bandwidth in bytes/s."""
+        """Computes reachable memory bandwidth in bytes/s."""
         share = 1.0 if self.device.effective else self.calibration.memory_efficiency
         return self.device.memory_gb_per_s * 1e9 * self.devices * share
 
@@ -64,7 +64,7 @@ class EngineModel:
 
     @property
     def kv_budget_bytes(self) -> float:
-        """Memory left for the KV cache. Raises ConfigError where the weights alone don't fit."""
+        """Computes the memory left for the KV cache. Raises ConfigError where the weights alone don't fit."""
         total = self.device.memory_gb * 1e9 * self.devices * self.calibration.memory_share
         if total <= self.weight_bytes:
             per_device = self.device.memory_gb * 1e9 * self.calibration.memory_share

@@ -65,7 +65,7 @@ class Accelerator(Sheet):
     """The rates were measured with a model, not taken from a datasheet: efficiencies don't apply."""
 
     def flops(self, dtype: Dtype) -> float:
-        """Peak FLOP/s in a format. Raises ConfigError where the sheet has none."""
+        """Gives peak FLOP/s in a format. Raises ConfigError where the sheet has none."""
         if dtype not in self.tflops:
             raise ConfigError(
                 f"hardware sheet {self.name} gives no {dtype} rate (it has {', '.join(self.tflops)}): "

@@ -92,7 +92,7 @@ class Point:
 
     @property
     def error(self) -> float | None:
-        """The error of the plan's throughput: 0.1 for 10% too high."""
+        """Computes the error of the plan's throughput: 0.1 for 10% too high."""
         return None if self.expected is None else self.expected.trajectories_per_s / self.trajectories_per_s - 1
 
 

@@ -1,6 +1,6 @@
 """Tells what a run is doing, from what its directory says.
 
-run.yaml, commits, drivers' last words, lock ─► gather ─► plain data ─► table, lines
+run.yaml, commits, how drivers ended, lock ─► gather ─► plain data ─► table, lines
 """
 
 from __future__ import annotations

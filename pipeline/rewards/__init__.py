@@ -1,4 +1,5 @@
-"""Value models: the probability that a prefix of a response ends well. A PRM is asked at steps, an ORM at the end.
+"""Holds the value models, which say with what probability a prefix of a response ends well. A PRM is asked at steps, an
+ORM at the end.
 
     training    labelled paths ─► samples ─► trained model, blend, evaluation
     model       the network, its folder on disk (weights and card), what it reads, the blend with log-probabilities

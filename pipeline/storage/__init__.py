@@ -1,4 +1,4 @@
-"""Everything that touches a run directory.
+"""Holds everything that touches a run directory.
 
 files, remote (locations: local paths, object stores)
   ├─► list_columns ─► shards (a lease's three files, the commit) ─► checked_read (the one reader) ─► duckdb_views

@@ -1,4 +1,4 @@
-"""Programs that reach for the host: files, environment, network, kernel, other processes."""
+"""Lists programs that reach for the host: files, environment, network, kernel, other processes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one attack a line)
-"""Programs that use too much of something, and the outcome that each must have."""
+"""Lists programs that use too much of something, and the outcome that each must have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that lock the folders they run in, and what one job could tell the next by them."""
+"""Lists jobs that lock the folders they run in, and what one job could tell the next by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children that flood the host with frames, or send values that take long to read."""
+"""Attacks with children that flood the host with frames, or send values that take long to read."""
 
 from __future__ import annotations
 

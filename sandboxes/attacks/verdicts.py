@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one attack a line)
-"""Candidates that can not add one to a number and try to be paid for it: `f(x)` is to return x + 1."""
+"""Lists candidates that can not add one to a number and try to be paid for it: `f(x)` is to return x + 1."""
 
 from __future__ import annotations
 

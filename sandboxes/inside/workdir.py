@@ -1,4 +1,4 @@
-"""Makes, measures, copies from and removes working directories, whatever a job made of them."""
+"""Makes, measures, copies from and removes working directories, whatever a job has put into them."""
 
 from __future__ import annotations
 

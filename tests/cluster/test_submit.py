@@ -118,7 +118,7 @@ def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: str, 
     assert "SYNTHETIC" in done.stdout
     counts = duckdb.sql(f"select count(*), count(distinct problem_id) from '{place}/round=0/trajectories/*.parquet'")
     assert counts.fetchall() == [(6, 3)]
-    again = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place))
+    again = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place), "--with-code")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing to do" in again.stdout
 

@@ -1,4 +1,4 @@
-"""`majority`: self-consistency over all trajectories of a problem that has no gold (Wang et al. 2022).
+"""Verifies by `majority`: self-consistency over all trajectories of a problem that has no gold (Wang et al. 2022).
 
     responses ─► canonicalise (extract, then group by the math ladder) ─► consensus ─► a verdict for each trajectory
 

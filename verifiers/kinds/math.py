@@ -1,4 +1,4 @@
-"""`math`: the last answer in the response equals the gold, as mathematics.
+"""Verifies `math`: the last answer in the response equals the gold answer, as mathematics.
 
 Several boxes that disagree are a FAIL of their own kind, as a model that offers two answers has given neither; unless
 together they are the several values of the gold, or the strictness looks at the last box alone.

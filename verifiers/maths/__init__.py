@@ -1,4 +1,5 @@
-r"""Are two answers the same mathematics? A ladder of rungs, cheapest first; most answers are decided before sympy.
+r"""Decides whether two answers are the same mathematics, by a ladder of rungs, cheapest first; most answers are decided
+before sympy.
 
 text ─► bounds ─► expressions/ (one way of writing; scalars as trees and their values)
                     └─► answers/ (tuples, sets, intervals, matrices, equations, units over scalars)

@@ -1,4 +1,4 @@
-"""Pre-checks: what an answer may cost before anything parses it.
+"""Refuses answers that would cost too much, before anything parses them.
 
 Length, digits of one number, nesting, and characters that make text read as what it is not. Exponents are bounded
 where they are evaluated (`evaluate.py`), since their size is only known there.

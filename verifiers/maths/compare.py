@@ -1,4 +1,4 @@
-"""Structure against structure. True, False, or None where a leaf can't be decided by the oracle at hand.
+"""Compares structure with structure: True, False, or None where a leaf can't be decided by the oracle at hand.
 
 The same comparison runs twice: with `evaluate.equal` as the leaf oracle in the caller, and, where that leaves
 something open, with sympy's in the confined worker.

@@ -1,4 +1,4 @@
-"""The rungs in order, and what each may conclude.
+"""Climbs the rungs in order, and says what each may conclude.
 
 gold_fault(gold)              why a gold can't be checked against, or None
 decide(gold, response, …)     a Decision; `same is None` means "ask the symbolic worker"

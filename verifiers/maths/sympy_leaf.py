@@ -1,4 +1,5 @@
-"""The symbolic rung's oracles. Runs in the confined worker only: sympy can be made to take any time and memory.
+"""Answers the symbolic rung's questions with sympy. Runs in the confined worker only: sympy can be made to take any
+time and memory.
 
     equal(tree, tree)    two scalar expression trees
     puzzle(text, text)   two LaTeX texts that our own parser does not read, through math-verify's

@@ -1,4 +1,4 @@
-"""What the confined worker runs: the structured comparison again, with sympy for its leaves.
+"""Runs in the confined worker: the structured comparison again, with sympy for its leaves.
 
 Preloaded as a sandbox profile, so that a worker is warm from its first question. Plain data in and out.
 """

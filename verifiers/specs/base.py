@@ -1,4 +1,4 @@
-"""What counts as the same answer, and where it is looked for: the parts that several kinds of spec share."""
+"""Specifies what counts as the same answer, and where it is looked for: the parts that several kinds of spec share."""
 
 from __future__ import annotations
 

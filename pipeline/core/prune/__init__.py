@@ -1,4 +1,4 @@
-"""Pruning rules: which trajectories of one problem are kept. One file a rule.
+"""Holds the pruning rules, which decide what trajectories of one problem are kept. One file a rule.
 
 trajectories + rules (in the config's order) ─► registry.prune ─► [Decision(keep, reason)]
 """

@@ -1,4 +1,4 @@
-"""What a pruning rule is and says."""
+"""Defines what a pruning rule is and what it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep problems whose pass rate lies in [low, high]: neither hopeless nor trivial. Drops as `difficulty`.
+"""Keeps problems whose pass rate lies in [low, high]: neither hopeless nor trivial. Drops as `difficulty`.
 
 The pass rate is the estimated value of the problem's root (core/values); where there is none, the share of all verified
 trajectories that pass, those dropped by earlier rules too. What could not be checked, or gave no answer, counts in

@@ -1,4 +1,4 @@
-"""Keep at most `per_cluster` of each cluster of similar responses, and at most `per_problem` of the problem.
+"""Keeps at most `per_cluster` of each cluster of similar responses, and at most `per_problem` of the problem.
 
 Over a cluster's quota drops as `not_diverse`, over the problem's as `over_quota`. For the latter clusters take turns,
 so that what is kept is as varied as it can be. Clusters are led by their first response (similarity.py).

@@ -1,4 +1,4 @@
-"""Keep the first of responses that are equal up to white space, across all problems pruned with the same `seen`. Drops
+"""Keeps the first of responses that are equal up to white space, across all problems pruned with the same `seen`. Drops
 as `duplicate`.
 
 Only what is still alive when this rule comes is remembered, so that put after `verdict` a wrong copy hides no right

@@ -1,4 +1,4 @@
-"""Keep responses of a wanted form: every `must_match` is found, no `must_not_match` is. Drops as `format`."""
+"""Keeps responses of a wanted form: every `must_match` is found, no `must_not_match` is. Drops as `format`."""
 
 from __future__ import annotations
 

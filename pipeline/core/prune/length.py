@@ -1,4 +1,4 @@
-"""Keep responses of a wanted length in tokens, absolute or relative. Drops as `length`.
+"""Keeps responses of a wanted length in tokens, absolute or relative. Drops as `length`.
 
     min_tokens <= n <= max_tokens        min_ratio <= n / median(n of the problem's correct responses) <= max_ratio
 

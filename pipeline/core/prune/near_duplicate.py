@@ -1,4 +1,4 @@
-"""Keep one of each group of near-duplicates within a problem, found by MinHash (Broder 1997). Drops as `duplicate`.
+"""Keeps one of each group of near-duplicates within a problem, found by MinHash (Broder 1997). Drops as `duplicate`.
 
     J(A, B) = |A ∩ B| / |A ∪ B| over word shingles, >= threshold: duplicates
 

@@ -1,4 +1,4 @@
-"""Keep what the outcome reward model likes: at least a threshold, then the `top_k` best of the problem.
+"""Keeps what the outcome reward model scores high: at least a threshold, then the `top_k` best of the problem.
 
 Drops as `low_orm`, by rank as `over_quota`. Ties go to the earlier trajectory.
 """

@@ -1,5 +1,5 @@
-"""Keep trajectories whose steps the process reward model likes: min, last or product of the step scores. Drops as
-`low_prm`."""
+"""Keeps trajectories whose steps the process reward model scores high: min, last or product of the step scores. Drops
+as `low_prm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a rule sees: what a run can't prune by itself, said before it starts.
+"""Says which rules a run can't apply by itself, since they need to see more than one lease, before it starts.
 
 A lease is pruned and committed alone. What it keeps must not depend on which other leases happen to be committed by
 then: it would come out otherwise after a crash, on another number of workers, or when a lease is done twice. So copies

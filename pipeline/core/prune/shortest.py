@@ -1,4 +1,4 @@
-"""Keep the k shortest correct trajectories of the problem. Longer correct ones drop as `not_shortest`; what did not
+"""Keeps the k shortest correct trajectories of the problem. Longer correct ones drop as `not_shortest`; what did not
 pass is left to the verdict rule. Ties go to the earlier trajectory."""
 
 from __future__ import annotations

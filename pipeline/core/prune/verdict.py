@@ -1,4 +1,4 @@
-"""Keep what a verifier passed.
+"""Keeps what a verifier passed.
 
 A failed check drops as `wrong`, a response without an answer in the wanted form as `no_answer`, a check that could not
 be made (or was not) as `unverifiable`: unknown is not wrong.

@@ -1,4 +1,4 @@
-"""Search policies: sans-I/O state machines on one problem's tree.
+"""Holds the search policies: sans-I/O state machines on one problem's tree.
 
 registry.make_search(config) ─► Search (base.py: verbs, records) ◄── one file a policy
                                   └── machine   events, stops, the end ─► hooks (what a policy answers to)

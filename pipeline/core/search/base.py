@@ -1,4 +1,4 @@
-"""What a policy is written on: the shared state machine plus the verbs to ask with and the records it leaves.
+"""Gives a policy what it is written on: the shared state machine, the verbs to ask with and the records it leaves.
 
 policy hooks ─► grow, ask_score ─► commands          tree ─► nodes, trajectories, digest
 """

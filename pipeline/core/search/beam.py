@@ -1,4 +1,4 @@
-"""Step-level beam search (Snell et al. 2024; Xie et al. 2023).
+"""Searches with beams, step by step (Snell et al. 2024; Xie et al. 2023).
 
     candidates at depth d = width next steps of each beam ─► scores ─► the `beams` best go on
 

@@ -1,4 +1,4 @@
-"""Independent samples, each to the end of its answer (self-consistency, Wang et al. 2022).
+"""Draws independent samples, each to the end of its answer (self-consistency, Wang et al. 2022).
 
     y_1 … y_n ~ policy(· | prompt)
 

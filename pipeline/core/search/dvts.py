@@ -1,5 +1,5 @@
-"""Diverse verifier tree search (Beeching, Tunstall and Rush 2024): beam search falls in love with one prefix, so
-grow `subtrees` of them that never compete.
+"""Grows `subtrees` beams that never compete, since one beam search soon holds variants of one prefix: diverse
+verifier tree search (Beeching, Tunstall and Rush 2024).
 
     in each subtree, at each depth: the best of `width` next steps goes on
 

@@ -1,5 +1,5 @@
-"""Full chains first, then forks at the tokens where the model was least certain (EPTree of TreeRL, Hou et al.
-2025).
+"""Samples full chains first, then forks them at the tokens where the model was least certain (EPTree of TreeRL, Hou et
+al. 2025).
 
     M chains; L times: in each chain's tree the N tokens of highest entropy H_t = -sum_v p_t(v) log p_t(v)
     become forks with T new continuations each: M · (1 + L·N·T) leaves

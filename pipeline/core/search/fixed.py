@@ -1,4 +1,4 @@
-"""A tree with set branch factors: every node at depth d has b_d children, each one step long.
+"""Grows a tree with set branch factors: every node at depth d has b_d children, each one step long.
 
     leaves = b_0 · b_1 · … · b_{D-1}; past the list each node has one child
 

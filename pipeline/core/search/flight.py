@@ -1,4 +1,4 @@
-"""What a search waits for: samples, scores and verdicts, each answered at most once.
+"""Keeps what a search waits for: samples, scores and verdicts, each answered at most once.
 
 asked ─► taken     a second answer to the same question finds nothing and changes nothing
 """

@@ -1,4 +1,4 @@
-"""When a segment ends and when a problem has had enough: decisions without state.
+"""Decides, without state, when a segment ends and when a problem has had enough.
 
 rollout ─► longest, until          budget, passed, checked ─► early_stop
     new segment ─► classify

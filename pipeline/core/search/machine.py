@@ -1,4 +1,4 @@
-"""The state machine every search policy shares: what is in flight, budgets, early stops, the in-loop cut, the
+"""Drives every search policy as one state machine: what is in flight, budgets, early stops, the in-loop cut, the
 end.
 
     start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight

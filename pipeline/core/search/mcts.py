@@ -1,4 +1,5 @@
-"""Monte-Carlo tree search over steps; a simulation is a whole trajectory, sampled from the chosen node and verified.
+"""Searches a tree of steps by Monte Carlo; a simulation is a whole trajectory, sampled from the chosen node and
+verified.
 
     child chosen = argmax_c  Q(c) + c_puct · P(c) · sqrt(N(s)) / (1 + N(c))        (PUCT: Silver et al. 2017)
     Q(c) = W(c) / N(c): share of the simulations through c that passed; a child without any has its parent's Q

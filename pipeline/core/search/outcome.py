@@ -1,4 +1,4 @@
-"""What a search leaves behind: node and trajectory records and a digest of the tree.
+"""Makes what a search leaves behind: node and trajectory records and a digest of the tree.
 
 Tree ─► nodes (values backed up) ─► trajectories (one a leaf) ; Tree ─► digest
 """

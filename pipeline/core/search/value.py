@@ -1,4 +1,4 @@
-"""Branch where the value model is least certain, stop where it sees no hope, share leaves out by value.
+"""Branches where the value model is least certain, stops where it sees no hope, shares leaves out by value.
 
     next steps sampled from a node of value v:  b = 1 + round(4 v (1 - v) · (max_branch - 1))
     a node with a quota of q leaves gives sibling i of them  q · v_i / sum_j v_j  (largest remainders), none if

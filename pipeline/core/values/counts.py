@@ -1,4 +1,5 @@
-"""Plain shares of the verified leaves below a node: what in-loop scorers look at, and what earlier versions stored.
+"""Counts plain shares of the verified leaves below a node: what in-loop scorers look at, and what earlier versions
+stored.
 
     verdicts ─► Counts(passed, checked) a node ─► soft, hard
 

@@ -1,4 +1,4 @@
-"""Unbiased estimates of node values from the verdicts of the leaves and the weights with which branches were drawn.
+"""Estimates node values without bias from the verdicts of the leaves and the weights with which branches were drawn.
 
     up(leaf)  = 1 if it passed, 0 if it failed; unknown if it could not be checked or gave no answer
     up(s)     = (1/b) · sum over the sampled children c of  w_c · up(c)

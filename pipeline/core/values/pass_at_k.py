@@ -1,4 +1,4 @@
-"""Chance that one of k independent chains passes, from a problem's tree.
+"""Estimates the chance that one of k independent chains passes, from a problem's tree.
 
     pass@k = 1 - E over k-subsets S of the root's b children of  prod over c in S of (1 - w_c · V(c))
            = 1 - e_k(x_1 … x_b) / C(b, k)             x_c = 1 - w_c · V(c),  e_k: elementary symmetric polynomial

@@ -1,4 +1,5 @@
-"""Unbiased pass@k from independent draws that verdicts ended, as long as they are looked at in the order of the draws.
+"""Estimates pass@k without bias from independent draws that verdicts ended, as long as they are looked at in the order
+of the draws.
 
     orders(a ─► b): in how many orders the passes and fails between two counts can come with no stop on the way
 

@@ -1,4 +1,4 @@
-"""A value model and the folder that holds it.
+"""Defines a value model and the folder that holds it.
 
 resolve (name ─► folder) ─► card (what it was trained on) ─► loading ─► value_model
 render    what the model reads of a prompt and a response

@@ -1,4 +1,5 @@
-"""The network of a PRM or ORM: a backbone with a head whose output at a token is the value of the prefix ending there.
+"""Defines the network of a PRM or ORM: a backbone with a head whose output at a token is the value of the prefix ending
+there.
 
     ids ─► backbone ─► hidden [B, T, H] ─► head ─► logits [B, T, n] ─► values [B, T] in [0, 1]
 

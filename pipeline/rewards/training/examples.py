@@ -1,4 +1,4 @@
-"""Training data of value models, paths of trees with a label at each step's end, and of the generator. No torch."""
+"""Makes the training data of value models (paths of trees with a label at each step's end) and of the generator."""
 
 from __future__ import annotations
 

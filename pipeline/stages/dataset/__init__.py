@@ -1,4 +1,4 @@
-"""What a run stores, written and read: rows, tables, trees, and the checks and revisions of stored runs.
+"""Writes and reads what a run stores: rows, tables, trees, and the checks and revisions of stored runs.
 
 records ─► rows, steps ─► tables ─► storage.shards               (a lease is committed)
 storage.checked_read ─► reading (trees), reports (totals), logprob_samples

@@ -1,4 +1,4 @@
-"""What an export format is: the records that one stored tree gives, and the rows that trainers read of them.
+"""Defines what an export format is: the records that one stored tree gives, and the rows that trainers read of them.
 
     StoredTree ─► ExportFormat.records ─► record ─► ExportFormat.layouts[trainer].row ─► row
                                                 └─► ExportFormat.tokens.row           ─► row of the sampled token ids

@@ -1,4 +1,4 @@
-"""The rows of a preferred and a rejected whole response, which `dpo` and `pairs` share."""
+"""Makes the rows of a preferred and a rejected whole response, which `dpo` and `pairs` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems, from where they come to validated records.
+"""Brings problems from where they come to validated records.
 
 config.problems ─► sources (all of a run, one stream) ─► files | reasoning_gym | arithmetic | synthetic ─► Problem
                         base (what a source is)      importing (public data sets' own files ─► problem files)

@@ -1,4 +1,5 @@
-"""What a problem source is: a class that reads or draws problems, configured by one entry of a run's `problems`.
+"""Defines what a problem source is: a class that reads or draws problems, configured by one entry of a run's
+`problems`.
 
 problems: [{type: arithmetic, count: 100}] ─► ArithmeticProblems (config) ─► ArithmeticReader ─► Problem, Problem, …
 """

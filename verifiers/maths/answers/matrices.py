@@ -1,4 +1,4 @@
-r"""Matrices in any environment, and sums, products, multiples and powers of them.
+r"""Reads matrices in any environment, and sums, products, multiples and powers of them.
 
     read(r"2\begin{pmatrix}1&2\end{pmatrix}") == Many(MATRIX, (Many(LIST, (Scalar(2), Scalar(4))),))
 

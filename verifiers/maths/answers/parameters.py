@@ -1,4 +1,4 @@
-r"""Names that an answer may choose: the integer of a family of solutions, the constant of an antiderivative.
+r"""Finds the names that an answer may choose: the integer of a family of solutions, the constant of an antiderivative.
 
 renamed(r"k\pi, k \in \mathbb{Z}", r"n\pi") == r"k\pi"          renamed("x^2 + C", "x^2 + c") == "x^2 + C"
 """

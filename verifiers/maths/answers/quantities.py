@@ -1,4 +1,4 @@
-r"""Scalars with what is written around them: percent signs, bases, units, money, numbers in words.
+r"""Reads scalars with what is written around them: percent signs, bases, units, money, numbers in words.
 
 read("50 pct") == Scalar(50, percent=True)          read("1011_2") == Scalar(11, base=2)
 read(r"5 \text{ cm}") == Scalar(5, unit=cm)         read("twenty-one") == Scalar(21)

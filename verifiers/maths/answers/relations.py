@@ -1,4 +1,4 @@
-r"""What an equation or inequality says: a name's value, values of several names, or a condition.
+r"""Reads what an equation or inequality says: a name's value, values of several names, or a condition.
 
 assigned(x = 5) == ("x", 5)         named((p, q) = (3, 2)) == {"p": 3, "q": 2}
 proportional(2x + z = 1, z = 1 - 2x)

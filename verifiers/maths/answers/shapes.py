@@ -1,4 +1,4 @@
-"""What an answer can be: a scalar, words, opaque LaTeX, several of these, or a relation between them."""
+"""Defines what an answer can be: a scalar, words, opaque LaTeX, several of these, or a relation between them."""
 
 from __future__ import annotations
 

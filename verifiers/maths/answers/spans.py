@@ -1,4 +1,5 @@
-r"""Sets of real numbers written as intervals, inequalities in one name, unions, differences and intersections of them.
+r"""Reads sets of real numbers, written as intervals, inequalities in one name, or unions, differences and
+intersections of them.
 
     region(-2 \le x \le 7) == Region("x", ((-2, closed, 7, closed),)) == region(x \in [-2, 7])
 

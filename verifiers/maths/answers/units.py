@@ -1,4 +1,4 @@
-"""Units of measure: which there are, and when two quantities agree."""
+"""Lists units of measure: which there are, and when two quantities agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-r"""The structure of an answer: tuples, sets, lists, intervals, matrices, equations, inequalities, words, quantities.
+r"""Reads the structure of an answer: tuples, sets, lists, intervals, matrices, equations, inequalities, words,
+quantities.
 
     read(r"\{1, \frac{1}{2}\}") == Many(SET, (Scalar(1), Scalar(1/2)))
 

@@ -1,4 +1,4 @@
-"""Values of scalar expressions: exact fractions where there are any, else 110 decimal digits.
+"""Works out the values of scalar expressions: exact fractions where there are any, else 110 decimal digits.
 
     equal(a, b) -> True | False | None        None: not decided here, ask sympy
 

@@ -1,4 +1,4 @@
-r"""Scalar expressions: cleaned LaTeX or plain text into a tree, by precedence climbing. No eval, no sympy.
+r"""Parses scalar expressions: cleaned LaTeX or plain text into a tree, by precedence climbing. No eval, no sympy.
 
     parse(r"2\sqrt{3} + x") == ("+", (("*", (("n", 2), ("f", "sqrt", (("n", 3),)))), ("s", "x")))
 

@@ -1,4 +1,4 @@
-"""The nodes of a scalar expression: plain tuples, listed in `expr.py`, and how to make and look at them."""
+"""Defines the nodes of a scalar expression: plain tuples, listed in `expr.py`, and how to make and look at them."""
 
 from __future__ import annotations
 

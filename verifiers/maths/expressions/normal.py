@@ -1,4 +1,4 @@
-r"""One way of writing: Unicode and LaTeX spellings of the same thing become one.
+r"""Brings text to one way of writing: Unicode and LaTeX spellings of the same thing become one.
 
 clean(r"$\dfrac{1}{2}\,$.") == r"\frac{1}{2}"        words(r"\text{ Yes. }") == "yes"
 """

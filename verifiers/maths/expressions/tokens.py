@@ -1,4 +1,4 @@
-"""Cleaned text into tokens: numbers without separators, letters, `\\commands`, signs.
+"""Cuts cleaned text into tokens: numbers without separators, letters, `\\commands`, signs.
 
 A run of letters is a function's name, a product of variables (`ab`, `xyz`), or a word, which is no expression.
 """

@@ -1,4 +1,4 @@
-"""What every importer is made of: a row, the problem made from it, and the reason why there is none."""
+"""Defines what every importer is made of: a row, the problem made from it, and the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importers of instructions, queries and proofs: IFEval, Spider and BIRD, MiniF2F."""
+"""Imports instructions, queries and proofs: IFEval, Spider and BIRD, MiniF2F."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importers of mathematics with a final answer, each from its published columns."""
+"""Imports mathematics with a final answer, each from its published columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importers of programming problems: functions with tests, and programs with standard input and output."""
+"""Imports programming problems: functions with tests, and programs with standard input and output."""
 
 from __future__ import annotations
 

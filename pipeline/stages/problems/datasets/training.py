@@ -1,4 +1,4 @@
-"""Importers of sets published for reinforcement learning: verl's layout, PRIME's, SYNTHETIC, Nemotron."""
+"""Imports sets published for reinforcement learning: verl's layout, PRIME's, SYNTHETIC, Nemotron."""
 
 from __future__ import annotations
 
