@@ -52,6 +52,7 @@ FORBIDDEN = {
 RAW = {
     "fork": "libc.syscall(57)",
     "vfork_by_clone": "libc.syscall(56, 0x4111, 0, 0, 0, 0)",
+    "thread_with_descriptors_of_its_own": "libc.syscall(56, 0x10900, 0, 0, 0, 0)",
     "clone_into_new_namespaces": "libc.syscall(56, 0x10010000 | 17, 0, 0, 0, 0)",
     "shared_memory_that_outlives": "libc.shmget(0, 4096, 0o1666)",
     "semaphores_that_outlive": "libc.semget(0, 1, 0o1666)",

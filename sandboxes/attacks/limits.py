@@ -56,6 +56,13 @@ OVER = {
         "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
         JobOutcome.DISK_LIMIT,
     ),
+    "fill_the_disk_with_files_without_a_name": (
+        "import os, signal, time\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nheld = []\ntry:\n    while len(held) < 50:\n"
+        "        held.append(os.open('a', os.O_CREAT | os.O_RDWR)); os.unlink('a')\n        try:\n"
+        "            while True: os.write(held[-1], bytes(1 << 17))\n        except OSError as e:\n"
+        "            if e.errno == 28: raise\nexcept OSError: pass\ntime.sleep(3600)",
+        JobOutcome.DISK_LIMIT,
+    ),
     "start_threads": (
         "import threading, time\nthreading.stack_size(1 << 16)\nwhile True:\n"
         "    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
@@ -73,3 +80,19 @@ OVER = {
     ),
 }  # fmt: skip
 """Source and outcome."""
+
+SHARED_MEMORY = r"""
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cstdio>
+#include <cstring>
+int main() {
+  for (int n = 0; n < 1024; n++) {
+    void *p = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return 1;
+    memset(p, 1, 1 << 20);
+  }
+  puts("DONE"); fflush(stdout); sleep(3600);
+}
+"""
+"""C++ that takes memory which RLIMIT_DATA does not count."""

@@ -65,7 +65,8 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
         "leave a trace": {"modes_times_names_and_sizes": _leave_traces},
         "flood the host": {name: _flood(source) for name, source in protocol.FLOODS.items()},
         "slow the host": {name: _slow(value) for name, value in protocol.SLOW.items()},
-        "use too much": {name: _overuse(source, outcome) for name, (source, outcome) in limits.OVER.items()},
+        "use too much": {name: _overuse(source, outcome) for name, (source, outcome) in limits.OVER.items()}
+        | {"eat_memory_that_is_shared": _eat_shared_memory},
         "be paid for nothing": {name: _hack(source) for name, source in verdicts.HACKS.items()},
     }
     if platform.machine() == "x86_64":
@@ -200,6 +201,13 @@ async def _fill_socket_buffers(target: SandboxPool) -> str:
     result = await target.run(Job(host.SOCKET_MEMORY, limits=PATIENT))
     held = int(result.cases[0].stdout or 0)
     return f"it held {held >> 20} MiB beside its memory" if held > 16 * MIB else ""
+
+
+async def _eat_shared_memory(target: SandboxPool) -> str:
+    result = await target.run(Job(limits.SHARED_MEMORY, language="cpp", limits=PATIENT))
+    if result.outcome in (JobOutcome.MISSING_TOOL, JobOutcome.MEMORY_LIMIT):
+        return ""
+    return _got(result) or f"it ended as {result.outcome}, not as memory_limit"
 
 
 async def _leave_traces(target: SandboxPool) -> str:

@@ -25,7 +25,7 @@ REFERENCE_SPEED_S = 0.0030
 MAX_PROFILES = 16
 DESCRIPTORS_PER_SLOT = 40
 WORK_BYTES_PER_SLOT = 256 << 20
-"""Size per slot of the private file system in memory; each job's own limit is far lower."""
+"""Size of the file system in memory that each slot has for itself; each job's own limit is far lower."""
 SlotRole = tuple[Profile, Kind, int, str]
 
 
@@ -102,7 +102,8 @@ class Slots:
                 "seccomp": True,
                 "namespaces": self.config.namespaces,
                 "directory": os.path.abspath(self.config.directory or tempfile.gettempdir()),
-                "work_bytes": (self.config.slots + 2) * WORK_BYTES_PER_SLOT,
+                "work_bytes": WORK_BYTES_PER_SLOT,
+                "slot_bytes": self._slot_bytes(),
                 "fast_fork": list(self.config.fork_tricks),
                 "tool_directories": list(self.config.tool_directories),
                 "slots": 2 * self.config.slots + 2,
@@ -111,6 +112,11 @@ class Slots:
             self._metrics.templates_started += 1
             self._templates[profile] = template
             return template
+
+    def _slot_bytes(self) -> int:
+        """Computes the size of a slot's file system: several times what any job of the configuration may write."""
+        most = max(self.config.limits.disk_bytes, self.config.compile_limits.disk_bytes)
+        return max(WORK_BYTES_PER_SLOT, 4 * most)
 
     async def handle(self, profile: Profile, kind: Kind, number: int, role: str = "job") -> SlotHandle:
         """Returns the handle for a slot and profile; started, or replaced after its share of jobs. Raises

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """What a tree of processes takes now: CPU seconds with those of children that were waited for, resident bytes
-    without what is shared with others, and threads."""
+    """What a tree of processes takes now: CPU seconds with those of children that were waited for, resident bytes of
+    its own and of memory that it shares, mapped files left out, and threads."""
 
     cpu_s: float
     memory_bytes: int
@@ -95,15 +96,42 @@ def _stat(proc: int, pid: int) -> list[str]:
 
 def tree_usage(proc: int, top: int) -> Usage:
     """Adds up what the processes below `top` take."""
-    ticks = pages = threads = 0
+    ticks = memory_bytes = threads = 0
     for pid in descendants(proc, top):
         with contextlib.suppress(OSError):
             fields = _stat(proc, pid)
             ticks += sum(map(int, fields[11:15]))
             threads += int(fields[17])
-            _, resident, shared, *_ = map(int, _read(proc, f"{pid}/statm").split())
-            pages += resident - shared
-    return Usage(ticks / _TICKS_PER_S, pages * _PAGE_BYTES, threads)
+            memory_bytes += memory_of(proc, pid)
+    return Usage(ticks / _TICKS_PER_S, memory_bytes, threads)
+
+
+def number_of(proc: int, pidfd: int) -> int:
+    """Reads the number in /proc of a process that this one holds a descriptor on. Raises OSError or ValueError where it
+    has ended."""
+    text = _read(proc, f"self/fdinfo/{pidfd}")
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pid:")))
+
+
+def memory_of(proc: int, pid: int) -> int:
+    """Reads the resident bytes of a process, its own and those of shared memory and files in memory, which no limit of
+    the kernel counts; mapped files are left out. Raises OSError where it has ended."""
+    lines = _read(proc, f"{pid}/status").splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+
+
+def nameless_bytes(proc: int, pids: Iterable[int], device: int) -> int:
+    """Measures the files on a device that processes hold open without a name. Processes that may not be looked into
+    count nothing."""
+    found: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for name in _names(proc, f"{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    file = os.stat(f"{pid}/fd/{name}", dir_fd=proc)
+                    if file.st_dev == device and not file.st_nlink and stat.S_ISREG(file.st_mode):
+                        found[file.st_ino] = file.st_blocks * 512
+    return sum(found.values())
 
 
 class TreeClock:

@@ -68,6 +68,8 @@ class Slot:
         self._make_pair = syscalls.Bound("socketpair", socket.AF_UNIX, stream, 0, self._pair)
         for arena in self.free:
             workdir.make_fresh(self.jail.arenas[arena])
+        self._empty_bytes = workdir.taken_bytes(directory)
+        self._device = os.stat(directory).st_dev
 
     def fill(self) -> None:
         """Forks children until enough wait, and reports them to the host. Several in one go, and with as little as can
@@ -196,11 +198,38 @@ class Slot:
             return None
         if max(os.fstat(fd).st_size for fd in ready.fds[2:4]) > start.output_bytes:
             return "output"
-        if workdir.tree_bytes(self.jail.arenas[ready.arena], start.disk_bytes) > start.disk_bytes:
+        if self._disk_bytes(ready, start) > start.disk_bytes:
             return "disk"
+        if self.kind == "program" and self._memory_bytes(ready) > start.memory_bytes + rlimits.STACK_BYTES:
+            return "memory"
         if not self.plan.counts_tasks and processes.threads_of(ready.pid) > start.threads:
             return "processes"
         return None
+
+    def _disk_bytes(self, ready: PreparedChild, start: slot_protocol.StartChild) -> int:
+        """Measures what a running child takes of the disk, files without a name included."""
+        named = workdir.tree_bytes(self.jail.arenas[ready.arena], start.disk_bytes)
+        if named > start.disk_bytes:
+            return named
+        if self.plan.slot_bytes:
+            return max(named, workdir.taken_bytes(self.directory) - self._empty_bytes)
+        return named + processes.nameless_bytes(self.proc, self._numbers(ready), self._device)
+
+    def _memory_bytes(self, ready: PreparedChild) -> int:
+        """Measures what a running child takes of memory, that included which no limit of the kernel counts."""
+        try:
+            return max((processes.memory_of(self.proc, pid) for pid in self._numbers(ready)), default=0)
+        except OSError:
+            return 0
+
+    def _numbers(self, ready: PreparedChild) -> set[int]:
+        """The numbers in /proc of a running job's processes."""
+        if self.kind == "tools":
+            return self._descendants()
+        try:
+            return {processes.number_of(self.proc, ready.pidfd)}
+        except (OSError, ValueError):
+            return set()
 
     def _descendants(self) -> set[int]:
         """Every process below this one; without a PID namespace, in which numbers would differ from those of /proc."""

@@ -8,6 +8,7 @@ own socket. It ends when the socket closes, which is also what happens when the 
 from __future__ import annotations
 
 import array
+import contextlib
 import importlib
 import io
 import json
@@ -153,6 +154,7 @@ def prepare(options: dict[str, Any], work: str, entered: tuple[str, ...], notes:
         tool_dirs=tuple(tools),
         base_bytes=base_bytes,
         slots=options["slots"],
+        slot_bytes=options["slot_bytes"] if "mount" in entered else 0,
         hides_packages="mount" in entered and hidden == installed,
         notes=tuple(notes),
     )
@@ -205,7 +207,7 @@ def _serve(
     slots: dict[int, str] = {}
     while True:
         events = poller.poll(1000 if slots else None)
-        _reap(slots)
+        _reap(slots, jail_plan)
         if not events:
             continue
         data, fds = _receive(control)
@@ -226,17 +228,25 @@ def _serve(
             os.close(fd)
     deadline = time.monotonic() + 2
     while slots and time.monotonic() < deadline:
-        _reap(slots)
+        _reap(slots, jail_plan)
         time.sleep(0.002)
     for pid, directory in slots.items():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        workdir.remove_tree(directory)
+        _remove(directory, jail_plan)
     if "pid" not in jail_plan.namespaces:
         workdir.remove_tree(jail_plan.work)
 
 
-def _reap(slots: dict[int, str]) -> None:
+def _remove(directory: str, jail_plan: plan.JailPlan) -> None:
+    """Removes a slot's directory with all that is in it."""
+    if jail_plan.slot_bytes:
+        with contextlib.suppress(OSError):  # it ended before it had one
+            namespaces.detach(directory)
+    workdir.remove_tree(directory)
+
+
+def _reap(slots: dict[int, str], jail_plan: plan.JailPlan) -> None:
     """Waits for slots that ended and removes their directories; also for their orphans where this process is the first
     of its namespace."""
     while True:
@@ -247,7 +257,7 @@ def _reap(slots: dict[int, str]) -> None:
         if pid == 0:
             return
         if pid in slots:
-            workdir.remove_tree(slots.pop(pid))
+            _remove(slots.pop(pid), jail_plan)
 
 
 def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:

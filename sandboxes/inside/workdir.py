@@ -66,6 +66,12 @@ def tree_bytes(top: str, enough: int, entries: int = 20_000) -> int:
     return total
 
 
+def taken_bytes(top: str) -> int:
+    """Reads how much of its file system is taken, removed files that are still open or mapped included."""
+    found = os.statvfs(top)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
 def remove_tree(path: str, *, keep: bool = False) -> None:
     """Removes a directory, however deep, whatever its modes; `keep` leaves it empty. Deep trees are
     flattened first, so that no path grows too long. What is no directory is removed itself: a link is not followed."""

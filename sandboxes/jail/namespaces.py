@@ -71,6 +71,17 @@ def private_root(work: str, trees: Iterable[str], hidden: Iterable[str], size_by
     os.rmdir("/.old")
 
 
+def file_system(directory: str, size_bytes: int) -> None:
+    """Mounts an empty file system in memory, so that what one slot writes leaves the others their room. Raises
+    OSError."""
+    syscalls.mount("none", directory, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size_bytes},mode=755")
+
+
+def detach(directory: str) -> None:
+    """Takes away what is mounted on a directory. Raises OSError."""
+    syscalls.call("umount2", directory.encode(), MNT_DETACH)
+
+
 def _mount_proc(target: str) -> None:
     """Mounts the process table of this namespace alone, where the host allows it. Runtimes ask it for the path of their
     own program (rustc, mono); landlock keeps every file in it closed to jobs."""

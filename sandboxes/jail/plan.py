@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from berry.sandboxes.jail import landlock, seccomp, syscalls, visible
+from berry.sandboxes.jail import landlock, namespaces, seccomp, syscalls, visible
 
 FIRST_UID = 61_000
 """User ids of slots when started by root: unused by Debian and systemd, one a slot."""
@@ -40,6 +40,8 @@ class JailPlan(NamedTuple):
     base_bytes: int
     """Address space of the template."""
     slots: int
+    slot_bytes: int = 0
+    """Size of the file system that each slot has for itself; 0: slots share one."""
     hides_packages: bool = False
     """Whether packages installed inside the interpreter's own library can't be seen."""
     notes: tuple[str, ...] = ()
@@ -104,11 +106,15 @@ class SlotJail:
     ) -> None:
         self.plan, self.kind = plan, kind
         os.mkdir(directory, 0o755)
+        if plan.slot_bytes:
+            namespaces.file_system(directory, plan.slot_bytes)
         if uid is not None:
             os.chown(directory, uid, uid)
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
+            if not plan.slot_bytes:  # so that the slot may look at what its children hold open
+                syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
         syscalls.no_capabilities()()
         self.arenas = [os.path.join(directory, os.urandom(8).hex()) for _ in range(arenas)]
         for arena in self.arenas:

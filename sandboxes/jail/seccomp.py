@@ -30,6 +30,7 @@ _AND, _SHIFT, _SHIFT_BY_X, _TO_X = 0x54, 0x74, 0x7C, 0x07
 _NR, _ARCH, _ARG0 = 0, 4, 16
 
 CLONE_THREAD = 0x00010000
+_CLONE_FILES = 0x00000400
 _CLONE_FORBIDDEN = 0x7E020000 | 0x00008000 | 0x00002000  # all namespaces, PARENT, PTRACE
 
 _ALLOWED = frozenset(
@@ -116,8 +117,9 @@ def _without_address() -> Code:
 
 
 def _thread_only() -> Code:
+    """Threads that share their descriptors with the rest: each table of its own could hold as many again."""
     return [_arg(0), (_JSET, 0, 1, _CLONE_FORBIDDEN), *_ret(EPERM), (_JSET, 1, 0, CLONE_THREAD), *_ret(EPERM),
-            *_ret(ALLOW)]  # fmt: skip
+            (_JSET, 1, 0, _CLONE_FILES), *_ret(EPERM), *_ret(ALLOW)]  # fmt: skip
 
 
 def _fork_without_namespaces() -> Code:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from berry.sandboxes.jail.numbers import NUMBERS
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -3,12 +3,14 @@ nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
 
-from berry.sandboxes.attacks.limits import OVER
+from berry.sandboxes.attacks.limits import OVER, SHARED_MEMORY
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
+from tests.sandboxes.conftest import launcher_of
 
 
 @pytest.mark.parametrize("case", OVER)
@@ -25,6 +27,35 @@ def test_overuse_ends_in_its_own_outcome(box, case):
     assert len(result.cases[0].stdout) <= limits.output_bytes
     if result.outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
         assert result.limit_hit == result.outcome.removesuffix("_limit")
+
+
+@pytest.mark.slow
+def test_shared_memory_counts_as_memory(box):
+    limits = Limits(cpu_s=10, wall_s=20, memory_bytes=128 * MIB)
+    result = box.run(Job(SHARED_MEMORY, language="cpp", limits=limits))
+    assert result.outcome in (JobOutcome.MEMORY_LIMIT, JobOutcome.MISSING_TOOL), result
+    assert result.outcome is JobOutcome.MISSING_TOOL or b"DONE" not in result.cases[0].stdout
+    modest = SHARED_MEMORY.replace("n < 1024", "n < 32").replace("sleep(3600)", "sleep(1)")
+    assert box.run(Job(modest, language="cpp", limits=limits)).outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL)
+
+
+def test_what_one_job_writes_leaves_others_their_room(make_box, level):
+    """A job that fills its slot's file system, by files that it has removed, while another works beside it."""
+    box = make_box(launcher=launcher_of(level), slots=2)
+    if not box.pool.host().slot_bytes:
+        pytest.skip("slots share the host's file system at this level")
+    source, _ = OVER["fill_the_disk_with_files_without_a_name"]
+
+    async def both() -> list[JobOutcome]:
+        wide = Limits(cpu_s=10, wall_s=1.5, disk_bytes=1 << 40)  # so that only the file system ends it
+        full = asyncio.create_task(box.pool.run(Job(source, limits=wide)))
+        ends = []
+        while not full.done():
+            beside = await box.pool.run(Job("open('a', 'wb').write(bytes(1 << 23))", limits=Limits(wall_s=20)))
+            ends.append(beside.outcome)
+        return ends
+
+    assert set(box.wait(both())) == {JobOutcome.OK}
 
 
 def test_a_tight_host_limit_does_not_hit_its_neighbour(box):
