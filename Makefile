@@ -3,7 +3,7 @@
 # make quick   unit tests, some two minutes
 # make lint    ruff and pyright
 # make fuzz    a minute of generated garbage for the wire's reader, extraction and every scorer
-# make gpu-check   on a machine with a GPU: its own environment, then the check of deploy/gpu-check.md
+# make gpu-check   on a machine with a GPU: its own environment, then the check of docs/gpu-check.md
 # make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
 
 BERRY = .venv/bin/berry

@@ -1,0 +1,121 @@
+"""The documentation tells what is there: links lead somewhere, commands and options exist, messages are the code's."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from berry.pipeline.cli import app
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.run import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+MOST_README_LINES = 120
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for language, text in FENCE.findall(page.read_text()):
+        if language in languages:
+            yield text
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each `berry …` line in a block of shell commands."""
+    for text in blocks(page, "", "sh", "bash"):
+        for line in text.replace("\\\n", " ").splitlines():
+            line = re.sub(r"\s+#.*$|\s{3,}[A-Z].*$", "", line.strip().removeprefix("$ "))
+            for command in re.split(r" && | \| ", line):
+                if command.startswith("berry "):
+                    yield shlex.split(command)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path):
+    for target in LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path):
+    top: Any = get_command(app)
+    for words in commands(page):
+        command, rest = top, list(words)
+        while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+            assert rest[0] in command.commands, f"{page.name}: berry {shlex.join(words)}"
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for word in rest:
+            if word.startswith("-") and not re.fullmatch(r"-?[\d.]+", word):
+                assert word.partition("=")[0] in known | {"--help"}, f"{page.name}: berry {shlex.join(words)}: {word}"
+
+
+def test_there_are_commands_to_look_at():
+    assert sum(1 for page in PAGES for _ in commands(page)) > 30
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_and_yaml_blocks_are_sound(page: Path):
+    for text in blocks(page, "python"):
+        ast.parse(text)
+    for text in blocks(page, "yaml"):
+        raw = yaml.safe_load(text)
+        if isinstance(raw, dict) and {"problems", "engine"} <= raw.keys():
+            validate({"name": "example", **raw}, RunConfig, where=page.name, base=ROOT / "configs")
+
+
+def test_the_quickstart_s_first_python_block_runs():
+    first = next(blocks(ROOT / "docs" / "quickstart.md", "python"))
+    done = subprocess.run([sys.executable, "-c", first], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_messages_of_the_troubleshooting_page_are_the_code_s():
+    code = "\n".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", code)  # texts that go over several lines
+    table = (ROOT / "docs" / "troubleshooting.md").read_text().split("| what you see |")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", table, re.M)
+    assert len(messages) > 5
+    for message in messages:
+        assert message in joined, message
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MOST_README_LINES
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in text]
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path):
+    if importlib.util.find_spec("material") is None or importlib.util.find_spec("mkdocstrings") is None:
+        pytest.skip("mkdocs-material or mkdocstrings is missing (pip install '.[dev]')")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "quickstart" / "index.html").is_file()
