@@ -30,6 +30,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "clusters": ("tests/cluster/", "tests/deploy/"),
     "one engine": (
         "tests/engines/test_contract.py",
+        "tests/engines/test_exported_logprobs.py",
         "tests/engines/test_recompute.py",
         "tests/engines/vllm/test_engine.py",
     ),

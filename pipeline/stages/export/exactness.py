@@ -1,7 +1,7 @@
 """Compares responses as a chat template renders their text with the token ids that were sampled.
 
     messages + text ─► chat template ─► ids ─┐
-    prompt ids + sampled ids ────────────────┴─► Comparison ─► Exactness: shares, reasons, which option avoids them
+    prompt ids + sampled ids ────────────────┴─► RoundTrip ─► Exactness: shares, reasons, which option avoids them
 
 What the template adds behind the token with which the model ended its turn is no loss.
 """
@@ -123,16 +123,18 @@ class Exactness:
 
 def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[int]]) -> RoundTrip:
     """Compares the sampled ids of a prompt and its response with those of the rendered conversation."""
-    rendered = conversation([*sampled.messages, {"role": "assistant", "content": sampled.text}])
-    wanted = sampled.input_ids
-    tokens = len(sampled.token_ids)
+
+    def render(text: str) -> list[int]:
+        return conversation([*sampled.messages, {"role": "assistant", "content": text}])
+
+    rendered, wanted, tokens = render(sampled.text), sampled.input_ids, len(sampled.token_ids)
     if rendered[: len(wanted)] == wanted:
         return RoundTrip(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
     same = _common(wanted, rendered)
     start = max(same, len(sampled.prompt_ids))
     ends = max(_common(wanted[same:][::-1], rendered[same : len(rendered) - cut][::-1]) for cut in range(_TAIL + 1))
     changed = max(len(wanted) - start - ends, 1) if start < len(wanted) else 0
-    return RoundTrip(tokens, changed, _why(sampled, rendered, same))
+    return RoundTrip(tokens, changed, _why(sampled, rendered, same, render))
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -143,13 +145,14 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
-def _why(sampled: Sampled, rendered: Sequence[int], same: int) -> Loss:
-    shorter = len(rendered) < len(sampled.input_ids)
-    if "</think>" in sampled.text and shorter:
+def _why(sampled: Sampled, rendered: list[int], same: int, render: Callable[[str], list[int]]) -> Loss:
+    """A template cuts what makes no difference to it."""
+    thought, _, said = sampled.text.rpartition("</think>")
+    if thought and render(said) == rendered:
         return Loss.THINKING
     if same < len(sampled.prompt_ids):
         return Loss.PROMPT
-    if sampled.text != sampled.text.strip():
+    if sampled.text != sampled.text.strip() and render(sampled.text.strip()) == rendered:
         return Loss.WHITE_SPACE
     if sampled.ended and same == len(sampled.input_ids) - 1:
         return Loss.END

@@ -30,13 +30,19 @@ OPENS_THINKING = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_star
 PROMPT: list[Message] = [{"role": "user", "content": "1+1?"}]
 
 
-def tokens_of(folder: Path, template: str) -> Tokens:
-    """Bytes as tokens, and the special ones."""
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens."""
     vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=template)
+    return PreTrainedTokenizerFast(tokenizer_object=raw)
+
+
+def tokens_of(folder: Path, template: str) -> Tokens:
+    """Bytes as tokens, and the special ones."""
+    made = byte_tokenizer()
+    made.chat_template = template
     made.add_special_tokens({"additional_special_tokens": SPECIAL[:2]})
     made.add_tokens(SPECIAL[2:])
     made.save_pretrained(folder)
