@@ -160,6 +160,7 @@ class DropReason(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"
     ENGINE_FAILED = "engine_failed"
     QUARANTINED = "quarantined"  # its problem killed its worker three times
+    ANNOTATION = "annotation"  # a completion of a stored prefix, drawn only to label it
 
 
 class Ending(StrEnum):

@@ -14,6 +14,7 @@ import typer
 
 import berry
 from berry.pipeline.cli import import_problems, sandbox, weights
+from berry.pipeline.cli.annotate import annotate
 from berry.pipeline.cli.check import check
 from berry.pipeline.cli.eval import eval_
 from berry.pipeline.cli.export import export
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Make data": (run, variants, verify, reprune, reverify),
+    "Make data": (run, variants, verify, annotate, reprune, reverify),
     "Look at it": (inspect, show, report, status, check),
     "Use it": (export, train, eval_),
     "Plan": (plan, sweep),

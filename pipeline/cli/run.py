@@ -46,8 +46,11 @@ def run(
     from berry.pipeline.cli.loading import load_run
 
     loaded = load_run(config, overrides or [], name=fork)
+    from berry.pipeline.errors import ConfigError
     from berry.pipeline.storage.files import under
 
+    if loaded.annotation is not None:
+        raise ConfigError(f"{config}: the section annotation is for labels of a stored run: use `berry annotate RUN`")
     location = run_dir or under(loaded.storage.root, loaded.name)
     if dry_run:
         from berry.pipeline.cli.checking import check_only

@@ -50,12 +50,13 @@ def show(
             raise InputError(f"{run_dir} has no kept trajectory {trajectory!r}; the tree lists their ids")
         _print_steps(console, kept[0])
         return
+    completions = _rows(db, "select * from completions where problem_id = ? and round = ?", [problem, round_index])
     nodes = _rows(
         db,
         "select * from nodes where problem_id = ? and round = ? order by depth, node_id",
         [problem, round_index],
     )
-    _print_tree(console, problem, nodes, trajectories, width)
+    _print_tree(console, problem, nodes, trajectories, completions, width)
 
 
 def _rows(db: Any, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
@@ -71,12 +72,17 @@ def _colour(value: float | None) -> str:
 
 
 def _print_tree(
-    console: Any, problem: str, nodes: list[dict[str, Any]], leaves: list[dict[str, Any]], width: int
+    console: Any,
+    problem: str,
+    nodes: list[dict[str, Any]],
+    leaves: list[dict[str, Any]],
+    completions: list[dict[str, Any]],
+    width: int,
 ) -> None:
     from rich.markup import escape
     from rich.tree import Tree
 
-    by_leaf = {row["leaf"]: row for row in leaves}
+    by_leaf = {row["leaf"]: row for row in [*leaves, *completions]}
     passed = sum(row["verdict"] == "pass" for row in leaves)
     top = Tree(f"[bold]{escape(problem)}[/]  {passed}/{len(leaves)} passed")
     branches: dict[str | None, Any] = {None: top}

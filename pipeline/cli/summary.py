@@ -84,6 +84,8 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
     table.add_row("kept", f"[bold]{summary.kept:,}[/] ({summary.kept_tokens:,} tokens)")
     for reason, count in summary.dropped.items():
         table.add_row(f"  dropped: {reason}", f"{count:,}")
+    if summary.completions:
+        table.add_row("completions", f"{summary.completions:,}, drawn to label prefixes (berry annotate)")
     if summary.pass_at:
         table.add_row("pass@k", ", ".join(f"pass@{k} {v:.0%}" for k, v in summary.pass_at.items()))
     if set(summary.roots) != {"estimate"}:

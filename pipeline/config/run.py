@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
+from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.gpu_memory import USED, GpuShares, gpu_shares
@@ -75,6 +76,8 @@ class RunConfig(Section):
     """Where the run is kept, and in what pieces."""
     report: bool = True
     """Write report.html into the run directory when the run ends."""
+    annotation: Annotation | None = None
+    """What `berry annotate` labels; it writes this section into what it makes, and `berry run` takes none."""
     variants: Variants | None = None
     """What `berry variants` makes from the problems; a run reads its output and ignores this."""
 
@@ -101,7 +104,9 @@ class RunConfig(Section):
 
     @property
     def scored_by(self) -> tuple[str, ...]:
-        """Reward models that score in this run, in some round at least."""
+        """Reward models that score in this run, in some round at least; completions that label need none."""
+        if self.annotation is not None:
+            return ()
         served = self.rewards.served if self.rewards is not None else ()
         trained = self.rounds.train if self.rounds is not None and self.rounds.count > 1 else ()
         return tuple(dict.fromkeys((*served, *trained)))

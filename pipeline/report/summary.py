@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from berry.pipeline.core.ledger import add
 from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
 from berry.pipeline.core.values.stopped import Ends
 from berry.pipeline.records import Ending, ValueKind
 from berry.pipeline.report.stored_families import stored_families
-from berry.pipeline.stages.dataset.reading import scheme_for
+from berry.pipeline.stages.dataset.reading import read_trees, scheme_for
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
@@ -46,7 +47,8 @@ class RunSummary:
     round of the estimated chance that one of k independent chains passes (core/values/pass_at_k.py); a problem counts
     where its root has k chains and an unbiased value, so that runs which spare no cut branch, or which verdicts stop in
     a way that can't be undone, have none. Of runs of schema version 1 it is the plain share of trajectories
-    (`pass_at_k`), biased for trees."""
+    (`pass_at_k`), biased for trees. `completions` were drawn only to label prefixes (`berry annotate`), and are in no
+    other count of trajectories."""
 
     problems: int
     solved: int
@@ -61,6 +63,7 @@ class RunSummary:
     verify_ms_median: float | None
     pass_at: dict[int, float]
     lines: tuple[ProblemLine, ...]
+    completions: int = 0
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -103,7 +106,9 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     wrongs = [line.outcomes.get(Ending.WRONG, 0) for line in lines]
     checked = [(passed + wrong, passed) for passed, wrong in zip(passes, wrongs, strict=True) if passed + wrong]
     longest = max((n for n, _ in checked), default=0)
-    chains = _chains(run, db)
+    completions = db.execute("select count(*) from completions").fetchone()
+    assert completions is not None
+    chains = _chains_of_annotated(run) if completions[0] else _chains(run, db)
     if chains is None:
         pass_at = {
             k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest
@@ -125,6 +130,7 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
         verify_ms_median=totals[2],
         pass_at=pass_at,
         lines=tuple(lines),
+        completions=completions[0],
     )
 
 
@@ -142,6 +148,13 @@ def _problem_lines(rows: Sequence[tuple[str, str, int, int, int | None]]) -> lis
         )
         for problem, its in of_problem.items()
     ]
+
+
+def _chains_of_annotated(run: RunDir) -> list[tuple[list[float], Ends | None]]:
+    """The same as `_chains` of a run whose prefixes were completed to label them: its nodes store what their
+    completions say, so that what its own search drew is worked out again."""
+    trees = read_trees(run, rounds=[max(run.rounds())])
+    return [(c, t.values.scheme.ends) for t in trees if (c := chains_of(t.tree, t.values)) is not None]
 
 
 def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[tuple[list[float], Ends | None]] | None:

@@ -95,6 +95,18 @@ def open_run(place: str) -> RunDir:
     return run
 
 
+REVISIONS = "revisions"
+
+
+def revised_run(location: Location) -> RunDir:
+    """The run in whose folder `revisions` a revision lies. Raises StorageError if there is none."""
+    above, found, _ = location.url.partition("?")[0].rpartition(f"/{REVISIONS}/")
+    if not found:
+        raise StorageError(f"{location.url}: is no revision of a run (RUN/{REVISIONS}/NAME)")
+    query = location.url.partition("?")[2]
+    return open_run(f"{above}?{query}" if query else above)
+
+
 def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[RunDir, bool]:
     """Makes a run directory, or opens it to resume; True if it resumes.
 
@@ -107,9 +119,11 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
         changed = run_config.differences(stored, config)
         if changed:
             listed = "\n  ".join(changed)
+            new = "start a new run with --fork NAME (or --run DIR)"
+            if config.annotation is not None:
+                new = "make another annotation with --as NAME"
             raise ConfigError(
-                f"{place} holds a run with another configuration:\n  {listed}\n"
-                "Run it with the old values, or start a new run with --fork NAME (or --run DIR)"
+                f"{place} holds a run with another configuration:\n  {listed}\nRun it with the old values, or {new}"
             )
         old = run.versions().get("problems")
         if old is not None and old != versions["problems"]:

@@ -1,5 +1,8 @@
 """Opens a run's Parquet files as DuckDB views: `nodes`, `trajectories`, `kept`, each with a `round` column.
 
+`completions` are the trajectories that were drawn only to label prefixes (`berry annotate`); they are not among
+`trajectories`.
+
 `trajectories` has a column `outcome` too, that keeps apart what a plain `fail` does not: pass, wrong, no_answer,
 truncated, unverifiable, unchecked (`records.Ending`).
 
@@ -11,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berry.pipeline import schema
-from berry.pipeline.records import UNANSWERED, Ending, Finish
+from berry.pipeline.records import UNANSWERED, DropReason, Ending, Finish
 from berry.pipeline.storage import checked_read
 from berry.pipeline.storage.dataset import RunDir
 
@@ -46,6 +49,10 @@ def connect(run: RunDir) -> duckdb.DuckDBPyConnection:
             connection.register(f"_{table}", arrow_schema.empty_table())
             selects.append(f"select *, 0 as round from _{table}")
         rows = " union all ".join(selects)
-        more = f", {_OUTCOME} as outcome" if table == "trajectories" else ""
-        connection.execute(f"create view {table} as select *{more} from ({rows})")
+        if table != "trajectories":
+            connection.execute(f"create view {table} as select * from ({rows})")
+            continue
+        for name, condition in (("trajectories", "is distinct from"), ("completions", "=")):
+            chosen = f"where drop_reason {condition} '{DropReason.ANNOTATION}'"
+            connection.execute(f"create view {name} as select *, {_OUTCOME} as outcome from ({rows}) {chosen}")
     return connection

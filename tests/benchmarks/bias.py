@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.rollout import Budget, Cut
+from berry.pipeline.core.search.annotate import AnnotateSearch, Prepared
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.dvts import Dvts
@@ -35,6 +37,7 @@ from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.steps import step_ends, token_ends
 from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.intervals import wilson
+from berry.pipeline.records import DropReason
 
 Pair = tuple[float, float]  # error times weight, weight
 
@@ -111,19 +114,49 @@ def measure(
     steps: int = 8,
     labels: bool = True,
     first: int = 0,
+    annotation: Annotation | None = None,
     **rollout: Any,
 ) -> Measured:
     """Plays `problems` searches and holds what they say against the truth. `noise`: standard deviation of the scorer's
-    error; `shuffle`: answers arrive in any order."""
+    error; `shuffle`: answers arrive in any order; `annotation`: the finished trees are labelled by completions."""
     measured = Measured()
     for index in range(first, first + problems):
         world = core.SyntheticWorld(index, noise=noise, steps=steps, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
         search = core.synthetic(world, policy, run_seed=index, **rollout)
         core.play(search, world, random.Random(index) if shuffle else None, check=False)
+        if annotation is not None:
+            search = annotate(core, search, world, annotation, shuffle=random.Random(index) if shuffle else None)
         _nodes(measured, search, world, index)
         if labels:
             _labels(measured.labels, search, world, index)
     return measured
+
+
+def annotate(
+    core: Any, search: Any, world: Any, annotation: Annotation, *, shuffle: random.Random | None = None
+) -> Any:
+    """The tree of a finished search after `berry annotate`. `kept` are the trajectories that passed."""
+    tree, decode = search.tree, world.engine.decode
+    leaves = [t.leaf for t in search.trajectories() if tree[t.leaf].end]
+    passed = {leaf for leaf in leaves if tree[leaf].verdict is not None and tree[leaf].verdict.passed}
+    if isinstance(annotation.of, int):
+        leaves = random.Random(search.run_seed).sample(leaves, min(annotation.of, len(leaves)))
+    elif annotation.of != "all":
+        leaves = [leaf for leaf in leaves if (leaf in passed) is (annotation.of == "kept")]
+    chosen: dict[str, list[int]] = {}
+    for leaf in leaves:
+        ids = tree.response_ids(leaf)
+        chosen[leaf] = step_ends(decode(ids), token_ends(ids, decode), search.rollout.step)
+    labelling = AnnotateSearch(
+        Prepared(tree, search.values().scheme, chosen),
+        search.rollout,
+        annotation,
+        run_seed=search.run_seed + 10_000,
+        round_index=0,
+        context_len=4000,
+    )
+    core.play(labelling, world, shuffle, check=False)
+    return labelling
 
 
 def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
@@ -153,7 +186,7 @@ def _labels(errors: Errors, search: Any, world: Any, index: int) -> None:
     """Every step of every checked trajectory, each shared prefix once."""
     tree, values, seen = search.tree, search.values(), set[tuple[str, int]]()
     for trajectory in search.trajectories():
-        if trajectory.verdict is None:
+        if trajectory.verdict is None or trajectory.drop_reason is DropReason.ANNOTATION:
             continue
         ids = tree.response_ids(trajectory.leaf)
         ends = step_ends(world.engine.decode(ids), token_ends(ids, world.engine.decode), search.rollout.step)
@@ -192,6 +225,14 @@ CUTS: dict[str, tuple[Any, dict[str, Any]]] = {
     for name in ("best_of_n 32", "fixed 4,2,2,2", "entropy 4, 2x2x2")
     for below in (0.1, 0.3)
 }
+ANNOTATED: dict[str, tuple[Any, dict[str, Any]]] = {
+    f"{name}, {how}": (
+        NINE[name].model_copy(update={"spare": 0.0} if hasattr(NINE[name], "spare") else {}),
+        {"annotation": Annotation.model_validate({"method": method, "of": of})},
+    )
+    for name in ("best_of_n 32", "beam 4x4", "mcts 32", "value 16")
+    for how, method, of in (("kept", "shepherd", "kept"), ("2 each", "shepherd", 2), ("omega", "omega", "dropped"))
+}
 STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
     "best_of_n 32, 4 right": (NINE["best_of_n 32"], {"budget": Budget(stop_after_correct=4)}),
 }
@@ -220,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--problems", type=int, default=150)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names begin so")
     args = parser.parse_args(argv)
-    cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS}
+    cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS, **ANNOTATED}
     if args.only:
         cases = {name: case for name, case in cases.items() if name.startswith(tuple(args.only))}
     table(load_core(), cases, args.problems)

@@ -140,6 +140,7 @@ def play(
     `intercept` may replace an answer. `check` looks at the tree after every event."""
     played = Played(search)
     waiting: list[ev.Event] = []
+    stored = sum(len(node.tokens) for node in search.tree.walk())  # of a tree that is completed
 
     def take(commands: list[ev.Command]) -> None:
         played.commands.extend(commands)
@@ -160,7 +161,7 @@ def play(
         take(search.handle(event))
         if check:
             search.tree.check_invariants()
-    check_end(played)
+    check_end(played, stored)
     return played
 
 
@@ -180,8 +181,8 @@ def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Ev
             yield ev.BudgetGrant(unspent)
 
 
-def check_end(played: Played) -> None:
-    """What holds for every search that has ended."""
+def check_end(played: Played, stored: int = 0) -> None:
+    """What holds for every search that has ended; `stored`: tokens of the tree that it began with."""
     search = played.search
     assert search.finished is not None
     assert played.commands[-1] == ev.Finished(search.finished)
@@ -201,7 +202,7 @@ def check_end(played: Played) -> None:
         assert tokens == search.tree.response_ids(t.leaf)
         assert t.n_tokens == len(tokens)
     in_tree = sum(len(n.token_ids) for n in records[1:])
-    assert in_tree == search.ledger.generated == sum(t.n_new_tokens for t in search.trajectories())
+    assert in_tree == search.ledger.generated + stored == sum(t.n_new_tokens for t in search.trajectories())
 
 
 class Core(SimpleNamespace):

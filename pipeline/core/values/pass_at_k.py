@@ -17,7 +17,8 @@ from math import comb
 
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values import stopped
-from berry.pipeline.core.values.estimate import Values
+from berry.pipeline.core.values.annotated import completions
+from berry.pipeline.core.values.estimate import Values, is_known
 from berry.pipeline.core.values.stopped import Ends
 from berry.pipeline.records import ValueKind
 
@@ -38,8 +39,14 @@ def pass_at_k(chains: Sequence[float], k: int, ends: Ends | None = None) -> floa
 
 def chains_of(tree: Tree, values: Values) -> list[float] | None:
     """The weighted values of the root's scheduled children in the order of the draws, those of which nothing is known,
-    or that came after a stop, left out. None where the root has no unbiased value."""
+    or that came after a stop, left out. None where the root has no unbiased value. Where the root was completed to
+    label it (annotated.py) the completions are the chains."""
     root = values[tree.root.node_id]
+    instead = completions(tree.root)
+    if instead:
+        return [
+            float(verdict.passed) for leaf in instead if (verdict := leaf.verdict) is not None and is_known(verdict)
+        ]
     if root.kind is not ValueKind.ESTIMATE:
         return None
     drawn = sorted(tree.root.children, key=lambda child: child.index)

@@ -9,14 +9,15 @@ of the kind `pooled`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.annotated import annotated
 from berry.pipeline.core.values.counts import Counts, pooled
 from berry.pipeline.core.values.estimate import Draws, Found, Heads, Scheme, Value, Values, estimate
 from berry.pipeline.core.values.intervals import wilson
-from berry.pipeline.records import Finish, Node, ValueKind
+from berry.pipeline.records import DropReason, Finish, Node, ValueKind
 from berry.verifiers.base import Verdict
 
 
@@ -54,12 +55,20 @@ def _value(node: Node) -> Value:
     )
 
 
-def back_up(nodes: Sequence[Node], verdicts: Mapping[str, Verdict | None], scheme: Scheme) -> None:
+def back_up(
+    nodes: Sequence[Node],
+    verdicts: Mapping[str, Verdict | None],
+    scheme: Scheme,
+    *,
+    completions: Collection[str] = (),
+    chosen_by_verdict: bool = False,
+) -> None:
     """Works the values of one tree out again, in place, from the verdicts of its leaves (by node id). What is no
-    estimate, since the search was stopped or gave branches up, stays so."""
-    tree = rebuild(nodes)
+    estimate, since the search was stopped or gave branches up, stays so. `completions`: the leaves that were drawn only
+    to label what is above them (annotated.py)."""
     if not nodes:
         return
+    tree = rebuild(nodes)
     for leaf, verdict in verdicts.items():
         if leaf in tree:
             tree[leaf].verdict = verdict
@@ -68,19 +77,27 @@ def back_up(nodes: Sequence[Node], verdicts: Mapping[str, Verdict | None], schem
         for node, at in zip(nodes, tree.walk(), strict=True):
             _set_pooled(node, counts[at.node_id])
         return
-    kinds = {node.value_kind for node in nodes}
-    scheme = replace(
-        scheme,
-        adaptive=scheme.adaptive or scheme.ends is not None or nodes[0].value_kind is ValueKind.ADAPTIVE,
-        ends=None,  # the draws ended by other verdicts
-        survivors=ValueKind.SURVIVORS in kinds,
-    )
-    values = estimate(tree, scheme)
+    for leaf in completions:
+        tree[leaf].drop = DropReason.ANNOTATION
+    own = own_scheme(nodes, scheme)
+    if own.ends is not None:  # the draws ended by other verdicts
+        own = replace(own, adaptive=True, ends=None)
+    values = annotated(tree, own, chosen_by_verdict=chosen_by_verdict) if completions else estimate(tree, own)
     for node in nodes:
         value = values[node.node_id] if node.node_id in tree else values[tree.root.node_id]
         node.value, node.value_low, node.value_high = value.value, value.low, value.high
         node.value_n, node.value_mass, node.value_kind = value.n, value.mass, value.kind
         node.reached = value.reached
+
+
+def own_scheme(nodes: Sequence[Node], scheme: Scheme) -> Scheme:
+    """How the search that stored a tree drew: as its policy does, unless it was stopped, or gave branches up and spared
+    none. Of files of schema version 1, which do not hold the weights of branches, nothing can be estimated."""
+    return replace(
+        scheme,
+        adaptive=scheme.adaptive or nodes[0].sample is None or nodes[0].value_kind is ValueKind.ADAPTIVE,
+        survivors=any(node.value_kind is ValueKind.SURVIVORS for node in nodes),
+    )
 
 
 def rebuild(nodes: Sequence[Node]) -> Tree:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
-from berry.pipeline.stages.leases.partition import TrainingTurn, iter_leases, left_out, round_state
+from berry.pipeline.stages.leases.partition import AllBut, TrainingTurn, iter_leases, left_out, round_state
 from berry.pipeline.storage import claims, shards
 from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.dataset import RunDir
@@ -101,7 +101,7 @@ class ClaimedLeases:
     async def _claim_free_leases(self, wake: Callable[[], Awaitable[None]]) -> None:
         """Walks over all problems once."""
         size = self._config.storage.lease_problems
-        leases = iter_leases(self._config.problems, size=size, skip=_AllBut(self._free), left_out=left_out(self._run))
+        leases = iter_leases(self._config.problems, size=size, skip=AllBut(self._free), left_out=left_out(self._run))
         while self._free and (lease := await asyncio.to_thread(next, leases, None)) is not None:
             while len(self._ready) >= CLAIMED_AHEAD:
                 self._room.clear()
@@ -199,13 +199,3 @@ class ClaimedLeases:
             return holder.site
         won = claims.take_turn(location, round_index, last + 1, self._owner)
         return last + 1 if won else self._turn(round_index)
-
-
-class _AllBut:
-    """Contains every lease but the keys of a mapping, as it is at the moment."""
-
-    def __init__(self, wanted: Mapping[int, int]) -> None:
-        self._wanted = wanted
-
-    def __contains__(self, lease: object) -> bool:
-        return lease not in self._wanted

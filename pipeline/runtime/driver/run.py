@@ -19,26 +19,25 @@ from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from berry.pipeline.engines.build import preflight
-from berry.pipeline.errors import BerryError, first_error
+from berry.pipeline.errors import BerryError, ConfigError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
+from berry.pipeline.runtime.driver.round_plan import LabelledRounds, RoundPlan, TrainedRounds, labelled_rounds
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
-from berry.pipeline.runtime.driver.train_process import train_after_round
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
 from berry.pipeline.stages.dataset.reports import read_reports
-from berry.pipeline.stages.leases.partition import AllLeases, RoundLeases, lease_count
+from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
-from berry.pipeline.storage.dataset import RunDir, locked, prepare
+from berry.pipeline.storage.dataset import RunDir, locked, prepare, revised_run
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.weights_file import read_weights, weights_after, write_weights
 
 
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
@@ -50,13 +49,20 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     preflight_rewards(config.rewards)
     location = locate(launch.run_dir)
-    directory, resumed = prepare(location.root if location.is_local else location.url, config, versions(problems))
+    made_with = versions(problems)
+    if config.annotation is not None:
+        source = revised_run(location)
+        labelled_rounds(source, config.annotation)
+        _check_same_problems(source, made_with)
+    directory, resumed = prepare(location.root if location.is_local else location.url, config, made_with)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
     with lock as presence, recording(display, directory, storage.site) as shown:
         total = lease_count(problems.count, storage.lease_problems)
         leases: RoundLeases
-        if storage.site is None or presence is None:
+        if config.annotation is not None:
+            leases = LabelledLeases(directory, config, revised_run(directory.location))
+        elif storage.site is None or presence is None:
             leases = AllLeases(directory, config)
         else:
             leases = ClaimedLeases(directory, config, presence, total=total)
@@ -71,11 +77,23 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         return outcome
 
 
+def _check_same_problems(source: RunDir, made_with: dict[str, Any]) -> None:
+    """Raises ConfigError where the problems are not those that the labelled run was made of."""
+    then, now = source.versions().get("problems"), made_with["problems"]
+    if then is not None and then != now:
+        raise ConfigError(
+            f"{source.location.show()}: the problems have changed since this run ({then['count']} then, {now['count']} "
+            "now, or other ids); restore the files, or name where they are now (problems.0.path=…)"
+        )
+
+
 def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -> None:
     if config.engine.type == "synthetic":
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
     if config.screening.files:
         display.note(f"screened: {explain_screening(problems.screening)}")
+    if config.annotation is not None:
+        return  # policy and pruning have done their part
     for conflict in explain_conflicts(config.rollout):
         display.note(f"note: {conflict}")
     for limit in explain_reach(
@@ -108,24 +126,29 @@ class Driver:
         self._leases = leases
         self._planned = planned
         self._problems = problems
-        self._total_leases = lease_count(problems, config.storage.lease_problems)
-        self._rounds = 1 if config.rounds is None else config.rounds.count
+        self._plan: RoundPlan
+        if config.annotation is not None:
+            self._plan = LabelledRounds(directory, config)
+        else:
+            self._plan = TrainedRounds(directory, config, leases, problems=problems)
+        self._last = self._plan.rounds[-1]
         self._interrupted = False
         self._failure: BerryError | None = None
 
     def say_what_is_done(self) -> None:
         """Says how much an earlier driver has committed."""
-        round_index = self._first_open_round() or 0
+        first = self._first_open_round()
+        round_index = self._plan.rounds[0] if first is None else first
         done = len(self._directory.committed(round_index))
-        where = f" of round {round_index} of {self._rounds}" if self._rounds > 1 else ""
-        self._display.note(f"resuming: {done} of {self._total_leases} leases{where} are committed")
+        where = f" of round {round_index} of {len(self._plan.rounds)}" if len(self._plan.rounds) > 1 else ""
+        self._display.note(f"resuming: {done} of {self._plan.leases(round_index)} leases{where} are committed")
 
     async def run(self) -> RunOutcome:
         """Runs to the end, or until a signal stops it. Raises the errors of berry.pipeline.errors."""
         first = self._first_open_round()
         if first is None:
             return self._nothing_to_do()
-        await self._set_weights_of(first)
+        await self._plan.set_weights(first)
         starting = asyncio.ensure_future(
             start(self._config, self._launch, self._planned, self._directory.location, first, self._display)
         )
@@ -136,13 +159,14 @@ class Driver:
             self._display.note("stopped before anything had started")
             return self._outcome(self._committed_totals(first), {}, finished=False)
         try:
-            for round_index in range(first, self._rounds):
+            rounds = [r for r in self._plan.rounds if r >= first]
+            for round_index, following in zip(rounds, [*rounds[1:], None], strict=True):
                 outcome = await self._run_round(round_index, started)
-                if not outcome.finished or round_index + 1 == self._rounds:
+                if not outcome.finished or following is None:
                     return outcome
-                if not await train_after_round(self._directory, round_index, self._display, self._leases):
+                if not await self._plan.end_round(round_index, self._display):
                     return replace(outcome, finished=False)
-                await self._set_weights_of(round_index + 1)
+                await self._plan.set_weights(following)
                 await load_weights(started, self._display)
             raise AssertionError("a run has at least one round")
         finally:
@@ -153,33 +177,16 @@ class Driver:
 
     def _first_open_round(self) -> int | None:
         """The first round with something left to do; None if all are done."""
-        for round_index in range(self._rounds):
-            is_last = round_index + 1 == self._rounds
-            if len(self._directory.committed(round_index)) < self._total_leases:
-                return round_index
-            if not is_last and weights_after(self._directory, round_index) is None:
-                return round_index
-        return None
+        return next((r for r in self._plan.rounds if self._plan.is_open(r)), None)
 
     def _nothing_to_do(self) -> RunOutcome:
         self._display.note("every lease of this run is committed already; nothing to do")
-        last = self._rounds - 1
-        self._leases.begin_round(last)
-        return self._outcome(self._committed_totals(last), self._directory.metrics("run") or {}, finished=True)
-
-    async def _set_weights_of(self, round_index: int) -> None:
-        """Names the weights that serve in a round: what the round before it trained, unless newer ones were pushed."""
-        location = self._directory.location
-        now = await asyncio.to_thread(read_weights, location)
-        if now.round_index >= round_index:
-            return
-        after = await asyncio.to_thread(weights_after, self._directory, round_index - 1)
-        assert after is not None, f"round {round_index - 1} has not been learned from"
-        await asyncio.to_thread(write_weights, location, after)
+        self._leases.begin_round(self._last)
+        return self._outcome(self._committed_totals(self._last), self._directory.metrics("run") or {}, finished=True)
 
     async def _run_round(self, round_index: int, started: Started) -> RunOutcome:
-        if self._rounds > 1:
-            self._display.note(f"round {round_index} of {self._rounds}")
+        if len(self._plan.rounds) > 1:
+            self._display.note(f"round {round_index} of {len(self._plan.rounds)}")
         while True:
             self._leases.begin_round(round_index)
             outcome = await self._coordinate(round_index, started)
@@ -244,8 +251,9 @@ class Driver:
         return totals
 
     def _write_figures(self, round_index: int, figures: dict[str, Any]) -> None:
-        self._directory.write_metrics("run" if self._rounds == 1 else f"round-{round_index}", figures)
-        if self._rounds > 1:
+        alone = len(self._plan.rounds) == 1
+        self._directory.write_metrics("run" if alone else f"round-{round_index}", figures)
+        if not alone:
             self._directory.write_metrics("run", figures)
 
     def _outcome(self, totals: RoundTotals, figures: dict[str, Any], *, finished: bool) -> RunOutcome:

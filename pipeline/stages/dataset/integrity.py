@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berry.pipeline import schema
+from berry.pipeline.records import DropReason
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.storage.checked_read import DamagedShard, FaultKind, Shard, read_shard
 from berry.pipeline.storage.files import Location
@@ -231,7 +232,8 @@ def _report(marks: Mapping[str, str], trajectories: Sequence[Row], kept: int) ->
         yield "the lease's report in the commit file can't be read"
         return
     drops = Counter(row["drop_reason"] for row in trajectories if row["drop_reason"] is not None)
-    solved = {row["problem_id"] for row in trajectories if row["verdict"] == "pass"}
+    own = [row for row in trajectories if row["drop_reason"] != DropReason.ANNOTATION]
+    solved = {row["problem_id"] for row in own if row["verdict"] == "pass"}
     have = {"solved": len(solved), "trajectories": len(trajectories), "kept": kept, "drops": dict(drops)}
     for key, value in have.items():
         if reported[key] != value:

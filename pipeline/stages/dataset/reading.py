@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.annotated import annotated, is_annotated
 from berry.pipeline.core.values.estimate import Scheme, Values
-from berry.pipeline.core.values.stored import read
+from berry.pipeline.core.values.stored import own_scheme, read
 from berry.pipeline.errors import BerryError
-from berry.pipeline.records import Finish, Message, Node, Problem
+from berry.pipeline.records import DropReason, Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
 from berry.pipeline.storage.checked_read import checked
@@ -27,8 +28,9 @@ from berry.verifiers.base import Outcome, Reason, Verdict
 
 @dataclass(frozen=True, slots=True)
 class StoredTree:
-    """`trajectories` and `kept` are rows as stored (schema.py); `problem` is None where the run's problem files can't
-    be read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
+    """`trajectories` and `kept` are rows as stored (schema.py), without the completions that were drawn only to label
+    prefixes (`berry annotate`), which are in the tree alone. `problem` is None where the run's problem files can't be
+    read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
     the prompt's text, special tokens left out; `sampled_under` the chat messages that its tokens are, None where the
     run did not store them."""
 
@@ -147,11 +149,12 @@ def _read_lease(
         records = [node_of(row) for row in its_nodes]
         problem = problems.get(problem_id)
         family = _family(problem_id, (*its_trajectories, *its_kept), problem)
+        tree = rebuild(problem_id, its_nodes, its_trajectories)
         yield StoredTree(
             round_index=round_index,
-            tree=rebuild(problem_id, its_nodes, its_trajectories),
+            tree=tree,
             prompt=its_nodes[0]["text"] or "",
-            trajectories=its_trajectories,
+            trajectories=[row for row in its_trajectories if not is_completion(row)],
             kept=its_kept,
             problem=problem,
             family=family,
@@ -159,15 +162,32 @@ def _read_lease(
             synthetic=nodes.marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
             sampled_under=its_nodes[0]["messages"],
-            values=read(records, scheme_for(config, family)),
+            values=_values(tree, records, scheme_for(config, family), config),
             nodes={node.node_id: node for node in records},
         )
 
 
 def scheme_for(config: RunConfig, family: str) -> Scheme:
-    """How the trees of a family of problems were drawn, as far as their values depend on it."""
+    """How the trees of a family of problems were drawn, as far as their values depend on it. Where verdicts chose what
+    was labelled, a segment's own result is no label of the steps inside it."""
     rollout = audit.rollout_for(config, family)
-    return search_class(rollout.policy).scheme(rollout)
+    scheme = search_class(rollout.policy).scheme(rollout)
+    chosen = config.annotation is not None and config.annotation.chosen_by_verdict
+    return replace(scheme, inside=False) if chosen else scheme
+
+
+def is_completion(row: Row) -> bool:
+    """Whether a trajectory was drawn only to label the prefix that it completes."""
+    return row["drop_reason"] == DropReason.ANNOTATION
+
+
+def _values(tree: Tree, nodes: Sequence[Node], scheme: Scheme, config: RunConfig) -> Values:
+    """As they are stored; of an annotated tree worked out again, since a completed node stores the value that its
+    completions give, and passes up what its own search drew."""
+    if config.annotation is None or not is_annotated(tree):
+        return read(nodes, scheme)
+    own = own_scheme(nodes, scheme)
+    return annotated(tree, own, chosen_by_verdict=config.annotation.chosen_by_verdict)
 
 
 def _family(problem_id: str, rows: Iterable[Row], problem: Problem | None) -> str:
@@ -201,4 +221,6 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         leaf.orm = row["orm"]
         if row["verdict"] is not None:
             leaf.verdict = Verdict(Outcome(row["verdict"]), Reason(row["verdict_reason"]), answer=row["answer"])
+        if is_completion(row):
+            leaf.drop = DropReason.ANNOTATION
     return tree

@@ -20,14 +20,14 @@ from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read
-from berry.pipeline.records import Node, Problem, TokenLedger, Trajectory
+from berry.pipeline.records import DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
 from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
-from berry.pipeline.stages.leases.partition import iter_leases, left_out
+from berry.pipeline.stages.leases.partition import AllBut, iter_leases, left_out
 from berry.pipeline.storage import shards
 from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.dataset import RunDir
@@ -101,7 +101,7 @@ async def revise(
         done = target.committed(round_index)
         todo = source.committed(round_index) - (done if seen is None else set())
         turn = asyncio.Semaphore(at_once)
-        skip = _Not(todo)
+        skip = AllBut(todo)
 
         async def one(
             lease: Lease,
@@ -122,16 +122,6 @@ async def revise(
                 if number % 64 == 0:  # let some end before more are read
                     await asyncio.sleep(0)
     return revised
-
-
-class _Not:
-    """Contains every lease but these."""
-
-    def __init__(self, wanted: set[int]) -> None:
-        self._wanted = wanted
-
-    def __contains__(self, lease: object) -> bool:
-        return lease not in self._wanted
 
 
 async def _recall(target: RunDir, config: RunConfig, lease: Lease, round_index: int, seen: set[bytes] | None) -> None:
@@ -160,7 +150,13 @@ async def _revise_lease(
             verdicts = await check(stored.problem, complete)
             for trajectory in complete:
                 trajectory.verdict = verdicts[trajectory.trajectory_id]
-            back_up(stored.nodes, {t.leaf: t.verdict for t in stored.trajectories}, scheme)
+            back_up(
+                stored.nodes,
+                {t.leaf: t.verdict for t in stored.trajectories},
+                scheme,
+                completions=[t.leaf for t in stored.trajectories if t.drop_reason is DropReason.ANNOTATION],
+                chosen_by_verdict=config.annotation is not None and config.annotation.chosen_by_verdict,
+            )
         tables.add(
             stored.problem,
             stored.nodes,

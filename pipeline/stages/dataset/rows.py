@@ -252,6 +252,7 @@ STRUCTURAL = frozenset(
         DropReason.PROMPT_TOO_LONG,
         DropReason.ENGINE_FAILED,
         DropReason.QUARANTINED,
+        DropReason.ANNOTATION,
     }
 )
 """Reasons that come from the search itself: no rule gave them, none can take them back."""

@@ -15,10 +15,13 @@ from itertools import accumulate, pairwise
 from msgspec import Struct
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
-from berry.pipeline.core.steps import text_ends
+from berry.pipeline.core.steps import step_ends, text_ends, token_ends
+from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
 from berry.pipeline.storage.list_columns import Coded
+
+Decode = Callable[[Sequence[int]], str]
 
 
 class StepEnd(Struct, frozen=True, gc=False):
@@ -118,6 +121,25 @@ class StepLabels:
     def column(self, get: Callable[[Value], object]) -> Coded:
         """One figure of each label, a list for each trajectory."""
         return Coded(self._codes, self._ends, [get(label) for label in self._labels])
+
+
+def path_step_ends(path: Sequence[TreeNode], step: StepConfig, thinking: Thinking | None, decode: Decode) -> list[int]:
+    """Token offsets at which the steps along a path end. Where every node is one step they are the nodes' ends, and
+    nothing need be decoded."""
+    if not path or not path[-1].end:
+        return []
+    if isinstance(step, TokensStep):
+        return sorted({node.end for node in path})
+    if thinking is None and all(_is_one_step(node, step) for node in path):
+        return sorted({node.end for node in path})
+    ids = [token for node in path for token in node.tokens]
+    ends = token_ends(ids, decode)
+    return step_ends(decode(ids), ends, step, thinking=thinking)
+
+
+def _is_one_step(node: TreeNode, step: StepConfig) -> bool:
+    text = node.text or ""
+    return bool(text.strip()) and all(end == len(text) for end in text_ends(text, step))
 
 
 def _boundaries(text: str, step: StepConfig, node_ends: Sequence[int], thinking: Thinking | None) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 from berry.pipeline.config.sections.pruning import PruneRule
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.labels import LABELS, only
-from berry.pipeline.core.prune import prune
+from berry.pipeline.core.prune import Decision, prune
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.rows import (
@@ -56,12 +56,16 @@ class Tables:
         rules: Sequence[PruneRule],
         rollout: Rollout,
         made_by: Mapping[str, Any],
+        decided: Sequence[Decision] | None = None,
     ) -> None:
         """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt;
-        `values` are those of its tree."""
+        `values` are those of its tree. `decided`: what was decided of each trajectory before; the rules are not asked
+        then."""
         by_id = {node.node_id: node for node in nodes}
-        rate = only(values[nodes[0].node_id], LABELS).value if nodes else None
-        decisions = prune(trajectories, rules, seen=self.seen, pass_rate=rate)
+        decisions = decided
+        if decisions is None:
+            rate = only(values[nodes[0].node_id], LABELS).value if nodes else None
+            decisions = prune(trajectories, rules, seen=self.seen, pass_rate=rate)
         for trajectory, decision in zip(trajectories, decisions, strict=True):
             trajectory.kept = decision.keep
             trajectory.drop_reason = decision.reason
@@ -69,7 +73,8 @@ class Tables:
                 self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
         add_nodes(self.nodes, nodes)
         add_trajectories(self.trajectories, problem, trajectories)
-        self.solved += any(t.verdict is not None and t.verdict.passed for t in trajectories)
+        own = [t for t in trajectories if t.drop_reason is not DropReason.ANNOTATION]
+        self.solved += any(t.verdict is not None and t.verdict.passed for t in own)
         root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
         add_kept(
@@ -102,6 +107,11 @@ class Tables:
             },
         )
         self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    def add_stored(self, row: Mapping[str, Any]) -> None:
+        """Adds a dropped trajectory as it is stored."""
+        add_row(self.trajectories, row)
+        self.drops[row["drop_reason"]] = self.drops.get(row["drop_reason"], 0) + 1
 
     @property
     def n_trajectories(self) -> int:

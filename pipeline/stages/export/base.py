@@ -134,7 +134,8 @@ class ExportFormat:
     `records`: what one tree gives; each record has an `origin`. `layouts`: by trainer. `nothing`: why a run may give no
     row, and what to do. `tokens`: the layout of `--tokens`, None where there is none. `sampled`: the responses that a
     record holds, for comparing them with what a chat template makes of their text. `files`: text files that the export
-    ships beside its rows, by name. `labels`: how its labels come about, in words for the data card.
+    ships beside its rows, by name. `labels`: how its labels come about, in words for the data card. `needs_labels`:
+    there is nothing to write where a run has no labels of steps.
     """
 
     records: Callable[[StoredTree, ExportContext], Iterator[Any]]
@@ -144,6 +145,7 @@ class ExportFormat:
     sampled: Callable[[Any], Sequence[Sampled]] = lambda _: ()
     files: Mapping[str, str] = field(default_factory=dict)
     labels: str = ""
+    needs_labels: bool = False
 
 
 def layout(columns: ColumnTypes, row: Callable[[Any], Row]) -> Layout:

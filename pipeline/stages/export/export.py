@@ -24,6 +24,7 @@ from berry.pipeline.core.splits import Split, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
+from berry.pipeline.stages.dataset.missing_labels import explain_missing
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
 from berry.pipeline.stages.export.card import CARD, Made, card
@@ -284,4 +285,6 @@ def _nothing(
         return f"{where}: the run's problem files can't be read any more; restore them where run.yaml says they are"
     if screening["overlapping"] and len(screening["overlapping"]) == screening["looked_at"]:
         return f"{where}: all problems overlap with the evaluation sets of --screen; give other sets, or none"
+    if form.needs_labels and (lacking := explain_missing(run, by_name="--labels")) is not None:
+        return f"{where}, since its steps have no labels: {lacking}"
     return f"{where}: {form.nothing} (`berry inspect` shows what there is)"

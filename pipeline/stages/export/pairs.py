@@ -164,6 +164,7 @@ PAIRS = ExportFormat(
     {"trl": _LAYOUT, "openrlhf": _LAYOUT},
     nothing="no two siblings differ in value by as much as the filters ask for: lower them, or grow trees that "
     "branch (policy best_of_n has siblings at the first step alone)",
+    needs_labels=True,
     tokens=token_layout(_COLUMNS, _columns),
     sampled=lambda r: [r.chosen, r.rejected],
     labels="Both responses share a prefix, and the chosen one goes on by the sibling of higher value; it passed, the "

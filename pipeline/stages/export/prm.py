@@ -20,7 +20,7 @@ from berry.pipeline.core.values.estimate import Draws, Scheme, Value, value_of
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.stages.dataset.steps import Cutter, label_of
+from berry.pipeline.stages.dataset.steps import Cutter, label_of, path_step_ends
 from berry.pipeline.stages.export.base import (
     IDS,
     VALUES,
@@ -34,7 +34,7 @@ from berry.pipeline.stages.export.base import (
     origin_of,
     sampled_of,
 )
-from berry.pipeline.stages.training.step_labels import is_checked, path_step_ends
+from berry.pipeline.stages.training.step_labels import is_checked
 
 NodeEnd = tuple[str, bool]  # a node, and whether the step ends with it
 STEP_TAG = "ки"  # OpenRLHF's customary placeholder behind each step
@@ -99,7 +99,7 @@ def _gathered(stored: StoredTree, context: ExportContext) -> dict[tuple[str, ...
 
 
 def _labelled(stored: StoredTree, steps: _LabelledSteps, prompt: str, context: ExportContext) -> PrmRecord | None:
-    """None where no step is sure enough."""
+    """None where no step is sure enough, or of several the last alone, whose label is the verdict."""
     filters = context.filters
     all_ends = _token_ends(stored, steps, context)
     texts: list[str] = []
@@ -115,7 +115,7 @@ def _labelled(stored: StoredTree, steps: _LabelledSteps, prompt: str, context: E
         labels.append(value)
         ends.extend(all_ends[index : index + 1])
         held = ""
-    if not texts:
+    if not texts or (len(steps.texts) > 1 and texts == ["".join(steps.texts)]):
         return None
     hard = [bool(value.reached) for value in labels]
     return PrmRecord(
@@ -213,9 +213,9 @@ PRM = ExportFormat(
             },
         ),
     },
-    nothing="no step has a label that passes the filters: lower min-visits and min-confidence, grow trees whose "
-    "values are estimates (rollout.policy: shepherd, fixed or entropy), or ask for what there is by its name (--labels "
-    "survivors, --labels pooled; they are biased)",
+    nothing="no step before the last has a label that passes the filters: lower min-visits and min-confidence, or make "
+    "labels with more continuations behind them (`berry annotate`)",
+    needs_labels=True,
     tokens=layout(
         [("input_ids", IDS), ("step_ends", IDS), ("labels", pa.list_(pa.bool_())), *_COLUMNS],
         lambda r: {

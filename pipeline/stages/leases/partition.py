@@ -6,7 +6,7 @@ problem sources ─► iter_leases ─► Lease 0, 1, 2 …          AllLeases: 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
@@ -119,12 +119,17 @@ class AllLeases:
             iter_leases(
                 self._config.problems,
                 size=self._config.storage.lease_problems,
-                skip=self.committed_before,
+                skip=self._skipped(round_index),
                 left_out=left_out(self._run),
                 journalled=journalled,
                 round_index=round_index,
             )
         )
+
+    def _skipped(self, round_index: int) -> Container[int]:
+        """The leases of a round that are not handed out."""
+        del round_index
+        return self.committed_before
 
     async def work(self, wake: Callable[[], Awaitable[None]]) -> None:
         """Nothing to do: every lease is there from the beginning."""
@@ -143,6 +148,27 @@ class AllLeases:
 def left_out(run: RunDir) -> Container[str]:
     """The ids of the problems that a run left out when it began. Raises StorageError for a damaged file."""
     return screened_out(run.versions().get("screening"))
+
+
+class LabelledLeases(AllLeases):
+    """The leases of a run that labels another: those that the other has committed (`RoundLeases`)."""
+
+    def __init__(self, run: RunDir, config: RunConfig, source: RunDir) -> None:
+        super().__init__(run, config)
+        self._labelled = source
+
+    def _skipped(self, round_index: int) -> Container[int]:
+        return AllBut(self._labelled.committed(round_index) - self.committed_before)
+
+
+class AllBut:
+    """Contains every lease but these, as they are at the moment."""
+
+    def __init__(self, wanted: Collection[int]) -> None:
+        self._wanted = wanted
+
+    def __contains__(self, number: object) -> bool:
+        return number not in self._wanted
 
 
 def round_state(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:

@@ -18,6 +18,7 @@ from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import Agreeing
 from berry.pipeline.stages.leases.lease import Gauges
+from berry.pipeline.stages.rollout.annotation import StoredSearch
 from berry.pipeline.stages.rollout.executor import CommandExecutor
 from berry.pipeline.stages.rollout.final_scores import score_ends
 from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal, Past
@@ -36,12 +37,19 @@ async def grow(
     round_index: int,
     gauges: Gauges,
     journal: LeaseJournal | None = None,
+    stored: StoredSearch | None = None,
 ) -> Grown:
-    """Runs one problem's search to its end, from where its journal ends if there is one. Raises EngineError when the
-    engine is dead; everything else is data."""
-    prompt_ids = ports.engine.encode(problem.messages_under(rollout.system_prompt))
+    """Runs one problem's search to its end, from where its journal ends if there is one. `stored`: a tree that is to be
+    labelled, in place of a search that begins with the prompt. Raises EngineError when the engine is dead, ConfigError
+    where it can't go on from what is stored; everything else is data."""
+    if stored is not None:
+        prompt_ids, problem = stored.prompt_ids, stored.asked
+    else:
+        prompt_ids = ports.engine.encode(problem.messages_under(rollout.system_prompt))
 
     def fresh() -> Search:
+        if stored is not None:
+            return stored.search(ports.engine)
         return make_search(
             problem.id,
             prompt_ids,
@@ -57,7 +65,7 @@ async def grow(
         await loop.run()
         if ports.scorer is not None and ports.end_scores:
             await score_ends(loop.search.tree, ports.scorer, ports.end_scores)
-        if isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
+        if stored is None and isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
             await _decide_by_majority(loop, problem.verifier, ports.agree)
     finally:
         gauges.searching -= 1

@@ -34,11 +34,13 @@ from berry.pipeline.stages.dataset.rows import made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Gauges, Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
+from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, read_stored, records_of
 from berry.pipeline.stages.rollout.commit import commit
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
+from berry.pipeline.storage.dataset import revised_run
 from berry.pipeline.storage.files import Location
 
 JOURNAL_FLUSH_S = 1.0  # between two writings of what the open leases recorded: what a crash loses at most
@@ -85,9 +87,10 @@ class LeaseWorker:
 
     async def _run(self, lease: Lease) -> LeaseReport:
         started = time.monotonic()
+        stored = await self._read_stored(lease)
         journal = await self._open_journal(lease)
-        grown = await self._search_all(lease, journal)
-        tables = self._assemble(lease, grown, journal)
+        grown = await self._search_all(lease, journal, stored)
+        tables = self._assemble(lease, grown, journal, stored)
         report = LeaseReport(
             lease=lease.number,
             worker=self.worker_id,
@@ -106,12 +109,19 @@ class LeaseWorker:
             age_s=time.monotonic() - started,
             journal=journal,
             tables=tables.by_name(),
-            metadata=self._metadata(report),
+            metadata=self._metadata(report, stored),
         )
         if not written:  # the journal belongs to the attempt that counts
             return replace(report, late=True)
         await journal.remove()
         return report
+
+    async def _read_stored(self, lease: Lease) -> StoredLease | None:
+        """What is to be labelled of the lease, where the run labels another."""
+        if self.config.annotation is None:
+            return None
+        source = revised_run(self.location)
+        return await asyncio.to_thread(read_stored, source, self.config, lease, self.round_index)
 
     # ---- the journal ------------------------------------------------------------------------------------------------
 
@@ -138,27 +148,34 @@ class LeaseWorker:
 
     # ---- searches ---------------------------------------------------------------------------------------------------
 
-    async def _search_all(self, lease: Lease, journal: LeaseJournal) -> list[Grown]:
-        """The finished searches of a lease, in the order of its problems."""
+    async def _search_all(self, lease: Lease, journal: LeaseJournal, stored: StoredLease | None) -> list[Grown]:
+        """The finished searches of a lease, in the order of its problems; of one that is labelled those that have a
+        tree."""
+        if stored is not None:
+            lease = replace(lease, problems=tuple(p for p in lease.problems if stored.searches[p.id].nodes))
         budget = LeafBudget.among((p.id for p in lease.problems), self.config.seed)
         task = asyncio.current_task()
         assert task is not None
         self._open_leases.add(task)
         try:
-            return await (self._one_by_one if lease.alone else self._together)(lease, journal, budget)
+            return await (self._one_by_one if lease.alone else self._together)(lease, journal, budget, stored)
         finally:
             self._open_leases.discard(task)
             self._journals.pop(lease.number, None)
 
-    async def _together(self, lease: Lease, journal: LeaseJournal, budget: LeafBudget) -> list[Grown]:
+    async def _together(
+        self, lease: Lease, journal: LeaseJournal, budget: LeafBudget, stored: StoredLease | None
+    ) -> list[Grown]:
         try:
             async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(problem, journal, budget)) for problem in lease.problems]
+                searches = [group.create_task(self._search(p, journal, budget, stored)) for p in lease.problems]
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
         return [task.result() for task in searches]
 
-    async def _one_by_one(self, lease: Lease, journal: LeaseJournal, budget: LeafBudget) -> list[Grown]:
+    async def _one_by_one(
+        self, lease: Lease, journal: LeaseJournal, budget: LeafBudget, stored: StoredLease | None
+    ) -> list[Grown]:
         """Without the problems that killed their worker before; the journal says which one is searched."""
         for problem in lease.problems:  # they don't run at once, so nothing can be shared between them
             budget.leave(problem.id)
@@ -166,11 +183,13 @@ class LeaseWorker:
         for problem in lease.problems:
             if problem.id not in journal.deadly:
                 await journal.begin_alone(problem.id)
-                grown.append(await self._search(problem, journal, budget))
+                grown.append(await self._search(problem, journal, budget, stored))
                 journal.end_alone(problem.id)
         return grown
 
-    async def _search(self, problem: Problem, journal: LeaseJournal, budget: LeafBudget) -> Grown:
+    async def _search(
+        self, problem: Problem, journal: LeaseJournal, budget: LeafBudget, stored: StoredLease | None
+    ) -> Grown:
         """Waits for its admission, then runs one problem's search to its end."""
         admission = self._gate()
 
@@ -198,6 +217,7 @@ class LeaseWorker:
                     round_index=self.round_index,
                     gauges=self.gauges,
                     journal=journal,
+                    stored=None if stored is None else stored.searches[problem.id],
                 )
             finally:
                 admission.leave()
@@ -213,42 +233,65 @@ class LeaseWorker:
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
-    def _assemble(self, lease: Lease, grown: Sequence[Grown], journal: LeaseJournal) -> Tables:
+    def _assemble(
+        self, lease: Lease, grown: Sequence[Grown], journal: LeaseJournal, stored: StoredLease | None
+    ) -> Tables:
         """Pruned, labelled rows of a lease in the order of its problems, whatever order their searches ended in."""
         tables = Tables()
-        tables.ledger = ledger.add([self._add_search(tables, one) for one in grown])
+        spent = [self._add_search(tables, one, stored) for one in grown]
+        tables.ledger = ledger.add(spent if stored is None else [stored.spent, *spent])
         for one in grown:
             one.search.tree.dispose()
         unchecked = list(tables.unchecked())
         for reason, count in Counter(reason for _, _, reason in unchecked).items():
             first = next(trajectory for _, trajectory, why in unchecked if why == reason)
             log.warning("%d trajectories can't be checked: %s", count, reason, extra={"ids": {"trajectory": first}})
+        there = {one.problem.id for one in grown}
         for problem in lease.problems:
-            if problem.id in journal.deadly:
+            if stored is not None and problem.id not in there:
+                self._add_unlabelled(tables, stored, stored.searches[problem.id])
+            elif problem.id in journal.deadly:
                 tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
         return tables
 
-    def _add_search(self, tables: Tables, grown: Grown) -> TokenLedger:
+    def _add_search(self, tables: Tables, grown: Grown, stored: StoredLease | None) -> TokenLedger:
         """Adds one problem's rows; returns the tokens it took."""
         search, engine = grown.search, self.engine
+        rules, rollout = self.config.pruning, self.config.rollout
         values = search.values()
         nodes = search.nodes(values)
         fill_texts(nodes, engine)
-        trajectories = search.trajectories()
+        if stored is None:
+            problem, made_by, decided = grown.problem, made_by_engine(engine.info), None
+            trajectories = search.trajectories()
+            nodes[0].messages = problem.messages_under(rollout.system_prompt)
+        else:
+            before = stored.searches[grown.problem.id]
+            problem, made_by = before.problem, stored.made_by
+            trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
+            nodes[0].messages = before.messages
         for trajectory in trajectories:
-            trajectory.response = grown.responses.get(trajectory.leaf) or engine.decode(
-                search.tree.response_ids(trajectory.leaf)
+            trajectory.response = (
+                trajectory.response
+                or grown.responses.get(trajectory.leaf)
+                or engine.decode(search.tree.response_ids(trajectory.leaf))
             )
-        rules, rollout = self.config.pruning, self.config.rollout
-        nodes[0].messages = grown.problem.messages_under(rollout.system_prompt)
-        made_by = made_by_engine(engine.info)
-        tables.add(grown.problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by)
+        tables.add(problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by, decided=decided)
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
-    def _metadata(self, report: LeaseReport) -> dict[str, str]:
-        """What every file of a lease says of how it was made."""
+    def _add_unlabelled(self, tables: Tables, stored: StoredLease, search: StoredSearch) -> None:
+        """Adds what is stored of a problem for which nothing grew, or whose labelling killed its worker."""
+        if search.nodes:
+            self._add_search(tables, Grown(search.problem, search.prompt_ids, search.search(self.engine)), stored)
+            return
+        for row in search.trajectories:
+            tables.add_stored(row)
+
+    def _metadata(self, report: LeaseReport, stored: StoredLease | None) -> dict[str, str]:
+        """What every file of a lease says of how it was made; of one that was labelled, by what, beside what it said
+        before."""
         info = self.engine.info
-        return {
+        own = {
             "config": run_config.digest(self.config),
             "engine": info.engine_id,
             "model": info.model,
@@ -259,6 +302,10 @@ class LeaseWorker:
             "report": json.dumps(asdict(report)),
             "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
         }
+        if stored is None:
+            return own
+        labelled_by = json.dumps({key: own[key] for key in ("engine", "model", "weights")})
+        return {**stored.marks, "config": own["config"], "report": own["report"], "labelled_by": labelled_by}
 
     def _sampling(self) -> Sampling:
         return sampling(self.config.rollout, entropies=False)

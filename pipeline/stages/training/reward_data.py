@@ -17,6 +17,7 @@ from berry.pipeline.rewards.model.card import ValueWhat
 from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.examples import LabelledPath, Splits, TrainingSequence
 from berry.pipeline.rewards.training.retokenize import translate
+from berry.pipeline.stages.dataset.missing_labels import explain_missing, remedy
 from berry.pipeline.stages.dataset.reading import count, read_trees
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
@@ -100,7 +101,11 @@ def check_enough(splits: Splits, settings: RewardTraining, what: str) -> None:
             )
 
 
-def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining) -> list[TrainingSequence]:
+def samples(
+    paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining, run: RunDir
+) -> list[TrainingSequence]:
+    """The training samples of a model, from the paths of `run`. Raises InputError where nothing has a label, or of a
+    PRM's steps the last alone, whose label is the verdict."""
     made = examples.samples(
         paths,
         what=what,
@@ -108,14 +113,20 @@ def samples(paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTrai
         min_visits=settings.min_visits,
         weigh_by_visits=settings.weigh_by_visits,
     )
+    if what == "prm" and not any(label is not None for path in paths for label in path.soft[:-1]):
+        lacking = explain_missing(run, by_name="rewards.training.labels") if _has_steps(paths) else None
+        if lacking is not None:
+            raise InputError(f"{run.location.show()}: no step before the last has a label: {lacking}")
     if not made:
         raise InputError(
-            f"no step has a label of the kinds {list(settings.labels)} with {settings.min_visits} continuations behind "
-            "it: lower min_visits, grow trees whose values are estimates "
-            "(rollout.policy: shepherd, fixed or entropy), or take what there is by its name "
-            "(rewards.training.labels, e.g. [estimate, survivors, pooled]; those are biased)"
+            f"{run.location.show()}: no step has a label of the kinds {list(settings.labels)} with "
+            f"{settings.min_visits} continuations behind it: lower min_visits, or {remedy(run)}"
         )
     return made
+
+
+def _has_steps(paths: Sequence[LabelledPath]) -> bool:
+    return any(len(path.ends) > 1 for path in paths)
 
 
 def translated(splits: Splits, generator: Vocabulary, reader: Vocabulary) -> Splits:

@@ -83,7 +83,7 @@ def train_reward(
     folder = name or f"round={chosen[-1]}/weights/{what}"
     version = version or f"{what}-r{chosen[-1]}"
 
-    made = [samples(paths, what, settings) for paths in (splits.train, splits.validation)]
+    made = [samples(paths, what, settings, run) for paths in (splits.train, splits.validation)]
     balance = examples.balance(made[0]) if settings.balance else examples.LabelBalance()
     data = examples.digest([*made[0], *made[1]])
     done = _already(run, folder, data, settings)

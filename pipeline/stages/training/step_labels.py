@@ -8,18 +8,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import LABELS, step_labels
-from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.records import Ending, ValueKind, ending
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.verifiers.base import Outcome
 
-Decode = Callable[[Sequence[int]], str]
 GroundTruth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
 
 
@@ -106,25 +105,6 @@ def is_checked(row: Row) -> bool:
 def ending_of(row: Row) -> Ending:
     """How a stored trajectory came out."""
     return ending(row["verdict"], row["verdict_reason"], row["finish"])
-
-
-def path_step_ends(path: Sequence[TreeNode], step: StepConfig, thinking: Thinking | None, decode: Decode) -> list[int]:
-    """Token offsets at which the steps along a path end. Where every node is one step they are the nodes' ends, and
-    nothing need be decoded."""
-    if not path or not path[-1].end:
-        return []
-    if isinstance(step, TokensStep):
-        return sorted({node.end for node in path})
-    if thinking is None and all(_is_one_step(node, step) for node in path):
-        return sorted({node.end for node in path})
-    ids = [token for node in path for token in node.tokens]
-    ends = token_ends(ids, decode)
-    return step_ends(decode(ids), ends, step, thinking=thinking)
-
-
-def _is_one_step(node: TreeNode, step: StepConfig) -> bool:
-    text = node.text or ""
-    return bool(text.strip()) and all(end == len(text) for end in text_ends(text, step))
 
 
 def _holders(path: Sequence[TreeNode], ends: Sequence[int]) -> list[tuple[str, int]]:

@@ -1,0 +1,222 @@
+"""Makes the searches that label a stored run, from its committed leases, and the records that they leave.
+
+    source run's lease ─► StoredSearch a problem ─► AnnotateSearch (core/search/annotate.py) ─► journal, executor …
+    finished search, stored rows ─► records: the stored ones, cut at their steps, and the completions
+
+What the source run decided stays: which trajectories are kept, and why others are not.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replaced
+
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.annotation import Annotation
+from berry.pipeline.core import seeds
+from berry.pipeline.core.prune import Decision
+from berry.pipeline.core.search.annotate import AnnotateSearch, Prepared
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.steps import token_ends
+from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.values.estimate import is_known
+from berry.pipeline.core.values.stored import own_scheme
+from berry.pipeline.engines.base import Engine
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.records import DropReason, Message, Problem, TokenLedger, Trajectory
+from berry.pipeline.stages.dataset.reading import is_completion, rebuild, scheme_for
+from berry.pipeline.stages.dataset.reports import read_commit_marks
+from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
+from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
+from berry.pipeline.stages.leases.lease import Lease
+from berry.pipeline.storage.checked_read import read_rows
+from berry.pipeline.storage.dataset import RunDir
+from berry.verifiers.specs.union import MajoritySpec, MathSpec
+
+NOTHING_TO_COMPLETE = frozenset(
+    {DropReason.EMPTY, DropReason.PROMPT_TOO_LONG, DropReason.ENGINE_FAILED, DropReason.QUARANTINED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSearch:
+    """One problem's tree as it is stored, and what is to be labelled of it. Of a problem that nothing grew for, `nodes`
+    is empty."""
+
+    problem: Problem
+    nodes: list[Row]
+    trajectories: list[Row]
+    config: RunConfig
+    annotation: Annotation
+    round_index: int
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        return list(self.nodes[0]["token_ids"])
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the prompt's tokens are, as they were sampled under; not stored before schema version 3."""
+        return self.nodes[0]["messages"] or self.problem.messages_under(self.config.rollout.system_prompt)
+
+    def search(self, engine: Engine) -> Search:
+        """The search that completes this tree, not started yet. Raises ConfigError where the engine's tokens are others
+        than those that are stored."""
+        if engine.encode(self.messages) != self.prompt_ids:
+            raise ConfigError(
+                f"problem {self.problem.id!r}: {engine.info.model} reads its prompt as other tokens than are stored; "
+                "annotate with a model of the same tokenizer and chat template (engine.model, engine.chat_template)"
+            )
+        return AnnotateSearch(
+            self._prepared(engine.decode),
+            self.config.rollout,
+            self.annotation,
+            run_seed=self.config.seed,
+            round_index=self.round_index,
+            context_len=engine.info.max_model_len,
+        )
+
+    def _prepared(self, decode: Decode) -> Prepared:
+        tree = rebuild(self.problem.id, self.nodes, self.trajectories)
+        if self.nodes[0]["sample"] is not None:
+            join_segments(tree)
+        rollout = self.config.rollout
+        chosen: dict[str, list[int]] = {}
+        for leaf in self._chosen(tree):
+            path = tree.path(tree[leaf])
+            chosen[leaf] = ends = path_step_ends(path, rollout.step, rollout.thinking, decode)
+            for node in path:
+                if any(node.end - len(node.tokens) < end < node.end for end in ends):
+                    _find_ends(node, decode)
+        family = self.problem.variant_of or self.problem.id
+        scheme = own_scheme([node_of(row) for row in self.nodes], scheme_for(self.config, family))
+        return Prepared(tree, scheme, chosen)
+
+    def _chosen(self, tree: Tree) -> list[str]:
+        """The leaves of the trajectories that are to be labelled, in the order in which they are stored."""
+        of = self.annotation.of
+        rows = [row for row in self.trajectories if row["leaf"] in tree and _can_be_labelled(row, tree)]
+        if self.annotation.method == "omega":
+            rows = [row for row in rows if _failed(tree[row["leaf"]])]
+        if of in ("kept", "dropped"):
+            rows = [row for row in rows if row["kept"] is (of == "kept")]
+        elif isinstance(of, int) and len(rows) > of:
+            place = (self.config.seed, self.round_index, self.problem.id)
+            drawn = sorted(rows, key=lambda row: seeds.share("annotate", *place, row["leaf"]))[:of]
+            chosen = {row["leaf"] for row in drawn}
+            rows = [row for row in rows if row["leaf"] in chosen]
+        return [row["leaf"] for row in rows]
+
+    @property
+    def asked(self) -> Problem:
+        """The problem whose verifier checks completions. Where a majority elected the answer that is it: completions
+        are held against it, and have no vote."""
+        spec = self.problem.verifier
+        if not isinstance(spec, MajoritySpec):
+            return self.problem
+        evidence = (json.loads(row["evidence"]) for row in self.trajectories if row["evidence"])
+        elected = next((e["pseudo_label"] for e in evidence if "pseudo_label" in e), None)
+        if elected is None:
+            return self.problem
+        against = MathSpec(answer=elected, extract=spec.extract, strictness=spec.strictness)
+        return self.problem.model_copy(update={"verifier": against})
+
+
+def _can_be_labelled(row: Row, tree: Tree) -> bool:
+    return row["drop_reason"] not in NOTHING_TO_COMPLETE and not is_completion(row) and tree[row["leaf"]].end > 0
+
+
+def _failed(leaf: TreeNode) -> bool:
+    return is_known(leaf.verdict) and leaf.verdict is not None and not leaf.verdict.passed
+
+
+def join_segments(tree: Tree) -> None:
+    """Tells the pieces of a sampled segment that was cut which segment they are of and where they begin in it, which is
+    not stored: without it a piece that is cut again would be named like another."""
+    tails = {node.parent.node_id: node for node in tree.walk() if node.index < 0 and node.parent is not None}
+    for node in tree.walk():
+        if node.index < 0 or node.node_id not in tails:
+            continue
+        pieces = [node]
+        while (tail := tails.get(pieces[-1].node_id)) is not None:
+            pieces.append(tail)
+        offset = 0
+        for piece in pieces:
+            piece.origin, piece.offset = pieces[-1].node_id, offset
+            offset += len(piece.tokens)
+
+
+def _find_ends(node: TreeNode, decode: Decode) -> None:
+    """Finds where the tokens of a node end in its text, so that its pieces share it."""
+    if node.ends is None and node.text is not None:
+        ends = token_ends(node.tokens, decode)
+        if ends and ends[-1] == len(node.text):
+            node.ends = array("i", ends)
+
+
+# ---- a lease --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLease:
+    """A committed lease of the run that is labelled. `marks`: what its commit file says of itself."""
+
+    searches: Mapping[str, StoredSearch]
+    marks: Mapping[str, str]
+
+    @property
+    def made_by(self) -> dict[str, object]:
+        return made_by_marks(self.marks)
+
+    @property
+    def spent(self) -> TokenLedger:
+        """What the run spent on the lease, without what became of it, which is counted anew."""
+        before = TokenLedger(**json.loads(self.marks["report"])["ledger"])
+        extra = {name: count for name, count in before.extra.items() if not name.startswith("pruned.")}
+        return replaced(before, kept=0, extra=extra)
+
+
+def read_stored(source: RunDir, config: RunConfig, lease: Lease, round_index: int) -> StoredLease:
+    """Reads what is to be labelled of one lease. Raises StorageError where a shard is damaged."""
+    annotation = config.annotation
+    assert annotation is not None
+    marks = read_commit_marks(source.location, lease.number, round_index)
+    nodes = _by_problem(read_rows(source.location, "nodes", lease.number, round_index))
+    trajectories = _by_problem(read_rows(source.location, "trajectories", lease.number, round_index))
+    searches = {
+        problem.id: StoredSearch(
+            problem, nodes.get(problem.id, []), trajectories.get(problem.id, []), config, annotation, round_index
+        )
+        for problem in lease.problems
+    }
+    return StoredLease(searches, marks)
+
+
+def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["problem_id"], []).append(row)
+    return found
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+
+def records_of(stored: StoredSearch, search: Search) -> Iterator[tuple[Trajectory, Decision]]:
+    """The trajectories of a labelled tree with what was decided of them: those that were stored, along the nodes into
+    which their segments were cut, and the completions, which are dropped as such; their responses are left to the
+    runtime."""
+    tree = search.tree
+    for row in stored.trajectories:
+        trajectory = trajectory_of(row)
+        if row["leaf"] in tree:
+            trajectory.path = tuple(node.node_id for node in tree.path(tree[row["leaf"]]))
+        reason = None if row["drop_reason"] is None else DropReason(row["drop_reason"])
+        yield trajectory, Decision(row["kept"], reason)
+    known = {row["leaf"] for row in stored.trajectories}
+    for trajectory in search.trajectories():
+        if trajectory.leaf not in known and tree[trajectory.leaf].drop is DropReason.ANNOTATION:
+            yield trajectory, Decision(keep=False, reason=DropReason.ANNOTATION)
