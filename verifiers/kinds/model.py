@@ -25,7 +25,8 @@ _VOTE = re.compile(r"[*_]*VERDICT\s*:\s*[*_]*\s*(CORRECT|INCORRECT)\s*[*_]*\.?[*
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>\n]{1,80}[|｜]>)|<(?=/?(?:s|bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn)>)"
-    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\])|<(?=</?SYS>>)"
+    r"|<(?=(?:reserved_|extra_id_)\d+>|/?(?:sop|eop|eod|think|tool_call|tool_response|end_of_utterance)>)"
+    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|gMASK|UNUSED_TOKEN_\d+)\])|<(?=</?SYS>>)"
 )
 
 
