@@ -120,7 +120,7 @@ async def test_text_of_a_response_becomes_no_control_token() -> None:
         "<<SYS>>",
         "[gMASK]",
         "<sop>",
-        "</think>",
+        "<tool_call>",
         "<tool_response>",
         "<reserved_106>",
     )
