@@ -57,6 +57,13 @@ class Problem(BaseModel):
             return self.prompt
         return "\n\n".join(message["content"] for message in self.prompt if message["role"] != "system")
 
+    def with_suffix(self, suffix: str) -> Problem:
+        """The problem with `suffix` put after what is asked: after the last message of a chat."""
+        if isinstance(self.prompt, str):
+            return self.model_copy(update={"prompt": self.prompt + suffix})
+        *before, last = self.prompt
+        return self.model_copy(update={"prompt": (*before, {**last, "content": last["content"] + suffix})})
+
     def messages_under(self, system_prompt: str | None) -> list[Message]:
         """The chat messages that a model is given: `system_prompt` first, unless the prompt begins with its own."""
         messages = self.messages

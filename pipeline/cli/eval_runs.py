@@ -49,7 +49,7 @@ def benchmark_problems(name: str, benchmark: BenchmarkFile) -> Iterator[Problem]
         if benchmark.limit is not None and taken >= benchmark.limit:
             break
         taken += 1
-        yield problem if not benchmark.suffix else _suffixed(problem, benchmark.suffix)
+        yield problem.with_suffix(benchmark.suffix)
     if not taken:
         raise ProblemFileError(f"{benchmark.path}: no problem of benchmark {name!r} can be checked")
 
@@ -61,13 +61,6 @@ def _read(benchmark: BenchmarkFile) -> Iterator[Problem]:
     for _, found in convert(benchmark.path, IMPORTERS[benchmark.dataset]()):
         if not isinstance(found, str):
             yield found.problem
-
-
-def _suffixed(problem: Problem, suffix: str) -> Problem:
-    if isinstance(problem.prompt, str):
-        return problem.model_copy(update={"prompt": problem.prompt + suffix})
-    *before, last = problem.prompt
-    return problem.model_copy(update={"prompt": (*before, {**last, "content": last["content"] + suffix})})
 
 
 def write_benchmarks(wanted: Evaluation, location: Location) -> dict[str, str]:

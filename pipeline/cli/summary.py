@@ -14,7 +14,7 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import AgainstPlan, against_plan
 from berry.pipeline.report.rounds import round_lines
-from berry.pipeline.report.summary import RunSummary, summarise
+from berry.pipeline.report.summary import RunSummary, alarms, summarise
 from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.storage.dataset import RunDir, open_run
@@ -29,6 +29,8 @@ def print_summary(outcome: RunOutcome) -> None:
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, outcome.run_dir)))
     console.print(work_table(outcome))
+    for alarm in alarms(summary):
+        console.print(f"look:   {alarm}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     print_screening(run, console)
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+MANY_TRUNCATED, MANY_UNVERIFIABLE = 1 / 3, 1 / 20  # shares of the trajectories from which a run says so
+
+
 @dataclass(frozen=True, slots=True)
 class ProblemLine:
     """A problem's trajectories by how they came out (`records.Ending`), those kept, and the tokens generated for it."""
@@ -64,6 +67,25 @@ class RunSummary:
     pass_at: dict[int, float]
     lines: tuple[ProblemLine, ...]
     completions: int = 0
+
+
+def alarms(summary: RunSummary) -> list[str]:
+    """What somebody should look at: many trajectories cut at the longest allowed, many that could not be checked."""
+    found: list[str] = []
+    total = summary.trajectories
+    truncated = summary.outcomes.get(Ending.TRUNCATED, 0)
+    if total and truncated > MANY_TRUNCATED * total:
+        found.append(
+            f"{truncated / total:.0%} of the trajectories were cut at the longest allowed: raise "
+            "rollout.sampling.max_tokens (and engine.max_model_len)"
+        )
+    unverifiable = summary.outcomes.get(Ending.UNVERIFIABLE, 0)
+    if total and unverifiable > MANY_UNVERIFIABLE * total:
+        found.append(
+            f"{unverifiable:,} of {total:,} trajectories could not be checked; the reasons: berry inspect RUN --sql "
+            '"select verdict_reason, count(*) from trajectories group by 1"'
+        )
+    return found
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

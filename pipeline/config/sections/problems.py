@@ -62,6 +62,8 @@ class FileProblems(ProblemsConfig):
     """Path or URL of the file; JSON lines unless it ends in `.parquet`. Relative to the configuration's folder."""
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many."""
+    suffix: str = ""
+    """Put after every question: how to answer."""
 
 
 class ReasoningGymProblems(ProblemsConfig):

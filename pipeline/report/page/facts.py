@@ -19,7 +19,7 @@ from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import round_lines
-from berry.pipeline.report.summary import RunSummary, summarise
+from berry.pipeline.report.summary import RunSummary, alarms, summarise
 from berry.pipeline.storage import jsonl_log, live
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.duckdb_views import connect
@@ -247,7 +247,7 @@ def _labels(db: duckdb.DuckDBPyConnection) -> FactTable | None:
     return FactTable(
         "Values of nodes",
         "`estimate`: an unbiased estimate of the chance that a continuation passes. Other kinds are no labels for "
-        "training (docs/values.md). Evidence is the number of independent continuations, width that of the 95% "
+        "training (docs/labels.md). Evidence is the number of independent continuations, width that of the 95% "
         "interval.",
         [[str(k), f"{n:,}", _cell(a), _cell(m), _cell(w)] for k, n, a, m, w in rows],
         ("kind", "nodes", "mean evidence", "median", "mean width"),
@@ -299,17 +299,8 @@ def _steady(steady: dict[str, Any]) -> str:
 
 
 def _learning(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
-    summary = facts.summary
-    if summary is not None and summary.trajectories:
-        cut = summary.outcomes.get(Ending.TRUNCATED, 0)
-        if cut > summary.trajectories / 3:
-            facts.alarms.append(
-                f"{cut / summary.trajectories:.0%} of the trajectories were cut at the longest allowed: raise "
-                "rollout.sampling.max_tokens"
-            )
-        unverifiable = summary.outcomes.get(Ending.UNVERIFIABLE, 0)
-        if unverifiable > summary.trajectories / 20:
-            facts.alarms.append(f"{unverifiable:,} trajectories could not be checked: see the reasons under Verdicts")
+    if facts.summary is not None:
+        facts.alarms += alarms(facts.summary)
     if len(run.rounds()) > 1:
         lines = told("rounds", lambda: round_lines(run)) or []
         if lines:

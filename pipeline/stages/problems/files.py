@@ -23,6 +23,10 @@ from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.storage.files import open_location
 from berry.pipeline.storage.remote import explain as explain_storage
 
+MOST_FAULTS = 10  # rows told of at once
+ROWS_AFTER_A_FAULT = 100_000  # looked at for more of them
+MOST_PROMPT_CHARS = 10_000_000
+
 
 class FileReader(ProblemReader[FileProblems]):
     """Reads the problems of a file, the first `limit` of them."""
@@ -30,7 +34,9 @@ class FileReader(ProblemReader[FileProblems]):
     config = FileProblems
 
     def problems(self) -> Iterator[Problem]:
-        return islice(iter_file(self.settings.path), self.settings.limit)
+        taken = islice(iter_file(self.settings.path), self.settings.limit)
+        suffix = self.settings.suffix
+        return (problem.with_suffix(suffix) for problem in taken) if suffix else taken
 
 
 def read_problems(path: str) -> list[Problem]:
@@ -39,19 +45,46 @@ def read_problems(path: str) -> list[Problem]:
 
 
 def iter_file(path: str) -> Iterator[Problem]:
-    """Reads the problems of one file, at a local path or a URL; Parquet by its suffix, else JSON lines."""
+    """Reads the problems of one file, at a local path or a URL; Parquet by its suffix, else JSON lines. Raises
+    ProblemFileError at the first row that is none, and says of the next ones, MOST_FAULTS in all, what is wrong."""
     rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
     try:
         for where, row in rows:
-            yield parse_problem(row, where)
+            try:
+                problem = parse_problem(row, where)
+            except ProblemFileError as error:
+                raise ProblemFileError("\n".join([str(error), *_further_faults(rows)])) from error
+            yield problem
     except OSError as error:
         raise ProblemFileError(f"{path}: can't be read: {explain_storage(error)}") from error
+
+
+def _further_faults(rows: Iterator[tuple[str, object]]) -> Iterator[str]:
+    """What is wrong with the rows after a bad one, up to MOST_FAULTS with it, among the next ROWS_AFTER_A_FAULT."""
+    found = 1
+    try:
+        for where, row in islice(rows, ROWS_AFTER_A_FAULT):
+            try:
+                parse_problem(row, where)
+            except ProblemFileError as error:
+                found += 1
+                yield str(error)
+                if found == MOST_FAULTS:
+                    yield "… and perhaps more"
+                    return
+    except ProblemFileError as error:  # a line that is no row at all ends the reading
+        yield str(error)
 
 
 def parse_problem(row: object, where: str) -> Problem:
     """Validates one row. Raises ProblemFileError that begins with `where`."""
     if not isinstance(row, dict):
         raise ProblemFileError(f"{where}: must be an object with id, prompt and verifier, got {type(row).__name__}")
+    prompt = row.get("prompt")
+    if isinstance(prompt, str) and len(prompt) > MOST_PROMPT_CHARS:
+        raise ProblemFileError(
+            f"{where}: prompt has {len(prompt):,} characters, which no model reads: give at most {MOST_PROMPT_CHARS:,}"
+        )
     try:
         return Problem.model_validate(row)
     except ValidationError as error:
