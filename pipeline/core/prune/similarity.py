@@ -39,6 +39,8 @@ def leaders(texts: Sequence[str], *, threshold: float, words: int, permutations:
         if leader == i:
             leading.append(i)
         found.append(leader)
+    while sets:  # one by one: freed all at once, those of thousands of texts hold up the process's other threads
+        sets.pop()
     return found
 
 

@@ -53,6 +53,7 @@ METRICS: dict[str, Metric] = {
     "berry_verifying": Metric("gauge", "leaves waiting for their verdict", ENGINE),
     "berry_verdicts": Metric("counter", "verdicts that searches got", (*ENGINE, "outcome")),
     "berry_replayed_events": Metric("counter", "events taken from journals instead of done again", ENGINE),
+    "berry_loop_delay_seconds": Metric("gauge", "how late the event loop wakes, 99th percentile of a minute", ENGINE),
     "berry_leases": Metric("counter", "leases committed", ENGINE),
     "berry_problems": Metric("counter", "problems committed", ENGINE),
     "berry_solved": Metric("counter", "problems committed with a passing trajectory", ENGINE),
@@ -103,6 +104,7 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
     for outcome, count in outcomes.items():
         yield MetricReading("berry_verdicts", count, {"outcome": outcome})
     yield MetricReading("berry_replayed_events", gauges.replayed)
+    yield MetricReading("berry_loop_delay_seconds", snapshot.loop_delay_p99_s)
 
 
 def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[MetricReading], LeaseReport]:

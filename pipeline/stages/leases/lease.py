@@ -133,4 +133,5 @@ class Snapshot:
     max_num_seqs: int
     cpu_s: float = 0.0  # of the worker's process and all that it started
     own_cpu_s: float = 0.0  # of the worker's process alone
+    loop_delay_p99_s: float = 0.0  # how late the worker's event loop woke, at the 99th percentile of the last minute
     host_cpu_s: float = 0.0  # of everything on its host, where nothing else of the run is there; else 0

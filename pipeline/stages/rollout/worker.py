@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,23 +20,23 @@ from typing import Any
 from berry.pipeline import logs
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core import ledger
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Sampling
 from berry.pipeline.core.search import audit, sizes
 from berry.pipeline.core.search.limits import sampling
-from berry.pipeline.engines.base import Engine, RecomputesLogprobs
+from berry.pipeline.engines.base import Engine, EngineInfo, RecomputesLogprobs
 from berry.pipeline.errors import EngineError, StorageError, first_error
-from berry.pipeline.records import DropReason, Node, Problem, TokenLedger
+from berry.pipeline.records import Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
-from berry.pipeline.stages.dataset.rows import made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Gauges, Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
-from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, read_stored, records_of
+from berry.pipeline.stages.rollout.annotation import StoredLease, read_stored
+from berry.pipeline.stages.rollout.assembly import Assembly
 from berry.pipeline.stages.rollout.commit import commit
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
+from berry.pipeline.stages.rollout.loop_delay import LoopDelay
 from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.dataset import revised_run
@@ -71,6 +70,10 @@ class LeaseWorker:
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)  # of the leases that are open
     _open_leases: set[asyncio.Task[Any]] = field(default_factory=set)
     _flushing: asyncio.Task[None] | None = None
+    _assembling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _delay: LoopDelay = field(default_factory=LoopDelay)
+    _watching: asyncio.Task[None] | None = None
+    _serving: int = 0  # leases, from their journal to their commit
 
     async def run(self, lease: Lease) -> LeaseReport:
         """Searches every problem of a lease and commits the results. Raises EngineError, StorageError."""
@@ -80,17 +83,28 @@ class LeaseWorker:
             return LeaseReport(lease.number, self.worker_id, 0, 0, 0, 0, {}, TokenLedger(), 0.0, late=True)
         with logs.bound(run=self.config.name, round=self.round_index, lease=lease.number, worker=self.worker_id):
             log.info("lease begins", extra={"ids": {"attempt": lease.attempt, "problems": len(lease.problems)}})
-            report = await self._run(lease)
+            report = await self._watched(lease)
             done = {"kept": report.kept, "trajectories": report.trajectories, "wall_s": round(report.wall_s, 3)}
             log.info("lease too late" if report.late else "lease committed", extra={"ids": done})
         return report
+
+    async def _watched(self, lease: Lease) -> LeaseReport:
+        """Runs a lease, and measures how late the event loop is while any runs."""
+        self._serving += 1
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._delay.watch(wanted=lambda: self._serving > 0))
+        try:
+            return await self._run(lease)
+        finally:
+            self._serving -= 1
 
     async def _run(self, lease: Lease) -> LeaseReport:
         started = time.monotonic()
         stored = await self._read_stored(lease)
         journal = await self._open_journal(lease)
         grown = await self._search_all(lease, journal, stored)
-        tables = self._assemble(lease, grown, journal, stored)
+        info = self.engine.info  # it may have other weights by the time the rows are made
+        tables = await self._assemble(lease, grown, journal, Assembly(self.config, self.engine, info, stored))
         report = LeaseReport(
             lease=lease.number,
             worker=self.worker_id,
@@ -109,7 +123,7 @@ class LeaseWorker:
             age_s=time.monotonic() - started,
             journal=journal,
             tables=tables.by_name(),
-            metadata=self._metadata(report, stored),
+            metadata=self._metadata(report, info, stored),
         )
         if not written:  # the journal belongs to the attempt that counts
             return replace(report, late=True)
@@ -233,64 +247,17 @@ class LeaseWorker:
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
-    def _assemble(
-        self, lease: Lease, grown: Sequence[Grown], journal: LeaseJournal, stored: StoredLease | None
+    async def _assemble(
+        self, lease: Lease, grown: Sequence[Grown], journal: LeaseJournal, assembly: Assembly
     ) -> Tables:
-        """Pruned, labelled rows of a lease in the order of its problems, whatever order their searches ended in."""
-        tables = Tables()
-        spent = [self._add_search(tables, one, stored) for one in grown]
-        tables.ledger = ledger.add(spent if stored is None else [stored.spent, *spent])
-        for one in grown:
-            one.search.tree.dispose()
-        unchecked = list(tables.unchecked())
-        for reason, count in Counter(reason for _, _, reason in unchecked).items():
-            first = next(trajectory for _, trajectory, why in unchecked if why == reason)
-            log.warning("%d trajectories can't be checked: %s", count, reason, extra={"ids": {"trajectory": first}})
-        there = {one.problem.id for one in grown}
-        for problem in lease.problems:
-            if stored is not None and problem.id not in there:
-                self._add_unlabelled(tables, stored, stored.searches[problem.id])
-            elif problem.id in journal.deadly:
-                tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
-        return tables
+        """The rows of a lease, made in a thread, one lease at a time: the loop goes on serving the engine meanwhile. A
+        lease that waits for its turn is open still, so that no more are handed out than rows can be made of."""
+        async with self._assembling:
+            return await asyncio.to_thread(assembly.tables, lease, grown, frozenset(journal.deadly))
 
-    def _add_search(self, tables: Tables, grown: Grown, stored: StoredLease | None) -> TokenLedger:
-        """Adds one problem's rows; returns the tokens it took."""
-        search, engine = grown.search, self.engine
-        rules, rollout = self.config.pruning, self.config.rollout
-        values = search.values()
-        nodes = search.nodes(values)
-        fill_texts(nodes, engine)
-        if stored is None:
-            problem, made_by, decided = grown.problem, made_by_engine(engine.info), None
-            trajectories = search.trajectories()
-            nodes[0].messages = problem.messages_under(rollout.system_prompt)
-        else:
-            before = stored.searches[grown.problem.id]
-            problem, made_by = before.problem, stored.made_by
-            trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
-            nodes[0].messages = before.messages
-        for trajectory in trajectories:
-            trajectory.response = (
-                trajectory.response
-                or grown.responses.get(trajectory.leaf)
-                or engine.decode(search.tree.response_ids(trajectory.leaf))
-            )
-        tables.add(problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by, decided=decided)
-        return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
-
-    def _add_unlabelled(self, tables: Tables, stored: StoredLease, search: StoredSearch) -> None:
-        """Adds what is stored of a problem for which nothing grew, or whose labelling killed its worker."""
-        if search.nodes:
-            self._add_search(tables, Grown(search.problem, search.prompt_ids, search.search(self.engine)), stored)
-            return
-        for row in search.trajectories:
-            tables.add_stored(row)
-
-    def _metadata(self, report: LeaseReport, stored: StoredLease | None) -> dict[str, str]:
+    def _metadata(self, report: LeaseReport, info: EngineInfo, stored: StoredLease | None) -> dict[str, str]:
         """What every file of a lease says of how it was made; of one that was labelled, by what, beside what it said
         before."""
-        info = self.engine.info
         own = {
             "config": run_config.digest(self.config),
             "engine": info.engine_id,
@@ -328,7 +295,13 @@ class LeaseWorker:
         return before, values
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.worker_id, self.gauges, self.engine.counters(), self.engine.info.max_num_seqs)
+        return Snapshot(
+            self.worker_id,
+            self.gauges,
+            self.engine.counters(),
+            self.engine.info.max_num_seqs,
+            loop_delay_p99_s=self._delay.quantile(0.99),
+        )
 
     async def close(self) -> None:
         """Writes the journals of leases in flight, from which the next run goes on, and closes the engine. The
@@ -336,27 +309,12 @@ class LeaseWorker:
         committed."""
         for journal in list(self._journals.values()):
             await journal.flush()
-        if self._flushing is not None:
-            self._flushing.cancel()
+        for task in (self._flushing, self._watching):
+            if task is not None:
+                task.cancel()
         open_leases = list(self._open_leases)
         for task in open_leases:
             task.cancel()
         if open_leases:
             await asyncio.wait(open_leases)
         await self.engine.close()
-
-
-def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
-    """Gives nodes that were made by splitting a segment their text. They are decoded in their context, so that the
-    texts along a path join to the whole response whatever the tokenizer does at the seams."""
-    by_id = {node.node_id: node for node in nodes}
-    for node in nodes:
-        if node.text or not node.token_ids:
-            continue
-        before: list[int] = []
-        parent = by_id.get(node.parent_id or "")
-        while parent is not None:
-            before[:0] = parent.token_ids
-            parent = by_id.get(parent.parent_id or "")
-        head = engine.decode(before) if before else ""
-        node.text = engine.decode([*before, *node.token_ids])[len(head) :]
