@@ -47,6 +47,24 @@ class Unsupported(TypeError):
     """A value that is not plain data."""
 
 
+class Reference:
+    """A function or built-in type that stands in another process: whose it is, and its number or name there."""
+
+    __slots__ = ("number", "owner")
+
+    def __init__(self, owner: str, number: int | str) -> None:
+        self.owner, self.number = owner, number
+
+    def __repr__(self) -> str:
+        return str(self.number) if self.owner == "type" else f"<function of the {self.owner}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and (other.owner, other.number) == (self.owner, self.number)
+
+    def __hash__(self) -> int:
+        return hash((self.owner, self.number))
+
+
 def pack(value: Any, depth: int = 0) -> Any:
     """Converts plain data to what JSON can hold; raises Unsupported naming the type."""
     kind = type(value)
@@ -54,6 +72,8 @@ def pack(value: Any, depth: int = 0) -> Any:
         return value
     if kind is int:
         return value if value.bit_length() <= _SMALL_INT_BITS else {_TAG: "i", "v": hex(value)}
+    if kind is Reference:
+        return {_TAG: "x", "v": [value.owner, value.number]}
     if depth > MAX_DEPTH:
         raise Unsupported(f"nested deeper than {MAX_DEPTH}")
     depth += 1
@@ -203,10 +223,26 @@ def _refuse_collisions(keys: list[Any]) -> None:
 _decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
 
 
-def loads(data: bytes) -> Any:
-    """Decodes hostile bytes to a value of exact built-in types; raises WireError."""
+def _unpack_with_references(obj: dict[str, Any]) -> Any:
+    if obj.get(_TAG) != "x":
+        return _unpack_tagged(obj)
+    match obj.get("v"):
+        case [("judge" | "candidate") as owner, int() as number] if type(number) is int and number >= 0:
+            return Reference(owner, number)
+        case ["type", str() as name]:
+            return Reference("type", name)
+        case _:
+            raise WireError("not a reference")
+
+
+_decode_with_references = json.JSONDecoder(object_hook=_unpack_with_references).decode
+
+
+def loads(data: bytes, *, references: bool = False) -> Any:
+    """Decodes hostile bytes to a value of exact built-in types, and of Reference where `references` may stand; raises
+    WireError."""
     try:
-        value = _decode_json(data.decode("ascii"))
+        value = (_decode_with_references if references else _decode_json)(data.decode("ascii"))
         if len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_depth(value)
         return value

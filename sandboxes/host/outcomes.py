@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from berry.sandboxes import wire
 from berry.sandboxes.base import CaseResult, JobOutcome, Limits
@@ -56,9 +56,11 @@ OutputProgress = tuple[int, int, float]
 """Bytes of stdout and stderr, and CPU seconds, so far."""
 
 
-def case_of_frame(body: bytes, read: ReadOutput, start: OutputProgress) -> tuple[CaseResult, OutputProgress]:
+def case_of_frame(
+    body: bytes, read: ReadOutput, start: OutputProgress, *, references: bool = False
+) -> tuple[CaseResult, OutputProgress]:
     """Decodes a call's result from its frame, and how far its output reached. Raises WireError."""
-    message = wire.loads(body)
+    message = wire.loads(body, references=references)
     if type(message) is not list or len(message) != 7:
         raise wire.WireError("not a result")
     name, value, error_type, error, out, err, cpu_s = message
@@ -74,11 +76,16 @@ def case_of_frame(body: bytes, read: ReadOutput, start: OutputProgress) -> tuple
     return case, (out, err, cpu_s)
 
 
-async def decode_case(body: bytes, read: ReadOutput, start: OutputProgress) -> tuple[CaseResult, OutputProgress]:
-    """Decodes a call's result as `case_of_frame` does, off the event loop where it is long."""
+async def decode_case(
+    body: bytes, read: ReadOutput, start: OutputProgress, *, references: bool = False
+) -> tuple[CaseResult, OutputProgress]:
+    """Decodes a call's result as `case_of_frame` does, off the event loop where it is long; `references`: functions may
+    stand in its value."""
     if len(body) > DECODED_ON_LOOP_BYTES:
-        return await asyncio.get_running_loop().run_in_executor(_decoder(), case_of_frame, body, read, start)
-    return case_of_frame(body, read, start)
+        loop = asyncio.get_running_loop()
+        decode = partial(case_of_frame, body, read, start, references=references)
+        return await loop.run_in_executor(_decoder(), decode)
+    return case_of_frame(body, read, start, references=references)
 
 
 async def decode_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:

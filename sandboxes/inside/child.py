@@ -23,6 +23,7 @@ from typing import Any, NoReturn, Protocol
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import judge, stages
+from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import JOB_FD, MAX_ERROR_CHARS, Channel, compile_source, describe, new_module
 from berry.sandboxes.jail import rlimits
 
@@ -146,7 +147,13 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
     def answer(run: Callable[[], Any], send: Callable[[bytes], None] = channel.write) -> bool:
         outcome, value, error_type, error = "ok", None, None, None
         try:
-            value = wire.pack(run())
+            made = run()
+            try:
+                value = wire.pack(made)
+            except wire.Unsupported:
+                if not job.get("callables"):
+                    raise
+                value = wire.pack(callables.outgoing(made))
         except wire.Unsupported as e:
             outcome, (error_type, error) = "unsupported_value", describe(e)
         except SyntaxError as e:
@@ -168,6 +175,14 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         builtins.__dict__.update(own_names)
         _exec(compile_source(source, "tests.py"), namespace)
 
+    def back(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        channel.write(wire.dumps(["back", number, callables.outgoing(args), callables.outgoing(kwargs)]))
+        said = channel.read()
+        if said[0] == "ok":
+            return callables.incoming(said[1])
+        raise exception(said[1], said[2], RuntimeError)
+
+    callables = Callables("candidate", back)
     own_names = dict(builtins.__dict__) if job.get("mode") == "session" else {}
     if job["count"] is None:
         if not answer(load):
@@ -181,13 +196,15 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         send = channel.hold if left == 1 else channel.write
         if message[0] == "call":
             _, name, args, kwargs = message
-            function: Any = namespace.get(name)
+            if channel.has_references:
+                args, kwargs = callables.incoming(args), callables.incoming(kwargs)
+            function: Any = namespace.get(name) if isinstance(name, str) else _held(callables, name)
             if function is None:
                 missing = f"{name} is not defined"
                 body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
                 channel.write(wire.packed_bytes(body))
             elif job.get("changes"):
-                answer(lambda: _with_changes(function, args, kwargs, value_bytes), send)  # noqa: B023
+                answer(lambda: _with_changes(function, args, kwargs, value_bytes, callables), send)  # noqa: B023
             else:
                 answer(lambda: function(*args, **kwargs), send)  # noqa: B023 (runs before the next turn)
         elif message[0] == "test":
@@ -196,13 +213,26 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
             answer(lambda: run_snippet(message[1], namespace))  # noqa: B023
 
 
-def _with_changes(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value_bytes: int) -> list[Any]:
+def _bytes(value: Any, callables: Callables) -> bytes:
+    try:
+        return wire.dumps(value)
+    except wire.Unsupported:
+        return wire.dumps(callables.outgoing(value))
+
+
+def _held(callables: Callables, number: int) -> Any:
+    return callables[number] if number < len(callables) else None
+
+
+def _with_changes(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value_bytes: int, callables: Callables
+) -> list[Any]:
     """Calls a function; returns its value and the arguments that it changed, by position or name. Changes too large to
     be carried beside the value are left out."""
     given = [(k, v) for k, v in (*enumerate(args), *kwargs.items()) if isinstance(v, list | dict | set | deque)]
-    before = [wire.dumps(v) for _, v in given]
+    before = [_bytes(v, callables) for _, v in given]
     value = function(*args, **kwargs)
-    after = [wire.dumps(v) for _, v in given]
+    after = [_bytes(v, callables) for _, v in given]
     changed = [pair for pair, old, new in zip(given, before, after, strict=True) if old != new]
     return [value, changed if 2 * sum(map(len, after)) < value_bytes else []]
 

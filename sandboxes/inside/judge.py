@@ -9,11 +9,11 @@ that it does can make a comparison true. The verdict is one frame, written by th
 An exception of the candidate's that ends without an `except` or a `with` of the tests having stopped it was stopped by
 the language: `all(map(candidate, …))` ends at StopIteration, `hasattr` at AttributeError. Such a trial passes nothing.
 Arguments that the candidate changed are changed here too, as they would be in one process, or later: `late_changes`.
+Functions that it returns, or that the tests give it, are called where they are, with plain data: `callables`.
 """
 
 from __future__ import annotations
 
-import builtins
 import os
 import sys
 import time
@@ -22,6 +22,7 @@ from types import CodeType, TracebackType
 from typing import Any, NoReturn
 
 from berry.sandboxes import wire
+from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
 from berry.sandboxes.inside.late_changes import ENTER, SETTLE, LateChanges, mark
 
@@ -41,10 +42,20 @@ class Proxy:
         self.__name__ = self.__qualname__ = name
         self.open: dict[int, BaseException] = {}
         self.last: BaseException | None = None
+        self._callables = Callables("judge", self._call_returned)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._channel.write(wire.dumps(["call", args, kwargs]))
-        answer = self._channel.read()
+        return self._call([], args, kwargs)
+
+    def _call_returned(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls a function that the candidate returned."""
+        return self._call([number], args, kwargs)
+
+    def _call(self, which: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        answer = self._ask(["call", args, kwargs, *which])
+        while answer[0] == "back":
+            answer = self._ask(self._answer_back(*answer[1:]))
+        referenced = self._channel.has_references
         if answer[0] == "ok":
             given = {**dict(enumerate(args)), **kwargs}
             for key, value in answer[2]:
@@ -53,11 +64,33 @@ class Proxy:
                     _change(argument, value)
                 else:
                     self._late.record(argument, value)
-            return answer[1]
+            return self._callables.incoming(answer[1]) if referenced else answer[1]
         _, name, text = answer
-        self.last = raised = _exception(name, text)
+        self.last = raised = exception(name, text, CandidateError)
         self.open[id(raised)] = raised
         raise raised
+
+    def _ask(self, message: list[Any]) -> Any:
+        """Sends a message, with references for the functions in it, and reads what comes back."""
+        try:
+            body = wire.dumps(message)
+        except wire.Unsupported:
+            body = wire.dumps(self._callables.outgoing(message))
+        self._channel.write(body)
+        return self._channel.read()
+
+    def _answer_back(self, number: int, args: Any, kwargs: Any) -> list[Any]:
+        """Calls a function of the tests for the candidate, to which they gave it."""
+        try:
+            if number >= len(self._callables):
+                raise NameError("no such function was given")
+            function = self._callables[number]
+            value = function(*self._callables.incoming(args), **self._callables.incoming(kwargs))
+            answer = ["ok", self._callables.outgoing(value)]
+            wire.dumps(answer)  # raises Unsupported here, where the candidate is told
+            return answer
+        except Exception as error:  # noqa: BLE001 (the candidate is told)
+            return ["raise", *describe(error)]
 
     def stopped(self, error: BaseException | None) -> None:
         """Records that the tests themselves stopped an exception."""
@@ -93,16 +126,6 @@ def _change(argument: Any, value: Any) -> None:
     elif isinstance(argument, deque) and isinstance(value, deque):
         argument.clear()
         argument.extend(value)
-
-
-def _exception(name: str, text: str) -> Exception:
-    kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind(text)
-        except TypeError:  # the Unicode errors want more than a text
-            return CandidateError(f"{name}: {text}")
-    return CandidateError(f"{name}: {text}")
 
 
 def run(job: dict[str, Any], channel: Channel) -> NoReturn:

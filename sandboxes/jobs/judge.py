@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,20 @@ from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.child import ChildHandle
 from berry.sandboxes.host.slots import Slots
 from berry.sandboxes.jobs.python import call_frame, header
+
+Back = Callable[[Any], Awaitable[Any]]
+_BACK = b'["back",'
+MOST_BACK = 1_000_000
+"""Calls of functions that the tests gave, in one trial."""
+
+
+class _JudgeGone(Exception):
+    """The judge ended over a function that the candidate called."""
+
+
+class _CallsInside(Exception):
+    """A function of the tests calls the candidate while it runs for it."""
+
 
 _RAISED = (JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT, JobOutcome.VIOLATION)
 
@@ -56,30 +71,39 @@ class _CandidateChild:
         source = self._run.job.source
         self._child.allow(1)
         self._child.send(header("calls", source, self._run.limits, module="solution", count=None,
-                               changes=self._run.changes))  # fmt: skip
+                               changes=self._run.changes, callables=True))  # fmt: skip
         return await self._result()
 
-    async def call(self, args: Any, kwargs: Any) -> CaseResult:
-        """Makes one call, in a fresh child where asked."""
-        if self._run.job.fresh_per_case and self._child is not None:
+    async def call(self, name: str | int, args: Any, kwargs: Any, back: Back) -> CaseResult:
+        """Makes one call, in a fresh child where asked; `name` is the entry's, or the number of a function that a call
+        returned. `back` has the judge run a function of its own that the candidate was given."""
+        if self._run.job.fresh_per_case and self._child is not None and isinstance(name, str):
             self._child.retire()
             load = await self.load()
             if load.outcome is not JobOutcome.OK:
                 return load
         assert self._child is not None
         self._child.allow(1)
-        self._child.send(call_frame(self._run.entry_name, args, kwargs))
-        return await self._result()
+        self._child.send(call_frame(name, args, kwargs))
+        return await self._result(back)
 
-    async def _result(self) -> CaseResult:
+    async def _result(self, back: Back | None = None) -> CaseResult:
         assert self._child is not None
         body = await self._child.frame()
+        while body is not None and back is not None and body.startswith(_BACK):
+            try:
+                answer = await back(wire.loads(body, references=True))
+            except wire.WireError as e:
+                return CaseResult(JobOutcome.VIOLATION, error=str(e))
+            self._child.allow(1)
+            self._child.send(wire.frame(wire.dumps(answer)))
+            body = await self._child.frame()
         if body is None:
             ended = await self._child.end()
             self._progress = (0, 0, ended.cpu_s)
             return outcomes.early_end(ended, self._run.limits)
         try:
-            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
+            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress, references=True)
         except wire.WireError as e:
             return CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
@@ -119,24 +143,54 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
 async def _relay(judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> JudgeResult:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
     calls, last = 0, JudgeResult(JudgeStatus.PASSED)
+    asked = 0
+
+    async def back(message: Any) -> Any:
+        nonlocal asked
+        match message:
+            case ["back", int(number), tuple(), dict()] if type(number) is int and asked < MOST_BACK:
+                asked += 1
+            case _:
+                raise wire.WireError("not a call of a function that the tests gave")
+        judge.allow(1)
+        judge.send(wire.frame(wire.dumps(message)))
+        body = await judge.frame()
+        if body is None:
+            raise _JudgeGone
+        answer = wire.loads(body, references=True)
+        if answer[0] not in ("ok", "raise"):
+            raise _CallsInside
+        return answer
+
     while True:
         body = await judge.frame()
         if body is None:
             return await _judge_ended(judge, run, last)
         try:
-            message = wire.loads(body)
+            message = wire.loads(body, references=True)
         except wire.WireError as e:
             return replace(last, status=JudgeStatus.JUDGE_ERROR, message=str(e))
         if message[0] != "call":
             return _verdict(message[1:], replace(last, judge_cpu_s=message[0]))
-        _, args, kwargs = message
+        _, args, kwargs, *number = message
+        name = number[0] if number else run.entry_name
         try:
-            case, changes = _without_changes(await candidate.call(args, kwargs), run)
+            case, changes = _without_changes(await candidate.call(name, args, kwargs, back), run)
             reply = wire.packed_bytes(["ok", wire.pack(case.value), [[key, wire.pack(v)] for key, v in changes]])
         except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
             last = replace(last, args=args, kwargs=kwargs, message=str(e))
             case = CaseResult(JobOutcome.UNSUPPORTED_VALUE, error=str(e))
             return replace(last, status=JudgeStatus.CANDIDATE if calls else JudgeStatus.JUDGE_ERROR, candidate=case)
+        except _JudgeGone:
+            ended = await _judge_ended(judge, run, replace(last, args=args, kwargs=kwargs))
+            if ended.status is not JudgeStatus.JUDGE_LIMIT:
+                return ended
+            text = "the functions that it was given ran into a limit"
+            return replace(ended, status=JudgeStatus.CANDIDATE, calls=calls + 1, message=text,
+                           candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
+        except _CallsInside:
+            text = "a function that the tests gave calls the one that they test, which has not returned yet"
+            return replace(last, status=JudgeStatus.JUDGE_ERROR, message=text)
         calls += 1
         changed = last.changed_and_returned or (bool(changes) and case.value is not None)
         last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case,

@@ -26,7 +26,7 @@ def _limit_numbers(limits: Limits) -> dict[str, float]:
     return {name: getattr(limits, name) for name in limits.__slots__}
 
 
-def call_frame(name: str, args: Any, kwargs: Any) -> bytes:
+def call_frame(name: str | int, args: Any, kwargs: Any) -> bytes:
     """Encodes the frame for one call; raises wire.Unsupported."""
     return wire.frame(wire.dumps(["call", name, args, kwargs]))
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
 _TESTS_OWN = re.compile(r"NameError|UnboundLocalError|ImportError|ModuleNotFoundError|SyntaxError|SystemExit"
-                        r"|AttributeError: (?:partially initialized )?module ")  # fmt: skip
+                        r"|AttributeError: (?:partially initialized )?module "
+                        r"|Unsupported: .* is not plain data")  # fmt: skip
 HEAVY_NUMBER, HEAVY_ITEMS = 10**6, 10_000
 
 
@@ -148,12 +149,12 @@ def fault(spec: PythonFunctionSpec) -> str | None:
 def tests_fault(spec: PythonFunctionSpec) -> str | None:
     """Why these tests can pass nobody: the same call with two different constants expected; None when they can."""
     if spec.tests is not None:
-        return _asserts_fault(spec.tests)
+        return _asserts_fault(spec.tests, spec.entry_point)
     return _contradiction([(_shown(case.args, case.kwargs), case.expected) for case in spec.cases])
 
 
 @lru_cache(maxsize=1024)
-def _asserts_fault(tests: str) -> str | None:
+def _asserts_fault(tests: str, name: str) -> str | None:
     try:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -162,7 +163,12 @@ def _asserts_fault(tests: str) -> str | None:
         pairs = []
         for statement in statements:
             pair = _expectation(statement)
-            if pair is not None and _literal(pair[0]) and (value := _constant(pair[1])) is not _NO_CONSTANT:
+            if (
+                pair is not None
+                and _calls(pair[0], name)
+                and _literal(pair[0])
+                and (value := _constant(pair[1])) is not _NO_CONSTANT
+            ):
                 pairs.append((pair[0], value))
         if (problem := _contradiction(pairs)) is not None:
             return problem
@@ -181,6 +187,12 @@ def _contradiction(pairs: list[tuple[str, Any]]) -> str | None:
 def _straight(tree: ast.Module) -> list[list[ast.stmt]]:
     """Statements that run one after another: the module's, and those of its functions."""
     return [tree.body, *(node.body for node in tree.body if isinstance(node, ast.FunctionDef))]
+
+
+def _calls(call: str, name: str) -> bool:
+    """Whether it is the function under test that is called: one that it returned may have a memory."""
+    tree = ast.parse(call, mode="eval").body
+    return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in (name, "candidate")
 
 
 def _literal(call: str) -> bool:

@@ -219,3 +219,22 @@ def test_no_value_however_large_or_strange_aborts_a_verification(check, value) -
         assert verdict.outcome is Outcome.FAIL, (verdict.reason, dict(verdict.evidence))
     verdict = check(ProgramOfThoughtSpec(answer="2"), f"f = 1\nanswer = {value}")
     assert verdict.outcome is Outcome.FAIL, (verdict.reason, dict(verdict.evidence))
+
+
+def test_functions_that_are_given_or_returned_are_judged(check) -> None:
+    spec = PythonFunctionSpec(
+        entry_point="counter",
+        tests="c = counter(lambda n: n + 2)\nassert c() == 2\nassert c() == 4\n",
+    )
+    code = (
+        "def counter(step):\n    n = 0\n    def count():\n        nonlocal n\n        n = step(n)\n        return n\n"
+        "    return count"
+    )
+    assert check(spec, code).passed
+    assert check(spec, code.replace("n = step(n)", "n += 1")).reason is Reason.WRONG_ANSWER
+    assert check(spec, "def counter(step):\n    return step").outcome is Outcome.FAIL
+
+
+def test_an_object_that_the_tests_give_is_their_own_trouble_at_any_call(check) -> None:
+    spec = PythonFunctionSpec(entry_point="f", tests="assert f(1) == 1\nassert f(object()) == 1\n")
+    assert check(spec, "def f(x):\n    return 1").reason is Reason.TESTS_BROKEN
