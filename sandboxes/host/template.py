@@ -18,7 +18,6 @@ import berry
 from berry.sandboxes.base import SandboxError, SlotDied
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.inside import workdir
-from berry.sandboxes.inside.fast_fork import code_pages
 from berry.sandboxes.jail.plan import JailPlan
 
 ROOT = str(Path(berry.__file__).parent.parent)
@@ -74,12 +73,11 @@ class Template:
         # A death signal would follow the thread that starts the process, so only the main thread asks for one; the
         # socket's end is noticed in either case.
         options = options | {"die_with_parent": threading.current_thread() is threading.main_thread()}
-        binding = {code_pages.BIND_NOW: "1"} if "early_binding" in options["fast_fork"] else {}
         try:
             process = subprocess.Popen(
                 args=[*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, ROOT],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, cwd="/",
-                env=clean_environment() | binding,
+                env=clean_environment(),
                 close_fds=True,
             )  # fmt: skip
         except OSError as e:

@@ -4,7 +4,7 @@ One pool for each setting: none of the tricks, all of them, each alone, all but 
 same jobs, one pool after the other, in an order that changes; told is the median over the rounds of a pool's time and
 CPU time a job, over those of the pool without any trick (alone) and of the pool with all of them (left out). CPU time
 is that of the host's process and of all processes of the pool: much of the work is done for later jobs and nobody waits
-for it. A trick that earns less than 10% alone has no place here.
+for it. A trick whose absence costs nothing that can be measured has no place here.
 """
 
 from __future__ import annotations

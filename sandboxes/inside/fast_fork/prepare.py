@@ -3,7 +3,14 @@
     template: prepare_for_forking(tricks) ─► ForkAids ─► slot: pin, freeze ─► fork
 
 Nothing here changes what a job sees. `PoolConfig.fast_fork` switches all of it; naming some of `FORK_TRICKS` there
-leaves the others out, so that each can be measured alone (`tests/benchmarks/sandbox_fork_tricks.py`).
+leaves the others out, so that each can be measured (`tests/benchmarks/sandbox_fork_tricks.py`; what each earns stands
+in docs/sandbox-security.md):
+
+    pin_pages     pages that every job writes are copied by the fork itself, in one go, not one fault at a time
+    huge_pages    the interpreter's code takes one entry of the page table for 512, which forks inherit
+    plain_fork    the system call alone, without what the interpreter does around it for threads
+
+That the collector is frozen before a fork is no trick but Python's own advice: it is always done.
 """
 
 from __future__ import annotations
@@ -16,15 +23,11 @@ from berry.sandboxes.inside.fast_fork import code_pages, pin_pages, trial_job
 from berry.sandboxes.inside.fast_fork.written_pages import MemoryRanges, learn_written_pages
 from berry.sandboxes.jail import syscalls
 
-WARM_UP_JOBS = 20
-"""Jobs that a template runs itself, after which the interpreter has specialised its code to them."""
-
 
 class ForkAids:
     """Does a slot's part. `ranges` are stretches of memory that every job writes."""
 
     def __init__(self, tricks: Collection[str], ranges: MemoryRanges) -> None:
-        self._freezes = "freeze" in tricks
         self._ranges = ranges
         self.fork: Callable[[], int] = syscalls.fork if "plain_fork" in tricks else os.fork
 
@@ -34,8 +37,7 @@ class ForkAids:
 
     def freeze(self) -> None:
         """Keeps the collector from writing to the objects that exist now."""
-        if self._freezes:
-            gc.freeze()
+        gc.freeze()
 
 
 def prepare_for_forking(tricks: Collection[str], proc: int) -> ForkAids:
@@ -43,15 +45,9 @@ def prepare_for_forking(tricks: Collection[str], proc: int) -> ForkAids:
     /proc. Raises OSError where that is closed."""
     if "huge_pages" in tricks:
         code_pages.enlarge(proc)
-    if "join_mappings" in tricks:
-        code_pages.join(code_pages.mapped(proc))
-    if "warm_up" in tricks:
-        for _ in range(WARM_UP_JOBS):
-            trial_job.run_small_job()
     gc.collect()
     gc.disable()  # children turn it on
-    if "freeze" in tricks:
-        gc.freeze()
+    gc.freeze()
     ranges: MemoryRanges = ()
     if "pin_pages" in tricks:
         trials = trial_job.trial_jobs()

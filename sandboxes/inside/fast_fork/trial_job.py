@@ -1,8 +1,6 @@
-"""Runs jobs in a template: small ones to warm its code up, and whole ones in forks whose written pages are recorded.
+"""Runs whole jobs in forks of a template, so that the pages they write can be recorded.
 
-The interpreter specialises code that has run a few times, and caches what it looked up; each fork inherits that and
-need not write it into pages of its own. The two programs of the recorded jobs use what most jobs use, so that what both
-write is what nearly every job writes.
+The two programs use what most jobs use, so that what both write is what nearly every job writes.
 """
 
 from __future__ import annotations
@@ -10,13 +8,12 @@ from __future__ import annotations
 import marshal
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import channel, child
-from berry.sandboxes.jail import rlimits, syscalls
+from berry.sandboxes.jail import syscalls
 
 _PROGRAMS = (
     """
@@ -80,41 +77,6 @@ _LIMITS = {
     "cpu_s": 10.0, "wall_s": 30.0, "memory_bytes": 1 << 29, "output_bytes": 1 << 20, "value_bytes": 1 << 20,
     "disk_bytes": 1 << 24, "files": 64, "processes": 32, "threads": 64,
 }  # fmt: skip
-
-
-_SOURCE = """
-def f(numbers, least=0):
-    found = [str(n) for n in numbers if n > least]
-    return " ".join(found)
-"""
-_FRAMES = [
-    marshal.dumps({"source": _SOURCE, "module": "solution", "count": 1, "limits": {"cpu_s": 1.5}}),
-    wire.dumps(["call", "f", ([1, 2, 3],), {}]),
-]
-
-
-class _NullChannel(channel.Channel):
-    """A channel with no other end: it reads prepared frames and drops what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffer = b"".join(map(wire.frame, _FRAMES))
-
-    def reach(self, stage: int) -> None:
-        pass
-
-    def write(self, body: bytes) -> None:  # noqa: ARG002 (dropped)
-        self._held = b""
-
-
-def run_small_job() -> None:
-    """Runs a small job in this process, from its first frame to its final frame."""
-    null = _NullChannel()
-    job = null.read_job()
-    rlimits.apply_static()
-    child.serve_calls(job, null, 1000)
-    null.final_frame(0, "ok")
-    del sys.modules["solution"]
 
 
 class _ReportingChannel(channel.Channel):
