@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,14 @@ from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.dataset import RunDir, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
+from tests.stages.export.hub_server import HubServer, hub_server
 
 WRONG = 0.3  # share of lines with a wrong number
+ENDS = (
+    "{{ bos_token }}{% for m in messages %}{{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
+"""The tiny model's own template leaves out the token that ends an answer; this one has it."""
 
 
 class Clerk:
@@ -132,3 +138,14 @@ def _make(folder: Path, name: str, count: int, engine: dict[str, Any], more: dic
 
     asyncio.run(work())
     return run
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of its own, which the server lacks
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_tests")
+        yield server

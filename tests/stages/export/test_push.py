@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,18 +13,7 @@ from berry.pipeline.errors import InputError, ResourceError
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.push import check_repository, push
 from berry.pipeline.storage.dataset import RunDir
-from tests.stages.export.hub_server import HubServer, hub_server
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
-    with hub_server() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of its own, which the server lacks
-        monkeypatch.setenv("HF_TOKEN", "hf_of_the_tests")
-        yield server
+from tests.stages.export.hub_server import HubServer
 
 
 @pytest.fixture

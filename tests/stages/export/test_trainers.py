@@ -11,17 +11,13 @@ import pytest
 from berry.pipeline.engines import models
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.storage.dataset import RunDir
+from tests.stages.export.conftest import ENDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 trl = pytest.importorskip("trl", reason="TRL is not installed (pip install 'berry-pipeline[dev]')")
 
 MODEL = models.resolve("tiny-arithmetic")
 STEPS = 5
-ENDS = (
-    "{{ bos_token }}{% for m in messages %}{{ m['content'] }}"
-    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
-)
-"""The tiny model's own template leaves out the token that ends an answer; this one has it."""
 
 
 @pytest.fixture(autouse=True)
