@@ -267,8 +267,9 @@ class Machine(Hooks[P]):
 
     def give_up(self, node: TreeNode) -> None:
         """Grow `node` no further, as a policy decides by its score; but spare the policy's share at random: those are
-        finished apart from the policy, by one continuation, and weigh one over the share."""
-        if self._spare(node, self.spared_share(self.policy)):
+        finished apart from the policy, by one continuation, and weigh one over the share. What the in-loop cut has
+        spared is finished so too, with the weight that it has: no branch is drawn for twice."""
+        if node.node_id in self._spared or self._spare(node, self.spared_share(self.policy)):
             self._finish_apart(node)
         else:
             drop(node)

@@ -14,13 +14,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import metrics
-from berry.pipeline.rewards.training.examples import LabelledPath, Scores, TrainingSequence
+from berry.pipeline.rewards.training.examples import LabelledPath, Scores, TrainingSequence, masses_of
 from berry.pipeline.rewards.training.metrics import Bin, ScoredLeaf, ScoredSteps
 from berry.pipeline.rewards.training.reward_trainer import collate
 
@@ -42,6 +42,8 @@ class Line:
     truth_auc: float | None = None
     truth_correlation: float | None = None
     truth_first_error_f1: float | None = None
+    truth_calibration_error: float | None = None
+    truth_mean_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def evaluate(
         _line(what, name, scores, paths, held_back, validation) for name, (scores, held_back) in scorers.items()
     )
     pairs = _labels(what, model_scores, paths)
-    _, bins = metrics.calibration([s for s, _, _ in pairs], [soft for _, soft, _ in pairs])
+    _, bins = metrics.calibration([p.score for p in pairs], [p.soft for p in pairs], [p.mass for p in pairs])
     compared = {what: model_scores} | {name: scores for name, (scores, _) in (others or {}).items()}
     groups = _leaves(what, compared, paths)
     return RewardEvaluation(
@@ -121,27 +123,41 @@ def evaluate(
         problems=len(groups),
         trajectories=len(paths),
         labels=len(pairs),
-        positives=sum(soft for _, soft, _ in pairs) / len(pairs) if pairs else 0.0,
+        positives=_mean_label(pairs),
         lines=lines,
         curve=tuple(bins),
         best_of_n=metrics.best_of_n(list(groups.values())),
         candidates=sum(map(len, groups.values())) / len(groups) if groups else 0.0,
-        truth=_truth(paths),
+        truth=label_truth(paths),
     )
 
 
-def _labels(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> list[tuple[float, float, bool]]:
-    """(score, soft label, hard label) of everything that has a label."""
-    labels: list[tuple[float, float, bool]] = []
+class _ScoredLabel(NamedTuple):
+    """A score with its label; `mass`: what the label weighs, so that those of cut trees are unbiased together."""
+
+    score: float
+    soft: float
+    hard: bool
+    mass: float
+
+
+def _labels(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> list[_ScoredLabel]:
+    """A pair of everything that has a label."""
+    labels: list[_ScoredLabel] = []
     for path, row in zip(paths, scores, strict=True):
         if what == "orm":
             if path.passed is not None:
-                labels.append((row[-1], float(path.passed), path.passed))
+                labels.append(_ScoredLabel(row[-1], float(path.passed), path.passed, 1.0))
             continue
-        for score, soft, hard, first in zip(row, path.soft, path.hard, path.first, strict=True):
+        for score, soft, hard, first, mass in zip(row, path.soft, path.hard, path.first, masses_of(path), strict=True):
             if first and soft is not None and hard is not None:
-                labels.append((score, soft, hard))
+                labels.append(_ScoredLabel(score, soft, hard, mass))
     return labels
+
+
+def _mean_label(pairs: Sequence[_ScoredLabel]) -> float:
+    mass = sum(p.mass for p in pairs)
+    return sum(p.soft * p.mass for p in pairs) / mass if mass else 0.0
 
 
 def _line(
@@ -153,13 +169,14 @@ def _line(
     validation: Sequence[LabelledPath],
 ) -> Line:
     pairs = _labels(what, scores, paths)
-    values, soft, hard = [p[0] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs]
-    error, _ = metrics.calibration(values, soft)
+    values, soft, hard = [p.score for p in pairs], [p.soft for p in pairs], [p.hard for p in pairs]
+    masses = [p.mass for p in pairs]
+    error, _ = metrics.calibration(values, soft, masses)
     line = Line(
         scorer=scorer,
         auc=metrics.auc(values, hard),
         calibration_error=error,
-        brier=metrics.brier(values, soft),
+        brier=metrics.brier(values, soft, masses),
         **_against_truth(what, scores, paths),
     )
     if what == "orm":
@@ -180,6 +197,8 @@ def _line(
         threshold=threshold,
         truth_auc=line.truth_auc,
         truth_correlation=line.truth_correlation,
+        truth_calibration_error=line.truth_calibration_error,
+        truth_mean_error=line.truth_mean_error,
         **true_firsts,
     )
 
@@ -201,26 +220,31 @@ def _against_truth(what: str, scores: Scores, paths: Sequence[LabelledPath]) -> 
         triples = list(zip(row, path.truth or [None] * len(row), good, strict=True))
         flat.extend(triples[-1:] if what == "orm" else triples)
     valued = [(score, value) for score, value, _ in flat if value is not None]
+    error, _ = metrics.calibration([s for s, _ in valued], [v for _, v in valued])
     return {
+        "truth_calibration_error": error if valued else None,
+        "truth_mean_error": sum(s - v for s, v in valued) / len(valued) if valued else None,
         "truth_auc": metrics.auc([score for score, _, _ in flat], [good for _, _, good in flat]),
         "truth_correlation": metrics.correlation([s for s, _ in valued], [v for _, v in valued]),
     }
 
 
-def _truth(paths: Sequence[LabelledPath]) -> dict[str, Any]:
-    """How far the trees' soft labels are from the truth, each shared prefix once: the mean of the differences, with its
-    standard error by problem (the labels of one tree hang together)."""
-    by_problem: dict[str, list[float]] = defaultdict(list)
+def label_truth(paths: Sequence[LabelledPath]) -> dict[str, Any]:
+    """How far the trees' soft labels are from the truth, each shared prefix once: the mean of the differences by what
+    the labels weigh, with its standard error by problem (the labels of one tree hang together)."""
+    by_problem: dict[str, list[tuple[float, float]]] = defaultdict(list)  # (difference, mass)
     for path in paths:
-        for soft, truth, first in zip(path.soft, path.truth or (), path.first, strict=False):
+        for soft, truth, first, mass in zip(path.soft, path.truth or (), path.first, masses_of(path), strict=False):
             if first and soft is not None:
-                by_problem[path.problem_id].append(soft - truth)
-    if len(by_problem) < 2:
+                by_problem[path.problem_id].append((soft - truth, mass))
+    sums = [(sum(d * m for d, m in pairs), sum(m for _, m in pairs)) for pairs in by_problem.values()]
+    total = sum(mass for _, mass in sums)
+    if len(sums) < 2 or not total:
         return {}
-    means = [sum(d) / len(d) for d in by_problem.values()]
-    mean = sum(means) / len(means)
-    spread = math.sqrt(sum((m - mean) ** 2 for m in means) / (len(means) - 1))
-    return {"label_bias": mean, "standard_error": spread / math.sqrt(len(means)), "problems": len(means)}
+    bias = sum(difference for difference, _ in sums) / total
+    rest = [difference - bias * mass for difference, mass in sums]  # of a ratio of means
+    error = math.sqrt(sum(r * r for r in rest) * len(rest) / (len(rest) - 1)) / total
+    return {"label_bias": bias, "standard_error": error, "problems": len(sums)}
 
 
 def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPath]) -> dict[str, list[ScoredLeaf]]:
@@ -247,8 +271,9 @@ def _by_length(paths: Sequence[LabelledPath], curve: tuple[float, float]) -> Sco
 def _baselines(what: str, train: Sequence[LabelledPath]) -> tuple[float, tuple[float, float]]:
     """Mean label, and a logistic curve in hundreds of tokens fitted by Newton's method."""
     ends = [[float(end) for end in path.ends] for path in train]
-    pairs = [(end / 100, soft) for end, soft, _ in _labels(what, ends, train)]
-    level = sum(y for _, y in pairs) / len(pairs) if pairs else 0.5
+    labels = _labels(what, ends, train)
+    pairs = [(p.score / 100, p.soft) for p in labels]
+    level = _mean_label(labels) if labels else 0.5
     a, b = math.log(max(level, 1e-6) / max(1 - level, 1e-6)), 0.0
     for _ in range(25):
         g0 = g1 = 0.0

@@ -32,32 +32,38 @@ def auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Scores in one interval: their mean, the mean of the labels, and how many."""
+    """Scores in one interval: their mean, the mean of the labels, and how many; means by the labels' weights."""
 
     score: float
     label: float
     count: int
 
 
-def calibration(scores: Sequence[float], labels: Sequence[float], bins: int = 10) -> tuple[float, list[Bin]]:
-    """Expected calibration error (mean distance between score and label over equal-width bins, by count; Naeini et al.
-    2015) and the bins that hold anything. Labels may be soft."""
-    held: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for score, label in zip(scores, labels, strict=True):
-        held[min(int(score * bins), bins - 1)].append((score, label))
-    curve = [
-        Bin(sum(s for s, _ in pairs) / len(pairs), sum(x for _, x in pairs) / len(pairs), len(pairs))
-        for _, pairs in sorted(held.items())
-    ]
-    total = len(scores)
-    return (sum(b.count * abs(b.score - b.label) for b in curve) / total if total else 0.0), curve
+def calibration(
+    scores: Sequence[float], labels: Sequence[float], weights: Sequence[float] | None = None, *, bins: int = 10
+) -> tuple[float, list[Bin]]:
+    """Expected calibration error (mean distance between score and label over equal-width bins, by weight; Naeini et al.
+    2015) and the bins that hold anything. Labels may be soft; `weights`: one each where None."""
+    held: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
+    for score, label, weight in zip(scores, labels, weights or [1.0] * len(scores), strict=True):
+        held[min(int(score * bins), bins - 1)].append((score, label, weight))
+    curve: list[Bin] = []
+    error = total = 0.0
+    for _, triples in sorted(held.items()):
+        weight = sum(w for _, _, w in triples)
+        if weight:
+            score, label = sum(s * w for s, _, w in triples) / weight, sum(x * w for _, x, w in triples) / weight
+            curve.append(Bin(score, label, len(triples)))
+            error += weight * abs(score - label)
+            total += weight
+    return (error / total if total else 0.0), curve
 
 
-def brier(scores: Sequence[float], labels: Sequence[float]) -> float | None:
-    """Mean squared distance."""
-    if not scores:
-        return None
-    return sum((s - x) ** 2 for s, x in zip(scores, labels, strict=True)) / len(scores)
+def brier(scores: Sequence[float], labels: Sequence[float], weights: Sequence[float] | None = None) -> float | None:
+    """Mean squared distance, by weight."""
+    weighed = list(zip(scores, labels, weights or [1.0] * len(scores), strict=True))
+    total = sum(w for _, _, w in weighed)
+    return sum(w * (s - x) ** 2 for s, x, w in weighed) / total if total else None
 
 
 def f1_of_bad(scores: Sequence[float], good: Sequence[bool], threshold: float) -> float | None:

@@ -1,7 +1,7 @@
 """Every label and pass rate that leaves a search, against the truth of the synthetic engine, policy by policy.
 
-The cases are those of tests/benchmarks/bias.py, with more problems where one problem's estimate is a rough one: the
-mean error is to be within 0.02 of nothing, which takes as many.
+The cases are those of tests/benchmarks/bias.py, with larger shares spared, so that as few problems tell. `mcts`,
+`omega` and `shepherd` sample whole solutions: `cut` has nothing to act on. Labels are read back as they were stored.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ from berry.pipeline.core.search.value import ValueGuided
 SPARE = 0.5
 CUT = {"cut": Cut(below=0.3, spare=SPARE, speculative=False)}
 CASES: list[tuple[str, Any, dict[str, Any], int]] = [
-    ("best_of_n", BestOfN(n=16), {}, 300),
-    ("fixed", Fixed(branching=(8, 2, 2)), {}, 300),
-    ("entropy", Entropy(chains=8, forks=2, rounds=1, branches=2), {}, 400),
+    ("best_of_n", BestOfN(n=16), {}, 200),
+    ("fixed", Fixed(branching=(8, 2, 2)), {}, 200),
+    ("entropy", Entropy(chains=8, forks=2, rounds=1, branches=2), {}, 200),
     ("shepherd", Shepherd(chains=4, completions=4), {}, 200),
-    ("omega", Omega(chains=8, completions=4, searches=2), {}, 400),
-    ("mcts", Mcts(simulations=16, parallel=8, width=8), {}, 400),
-    ("value", ValueGuided(leaves=12, chains=8, spare=SPARE), {}, 400),
-    ("beam", Beam(beams=4, width=4, spare=SPARE), {}, 400),
+    ("omega", Omega(chains=8, completions=4, searches=2), {}, 200),
+    ("mcts", Mcts(simulations=16, parallel=8, width=8), {}, 200),
+    ("value", ValueGuided(leaves=12, chains=8, spare=SPARE), {}, 200),
+    ("beam", Beam(beams=4, width=4, spare=SPARE), {}, 200),
     ("dvts", Dvts(subtrees=4, width=4, spare=SPARE), {}, 400),
-    ("best_of_n, cut", BestOfN(n=16), CUT, 400),
-    ("fixed, cut", Fixed(branching=(8, 2)), CUT, 400),
-    ("entropy, cut", Entropy(chains=8, forks=1, rounds=1, branches=2), CUT, 400),
-    ("stopped in order", BestOfN(n=32), {"budget": Budget(stop_after_correct=3, hopeless_after=12)}, 400),
-    ("leaves given to others", BestOfN(n=8), {"budget": Budget(stop_after_correct=3, reallocate=True)}, 400),
-    ("speculative cut", Fixed(branching=(8, 2)), {"cut": CUT["cut"].model_copy(update={"speculative": True})}, 400),
+    ("best_of_n, cut", BestOfN(n=16), CUT, 200),
+    ("fixed, cut", Fixed(branching=(8, 2)), CUT, 200),
+    ("entropy, cut", Entropy(chains=8, forks=1, rounds=1, branches=2), CUT, 200),
+    ("value, cut", ValueGuided(leaves=12, chains=8, spare=SPARE), CUT, 200),
+    ("beam, cut", Beam(beams=4, width=4, spare=SPARE), CUT, 200),
+    ("dvts, cut", Dvts(subtrees=4, width=4, spare=SPARE), CUT, 200),
+    ("stopped in order", BestOfN(n=32), {"budget": Budget(stop_after_correct=3, hopeless_after=12)}, 200),
+    ("leaves given to others", BestOfN(n=8), {"budget": Budget(stop_after_correct=3, reallocate=True)}, 200),
+    ("speculative cut", Fixed(branching=(8, 2)), {"cut": CUT["cut"].model_copy(update={"speculative": True})}, 200),
 ]
 NULL: list[tuple[str, Any, dict[str, Any]]] = [
     ("stopped early", Fixed(branching=(4, 2)), {"budget": Budget(stop_after_correct=2)}),

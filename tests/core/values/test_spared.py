@@ -27,6 +27,9 @@ PRUNED: list[tuple[Any, dict[str, Any]]] = [
     (ValueGuided(leaves=12, cut_below=0.3, spare=0.25), {}),
     (Beam(beams=2, width=3, spare=0.25), {}),
     (Dvts(subtrees=2, width=3, spare=0.25), {}),
+    (ValueGuided(leaves=12, cut_below=0.3, spare=0.25), {"cut": CUT}),
+    (Beam(beams=2, width=3, spare=0.25), {"cut": CUT}),
+    (Dvts(subtrees=2, width=3, spare=0.25), {"cut": CUT}),
 ]
 every_prune = pytest.mark.parametrize(("policy", "rollout"), PRUNED, ids=lambda x: getattr(x, "type", ""))
 

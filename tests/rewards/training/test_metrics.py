@@ -73,3 +73,14 @@ def test_a_constant_score_picks_like_chance() -> None:
 def test_correlation() -> None:
     assert metrics.correlation([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
     assert metrics.correlation([1, 1], [2, 3]) is None
+
+
+def test_weights_count_a_label_as_often_as_they_say() -> None:
+    scores, labels = [0.2, 0.25, 0.8], [0.0, 1.0, 1.0]
+    error, bins = metrics.calibration(scores, labels, [1.0, 3.0, 2.0])
+    repeated = [0.2, 0.25, 0.25, 0.25, 0.8, 0.8], [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert error == pytest.approx(metrics.calibration(*repeated)[0])
+    assert [(b.score, b.label, b.count) for b in bins] == [(pytest.approx(0.2375), 0.75, 2), (0.8, 1.0, 1)]
+    assert metrics.brier(scores, labels, [1.0, 3.0, 2.0]) == pytest.approx(metrics.brier(*repeated))
+    assert metrics.calibration([0.5], [1.0], [0.0]) == (0.0, [])
+    assert metrics.brier([0.5], [1.0], [0.0]) is None

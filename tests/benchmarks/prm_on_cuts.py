@@ -1,0 +1,175 @@
+"""What cuts do to a value model that learns from the trees they leave, on the synthetic engine, which knows the truth:
+the same problems grown without cuts, with a cut and nothing spared (labels are survivors' rates, asked for by that
+name), and with a cut that spares a share (labels are estimates, weighted by their masses).
+
+    PYTHONPATH=. python -P tests/benchmarks/prm_on_cuts.py                       (some minutes)
+    PYTHONPATH=. python -P tests/benchmarks/prm_on_cuts.py --problems 600 --spare 0.2
+
+Columns: bias of the training labels against the true values, with two standard errors by problem; of the model on
+held-out problems, whose trees are never cut: its mean error, and its calibration error, both against the true values;
+tokens generated. The cut's scorer is the truth with noise. No figure is of a language model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.report.summary import summarise
+from berry.pipeline.rewards.training.evaluation import label_truth
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.rollout.worker import LeaseWorker
+from berry.pipeline.stages.training.reward_data import collect
+from berry.pipeline.stages.training.reward_model import train_reward
+from berry.pipeline.storage.dataset import RunDir, prepare
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.checker import CheckRequest
+
+SETTINGS: dict[str, Any] = {
+    "backbone": {"type": "fresh", "layers": 2, "hidden": 32, "heads": 2, "max_tokens": 1024},
+    "epochs": 4,
+    "learning_rate": 5e-3,
+    "batch_size": 8,
+    "per_problem": 6,
+    "heldout_share": 0.3,
+    "validation_share": 0.1,
+    "blend": False,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How trees are grown, and which kinds of values are labels."""
+
+    name: str
+    cut: dict[str, Any] | None
+    labels: tuple[str, ...] = ("estimate",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of one case, against the truth."""
+
+    name: str
+    label_bias: float
+    label_error: float
+    mean_error: float
+    calibration_error: float
+    tokens: int
+
+
+def cases(below: float, spare: float) -> list[Case]:
+    cut = {"model": "prm", "below": below, "speculative": False}
+    return [
+        Case("no cut", None),
+        Case("cut, nothing spared", {**cut, "spare": 0.0}, ("estimate", "survivors")),
+        Case(f"cut, {spare:g} spared", {**cut, "spare": spare}),
+    ]
+
+
+async def check(request: CheckRequest) -> Verdict:
+    """The boxed number against the problem's."""
+    said = request.response.rpartition("\\boxed{")[2].partition("}")[0]
+    gold = getattr(request.spec, "answer", None)
+    return verdict(Reason.CORRECT if said == gold else Reason.WRONG_ANSWER, answer=said)
+
+
+class NoisyTruth:
+    """A scorer that says the true value of a prefix with an error of standard deviation `noise`."""
+
+    def __init__(self, engine: Synthetic, noise: float) -> None:
+        self.engine = engine
+        self.noise = noise
+
+    async def score(
+        self, *, model: str, prompt_ids: list[int], response_ids: list[int], logprob: float | None = None
+    ) -> float:
+        del model, logprob
+        prefix = [*prompt_ids, *response_ids]
+        return self.engine.true_value(prefix) + random.Random(f"{prefix}").gauss(0, self.noise)
+
+    def versions(self) -> dict[str, str]:
+        return {"prm": "noisy truth"}
+
+
+def grown(case: Case, place: Path, *, problems: int, noise: float) -> tuple[RunDir, RunConfig]:
+    """A run of one round in this process. Its held-out problems are audited, so that no cut touches them."""
+    raw = {
+        "name": place.name,
+        "problems": [{"type": "synthetic", "count": problems, "seed": 9}],
+        "engine": {"type": "synthetic", "filler_tokens": [0, 0], "tell": 1.0, "error_rate": [0.1, 0.3]},
+        "rollout": {
+            "policy": {"type": "fixed", "branching": [4, 2]},
+            "step": {"type": "delimiter", "delimiters": ["\n\n"]},
+            "sampling": {"max_tokens": 300},
+            "cut": case.cut,
+            "audit_share": 0.3,
+        },
+        "rewards": {"training": {**SETTINGS, "labels": list(case.labels)}},
+        "storage": {"lease_problems": 50},
+    }
+    config = validate(raw, RunConfig, where="benchmark")
+    found = survey(config.problems)
+    run, _ = prepare(str(place), config, {"problems": {"count": found.count, "digest": found.digest}})
+
+    async def work() -> None:
+        engine = Synthetic(config.engine)  # type: ignore[arg-type]
+        worker = LeaseWorker(config, run.location, engine, check, "benchmark", scorer=NoisyTruth(engine, noise))
+        for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+            await worker.run(lease)
+        await worker.close()
+
+    asyncio.run(work())
+    return run, config
+
+
+def measured(case: Case, place: Path, *, problems: int, noise: float) -> Row:
+    run, config = grown(case, place, problems=problems, noise=noise)
+    settings = RewardTraining(**SETTINGS, labels=case.labels)  # type: ignore[arg-type]
+    speaks = vocabulary.of_engine(config.engine)
+    splits, _ = collect(run, config, settings, speaks, rounds=[0], progress=lambda *_: None)
+    labels = label_truth(splits.train)
+    report = train_reward(run, "prm", settings).report
+    line = next(one for one in report["scorers"] if one["scorer"] == "prm")
+    return Row(
+        case.name,
+        labels["label_bias"],
+        2 * labels["standard_error"],
+        line["truth_mean_error"],
+        line["truth_calibration_error"],
+        summarise(run).generated_tokens,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=400)
+    parser.add_argument("--below", type=float, default=0.3, help="the cut's threshold")
+    parser.add_argument("--spare", type=float, default=0.2, help="share of branches to be cut that goes on")
+    parser.add_argument("--noise", type=float, default=0.1, help="standard deviation of the scorer's error")
+    args = parser.parse_args(argv)
+    print(f"{'':22s} {'label bias':>16s} {'model: error':>13s} {'calibration':>12s} {'tokens':>10s}")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, case in enumerate(cases(args.below, args.spare)):
+            row = measured(case, Path(folder, f"run-{number}"), problems=args.problems, noise=args.noise)
+            print(
+                f"{row.name:22s} {row.label_bias:+8.3f} ±{row.label_error:.3f} {row.mean_error:+13.3f} "
+                f"{row.calibration_error:12.3f} {row.tokens:10,}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
