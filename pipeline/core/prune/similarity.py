@@ -4,14 +4,23 @@
 
 Leaders are found in the order given (leader clustering): a text joins the first leader it resembles, else leads.
 Numbers and signs are words of their own, since a solution's numbers are what tells it from another.
+
+Thousands of texts have millions of shingles. Those are held as 64-bit hashes: as strings in sets the garbage collector
+would go through them all, and hold up the whole process meanwhile. Candidates are found by a checksum that is the same
+in every process, so that the same pairs are missed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 _FEW = 64  # texts up to which comparing all pairs is quicker than MinHash, and exact
+Hashes = NDArray[np.int64]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -30,18 +39,36 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 def leaders(texts: Sequence[str], *, threshold: float, words: int, permutations: int) -> list[int]:
     """For each text the index of the text it resembles by at least `threshold`, or its own. Few texts are compared each
     with each; many through MinHash, which may miss a pair near the threshold."""
-    sets = [shingles(text, words) for text in texts]
-    candidates = _all_before if len(sets) <= _FEW else _by_minhash(sets, threshold, permutations)
+    found = (shingles(text, words) for text in texts)
+    if len(texts) <= _FEW:
+        sets = list(found)
+        return _led(len(texts), _all_before, lambda i, j: jaccard(sets[i], sets[j]) >= threshold)
+    hashes: list[Hashes] = []
+    sums: list[Hashes] = []
+    for own in found:
+        hashes.append(np.sort(np.fromiter(map(hash, own), np.int64, len(own))))
+        sums.append(np.fromiter((crc32(one.encode()) for one in own), np.int64, len(own)))
+    candidates = _by_minhash(sums, threshold, permutations)
+    return _led(len(texts), candidates, lambda i, j: _resemblance(hashes[i], hashes[j]) >= threshold)
+
+
+def _led(
+    count: int, candidates: Callable[[int, list[int]], Iterable[int]], resemble: Callable[[int, int], bool]
+) -> list[int]:
     leading: list[int] = []
     found: list[int] = []
-    for i, own in enumerate(sets):
-        leader = next((j for j in candidates(i, leading) if jaccard(own, sets[j]) >= threshold), i)
+    for i in range(count):
+        leader = next((j for j in candidates(i, leading) if resemble(i, j)), i)
         if leader == i:
             leading.append(i)
         found.append(leader)
-    while sets:  # one by one: freed all at once, those of thousands of texts hold up the process's other threads
-        sets.pop()
     return found
+
+
+def _resemblance(a: Hashes, b: Hashes) -> float:
+    """As `jaccard`, of two sets of shingles by their hashes, ascending."""
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)
 
 
 def _all_before(_: int, leading: list[int]) -> Iterable[int]:
@@ -49,15 +76,15 @@ def _all_before(_: int, leading: list[int]) -> Iterable[int]:
 
 
 def _by_minhash(
-    sets: Sequence[frozenset[str]], threshold: float, permutations: int
+    sums: Sequence[Hashes], threshold: float, permutations: int
 ) -> Callable[[int, list[int]], Iterable[int]]:
     """Finds the leaders that may resemble text i, in the order of their indices."""
     from datasketch import MinHash, MinHashLSH  # 0.8 s to import: only where it is used
 
     # LSH misses some pairs just at its threshold: look a little below, the exact comparison decides.
     index = MinHashLSH(threshold=max(0.05, threshold - 0.1), num_perm=permutations)
-    contents = ([shingle.encode() for shingle in sorted(own)] for own in sets)
-    sketches = list(MinHash.generator(contents, num_perm=permutations, seed=1))
+    contents = (own.tolist() for own in sums)
+    sketches = list(MinHash.generator(contents, num_perm=permutations, seed=1, hashfunc=int))
     indexed: set[int] = set()
 
     def candidates(i: int, leading: list[int]) -> Iterable[int]:
