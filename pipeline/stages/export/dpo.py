@@ -56,7 +56,7 @@ DPO = ExportFormat(
     records,
     {"trl": _LAYOUT, "openrlhf": _LAYOUT},
     nothing="no problem has both a kept passing answer and a failing one; `--from trajectories` takes passing answers "
-    "that were dropped too",
+    "that were dropped too, and more trajectories a problem (rollout.policy) make both likelier",
     tokens=token_layout((), lambda _: {}),
     sampled=lambda r: [r.chosen, r.rejected],
     labels="The chosen response passed the problem's verifier, the rejected one failed it; pairs are drawn at random.",

@@ -98,12 +98,15 @@ def export(
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     made = Made()
+    seen: Counter[str] = Counter()
     total, synthetic, without_problem = count(run, request.rounds), False, 0
     try:
         target.mkdir(parents=True, exist_ok=True)
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             synthetic = synthetic or stored.synthetic
+            seen.update(row["verdict"] or "unchecked" for row in stored.trajectories)
+            seen["kept"] += len(stored.kept)
             if request.screen and screened.leaves_out(stored.problem_id, _asked(stored)):
                 continue
             without_problem += stored.problem is None
@@ -120,7 +123,7 @@ def export(
                 problems[part] += 1
                 made.add(stored)
         if not files:
-            raise InputError(_nothing(run, request, form, without_problem, screened.record()))
+            raise InputError(_nothing(run, request, form, without_problem, screened.record(), seen))
         _refuse_inexact(request, compared)
         for writer in files.values():
             writer.finish()
@@ -277,8 +280,22 @@ def _some(records: Iterator[Any], limit: int | None, problem_id: str) -> Iterato
     yield from (record for _, record in sorted(held, key=lambda one: one[0]))
 
 
+_SEEN = {
+    "pass": "passed",
+    "fail": "failed",
+    "unverifiable": "could not be checked",
+    "unchecked": "were not",
+    "kept": "were kept",
+}
+
+
 def _nothing(
-    run: RunDir, request: ExportRequest, form: ExportFormat, without_problem: int, screening: dict[str, Any]
+    run: RunDir,
+    request: ExportRequest,
+    form: ExportFormat,
+    without_problem: int,
+    screening: dict[str, Any],
+    seen: Counter[str],
 ) -> str:
     where = f"{run.location.show()}: nothing to export as {request.format}"
     if request.format == "rl" and without_problem:
@@ -287,4 +304,5 @@ def _nothing(
         return f"{where}: all problems overlap with the evaluation sets of --screen; give other sets, or none"
     if form.needs_labels and (lacking := explain_missing(run, by_name="--labels")) is not None:
         return f"{where}, since its steps have no labels: {lacking}"
-    return f"{where}: {form.nothing} (`berry inspect` shows what there is)"
+    of = ", ".join(f"{seen[name]:,} {said}" for name, said in _SEEN.items())
+    return f"{where}: {form.nothing} (of {sum(seen.values()) - seen['kept']:,} trajectories {of})"

@@ -80,7 +80,7 @@ ORM = ExportFormat(
             lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "label": int(r.passed), **_columns(r)},
         ),
     },
-    nothing="no trajectory has a verdict",
+    nothing="no trajectory has a verdict; `berry reverify RUN` checks them again",
     tokens=layout(
         [("input_ids", IDS), ("loss_mask", MASK), ("label", pa.bool_()), *_COLUMNS],
         lambda r: {

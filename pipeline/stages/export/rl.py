@@ -185,7 +185,7 @@ RL = ExportFormat(
             },
         ),
     },
-    nothing="no problem was searched",
+    nothing="no problem was searched; `berry run CONFIG` goes on with a run that was stopped",
     tokens=layout(
         [
             ("input_ids", IDS),

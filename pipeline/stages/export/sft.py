@@ -70,7 +70,8 @@ SFT = ExportFormat(
             lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "orm": r.orm},
         ),
     },
-    nothing="no trajectory was kept; `--from trajectories` takes every one that passed",
+    nothing="no trajectory was kept; `--from trajectories` takes every one that passed, `berry reprune RUN` prunes "
+    "anew by other rules",
     tokens=layout(
         [("input_ids", IDS), ("labels", IDS), ("loss_mask", MASK), ("logprobs", LOGPROBS), ("orm", pa.float64())],
         lambda r: {

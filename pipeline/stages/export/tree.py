@@ -240,7 +240,7 @@ _PACKED_LAYOUT = layout(_PACKED, _packed)
 TREE = ExportFormat(
     records,
     {"packed": _PACKED_LAYOUT, "nodes": layout(_NODES, _nodes)},
-    nothing="no problem was searched",
+    nothing="no problem was searched; `berry run CONFIG` goes on with a run that was stopped",
     tokens=_PACKED_LAYOUT,
     labels=f"Every segment has its value, null where none is known, and its kind. {VALUES}",
 )

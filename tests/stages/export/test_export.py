@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from array import array
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import read_trees
-from berry.pipeline.stages.export.base import Filters
+from berry.pipeline.stages.export.base import Filters, Layout
 from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
 from berry.pipeline.stages.export.registry import export_format, formats
+from berry.pipeline.stages.export.writer import Writer
 
 ALL = [(name, trainer) for name in formats() for trainer in export_format(name).layouts]
 
@@ -154,6 +158,44 @@ def test_filters_that_let_nothing_through_say_so_and_leave_no_file(stored_run, t
     with pytest.raises(InputError, match="lower min-visits"):
         export(stored_run(count=3), ExportRequest("prm", filters=Filters(min_visits=500)), str(target))
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "said"),
+    [
+        ("sft", {"error_rate": (1.0, 1.0), "repair_rate": (0.0, 0.0)}, "`berry reprune RUN`"),
+        ("dpo", {"error_rate": (0.0, 0.0)}, "more trajectories a problem"),
+        ("orm", {"rollout": {"sampling": {"max_tokens": 3}}}, "`berry reverify RUN`"),
+    ],
+)
+def test_a_format_that_a_run_can_not_fill_says_what_is_missing_and_what_makes_it(
+    stored_run, tmp_path, name, run, said
+) -> None:
+    stored = stored_run(count=3, **run)
+    all_ = [t for tree in read_trees(stored) for t in tree.trajectories]
+    passed, kept = sum(t["verdict"] == "pass" for t in all_), sum(t["kept"] for t in all_)
+    with pytest.raises(InputError) as refused:
+        export(stored, ExportRequest(name), str(tmp_path / "out"))
+    assert said in str(refused.value)
+    assert f"of {len(all_)} trajectories {passed} passed" in str(refused.value)
+    assert f"{kept} were kept" in str(refused.value)
+
+
+def test_a_file_of_large_rows_is_written_as_it_grows(tmp_path) -> None:
+    schema = pa.schema([("ids", pa.list_(pa.int32()))])
+    writer = Writer(tmp_path / "x.parquet", "parquet", Layout(schema, lambda row: row))
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            writer.add({"ids": array("i", [number]) * 250_000})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        writer.finish()
+    assert peak < 40 * 250_000 * 4, "100 rows of a megabyte must not all be held at once"
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table.num_rows == 100
+    assert table["ids"][99].as_py()[:2] == [99, 99]
 
 
 def test_a_folder_in_use_is_not_written_to(stored_run, tmp_path) -> None:
