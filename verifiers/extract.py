@@ -25,6 +25,7 @@ from berry.verifiers.specs.base import Place
 
 TAIL_CHARS = 65_536
 MAX_CANDIDATES = 8
+MAX_LINE = 4_096
 
 
 class FoundAnswer(Struct, frozen=True):
@@ -134,9 +135,11 @@ def _boxes(text: str) -> tuple[FoundAnswer | None, int]:
             content, end = match[1], match.end()
         else:
             end = _closing(text, match.end())
-            if end < 0:
+            if end < 0 and (end := _closing_on_line(text, match.end())) < 0:
                 break
             content = text[match.end() + 1 : end - 1].strip()
+            if content.endswith("\\") and content.count("{") == content.count("}"):
+                content = content.rstrip("\\ ")
         position = end
         if len(content) < 40 and _PLACEHOLDER.fullmatch(content):
             continue
@@ -176,6 +179,18 @@ def _closing(text: str, opening: int) -> int:
             depth -= 1
             if depth == 0:
                 return match.end()
+    return -1
+
+
+def _closing_on_line(text: str, opening: int) -> int:
+    """The same within the line, where a backslash before a brace is a stray one: `\\boxed{\\frac{1}{2}\\}`."""
+    end = text.find("\n", opening)
+    line = text[opening : end if end >= 0 else len(text)][:MAX_LINE]
+    depth = 0
+    for match in re.finditer(r"[{}]", line):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return opening + match.end()
     return -1
 
 

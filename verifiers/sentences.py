@@ -62,6 +62,11 @@ _PRAISE = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"(yes|no|true|false)\b(?=[,.;:]|$)", re.IGNORECASE)
+_BARE_NAME = re.compile(r"(?:\$|\\\()\s*[A-Za-z]\s*(?:\$|\\\))")
+_TURN = re.compile(r"[;,.]\s(?:but|however|yet|whereas)\b,?\s", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:not|never|cannot|neither|nor|wrong|incorrect|impossible|too|fails?)\b|n't\b", re.IGNORECASE
+)
 _REPLY = re.compile(r"(?:yes|no|right|correct|okay|well|actually)[,.;:!]\s", re.IGNORECASE)
 _HEADING = re.compile(
     r"(?:step|case|part|problem|question|exercise|example|figure|page|line|note|section)\s\d", re.IGNORECASE
@@ -183,6 +188,7 @@ def conclusion(line: str) -> str | None:
         line, masked = line[leading.end() :], masked[leading.end() :]
     if (reply := _yes_or_no(masked)) is not None:
         return reply
+    line, masked = _after_turn(line, masked)
     if _HEADING.match(masked):
         return None
     if (result := _computed(line, masked)) is not None:
@@ -202,7 +208,8 @@ def conclusion(line: str) -> str | None:
         return None
     segments = [line[m.start() : m.end()] for m in re.finditer(f"{_MASK}+", masked)]
     if segments:
-        return ", ".join(segments)
+        told = [segment for segment in segments if not _BARE_NAME.fullmatch(segment)] or segments
+        return ", ".join(told)
     if len(re.findall(r"[,;]|\band\b", masked)) and masked.count("=") > 1 and not _chain(masked):
         return _tidy(line) or None
     numbers = list(dict.fromkeys(n.strip() for n in _NUMBER.findall(masked)))
@@ -317,6 +324,16 @@ def _cut(line: str, masked: str, pattern: re.Pattern[str]) -> tuple[str, str]:
     for match in pattern.finditer(masked):
         if masked[: match.start()].strip(" *_"):
             return line[: match.start()], masked[: match.start()]
+    return line, masked
+
+
+def _after_turn(line: str, masked: str) -> tuple[str, str]:
+    """What follows the last ", but", where that states something: `which is 16` of "it is 12, but we need its double,
+    which is 16"."""
+    for match in reversed(list(_TURN.finditer(masked))):
+        rest = masked[match.end() :]
+        if _holds_mathematics(rest) and not _TAKEN_BACK.search(rest):
+            return line[match.end() :], rest
     return line, masked
 
 

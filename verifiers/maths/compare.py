@@ -90,7 +90,7 @@ class Comparison:
                 return based.base == 10 and other.base is None and self.leaf(gold.tree, got.tree)
             return re.split(r"[_\s(]", based.text, maxsplit=1)[0].upper() == other.text.strip().upper()
         if gold.percent != got.percent:
-            if strict.percent == "sign":
+            if strict.percent == "sign" or gold.unit is not None or got.unit is not None:
                 return False
             if strict.percent == "optional" and (same := self._numbers(gold, got)) is not False:
                 return same

@@ -78,6 +78,7 @@ _MINUTES = re.compile(
     r"(?:\s*(\d{1,2})\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
 )
 _SCALES = {"C": "celsius", "F": "fahrenheit"}
+_FACTORIAL_IS = re.compile(r"(?<=\d)!=(?=\s*[\d(])")  # `3!=6`: two numbers are not told to differ
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _DOTTED = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
 _ELLIPSIS = re.compile(r"(?<![\d.])(\d+\.\d{0,12}?)(\d{1,6}?)\2{2,12}\s*(?:\\ldots|\.\.\.)\s*$")
@@ -93,7 +94,7 @@ def clean(text: str) -> str:
     text = _undelimited(_single_backslashes(text.strip()))
     if _digit_groups_possible(text):
         text = _DIGIT_GROUPS.sub(_grouped, text)
-    if "\\" in text:
+    if "\\" in text or "~" in text:
         text = _PLAIN_ROMAN.sub(r"\1", _DROP.sub(" ", text))
         text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
         text = _unwrap(text)
@@ -113,6 +114,8 @@ def clean(text: str) -> str:
         text = _recurring(text)
     if "C_" in text:
         text = _COMBINATIONS.sub(_combinations, text)
+    if "!=" in text:
+        text = _FACTORIAL_IS.sub("! =", text)
     if _ORDINAL.search(text):
         text = _ORDINAL.sub("", text)
     if "x 10" in text.lower():
@@ -126,7 +129,7 @@ def clean(text: str) -> str:
 def _words_of(match: re.Match[str]) -> str:
     """What `\\text{…}` holds: numbers bare, words still in it, a quantity's number before it."""
     inside = match[1]
-    if inside.strip() in ("\\$", "€", "£", "¥"):
+    if inside.strip() in ("\\$", "€", "£", "¥", "-", "+") or _CLOCK.fullmatch(inside):
         return inside
     if _NUMERIC.fullmatch(inside) or _LABELS.fullmatch(inside):
         return inside
@@ -260,6 +263,7 @@ def _unwrap_braces(text: str) -> str:
     return text
 
 
+_CLOCK = re.compile(r"\s*\d{1,2}:\d{2}\s*")
 _HALF_DAY = re.compile(r"\b([ap])\.\s?m\b\.?")
 _NOT_WORD = re.compile(r"[^\w+\-/.%]+")
 
