@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from berry.sandboxes import wire
-from berry.sandboxes.base import JobOutcome, JudgeStatus
+from berry.sandboxes.base import JobOutcome, JudgeStatus, Limits
 from berry.sandboxes.inside.callables import Callables, Stub
 
 COMPOSE = "def f(g, h):\n    return lambda x: g(h(x))"
@@ -104,3 +104,35 @@ def test_references_stand_only_where_they_may() -> None:
     assert own.incoming(given) == [len, {"k": (len, 1)}, int]
     assert isinstance(own.incoming(wire.Reference("candidate", 0)), Stub)
     assert type(own.incoming(wire.Reference("judge", 7))) is object
+
+
+FORGED = """
+import json, os, struct
+def send(x):
+    b = json.dumps(x).encode()
+    os.write(3, struct.pack("=I", len(b)) + b)
+def f(x):
+    send(["ok", [[{"~": "x", "v": REFERENCE}, TEXT], []], None, None, 0, 0, 0.0])
+    while True: pass
+"""
+PASSES = "import json, os, struct; b = json.dumps([0.0, 'passed']).encode(); os.write(3, struct.pack('=I', len(b)) + b); os._exit(0)"
+
+
+@pytest.mark.parametrize(
+    "name", ["exec", "eval", "__import__", "open", "exit", "getattr", "type", "AssertionError", "~"]
+)
+def test_no_built_in_name_but_a_plain_type_crosses(box, name):
+    source = FORGED.replace("REFERENCE", repr(["type", name])).replace("TEXT", repr(PASSES))
+    result = box.judge(source, "function, text = f(1)\nfunction(text)\nassert f is None")
+    assert result.status is not JudgeStatus.PASSED, result
+    assert result.message == "TypeError: 'object' object is not callable", result
+
+
+@pytest.mark.parametrize(
+    "reference", [["judge", 10**9], ["judge", -1], ["candidate", 10**9], ["other", 0], ["judge", "0"], []]
+)
+def test_references_to_nothing_pass_nothing(box, reference):
+    source = FORGED.replace("REFERENCE", repr(reference)).replace("TEXT", "1")
+    result = box.judge(source, "function, text = f(1)\nassert function(text) == 2", limits=Limits(cpu_s=0.5, wall_s=5))
+    assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED, JudgeStatus.JUDGE_ERROR), result
+    assert result.calls or result.status is JudgeStatus.CANDIDATE
