@@ -92,7 +92,7 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
         table.add_row("pass@k", ", ".join(f"pass@{k} {v:.0%}" for k, v in summary.pass_at.items()))
     if set(summary.roots) != {"estimate"}:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary.roots.items())
-        table.add_row("pass rates", f"{kinds}: only an estimate is unbiased (docs/values.md)")
+        table.add_row("pass rates", f"{kinds}: only an estimate is unbiased (docs/labels.md)")
     if summary.spared_tokens:
         share = summary.spared_tokens / max(summary.generated_tokens, 1)
         table.add_row("spared", f"{summary.spared_tokens:,} tokens ({share:.1%} of all) of branches to be cut went on")
