@@ -107,7 +107,7 @@ class Checker:
         """`majority`: a verdict for each of a problem's responses, from all of them together."""
         try:
             answers = await canonicalise(request.responses, request.spec, self.symbolic, self.config.strictness)
-            return consensus(answers, request.weights, request.spec)
+            return consensus(answers, request.weights, request.spec, request.chains)
         except Exception as error:  # noqa: BLE001 - as in `check`
             return dict.fromkeys(request.responses, _reported(error, request.problem_id, "majority"))
 

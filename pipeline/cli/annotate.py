@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.storage.dataset import RunDir
 
-CHANGEABLE = ("engine", "cluster", "verification", "problems", "storage")
+CHANGEABLE = ("engine", "cluster", "verification", "problems")
 
 
 def annotate(

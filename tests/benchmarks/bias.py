@@ -3,6 +3,7 @@ it: the plain share of all leaves below a node (`pooled`, as before) beside the 
 
     PYTHONPATH=. python -P tests/benchmarks/bias.py                        (some minutes)
     PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 600 --only beam mcts
+    PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 120 --majority
 
 Columns: mean error of the pass rate (the root's value); mean error at all nodes with something below; share of 95%
 intervals that hold the truth, over nodes with four or more leaves (pooled) or independent continuations (value); mean
@@ -39,7 +40,10 @@ from berry.pipeline.core.steps import step_ends, token_ends
 from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.core.values.stored import read
+from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import DropReason
+from berry.verifiers.kinds.majority import consensus, readable_answer
+from berry.verifiers.specs.union import MajoritySpec
 
 Pair = tuple[float, float]  # error times weight, weight
 
@@ -239,6 +243,40 @@ ANNOTATED: dict[str, tuple[Any, dict[str, Any]]] = {
     for name in ("best_of_n 32", "beam 4x4", "mcts 32", "value 16")
     for how, method, of in (("kept", "shepherd", "kept"), ("2 each", "shepherd", 2), ("omega", "omega", "dropped"))
 }
+VOTERS: dict[str, Any] = {**NINE, "shepherd 1x8": Shepherd(chains=1, completions=8)}
+
+
+def elect(core: Any, policy: Any, *, problems: int, spec: MajoritySpec, pooled_votes: bool = False) -> tuple[int, int]:
+    """How many problems a majority of each tree's leaves labels, and how many of these rightly. `pooled_votes`: every
+    leaf has one vote and is a chain of its own, as before."""
+    labelled = right = 0
+    for index in range(problems):
+        world = core.SyntheticWorld(index, noise=0.1, steps=8, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
+        search = core.synthetic(world, policy, run_seed=index)
+        core.play(search, world, check=False)
+        tree = search.tree
+        leaves = [leaf.node_id for leaf in tree.leaves() if leaf.verdict is not None]
+        answers = {leaf: readable_answer(world.engine.decode(tree.response_ids(leaf)), spec) for leaf in leaves}
+        drawn = votes(tree, search.heads)
+        weights = None if pooled_votes else {leaf: drawn[leaf].weight for leaf in leaves}
+        chains = None if pooled_votes else {leaf: drawn[leaf].chain for leaf in leaves}
+        verdicts = consensus(answers, weights, spec, chains).values()
+        elected = next((v.evidence["pseudo_label"] for v in verdicts if "pseudo_label" in v.evidence), None)
+        labelled += elected is not None
+        right += elected == str(world.answer)
+    return labelled, right
+
+
+def elections(core: Any, problems: int) -> None:
+    before = MajoritySpec(min_chains=1, confidence=0)
+    print(f"\n{'majority, labelled (right)':26s} {'a leaf a vote':>16s} {'weights, chains':>16s}")
+    for name, policy in VOTERS.items():
+        old = elect(core, policy, problems=problems, spec=before, pooled_votes=True)
+        new = elect(core, policy, problems=problems, spec=MajoritySpec())
+        cells = (f"{n} ({_share(right / n if n else None)})" for n, right in (old, new))
+        print(f"{name:26s} {next(cells):>16s} {next(cells):>16s}", flush=True)
+
+
 STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
     "best_of_n 32, 4 right": (NINE["best_of_n 32"], {"budget": Budget(stop_after_correct=4)}),
 }
@@ -267,11 +305,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=150)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names begin so")
+    parser.add_argument("--majority", action="store_true", help="what majorities of trees elect, in place of values")
     args = parser.parse_args(argv)
     cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS, **ANNOTATED}
     if args.only:
         cases = {name: case for name, case in cases.items() if name.startswith(tuple(args.only))}
-    table(load_core(), cases, args.problems)
+    if args.majority:
+        elections(load_core(), args.problems)
+    else:
+        table(load_core(), cases, args.problems)
 
 
 if __name__ == "__main__":

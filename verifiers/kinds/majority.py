@@ -3,15 +3,25 @@
     responses ─► canonicalise (extract, then group by the math ladder) ─► consensus ─► a verdict for each trajectory
 
 The share of a class is its weight over the weight of all trajectories that gave an answer. `weights` says what each
-trajectory counts for: the probability weight with which a tree drew its leaf, an ORM's score, or 1 where there is none.
-Degenerate case: fewer than `min_answers` answers, a tie, or a share below `threshold` label nothing: every verdict is
-UNVERIFIABLE (no_consensus).
+trajectory counts for: the probability weight with which a tree drew its leaf, times an ORM's score where there is one;
+1 for responses of their own. `chains` says which of them share a beginning, and with it its errors: they are counted as
+independent chains, of which those of unequal weight are fewer,
+
+    n = (sum of m_c)² / sum of m_c²          m_c: weight of the answers of chain c          (Kish 1965)
+
+The heaviest class is the label where n >= `min_chains`, its share is at least `threshold`, and it is ahead of the next
+beyond doubt: of n · (a + b) votes for either it has the share a / (a + b), whose one-sided lower bound at `confidence`
+(Wilson 1927) is to be above 1/2.
+Degenerate case: fewer than `min_answers` answers, too few chains, a tie, or a lead that may be chance label nothing:
+every verdict is UNVERIFIABLE (no_consensus).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
@@ -26,12 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConsensusRequest:
-    """All responses of one problem, by trajectory; `weights` >= 0 by trajectory, None: all count the same."""
+    """All responses of one problem, by trajectory; `weights` >= 0 by trajectory, None: all count the same. `chains`: by
+    trajectory, which independent chain it is of; None: each is one."""
 
     problem_id: str
     spec: MajoritySpec
     responses: Mapping[str, str]
     weights: Mapping[str, float] | None = None
+    chains: Mapping[str, str] | None = None
 
 
 async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
@@ -87,20 +99,29 @@ async def canonicalise(
 
 
 def consensus(
-    answers: Mapping[str, str | None], weights: Mapping[str, float] | None, spec: MajoritySpec
+    answers: Mapping[str, str | None],
+    weights: Mapping[str, float] | None,
+    spec: MajoritySpec,
+    chains: Mapping[str, str] | None = None,
 ) -> dict[str, Verdict]:
-    """A verdict for each trajectory id in `answers` (canonical; None: no answer). `weights` >= 0; None: all 1."""
+    """A verdict for each trajectory id in `answers` (canonical; None: no answer). `weights` >= 0, None: all 1;
+    `chains`: as in `ConsensusRequest`."""
     given = {key: answer for key, answer in answers.items() if answer is not None}
     mass: dict[str, float] = {}
+    of_chain: dict[str, float] = {}
     for key in sorted(given):
         weight = 1.0 if weights is None else max(0.0, weights.get(key, 0.0))
+        chain = key if chains is None else chains[key]
         mass[given[key]] = mass.get(given[key], 0.0) + weight
+        of_chain[chain] = of_chain.get(chain, 0.0) + weight
     total = sum(mass[answer] for answer in sorted(mass))
     ranked = sorted(mass, key=lambda a: (-mass[a], a))
-    share = mass[ranked[0]] / total if ranked and total > 0 else 0.0
-    tied = len(ranked) > 1 and mass[ranked[1]] >= mass[ranked[0]] * (1 - 1e-9)
-    agreed = len(given) >= spec.min_answers and share >= spec.threshold and not tied
-    evidence = {"share": share, "answers": len(given), "classes": len(mass)}
+    shares = [mass[answer] / total if total > 0 else 0.0 for answer in ranked[:2]]
+    first, second = (*shares, 0.0, 0.0)[:2]
+    independent = total * total / sum(m * m for m in of_chain.values()) if total > 0 else 0.0
+    enough = len(given) >= spec.min_answers and independent >= spec.min_chains - 1e-9
+    agreed = enough and first >= spec.threshold and _is_ahead(first, second, independent, spec.confidence)
+    evidence = {"share": first, "answers": len(given), "chains": round(independent, 3), "classes": len(mass)}
     verdicts: dict[str, Verdict] = {}
     for key, answer in answers.items():
         if answer is None:
@@ -111,3 +132,14 @@ def consensus(
             reason = Reason.CORRECT if answer == ranked[0] else Reason.WRONG_ANSWER
             verdicts[key] = verdict(reason, answer=answer, pseudo_label=ranked[0], **evidence)
     return verdicts
+
+
+def _is_ahead(first: float, second: float, n: float, confidence: float) -> bool:
+    """Whether a class with the share `first` of `n` votes is ahead of one with `second`, at a one-sided confidence."""
+    votes = n * (first + second)
+    if votes <= 0 or second >= first * (1 - 1e-9):
+        return False
+    z = NormalDist().inv_cdf(max(confidence, 0.5))
+    share = first / (first + second)
+    centre, half = share + z * z / (2 * votes), z * sqrt(share * (1 - share) / votes + (z / (2 * votes)) ** 2)
+    return centre - half > (1 + z * z / votes) / 2

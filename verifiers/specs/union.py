@@ -85,12 +85,15 @@ class FormalSpec(CodeSpec):
 
 class MajoritySpec(Spec):
     """No gold: self-consistency over all of a problem's trajectories (Wang et al. 2022). The heaviest class of equal
-    answers is the pseudo-label when its share of the weight is at least `threshold`. `extract` and `strictness`: as
-    in MathSpec."""
+    answers is the pseudo-label when its share of the weight is at least `threshold`, of at least `min_answers` answers
+    from `min_chains` independent chains (those of a tree that share a beginning are one), and ahead of the next class
+    with `confidence`; 0: any lead is enough. `extract` and `strictness`: as in MathSpec."""
 
     type: Literal["majority"] = "majority"
     threshold: float = Field(default=0.5, gt=0, le=1)
     min_answers: int = Field(default=3, ge=1)
+    min_chains: int = Field(default=3, ge=1)
+    confidence: float = Field(default=0.95, ge=0, lt=1)
     extract: tuple[Place, ...] = Field(default=DEFAULT_PLACES, min_length=1)
     strictness: Strictness | None = None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
-from berry.pipeline.core.values.stored import back_up, read
+from berry.pipeline.core.values.stored import back_up, read, rebuild
+from berry.pipeline.core.values.votes import Vote, votes
 from berry.pipeline.records import DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
@@ -37,18 +38,26 @@ from berry.verifiers.checker import Checker
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import MajoritySpec
 
-Reverifier = Callable[[Problem, Sequence[Trajectory]], Awaitable[dict[str, Verdict]]]
-"""New verdicts, by trajectory id, for one problem's complete trajectories."""
+Reverifier = Callable[[Problem, Sequence[Trajectory], Mapping[str, Vote]], Awaitable[dict[str, Verdict]]]
+"""New verdicts, by trajectory id, for one problem's complete trajectories; votes by leaf, for those without a gold."""
 
 
 def reverifier(checker: Checker, thinking: Thinking | None = None) -> Reverifier:
     """Checks stored responses as a run does: same verifiers, same question, asked again where a check can't be made."""
     ask = with_retry(checker.check)
 
-    async def check(problem: Problem, trajectories: Sequence[Trajectory]) -> dict[str, Verdict]:
+    async def check(
+        problem: Problem, trajectories: Sequence[Trajectory], drawn: Mapping[str, Vote] | None = None
+    ) -> dict[str, Verdict]:
         if isinstance(problem.verifier, MajoritySpec):
             texts = {t.trajectory_id: t.response for t in trajectories}
-            return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts))
+            if drawn is None:
+                return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts))
+            scored = all(t.orm is not None for t in trajectories)
+            scores = {t.trajectory_id: (t.orm or 0.0) if scored else 1.0 for t in trajectories}
+            weights = {t.trajectory_id: drawn[t.leaf].weight * scores[t.trajectory_id] for t in trajectories}
+            chains = {t.trajectory_id: drawn[t.leaf].chain for t in trajectories}
+            return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts, weights, chains))
         requests = [check_request(problem, t.response, thinking) for t in trajectories]
         verdicts = await asyncio.gather(*(ask(request) for request in requests))
         return {t.trajectory_id: verdict for t, verdict in zip(trajectories, verdicts, strict=True)}
@@ -147,7 +156,8 @@ async def _revise_lease(
         scheme = scheme_for(config, stored.problem.variant_of or stored.problem.id)
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]
-            verdicts = await check(stored.problem, complete)
+            drawn = votes(rebuild(stored.nodes), scheme.heads) if stored.nodes else {}
+            verdicts = await check(stored.problem, complete, drawn)
             for trajectory in complete:
                 trajectory.verdict = verdicts[trajectory.trajectory_id]
             back_up(

@@ -16,6 +16,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Heads
+from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
@@ -90,7 +91,8 @@ def _end(node: TreeNode) -> TreeNode:
 
 def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
     """Every leaf that a search ended with, and all the tokens that it sampled."""
-    weights = tuple(_weight(stored, row) for row in stored.trajectories)
+    drawn = votes(stored.tree, stored.values.scheme.heads)
+    weights = tuple(drawn[row["leaf"]].weight if row["leaf"] in drawn else 0.0 for row in stored.trajectories)
     return ProblemAnswers(
         stored.problem_id,
         benchmark,
@@ -99,18 +101,6 @@ def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
         sum(len(node.tokens) for node in stored.tree.walk()),
         weights,
     )
-
-
-def _weight(stored: StoredTree, row: Row) -> float:
-    """One over the chance that the search reached this leaf and kept it, given what is drawn at each fork: the product
-    along its path of weight over number of draws. Draws that a verdict may have asked for count nothing."""
-    weight = 1.0
-    node = stored.tree[row["leaf"]]
-    while node.parent is not None:
-        drawn = [child for child in node.parent.children if child.weight is not None]
-        weight *= (node.weight or 0.0) / max(1, len(drawn))
-        node = node.parent
-    return weight
 
 
 def answer_of(row: Row) -> ScoredAnswer:

@@ -15,6 +15,7 @@ from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Command, Event, Expired, Finished, FinishReason, Verify
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search
+from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import Agreeing
 from berry.pipeline.stages.leases.lease import Gauges
@@ -230,8 +231,10 @@ async def _decide_by_majority(loop: SearchLoop, spec: MajoritySpec, agree: Agree
     tree = loop.search.tree
     leaves = [leaf for leaf in tree.leaves() if leaf.verdict is not None]
     responses = {leaf.node_id: loop.executor.response(leaf.node_id) for leaf in leaves}
-    weights = {leaf.node_id: leaf.orm for leaf in leaves if leaf.orm is not None}
-    complete = len(weights) == len(leaves)
-    verdicts = await agree(ConsensusRequest(loop.problem.id, spec, responses, weights if complete else None))
+    scored = all(leaf.orm is not None for leaf in leaves)
+    drawn = votes(tree, loop.search.heads)
+    weights = {leaf.node_id: drawn[leaf.node_id].weight * ((leaf.orm or 0.0) if scored else 1.0) for leaf in leaves}
+    chains = {leaf.node_id: drawn[leaf.node_id].chain for leaf in leaves}
+    verdicts = await agree(ConsensusRequest(loop.problem.id, spec, responses, weights, chains))
     for leaf in leaves:
         leaf.verdict = verdicts[leaf.node_id]

@@ -18,7 +18,7 @@ from berry.verifiers.maths.ladder import Equivalence
 
 PROBLEMS = [
     {"id": "a", "prompt": "6*7?", "verifier": {"type": "math", "answer": "42"}},
-    {"id": "b", "prompt": "?", "verifier": {"type": "majority", "min_answers": 2}},
+    {"id": "b", "prompt": "?", "verifier": {"type": "majority", "min_answers": 2, "confidence": 0}},
 ]
 
 

@@ -8,7 +8,7 @@ from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.kinds.majority import canonicalise, consensus
 from berry.verifiers.specs.union import MajoritySpec
 
-SPEC = MajoritySpec(threshold=0.6)
+SPEC = MajoritySpec(threshold=0.6, min_chains=1, confidence=0)
 RESPONSES = {
     "a": "\\boxed{\\frac{1}{2}}",
     "b": "The answer is 0.5.",
@@ -51,6 +51,28 @@ def test_below_the_threshold_nothing_is_labelled() -> None:
         verdicts = consensus(answers, None, SPEC)
         assert all(v.outcome is Outcome.UNVERIFIABLE for k, v in verdicts.items() if answers[k] is not None)
         assert not any(v.passed for v in verdicts.values())
+
+
+def test_leaves_of_one_chain_elect_nothing_however_many_they_are() -> None:
+    spec = MajoritySpec(confidence=0)
+    answers = {str(i): "x" for i in range(8)}
+    one, four = dict.fromkeys(answers, "a"), {key: "abcd"[int(key) % 4] for key in answers}
+    assert consensus(answers, None, spec, one)["0"].reason is Reason.NO_CONSENSUS
+    assert consensus(answers, None, spec, four)["0"].passed
+    heavy = {key: 20.0 if key == "0" else 1.0 for key in answers}  # as a spared branch weighs
+    verdict = consensus(answers, heavy, spec, four)["0"]
+    assert verdict.reason is Reason.NO_CONSENSUS
+    assert verdict.evidence["chains"] < 2
+
+
+def test_a_lead_that_may_be_chance_elects_nothing() -> None:
+    def elected(*votes: int) -> bool:
+        answers = {f"{name}{i}": name for name, count in zip("xyz", votes, strict=False) for i in range(count)}
+        return consensus(answers, None, MajoritySpec())["x0"].passed
+
+    assert [elected(3), elected(4, 1), elected(6, 1), elected(18, 8), elected(16, 12)] == [
+        True, False, True, True, False,
+    ]  # fmt: skip
 
 
 def test_weights_move_the_majority() -> None:
