@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -17,6 +17,7 @@ from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.gpu_memory import USED, GpuShares, gpu_shares
+from berry.pipeline.config.sections.policies import POLICIES
 from berry.pipeline.config.sections.problems import ProblemSource
 from berry.pipeline.config.sections.pruning import PruneRule, default_rules
 from berry.pipeline.config.sections.recompute import Recompute
@@ -36,6 +37,10 @@ class Storage(Section):
     """Folder or object-store URL under which the run directory NAME is made, relative to the working directory."""
     lease_problems: int = Field(default=4, ge=1)
     """Problems handed out and committed together: a shard each. More for large runs: fewer files."""
+    lease_trajectories: int | None = Field(default=None, ge=1)
+    """Trajectories a lease, from which `lease_problems` follows by what the policy plans a problem, where it is not
+    given itself: files are then of one size whatever the policy. 8,192 suits large runs; null: `lease_problems` says
+    it."""
     site: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of this cluster among several that share the run directory; null: it has the directory to itself."""
     silent_s: float = Field(default=60.0, ge=1)
@@ -92,6 +97,19 @@ class RunConfig(Section):
     @classmethod
     def _a_number_of_rounds(cls, value: Any) -> Any:
         return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _leases_by_trajectories(self) -> RunConfig:
+        """Works out `storage.lease_problems`. A stored configuration has both, and what it says stands: leases are the
+        same problems for as long as a run lasts."""
+        wanted = self.storage.lease_trajectories
+        if wanted is not None and "lease_problems" not in self.storage.model_fields_set:
+            policy = self.rollout.policy
+            planned: int = cast("Any", POLICIES.get(policy.type)).planned_leaves(policy)
+            most = self.rollout.budget.max_leaves
+            size = max(1, wanted // max(1, planned if most is None else min(planned, most)))
+            object.__setattr__(self, "storage", self.storage.model_copy(update={"lease_problems": size}))
+        return self
 
     @model_validator(mode="after")
     def _generator_can_learn(self) -> RunConfig:
@@ -223,7 +241,7 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
         return stored
 
 
-_PLACE = ("root", "site", "silent_s", "stall_s")
+_PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s")
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
