@@ -239,7 +239,7 @@ def _generate(
     from berry.pipeline.cli import eval_runs
     from berry.pipeline.cli.progress import make_display
     from berry.pipeline.config.reading.loading import load
-    from berry.pipeline.config.sections.evaluation import EvalCurves as Wanted
+    from berry.pipeline.config.sections.evaluation import Evaluation as Wanted
     from berry.pipeline.runtime.driver.signals import exit_code
     from berry.pipeline.stages.dataset.reading import read_trees
     from berry.pipeline.stages.evaluation.chains import read_answers
