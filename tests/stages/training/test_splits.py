@@ -6,12 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import PolicyTraining, Rounds
+from berry.pipeline.core.search.audit import is_unpruned
 from berry.pipeline.core.splits import Split, draw, split_of, split_of_stored
 from berry.pipeline.engines import vocabulary
+from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export
-from berry.pipeline.stages.training.reward_data import collect
+from berry.pipeline.stages.training.reward_data import check_split, collect
 from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.dataset import RunDir
 
@@ -55,3 +57,35 @@ def test_everything_that_learns_or_is_exported_goes_by_one_split(run: RunDir, tm
     generator = {problem for problem, _ in collect_examples(run, PolicyTraining(), split, rounds=[0])}
     assert generator <= rewards["train"]
     assert len(generator) > 5
+
+
+@pytest.mark.parametrize("form", ["sft", "dpo", "prm", "pairs", "rl"])
+def test_every_export_keeps_the_parts_apart(run: RunDir, tmp_path, form: str) -> None:
+    import pyarrow.parquet as pq
+
+    split = split_of(stored_config(run))
+    done = export(run, ExportRequest(form), str(tmp_path / form))
+    seen = 0
+    for part, path in done.files.items():
+        ids = set(pq.read_table(path)["problem_id"].to_pylist())
+        seen += len(ids)
+        assert {split.part(problem) for problem in ids} <= {part}
+    assert seen > 5
+
+
+def test_audits_and_rounds_are_of_problems_that_nothing_learns_from(stored_run: Callable[..., RunDir]) -> None:
+    cut = {"cut": {"below": 0.3, "speculative": False}, "audit_share": 0.1}
+    for rounds in (1, 2):
+        config = stored_config(stored_run(f"r{rounds}", count=4, rollout=cut, rounds=rounds))
+        unpruned = {f"p{i}" for i in range(2000) if is_unpruned(config, f"p{i}")}
+        assert {split_of(config).part(family) for family in unpruned} == {"heldout"}
+
+
+def test_a_training_by_another_split_than_the_generator_s_is_refused(run: RunDir) -> None:
+    config = stored_config(run)
+    other = RewardTraining(split_seed=5)
+    check_split(config, other)  # no generator has learned from this run
+    taught = config.model_copy(update={"rounds": Rounds(count=2, policy=PolicyTraining())})
+    check_split(taught, RewardTraining(epochs=1))
+    with pytest.raises(InputError, match="split_seed 5 would hold others out"):
+        check_split(taught, other)
