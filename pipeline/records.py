@@ -99,8 +99,7 @@ class Node(Struct, gc=False):
     with which it was kept once sampled (core/tree). `value` … `reached`: the value of the prefix up to and with the
     node (core/values): an estimate of the chance that a continuation passes, its 95% interval, the independent
     continuations behind it, the weight `value_mass` of the training label value / value_mass, what kind of figure it
-    is, and whether any continuation passed. `visits`, `value_soft` and `value_hard` are of files of schema version 1
-    alone: verified leaves below, the share of them that passed, and whether any did.
+    is, and whether any continuation passed.
     `messages`: of a root, the chat messages that its tokens are, as they were sampled under.
     """
 
@@ -127,9 +126,6 @@ class Node(Struct, gc=False):
     value_mass: float | None = None
     value_kind: ValueKind | None = None
     reached: bool | None = None
-    visits: int | None = None
-    value_soft: float | None = None
-    value_hard: bool | None = None
     messages: list[Message] | None = None
 
 

@@ -1,20 +1,19 @@
-"""Defines the Arrow schemas of a run's Parquet files (design, section 4).
+"""Defines the Arrow schemas of a run's Parquet files (design, section 4; docs/data.md).
 
-A new column raises VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column
-that is there keeps its name, type and meaning. Version 1 stored plain shares of all leaves below a node (`visits`,
-`value_soft`, `value_hard`, `step_labels_soft`, `step_labels_hard`); they are null since, and read as values of the kind
-`pooled`.
+nodes          one row a tree segment: its token delta, its text and its values; the only place where they lie
+trajectories   one row a leaf, kept or dropped, with the reason; its text is that of the nodes above its leaf
+kept           what a trainer reads: one self-contained row a kept trajectory, each text once
 
-nodes          one row a tree segment: the token delta and its values
-trajectories   one row a leaf, kept or dropped, with the reason
-kept           what a trainer reads: one self-contained row a kept trajectory
+Nodes are numbered within their problem, parents before children and siblings by sample, the root 0. A new column raises
+VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column that is there keeps
+its name, type and meaning. What versions 1 to 5 wrote is read by `storage.earlier_schemas`.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 5
+VERSION = 6
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -30,29 +29,27 @@ SEGMENT = pa.struct(
 
 NODES = pa.schema(
     [
+        ("lease", pa.int32()),  # the problems that were handed out and committed together
         ("problem_id", pa.string()),
-        ("node_id", pa.string()),
-        ("parent_id", pa.string()),
+        ("node", pa.int32()),
+        ("parent", pa.int32()),  # null: the root, whose tokens are the prompt
         ("depth", pa.int32()),
         ("token_ids", pa.list_(pa.int32())),
         ("text", pa.string()),
-        ("logprob_sum", pa.float64()),
-        ("mean_entropy", pa.float64()),
         ("finish", pa.string()),
-        ("prm", pa.float64()),
-        ("visits", pa.int32()),
-        ("value_soft", pa.float64()),
-        ("value_hard", pa.bool_()),
+        ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
+        ("logprob_sum", pa.float64()),  # nats; null where `logprobs` says it
+        ("mean_entropy", pa.float32()),  # nats a token
+        ("prm", pa.float32()),
         ("engine_id", pa.string()),
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
-        ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
         ("messages", pa.list_(MESSAGE)),  # of a root: what its tokens are, as sampled under
         ("sample", pa.int32()),
         ("weight", pa.float64()),
         ("value", pa.float64()),
-        ("value_low", pa.float64()),
-        ("value_high", pa.float64()),
+        ("value_low", pa.float32()),
+        ("value_high", pa.float32()),
         ("value_n", pa.int32()),
         ("value_mass", pa.float64()),
         ("value_kind", pa.string()),
@@ -62,20 +59,20 @@ NODES = pa.schema(
 
 TRAJECTORIES = pa.schema(
     [
+        ("lease", pa.int32()),
         ("trajectory_id", pa.string()),
         ("problem_id", pa.string()),
-        ("leaf", pa.string()),
-        ("path", pa.list_(pa.string())),
-        ("response", pa.string()),
+        ("leaf", pa.int32()),  # a node; null: no tree was grown
+        ("response", pa.string()),  # null, as nearly always: the text of the nodes from the root to the leaf
         ("answer", pa.string()),
         ("verdict", pa.string()),
         ("verdict_reason", pa.string()),
         ("evidence", pa.string()),  # JSON
-        ("verify_ms", pa.float64()),
-        ("orm", pa.float64()),
-        ("prm_min", pa.float64()),
-        ("prm_last", pa.float64()),
-        ("prm_prod", pa.float64()),
+        ("verify_ms", pa.float32()),
+        ("orm", pa.float32()),
+        ("prm_min", pa.float32()),
+        ("prm_last", pa.float32()),
+        ("prm_prod", pa.float32()),
         ("n_tokens", pa.int32()),
         ("n_new_tokens", pa.int32()),
         ("finish", pa.string()),
@@ -87,34 +84,33 @@ TRAJECTORIES = pa.schema(
 
 KEPT = pa.schema(
     [
+        ("lease", pa.int32()),
         ("trajectory_id", pa.string()),
         ("problem_id", pa.string()),
+        ("leaf", pa.int32()),
         ("source", pa.string()),
         ("variant_of", pa.string()),
         ("messages", pa.list_(MESSAGE)),
         ("response", pa.string()),
-        ("steps", pa.list_(pa.string())),
-        ("step_labels_soft", pa.list_(pa.float64())),
-        ("step_labels_hard", pa.list_(pa.bool_())),
-        ("prm_scores", pa.list_(pa.float64())),
-        ("orm", pa.float64()),
+        ("step_ends", pa.list_(pa.int32())),  # characters of `response` at which its steps end; the last is its length
+        ("prm_scores", pa.list_(pa.float32())),
+        ("orm", pa.float32()),
         ("verdict", pa.string()),
         ("answer", pa.string()),
         ("prompt_token_ids", pa.list_(pa.int32())),
         ("token_ids", pa.list_(pa.int32())),
-        ("logprob_sum", pa.float64()),
+        ("logprobs", pa.list_(pa.float32())),  # nats, one a token of `token_ids`
+        ("segments", pa.list_(SEGMENT)),  # cover `token_ids`, in order
         ("model", pa.string()),
         ("synthetic", pa.bool_()),
         ("engine_id", pa.string()),
         ("weights_version", pa.string()),
         ("seed", pa.int64()),
-        ("logprobs", pa.list_(pa.float32())),  # nats, one a token of `token_ids`
-        ("segments", pa.list_(SEGMENT)),  # cover `token_ids`, in order
         ("template_hash", pa.string()),  # of the chat template that made prompt_token_ids of messages
         ("template_args", pa.string()),  # JSON, what the template was given beside the messages
         ("step_values", pa.list_(pa.float64())),
-        ("step_lows", pa.list_(pa.float64())),
-        ("step_highs", pa.list_(pa.float64())),
+        ("step_lows", pa.list_(pa.float32())),
+        ("step_highs", pa.list_(pa.float32())),
         ("step_counts", pa.list_(pa.int32())),
         ("step_weights", pa.list_(pa.float64())),
         ("step_kinds", pa.list_(pa.string())),
@@ -126,18 +122,12 @@ TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TR
 """In the order in which a lease's files are written; the last one is the commit."""
 COMMIT = "trajectories"
 
-_VALUES = ("sample", "weight", "value", "value_low", "value_high", "value_n", "value_mass", "value_kind", "reached")
 STEP_COLUMNS = ("step_values", "step_lows", "step_highs", "step_counts", "step_weights", "step_kinds", "step_reached")
-ADDED: dict[int, dict[str, tuple[str, ...]]] = {
-    2: {"nodes": ("logprobs",), "kept": ("logprobs",)},
-    3: {"nodes": ("messages",), "kept": ("segments", "template_hash", "template_args")},
-    4: {"nodes": _VALUES, "kept": STEP_COLUMNS},
-    5: {"trajectories": ("variant_of",)},
-}
-"""The columns that each version after the first brought, by table."""
+ADDED: dict[int, dict[str, tuple[str, ...]]] = {}
+"""The columns that each version after the sixth brought, by table."""
 
 
 def as_of(table: str, version: int) -> pa.Schema:
-    """The schema in which `version` wrote a table: today's without the columns that came later."""
+    """The schema in which `version`, 6 or later, wrote a table: today's without the columns that came later."""
     later = {name for v, tables in ADDED.items() if v > version for name in tables.get(table, ())}
     return pa.schema([field for field in TABLES[table] if field.name not in later])

@@ -260,8 +260,8 @@ def job() -> Callable[..., RunConfig]:
 @pytest.fixture(scope="session")
 def rows() -> Callable[[str], list[tuple[Any, ...]]]:
     """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
+    from berry.pipeline.stages.dataset.text_views import connect
     from berry.pipeline.storage.dataset import open_run
-    from berry.pipeline.storage.duckdb_views import connect
 
     query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
     return lambda place: connect(open_run(place)).execute(query).fetchall()

@@ -12,6 +12,7 @@ from berry.pipeline.errors import ConfigError
 from berry.pipeline.stages.dataset import reading
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.dataset.stream import KeptStream
 from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.files import under
 
@@ -105,3 +106,18 @@ class Run:
         """What a trainer reads: one self-contained row for each kept trajectory."""
         for tree in self.trees(rounds=rounds):
             yield from tree.kept
+
+    def stream(
+        self, *, cursor: str | None = None, follow: bool = True, max_age: int | None = None, poll_s: float = 2.0
+    ) -> KeptStream:
+        """Kept trajectories as they are committed, each once; ends with the run, or at once if `follow` is false.
+
+        The stream's `cursor` says what was given so far: stored beside what was made of the rows, and given back here,
+        it goes on with the next one. `max_age` leaves out rounds that are more than so many behind the round whose
+        weights serve now, 0 all but the newest. Rows are those of `kept`, with their `round`.
+
+        >>> stream = berry.Run("runs/tiny").stream()                              # doctest: +SKIP
+        >>> for row in stream:                                                    # doctest: +SKIP
+        ...     train_on(row), save(stream.cursor)
+        """
+        return KeptStream(self.directory, cursor=cursor, follow=follow, max_age=max_age, poll_s=poll_s)

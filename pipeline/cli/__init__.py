@@ -16,6 +16,7 @@ import berry
 from berry.pipeline.cli import import_problems, sandbox, weights
 from berry.pipeline.cli.annotate import annotate
 from berry.pipeline.cli.check import check
+from berry.pipeline.cli.compact import compact
 from berry.pipeline.cli.eval import eval_
 from berry.pipeline.cli.export import export
 from berry.pipeline.cli.inspect import inspect
@@ -27,6 +28,7 @@ from berry.pipeline.cli.show import show
 from berry.pipeline.cli.status import status
 from berry.pipeline.cli.submit import submit
 from berry.pipeline.cli.sweep import sweep
+from berry.pipeline.cli.tail import tail
 from berry.pipeline.cli.train import train
 from berry.pipeline.cli.variants import variants
 from berry.pipeline.cli.verify import verify
@@ -42,8 +44,8 @@ app = typer.Typer(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make data": (run, variants, verify, annotate, reprune, reverify),
-    "Look at it": (inspect, show, report, status, check),
-    "Use it": (export, train, eval_),
+    "Look at it": (inspect, show, report, status, check, compact),
+    "Use it": (export, tail, train, eval_),
     "Plan": (plan, sweep),
     "Clusters and hosts": (submit,),
 }

@@ -11,7 +11,7 @@ def inspect(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")],
     sql: Annotated[
         str | None,
-        typer.Option(help="A DuckDB query over the views nodes, trajectories and kept (each with a round column)."),
+        typer.Option(help="A DuckDB query over the views nodes, trajectories and kept (docs/data.md)."),
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best and worst problems to list.", min=0)] = 5,
 ) -> None:
@@ -33,8 +33,8 @@ def inspect(
     from berry.pipeline.report.balance import story
     from berry.pipeline.report.pruning import cut_lines, stage_lines
     from berry.pipeline.report.summary import summarise
+    from berry.pipeline.stages.dataset.text_views import connect
     from berry.pipeline.storage.dataset import open_run
-    from berry.pipeline.storage.duckdb_views import connect
 
     run = open_run(run_dir)
     console = Console()

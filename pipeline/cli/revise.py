@@ -78,7 +78,7 @@ def _revise(
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.revise import reverifier, revise
     from berry.pipeline.stages.problems.sources import survey
-    from berry.pipeline.storage import shards
+    from berry.pipeline.storage import shard_files
     from berry.pipeline.storage.dataset import locked, prepare
     from berry.verifiers.checker import Checker
 
@@ -89,7 +89,7 @@ def _revise(
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with locked(target), Progress(*columns, console=Console(stderr=True)) as bar:
         for round_index in source.rounds():
-            shards.remove_uncommitted(target.location, round_index)
+            shard_files.remove_uncommitted(target.location, round_index)
         task = bar.add_task("", total=total, completed=sum(len(target.committed(r)) for r in source.rounds()))
 
         async def work() -> None:

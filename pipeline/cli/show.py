@@ -53,7 +53,7 @@ def show(
     completions = _rows(db, "select * from completions where problem_id = ? and round = ?", [problem, round_index])
     nodes = _rows(
         db,
-        "select * from nodes where problem_id = ? and round = ? order by depth, node_id",
+        "select * from nodes where problem_id = ? and round = ? order by node",
         [problem, round_index],
     )
     _print_tree(console, problem, nodes, trajectories, completions, width)
@@ -85,25 +85,23 @@ def _print_tree(
     by_leaf = {row["leaf"]: row for row in [*leaves, *completions]}
     passed = sum(row["verdict"] == "pass" for row in leaves)
     top = Tree(f"[bold]{escape(problem)}[/]  {passed}/{len(leaves)} passed")
-    branches: dict[str | None, Any] = {None: top}
+    branches: dict[int | None, Any] = {}
     for node in nodes:
-        if node["parent_id"] is None:
-            branches[node["node_id"]] = top
-    for node in nodes:
-        if node["parent_id"] is None:
+        if node["parent"] is None:
+            branches[node["node"]] = top
             continue
         text = " ".join((node["text"] or "").split())
         text = text if len(text) <= width else text[: width - 1] + "…"
-        share = node["value_soft"] if node["value"] is None else node["value"]
+        share = node["value"]
         value = "  ?  " if share is None else f"{share:.2f}"
         label = f"[{_colour(share)}]{value}[/] {escape(text)}"
-        leaf = by_leaf.get(node["node_id"])
+        leaf = by_leaf.get(node["node"])
         if leaf is not None:
             fate = "kept" if leaf["kept"] else leaf["drop_reason"]
             label += (
                 f"  [dim]→ {escape(str(leaf['answer']))[:40]} {leaf['verdict'] or ''} {fate} {leaf['trajectory_id']}[/]"
             )
-        branches[node["node_id"]] = branches[node["parent_id"]].add(label)
+        branches[node["node"]] = branches[node["parent"]].add(label)
     for leaf in leaves:
         if leaf["leaf"] not in branches:
             top.add(f"[dim]no tree: {leaf['drop_reason']} {escape(leaf['evidence'] or '')}[/]")
@@ -115,7 +113,7 @@ def _print_steps(console: Any, row: dict[str, Any]) -> None:
 
     for message in row["messages"]:
         console.print(f"[bold]{message['role']}[/] {escape(message['content'])}")
-    labels = zip(row["steps"], row["step_values"] or row["step_labels_soft"], row["prm_scores"], strict=True)
+    labels = zip(row["steps"], row["step_values"], row["prm_scores"], strict=True)
     for number, (step, soft, prm) in enumerate(labels, start=1):
         value = "?" if soft is None else f"{soft:.2f}"
         score = "" if prm is None else f" prm {prm:.2f}"

@@ -48,6 +48,8 @@ class Storage(Section):
     stall_s: float = Field(default=600.0, ge=1)
     """Seconds without a token, a step or an answer after which an engine counts as hung and its leases are handed out
     again; more than it takes to load."""
+    compact: bool = True
+    """Whether the files of small leases are merged at the end of each round; with a `site`, `berry compact` does it."""
 
 
 class RunConfig(Section):
@@ -241,7 +243,7 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
         return stored
 
 
-_PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s")
+_PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s", "compact")
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:

@@ -58,11 +58,11 @@ def split_id(problem_id: str, origin_id: str, offset: int) -> str:
     return digest("split", problem_id, origin_id, offset).hex()
 
 
-def trajectory_ids(run_seed: int, round_index: int, problem_id: str, leaves: Iterable[str]) -> list[str]:
-    """Unlike a leaf's id, one differs between rounds and runs, so that data sets can be joined."""
-    run, at = str(run_seed), str(round_index)
-    place = f"10:trajectory,{len(run)}:{run},{len(at)}:{at},{len(problem_id)}:{problem_id},"
-    return [_hex(f"{place}{len(leaf)}:{leaf},") for leaf in leaves]
+def trajectory_ids(run_seed: int, round_index: int, problem_id: str, leaves: Iterable[int]) -> list[str]:
+    """Names the leaves that have these numbers in a tree. Unlike a number, an id differs between problems, rounds and
+    runs, so that data sets can be joined: 16 hex digits that stand for those, and the number."""
+    place = digest("trajectory", run_seed, round_index, problem_id).hex()
+    return [f"{place}-{leaf}" for leaf in leaves]
 
 
 def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, first_index: int) -> int:

@@ -71,12 +71,13 @@ class TreeNode(Struct, eq=False):
 
 
 class Tree:
-    """The nodes of one problem, by id. `prompt_ids` is what the engine is given before the root."""
+    """The nodes of one problem, by id. `prompt_ids` is what the engine is given before the root; `root_id` the root's
+    id, if the tree is read back from one that was stored."""
 
-    def __init__(self, problem_id: str, prompt_ids: Sequence[int]) -> None:
+    def __init__(self, problem_id: str, prompt_ids: Sequence[int], root_id: str | None = None) -> None:
         self.problem_id = problem_id
         self.prompt_ids = array("i", prompt_ids)
-        root = seeds.root_id(problem_id)
+        root = root_id or seeds.root_id(problem_id)
         self.root = TreeNode(root, None, 0, array("i"), 0, 0, root)
         self._nodes: dict[str, TreeNode] = {self.root.node_id: self.root}
         self.at = self._nodes.__getitem__  # what `tree[…]` is, without a call of Python's

@@ -73,8 +73,8 @@ class CutLine:
 
 @dataclass(slots=True)
 class _AuditedNode:
-    node_id: str
-    parent: str | None
+    node_id: int
+    parent: int | None
     depth: int
     prm: float | None
     finish: str
@@ -85,8 +85,8 @@ class _AuditedNode:
 class _AuditedProblem:
     """One audited problem in one round: its nodes, and of each checked leaf whether it passed and its ORM score."""
 
-    nodes: dict[str, _AuditedNode] = field(default_factory=dict)
-    leaves: dict[str, tuple[bool, float | None, float | None]] = field(default_factory=dict)
+    nodes: dict[int, _AuditedNode] = field(default_factory=dict)
+    leaves: dict[int, tuple[bool, float | None, float | None]] = field(default_factory=dict)
 
 
 def stage_lines(run: RunDir) -> list[StageLine]:
@@ -143,7 +143,7 @@ def in_loop_cut(rollout: Rollout) -> str | None:
     return None
 
 
-def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
+def would_cut(nodes: Mapping[int, Any], rollout: Rollout) -> set[int]:
     """Finds the nodes that the in-loop cut would not have grown further. Beam and DVTS are taken as keeping the best of
     every `width` candidates of a depth that are still growing or end there."""
     policy, cut = rollout.policy, rollout.cut
@@ -163,12 +163,12 @@ def would_cut(nodes: Mapping[str, Any], rollout: Rollout) -> set[str]:
     }
 
 
-def _outranked(nodes: Sequence[_AuditedNode], width: int) -> set[str]:
+def _outranked(nodes: Sequence[_AuditedNode], width: int) -> set[int]:
     by_depth: dict[int, list[_AuditedNode]] = defaultdict(list)
     for node in nodes:
         if node.parent is not None and node.prm is not None:
             by_depth[node.depth].append(node)
-    out: set[str] = set()
+    out: set[int] = set()
     for _, here in sorted(by_depth.items()):
         alive = [node for node in here if node.parent not in out]
         ranked = sorted(alive, key=lambda n: (-(n.prm or 0.0), n.node_id))
@@ -178,9 +178,9 @@ def _outranked(nodes: Sequence[_AuditedNode], width: int) -> set[str]:
     return out
 
 
-def _below(grown: _AuditedProblem, cut: set[str]) -> tuple[set[str], int]:
+def _below(grown: _AuditedProblem, cut: set[int]) -> tuple[set[int], int]:
     """Finds the leaves that would not be there, and the tokens of everything strictly below a cut."""
-    gone: set[str] = set()
+    gone: set[int] = set()
 
     def is_gone(node: _AuditedNode) -> bool:
         above = node.parent
@@ -198,8 +198,8 @@ def _below(grown: _AuditedProblem, cut: set[str]) -> tuple[set[str], int]:
     return gone & grown.leaves.keys(), tokens
 
 
-def _scored(grown: Sequence[_AuditedProblem], which: int, least: float) -> list[tuple[set[str], int]]:
-    chosen: list[tuple[set[str], int]] = []
+def _scored(grown: Sequence[_AuditedProblem], which: int, least: float) -> list[tuple[set[int], int]]:
+    chosen: list[tuple[set[int], int]] = []
     for one in grown:
         low = {leaf for leaf, figures in one.leaves.items() if _under(figures[which], least=least)}
         chosen.append((low, 0))
@@ -214,7 +214,7 @@ def _line(
     round_index: int,
     name: str,
     grown: Sequence[_AuditedProblem],
-    gone: Sequence[tuple[set[str], int]],
+    gone: Sequence[tuple[set[int], int]],
     *,
     end: bool = False,
 ) -> CutLine:
@@ -246,7 +246,7 @@ def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_AuditedProblem]]
     if not chosen:
         return {}
     for round_index, problem, *values in db.execute(
-        "select round, problem_id, node_id, parent_id, depth, prm, finish, len(token_ids) from nodes "
+        "select round, problem_id, node, parent, depth, prm, finish, len(token_ids) from nodes "
         "where list_contains(?, problem_id)",
         [chosen],
     ).fetchall():

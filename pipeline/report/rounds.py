@@ -110,13 +110,13 @@ def _rates(
     heldout: dict[int, Rates] = defaultdict(dict)
     others: dict[int, Rates] = defaultdict(dict)
     seen: set[str] = set()
-    for index, problem, sample, value, kind, soft in db.execute(
-        "select round, problem_id, sample, value, value_kind, value_soft from nodes where depth = 0 order by 1, 2"
+    for index, problem, value, kind in db.execute(
+        "select round, problem_id, value, value_kind from nodes where depth = 0 order by 1, 2"
     ).fetchall():
         held = families.part(problem) == "heldout"
         if held:
             seen.add(problem)
-        rate = soft if sample is None else value if kind == ValueKind.ESTIMATE else None
+        rate = value if kind in (ValueKind.ESTIMATE, ValueKind.POOLED) else None  # pooled: of schema version 1
         if rate is not None:
             (heldout if held else others)[index][problem] = rate
     return heldout, others, seen

@@ -184,7 +184,7 @@ def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[tuple[list[float
     order of the draws, and the rule by which verdicts ended them. None of a run whose values are of schema version 1.
     """
     rows = db.execute(
-        "select problem_id, node_id, parent_id, depth, sample, weight, value, value_kind from nodes "
+        "select problem_id, node, parent, depth, sample, weight, value, value_kind from nodes "
         "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1) order by sample"
     ).fetchall()
     if any(sample is None for _, _, _, _, sample, *_ in rows):

@@ -1,18 +1,21 @@
 """Reads shards, the one place that does: page checksums are always verified, schema and marks are compared.
 
     file ─► read_shard ─► Shard(table, marks)      what is wrong with the file ─► DamagedShard, with the kind of fault
-         └► read_rows, read_marks, scan            for readers that need no more than "it is damaged": StorageError
+         └► read_tables, read_marks, scan          for readers that need no more than "it is damaged": StorageError
 
-Shards of earlier schema versions are read as today's: columns that came later are null.
+A lease is read from its own file or from the merged one that holds it. What earlier versions wrote becomes today's
+tables (`earlier_schemas`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,8 +23,11 @@ import pyarrow.parquet as pq
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import earlier_schemas, merged, shard_files, shards
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.shard_files import ShardFile
+
+AT_ONCE = 16
 
 
 class FaultKind(StrEnum):
@@ -48,63 +54,170 @@ class DamagedShard(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A file that was read whole. `table` has today's columns; `marks`: the key-value metadata, without the prefix
-    `berry.`; `digest`: of the whole file, as the commit names it."""
+    """The rows of one lease, from a file that was read whole. `table` has the columns of the schema `version`; `marks`:
+    the key-value metadata, without the prefix `berry.`; `digest`: of the whole file, as the commit names it."""
 
     table: pa.Table
     marks: dict[str, str]
+    version: int
     digest: str
     size_bytes: int
 
 
 def read_shard(location: Location, table: str, lease: int, round_index: int) -> Shard:
-    """Reads a file of a committed lease. Raises DamagedShard; StorageError when the storage itself does not answer."""
-    name = shards.shard_name(table, lease, round_index)
+    """Reads a table of a committed lease as it is stored. Of a merged file `size_bytes` counts with its first lease
+    alone. Raises DamagedShard; StorageError when the storage itself does not answer."""
+    for fresh in (False, True):
+        file = shard_files.holder(location, lease, round_index, fresh=fresh)
+        name = file.name(table, round_index)
+        whole = _FILES.get(location, name) if file.is_merged else _read_file(location, name, table)
+        if whole is not None:
+            return _part(whole, lease, name) if file.is_merged else whole
+    raise DamagedShard(FaultKind.MISSING, f"{name} is not there, though the lease is committed")
+
+
+def _read_file(location: Location, name: str, table: str) -> Shard | None:
     data = location.get(name)
     if data is None:
-        raise DamagedShard(FaultKind.MISSING, f"{name} is not there, though the lease is committed")
+        return None
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         rows = file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         kind = FaultKind.CHECKSUM if "CRC" in text else FaultKind.UNREADABLE
         raise DamagedShard(kind, f"{name}: {text}") from error
-    marks = _marks(file.schema_arrow.metadata, name)
-    written = schema.as_of(table, _version(marks))
+    marks = _marks(file.metadata.metadata, name)
+    version = _version(marks)
+    written = _as_of(table, version)
     if not rows.schema.equals(written, check_metadata=False):
         raise DamagedShard(FaultKind.SCHEMA, f"{name}: {_difference(rows.schema, written)}")
-    return Shard(_as_today(rows, table), marks, shards.digest(data), len(data))
+    return Shard(rows, marks, version, shards.digest(data), len(data))
 
 
-def read_rows(location: Location, table: str, lease: int, round_index: int) -> list[dict[str, Any]]:
-    """Reads the rows of a committed lease. Raises StorageError where the file is damaged."""
-    return checked(location, table, lease, round_index).table.to_pylist()
+def _part(whole: Shard, lease: int, name: str) -> Shard:
+    """One lease's rows of a merged file."""
+    try:
+        found = merged.parts(whole.marks)
+    except ValueError as error:
+        raise DamagedShard(FaultKind.MARKS, f"{name}: {error}") from error
+    part = next((p for p in found or () if p.lease == lease), None)
+    if found is None or part is None:
+        raise DamagedShard(FaultKind.MARKS, f"{name}: does not say which rows are those of lease {lease}")
+    rows = whole.table.slice(part.start, part.rows)
+    if rows.num_rows != part.rows or rows["lease"].unique().to_pylist() not in ([], [lease]):
+        raise DamagedShard(FaultKind.IDS, f"{name}: holds other rows for lease {lease} than it says")
+    size = whole.size_bytes if part is found[0] else 0
+    return replace(whole, table=rows, marks=part.marks, size_bytes=size)
+
+
+class _Files:
+    """Merged files that were read last, whole: their leases are read one after the other."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[tuple[str, str], tuple[tuple[int, int], Shard]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, location: Location, name: str) -> Shard | None:
+        """None if the file is not there. Raises DamagedShard, StorageError."""
+        stamp = location.stamp(name)
+        if stamp is None:
+            return None
+        key = location.url, name
+        with self._lock:
+            known = self._read.get(key)
+            if known is not None and known[0] == stamp:
+                self._read.move_to_end(key)
+                return known[1]
+            whole = _read_file(location, name, name.split("/")[-2])
+            if whole is not None:
+                self._read[key] = stamp, whole
+                while len(self._read) > self.MOST:
+                    self._read.popitem(last=False)
+            return whole
+
+
+_FILES = _Files()
+
+
+def read_tables(location: Location, lease: int, round_index: int) -> dict[str, pa.Table]:
+    """Reads a committed lease: its tables by name, with today's columns. Raises StorageError, which names the command
+    that says more, where a file is damaged."""
+    return as_today(read_shards(location, lease, round_index), lease)
+
+
+def read_shards(location: Location, lease: int, round_index: int) -> dict[str, Shard]:
+    """Reads a committed lease as it is stored. Raises StorageError as `read_tables`."""
+    return {table: checked(location, table, lease, round_index) for table in schema.TABLES}
 
 
 def checked(location: Location, table: str, lease: int, round_index: int) -> Shard:
-    """Reads a file of a committed lease as `read_shard` does. Raises StorageError, which names the command that says
-    more."""
+    """Reads a table of a committed lease as `read_shard` does. Raises StorageError as `read_tables`."""
     try:
         return read_shard(location, table, lease, round_index)
     except DamagedShard as damage:
         raise StorageError(f"{location.show()}: is damaged: {damage.detail}; `berry check` says more") from damage
 
 
+def as_today(stored: Mapping[str, Shard], lease: int) -> dict[str, pa.Table]:
+    """The tables of a lease with today's columns, whatever version wrote them. Raises StorageError where the files of
+    one lease are of different layouts."""
+    earlier = {shard.version <= earlier_schemas.LAST for shard in stored.values()}
+    if len(earlier) > 1:
+        raise StorageError(f"lease {lease}: its files are of different schema versions; `berry check` says more")
+    if True in earlier:
+        return earlier_schemas.today({name: _padded(shard, name) for name, shard in stored.items()}, lease)
+    return {name: _padded(shard, name) for name, shard in stored.items()}
+
+
+def _padded(shard: Shard, table: str) -> pa.Table:
+    """With nulls for the columns that came later."""
+    newest = _as_of(table, earlier_schemas.LAST if shard.version <= earlier_schemas.LAST else schema.VERSION)
+    rows = shard.table
+    if rows.schema.names == newest.names:
+        return rows
+    columns = [rows[f.name] if f.name in rows.schema.names else pa.nulls(rows.num_rows, f.type) for f in newest]
+    return pa.Table.from_arrays(columns, schema=newest)
+
+
 def read_marks(location: Location, table: str, lease: int, round_index: int) -> dict[str, str]:
-    """Reads what a file says of itself beside its rows: its footer, no page. Raises StorageError where it is damaged,
-    FileNotFoundError where there is none."""
-    name = shards.shard_name(table, lease, round_index)
+    """Reads what the file of a lease says of it beside its rows: the footer, no page. Raises StorageError where it is
+    damaged, FileNotFoundError where there is none."""
+    for fresh in (False, True):
+        file = shard_files.holder(location, lease, round_index, fresh=fresh)
+        name = file.name(table, round_index)
+        try:
+            marks = file_marks(location, name)
+        except FileNotFoundError:
+            if fresh:
+                raise
+            continue
+        if not file.is_merged:
+            return marks
+        try:
+            part = next(p for p in merged.parts(marks) or () if p.lease == lease)
+        except (ValueError, StopIteration) as error:
+            why = f"it does not say what lease {lease} is"
+            raise StorageError(f"{location.show(name)}: is damaged ({why}); `berry check` says more") from error
+        return part.marks
+    raise AssertionError("the second look ends it")
+
+
+def file_marks(location: Location, name: str) -> dict[str, str]:
+    """Reads what a file says of itself. Raises StorageError where it is damaged, FileNotFoundError where there is
+    none."""
     try:
         return _marks(location.read(name, pq.read_metadata).metadata, name)
     except (pa.ArrowException, DamagedShard) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
 
 
-def scan(location: Location, table: str, leases: Sequence[int], round_index: int) -> ds.Dataset:
-    """A dataset over files of committed leases, read as it is asked. Raises StorageError where a file is not there; a
+def scan(location: Location, table: str, files: Sequence[ShardFile], round_index: int) -> ds.Dataset:
+    """A dataset over files of today's schema, read as it is asked. Raises StorageError where a file is not there; a
     damaged page raises OSError while it is read."""
-    names = [location.path(shards.shard_name(table, lease, round_index)) for lease in leases]
+    names = [location.path(file.name(table, round_index)) for file in files]
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=options)
     try:
@@ -115,6 +228,41 @@ def scan(location: Location, table: str, leases: Sequence[int], round_index: int
             f"{where}: {Path(str(error)).name} of a committed lease is not there; `berry check` finds all that "
             "are missing, and with --repair has them made again"
         ) from error
+
+
+def by_schema(
+    location: Location, files: Sequence[ShardFile], round_index: int
+) -> tuple[list[ShardFile], list[ShardFile]]:
+    """Committed files, apart: those that today's schema reads as they are, and those of versions 1 to 5. Reads every
+    footer. Raises StorageError."""
+
+    def is_earlier(file: ShardFile) -> bool:
+        return _version(file_marks(location, file.name(schema.COMMIT, round_index))) <= earlier_schemas.LAST
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        earlier = list(pool.map(is_earlier, files))
+    return (
+        [file for file, is_old in zip(files, earlier, strict=True) if not is_old],
+        [file for file, is_old in zip(files, earlier, strict=True) if is_old],
+    )
+
+
+class EarlierTable:
+    """A table of leases that versions 1 to 5 wrote, with today's columns: what Arrow reads as a stream, again each time
+    it is asked, one lease in memory at a time."""
+
+    def __init__(self, location: Location, table: str, files: Sequence[ShardFile], round_index: int) -> None:
+        self._location, self._table = location, table
+        self._files, self._round = files, round_index
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        reader = pa.RecordBatchReader.from_batches(schema.TABLES[self._table], self._batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for file in self._files:
+            for lease in file.leases:
+                yield from read_tables(self._location, lease, self._round)[self._table].to_batches()
 
 
 def _marks(metadata: dict[bytes, bytes] | None, name: str) -> dict[str, str]:
@@ -128,19 +276,14 @@ def _marks(metadata: dict[bytes, bytes] | None, name: str) -> dict[str, str]:
         raise DamagedShard(FaultKind.MARKS, f"{name}: its metadata is not text") from error
 
 
-def _version(marks: dict[str, str]) -> int:
+def _version(marks: Mapping[str, str]) -> int:
     """The schema version a file was written in; today's where it says none that there was."""
     text = marks.get("schema", "")
     return int(text) if text.isdigit() and 1 <= int(text) <= schema.VERSION else schema.VERSION
 
 
-def _as_today(rows: pa.Table, table: str) -> pa.Table:
-    today = schema.TABLES[table]
-    if rows.schema.names == today.names:
-        return rows
-    nulls = {f.name: pa.nulls(rows.num_rows, f.type) for f in today if rows.schema.get_field_index(f.name) < 0}
-    columns = [nulls[f.name] if f.name in nulls else rows[f.name] for f in today]
-    return pa.Table.from_arrays(columns, schema=today.with_metadata(rows.schema.metadata))
+def _as_of(table: str, version: int) -> pa.Schema:
+    return (earlier_schemas if version <= earlier_schemas.LAST else schema).as_of(table, version)
 
 
 def _difference(have: pa.Schema, wanted: pa.Schema) -> str:

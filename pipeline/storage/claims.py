@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import Location
 
 _HEAD = struct.Struct("<4sI")  # magic, bytes of the JSON behind it
@@ -146,7 +146,7 @@ def forget(location: Location, *, round_index: int, lease: int) -> None:
 
 def _write(location: Location, round_index: int, lease: int, files: Mapping[str, pa.Buffer]) -> None:
     for table in schema.TABLES:  # the last one is the commit
-        location.put(shards.shard_name(table, lease, round_index), files[table])
+        location.put(shard_files.shard_name(table, lease, round_index), files[table])
     location.put(_decision(lease, round_index), b"")
 
 

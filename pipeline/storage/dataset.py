@@ -20,7 +20,7 @@ import yaml
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError, ResourceError, StorageError
-from berry.pipeline.storage import heartbeat, remote, shards
+from berry.pipeline.storage import heartbeat, remote, shard_files
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.heartbeat import Presence, present
 
@@ -71,7 +71,7 @@ class RunDir:
         return sorted(int(n.removeprefix("round=")) for n in names)
 
     def committed(self, round_index: int) -> set[int]:
-        return shards.committed(self.location, round_index)
+        return shard_files.committed(self.location, round_index)
 
     def journalled(self, round_index: int) -> set[int]:
         """Leases in flight when an earlier driver or worker died."""

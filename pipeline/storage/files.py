@@ -130,6 +130,11 @@ class Location:
         found = (f for f in self._listed(folder) if f.type == pafs.FileType.File)
         return {f.base_name: (f.size, f.mtime_ns or 0) for f in found}
 
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """Size in bytes and time of the last change in ns of a file; None if there is none."""
+        info = self._info(name)
+        return (info.size, info.mtime_ns or 0) if info.type == pafs.FileType.File else None
+
     def folders(self, folder: str = "") -> list[str]:
         return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.Directory)
 

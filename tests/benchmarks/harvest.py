@@ -91,7 +91,7 @@ def harvest(run: RunDir, problems: set[str], *, liked: float | None = None) -> H
     where = "where list_contains($1, problem_id)"
     tokens = dict(
         db.execute(
-            f"select problem_id, sum(len(token_ids))::bigint from nodes {where} and parent_id is not null group by 1",
+            f"select problem_id, sum(len(token_ids))::bigint from nodes {where} and parent is not null group by 1",
             [chosen],
         ).fetchall()
     )

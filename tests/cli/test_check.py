@@ -18,7 +18,7 @@ CONFIG = {
         "policy": {"type": "fixed", "branching": [2]},
         "step": {"type": "delimiter", "delimiters": ["\n"]},
     },
-    "storage": {"lease_problems": 2},
+    "storage": {"lease_problems": 2, "compact": False},
 }
 
 

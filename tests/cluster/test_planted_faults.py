@@ -153,7 +153,8 @@ def test_a_killed_driver_leaves_the_cluster_to_the_next_which_resumes(
     rows: Any,
     on_nodes: Any,
 ) -> None:
-    paced = job(cluster=on_nodes(NODES), engine={"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8})
+    engine = {"type": "synthetic", "tokens_per_s": 100, "max_num_seqs": 8}
+    paced = job(cluster=on_nodes(NODES), engine=engine, storage={"compact": False})
     driver = berry.start("run", berry.config(plain(paced)), "--address", address)
     folder = berry.folder / "runs/job/round=0/trajectories"
     until(lambda: any(folder.glob("shard-*")) or driver.poll() is not None, what="a committed lease")

@@ -13,7 +13,7 @@ def test_ids_are_sixteen_hex_and_never_change() -> None:
     assert seeds.node_id("p1", "a", 0) == "39ad9bb24b9fbce8"
     assert len({seeds.node_id("p1", "a", 0), seeds.node_id("p1", "a", 1), seeds.node_id("p2", "a", 0)}) == 3
     assert seeds.split_id("p1", "a", 0) != seeds.node_id("p1", "a", 0)
-    assert seeds.trajectory_ids(1, 0, "p", ["a"]) != seeds.trajectory_ids(1, 1, "p", ["a"])
+    assert seeds.trajectory_ids(1, 0, "p", [3]) != seeds.trajectory_ids(1, 1, "p", [3])
 
 
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))

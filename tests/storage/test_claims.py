@@ -9,7 +9,7 @@ import pytest
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import claims, shards
+from berry.pipeline.storage import claims, shard_files, shards
 from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.files import Location, locate
 
@@ -23,7 +23,7 @@ def place(request: pytest.FixtureRequest, location: Location) -> Location:
 
 def result(by: str) -> dict[str, Any]:
     tables = {
-        "nodes": [{"problem_id": "p", "node_id": by}],
+        "nodes": [{"problem_id": "p", "engine_id": by}],
         "kept": [{"trajectory_id": by}],
         "trajectories": [{"trajectory_id": by, "problem_id": "p"}],
     }
@@ -37,8 +37,8 @@ def commit(location: Location, by: str) -> bool:
 def whose(location: Location) -> set[str]:
     """Who made what is stored of lease 7, over all its tables."""
     found = set()
-    for table, column in (("nodes", "node_id"), ("kept", "trajectory_id"), ("trajectories", "trajectory_id")):
-        name = shards.shard_name(table, 7, 0)
+    for table, column in (("nodes", "engine_id"), ("kept", "trajectory_id"), ("trajectories", "trajectory_id")):
+        name = shard_files.shard_name(table, 7, 0)
         found |= set(location.read(name, pq.read_table).column(column).to_pylist())
     return found
 
@@ -69,7 +69,7 @@ def test_the_first_result_counts_and_the_late_one_leaves_no_trace(place: Locatio
     assert commit(place, "west")
     assert not commit(place, "east")
     assert whose(place) == {"west"}
-    assert shards.committed(place, 0) == {7}
+    assert shard_files.committed(place, 0) == {7}
 
 
 @pytest.mark.parametrize("written", range(len(schema.TABLES) + 1))

@@ -13,19 +13,20 @@ import pytest
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import shard_files, shards
 from berry.pipeline.storage.files import Location
 
 TRAJECTORY: dict[str, Any] = {
     "trajectory_id": "p/1",
     "problem_id": "p",
-    "path": ["a", "b"],
+    "leaf": 1,
     "kept": True,
     "n_tokens": 3,
 }
 NODE: dict[str, Any] = {
     "problem_id": "p",
-    "node_id": "a",
+    "node": 1,
+    "parent": 0,
     "depth": 1,
     "token_ids": [1, 2, 3],
     "text": "x",
@@ -34,8 +35,9 @@ NODE: dict[str, Any] = {
 KEPT: dict[str, Any] = {
     "trajectory_id": "p/1",
     "messages": [{"role": "user", "content": "q"}],
-    "steps": ["x"],
-    "step_labels_soft": [None],
+    "response": "x",
+    "step_ends": [1],
+    "step_lows": [None],
     "token_ids": [1],
 }
 
@@ -47,11 +49,11 @@ def commit(location: Location, lease: int, **changes: list[dict[str, Any]]) -> N
 
 def test_a_written_lease_is_committed_and_duckdb_reads_it(location: Location) -> None:
     commit(location, 7)
-    assert shards.committed(location, 0) == {7}
-    query = f"select path, kept, n_tokens from '{location.root}/round=0/trajectories/*.parquet'"
-    assert duckdb.sql(query).fetchall() == [(["a", "b"], True, 3)]
-    kept = f"select messages[1].content, step_labels_soft from '{location.root}/round=0/kept/*.parquet'"
-    assert duckdb.sql(kept).fetchall() == [("q", [None])]
+    assert shard_files.committed(location, 0) == {7}
+    query = f"select lease, leaf, kept, n_tokens from '{location.root}/round=0/trajectories/*.parquet'"
+    assert duckdb.sql(query).fetchall() == [(7, 1, True, 3)]
+    kept = f"select messages[1].content, step_ends, step_lows from '{location.root}/round=0/kept/*.parquet'"
+    assert duckdb.sql(kept).fetchall() == [("q", [1], [None])]
 
 
 def test_written_twice_a_lease_is_there_once(location: Location) -> None:
@@ -77,8 +79,8 @@ def test_a_writer_that_dies_before_the_last_file_has_committed_nothing(
     monkeypatch.undo()
     commit(location, 4)
     location.put("round=0/trajectories/shard-000003.parquet.writing-12", b"half")
-    assert shards.committed(location, 0) == {4}
-    assert shards.remove_uncommitted(location, 0) == 3
+    assert shard_files.committed(location, 0) == {4}
+    assert shard_files.remove_uncommitted(location, 0) == 3
     assert location.names("round=0/nodes") == ["shard-000004.parquet"]
     assert location.names("round=0/trajectories") == ["shard-000004.parquet"]
 
@@ -86,7 +88,7 @@ def test_a_writer_that_dies_before_the_last_file_has_committed_nothing(
 def test_shards_carry_schema_version_config_and_lease(location: Location) -> None:
     commit(location, 7)
     for table, arrow_schema in schema.TABLES.items():
-        file = pq.ParquetFile(location.path(shards.shard_name(table, 7, 0)))
+        file = pq.ParquetFile(location.path(shard_files.shard_name(table, 7, 0)))
         assert file.schema_arrow.remove_metadata().equals(arrow_schema)
         metadata = file.metadata.metadata
         assert metadata is not None
@@ -111,7 +113,7 @@ def test_a_flipped_byte_in_a_page_is_found_by_its_checksum(location: Location) -
 
 def test_an_empty_lease_still_commits(location: Location) -> None:
     commit(location, 2, nodes=[], kept=[], trajectories=[])
-    assert shards.committed(location, 0) == {2}
+    assert shard_files.committed(location, 0) == {2}
 
 
 def test_large_tables_are_cut_into_row_groups(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:

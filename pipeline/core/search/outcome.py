@@ -57,11 +57,12 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
     cut in the loop, failed); the rest is for the pruning rules. A tree without segments gives one trajectory
     with the root as leaf and the reason why nothing grew."""
     found: list[Trajectory] = []
+    leaves: list[int] = []
     path: list[TreeNode] = []
     ids: list[str] = []
     shared = 0  # tokens of the path that an earlier leaf has
     scored = False  # whether any node so far has a score
-    for node in tree.walk():
+    for number, node in enumerate(tree.walk()):
         if node.prm is not None:
             scored = True
         if node.depth:
@@ -73,7 +74,8 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
             ids.append(node.node_id)
         if not node.children:
             found.append(_trajectory(tree, path, ids, shared, scored=scored))
-    names = seeds.trajectory_ids(run_seed, round_index, tree.problem_id, [one.leaf for one in found])
+            leaves.append(number)
+    names = seeds.trajectory_ids(run_seed, round_index, tree.problem_id, leaves)
     for one, name in zip(found, names, strict=True):
         one.trajectory_id = name
     return found

@@ -2,8 +2,8 @@
 
     [Node], scheme ─► read ─► Values                [Node], verdicts, scheme ─► back_up (in place)
 
-Records of schema version 1 have plain shares of all leaves below (`visits`, `value_soft`, `value_hard`): read as values
-of the kind `pooled`.
+Records of schema version 1 have plain shares of all leaves below: values of the kind `pooled`, whose nodes say no
+`sample`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def read(nodes: Sequence[Node], scheme: Scheme) -> Values:
 
 def _value(node: Node) -> Value:
     if node.sample is None:
-        if not node.visits or node.value_soft is None:
+        if not node.value_n or node.value is None:
             return Value()
-        low, high = wilson(node.value_soft * node.visits, node.visits)
-        return Value(node.value_soft, low, high, node.visits, 1.0, ValueKind.POOLED, node.value_hard)
+        low, high = wilson(node.value * node.value_n, node.value_n)
+        return Value(node.value, low, high, node.value_n, 1.0, ValueKind.POOLED, node.reached)
     return Value(
         node.value,
         0.0 if node.value_low is None else node.value_low,
@@ -103,11 +103,9 @@ def own_scheme(nodes: Sequence[Node], scheme: Scheme) -> Scheme:
 def rebuild(nodes: Sequence[Node]) -> Tree:
     """The shape of a stored tree with the weights of its branches; `nodes` has parents before children."""
     root = nodes[0]
-    tree = Tree(root.problem_id, root.token_ids)
-    ids = {root.node_id: tree.root.node_id}
+    tree = Tree(root.problem_id, root.token_ids, root.node_id)
     for node in nodes[1:]:
-        above = str(node.parent_id)
-        at = tree.attach(node.node_id, tree[ids.get(above, above)], array("i", node.token_ids))
+        at = tree.attach(node.node_id, tree[str(node.parent_id)], array("i", node.token_ids))
         at.finish = Finish(node.finish)
         if node.sample is not None:
             at.index, at.weight = node.sample, node.weight
@@ -115,4 +113,5 @@ def rebuild(nodes: Sequence[Node]) -> Tree:
 
 
 def _set_pooled(node: Node, counts: Counts) -> None:
-    node.visits, node.value_soft, node.value_hard = counts.checked, counts.soft, counts.hard
+    node.value, node.value_n, node.reached = counts.soft, counts.checked, counts.hard
+    node.value_mass, node.value_kind = (1.0, ValueKind.POOLED) if counts.checked else (None, None)

@@ -240,7 +240,7 @@ def _by_source(db: duckdb.DuckDBPyConnection) -> FactTable:
 def _labels(db: duckdb.DuckDBPyConnection) -> FactTable | None:
     rows = db.execute(
         """select coalesce(value_kind, 'none'), count(*), avg(value_n), median(value_n), avg(value_high - value_low)
-           from nodes where parent_id is not null group by 1 order by 2 desc"""
+           from nodes where parent is not null group by 1 order by 2 desc"""
     ).fetchall()
     if not rows:
         return None

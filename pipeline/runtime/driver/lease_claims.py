@@ -21,7 +21,7 @@ from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
 from berry.pipeline.stages.leases.partition import AllBut, TrainingTurn, iter_leases, left_out, round_state
-from berry.pipeline.storage import claims, shards
+from berry.pipeline.storage import claims, shard_files
 from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.heartbeat import Presence, Watcher
@@ -158,7 +158,7 @@ class ClaimedLeases:
         if not claims.take(location, self._round, claim, self._owner):
             return None
         self._mine[lease.number] = claim
-        is_written = location.exists(shards.shard_name("trajectories", lease.number, self._round))
+        is_written = location.exists(shard_files.shard_name("trajectories", lease.number, self._round))
         if is_written or claims.finish(location, round_index=self._round, lease=lease.number):
             return None
         return replace(

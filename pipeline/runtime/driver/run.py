@@ -19,7 +19,7 @@ from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
 from berry.pipeline.engines.build import preflight
-from berry.pipeline.errors import BerryError, ConfigError, first_error
+from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
@@ -32,6 +32,7 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.stages.dataset.compact import compact_round
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
@@ -190,8 +191,21 @@ class Driver:
         while True:
             self._leases.begin_round(round_index)
             outcome = await self._coordinate(round_index, started)
-            if not outcome.finished or not self._leases.is_unfinished():
+            if not outcome.finished:
                 return outcome
+            if not self._leases.is_unfinished():
+                await self._compact(round_index)
+                return outcome
+
+    async def _compact(self, round_index: int) -> None:
+        """Merges the round's files, unless other sites may be at work in the run directory."""
+        if not self._config.storage.compact or self._config.storage.site is not None:
+            return
+        self._display.phase("merging files")
+        try:
+            await asyncio.to_thread(compact_round, self._directory.location, round_index)
+        except StorageError as error:  # the files are as they were: what is wrong with them is for `berry check` to say
+            self._display.note(f"note: the round's files were not merged: {error}")
 
     async def _coordinate(self, round_index: int, started: Started) -> RunOutcome:
         before = self._committed_totals(round_index)

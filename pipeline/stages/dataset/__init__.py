@@ -2,5 +2,6 @@
 
 records ─► rows, steps ─► tables ─► storage.shards               (a lease is committed)
 storage.checked_read ─► reading (trees), reports (totals), logprob_samples
-                    └─► integrity ─► repair     revise (pruned or verified anew)
+                    ├─► integrity ─► repair     revise (pruned or verified anew)
+                    └─► compact (small files merged)     storage.duckdb_views ─► text_views (their texts)
 """

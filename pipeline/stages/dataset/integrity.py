@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berry.pipeline import schema
+from berry.pipeline.errors import StorageError
 from berry.pipeline.records import DropReason
 from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.storage.checked_read import DamagedShard, FaultKind, Shard, read_shard
+from berry.pipeline.storage.checked_read import DamagedShard, FaultKind, Shard, as_today, read_shard
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.lease_rows import node_rows, path_of, response_of
 
 Key = tuple[str, str]  # problem, node
 
@@ -106,11 +108,14 @@ def _across(read: Mapping[str, Shard], problems: Sequence[str] | None) -> Iterat
     for table in schema.TABLES:
         if table != schema.COMMIT and f'"{table}": "{read[table].digest}"' not in commit.get("digests", ""):
             yield FaultKind.CHECKSUM, table, "the file is not the one that the commit names"
-    nodes = {(r["problem_id"], r["node_id"]): r for r in read["nodes"].table.to_pylist()}
-    trajectories = read["trajectories"].table.to_pylist()
-    kept = read["kept"].table.to_pylist()
-    if len(nodes) != read["nodes"].table.num_rows:
-        yield FaultKind.IDS, "nodes", f"{read['nodes'].table.num_rows - len(nodes)} node ids are there twice"
+    if len({shard.marks.get("schema") for shard in read.values()}) > 1:
+        yield FaultKind.SCHEMA, "", "its files are of different schema versions"
+        return
+    tables = as_today(read, int(commit["lease"]) if commit.get("lease", "").isdigit() else 0)
+    nodes = {(r["problem_id"], r["node_id"]): r for r in node_rows(tables["nodes"])}
+    trajectories, kept = tables["trajectories"].to_pylist(), tables["kept"].to_pylist()
+    if len(nodes) != tables["nodes"].num_rows:
+        yield FaultKind.IDS, "nodes", f"{tables['nodes'].num_rows - len(nodes)} node ids are there twice"
     yield from _twice(trajectories, "trajectories")
     yield from _twice(kept, "kept")
     for detail in _problems(nodes, trajectories, problems):
@@ -118,8 +123,9 @@ def _across(read: Mapping[str, Shard], problems: Sequence[str] | None) -> Iterat
     for key, row in nodes.items():
         for detail in _node(key, row, nodes):
             yield FaultKind.IDS, "nodes", detail
+    paths: dict[str, list[Row]] = {}
     for row in trajectories:
-        yield from _trajectory(row, nodes)
+        yield from _trajectory(row, nodes, paths)
     by_id = {row["trajectory_id"]: row for row in trajectories}
     marked = {row["trajectory_id"] for row in trajectories if row["kept"]}
     if marked != {row["trajectory_id"] for row in kept}:
@@ -129,8 +135,8 @@ def _across(read: Mapping[str, Shard], problems: Sequence[str] | None) -> Iterat
             f"{len(marked)} trajectories are marked as kept, {len(kept)} are in the file, or others",
         )
     for row in kept:
-        if row["trajectory_id"] in by_id:
-            for detail in _kept(row, by_id[row["trajectory_id"]], nodes):
+        if row["trajectory_id"] in paths:
+            for detail in _kept(row, by_id[row["trajectory_id"]], paths[row["trajectory_id"]]):
                 yield FaultKind.COUNTS, "kept", detail
     for detail in _report(commit, trajectories, len(kept)):
         yield FaultKind.COUNTS, "", detail
@@ -166,7 +172,10 @@ def _node(key: Key, row: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
         yield f"node {node} of {problem} has depth {row['depth']} below a parent of depth {parent['depth']}"
 
 
-def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Iterator[tuple[FaultKind, str, str]]:
+def _trajectory(
+    row: Row, nodes: Mapping[Key, Row], paths: dict[str, list[Row]]
+) -> Iterator[tuple[FaultKind, str, str]]:
+    """Adds the nodes along its path to `paths`, where they are whole."""
     name = f"trajectory {row['trajectory_id']}"
     if bool(row["kept"]) == (row["drop_reason"] is not None):
         yield (
@@ -174,42 +183,29 @@ def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Iterator[tuple[FaultKind,
             "trajectories",
             f"{name} is kept {row['kept']} with the drop reason {row['drop_reason']}",
         )
-    if not row["leaf"] and not row["path"]:
+    if row["leaf"] is None:
         return  # a problem without a tree
-    problem, path = row["problem_id"], row["path"] or []
-    line: list[Row] = []
-    for node in path:
-        stored = nodes.get((problem, node))
-        if stored is None:
-            yield FaultKind.IDS, "trajectories", f"{name} goes through node {node}, which is not there"
-            return
-        if line and stored["parent_id"] != line[-1]["node_id"]:
-            yield (
-                FaultKind.IDS,
-                "trajectories",
-                f"{name} goes from {line[-1]['node_id']} to {node}, which is not its child",
-            )
-            return
-        line.append(stored)
-    leaf = nodes.get((problem, row["leaf"]))
-    if leaf is None or (line and line[-1] is not leaf):
-        yield FaultKind.IDS, "trajectories", f"{name} does not end in its leaf {row['leaf']}"
+    try:
+        path = path_of(row["problem_id"], str(row["leaf"]), nodes)
+    except StorageError as error:
+        yield FaultKind.IDS, "trajectories", f"{name}: {str(error).partition(';')[0]}"
         return
-    tokens = sum(len(n["token_ids"]) for n in line if n["parent_id"] is not None)
+    paths[row["trajectory_id"]] = path
+    tokens = sum(len(n["token_ids"]) for n in path)
     if row["n_tokens"] != tokens:
         yield FaultKind.COUNTS, "trajectories", f"{name} says {row['n_tokens']} tokens, its nodes hold {tokens}"
 
 
-_A_STEP_EACH = ("steps", "step_labels_soft", "step_labels_hard", "prm_scores", *schema.STEP_COLUMNS)
+_A_STEP_EACH = ("step_ends", "prm_scores", *schema.STEP_COLUMNS)
 
 
-def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
-    name, problem = f"trajectory {row['trajectory_id']}", row["problem_id"]
-    if (problem, row["response"]) != (trajectory["problem_id"], trajectory["response"]):
+def _kept(row: Row, trajectory: Row, path: Sequence[Row]) -> Iterator[str]:
+    name = f"trajectory {row['trajectory_id']}"
+    if (row["problem_id"], row["response"]) != (trajectory["problem_id"], response_of(trajectory, path)):
         yield f"{name} has another problem or response than in trajectories/"
-    line = [nodes.get((problem, node)) for node in trajectory["path"] or []]
-    whole = [n for n in line if n is not None]
-    if row["token_ids"] != [t for n in whole if n["parent_id"] is not None for t in n["token_ids"]]:
+    if row["leaf"] != trajectory["leaf"]:
+        yield f"{name} has the leaf {row['leaf']}, in trajectories/ it is {trajectory['leaf']}"
+    if row["token_ids"] != [t for n in path for t in n["token_ids"]]:
         yield f"{name} has other tokens than the nodes along its path"
     covered = 0
     for segment in row["segments"] or ():
@@ -222,6 +218,8 @@ def _kept(row: Row, trajectory: Row, nodes: Mapping[Key, Row]) -> Iterator[str]:
             yield f"{name} has segments of {covered} tokens, but {len(row['token_ids'])} token ids"
     if len({len(row[k]) for k in _A_STEP_EACH if row[k] is not None}) != 1:
         yield f"{name} has steps and labels of different number"
+    if row["response"] and (row["step_ends"] or [0])[-1] != len(row["response"]):
+        yield f"{name} has steps that don't end where its response does"
 
 
 def _report(marks: Mapping[str, str], trajectories: Sequence[Row], kept: int) -> Iterator[str]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.lease_rows import read_lease
 
 OUTSIDE_NATS = -20.0
 
@@ -36,10 +36,11 @@ def drawn(trajectory_id: str, share: float) -> bool:
 def samples(location: Location, lease: int, round_index: int, *, share: float) -> Iterator[LogprobSample]:
     """Of one committed lease. Trajectories that several engines made, after a crash, are left out. Raises
     StorageError."""
-    chosen = [r for r in read_rows(location, "trajectories", lease, round_index) if drawn(r["trajectory_id"], share)]
+    stored = read_lease(location, lease, round_index)
+    chosen = [r for r in stored.trajectories if drawn(r["trajectory_id"], share)]
     if not chosen:
         return
-    nodes = {(n["problem_id"], n["node_id"]): n for n in read_rows(location, "nodes", lease, round_index)}
+    nodes = {(n["problem_id"], n["node_id"]): n for n in stored.nodes}
     roots = {p: n for (p, _), n in nodes.items() if n["parent_id"] is None}
     for row in chosen:
         path = [nodes[row["problem_id"], n] for n in row["path"]]

@@ -11,12 +11,11 @@ from berry.pipeline.records import ValueKind
 from berry.pipeline.storage.dataset import REVISIONS, RunDir
 from berry.pipeline.storage.duckdb_views import connect
 
-_KIND = "case when n.sample is null and n.visits is not null then 'pooled' else n.value_kind end"
-_ROOTS = f"select {_KIND}, count(*) from nodes n where n.parent_id is null group by 1"
-_KINDS = f"""
-    select {_KIND}, count(*)
-    from nodes n semi join nodes c on c.parent_id = n.node_id and c.problem_id = n.problem_id and c.round = n.round
-    where n.parent_id is not null group by 1
+_ROOTS = "select n.value_kind, count(*) from nodes n where n.parent is null group by 1"
+_KINDS = """
+    select n.value_kind, count(*)
+    from nodes n semi join nodes c on c.parent = n.node and c.problem_id = n.problem_id and c.round = n.round
+    where n.parent is not null group by 1
 """
 _REASONS = {
     ValueKind.POOLED: "an earlier version stored it, with plain shares of all leaves in place of estimates (pooled)",

@@ -21,8 +21,8 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.records import DropReason, Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage.checked_read import checked
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.lease_rows import read_lease
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 
@@ -136,12 +136,11 @@ def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) 
 def _read_lease(
     run: RunDir, config: RunConfig, round_index: int, lease: int, problems: dict[str, Problem]
 ) -> Iterator[StoredTree]:
-    nodes, trajectories, kept = (
-        checked(run.location, table, lease, round_index) for table in ("nodes", "trajectories", "kept")
-    )
+    stored = read_lease(run.location, lease, round_index)
+    marks = stored.marks["nodes"]
     of_problem: dict[str, tuple[list[Row], list[Row], list[Row]]] = {}
-    for index, shard in enumerate((nodes, trajectories, kept)):
-        for row in shard.table.to_pylist():
+    for index, rows in enumerate((stored.nodes, stored.trajectories, stored.kept)):
+        for row in rows:
             of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
     for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
         if not its_nodes:  # quarantined: nothing grew
@@ -158,8 +157,8 @@ def _read_lease(
             kept=its_kept,
             problem=problem,
             family=family,
-            model=nodes.marks.get("model", ""),
-            synthetic=nodes.marks.get("synthetic") == "true",
+            model=marks.get("model", ""),
+            synthetic=marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
             sampled_under=its_nodes[0]["messages"],
             values=_values(tree, records, scheme_for(config, family), config),
@@ -200,11 +199,9 @@ def _family(problem_id: str, rows: Iterable[Row], problem: Problem | None) -> st
 def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) -> Tree:
     """The tree that these rows were stored from, as far as labels need it: shape, tokens, texts, scores, verdicts."""
     root, *others = nodes
-    tree = Tree(problem_id, root["token_ids"])
-    ids = {root["node_id"]: tree.root.node_id}
+    tree = Tree(problem_id, root["token_ids"], root["node_id"])
     for row in others:
-        above = str(row["parent_id"])
-        node = tree.attach(row["node_id"], tree[ids.get(above, above)], row["token_ids"])
+        node = tree.attach(row["node_id"], tree[str(row["parent_id"])], row["token_ids"])
         node.text = row["text"]
         node.finish = Finish(row["finish"])
         node.prm = row["prm"]

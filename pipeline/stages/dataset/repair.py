@@ -21,8 +21,10 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage import claims, segments, shards
+from berry.pipeline.storage import checked_read, claims, segments, shard_files, shards
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.merged import without_file_marks
+from berry.pipeline.storage.shard_files import ShardFile
 from berry.pipeline.storage.weights_file import RunWeights, read_weights, weights_after, write_weights
 
 AT_ONCE = 4
@@ -106,13 +108,14 @@ def _handed_out(
 
 
 def _unfinished(run: RunDir, round_index: int) -> Iterator[str]:
-    done = run.committed(round_index)
-    for table in ("nodes", "kept"):
-        names = run.location.names(f"round={round_index}/{table}")
-        loose = {n for n in names if n.startswith("shard-") and ".writing-" not in n}
-        loose -= {f"shard-{lease:06d}.parquet" for lease in done}
+    files = set(shard_files.committed_files(run.location, round_index))
+    done = {lease for file in files for lease in file.leases}
+    for table in schema.TABLES:
+        loose = set(shard_files.present(run.location, table, round_index)) - files
         if loose:
-            yield f"round {round_index}: {len(loose)} uncommitted file(s) in {table}/; `berry run` removes them"
+            why = "merged" if table == schema.COMMIT else "uncommitted or merged"
+            removes = "`berry run` and `berry compact` remove them"
+            yield f"round {round_index}: {len(loose)} {why} file(s) in {table}/; {removes}"
     for lease in sorted(run.journalled(round_index) - done):
         place = segments.folder(lease, round_index)
         whole = sum(len(parts) for parts in segments.read(run.location, place).values())
@@ -133,10 +136,9 @@ def repair(run: RunDir, found: Findings) -> str | None:
     location = run.location
     number = 1 + max((int(n) for n in location.folders("damaged") if n.isdigit()), default=-1)
     folder = f"damaged/{number:03d}"
+    for round_index in sorted({round_index for round_index, _ in damaged}):
+        _take_out(run, round_index, {lease for at, lease in damaged if at == round_index}, folder)
     for round_index, lease in damaged:
-        for table in reversed(schema.TABLES):  # the commit first: without it the lease is open again
-            name = shards.shard_name(table, lease, round_index)
-            location.move(name, f"{folder}/{name}")
         claims.forget(location, round_index=round_index, lease=lease)
     first = damaged[0][0]
     now = read_weights(location)
@@ -145,3 +147,24 @@ def repair(run: RunDir, found: Findings) -> str | None:
         if before is not None:
             write_weights(location, before)
     return folder
+
+
+def _take_out(run: RunDir, round_index: int, damaged: set[int], folder: str) -> None:
+    """Moves the files that hold damaged leases. Whole leases of a merged file get files of their own first: the merged
+    one counts until it is gone."""
+    location = run.location
+    for file in shard_files.committed_files(location, round_index):
+        if damaged.isdisjoint(file.leases):
+            continue
+        for lease in file.leases if file.is_merged else ():
+            if lease not in damaged:
+                stored = checked_read.read_shards(location, lease, round_index)
+                marks = {table: without_file_marks(shard.marks) for table, shard in stored.items()}
+                tables = checked_read.as_today(stored, lease)
+                alone = ShardFile(lease, lease)
+                shards.write_tables(location, alone, round_index, tables, marks, level=shards.COMPRESSION_LEVEL)
+        moved = {file, *(ShardFile(lease, lease) for lease in damaged & set(file.leases))}
+        for table in reversed(schema.TABLES):  # the commit first: without it a lease is open again
+            for one in sorted(moved, reverse=True):
+                name = one.name(table, round_index)
+                location.move(name, f"{folder}/{name}")

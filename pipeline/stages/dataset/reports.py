@@ -10,7 +10,7 @@ from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import LeaseReport
-from berry.pipeline.storage import checked_read, shards
+from berry.pipeline.storage import checked_read, shard_files
 from berry.pipeline.storage.files import Location
 
 AT_ONCE = 16
@@ -19,7 +19,7 @@ BATCH = 4096
 
 def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
     """Reports of all committed leases of a round, in order. Raises StorageError for a damaged shard."""
-    numbers = sorted(shards.committed(location, round_index))
+    numbers = sorted(shard_files.committed(location, round_index))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(numbers), BATCH):  # a call that waits takes memory
             yield from pool.map(lambda lease: _read(location, lease, round_index), numbers[start : start + BATCH])
@@ -28,7 +28,7 @@ def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
 def read_commit_marks(location: Location, lease: int, round_index: int) -> dict[str, str]:
     """Reads what a commit file says of itself beside its rows, the lease's report among it. Raises StorageError for a
     damaged shard."""
-    name = location.show(shards.shard_name(schema.COMMIT, lease, round_index))
+    name = location.show(shard_files.shard_name(schema.COMMIT, lease, round_index))
     try:
         marks = checked_read.read_marks(location, schema.COMMIT, lease, round_index)
         json.loads(marks["report"])

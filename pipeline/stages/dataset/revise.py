@@ -29,8 +29,7 @@ from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajector
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import AllBut, iter_leases, left_out
-from berry.pipeline.storage import shards
-from berry.pipeline.storage.checked_read import read_rows
+from berry.pipeline.storage import lease_rows, shards
 from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location
 from berry.verifiers.base import Verdict
@@ -76,13 +75,12 @@ class Stored:
 
 def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[Stored]:
     """The lease's trees in the order of its problems. Raises StorageError where a shard is damaged."""
-    nodes = read_rows(location, "nodes", lease.number, round_index)
-    trajectories = read_rows(location, "trajectories", lease.number, round_index)
+    rows = lease_rows.read_lease(location, lease.number, round_index)
     for problem in lease.problems:
         yield Stored(
             problem,
-            [node_of(r) for r in nodes if r["problem_id"] == problem.id],
-            [trajectory_of(r) for r in trajectories if r["problem_id"] == problem.id],
+            [node_of(r) for r in rows.nodes if r["problem_id"] == problem.id],
+            [trajectory_of(r) for r in rows.trajectories if r["problem_id"] == problem.id],
         )
 
 
@@ -152,6 +150,7 @@ async def _revise_lease(
     before: dict[str, Any] = json.loads(marks["report"])
     made_by = made_by_marks(marks)
     tables = Tables() if seen is None else Tables(seen=seen)
+    kept_tokens = 0
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
         scheme = scheme_for(config, stored.problem.variant_of or stored.problem.id)
         if check is not None:
@@ -176,10 +175,11 @@ async def _revise_lease(
             rollout=config.rollout,
             made_by=made_by,
         )
+        kept_tokens += _kept_tokens(stored)
     report = LeaseReport(
         **{
             **before,
-            "ledger": _ledger(before, tables),
+            "ledger": _ledger(before, kept_tokens),
             "solved": tables.solved,
             "kept": tables.n_kept,
             "drops": tables.drops,
@@ -197,12 +197,14 @@ async def _revise_lease(
     return report
 
 
-def _ledger(before: dict[str, Any], tables: Tables) -> TokenLedger:
-    """What was spent stays; what was kept of it is counted anew, each segment once."""
-    nodes = zip(*(tables.nodes[name] for name in ("problem_id", "node_id", "parent_id", "token_ids")), strict=True)
-    sizes = {(problem, node): len(tokens) for problem, node, parent, tokens in nodes if parent}
-    trajectories = zip(*(tables.trajectories[name] for name in ("problem_id", "path", "kept")), strict=True)
-    held = {(problem, node) for problem, path, kept in trajectories if kept for node in path}
+def _ledger(before: dict[str, Any], kept_tokens: int) -> TokenLedger:
+    """What was spent stays; what was kept of it is counted anew."""
     ledger = before["ledger"]
     extra = {k: v for k, v in ledger["extra"].items() if not k.startswith("pruned.")}
-    return TokenLedger(**{**ledger, "kept": sum(sizes.get(key, 0) for key in held), "extra": extra})
+    return TokenLedger(**{**ledger, "kept": kept_tokens, "extra": extra})
+
+
+def _kept_tokens(stored: Stored) -> int:
+    """Of the segments of one tree that kept trajectories hold, each once."""
+    held = {node for trajectory in stored.trajectories if trajectory.kept for node in trajectory.path}
+    return sum(len(node.token_ids) for node in stored.nodes if node.node_id in held)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any
 
@@ -31,7 +32,8 @@ ColumnLists = dict[str, Any]
 ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
 
 _OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
-_OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names]
+_OF_PLACE = {"lease", "node", "parent", "leaf"}  # what the files say by number
+_OF_NODE = [(name, attrgetter(name)) for name in schema.NODES.names if name not in _OF_PLACE and name != "logprob_sum"]
 _OF_LABEL = {
     "step_values": attrgetter("label"),
     "step_lows": attrgetter("low"),
@@ -41,13 +43,13 @@ _OF_LABEL = {
     "step_kinds": attrgetter("kind"),
     "step_reached": attrgetter("reached"),
 }
-_NOT_OWN = {*_OF_VERDICT, "variant_of"}
+_NOT_OWN = {*_OF_PLACE, *_OF_VERDICT, "variant_of", "response"}
 _OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names if name not in _NOT_OWN]
 
 
 def empty(table: str) -> ColumnLists:
-    """Of one of schema.TABLES, without rows yet."""
-    columns: ColumnLists = {name: [] for name in schema.TABLES[table].names}
+    """Of one of schema.TABLES, without rows yet; the lease is added when its files are written."""
+    columns: ColumnLists = {name: [] for name in schema.TABLES[table].names if name != "lease"}
     if table == "kept":
         columns |= {"token_ids": NumberLists("i"), "logprobs": NumberLists("f")}
     return columns
@@ -59,12 +61,26 @@ def add_row(columns: ColumnLists, row: Mapping[str, Any]) -> None:
         values.append(row.get(name))
 
 
-def add_nodes(columns: ColumnLists, nodes: Sequence[Node]) -> None:
+def add_nodes(columns: ColumnLists, nodes: Sequence[Node], numbers: Mapping[str, int]) -> None:
+    """Adds the nodes of one tree in the order in which `numbers` counts them, by id."""
     for name, get in _OF_NODE:
         columns[name].extend(map(get, nodes))
+    columns["node"].extend(range(len(nodes)))
+    columns["parent"].extend([None if node.parent_id is None else numbers[node.parent_id] for node in nodes])
+    columns["logprob_sum"].extend([node.logprob_sum if node.logprobs is None else None for node in nodes])
 
 
-def add_trajectories(columns: ColumnLists, problem: Problem, trajectories: Sequence[Trajectory]) -> None:
+def add_trajectories(
+    columns: ColumnLists,
+    problem: Problem,
+    trajectories: Sequence[Trajectory],
+    numbers: Mapping[str, int],
+    responses: Sequence[str | None],
+) -> None:
+    """Adds the leaves of one tree, whose nodes are counted by `numbers`. `responses`: of those whose text is not that
+    of the nodes along their paths; None of the others."""
+    columns["leaf"].extend([numbers.get(t.leaf) for t in trajectories])
+    columns["response"].extend(responses)
     for name, get in _OF_TRAJECTORY:
         columns[name].extend(map(get, trajectories))
     columns["variant_of"].extend([problem.variant_of] * len(trajectories))
@@ -75,13 +91,14 @@ def add_trajectories(columns: ColumnLists, problem: Problem, trajectories: Seque
     different = {id(v): v for v in verdicts if v is not None}  # equal answers share one
     evidence = {place: evidence_json(v.evidence) for place, v in different.items()}
     columns["evidence"].extend([evidence.get(id(v)) for v in verdicts])
-    columns["verify_ms"].extend([None if v is None else v.verify_ms for v in verdicts])
+    columns["verify_ms"].extend([None if v is None else round(v.verify_ms, 2) for v in verdicts])
 
 
 def add_kept(
     columns: ColumnLists,
     problem: Problem,
     kept: Sequence[tuple[Trajectory, Sequence[Node]]],
+    numbers: Mapping[str, int],
     *,
     root: Node | None,
     values: Values,
@@ -107,17 +124,15 @@ def add_kept(
     for name, value in shared.items():
         columns[name].extend([value] * n)
     columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
+    columns["leaf"].extend([numbers[t.leaf] for t, _ in kept])
     columns["response"].extend([t.response for t, _ in kept])
-    columns["steps"].extend([texts for texts, _ in steps])
+    columns["step_ends"].extend([_step_ends(texts, t.response) for (t, _), (texts, _) in zip(kept, steps, strict=True)])
     places = [(path, ends) for path, (_, ends) in zip(paths, steps, strict=True)]
     labels.add(values, places)
     columns["prm_scores"].extend(_prm_scores(places))
-    for name in ("step_labels_soft", "step_labels_hard"):
-        columns[name].extend([None] * n)
     columns["orm"].extend([t.orm for t, _ in kept])
     columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
-    columns["logprob_sum"].extend(map(_logprob_sum, paths))
     token_ids, logprobs = columns["token_ids"], columns["logprobs"]
     for path in paths:
         token_ids.add([node.token_ids for node in path])
@@ -199,11 +214,13 @@ def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> 
     return found
 
 
-def _logprob_sum(path: Sequence[Node]) -> float | None:
-    if len(path) == 1:
-        return path[0].logprob_sum
-    found = [node.logprob_sum for node in path]
-    return None if None in found else sum([x for x in found if x is not None])
+def _step_ends(steps: Sequence[str], response: str) -> list[int]:
+    """Where steps end in a response, in characters. The last is its end, even where the texts of its nodes join to
+    another one."""
+    ends = list(accumulate(map(len, steps)))
+    if ends and ends[-1] != len(response):
+        ends = [*(min(end, len(response)) for end in ends[:-1]), len(response)]
+    return ends
 
 
 def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:

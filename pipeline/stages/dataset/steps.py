@@ -88,6 +88,13 @@ def split_steps(
     ]
 
 
+def split_texts(texts: Sequence[str], step: StepConfig, thinking: Thinking | None = None) -> list[str]:
+    """The steps of a response that is given as the texts of its nodes."""
+    text = "".join(texts)
+    cuts = _boundaries(text, step, list(accumulate(map(len, texts))), thinking)
+    return [text[start:end] for start, end in pairwise([0, *cuts])]
+
+
 def label_of(values: Values, end: StepEnd) -> Value:
     """The value of the prefix that ends with a step."""
     node_id = end.node.node_id

@@ -62,6 +62,7 @@ class Tables:
         `values` are those of its tree. `decided`: what was decided of each trajectory before; the rules are not asked
         then."""
         by_id = {node.node_id: node for node in nodes}
+        numbers = {node_id: number for number, node_id in enumerate(by_id)}
         decisions = decided
         if decisions is None:
             rate = only(values[nodes[0].node_id], LABELS).value if nodes else None
@@ -71,8 +72,8 @@ class Tables:
             trajectory.drop_reason = decision.reason
             if decision.reason is not None:
                 self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
-        add_nodes(self.nodes, nodes)
-        add_trajectories(self.trajectories, problem, trajectories)
+        add_nodes(self.nodes, nodes, numbers)
+        add_trajectories(self.trajectories, problem, trajectories, numbers, _other_texts(trajectories, by_id))
         own = [t for t in trajectories if t.drop_reason is not DropReason.ANNOTATION]
         self.solved += any(t.verdict is not None and t.verdict.passed for t in own)
         root = next((node for node in nodes if node.parent_id is None), None)
@@ -81,6 +82,7 @@ class Tables:
             self.kept,
             problem,
             kept,
+            numbers,
             root=root,
             values=values,
             labels=self.labels,
@@ -96,8 +98,6 @@ class Tables:
                 "trajectory_id": f"{problem.id}/-",
                 "problem_id": problem.id,
                 "variant_of": problem.variant_of,
-                "leaf": "",
-                "path": [],
                 "evidence": evidence_json({"detail": detail}),
                 "n_tokens": 0,
                 "n_new_tokens": 0,
@@ -109,8 +109,8 @@ class Tables:
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
     def add_stored(self, row: Mapping[str, Any]) -> None:
-        """Adds a dropped trajectory as it is stored."""
-        add_row(self.trajectories, row)
+        """Adds a dropped trajectory without a tree as it is stored."""
+        add_row(self.trajectories, {**row, "leaf": None})
         self.drops[row["drop_reason"]] = self.drops.get(row["drop_reason"], 0) + 1
 
     @property
@@ -130,6 +130,12 @@ class Tables:
     def by_name(self) -> dict[str, ColumnLists]:
         kept = {**self.kept, **label_columns(self.labels)}
         return {"nodes": self.nodes, "kept": kept, "trajectories": self.trajectories}
+
+
+def _other_texts(trajectories: Sequence[Trajectory], nodes: Mapping[str, Node]) -> list[str | None]:
+    """Of each trajectory, None where its response is the text of its nodes, as nearly always."""
+    joined = ["".join([nodes[at].text for at in t.path]) for t in trajectories]
+    return [None if t.response == text else t.response for t, text in zip(trajectories, joined, strict=True)]
 
 
 def _without_root(path: list[Node]) -> list[Node]:

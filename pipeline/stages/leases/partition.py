@@ -17,7 +17,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
 from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import iter_problems
-from berry.pipeline.storage import segments, shards
+from berry.pipeline.storage import segments, shard_files
 from berry.pipeline.storage.dataset import RunDir
 from berry.verifiers.specs.shipping import with_source_inlined
 
@@ -113,7 +113,7 @@ class AllLeases:
         return self._source.take()
 
     def begin_round(self, round_index: int) -> None:
-        shards.remove_uncommitted(self._run.location, round_index)
+        shard_files.remove_uncommitted(self._run.location, round_index)
         self.committed_before, journalled = round_state(self._run, round_index)
         self._source = IteratedLeases(
             iter_leases(

@@ -32,8 +32,8 @@ from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.pipeline.stages.leases.lease import Lease
-from berry.pipeline.storage.checked_read import read_rows
 from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.lease_rows import read_lease
 from berry.verifiers.specs.union import MajoritySpec, MathSpec
 
 NOTHING_TO_COMPLETE = frozenset(
@@ -184,8 +184,8 @@ def read_stored(source: RunDir, config: RunConfig, lease: Lease, round_index: in
     annotation = config.annotation
     assert annotation is not None
     marks = read_commit_marks(source.location, lease.number, round_index)
-    nodes = _by_problem(read_rows(source.location, "nodes", lease.number, round_index))
-    trajectories = _by_problem(read_rows(source.location, "trajectories", lease.number, round_index))
+    rows = read_lease(source.location, lease.number, round_index)
+    nodes, trajectories = _by_problem(rows.nodes), _by_problem(rows.trajectories)
     searches = {
         problem.id: StoredSearch(
             problem, nodes.get(problem.id, []), trajectories.get(problem.id, []), config, annotation, round_index
@@ -217,6 +217,10 @@ def records_of(stored: StoredSearch, search: Search) -> Iterator[tuple[Trajector
         reason = None if row["drop_reason"] is None else DropReason(row["drop_reason"])
         yield trajectory, Decision(row["kept"], reason)
     known = {row["leaf"] for row in stored.trajectories}
+    added = 0
     for trajectory in search.trajectories():
         if trajectory.leaf not in known and tree[trajectory.leaf].drop is DropReason.ANNOTATION:
+            place = trajectory.trajectory_id.rpartition("-")[0]
+            trajectory.trajectory_id = f"{place}-{len(stored.trajectories)}.{added}"  # those there keep their numbers
+            added += 1
             yield trajectory, Decision(keep=False, reason=DropReason.ANNOTATION)

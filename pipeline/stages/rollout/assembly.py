@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
 from berry.pipeline.engines.base import Engine, EngineInfo
-from berry.pipeline.records import DropReason, Node, TokenLedger
+from berry.pipeline.records import DropReason, TokenLedger
 from berry.pipeline.stages.dataset.rows import made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, records_of
 from berry.pipeline.stages.rollout.ports import Grown
+from berry.pipeline.stages.rollout.texts import fill_texts, settle_texts
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Assembly:
                 or grown.responses.get(trajectory.leaf)
                 or engine.decode(search.tree.response_ids(trajectory.leaf))
             )
+        settle_texts(nodes, trajectories, engine)
         tables.add(problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by, decided=decided)
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
@@ -88,19 +90,3 @@ class Assembly:
             return
         for row in search.trajectories:
             tables.add_stored(row)
-
-
-def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
-    """Gives nodes that were made by splitting a segment their text. They are decoded in their context, so that the
-    texts along a path join to the whole response whatever the tokenizer does at the seams."""
-    by_id = {node.node_id: node for node in nodes}
-    for node in nodes:
-        if node.text or not node.token_ids:
-            continue
-        before: list[int] = []
-        parent = by_id.get(node.parent_id or "")
-        while parent is not None:
-            before[:0] = parent.token_ids
-            parent = by_id.get(parent.parent_id or "")
-        head = engine.decode(before) if before else ""
-        node.text = engine.decode([*before, *node.token_ids])[len(head) :]

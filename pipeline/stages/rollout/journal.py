@@ -21,10 +21,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from berry.pipeline import schema
 from berry.pipeline.core.events import Command, Event
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import segments, shards
+from berry.pipeline.storage import segments, shard_files
 from berry.pipeline.storage.files import Location
 
 _KINDS: tuple[type[Any], ...] = get_args(Event)
@@ -150,8 +149,7 @@ class LeaseJournal:
     def is_replaced(self) -> bool:
         """Whether a later attempt at the lease has begun, or any has committed it. Raises StorageError."""
         later = max((int(name[:3]) for name in self.location.names(self.folder) if name[:3].isdigit()), default=0)
-        commit = shards.shard_name(schema.COMMIT, self.lease, self.round_index)
-        return later > self._attempt or self.location.exists(commit)
+        return later > self._attempt or shard_files.is_committed(self.location, self.lease, self.round_index)
 
     def end_alone(self, problem_id: str) -> None:
         """Keeps for the next flush that the problem did not kill its worker."""

@@ -21,9 +21,9 @@ BEAM = {
     },
 }
 REVISION = "runs/job/revisions/annotated"
-ROWS = "select trajectory_id, response, verdict, kept, drop_reason from '{}/trajectories/*.parquet' order by 1"
+ROWS = "select trajectory_id, answer, verdict, kept, drop_reason from '{}/trajectories/*.parquet' order by 1"
 LABELS = "select trajectory_id, step_values, step_counts, step_kinds from '{}/kept/*.parquet' order by 1"
-NODES = "select problem_id, node_id, value, value_n, value_kind from '{}/nodes/*.parquet' order by 1, 2"
+NODES = "select problem_id, node::varchar, value, value_n, value_kind from '{}/nodes/*.parquet' order by 1, 2"
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def empty_versions(run: Path) -> None:
     ids=["a kept shard is gone", "run.yaml is damaged", "versions.json is empty"],
 )
 def test_every_command_says_what_is_damaged(berry: Any, damage: Callable[[Path], None], said: str) -> None:
-    config = str(berry.config(problems=[{"type": "synthetic", "count": 8, "seed": 3}]))
+    config = str(berry.config(problems=[{"type": "synthetic", "count": 8, "seed": 3}], storage={"compact": False}))
     code, out = berry.run("run", config, "--local")
     assert code == 0, out
     run = berry.folder / "runs/job"

@@ -15,9 +15,9 @@ from berry.pipeline.report.status import gather
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.storage import claims
 from berry.pipeline.storage.dataset import open_run
-from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.weights_file import weights_after
 

@@ -22,27 +22,32 @@ def test_a_run_leaves_trajectories_nodes_and_kept_that_agree(berry: Any) -> None
     assert berry.query(
         "runs/job",
         """select count(*) from '{}/trajectories/*.parquet' t anti join '{}/nodes/*.parquet' n
-           on t.leaf = n.node_id and t.problem_id = n.problem_id""",
+           on t.leaf = n.node and t.problem_id = n.problem_id""",
     ) == [(0,)]
     wrong = "select count(*) from '{}/trajectories/*.parquet' where kept <> (verdict = 'pass')"
     assert berry.query("runs/job", wrong) == [(0,)]
-    kept = berry.query("runs/job", "select steps, response, step_values, synthetic, token_ids from '{}/kept/*.parquet'")
+    kept = berry.query(
+        "runs/job", "select step_ends, response, step_values, synthetic, token_ids from '{}/kept/*.parquet'"
+    )
     assert kept
-    for steps, response, labels, synthetic, token_ids in kept:
-        assert "".join(steps) == response
-        assert len(labels) == len(steps)
+    for ends, response, labels, synthetic, token_ids in kept:
+        assert ends == sorted(set(ends))
+        assert ends[-1] == len(response)
+        assert len(labels) == len(ends)
         assert labels[-1] == 1.0
         assert synthetic
-        assert len(token_ids) > len(steps)
+        assert len(token_ids) > len(ends)
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(berry: Any) -> None:
     config = str(berry.config())
-    rows = "select trajectory_id, response, verdict, kept from '{}/trajectories/*.parquet' order by 1"
+    rows = "select trajectory_id, answer, verdict, kept from '{}/trajectories/*.parquet' order by 1"
+    texts = "select problem_id, node, parent, token_ids, text from '{}/nodes/*.parquet' order by 1, 2"
     assert berry.run("run", config, "--local", "--run", "a")[0] == 0
     assert berry.run("run", config, "--local", "--run", "b")[0] == 0
     assert berry.query("a", rows) == berry.query("b", rows)
+    assert berry.query("a", texts) == berry.query("b", texts)
 
 
 def test_a_finished_run_is_not_run_again(berry: Any) -> None:
@@ -110,7 +115,7 @@ def test_killed_midway_and_run_again_every_problem_is_there_once(
     before = {p.name: p.stat().st_mtime_ns for p in commits.glob("shard-*.parquet")}
     assert len(before) < 10, "the run was over before it was killed"
     assert list((berry.folder / "runs/job/round=0/journal").iterdir())
-    code, out = berry.run("run", config, "--local")
+    code, out = berry.run("run", config, "--local", "storage.compact=false")
     assert code == 0, out
     assert f"resuming: {len(before)} of 10 leases" in out
     after = {p.name: p.stat().st_mtime_ns for p in commits.glob("shard-*.parquet")}

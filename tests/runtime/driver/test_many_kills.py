@@ -13,10 +13,10 @@ import pytest
 
 KILLS = 20
 NODES = (
-    "select node_id, token_ids, finish, value, value_n, value_kind, seed from '{}/nodes/*.parquet' "
-    "order by problem_id, node_id"
+    "select node, parent, token_ids, text, finish, value, value_n, value_kind, seed from '{}/nodes/*.parquet' "
+    "order by problem_id, node"
 )
-ROWS = "select trajectory_id, response, verdict, kept from '{}/trajectories/*.parquet' order by 1"
+ROWS = "select trajectory_id, answer, verdict, kept from '{}/trajectories/*.parquet' order by 1"
 
 
 def holds(lock: Path, pid: int) -> bool:

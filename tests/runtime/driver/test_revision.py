@@ -9,7 +9,7 @@ import pytest
 
 ROWS = "select trajectory_id, verdict, kept, drop_reason from '{}/trajectories/*.parquet' order by 1"
 NODES = (
-    "select problem_id, node_id, value, value_n, value_kind, reached, sample, weight from '{}/nodes/*.parquet' "
+    "select problem_id, node, value, value_n, value_kind, reached, sample, weight from '{}/nodes/*.parquet' "
     "order by 1, 2"
 )
 KEPT = "select * from '{}/kept/*.parquet' order by trajectory_id"

@@ -21,7 +21,7 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.integrity import check_lease
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import shard_files, shards
 from berry.pipeline.storage.checked_read import FaultKind
 from berry.pipeline.storage.dataset import RunDir, open_run
 
@@ -32,7 +32,7 @@ SYNTHETIC: dict[str, Any] = {
         "policy": {"type": "fixed", "branching": [3, 2]},
         "step": {"type": "delimiter", "delimiters": ["\n"]},
     },
-    "storage": {"lease_problems": 3},
+    "storage": {"lease_problems": 3, "compact": False},
 }
 
 
@@ -63,7 +63,7 @@ def run(made: Path, tmp_path: Path) -> RunDir:
 
 
 def path_of(run: RunDir, table: str, lease: int = 1) -> Path:
-    return Path(run.location.path(shards.shard_name(table, lease, 0)))
+    return Path(run.location.path(shard_files.shard_name(table, lease, 0)))
 
 
 def rewrite(run: RunDir, table: str, change: Callable[[list[dict[str, Any]]], None]) -> None:
@@ -232,7 +232,7 @@ def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(run: RunDir, mad
     assert repair.check_run(run).faults == []
     for table in schema.TABLES:
         for lease in range(4):
-            name = shards.shard_name(table, lease, 0)
+            name = shard_files.shard_name(table, lease, 0)
             drop = [c for c in ("verify_ms",) if c in schema.TABLES[table].names]
             again, first = (pq.read_table(place / name).drop_columns(drop) for place in (tmp_path / "run", made))
             assert again.equals(first), name

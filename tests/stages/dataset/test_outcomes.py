@@ -11,9 +11,9 @@ from berry.pipeline.cli.summary import counts_table
 from berry.pipeline.records import Ending, ending
 from berry.pipeline.report.summary import summarise
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
+from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.training.step_labels import ending_of, labelled_paths
-from berry.pipeline.storage.duckdb_views import connect
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 

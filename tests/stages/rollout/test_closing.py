@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.config.run import RunConfig
@@ -15,7 +14,9 @@ from berry.pipeline.errors import EngineError
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.rollout.worker import LeaseWorker
+from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.lease_rows import read_lease
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import CheckRequest
 
@@ -44,7 +45,9 @@ async def worker(place: Path, tokens_per_s: float | None) -> LeaseWorker:
 
 
 def rows(place: Path) -> list[dict[str, Any]]:
-    return pq.read_table(place / "round=0/trajectories").to_pylist()
+    location = locate(str(place))
+    leases = sorted(shard_files.committed(location, 0))
+    return [row for lease in leases for row in read_lease(location, lease, 0).trajectories]
 
 
 async def test_requests_that_closing_cuts_off_are_no_ends_of_their_own(tmp_path: Path) -> None:

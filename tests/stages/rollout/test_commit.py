@@ -10,7 +10,7 @@ import pytest
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
 from berry.pipeline.stages.rollout import commit as committing
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.storage import shards
+from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import Location, locate
 
 TABLES: dict[str, Any] = {"nodes": [], "kept": [], "trajectories": []}
@@ -42,9 +42,9 @@ async def test_the_first_attempt_writes_nothing_once_a_second_has_begun(location
     assert first.is_replaced()
     assert not second.is_replaced()
     assert not await commit(location, first, age_s=60)
-    assert shards.committed(location, 0) == set()
+    assert shard_files.committed(location, 0) == set()
     assert await commit(location, second, age_s=60)
-    assert shards.committed(location, 0) == {7}
+    assert shard_files.committed(location, 0) == {7}
 
 
 async def test_nor_after_the_second_has_ended(location: Location) -> None:

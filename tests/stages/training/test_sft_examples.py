@@ -6,8 +6,8 @@ import pytest
 
 from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.core.splits import Split
+from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.storage.duckdb_views import connect
 
 SPLIT = Split(heldout_share=0.4, validation_share=0.1)
 

@@ -1,0 +1,145 @@
+"""Names a round's Parquet files, and finds the one that holds a lease.
+
+    round=0/nodes/shard-000007.parquet                one lease
+    round=0/nodes/shard-000000-000063.parquet         leases 0 to 63, merged (storage.merged)
+
+A lease is committed once a file in `trajectories/` holds it. Where several hold it, as between the writing of a merged
+file and the removal of what was merged, the widest counts: the others have the same rows, or are of a writer that came
+too late.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from berry.pipeline import schema
+from berry.pipeline.storage.files import Location
+
+_SHARD = re.compile(r"^shard-(\d+)(?:-(\d+))?\.parquet$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ShardFile:
+    """The leases `first` to `last` of a round, all of them, in one file a table."""
+
+    first: int
+    last: int
+
+    @property
+    def is_merged(self) -> bool:
+        return self.last > self.first
+
+    @property
+    def leases(self) -> range:
+        return range(self.first, self.last + 1)
+
+    @property
+    def base_name(self) -> str:
+        last = f"-{self.last:06d}" if self.is_merged else ""
+        return f"shard-{self.first:06d}{last}.parquet"
+
+    def name(self, table: str, round_index: int) -> str:
+        return f"round={round_index}/{table}/{self.base_name}"
+
+    def holds(self, other: ShardFile) -> bool:
+        return self.first <= other.first and other.last <= self.last
+
+
+def shard_name(table: str, lease: int, round_index: int) -> str:
+    """The file that a lease is written to when it is committed."""
+    return ShardFile(lease, lease).name(table, round_index)
+
+
+def present(location: Location, table: str, round_index: int) -> list[ShardFile]:
+    """Every file of a table, in order, those that a wider one holds too. Raises StorageError."""
+    return sorted(_parsed(location.names(f"round={round_index}/{table}")))
+
+
+def _parsed(names: Iterable[str]) -> Iterable[ShardFile]:
+    for name in names:
+        match = _SHARD.match(name)
+        if match is not None:
+            first = int(match.group(1))
+            yield ShardFile(first, int(match.group(2) or first))
+
+
+def widest(files: Iterable[ShardFile]) -> list[ShardFile]:
+    """Those that no other holds, in order."""
+    kept: list[ShardFile] = []
+    for file in sorted(files, key=lambda f: (f.first, -f.last)):
+        if not kept or not kept[-1].holds(file):
+            kept.append(file)
+    return kept
+
+
+def committed_files(location: Location, round_index: int) -> list[ShardFile]:
+    """The files that count, in order; together they hold each committed lease once. Raises StorageError."""
+    files = widest(present(location, schema.COMMIT, round_index))
+    _MERGED.set(location, round_index, [file for file in files if file.is_merged])
+    return files
+
+
+def committed(location: Location, round_index: int) -> set[int]:
+    """Numbers of the leases that are committed. Raises StorageError."""
+    return {lease for file in committed_files(location, round_index) for lease in file.leases}
+
+
+def is_committed(location: Location, lease: int, round_index: int) -> bool:
+    """Whether a lease is committed. Raises StorageError."""
+    return location.exists(shard_name(schema.COMMIT, lease, round_index)) or lease in committed(location, round_index)
+
+
+def holder(location: Location, lease: int, round_index: int, *, fresh: bool = False) -> ShardFile:
+    """The file to read a lease from, as far as the last listing of the round tells; `fresh`: lists again."""
+    if fresh:
+        committed_files(location, round_index)
+    return _MERGED.holder(location, lease, round_index) or ShardFile(lease, lease)
+
+
+def remove(location: Location, file: ShardFile, round_index: int) -> None:
+    """Removes a file of every table, the commit first: a lease of which a part is gone is not to be read."""
+    for table in reversed(schema.TABLES):
+        location.remove(file.name(table, round_index))
+
+
+def remove_uncommitted(location: Location, round_index: int) -> int:
+    """Removes what killed writers left: files half written, those of leases without a commit, and those whose leases a
+    merged file holds. Returns how many."""
+    counting = set(committed_files(location, round_index))
+    removed = 0
+    for table in reversed(schema.TABLES):  # commits first, as in `remove`
+        folder = f"round={round_index}/{table}"
+        for name in location.names(folder):
+            if ".writing-" in name or any(file not in counting for file in _parsed([name])):
+                location.remove(f"{folder}/{name}")
+                removed += 1
+    return removed
+
+
+class _Merged:
+    """The merged files of each round that were seen when it was listed last: reading a lease asks for no listing of its
+    own."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, int], list[ShardFile]] = {}
+        self._lock = threading.Lock()
+
+    def set(self, location: Location, round_index: int, files: list[ShardFile]) -> None:
+        with self._lock:
+            if files:
+                self._files[location.url, round_index] = files
+            else:
+                self._files.pop((location.url, round_index), None)
+
+    def holder(self, location: Location, lease: int, round_index: int) -> ShardFile | None:
+        with self._lock:
+            files = self._files.get((location.url, round_index), [])
+        at = bisect_right(files, lease, key=lambda file: file.first) - 1
+        return files[at] if at >= 0 and lease <= files[at].last else None
+
+
+_MERGED = _Merged()

@@ -1,0 +1,160 @@
+"""`berry compact`: fewer files, the same rows; killed at any point nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from berry.pipeline import schema
+from berry.pipeline.api.runs import Run
+from berry.pipeline.errors import StorageError
+from berry.pipeline.stages.dataset import compact as compacting
+from berry.pipeline.stages.dataset import repair
+from berry.pipeline.stages.dataset.compact import compact, compact_round
+from berry.pipeline.stages.dataset.reports import read_reports
+from berry.pipeline.stages.dataset.text_views import connect
+from berry.pipeline.storage import shard_files
+from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.shard_files import ShardFile
+
+STORED = Path(__file__).parents[2] / "stored"
+LEASES = 4
+
+
+def rows_of(run: RunDir) -> list[tuple[Any, ...]]:
+    """Everything that a consumer reads of a run."""
+    again = Run(run.location.url)
+    texts = connect(run).execute("select trajectory_id, path, response, steps from trajectories order by 1").fetchall()
+    trees = [(t.problem_id, t.trajectories, t.kept, t.model, len(t.nodes)) for t in again.trees()]
+    reports = [r for index in run.rounds() for r in read_reports(run.location, index)]
+    return [*texts, *trees, *reports]
+
+
+@pytest.fixture
+def run(stored_run: Callable[..., RunDir]) -> RunDir:
+    return stored_run(count=7 * LEASES)
+
+
+def test_merged_a_run_holds_the_same_in_fewer_files(run: RunDir) -> None:
+    before = rows_of(run)
+    done = compact(run)
+    assert (done.files_before, done.files_after) == (LEASES, 1)
+    assert done.bytes_after < done.bytes_before
+    for table in schema.TABLES:
+        assert run.location.names(f"round=0/{table}") == ["shard-000000-000003.parquet"]
+    assert run.committed(0) == set(range(LEASES))
+    assert rows_of(run) == before
+    found = repair.check_run(run)
+    assert (found.leases, found.faults, found.notes) == (LEASES, [], [])
+    assert found.size_bytes == done.bytes_after
+    again = compact(run)
+    assert (again.files_before, again.files_after, again.bytes_after) == (1, 1, done.bytes_after)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", range(15))
+def test_killed_at_any_point_nothing_is_lost_or_doubled(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Three files are written, then twelve removed; the process dies before one of these."""
+    before = rows_of(run)
+    left = after
+
+    def dies(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(self: Location, name: str, *more: Any, **named: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return operation(self, name, *more, **named)
+
+        return guarded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "put", dies(Location.put))
+        patch.setattr(Location, "remove", dies(Location.remove))
+        with pytest.raises(Killed):
+            compact_round(run.location, 0)
+    assert rows_of(run) == before
+    assert repair.check_run(run).faults == []
+    compact_round(run.location, 0)
+    assert rows_of(run) == before
+    assert [len(run.location.names(f"round=0/{table}")) for table in schema.TABLES] == [1, 1, 1]
+
+
+def test_what_a_late_writer_puts_beside_a_merged_file_does_not_count(run: RunDir, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    shutil.copytree(run.location.root, late)
+    compact(run)
+    before = rows_of(run)
+    for table in schema.TABLES:
+        name = shard_files.shard_name(table, 1, 0)
+        shutil.copy(late / shard_files.shard_name(table, 2, 0), run.location.path(name))
+    assert rows_of(run) == before
+    assert any("merged" in note for note in repair.check_run(run).notes)
+    assert shard_files.remove_uncommitted(run.location, 0) == 3
+    assert rows_of(run) == before
+
+
+def test_leases_that_are_missing_are_left_out_and_join_later(run: RunDir) -> None:
+    whole = rows_of(run)
+    taken = {table: run.location.get(shard_files.shard_name(table, 1, 0)) for table in schema.TABLES}
+    shard_files.remove(run.location, ShardFile(1, 1), 0)
+    compact(run)
+    assert shard_files.committed_files(run.location, 0) == [ShardFile(0, 0), ShardFile(2, 3)]
+    for table, data in taken.items():
+        run.location.put(shard_files.shard_name(table, 1, 0), data or b"")
+    compact(run)
+    assert shard_files.committed_files(run.location, 0) == [ShardFile(0, 3)]
+    assert rows_of(run) == whole
+
+
+def test_large_leases_stay_apart(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "MOST_BYTES", 1)
+    assert compact(run).files_after == LEASES
+
+
+def test_of_a_damaged_merged_file_whole_leases_are_kept(run: RunDir) -> None:
+    """Distrust finds a lease by its rows: the file can be read."""
+    before = {(row["problem_id"], row["leaf"]): row for row in Run(run.location.url).trajectories()}
+    engines = {n.engine_id for tree in Run(run.location.url).trees() for n in tree.nodes.values() if n.engine_id}
+    compact(run)
+    found = repair.check_run(run, distrust=engines)
+    assert len(found.damaged) == LEASES
+    found.faults = [fault for fault in found.faults if fault.lease == 2]
+    folder = repair.repair(run, found)
+    assert folder is not None
+    assert run.committed(0) == {0, 1, 3}
+    assert run.location.names(f"{folder}/round=0/nodes") == ["shard-000000-000003.parquet"]
+    left = {(row["problem_id"], row["leaf"]): row for row in Run(run.location.url).trajectories()}
+    assert all(before[key] == row for key, row in left.items())
+    assert 0 < len(left) < len(before)
+
+
+def test_an_unreadable_merged_file_is_named(run: RunDir) -> None:
+    compact(run)
+    path = Path(run.location.path("round=0/kept/shard-000000-000003.parquet"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StorageError, match="shard-000000-000003"):
+        list(Run(run.location.url).kept())
+    assert len(repair.check_run(run).damaged) == LEASES
+
+
+@pytest.mark.parametrize("name", ["run-0.1.0", "run-0.2.0.dev0"])
+def test_runs_of_earlier_versions_are_merged_into_todays_schema(tmp_path: Path, name: str) -> None:
+    shutil.copytree(STORED / name, tmp_path / "run")
+    run = open_run(str(tmp_path / "run"))
+    before = rows_of(run)
+    compact(run)
+    assert rows_of(run) == before
+    assert repair.check_run(run).faults == []
+    for index in run.rounds():
+        assert len(shard_files.committed_files(run.location, index)) == 1
