@@ -76,8 +76,13 @@ ORM = ExportFormat(
             },
         ),
         "openrlhf": layout(
-            [("input", MESSAGES), ("output", pa.string()), ("label", pa.int32()), *_COLUMNS],
-            lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "label": int(r.passed), **_columns(r)},
+            [("input", MESSAGES), ("output", MESSAGES), ("label", pa.int32()), *_COLUMNS],
+            lambda r: {
+                "input": r.sampled.messages,
+                "output": assistant(r.sampled.text),
+                "label": int(r.passed),
+                **_columns(r),
+            },
         ),
     },
     nothing="no trajectory has a verdict; `berry reverify RUN` checks them again",

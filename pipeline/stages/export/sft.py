@@ -66,8 +66,8 @@ SFT = ExportFormat(
             lambda r: {"messages": [*r.sampled.messages, *assistant(r.sampled.text)], "orm": r.orm},
         ),
         "openrlhf": layout(
-            [("input", MESSAGES), ("output", pa.string()), ("orm", pa.float64())],
-            lambda r: {"input": r.sampled.messages, "output": r.sampled.text, "orm": r.orm},
+            [("input", MESSAGES), ("output", MESSAGES), ("orm", pa.float64())],
+            lambda r: {"input": r.sampled.messages, "output": assistant(r.sampled.text), "orm": r.orm},
         ),
     },
     nothing="no trajectory was kept; `--from trajectories` takes every one that passed, `berry reprune RUN` prunes "
