@@ -27,6 +27,7 @@ def reprune(run_dir: RunArgument, overrides: Overrides = None, name: Name = "rep
       berry inspect runs/demo/revisions/short
     """
     source, config = _stored(run_dir, overrides or [])
+    _check_rates(source, config)
     _revise(run_dir, source, config, name, verify=False)
 
 
@@ -46,6 +47,18 @@ def reverify(
     """
     source, config = _stored(run_dir, overrides or [])
     _revise(run_dir, source, config, name, verify=True, slots=slots)
+
+
+def _check_rates(source: RunDir, config: RunConfig) -> None:
+    """Raises InputError where a rule needs the pass rates of problems, and the run has none that is unbiased."""
+    from berry.pipeline.core.prune.difficulty import DifficultyRule
+    from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.dataset.missing_labels import explain_missing_rates
+
+    if any(isinstance(rule, DifficultyRule) for rule in config.pruning):
+        lacking = explain_missing_rates(source)
+        if lacking is not None:
+            raise InputError(f"pruning (difficulty): no problem of this run has an unbiased pass rate: {lacking}")
 
 
 def _stored(run_dir: str, overrides: list[str]) -> tuple[RunDir, RunConfig]:

@@ -46,6 +46,16 @@ def berry(*words: str) -> str:
     return done.output
 
 
+def test_its_labels_are_refused_unless_they_are_asked_for_by_their_name(run: RunDir) -> None:
+    place = run.location.show()
+    for words in (["export", place, "--format", "prm", "-o", "x"], ["train", place, "--what", "prm"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code
+        told = str(done.exception)
+        assert "pooled" in told
+        assert f"berry annotate {place}" in told
+
+
 def test_its_counts_are_those_that_it_was_stored_with(run: RunDir) -> None:
     reports = [report for round_index in run.rounds() for report in read_reports(run.location, round_index)]
     assert (sum(r.trajectories for r in reports), sum(r.kept for r in reports)) == (TRAJECTORIES, KEPT)

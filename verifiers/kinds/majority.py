@@ -18,7 +18,8 @@ every verdict is UNVERIFIABLE (no_consensus).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extract import find_answer
-from berry.verifiers.maths.ladder import gold_fault, last_side
+from berry.verifiers.maths.ladder import decide, gold_fault, last_side
 from berry.verifiers.specs.base import DEFAULT, Strictness
 from berry.verifiers.specs.union import MajoritySpec
 
@@ -96,6 +97,19 @@ async def canonicalise(
             names.append(answer)
             spelling[answer] = answer
     return {key: None if answer is None else spelling[answer] for key, answer in answers.items()}
+
+
+def one_spelling(answers: Iterable[str | None], strict: Strictness = DEFAULT) -> dict[str, str]:
+    """The spelling of each answer's class, as `canonicalise` has it, as far as the rungs go that need no sandbox: for
+    votes over answers that were found before."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    spelling: dict[str, str] = {}
+    names: list[str] = []
+    for answer in sorted(counts, key=lambda a: (-counts[a], len(a), a)):
+        spelling[answer] = next((name for name in names if decide(name, answer, strict).same), answer)
+        if spelling[answer] is answer:
+            names.append(answer)
+    return spelling
 
 
 def consensus(

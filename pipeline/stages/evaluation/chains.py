@@ -20,6 +20,7 @@ from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.verifiers.kinds.majority import one_spelling
 
 SCORES = ("orm", "prm_last", "prm_min", "prm_prod")
 """Columns of trajectories by which an answer can be chosen."""
@@ -76,7 +77,8 @@ def independent_chains(stored: StoredTree, benchmark: str) -> ProblemAnswers:
         row = by_leaf.get(_end(child).node_id)
         if row is not None:
             rows.append(row)
-    answers = tuple(answer_of(row) for row in rows)
+    spelling = one_spelling(row["answer"] for row in rows)
+    answers = tuple(answer_of(row, spelling) for row in rows)
     return ProblemAnswers(
         stored.problem_id, benchmark, len(stored.tree.prompt_ids), answers, sum(a.tokens for a in answers)
     )
@@ -91,23 +93,25 @@ def _end(node: TreeNode) -> TreeNode:
 
 def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
     """Every leaf that a search ended with, and all the tokens that it sampled."""
+    spelling = one_spelling(row["answer"] for row in stored.trajectories)
     drawn = votes(stored.tree, stored.values.scheme.heads)
     weights = tuple(drawn[row["leaf"]].weight if row["leaf"] in drawn else 0.0 for row in stored.trajectories)
     return ProblemAnswers(
         stored.problem_id,
         benchmark,
         len(stored.tree.prompt_ids),
-        tuple(answer_of(row) for row in stored.trajectories),
+        tuple(answer_of(row, spelling) for row in stored.trajectories),
         sum(len(node.tokens) for node in stored.tree.walk()),
         weights,
     )
 
 
-def answer_of(row: Row) -> ScoredAnswer:
-    """Takes what methods need of one trajectory's row. One that gave no answer, or was out of tokens, is not right."""
+def answer_of(row: Row, spelling: Mapping[str, str]) -> ScoredAnswer:
+    """Takes what methods need of one trajectory's row, its answer as its class is spelled. One that gave no answer, or
+    was out of tokens, is not right."""
     passed = _RIGHT.get(ending(row["verdict"], row["verdict_reason"], row["finish"]))
     scores = {name: float(row[name]) for name in SCORES if row.get(name) is not None}
-    return ScoredAnswer(passed, row["answer"], int(row["n_tokens"]), scores)
+    return ScoredAnswer(passed, spelling.get(row["answer"]), int(row["n_tokens"]), scores)
 
 
 def read_answers(

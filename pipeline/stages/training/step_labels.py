@@ -18,6 +18,7 @@ from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.verifiers.base import Outcome
+from berry.verifiers.kinds.majority import one_spelling
 
 GroundTruth = Callable[[Sequence[int], Sequence[int]], tuple[float | None, bool]]
 
@@ -42,6 +43,7 @@ def labelled_paths(
         rows = [rows[i] for i in sorted(chosen)]
     tree = stored.tree
     prompt_ids = tuple(tree.prompt_ids)
+    spelling = one_spelling(row["answer"] for row in rows)  # votes count equal mathematics as one answer
     shown: set[tuple[str, int]] = set()
     paths: list[LabelledPath] = []
     for row in rows:
@@ -71,7 +73,7 @@ def labelled_paths(
                 masses=tuple(label.mass for label in labels),
                 first=tuple(first),
                 passed=row["verdict"] == Outcome.PASS,
-                answer=row["answer"],
+                answer=None if row["answer"] is None else spelling[row["answer"]],
                 truth=_values(known),
                 true_good=None if known is None else tuple(good for _, good in known),
                 evidence=_evidence(path, ends),

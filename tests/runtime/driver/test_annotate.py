@@ -37,6 +37,9 @@ def test_a_run_without_labels_gets_them_and_every_reader_sees_them(beam: Any) ->
     code, out = beam.run("export", "runs/job", "--format", "prm", "-o", "before")
     assert code != 0
     assert "berry annotate runs/job" in out, "the error names what makes labels"
+    code, out = beam.run("reprune", "runs/job", "pruning=[{type: verdict}, {type: difficulty, low: 0.1}]")
+    assert code == 2
+    assert "berry annotate runs/job" in out, "so does that of a rule which needs pass rates"
     own = beam.query("runs/job", ROWS)
     code, out = beam.run("annotate", "runs/job", "--local", "--of", "kept", "-k", "4")
     assert code == 0, out
@@ -56,6 +59,7 @@ def test_a_run_without_labels_gets_them_and_every_reader_sees_them(beam: Any) ->
         ["export", REVISION, "--format", "prm", "-o", "prm"],
         ["export", REVISION, "--format", "orm", "-o", "orm"],
         ["reverify", REVISION],
+        ["reprune", REVISION, "pruning=[{type: verdict}, {type: difficulty, low: 0.1}]"],
     ):
         code, out = beam.run(*words)
         assert code == 0, out

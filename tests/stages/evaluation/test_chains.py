@@ -110,4 +110,4 @@ def test_no_answer_and_no_tokens_left_are_not_right_and_unchecked_is_unknown(
     verdict: str | None, reason: str | None, finish: str, passed: bool | None
 ):
     row = {"verdict": verdict, "verdict_reason": reason, "finish": finish, "answer": None, "n_tokens": 3}
-    assert answer_of(row).passed is passed
+    assert answer_of(row, {}).passed is passed

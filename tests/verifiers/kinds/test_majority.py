@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.kinds.majority import canonicalise, consensus
+from berry.verifiers.kinds.majority import canonicalise, consensus, one_spelling
 from berry.verifiers.specs.union import MajoritySpec
 
 SPEC = MajoritySpec(threshold=0.6, min_chains=1, confidence=0)
@@ -97,6 +97,11 @@ def test_answers_are_grouped_as_mathematics_after_the_thinking(warm) -> None:
     }
     answers = loop.run_until_complete(canonicalise(responses, SPEC, checker.symbolic))
     assert answers == {"a": "143", "b": "143", "c": "143", "d": "142", "e": None}
+
+
+def test_votes_count_equal_mathematics_as_one_answer_without_a_sandbox() -> None:
+    spelled = one_spelling(["1/2", "0.5", "\\frac{1}{2}", "1/2", "3", None])
+    assert spelled == {"1/2": "1/2", "0.5": "1/2", "\\frac{1}{2}": "1/2", "3": "3"}
 
 
 def test_the_preset_decides_what_is_one_class(warm) -> None:
