@@ -26,6 +26,12 @@ _AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*and\s*\}|\band\b|\\wedge(?![A-Za-z
 _UNION = re.compile(r"\s*\\cup(?![A-Za-z])\s*|(?<=[)\]])\s*[Uu]\s*(?=[(\[])")
 _INTERSECTION = re.compile(r"\s*\\cap(?![A-Za-z])\s*")
 _DIFFERENCE = re.compile(r"\s*\\setminus(?![A-Za-z])\s*|(?<=\})\s*[-\\]\s*(?=\\\{)")
+_SET_OPERATIONS = (
+    (_UNION, Shape.UNION, ("\\cup", "U", "u")),
+    (_DIFFERENCE, Shape.DIFFERENCE, ("\\setminus", "\\{")),
+    (_INTERSECTION, Shape.INTERSECTION, ("\\cap",)),
+)
+"""Operations of sets, with the marks without which none of them is there."""
 _BUILDER = re.compile(r"\s*(?:\||:)\s*")
 _RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){1,8}")
 _APPROXIMATION = re.compile(
@@ -64,7 +70,8 @@ def _value(text: str, depth: int = 0) -> AnswerValue:
         return _list(rows, depth)
     if "\\begin" in text and (matrix := matrices.read(text, lambda entry: _value(entry, depth + 1))) is not None:
         return matrix
-    if len(alternatives := _split(text, _OR)) > 1:
+    lower = text.lower()
+    if ("or" in lower or "\\vee" in text) and len(alternatives := _split(text, _OR)) > 1:
         return Many(Shape.EITHER, _flat([_value(part, depth + 1) for part in alternatives]))
     if (
         text[0] == "\\"
@@ -72,7 +79,8 @@ def _value(text: str, depth: int = 0) -> AnswerValue:
         and (special := _set(text, depth)) is not None
     ):
         return special
-    pieces = [part for joined in _split(text, _AND) for part in _split(joined, _SEMICOLON)]
+    joined = _split(text, _AND) if "and" in lower or "&" in text or "\\wedge" in text else [text]
+    pieces = [part for whole in joined for part in _split(whole, _SEMICOLON)] if ";" in text else joined
     parts = [part for piece in pieces for part in _commas(piece)]
     if len(parts) > 1:
         if all(parts):
@@ -80,12 +88,8 @@ def _value(text: str, depth: int = 0) -> AnswerValue:
         return Opaque(text)
     if (relation := _relation(text, depth)) is not None:
         return relation
-    for separator, shape in (
-        (_UNION, Shape.UNION),
-        (_DIFFERENCE, Shape.DIFFERENCE),
-        (_INTERSECTION, Shape.INTERSECTION),
-    ):
-        if len(pieces := _split(text, separator)) > 1:
+    for separator, shape, marks in _SET_OPERATIONS:
+        if any(mark in text for mark in marks) and len(pieces := _split(text, separator)) > 1:
             items = tuple(_value(piece, depth + 1) for piece in pieces)
             if shape is Shape.UNION and all(isinstance(item, Many) and item.shape is Shape.SET for item in items):
                 return Many(Shape.SET, tuple(part for item in items if isinstance(item, Many) for part in item.items))
@@ -236,6 +240,8 @@ def _system(text: str) -> list[str] | None:
 
 
 def _relation(text: str, depth: int) -> AnswerValue | None:
+    if not any(mark in text for mark in "=<>\\"):
+        return None
     sides = _split(text, _RELATION)
     if len(sides) < 2 or not all(side.strip() for side in sides):
         return None
