@@ -17,7 +17,8 @@ _MASK = "\ue000"
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 _LEAD = re.compile(
     r"^\s*(?:(?:#{1,6}(?=\s)|>|[-*•](?=\s)|\*\*|__)\s*)*"
-    r"(?:(?:so|thus|hence|therefore|then|and(?!,)|finally|consequently|overall|in conclusion|in summary)\b,?\s+)*",
+    r"(?:(?:so|thus|hence|therefore|then|and(?!,)|finally|consequently|overall|either|in conclusion|in summary)\b"
+    r",?\s+)*",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -31,12 +32,13 @@ _STARTS = re.compile(rf"[-+]?\s*[\d.({{\[\\$€£|√π{_MASK}]|\(?[A-Z]\b|\(?[a
 # What follows one of these is no part of the answer: a condition, a reason, a rejected option.
 _TRAILING = re.compile(
     r"[;,]?\s(?:because|since|which|where|when|whenever|if|for|as|given|provided|assuming|with|at|meaning|making"
-    r"|rather than|instead of|subject to|(?:and\s|but\s)?not|but|respectively|occurring|attained|achieved|as well"
+    r"|rather than|instead of|subject to|but|respectively|occurring|attained|achieved|as well"
     r"|altogether|in total|in all)\b|\s(?:in|on|from|during|over|after|before|until|between|among|each|every|through)"
     r"\s(?!base\b)(?=[A-Za-z])|(?<=[A-Za-z])\s(?:in|over|during|after|every)\s(?=\d)"
+    r"|(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bbe)[;,]?\s(?:and\s|but\s)?not\b"
 )
 _CONNECTOR = re.compile(
-    r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|we\s(?:get|have|find|obtain|conclude))\b,?\s?"
+    r"[;,.]?\s(?:and\s)?(?:so|therefore|thus|hence|consequently|giving|namely|we\s(?:get|have|find|obtain|conclude))\b,?\s?"
     r"|;\s(?:but\s)?(?=(?:it|that)(?:['’]s|\sis)\s)",
     re.IGNORECASE,
 )

@@ -53,7 +53,7 @@ _PLAIN_UNIT = re.compile(
     r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|mph|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
     re.IGNORECASE,
 )
-_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b)\s*([\d.]+)")
+_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b|\bout of\b)\s*([\d.]+)")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _PERCENT = re.compile(
     r"\s*(?:\\?%|\\text\{\s*(?:%|pct\.?|per\s?cent)\s*\}|\b(?:pct\b\.?|per\s?cent(?:age)?))\s*$", re.IGNORECASE
