@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "policy": {"type": "fixed", "branching": [3, 2]},
             "step": {"type": "delimiter", "delimiters": ["\n"]},
         },
-        "storage": {"lease_problems": 2},
+        "storage": {"lease_problems": 2, "compact": False},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(raw))
     drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
