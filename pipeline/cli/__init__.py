@@ -32,6 +32,7 @@ from berry.pipeline.cli.tail import tail
 from berry.pipeline.cli.train import train
 from berry.pipeline.cli.variants import variants
 from berry.pipeline.cli.verify import verify
+from berry.pipeline.cli.view import view
 from berry.pipeline.errors import BerryError
 from berry.sandboxes.base import SandboxError
 
@@ -44,7 +45,7 @@ app = typer.Typer(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make data": (run, variants, verify, annotate, reprune, reverify),
-    "Look at it": (inspect, show, report, status, check, compact),
+    "Look at it": (inspect, show, report, view, status, check, compact),
     "Use it": (export, tail, train, eval_),
     "Plan": (plan, sweep),
     "Clusters and hosts": (submit,),

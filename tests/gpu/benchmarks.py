@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from outcome import Figure, at_least, at_most
+from part_outcome import Figure, at_least, at_most
 from sizes import Here
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outcome import Result, Status, exit_code, from_dict, judged, table, to_json
+from part_outcome import Result, Status, exit_code, from_dict, judged, table, to_json
 from sizes import Device, Here
 
 NO_GPU = "no CUDA device"

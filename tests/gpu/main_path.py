@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from outcome import Figure, at_least, at_most
+from part_outcome import Figure, at_least, at_most
 from sizes import Here, cluster
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from outcome import Figure, at_least, at_most
+from part_outcome import Figure, at_least, at_most
 from sizes import Here
 
 Found = tuple[list[Figure], dict[str, Any]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import check
 import pytest
 from check import PARTS, Part
-from outcome import Figure, Status
+from part_outcome import Figure, Status
 from sizes import SIZES, Here, cluster
 
 from berry.pipeline.cli.loading import load_run
@@ -55,7 +55,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_part_that_goes_wrong_leaves_the_others_alone(
     parts: Path, monkeypatch: pytest.MonkeyPatch, body: str, status: Status, why: str, limit_s: float
 ) -> None:
-    (parts / "made_up.py").write_text(f"from outcome import Figure\ndef part(here):\n    {body}\n")
+    (parts / "made_up.py").write_text(f"from part_outcome import Figure\ndef part(here):\n    {body}\n")
     driver = parts / "driver.py"
     driver.write_text(
         f"import sys; sys.path.insert(0, {str(Path(check.__file__).parent)!r})\n"

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from outcome import Figure, at_least, at_most
+from part_outcome import Figure, at_least, at_most
 from sizes import Here
 
 Found = tuple[list[Figure], dict[str, Any]]

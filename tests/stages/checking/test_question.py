@@ -40,7 +40,7 @@ def trajectory(name: str, response: str) -> Trajectory:
 )
 async def test_reverify_asks_once_more_where_a_run_would(reason: Reason, times: int, found: Reason) -> None:
     checker = Shaky(reason)
-    verdicts = await reverifier(checker)(PROBLEM, [trajectory("a", "\\boxed{42}")])
+    verdicts = await reverifier(checker)(PROBLEM, [trajectory("a", "\\boxed{42}")], {})
     assert verdicts["a"].reason is found
     assert checker.asked == ["\\boxed{42}"] * times
     await checker.close()
@@ -53,6 +53,7 @@ async def test_reverify_reads_the_answer_behind_the_thinking_as_a_run_does() -> 
     verdicts = await ask(
         PROBLEM,
         [trajectory("done", "<thought>\\boxed{1}?</thought>\\boxed{42}"), trajectory("open", "<thought>\\boxed{42}")],
+        {},
     )
     assert verdicts["done"].reason is Reason.CORRECT
     assert verdicts["open"].reason is Reason.NO_ANSWER

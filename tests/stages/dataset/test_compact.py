@@ -26,7 +26,7 @@ STORED = Path(__file__).parents[2] / "stored"
 LEASES = 4
 
 
-def rows_of(run: RunDir) -> list[tuple[Any, ...]]:
+def rows_of(run: RunDir) -> list[Any]:
     """Everything that a consumer reads of a run."""
     again = Run(run.location.url)
     texts = connect(run).execute("select trajectory_id, path, response, steps from trajectories order by 1").fetchall()

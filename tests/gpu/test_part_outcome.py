@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from outcome import Figure, Result, Status, at_least, at_most, exit_code, from_dict, judged, table, to_json
+from part_outcome import Figure, Result, Status, at_least, at_most, exit_code, from_dict, judged, table, to_json
 from rich.console import Console
 
 
