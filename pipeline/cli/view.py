@@ -37,6 +37,7 @@ def view(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()  # who opens the address at once waits, and is not refused
     except OSError as error:
         listening.close()
         what = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"

@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-MAJORITY = {"id": "m", "prompt": "?", "verifier": {"type": "majority"}}
+MAJORITY = {"id": "m", "prompt": "?", "verifier": {"type": "majority", "confidence": 0.5}}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:

@@ -21,7 +21,7 @@ def say(text: str) -> None:
 
 
 def count(module: Any) -> None:
-    take_time, acquire, made = module.Synthetic._take_time, module.Slots.acquire, iter(range(1 << 60))
+    take_time, acquire, made = module.Synthetic._take_time, module.PrioritySlots.acquire, iter(range(1 << 60))
 
     async def counted(self: Any, request: Any, index: int, completion: Any, *rest: Any) -> None:
         number = next(made)
@@ -35,4 +35,4 @@ def count(module: Any) -> None:
         if running is not None:
             say(f"begin {os.getpid()} {running[0]} {running[1]}")
 
-    module.Synthetic._take_time, module.Slots.acquire = counted, acquired
+    module.Synthetic._take_time, module.PrioritySlots.acquire = counted, acquired

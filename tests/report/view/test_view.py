@@ -146,11 +146,14 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_the_command_serves_until_ctrl_c(made: Path):
     words = [sys.executable, "-m", "berry", "view", str(made)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        answer = httpx.get(address, timeout=30)
-        assert answer.status_code == 200
-        assert "treeBrowser" in answer.text
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert address.startswith("http://127.0.0.1:")
+            answer = httpx.get(address, timeout=60)
+            assert answer.status_code == 200
+            assert "treeBrowser" in answer.text
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()

@@ -91,7 +91,10 @@ def test_weights_pushed_into_a_running_run_are_taken_without_a_restart(
     old, new = value_model(tmp_path / "old", "prm-old"), value_model(tmp_path / "new", "prm-new", 2)
     engine = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 24}
     config = berry.config(
-        engine=engine, problems=ROUNDS["problems"], rewards={"prm": {"model": old}}, storage={"lease_problems": 2}
+        engine=engine,
+        problems=ROUNDS["problems"],
+        rewards={"prm": {"model": old}},
+        storage={"lease_problems": 2, "compact": False},  # each lease says which version scored it
     )
     place = s3.url("runs/s") if on_store else str(berry.folder / "s")
     location = locate(place)
