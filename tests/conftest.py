@@ -246,6 +246,21 @@ def quiet() -> Quiet:
 
 
 @pytest.fixture(scope="session")
+def make_run(quiet: Quiet) -> Callable[[Path, dict[str, Any]], Path]:
+    """make_run(folder, configuration) -> the run that it made in this process; paths are relative to the folder."""
+    from berry.pipeline.cli.loading import load_run
+    from berry.pipeline.runtime.driver.outcome import Launch
+    from berry.pipeline.runtime.driver.run import run
+
+    def make(folder: Path, raw: dict[str, Any]) -> Path:
+        (folder / "job.yaml").write_text(json.dumps(raw))  # JSON is YAML
+        run(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), quiet)
+        return folder / "run"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def job() -> Callable[..., RunConfig]:
     """The configuration of a run of 24 problems, 144 trajectories, in 6 leases."""
     from berry.pipeline.config.reading.loading import validate

@@ -108,7 +108,8 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.report.browser": ("pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (
-        *("pipeline", "pipeline.storage", "pipeline.report.browser", "pipeline.report.page", "pipeline.stages.dataset"),
+        *("pipeline", "pipeline.storage", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
+        "pipeline.stages.dataset",
     ),
     "pipeline.report.page": (
         *("pipeline", "pipeline.storage", "pipeline.report", "pipeline.report.browser", "pipeline.stages.dataset"),

@@ -6,9 +6,6 @@ The cases are those of tests/benchmarks/bias.py, with larger shares spared, so t
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,17 +50,6 @@ NULL: list[tuple[str, Any, dict[str, Any]]] = [
     ("nothing spared", Beam(beams=2, width=4, spare=0), {}),
     ("early exit", Omega(chains=4, completions=4, early_exit=True), {}),
 ]
-
-
-@pytest.fixture(scope="module")
-def bias() -> Any:
-    path = Path(__file__).parents[2] / "benchmarks" / "bias.py"
-    spec = importlib.util.spec_from_file_location("bias_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -7,13 +7,9 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from berry.pipeline.cli.loading import load_run
 from berry.pipeline.report.page import page as page_module
 from berry.pipeline.report.page.page import make_report
-from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.storage.dataset import open_run
 
 if TYPE_CHECKING:
@@ -25,19 +21,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
-
-
 def by_characters(token_ids: Sequence[int], text: str) -> list[int]:
     """Ends of tokens of equal length, for an engine whose tokens are no text of a tokenizer's."""
     return [math.ceil(len(text) * (i + 1) / len(token_ids)) for i in range(len(token_ids))]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+def report(tmp_path_factory: pytest.TempPathFactory, make_run: Any) -> str:
     folder = tmp_path_factory.mktemp("report")
     raw = {
         "problems": [{"type": "synthetic", "count": 12, "seed": 3}],
@@ -47,8 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
             "step": {"type": "delimiter", "delimiters": ["\n"]},
         },
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
-    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    make_run(folder, raw)
     page = folder / "report.html"
     page.write_bytes(make_report(open_run(str(folder / "run")), token_ends=by_characters))
     return page.as_uri()

@@ -9,27 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from berry.pipeline.cli.loading import load_run
 from berry.pipeline.report.page import samples
 from berry.pipeline.report.page.page import make_report, script_json, write_report
-from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.storage.dataset import RunDir, open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
 HOSTILE = "</script><script>alert(1)</script><!-- \u202e\u2028 <b>bold</b> & 'quoted'"
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, make_run: Any) -> Path:
     folder = tmp_path_factory.mktemp("made")
     rows = [
         {"id": f"p{i}", "prompt": f"{HOSTILE} {i}+1?", "verifier": {"type": "math", "answer": str(i + 1)}}
@@ -45,8 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "storage": {"lease_problems": 2, "compact": False},
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
-    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    make_run(folder, raw)
     return folder / "run"
 
 

@@ -14,28 +14,18 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from starlette.testclient import TestClient
 
 from berry.pipeline.cli import main
-from berry.pipeline.cli.loading import load_run
 from berry.pipeline.report.view.index import ProblemIndex
 from berry.pipeline.report.view.server import TreeServer
-from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.storage.dataset import open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, make_run: Any) -> Path:
     folder = tmp_path_factory.mktemp("made")
     raw = {
         "problems": [{"type": "synthetic", "count": 150, "seed": 3}],
@@ -43,8 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "rollout": {"policy": {"type": "fixed", "branching": [3]}, "step": {"type": "delimiter", "delimiters": ["\n"]}},
         "storage": {"lease_problems": 5, "compact": False},
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
-    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    make_run(folder, raw)
     return folder / "run"
 
 

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from berry.pipeline.cli.loading import load_run
-from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees, stored_config
 from berry.pipeline.stages.evaluation.chains import ProblemAnswers, answer_of, is_independent, read_answers
 from berry.pipeline.storage.dataset import open_run
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
+@pytest.fixture
+def made(make_run: Any) -> Callable[..., list[StoredTree]]:
+    def make(folder: Path, policy: dict[str, Any], **rollout: Any) -> list[StoredTree]:
+        raw = {
+            "problems": [{"type": "synthetic", "count": 60, "seed": 4}],
+            "engine": {"type": "synthetic"},
+            "rollout": {"policy": policy, "step": {"type": "delimiter", "delimiters": ["\n"]}, **rollout},
+        }
+        make_run(folder, raw)
+        return list(read_trees(open_run(str(folder / "run"))))
 
-
-def made(folder: Path, policy: dict[str, Any], **rollout: Any) -> list[StoredTree]:
-    raw = {
-        "problems": [{"type": "synthetic", "count": 60, "seed": 4}],
-        "engine": {"type": "synthetic"},
-        "rollout": {"policy": policy, "step": {"type": "delimiter", "delimiters": ["\n"]}, **rollout},
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(raw))
-    drive(load_run(str(folder / "job.yaml"), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
-    return list(read_trees(open_run(str(folder / "run"))))
+    return make
 
 
 def independent(folder: Path) -> bool:
@@ -51,7 +45,7 @@ def rate(answers: list[ProblemAnswers]) -> float:
     ],
     ids=lambda policy: policy["type"],
 )
-def test_chains_of_a_tree_pass_as_often_as_the_model_does(tmp_path: Path, policy: dict[str, Any]):
+def test_chains_of_a_tree_pass_as_often_as_the_model_does(made: Any, tmp_path: Path, policy: dict[str, Any]):
     trees = made(tmp_path, policy)
     assert independent(tmp_path)
     chains = list(read_answers(trees, independent=True))
@@ -71,7 +65,7 @@ def test_chains_of_a_tree_pass_as_often_as_the_model_does(tmp_path: Path, policy
     ids=["mcts", "stopped early"],
 )
 def test_searches_that_look_at_verdicts_are_no_independent_chains(
-    tmp_path: Path, policy: dict[str, Any], rollout: dict[str, Any]
+    made: Any, tmp_path: Path, policy: dict[str, Any], rollout: dict[str, Any]
 ):
     trees = made(tmp_path, policy, **rollout)
     assert not independent(tmp_path)
@@ -79,7 +73,7 @@ def test_searches_that_look_at_verdicts_are_no_independent_chains(
     assert all(len(p.answers) == len(t.trajectories) for p, t in zip(leaves, trees, strict=False))
 
 
-def test_leaf_weights_of_a_whole_tree_sum_to_one(tmp_path: Path):
+def test_leaf_weights_of_a_whole_tree_sum_to_one(made: Any, tmp_path: Path):
     trees = made(tmp_path, {"type": "fixed", "branching": [4, 3]})
     for answers in read_answers(trees[:10], independent=False):
         assert answers.weights is not None
@@ -88,7 +82,7 @@ def test_leaf_weights_of_a_whole_tree_sum_to_one(tmp_path: Path):
     assert generated == [sum(len(n.tokens) for n in t.tree.walk()) for t in trees[:10]]
 
 
-def test_problems_of_other_benchmarks_are_passed_over(tmp_path: Path):
+def test_problems_of_other_benchmarks_are_passed_over(made: Any, tmp_path: Path):
     trees = made(tmp_path, {"type": "best_of_n", "n": 2})
     wanted = {trees[0].problem_id: "mine"}
     (found,) = read_answers(trees, wanted, independent=True)
