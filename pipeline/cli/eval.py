@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.stages.evaluation.chains import ProblemAnswers
     from berry.pipeline.stages.evaluation.compute import ForwardCost, Price
     from berry.pipeline.stages.evaluation.curves import EvalCurves
     from berry.pipeline.storage.dataset import RunDir
+    from berry.pipeline.storage.files import Location
 
 
 def eval_(
@@ -270,18 +271,16 @@ def _generate(
 
 
 def _finish(
-    told: EvalCurves, notes: Sequence[str], location: object, *, title: str, compared: Sequence[str] = ()
+    told: EvalCurves, notes: Sequence[str], location: Location, *, title: str, compared: Sequence[str] = ()
 ) -> None:
     """Writes the four files and prints the tables."""
     from rich.console import Console
 
-    from berry.pipeline.report.eval_page import render, tables
+    from berry.pipeline.report.eval_page import findings, render, tables
     from berry.pipeline.report.eval_plots import draw_eval
     from berry.pipeline.report.plots import as_png, as_svg
     from berry.pipeline.stages.evaluation import table
-    from berry.pipeline.storage.files import Location
 
-    assert isinstance(location, Location)
     console = Console()
     lines = [*told.left_out, *notes]
     figure = draw_eval(told.points, title=f"Accuracy against compute: {title}")
@@ -291,7 +290,7 @@ def _finish(
     location.put("eval.md", table.markdown(told.points).encode())
     for one in tables(told):
         console.print(one)
-    for line in _findings(told):
+    for line in findings(told):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in compared:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -299,9 +298,3 @@ def _finish(
         console.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
     names = " ".join(location.show(name) for name in ("eval.parquet", "eval.png", "eval.html", "eval.md"))
     console.print(f"results: {names}", highlight=False, soft_wrap=True)
-
-
-def _findings(told: EvalCurves) -> Iterator[str]:
-    from berry.pipeline.report.eval_page import findings
-
-    yield from findings(told)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from rich.table import Table
 
+from berry.pipeline.report.pages import fill
 from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint, EvalCurves
 from berry.pipeline.stages.evaluation.table import cell
 
@@ -74,10 +74,8 @@ def probability(p: float) -> str:
 
 def render(told: EvalCurves, svg: str, *, title: str, notes: Sequence[str], compared: Sequence[str]) -> str:
     """Makes one HTML file without references to others."""
-    environment = Environment(
-        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
-    )
-    return environment.get_template("eval.html.j2").render(
+    return fill(
+        "eval.html.j2",
         title=title,
         svg=svg,
         columns=DETAIL,

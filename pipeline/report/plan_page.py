@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 from berry.pipeline.planning.advice import Advice
 from berry.pipeline.planning.capacity import CapacityPlan
+from berry.pipeline.report.pages import fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +82,9 @@ def advice_line(a: Advice) -> str:
 
 def write_page(report: PlanReport, svg: str, path: Path) -> None:
     """Writes one HTML file without references to others."""
-    environment = Environment(
-        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
-    )
     tables = [dict(rows(p)) for p in report.plans]
     labels = list(dict.fromkeys(label for table in tables for label in table))
-    page = environment.get_template("plan.html.j2").render(
-        report=report, svg=svg, tables=tables, labels=labels, advice_line=advice_line, si=si
-    )
+    page = fill("plan.html.j2", report=report, svg=svg, tables=tables, labels=labels, advice_line=advice_line, si=si)
     path.write_text(page, encoding="utf-8")
 
 

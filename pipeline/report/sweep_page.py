@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 from berry.pipeline.planning.sweeps import Knee, Point, in_series, mean
+from berry.pipeline.report.pages import fill
 
 COLUMNS = (
     "setting", "runs", "trajectories/s", "plan", "plan is off by", "tokens/s", "kept/hour", "engines idle (plan)",
@@ -81,10 +80,12 @@ def agreement(points: Sequence[Point]) -> str | None:
 
 def write_page(report: SweepReport, svg: str, path: Path) -> None:
     """Writes one HTML file without references to others."""
-    environment = Environment(
-        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
-    )
-    page = environment.get_template("sweep.html.j2").render(
-        report=report, svg=svg, columns=COLUMNS, rows=rows(report.points), agreement=agreement(report.points)
+    page = fill(
+        "sweep.html.j2",
+        report=report,
+        svg=svg,
+        columns=COLUMNS,
+        rows=rows(report.points),
+        agreement=agreement(report.points),
     )
     path.write_text(page, encoding="utf-8")

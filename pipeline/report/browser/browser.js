@@ -89,7 +89,7 @@ function treeBrowser(root, source) {
     swatch.style.background = colour(value);
     legend.append(make("span", {}, swatch, label));
   }
-  legend.append(make("span", {}, "✓ passed   ✗ failed   ? not checked   ✂ cut   ⚙ tool   ×N spared at random, counts N times   ★ kept"));
+  legend.append(make("span", {}, "✓ passed   ✗ failed   ? not checked   ✂ cut   ×N spared at random, counts N times   ★ kept"));
 
   async function open(problem, round, nodeId) {
     const tree = await source.tree(problem, round);
@@ -133,7 +133,7 @@ function treeBrowser(root, source) {
 
   function mark_of(node) {
     const leaf = node.leaf;
-    let text = node.given ? "⚙ " : "";
+    let text = "";
     if (state.closed.has(node.id)) text += `▸ ${node.children.length} `;
     if (node.weight !== null && node.weight > 1) text += `×${Math.round(node.weight)} `;
     if (!leaf) return text;

@@ -76,7 +76,6 @@ def _node(
         "shortened": shortened,
         "tokens": len(node.tokens),
         "depth": node.depth,
-        "given": False,
         "value": _number(value.value),
         "low": _number(value.low),
         "high": _number(value.high),

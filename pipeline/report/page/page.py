@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 from berry.pipeline.report.browser.tree_json import TokenEnds
 from berry.pipeline.report.page.facts import gather
 from berry.pipeline.report.page.figures import pictures
 from berry.pipeline.report.page.samples import draw_samples, list_row
+from berry.pipeline.report.pages import fill
 from berry.pipeline.storage.dataset import RunDir
 
 NAME = "report.html"
@@ -28,10 +27,8 @@ def make_report(run: RunDir, *, token_ends: TokenEnds | None = None, now: dateti
     facts = gather(run)
     samples = draw_samples(run, token_ends=token_ends)
     facts.unknown.extend(samples.unreadable)
-    environment = Environment(
-        loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
-    )
-    made = environment.get_template("run.html.j2").render(
+    made = fill(
+        "run.html.j2",
         facts=facts,
         pictures=list(pictures(facts)),
         samples=samples,

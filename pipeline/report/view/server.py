@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -25,6 +24,7 @@ from starlette.routing import Route
 from berry.pipeline.errors import BerryError
 from berry.pipeline.report.browser.tree_json import TokenEnds, tree_json
 from berry.pipeline.report.page.page import browser_file
+from berry.pipeline.report.pages import fill
 from berry.pipeline.report.view.index import STATES, ProblemIndex
 from berry.pipeline.stages.dataset.reading import read_leases
 from berry.pipeline.storage.dataset import RunDir
@@ -62,10 +62,8 @@ class TreeServer:
     async def _page(self, request: Request) -> Response:
         if not self._knows(request):
             return self._refusal()
-        environment = Environment(
-            loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
-        )
-        page = environment.get_template("view.html.j2").render(
+        page = fill(
+            "view.html.j2",
             name=(self._run.config() or {}).get("name", ""),
             location=self._run.location.url,
             style=browser_file("browser.css"),

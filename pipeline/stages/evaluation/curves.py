@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from berry.pipeline.stages.evaluation import statistics
-from berry.pipeline.stages.evaluation.chains import ProblemAnswers
+from berry.pipeline.stages.evaluation.chains import SCORES, ProblemAnswers
 from berry.pipeline.stages.evaluation.compute import Cost, ForwardCost, Price, cost_of
 from berry.pipeline.stages.evaluation.methods import ORDER, PASS_AT_1, Method, best_of_n, pass_at_k, weighted_votes
 
@@ -155,7 +155,7 @@ def evaluate_search(
             left_out.append(f"{benchmark}: {name}: {len(pool) - len(answered)} problems without a finished answer")
         choices: list[tuple[str, Method | None]] = [(f"{name}, majority", None)]
         choices.append((f"{name}, any", Method("pass@k", pass_at_k)))
-        for score in ("orm", "prm_last", "prm_min", "prm_prod"):
+        for score in SCORES:
             method = Method(score, best_of_n(score), score)
             if answered and all(method.applies(p) for p in answered):
                 choices.append((f"{name}, {score}", method))

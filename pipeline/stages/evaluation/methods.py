@@ -22,7 +22,7 @@ from math import ceil, comb
 
 import numpy as np
 
-from berry.pipeline.stages.evaluation.chains import ProblemAnswers, ScoredAnswer
+from berry.pipeline.stages.evaluation.chains import SCORES, ProblemAnswers, ScoredAnswer
 
 SUBSETS = 256
 G_PASS_SHARES = (0.5, 0.75, 1.0)
@@ -165,8 +165,8 @@ ORDER = (
     PASS_AT_1,
     Method("pass@k", pass_at_k),
     Method("majority", votes()),
-    *(Method(f"majority, {score}", votes(score), score) for score in ("orm", "prm_last", "prm_min", "prm_prod")),
-    *(Method(f"best-of-N, {score}", best_of_n(score), score) for score in ("orm", "prm_last", "prm_min", "prm_prod")),
+    *(Method(f"majority, {score}", votes(score), score) for score in SCORES),
+    *(Method(f"best-of-N, {score}", best_of_n(score), score) for score in SCORES),
     *(Method(f"G-Pass@k {share:g}", g_pass(share)) for share in G_PASS_SHARES),
 )
 METHODS = {method.name: method for method in ORDER}
