@@ -6,7 +6,7 @@ kept           what a trainer reads: one self-contained row a kept trajectory, e
 
 Nodes are numbered within their problem, parents before children and siblings by sample, the root 0. A new column raises
 VERSION and stands in ADDED, so that files of earlier versions are read with nulls for it; a column that is there keeps
-its name, type and meaning. What versions 1 to 5 wrote is read by `storage.earlier_schemas`.
+its name, type and meaning. What versions 1 to 5 wrote is read by `storage.parquet.earlier_schemas`.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def job() -> Callable[..., RunConfig]:
 def rows() -> Callable[[str], list[tuple[Any, ...]]]:
     """rows(place) -> what a run made of its problems, whatever happened to it on the way."""
     from berry.pipeline.stages.dataset.text_views import connect
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     query = "select trajectory_id, response, verdict, kept from trajectories order by 1"
     return lambda place: connect(open_run(place)).execute(query).fetchall()

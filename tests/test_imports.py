@@ -30,7 +30,9 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.core.prune": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "verifiers"),
     "pipeline.core.search": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "verifiers"),
     # what the stages use
-    "pipeline.storage": ("pipeline", "pipeline.config.*"),
+    "pipeline.storage": ("pipeline",),
+    "pipeline.storage.parquet": ("pipeline", "pipeline.storage"),
+    "pipeline.storage.run": ("pipeline", "pipeline.config.*", "pipeline.storage", "pipeline.storage.parquet"),
     "pipeline.engines": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines.*"),
     "pipeline.engines.vllm": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.engines"),
     "pipeline.engines.http": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.engines"),
@@ -56,7 +58,7 @@ WALLS: dict[str, tuple[str, ...]] = {
         "pipeline.core",
         "pipeline.engines",
         "pipeline.rewards.model",
-        "pipeline.storage",
+        "pipeline.storage.*",
     ),
     # stages, in the order in which one may know another
     "pipeline.stages": (),
@@ -70,7 +72,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.stages.problems.datasets": ("pipeline", "verifiers"),
     "pipeline.stages.leases": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         "pipeline.stages.problems",
     ),
     "pipeline.stages.checking": (
@@ -82,19 +84,26 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("verifiers.*", "sandboxes", "pipeline.stages.problems", "pipeline.stages.checking"),
     ),
     "pipeline.stages.dataset": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         *("pipeline.stages.problems", "pipeline.stages.leases", "pipeline.stages.checking"),
     ),
     "pipeline.stages.rollout": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset"),
     ),
     "pipeline.stages.training": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines.*"),
         *("pipeline.rewards.*", "verifiers.*", "pipeline.stages.problems", "pipeline.stages.dataset"),
     ),
     "pipeline.stages.export": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *(
+            "pipeline",
+            "pipeline.config.*",
+            "pipeline.core.*",
+            "pipeline.storage.run",
+            "pipeline.engines",
+            "verifiers.*",
+        ),
         *("pipeline.stages.problems", "pipeline.stages.dataset", "pipeline.stages.training"),
     ),
     "pipeline.stages.evaluation": (
@@ -103,49 +112,49 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     # beside the runtime, read by the command line alone
     "pipeline.planning": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*"),
         *("pipeline.stages.problems", "pipeline.stages.rollout"),
     ),
     "pipeline.report.browser": ("pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (
-        *("pipeline", "pipeline.storage", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
+        *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
         "pipeline.stages.dataset",
     ),
     "pipeline.report.page": (
-        *("pipeline", "pipeline.storage", "pipeline.report", "pipeline.report.browser", "pipeline.stages.dataset"),
+        *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.stages.dataset"),
     ),
     "pipeline.report": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.planning"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.planning"),
         *("pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.evaluation"),
     ),
     # runtime: the one importer of Ray
     "pipeline.runtime": ("pipeline", "pipeline.core", "pipeline.stages.leases"),
     "pipeline.runtime.monitoring": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines", "sandboxes"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "sandboxes"),
         *("pipeline.stages.leases", "pipeline.stages.dataset", "pipeline.runtime"),
     ),
     "pipeline.runtime.actors": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
         *("pipeline.rewards", "pipeline.rewards.model", "pipeline.rewards.serving", "verifiers.*", "sandboxes"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.rollout"),
         *("pipeline.runtime", "pipeline.runtime.monitoring"),
     ),
     "pipeline.runtime.cluster": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         *("sandboxes", "pipeline.stages.leases", "pipeline.stages.rollout"),
         *("pipeline.runtime", "pipeline.runtime.monitoring", "pipeline.runtime.actors"),
     ),
     "pipeline.runtime.driver": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
         *("pipeline.rewards.model", "pipeline.stages.*", "pipeline.runtime.*", "verifiers.*", "sandboxes"),
     ),
     "pipeline.cli": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
         *("pipeline.stages.*", "pipeline.planning", "pipeline.report.*", "pipeline.runtime.*"),
         *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes", "sandboxes.attacks"),
     ),
     "pipeline.api": (  # the public face, above all
-        *("pipeline", "pipeline.config.*", "pipeline.storage", "pipeline.stages.*", "pipeline.runtime.driver"),
+        *("pipeline", "pipeline.config.*", "pipeline.storage.*", "pipeline.stages.*", "pipeline.runtime.driver"),
         *("pipeline.cli", "verifiers", "sandboxes"),
     ),
     # verifiers and sandboxes know nothing of the pipeline, and sandboxes nothing of verifiers
@@ -385,7 +394,7 @@ def test_no_class_name_is_defined_twice() -> None:
 def test_what_is_forbidden_would_be_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set()}) == ["a b c"]
     assert "ray" in {name.split(".")[0] for name in imports(tree_of("pipeline.runtime.actors.rollout_actor"))}
-    assert "pyarrow.parquet" in loaded_by("pipeline.storage.shards")
+    assert "pyarrow.parquet" in loaded_by("pipeline.storage.parquet.shards")
     assert "pipeline.engines.vllm.engine" in graph()["pipeline.engines.build"]  # from inside a function
     assert not _matches("pipeline.core.search", ("pipeline.core",))
     assert _matches("pipeline.core.search", ("pipeline.core.*",))

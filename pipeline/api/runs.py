@@ -13,8 +13,8 @@ from berry.pipeline.stages.dataset import reading
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.stream import KeptStream
-from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.files import under
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 
 def load_config(path: str, *overrides: str) -> RunConfig:

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
-    from berry.pipeline.storage.dataset import RunDir
+    from berry.pipeline.storage.run.directory import RunDir
 
 CHANGEABLE = ("engine", "cluster", "verification", "problems")
 
@@ -61,8 +61,8 @@ def annotate(
     from berry.pipeline.runtime.driver.outcome import Launch
     from berry.pipeline.runtime.driver.run import run as drive
     from berry.pipeline.runtime.driver.signals import exit_code
-    from berry.pipeline.storage.dataset import REVISIONS, open_run
     from berry.pipeline.storage.files import under
+    from berry.pipeline.storage.run.directory import REVISIONS, open_run
 
     asked: dict[str, Any] = {
         "method": method,

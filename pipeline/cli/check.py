@@ -44,7 +44,7 @@ def check(
 
     from berry.pipeline.stages.dataset.repair import check_run
     from berry.pipeline.stages.dataset.repair import repair as repair_run
-    from berry.pipeline.storage.dataset import locked, open_run
+    from berry.pipeline.storage.run.directory import locked, open_run
 
     run = open_run(run_dir)
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

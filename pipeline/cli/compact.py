@@ -25,7 +25,7 @@ def compact(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from berry.pipeline.stages.dataset.compact import compact as merge
-    from berry.pipeline.storage.dataset import locked, open_run
+    from berry.pipeline.storage.run.directory import locked, open_run
 
     run = open_run(run_dir)
     columns = (TextColumn("rounds"), BarColumn(), MofNCompleteColumn())

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from berry.pipeline.stages.evaluation.chains import ProblemAnswers
     from berry.pipeline.stages.evaluation.compute import ForwardCost, Price
     from berry.pipeline.stages.evaluation.curves import EvalCurves
-    from berry.pipeline.storage.dataset import RunDir
     from berry.pipeline.storage.files import Location
+    from berry.pipeline.storage.run.directory import RunDir
 
 
 def eval_(
@@ -75,7 +75,7 @@ def eval_(
         return
     if overrides:
         raise InputError(f"{overrides[0]!r}: KEY=VALUE changes an evaluation's file; a run is as it is stored")
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(what)
     config, problems = _answers(run, rounds, benchmark or [])
@@ -220,7 +220,7 @@ def _compared(
 ) -> list[str]:
     """Lines that say how another run does on the problems that both hold."""
     from berry.pipeline.stages.evaluation.comparing import compare_runs
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     _, others = _answers(open_run(other), None if other_round is None else [other_round], benchmarks)
     return compare_runs(problems, others, budgets, first=place, second=other)
@@ -245,8 +245,8 @@ def _generate(
     from berry.pipeline.stages.dataset.reading import read_trees
     from berry.pipeline.stages.evaluation.chains import read_answers
     from berry.pipeline.stages.evaluation.curves import merged
-    from berry.pipeline.storage.dataset import open_run
     from berry.pipeline.storage.files import locate
+    from berry.pipeline.storage.run.directory import open_run
 
     wanted = load(path, list(overrides), Wanted)
     location = locate(out or f"evals/{wanted.name}")

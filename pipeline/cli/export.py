@@ -87,7 +87,7 @@ def export(
     from berry.pipeline.stages.export.push import push as send
     from berry.pipeline.stages.export.registry import layout_of
     from berry.pipeline.stages.problems.screening import explain_screening
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     if kind not in ("parquet", "jsonl"):
         raise InputError(f"--as must be parquet or jsonl, got {kind!r}")

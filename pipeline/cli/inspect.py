@@ -34,7 +34,7 @@ def inspect(
     from berry.pipeline.report.pruning import cut_lines, stage_lines
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.text_views import connect
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
     console = Console()

@@ -11,7 +11,7 @@ from berry.pipeline.config.reading.loading import apply_override, load, read_yam
 from berry.pipeline.config.reading.shipped import shipped
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 
 def load_run(config: str, overrides: Sequence[str], *, name: str | None = None) -> RunConfig:

@@ -139,7 +139,7 @@ def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[st
     from berry.pipeline.config.reading.loading import validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.planning import runs
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     directory = open_run(location)
     seen = runs.measure(directory)

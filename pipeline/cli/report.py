@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from berry.pipeline.report.browser.tree_json import TokenEnds
-    from berry.pipeline.storage.dataset import RunDir
+    from berry.pipeline.storage.run.directory import RunDir
 
 
 def report(
@@ -31,7 +31,7 @@ def report(
     """
     from berry.pipeline.errors import StorageError
     from berry.pipeline.report.page.page import make_report, write_report
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
     if out is None:

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
-    from berry.pipeline.storage.dataset import RunDir
+    from berry.pipeline.storage.run.directory import RunDir
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL, for example runs/demo.")]
 Overrides = Annotated[
@@ -65,7 +65,7 @@ def _stored(run_dir: str, overrides: list[str]) -> tuple[RunDir, RunConfig]:
     from berry.pipeline.config.reading.loading import apply_override, validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.errors import ConfigError
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     source = open_run(run_dir)
     raw: dict[str, Any] = source.config() or {}
@@ -91,8 +91,8 @@ def _revise(
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.revise import reverifier, revise
     from berry.pipeline.stages.problems.sources import survey
-    from berry.pipeline.storage import shard_files
-    from berry.pipeline.storage.dataset import locked, prepare
+    from berry.pipeline.storage.parquet import shard_files
+    from berry.pipeline.storage.run.directory import locked, prepare
     from berry.verifiers.checker import Checker
 
     survey(config.problems)

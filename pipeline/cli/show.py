@@ -30,8 +30,8 @@ def show(
     from rich.console import Console
 
     from berry.pipeline.errors import InputError
-    from berry.pipeline.storage.dataset import open_run
-    from berry.pipeline.storage.duckdb_views import connect
+    from berry.pipeline.storage.run.directory import open_run
+    from berry.pipeline.storage.run.duckdb_views import connect
 
     db = connect(open_run(run_dir))
     console = Console()

@@ -30,7 +30,7 @@ def status(
     from rich.console import Console
 
     from berry.pipeline.report.status import gather, lines, table
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
     console = Console(soft_wrap=True, highlight=False)

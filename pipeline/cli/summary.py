@@ -17,7 +17,7 @@ from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
 from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
-from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 FULL = 0.85
 

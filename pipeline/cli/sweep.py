@@ -95,7 +95,7 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     from berry.pipeline.planning import runs
     from berry.pipeline.planning.sweeps import expected, knees, planned
     from berry.pipeline.report.sweep_page import SweepReport
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     directory = open_run(run)
     stored = validate(directory.config() or {}, RunConfig, where=f"{run}/run.yaml")

@@ -36,7 +36,7 @@ def tail(
 
     from berry.pipeline.errors import InputError
     from berry.pipeline.stages.dataset.stream import KeptStream
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     place = None if cursor is None else Path(cursor)
     before = place.read_text() if place is not None and place.exists() else None

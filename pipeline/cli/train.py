@@ -37,7 +37,7 @@ def train(
     from berry.pipeline.cli.loading import load_training
     from berry.pipeline.errors import InputError
     from berry.pipeline.stages.training.reward_model import train_reward
-    from berry.pipeline.storage.dataset import locked, open_run
+    from berry.pipeline.storage.run.directory import locked, open_run
 
     if what not in ("prm", "orm"):
         raise InputError(f"--what must be prm or orm, got {what!r}")

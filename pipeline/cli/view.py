@@ -30,7 +30,7 @@ def view(
     from berry.pipeline.cli.report import token_ends_of
     from berry.pipeline.errors import InputError
     from berry.pipeline.report.view.server import TreeServer
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

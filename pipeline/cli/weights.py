@@ -30,7 +30,7 @@ def push_weights(
       berry weights push runs/demo runs/other/round=0/weights/prm --what prm
     """
     from berry.pipeline.stages.training.push_weights import push_weights
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     done = push_weights(open_run(run_dir), path, what=what, version=version)
     typer.echo(f"{done.version}: serves from {done.folder} on")
@@ -39,8 +39,8 @@ def push_weights(
 @app.command("show")
 def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or URL.")]) -> None:
     """Show which weights serve now."""
-    from berry.pipeline.storage.dataset import open_run
-    from berry.pipeline.storage.weights_file import read_weights
+    from berry.pipeline.storage.run.directory import open_run
+    from berry.pipeline.storage.run.weights_file import read_weights
 
     run = open_run(run_dir)
     now = read_weights(run.location)

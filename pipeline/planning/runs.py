@@ -25,8 +25,8 @@ from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning.capacity import CapacityPlan, generation_s, plan, shared_cores
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.rollout.admission import searches_at_once
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 CHARS_PER_TOKEN = 4.0
 LOOKED_AT = 200  # problems whose prompts are measured

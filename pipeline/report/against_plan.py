@@ -13,7 +13,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError
 from berry.pipeline.planning import runs
 from berry.pipeline.planning.capacity import CapacityPlan, plan
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 READ_AGAIN = 20_000  # problems that are read once more, to know their verifiers
 

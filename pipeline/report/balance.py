@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berry.pipeline.storage import jsonl_log
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "balance"
 PICTURE = "metrics/balance.svg"

@@ -25,8 +25,8 @@ from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
 from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 STAGES: dict[str, frozenset[DropReason]] = {
     "in the loop": frozenset({DropReason.CUT_IN_LOOP}),

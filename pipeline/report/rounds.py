@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.records import ValueKind
 from berry.pipeline.report.stored_families import StoredFamilies, stored_families
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
-from berry.pipeline.storage.weights_file import weights_after
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
+from berry.pipeline.storage.run.weights_file import weights_after
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,9 +11,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from berry.pipeline.storage import live
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.run import live
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import read_weights
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.splits import SplitPart, split_of
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,8 +15,8 @@ from berry.pipeline.records import Ending, ValueKind
 from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import read_trees, scheme_for
 from berry.pipeline.stages.dataset.reports import read_reports
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 if TYPE_CHECKING:
     import duckdb

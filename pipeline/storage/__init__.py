@@ -1,9 +1,7 @@
-"""Holds everything that touches a run directory.
+"""Reads and writes all that lies in a run directory, on a local disk or in an object store.
 
 files, remote (locations: local paths, object stores)
-  ├─► list_columns ─► shards (a lease's three files, the commit) ─► checked_read (the one reader) ─► duckdb_views
-  │   shard_files (which file holds a lease), merged (several leases in one), earlier_schemas   └─► lease_rows
-  ├─► dataset (config, versions, rounds, lock) ─► weights_file (which weights a run has), live (what it is doing)
-  ├─► segments (journals of leases in flight), jsonl_log (measurements), weight_cache (models on object stores)
-  └─► heartbeat (who is at work), claims (who has which lease)
+  ├─► jsonl_log (measurements, line by line), weight_cache (models kept on object stores)
+  ├─► parquet (the three files of a lease: written, named, merged, read)
+  └─► run (the directory itself: configuration, lock, weights, journals, who is at work)
 """

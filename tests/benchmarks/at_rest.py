@@ -30,7 +30,7 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset.compact import compact
 from berry.pipeline.stages.dataset.reading import read_trees
-from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 FLAT_LEVEL = 3
 SYNTHETIC: dict[str, Any] = {

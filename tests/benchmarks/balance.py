@@ -24,7 +24,7 @@ from berry.pipeline.report.balance import story
 from berry.pipeline.runtime.display import View
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 SLOW = {"cpu_ms": 1, "wait_ms": 50, "wait_max_ms": 5000}
 QUICK = {"cpu_ms": 1, "wait_ms": 5}

@@ -25,7 +25,7 @@ from berry.pipeline.stages.export.registry import formats
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import open_run, prepare
+from berry.pipeline.storage.run.directory import open_run, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 

@@ -10,8 +10,8 @@ import numpy as np
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 DRAWS = 2000
 

@@ -33,7 +33,7 @@ from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.stages.training.reward_model import train_reward
-from berry.pipeline.storage.dataset import RunDir, prepare
+from berry.pipeline.storage.run.directory import RunDir, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 

@@ -36,8 +36,8 @@ from berry.pipeline.core.search import audit
 from berry.pipeline.core.splits import split_of_training
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.dataset import RunDir, open_run
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import RunDir, open_run
+from berry.pipeline.storage.run.duckdb_views import connect
 from tests.benchmarks.harvest import harvest
 from tests.benchmarks.rounds_report import BELOW, write
 

@@ -37,8 +37,8 @@ import psutil
 import yaml
 
 from berry.pipeline.errors import BerryError
-from berry.pipeline.storage import live
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run import live
+from berry.pipeline.storage.run.directory import open_run
 
 MIB = 1 << 20
 TENTH = 0.1

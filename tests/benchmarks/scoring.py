@@ -18,7 +18,7 @@ import torch
 from berry.pipeline.rewards.model.loading import load
 from berry.pipeline.rewards.serving.scorer import PrefixScorer
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 SAMPLE = 200
 

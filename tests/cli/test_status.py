@@ -18,10 +18,10 @@ from rich.console import Console
 
 from berry.pipeline.errors import StorageError
 from berry.pipeline.report.status import gather, lines, table
-from berry.pipeline.storage import live
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.live import Live
+from berry.pipeline.storage.run import live
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.live import Live
 
 CONFIG = {
     "problems": [{"type": "synthetic", "count": 40, "seed": 3}],

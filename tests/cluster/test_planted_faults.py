@@ -22,8 +22,8 @@ from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.stages.dataset.repair import check_run
-from berry.pipeline.storage.dataset import open_run
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import open_run
+from berry.pipeline.storage.run.duckdb_views import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

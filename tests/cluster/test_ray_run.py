@@ -11,7 +11,7 @@ import pytest
 
 from berry.pipeline.stages.dataset.repair import check_run
 from berry.pipeline.stages.dataset.text_views import connect
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

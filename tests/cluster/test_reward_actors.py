@@ -11,7 +11,7 @@ from berry.pipeline.engines import vocabulary
 from berry.pipeline.rewards.model.loading import load
 from berry.pipeline.rewards.serving.scorer import PrefixScorer
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.weights_file import RunWeights, Weights, write_weights
+from berry.pipeline.storage.run.weights_file import RunWeights, Weights, write_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

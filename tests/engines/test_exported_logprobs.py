@@ -18,7 +18,7 @@ from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import prepare
+from berry.pipeline.storage.run.directory import prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 

@@ -26,8 +26,8 @@ from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.problems.arithmetic import draw
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.engine]

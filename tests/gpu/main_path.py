@@ -23,8 +23,8 @@ def smollm2(here: Here) -> Found:
 
 def shared(here: Here) -> Found:
     """Two engines of one run, each with less than half of the memory."""
-    from berry.pipeline.storage.dataset import open_run
-    from berry.pipeline.storage.duckdb_views import connect
+    from berry.pipeline.storage.run.directory import open_run
+    from berry.pipeline.storage.run.duckdb_views import connect
 
     words = [f"problems.0.count={here.sizes.tiny_problems}", "engine.gpu_memory_utilization=0.4"]
     figures, raw = _run(here, "tiny", words, name="shared", engines=2)
@@ -39,7 +39,7 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.runtime.driver.outcome import Launch
     from berry.pipeline.runtime.driver.run import run
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     words = [*words, f"engine.max_num_seqs={here.sizes.seqs}", *cluster(here, engines=engines)]
     place = str(here.work / "runs" / (name or config))

@@ -27,7 +27,7 @@ def orm(here: Here) -> Found:
 def _train_and_score(here: Here, what: Any) -> Found:
     from berry.pipeline.config.sections.rewards import RewardTraining
     from berry.pipeline.stages.training.reward_model import train_reward
-    from berry.pipeline.storage.dataset import open_run
+    from berry.pipeline.storage.run.directory import open_run
 
     place = here.work / "runs" / "tiny"
     if not (place / "run.yaml").is_file():

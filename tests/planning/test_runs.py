@@ -18,9 +18,9 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning import runs
-from berry.pipeline.storage import shards
-from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.parquet import shards
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = ROOT / "configs" / "plans"

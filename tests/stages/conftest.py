@@ -15,7 +15,7 @@ from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import RunDir, prepare
+from berry.pipeline.storage.run.directory import RunDir, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 

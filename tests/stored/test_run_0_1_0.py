@@ -24,8 +24,8 @@ from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.registry import export_format, formats
 from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.storage.dataset import RunDir, open_run
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.run.directory import RunDir, open_run
+from berry.pipeline.storage.run.weights_file import read_weights
 
 STORED = Path(__file__).parent / "run-0.1.0"
 TRAJECTORIES, KEPT, NODES = 108, 74, 189  # of nine leases, as version 0.1.0 counted them

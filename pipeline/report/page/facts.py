@@ -20,9 +20,10 @@ from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
-from berry.pipeline.storage import jsonl_log, live
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage import jsonl_log
+from berry.pipeline.storage.run import live
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 if TYPE_CHECKING:
     import duckdb

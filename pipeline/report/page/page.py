@@ -15,7 +15,7 @@ from berry.pipeline.report.page.facts import gather
 from berry.pipeline.report.page.figures import pictures
 from berry.pipeline.report.page.samples import draw_samples, list_row
 from berry.pipeline.report.pages import fill
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "report.html"
 MOST_BYTES = 5_000_000

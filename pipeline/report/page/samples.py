@@ -14,7 +14,7 @@ from typing import Any
 from berry.pipeline.errors import BerryError
 from berry.pipeline.report.browser.tree_json import TokenEnds, tree_json
 from berry.pipeline.stages.dataset.reading import StoredTree, read_leases
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 TREES = 12
 LOOKED_AT = 48  # trees read, of which the shown ones are chosen

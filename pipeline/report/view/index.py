@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from berry.pipeline import schema
 from berry.pipeline.errors import BerryError
-from berry.pipeline.storage import earlier_schemas
-from berry.pipeline.storage.checked_read import EarlierTable, by_schema, scan
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.shard_files import ShardFile, committed_files
+from berry.pipeline.storage.parquet import earlier_schemas
+from berry.pipeline.storage.parquet.checked_read import EarlierTable, by_schema, scan
+from berry.pipeline.storage.parquet.shard_files import ShardFile, committed_files
+from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:
     import duckdb

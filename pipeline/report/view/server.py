@@ -27,7 +27,7 @@ from berry.pipeline.report.page.page import browser_file
 from berry.pipeline.report.pages import fill
 from berry.pipeline.report.view.index import STATES, ProblemIndex
 from berry.pipeline.stages.dataset.reading import read_leases
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 COOKIE = "berry-view"
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]

@@ -24,7 +24,7 @@ from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.weights import load_reward_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.run.weights_file import read_weights
 
 
 def reward_models(config: RunConfig) -> RewardModels:

@@ -15,7 +15,7 @@ from berry.pipeline.rewards.model.resolve import resolve
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.weights_file import RunWeights, address, read_weights
+from berry.pipeline.storage.run.weights_file import RunWeights, address, read_weights
 
 
 async def load_weights(worker: LeaseWorker, location: Location, models: RewardModels | None) -> list[str]:

@@ -26,8 +26,8 @@ from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
 from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifiable
 from berry.pipeline.stages.leases.partition import RoundLeases
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import read_weights
 
 PROGRESS_POLL_S = 0.5
 WORKERS_A_POLL = 100  # with more of them each is asked less often, so that asking costs the driver no more

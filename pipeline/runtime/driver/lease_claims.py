@@ -21,11 +21,12 @@ from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
 from berry.pipeline.stages.leases.partition import AllBut, TrainingTurn, iter_leases, left_out, round_state
-from berry.pipeline.storage import claims, shard_files
-from berry.pipeline.storage.claims import Claim, Owner
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.heartbeat import Presence, Watcher
-from berry.pipeline.storage.weights_file import weights_after
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.run import claims
+from berry.pipeline.storage.run.claims import Claim, Owner
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.heartbeat import Presence, Watcher
+from berry.pipeline.storage.run.weights_file import weights_after
 
 CLAIMED_AHEAD = 2  # leases claimed before a worker asks for them
 MOST_POLL_S = 10.0  # between two looks at the store, however long a site may be silent

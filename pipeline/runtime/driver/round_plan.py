@@ -18,8 +18,15 @@ from berry.pipeline.core.seeds import digest
 from berry.pipeline.errors import InputError
 from berry.pipeline.runtime.driver.train_process import Notes, train_after_round
 from berry.pipeline.stages.leases.partition import RoundLeases, lease_count
-from berry.pipeline.storage.dataset import RunDir, revised_run
-from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after, write_weights
+from berry.pipeline.storage.run.directory import RunDir, revised_run
+from berry.pipeline.storage.run.weights_file import (
+    RunWeights,
+    Weights,
+    address,
+    read_weights,
+    weights_after,
+    write_weights,
+)
 
 
 class RoundPlan(Protocol):

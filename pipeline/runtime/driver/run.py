@@ -37,8 +37,8 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
-from berry.pipeline.storage.dataset import RunDir, locked, prepare, revised_run
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
 
 
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:

@@ -20,8 +20,8 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.stages.training.after_round import learn
-from berry.pipeline.storage.dataset import RunDir, open_run
-from berry.pipeline.storage.weights_file import weights_after
+from berry.pipeline.storage.run.directory import RunDir, open_run
+from berry.pipeline.storage.run.weights_file import weights_after
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 

@@ -21,7 +21,7 @@ from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.monitoring.wait_times import WaitWindow
 from berry.pipeline.runtime.worker import SandboxSlots, Worker
 from berry.pipeline.storage import jsonl_log
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "balance"
 SAMPLES_A_WINDOW = 4

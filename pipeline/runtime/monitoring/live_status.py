@@ -1,7 +1,7 @@
 """Writes what a run shows to its run directory, so that `berry status` can show it elsewhere.
 
 driver ─► StatusRecorder ─► the user's display
-               └─► a thread ─► storage.live, every two seconds, never in the driver's way
+               └─► a thread ─► storage.run.live, every two seconds, never in the driver's way
                           └─► metrics/progress-*.jsonl, every ten: what a report draws over time
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.display import Display, View
-from berry.pipeline.storage import live
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.jsonl_log import JsonlLog
+from berry.pipeline.storage.run import live
+from berry.pipeline.storage.run.directory import RunDir
 
 NOTES = 20  # the newest lines that are written
 PROGRESS = "progress"  # the log's name

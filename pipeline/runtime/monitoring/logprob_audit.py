@@ -18,7 +18,7 @@ from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.dataset.logprob_samples import LogprobSample, gap, samples
 from berry.pipeline.stages.leases.lease import LeaseReport
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 MOST_WAITING = 256  # leases; more are left out, since the run does not wait for its audit
 DRAIN_S = 60.0  # for what is waiting when the run ends

@@ -3,9 +3,9 @@
     round=0/…/shard-000000 … shard-000063 ─► shard-000000-000063, the commit last ─► the small ones are removed
 
 Consecutive leases alone are merged, up to `MOST_BYTES` of rows. Killed at any point nothing is lost or doubled: until
-the merged commit is there the small files count, from then on it does (`storage.shard_files`), and what is left of the
-small ones is removed by the next `berry compact` or `berry run`. What versions 1 to 5 wrote becomes today's schema on
-the way.
+the merged commit is there the small files count, from then on it does (`storage.parquet.shard_files`), and what is left
+of the small ones is removed by the next `berry compact` or `berry run`. What versions 1 to 5 wrote becomes today's
+schema on the way.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from berry.pipeline import schema
-from berry.pipeline.storage import checked_read, merged, shard_files, shards
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.merged import Part, without_file_marks
-from berry.pipeline.storage.shard_files import ShardFile
+from berry.pipeline.storage.parquet import checked_read, merged, shard_files, shards
+from berry.pipeline.storage.parquet.merged import Part, without_file_marks
+from berry.pipeline.storage.parquet.shard_files import ShardFile
+from berry.pipeline.storage.run.directory import RunDir
 
 MOST_BYTES = 64 << 20  # of rows in memory: one row group
 COMPRESSION_LEVEL = 9  # of zstd

@@ -17,9 +17,9 @@ from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import DropReason
 from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.storage.checked_read import DamagedShard, FaultKind, Shard, as_today, read_shard
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.lease_rows import node_rows, path_of, response_of
+from berry.pipeline.storage.parquet.checked_read import DamagedShard, FaultKind, Shard, as_today, read_shard
+from berry.pipeline.storage.parquet.lease_rows import node_rows, path_of, response_of
 
 Key = tuple[str, str]  # problem, node
 

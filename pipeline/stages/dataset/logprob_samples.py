@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.lease_rows import read_lease
+from berry.pipeline.storage.parquet.lease_rows import read_lease
 
 OUTSIDE_NATS = -20.0
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from shlex import quote
 
 from berry.pipeline.records import ValueKind
-from berry.pipeline.storage.dataset import REVISIONS, RunDir
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.directory import REVISIONS, RunDir
+from berry.pipeline.storage.run.duckdb_views import connect
 
 _ROOTS = "select n.value_kind, count(*) from nodes n where n.parent is null group by 1"
 _KINDS = """

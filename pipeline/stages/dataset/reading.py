@@ -21,8 +21,8 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.records import DropReason, Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.lease_rows import read_lease
+from berry.pipeline.storage.parquet.lease_rows import read_lease
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 

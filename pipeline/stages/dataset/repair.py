@@ -21,11 +21,12 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage import checked_read, claims, segments, shard_files, shards
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.merged import without_file_marks
-from berry.pipeline.storage.shard_files import ShardFile
-from berry.pipeline.storage.weights_file import RunWeights, read_weights, weights_after, write_weights
+from berry.pipeline.storage.parquet import checked_read, shard_files, shards
+from berry.pipeline.storage.parquet.merged import without_file_marks
+from berry.pipeline.storage.parquet.shard_files import ShardFile
+from berry.pipeline.storage.run import claims, segments
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import RunWeights, read_weights, weights_after, write_weights
 
 AT_ONCE = 4
 

@@ -10,8 +10,8 @@ from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import LeaseReport
-from berry.pipeline.storage import checked_read, shard_files
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import checked_read, shard_files
 
 AT_ONCE = 16
 BATCH = 4096

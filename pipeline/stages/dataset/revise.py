@@ -29,9 +29,9 @@ from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajector
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import AllBut, iter_leases, left_out
-from berry.pipeline.storage import lease_rows, shards
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import lease_rows, shards
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import Checker
 from berry.verifiers.kinds.majority import ConsensusRequest

@@ -19,15 +19,15 @@ from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import DropReason, Finish, Node, Problem, ResponseSegment, Trajectory, ValueKind
 from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, StepPlace
-from berry.pipeline.storage.list_columns import NumberLists
-from berry.pipeline.storage.shards import evidence_json
+from berry.pipeline.storage.parquet.list_columns import NumberLists
+from berry.pipeline.storage.parquet.shards import evidence_json
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 Row = dict[str, Any]
 
 
 ColumnLists = dict[str, Any]
-"""By name: a list of a value for each row, or one of storage.list_columns."""
+"""By name: a list of a value for each row, or one of storage.parquet.list_columns."""
 
 ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
 

@@ -19,7 +19,7 @@ from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
-from berry.pipeline.storage.list_columns import Coded
+from berry.pipeline.storage.parquet.list_columns import Coded
 
 Decode = Callable[[Sequence[int]], str]
 

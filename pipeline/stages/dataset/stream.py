@@ -17,9 +17,9 @@ from itertools import pairwise
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import lease_count
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.lease_rows import Row, read_lease
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.parquet.lease_rows import Row, read_lease
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import read_weights
 
 POLL_S = 2.0
 

@@ -26,7 +26,7 @@ from berry.pipeline.stages.dataset.rows import (
     label_columns,
 )
 from berry.pipeline.stages.dataset.steps import StepLabels
-from berry.pipeline.storage.shards import evidence_json
+from berry.pipeline.storage.parquet.shards import evidence_json
 from berry.verifiers.base import Outcome
 
 _UNVERIFIABLE = Outcome.UNVERIFIABLE

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.dataset.steps import split_texts
-from berry.pipeline.storage import checked_read, duckdb_views
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.parquet import checked_read
+from berry.pipeline.storage.run import duckdb_views
+from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:
     import duckdb

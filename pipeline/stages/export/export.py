@@ -32,7 +32,7 @@ from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
 from berry.pipeline.stages.problems.screening import Screened
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 MANIFEST = "manifest.json"
 

@@ -17,8 +17,9 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
 from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import iter_problems
-from berry.pipeline.storage import segments, shard_files
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.run import segments
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.specs.shipping import with_source_inlined
 
 

@@ -32,8 +32,8 @@ from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.pipeline.stages.leases.lease import Lease
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.lease_rows import read_lease
+from berry.pipeline.storage.parquet.lease_rows import read_lease
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.specs.union import MajoritySpec, MathSpec
 
 NOTHING_TO_COMPLETE = frozenset(

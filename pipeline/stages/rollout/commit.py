@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease, UnlessReplaced
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.storage import claims, shards
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.shards import Rows
+from berry.pipeline.storage.parquet import shards
+from berry.pipeline.storage.parquet.shards import Rows
+from berry.pipeline.storage.run import claims
 
 YOUNG_S = 10.0  # no attempt is given up sooner, so none that is younger can have been replaced
 

@@ -23,8 +23,9 @@ import msgspec
 
 from berry.pipeline.core.events import Command, Event
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import segments, shard_files
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.run import segments
 
 _KINDS: tuple[type[Any], ...] = get_args(Event)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}

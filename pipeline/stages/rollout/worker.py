@@ -39,8 +39,8 @@ from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
 from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
-from berry.pipeline.storage.dataset import revised_run
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.run.directory import revised_run
 
 JOURNAL_FLUSH_S = 1.0  # between two writings of what the open leases recorded: what a crash loses at most
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.storage.dataset import RunDir
-from berry.pipeline.storage.weights_file import RunWeights, Weights, address, read_weights, weights_after
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
 
 def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> RunWeights:

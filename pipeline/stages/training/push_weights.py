@@ -19,9 +19,9 @@ from berry.pipeline.errors import ConfigError, InputError, StorageError
 from berry.pipeline.rewards.model import resolve
 from berry.pipeline.rewards.model.card import read_card
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import Weights, read_weights, write_weights
 from berry.pipeline.storage.weight_cache import upload
-from berry.pipeline.storage.weights_file import Weights, read_weights, write_weights
 
 KINDS = ("policy", "prm", "orm")
 SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")

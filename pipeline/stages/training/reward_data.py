@@ -21,7 +21,7 @@ from berry.pipeline.stages.dataset.missing_labels import explain_missing, remedy
 from berry.pipeline.stages.dataset.reading import count, read_trees
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 Progress = Callable[[str, float | None], None]
 

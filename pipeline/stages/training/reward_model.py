@@ -31,7 +31,7 @@ from berry.pipeline.rewards.training.examples import Splits
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import FRESH, check_vocabulary, choose_backbone
 from berry.pipeline.stages.training.reward_data import Progress, check_enough, check_split, collect, samples, translated
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from berry.pipeline.rewards.training.evaluation import RewardEvaluation, Scores

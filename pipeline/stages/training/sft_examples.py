@@ -13,7 +13,7 @@ from berry.pipeline.core.splits import Split
 from berry.pipeline.records import Finish
 from berry.pipeline.rewards.training.examples import SftExample
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 
 def collect_examples(

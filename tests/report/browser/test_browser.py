@@ -10,7 +10,7 @@ import pytest
 
 from berry.pipeline.report.page import page as page_module
 from berry.pipeline.report.page.page import make_report
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

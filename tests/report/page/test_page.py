@@ -12,7 +12,7 @@ import pytest
 
 from berry.pipeline.report.page import samples
 from berry.pipeline.report.page.page import make_report, script_json, write_report
-from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
 HOSTILE = "</script><script>alert(1)</script><!-- \u202e\u2028 <b>bold</b> & 'quoted'"

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from berry.pipeline.cli import main
 from berry.pipeline.report.view.index import ProblemIndex
 from berry.pipeline.report.view.server import TreeServer
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
 

@@ -11,7 +11,7 @@ import pytest
 
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.reading import read_trees
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 BEAM = {
     "problems": [{"type": "synthetic", "count": 12, "seed": 3}],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.report.balance import story
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 pytestmark = pytest.mark.slow
 

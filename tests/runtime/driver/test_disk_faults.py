@@ -17,7 +17,7 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.stages.dataset.repair import check_run
 from berry.pipeline.storage import files
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])

@@ -16,10 +16,10 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.stages.dataset.repair import check_run
 from berry.pipeline.stages.dataset.text_views import connect
-from berry.pipeline.storage import claims
-from berry.pipeline.storage.dataset import open_run
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.weights_file import weights_after
+from berry.pipeline.storage.run import claims
+from berry.pipeline.storage.run.directory import open_run
+from berry.pipeline.storage.run.weights_file import weights_after
 
 pytestmark = pytest.mark.slow
 

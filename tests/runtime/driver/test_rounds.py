@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.report.rounds import round_lines
-from berry.pipeline.storage.dataset import open_run
-from berry.pipeline.storage.duckdb_views import connect
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.weights_file import read_weights
+from berry.pipeline.storage.run.directory import open_run
+from berry.pipeline.storage.run.duckdb_views import connect
+from berry.pipeline.storage.run.weights_file import read_weights
 
 ROUNDS: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 24, "seed": 3}],

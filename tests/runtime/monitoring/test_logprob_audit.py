@@ -22,8 +22,8 @@ from berry.pipeline.stages.dataset.logprob_samples import LogprobSample, gap, sa
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 RAW: dict[str, Any] = {

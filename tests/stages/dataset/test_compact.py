@@ -17,10 +17,10 @@ from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.compact import compact, compact_round
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.text_views import connect
-from berry.pipeline.storage import shard_files
-from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.shard_files import ShardFile
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.parquet.shard_files import ShardFile
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 STORED = Path(__file__).parents[2] / "stored"
 LEASES = 4

@@ -21,9 +21,9 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.integrity import check_lease
-from berry.pipeline.storage import shard_files, shards
-from berry.pipeline.storage.checked_read import FaultKind
-from berry.pipeline.storage.dataset import RunDir, open_run
+from berry.pipeline.storage.parquet import shard_files, shards
+from berry.pipeline.storage.parquet.checked_read import FaultKind
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 SYNTHETIC: dict[str, Any] = {
     "problems": [{"type": "synthetic", "count": 12, "seed": 3}],

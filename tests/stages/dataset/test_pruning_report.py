@@ -8,7 +8,7 @@ from berry.pipeline.core.search import audit
 from berry.pipeline.core.splits import split_of
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.duckdb_views import connect
 
 CUT = {"cut": {"below": 0.05, "speculative": False}, "audit_share": 0.5}
 HELD = {"training": {"heldout_share": 0.5}}

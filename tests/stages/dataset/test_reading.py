@@ -23,9 +23,9 @@ from berry.pipeline.report.summary import pass_at_k, summarise
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.stages.training.step_labels import labelled_paths
-from berry.pipeline.storage.checked_read import read_marks
-from berry.pipeline.storage.dataset import open_run
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.parquet.checked_read import read_marks
+from berry.pipeline.storage.run.directory import open_run
+from berry.pipeline.storage.run.duckdb_views import connect
 
 
 def single(number: float) -> float:

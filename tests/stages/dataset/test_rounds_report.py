@@ -8,7 +8,7 @@ from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.storage.duckdb_views import connect
+from berry.pipeline.storage.run.duckdb_views import connect
 
 HELD = {"training": {"heldout_share": 0.5}}
 HARSH = {"cut": {"below": 0.4, "spare": 0.0, "speculative": False}, "budget": {"hopeless_after": 2}}

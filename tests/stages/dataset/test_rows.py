@@ -12,7 +12,7 @@ from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import Finish, Node, ResponseSegment
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.rows import made_by_engine, made_by_marks, segments_of
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 
 def node(tokens: int, version: str, engine: str = "e0") -> Node:

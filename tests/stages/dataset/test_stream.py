@@ -17,10 +17,10 @@ from berry.pipeline.cli import app
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.compact import compact
 from berry.pipeline.stages.dataset.stream import KeptStream, StreamCursor
-from berry.pipeline.storage.dataset import RunDir, open_run
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.shard_files import shard_name
-from berry.pipeline.storage.weights_file import RunWeights, write_weights
+from berry.pipeline.storage.parquet.shard_files import shard_name
+from berry.pipeline.storage.run.directory import RunDir, open_run
+from berry.pipeline.storage.run.weights_file import RunWeights, write_weights
 
 LEASES = 3
 

@@ -10,7 +10,7 @@ import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees, stored_config
 from berry.pipeline.stages.evaluation.chains import ProblemAnswers, answer_of, is_independent, read_answers
-from berry.pipeline.storage.dataset import open_run
+from berry.pipeline.storage.run.directory import open_run
 
 
 @pytest.fixture

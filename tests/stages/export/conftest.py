@@ -21,7 +21,7 @@ from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.arithmetic import worked
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.dataset import RunDir, prepare
+from berry.pipeline.storage.run.directory import RunDir, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 from tests.stages.export.hub_server import HubServer, hub_server

@@ -11,7 +11,7 @@ import yaml
 
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.export.export import ExportRequest, export
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from berry.pipeline.stages.export.base import ExportFormat, Filters, layout, ori
 from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
 from berry.pipeline.stages.export.pairs import _draw
 from berry.pipeline.stages.export.registry import EXPORTS, export_format, register_export
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 Rows = list[dict[str, Any]]
 

@@ -12,7 +12,7 @@ import pytest
 
 from berry.pipeline.engines import models
 from berry.pipeline.stages.export.export import ExportRequest, export
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 from tests.stages.export.conftest import ENDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

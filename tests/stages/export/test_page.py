@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from berry.pipeline.cli import app
 from berry.pipeline.stages.export.registry import export_format, formats
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 from tests.stages.export.conftest import ENDS
 from tests.stages.export.hub_server import HubServer
 

@@ -12,7 +12,7 @@ import pytest
 from berry.pipeline.errors import InputError, ResourceError
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.push import check_repository, push
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 from tests.stages.export.hub_server import HubServer
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
 from berry.pipeline.stages.export.export import ExportRequest, export
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "exports.md"
 

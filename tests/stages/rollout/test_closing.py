@@ -14,9 +14,9 @@ from berry.pipeline.errors import EngineError
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.lease_rows import read_lease
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.parquet.lease_rows import read_lease
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import CheckRequest
 

@@ -10,8 +10,8 @@ import pytest
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
 from berry.pipeline.stages.rollout import commit as committing
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import Location, locate
+from berry.pipeline.storage.parquet import shard_files
 
 TABLES: dict[str, Any] = {"nodes": [], "kept": [], "trajectories": []}
 

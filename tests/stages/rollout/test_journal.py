@@ -9,8 +9,8 @@ from typing import Any
 
 from berry.pipeline.core.events import Cancelled
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.storage import segments
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.run import segments
 
 
 async def test_a_segment_on_its_way_is_not_overtaken_by_the_end_of_the_lease(tmp_path: Path, monkeypatch) -> None:

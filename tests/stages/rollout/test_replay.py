@@ -221,7 +221,7 @@ async def test_a_flush_that_fails_keeps_its_records(
     tmp_path: Path, history: tuple[list[Event], CommandDigest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from berry.pipeline.errors import StorageError
-    from berry.pipeline.storage import segments
+    from berry.pipeline.storage.run import segments
 
     events, _ = history
     journal = LeaseJournal(locate(tmp_path), lease=4, round_index=0)

@@ -6,9 +6,9 @@ import pytest
 
 from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.stages.training.after_round import _starts_from
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
-from berry.pipeline.storage.weights_file import RunWeights, Weights
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import RunWeights, Weights
 
 
 @pytest.mark.parametrize(

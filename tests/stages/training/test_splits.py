@@ -15,7 +15,7 @@ from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.training.reward_data import check_split, collect
 from berry.pipeline.stages.training.sft_examples import collect_examples
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run.directory import RunDir
 
 
 def test_shares_are_met_and_parts_stay_put() -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import checked_read
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import checked_read
 
 Row = dict[str, Any]
 Key = tuple[str, str]  # problem, node

@@ -7,7 +7,7 @@ from array import array
 import pyarrow as pa
 import pytest
 
-from berry.pipeline.storage.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.parquet.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import heartbeat
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.run import heartbeat
+from berry.pipeline.storage.run.directory import RunDir
 
 FOLDER, NAME = "metrics", "live"
 EVERY_S = 2.0

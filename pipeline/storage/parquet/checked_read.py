@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import earlier_schemas, merged, shard_files, shards
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.shard_files import ShardFile
+from berry.pipeline.storage.parquet import earlier_schemas, merged, shard_files, shards
+from berry.pipeline.storage.parquet.shard_files import ShardFile
 
 AT_ONCE = 16
 

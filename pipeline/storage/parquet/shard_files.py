@@ -1,7 +1,7 @@
 """Names a round's Parquet files, and finds the one that holds a lease.
 
     round=0/nodes/shard-000007.parquet                one lease
-    round=0/nodes/shard-000000-000063.parquet         leases 0 to 63, merged (storage.merged)
+    round=0/nodes/shard-000000-000063.parquet         leases 0 to 63, merged (merged.py)
 
 A lease is committed once a file in `trajectories/` holds it. Where several hold it, as between the writing of a merged
 file and the removal of what was merged, the widest counts: the others have the same rows, or are of a writer that came

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from berry.pipeline import schema
 from berry.pipeline.records import UNANSWERED, DropReason, Ending, Finish
-from berry.pipeline.storage import checked_read, earlier_schemas, shard_files
-from berry.pipeline.storage.dataset import RunDir
+from berry.pipeline.storage.parquet import checked_read, earlier_schemas, shard_files
+from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,9 +9,10 @@ import pytest
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import claims, shard_files, shards
-from berry.pipeline.storage.claims import Claim, Owner
 from berry.pipeline.storage.files import Location, locate
+from berry.pipeline.storage.parquet import shard_files, shards
+from berry.pipeline.storage.run import claims
+from berry.pipeline.storage.run.claims import Claim, Owner
 
 WEST, EAST = Owner("west", "t-west"), Owner("east", "t-east")
 

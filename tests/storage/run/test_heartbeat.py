@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import dataset, heartbeat
-from berry.pipeline.storage.dataset import RunDir, locked
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.heartbeat import Heartbeat, Watcher, present
+from berry.pipeline.storage.run import directory, heartbeat
+from berry.pipeline.storage.run.directory import RunDir, locked
+from berry.pipeline.storage.run.heartbeat import Heartbeat, Watcher, present
 
 SILENT_S = 1.0
 
@@ -108,5 +108,5 @@ def test_on_a_store_a_directory_is_one_drivers_or_its_sites(s3: Any) -> None:
     refused = pytest.raises(StorageError, match=r"as 'west'|as 'east'")
     with locked(run, site="west", silent_s=SILENT_S), locked(run, site="east", silent_s=SILENT_S), refused:
         locked(run, silent_s=SILENT_S).__enter__()
-    with locked(run, silent_s=SILENT_S), pytest.raises(StorageError, match=f"as '{dataset._ALONE}'"):
+    with locked(run, silent_s=SILENT_S), pytest.raises(StorageError, match=f"as '{directory._ALONE}'"):
         locked(run, site="west", silent_s=SILENT_S).__enter__()

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "weights.json"
 OLD_NAME = "serving.json"

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from berry.pipeline import schema
 from berry.pipeline.records import ResponseSegment
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
-from berry.pipeline.storage.shard_files import ShardFile, shard_name
+from berry.pipeline.storage.parquet.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.parquet.shard_files import ShardFile, shard_name
 
 ROW_GROUP_BYTES = 64 << 20
 

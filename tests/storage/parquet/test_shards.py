@@ -13,8 +13,8 @@ import pytest
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import shard_files, shards
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import shard_files, shards
 
 TRAJECTORY: dict[str, Any] = {
     "trajectory_id": "p/1",

@@ -20,9 +20,11 @@ import yaml
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError, ResourceError, StorageError
-from berry.pipeline.storage import heartbeat, remote, shard_files
+from berry.pipeline.storage import remote
 from berry.pipeline.storage.files import Location, locate
-from berry.pipeline.storage.heartbeat import Presence, present
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.run import heartbeat
+from berry.pipeline.storage.run.heartbeat import Presence, present
 
 _RESTORE = "put it back from a copy, or start a new run with --run DIR"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage.dataset import RunDir
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.run.directory import RunDir
 
 
 @pytest.mark.parametrize("content", ["a: [1\n b: {", "[]", ""], ids=["no YAML", "a list", "empty"])

@@ -9,9 +9,16 @@ from dataclasses import asdict
 import pytest
 
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import weights_file
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.weights_file import RunWeights, Weights, address, is_written, read_weights, write_weights
+from berry.pipeline.storage.run import weights_file
+from berry.pipeline.storage.run.weights_file import (
+    RunWeights,
+    Weights,
+    address,
+    is_written,
+    read_weights,
+    write_weights,
+)
 
 SOME = RunWeights(2, Weights("round=1/weights/policy", "policy-r1"), {"prm": Weights("/models/prm", "mine")})
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.storage import shard_files
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import shard_files
 
 _HEAD = struct.Struct("<4sI")  # magic, bytes of the JSON behind it
 _MAGIC = b"BRD1"
