@@ -19,8 +19,6 @@ from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.storage.run.directory import RunDir, open_run
 
-FULL = 0.85
-
 
 def print_summary(outcome: RunOutcome) -> None:
     console = Console()

@@ -1,7 +1,6 @@
 """Takes training labels from a finished tree.
 
-    tree, leaf, step ends, values ─► step_labels (value, interval, count, kind) ─► first_error
-    tree, values ─► preferences (siblings of one prefix, the better and the worse)
+    tree, leaf, step ends, values ─► step_labels (value, interval, count, kind)
 
 A step's label is the value of the prefix ending with it (core/values). Where a step ends with a node it is the node's;
 where it ends inside one, it is the result of that segment, with one continuation behind it.
@@ -9,11 +8,9 @@ where it ends inside one, it is the result of that segment, with one continuatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Sequence
 
-from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import ValueKind
 
@@ -41,59 +38,3 @@ def only(value: Value, kinds: Sequence[ValueKind]) -> Value:
     if value.value is None or value.kind in kinds:
         return value
     return Value(kind=value.kind, reached=value.reached)
-
-
-def first_error(labels: Sequence[Value]) -> int | None:
-    """Index of the first step from which no checked continuation passed; None if there is none. With binary search
-    (OmegaPRM) and with completions from each step (Math-Shepherd) alike."""
-    return next((i for i, label in enumerate(labels) if label.reached is False), None)
-
-
-@dataclass(frozen=True, slots=True)
-class SiblingPreference:
-    """Two continuations of one prefix. `prefix`, `chosen` and `rejected` are node ids; `margin` is the difference of
-    their labels; `n` the continuations behind them; `certain` if their 95% intervals do not overlap."""
-
-    prefix: str
-    chosen: str
-    rejected: str
-    margin: float
-    n: tuple[int, int]
-    certain: bool
-
-
-def preferences(
-    tree: Tree,
-    values: Values,
-    *,
-    min_margin: float = 0.0,
-    min_n: int = 1,
-    per_node: int | None = None,
-    kinds: Sequence[ValueKind] = LABELS,
-) -> list[SiblingPreference]:
-    """Sibling pairs whose labels differ by more than `min_margin`, parents first; of each node the `per_node` pairs of
-    widest margin. Siblings that both pass or both fail give none."""
-    labels = {node.node_id: only(values[node.node_id], kinds) for node in tree.walk()}
-    return [
-        pair
-        for node in tree.walk()
-        for pair in sorted(_pairs(node, labels, min_margin, min_n), key=_widest_first)[:per_node]
-    ]
-
-
-def _pairs(node: TreeNode, labels: dict[str, Value], min_margin: float, min_n: int) -> Iterator[SiblingPreference]:
-    ordered = sorted(node.children, key=lambda child: (child.index, child.node_id))
-    known = [
-        (child.node_id, label, value)
-        for child in ordered
-        if (value := (label := labels[child.node_id]).label) is not None and label.n >= max(1, min_n)
-    ]
-    for a, b in combinations(known, 2):
-        (chosen, best, high), (rejected, least, low) = (a, b) if a[2] >= b[2] else (b, a)
-        if high - low > min_margin:
-            certain = best.low > least.high
-            yield SiblingPreference(node.node_id, chosen, rejected, high - low, (best.n, least.n), certain)
-
-
-def _widest_first(pair: SiblingPreference) -> tuple[float, str, str]:
-    return -pair.margin, pair.chosen, pair.rejected

@@ -28,11 +28,6 @@ def share(*parts: str | int) -> float:
     return int.from_bytes(digest(*parts), "big") / 2**64
 
 
-def _hex(text: str) -> str:
-    """As `digest`, of parts that are framed already: there are two ids a trajectory."""
-    return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 def root_id(problem_id: str) -> str:
     return digest("root", problem_id).hex()
 
@@ -40,10 +35,6 @@ def root_id(problem_id: str) -> str:
 def frame(*parts: str | int) -> str:
     """The first parts of a digest, framed once for all that begin with them."""
     return "".join([f"{len(part)}:{part}," for part in map(str, parts)])
-
-
-def node_id(problem_id: str, parent_id: str, index: int) -> str:
-    return framed_id(frame("node", problem_id, parent_id), index)
 
 
 def framed_id(first: str, index: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
@@ -41,11 +41,6 @@ def split_of(config: RunConfig) -> Split:
 def split_of_training(settings: RewardTraining) -> Split:
     """The split that the settings of a training name."""
     return Split(settings.heldout_share, settings.validation_share, settings.split_seed)
-
-
-def split_of_stored(stored: dict[str, Any]) -> Split:
-    """The split of a run by its stored configuration, whatever else of that this release can read."""
-    return split_of_training(RewardTraining(**(((stored.get("rewards") or {}).get("training")) or {})))
 
 
 def draw(family: str, seed: int = 0) -> float:

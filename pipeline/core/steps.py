@@ -1,6 +1,6 @@
 """Finds where the steps of a response end, on token boundaries.
 
-    text, token ends ─► step_ends ─► token offsets      text ─► split_text ─► [step text]
+    text, token ends ─► step_ends ─► token offsets
 
 A boundary found inside a token moves to that token's end, as it does when an engine stops there: words are
 never tokenised again. A policy that samples to the end of the answer in one request (`best_of_n`, `entropy`,
@@ -15,7 +15,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
 
@@ -95,12 +94,6 @@ def _token_offsets(text: str, ends: Sequence[int], step: StepConfig, thinking: T
     if not from_text and thinking is not None and thinking.steps == "after" and _unclosed(text, thinking):
         return []
     return from_text + list(range(begin + step.tokens, len(ends), step.tokens))
-
-
-def split_text(text: str, ends: Sequence[int], offsets: Sequence[int]) -> list[str]:
-    """The text of each step, given the token offsets of `step_ends`; joined they are `text`."""
-    chars = [0, *(ends[offset - 1] for offset in offsets)]
-    return [text[a:b] for a, b in pairwise(chars)]
 
 
 def answer_part(text: str, thinking: Thinking | None) -> str:

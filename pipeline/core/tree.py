@@ -123,10 +123,6 @@ class Tree:
         parent = self._nodes[node_id].parent
         return None if parent is None else parent.node_id
 
-    def subtree(self, node_id: str) -> list[str]:
-        """`node_id` and all below it."""
-        return [node.node_id for node in self.walk(self._nodes[node_id])]
-
     def walk(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
         """`node` (the root) and all below, parents first, siblings by sample index: the same order whatever
         the order of arrival."""

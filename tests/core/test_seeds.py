@@ -10,9 +10,10 @@ from berry.pipeline.core import seeds
 
 def test_ids_are_sixteen_hex_and_never_change() -> None:
     assert seeds.root_id("p1") == seeds.root_id("p1")
-    assert seeds.node_id("p1", "a", 0) == "39ad9bb24b9fbce8"
-    assert len({seeds.node_id("p1", "a", 0), seeds.node_id("p1", "a", 1), seeds.node_id("p2", "a", 0)}) == 3
-    assert seeds.split_id("p1", "a", 0) != seeds.node_id("p1", "a", 0)
+    first, others = seeds.frame("node", "p1", "a"), seeds.frame("node", "p2", "a")
+    assert seeds.framed_id(first, 0) == "39ad9bb24b9fbce8" == seeds.digest("node", "p1", "a", 0).hex()
+    assert len({seeds.framed_id(first, 0), seeds.framed_id(first, 1), seeds.framed_id(others, 0)}) == 3
+    assert seeds.split_id("p1", "a", 0) != seeds.framed_id(first, 0)
     assert seeds.trajectory_ids(1, 0, "p", [3]) != seeds.trajectory_ids(1, 1, "p", [3])
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
-from berry.pipeline.core.steps import answer_part, split_text, step_ends, text_ends, token_ends
+from berry.pipeline.core.steps import answer_part, step_ends, text_ends, token_ends
 
 
 def bytewise(ids: Sequence[int]) -> str:
@@ -44,6 +45,11 @@ def test_token_ends_of_a_vocabulary_whose_tokens_depend_on_their_neighbours() ->
 def test_token_ends_where_the_end_is_an_unfinished_character() -> None:
     raw = list("aé".encode())[:2]
     assert token_ends(raw, bytewise) == (1, 2)
+
+
+def split_text(text: str, ends: Sequence[int], offsets: Sequence[int]) -> list[str]:
+    """The text of each step, given the token offsets of `step_ends`."""
+    return [text[a:b] for a, b in pairwise([0, *(ends[offset - 1] for offset in offsets)])]
 
 
 def words(text: str) -> tuple[str, list[int]]:

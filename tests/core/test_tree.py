@@ -51,7 +51,7 @@ def test_prefixes_are_prompt_and_path() -> None:
     assert [leaf.node_id for leaf in tree.leaves()] == [first, second, b]
     assert tree.parent_id(first) == a
     assert tree.parent_id(tree.root.node_id) is None
-    assert tree.subtree(a) == [a, first, second]
+    assert [node.node_id for node in tree.walk(tree[a])] == [a, first, second]
     assert a in tree
     assert len(tree) == 5
 

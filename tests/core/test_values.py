@@ -1,4 +1,4 @@
-"""Backed-up values, labels, preferences, scorers, the ledger and the allocator."""
+"""Backed-up values, labels, scorers, the ledger and the allocator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from berry.pipeline.core import ledger as ledgers
 from berry.pipeline.core import scorers
 from berry.pipeline.core.allocate import Need, allocate
 from berry.pipeline.core.events import Completion
-from berry.pipeline.core.labels import first_error, preferences, step_labels
+from berry.pipeline.core.labels import step_labels
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.value import apportion
@@ -72,15 +72,14 @@ def test_a_step_is_labelled_by_the_prefix_that_ends_with_it(core: Any) -> None:
     assert [(x.value, x.reached, x.n) for x in labels] == [(0.5, True, 1), (0.5, True, 2), (0.0, False, 1)]
     assert (labels[1].low, labels[1].high) == pytest.approx(wilson(1, 2))
     assert (labels[2].low, labels[2].high) == (0.0, 0.0), "of a whole response the verdict is all there is to know"
-    assert first_error(labels) == 2
-    assert first_error(step_labels(tree, leaves[0].node_id, [2, 4, 6], values)) is None
+    passing = step_labels(tree, leaves[0].node_id, [2, 4, 6], values)
+    assert [x.reached for x in passing] == [True] * 3
 
 
 def test_unknown_labels_are_no_errors(core: Any) -> None:
     tree, _, leaves = grown(core, "u")
     labels = step_labels(tree, leaves[0].node_id, [4, 6], estimate(tree))
     assert [(x.value, x.reached, x.n, x.low, x.high) for x in labels] == [(None, None, 0, 0.0, 1.0)] * 2
-    assert first_error(labels) is None
 
 
 def test_what_is_no_estimate_is_no_label_unless_asked_for_by_name(core: Any) -> None:
@@ -90,17 +89,6 @@ def test_what_is_no_estimate_is_no_label_unless_asked_for_by_name(core: Any) -> 
     assert [(x.value, x.kind) for x in labels] == [(None, ValueKind.SURVIVORS), (0.0, ValueKind.ESTIMATE)]
     asked = step_labels(tree, leaves[1].node_id, [4], values, kinds=(ValueKind.SURVIVORS,))
     assert [x.value for x in asked] == [0.5]
-
-
-def test_preferences_pair_better_with_worse_siblings(core: Any) -> None:
-    tree, step, leaves = grown(core, "pfup")
-    values = estimate(tree)
-    found = preferences(tree, values)
-    names = [leaf.node_id for leaf in leaves]
-    assert {(p.chosen, p.rejected) for p in found} == {(names[0], names[1]), (names[3], names[1])}
-    assert all(p.prefix == step.node_id and p.margin == 1.0 and p.n == (1, 1) and p.certain for p in found)
-    assert len(preferences(tree, values, per_node=1)) == 1
-    assert preferences(tree, values, min_n=2) == []
 
 
 def test_scorers_without_a_model(core: Any) -> None:

@@ -36,7 +36,6 @@ _PLAIN_DIGITS = 18
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|probably|possibly|either|approximately|roughly|about|around|unsure|not sure|guess)\b", re.I
 )
-_LOWER_CHOICE = re.compile(r"\s*(?:\(|option|choice|[a-j][).]\s*$)", re.I)
 _CHOICE = re.compile(r"\s*(?:(?:option|choice|answer)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*(?P<rest>.*)|\s*)", re.I | re.S)
 
 

@@ -4,8 +4,8 @@
     hard label of step i = whether any of them does                                                    (eq. 3)
 
 Solutions are sampled to the end, cut at their step ends, and completed k times from each but the last, whose value is
-the verdict. Rollouts: chains · (1 + (steps - 1) · k). `labels.step_labels(..., method="direct")` reads the estimates
-(the solution's own continuation is one more sample of each prefix it runs through).
+the verdict. Rollouts: chains · (1 + (steps - 1) · k). `labels.step_labels` reads the estimates; the solution's own
+continuation is one more sample of each prefix it runs through.
 
 Degenerate case: a solution of one step gets no completions, its label is the verdict; truncated ones get none.
 """

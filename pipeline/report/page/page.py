@@ -18,7 +18,6 @@ from berry.pipeline.report.pages import fill
 from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "report.html"
-MOST_BYTES = 5_000_000
 
 
 def make_report(run: RunDir, *, token_ends: TokenEnds | None = None, now: datetime | None = None) -> bytes:

@@ -31,12 +31,6 @@ class StepEnd(Struct, frozen=True, gc=False):
     whole: bool
 
 
-class LabelledStep(Struct, frozen=True, gc=False):
-    text: str
-    value: Value
-    prm: float | None
-
-
 StepPlace = tuple[int, bool]
 """Which node of a path holds a step's last character, and whether the step ends with the node, not inside it."""
 
@@ -76,16 +70,6 @@ class Cutter:
         cuts, steps = known
         places = [bisect_left(ends, end) for end in cuts]
         return steps, [(at, ends[at] == end) for at, end in zip(places, cuts, strict=True)]
-
-
-def split_steps(
-    path: Sequence[Node], values: Values, step: StepConfig, thinking: Thinking | None = None
-) -> list[LabelledStep]:
-    """The steps along a path of nodes (root excluded) with their values. Empty steps are joined to the step before."""
-    return [
-        LabelledStep(text, label_of(values, end), end.node.prm)
-        for text, end in zip(*Cutter(step, thinking).cut(path), strict=True)
-    ]
 
 
 def split_texts(texts: Sequence[str], step: StepConfig, thinking: Thinking | None = None) -> list[str]:

@@ -169,5 +169,3 @@ ORDER = (
     *(Method(f"best-of-N, {score}", best_of_n(score), score) for score in SCORES),
     *(Method(f"G-Pass@k {share:g}", g_pass(share)) for share in G_PASS_SHARES),
 )
-METHODS = {method.name: method for method in ORDER}
-"""By the name under which a method stands in tables, pictures and eval.parquet."""

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from berry.pipeline.errors import StorageError
 from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint
 from berry.pipeline.storage.files import Location
 
@@ -23,14 +22,6 @@ def write(location: Location, points: Sequence[CurvePoint]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     location.put(NAME, sink.getvalue())
-
-
-def read(location: Location) -> list[CurvePoint]:
-    """Raises StorageError where there is no evaluation."""
-    data = location.get(NAME)
-    if data is None:
-        raise StorageError(f"{location.show(NAME)}: not there; `berry eval` makes it")
-    return [CurvePoint(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
 
 
 def markdown(points: Sequence[CurvePoint]) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from berry.pipeline.config.sections.rollout import Rollout
@@ -50,15 +50,6 @@ class Admission:
     _unseen: int = 0  # searches admitted since the engine was given time to get their requests
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _left: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        """Holds an admission for as long as the context lasts."""
-        await self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
 
     async def enter(self) -> None:
         """Waits until a search may begin."""

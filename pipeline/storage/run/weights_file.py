@@ -46,11 +46,6 @@ def address(location: Location, weights: Weights) -> str:
     return location.show(weights.folder) if weights.folder.startswith("round=") else weights.folder
 
 
-def is_written(location: Location) -> bool:
-    """Whether a run has such a file, under its present or its former name."""
-    return location.exists(NAME) or location.exists(OLD_NAME)
-
-
 def write_weights(location: Location, weights: RunWeights) -> None:
     """Writes the file, and removes one of the former name. Raises StorageError."""
     location.put(NAME, json.dumps(asdict(weights), indent=1).encode())

@@ -31,7 +31,7 @@ def root() -> str:
 
 
 def child(parent: str, index: int) -> str:
-    return seeds.node_id("p1", parent, index)
+    return seeds.framed_id(seeds.frame("node", "p1", parent), index)
 
 
 def seg(parent: str, index: int, tokens: tuple[int, ...], finish: Finish, entropies: tuple[float, ...] = ()) -> Any:

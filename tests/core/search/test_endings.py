@@ -20,7 +20,7 @@ ROOT = seeds.root_id("p1")
 
 
 def child(parent: str, index: int) -> str:
-    return seeds.node_id("p1", parent, index)
+    return seeds.framed_id(seeds.frame("node", "p1", parent), index)
 
 
 def step(parent: str, index: int, tokens: tuple[int, ...] = A) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from berry.pipeline.config.sections.rollout import SamplingConfig
 from berry.pipeline.core import events as ev
-from berry.pipeline.core.labels import first_error, step_labels
+from berry.pipeline.core.labels import step_labels
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.dvts import Dvts
@@ -127,7 +127,8 @@ def agreement(core: Any, policy: Any, worlds: list[Any]) -> tuple[int, int, int]
                 continue
             failed += 1
             ends = [node.end for node in path]
-            found = first_error(step_labels(tree, leaf.node_id, ends, values))
+            labels = step_labels(tree, leaf.node_id, ends, values)
+            found = next((i for i, label in enumerate(labels) if label.reached is False), None)
             right += found == next(i for i, n in enumerate(path) if world.true_value(tree, n.node_id) == 0)
     return right, failed, rollouts
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 import pytest
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, TokensStep
-from berry.pipeline.core.values.estimate import Scheme
+from berry.pipeline.core.values.estimate import Scheme, Value
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.records import Finish, Node, ValueKind
-from berry.pipeline.stages.dataset.steps import Cutter, LabelledStep, StepLabels, label_of, split_steps
+from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, label_of
 
 
 def path(*pieces: tuple[str, float | None]) -> list[Node]:
@@ -40,8 +41,14 @@ def path(*pieces: tuple[str, float | None]) -> list[Node]:
     ]
 
 
+class LabelledStep(NamedTuple):
+    text: str
+    value: Value
+
+
 def steps_of(nodes: list[Node], step: StepConfig) -> list[LabelledStep]:
-    return split_steps(nodes, read(nodes, Scheme()), step)
+    values = read(nodes, Scheme())
+    return [LabelledStep(text, label_of(values, end)) for text, end in zip(*Cutter(step).cut(nodes), strict=True)]
 
 
 LINES = DelimiterStep(delimiters=("\n",))

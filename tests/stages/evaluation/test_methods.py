@@ -12,7 +12,9 @@ import pytest
 
 from berry.pipeline.stages.evaluation import methods
 from berry.pipeline.stages.evaluation.chains import ProblemAnswers, ScoredAnswer
-from berry.pipeline.stages.evaluation.methods import METHODS, Method, weighted_votes
+from berry.pipeline.stages.evaluation.methods import ORDER, Method, weighted_votes
+
+METHODS = {method.name: method for method in ORDER}
 
 
 def pool(seed: int, size: int = 7) -> list[ScoredAnswer]:

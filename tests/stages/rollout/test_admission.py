@@ -41,11 +41,12 @@ async def test_searches_are_let_in_in_order_as_places_come_free() -> None:
 
     async def search(number: int) -> None:
         nonlocal running
-        async with admission.admitted():
-            running += 3
-            entered.append(number)
-            await asyncio.sleep(0.03)
-            running -= 3
+        await admission.enter()
+        running += 3
+        entered.append(number)
+        await asyncio.sleep(0.03)
+        running -= 3
+        admission.leave()
 
     await asyncio.gather(*(search(i) for i in range(6)))
     assert entered == list(range(6))
@@ -58,9 +59,10 @@ async def test_no_more_than_the_limit_while_trees_wait_for_verdicts() -> None:
 
     async def search() -> None:
         nonlocal most
-        async with admission.admitted():
-            most = max(most, admission.open_searches)
-            await asyncio.sleep(0.01)
+        await admission.enter()
+        most = max(most, admission.open_searches)
+        await asyncio.sleep(0.01)
+        admission.leave()
 
     await asyncio.gather(*(search() for _ in range(10)))
     assert most == 3

@@ -15,7 +15,6 @@ from berry.pipeline.storage.run.weights_file import (
     RunWeights,
     Weights,
     address,
-    is_written,
     read_weights,
     write_weights,
 )
@@ -24,10 +23,8 @@ SOME = RunWeights(2, Weights("round=1/weights/policy", "policy-r1"), {"prm": Wei
 
 
 def test_what_is_written_is_read(location: Location) -> None:
-    assert not is_written(location)
     assert read_weights(location) == RunWeights()
     write_weights(location, SOME)
-    assert is_written(location)
     assert read_weights(location) == SOME
     assert location.names("") == ["weights.json"]
 
@@ -40,7 +37,6 @@ def test_a_folder_of_the_run_moves_with_it(location: Location) -> None:
 def test_the_former_name_is_read_with_one_line_of_notice(location: Location, caplog: pytest.LogCaptureFixture) -> None:
     location.put("serving.json", json.dumps(asdict(SOME)).encode())
     with caplog.at_level(logging.WARNING, logger=weights_file.__name__):
-        assert is_written(location)
         assert read_weights(location) == SOME
         assert read_weights(location) == SOME
     notice = f"{location.show('serving.json')}: is read as weights.json, which is its name since version 0.2.0"
