@@ -56,11 +56,8 @@ def annotate(
 
       berry export runs/demo/revisions/annotated --format prm
     """
-    from berry.pipeline.cli.progress import make_display
-    from berry.pipeline.cli.summary import print_summary
+    from berry.pipeline.cli.drive import drive_and_report
     from berry.pipeline.runtime.driver.outcome import Launch
-    from berry.pipeline.runtime.driver.run import run as drive
-    from berry.pipeline.runtime.driver.signals import exit_code
     from berry.pipeline.storage.files import under
     from berry.pipeline.storage.run.directory import REVISIONS, open_run
 
@@ -73,12 +70,8 @@ def annotate(
     }
     config = _configured(open_run(run_dir), overrides or [], asked, run_dir)
     location = under(run_dir, f"{REVISIONS}/{name}")
-    with make_display() as display:
-        outcome = drive(config, Launch(run_dir=location, address=address, local=local), display)
-    print_summary(outcome)
-    if not outcome.finished:
-        typer.echo(f"stopped before the end; the same command goes on: berry annotate {quote(run_dir)} …")
-        raise typer.Exit(exit_code())
+    launch = Launch(run_dir=location, address=address, local=local)
+    drive_and_report(config, launch, again=f"berry annotate {quote(run_dir)} …")
 
 
 def _configured(source: RunDir, overrides: list[str], asked: dict[str, Any], run_dir: str) -> RunConfig:

@@ -57,15 +57,8 @@ def run(
 
         check_only(loaded)
         return
-    from berry.pipeline.cli.progress import make_display
-    from berry.pipeline.cli.summary import print_summary
+    from berry.pipeline.cli.drive import drive_and_report
     from berry.pipeline.runtime.driver.outcome import Launch
-    from berry.pipeline.runtime.driver.run import run as drive
-    from berry.pipeline.runtime.driver.signals import exit_code
 
-    with make_display() as display:
-        outcome = drive(loaded, Launch(run_dir=location, address=address, local=local), display)
-    print_summary(outcome)
-    if not outcome.finished:
-        typer.echo(f"stopped before the end; go on with: berry run {quote(config)} … --run {quote(location)}")
-        raise typer.Exit(exit_code())
+    launch = Launch(run_dir=location, address=address, local=local)
+    drive_and_report(loaded, launch, again=f"berry run {quote(config)} … --run {quote(location)}")

@@ -5,15 +5,19 @@ Segments are decoded one by one and joined later, so `decode` never drops a segm
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
-from berry.pipeline.errors import ConfigError
+from berry.pipeline.config.sections.engine import HttpEngine, VllmEngine
+from berry.pipeline.engines.base import EngineInfo
+from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Message
 
 
@@ -88,6 +92,37 @@ class Tokens:
 
     def _plain(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+class TokenizedEngine:
+    """The part of an engine that every one with a real tokenizer has: what it says of itself, text to ids and back."""
+
+    _info: EngineInfo
+    _tokens: Tokens | None = None
+
+    async def load_tokens(self, folder: str, config: VllmEngine | HttpEngine) -> None:
+        """Loads the tokenizer of a model's folder with the chat template that the configuration gives it."""
+        self._tokens = await asyncio.to_thread(
+            Tokens, folder, chat_template=config.chat_template, arguments=config.chat_template_args
+        )
+        self._info = replace(self._info, template_hash=self._tokens.template_hash)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokenizer. Raises EngineError before the engine was started."""
+        if self._tokens is None:
+            raise EngineError(f"{self._info.engine_id} was not started")
+        return self._tokens
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        return self.tokens.encode(messages)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.tokens.decode(token_ids)
 
 
 def _template(value: str) -> str:

@@ -25,6 +25,7 @@ import yaml
 
 from berry.pipeline import schema
 from berry.pipeline.cli.loading import load_run
+from berry.pipeline.cli.progress import PlainDisplay
 from berry.pipeline.core import seeds
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
@@ -41,16 +42,10 @@ SYNTHETIC: dict[str, Any] = {
 }
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
-
-
 def make(folder: Path) -> RunDir:
     config = folder / "at-rest.yaml"
     config.write_text(yaml.safe_dump(SYNTHETIC))
-    drive(load_run(str(config), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
+    drive(load_run(str(config), []), Launch(run_dir=str(folder / "run"), local=True), PlainDisplay())
     return open_run(str(folder / "run"))
 
 

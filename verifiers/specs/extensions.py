@@ -27,7 +27,7 @@ class ExtensionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Extension:
+class AddedKind:
     """One added kind: its specification, how it is checked, what is wrong with a specification of it."""
 
     spec: type[Spec]
@@ -36,7 +36,7 @@ class Extension:
     origin: str
 
 
-_registered: dict[str, Extension] = {}
+_registered: dict[str, AddedKind] = {}
 
 
 def register_verifier(
@@ -53,7 +53,7 @@ def register_verifier(
     `spec`. Registering the same three again changes nothing. Raises ExtensionError where the name is taken or missing.
     """
     kind = kind_of_class(spec)
-    added = Extension(spec, verify, fault or _no_fault, origin or spec.__module__)
+    added = AddedKind(spec, verify, fault or _no_fault, origin or spec.__module__)
     there = _registered.get(kind)
     if there is not None and (there.spec, there.verify) != (spec, verify):
         raise ExtensionError(
@@ -64,7 +64,7 @@ def register_verifier(
     _registered[kind] = added
 
 
-def find(kind: str) -> Extension | None:
+def find(kind: str) -> AddedKind | None:
     """The added kind of that name, its entry point loaded if need be; None where no package adds one.
 
     Raises ExtensionError where the package can't be imported or what it offers is no verifier.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from berry.pipeline.config.reading.base import Section
-from berry.pipeline.config.reading.open_union import ByType, Configured, explain_unusable
+from berry.pipeline.config.reading.by_type import ByType, Configured, explain_unusable
 from berry.pipeline.extensions import Registry
 
 

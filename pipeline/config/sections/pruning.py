@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import SerializeAsAny
 
 from berry.pipeline.config.reading.base import Section
-from berry.pipeline.config.reading.open_union import ByType, Configured, explain_unusable
+from berry.pipeline.config.reading.by_type import ByType, Configured, explain_unusable
 from berry.pipeline.extensions import Registry
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,9 +27,9 @@ from berry.pipeline.engines.http import protocol
 from berry.pipeline.engines.occupancy import Occupancy
 from berry.pipeline.engines.slots import PrioritySlots
 from berry.pipeline.engines.stopping import RegexStop
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.tokens import TokenizedEngine
 from berry.pipeline.errors import ConfigError, EngineError
-from berry.pipeline.records import Finish, Message
+from berry.pipeline.records import Finish
 
 SEED_MASK = 2**63 - 1
 START_TIMEOUT_S = 20.0
@@ -40,7 +40,7 @@ class _HttpRequest:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Http:
+class Http(TokenizedEngine):
     """`berry.pipeline.engines.base.Engine` over HTTP. KV usage is the server's own affair and reads 0 here.
 
     `transport` replaces the network, for tests."""
@@ -51,7 +51,6 @@ class Http:
         self._config = config
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
-        self._tokens: Tokens | None = None
         self._running: dict[str, _HttpRequest] = {}
         self._occupancy = Occupancy()
         self._slots = PrioritySlots(config.max_num_seqs, self._taken)
@@ -76,10 +75,7 @@ class Http:
                 raise ConfigError(f"engine.api_key_env: the environment variable {config.api_key_env} is not set")
             headers["Authorization"] = f"Bearer {key}"
         folder = await asyncio.to_thread(models.resolve, config.tokenizer or config.model, key="engine.tokenizer")
-        self._tokens = await asyncio.to_thread(
-            Tokens, folder, chat_template=config.chat_template, arguments=config.chat_template_args
-        )
-        self._info = replace(self._info, template_hash=self._tokens.template_hash)
+        await self.load_tokens(folder, config)
         self._client = httpx.AsyncClient(
             base_url=config.url.rstrip("/"),
             headers=headers,
@@ -115,22 +111,6 @@ class Http:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
-
-    @property
-    def tokens(self) -> Tokens:
-        if self._tokens is None:
-            raise EngineError(f"{self._info.engine_id} was not started")
-        return self._tokens
-
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        return self.tokens.encode(messages)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        return self.tokens.decode(token_ids)
 
     def counters(self) -> Counters:
         self._occupancy.advance(time.monotonic())

@@ -29,11 +29,11 @@ from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.fanout import as_they_end
 from berry.pipeline.engines.occupancy import Occupancy
 from berry.pipeline.engines.stopping import RegexStop
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.tokens import TokenizedEngine
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
 from berry.pipeline.errors import EngineError
-from berry.pipeline.records import Finish, Message
+from berry.pipeline.records import Finish
 
 PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
 
@@ -46,14 +46,13 @@ class _Running:
     cancelled: bool = False
 
 
-class Vllm:
+class Vllm(TokenizedEngine):
     """`berry.pipeline.engines.base.Engine` on vLLM; also `SwapsWeights` and `RecomputesLogprobs`."""
 
     def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
         self._installed = compat.installed()
         self._config = config = host.with_fast_dtype(config, self._installed.device)
         self._llm: Any = None
-        self._tokens: Tokens | None = None
         self._running: dict[str, _Running] = {}
         self._open = asyncio.Event()
         self._open.set()
@@ -89,13 +88,7 @@ class Vllm:
         folder = await asyncio.to_thread(models.resolve, self._config.model)
         with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
             await asyncio.to_thread(compat.load)
-            self._tokens = await asyncio.to_thread(
-                Tokens,
-                folder,
-                chat_template=self._config.chat_template,
-                arguments=self._config.chat_template_args,
-            )
-            self._info = replace(self._info, template_hash=self._tokens.template_hash)
+            await self.load_tokens(folder, self._config)
             self._llm = await asyncio.to_thread(self._launch, folder)
         await self._warm_up()
 
@@ -139,22 +132,6 @@ class Vllm:
         self._totals, self._occupancy = Counters(), Occupancy()
 
     # ---- what it says of itself ----------
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
-
-    @property
-    def tokens(self) -> Tokens:
-        if self._tokens is None:
-            raise EngineError(f"{self._info.engine_id} was not started")
-        return self._tokens
-
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        return self.tokens.encode(messages)
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        return self.tokens.decode(token_ids)
 
     def counters(self) -> Counters:
         occupancy = self._occupancy

@@ -12,13 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from berry.pipeline import schema
-from berry.pipeline.cli.loading import load_run
 from berry.pipeline.config import run as run_config
-from berry.pipeline.runtime.driver.outcome import Launch
-from berry.pipeline.runtime.driver.run import run as drive
 from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.integrity import check_lease
 from berry.pipeline.storage.parquet import shard_files, shards
@@ -36,29 +32,18 @@ SYNTHETIC: dict[str, Any] = {
 }
 
 
-class Silent:
-    def phase(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def update(self, view: Any) -> None: ...
-
-
-def make(folder: Path, **changes: Any) -> Path:
-    """A run of four leases in this process. Again on the same folder: resumed."""
-    config = folder / "job.yaml"
-    config.write_text(yaml.safe_dump(SYNTHETIC | changes))
-    drive(load_run(str(config), []), Launch(run_dir=str(folder / "run"), local=True), Silent())
-    return folder / "run"
+Make = Callable[[Path, dict[str, Any]], Path]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("made"))
+def made(tmp_path_factory: pytest.TempPathFactory, make_run: Make) -> Path:
+    """A run of four leases."""
+    return make_run(tmp_path_factory.mktemp("made"), SYNTHETIC)
 
 
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> RunDir:
     shutil.copytree(made, tmp_path / "run")
-    shutil.copy(made.parent / "job.yaml", tmp_path / "job.yaml")
     return open_run(str(tmp_path / "run"))
 
 
@@ -104,10 +89,11 @@ def test_a_run_as_it_was_written_is_whole(run: RunDir) -> None:
     ],
     ids=lambda p: p["type"],
 )
-def test_every_kind_of_tree_is_whole(tmp_path: Path, policy: dict[str, Any]) -> None:
+def test_every_kind_of_tree_is_whole(tmp_path: Path, make_run: Make, policy: dict[str, Any]) -> None:
     engine = {"type": "synthetic", "empty_rate": 0.1, "endless_rate": 0.05}
     rollout = SYNTHETIC["rollout"] | {"policy": policy, "sampling": {"max_tokens": 120, "top_logprobs": 3}}
-    place = make(tmp_path, engine=engine, rollout=rollout, problems=[{"type": "synthetic", "count": 6, "seed": 4}])
+    changes = {"engine": engine, "rollout": rollout, "problems": [{"type": "synthetic", "count": 6, "seed": 4}]}
+    place = make_run(tmp_path, SYNTHETIC | changes)
     assert repair.check_run(open_run(str(place))).faults == []
 
 
@@ -219,7 +205,9 @@ def test_damage_is_found_and_named(run: RunDir, damage: Callable[[RunDir], None]
     assert any(f.kind is kind and says in f.detail for f in found.faults), found.faults
 
 
-def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(run: RunDir, made: Path, tmp_path: Path) -> None:
+def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(
+    run: RunDir, made: Path, tmp_path: Path, make_run: Make
+) -> None:
     flip_in_a_page(run)
     path_of(run, "kept", 3).unlink()
     found = repair.check_run(run)
@@ -228,7 +216,7 @@ def test_what_was_damaged_is_taken_out_and_made_again_as_it_was(run: RunDir, mad
     assert run.committed(0) == {0, 2}
     assert repair.check_run(run).faults == []
     assert (tmp_path / "run/damaged/000/round=0/trajectories/shard-000001.parquet").is_file()
-    make(tmp_path)
+    make_run(tmp_path, SYNTHETIC)  # resumed
     assert repair.check_run(run).faults == []
     for table in schema.TABLES:
         for lease in range(4):
@@ -245,11 +233,11 @@ def test_what_a_distrusted_engine_made_is_a_fault(run: RunDir) -> None:
     assert repair.check_run(run, distrust=["rollout-7"]).faults == []
 
 
-def test_problems_that_are_gone_are_a_note_and_no_fault(tmp_path: Path) -> None:
+def test_problems_that_are_gone_are_a_note_and_no_fault(tmp_path: Path, make_run: Make) -> None:
     problems = tmp_path / "p.jsonl"
     row = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}
     problems.write_text("".join(json.dumps({"id": f"p{i}", **row}) + "\n" for i in range(3)))
-    place = make(tmp_path, problems=[{"type": "file", "path": str(problems)}])
+    place = make_run(tmp_path, SYNTHETIC | {"problems": [{"type": "file", "path": str(problems)}]})
     problems.unlink()
     found = repair.check_run(open_run(str(place)))
     assert found.faults == []

@@ -1,6 +1,6 @@
 """Lets a configuration section be one of several classes that are looked up by its `type`, packages' own included.
 
-    policy: OpenUnion       {"type": "beam", "beams": 8} ─► registry.get("beam").config ─► Beam(beams=8)
+    {"type": "beam", "beams": 8} ─► ByType(registry) ─► registry.get("beam").config ─► Beam(beams=8)
 
 Like pydantic's discriminated union, but the classes need not be known when the section is defined.
 """
