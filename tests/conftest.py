@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
+
+settings.register_profile("untimed", deadline=None)  # an example that waited for a busy core has not failed
+settings.load_profile("untimed")
 
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
