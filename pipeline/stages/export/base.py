@@ -15,12 +15,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking
-from berry.pipeline.core.labels import LABELS
-from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Finish, Message, ValueKind
+from berry.pipeline.records import Finish, Message
 from berry.pipeline.schema import MESSAGE
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.training.sibling_pairs import PairFilters
 
 MESSAGES = pa.list_(MESSAGE)
 IDS = pa.list_(pa.int32())
@@ -90,19 +89,11 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """`min_visits`: independent continuations behind a step's or a sibling's value; `min_confidence`: one minus the
-    width of its 95% interval, in [0, 1]; `min_margin`: between siblings; `certain`: their intervals must not overlap;
-    `per_problem`: most rows of one problem, drawn at random; `per_node`: most pairs of siblings below one node, drawn
-    at random; `kinds`: of the values that are labels."""
+class Filters(PairFilters):
+    """`min_visits` and `min_confidence` hold for a step's value as for a sibling's; `per_problem`: most rows of one
+    problem, drawn at random."""
 
-    min_visits: int = 1
-    min_confidence: float = 0.0
-    min_margin: float = 0.0
-    certain: bool = False
     per_problem: int | None = None
-    per_node: int = 16
-    kinds: tuple[ValueKind, ...] = LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +142,6 @@ class ExportFormat:
 def layout(columns: ColumnTypes, row: Callable[[Any], Row]) -> Layout:
     """A layout whose rows say where they come from."""
     return Layout(pa.schema([*columns, *ORIGIN]), lambda record: row(record) | record.origin.columns)
-
-
-def confidence(value: Value) -> float:
-    """One minus the width of the 95% interval of a value, in [0, 1]: 0 where nothing was checked."""
-    return 1.0 - (value.high - value.low)
 
 
 def assistant(text: str) -> list[Message]:

@@ -29,11 +29,11 @@ from berry.pipeline.stages.export.base import (
     ExportFormat,
     Origin,
     Sampled,
-    confidence,
     layout,
     origin_of,
     sampled_of,
 )
+from berry.pipeline.stages.training.sibling_pairs import confidence
 from berry.pipeline.stages.training.step_labels import is_checked
 
 NodeEnd = tuple[str, bool]  # a node, and whether the step ends with it

@@ -21,8 +21,8 @@ from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.export import registry
 from berry.pipeline.stages.export.base import ExportFormat, Filters, layout, origin_of
 from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
-from berry.pipeline.stages.export.pairs import _draw
 from berry.pipeline.stages.export.registry import EXPORTS, export_format, register_export
+from berry.pipeline.stages.training.sibling_pairs import _draw
 from berry.pipeline.storage.run.directory import RunDir
 
 Rows = list[dict[str, Any]]
