@@ -88,7 +88,7 @@ class Sampled:
         return None if self.logprobs is None else [*[0.0] * len(self.prompt_ids), *self.logprobs]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filters(PairFilters):
     """`min_visits` and `min_confidence` hold for a step's value as for a sibling's; `per_problem`: most rows of one
     problem, drawn at random."""

@@ -24,7 +24,7 @@ from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.training.step_labels import ending_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairFilters:
     """`min_visits`: independent continuations behind a sibling's value; `min_confidence`: one minus the width of its
     95% interval, in [0, 1]; `min_margin`: between siblings; `certain`: their intervals must not overlap; `per_node`:
