@@ -26,7 +26,9 @@ PRELOADED = (
     "berry.pipeline.runtime.driver.run",
     "berry.pipeline.runtime.actors.local_worker",
     "berry.pipeline.engines.synthetic.engine",
+    "berry.pipeline.report.page.page",
     "berry.pipeline.report.status",
+    "berry.pipeline.stages.dataset.text_views",
 )
 
 

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from berry.pipeline.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's reads eight times as fast
 
 
 @typing.runtime_checkable
@@ -42,6 +43,11 @@ def load(path: str | Path, overrides: Sequence[str], model: type[M]) -> M:
     return validate(raw, model, where=str(path), base=path.resolve().parent)
 
 
+def parse_yaml(text: str | bytes) -> Any:
+    """Reads plain data from YAML. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_LOADER)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads the mapping in a YAML file. Raises ConfigError naming file and line."""
     try:
@@ -51,7 +57,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     try:
-        raw = yaml.safe_load(text)
+        raw = parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -71,7 +77,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"override {override!r}: write KEY=VALUE, for example rollout.policy.n=16")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from error
     *parents, last = key.split(".")

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from berry.pipeline.config import run as run_config
+from berry.pipeline.config.reading.loading import parse_yaml
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError, ResourceError, StorageError
 from berry.pipeline.storage import remote
@@ -42,7 +43,7 @@ class RunDir:
         if data is None:
             return None
         try:
-            stored = yaml.safe_load(data)
+            stored = parse_yaml(data)
         except yaml.YAMLError as error:
             raise self._damaged("run.yaml", str(error).splitlines()[0]) from error
         if not isinstance(stored, dict):
