@@ -28,16 +28,16 @@ def token_ends(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str])
     characters back while a token ends inside one (byte-level vocabularies). Linear in the number of tokens.
     """
     ends: list[int] = []
-    start = read = total = 0  # ids[start:read] give the context whose text is counted already
+    start = read = total = known = 0  # the text of ids[start:read], of `known` characters, is counted already
     for position in range(1, len(token_ids) + 1):
-        known = decode(token_ids[start:read])
         text = decode(token_ids[start:position])
-        if len(text) > len(known) and not text.endswith(_REPLACEMENT):
-            total += len(text) - len(known)
+        if len(text) > known and not text.endswith(_REPLACEMENT):
+            total += len(text) - known
             start, read = read, position
+            known = len(decode(token_ids[start:read]))
         ends.append(total)
     if token_ids and read < len(token_ids):
-        ends[-1] = total + len(decode(token_ids[start:])) - len(decode(token_ids[start:read]))
+        ends[-1] = total + len(decode(token_ids[start:])) - known
     return tuple(ends)
 
 

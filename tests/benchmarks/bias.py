@@ -20,6 +20,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +193,14 @@ def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
 def _labels(measured: Measured, search: Any, world: Any, index: int) -> None:
     """Every step of every checked trajectory, each shared prefix once, as labels are read back from storage."""
     tree, seen, counts = search.tree, set[tuple[str, int]](), pooled(search.tree)
+    decode = lru_cache(maxsize=None)(world.engine.decode)  # paths share their beginnings
     stored = not isinstance(search, AnnotateSearch)
     values = read(search.nodes(), search.scheme(search.rollout)) if stored else search.values()
     for trajectory in search.trajectories():
         if trajectory.verdict is None or trajectory.drop_reason is DropReason.ANNOTATION:
             continue
-        ids = tree.response_ids(trajectory.leaf)
-        ends = step_ends(world.engine.decode(ids), token_ends(ids, world.engine.decode), search.rollout.step)[:-1]
+        ids = tuple(tree.response_ids(trajectory.leaf))
+        ends = step_ends(decode(ids), token_ends(ids, decode), search.rollout.step)[:-1]
         path = tree.path(tree[trajectory.leaf])
         at = 0
         for end, label in zip(ends, step_labels(tree, trajectory.leaf, ends, values), strict=True):
