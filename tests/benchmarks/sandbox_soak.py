@@ -19,6 +19,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -97,9 +98,9 @@ def _cpu_s(pool: SandboxPool) -> float:
     return time.process_time() + pool.metrics()["cpu_s"]
 
 
-def _grew(counts: list[int], slack: int) -> bool:
+def _grew(counts: Sequence[float], slack: float, factor: float = 1.0) -> bool:
     """Whether the last three counts are all above the first three: single ones vary with the children that wait."""
-    return min(counts[-3:]) > max(counts[:3]) + slack
+    return min(counts[-3:]) > max(counts[:3]) * factor + slack
 
 
 async def soak(jobs: int, slots: int, seed: int) -> list[str]:
@@ -145,6 +146,7 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
                       f"{states[-1]}", flush=True)  # fmt: skip
             before, after = states[0], states[-1]
             descriptors, processes = [s.descriptors for s in states], [s.processes for s in states]
+            pool_mib = [s.pool_mib for s in states]
             metrics = pool.metrics()
         if os.listdir(directory):
             wrong.append(f"left on disk: {os.listdir(directory)}")
@@ -156,7 +158,7 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
         wrong.append(f"descriptors grew: {descriptors}")
     if _grew(processes, 4):
         wrong.append(f"processes grew: {processes}")
-    if after.host_mib > before.host_mib * 1.2 + 5 or after.pool_mib > before.pool_mib * 1.3 + 20:
+    if after.host_mib > before.host_mib * 1.2 + 5 or _grew(pool_mib, 20, 1.3):
         wrong.append(f"memory grew from {before} to {after}")
     if after.host_blocks > before.host_blocks * 1.02 + 2000:
         wrong.append(f"Python's blocks of memory grew from {before.host_blocks} to {after.host_blocks}")

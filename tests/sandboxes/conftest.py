@@ -62,9 +62,18 @@ class Blocking:
         """One run of a program."""
         return self.run(Job(source, stdin=(stdin,), limits=limits, **more))
 
-    def judge(self, source: str, tests: str, name: str = "f", limits: Limits = TIGHT, **more: Any) -> JudgeResult:
-        """A candidate against tests."""
-        return self.wait(self.pool.judge(Job(source, entry_point=name, limits=limits), tests, **more))
+    def judge(
+        self,
+        source: str,
+        tests: str,
+        name: str = "f",
+        limits: Limits = TIGHT,
+        judge_limits: Limits | None = None,
+        **more: Any,
+    ) -> JudgeResult:
+        """A candidate against tests; `judge_limits` are of the tests alone."""
+        job = Job(source, entry_point=name, limits=limits)
+        return self.wait(self.pool.judge(job, tests, limits=judge_limits, **more))
 
     def close(self) -> None:
         self.wait(self.pool.close())

@@ -144,7 +144,7 @@ def test_a_program_answers_and_reaches_neither_files_nor_network(runs: Runs, lan
 
 @each
 def test_one_without_end_meets_its_limit(runs: Runs, language: str) -> None:
-    result = runs(language, PROGRAMS[language].source, "3\n", cpu_s=1.5, wall_s=20)
+    result = runs(language, PROGRAMS[language].source, "3\n", cpu_s=0.6, wall_s=20)
     assert result.cases[0].outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT), result
 
 

@@ -9,6 +9,8 @@ from berry.sandboxes import wire
 from berry.sandboxes.base import JobOutcome, JudgeStatus, Limits
 from berry.sandboxes.inside.callables import Callables, Stub
 
+BRIEF = Limits(cpu_s=0.5, wall_s=1.0)
+HEAVY = Limits(cpu_s=0.5, wall_s=20)
 COMPOSE = "def f(g, h):\n    return lambda x: g(h(x))"
 APPLY = "def f(g, values):\n    return [g(v) for v in values]"
 COUNT = "def f():\n    n = 0\n    def step():\n        nonlocal n\n        n += 1\n        return n\n    return step"
@@ -56,9 +58,9 @@ def test_a_function_passes_for_no_value(box, source, tests) -> None:
 
 
 def test_what_a_function_of_the_tests_is_called_too_often_for_is_the_candidates(box) -> None:
-    forever = box.judge("def f(g):\n    while True: g(1)", "assert f(lambda x: x) == 1")
+    forever = box.judge("def f(g):\n    while True: g(1)", "assert f(lambda x: x) == 1", limits=BRIEF)
     assert forever.status is JudgeStatus.CANDIDATE
-    heavy = box.judge("def f(g):\n    return g(10**9)", "assert f(lambda n: sum(range(n))) == 1")
+    heavy = box.judge("def f(g):\n    return g(10**9)", "assert f(lambda n: sum(range(n))) == 1", judge_limits=HEAVY)
     assert (heavy.status, heavy.candidate.outcome) == (JudgeStatus.CANDIDATE, JobOutcome.CPU_LIMIT)
 
 
@@ -133,6 +135,6 @@ def test_no_built_in_name_but_a_plain_type_crosses(box, name):
 )
 def test_references_to_nothing_pass_nothing(box, reference):
     source = FORGED.replace("REFERENCE", repr(reference)).replace("TEXT", "1")
-    result = box.judge(source, "function, text = f(1)\nassert function(text) == 2", limits=Limits(cpu_s=0.5, wall_s=5))
+    result = box.judge(source, "function, text = f(1)\nassert function(text) == 2", limits=BRIEF)
     assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED, JudgeStatus.JUDGE_ERROR), result
     assert result.calls or result.status is JudgeStatus.CANDIDATE

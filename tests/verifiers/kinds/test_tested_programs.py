@@ -204,11 +204,13 @@ def test_tests_of_another_shape_and_what_needs_a_library_are_told() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_each_privilege_level_gives_the_same_verdicts(level, monkeypatch) -> None:
-    """C++, JavaScript, TypeScript, Java, Go and Rust, those that this host has."""
-    pool = SandboxPool(PoolConfig(slots=2, launcher=launcher_of(level)))
+    """C++, JavaScript, TypeScript, Java, Go and Rust, those that this host has. At this process's own level the last four
+    have had theirs above."""
+    launcher = launcher_of(level)
+    pool = SandboxPool(PoolConfig(slots=2, launcher=launcher))
     monkeypatch.setattr(sandbox_limits, "make_pool", lambda _: pool)
     wanted: list[tuple[str, Outcome, CheckRequest]] = []
-    for language in ("cpp", "js", "ts", "java", "go_test.go", "rs"):
+    for language in ("cpp", "js", *(("ts", "java", "go_test.go", "rs") if launcher else ())):
         task, spec = TASKS[language], spec_of(language)
         if missing_tools(spec.language, ()):
             continue
