@@ -21,7 +21,7 @@ UNCHECKED = "select count(*) from '{}/trajectories/*.parquet' where verdict not 
 def job(problems: int, **changes: Any) -> dict[str, Any]:
     return {
         "problems": [{"type": "synthetic", "count": problems, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 20}}],
-        "engine": {"type": "synthetic", "tokens_per_s": 80, "max_num_seqs": 16},
+        "engine": {"type": "synthetic", "tokens_per_s": 160, "max_num_seqs": 16},
         "rollout": {
             "policy": {"type": "fixed", "branching": [3, 1, 2]},
             "step": {"type": "delimiter", "delimiters": ["\n"]},

@@ -45,7 +45,10 @@ def load(path: str | Path, overrides: Sequence[str], model: type[M]) -> M:
 
 def parse_yaml(text: str | bytes) -> Any:
     """Reads plain data from YAML. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_LOADER)
+    try:
+        return yaml.load(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        return yaml.safe_load(text)  # raises, and names the line where the fault is rather than the end of the file
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

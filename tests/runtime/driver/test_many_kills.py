@@ -32,7 +32,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_trees(berry: Any, until: C
     """Searches of many seconds in leases of four: nearly every kill hits trees half grown, which only the journal
     saves. The engine here draws the same tokens for the same seed, so trees can be compared bit by bit."""
     moments = random.Random(11)
-    engine = {"type": "synthetic", "tokens_per_s": 8, "max_num_seqs": 256}
+    engine = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 16}
     config = str(berry.config(engine=engine, problems=[{"type": "synthetic", "count": 24, "seed": 3}]))
     run = berry.folder / "runs/job"
     died_half_grown = 0
@@ -54,7 +54,7 @@ def test_killed_twenty_times_a_run_ends_with_the_same_trees(berry: Any, until: C
     )
     code, out = berry.run("run", config, "--local", "--run", "whole")
     assert code == 0, out
-    code, out = berry.run("run", config, "--local", "engine.tokens_per_s=8")
+    code, out = berry.run("run", config, "--local", "engine.tokens_per_s=40")
     assert code == 0, out
     assert berry.query("runs/job", NODES) == berry.query("whole", NODES)
     assert berry.query("runs/job", ROWS) == berry.query("whole", ROWS)
