@@ -31,6 +31,11 @@ settings.load_profile("untimed")
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
 TOGETHER: dict[str, tuple[str, ...]] = {
+    "clusters that lose what they have": (
+        "tests/cluster/test_elastic.py",
+        "tests/cluster/test_faults.py",
+        "tests/cluster/test_hangs.py",
+    ),
     "clusters": ("tests/cluster/", "tests/deploy/"),
     "one engine": (
         "tests/engines/test_contract.py",
@@ -39,10 +44,12 @@ TOGETHER: dict[str, tuple[str, ...]] = {
         "tests/engines/vllm/test_engine.py",
     ),
 }
-"""Tests that one worker runs: no two clusters start at once, and the real engine is loaded once. Else a file is a
-group."""
+"""Tests that one worker runs, by the first that fits: no more than two clusters are there at once, and the real engine
+is loaded once. Else a file is a group."""
 
 FIRST = (
+    "tests/cluster/test_ray_run.py",
+    "tests/cluster/test_elastic.py",
     "tests/cluster/",
     "tests/engines/test_contract.py",
     "tests/runtime/driver/test_rounds.py",

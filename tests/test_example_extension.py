@@ -45,6 +45,7 @@ def berry(folder: Path, *words: str, path: Path | None) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
 
 
+@pytest.mark.slow
 def test_a_run_uses_all_that_the_package_brings(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG)
     done = berry(tmp_path, "run", "c.yaml", "--local", "--run", "run", path=installed)

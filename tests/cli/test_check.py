@@ -27,6 +27,7 @@ def berry(*words: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_check_says_whole_then_damaged_then_repairs_and_the_run_makes_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

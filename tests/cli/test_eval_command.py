@@ -38,6 +38,7 @@ def points(folder: Path) -> list[dict[str, Any]]:
     return pq.read_table(folder / "eval.parquet").to_pylist()
 
 
+@pytest.mark.slow
 def test_runs_are_made_once_and_all_four_files_written(
     evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -59,6 +60,7 @@ def test_runs_are_made_once_and_all_four_files_written(
     assert "nothing to do" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_subsampled_curves_equal_fresh_runs_within_their_intervals(
     evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -74,6 +76,7 @@ def test_subsampled_curves_equal_fresh_runs_within_their_intervals(
             assert abs(told["accuracy"] - p["accuracy"]) <= spread
 
 
+@pytest.mark.slow
 def test_a_stored_run_is_evaluated_and_compared(
     evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -88,6 +91,7 @@ def test_a_stored_run_is_evaluated_and_compared(
     assert {p["budget"] for p in points(chains / "eval") if p["method"] == "majority"} == {1, 4}
 
 
+@pytest.mark.slow
 def test_benchmarks_are_problem_files_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("sums", "products"):
         rows = [

@@ -56,6 +56,7 @@ def small(monkeypatch):
     monkeypatch.setattr(run, "catalogue", lambda: {"sample": attempts})
 
 
+@pytest.mark.slow
 async def test_what_gets_through_is_reported(small):
     results = {r.name: r for r in await _results(PoolConfig(slots=1, calibration=1.0))}
     assert {name for name, r in results.items() if r.stopped} == {"nothing"}
@@ -64,6 +65,7 @@ async def test_what_gets_through_is_reported(small):
     assert "stood still" in results["stalls"].detail
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_fails_where_an_attack_gets_through(small):
     result = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["attack"])
     assert result.exit_code == 1, result.output

@@ -49,6 +49,7 @@ plain = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @fuzzed(800, deadline_ms=2000)
 @given(st.one_of(garbage.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_the_reader_refuses_or_returns_plain_data(data):
@@ -61,6 +62,7 @@ def test_the_reader_refuses_or_returns_plain_data(data):
         wire.dumps(value)
 
 
+@pytest.mark.slow
 @fuzzed(800, deadline_ms=2000)
 @given(plain)
 def test_plain_data_survives(value):

@@ -244,6 +244,7 @@ async def _both_slots(box) -> None:
     await asyncio.gather(*(box.pool.run(Job("import time; time.sleep(0.3)", stdin=("",))) for _ in range(2)))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_running(box):
     """After jobs that start all they can, the pool has its own processes and none of theirs."""
     box.wait(_both_slots(box))

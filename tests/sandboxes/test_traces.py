@@ -80,6 +80,7 @@ def test_modes_and_times_of_the_hosts_files_stay(level, box):
         assert [(s.st_mode, s.st_mtime_ns) for s in after] == [(s.st_mode, s.st_mtime_ns) for s in before]
 
 
+@pytest.mark.slow
 def test_a_job_can_read_no_trace_of_the_one_before(make_box, level):
     box = make_box(launcher=launcher_of(level))
     clean = [box.program(TRACE).cases[0].stdout for _ in range(10)]

@@ -66,6 +66,7 @@ def test_a_win_whose_answer_was_lost_is_still_a_win(s3: Any, monkeypatch: pytest
     assert not location.create("claim", b"another's")
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_often_and_is_slow_loses_nothing(s3: Any) -> None:
     location = locate(s3.url("runs/a"))
     s3.faults(error_rate=0.2, delay_s=0.01)

@@ -123,6 +123,7 @@ def test_it_is_verified_anew(run: RunDir) -> None:
     assert after == before
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(run: RunDir) -> None:
     old = {path: path.read_bytes() for path in Path(run.location.show()).rglob("shard-*.parquet")}
     berry("run", run.location.show("run.yaml"), "--run", run.location.show(), "--local", "storage.compact=false")

@@ -52,6 +52,7 @@ def leaf_weights(tree: Tree) -> float:
     return total
 
 
+@pytest.mark.slow
 @every_prune
 def test_the_weights_of_the_leaves_sum_to_one_in_the_mean(core: Any, policy: Any, rollout: dict[str, Any]) -> None:
     sums, masses = [], []

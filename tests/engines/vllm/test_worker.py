@@ -18,6 +18,7 @@ def start(owner: int) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", WATCHED], env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reaped", [True, False])
 def test_it_ends_soon_after_its_owner_was_killed(reaped: bool):
     owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

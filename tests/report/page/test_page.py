@@ -125,6 +125,7 @@ def test_an_empty_run_says_so(tmp_path: Path, made: Path):
     assert "No tree is committed yet" in page
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_has_a_page(tmp_path: Path):
     shutil.copytree(STORED, tmp_path / "run")
     run = open_run(str(tmp_path / "run"))

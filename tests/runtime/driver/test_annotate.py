@@ -33,6 +33,7 @@ def beam(berry: Any) -> Any:
     return berry
 
 
+@pytest.mark.slow
 def test_a_run_without_labels_gets_them_and_every_reader_sees_them(beam: Any) -> None:
     code, out = beam.run("export", "runs/job", "--format", "prm", "-o", "before")
     assert code != 0
@@ -67,6 +68,7 @@ def test_a_run_without_labels_gets_them_and_every_reader_sees_them(beam: Any) ->
     assert beam.query(reverified, NODES) == beam.query(REVISION, NODES)
 
 
+@pytest.mark.slow
 def test_what_is_stored_reads_as_the_search_valued_it(beam: Any) -> None:
     for words in (["--of", "2", "-k", "3"], ["--method", "omega", "--of", "dropped", "-k", "4", "--as", "omega"]):
         code, out = beam.run("annotate", "runs/job", "--local", *words)
@@ -86,6 +88,7 @@ def test_what_is_stored_reads_as_the_search_valued_it(beam: Any) -> None:
         assert ValueKind.ESTIMATE in kinds
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_error_that_names_the_remedy(beam: Any) -> None:
     for words, wanted in (
         (["--of", "some"], "of"),

@@ -20,6 +20,7 @@ from berry.pipeline.storage import files
 from berry.pipeline.storage.run.directory import open_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
 @pytest.mark.parametrize("table", ["nodes", "trajectories"])
 def test_a_disk_that_takes_no_more_ends_the_run_and_the_next_goes_on(

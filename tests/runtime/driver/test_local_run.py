@@ -50,6 +50,7 @@ def test_the_same_seed_gives_the_same_run(berry: Any) -> None:
     assert berry.query("a", texts) == berry.query("b", texts)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_run_again(berry: Any) -> None:
     config = str(berry.config())
     assert berry.run("run", config, "--local")[0] == 0

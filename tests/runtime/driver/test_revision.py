@@ -15,6 +15,7 @@ NODES = (
 KEPT = "select * from '{}/kept/*.parquet' order by trajectory_id"
 
 
+@pytest.mark.slow
 def test_repruned_by_the_same_rules_a_run_is_the_same(berry: Any) -> None:
     assert berry.run("run", str(berry.config()), "--local")[0] == 0
     code, out = berry.run("reprune", "runs/job", "--as", "same")

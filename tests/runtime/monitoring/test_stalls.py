@@ -102,6 +102,7 @@ def test_reward_models_are_silent_only_where_requests_wait(waiting: int, silent_
     assert found == silent_s
 
 
+@pytest.mark.slow
 def test_sandboxes_that_hang_in_this_process_end_the_run_and_the_next_goes_on(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any
 ) -> None:
@@ -119,6 +120,7 @@ def test_sandboxes_that_hang_in_this_process_end_the_run_and_the_next_goes_on(
     assert outcome.totals.problems == 6
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_in_this_process_ends_the_run_and_the_next_goes_on(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, job: Any, quiet: Any
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_function_passes_for_no_value(box, source, tests) -> None:
     assert box.judge(source, tests).status is JudgeStatus.FAILED
 
 
+@pytest.mark.slow
 def test_what_a_function_of_the_tests_is_called_too_often_for_is_the_candidates(box) -> None:
     forever = box.judge("def f(g):\n    while True: g(1)", "assert f(lambda x: x) == 1", limits=BRIEF)
     assert forever.status is JudgeStatus.CANDIDATE

@@ -60,6 +60,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", range(15))
 def test_killed_at_any_point_nothing_is_lost_or_doubled(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, after: int

@@ -54,6 +54,7 @@ def growing(request: pytest.FixtureRequest, whole: RunDir, tmp_path: Path) -> Ru
     return run
 
 
+@pytest.mark.slow
 def test_a_run_in_progress_is_followed_to_its_end_while_its_files_are_merged(growing: RunDir, whole: RunDir) -> None:
     expected = kept_ids(whole)
     assert len(expected) > LEASES

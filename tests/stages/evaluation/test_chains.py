@@ -36,6 +36,7 @@ def rate(answers: list[ProblemAnswers]) -> float:
     return sum(rates) / len(rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [
@@ -56,6 +57,7 @@ def test_chains_of_a_tree_pass_as_often_as_the_model_does(made: Any, tmp_path: P
     assert rate(chains) == pytest.approx(sum(truth) / len(truth), abs=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "rollout"),
     [

@@ -26,6 +26,7 @@ def test_of_one_problem_there_is_no_interval():
     assert statistics.difference(np.array([0.5]), np.array([1.0])).p is None
 
 
+@pytest.mark.slow
 def test_paired_tests_hold_their_level_and_have_power():
     chance = np.random.default_rng(6)
     base = chance.random((200, 40))

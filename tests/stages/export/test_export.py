@@ -181,6 +181,7 @@ def test_a_format_that_a_run_can_not_fill_says_what_is_missing_and_what_makes_it
     assert f"{kept} were kept" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_file_of_large_rows_is_written_as_it_grows(tmp_path) -> None:
     schema = pa.schema([("ids", pa.list_(pa.int32()))])
     writer = Writer(tmp_path / "x.parquet", "parquet", Layout(schema, lambda row: row))

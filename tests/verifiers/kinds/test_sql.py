@@ -49,6 +49,7 @@ async def test_others_fail_with_their_reason(response, reason) -> None:
     assert verdict.outcome is Outcome.FAIL
 
 
+@pytest.mark.slow
 async def test_a_query_without_end_meets_its_limit() -> None:
     endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*), 1 from n"
     assert (await check(endless, cpu_s=1)).reason in (Reason.CPU_LIMIT, Reason.WALL_LIMIT)

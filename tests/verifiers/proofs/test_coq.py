@@ -241,6 +241,7 @@ def test_what_the_parse_might_miss_changes_no_verdict_either(check, monkeypatch,
     assert verdict.reason is reason, dict(verdict.evidence)
 
 
+@pytest.mark.slow
 @needs_coq
 @pytest.mark.parametrize(
     ("command", "name"),
