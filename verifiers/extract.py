@@ -60,7 +60,6 @@ _THINKING = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("◁think▷", "◁/think▷"),
 )
-_THINKING_MARKS = ("think", "THINK", "thought>", "thought|>", "reasoning>")
 _OPENED = re.compile(r"^[ \t]*(?:" + "|".join(re.escape(opening) for opening, _ in _THINKING) + ")", re.MULTILINE)
 _CHANNEL, _FINAL = "<|channel|>", "<|channel|>final<|message|>"
 _END_TOKENS = re.compile(r"(?:\s|<\|[A-Za-z_]{1,24}\|>|</s>)+\Z")
@@ -75,7 +74,7 @@ def after_thinking(response: str) -> str:
         _, final, response = response.rpartition(_FINAL)
         if not final and "<|message|>" in response:
             return ""
-    if not any(mark in response for mark in _THINKING_MARKS):
+    if not (">" in response or "THINK]" in response or "▷" in response):
         return response
     end = max(response.rfind(tag) + len(tag) if tag in response else 0 for _, tag in _THINKING)
     rest = response[end:]
@@ -117,7 +116,7 @@ _PLACEHOLDER = re.compile(
 
 
 def _box_or_later_line(text: str, places: Sequence[Place]) -> FoundAnswer | None:
-    if "box" not in text:
+    if "\\boxed" not in text and "\\fbox" not in text and "\\framebox" not in text:
         return None
     found, end = _boxes(text)
     if found is not None and "answer_is" in places and (later := _answer_line(text[end:])) is not None:
@@ -141,7 +140,7 @@ def _boxes(text: str) -> tuple[FoundAnswer | None, int]:
             if content.endswith("\\") and content.count("{") == content.count("}"):
                 content = content.rstrip("\\ ")
         position = end
-        if len(content) < 40 and _PLACEHOLDER.fullmatch(content):
+        if len(content) < 40 and not content[:1].isdigit() and _PLACEHOLDER.fullmatch(content):
             continue
         if content.startswith("\\text") and (preamble := _PREAMBLE.match(content)) is not None:
             content = content[preamble.end() :]
@@ -153,13 +152,15 @@ def _boxes(text: str) -> tuple[FoundAnswer | None, int]:
             groups.append([content])
             either.append(False)
         last_end = end
+    if not groups:
+        return None, last_end
+    if len(groups) == len(groups[0]) == 1:
+        return FoundAnswer(groups[0][0], place="boxed"), last_end
     answers = [
         (" or " if either_of else ", ").join(dict.fromkeys(group))
         for group, either_of in zip(groups, either, strict=True)
     ]
     distinct = list(dict.fromkeys(reversed(answers)))
-    if not distinct:
-        return None, last_end
     return FoundAnswer(
         distinct[0], tuple(distinct[1:MAX_CANDIDATES]), "boxed", len(distinct) > MAX_CANDIDATES
     ), last_end
@@ -265,11 +266,11 @@ def _stated(text: str, start: int) -> FoundAnswer | None:
     """The answer that follows `start`: a display formula, or the statement of a line."""
     rest = text[start : start + 2 * _DISPLAY_CHARS].lstrip("*_ \t\n:")
     following = text[start:].strip()
-    if (formula := _displayed(rest)) is not None:
-        return FoundAnswer(formula, place="answer_is", following=following)
     line = rest.split("\n", 1)[0].strip()
     if _BARE_NUMBER.fullmatch(line):
         return FoundAnswer(line, place="answer_is", following=following)
+    if (formula := _displayed(rest)) is not None:
+        return FoundAnswer(formula, place="answer_is", following=following)
     answer = sentences.statement(line)
     if answer is None or (_NOT_STATED.fullmatch(answer) and not _holds_symbol(answer)):
         return None

@@ -46,7 +46,7 @@ _COMMA_WORD = re.compile(r",\s(?!(?:and|or|sin|cos|tan|cot|sec|csc|ln|log|exp|sq
 _DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)|(?:\*\*)?:\s(?=[A-Za-z]{2,}(?:\s|$))")
 _ASIDE = re.compile(
     r"(?<=\S)\s\((?:(?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}"
-    r"|(?:since|as|because|where|when|if|from|using|i\.e\.|that is|namely)\b[^()]{1,160})\)$"
+    r"|(?:since|as|because|where|when|if|from|using|i\.e\.|that is|namely)\b[^()]{1,160})\)(?=$|\s[a-z])"
 )
 _DOUBT = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
@@ -75,7 +75,7 @@ _HEADING = re.compile(
 )
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?(?:\s(?:us|you|me))?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
-    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?"
+    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?|satisf(?:y|ies)(?=\s\ue000)"
     r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select)"
     r")\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
@@ -93,7 +93,7 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 
 def statement(line: str) -> str | None:
     """The answer in `line`, the words that follow "the answer is"; None where nothing is stated."""
-    line, masked = _first_sentence(*_prepared(line))
+    line, masked = _corrected(*_first_sentence(*_prepared(line)))
     line, masked = _cut(line, masked, _CONNECTOR)
     line, masked = _without_clauses(line, masked)
     if (reply := _yes_or_no(masked)) is not None:
@@ -110,6 +110,8 @@ def _computed(line: str, masked: str) -> str | None:
     if not end or not _RESULT.match(masked, end) or masked[end - 2 : end - 1] in ("<", ">", "!", "="):
         return None
     before = masked[: end - 1]
+    if any(_holds_mathematics(before[: reason.start()]) for reason in _REASON.finditer(before)):
+        return None
     if _CONDITION.search(before) or (_NAME_BEFORE.search(before) and _NAME_BEFORE.search(before.rpartition("=")[0])):
         return None
     tail, tail_masked = _cut(line[end:], masked[end:], _CONNECTOR)
@@ -117,6 +119,7 @@ def _computed(line: str, masked: str) -> str | None:
     return _short_quantity(_tidy(tail)) or None
 
 
+_REASON = re.compile(r"[;,]?\s(?:because|since|where|when|whenever|if)\s|,\sas\s", re.IGNORECASE)
 _RESULT = re.compile(rf"\s*[-+]?\s*(?:\\?[$€£]\s*)?(?:\d|\.\d|{_MASK})")
 _CONDITION = re.compile(
     r"\b(?:when|whenever|if|where|at|for|since|as|because|with|given|provided|assuming|let|setting|by)\s"
@@ -181,7 +184,7 @@ def _without_praise(line: str, masked: str) -> tuple[str, str]:
 
 def conclusion(line: str) -> str | None:
     """The answer in `line`, the last one of a response; None where it states none or several unrelated ones."""
-    line, masked = _last_sentence(*_prepared(line))
+    line, masked = _corrected(*_last_sentence(*_prepared(line)))
     if (said := _REPLY.match(masked)) is not None and _holds_mathematics(masked[said.end() :]):
         line, masked = line[said.end() :], masked[said.end() :]
     if not _WORD.search(re.sub(r"\\[A-Za-z]+", "", masked)) and not _NAME_VERB.match(masked):
@@ -329,6 +332,17 @@ def _cut(line: str, masked: str, pattern: re.Pattern[str]) -> tuple[str, str]:
     return line, masked
 
 
+_CORRECTION = re.compile(r"\bnot\s(?!only|just|merely)[^.;:]{1,60}?,?\sbut\s(?:rather\s|instead\s)?", re.IGNORECASE)
+
+
+def _corrected(line: str, masked: str) -> tuple[str, str]:
+    """`it is 13` of "it is not 12 but 13"."""
+    match = _CORRECTION.search(masked)
+    if match is None:
+        return line, masked
+    return line[: match.start()] + line[match.end() :], masked[: match.start()] + masked[match.end() :]
+
+
 def _after_turn(line: str, masked: str) -> tuple[str, str]:
     """What follows the last ", but", where that states something: `which is 16` of "it is 12, but we need its double,
     which is 16"."""
@@ -360,7 +374,8 @@ def _without_clauses(line: str, masked: str) -> tuple[str, str]:
     line, masked = line.rstrip(" .*_-–—"), masked.rstrip(" .*_-–—")
     aside = _ASIDE.search(masked)
     if aside is not None and not _DOUBT.search(aside[0]):
-        line, masked = line[: aside.start()], masked[: aside.start()]
+        line = line[: aside.start()] + line[aside.end() :]
+        masked = masked[: aside.start()] + masked[aside.end() :]
     return line, masked
 
 

@@ -36,6 +36,8 @@ _PLAIN_DIGITS = 18
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|probably|possibly|either|approximately|roughly|about|around|unsure|not sure|guess)\b", re.I
 )
+_LETTER = re.compile(r"\\text(?:bf)?\{\s*\(?([A-J])\)?\s*\}|\(([A-J])\)|([A-J])")
+_LOWER_CHOICE = re.compile(r"\s*(?:\(|option|choice|[a-j][).]\s*$)", re.I)
 _CHOICE = re.compile(r"\s*(?:(?:option|choice|answer)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*(?P<rest>.*)|\s*)", re.I | re.S)
 
 
@@ -180,7 +182,7 @@ def _plain(value: Scalar) -> bool:
 
 
 def _choice(gold: str) -> str | None:
-    match = re.fullmatch(r"\\text(?:bf)?\{\s*\(?([A-J])\)?\s*\}|\(([A-J])\)|([A-J])", gold.strip("$ ."))
+    match = _LETTER.fullmatch(gold.strip("$ ."))
     return next(filter(None, match.groups())) if match else None
 
 
@@ -194,9 +196,7 @@ def _decide_choice(letter: str, response: str) -> Equivalence:
         return Equivalence(same=False, rung="structured", reason=Reason.HEDGED)
     match = _CHOICE.fullmatch(text)
     lower = match is not None and match[1].islower()
-    if match is None or (
-        lower and not re.match(r"\s*(?:\(|option|choice|[a-j][).]\s*$)", text, re.I) and len(text) > 1
-    ):
+    if match is None or (lower and not _LOWER_CHOICE.match(text) and len(text) > 1):
         return Equivalence(same=False, rung="structured", reason=Reason.WRONG_ANSWER)
     same = match[1].upper() == letter
     return Equivalence(same=same, rung="structured", reason=Reason.CORRECT if same else Reason.WRONG_ANSWER)

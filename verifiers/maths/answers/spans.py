@@ -64,6 +64,8 @@ def region(value: AnswerValue) -> Region | None:
     combined = _region(value)
     if combined is None or not combined.spans:
         return None
+    if len(combined.spans) == 1:
+        return combined
     joined = _joined(combined.spans)
     return Region(combined.name, joined, combined.plain_name) if joined is not None else combined
 

@@ -27,11 +27,11 @@ _UNION = re.compile(r"\s*\\cup(?![A-Za-z])\s*|(?<=[)\]])\s*[Uu]\s*(?=[(\[])")
 _INTERSECTION = re.compile(r"\s*\\cap(?![A-Za-z])\s*")
 _DIFFERENCE = re.compile(r"\s*\\setminus(?![A-Za-z])\s*|(?<=\})\s*[-\\]\s*(?=\\\{)")
 _SET_OPERATIONS = (
-    (_UNION, Shape.UNION, ("\\cup", "U", "u")),
-    (_DIFFERENCE, Shape.DIFFERENCE, ("\\setminus", "\\{")),
-    (_INTERSECTION, Shape.INTERSECTION, ("\\cap",)),
+    (_UNION, Shape.UNION),
+    (_DIFFERENCE, Shape.DIFFERENCE),
+    (_INTERSECTION, Shape.INTERSECTION),
 )
-"""Operations of sets, with the marks without which none of them is there."""
+_SET_MARK = re.compile(r"\\c[ua]p|\\setminus|\\\{|[)\]]\s*[Uu]\s*[(\[]")  # no set operation without one
 _BUILDER = re.compile(r"\s*(?:\||:)\s*")
 _RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){1,8}")
 _APPROXIMATION = re.compile(
@@ -88,8 +88,8 @@ def _value(text: str, depth: int = 0) -> AnswerValue:
         return Opaque(text)
     if (relation := _relation(text, depth)) is not None:
         return relation
-    for separator, shape, marks in _SET_OPERATIONS:
-        if any(mark in text for mark in marks) and len(pieces := _split(text, separator)) > 1:
+    for separator, shape in _SET_OPERATIONS if _SET_MARK.search(text) is not None else ():
+        if len(pieces := _split(text, separator)) > 1:
             items = tuple(_value(piece, depth + 1) for piece in pieces)
             if shape is Shape.UNION and all(isinstance(item, Many) and item.shape is Shape.SET for item in items):
                 return Many(Shape.SET, tuple(part for item in items if isinstance(item, Many) for part in item.items))
@@ -240,7 +240,7 @@ def _system(text: str) -> list[str] | None:
 
 
 def _relation(text: str, depth: int) -> AnswerValue | None:
-    if not any(mark in text for mark in "=<>\\"):
+    if _RELATION.search(text) is None:
         return None
     sides = _split(text, _RELATION)
     if len(sides) < 2 or not all(side.strip() for side in sides):

@@ -53,10 +53,13 @@ def exact(tree: Expr, env: Env = {}) -> Fraction:  # noqa: B006 - never written 
     if kind == "n":
         return tree[1]
     if kind == "+":
-        return _bounded(sum((exact(part, env) for part in tree[1]), Fraction(0)))
+        total = exact(tree[1][0], env)
+        for part in tree[1][1:]:
+            total = total + exact(part, env)
+        return _bounded(total)
     if kind == "*":
-        product = Fraction(1)
-        for part in tree[1]:
+        product = exact(tree[1][0], env)
+        for part in tree[1][1:]:
             product = _bounded(product * exact(part, env))
         return product
     if kind == "/":

@@ -31,6 +31,8 @@ def functions(tree: Expr) -> frozenset[str]:
 
 
 def number(token: str) -> Expr:
+    if token.isdigit():
+        return ("n", Fraction(int(token)))
     return ("n", Fraction(token.rstrip(".") if not token.startswith(".") else "0" + token))
 
 

@@ -92,7 +92,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _ascii(text)
     text = _undelimited(_single_backslashes(text.strip()))
-    if _digit_groups_possible(text):
+    if "\\" in text or " " in text or "_" in text or "{,}" in text or "~" in text or "'" in text:
         text = _DIGIT_GROUPS.sub(_grouped, text)
     if "\\" in text or "~" in text:
         text = _PLAIN_ROMAN.sub(r"\1", _DROP.sub(" ", text))
@@ -205,13 +205,9 @@ def _single_backslashes(text: str) -> str:
 
 _DIGIT_GROUPS = re.compile(
     r"(?<![\w.,}])\d{1,3}"
-    r"(?:(?:\s{0,2}(?:\{,\}|,)\s{0,2}\\!\s{0,2}|\{,\}\s{0,2}|\s{0,2}(?:\\[,;:! ]|~)\s{0,2}|[ '])\d{3}(?!\d))+"
+    r"(?:(?:\s{0,2}(?:\{,\}|,)\s{0,2}\\!\s{0,2}|\{,\}\s{0,2}|\s{0,2}(?:\\[,;:! ]|~)\s{0,2}|[ '_])\d{3}(?!\d))+"
     r"(?![\d/]|\s*\\d?frac|\{?,)"
 )
-
-
-def _digit_groups_possible(text: str) -> bool:
-    return any(mark in text for mark in ("\\", "{,}", "~", " ", "'"))
 
 
 def _grouped(match: re.Match[str]) -> str:
