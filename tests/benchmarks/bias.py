@@ -47,6 +47,7 @@ from berry.verifiers.kinds.majority import consensus, readable_answer
 from berry.verifiers.specs.union import MajoritySpec
 
 Pair = tuple[float, float]  # error times weight, weight
+SPEC = MajoritySpec()
 
 
 @dataclass
@@ -245,38 +246,55 @@ ANNOTATED: dict[str, tuple[Any, dict[str, Any]]] = {
     for name in ("best_of_n 32", "beam 4x4", "mcts 32", "value 16")
     for how, method, of in (("kept", "shepherd", "kept"), ("2 each", "shepherd", 2), ("omega", "omega", "dropped"))
 }
-VOTERS: dict[str, Any] = {**NINE, "shepherd 1x8": Shepherd(chains=1, completions=8)}
+VOTERS: dict[str, Any] = {
+    **NINE,
+    "shepherd 4x4": Shepherd(chains=4, completions=4),
+    "shepherd 1x8": Shepherd(chains=1, completions=8),
+}
 
 
-def elect(core: Any, policy: Any, *, problems: int, spec: MajoritySpec, pooled_votes: bool = False) -> tuple[int, int]:
-    """How many problems a majority of each tree's leaves labels, and how many of these rightly. `pooled_votes`: every
-    leaf has one vote and is a chain of its own, as before."""
-    labelled = right = 0
+@dataclass
+class Elected:
+    """Problems that a majority of each tree's leaves labelled, how many of these rightly, and the independent chains
+    that the votes of a problem came from, in the mean."""
+
+    labelled: int = 0
+    right: int = 0
+    chains: float = 0.0
+
+
+def elect(core: Any, policy: Any, *, problems: int, noise: float = 0.1) -> tuple[Elected, Elected]:
+    """What majorities label where every leaf has one vote and is a chain of its own, as before; and by the votes of
+    core/values/votes.py. No verdict tells right from wrong while such a search grows."""
+    before, now = Elected(), Elected()
     for index in range(problems):
-        world = core.SyntheticWorld(index, noise=0.1, steps=8, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
+        world = core.SyntheticWorld(index, noise=noise, steps=8, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
+        world.verdict = lambda _: core.UNSURE
         search = core.synthetic(world, policy, run_seed=index)
         core.play(search, world, check=False)
         tree = search.tree
         leaves = [leaf.node_id for leaf in tree.leaves() if leaf.verdict is not None]
-        answers = {leaf: readable_answer(world.engine.decode(tree.response_ids(leaf)), spec) for leaf in leaves}
+        answers = {leaf: readable_answer(world.engine.decode(tree.response_ids(leaf)), SPEC) for leaf in leaves}
         drawn = votes(tree, search.heads)
-        weights = None if pooled_votes else {leaf: drawn[leaf].weight for leaf in leaves}
-        chains = None if pooled_votes else {leaf: drawn[leaf].chain for leaf in leaves}
-        verdicts = consensus(answers, weights, spec, chains).values()
-        elected = next((v.evidence["pseudo_label"] for v in verdicts if "pseudo_label" in v.evidence), None)
-        labelled += elected is not None
-        right += elected == str(world.answer)
-    return labelled, right
+        weights, chains = ({leaf: getattr(drawn[leaf], name) for leaf in leaves} for name in ("weight", "chain"))
+        for told, verdicts in (
+            (before, consensus(answers, None, MajoritySpec(min_chains=1, confidence=0))),
+            (now, consensus(answers, weights, SPEC, chains)),
+        ):
+            evidence = [verdict.evidence for verdict in verdicts.values()]
+            label = next((seen["pseudo_label"] for seen in evidence if "pseudo_label" in seen), None)
+            told.labelled += label is not None
+            told.right += label == str(world.answer)
+            told.chains += (evidence[0]["chains"] if evidence else 0.0) / problems
+    return before, now
 
 
-def elections(core: Any, problems: int) -> None:
-    before = MajoritySpec(min_chains=1, confidence=0)
-    print(f"\n{'majority, labelled (right)':26s} {'a leaf a vote':>16s} {'weights, chains':>16s}")
+def elections(core: Any, problems: int, noise: float) -> None:
+    print(f"{'majority, labelled (right)':26s} {'a leaf a vote':>16s} {'by chains':>16s} {'chains':>7s}")
     for name, policy in VOTERS.items():
-        old = elect(core, policy, problems=problems, spec=before, pooled_votes=True)
-        new = elect(core, policy, problems=problems, spec=MajoritySpec())
-        cells = (f"{n} ({_share(right / n if n else None)})" for n, right in (old, new))
-        print(f"{name:26s} {next(cells):>16s} {next(cells):>16s}", flush=True)
+        found = elect(core, policy, problems=problems, noise=noise)
+        cells = [f"{e.labelled} ({_share(e.right / e.labelled if e.labelled else None)})" for e in found]
+        print(f"{name:26s} {cells[0]:>16s} {cells[1]:>16s} {found[1].chains:7.1f}", flush=True)
 
 
 STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -284,12 +302,12 @@ STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def table(core: Any, cases: dict[str, tuple[Any, dict[str, Any]]], problems: int) -> None:
+def table(core: Any, cases: dict[str, tuple[Any, dict[str, Any]]], problems: int, noise: float) -> None:
     print(f"{'':22s} {'pass rate':>24s} {'nodes':>15s} {'covers':>11s} {'step labels':>25s} {'null':>5s}")
     parts = f"{'pooled':>9s} {'value':>14s} {'pooled  value':>15s} {'pooled value':>11s} {'pooled':>9s} {'value':>16s}"
     print(f"{'':22s} {parts}")
     for name, (policy, rollout) in cases.items():
-        m = measure(core, policy, problems=problems, **rollout)
+        m = measure(core, policy, problems=problems, noise=noise, **rollout)
         print(
             f"{name:22s} {m.old_root.bias:+9.3f} {m.root.bias:+7.3f} ±{m.root.two_sigma:.3f}"
             f" {m.old_nodes.bias:+8.3f} {m.nodes.bias:+6.3f}"
@@ -307,15 +325,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=150)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names begin so")
+    parser.add_argument("--noise", type=float, default=0.1, help="standard deviation of the scorer's error")
     parser.add_argument("--majority", action="store_true", help="what majorities of trees elect, in place of values")
     args = parser.parse_args(argv)
     cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS, **ANNOTATED}
     if args.only:
         cases = {name: case for name, case in cases.items() if name.startswith(tuple(args.only))}
     if args.majority:
-        elections(load_core(), args.problems)
+        elections(load_core(), args.problems, args.noise)
     else:
-        table(load_core(), cases, args.problems)
+        table(load_core(), cases, args.problems, args.noise)
 
 
 if __name__ == "__main__":

@@ -19,22 +19,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from berry.pipeline.config.reading.loading import load
 from berry.pipeline.config.run import RunConfig, dump
-from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.splits import split_of_training
 from berry.pipeline.report.pruning import cut_lines, stage_lines
+from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.run.directory import RunDir, open_run
 from berry.pipeline.storage.run.duckdb_views import connect
@@ -50,7 +47,7 @@ ALONE = ["rewards.prm.blend=false"]
 
 @dataclass(frozen=True)
 class Rate:
-    """pass@1 on held-out problems by round, and the gain with its 95% interval (problems drawn anew, 2,000 times)."""
+    """pass@1 on held-out problems by round, and the gain with its 95% interval over problems."""
 
     problems: int
     before: float
@@ -144,29 +141,15 @@ def _lessons(run: RunDir) -> int:
 
 
 def rate(run: RunDir) -> Rate:
-    rewards = stored_config(run).rewards
-    split = RewardTraining() if rewards is None else rewards.training
-    by_round: dict[int, dict[str, float]] = defaultdict(dict)
-    for round_index, problem, share in (
-        connect(run)
-        .execute(
-            "select round, problem_id, avg((verdict = 'pass')::int) from trajectories "
-            "where verdict in ('pass', 'fail') group by 1, 2"
-        )
-        .fetchall()
-    ):
-        if split_of_training(split).part(problem) == "heldout":
-            by_round[round_index][problem] = share
-    names = sorted(by_round[0].keys() & by_round[1].keys())
-    pairs = [(by_round[0][name], by_round[1][name]) for name in names]
-    draws = random.Random(0)
-    gains = sorted(_gain(draws.choices(pairs, k=len(pairs))) for _ in range(2000))
-    before, after = (sum(pair[i] for pair in pairs) / len(pairs) for i in (0, 1))
-    return Rate(len(pairs), before, after, gains[50], gains[1949], _lessons(run))
-
-
-def _gain(pairs: list[tuple[float, float]]) -> float:
-    return sum(after - before for before, after in pairs) / len(pairs)
+    """What `berry inspect` says of the two rounds (report/rounds.py)."""
+    first, second = round_lines(run)
+    gain, error = second.heldout_gain, second.heldout_gain_error
+    assert first.heldout_pass_at_1 is not None
+    assert second.heldout_pass_at_1 is not None
+    assert gain is not None
+    assert error is not None, "a held-out problem has no interval by itself"
+    before, after = first.heldout_pass_at_1, second.heldout_pass_at_1
+    return Rate(second.heldout_problems, before, after, gain - error, gain + error, _lessons(run))
 
 
 if __name__ == "__main__":

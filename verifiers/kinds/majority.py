@@ -3,15 +3,21 @@
     responses ─► canonicalise (extract, then group by the math ladder) ─► consensus ─► a verdict for each trajectory
 
 The share of a class is its weight over the weight of all trajectories that gave an answer. `weights` says what each
-trajectory counts for: the probability weight with which a tree drew its leaf, times an ORM's score where there is one;
-1 for responses of their own. `chains` says which of them share a beginning, and with it its errors: they are counted as
-independent chains, of which those of unequal weight are fewer,
+trajectory counts for: its leaf's share of the votes in a tree, times an ORM's score where there is one; 1 for responses
+of their own. `chains` says which of them share a beginning, and with it its errors: they are counted as independent
+chains, of which those of unequal weight are fewer,
 
     n = (sum of m_c)² / sum of m_c²          m_c: weight of the answers of chain c          (Kish 1965)
 
 The heaviest class is the label where n >= `min_chains`, its share is at least `threshold`, and it is ahead of the next
-beyond doubt: of n · (a + b) votes for either it has the share a / (a + b), whose one-sided lower bound at `confidence`
-(Wilson 1927) is to be above 1/2.
+beyond doubt: the one-sided lower bound at `confidence` (Wilson 1927) of its share p of the votes for either, a_c and
+b_c in chain c, is above 1/2. They count as so many independent votes (Korn and Graubard 1998):
+
+    p = sum a_c / sum (a_c + b_c)            v = C / (C - 1) · sum (a_c - p (a_c + b_c))² / (sum (a_c + b_c))²
+    votes = min(leaves, p (1 - p) / v) · (t_(leaves - 1) / t_(C - 1))²
+
+v is the variance of p as the C chains tell it, `leaves` their number if none were alike (as n is, leaf by leaf), and
+Student's t pays for telling it from few. Never fewer than one vote a chain: n · share of the two.
 Degenerate case: fewer than `min_answers` answers, too few chains, a tie, or a lead that may be chance label nothing:
 every verdict is UNVERIFIABLE (no_consensus).
 """
@@ -19,7 +25,7 @@ every verdict is UNVERIFIABLE (no_consensus).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -121,20 +127,18 @@ def consensus(
     """A verdict for each trajectory id in `answers` (canonical; None: no answer). `weights` >= 0, None: all 1;
     `chains`: as in `ConsensusRequest`."""
     given = {key: answer for key, answer in answers.items() if answer is not None}
+    ballots: list[_Ballot] = []
     mass: dict[str, float] = {}
-    of_chain: dict[str, float] = {}
     for key in sorted(given):
         weight = 1.0 if weights is None else max(0.0, weights.get(key, 0.0))
-        chain = key if chains is None else chains[key]
+        ballots.append((given[key], key if chains is None else chains[key], weight))
         mass[given[key]] = mass.get(given[key], 0.0) + weight
-        of_chain[chain] = of_chain.get(chain, 0.0) + weight
     total = sum(mass[answer] for answer in sorted(mass))
     ranked = sorted(mass, key=lambda a: (-mass[a], a))
-    shares = [mass[answer] / total if total > 0 else 0.0 for answer in ranked[:2]]
-    first, second = (*shares, 0.0, 0.0)[:2]
-    independent = total * total / sum(m * m for m in of_chain.values()) if total > 0 else 0.0
+    first = mass[ranked[0]] / total if total > 0 else 0.0
+    independent = _effective(_by_chain(ballots).values())
     enough = len(given) >= spec.min_answers and independent >= spec.min_chains - 1e-9
-    agreed = enough and first >= spec.threshold and _is_ahead(first, second, independent, spec.confidence)
+    agreed = enough and first >= spec.threshold and _is_ahead(ballots, ranked[:2], independent / total, spec.confidence)
     evidence = {"share": first, "answers": len(given), "chains": round(independent, 3), "classes": len(mass)}
     verdicts: dict[str, Verdict] = {}
     for key, answer in answers.items():
@@ -148,12 +152,50 @@ def consensus(
     return verdicts
 
 
-def _is_ahead(first: float, second: float, n: float, confidence: float) -> bool:
-    """Whether a class with the share `first` of `n` votes is ahead of one with `second`, at a one-sided confidence."""
-    votes = n * (first + second)
-    if votes <= 0 or second >= first * (1 - 1e-9):
+_Ballot = tuple[str, str, float]  # answer, chain, weight
+
+
+def _by_chain(ballots: Iterable[_Ballot]) -> dict[str, float]:
+    """Sum of the weights of each chain's ballots."""
+    sums: dict[str, float] = {}
+    for _, chain, weight in ballots:
+        sums[chain] = sums.get(chain, 0.0) + weight
+    return sums
+
+
+def _effective(weights: Iterable[float]) -> float:
+    """How many equal ones say as much as these of unequal weight (Kish 1965)."""
+    all_of_them = list(weights)
+    squares = sum(w * w for w in all_of_them)
+    return sum(all_of_them) ** 2 / squares if squares else 0.0
+
+
+def _is_ahead(ballots: Sequence[_Ballot], ranked: Sequence[str], chains_a_weight: float, confidence: float) -> bool:
+    """Whether the first of two classes is ahead of the second, at a one-sided confidence; `chains_a_weight`: how many
+    independent chains stand behind a unit of weight."""
+    pair = [ballot for ballot in ballots if ballot[0] in ranked]
+    first, both = _by_chain(b for b in pair if b[0] == ranked[0]), _by_chain(pair)
+    total = sum(both.values())
+    share = sum(first.values()) / total
+    if len(ranked) > 1 and share <= 0.5 * (1 + 1e-9):
         return False
-    z = NormalDist().inv_cdf(max(confidence, 0.5))
-    share = first / (first + second)
+    level = max(confidence, 0.5)
+    votes = total * chains_a_weight
+    voting = sum(weight > 0 for weight in both.values())
+    if share < 1 and voting > 1:
+        residual = sum((first.get(chain, 0.0) - share * weight) ** 2 for chain, weight in both.items())
+        variance = voting / (voting - 1) * residual / total**2
+        leaves = _effective(weight for *_, weight in pair)
+        told = min(leaves, share * (1 - share) / variance) if variance else leaves
+        votes = max(votes, told * _fewer_degrees(leaves - 1, voting - 1, level))
+    z = NormalDist().inv_cdf(level)
     centre, half = share + z * z / (2 * votes), z * sqrt(share * (1 - share) / votes + (z / (2 * votes)) ** 2)
     return centre - half > (1 + z * z / votes) / 2
+
+
+def _fewer_degrees(many: float, few: float, level: float) -> float:
+    """What a sample counts for whose variance is told with `few` degrees of freedom in place of `many`: the squared
+    ratio of Student's quantiles."""
+    from scipy.special import stdtrit
+
+    return float((stdtrit(many, level) / stdtrit(few, level)) ** 2) if few < many and level > 0.5 else 1.0

@@ -21,8 +21,8 @@ class Decision(Struct, frozen=True, gc=False):
 @dataclass(frozen=True, slots=True)
 class Pool:
     """What a rule may look at beside the living: all trajectories of the problem, dropped ones too (a pass rate is
-    over those), the digests of responses kept in other problems, and the problem's estimated pass rate (None:
-    unknown)."""
+    over those), the digests of responses kept in other problems, and the problem's pass rate (None: there is no
+    unbiased estimate of it; it may exceed 1 where branches were spared)."""
 
     everyone: Sequence[Trajectory]
     seen: set[bytes] = field(default_factory=set)

@@ -1,8 +1,9 @@
 """Keeps problems whose pass rate lies in [low, high]: neither hopeless nor trivial. Drops as `difficulty`.
 
-The pass rate is the estimated value of the problem's root (core/values); where there is none, the share of all verified
-trajectories that pass, those dropped by earlier rules too. What could not be checked, or gave no answer, counts in
-neither. Degenerate case: fewer than `min_checked` verified ones decide nothing.
+The pass rate is the unbiased estimate of the value of the problem's root (core/values), over all its trajectories,
+those dropped by earlier rules too; one that sparing has put above 1 counts as 1. Degenerate cases: a problem without
+such an estimate is left alone (a plain share would be that of what cuts or early stops have left), and so is one with
+fewer than `min_checked` verified trajectories.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from berry.pipeline.records import DropReason, Trajectory
 
 
 class DifficultyRule(RuleConfig):
-    """Keep problems whose pass rate is in a band."""
+    """Keep problems whose pass rate is in a band; those without an unbiased one are left alone."""
 
     type: Literal["difficulty"] = "difficulty"
     low: float = Field(default=0.0, ge=0, le=1)
@@ -43,11 +44,10 @@ class ByDifficulty:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
-        verdicts = [t.verdict for t in pool.everyone if t.verdict is not None]
-        checked = [verdict.passed for verdict in verdicts if is_known(verdict)]
-        if len(checked) < self.rule.min_checked or not checked:
+        checked = sum(t.verdict is not None and is_known(t.verdict) for t in pool.everyone)
+        if pool.pass_rate is None or checked < self.rule.min_checked:
             return {}
-        rate = sum(checked) / len(checked) if pool.pass_rate is None else pool.pass_rate
+        rate = min(1.0, pool.pass_rate)
         if self.rule.low <= rate <= self.rule.high:
             return {}
         return {t.trajectory_id: DropReason.DIFFICULTY for t in alive}

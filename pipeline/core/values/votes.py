@@ -1,17 +1,23 @@
-"""What the leaves of a tree weigh where they vote on an answer, and which independent chain each belongs to.
+"""Says what the leaves of a tree weigh where they vote on an answer, and which independent chain each belongs to.
 
-    weight(leaf) = product, from the root to the leaf, of w_c / b        b: children sampled from the parent of c
+    weight(leaf) = product, from the root to the leaf, of 1 / b      b: siblings that have a vote, or one below them
 
-w_c undoes cuts (estimate.py), so that the weighted share of an answer among all leaves is what it is among independent
-samples, however unevenly the tree was forked. Where forks are no further draws for what lies above (`Heads.FORKS`,
-`Heads.OWN`), they have no vote: a segment votes by its own end. Completions that label prefixes, and samples that a
-verdict may have asked for, have none either.
+Each fork shares its vote out equally, so that no chain has more for being forked more. Branches that the search gave up
+have no vote, nor have those that it spared at random in their stead: those stand for twenty each in values
+(estimate.py), where the mean over problems undoes the luck of the draw, but an election is held once. So where a search
+gives nothing up, the weighted share of an answer is what it is among independent samples of the generator; where it
+ranks or cuts, what it is among answers of the search, guided by its scorer.
+
+Where forks are no further draws for what lies above (`Heads.FORKS`, `Heads.OWN`), they have no vote: a segment votes by
+its own end. Completions that label prefixes, and samples that a verdict may have asked for, have none either.
 
 The children of the root are the independent chains. Leaves of one chain share its beginning, and with it its errors:
 many leaves of few chains agree without being right (self-consistency, Wang et al. 2022, draws all from the prompt).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -27,7 +33,8 @@ class Vote(Struct, frozen=True, gc=False):
 
 
 def votes(tree: Tree, heads: Heads = Heads.ALL) -> dict[str, Vote]:
-    """The vote of each leaf, by node id; the weights of a tree that gave nothing up sum to 1."""
+    """The vote of each leaf, by node id. Weights sum to 1, or are all 0 where the search gave up every branch."""
+    electors = _electors(tree, heads)
     found: dict[str, Vote] = {}
     stack: list[tuple[TreeNode, float, str]] = [(tree.root, 1.0, "")]
     while stack:
@@ -35,10 +42,23 @@ def votes(tree: Tree, heads: Heads = Heads.ALL) -> dict[str, Vote]:
         if not node.children:
             found[node.node_id] = Vote(weight, chain)
             continue
-        forked = heads is not Heads.ALL and node.children[0].index < 0
-        drawn = 1 if forked else sum(child.weight is not None for child in node.children)
+        elect = [child for child in node.children if child.node_id in electors]
         for child in node.children:
-            counts = child.index < 0 if forked else child.weight is not None
-            share = (child.weight or 0.0) / drawn if counts else 0.0
-            stack.append((child, weight * share, chain or child.node_id))
+            share = weight / len(elect) if child.node_id in electors else 0.0
+            stack.append((child, share, chain or child.node_id))
     return found
+
+
+def _electors(tree: Tree, heads: Heads) -> set[str]:
+    """Nodes that were drawn by the schedule, and that the search goes through to some leaf without giving up."""
+    found: set[str] = set()
+    for node in reversed(list(tree.walk())):
+        ends_in_one = not node.children or any(child.node_id in found for child in node.children)
+        if ends_in_one and node.parent is not None and _counts(node, node.parent.children, heads):
+            found.add(node.node_id)
+    return found
+
+
+def _counts(node: TreeNode, siblings: Sequence[TreeNode], heads: Heads) -> bool:
+    """Whether a node is a draw of the search for what lies above it, neither given up nor spared."""
+    return node.weight == 1.0 and (node.index < 0 or heads is Heads.ALL or siblings[0].index >= 0)

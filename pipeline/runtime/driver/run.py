@@ -18,6 +18,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
+from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
@@ -99,6 +100,7 @@ def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -
         display.note(f"note: {conflict}")
     for limit in explain_reach(
         config.pruning,
+        config.rollout,
         problems=problems.count,
         variants=problems.variants,
         lease_problems=config.storage.lease_problems,

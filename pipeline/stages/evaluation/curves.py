@@ -6,8 +6,9 @@ ProblemAnswers of a benchmark ─► Evaluation: points (a row of eval.parquet e
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +16,15 @@ import numpy as np
 from berry.pipeline.stages.evaluation import statistics
 from berry.pipeline.stages.evaluation.chains import SCORES, ProblemAnswers
 from berry.pipeline.stages.evaluation.compute import Cost, ForwardCost, Price, cost_of
-from berry.pipeline.stages.evaluation.methods import ORDER, PASS_AT_1, Method, best_of_n, pass_at_k, weighted_votes
+from berry.pipeline.stages.evaluation.methods import (
+    ORDER,
+    PASS_AT_1,
+    Method,
+    best_of_n,
+    pass_at_k,
+    unchecked_band,
+    weighted_votes,
+)
 
 ALL = "all"
 BANDS = (("hard", 0.0, 1 / 3), ("medium", 1 / 3, 2 / 3), ("easy", 2 / 3, 1.0 + 1e-9))
@@ -99,6 +108,17 @@ class _Column:
     highs: list[float] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
 
+    def add(self, problem: ProblemAnswers, value: Callable[[ProblemAnswers], float | None], cost: Cost) -> None:
+        """Adds what a method says of a problem, and where that would lie if what could not be checked were wrong, or
+        right; nothing where it says nothing."""
+        told, band = value(problem), unchecked_band(value, problem)
+        if told is None or band is None:
+            return
+        self.values[problem.problem_id] = told
+        self.lows.append(min(band[0], told))
+        self.highs.append(max(band[1], told))
+        self.costs.append(cost)
+
 
 def evaluate_chains(
     problems: Iterable[ProblemAnswers],
@@ -162,21 +182,17 @@ def evaluate_search(
         for label, method in choices:
             column = _Column()
             for problem in answered:
-                value = _of_search(problem, method)
-                if value is None:
-                    continue
-                column.values[problem.problem_id] = value
-                known = [a for a in problem.answers if a.passed is not None]
-                sure = len(known) == len(problem.answers)
-                column.lows.append(value if sure else value * len(known) / len(problem.answers))
-                column.highs.append(value if sure else 1 - (1 - value) * len(known) / len(problem.answers))
-                column.costs.append(cost_of(problem, None, method.reads if method else None, models, price))
+                cost = cost_of(problem, None, method.reads if method else None, models, price)
+                column.add(problem, partial(_of_search, method), cost)
+            unknown = len(answered) - len(column.values)
+            if unknown:
+                left_out.append(f"{benchmark}: {label}: {unknown} problems of which no answer could be checked")
             if column.values:
                 points += [_point(benchmark, ALL, label, budget, column, None, run, subsampled=False)]
     return EvalCurves(tuple(points), left_out=tuple(left_out))
 
 
-def _of_search(problem: ProblemAnswers, method: Method | None) -> float | None:
+def _of_search(method: Method | None, problem: ProblemAnswers) -> float | None:
     if method is None:
         return weighted_votes(problem)
     known = sum(a.passed is not None for a in problem.answers)
@@ -233,14 +249,8 @@ def _column(
 ) -> _Column:
     column = _Column()
     for problem in pool:
-        value = method.value(problem, n)
-        assert value is not None, "budgets are those that every problem can fill"
-        column.values[problem.problem_id] = value
-        band = (value, value) if all(a.passed is not None for a in problem.answers) else method.band(problem, n)
-        assert band is not None
-        column.lows.append(min(band[0], value))
-        column.highs.append(max(band[1], value))
-        column.costs.append(cost_of(problem, n, method.reads, models, price))
+        column.add(problem, partial(method.value, n=n), cost_of(problem, n, method.reads, models, price))
+    assert len(column.values) == len(pool), "budgets are those that every problem can fill"
     return column
 
 

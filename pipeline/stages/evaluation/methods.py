@@ -9,8 +9,8 @@
                             (Li et al. 2023); a mean over SUBSETS seeded draws of n, exact for n = 1 and n = N
 
 Each is unbiased for "n fresh samples", since n of N independent chains are n independent chains. An answer that could
-not be checked is neither right nor wrong: methods see pools without it, and `band` says where the figure would lie if
-all of them were wrong, or right.
+not be checked is neither right nor wrong: methods see pools without it, and `unchecked_band` says where the
+figure would lie if all of them were wrong, or right.
 """
 
 from __future__ import annotations
@@ -54,15 +54,23 @@ class Method:
             return None
         return self.estimate(known, n, problem.problem_id)
 
-    def band(self, problem: ProblemAnswers, n: int) -> tuple[float, float] | None:
-        """The figure if every answer that could not be checked were wrong, and if it were right."""
-        if len(problem.answers) < n:
+
+def unchecked_band(
+    value: Callable[[ProblemAnswers], float | None], problem: ProblemAnswers
+) -> tuple[float, float] | None:
+    """What `value` says of a problem if every answer that could not be checked were wrong, and if it were right: the
+    smaller figure first. None where it says nothing even then."""
+    if all(answer.passed is not None for answer in problem.answers):
+        told = value(problem)
+        return None if told is None else (told, told)
+    figures: list[float] = []
+    for passed in (False, True):
+        judged = [replace(a, passed=passed) if a.passed is None else a for a in problem.answers]
+        told = value(replace(problem, answers=tuple(judged)))
+        if told is None:
             return None
-        low, high = (
-            self.estimate([a if a.passed is not None else replace(a, passed=as_) for a in problem.answers], n, "")
-            for as_ in (False, True)
-        )
-        return min(low, high), max(low, high)
+        figures.append(told)
+    return min(figures), max(figures)
 
 
 def pass_at_k(answers: Sequence[ScoredAnswer], n: int, key: str) -> float:  # noqa: ARG001 - nothing is drawn

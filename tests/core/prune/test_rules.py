@@ -196,12 +196,18 @@ def test_diversity_quotas_take_turns_over_clusters(make: Make) -> None:
     assert reasons(given, DiversityRule(per_cluster=2, per_problem=2)) == [None, "over_quota", "not_diverse", None]
 
 
-def test_difficulty_is_over_all_that_was_checked(make: Make) -> None:
+def test_difficulty_is_by_the_unbiased_pass_rate_and_without_one_decides_nothing(make: Make) -> None:
     given = [make(), make(verdict=FAIL), make(verdict=UNSURE)]
-    assert reasons(given, DifficultyRule(low=0.4, high=0.6)) == [None, None, None]
-    assert reasons(given, DifficultyRule(low=0.6)) == ["difficulty"] * 3
-    assert reasons(given, VerdictRule(), DifficultyRule(high=0.4)) == ["difficulty", "wrong", "unverifiable"]
-    assert reasons(given, DifficultyRule(low=0.6, min_checked=3)) == [None] * 3
+
+    def dropped(rule: DifficultyRule, rate: float | None) -> list[DropReason | None]:
+        return [decision.reason for decision in prune(given, [VerdictRule(), rule], pass_rate=rate)]
+
+    left = [None, "wrong", "unverifiable"]
+    assert dropped(DifficultyRule(low=0.4, high=0.6), 0.5) == left
+    assert dropped(DifficultyRule(low=0.6), 0.5) == ["difficulty", "wrong", "unverifiable"]
+    assert dropped(DifficultyRule(low=0.6), None) == left, "half of these pass, but of those that a cut has left"
+    assert dropped(DifficultyRule(low=0.6), 4.2) == left, "one spared branch that stands for twenty"
+    assert dropped(DifficultyRule(low=0.6, min_checked=3), 0.5) == left
 
 
 def test_shortest_keeps_k_correct_and_leaves_the_rest(make: Make) -> None:

@@ -88,6 +88,13 @@ def test_a_search_is_one_point_a_way_of_choosing():
     told = evaluate_search(searched, "beam", 8, {})
     assert {p.method for p in told.points} == {"beam, majority", "beam, any", "beam, orm"}
     assert all(p.budget == 8 and not p.subsampled and p.problems == 3 for p in told.points)
+    unknown = replace(problem(3, 0, total=2, unchecked=2), weights=(0.5, 0.5))
+    banded = evaluate_search(
+        [*searched, replace(problem(4, 4, unchecked=1), weights=(1 / 8,) * 8), unknown], "b", 8, {}
+    )
+    chosen = next(p for p in banded.points if p.method == "b, orm")
+    assert (chosen.problems, chosen.unchecked_low, chosen.unchecked_high) == (4, 3 / 4, 1.0)
+    assert "sums: b, any: 1 problems of which no answer could be checked" in banded.left_out
     both = merged([told, evaluate_chains([problem(0, 4)], [1], {})])
     assert len(both.points) > len(told.points)
 

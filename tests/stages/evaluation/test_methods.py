@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from math import ceil
 
@@ -12,7 +14,7 @@ import pytest
 
 from berry.pipeline.stages.evaluation import methods
 from berry.pipeline.stages.evaluation.chains import ProblemAnswers, ScoredAnswer
-from berry.pipeline.stages.evaluation.methods import ORDER, Method, weighted_votes
+from berry.pipeline.stages.evaluation.methods import ORDER, Method, unchecked_band, weighted_votes
 
 METHODS = {method.name: method for method in ORDER}
 
@@ -95,9 +97,12 @@ def test_what_was_not_checked_is_left_out_and_banded():
     answers = [ScoredAnswer(True, "a", 5), ScoredAnswer(False, "b", 5), ScoredAnswer(None, "c", 5)]
     told = problem(answers)
     assert METHODS["pass@1"].value(told, 1) == 0.5
-    assert METHODS["pass@1"].band(told, 1) == pytest.approx((1 / 3, 2 / 3))
+    assert unchecked_band(partial(METHODS["pass@1"].value, n=1), told) == pytest.approx((1 / 3, 2 / 3))
     assert METHODS["pass@k"].value(told, 3) is None  # two were checked
-    assert METHODS["pass@k"].band(told, 4) is None
+    assert unchecked_band(partial(METHODS["pass@k"].value, n=4), told) is None
+    heavy = replace(told, weights=(0.3, 0.3, 0.4))
+    assert unchecked_band(weighted_votes, heavy) == (0.0, 1.0), "the answer that was not checked leads"
+    assert unchecked_band(weighted_votes, replace(told, weights=(0.5, 0.3, 0.2))) == (1.0, 1.0), "it changes nothing"
 
 
 def test_a_method_needs_its_score_on_every_answer():

@@ -75,6 +75,19 @@ def test_a_lead_that_may_be_chance_elects_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_chains_that_agree_within_themselves_need_not_each_be_one_vote() -> None:
+    """Four chains of eight leaves; by Korn and Graubard (1998), on paper: the first are 17 votes, the others 4."""
+
+    def elected(*of_eight: int) -> bool:
+        names = {f"{chain}{i}": "x" if i < count else "y" for chain, count in enumerate(of_eight) for i in range(8)}
+        return consensus(names, None, MajoritySpec(), {key: key[0] for key in names})["00"].passed
+
+    assert elected(6, 7, 6, 5)
+    assert not elected(8, 8, 6, 2), "the same share of leaves, but chains that differ"
+    assert not elected(8, 8, 8, 0), "three chains against one are four votes"
+    assert not elected(6, 6), "two chains are too few, however alike"
+
+
 def test_weights_move_the_majority() -> None:
     answers = {"a": "x", "b": "x", "c": "y"}
     assert consensus(answers, {"a": 0.1, "b": 0.1, "c": 0.9}, SPEC)["c"].passed
