@@ -100,7 +100,7 @@ def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -
         display.note(f"note: {conflict}")
     for limit in explain_reach(
         config.pruning,
-        config.rollout,
+        search_class(config.rollout.policy).scheme(config.rollout),
         problems=problems.count,
         variants=problems.variants,
         lease_problems=config.storage.lease_problems,

@@ -12,12 +12,14 @@ from berry.pipeline.core.prune.verdict import VerdictRule
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.values.estimate import Scheme
 
 EXACT = (VerdictRule(), ExactDuplicateRule())
 
 
 def test_variants_in_other_leases_are_told() -> None:
-    (note,) = explain_reach(EXACT, Rollout(), problems=5000, variants=1200, lease_problems=64)
+    (note,) = explain_reach(EXACT, Scheme(), problems=5000, variants=1200, lease_problems=64)
     assert "1,200" in note
     assert "64" in note
     assert "berry reprune" in note
@@ -29,7 +31,7 @@ def test_variants_in_other_leases_are_told() -> None:
     ids=["no variants", "one lease", "no such rule"],
 )
 def test_nothing_is_said_where_nothing_is_missed(rules, problems, variants) -> None:
-    assert not list(explain_reach(rules, Rollout(), problems=problems, variants=variants, lease_problems=64))
+    assert not list(explain_reach(rules, Scheme(), problems=problems, variants=variants, lease_problems=64))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,8 @@ def test_nothing_is_said_where_nothing_is_missed(rules, problems, variants) -> N
 )
 def test_a_difficulty_that_no_search_will_tell_is_said(rollout: Rollout, why: str | None) -> None:
     rules = (VerdictRule(), DifficultyRule(low=0.1))
-    notes = list(explain_reach(rules, rollout, problems=5, variants=0, lease_problems=64))
+    scheme = search_class(rollout.policy).scheme(rollout)
+    notes = list(explain_reach(rules, scheme, problems=5, variants=0, lease_problems=64))
     if why is None:
         assert not notes
     else:
