@@ -19,8 +19,9 @@ from berry.pipeline.core.values.estimate import Scheme
 def explain_reach(
     rules: Sequence[PruneRule], scheme: Scheme, *, problems: int, variants: int, lease_problems: int
 ) -> Iterator[str]:
-    """`scheme`: how the search draws. Problems of different leases have copies of each other where some are variants of others. Problems have no
-    unbiased pass rate where verdicts end the search, or where it spares none of the branches that it gives up."""
+    """`scheme`: how the search draws. Problems of different leases have copies of each other where some are variants of
+    others. Problems have no unbiased pass rate where verdicts end the search, or where it spares none of the branches
+    that it gives up."""
     if variants and problems > lease_problems and any(isinstance(rule, ExactDuplicateRule) for rule in rules):
         yield (
             f"{variants:,} problems are variants of others: pruning's exact_duplicate drops copies among the "
