@@ -10,6 +10,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,10 +57,38 @@ def order(orders: Path) -> Iterator[Callable[[str, str], object]]:
         file.unlink()
 
 
+STOPPED_WHILE_IT_JOINS = """
+import asyncio, os, signal, sys
+from berry.pipeline.runtime.cluster.connect import disconnect, join
+from berry.pipeline.runtime.driver.signals import on_stop
+
+async def main():
+    stopped = asyncio.Event()
+    with on_stop(stopped.set):
+        await asyncio.to_thread(join, sys.argv[1])
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stopped.wait(), 10)
+    disconnect()
+
+asyncio.run(main())
+"""
+
+
 def assert_whole(place: str, found: list[tuple[Any, ...]], undisturbed: list[tuple[Any, ...]]) -> None:
     assert found == undisturbed
     checked = check_run(open_run(place))
     assert (checked.leases, checked.faults, checked.notes) == (LEASES, [], [])
+
+
+def test_sigterm_while_ray_starts_shows_nothing_of_rays_own(address: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_IT_JOINS, address],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_a_disk_that_is_full_and_then_read_only_ends_each_run_and_the_next_goes_on(

@@ -47,8 +47,10 @@ def join(address: str | None, cpus: float = 1) -> None:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the end starts no second Ray
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
+    import ray._private.ray_constants
     import ray._private.worker
 
+    ray._private.ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # else SIGTERM prints a stack of C++
     ray._private.worker._worker_logs_enabled = False  # else a raylet's death prints pages of its state, as of its log
 
     if address:
