@@ -52,6 +52,14 @@ WALLS: dict[str, tuple[str, ...]] = {
         "pipeline.engines.vllm",
         "pipeline.rewards.model",
     ),
+    "pipeline.rewards.packing": ("pipeline",),
+    "pipeline.rewards.policy": (
+        *("pipeline", "pipeline.config.*", "pipeline.rewards.model", "pipeline.rewards.packing"),
+        *("pipeline.rewards.policy.objectives", "pipeline.rewards.training"),
+    ),
+    "pipeline.rewards.policy.objectives": (
+        *("pipeline", "pipeline.config.*", "pipeline.rewards.packing", "pipeline.rewards.policy"),
+    ),
     "pipeline.rewards.training": (
         "pipeline",
         "pipeline.config.*",

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from berry.pipeline.cli import app
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import GrpoTraining, SftTraining
 from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import vocabulary
+from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.logprob_samples import samples
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
@@ -22,8 +23,8 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.export.base import Filters
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.registry import export_format, formats
+from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import collect
-from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.run.directory import RunDir, open_run
 from berry.pipeline.storage.run.weights_file import read_weights
 
@@ -104,8 +105,11 @@ def test_trainers_read_it(run: RunDir) -> None:
     paths = [*splits.train, *splits.validation, *splits.heldout]
     assert sum(path.passed is not None for path in paths) > 0
     assert all(len(path.soft) == len(path.ends) > 0 for path in paths)
-    learned_from = collect_examples(run, PolicyTraining(), split_of(stored_config(run)), rounds=[0, 1])
-    assert 0 < len(learned_from) <= KEPT
+    split = split_of(config)
+    learned_from = collect_trees(run, SftTraining(), split, rounds=[0, 1])
+    assert 0 < sum(len(tree.sequences) for tree in learned_from) <= KEPT
+    with pytest.raises(InputError, match="no log-probabilities of its tokens"):
+        collect_trees(run, GrpoTraining(), split, rounds=[0, 1])
     assert len(list(samples(run.location, 0, 0, share=1.0))) > 0
 
 

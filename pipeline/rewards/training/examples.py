@@ -1,4 +1,4 @@
-"""Makes the training data of value models (paths of trees with a label at each step's end) and of the generator."""
+"""Makes the training data of value models (paths of trees with a label at each step's end)."""
 
 from __future__ import annotations
 
@@ -147,16 +147,3 @@ def digest(made: Sequence[TrainingSequence]) -> str:
     for sample in made:
         digester.update(repr((sample.ids, sample.positions, sample.targets, sample.weights)).encode())
     return digester.hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class SftExample:
-    """The loss is on `response_ids` alone."""
-
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-
-
-def sft_digest(source: str, examples: Sequence[SftExample]) -> str:
-    """Digest of what a fine-tuning starts from and of its examples."""
-    return blake2b(repr((source, examples)).encode(), digest_size=16).hexdigest()

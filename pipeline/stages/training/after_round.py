@@ -23,11 +23,11 @@ from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
-from berry.pipeline.rewards.training.examples import sft_digest
+from berry.pipeline.rewards.policy.examples import digest
 from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
-from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
@@ -100,20 +100,19 @@ def _finetune(
             f"{config.engine.type}: set rounds.policy to null"
         )
     from berry.pipeline.rewards.model.publish import publish
-    from berry.pipeline.rewards.training.policy_trainer import finetune
+    from berry.pipeline.rewards.policy.trainer import finetune
 
     split = split_of(config)
     rounds = range(round_index + 1) if settings.learns_from_all_rounds else [round_index]
-    examples = collect_examples(run, settings, split, rounds=rounds)
-    if len(examples) < settings.min_kept:
+    trees = collect_trees(run, settings, split, rounds=rounds)
+    count = sum(len(tree.sequences) for tree in trees)
+    if count < settings.min_kept:
         return (
-            f"the generator stays as it was: {len(examples)} trajectories to learn from are fewer than "
-            "rounds.policy.min_kept"
+            f"the generator stays as it was: {count} trajectories to learn from are fewer than rounds.policy.min_kept"
         )
-    rows, problems = [one for _, one in examples], {problem for problem, _ in examples}
     source = models.resolve(_starts_from(run, config.engine.model, settings, now))
     version = f"policy-r{round_index}"
-    data = sft_digest(source, rows)
+    data = digest(source, trees)
     stored = run.location.get(f"{name}/{NAME}")
     if stored is not None:
         card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
@@ -122,27 +121,36 @@ def _finetune(
     if run.location.is_local:
         work = Path(run.location.path(f"{name}.training"))
     else:
-        work = models.cache_folder() / "training" / sft_digest(run.location.show(name), [])
+        work = models.cache_folder() / "training" / digest(run.location.show(name), [])
     work.mkdir(parents=True, exist_ok=True)
-    model, figures = finetune(
-        source, rows, settings, work=work, progress=lambda share, text: progress(f"policy: {text}", share)
-    )
+    try:
+        model, figures = finetune(
+            source,
+            trees,
+            settings,
+            work=work,
+            base=models.resolve(config.engine.model),
+            temperature=config.rollout.sampling.temperature,
+            progress=lambda share, text: progress(f"policy: {text}", share),
+        )
+    except InputError as error:
+        return f"the generator stays as it was: {error}"
     speaks = vocabulary.of_engine(config.engine)
     card = Card(
         what="policy",
         version=version,
         backbone=config.engine.model,
         vocabulary=speaks.fingerprint,
-        targets=settings.learn_from,
+        targets=settings.type,
         runs=(config.name,),
         rounds=tuple(rounds),
         generator=config.engine.model,
-        problems=len(problems),
-        trajectories=len(rows),
+        problems=len({tree.problem_id for tree in trees}),
+        trajectories=count,
         heldout={"share": split.heldout_share, "validation": split.validation_share, "seed": split.seed},
         data=data,
         config=settings.model_dump(mode="json"),
-        metrics=figures,
+        metrics=figures.as_numbers(),
     )
     publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
     shutil.rmtree(work, ignore_errors=True)

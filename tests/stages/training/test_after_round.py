@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.sections.rounds import PolicyTraining
+from berry.pipeline.config.sections.rounds import SftTraining
 from berry.pipeline.stages.training.after_round import _starts_from
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import RunDir
@@ -22,13 +22,13 @@ from berry.pipeline.storage.run.weights_file import RunWeights, Weights
 )
 def test_a_fine_tuning_starts_where_it_is_told_to(tmp_path: Path, start, trained: bool, expected: str) -> None:
     now = RunWeights(1, Weights("round=0/weights/policy", "policy-r0") if trained else None, {})
-    found = _starts_from(RunDir(locate(tmp_path)), "tiny", PolicyTraining(start=start), now)
+    found = _starts_from(RunDir(locate(tmp_path)), "tiny", SftTraining(start=start), now)
     assert found.endswith(expected)
 
 
 def test_by_default_it_is_the_base_with_the_trajectories_of_all_rounds() -> None:
-    assert PolicyTraining().start == "base"
-    assert PolicyTraining().learns_from_all_rounds
-    assert not PolicyTraining(start="latest").learns_from_all_rounds, "it has learned from them already"
-    assert PolicyTraining(start="latest", all_rounds=True).learns_from_all_rounds
-    assert not PolicyTraining(all_rounds=False).learns_from_all_rounds
+    assert SftTraining().start == "base"
+    assert SftTraining().learns_from_all_rounds
+    assert not SftTraining(start="latest").learns_from_all_rounds, "it has learned from them already"
+    assert SftTraining(start="latest", all_rounds=True).learns_from_all_rounds
+    assert not SftTraining(all_rounds=False).learns_from_all_rounds

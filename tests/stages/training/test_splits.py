@@ -6,15 +6,15 @@ from collections.abc import Callable
 import pytest
 
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.config.sections.rounds import PolicyTraining, Rounds
+from berry.pipeline.config.sections.rounds import Rounds, SftTraining
 from berry.pipeline.core.search.audit import is_unpruned
 from berry.pipeline.core.splits import Split, draw, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export
+from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import check_split, collect
-from berry.pipeline.stages.training.sft_examples import collect_examples
 from berry.pipeline.storage.run.directory import RunDir
 
 
@@ -53,7 +53,7 @@ def test_everything_that_learns_or_is_exported_goes_by_one_split(run: RunDir, tm
     done = export(run, ExportRequest("orm"), str(tmp_path / "out"))
     exported = {name: set(pq.read_table(path)["problem_id"].to_pylist()) for name, path in done.files.items()}
     assert exported == rewards
-    generator = {problem for problem, _ in collect_examples(run, PolicyTraining(), split, rounds=[0])}
+    generator = {tree.problem_id for tree in collect_trees(run, SftTraining(), split, rounds=[0])}
     assert generator <= rewards["train"]
     assert len(generator) > 5
 
@@ -84,7 +84,7 @@ def test_a_training_by_another_split_than_the_generator_s_is_refused(run: RunDir
     config = stored_config(run)
     other = RewardTraining(split_seed=5)
     check_split(config, other)  # no generator has learned from this run
-    taught = config.model_copy(update={"rounds": Rounds(count=2, policy=PolicyTraining())})
+    taught = config.model_copy(update={"rounds": Rounds(count=2, policy=SftTraining())})
     check_split(taught, RewardTraining(epochs=1))
     with pytest.raises(InputError, match="split_seed 5 would hold others out"):
         check_split(taught, other)

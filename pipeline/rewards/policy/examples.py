@@ -1,0 +1,94 @@
+"""Holds what the generator learns from: the sequences of one problem, with what an objective needs to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from berry.pipeline.rewards.packing.layout import Floats, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySequence:
+    """A prompt with its response, n tokens. Arrays have a number a token, 0 for those that teach nothing.
+
+    `ids` [n]. `trained` [n]: whether the loss counts the token: sampled ones, never the prompt. `weight`: of the
+    trajectory among its problem's. `advantages` [n]: by how much the token was better than expected. `logprobs` [n]: in
+    nats, of the distribution that it was sampled from. None where the objective needs none.
+    """
+
+    ids: Ints
+    trained: Floats
+    weight: float = 1.0
+    advantages: Floats | None = None
+    logprobs: Floats | None = None
+
+    @property
+    def trained_tokens(self) -> int:
+        return int(self.trained.sum())
+
+    @property
+    def keys(self) -> Ints:
+        """Equal for tokens that may be shared: the same id with the same stored log-probability, since two samples of
+        one token by different weights are not the same draw."""
+        if self.logprobs is None:
+            return self.ids
+        return (self.ids << 32) | self.logprobs.astype(np.float32).view(np.uint32).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingPair:
+    """Numbers of two of a problem's sequences, the first preferred, and how many first tokens they share."""
+
+    chosen: int
+    rejected: int
+    shared: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTree:
+    """What one problem teaches. `pairs`: for preferences alone."""
+
+    problem_id: str
+    sequences: Sequence[PolicySequence]
+    pairs: Sequence[SiblingPair] = ()
+
+
+def sequence(
+    prompt_ids: Sequence[int],
+    response_ids: Sequence[int],
+    *,
+    weight: float = 1.0,
+    advantages: Sequence[float] | None = None,
+    logprobs: Sequence[float] | None = None,
+) -> PolicySequence:
+    """A sequence whose whole response was sampled; `advantages` and `logprobs` have a number a response token."""
+    before = len(prompt_ids)
+
+    def behind(values: Sequence[float]) -> Floats:
+        made = np.zeros(before + len(response_ids), np.float32)
+        made[before:] = values
+        return made
+
+    return PolicySequence(
+        ids=np.array([*prompt_ids, *response_ids], np.int64),
+        trained=behind([1.0] * len(response_ids)),
+        weight=weight,
+        advantages=None if advantages is None else behind(advantages),
+        logprobs=None if logprobs is None else behind(logprobs),
+    )
+
+
+def digest(source: str, trees: Sequence[PolicyTree]) -> str:
+    """Digest of the weights that a training starts from and of all it learns from."""
+    digester = blake2b(source.encode(), digest_size=16)
+    for tree in trees:
+        digester.update(repr((tree.problem_id, tree.pairs)).encode())
+        for one in tree.sequences:
+            digester.update(repr(one.weight).encode())
+            for values in (one.ids, one.trained, one.advantages, one.logprobs):
+                digester.update(b"-" if values is None else values.tobytes())
+    return digester.hexdigest()
