@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
 
+from berry.pipeline.cli import main
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig, plain
 from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
@@ -21,6 +23,7 @@ from berry.pipeline.core.search.registry import make_search, register_policy
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.extensions import Registry
 from berry.pipeline.records import DropReason, Finish, Trajectory
+from berry.verifiers.specs import extensions as verifier_kinds
 
 TWICE = """
 from typing import Literal
@@ -72,6 +75,24 @@ def test_a_packages_policy_is_configured_and_searched_like_one_of_berrys(site: P
         ConfigError, match=r"policy\.pears is not a known key; did you mean pairs\? \(known here: pairs, type"
     ):
         validate({"policy": {"type": "twice", "pears": 3}}, Rollout, where="rollout")
+
+
+def test_two_packages_that_register_one_verifier_are_one_message_before_anything_starts(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("lab-one", "lab-two"):
+        install(site, package, "twice", package.replace("-", "_"), "", group="berry.verifiers")
+    (site / "c.yaml").write_text("problems: [{type: synthetic, count: 2}]\nengine: {type: synthetic}\n")
+    verifier_kinds.installed.cache_clear()
+    monkeypatch.setattr("sys.argv", ["berry", "run", str(site / "c.yaml"), "--dry-run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    verifier_kinds.installed.cache_clear()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert re.search(r"^berry: verifier 'twice' is registered by both lab-\w+ and lab-\w+: uninstall one", said, re.M)
+    assert "lab-one" in said
+    assert "lab-two" in said
 
 
 def test_two_packages_that_register_one_name_are_both_named(site: Path) -> None:

@@ -15,6 +15,10 @@ from msgspec import Struct, field
 EVIDENCE_CHARS = 500
 
 
+class ExtensionError(ValueError):
+    """A verifier of another package that can't be used; the message names the package and says what to do."""
+
+
 class Outcome(StrEnum):
     """What a check says: the response is right, is wrong, or could not be checked."""
 

@@ -10,10 +10,11 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from berry.verifiers.base import ExtensionError
 from berry.verifiers.context import VerifyFunction
 from berry.verifiers.specs import extensions
 from berry.verifiers.specs.base import Spec
-from berry.verifiers.specs.extensions import ExtensionError, register_verifier
+from berry.verifiers.specs.extensions import register_verifier
 from berry.verifiers.specs.union import OWN_KINDS, components
 
 __all__ = ["ExtensionError", "check_extensions", "fault", "kinds", "register_verifier", "verifier_for"]

@@ -35,6 +35,7 @@ from berry.pipeline.cli.verify import verify
 from berry.pipeline.cli.view import view
 from berry.pipeline.errors import BerryError
 from berry.sandboxes.base import SandboxError
+from berry.verifiers.base import ExtensionError
 
 app = typer.Typer(
     name="berry",
@@ -106,7 +107,7 @@ def main() -> None:
     except BerryError as error:
         print(f"berry: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except SandboxError as error:
+    except (SandboxError, ExtensionError) as error:
         print(f"berry: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

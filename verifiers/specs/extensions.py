@@ -17,13 +17,10 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_args
 
+from berry.verifiers.base import ExtensionError
 from berry.verifiers.specs.base import Spec
 
 GROUP = "berry.verifiers"
-
-
-class ExtensionError(ValueError):
-    """A verifier of another package that can't be used; the message names the package and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.stages.problems.screening import screen
+from berry.verifiers.registry import check_extensions
 from berry.verifiers.registry import fault as spec_fault
 
 NO_SCREENING = Screening()
@@ -41,7 +42,9 @@ class Survey:
 
 def survey(sources: Sequence[ProblemsConfig], screening: Screening = NO_SCREENING) -> Survey:
     """Validates every problem, leaves out those that overlap with evaluation sets where `screening` says so, and counts
-    the others. Raises ProblemFileError at the first that can't be used."""
+    the others. Raises ProblemFileError at the first that can't be used, and
+    berry.verifiers.base.ExtensionError where two packages register one verifier."""
+    check_extensions()
     screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
     hashes = array("Q")
