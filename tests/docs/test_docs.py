@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.main import get_command
+from typer.testing import CliRunner
 
+import berry
 from berry.pipeline.cli import app
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.policies import POLICIES
+from berry.pipeline.config.sections.pruning import PRUNING_RULES
+from berry.verifiers.specs import extensions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -83,6 +91,35 @@ def test_the_quickstart_s_first_python_block_runs():
     first = next(blocks(ROOT / "docs" / "quickstart.md", "python"))
     done = subprocess.run([sys.executable, "-c", first], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_examples_of_contributing_make_a_run(
+    tmp_path: Path, make_run: Callable[[Path, dict[str, Any]], Path], monkeypatch: pytest.MonkeyPatch
+):
+    for registry in (POLICIES, PRUNING_RULES):
+        monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
+        monkeypatch.setattr(registry, "_added", set(registry._added))
+    monkeypatch.setattr(extensions, "_registered", dict(extensions._registered))
+    monkeypatch.setitem(sys.modules, "examples", module := ModuleType("examples"))
+    for text in blocks(ROOT / "CONTRIBUTING.md", "python"):
+        exec(text, module.__dict__)
+    ends = {"type": "ends_with", "word": "zebra"}
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": "p", "prompt": "Say zebra.", "verifier": ends}))
+    place = make_run(
+        tmp_path,
+        {
+            "problems": [{"type": "file", "path": "p.jsonl"}, {"type": "synthetic", "count": 3}],
+            "engine": {"type": "synthetic"},
+            "rollout": {"policy": {"type": "pairs", "pairs": 3}},
+            "pruning": [{"type": "fewest_tokens"}],
+        },
+    )
+    rows = list(berry.Run(str(place)).trajectories())
+    assert len(rows) == 4 * 6
+    assert {row["verdict"] for row in rows if row["problem_id"] == "p"} == {"fail"}
+    command = typer.Typer()
+    command.command()(module.count)
+    assert CliRunner().invoke(command, [str(place)]).output == "4 kept\n"
 
 
 def test_messages_of_the_troubleshooting_page_are_the_code_s():
