@@ -56,7 +56,7 @@ def annotate(
 
       berry export runs/demo/revisions/annotated --format prm
     """
-    from berry.pipeline.cli.drive import drive_and_report
+    from berry.pipeline.cli.run import drive_and_report
     from berry.pipeline.runtime.driver.outcome import Launch
     from berry.pipeline.storage.files import under
     from berry.pipeline.storage.run.directory import REVISIONS, open_run

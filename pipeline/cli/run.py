@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from berry.pipeline.config.run import RunConfig
+    from berry.pipeline.runtime.driver.outcome import Launch
 
 
 def run(
@@ -57,8 +61,23 @@ def run(
 
         check_only(loaded)
         return
-    from berry.pipeline.cli.drive import drive_and_report
     from berry.pipeline.runtime.driver.outcome import Launch
 
     launch = Launch(run_dir=location, address=address, local=local)
     drive_and_report(loaded, launch, again=f"berry run {quote(config)} … --run {quote(location)}")
+
+
+def drive_and_report(config: RunConfig, launch: Launch, *, again: str) -> None:
+    """Runs or resumes to the end, with live progress and a summary. `again`: the command that goes on after a stop.
+    Raises what the run raises, and typer.Exit where a signal stopped it."""
+    from berry.pipeline.cli.progress import make_display
+    from berry.pipeline.cli.summary import print_summary
+    from berry.pipeline.runtime.driver.run import run as drive
+    from berry.pipeline.runtime.driver.signals import exit_code
+
+    with make_display() as display:
+        outcome = drive(config, launch, display)
+    print_summary(outcome)
+    if not outcome.finished:
+        typer.echo(f"stopped before the end; go on with: {again}")
+        raise typer.Exit(exit_code())

@@ -4,6 +4,6 @@ worker (a lease, from its journal to its commit) ─► admission (when the next
     ─► search_loop (one search) ─► executor (its commands) ─► ports (engine, verifier, scorer, budget)
                  └─► journal (its events, for a restart) ─► pending (commands without an answer)
     final_scores (reward models on finished searches)     leaf_budget (shared by the problems of a lease)
-    ─► assembly (its rows, in a thread) ─► commit (which result of a lease counts)
+    ─► assembly (its rows, in a thread), then the commit
     loop_delay (whether anything holds up the engine's event loop)
 """

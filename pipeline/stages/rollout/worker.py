@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -29,20 +29,23 @@ from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
 from berry.pipeline.stages.dataset.tables import Tables
-from berry.pipeline.stages.leases.lease import Gauges, Lease, LeaseReport, Snapshot
+from berry.pipeline.stages.leases.lease import FirstResultCounts, Gauges, Lease, LeaseReport, Snapshot, UnlessReplaced
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
 from berry.pipeline.stages.rollout.annotation import StoredLease, read_stored
 from berry.pipeline.stages.rollout.assembly import Assembly
-from berry.pipeline.stages.rollout.commit import commit
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
 from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.parquet import shards
+from berry.pipeline.storage.parquet.shards import Rows
+from berry.pipeline.storage.run import claims
 from berry.pipeline.storage.run.directory import revised_run
 
 JOURNAL_FLUSH_S = 1.0  # between two writings of what the open leases recorded: what a crash loses at most
+YOUNG_S = 10.0  # no attempt at a lease is given up sooner, so none that is younger can have been replaced
 log = logging.getLogger(__name__)
 
 
@@ -318,3 +321,30 @@ class LeaseWorker:
         if open_leases:
             await asyncio.wait(open_leases)
         await self.engine.close()
+
+
+async def commit(
+    location: Location,
+    lease: Lease,
+    *,
+    round_index: int,
+    age_s: float,
+    journal: LeaseJournal,
+    tables: Mapping[str, Rows],
+    metadata: Mapping[str, str],
+) -> bool:
+    """Writes the three files of a lease in a thread; False, and nothing is written, where another attempt, or another
+    site, was first. `age_s`: seconds since this attempt began. Raises StorageError."""
+
+    def write() -> bool:
+        match lease.commit_rule:
+            case FirstResultCounts(token):
+                files = shards.encoded(round_index=round_index, lease=lease.number, tables=tables, metadata=metadata)
+                return claims.commit(location, round_index=round_index, lease=lease.number, files=files, token=token)
+            case UnlessReplaced():
+                if age_s > YOUNG_S and journal.is_replaced():
+                    return False
+                shards.write(location, round_index=round_index, lease=lease.number, tables=tables, metadata=metadata)
+                return True
+
+    return await asyncio.to_thread(write)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
-from berry.pipeline.stages.rollout import commit as committing
+from berry.pipeline.stages.rollout import worker
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files
@@ -23,9 +23,7 @@ def location(tmp_path: Path) -> Location:
 
 async def commit(location: Location, journal: LeaseJournal, *, age_s: float, token: str | None = None) -> bool:
     lease = Lease(7, ()) if token is None else Lease(7, (), commit_rule=FirstResultCounts(token))
-    return await committing.commit(
-        location, lease, round_index=0, age_s=age_s, journal=journal, tables=TABLES, metadata={}
-    )
+    return await worker.commit(location, lease, round_index=0, age_s=age_s, journal=journal, tables=TABLES, metadata={})
 
 
 async def second_attempt(location: Location) -> LeaseJournal:
