@@ -16,7 +16,7 @@ BARE_IMPORTS = (
 """Modules that every profile loads: what solutions import most, and no more, since each page costs at every fork."""
 
 
-FORK_TRICKS = ("pin_pages", "huge_pages", "plain_fork")
+FORK_TRICKS = ("pin_pages", "huge_pages", "join_mappings", "warm_up", "early_binding", "plain_fork")
 """What makes forks cheap, by name: see `berry.sandboxes.inside.fast_fork.prepare`."""
 
 

@@ -26,6 +26,8 @@ MAX_PROFILES = 16
 DESCRIPTORS_PER_SLOT = 40
 WORK_BYTES_PER_SLOT = 256 << 20
 """Size of the file system in memory that each slot has for itself; each job's own limit is far lower."""
+_IMPORTS = {"judge": ("ast",)}
+"""What every child of a slot in that role needs besides its profile's imports."""
 SlotRole = tuple[Profile, Kind, int, str]
 
 
@@ -132,7 +134,9 @@ class Slots:
             self._metrics.slots_failed += 1
         template = await self._template(profile)
         serial = next(self._names)
-        handle = template.spawn(kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}")
+        handle = template.spawn(
+            kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}", imports=_IMPORTS.get(role, ())
+        )
         self._metrics.slots_started += 1
         self._handles[key] = handle
         return handle

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import berry
 from berry.sandboxes.base import SandboxError, SlotDied
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.inside import workdir
+from berry.sandboxes.inside.fast_fork import code_pages
 from berry.sandboxes.jail.plan import JailPlan
 
 ROOT = str(Path(berry.__file__).parent.parent)
@@ -73,11 +75,12 @@ class Template:
         # A death signal would follow the thread that starts the process, so only the main thread asks for one; the
         # socket's end is noticed in either case.
         options = options | {"die_with_parent": threading.current_thread() is threading.main_thread()}
+        binding = {code_pages.BIND_NOW: "1"} if "early_binding" in options["fast_fork"] else {}
         try:
             process = subprocess.Popen(
                 args=[*launcher, python, "-s", "-S", "-P", "-B", "-c", _BOOT, ROOT],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=errors, cwd="/",
-                env=clean_environment(),
+                env=clean_environment() | binding,
                 close_fds=True,
             )  # fmt: skip
         except OSError as e:
@@ -101,11 +104,12 @@ class Template:
             raise SandboxError(f"the sandbox interpreter did not start: {template.hello['error']}")
         return template
 
-    def spawn(self, *, kind: str, number: int, name: str) -> SlotHandle:
-        """Asks for a slot; it reports on its own socket. Raises SlotDied."""
+    def spawn(self, *, kind: str, number: int, name: str, imports: Sequence[str] = ()) -> SlotHandle:
+        """Asks for a slot, which imports these modules of the standard library besides its profile's; it reports on its
+        own socket. Raises SlotDied."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(0)
-        message = json.dumps({"kind": kind, "number": number, "name": name}).encode()
+        message = json.dumps({"kind": kind, "number": number, "name": name, "imports": imports}).encode()
         rights = array.array("i", [theirs.fileno()])
         try:
             self.control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

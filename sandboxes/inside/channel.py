@@ -57,7 +57,7 @@ class Channel:
         """Reads the next message."""
         body = self._take(int.from_bytes(self._take(4), sys.byteorder))
         self.has_references = _REFERENCE in body
-        return wire.loads(body, references=True)
+        return wire.loads(body, references=self.has_references)
 
     def write(self, body: bytes) -> None:
         """Sends a frame, behind the one that was held back."""

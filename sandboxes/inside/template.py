@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from berry.sandboxes.inside import slot, workdir
+from berry.sandboxes.inside.fast_fork import code_pages
 from berry.sandboxes.inside.fast_fork.prepare import ForkAids, prepare_for_forking
 from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls, visible
 
@@ -34,6 +35,7 @@ CONTROL_FD = 9
 def main() -> None:
     """Runs the template from the first message to the closing of its socket."""
     os.dup2(0, CONTROL_FD, inheritable=False)
+    os.environ.pop(code_pages.BIND_NOW, None)  # not for jobs to see
     _standard_streams()
     control = socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE_BYTES))

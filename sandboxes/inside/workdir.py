@@ -115,21 +115,34 @@ def remove_tree(path: str, *, keep: bool = False) -> None:
 def make_fresh(top: str) -> None:
     """Replaces whatever is in `top` by one empty directory `w`, with fixed modes and times. Only this process may
     change what `top` itself holds: a job can neither move `w` away nor leave a name or a size there for the next.
+    A `w` in which no job made, removed or listed anything stays, since it is fresh but for the time of its last change.
     Raises OSError."""
-    os.chmod(top, 0o755)
     work = os.path.join(top, "w")
-    try:
-        os.rmdir(work)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        remove_tree(work)
-    if os.listdir(top):
-        remove_tree(top, keep=True)
-    os.mkdir(work, 0o700)
-    os.chmod(top, 0o555)
+    if not _untouched(top, work):
+        os.chmod(top, 0o755)
+        try:
+            os.rmdir(work)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            remove_tree(work)
+        if os.listdir(top):
+            remove_tree(top, keep=True)
+        os.mkdir(work, 0o700)
+        os.chmod(top, 0o555)
     os.utime(top, (0, 0))
     os.utime(work, (0, 0))
+
+
+def _untouched(top: str, work: str) -> bool:
+    """Whether both directories still are as `make_fresh` left them: whatever is made, removed or listed in one moves
+    one of its times away from zero, to where no job can set it back."""
+    try:
+        found = os.lstat(top), os.lstat(work)
+    except OSError:
+        return False
+    modes = [stat.S_IFDIR | 0o555, stat.S_IFDIR | 0o700]
+    return [one.st_mode for one in found] == modes and not any(one.st_atime_ns or one.st_mtime_ns for one in found)
 
 
 def copy_in_memory(path: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Pins the pages that every job writes, so that the fork itself copies them.
+"""Pins the pages that most jobs write, so that the fork itself copies them.
 
 The kernel may leave an ordinary page to be copied at its first write; a page that is registered for direct input and
 output must be copied by the fork, which costs less than a trap or a call, and the parent, whose page stays its own,

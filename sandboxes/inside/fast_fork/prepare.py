@@ -6,9 +6,12 @@ Nothing here changes what a job sees. `PoolConfig.fast_fork` switches all of it;
 leaves the others out, so that each can be measured (`tests/benchmarks/sandbox_fork_tricks.py`; what each earns stands
 in docs/sandbox-security.md):
 
-    pin_pages     pages that every job writes are copied by the fork itself, in one go, not one fault at a time
-    huge_pages    the interpreter's code takes one entry of the page table for 512, which forks inherit
-    plain_fork    the system call alone, without what the interpreter does around it for threads
+    pin_pages       pages that most jobs write are copied by the fork itself, in one go, not one fault at a time
+    huge_pages      the interpreter's code takes one entry of the page table for 512, which forks inherit
+    join_mappings   a library's code and constants are one mapping of three: each is copied by the fork
+    warm_up         code that has run is specialised to what it met, which each job would write into pages of its own
+    early_binding   so is the address of each function that a library calls
+    plain_fork      the system call alone, without what the interpreter does around it for threads
 
 That the collector is frozen before a fork is no trick but Python's own advice: it is always done.
 """
@@ -23,9 +26,12 @@ from berry.sandboxes.inside.fast_fork import code_pages, pin_pages, trial_job
 from berry.sandboxes.inside.fast_fork.written_pages import MemoryRanges, learn_written_pages
 from berry.sandboxes.jail import syscalls
 
+WARM_UP_JOBS = 20
+"""Jobs that a template runs itself, after which the interpreter has specialised its code to them."""
+
 
 class ForkAids:
-    """Does a slot's part. `ranges` are stretches of memory that every job writes."""
+    """Does a slot's part. `ranges` are stretches of memory that most jobs write."""
 
     def __init__(self, tricks: Collection[str], ranges: MemoryRanges) -> None:
         self._ranges = ranges
@@ -45,6 +51,11 @@ def prepare_for_forking(tricks: Collection[str], proc: int) -> ForkAids:
     /proc. Raises OSError where that is closed."""
     if "huge_pages" in tricks:
         code_pages.enlarge(proc)
+    if "join_mappings" in tricks:
+        code_pages.join(code_pages.mapped(proc))
+    if "warm_up" in tricks:
+        for _ in range(WARM_UP_JOBS):
+            trial_job.run_small_job()
     gc.collect()
     gc.disable()  # children turn it on
     gc.freeze()

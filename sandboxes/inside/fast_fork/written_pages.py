@@ -1,4 +1,4 @@
-"""Finds the pages that every job writes, by running trial jobs in forks.
+"""Finds the pages that most jobs write, by running trial jobs in forks.
 
     learn_written_pages ─► fork ─► trial job ─► pages private to the fork ─► memory ranges (for `pin_pages`)
 
@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from berry.sandboxes.inside.fast_fork import memory_maps
@@ -76,15 +77,17 @@ class _PageMap:
 
 
 def learn_written_pages(proc: int, trial_runs: Sequence[TrialRun]) -> MemoryRanges:
-    """Finds the pages that forks of this process write in every one of these trial runs. `proc` is a descriptor on
+    """Finds the pages that forks of this process write in at least two of these trial runs. `proc` is a descriptor on
     /proc."""
+    counts: Counter[int] = Counter()
     try:
         high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN_FD)
-        written = [_pages_written_by(trial, _PageMap(high)) for trial in trial_runs]
+        for trial in trial_runs:
+            counts.update(_pages_written_by(trial, _PageMap(high)))
         os.close(high)
     except OSError:
         return ()
-    return _merge_adjacent(sorted(set.intersection(*written)))
+    return _merge_adjacent(sorted(page for page, runs in counts.items() if runs > 1))
 
 
 def _pages_written_by(trial: TrialRun, page_map: _PageMap) -> set[int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from berry.sandboxes.base import Call, Job, JobOutcome, JudgeStatus, Limits
+from berry.sandboxes.inside import judge as inside_judge
 
 F = "def f(x):\n    return x + 1"
 
@@ -264,3 +265,15 @@ def test_ranges_and_views_are_no_lists(box):
     queue = "from collections import deque\ndef f(n): return deque(range(n))"
     assert box.judge(queue, "assert f(2) == [0, 1]").status is JudgeStatus.FAILED
     assert box.judge(queue, "assert list(f(2)) == [0, 1]").passed
+
+
+@pytest.mark.parametrize(
+    "tests", ["try: f(1)\nexcept E: pass", "if 1:\n\twith a: f(1)", "x\r \fwith a: f(1)", "try: f(1)\nexcept* E: pass"]
+)
+def test_statements_that_stop_exceptions_are_found(tests):
+    assert inside_judge._STOPS_EXCEPTIONS(tests)
+
+
+@pytest.mark.parametrize("tests", ["assert f('except with') == 1", "# without\nwithin = excepted = f(1)", ""])
+def test_tests_that_stop_no_exception_are_left_as_they_are(tests):
+    assert not inside_judge._STOPS_EXCEPTIONS(tests)

@@ -1,4 +1,4 @@
-"""Code on huge pages is the same code, and still not writable."""
+"""Code on huge pages and in few mappings is the same code, and still not writable."""
 
 from __future__ import annotations
 
@@ -25,6 +25,31 @@ if done:
 assert eval("sum(i * i for i in range(1000))") == 332833500
 print("ok")
 """
+
+
+JOINED = """
+import decimal, json, math, os, random, sys
+sys.path.insert(0, sys.argv[1])
+from berry.sandboxes.inside.fast_fork import code_pages
+
+def library(name):
+    return [m for m in code_pages.mapped(proc) if os.path.basename(m.path).startswith(name)]
+
+proc = os.open("/proc", os.O_PATH)
+before, count = library("math."), len(code_pages.mapped(proc))
+last = before[-1]
+code_pages.join(code_pages.mapped(proc))
+after = library("math.")
+assert sum(m.size for m in after) == sum(m.size for m in before), (before, after)
+assert last in after, (before, after)
+assert math.sqrt(random.Random(1).random()) > 0 and decimal.Decimal(json.loads("2.5")) * 2 == 5
+print(len(before) - len(after), count - len(code_pages.mapped(proc)) > 10)
+"""
+
+
+def test_code_and_constants_of_a_library_are_one_mapping():
+    run = subprocess.run([sys.executable, "-c", JOINED, ROOT], capture_output=True, text=True)
+    assert run.stdout == "2 True\n", run.stderr
 
 
 def test_code_on_huge_pages_is_the_same_code():
