@@ -43,6 +43,8 @@ class PoolConfig:
     """More directories in which the modules of profiles are found, besides the installed packages."""
     warm: tuple[str, ...] = ("bare",)
     """Profiles that `start` gets ready in every slot."""
+    warm_slots: int | None = None
+    """How many slots `start` gets ready; None: all."""
     recycle_after: int = 10_000
     """Jobs after which a slot's process is replaced."""
     retries: int = 2

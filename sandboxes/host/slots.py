@@ -50,7 +50,7 @@ class Slots:
                 template = await self._template(profile)
                 self._check(template)
                 self._calibrate(template)
-                for number in range(self.config.slots):
+                for number in range(self.config.slots if self.config.warm_slots is None else self.config.warm_slots):
                     await self.handle(profile, "python", number)
         except BaseException:
             await self.close()

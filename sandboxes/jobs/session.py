@@ -42,6 +42,11 @@ class Session:
         return session
 
     @property
+    def output_bytes(self) -> int:
+        """What it has printed so far, on the stream that has more."""
+        return max(self._progress[:2])
+
+    @property
     def alive(self) -> bool:
         """Whether the child still answers."""
         return self._ended_as is None
@@ -79,6 +84,11 @@ class Session:
             self._child.break_off(str(e), JobOutcome.VIOLATION)
             self._ended_as = case = CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
+
+    def give_up(self, result: CaseResult) -> None:
+        """Ends the child, with `result` as every answer from now on."""
+        self._ended_as = self._ended_as or result
+        self._child.retire()
 
     async def close(self) -> None:
         """Ends the child."""

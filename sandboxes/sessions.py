@@ -1,0 +1,273 @@
+"""Keeps Python sessions for tools between calls: one for each path of calls that may go on.
+
+    SessionCall(calls so far, snippet) ─► the session of its path, or a fresh one in which those calls are run again
+                                          ─► SessionReply ─► the session waits under its longer path
+
+A path that goes on keeps its session. Where two paths part, the first to go on takes it, and the other's is rebuilt:
+its calls are run again in a fresh session, and what they say is compared with what they said. Few sessions wait: the
+one that has waited longest is ended for a new one. At most `slots` calls run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, SandboxError, SlotDied
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.jobs.session import Session
+from berry.sandboxes.pool import SandboxPool
+
+SESSION_WALL_S = 3600.0  # that a session may live, idle or not
+STALE_S = 1800.0  # after which a waiting session is not used any more, since it may be near its end
+FAULT_RETRIES = 2  # fresh sessions after the sandbox itself failed
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may use; times are scaled by the host's calibration factor. `call_wall_s`: of each call."""
+
+    call_wall_s: float = 10.0
+    cpu_s: float = 30.0
+    memory_mb: int = 512
+    output_kb: int = 1024
+
+    def of_session(self) -> Limits:
+        return Limits(
+            cpu_s=self.cpu_s,
+            wall_s=SESSION_WALL_S,
+            memory_bytes=self.memory_mb * MIB,
+            output_bytes=self.output_kb * 1024,
+            value_bytes=self.output_kb * 1024,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCall:
+    """A snippet to be run where the snippets of `past` were run before, in order; each with what it said. `tree`: whose
+    path it is; sessions are shared by nobody else. `most_chars`: of what is said, the rest is left out."""
+
+    tree: str
+    past: tuple[tuple[str, str], ...]
+    snippet: str
+    limits: SessionLimits = SessionLimits()
+    most_chars: int = 2000
+    profile: str = "numeric"
+
+    @property
+    def key(self) -> str:
+        """Names the session that the call goes on with."""
+        return path_key(self.tree, [snippet for snippet, _ in self.past])
+
+    @property
+    def next_key(self) -> str:
+        """Names that session once the call has been made."""
+        return path_key(self.tree, [*(snippet for snippet, _ in self.past), self.snippet])
+
+
+def path_key(tree: str, snippets: Sequence[str]) -> str:
+    """Names a path of calls in a tree: 32 hex."""
+    digester = blake2b(digest_size=16)
+    for part in (tree, *snippets):
+        raw = part.encode("utf-8", "surrogatepass")
+        digester.update(b"%d:" % len(raw) + raw)
+    return digester.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReply:
+    """What a call said, and how it ended. `ended`: its session is gone, and what it held. `ms`: milliseconds that the
+    call took, `replay_ms` those before it to rebuild its session by `replayed` calls; `nondeterministic`: some of them
+    did not say what they had said. `failed`: the sandbox failed, nothing was run."""
+
+    text: str
+    outcome: JobOutcome = JobOutcome.OK
+    ended: bool = False
+    ms: float = 0.0
+    replay_ms: float = 0.0
+    replayed: int = 0
+    nondeterministic: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in (JobOutcome.FAULT, JobOutcome.OVERLOADED, JobOutcome.MISSING_TOOL)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A session that waits, with what closes it, since when."""
+
+    session: Session
+    closing: AsyncExitStack
+    since_s: float = field(default_factory=time.monotonic)
+
+
+class SessionKeeper:
+    """`call` from any task of one event loop; `close` at the end. The sandboxes start with the first call. Raises
+    SandboxError where this host can't confine programs."""
+
+    def __init__(self, pool: PoolConfig, *, slots: int, sessions: int) -> None:
+        self._slots, self._most = slots, max(sessions, slots)
+        self._pool = SandboxPool(replace(pool, slots=self._most + slots, warm=("numeric",), warm_slots=0))
+        self._starting = asyncio.Lock()
+        self._started = False
+        self._free = asyncio.Semaphore(slots)
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._counts: Counter[str] = Counter()
+        self._busy_s = self._queue_s = 0.0
+        self._waiting = 0
+
+    async def call(self, request: SessionCall) -> SessionReply:
+        """Runs one snippet in the session of its path. Never raises for what the snippet does."""
+        asked = time.monotonic()
+        self._waiting += 1
+        try:
+            await self._start()
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        began = time.monotonic()
+        self._queue_s += began - asked
+        try:
+            reply = await self._call(request)
+        finally:
+            self._busy_s += time.monotonic() - began
+            self._free.release()
+        self._counts[f"outcome_{reply.outcome}"] += 1
+        self._counts["replayed"] += reply.replayed
+        return reply
+
+    async def close(self) -> None:
+        """Ends every session."""
+        kept, self._kept = self._kept, OrderedDict()
+        for one in kept.values():
+            await one.closing.aclose()
+        if self._started:
+            self._started = False
+            await self._pool.close()
+
+    def metrics(self) -> dict[str, float]:
+        """`waiting`, `sessions_kept`: now; totals of `outcome_*`, `replayed`, `evicted` and, in seconds, `busy_s` and
+        `queue_s`."""
+        gauges = {"waiting": self._waiting, "sessions_kept": len(self._kept)}
+        return {**gauges, **self._counts, "busy_s": self._busy_s, "queue_s": self._queue_s}
+
+    async def _start(self) -> None:
+        if not self._started:
+            async with self._starting:
+                if not self._started:
+                    await self._pool.start()
+                    self._started = True
+
+    async def _call(self, request: SessionCall) -> SessionReply:
+        error = ""
+        for _ in range(FAULT_RETRIES + 1):
+            try:
+                return await self._try(request)
+            except (SlotDied, SandboxError) as fault:
+                error = str(fault)
+        return SessionReply(error, JobOutcome.FAULT, ended=True)
+
+    async def _try(self, request: SessionCall) -> SessionReply:
+        replay_ms, replayed, differs = 0.0, 0, False
+        kept = self._kept.pop(request.key, None)
+        if kept is not None and time.monotonic() - kept.since_s > STALE_S:
+            await kept.closing.aclose()
+            kept = None
+        if kept is None:
+            began = time.monotonic()
+            kept = await self._open(request)
+            for snippet, said in request.past:
+                case = await self._run(kept, snippet, request)
+                replayed += 1
+                differs = differs or said_by(case, request.most_chars) != said
+                if not kept.session.alive:  # it did not end when it ran first
+                    differs = True
+                    await kept.closing.aclose()
+                    kept = await self._open(request)
+            replay_ms = (time.monotonic() - began) * 1e3
+        began = time.monotonic()
+        try:
+            case = await self._run(kept, request.snippet, request)
+        except BaseException:
+            await kept.closing.aclose()
+            raise
+        ended = not kept.session.alive
+        reply = SessionReply(
+            said_by(case, request.most_chars),
+            case.outcome,
+            ended,
+            (time.monotonic() - began) * 1e3,
+            replay_ms,
+            replayed,
+            differs,
+        )
+        if ended:
+            await kept.closing.aclose()
+        else:
+            await self._keep(request.next_key, kept)
+        return reply
+
+    async def _open(self, request: SessionCall) -> _Kept:
+        while len(self._kept) >= self._most:
+            await self._evict()
+        closing = AsyncExitStack()
+        job = Job("", profile=request.profile, limits=request.limits.of_session(), key=request.tree)
+        session = await closing.enter_async_context(self._pool.open(job))
+        return _Kept(session, closing)
+
+    async def _keep(self, key: str, kept: _Kept) -> None:
+        kept.since_s = time.monotonic()
+        before = self._kept.pop(key, None)  # of an equal path, made a second time
+        if before is not None:
+            await before.closing.aclose()
+        self._kept[key] = kept
+        while len(self._kept) > self._most:
+            await self._evict()
+
+    async def _evict(self) -> None:
+        _, oldest = self._kept.popitem(last=False)
+        self._counts["evicted"] += 1
+        await oldest.closing.aclose()
+
+    async def _run(self, kept: _Kept, snippet: str, request: SessionCall) -> CaseResult:
+        """Runs a snippet; one that takes too long, or prints too much, ends its session."""
+        session, limits = kept.session, request.limits
+        wall_s = limits.call_wall_s * self._pool.calibration
+        try:
+            async with asyncio.timeout(wall_s):
+                case = await session.exec(snippet)
+        except TimeoutError:
+            case = CaseResult(JobOutcome.WALL_LIMIT, error=f"no result within {limits.call_wall_s:g} s")
+            session.give_up(case)
+        if session.alive and session.output_bytes >= limits.output_kb * 1024:
+            case = replace(case, outcome=JobOutcome.OUTPUT_LIMIT, error=f"it printed {limits.output_kb} kB or more")
+            session.give_up(case)
+        return case
+
+
+def said_by(case: CaseResult, most_chars: int) -> str:
+    """What a call says to the model: what it printed, the value of its last expression, its error."""
+    parts = [case.stdout.decode("utf-8", "replace").rstrip("\n")]
+    if case.value is not None:
+        parts.append(case.value if isinstance(case.value, str) else repr(case.value))
+    if case.outcome is not JobOutcome.OK:
+        if case.error_type is not None:
+            parts.append(f"{case.error_type}: {case.error}" if case.error else case.error_type)
+        else:
+            parts.append(f"[{case.outcome.replace('_', ' ')}: {case.error}]" if case.error else f"[{case.outcome}]")
+    return shortened("\n".join(part for part in parts if part), most_chars)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most `most` characters and a marker: its beginning and its end."""
+    left = len(text) - most
+    if left <= 0:
+        return text
+    head = (most + 1) // 2
+    return f"{text[:head]}\n[… {left} characters left out …]\n{text[len(text) - (most - head) :]}"
