@@ -17,6 +17,7 @@ from berry.verifiers.base import UNANSWERED, Outcome, Verdict
 from berry.verifiers.specs.union import VerifierSpec
 
 Message = dict[str, str]  # {"role": …, "content": …}
+ASSISTANT = "assistant"  # the role of what the model sampled
 
 
 class Problem(BaseModel):
@@ -79,6 +80,7 @@ class Finish(StrEnum):
     STOP = "stop"  # the model ended its answer
     LENGTH = "length"  # out of token budget or context
     CANCELLED = "cancelled"
+    CALL = "call"  # a tool call without a result: the trajectory ends
 
 
 class ValueKind(StrEnum):
@@ -100,7 +102,10 @@ class Node(Struct, gc=False):
     node (core/values): an estimate of the chance that a continuation passes, its 95% interval, the independent
     continuations behind it, the weight `value_mass` of the training label value / value_mass, what kind of figure it
     is, and whether any continuation passed.
-    `messages`: of a root, the chat messages that its tokens are, as they were sampled under.
+    `messages`: of a root, the chat messages that its tokens are, as they were sampled under. `role`: who speaks; what a
+    tool said was given, not sampled, and has no log-probabilities. `call_outcome`, `call_ms`, `nondeterministic`: of
+    such a node, how its call ended and how long it took, and whether calls that were made again to rebuild its session
+    said something else (core/events.Called).
     """
 
     problem_id: str
@@ -127,6 +132,10 @@ class Node(Struct, gc=False):
     value_kind: ValueKind | None = None
     reached: bool | None = None
     messages: list[Message] | None = None
+    role: str = ASSISTANT
+    call_outcome: str | None = None
+    call_ms: float | None = None
+    nondeterministic: bool | None = None
 
 
 class ResponseSegment(NamedTuple):
@@ -163,6 +172,9 @@ class DropReason(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"
     ENGINE_FAILED = "engine_failed"
     QUARANTINED = "quarantined"  # its problem killed its worker three times
+    TOO_MANY_CALLS = "too_many_calls"  # one tool call more than a trajectory may have
+    RESULT_TOO_LONG = "result_too_long"  # a tool's result, after which no token had room
+    TOOL_FAILED = "tool_failed"  # a tool call that could not be made
     ANNOTATION = "annotation"  # a completion of a stored prefix, drawn only to label it
 
 

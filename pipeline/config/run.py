@@ -131,6 +131,12 @@ class RunConfig(Section):
         trained = self.rounds.train if self.rounds is not None and self.rounds.count > 1 else ()
         return tuple(dict.fromkeys((*served, *trained)))
 
+    @model_validator(mode="after")
+    def _labels_without_tools(self) -> RunConfig:
+        if self.annotation is not None and self.rollout.tools:
+            raise ValueError("berry annotate can't complete the prefixes of a run with rollout.tools")
+        return self
+
     @field_validator("verification")
     @classmethod
     def _slots_are_the_clusters(cls, value: CheckerConfig) -> CheckerConfig:

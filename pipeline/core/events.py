@@ -84,6 +84,12 @@ class Verify(Struct, frozen=True, gc=False):
     node: str
 
 
+class Call(Struct, frozen=True, gc=False):
+    """Have the tool call with which `node` ends made; what is on the way to `node` was called before (calls.py)."""
+
+    node: str
+
+
 class Cancel(Struct, frozen=True, gc=False):
     """Stop every running Generate of `node`. A search names each node with running Generates by itself, so
     the nodes below need no looking up. Answered by one `Cancelled` (or by the segments that were quicker)."""
@@ -115,7 +121,7 @@ class Finished(Struct, frozen=True, gc=False):
     reason: FinishReason
 
 
-Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished
+Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished | Call
 
 # ---- events ------------------------------------------------------------------------------------------------
 
@@ -140,8 +146,8 @@ class Verified(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score or
-    verify; for generate, `indices` are the children that will not come."""
+    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score, verify or
+    call; for generate, `indices` are the children that will not come."""
 
     node: str
     reason: str
@@ -167,4 +173,23 @@ class Expired(Struct, frozen=True, gc=False):
     """`budget.max_wall_s` has passed: the core has no clock."""
 
 
-Event = Segment | Scored | Verified | Failed | Cancelled | BudgetGrant | Expired
+class Called(Struct, frozen=True, gc=False):
+    """The call with which `node` ends has been made: `token_ids` follow it, given and not sampled.
+
+    `text` decodes exactly those tokens; `result` is what the tool said, without what the format puts around it. `role`:
+    who speaks. `outcome`: how the call ended, "ok" or a reason in one word. `ended`: the tool's session ended with it,
+    and what earlier calls left in it is gone. `ms`: milliseconds that it took. `nondeterministic`: calls before it,
+    made again to rebuild the session of a branch, did not say what they had said."""
+
+    node: str
+    token_ids: tuple[int, ...]
+    text: str
+    result: str
+    role: str = "tool"
+    outcome: str = "ok"
+    ended: bool = False
+    ms: float = 0.0
+    nondeterministic: bool = False
+
+
+Event = Segment | Scored | Verified | Failed | Cancelled | BudgetGrant | Expired | Called

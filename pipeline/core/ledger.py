@@ -5,8 +5,10 @@
 `prompt` counts the prefix once a request (the children of one request share its prefill), split into `cached`
 and `recomputed`. `extra` counts `requests`, `segments`, `steps` (places where a step ended), `failed` (samples that
 never came), `ignored` (answers nobody waited for), `spared` (tokens of branches that were to be cut and went on, so
-that values stay unbiased), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, and after
-`settle` the tokens `pruned.REASON`.
+that values stay unbiased), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, `calls` (of
+tools, with a result), of them `calls_OUTCOME` that did not end well and `calls_nondeterministic`, `calls_failed`
+(without a result), `given` (tokens of results, which were not generated), and after `settle` the tokens
+`pruned.REASON`.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def _new_tokens(tree: Tree, leaf: str, seen: set[str]) -> int:
     node = tree[leaf]
     while node.parent is not None and node.node_id not in seen:
         seen.add(node.node_id)
-        n += len(node.tokens)
+        n += len(node.tokens) if node.given is None else 0
         node = node.parent
     return n
 

@@ -1,6 +1,6 @@
 """Holds one problem's tree on token ids: nodes hold deltas, a shared prefix is stored once.
 
-    root (no tokens; the prompt is before it) ─► segment ─► segment ─► leaf
+    root (no tokens; the prompt is before it) ─► segment ─► segment ─► given (a tool's result) ─► segment ─► leaf
 
 Text is never joined or tokenised again: the engine is always given the very ids that it produced, so its
 prefix cache hits exactly. Token ids live in `array('i')` and per-token detail is kept only while a policy
@@ -17,7 +17,7 @@ from operator import attrgetter
 from msgspec import Struct
 
 from berry.pipeline.core import seeds
-from berry.pipeline.core.events import Completion
+from berry.pipeline.core.events import Called, Completion
 from berry.pipeline.records import DropReason, Finish
 from berry.verifiers.base import Verdict
 
@@ -30,10 +30,13 @@ class TreeNode(Struct, eq=False):
     which sampled segment it is (a piece of) and where it starts in it; `drop` is set where growth ended
     without an answer.
 
-    `index` is the sample's number among its parent's; -1: the rest of a segment that was cut in two, whose first part
-    is the parent. `weight` is one over the chance with which the search kept it once it was sampled: 1 for most, 0 for
-    a branch given up, 1/share for one spared in the stead of others; None for a sample beyond the parent's `scheduled`
-    first ones, which a verdict may have asked for and no value counts (core/values).
+    `index` is the sample's number among its parent's; -1: the rest of a segment that was cut in two, or that went on
+    after a tool call, whose first part is the parent. `given` is set where the tokens were not sampled but are a tool's
+    result: such a node is the only child of the call's. `skipped` counts the nodes on the path that are no step of
+    their own: those whose index is -1 when they come, given ones among them. `weight` is one over the chance with which
+    the search kept it once it was sampled: 1 for most, 0 for a branch given up, 1/share for one spared in the stead of
+    others; None for a sample beyond the parent's `scheduled` first ones, which a verdict may have asked for and no
+    value counts (core/values).
 
     `logprobs` (nats a token, float32) are None where the engine gave none. `entropies` (nats a token) and `ends`
     (characters of the text after each token) are None unless the policy asked the tree to keep detail.
@@ -65,6 +68,19 @@ class TreeNode(Struct, eq=False):
     verdict: Verdict | None = None
     prm: float | None = None
     orm: float | None = None
+    given: Called | None = None
+    skipped: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps up to and with this node."""
+        return self.depth - self.skipped
+
+    @property
+    def tip(self) -> TreeNode:
+        """Where growth goes on: the result of the call with which the node ends, else the node."""
+        children = self.children
+        return children[0] if children and children[0].given is not None else self
 
     def __repr__(self) -> str:
         return f"TreeNode({self.node_id}, depth={self.depth}, tokens={len(self.tokens)}, {self.finish.value})"
@@ -173,6 +189,20 @@ class Tree:
             node.ends = array("i", completion.token_ends) if completion.token_ends else None
         if index >= parent.scheduled:
             node.weight = None
+        if index < 0 or parent.skipped:
+            node.skipped = parent.skipped + (index < 0)
+        _adopt(parent, node)
+        self._nodes[node_id] = node
+        return node
+
+    def give(self, parent: TreeNode, called: Called) -> TreeNode:
+        """The result of the call with which `parent` ends, as its only child."""
+        if parent.children:
+            raise ValueError(f"node {parent.node_id} has children: no result can follow it any more")
+        node_id = seeds.framed_id(seeds.frame("node", self.problem_id, parent.node_id), -1)
+        node = _below(parent, node_id, -1, array("i", called.token_ids))
+        node.text, node.logprob_sum, node.given = called.text, 0.0, called
+        node.skipped = parent.skipped + 1
         _adopt(parent, node)
         self._nodes[node_id] = node
         return node
@@ -205,7 +235,7 @@ class Tree:
         _share_detail(pieces, node, cuts)
         for piece in pieces:
             piece.parent, piece.depth, piece.end = above, above.depth + 1, above.end + len(piece.tokens)
-            piece.weight = 1.0
+            piece.weight, piece.skipped = 1.0, node.skipped
             if above is not node.parent:
                 _adopt(above, piece)
             above = piece
@@ -261,6 +291,7 @@ class Tree:
             assert node.end == node.parent.end + len(node.tokens), f"{node} ends at {node.end}"
             assert not node.children or node.finish is Finish.STEP, f"{node} ended but has children"
             assert node.verdict is None or not node.children, f"{node} has a verdict and children"
+            assert node.given is None or len(node.parent.children) == 1, f"{node} is given, and has siblings"
             for detail in (node.logprobs, node.entropies, node.ends):
                 assert detail is None or len(detail) == len(node.tokens), f"{node}: detail of another length"
             if node.offset:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search
@@ -28,6 +30,7 @@ from berry.verifiers.specs.union import MathSpec
 
 PROMPT = (101, 102, 103)
 STEP_TOKEN, STOP_TOKEN = 1, 2
+OPEN_TOKEN, CLOSE_TOKEN, RESULT_TOKEN = 3, 4, 5
 
 PASS = Verdict(Outcome.PASS, Reason.CORRECT, answer="1")
 FAIL = Verdict(Outcome.FAIL, Reason.WRONG_ANSWER, answer="0")
@@ -64,7 +67,7 @@ class World:
             place = len(at) - (len(at) - 1 - at[::-1].index(STEP_TOKEN) + 1 if STEP_TOKEN in at else 0)
             tokens.append(STEP_TOKEN if place == 2 else rng.randrange(10, 20))
             entropies.append(round(rng.random(), 6) if place == 1 else 0.01)
-            if place == 2 and until.delimiters:
+            if place == 2 and until.delimiters not in ((), ("\n```\n",)):
                 finish = Finish.STEP
                 break
         ends = tuple(range(1, len(tokens) + 1)) if until.token_ends else ()
@@ -77,11 +80,63 @@ class World:
             token_ends=ends,
         )
 
+    def call(self, prefix: list[int], node: str) -> ev.Event:
+        """The result of the call with which a prefix ends: two tokens that depend on the calls before it."""
+        rng = random.Random(f"call{prefix}")
+        tokens = (rng.randrange(20, 30), RESULT_TOKEN)
+        return ev.Called(node, tokens, f"<{tokens[0]}>", str(tokens[0]))
+
     def verdict(self, response: list[int]) -> Verdict:
         return PASS if sum(response) % 2 == 0 else FAIL
 
     def score(self, prefix: list[int], model: str) -> float:
         return random.Random(f"{model}{prefix}").random()
+
+
+class CallingWorld(World):
+    """As World, but some steps are calls in place of text, and some end in what only looks like the end of one. What a
+    response says after a call depends on the result. A response passes if the sum of its tokens is even."""
+
+    TEXTS: ClassVar = {STEP_TOKEN: ";", STOP_TOKEN: ".", OPEN_TOKEN: "\n```python\n", CLOSE_TOKEN: "\n```\n"}
+
+    def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+        rng = random.Random(f"{prefix}/{seed}")
+        done = prefix[len(PROMPT) :]
+        tokens: list[int] = []
+        finish = Finish.LENGTH
+        while len(tokens) < until.max_tokens:
+            at = done + tokens
+            steps = sum(token in (STEP_TOKEN, CLOSE_TOKEN) for token in at)
+            if steps >= self.steps:
+                last = bool(at) and at[-1] not in (STEP_TOKEN, CLOSE_TOKEN, RESULT_TOKEN)
+                tokens.append(STOP_TOKEN if last else rng.randrange(10, 20))
+                if last:
+                    finish = Finish.STOP
+                    break
+                continue
+            if at and at[-1] == OPEN_TOKEN:
+                tokens += [rng.randrange(10, 20), CLOSE_TOKEN]
+            else:
+                kind = rng.random()
+                if kind < 0.4:
+                    tokens.append(OPEN_TOKEN)
+                    continue
+                tokens += [rng.randrange(10, 20), rng.randrange(10, 20), CLOSE_TOKEN if kind < 0.5 else STEP_TOKEN]
+            if (";" in until.delimiters and tokens[-1] == STEP_TOKEN) or tokens[-1] == CLOSE_TOKEN:
+                finish = Finish.STEP
+                break
+        if len(tokens) > until.max_tokens:
+            tokens, finish = tokens[: until.max_tokens], Finish.LENGTH
+        entropies = tuple(round(rng.random(), 6) for _ in tokens)
+        texts = [self.TEXTS.get(t) or chr(87 + t) for t in tokens]
+        return ev.Completion(
+            token_ids=tuple(tokens),
+            text="".join(texts),
+            finish=finish,
+            logprobs=tuple(-e for e in entropies),
+            entropies=entropies,
+            token_ends=tuple(accumulate(map(len, texts))) if until.token_ends else (),
+        )
 
 
 class SyntheticWorld(World):
@@ -177,6 +232,8 @@ def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Ev
             yield ev.Verified(node, world.verdict(tree.response_ids(node)))
         case ev.Score(node, model):
             yield ev.Scored(node, world.score(tree.prefix_ids(node), model), model)
+        case ev.Call(node):
+            yield world.call(tree.prefix_ids(node), node)
         case ev.BudgetRequest(unspent, _):
             yield ev.BudgetGrant(unspent)
 
@@ -202,7 +259,8 @@ def check_end(played: Played, stored: int = 0) -> None:
         assert tokens == search.tree.response_ids(t.leaf)
         assert t.n_tokens == len(tokens)
     in_tree = sum(len(n.token_ids) for n in records[1:])
-    assert in_tree == search.ledger.generated + stored == sum(t.n_new_tokens for t in search.trajectories())
+    given = search.ledger.extra["given"]
+    assert in_tree == search.ledger.generated + given + stored == sum(t.n_new_tokens for t in search.trajectories())
 
 
 class Core(SimpleNamespace):
@@ -212,6 +270,8 @@ class Core(SimpleNamespace):
     STEP = DelimiterStep(delimiters=(";",))
     PASS, FAIL, UNSURE = PASS, FAIL, UNSURE
     World = World
+    CallingWorld = CallingWorld
+    CALLS: ClassVar = {"tools": (PythonTool(),), "calls": FencedCalls(max_calls=6)}
     SyntheticWorld = SyntheticWorld
     Played = Played
     play = staticmethod(play)

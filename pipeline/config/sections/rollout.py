@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.sections.policies import Policy, default_policy
+from berry.pipeline.config.sections.tools import Calls, FencedCalls, Tool
 
 
 class DelimiterStep(Section):
@@ -160,3 +161,28 @@ class Rollout(Section):
     """Searches at once on one engine; None: enough to keep it full."""
     system_prompt: str | None = None
     """Put before every problem that has no system message of its own."""
+    tools: tuple[Tool, ...] = ()
+    """Tools that the model may call while it answers; a call ends a step, and its result is given, not sampled."""
+    calls: Calls = FencedCalls()
+    """How the model writes a call, and how often it may."""
+
+    @field_validator("tools")
+    @classmethod
+    def _names_differ(cls, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        names = [tool.name for tool in tools]
+        if len(set(names)) < len(names):
+            raise ValueError(f"tools must have different names, got {', '.join(names)}")
+        return tools
+
+    @property
+    def waiting_sessions(self) -> int:
+        """Sessions of tools that each host keeps between calls."""
+        return sum(tool.sessions for tool in self.tools)
+
+    @model_validator(mode="after")
+    def _tag_has_one_tool(self) -> Rollout:
+        if self.calls.type == "tag" and len(self.tools) > 1:
+            raise ValueError(
+                f"calls of type tag are for one tool, and there are {len(self.tools)}: use fenced or tool_call"
+            )
+        return self

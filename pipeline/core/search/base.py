@@ -35,10 +35,11 @@ class Search(Machine[P]):
 
     def grow(self, node: TreeNode, n: int, *, to_end: bool = False) -> int:
         """Ask for `n` more children of `node`, each one step long or to the end of the answer. Fewer if the
-        leaf budget says so; the number asked for is returned."""
+        leaf budget says so; the number asked for is returned. Behind a tool call they follow its result."""
+        node = node.tip
         if self.stopping is not None or node.node_id in self._cut:
             return 0
-        opens = node.parent is not None and not node.children and not self.is_running(node)
+        opens = node.parent is not None and not node.children and not self._flight.running(node.node_id)
         left = self.leaves_left()
         if left is not None and n > left + opens:
             n = left + opens
@@ -47,23 +48,57 @@ class Search(Machine[P]):
         if n <= 0 or room <= 0:
             return 0
         self.leaves += n - opens
-        until = limits.until(self.rollout, node, room, to_end=to_end, token_ends=self.wants_token_ends)
-        priority = 0.0 if node.parent is None else -1.0 - node.depth  # started trees first, deeper first
         first, end = node.next_index, node.next_index + n
         node.next_index = end
         if not first:
             node.scheduled = self.scheduled(node, n)
+        self._ask(node, first, end, to_end=to_end)
+        return n
+
+    def sample_rest(self, node: TreeNode, *, to_end: bool) -> None:
+        self._ask(node, -1, 0, to_end=to_end)
+
+    def _ask(self, node: TreeNode, first: int, end: int, *, to_end: bool) -> None:
+        """Ask for the samples `first … end - 1` of `node`; -1 is the rest of a segment that was interrupted there."""
+        rollout, room = self.rollout, self.room(node)
+        until = limits.until(rollout, node, room, to_end=to_end, token_ends=self.wants_token_ends)
+        to_end = self._has_tools and limits.runs_to_end(rollout, node, to_end=to_end)
+        priority = 0.0 if node.parent is None else -1.0 - node.depth  # started trees first, deeper first
         for start in range(first, end, REQUEST_CHILDREN):
             count = min(REQUEST_CHILDREN, end - start)
             seed = seeds.framed_seed(self._seed_frame, node.node_id, start)
-            self._flight.ask(node.node_id, start, count, max_tokens=until.max_tokens, seed=seed)
+            self._flight.ask(node.node_id, start, count, max_tokens=until.max_tokens, seed=seed, to_end=to_end)
             self.ledger.count("requests")
             self._out.append(ev.Generate(node.node_id, count, until, self._sampling, seed, priority, start))
-        return n
 
     def running_indices(self, node: TreeNode) -> tuple[int, ...]:
         """Sample indices of the children of `node` that are being sampled."""
-        return self._flight.indices(node.node_id)
+        return self._flight.indices(node.tip.node_id)
+
+    def unfinished_indices(self, node: TreeNode) -> set[int]:
+        """Sample indices of what was asked for from `node` and has not ended: that is being sampled, or whose tool call
+        is being made."""
+        interrupted = [self.sample(self.tree[name])[0] for name in self._flight.interrupted]
+        return {*self.running_indices(node), *(first.index for first in interrupted if self.source(first) is node)}
+
+    def sample(self, node: TreeNode) -> list[TreeNode]:
+        """The nodes of the sample that ends with `node`, its last: several where a tool was called on the way."""
+        nodes = [node]
+        while nodes[-1].index < 0:
+            above = nodes[-1].parent
+            assert above is not None
+            nodes.append(above)
+        nodes.reverse()
+        return nodes
+
+    def source(self, node: TreeNode) -> TreeNode:
+        """The node that the policy grew `node`'s sample from."""
+        while node.index < 0:
+            assert node.parent is not None
+            node = node.parent
+        above = node.parent
+        assert above is not None
+        return above if above.given is None or above.parent is None else above.parent
 
     def missing_leaves(self) -> int:
         """Leaves it should take to find the correct trajectories that are missing, at the pass rate so far
@@ -74,11 +109,22 @@ class Search(Machine[P]):
     def cancel(self, node: TreeNode) -> None:
         """Stop the children of `node` that are being sampled; what is below goes on."""
         if self.is_running(node):
-            self._out.append(ev.Cancel(node.node_id))
+            self._out.append(ev.Cancel(node.tip.node_id))
 
-    def cut_into_steps(self, node: TreeNode, *, most: int | None = None) -> list[TreeNode]:
-        """Cut a segment at its step ends, the first `most` of them (None: all); the pieces in order, `node` last.
-        Without `Completion.token_ends` only steps of a set number of tokens can be found: else it stays whole."""
+    def cut_into_steps(self, leaf: TreeNode, *, most: int | None = None) -> list[TreeNode]:
+        """Cut a sample at its step ends, the first `most` of them (None: all); the pieces in order, `leaf` last. A tool
+        call ends a piece; its result is none."""
+        if leaf.index >= 0:
+            return self._cut_segment(leaf, most)
+        pieces: list[TreeNode] = []
+        for node in self.sample(leaf):
+            if node.given is None:
+                pieces += self._cut_segment(node, None if most is None else max(0, most - len(pieces)))
+        return pieces
+
+    def _cut_segment(self, node: TreeNode, most: int | None) -> list[TreeNode]:
+        """Cut a segment at its step ends. Without `Completion.token_ends` only steps of a set number of tokens can be
+        found: else it stays whole."""
         step, thinking = self.rollout.step, self.rollout.thinking
         if node.ends is not None and node.text is not None:
             first = node.offset == 0 and node.parent is self.tree.root

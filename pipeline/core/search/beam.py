@@ -110,9 +110,9 @@ class FrontierSearch(Search[P]):
 
     def _frontier_of(self, node: TreeNode) -> Frontier:
         """Of a node just added."""
-        assert node.parent is not None
-        at_root = node.parent.parent is None
-        group = self._group_at_root(node.index) if at_root else self._group_of[node.parent.node_id]
+        source = self.source(node)
+        at_root = source.parent is None
+        group = self._group_at_root(self.sample(node)[0].index) if at_root else self._group_of[source.node_id]
         self._group_of[node.node_id] = group
         return self._frontiers[group]
 
@@ -153,7 +153,7 @@ class FrontierSearch(Search[P]):
 
     def _recount_root(self) -> None:
         """Children of the root belong to frontiers by index: count those that still run."""
-        running = set(self.running_indices(self.tree.root))
+        running = self.unfinished_indices(self.tree.root)
         for group, frontier in enumerate(self._frontiers):
             frontier.waiting = sum(self._group_at_root(index) == group for index in running)
             self._advance(frontier)

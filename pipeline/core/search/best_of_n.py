@@ -70,7 +70,11 @@ class BestOfNSearch(Search[BestOfN]):
         if self._in_order and budget.stop_after_correct is not None and self.passed >= budget.stop_after_correct:
             return  # the stop is certain, once the slower samples are there
         window = budget.max_in_flight
-        n = self._to_come if window is None else min(self._to_come, window - self.in_flight.sequences)
+        n = (
+            self._to_come
+            if window is None
+            else min(self._to_come, window - self.in_flight.sequences - self.in_flight.calls)
+        )
         if n > 0:
             self._to_come -= n
             self.grow(self.tree.root, n, to_end=self.rollout.cut is None)

@@ -33,6 +33,17 @@ def explain_missing_steps(rollout: Rollout, ledger: TokenLedger) -> str | None:
     )
 
 
+def explain_missing_calls(rollout: Rollout, ledger: TokenLedger) -> str | None:
+    """What to say after a while if the model has tools and has never called one; None if all is well."""
+    segments, calls = ledger.extra.get("segments", 0), ledger.extra.get("calls", 0)
+    if not rollout.tools or calls or segments < ENOUGH_SEGMENTS:
+        return None
+    return (
+        f"rollout.tools: none of {segments} segments ended in a call: say in rollout.system_prompt how one is written "
+        f"(calls of type {rollout.calls.type}, docs/tools.md); berry show has what the model writes in its stead"
+    )
+
+
 def _budget(rollout: Rollout) -> Iterator[str]:
     budget = rollout.budget
     wanted = leaves(rollout)

@@ -82,15 +82,16 @@ class EntropySearch(Search[Entropy]):
 
     def _join(self, node: TreeNode) -> str:
         """Count the arrival of `node` in its chain's tree."""
-        assert node.parent is not None
-        if node.parent.parent is None:
+        source = self.source(node)
+        if source.parent is None:
             chain = node.origin
             self._open[chain] = 0
             self._rounds[chain] = 0
         else:
-            chain = self._chain_of[node.parent.origin]
+            chain = self._chain_of[source.origin]
             self._open[chain] -= 1
-        self._chain_of[node.origin] = chain
+        for part in self.sample(node):
+            self._chain_of[part.origin] = chain
         return chain
 
     def _fork_when_complete(self, chain: str) -> None:

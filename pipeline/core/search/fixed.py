@@ -67,8 +67,8 @@ class FixedSearch(Search[Fixed]):
 
     def _branch(self, node: TreeNode) -> None:
         branching = self.policy.branching
-        n = branching[node.depth] if node.depth < len(branching) else 1
-        last = node.depth + 1 >= len(branching) and self.rollout.cut is None
+        n = branching[node.steps] if node.steps < len(branching) else 1
+        last = node.steps + 1 >= len(branching) and self.rollout.cut is None
         self.grow(node, n, to_end=last)
 
     def on_step(self, node: TreeNode) -> None:

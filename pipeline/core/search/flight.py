@@ -1,4 +1,4 @@
-"""Keeps what a search waits for: samples, scores and verdicts, each answered at most once.
+"""Keeps what a search waits for: samples, scores, verdicts and tool calls, each answered at most once.
 
 asked ─► taken     a second answer to the same question finds nothing and changes nothing
 """
@@ -11,22 +11,25 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """How many samples, scores and verdicts are awaited."""
+    """How many samples, scores, verdicts and tool calls are awaited."""
 
     sequences: int
     scores: int
     verifies: int
+    calls: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.sequences or self.scores or self.verifies)
+        return bool(self.sequences or self.scores or self.verifies or self.calls)
 
 
 class Asked(NamedTuple):
-    """The request that a sample belongs to: the limit in tokens, the seed and the index of its first sample."""
+    """The request that a sample belongs to: the limit in tokens, the seed and the index of its first sample, and
+    whether it runs to the end of the answer."""
 
     max_tokens: int
     seed: int
     first: int
+    to_end: bool = False
 
 
 class Flight:
@@ -37,14 +40,17 @@ class Flight:
         self._n_samples = 0
         self._scores: dict[tuple[str, str], None] = {}
         self._verifies: set[str] = set()
+        self._calls: dict[
+            str, bool
+        ] = {}  # node that ends in a call ─► whether its sample runs to the end of the answer
 
     @property
     def count(self) -> InFlight:
-        return InFlight(self._n_samples, len(self._scores), len(self._verifies))
+        return InFlight(self._n_samples, len(self._scores), len(self._verifies), len(self._calls))
 
     @property
     def empty(self) -> bool:
-        return not (self._samples or self._verifies or self._scores)
+        return not (self._samples or self._verifies or self._scores or self._calls)
 
     def running(self, node: str) -> bool:
         """Whether children of `node` are being sampled."""
@@ -54,9 +60,9 @@ class Flight:
     def running_nodes(self) -> list[str]:
         return list(self._samples)
 
-    def ask(self, node: str, first: int, n: int, *, max_tokens: int, seed: int) -> None:
+    def ask(self, node: str, first: int, n: int, *, max_tokens: int, seed: int, to_end: bool = False) -> None:
         samples = self._samples.setdefault(node, {})
-        samples.update(dict.fromkeys(range(first, first + n), Asked(max_tokens, seed, first)))
+        samples.update(dict.fromkeys(range(first, first + n), Asked(max_tokens, seed, first, to_end)))
         self._n_samples += n
 
     def take(self, node: str, index: int) -> Asked | None:
@@ -97,7 +103,19 @@ class Flight:
             return False
         return True
 
+    def ask_call(self, node: str, *, to_end: bool) -> None:
+        self._calls[node] = to_end
+
+    def take_call(self, node: str) -> bool | None:
+        """Whether the sample of the call runs to the end of the answer; None if no such call is awaited."""
+        return self._calls.pop(node, None)
+
+    @property
+    def interrupted(self) -> list[str]:
+        """Nodes whose sample has not ended yet: those whose call is awaited, and those behind which it goes on."""
+        return [*self._calls, *(node for node, samples in self._samples.items() if -1 in samples)]
+
     def state(self) -> object:
         """Everything, in an order of its own."""
         samples = [(node, sorted(asked)) for node, asked in sorted(self._samples.items())]
-        return samples, sorted(self._scores), sorted(self._verifies)
+        return samples, sorted(self._scores), sorted(self._verifies), sorted(self._calls.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from berry.pipeline.config.sections.rollout import Budget, Rollout, TokensStep
-from berry.pipeline.core import steps
+from berry.pipeline.core import calls, steps
 from berry.pipeline.core.events import FinishReason, Sampling, Until
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.intervals import wilson
@@ -27,17 +27,24 @@ def until(rollout: Rollout, node: TreeNode, left: int, *, to_end: bool, token_en
     """Where the next segment after `node` ends, `left` tokens being left.
 
     The last segment that `budget.max_depth` allows runs to the end of the answer: a deeper tree is given up,
-    not the answer. With `thinking.steps` "after", the first segment is the thinking.
+    not the answer. Where there are tools, a segment ends with a call all the same. With `thinking.steps` "after", the
+    first segment is the thinking.
     """
-    if to_end or node.depth + 1 >= rollout.budget.max_depth:
-        return Until(left, token_ends=token_ends)
+    closes = calls.closes(rollout) if rollout.tools else ()
+    if runs_to_end(rollout, node, to_end=to_end):
+        return Until(left, closes, token_ends=token_ends)
     thinking = rollout.thinking
     if thinking is not None and thinking.steps == "after" and node.parent is None:
-        return Until(left, (thinking.close,), token_ends=token_ends)
+        return Until(left, (thinking.close, *closes), token_ends=token_ends)
     if isinstance(rollout.step, TokensStep):
         left = min(left, rollout.step.tokens)
     delimiters, regex = steps.stops(rollout.step)
-    return Until(left, delimiters, regex, token_ends=token_ends)
+    return Until(left, (*delimiters, *closes) if closes else delimiters, regex, token_ends=token_ends)
+
+
+def runs_to_end(rollout: Rollout, node: TreeNode, *, to_end: bool) -> bool:
+    """Whether the segment after `node` has no end but a tool call's and the answer's."""
+    return to_end or node.steps + 1 >= rollout.budget.max_depth
 
 
 def stops_early(budget: Budget) -> bool:

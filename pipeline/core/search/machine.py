@@ -2,12 +2,16 @@
 end.
 
     start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight
+    segment that ends in a tool call ─► Call ─► Called: the result, as the one child of the call's node
 
 A policy overrides hooks (`begin`, `on_step`, `on_leaf`, `on_score`, `on_verdict`, `on_lost`, `on_idle`,
-`extend`) and asks with `grow` and `ask_score`; everything else is here. It sees no clock, no engine and no
-global randomness: the same events in the same order give the same commands, so a crashed search is rebuilt by
-feeding it its journal. Limits in tokens are looked at when a segment ends: what is in flight then may overrun
-them before it is cancelled.
+`extend`) and asks with `grow` and `ask_score`; everything else is here. A policy is told of a node that ends in a call
+when its result is there, and what it grows from such a node comes behind the result; a sample that runs to the end of
+its answer goes on by itself, and the policy is told of its end alone (`Search.sample`).
+
+It sees no clock, no engine and no global randomness: the same events in the same order give the same commands, so a
+crashed search is rebuilt by feeding it its journal. Limits in tokens are looked at when a segment ends: what is in
+flight then may overrun them before it is cancelled.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.core import calls, seeds
 from berry.pipeline.core import events as ev
-from berry.pipeline.core import seeds
 from berry.pipeline.core.events import Segment, Verified
 from berry.pipeline.core.ledger import Ledger
 from berry.pipeline.core.search import limits
@@ -73,6 +77,7 @@ class Machine(Hooks[P]):
         self._settled = False
         self._out: list[ev.Command] = []
         self._sampling = limits.sampling(rollout, entropies=self.wants_entropies)
+        self._has_tools = bool(rollout.tools)
 
     # ---- for the runtime -----------------------------------------------------------------------------------
 
@@ -95,8 +100,10 @@ class Machine(Hooks[P]):
             self._other(event)
         return self._done()
 
-    def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.BudgetGrant | ev.Expired) -> None:
+    def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.BudgetGrant | ev.Expired | ev.Called) -> None:
         match event:
+            case ev.Called():
+                self._called(event)
             case ev.Scored(node, value, model):
                 self._scored(node, value, model)
             case ev.Cancelled(node, indices, tokens):
@@ -121,7 +128,7 @@ class Machine(Hooks[P]):
 
     def is_running(self, node: TreeNode) -> bool:
         """Whether children of `node` are being sampled."""
-        return self._flight.running(node.node_id)
+        return self._flight.running(node.tip.node_id)
 
     def ask_score(self, node: TreeNode, model: str) -> None:
         if self._flight.ask_score(node.node_id, model):
@@ -134,7 +141,7 @@ class Machine(Hooks[P]):
         """Stop what runs at and below `node` and let nothing grow there again."""
         for below in self.tree.walk(node):
             self._cut.add(below.node_id)
-            if self.is_running(below):
+            if self._flight.running(below.node_id):
                 self._out.append(ev.Cancel(below.node_id))
 
     def stop(self, reason: ev.FinishReason) -> None:
@@ -163,7 +170,7 @@ class Machine(Hooks[P]):
             ledger.read(len(tree.prompt_ids) + parent.end, completion.cached_tokens)
         if completion.finish is _CANCELLED:
             ledger.cancelled += n_tokens
-            self._gone(parent, 1, DropReason.CANCELLED)
+            self._gone(parent, 1, DropReason.CANCELLED, rest=index < 0)
             return
         ledger.generated += n_tokens
         ledger.segments += 1
@@ -181,6 +188,8 @@ class Machine(Hooks[P]):
         apart = bool(self._apart) and parent_id in self._apart
         if node.drop is None:
             if node.finish is _STEP:
+                if self._has_tools and self._is_interrupted(node, to_end=asked.to_end):
+                    return
                 if apart:
                     self._finish_apart(node)
                 else:
@@ -204,6 +213,89 @@ class Machine(Hooks[P]):
         if cut is None or cut.speculative or self.scores_steps:
             self.on_step(node)
 
+    # ---- tool calls --------------------------------------------------------------------------------------------------
+
+    def _is_interrupted(self, node: TreeNode, *, to_end: bool) -> bool:
+        """Whether a segment that ended at a delimiter is no step yet: it ends in a call, which is made first, or in
+        what may be the end of a call and is not, and goes on."""
+        text = node.text or ""
+        if not calls.ends_at_close(self.rollout, text):
+            return False
+        if calls.find(self.rollout, self.turn_text(node)) is None:
+            delimiters = limits.until(self.rollout, node, 1, to_end=to_end, token_ends=False).delimiters
+            others = [text for text in delimiters if text not in calls.closes(self.rollout)]
+            if any(other in text for other in others):
+                return False
+            self._go_on(node, to_end=to_end)
+            return True
+        made = sum(above.given is not None for above in self.tree.path(node))
+        if made >= self.rollout.calls.max_calls:
+            self._unanswered(node, DropReason.TOO_MANY_CALLS)
+            return True
+        self._flight.ask_call(node.node_id, to_end=to_end)
+        self._out.append(ev.Call(node.node_id))
+        return True
+
+    def turn_text(self, node: TreeNode) -> str:
+        """What the model has written since the last result, up to and with `node`."""
+        texts: list[str] = []
+        at: TreeNode | None = node
+        while at is not None and at.given is None:
+            texts.append(at.text or "")
+            at = at.parent
+        return "".join(reversed(texts))
+
+    def _go_on(self, node: TreeNode, *, to_end: bool) -> None:
+        """Sample the rest of a segment that was interrupted at `node`."""
+        if self._apart and node.parent is not None and node.parent.node_id in self._apart:
+            self._apart.add(node.node_id)
+        if self.stopping is not None:
+            return
+        if self.is_cut(node):
+            self.on_cut(node)
+        else:
+            self.sample_rest(node, to_end=to_end)
+
+    def _called(self, event: ev.Called) -> None:
+        to_end = self._flight.take_call(event.node)
+        if to_end is None:
+            self.ledger.count("ignored")
+            return
+        node, ledger = self.tree.at(event.node), self.ledger
+        ledger.count("calls")
+        ledger.count("calls_nondeterministic", event.nondeterministic)
+        if event.outcome != "ok":
+            ledger.count(f"calls_{event.outcome}")
+        if len(event.token_ids) >= self.room(node):
+            self._unanswered(node, DropReason.RESULT_TOO_LONG)
+            return
+        ledger.count("given", len(event.token_ids))
+        given = self.tree.give(node, event)
+        for marked in (self._cut, self._spared, self._apart):
+            if event.node in marked:
+                marked.add(given.node_id)
+        parent = node.parent
+        apart = bool(self._apart) and parent is not None and parent.node_id in self._apart
+        if to_end:
+            ledger.steps += 1
+            if apart:
+                self._apart.add(node.node_id)
+            self._go_on(given, to_end=True)
+        elif apart:
+            self._finish_apart(node)
+        else:
+            self._step(node)
+
+    def _unanswered(self, node: TreeNode, reason: DropReason) -> None:
+        """End a trajectory at a call that has no result."""
+        node.finish, node.drop = Finish.CALL, reason
+        if node.parent is None or node.parent.node_id not in self._apart:
+            self.on_leaf(node)
+
+    @abstractmethod
+    def sample_rest(self, node: TreeNode, *, to_end: bool) -> None:
+        """Ask for the rest of a segment that was interrupted at `node` (base.py)."""
+
     def _scored(self, node_id: str, value: float | None, model: str) -> None:
         if not self._flight.take_score(node_id, model):
             self.ledger.count("ignored")
@@ -215,7 +307,7 @@ class Machine(Hooks[P]):
             node.prm = value
         cut = self._cut_rule
         if cut is not None and model == cut.model and node.finish is Finish.STEP and not self.is_cut(node):
-            low = value is not None and value < cut.below and node.depth >= cut.from_step
+            low = value is not None and value < cut.below and node.steps >= cut.from_step
             if low and node_id not in self._spared and not self._spare(node, cut.spare):
                 drop(node)
                 self.cancel_below(node)
@@ -240,6 +332,12 @@ class Machine(Hooks[P]):
     def _failed(self, node_id: str, reason: str, *, what: str, indices: tuple[int, ...]) -> None:
         if what == "generate":
             self._lost(node_id, indices, DropReason.ENGINE_FAILED)
+        elif what == "call":
+            if self._flight.take_call(node_id) is None:
+                self.ledger.count("ignored")
+            else:
+                self.ledger.count("calls_failed")
+                self._unanswered(self.tree[node_id], DropReason.TOOL_FAILED)
         elif what == "verify":
             known = Reason(reason) if reason in set(Reason) else Reason.NOT_CHECKED
             self._verified(node_id, Verdict(Outcome.UNVERIFIABLE, known, evidence={"failed": reason}))
@@ -253,15 +351,20 @@ class Machine(Hooks[P]):
         if gone:
             if drop is DropReason.ENGINE_FAILED:
                 self.ledger.count("failed", gone)
-            self._gone(self.tree[node_id], gone, drop)
+            self._gone(self.tree[node_id], gone, drop, rest=-1 in wanted)
 
-    def _gone(self, node: TreeNode, count: int, reason: DropReason) -> None:
-        childless = not node.children and not self.is_running(node)
+    def _gone(self, node: TreeNode, count: int, reason: DropReason, *, rest: bool = False) -> None:
+        """`count` samples of `node` will not come; `rest`: it is the rest of a segment, which ends here."""
+        childless = not node.children and not self._flight.running(node.node_id)
         self.leaves -= count - (childless and node.parent is not None)
         if childless and node.drop is None:
             node.drop = reason
-        if node.node_id not in self._apart:
-            self.on_lost(node, count)
+        if node.node_id in self._apart:
+            return
+        if rest:
+            self.on_leaf(node)
+        else:
+            self.on_lost(node if node.given is None or node.parent is None else node.parent, count)
 
     # ---- sparing -----------------------------------------------------------------------------------------------------
 
@@ -275,7 +378,7 @@ class Machine(Hooks[P]):
             drop(node)
 
     def _finish_apart(self, node: TreeNode) -> None:
-        self._apart.add(node.node_id)
+        self._apart |= {node.node_id, node.tip.node_id}
         if not self.grow(node, 1, to_end=True) and self.stopping is None:
             self._none_spared = True
 
@@ -338,6 +441,6 @@ class Machine(Hooks[P]):
 
 def drop(node: TreeNode) -> None:
     """Mark a branch that is grown no further: what would have come of it weighs nothing."""
-    node.drop = DropReason.CUT_IN_LOOP
+    node.drop = node.tip.drop = DropReason.CUT_IN_LOOP
     if node.weight is not None:
         node.weight = 0.0

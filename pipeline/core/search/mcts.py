@@ -20,6 +20,7 @@ The search ends early when every branch is exhausted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, sqrt
 from typing import Literal
 
@@ -111,9 +112,11 @@ class MctsSearch(Search[Mcts]):
         """The node to sample from next; None if there is none before more has come in."""
         node = self.tree.root
         while node.node_id not in self._closed:
-            running = len(self.running_indices(node))
-            room = len(node.children) + running < self.policy.width
-            children = [child for child in node.children if child.node_id not in self._closed]
+            node = node.tip
+            arrived = [child for child in node.children if child.node_id in self._stats]  # else its tool is at work
+            running = len(self.running_indices(node)) + len(node.children) - len(arrived)
+            room = len(arrived) + running < self.policy.width
+            children = [child for child in arrived if child.node_id not in self._closed]
             if not children:
                 return node if room else None
             merit = self._merits(node, children, running=running)
@@ -158,13 +161,16 @@ class MctsSearch(Search[Mcts]):
             self._resolve(node, won=False, counts=True)
 
     def _arrived(self, node: TreeNode) -> None:
-        assert node.parent is not None
-        self._paths[node.node_id] = self._line(node.parent)
-        deepest = max(0, self.rollout.budget.max_depth - node.depth)
+        self._paths[node.node_id] = self._line(self.source(node))
+        sample = self.sample(node)
+        deepest = max(0, self.rollout.budget.max_depth - sample[0].steps)
         for piece in self.cut_into_steps(node, most=deepest):
             self._stats[piece.node_id] = _Stat()
             if piece is not node and self.policy.prior == "scorer":
                 self.ask_score(piece, self.policy.scorer)
+        for call, result in pairwise(sample):
+            if result.given is not None:
+                self._stats[result.node_id] = self._stats[call.node_id]  # nothing is chosen between the two
         if node.finish is not Finish.STEP:
             self._close(node)
 
@@ -193,15 +199,15 @@ class MctsSearch(Search[Mcts]):
         """Nothing more can be sampled here; up from here too where that was the last."""
         at: TreeNode | None = node
         while at is not None:
-            full = at.finish is not Finish.STEP or len(at.children) >= self.policy.width
+            full = at.finish is not Finish.STEP or at.tip is not at or len(at.children) >= self.policy.width
             if at is not node and (not full or any(c.node_id not in self._closed for c in at.children)):
                 return
             self._closed.add(at.node_id)
             at = at.parent
 
     def _line(self, node: TreeNode) -> list[str]:
-        """`node` and all above it, the root too."""
-        return [self.tree.root.node_id, *(n.node_id for n in self.tree.path(node))]
+        """`node` and all above it, the root too; without results, whose calls stand for them."""
+        return [self.tree.root.node_id, *(n.node_id for n in self.tree.path(node) if n.given is None)]
 
     def on_idle(self) -> None:
         self._launch()

@@ -132,7 +132,8 @@ class OmegaSearch(Search[Omega]):
 
     def on_verdict(self, node: TreeNode) -> None:
         if leaf_counts(node).passed:
-            self.tree.forget_detail(node)
+            for part in self.sample(node):
+                self.tree.forget_detail(part)
         self._came(node, verified=leaf_counts(node).checked > 0)
 
     def on_lost(self, node: TreeNode, count: int) -> None:
@@ -140,21 +141,13 @@ class OmegaSearch(Search[Omega]):
         self._estimate_when_complete(node)
 
     def _came(self, leaf: TreeNode, *, verified: bool) -> None:
-        source = self._source(leaf)
+        source = self.source(leaf)
         self._awaited[source.node_id] -= 1
         if verified:
             self._found[source.node_id].append(leaf)
             if self.policy.early_exit and leaf_counts(leaf).passed and source.node_id in self._hunts:
                 self.cancel(source)
         self._estimate_when_complete(source)
-
-    def _source(self, leaf: TreeNode) -> TreeNode:
-        """The node that `leaf` was sampled from."""
-        at = leaf
-        while at.parent is not None and at.parent.origin == leaf.origin:
-            at = at.parent
-        assert at.parent is not None
-        return at.parent
 
     def _mc(self, node: TreeNode) -> Counts:
         return sum((leaf_counts(leaf) for leaf in self._found.get(node.node_id, ())), Counts())

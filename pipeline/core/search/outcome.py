@@ -24,8 +24,8 @@ def nodes(tree: Tree, values: Values) -> list[Node]:
 
 def _record(tree: Tree, node: TreeNode, value: Value) -> Node:
     """In the order of the fields: naming them takes five times as long."""
-    parent = node.parent
-    return Node(
+    parent, given = node.parent, node.given
+    record = Node(
         tree.problem_id,
         node.node_id,
         None if parent is None else parent.node_id,
@@ -50,6 +50,10 @@ def _record(tree: Tree, node: TreeNode, value: Value) -> Node:
         value.kind,
         value.reached,
     )
+    if given is not None:
+        record.role, record.call_outcome, record.call_ms = given.role, given.outcome, given.ms
+        record.nondeterministic = given.nondeterministic
+    return record
 
 
 def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Trajectory]:

@@ -65,8 +65,9 @@ class ShepherdSearch(Search[Shepherd]):
         self.grow(self.tree.root, self.policy.chains, to_end=True)
 
     def on_leaf(self, node: TreeNode) -> None:
-        if node.parent is not self.tree.root or node.drop is not None:
-            self.tree.forget_detail(node)
+        if self.source(node) is not self.tree.root or node.drop is not None:
+            for part in self.sample(node):
+                self.tree.forget_detail(part)
             return
         pieces = self.cut_into_steps(node)[:-1]
         for piece in pieces[: self.policy.max_steps]:

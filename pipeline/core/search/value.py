@@ -121,29 +121,29 @@ class ValueSearch(Search[ValueGuided]):
         family = self._family(node)
         family.waiting -= 1
         family.ended += 1
-        self._advance(node.parent)
+        self._advance(self.source(node))
 
     def on_cut(self, node: TreeNode) -> None:
         family = self._family(node)
         if node not in family.members:
             family.waiting -= 1
-        self._advance(node.parent)
+        self._advance(self.source(node))
 
     def on_score(self, node: TreeNode, value: float | None) -> None:
-        if node.parent is not None and node.parent.node_id in self._families:
-            self._families[node.parent.node_id].unscored.discard(node.node_id)
-            self._advance(node.parent)
+        source = None if node.parent is None else self.source(node)
+        if source is not None and source.node_id in self._families:
+            self._families[source.node_id].unscored.discard(node.node_id)
+            self._advance(source)
 
     def on_lost(self, node: TreeNode, count: int) -> None:
         self._families[node.node_id].waiting -= count
         self._advance(node)
 
     def _family(self, node: TreeNode) -> _Family:
-        assert node.parent is not None
-        return self._families[node.parent.node_id]
+        return self._families[self.source(node).node_id]
 
-    def _advance(self, parent: TreeNode | None) -> None:
-        family = self._families.get(parent.node_id) if parent is not None else None
+    def _advance(self, parent: TreeNode) -> None:
+        family = self._families.get(parent.node_id)
         if family is None or family.waiting or family.unscored or self.stopping is not None:
             return
         ordered = sorted(family.members, key=lambda member: member.index)

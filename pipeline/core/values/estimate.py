@@ -19,6 +19,8 @@ the result of its own segment (OWN).
 Where verdicts end independent chains in the order of the draws, the root has the value of stopped.py, chains up to the
 stop have theirs, and chains beyond it none.
 
+A given node (a tool's result) is drawn by nobody: the call above it has its value, and passes it up.
+
 The interval is Wilson's over the independent continuations: `n` = (sum x_c)² / sum x_c² with x_c = w_c · mass(c), which
 is the number of known children where all weigh the same. The draws below one child are not independent as seen from s,
 so that they narrow nothing. Mass that was lost to cuts (mass < 1) may have any value: the interval is widened by it.
@@ -182,6 +184,8 @@ def _stop(tree: Tree, found: Found, ends: Ends) -> None:
 
 def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws | None]:
     children = node.children
+    if children[0].given is not None:
+        return found[children[0].node_id]
     heads = scheme.heads
     if heads is not Heads.ALL and children[0].index < 0:
         up = pool(children[:1], found)

@@ -12,12 +12,13 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from berry.pipeline.core.events import Called
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.annotated import annotated
 from berry.pipeline.core.values.counts import Counts, pooled
 from berry.pipeline.core.values.estimate import Draws, Found, Heads, Scheme, Value, Values, estimate
 from berry.pipeline.core.values.intervals import wilson
-from berry.pipeline.records import DropReason, Finish, Node, ValueKind
+from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, ValueKind
 from berry.verifiers.base import Verdict
 
 
@@ -109,7 +110,24 @@ def rebuild(nodes: Sequence[Node]) -> Tree:
         at.finish = Finish(node.finish)
         if node.sample is not None:
             at.index, at.weight = node.sample, node.weight
+        at.given = given_of(node)
     return tree
+
+
+def given_of(node: Node) -> Called | None:
+    """What the tree keeps of a node that was given; None of a sampled one."""
+    if node.role == ASSISTANT:
+        return None
+    return Called(
+        str(node.parent_id),
+        tuple(node.token_ids),
+        node.text,
+        node.text,
+        role=node.role,
+        outcome=node.call_outcome or "",
+        ms=node.call_ms or 0.0,
+        nondeterministic=bool(node.nondeterministic),
+    )
 
 
 def _set_pooled(node: Node, counts: Counts) -> None:

@@ -1,0 +1,78 @@
+"""Finds the tool call with which a text ends, as models write them, and says what is put around a result.
+
+    text of the model's turn so far ─► find ─► WrittenCall (tool, body)       result ─► framed ─► text that follows it
+
+A call whose beginning is missing is one too, with None as its body: the model is told.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, TagCalls
+
+_FENCE = "```"
+_ALSO = {"py": "python", "python3": "python"}
+
+
+class WrittenCall(NamedTuple):
+    """A call as it was written. `tool`: the name that its format gives it; None where there is one tool."""
+
+    tool: str | None
+    body: str | None
+
+
+def closes(rollout: Rollout) -> tuple[str, ...]:
+    """Texts at which a segment may end in a call."""
+    form = rollout.calls
+    if isinstance(form, FencedCalls):
+        return (f"\n{_FENCE}\n",)
+    assert isinstance(form, TagCalls)
+    return (form.close,)
+
+
+def ends_at_close(rollout: Rollout, text: str) -> bool:
+    """Whether a segment's text ends where a call may; a token may bring white space behind it."""
+    return text.rstrip().endswith(tuple(close.rstrip() for close in closes(rollout)))
+
+
+def find(rollout: Rollout, text: str) -> WrittenCall | None:
+    """The call with which a turn's text ends; None where it ends with something else."""
+    form = rollout.calls
+    if isinstance(form, FencedCalls):
+        return _last_fenced(text, {tool.name for tool in rollout.tools})
+    assert isinstance(form, TagCalls)
+    before, close, after = text.rpartition(form.close)
+    if not close or after.strip():
+        return None
+    _, opened, body = before.rpartition(form.open)
+    return WrittenCall(None, body if opened and form.close not in body else None)
+
+
+def _last_fenced(text: str, names: set[str]) -> WrittenCall | None:
+    """The last fenced block, if the text ends with it and its language names a tool."""
+    language: str | None = None
+    block: list[str] = []
+    last: WrittenCall | None = None
+    for line in text.rstrip().split("\n"):
+        stripped = line.strip()
+        if language is None:
+            last = None
+            if stripped.startswith(_FENCE):
+                language, block = stripped.removeprefix(_FENCE).strip().lower(), []
+        elif stripped == _FENCE:
+            name = language if language in names else _ALSO.get(language, "")
+            last = WrittenCall(name, "\n".join(block)) if name in names else None
+            language = None
+        else:
+            block.append(line)
+    return last if language is None else None
+
+
+def framed(form: CallFormat, result: str) -> str:
+    """What follows a call in the model's own turn."""
+    if isinstance(form, FencedCalls):
+        return f"{_FENCE}{form.output}\n{result}\n{_FENCE}\n"
+    assert isinstance(form, TagCalls)
+    return f"\n{form.result_open}{result}{form.result_close}\n"

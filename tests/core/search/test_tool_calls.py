@@ -1,0 +1,193 @@
+"""What holds for every policy where the model calls tools: one node a result, order of arrival, replay, failures."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from berry.pipeline.config.sections.rollout import Budget, Cut
+from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
+from berry.pipeline.core import events as ev
+from berry.pipeline.core.calls import find
+from berry.pipeline.core.search.beam import Beam
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.conflicts import explain_missing_calls
+from berry.pipeline.core.search.dvts import Dvts
+from berry.pipeline.core.search.entropy import Entropy
+from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.value import ValueGuided
+from berry.pipeline.core.values.estimate import Scheme, estimate
+from berry.pipeline.records import DropReason, Finish
+
+POLICIES: list[Any] = [
+    BestOfN(n=6),
+    Fixed(branching=(2, 2, 2)),
+    Entropy(chains=3, forks=2, rounds=2, branches=2),
+    ValueGuided(leaves=12, chains=3),
+    Beam(beams=2, width=3),
+    Dvts(subtrees=3, width=2),
+    Mcts(simulations=12, parallel=1),
+    Mcts(simulations=12, parallel=3, prior="scorer"),
+    Shepherd(chains=2, completions=2),
+    Omega(chains=3, completions=3, searches=4),
+]
+every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
+orderless_policy = pytest.mark.parametrize(
+    "policy", [p for p in POLICIES if not (isinstance(p, Mcts) and p.parallel > 1)], ids=lambda p: p.type
+)
+
+
+def outcome(played: Any) -> tuple[object, object, object]:
+    search = played.search
+    nodes = [
+        (n.node_id, n.parent_id, n.role, tuple(n.token_ids), n.value, n.value_n, n.value_kind, n.weight)
+        for n in search.nodes()
+    ]
+    return nodes, [(t.trajectory_id, t.leaf, t.path, t.drop_reason) for t in search.trajectories()], search.ledger
+
+
+def check_results(played: Any) -> None:
+    """Every call is made once, and its result is the one child of the node that ends with it, and has its value."""
+    search = played.search
+    calls = [c.node for c in played.commands if isinstance(c, ev.Call)]
+    assert len(set(calls)) == len(calls)
+    records = {n.node_id: n for n in search.nodes()}
+    given = [node for node in search.tree.walk() if node.given is not None]
+    assert {node.parent.node_id for node in given} <= set(calls)
+    assert search.ledger.extra["given"] == sum(len(node.tokens) for node in given)
+    for node in given:
+        call, result = records[node.parent.node_id], records[node.node_id]
+        assert (result.role, result.logprobs, result.logprob_sum) == ("tool", None, 0.0)
+        assert (call.value, call.value_n, call.value_low) == (result.value, result.value_n, result.value_low)
+    for t in search.trajectories():
+        path = [search.tree[n] for n in t.path]
+        if t.verdict is not None:
+            ends = [node for node in path if node.text.endswith("\n```\n")]
+            called = [node for node in ends if find(search.rollout, search.turn_text(node)) is not None]
+            assert [node.children[0] for node in called] == [node for node in path if node.given is not None]
+            assert len(called) <= search.rollout.calls.max_calls
+
+
+@orderless_policy
+@settings(max_examples=6, deadline=None)
+@given(order=st.integers(0, 2**32), steps=st.integers(1, 6))
+def test_a_result_that_arrives_late_changes_no_node_value_or_label(
+    core: Any, policy: Any, order: int, steps: int
+) -> None:
+    world = core.CallingWorld(steps)
+    in_order = core.play(core.search(policy, **core.CALLS), world)
+    shuffled = core.play(core.search(policy, **core.CALLS), world, random.Random(order))
+    check_results(in_order)
+    assert outcome(shuffled) == outcome(in_order)
+    assert shuffled.search.finished == in_order.search.finished
+
+
+@every_policy
+@settings(max_examples=6, deadline=None)
+@given(order=st.integers(0, 2**32))
+def test_the_same_events_in_the_same_order_give_the_same_tree(core: Any, policy: Any, order: int) -> None:
+    chance = random.Random(order)
+    rollout = {
+        **core.CALLS,
+        "budget": Budget(
+            stop_after_correct=chance.choice([None, 2]),
+            max_leaves=chance.choice([None, 9]),
+            max_depth=chance.choice([2, 64]),
+        ),
+        "cut": chance.choice([None, Cut(below=0.3, spare=0.5, speculative=chance.random() < 0.5)]),
+    }
+    first = core.play(core.search(policy, **rollout), core.CallingWorld(5), chance)
+    check_results(first)
+    again = core.search(policy, **rollout)
+    commands = list(again.start())
+    for event in first.events:
+        commands += again.handle(event)
+    assert commands == first.commands
+    assert again.digest() == first.search.digest()
+    assert outcome(core.Played(again)) == outcome(first)
+
+
+@every_policy
+@settings(max_examples=6, deadline=None)
+@given(order=st.integers(0, 2**32), share=st.sampled_from([0.3, 1.0]))
+def test_any_call_or_sample_may_fail(core: Any, policy: Any, order: int, share: float) -> None:
+    chance = random.Random(order)
+
+    def fail(event: ev.Event) -> ev.Event:
+        if chance.random() >= share:
+            return event
+        match event:
+            case ev.Called(node):
+                return ev.Failed(node, "no sandbox", what="call")
+            case ev.Segment(parent, index, _) if share < 1:
+                dead = ev.Failed(parent, "engine died", indices=(index,))
+                return chance.choice([dead, ev.Cancelled(parent, (index,))])
+        return event
+
+    played = core.play(core.search(policy, **core.CALLS), core.CallingWorld(5), chance, intercept=fail)
+    failed = [e.node for e in played.events if isinstance(e, ev.Failed) and e.what == "call"]
+    assert played.search.ledger.extra["calls_failed"] == len(failed)
+    reasons = {t.leaf: t.drop_reason for t in played.search.trajectories()}
+    assert all(reasons[node] is DropReason.TOOL_FAILED for node in failed)
+
+
+@every_policy
+def test_no_more_leaves_than_allowed(core: Any, policy: Any) -> None:
+    for limit in (1, 4, 9):
+        search = core.search(policy, budget=Budget(max_leaves=limit), **core.CALLS)
+        played = core.play(search, core.CallingWorld(5), random.Random(limit))
+        assert played.search.leaves == len(played.search.trajectories()) <= limit
+
+
+@every_policy
+def test_a_call_too_many_and_a_result_too_long_are_dropped_as_such(core: Any, policy: Any) -> None:
+    few = {**core.CALLS, "calls": FencedCalls(max_calls=1)}
+    search = core.play(core.search(policy, **few), core.CallingWorld(6)).search
+    leaves = {t.leaf: t.drop_reason for t in search.trajectories()}
+    ended = [node for node, reason in leaves.items() if reason is DropReason.TOO_MANY_CALLS]
+    assert ended
+    assert all(search.tree[node].finish is Finish.CALL for node in ended)
+
+    class Verbose(core.CallingWorld):
+        def call(self, prefix: list[int], node: str) -> ev.Event:
+            return ev.Called(node, (20,) * 2000, "x" * 2000, "x" * 2000)
+
+    search = core.play(core.search(policy, **core.CALLS), Verbose(6)).search
+    assert {t.drop_reason for t in search.trajectories()} & {DropReason.RESULT_TOO_LONG}
+    assert not search.ledger.extra["given"]
+
+
+def test_a_model_that_calls_nothing_grows_the_same_tree_as_without_tools_and_is_told_of(core: Any) -> None:
+    for policy in POLICIES:
+        plain = core.play(core.search(policy), core.World(4))
+        tools = core.play(core.search(policy, tools=(PythonTool(),)), core.World(4))
+        assert outcome(tools) == outcome(plain)
+    search = core.play(core.search(BestOfN(n=40), tools=(PythonTool(),)), core.World(4)).search
+    note = explain_missing_calls(search.rollout, search.ledger.snapshot())
+    assert note is not None
+    assert "calls of type fenced" in note
+    called = core.play(core.search(BestOfN(n=40), **core.CALLS), core.CallingWorld(4)).search
+    assert explain_missing_calls(called.rollout, called.ledger.snapshot()) is None
+
+
+def test_values_are_those_of_the_process_whatever_is_called(core: Any) -> None:
+    """The mean of many trees' root values is the pass rate of as many independent samples."""
+    world = core.CallingWorld(4)
+
+    def mean(policy: Any) -> float:
+        found = []
+        for seed in range(300):
+            search = core.play(core.search(policy, run_seed=seed, **core.CALLS), world, check=False).search
+            value = estimate(search.tree, Scheme())[search.tree.root.node_id].value
+            found.append(value)
+        known = [value for value in found if value is not None]
+        return sum(known) / len(known)
+
+    assert abs(mean(Fixed(branching=(2, 2, 2))) - mean(BestOfN(n=8))) < 0.05
