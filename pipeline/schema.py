@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 6
+VERSION = 7
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -54,6 +54,13 @@ NODES = pa.schema(
         ("value_mass", pa.float64()),
         ("value_kind", pa.string()),
         ("reached", pa.bool_()),
+        (
+            "role",
+            pa.string(),
+        ),  # assistant: sampled; tool: given, without log-probabilities. Before version 7: assistant
+        ("call_outcome", pa.string()),  # of what a tool said: how the call above it ended
+        ("call_ms", pa.float32()),
+        ("nondeterministic", pa.bool_()),  # its session was rebuilt, and earlier calls said something else
     ]
 )
 
@@ -123,7 +130,9 @@ TABLES: dict[str, pa.Schema] = {"nodes": NODES, "kept": KEPT, "trajectories": TR
 COMMIT = "trajectories"
 
 STEP_COLUMNS = ("step_values", "step_lows", "step_highs", "step_counts", "step_weights", "step_kinds", "step_reached")
-ADDED: dict[int, dict[str, tuple[str, ...]]] = {}
+ADDED: dict[int, dict[str, tuple[str, ...]]] = {
+    7: {"nodes": ("role", "call_outcome", "call_ms", "nondeterministic")},
+}
 """The columns that each version after the sixth brought, by table."""
 
 

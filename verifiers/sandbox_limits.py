@@ -53,15 +53,18 @@ def limits_of(spec: CodeSpec, config: CheckerConfig) -> Limits:
 
 def make_pool(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> SandboxPool:
     """The pool for programs of every kind."""
-    return SandboxPool(
-        PoolConfig(
-            slots=config.slots or os.cpu_count() or 1,
-            queue_limit=config.queue_limit,
-            limits=limits_of(CodeSpec(), config),
-            isolation=config.isolation,
-            import_paths=(*package_root(), *import_paths),
-            launcher=yielding(config),
-        )
+    return SandboxPool(pool_config(config, import_paths))
+
+
+def pool_config(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> PoolConfig:
+    """How sandboxes are configured where a checker is configured so."""
+    return PoolConfig(
+        slots=config.slots or os.cpu_count() or 1,
+        queue_limit=config.queue_limit,
+        limits=limits_of(CodeSpec(), config),
+        isolation=config.isolation,
+        import_paths=(*package_root(), *import_paths),
+        launcher=yielding(config),
     )
 
 

@@ -112,6 +112,11 @@ def work_table(outcome: RunOutcome) -> Table:
         )
     cancelled = f", {ledger.cancelled:,} cancelled" if ledger.cancelled else ""
     table.add_row("generated", f"{ledger.generated:,} tokens, {ledger.kept:,} of them in kept trajectories{cancelled}")
+    calls = ledger.extra.get("calls", 0)
+    if calls:
+        bad = {name.removeprefix("calls_"): n for name, n in ledger.extra.items() if name.startswith("calls_")}
+        listed = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in bad.items())
+        table.add_row("tools", f"{calls:,} calls{listed}; {ledger.extra.get('given', 0):,} tokens of results")
     saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
     if saved or granted:
         table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")

@@ -111,6 +111,10 @@ class Engine(Protocol):
 
     def decode(self, token_ids: Sequence[int]) -> str: ...
 
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of text that is put into a response as it stands; control tokens in it are made inert."""
+        ...
+
     def generate(self, request: Request) -> AsyncIterator[Sample]:
         """Yields each sample when it ends. Raises EngineError when the engine is dead. Closing the iterator, or
         `cancel`, frees the request; cancelled samples come back with finish `cancelled` and their partial tokens

@@ -67,7 +67,14 @@ class Tokens:
         content = message["content"]
         if message["role"] == "assistant" or self._control.search(content) is None:
             return message
-        return {**message, "content": self._control.sub(lambda found: f"{found[0][:1]} {found[0][1:]}", content)}
+        return {**message, "content": self._without_control(content)}
+
+    def _without_control(self, text: str) -> str:
+        return self._control.sub(lambda found: f"{found[0][:1]} {found[0][1:]}", text)
+
+    def encode_text(self, text: str) -> list[int]:
+        """The ids of text within a turn, with a space in each control token of it."""
+        return self.tokenizer.encode(self._without_control(text), add_special_tokens=False)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a segment, special tokens left out. A character cut in two shows as U+FFFD."""
@@ -123,6 +130,9 @@ class TokenizedEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self.tokens.decode(token_ids)
+
+    def encode_text(self, text: str) -> list[int]:
+        return self.tokens.encode_text(text)
 
 
 def _template(value: str) -> str:

@@ -26,6 +26,9 @@ class SyntheticEngine(Section):
     tell: float = Field(default=0.0, ge=0, le=1)
     """Above 0, steps say behind their result whether they are sure of it: this share of them knows, the others toss a
     coin. Without it a text shows that it is wrong to those alone who can add, which small value models do not learn."""
+    call_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of steps whose result is left to a tool, in a fenced block of Python, and read from its answer; such steps
+    make no errors of their own. For runs with `rollout.tools`."""
     empty_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of responses without a token: a fault to test with."""
     endless_rate: float = Field(default=0.0, ge=0, le=1)

@@ -20,7 +20,6 @@ from berry.pipeline.core.events import Completion, Until
 from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.synthetic.process import (
     FILLER,
-    NUMBER,
     STEP_END_TEXT,
     Piece,
     PromptProcess,
@@ -60,11 +59,12 @@ class Continuations:
         self.chain = chain
         self.spec = spec
         step, self.total, partial = position
-        self.begun = len(partial)
+        self.begun = len(partial)  # tokens of the step begun
         self.off_script = chain.off_script(partial)
         self.decided: tuple[int, ...] = ()  # the total after the step begun, where it is there already
-        if step < chain.n_steps and self.begun >= chain.decision(step):
-            self.decided = (partial[chain.decision(step) - 1] - NUMBER,)
+        if step < chain.n_steps and partial and not self.off_script:
+            self.begun, decided = chain.begun(step, self.total, partial)
+            self.decided = () if decided is None else (decided,)
         at_start = step == self.begun == 0
         self.faults = chain.config.empty_rate + chain.config.endless_rate if at_start else 0.0
         one = STEP_END_TEXT in spec.until.delimiters

@@ -102,6 +102,9 @@ class Synthetic:
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode(token_ids)
 
+    def encode_text(self, text: str) -> list[int]:
+        return list(text.encode())
+
     # ---- truth ------------------------------------------------------------------------------------------------------
 
     def true_value(self, token_ids: Sequence[int]) -> float:

@@ -8,6 +8,8 @@ With e_k the chance of an error at step k, r that of a repair, K steps, and V_K(
     V_k(right) = (1 - e_k) V_{k+1}(right) + e_k V_{k+1}(wrong)
     V_k(wrong) = r V_{k+1}(right) + (1 - r) V_{k+1}(wrong)
 
+Where a tool computes a step (`call_share`), e_k and its r are 0: the tool's answer is what the step's total says.
+
 A step is text: a running total, right or wrong by a small number. What happens at a step shows in one token, its
 result, which therefore carries the step's entropy; before it the value is V_k, after it V_{k+1} of what came. Totals
 only add and subtract, so that a wrong total stays wrong until repaired, and the state can be read off any prefix.
@@ -18,7 +20,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Hashable, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from math import log
 from typing import Any, TypeVar
 
@@ -131,6 +133,11 @@ class PromptProcess:
         self._filler = [
             tuple(chance.choice(_FILLER) for _ in range(chance.randint(*config.filler_tokens))) for _ in self.changes
         ]
+        self.called = [False] * self.n_steps
+        if config.call_share:
+            draws = random.Random(self._seed + b"calls")
+            self.called = [draws.random() < config.call_share for _ in self.changes]
+            self.errors = [0.0 if call else error for call, error in zip(self.called, self.errors, strict=True)]
         self.right, self.wrong = self._values()
         self._pieces: dict[tuple[int, int, int], Piece] = {}
         self._kept: dict[Hashable, Any] = {}
@@ -138,10 +145,11 @@ class PromptProcess:
 
     def _values(self) -> tuple[list[float], list[float]]:
         right, wrong = [1.0], [0.0]
-        for error in reversed(self.errors):
+        for error, called in zip(reversed(self.errors), reversed(self.called), strict=True):
             r, w = right[-1], wrong[-1]
+            repair = 0.0 if called else self.repair
             right.append((1 - error) * r + error * w)
-            wrong.append(self.repair * r + (1 - self.repair) * w)
+            wrong.append(repair * r + (1 - repair) * w)
         return right[::-1], wrong[::-1]
 
     # ---- truth ------------------------------------------------------------------------------------------------------
@@ -152,8 +160,10 @@ class PromptProcess:
         done, total, partial = self.position(response)
         if self.off_script(partial):
             return 0.0
-        if done < self.n_steps and len(partial) >= self.decision(done):
-            done, total = done + 1, partial[self.decision(done) - 1] - NUMBER
+        if done < self.n_steps:
+            _, decided = self.begun(done, total, partial)
+            if decided is not None:
+                done, total = done + 1, decided
         fault = self.config.empty_rate + self.config.endless_rate if not response else 0.0
         return (1 - fault) * (self.right if total == self.totals[done] else self.wrong)[done]
 
@@ -174,8 +184,28 @@ class PromptProcess:
         return bool(partial) and partial[0] not in (_STEP, _ANSWER)
 
     def decision(self, step: int) -> int:
-        """Tokens of a step up to and with its result."""
+        """Tokens of a step up to and with its result, where no tool is asked for it."""
         return len(self._filler[step]) + 8
+
+    def begun(self, step: int, total: int, partial: Sequence[int]) -> tuple[int, int | None]:
+        """How many tokens of a step are its own, a tool's answer left out, and its result where it is decided."""
+        if not self.called[step]:
+            at = self.decision(step)
+            return len(partial), partial[at - 1] - NUMBER if len(partial) >= at else None
+        before = len(self._call(step, total))
+        answer = list(takewhile(lambda token: token < 256, partial[before:]))
+        if not answer:
+            return len(partial), None
+        numbers = re.findall(r"-?\d+", decode(answer))
+        result = int(numbers[-1]) if numbers else -1
+        own = len(partial) - len(answer)
+        return own, result if 0 <= result <= LARGEST else self.totals[step + 1] + 1
+
+    def _call(self, step: int, before: int) -> tuple[int, ...]:
+        """A step's tokens up to and with its call."""
+        change = self.changes[step]
+        code = f"\n```python\n{before} {'+' if change > 0 else '-'} {abs(change)}\n```\n"
+        return (_STEP, NUMBER + step + 1, _COLON, *self._filler[step], *code.encode())
 
     # ---- pieces -----------------------------------------------------------------------------------------------------
 
@@ -185,12 +215,13 @@ class PromptProcess:
         piece = self._pieces.get(key)
         if piece is None:
             change = self.changes[step]
-            tokens = (
-                *(_STEP, NUMBER + step + 1, _COLON, *self._filler[step]),
-                *(NUMBER + before, _WORD_ID[" + " if change > 0 else " - "], NUMBER + abs(change)),
-                *(_EQUALS, NUMBER + after, *self._tell(step, before, after), STEP_END),
-            )
-            piece = self._pieces[key] = _piece(tokens, self._decided(step, before, after), at=self.decision(step) - 1)
+            if self.called[step]:
+                asked = self._call(step, before)
+            else:
+                terms = NUMBER + before, _WORD_ID[" + " if change > 0 else " - "], NUMBER + abs(change)
+                asked = (_STEP, NUMBER + step + 1, _COLON, *self._filler[step], *terms)
+            tokens = (*asked, _EQUALS, NUMBER + after, *self._tell(step, before, after), STEP_END)
+            piece = self._pieces[key] = _piece(tokens, self._decided(step, before, after), at=len(asked) + 1)
         return piece
 
     def _tell(self, step: int, before: int, after: int) -> tuple[int, ...]:
@@ -240,7 +271,8 @@ class PromptProcess:
             if decided and not course:
                 total = decided[0]
             elif total != totals[step]:
-                total = right if chance < self.repair else total + self.changes[step]
+                repaired = chance < self.repair and not self.called[step]
+                total = right if repaired else total + self.changes[step]
             elif chance >= errors[step]:
                 total = right
             else:
@@ -251,6 +283,8 @@ class PromptProcess:
     def _decided(self, step: int, before: int, after: int) -> tuple[float, float]:
         """(log-probability, entropy) of the result token, in nats."""
         right = after == self.totals[step + 1]
+        if self.called[step]:
+            return -_IDLE_NATS, _IDLE_NATS
         if before != self.totals[step]:
             return _log(self.repair if right else 1 - self.repair), _entropy(self.repair)
         error = self.errors[step]
@@ -269,7 +303,7 @@ def _texts(tokens: Sequence[int]) -> list[str]:
     try:
         return [TEXTS[token] for token in tokens]
     except KeyError:
-        return [text_of(token) or "" for token in tokens]
+        return [text_of(token) or (chr(token) if token < 128 else "") for token in tokens]
 
 
 def _spread(hard_share: float) -> tuple[float, float]:

@@ -26,7 +26,9 @@ from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import searches_at_once
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
+from berry.sandboxes.sessions import SessionKeeper
 from berry.verifiers.checker import Checker
+from berry.verifiers.sandbox_limits import pool_config
 
 
 @dataclass(slots=True)
@@ -104,6 +106,8 @@ async def start(
     await engine.start()
     collect_garbage_rarely()
     await checker.start()
+    pool = pool_config(config.verification)
+    keeper = SessionKeeper(pool, slots=bounds.most, sessions=config.rollout.waiting_sessions)
 
     models: RewardModels | None = None
     if config.scored_by:
@@ -121,6 +125,7 @@ async def start(
         engine=engine,
         verify=with_retry(checker.check),
         agree=checker.agree,
+        call=keeper.call,
         verify_here=checker.check_inline,
         scorer=models,
         worker_id="local-0",
@@ -131,6 +136,7 @@ async def start(
 
     async def stop() -> None:
         await worker.close()
+        await keeper.close()
         await checker.close()
         if models is not None:
             await models.close()

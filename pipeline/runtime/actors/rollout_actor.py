@@ -68,6 +68,7 @@ class RolloutActor:
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
+                call=client.call,
                 verify_here=partial(check_inline, strictness=self._config.verification.strictness),
                 scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,

@@ -1,6 +1,9 @@
 """Holds a checker and its sandboxes in a Ray actor on a node's CPUs.
 
     VerifyClient ─► SandboxActor.check ─► verifiers.checker.Checker ─► sandboxes.pool
+                  └► SandboxActor.call ─► sandboxes.sessions.SessionKeeper
+
+Tool calls have slots of their own, so that none waits for checks: a sequence's cache waits for a call, not for a check.
 
 Only what checks need is imported here: a process of these is up in half the time that one with searches takes.
 """
@@ -17,17 +20,21 @@ from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.actors.process import Home, tree_cpu_s
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.sandboxes.base import SandboxError
+from berry.sandboxes.sessions import SessionCall, SessionKeeper, SessionReply
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import Checker, CheckerConfig, CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
+from berry.verifiers.sandbox_limits import pool_config
 
 
 class SandboxActor:
-    """A pool of sandboxes on this node's CPUs."""
+    """A pool of sandboxes on this node's CPUs; `sessions` of them may wait for their next tool call."""
 
-    def __init__(self, config: CheckerConfig) -> None:
+    def __init__(self, config: CheckerConfig, sessions: int = 0) -> None:
         logs.to_stderr()
         self._checker = Checker(config)
+        pool = pool_config(config)
+        self._sessions = SessionKeeper(pool, slots=pool.slots, sessions=sessions)
         self._started = False
         self._exporting: asyncio.Task[None] | None = None
 
@@ -51,17 +58,25 @@ class SandboxActor:
         await self.start()
         return await self._checker.check(request)
 
+    async def call(self, request: SessionCall) -> SessionReply:
+        await self.start()
+        return await self._sessions.call(request)
+
     async def agree(self, request: ConsensusRequest) -> dict[str, Verdict]:
         await self.start()
         return await self._checker.agree(request)
 
     async def metrics(self) -> dict[str, float]:
-        return {**self._checker.metrics(), "cpu_s": tree_cpu_s()} if self._started else {}
+        if not self._started:
+            return {}
+        calls = {f"call_{name}": value for name, value in self._sessions.metrics().items()}
+        return {**self._checker.metrics(), **calls, "cpu_s": tree_cpu_s()}
 
     async def stop(self) -> None:
         if self._exporting is not None:
             self._exporting.cancel()
         if self._started:
+            await self._sessions.close()
             await self._checker.close()
             self._started = False
 

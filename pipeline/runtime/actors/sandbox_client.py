@@ -1,4 +1,5 @@
-"""Sends the checks of a rollout actor to sandbox actors: the nearest that has room, again elsewhere when one dies.
+"""Sends the checks and tool calls of a rollout actor to sandbox actors: the nearest that has room, again elsewhere when
+one dies.
 
     search ─► VerifyClient.verify ─► the least loaded endpoint ─► SandboxActor.check ─► Verdict
 
@@ -6,12 +7,14 @@ Actors on this node come first; when as many of our checks are there as they hav
 call that fails because its actor died is made again on another one, for as long as it takes: the request is data and
 a verdict has no side effects. A verdict that says "could not be made here" (`Reason.retryable`) is asked for once more,
 elsewhere if there is an elsewhere, and then stands. Actors come and go while a run goes on (`update`); what one that
-goes was asked for already is still its to answer.
+goes was asked for already is still its to answer. A tool call goes where the session of its path is, if that actor is
+still up; another one rebuilds the session.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +22,13 @@ from typing import Any
 from msgspec.structs import replace
 from ray.exceptions import RayActorError
 
+from berry.sandboxes.sessions import SessionCall, SessionReply
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.shipping import with_source_inlined
 
+_HOMES_KEPT = 65_536  # paths of calls of which it is known where their session is
 _BACKOFF_S = (0.1, 0.3, 1.0, 3.0)  # before a check is asked for again
 
 
@@ -51,6 +56,7 @@ class VerifyClient:
 
     def __init__(self, endpoints: Sequence[SandboxEndpoint], own_node: str = "") -> None:
         self._own_node = own_node
+        self._homes: OrderedDict[str, str] = OrderedDict()  # path of calls ─► the endpoint that has its session
         self._loads: dict[str, EndpointLoad] = {}
         self._any = asyncio.Event()
         self.update(endpoints)
@@ -77,11 +83,25 @@ class VerifyClient:
         verdicts, _ = await self._ask("agree", request, avoid=None)
         return verdicts
 
-    async def _ask(self, method: str, request: object, *, avoid: str | None) -> tuple[Any, str]:
+    async def call(self, request: SessionCall) -> SessionReply:
+        """What a tool call says, however often its actor dies."""
+        home = self._homes.pop(request.key, None)
+        reply, name = await self._ask("call", request, avoid=None, home=home)
+        if reply.failed:
+            reply, name = await self._ask("call", request, avoid=name)
+        if not reply.ended:
+            self._homes[request.next_key] = name
+            if len(self._homes) > _HOMES_KEPT:
+                self._homes.popitem(last=False)
+        return reply
+
+    async def _ask(
+        self, method: str, request: object, *, avoid: str | None, home: str | None = None
+    ) -> tuple[Any, str]:
         attempt = 0
         while True:
             await self._any.wait()
-            load = self._pick(avoid)
+            load = self._loads[home] if attempt == 0 and home in self._loads else self._pick(avoid)
             name = load.endpoint.name
             load.waiting += 1
             try:

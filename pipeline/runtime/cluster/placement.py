@@ -87,7 +87,7 @@ def sandbox(config: RunConfig, planned: Placement) -> Any:
     env = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     options = _options(planned.sandbox) | {"runtime_env": {"env_vars": env}}
     options["scheduling_strategy"] = "SPREAD"  # beside the engines: else Ray fills one node first
-    return sandbox_actor.options(**options).remote(checker)
+    return sandbox_actor.options(**options).remote(checker, config.rollout.waiting_sessions)
 
 
 def reward(config: RunConfig, planned: Placement, *, run_url: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
-from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
+from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_calls, explain_missing_steps
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
@@ -250,9 +250,10 @@ class Driver:
             if not self._interrupted:
                 raise
         await background.poll()
-        missing = explain_missing_steps(self._config.rollout, coordinator.totals.ledger)
-        if missing is not None:
-            self._display.note(f"note: {missing}")
+        for explain in (explain_missing_steps, explain_missing_calls):
+            missing = explain(self._config.rollout, coordinator.totals.ledger)
+            if missing is not None:
+                self._display.note(f"note: {missing}")
         figures = figures_of(monitor, coordinator.totals, started.losses(), wall_s=time.monotonic() - began)
         self._write_figures(round_index, figures)
         totals = self._committed_totals(round_index) if self._leases.is_shared else coordinator.totals

@@ -51,6 +51,9 @@ METRICS: dict[str, Metric] = {
     "berry_problems_queued": Metric("gauge", "problems waiting for their search to begin", ENGINE),
     "berry_searches": Metric("gauge", "searches open", ENGINE),
     "berry_verifying": Metric("gauge", "leaves waiting for their verdict", ENGINE),
+    "berry_calling": Metric("gauge", "tool calls waited for", ENGINE),
+    "berry_calls": Metric("counter", "tool calls answered", ENGINE),
+    "berry_call_seconds": Metric("counter", "seconds that tool calls were waited for, summed over calls", ENGINE),
     "berry_verdicts": Metric("counter", "verdicts that searches got", (*ENGINE, "outcome")),
     "berry_replayed_events": Metric("counter", "events taken from journals instead of done again", ENGINE),
     "berry_loop_delay_seconds": Metric("gauge", "how late the event loop wakes, 99th percentile of a minute", ENGINE),
@@ -99,6 +102,9 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
     yield MetricReading("berry_problems_queued", gauges.queued)
     yield MetricReading("berry_searches", gauges.searching)
     yield MetricReading("berry_verifying", gauges.verifying)
+    yield MetricReading("berry_calling", gauges.calling)
+    yield MetricReading("berry_calls", gauges.called)
+    yield MetricReading("berry_call_seconds", gauges.call_s)
     outcomes = {"pass": gauges.passed, "no_answer": gauges.unanswered, "unverifiable": gauges.unverifiable}
     outcomes["wrong"] = gauges.verified - sum(outcomes.values())
     for outcome, count in outcomes.items():

@@ -29,11 +29,19 @@ class Activity:
 
 
 def activity_of_worker(snapshot: Snapshot) -> Activity:
-    """An engine without work owes nothing, nor one whose searches all wait for verdicts."""
+    """An engine without work owes nothing, nor one whose searches all wait for verdicts and tools."""
     counters, gauges = snapshot.counters, snapshot.gauges
     return Activity(
-        (counters.prompt_tokens, counters.generated_tokens, gauges.leaves, gauges.verified, gauges.searching),
-        owes=counters.running + counters.waiting > 0 or (gauges.searching > 0 and gauges.verifying == 0),
+        (
+            counters.prompt_tokens,
+            counters.generated_tokens,
+            gauges.leaves,
+            gauges.verified,
+            gauges.called,
+            gauges.searching,
+        ),
+        owes=counters.running + counters.waiting > 0
+        or (gauges.searching > 0 and gauges.verifying == gauges.calling == 0),
     )
 
 

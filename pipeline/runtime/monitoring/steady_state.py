@@ -51,7 +51,9 @@ class Steady:
         if self._before is not None and _lost(self._before, mark):
             self.first = self.last = None
         self._before = mark
-        under_way = sum(s.counters.running + s.counters.waiting + s.gauges.verifying for s in snapshots)
+        under_way = sum(
+            s.counters.running + s.counters.waiting + s.gauges.verifying + s.gauges.calling for s in snapshots
+        )
         self.most_under_way = max(self.most_under_way, under_way)
         if all_handed_out and not any(s.gauges.queued for s in snapshots):
             return

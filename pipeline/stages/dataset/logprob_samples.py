@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from berry.pipeline.records import ASSISTANT
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet.lease_rows import read_lease
 
@@ -24,7 +25,7 @@ class LogprobSample:
     weights_version: str
     prompt_ids: list[int]
     response_ids: list[int]
-    segments: list[tuple[int, float]]
+    segments: list[tuple[int, float | None]]
 
 
 def drawn(trajectory_id: str, share: float) -> bool:
@@ -45,8 +46,9 @@ def samples(location: Location, lease: int, round_index: int, *, share: float) -
     for row in chosen:
         path = [nodes[row["problem_id"], n] for n in row["path"]]
         path = [n for n in path if n["parent_id"] is not None and n["token_ids"]]
-        makers = {(n["engine_id"], n["weights_version"]) for n in path}
-        if len(makers) != 1 or any(n["logprob_sum"] is None for n in path):
+        sampled = [n for n in path if n["role"] in (None, ASSISTANT)]
+        makers = {(n["engine_id"], n["weights_version"]) for n in sampled}
+        if len(makers) != 1 or any(n["logprob_sum"] is None for n in sampled):
             continue
         [(engine_id, version)] = makers
         yield LogprobSample(
@@ -55,15 +57,19 @@ def samples(location: Location, lease: int, round_index: int, *, share: float) -
             weights_version=version,
             prompt_ids=list(roots[row["problem_id"]]["token_ids"]),
             response_ids=[t for n in path for t in n["token_ids"]],
-            segments=[(len(n["token_ids"]), n["logprob_sum"]) for n in path],
+            segments=[
+                (len(n["token_ids"]), n["logprob_sum"] if n["role"] in (None, ASSISTANT) else None) for n in path
+            ],
         )
 
 
 def gap(sample: LogprobSample, logprobs: Sequence[float]) -> float:
     """Nats a token between what is stored and `logprobs` of the response's tokens. One that falls outside of top-p or
     top-k when computed again, as numerics make happen at the edge, counts as `OUTSIDE_NATS`."""
-    start, total = 0, 0.0
+    start, compared, total = 0, 0, 0.0
     for count, stored in sample.segments:
-        total += abs(sum(max(x, OUTSIDE_NATS) for x in logprobs[start : start + count]) - stored)
+        if stored is not None:
+            total += abs(sum(max(x, OUTSIDE_NATS) for x in logprobs[start : start + count]) - stored)
+            compared += count
         start += count
-    return total / max(start, 1)
+    return total / max(compared, 1)

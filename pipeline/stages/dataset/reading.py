@@ -16,9 +16,9 @@ from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.annotated import annotated, is_annotated
 from berry.pipeline.core.values.estimate import Scheme, Values
-from berry.pipeline.core.values.stored import own_scheme, read
+from berry.pipeline.core.values.stored import given_of, own_scheme, read
 from berry.pipeline.errors import BerryError
-from berry.pipeline.records import DropReason, Finish, Message, Node, Problem
+from berry.pipeline.records import ASSISTANT, DropReason, Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
 from berry.pipeline.storage.parquet.lease_rows import read_lease
@@ -72,11 +72,13 @@ class StoredTree:
         return messages
 
     def logprobs(self, leaf: str) -> list[float] | None:
-        """Of each response token, in nats; None where the run did not store them."""
+        """Of each response token, in nats, 0 for what a tool said; None where the run did not store them."""
         joined: list[float] = []
         for node in self.tree.path(self.tree[leaf]):
             if node.logprobs is not None:
                 joined.extend(node.logprobs)
+            elif node.given is not None:
+                joined.extend([0.0] * len(node.tokens))
             elif len(node.tokens):
                 return None
         return joined
@@ -211,6 +213,8 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         if row["sample"] is not None:
             node.index, node.weight = row["sample"], row["weight"]
         node.engine_id, node.weights_version, node.seed = row["engine_id"], row["weights_version"], row["seed"]
+        if row["role"] not in (None, ASSISTANT):
+            node.given = given_of(node_of(row))
     for row in trajectories:
         if row["leaf"] not in tree:
             continue

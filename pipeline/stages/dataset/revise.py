@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import structs
+
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Thinking
@@ -21,7 +23,7 @@ from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read, rebuild
 from berry.pipeline.core.values.votes import Vote, votes
-from berry.pipeline.records import DropReason, Node, Problem, TokenLedger, Trajectory
+from berry.pipeline.records import ASSISTANT, DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
 from berry.pipeline.stages.dataset.reports import read_commit_marks
@@ -82,6 +84,17 @@ def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[S
             [node_of(r) for r in rows.nodes if r["problem_id"] == problem.id],
             [trajectory_of(r) for r in rows.trajectories if r["problem_id"] == problem.id],
         )
+
+
+def as_checked(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """Trajectories with the responses that verifiers read: what the model itself said, without what tools said."""
+    texts = {node.node_id: node.text for node in nodes if node.role == ASSISTANT}
+    if len(texts) == len(nodes):
+        return list(trajectories)
+    return [
+        structs.replace(t, response="".join([texts[at] for at in t.path if at in texts and at != nodes[0].node_id]))
+        for t in trajectories
+    ]
 
 
 async def revise(
@@ -156,7 +169,7 @@ async def _revise_lease(
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]
             drawn = votes(rebuild(stored.nodes), scheme.heads) if stored.nodes else {}
-            verdicts = await check(stored.problem, complete, drawn)
+            verdicts = await check(stored.problem, as_checked(stored.nodes, complete), drawn)
             for trajectory in complete:
                 trajectory.verdict = verdicts[trajectory.trajectory_id]
             back_up(

@@ -17,7 +17,7 @@ from berry.pipeline import schema
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import DropReason, Finish, Node, Problem, ResponseSegment, Trajectory, ValueKind
+from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, Problem, ResponseSegment, Trajectory, ValueKind
 from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, StepPlace
 from berry.pipeline.storage.parquet.list_columns import NumberLists
 from berry.pipeline.storage.parquet.shards import evidence_json
@@ -28,8 +28,6 @@ Row = dict[str, Any]
 
 ColumnLists = dict[str, Any]
 """By name: a list of a value for each row, or one of storage.parquet.list_columns."""
-
-ROLE = "assistant"  # of every node: no policy has other speakers in a response yet
 
 _OF_VERDICT = ("answer", "verdict", "verdict_reason", "evidence", "verify_ms")
 _OF_PLACE = {"lease", "node", "parent", "leaf"}  # what the files say by number
@@ -175,11 +173,12 @@ def segments_of(path: Sequence[Node]) -> list[ResponseSegment]:
     start = 0
     for node in path:
         tokens = len(node.token_ids)
+        author = node.role, node.weights_version, node.engine_id
         last = segments[-1] if segments else None
-        if last is not None and (last.weights_version, last.engine_id) == (node.weights_version, node.engine_id):
+        if last is not None and (last.role, last.weights_version, last.engine_id) == author:
             segments[-1] = last._replace(tokens=last.tokens + tokens)
         elif tokens:
-            segments.append(ResponseSegment(start, tokens, ROLE, node.weights_version, node.engine_id, trainable=True))
+            segments.append(ResponseSegment(start, tokens, *author, trainable=node.role == ASSISTANT))
         start += tokens
     return segments
 
@@ -193,7 +192,7 @@ def _shared_segments(
         return []
     version, engine, tokens = first.weights_version, first.engine_id, 0
     for node in path:
-        if node.weights_version != version or node.engine_id != engine:
+        if node.weights_version != version or node.engine_id != engine or node.role != ASSISTANT:
             return segments_of(path)
         tokens += len(node.token_ids)
     found = known.get((version, engine, tokens))
@@ -224,8 +223,10 @@ def _step_ends(steps: Sequence[str], response: str) -> list[int]:
 
 
 def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:
-    """One a token of the response; null where a segment has none."""
-    parts = [node.logprobs for node in path if node.token_ids]
+    """One a token of the response, 0 for what was given; null where a sampled segment has none."""
+    parts = [
+        node.logprobs if node.role == ASSISTANT else [0.0] * len(node.token_ids) for node in path if node.token_ids
+    ]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts) or (len(path) == 1 and path[0].logprobs is None):
         column.add_null()
@@ -235,7 +236,11 @@ def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:
 
 def node_of(row: Row) -> Node:
     kind = row["value_kind"]
-    typed = {"finish": Finish(row["finish"]), "value_kind": None if kind is None else ValueKind(kind)}
+    typed = {
+        "finish": Finish(row["finish"]),
+        "value_kind": None if kind is None else ValueKind(kind),
+        "role": row["role"] or ASSISTANT,
+    }
     return Node(**{**{name: row[name] for name in Node.__struct_fields__}, **typed})
 
 
@@ -270,6 +275,9 @@ STRUCTURAL = frozenset(
         DropReason.ENGINE_FAILED,
         DropReason.QUARANTINED,
         DropReason.ANNOTATION,
+        DropReason.TOO_MANY_CALLS,
+        DropReason.RESULT_TOO_LONG,
+        DropReason.TOOL_FAILED,
     }
 )
 """Reasons that come from the search itself: no rule gave them, none can take them back."""

@@ -68,6 +68,11 @@ class Sampled:
     ended: bool = True
 
     @property
+    def holds_results(self) -> bool:
+        """Whether a tool's results are part of it."""
+        return self.trainable is not None and not all(self.trainable)
+
+    @property
     def loss_mask(self) -> list[int]:
         """One a token of prompt and response: 1 where a trainer may learn it."""
         own = [1] * len(self.token_ids) if self.trainable is None else [int(t) for t in self.trainable]
@@ -155,12 +160,15 @@ def origin_of(stored: StoredTree, source_id: str) -> Origin:
 
 def sampled_of(stored: StoredTree, row: Row) -> Sampled:
     """The response of a trajectory's row (kept or not) as it was sampled."""
+    path = stored.tree.path(stored.tree[row["leaf"]])
+    given = any(node.given is not None for node in path)
     return Sampled(
         stored.messages,
         row["response"] or "",
         stored.tree.prompt_ids,
         stored.tree.response_ids(row["leaf"]),
         stored.logprobs(row["leaf"]),
+        [node.given is None for node in path for _ in node.tokens] if given else None,
         ended=stored.tree[row["leaf"]].finish is Finish.STOP,
     )
 

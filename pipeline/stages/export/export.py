@@ -118,6 +118,7 @@ def export(
                     files[part] = Writer(target / f"{part}.{request.kind}", request.kind, layout)
                 files[part].add(layout.row(record))
                 rows[part] += 1
+                _refuse_results(request, form, record)
                 _compare(compared, form, record, speaks)
             if rows[part] > before:
                 problems[part] += 1
@@ -193,6 +194,18 @@ def _compare(compared: Exactness | None, form: ExportFormat, record: Any, speaks
         return
     for sampled in form.sampled(record):
         compared.add(sampled, speaks.conversation)
+
+
+def _refuse_results(request: ExportRequest, form: ExportFormat, record: Any) -> None:
+    """Refuses text in which a trainer would take what tools said for the model's own words."""
+    if request.tokens or request.inexact or form.tokens is None:
+        return
+    if any(sampled.holds_results for sampled in form.sampled(record)):
+        raise InputError(
+            f"--format {request.format}: responses hold tool results, which a trainer would learn from their text as "
+            "if the model had written them; --tokens writes the sampled ids with a mask that leaves results out, or "
+            "--inexact the text all the same"
+        )
 
 
 def _refuse_inexact(request: ExportRequest, compared: Exactness | None) -> None:

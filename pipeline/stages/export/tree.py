@@ -60,8 +60,8 @@ class TreeSegment:
 
     @property
     def trainable(self) -> bool:
-        """Whether the model sampled it: all but the prompt."""
-        return self.parent >= 0
+        """Whether the model sampled it: all but the prompt and what tools said."""
+        return self.parent >= 0 and self.node.given is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,13 @@ class TreeRecord:
 
     @property
     def logprobs(self) -> array[float] | None:
-        """Nats, one a token of the packed sequence, 0 for the prompt's; None where the run did not store them."""
+        """Nats, one a token of the packed sequence, 0 for the prompt's and for what tools said; None where the run did
+        not store them."""
         joined = array("f", bytes(4 * len(self.segments[0].tokens)))
         for segment in self.segments[1:]:
+            if segment.node.given is not None:
+                joined.extend([0.0] * len(segment.tokens))
+                continue
             if segment.node.logprobs is None and len(segment.tokens):
                 return None
             joined.extend(segment.node.logprobs or ())

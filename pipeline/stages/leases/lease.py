@@ -110,7 +110,8 @@ class LeaseReport:
 
 @dataclass(slots=True)
 class Gauges:
-    """What goes on in one worker now, over all its searches; from `verified` on, counts since it started."""
+    """What goes on in one worker now, over all its searches; from `verified` to `replayed`, and `called`,
+    counts since it started."""
 
     queued: int = 0  # problems waiting for their search to begin
     searching: int = 0  # searches begun and not ended
@@ -121,6 +122,9 @@ class Gauges:
     unverifiable: int = 0
     leaves: int = 0
     replayed: int = 0  # events taken from journals
+    calling: int = 0  # now: tool calls that are waited for
+    called: int = 0  # tool calls that were answered
+    call_s: float = 0.0  # seconds that those were waited for, summed over calls
 
 
 @dataclass(frozen=True, slots=True)

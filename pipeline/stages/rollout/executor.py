@@ -2,7 +2,7 @@
 
     Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
     Verify ─► Ports.verify_here, else a task ─► Verified              Score ─► Scored, Failed
-    BudgetRequest ─► Ports.share ─► BudgetGrant
+    Call ─► ToolCalls ─► Ports.call ─► Called, Failed         BudgetRequest ─► Ports.share ─► BudgetGrant
 
 Each command is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
 makes no task.
@@ -11,6 +11,7 @@ makes no task.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import (
     BudgetGrant,
     BudgetRequest,
+    Call,
     Cancel,
     Cancelled,
     Completion,
@@ -36,15 +38,16 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.steps import token_ends
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Request
-from berry.pipeline.errors import EngineError
+from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish, Problem
 from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.leases.lease import Gauges
+from berry.pipeline.stages.rollout.calling import ToolCalls
 from berry.pipeline.stages.rollout.ports import Ports
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
-ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest
+ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | Call
 _CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
 
 
@@ -75,6 +78,13 @@ class CommandExecutor:
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
         self._seamless = ports.engine.info.seamless
+        self._tools: ToolCalls | None = None
+        if search.rollout.tools:
+            if ports.call is None:
+                raise ConfigError("rollout.tools: nothing makes tool calls here")
+            self._tools = ToolCalls(
+                f"{search.run_seed}/{search.round_index}/{problem.id}", search, ports.engine, ports.call
+            )
 
     def execute(self, command: ExecutableCommand) -> None:
         match command:
@@ -86,8 +96,15 @@ class CommandExecutor:
                 self._spawn(self._score(command))
             case Cancel():
                 self._spawn(self._cancel(command))
+            case Call():
+                self._spawn(self._make_call(command))
             case BudgetRequest():
                 self._spawn(self._ask_budget(command))
+
+    def resume(self) -> None:
+        """Takes over what the search that was replayed has had done."""
+        if self._tools is not None:
+            self._tools.recall()
 
     async def stop(self) -> None:
         """Cancels the commands that are not done."""
@@ -96,6 +113,8 @@ class CommandExecutor:
             task.cancel()
         if running:
             await asyncio.gather(*running, return_exceptions=True)
+        if self._tools is not None:
+            await self._tools.stop()
 
     def response(self, leaf: str) -> str:
         """The text of a leaf's whole response."""
@@ -104,6 +123,13 @@ class CommandExecutor:
             text = self._read(leaf)
             response = self.responses[leaf] = self._texts.setdefault(text, text)
         return response
+
+    def spoken(self, leaf: str) -> str:
+        """What the model itself said of a leaf's response: what is checked, without what tools said."""
+        path = self.search.tree.path(self.search.tree.at(leaf))
+        if all(node.given is None for node in path):
+            return self.response(leaf)
+        return "".join([node.text or self.ports.engine.decode(node.tokens) for node in path if node.given is None])
 
     def _read(self, leaf: str) -> str:
         """The joined texts of a path, where they are known to be the text of its tokens; else the tokens, decoded."""
@@ -188,7 +214,7 @@ class CommandExecutor:
 
     def verify(self, command: Verify) -> None:
         """Has a leaf checked: on the spot where that takes no tool, else by a task."""
-        response = self.response(command.node)
+        response = self.response(command.node) if self._tools is None else self.spoken(command.node)
         self.gauges.leaves += 1
         verdict = self._decided.get(response)
         if verdict is None:
@@ -216,6 +242,18 @@ class CommandExecutor:
         gauges.unanswered += verdict.unanswered
         gauges.unverifiable += outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
+
+    async def _make_call(self, command: Call) -> None:
+        assert self._tools is not None
+        asked = time.monotonic()
+        self.gauges.calling += 1
+        try:
+            event = await self._tools.make(command)
+        finally:
+            self.gauges.calling -= 1
+        self.gauges.called += 1
+        self.gauges.call_s += time.monotonic() - asked
+        self.put(event)
 
     async def _score(self, command: Score) -> None:
         if command.model in SCORERS:

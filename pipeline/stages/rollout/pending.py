@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from berry.pipeline.core.events import (
     BudgetGrant,
     BudgetRequest,
+    Call,
+    Called,
     Cancel,
     Cancelled,
     Command,
@@ -35,6 +37,7 @@ class PendingCommands:
     _samples: dict[tuple[str, int], Generate] = field(default_factory=dict)  # (node, index) -> its request
     _verify: dict[str, Verify] = field(default_factory=dict)
     _score: dict[tuple[str, str], Score] = field(default_factory=dict)
+    _call: dict[str, Call] = field(default_factory=dict)
     _stopped: dict[str, set[int]] = field(default_factory=dict)
     budget_request: BudgetRequest | None = None  # answered or not
     granted: bool = False
@@ -49,6 +52,8 @@ class PendingCommands:
                     self._verify[node] = command
                 case Score(node, model):
                     self._score[node, model] = command
+                case Call(node):
+                    self._call[node] = command
                 case Cancel(node):
                     self._stop(node)
                 case BudgetRequest():
@@ -64,6 +69,8 @@ class PendingCommands:
                 self._verify.pop(node, None)
             case Scored(node, _, model):
                 self._score.pop((node, model), None)
+            case Called(node):
+                self._call.pop(node, None)
             case Cancelled(node, indices, _):
                 self._remove(node, indices)
             case BudgetGrant():
@@ -73,6 +80,8 @@ class PendingCommands:
                     self._remove(node, indices)
                 elif what == "verify":
                     self._verify.pop(node, None)
+                elif what == "call":
+                    self._call.pop(node, None)
                 else:
                     for key in [k for k in self._score if k[0] == node]:
                         del self._score[key]
@@ -104,7 +113,7 @@ class PendingCommands:
             else:
                 left.append(replace(request, n=1, first_index=index, seed=seed))
         budget = [self.budget_request] if self.budget_request is not None and not self.granted else []
-        return [*left, *self._verify.values(), *self._score.values(), *budget]
+        return [*left, *self._call.values(), *self._verify.values(), *self._score.values(), *budget]
 
     def cancelled(self) -> list[Cancelled]:
         """Answers to samples that were cancelled and had not ended: they ended with the worker."""

@@ -5,7 +5,7 @@ CommandExecutor ─► Ports (engine, verifiers, scorer, shared budget)         
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.engines.base import Engine
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
+from berry.sandboxes.sessions import SessionCall, SessionReply
 
 
 class Scorer(Protocol):
@@ -27,6 +28,10 @@ class Scorer(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Of each model's weights."""
         ...
+
+
+Calling = Callable[[SessionCall], Awaitable[SessionReply]]
+"""A tool call made in the session of its path."""
 
 
 class Share(Protocol):
@@ -47,6 +52,7 @@ class Ports:
     verify_here: Deciding | None = None
     share: Share | None = None
     end_scores: tuple[str, ...] = ()  # "prm", "orm": what a finished search is scored with
+    call: Calling | None = None  # tools
 
 
 @dataclass(slots=True)

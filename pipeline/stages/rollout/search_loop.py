@@ -183,6 +183,7 @@ class SearchLoop:
             self._execute(self._start())
             return
         self.gauges.replayed += len(past.events)
+        self.executor.resume()
         asked = pending.budget_request
         if asked is not None and pending.granted and self.ports.share is not None:
             await self.ports.share(Need(self.problem.id, asked.unspent, asked.wanted), answered=True)
@@ -230,7 +231,7 @@ async def _decide_by_majority(loop: SearchLoop, spec: MajoritySpec, agree: Agree
     """Gives the leaves of a finished search verdicts from all of them together, where a problem has no gold answer."""
     tree = loop.search.tree
     leaves = [leaf for leaf in tree.leaves() if leaf.verdict is not None]
-    responses = {leaf.node_id: loop.executor.response(leaf.node_id) for leaf in leaves}
+    responses = {leaf.node_id: loop.executor.spoken(leaf.node_id) for leaf in leaves}
     scored = all(leaf.orm is not None for leaf in leaves)
     drawn = votes(tree, loop.search.heads)
     weights = {leaf.node_id: drawn[leaf.node_id].weight * ((leaf.orm or 0.0) if scored else 1.0) for leaf in leaves}

@@ -36,7 +36,7 @@ from berry.pipeline.stages.rollout.assembly import Assembly
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
-from berry.pipeline.stages.rollout.ports import Grown, Ports, Scorer
+from berry.pipeline.stages.rollout.ports import Calling, Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import shards
@@ -54,6 +54,7 @@ class LeaseWorker:
     """Serves leases on `engine`, with checks by `verify`, until `close`.
 
     verify, agree, verify_here: one response; a problem's responses together (majority); on the spot, without a tool
+    call: tool calls
     scorer, end_scores: reward models, and which of them score every node of a finished search
     round_index: the round whose weights the engine has; leases of another round are not run
     """
@@ -68,6 +69,7 @@ class LeaseWorker:
     agree: Agreeing | None = None
     verify_here: Deciding | None = None
     end_scores: tuple[str, ...] = ()
+    call: Calling | None = None
     gauges: Gauges = field(default_factory=Gauges)
     _admission: Admission | None = None
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)  # of the leases that are open
@@ -228,7 +230,16 @@ class LeaseWorker:
             try:
                 return await grow(
                     problem,
-                    Ports(self.engine, self.verify, self.scorer, self.agree, self.verify_here, share, self.end_scores),
+                    Ports(
+                        self.engine,
+                        self.verify,
+                        self.scorer,
+                        self.agree,
+                        self.verify_here,
+                        share,
+                        self.end_scores,
+                        self.call,
+                    ),
                     audit.rollout_for(self.config, problem.variant_of or problem.id),
                     run_seed=self.config.seed,
                     round_index=self.round_index,

@@ -1,0 +1,139 @@
+"""Makes the tool calls of one search: reads a call, has it made where its path's calls were, and says what follows.
+
+    node that ends in a call ─► parse (tool, code) ─► Ports.call, with the path's calls ─► Called
+                                └─► malformed: an error that the model can read
+
+Equal sequences of calls in one tree are made once. What a call said comes from the tree, never from a second run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from berry.pipeline.config.sections.tools import Tool
+from berry.pipeline.core import calls
+from berry.pipeline.core.events import Call, Called, Failed
+from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.engines.base import Engine
+from berry.pipeline.stages.rollout.ports import Calling
+from berry.sandboxes.base import JobOutcome
+from berry.sandboxes.sessions import SessionCall, SessionLimits, SessionReply
+
+MALFORMED = "malformed"
+CallPath = tuple[tuple[str, str], ...]
+"""The calls on a path, each as its tool and its code; a malformed one as "" and what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCall:
+    """A call as it is to be made: the code for a tool, or what is wrong with it."""
+
+    tool: Tool | None
+    code: str
+    fault: str | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return ("" if self.tool is None else self.tool.name), self.code
+
+
+class ToolCalls:
+    """The calls of one search, `tree` naming it among all that share a tool."""
+
+    def __init__(self, tree: str, search: Search, engine: Engine, call: Calling) -> None:
+        self._tree, self._search, self._engine, self._call = tree, search, engine, call
+        self._parsed: dict[str, ParsedCall] = {}  # by the node that ends in it
+        self._made: dict[CallPath, asyncio.Future[SessionReply]] = {}
+
+    async def make(self, command: Call) -> Called | Failed:
+        """The event that answers a Call."""
+        node = self._search.tree.at(command.node)
+        path = [at.parent for at in self._search.tree.path(node) if at.given is not None and at.parent is not None]
+        parsed = self._parse(node)
+        if parsed.fault is not None:
+            return self._called(node, SessionReply(f"Error: {parsed.fault}"), outcome=MALFORMED)
+        sequence = (*(self._parse(at).place for at in path), parsed.place)
+        known = self._known(sequence)
+        if known is not None:
+            return self._called(node, known, outcome=known.outcome)
+        future = self._made.get(sequence)
+        if future is None:
+            future = self._made[sequence] = asyncio.ensure_future(self._ask(parsed, path))
+        reply = await asyncio.shield(future)
+        if reply.failed:
+            self._made.pop(sequence, None)
+            return Failed(node.node_id, reply.text or reply.outcome, what="call")
+        return self._called(node, reply, outcome=reply.outcome)
+
+    async def stop(self) -> None:
+        """Cancels the calls that are being made."""
+        running = [future for future in self._made.values() if not future.done()]
+        for future in running:
+            future.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _known(self, sequence: CallPath) -> SessionReply | None:
+        """What an equal sequence of calls said; None where it was not made."""
+        future = self._made.get(sequence)
+        return future.result() if future is not None and future.done() and not future.cancelled() else None
+
+    async def _ask(self, parsed: ParsedCall, path: list[TreeNode]) -> SessionReply:
+        assert parsed.tool is not None
+        past: list[tuple[str, str]] = []
+        for at in path:  # since the session of this tool last ended
+            given = at.tip.given
+            assert given is not None
+            earlier = self._parse(at)
+            if earlier.tool is not parsed.tool:
+                continue
+            if given.ended:
+                past.clear()
+            else:
+                past.append((earlier.code, given.result))
+        tool, form = parsed.tool, self._search.rollout.calls
+        limits = SessionLimits(tool.call_wall_s, tool.cpu_s, tool.memory_mb, tool.output_kb)
+        return await self._call(SessionCall(self._tree, tuple(past), parsed.code, limits, form.max_result_chars))
+
+    def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str) -> Called:
+        text = calls.framed(self._search.rollout.calls, reply.text)
+        token_ids = self._engine.encode_text(text)
+        return Called(
+            node.node_id,
+            tuple(token_ids),
+            self._engine.decode(token_ids),
+            reply.text,
+            outcome=str(outcome),
+            ended=reply.ended,
+            ms=round(reply.ms, 3),
+            nondeterministic=reply.nondeterministic,
+        )
+
+    def recall(self) -> None:
+        """Takes over what calls said before a crash: equal ones are not made again."""
+        for node in self._search.tree.walk():
+            given, above = node.given, node.parent
+            if given is None or above is None or given.outcome == MALFORMED:
+                continue
+            path = [at.parent for at in self._search.tree.path(node) if at.given is not None and at.parent is not None]
+            said: asyncio.Future[SessionReply] = asyncio.get_running_loop().create_future()
+            said.set_result(SessionReply(given.result, JobOutcome(given.outcome), given.ended, given.ms))
+            self._made[tuple(self._parse(at).place for at in path)] = said
+
+    # ---- reading a call ---------------------------------------------------------------------------------------------
+
+    def _parse(self, node: TreeNode) -> ParsedCall:
+        parsed = self._parsed.get(node.node_id)
+        if parsed is None:
+            written = calls.find(self._search.rollout, self._search.turn_text(node))
+            assert written is not None, f"{node} ends in no call"
+            parsed = self._parsed[node.node_id] = self._read(written)
+        return parsed
+
+    def _read(self, written: calls.WrittenCall) -> ParsedCall:
+        rollout = self._search.rollout
+        tools = {tool.name: tool for tool in rollout.tools}
+        if written.body is None:
+            return ParsedCall(None, "", "this ends a call that was not begun")
+        return ParsedCall(rollout.tools[0] if written.tool is None else tools[written.tool], written.body)
