@@ -108,13 +108,11 @@ class _Kept:
 
 
 class SessionKeeper:
-    """`call` from any task of one event loop; `close` at the end. The sandboxes start with the first call. Raises
-    SandboxError where this host can't confine programs."""
+    """`await start()`, then `call` from any task of the same event loop; `await close()`."""
 
-    def __init__(self, pool: PoolConfig, *, slots: int, sessions: int) -> None:
+    def __init__(self, pool: PoolConfig, *, slots: int, sessions: int, profile: str = "numeric") -> None:
         self._slots, self._most = slots, max(sessions, slots)
-        self._pool = SandboxPool(replace(pool, slots=self._most + slots, warm=("numeric",), warm_slots=0))
-        self._starting = asyncio.Lock()
+        self._pool = SandboxPool(replace(pool, slots=self._most + slots, warm=(profile,), warm_slots=0))
         self._started = False
         self._free = asyncio.Semaphore(slots)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -122,12 +120,17 @@ class SessionKeeper:
         self._busy_s = self._queue_s = 0.0
         self._waiting = 0
 
+    async def start(self) -> None:
+        """Loads what sessions have loaded. Raises SandboxError where this host can't confine programs."""
+        await self._pool.start()
+        self._started = True
+
     async def call(self, request: SessionCall) -> SessionReply:
-        """Runs one snippet in the session of its path. Never raises for what the snippet does."""
+        """Runs one snippet in the session of its path. Never raises for what the snippet does, nor for a sandbox that
+        fails: both are outcomes."""
         asked = time.monotonic()
         self._waiting += 1
         try:
-            await self._start()
             await self._free.acquire()
         finally:
             self._waiting -= 1
@@ -156,13 +159,6 @@ class SessionKeeper:
         `queue_s`."""
         gauges = {"waiting": self._waiting, "sessions_kept": len(self._kept)}
         return {**gauges, **self._counts, "busy_s": self._busy_s, "queue_s": self._queue_s}
-
-    async def _start(self) -> None:
-        if not self._started:
-            async with self._starting:
-                if not self._started:
-                    await self._pool.start()
-                    self._started = True
 
     async def _call(self, request: SessionCall) -> SessionReply:
         error = ""

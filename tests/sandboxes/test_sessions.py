@@ -33,7 +33,8 @@ class Path:
 
 @pytest.fixture(scope="module")
 async def keeper() -> AsyncIterator[SessionKeeper]:
-    keeper = SessionKeeper(PoolConfig(calibration=1.0), slots=1, sessions=2)
+    keeper = SessionKeeper(PoolConfig(calibration=1.0), slots=1, sessions=2, profile="bare")
+    await keeper.start()
     yield keeper
     await keeper.close()
 

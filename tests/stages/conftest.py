@@ -14,6 +14,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.rollout.ports import Calling
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.run.directory import RunDir, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
@@ -56,6 +57,7 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
         rewards: dict[str, Any] | None = None,
         rounds: int | None = None,
         check: Callable[[CheckRequest], Awaitable[Verdict]] = _check,
+        call: Calling | None = None,
         **engine: Any,
     ) -> RunDir:
         raw = {
@@ -80,7 +82,7 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
 
         async def work() -> None:
             synthetic = Synthetic(config.engine)  # type: ignore[arg-type]
-            worker = LeaseWorker(config, run.location, synthetic, check, "test", end_scores=end_scores)
+            worker = LeaseWorker(config, run.location, synthetic, check, "test", end_scores=end_scores, call=call)
             worker.scorer = _Oracle(synthetic)
             for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
                 await worker.run(lease)

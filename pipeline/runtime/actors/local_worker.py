@@ -108,6 +108,8 @@ async def start(
     await checker.start()
     pool = pool_config(config.verification)
     keeper = SessionKeeper(pool, slots=bounds.most, sessions=config.rollout.waiting_sessions)
+    if config.rollout.tools:
+        await keeper.start()
 
     models: RewardModels | None = None
     if config.scored_by:

@@ -35,6 +35,7 @@ class SandboxActor:
         self._checker = Checker(config)
         pool = pool_config(config)
         self._sessions = SessionKeeper(pool, slots=pool.slots, sessions=sessions)
+        self._has_tools = sessions > 0
         self._started = False
         self._exporting: asyncio.Task[None] | None = None
 
@@ -44,6 +45,8 @@ class SandboxActor:
         if not self._started:
             try:
                 await self._checker.start()
+                if self._has_tools:
+                    await self._sessions.start()
             except SandboxError as error:
                 raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
             self._started = True

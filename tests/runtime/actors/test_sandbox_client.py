@@ -8,6 +8,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
+from berry.sandboxes.sessions import SessionCall, SessionReply
 from berry.verifiers.base import Reason, verdict
 from berry.verifiers.checker import CheckRequest
 from berry.verifiers.specs.union import MathSpec
@@ -60,6 +61,28 @@ async def test_checks_stay_on_their_node_until_its_slots_are_full_and_then_spill
     near.answered.set()
     far.answered.set()
     assert all(v.passed for v in await asyncio.gather(*tasks))
+
+
+async def test_a_tool_call_goes_where_the_session_of_its_path_is_while_that_is_up() -> None:
+    class Tool:
+        def __init__(self) -> None:
+            self.paths: list[int] = []
+            self.call = self
+
+        async def remote(self, request: SessionCall) -> SessionReply:
+            self.paths.append(len(request.past))
+            return SessionReply("1")
+
+    near, far = Tool(), Tool()
+    client = VerifyClient([SandboxEndpoint("s0", near, 2, "a"), SandboxEndpoint("s1", far, 2, "b")], "a")
+    await client.call(SessionCall("t", (), "x = 1"))
+    client.update([SandboxEndpoint("s1", far, 2, "a"), SandboxEndpoint("s0", near, 2, "b")])
+    await client.call(SessionCall("t", (("x = 1", "1"),), "x"))
+    await client.call(SessionCall("other", (), "x = 1"))
+    assert (near.paths, far.paths) == ([0, 1], [0])
+    client.update([SandboxEndpoint("s1", far, 2, "a")])
+    await client.call(SessionCall("t", (("x = 1", "1"), ("x", "1")), "x"))
+    assert far.paths == [0, 2]
 
 
 async def test_who_leaves_still_answers_and_is_asked_no_more() -> None:

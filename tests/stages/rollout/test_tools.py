@@ -61,7 +61,8 @@ async def check(request: CheckRequest) -> Verdict:
 @pytest.fixture(scope="module")
 async def call() -> AsyncIterator[Calling]:
     """Sessions without numpy, which take no time to start."""
-    keeper = SessionKeeper(PoolConfig(), slots=2, sessions=8)
+    keeper = SessionKeeper(PoolConfig(), slots=2, sessions=8, profile="bare")
+    await keeper.start()
 
     async def bare(request: SessionCall) -> SessionReply:
         return await keeper.call(replace(request, profile="bare"))
