@@ -97,7 +97,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.stages.rollout": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
-        *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset"),
+        *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset", "sandboxes"),
     ),
     "pipeline.stages.training": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines.*"),
