@@ -84,7 +84,7 @@ class Verify(Struct, frozen=True, gc=False):
     node: str
 
 
-class Call(Struct, frozen=True, gc=False):
+class CallTool(Struct, frozen=True, gc=False):
     """Have the tool call with which `node` ends made; what is on the way to `node` was called before (calls.py)."""
 
     node: str
@@ -121,7 +121,7 @@ class Finished(Struct, frozen=True, gc=False):
     reason: FinishReason
 
 
-Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished | Call
+Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished | CallTool
 
 # ---- events ------------------------------------------------------------------------------------------------
 

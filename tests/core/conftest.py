@@ -232,7 +232,7 @@ def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Ev
             yield ev.Verified(node, world.verdict(tree.response_ids(node)))
         case ev.Score(node, model):
             yield ev.Scored(node, world.score(tree.prefix_ids(node), model), model)
-        case ev.Call(node):
+        case ev.CallTool(node):
             yield world.call(tree.prefix_ids(node), node)
         case ev.BudgetRequest(unspent, _):
             yield ev.BudgetGrant(unspent)

@@ -2,7 +2,7 @@
 end.
 
     start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight
-    segment that ends in a tool call ─► Call ─► Called: the result, as the one child of the call's node
+    segment that ends in a tool call ─► CallTool ─► Called: the result, as the one child of the call's node
 
 A policy overrides hooks (`begin`, `on_step`, `on_leaf`, `on_score`, `on_verdict`, `on_lost`, `on_idle`,
 `extend`) and asks with `grow` and `ask_score`; everything else is here. A policy is told of a node that ends in a call
@@ -233,7 +233,7 @@ class Machine(Hooks[P]):
             self._unanswered(node, DropReason.TOO_MANY_CALLS)
             return True
         self._flight.ask_call(node.node_id, to_end=to_end)
-        self._out.append(ev.Call(node.node_id))
+        self._out.append(ev.CallTool(node.node_id))
         return True
 
     def turn_text(self, node: TreeNode) -> str:

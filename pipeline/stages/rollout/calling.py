@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from berry.pipeline.config.sections.tools import Tool
 from berry.pipeline.core import calls
-from berry.pipeline.core.events import Call, Called, Failed
+from berry.pipeline.core.events import Called, CallTool, Failed
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Engine
@@ -47,8 +47,8 @@ class ToolCalls:
         self._parsed: dict[str, ParsedCall] = {}  # by the node that ends in it
         self._made: dict[CallPath, asyncio.Future[SessionReply]] = {}
 
-    async def make(self, command: Call) -> Called | Failed:
-        """The event that answers a Call."""
+    async def make(self, command: CallTool) -> Called | Failed:
+        """The event that answers a CallTool."""
         node = self._search.tree.at(command.node)
         path = [at.parent for at in self._search.tree.path(node) if at.given is not None and at.parent is not None]
         parsed = self._parse(node)

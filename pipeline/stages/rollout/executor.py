@@ -2,7 +2,7 @@
 
     Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
     Verify ─► Ports.verify_here, else a task ─► Verified              Score ─► Scored, Failed
-    Call ─► ToolCalls ─► Ports.call ─► Called, Failed         BudgetRequest ─► Ports.share ─► BudgetGrant
+    CallTool ─► ToolCalls ─► Ports.call ─► Called, Failed         BudgetRequest ─► Ports.share ─► BudgetGrant
 
 Each command is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
 makes no task.
@@ -20,7 +20,7 @@ from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import (
     BudgetGrant,
     BudgetRequest,
-    Call,
+    CallTool,
     Cancel,
     Cancelled,
     Completion,
@@ -47,7 +47,7 @@ from berry.pipeline.stages.rollout.ports import Ports
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
-ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | Call
+ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | CallTool
 _CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
 
 
@@ -96,7 +96,7 @@ class CommandExecutor:
                 self._spawn(self._score(command))
             case Cancel():
                 self._spawn(self._cancel(command))
-            case Call():
+            case CallTool():
                 self._spawn(self._make_call(command))
             case BudgetRequest():
                 self._spawn(self._ask_budget(command))
@@ -243,7 +243,7 @@ class CommandExecutor:
         gauges.unverifiable += outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
 
-    async def _make_call(self, command: Call) -> None:
+    async def _make_call(self, command: CallTool) -> None:
         assert self._tools is not None
         asked = time.monotonic()
         self.gauges.calling += 1

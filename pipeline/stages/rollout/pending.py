@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from berry.pipeline.core.events import (
     BudgetGrant,
     BudgetRequest,
-    Call,
     Called,
+    CallTool,
     Cancel,
     Cancelled,
     Command,
@@ -37,7 +37,7 @@ class PendingCommands:
     _samples: dict[tuple[str, int], Generate] = field(default_factory=dict)  # (node, index) -> its request
     _verify: dict[str, Verify] = field(default_factory=dict)
     _score: dict[tuple[str, str], Score] = field(default_factory=dict)
-    _call: dict[str, Call] = field(default_factory=dict)
+    _call: dict[str, CallTool] = field(default_factory=dict)
     _stopped: dict[str, set[int]] = field(default_factory=dict)
     budget_request: BudgetRequest | None = None  # answered or not
     granted: bool = False
@@ -52,7 +52,7 @@ class PendingCommands:
                     self._verify[node] = command
                 case Score(node, model):
                     self._score[node, model] = command
-                case Call(node):
+                case CallTool(node):
                     self._call[node] = command
                 case Cancel(node):
                     self._stop(node)

@@ -56,7 +56,7 @@ def outcome(played: Any) -> tuple[object, object, object]:
 def check_results(played: Any) -> None:
     """Every call is made once, and its result is the one child of the node that ends with it, and has its value."""
     search = played.search
-    calls = [c.node for c in played.commands if isinstance(c, ev.Call)]
+    calls = [c.node for c in played.commands if isinstance(c, ev.CallTool)]
     assert len(set(calls)) == len(calls)
     records = {n.node_id: n for n in search.nodes()}
     given = [node for node in search.tree.walk() if node.given is not None]
