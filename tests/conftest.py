@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 settings.register_profile("untimed", deadline=None)  # an example that waited for a busy core has not failed
 settings.load_profile("untimed")
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves actors beside the tests of other workers
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
 TOGETHER: dict[str, tuple[str, ...]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.ports import Calling
 from berry.pipeline.stages.rollout.worker import LeaseWorker
-from berry.pipeline.storage.run.directory import RunDir, prepare
+from berry.pipeline.storage.run.directory import RunDir, open_run, prepare
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
 
@@ -44,8 +46,16 @@ class _Oracle:
         return {"prm": "truth", "orm": "truth"}
 
 
+@pytest.fixture(scope="session")
+def runs_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Any, Path]]:
+    """Where runs are made, and those that were, by all that makes them."""
+    return tmp_path_factory.mktemp("stored"), {}
+
+
 @pytest.fixture
-def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
+def stored_run(tmp_path: Path, runs_made: tuple[Path, dict[Any, Path]]) -> Callable[..., RunDir]:
+    """Makes a run, or copies the one that another test has made alike."""
+
     def make(
         name: str = "run",
         *,
@@ -75,6 +85,10 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
             "rounds": rounds,
             "storage": {"lease_problems": 7},
         }
+        folder, made = runs_made
+        alike = (json.dumps(raw, default=repr), end_scores, check)
+        if alike in made:
+            return open_run(shutil.copytree(made[alike], tmp_path / name, dirs_exist_ok=False).as_posix())
         config = validate(raw, RunConfig, where="test")
         found = survey(config.problems)
         versions = {"problems": {"count": found.count, "digest": found.digest}}
@@ -89,6 +103,8 @@ def stored_run(tmp_path: Path) -> Callable[..., RunDir]:
             await worker.close()
 
         asyncio.run(work())
+        made[alike] = folder / str(len(made))
+        shutil.copytree(tmp_path / name, made[alike])
         return run
 
     return make
