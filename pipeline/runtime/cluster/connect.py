@@ -67,10 +67,11 @@ def join(address: str | None, cpus: float = 1) -> None:
                 object_store_memory=256 << 20,
                 **quiet,
             )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a raylet that is late is told by a bare Exception
         if address:
             raise _unreachable(address, error) from error
-        raise ResourceError(f"Ray can't be started here: {error}") from error
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ResourceError(f"Ray can't be started here: {first}; a machine that is busy may take too long") from error
 
 
 def _check_reachable(address: str) -> None:
