@@ -132,6 +132,20 @@ class RunConfig(Section):
         return tuple(dict.fromkeys((*served, *trained)))
 
     @model_validator(mode="after")
+    def _template_knows_the_tools(self) -> RunConfig:
+        """Gives the chat template the tools' descriptions, where calls go through it. A stored configuration has
+        them."""
+        if not self.rollout.tools or self.rollout.calls.type != "tool_call":
+            return self
+        if self.engine.type == "synthetic":
+            raise ValueError("rollout.calls of type tool_call need an engine with a chat template; use fenced")
+        if "tools" not in self.engine.chat_template_args:
+            told = {"tools": [tool.description for tool in self.rollout.tools], **self.engine.chat_template_args}
+            engine = self.engine.model_copy(update={"chat_template_args": told})
+            object.__setattr__(self, "engine", engine)
+        return self
+
+    @model_validator(mode="after")
     def _works_with_tools(self) -> RunConfig:
         if self.rollout.tools and self.annotation is not None:
             raise ValueError("berry annotate can't complete the prefixes of a run with rollout.tools")

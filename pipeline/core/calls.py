@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, TagCalls
+from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, TagCalls, TemplateCalls
 
 _FENCE = "```"
 _ALSO = {"py": "python", "python3": "python"}
 
 
 class WrittenCall(NamedTuple):
-    """A call as it was written. `tool`: the name that its format gives it; None where there is one tool."""
+    """A call as it was written. `tool`: the name that its format gives it; None where the body says it, or there is one
+    tool."""
 
     tool: str | None
     body: str | None
@@ -28,7 +29,7 @@ def closes(rollout: Rollout) -> tuple[str, ...]:
     form = rollout.calls
     if isinstance(form, FencedCalls):
         return (f"\n{_FENCE}\n",)
-    assert isinstance(form, TagCalls)
+    assert isinstance(form, TagCalls | TemplateCalls)
     return (form.close,)
 
 
@@ -42,7 +43,7 @@ def find(rollout: Rollout, text: str) -> WrittenCall | None:
     form = rollout.calls
     if isinstance(form, FencedCalls):
         return _last_fenced(text, {tool.name for tool in rollout.tools})
-    assert isinstance(form, TagCalls)
+    assert isinstance(form, TagCalls | TemplateCalls)
     before, close, after = text.rpartition(form.close)
     if not close or after.strip():
         return None
@@ -71,7 +72,7 @@ def _last_fenced(text: str, names: set[str]) -> WrittenCall | None:
 
 
 def framed(form: CallFormat, result: str) -> str:
-    """What follows a call in the model's own turn."""
+    """What follows a call in the model's own turn. A turn of its own (`TemplateCalls`) is for the engine to render."""
     if isinstance(form, FencedCalls):
         return f"{_FENCE}{form.output}\n{result}\n{_FENCE}\n"
     assert isinstance(form, TagCalls)

@@ -115,6 +115,12 @@ class Engine(Protocol):
         """Token ids of text that is put into a response as it stands; control tokens in it are made inert."""
         ...
 
+    def encode_result(self, result: str) -> list[int]:
+        """Token ids that end the model's turn after a tool call, say the result in a turn of the role `tool`, and begin
+        the model's next turn. Raises ConfigError where the chat template can't say it, or would rewrite what is before
+        it."""
+        ...
+
     def generate(self, request: Request) -> AsyncIterator[Sample]:
         """Yields each sample when it ends. Raises EngineError when the engine is dead. Closing the iterator, or
         `cancel`, frees the request; cancelled samples come back with finish `cancelled` and their partial tokens

@@ -13,12 +13,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers.decoders import DecodeStream
 
 from berry.pipeline.config.sections.engine import HttpEngine, VllmEngine
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Message
+
+CALL_EXAMPLE = 'So:\n<tool_call>\n{"name": "python", "arguments": {"code": "6 * 7"}}\n</tool_call>'
+_RESULT = "result-42"
+_INSTEAD = "use calls of type fenced or tag, or set engine.chat_template"
 
 
 class Tokens:
@@ -41,6 +46,7 @@ class Tokens:
         self._arguments = dict(arguments or {})
         control = sorted((t for t in self.tokenizer.all_special_tokens if len(t) > 2), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
+        self._around: tuple[str, str] | None = None
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
 
@@ -53,13 +59,42 @@ class Tokens:
         return self._render(messages, add_generation_prompt=False)
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
-        text = self.tokenizer.apply_chat_template(
+        text = self._text(messages, add_generation_prompt=add_generation_prompt)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _text(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        return self.tokenizer.apply_chat_template(
             [self._inert(m) for m in messages],
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             **self._arguments,
         )
-        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def encode_result(self, result: str) -> list[int]:
+        """The ids that end the model's turn, say `result` in a turn of the role `tool`, and begin the model's next.
+        Raises ConfigError as `around_results` does."""
+        if self._around is None:
+            self._around = self.around_results()
+        before, after = self._around
+        return self.tokenizer.encode(f"{before}{self._without_control(result)}{after}", add_special_tokens=False)
+
+    def around_results(self, said: str = CALL_EXAMPLE) -> tuple[str, str]:
+        """What the chat template puts between a turn of the model's and a tool's result, and between that and the
+        model's next turn. Raises ConfigError where a conversation with two calls, after each of which the model `said`
+        so much, is not that: the tokens that the model was given would not be what the template makes of them."""
+        turns = [{"role": "assistant", "content": said}, {"role": "tool", "content": _RESULT}]
+        asked = [{"role": "user", "content": "6 * 7?"}]
+        try:
+            begun = self._text(asked) + said
+            once, twice = self._text([*asked, *turns]), self._text([*asked, *turns, *turns])
+        except TemplateError as error:
+            raise ConfigError(f"the chat template has no role `tool` ({error}): {_INSTEAD}") from error
+        _same(begun, once[: len(begun)])
+        before, found, after = once[len(begun) :].partition(_RESULT)
+        if not found:
+            raise ConfigError(f"the chat template leaves out what tools say: {_INSTEAD}")
+        _same(f"{once}{said}{before}{_RESULT}{after}", twice)
+        return before, after
 
     def _inert(self, message: Message) -> Message:
         """The message with a space in each control token of its text, so that it can't end its turn and begin another;
@@ -101,6 +136,18 @@ class Tokens:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
+def _same(expected: str, rendered: str) -> None:
+    """Raises ConfigError with the place where two renderings part."""
+    if expected == rendered:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(expected, rendered, strict=False)) if a != b), len(rendered))
+    shown = [repr(text[max(0, at - 30) : at + 50]) for text in (expected, rendered)]
+    raise ConfigError(
+        f"the chat template rewrites earlier turns once a tool has answered: where the model was given {shown[0]}, the "
+        f"template has {shown[1]}; {_INSTEAD}"
+    )
+
+
 class TokenizedEngine:
     """The part of an engine that every one with a real tokenizer has: what it says of itself, text to ids and back."""
 
@@ -133,6 +180,9 @@ class TokenizedEngine:
 
     def encode_text(self, text: str) -> list[int]:
         return self.tokens.encode_text(text)
+
+    def encode_result(self, result: str) -> list[int]:
+        return self.tokens.encode_result(result)
 
 
 def _template(value: str) -> str:

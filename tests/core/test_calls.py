@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import FencedCalls, PythonTool, TagCalls
+from berry.pipeline.config.sections.tools import FencedCalls, PythonTool, TagCalls, TemplateCalls
 from berry.pipeline.core.calls import WrittenCall, ends_at_close, find, framed
 
 FENCED = Rollout(tools=(PythonTool(),), calls=FencedCalls())
+TEMPLATE = Rollout(tools=(PythonTool(),), calls=TemplateCalls())
 TAG = Rollout(tools=(PythonTool(),), calls=TagCalls())
 
 
@@ -28,6 +29,7 @@ TAG = Rollout(tools=(PythonTool(),), calls=TagCalls())
         (TAG, "1 + 1</code>", WrittenCall(None, None)),
         (TAG, "<code>1</code> and 2</code>", WrittenCall(None, None)),
         (TAG, "So <code>1 + 1</code> is", None),
+        (TEMPLATE, 'So <tool_call>\n{"name": "x"}\n</tool_call>', WrittenCall(None, '\n{"name": "x"}\n')),
     ],
 )
 def test_a_call_is_found_at_the_end_of_what_the_model_wrote(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,20 @@ class PythonTool(Section):
     sessions: int = Field(default=64, ge=1)
     """Sessions that each host keeps between calls at most. The one that has waited longest is ended for a new one, and
     is rebuilt by running its calls again where its path goes on."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a chat template is told of the tool: a function in JSON schema."""
+        code = {"type": "string", "description": "Python; the value of a last expression is returned too"}
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": "Runs Python in a session that keeps its state, with numpy and sympy; returns what it "
+                "prints.",
+                "parameters": {"type": "object", "properties": {"code": code}, "required": ["code"]},
+            },
+        }
 
 
 Tool = PythonTool
@@ -64,4 +78,15 @@ class TagCalls(CallFormat):
     """What is put after it."""
 
 
-Calls = Annotated[FencedCalls | TagCalls, Field(discriminator="type")]
+class TemplateCalls(CallFormat):
+    """JSON between tags, `{"name": …, "arguments": {…}}`, answered by a turn of the role `tool` in the model's own chat
+    template (Hermes, Qwen). The template is given the tools' descriptions, as `engine.chat_template_args.tools`."""
+
+    type: Literal["tool_call"] = "tool_call"
+    open: str = Field(default="<tool_call>", min_length=1)
+    """What begins a call."""
+    close: str = Field(default="</tool_call>", min_length=1)
+    """What ends it."""
+
+
+Calls = Annotated[FencedCalls | TagCalls | TemplateCalls, Field(discriminator="type")]

@@ -25,6 +25,7 @@ from berry.pipeline.engines.slots import PrioritySlots
 from berry.pipeline.engines.synthetic.cache import Prefix, SimulatedPrefixCache
 from berry.pipeline.engines.synthetic.draw import SegmentSpec, continuations
 from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, PromptProcess, decode
+from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Finish, Message
 
 _CHAINS_KEPT = 512  # prompts whose processes are kept
@@ -104,6 +105,10 @@ class Synthetic:
 
     def encode_text(self, text: str) -> list[int]:
         return list(text.encode())
+
+    def encode_result(self, result: str) -> list[int]:
+        del result
+        raise ConfigError("rollout.calls of type tool_call need an engine with a chat template; use fenced")
 
     # ---- truth ------------------------------------------------------------------------------------------------------
 

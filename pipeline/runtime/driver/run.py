@@ -20,6 +20,7 @@ from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_calls, explain_missing_steps
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
+from berry.pipeline.engines.vocabulary import check_tool_turns
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
@@ -49,6 +50,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
+    check_tool_turns(config.engine, config.rollout)
     preflight_rewards(config.rewards)
     location = locate(launch.run_dir)
     made_with = versions(problems)

@@ -9,9 +9,10 @@ Equal sequences of calls in one tree are made once. What a call said comes from 
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 
-from berry.pipeline.config.sections.tools import Tool
+from berry.pipeline.config.sections.tools import TemplateCalls, Tool
 from berry.pipeline.core import calls
 from berry.pipeline.core.events import Called, CallTool, Failed
 from berry.pipeline.core.search.base import Search
@@ -97,8 +98,11 @@ class ToolCalls:
         return await self._call(SessionCall(self._tree, tuple(past), parsed.code, limits, form.max_result_chars))
 
     def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str) -> Called:
-        text = calls.framed(self._search.rollout.calls, reply.text)
-        token_ids = self._engine.encode_text(text)
+        form = self._search.rollout.calls
+        if isinstance(form, TemplateCalls):
+            token_ids = self._engine.encode_result(reply.text)
+        else:
+            token_ids = self._engine.encode_text(calls.framed(form, reply.text))
         return Called(
             node.node_id,
             tuple(token_ids),
@@ -136,4 +140,17 @@ class ToolCalls:
         tools = {tool.name: tool for tool in rollout.tools}
         if written.body is None:
             return ParsedCall(None, "", "this ends a call that was not begun")
-        return ParsedCall(rollout.tools[0] if written.tool is None else tools[written.tool], written.body)
+        if not isinstance(rollout.calls, TemplateCalls):
+            return ParsedCall(rollout.tools[0] if written.tool is None else tools[written.tool], written.body)
+        try:
+            call = json.loads(written.body)
+        except ValueError as error:
+            return ParsedCall(None, written.body, f"the call is no JSON: {error}")
+        name = call.get("name") if isinstance(call, dict) else None
+        if not isinstance(name, str) or name not in tools:
+            return ParsedCall(None, written.body, f"no tool is named {name!r}; there are {', '.join(sorted(tools))}")
+        arguments = call.get("arguments")
+        code = arguments.get("code") if isinstance(arguments, dict) else None
+        if not isinstance(code, str):
+            return ParsedCall(None, written.body, f'{name} takes {{"code": "…"}} as its arguments')
+        return ParsedCall(tools[name], code)

@@ -13,9 +13,13 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.tools import PythonTool, TemplateCalls
 from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.engines.synthetic.engine import Synthetic
-from berry.pipeline.records import Problem
+from berry.pipeline.records import Message, Problem
 from berry.pipeline.stages.dataset.revise import read_lease
 from berry.pipeline.stages.leases.lease import Gauges, Lease
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
@@ -182,3 +186,32 @@ async def test_equal_calls_of_one_tree_are_made_once(call: Calling) -> None:
             path = tuple(at.text or "" for at in search.tree.path(node)[:-1])
             results.setdefault(path, set()).add(node.given.result)
     assert all(len(said) == 1 for said in results.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"name": "python", "arguments": {"code": "6 * 7"}}', "42"),
+        ("{name: python}", "Error: the call is no JSON: "),
+        ('{"name": "shell", "arguments": {}}', "Error: no tool is named 'shell'; there are python"),
+        ('{"name": "python", "arguments": {"source": "1"}}', 'Error: python takes {"code": "…"} as its arguments'),
+        ("[1]", "Error: no tool is named None; there are python"),
+    ],
+)
+async def test_a_call_in_json_is_made_or_answered_by_what_is_wrong_with_it(call: Calling, body: str, said: str) -> None:
+    class Chatty(Scripted):
+        """A synthetic engine that says a result as its text."""
+
+        def encode_result(self, result: str) -> list[int]:
+            return list(f"\n{result}\n".encode())
+
+    def script(messages: list[Message], seed: int) -> str:
+        del messages, seed
+        return f"So <tool_call>{body}</tool_call>"
+
+    rollout = Rollout(policy=BestOfN(n=1), tools=(PythonTool(),), calls=TemplateCalls(max_calls=1))
+    ports = Ports(Chatty(script), check, call=call)
+    grown = await grow(PROBLEMS[0], ports, rollout, run_seed=3, round_index=0, gauges=Gauges())
+    [given] = [node.given for node in grown.search.tree.walk() if node.given is not None]
+    assert given.result.startswith(said)
+    assert given.outcome == ("ok" if said == "42" else "malformed")
