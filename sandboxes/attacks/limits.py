@@ -96,3 +96,24 @@ int main() {
 }
 """
 """C++ that takes memory which RLIMIT_DATA does not count."""
+
+MAPPED_FILES = r"""
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cstdio>
+#include <cstring>
+int main() {
+  for (int n = 0; n < 64; n++) {
+    int fd = open("a", O_CREAT | O_RDWR, 0600);
+    unlink("a");
+    if (fd < 0 || ftruncate(fd, 1 << 20)) return 1;
+    void *p = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) return 1;
+    close(fd);
+    memset(p, 1, 1 << 20);
+  }
+  sleep(3600);
+}
+"""
+"""C++ that fills the disk with files which it has removed, closed and still maps."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -120,18 +120,34 @@ def memory_of(proc: int, pid: int) -> int:
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
-def nameless_bytes(proc: int, pids: Iterable[int], device: int) -> int:
-    """Measures the files on a device that processes hold open without a name. Processes that may not be looked into
-    count nothing."""
-    found: dict[int, int] = {}
+def nameless_bytes(proc: int, pids: Iterable[int], directory: str, device: int) -> int:
+    """Measures the files below a directory, on its device, that processes hold open or mapped without a name. What is
+    mapped and no longer open counts as far as it is mapped: only its owner can ask for its blocks. Processes that may
+    not be looked into count nothing."""
+    opened: dict[int, int] = {}
+    mapped: dict[tuple[int, int], int] = {}
     for pid in pids:
         with contextlib.suppress(OSError):
             for name in _names(proc, f"{pid}/fd"):
                 with contextlib.suppress(OSError):
                     file = os.stat(f"{pid}/fd/{name}", dir_fd=proc)
                     if file.st_dev == device and not file.st_nlink and stat.S_ISREG(file.st_mode):
-                        found[file.st_ino] = file.st_blocks * 512
-    return sum(found.values())
+                        opened[file.st_ino] = file.st_blocks * 512
+        with contextlib.suppress(OSError):
+            for inode, offset, size in _removed_mappings(proc, pid, directory):
+                mapped[inode, offset] = max(size, mapped.get((inode, offset), 0))
+    return sum(opened.values()) + sum(size for (inode, _), size in mapped.items() if inode not in opened)
+
+
+def _removed_mappings(proc: int, pid: int, directory: str) -> Iterator[tuple[int, int, int]]:
+    """Lists what a process has mapped of removed files below a directory: inode, offset, bytes."""
+    with open(os.open(f"{pid}/maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), errors="replace") as lines:
+        for line in lines:
+            if line.endswith(" (deleted)\n"):
+                span, _, offset, _, inode, path = line.split(maxsplit=5)
+                start, end = (int(part, 16) for part in span.split("-"))
+                if path.startswith(directory + "/"):
+                    yield int(inode), int(offset, 16), end - start
 
 
 class TreeClock:

@@ -214,7 +214,7 @@ class Slot:
             return named
         if self.plan.slot_bytes:
             return max(named, workdir.taken_bytes(self.directory) - self._empty_bytes)
-        return named + processes.nameless_bytes(self.proc, self._numbers(ready), self._device)
+        return named + processes.nameless_bytes(self.proc, self._numbers(ready), self.directory, self._device)
 
     def _memory_bytes(self, ready: PreparedChild) -> int:
         """Measures what a running child takes of memory, that included which no limit of the kernel counts."""

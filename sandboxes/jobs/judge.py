@@ -25,6 +25,8 @@ Back = Callable[[Any], Awaitable[Any]]
 _BACK = b'["back",'
 MOST_BACK = 1_000_000
 """Calls of functions that the tests gave, in one trial."""
+_CLOCK_POLL_S = 0.05
+"""Shortest time between two looks at a candidate's wall clock."""
 
 
 class _JudgeGone(Exception):
@@ -53,21 +55,27 @@ class JudgeRun:
 
 
 class _CandidateChild:
-    """The candidate's child, or one a call where the job wants fresh ones."""
+    """The candidate's child, or one a call where the job wants fresh ones. Its wall limit is held against the time in
+    which an answer of its own was awaited: what the tests take between two calls is theirs."""
 
     def __init__(self, slots: Slots, number: int, run: JudgeRun) -> None:
         self._slots, self._number, self._run = slots, number, run
         self._child: ChildHandle | None = None
         self._progress: outcomes.OutputProgress = (0, 0, 0.0)
-        self._spent = 0.0
+        self._spent = self._waited = 0.0
+        self._asked: float | None = None
+        self._overdue = False
+        self._timer: asyncio.TimerHandle | None = None
         self.children: list[ChildHandle] = []
 
     async def load(self) -> CaseResult:
         """Starts a child and runs the source in it."""
         slot = await self._slots.handle(self._run.job.profile, "python", self._number)
-        self._child = await slot.begin(self._run.limits)
+        limits = self._run.limits
+        self._child = await slot.begin(replace(limits, wall_s=limits.wall_s + self._run.judge_limits.wall_s))
         self.children.append(self._child)
-        self._spent, self._progress = self.cpu_s, (0, 0, 0.0)
+        self._spent, self._progress, self._waited = self.cpu_s, (0, 0, 0.0), 0.0
+        self._watch(limits.wall_s)
         source = self._run.job.source
         self._child.allow(1)
         self._child.send(header("calls", source, self._run.limits, module="solution", count=None,
@@ -89,7 +97,7 @@ class _CandidateChild:
 
     async def _result(self, back: Back | None = None) -> CaseResult:
         assert self._child is not None
-        body = await self._child.frame()
+        body = await self._frame(self._child)
         while body is not None and back is not None and body.startswith(_BACK):
             try:
                 answer = await back(wire.loads(body, references=True))
@@ -97,16 +105,46 @@ class _CandidateChild:
                 return CaseResult(JobOutcome.VIOLATION, error=str(e))
             self._child.allow(1)
             self._child.send(wire.frame(wire.dumps(answer)))
-            body = await self._child.frame()
+            body = await self._frame(self._child)
         if body is None:
             ended = await self._child.end()
             self._progress = (0, 0, ended.cpu_s)
+            if self._overdue:
+                return CaseResult(JobOutcome.WALL_LIMIT, error="wall limit")
             return outcomes.early_end(ended, self._run.limits)
         try:
             case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress, references=True)
         except wire.WireError as e:
             return CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
+
+    async def _frame(self, child: ChildHandle) -> bytes | None:
+        """Waits for the child's next frame, on its own time."""
+        self._asked = time.monotonic()
+        try:
+            return await child.frame()
+        finally:
+            self._waited += time.monotonic() - self._asked
+            self._asked = None
+
+    def _watch(self, left_s: float) -> None:
+        """Looks at the child's clock again when its time may be over."""
+        self.stop_watching()
+        self._timer = asyncio.get_running_loop().call_later(max(left_s, _CLOCK_POLL_S), self._check_time)
+
+    def _check_time(self) -> None:
+        asked_s = 0.0 if self._asked is None else time.monotonic() - self._asked
+        left_s = self._run.limits.wall_s - self._waited - asked_s
+        if left_s > 0:
+            self._watch(left_s)
+        elif self._child is not None:
+            self._overdue = True
+            self._child.kill()
+
+    def stop_watching(self) -> None:
+        """Lets go of the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def cpu_s(self) -> float:
@@ -135,6 +173,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
             child.retire()
         return replace(result, cpu_s=candidate.cpu_s, wall_s=time.monotonic() - started)
     finally:
+        candidate.stop_watching()
         for child in (judge, *candidate.children):
             if child is not None:
                 child.release()

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from berry.sandboxes.attacks.limits import OVER, SHARED_MEMORY
+from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, SHARED_MEMORY
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
 from tests.sandboxes.conftest import launcher_of
 
@@ -36,6 +36,15 @@ def test_shared_memory_counts_as_memory(box):
     assert result.outcome in (JobOutcome.MEMORY_LIMIT, JobOutcome.MISSING_TOOL), result
     assert result.outcome is JobOutcome.MISSING_TOOL or b"DONE" not in result.cases[0].stdout
     modest = SHARED_MEMORY.replace("n < 1024", "n < 32").replace("sleep(3600)", "sleep(1)")
+    assert box.run(Job(modest, language="cpp", limits=limits)).outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL)
+
+
+@pytest.mark.slow
+def test_removed_files_that_are_still_mapped_count_as_disk(box):
+    limits = Limits(cpu_s=10, wall_s=20, disk_bytes=8 * MIB)
+    result = box.run(Job(MAPPED_FILES, language="cpp", limits=limits))
+    assert result.outcome in (JobOutcome.DISK_LIMIT, JobOutcome.MISSING_TOOL), result
+    modest = MAPPED_FILES.replace("n < 64", "n < 4").replace("sleep(3600)", "sleep(1)")
     assert box.run(Job(modest, language="cpp", limits=limits)).outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL)
 
 

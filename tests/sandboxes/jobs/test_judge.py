@@ -87,6 +87,18 @@ def test_a_slow_judge_is_not_the_candidates_fault(box):
     assert result.candidate.outcome is JobOutcome.OK
 
 
+def test_time_that_the_tests_take_is_not_the_candidates(box):
+    tests = "import time\nassert f(1) == 2\ntime.sleep(0.8)\nassert f(2) == 3"
+    assert box.judge(F, tests, limits=Limits(cpu_s=5, wall_s=0.6)).passed
+
+
+def test_a_candidates_calls_share_its_wall_limit(box):
+    slow = "import time\ndef f(x):\n    time.sleep(0.3)\n    return x + 1"
+    result = box.judge(slow, "for i in range(9): assert f(i) == i + 1", limits=Limits(cpu_s=5, wall_s=0.8))
+    assert (result.status, result.candidate.outcome) == (JudgeStatus.CANDIDATE, JobOutcome.WALL_LIMIT), result
+    assert result.calls < 5
+
+
 def test_arguments_that_are_not_plain_are_the_tests_error(box):
     result = box.judge("def f(g):\n    return 1", "assert f(object()) == 1")
     assert result.status is JudgeStatus.JUDGE_ERROR
