@@ -3,6 +3,7 @@ it: the plain share of all leaves below a node (`pooled`, as before) beside the 
 
     PYTHONPATH=. python -P tests/benchmarks/bias.py                        (some minutes)
     PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 600 --only beam mcts
+    PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 3000 --spare 0.5 --only "entropy 4, 2x2x2, cut"
     PYTHONPATH=. python -P tests/benchmarks/bias.py --problems 120 --majority
 
 Columns: mean error of the pass rate (the root's value); mean error at all nodes with something below; share of 95%
@@ -222,6 +223,11 @@ def _labels(measured: Measured, search: Any, world: Any, index: int) -> None:
                 errors.covered.append(label.low <= truth <= label.high)
 
 
+def sparing(config: Any, share: float) -> Any:
+    """A policy or a cut that spares so large a share; one that gives nothing up as it is."""
+    return config.model_copy(update={"spare": share}) if hasattr(config, "spare") else config
+
+
 NINE: dict[str, Any] = {
     "best_of_n 32": BestOfN(n=32),
     "fixed 4,2,2,2": Fixed(branching=(4, 2, 2, 2)),
@@ -240,7 +246,7 @@ CUTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 ANNOTATED: dict[str, tuple[Any, dict[str, Any]]] = {
     f"{name}, {how}": (
-        NINE[name].model_copy(update={"spare": 0.0} if hasattr(NINE[name], "spare") else {}),
+        sparing(NINE[name], 0.0),
         {"annotation": Annotation.model_validate({"method": method, "of": of})},
     )
     for name in ("best_of_n 32", "beam 4x4", "mcts 32", "value 16")
@@ -326,11 +332,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--problems", type=int, default=150)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names begin so")
     parser.add_argument("--noise", type=float, default=0.1, help="standard deviation of the scorer's error")
+    parser.add_argument("--spare", type=float, help="share of what is given up that goes on; default: the policies'")
     parser.add_argument("--majority", action="store_true", help="what majorities of trees elect, in place of values")
     args = parser.parse_args(argv)
     cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS, **ANNOTATED}
     if args.only:
         cases = {name: case for name, case in cases.items() if name.startswith(tuple(args.only))}
+    if args.spare is not None:
+        cases = {
+            name: (sparing(policy, args.spare), {key: sparing(value, args.spare) for key, value in rollout.items()})
+            for name, (policy, rollout) in cases.items()
+        }
     if args.majority:
         elections(load_core(), args.problems, args.noise)
     else:

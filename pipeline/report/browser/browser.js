@@ -30,7 +30,7 @@ function treeBrowser(root, source) {
   // ---- the list -----------------------------------------------------------------------------------------------
   const search = make("input", { type: "search", placeholder: "problem…", "aria-label": "Search problems" });
   const filter = make("select", { "aria-label": "Which problems" },
-    ...[["", "all"], ["solved", "solved"], ["unsolved", "never solved"], ["mixed", "sometimes"], ["kept", "with kept"], ["unchecked", "not checked"]]
+    ...[["", "all"], ["solved", "solved"], ["unsolved", "never solved"], ["mixed", "sometimes"], ["kept", "with kept"], ["unchecked", "not all checked and answered"]]
       .map(([value, label]) => make("option", { value }, label)));
   const items = make("ul", { class: "problems" });
   const count = make("span", {});
@@ -89,7 +89,7 @@ function treeBrowser(root, source) {
     swatch.style.background = colour(value);
     legend.append(make("span", {}, swatch, label));
   }
-  legend.append(make("span", {}, "✓ passed   ✗ failed   ? not checked   ✂ cut   ×N spared at random, counts N times   ★ kept"));
+  legend.append(make("span", {}, "✓ passed   ✗ failed   ? not checked, or without an answer   ✂ cut   ×N spared at random, counts N times   ★ kept"));
 
   async function open(problem, round, nodeId) {
     const tree = await source.tree(problem, round);
@@ -137,7 +137,7 @@ function treeBrowser(root, source) {
     if (state.closed.has(node.id)) text += `▸ ${node.children.length} `;
     if (node.weight !== null && node.weight > 1) text += `×${Math.round(node.weight)} `;
     if (!leaf) return text;
-    const sign = leaf.verdict === "pass" ? "✓" : leaf.verdict === "fail" ? "✗" : leaf.drop === "cut_in_loop" ? "✂" : "?";
+    const sign = leaf.outcome === "pass" ? "✓" : leaf.outcome === "wrong" ? "✗" : leaf.drop === "cut_in_loop" ? "✂" : "?";
     return `${text}${sign}${leaf.kept ? "★" : ""} ${leaf.answer === null ? leaf.drop || "" : leaf.answer}`;
   }
 

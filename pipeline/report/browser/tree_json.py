@@ -13,6 +13,7 @@ from typing import Any
 
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import UNKNOWN
+from berry.pipeline.records import ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 
@@ -101,6 +102,7 @@ def _leaf(row: Row, kept: set[str], most_chars: int | None) -> dict[str, Any]:
         "answer": None if row["answer"] is None else _shortened(row["answer"], most_chars)[0],
         "verdict": row["verdict"],
         "reason": row["verdict_reason"],
+        "outcome": ending(row["verdict"], row["verdict_reason"], row["finish"]).value,
         "evidence": _shortened(row["evidence"] or "", most_chars)[0],
         "ms": _number(row["verify_ms"]),
         "orm": _number(row["orm"]),

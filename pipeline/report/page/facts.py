@@ -43,8 +43,8 @@ class FactTable:
 
 @dataclass(slots=True)
 class Facts:
-    """All tables of a report. `rates`: pass rate of each problem with checked trajectories. `progress`: rows over time.
-    `unknown`: what could not be read, and why. `alarms`: what somebody should look at."""
+    """All tables of a report. `rates`: of each problem's trajectories that are right or wrong, the share that passed.
+    `progress`: rows over time. `unknown`: what could not be read, and why. `alarms`: what somebody should look at."""
 
     name: str
     location: str
@@ -141,8 +141,8 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
     assert summary is not None
     db = connect(run)
     total = summary.trajectories
-    rates = told("pass rates", lambda: db.execute(
-        "select count(*) filter (verdict = 'pass') / count(*) from trajectories where verdict in ('pass', 'fail') "
+    rates = told("shares that passed", lambda: db.execute(
+        "select count(*) filter (verdict = 'pass') / count(*) from trajectories where outcome in ('pass', 'wrong') "
         "group by problem_id"
     ).fetchall())  # fmt: skip
     facts.rates = [float(rate) for (rate,) in rates or []]
@@ -209,7 +209,7 @@ def _verdicts(db: duckdb.DuckDBPyConnection) -> FactTable:
 def _by_source(db: duckdb.DuckDBPyConnection) -> FactTable:
     rows = db.execute(
         """with per as (select problem_id, round, count(*) as n, count(*) filter (verdict = 'pass') as passed,
-                               count(*) filter (verdict in ('pass', 'fail')) as checked,
+                               count(*) filter (outcome in ('pass', 'wrong')) as checked,
                                count(*) filter (kept) as kept, sum(n_new_tokens) as tokens
                         from trajectories group by 1, 2),
                 sources as (select problem_id, any_value(source) as source from kept group by 1)
@@ -219,8 +219,8 @@ def _by_source(db: duckdb.DuckDBPyConnection) -> FactTable:
     ).fetchall()
     return FactTable(
         "By round and source",
-        "Passed is of the checked trajectories of the trees as they were searched, not an estimate of pass@1. The "
-        "source of problems of which nothing was kept is not in the files.",
+        "Passed is of the trajectories that were right or wrong, of the trees as they were searched, not an estimate "
+        "of pass@1. The source of problems of which nothing was kept is not in the files.",
         [
             [
                 str(r),

@@ -1,4 +1,4 @@
-"""Draws a report's pictures as SVG: the keep funnel, pass rates of problems, speed over time.
+"""Draws a report's pictures as SVG: the keep funnel, shares that passed by problem, speed over time.
 
 Facts ─► [(title, what it shows, SVG)]        a picture without data is left out
 """
@@ -23,8 +23,8 @@ def pictures(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if facts.funnel:
         yield "From trajectories to kept", "Counts; each bar is a part of the one above.", as_svg(_funnel(facts))
     if facts.rates:
-        caption = "Share of a problem's checked trajectories that passed, as the searches found them."
-        yield "Pass rates of problems", caption, as_svg(_rates(facts))
+        caption = "Of those that were right or wrong, as the searches found them: not an estimate of pass@1."
+        yield "Share of a problem's trajectories that passed", caption, as_svg(_rates(facts))
     if len(facts.progress) > 2:
         caption = "Every ten seconds: tokens generated a second, sequences decoded, checks that wait for a sandbox."
         yield "Over time", caption, as_svg(_over_time(facts))

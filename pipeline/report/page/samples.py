@@ -1,6 +1,6 @@
-"""Draws the trees that a report shows: problems of every pass rate, few enough that the page stays small.
+"""Draws the trees that a report shows: problems that passed seldom and often, few enough that the page stays small.
 
-committed leases, a seeded few ─► trees ─► spread over pass rates ─► tree_json, until the page is full
+committed leases, a seeded few ─► trees ─► spread over the shares that passed ─► tree_json, until the page is full
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berry.pipeline.errors import BerryError
+from berry.pipeline.records import Ending, ending
 from berry.pipeline.report.browser.tree_json import TokenEnds, tree_json
 from berry.pipeline.stages.dataset.reading import StoredTree, read_leases
 from berry.pipeline.storage.run.directory import RunDir
@@ -33,7 +34,7 @@ class Samples:
 
 
 def draw_samples(run: RunDir, *, token_ends: TokenEnds | None = None, seed: int = 0) -> Samples:
-    """Trees from leases all over the run, spread over pass rates."""
+    """Trees from leases all over the run, spread over the shares that passed."""
     unreadable: list[str] = []
     seen = list(_some_trees(run, random.Random(seed), unreadable))
     chosen = _spread(seen, TREES)
@@ -47,7 +48,7 @@ def draw_samples(run: RunDir, *, token_ends: TokenEnds | None = None, seed: int 
         left -= size
         trees.append(made)
     note = (
-        f"{len(trees)} trees, chosen by lot and spread over pass rates; berry view shows all of them."
+        f"{len(trees)} trees, chosen by lot and spread over the shares that passed; berry view shows all of them."
         if trees
         else "No tree is committed yet."
     )
@@ -72,26 +73,28 @@ def _some_trees(run: RunDir, chance: random.Random, unreadable: list[str]) -> It
 
 
 def _spread(trees: Sequence[StoredTree], most: int) -> list[StoredTree]:
-    """At most `most` of them, at equal distances in order of pass rate."""
-    ordered = sorted(trees, key=lambda t: (_rate(t), t.problem_id, t.round_index))
+    """At most `most` of them, at equal distances in order of the share that passed."""
+    ordered = sorted(trees, key=lambda t: (_share_passed(t), t.problem_id, t.round_index))
     if len(ordered) <= most:
         return ordered
     return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
 
 
-def _rate(stored: StoredTree) -> float:
-    checked = [row["verdict"] for row in stored.trajectories if row["verdict"] in ("pass", "fail")]
-    return checked.count("pass") / len(checked) if checked else -1.0
+def _share_passed(stored: StoredTree) -> float:
+    endings = [ending(row["verdict"], row["verdict_reason"], row["finish"]) for row in stored.trajectories]
+    passed, wrong = endings.count(Ending.PASS), endings.count(Ending.WRONG)
+    return passed / (passed + wrong) if passed + wrong else -1.0
 
 
 def list_row(tree: dict[str, Any]) -> dict[str, Any]:
     """What the browser's list shows of a tree."""
     leaves = [node["leaf"] for node in tree["nodes"] if node["leaf"] is not None]
+    endings = [leaf["outcome"] for leaf in leaves]
     return {
         "problem": tree["problem"],
         "round": tree["round"],
-        "passed": sum(leaf["verdict"] == "pass" for leaf in leaves),
-        "checked": sum(leaf["verdict"] in ("pass", "fail") for leaf in leaves),
+        "passed": endings.count(Ending.PASS),
+        "checked": endings.count(Ending.PASS) + endings.count(Ending.WRONG),
         "leaves": len(leaves),
         "kept": sum(leaf["kept"] for leaf in leaves),
     }

@@ -18,6 +18,7 @@ from berry.pipeline.storage.parquet import earlier_schemas
 from berry.pipeline.storage.parquet.checked_read import EarlierTable, by_schema, scan
 from berry.pipeline.storage.parquet.shard_files import ShardFile, committed_files
 from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.duckdb_views import OUTCOME
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,8 +34,9 @@ STATES = {
     "unchecked": "checked < leaves",
 }
 """What a filter of the page asks for, in SQL over the table's columns."""
-_ROWS = """select problem_id, {round}::integer, {first}::integer, {last}::integer,
-                  count(*) filter (verdict = 'pass')::integer, count(*) filter (verdict in ('pass', 'fail'))::integer,
+_ROWS = f"""select problem_id, {{round}}::integer, {{first}}::integer, {{last}}::integer,
+                  count(*) filter ({OUTCOME} = 'pass')::integer,
+                  count(*) filter ({OUTCOME} in ('pass', 'wrong'))::integer,
                   count(*)::integer, count(*) filter (kept)::integer
            from _batch group by problem_id"""
 

@@ -52,19 +52,30 @@ def leaf_weights(tree: Tree) -> float:
     return total
 
 
+def below_inner_nodes(search: Any) -> float:
+    """By how much the weights of the leaves below nodes that were grown on, and not given up, exceed 1 in all."""
+    values, grown = search.values(), search.tree.walk()
+    whole = [n for n in grown if n.parent and n.children and all(at.weight for at in search.tree.path(n))]
+    return sum(values[node.node_id].mass - 1 for node in whole)
+
+
 @pytest.mark.slow
 @every_prune
-def test_the_weights_of_the_leaves_sum_to_one_in_the_mean(core: Any, policy: Any, rollout: dict[str, Any]) -> None:
-    sums, masses = [], []
+def test_the_weights_of_the_leaves_below_any_node_sum_to_one_in_the_mean(
+    core: Any, policy: Any, rollout: dict[str, Any]
+) -> None:
+    sums, masses, inner = [], [], []
     for seed in range(400):
         search = core.search(policy, run_seed=seed, **rollout)
         core.play(search, core.World(3), random.Random(seed), check=False)
         sums.append(leaf_weights(search.tree))
         masses.append(search.values()[search.tree.root.node_id].mass)
+        inner.append(below_inner_nodes(search))
     assert masses == pytest.approx(sums), "what an estimate calls mass is that sum"
     error = statistics.stdev(sums) / len(sums) ** 0.5
     assert error < 0.1
     assert abs(statistics.mean(sums) - 1) < 3.5 * error
+    assert abs(statistics.mean(inner)) <= 3.5 * statistics.stdev(inner) / len(inner) ** 0.5
     assert min(sums) < 0.9, "something was cut, and not spared"
     assert max(sums) > 1.1
 

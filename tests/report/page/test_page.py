@@ -64,6 +64,13 @@ def test_a_page_holds_everything_and_refers_to_nothing(run: RunDir):
     assert rates == sorted(rates)
 
 
+def test_what_gave_no_answer_counts_neither_as_right_nor_as_wrong():
+    leaves = [{"outcome": name, "kept": False} for name in ("pass", "wrong", "no_answer", "truncated", "unverifiable")]
+    tree = {"problem": "p", "round": 0, "nodes": [{"leaf": leaf} for leaf in (*leaves, None)]}
+    row = samples.list_row(tree)
+    assert (row["passed"], row["checked"], row["leaves"]) == (1, 2, 5)
+
+
 def test_hostile_text_stays_text(run: RunDir):
     page = make_report(run).decode()
     assert "alert(1)</script>" not in page

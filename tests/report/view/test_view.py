@@ -74,6 +74,7 @@ def test_every_tree_opens_and_agrees_with_the_list(client: TestClient):
         assert tree["problem"] == row["problem"]
         assert len(leaves) == row["leaves"]
         assert sum(leaf["verdict"] == "pass" for leaf in leaves) == row["passed"]
+        assert sum(leaf["outcome"] in ("pass", "wrong") for leaf in leaves) == row["checked"]
 
 
 def test_who_has_no_token_sees_nothing(view: TreeServer):
