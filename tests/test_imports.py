@@ -123,7 +123,7 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*"),
         *("pipeline.stages.problems", "pipeline.stages.rollout"),
     ),
-    "pipeline.report.browser": ("pipeline.core.*", "pipeline.stages.dataset"),
+    "pipeline.report.browser": ("pipeline", "pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (
         *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
         "pipeline.stages.dataset",
