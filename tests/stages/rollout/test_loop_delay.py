@@ -49,9 +49,12 @@ import asyncio, sys, threading
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
 delay, ended = LoopDelay(), threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(ended.is_set, True)], daemon=True).start()
 asyncio.run(delay.watch(wanted=lambda: not ended.is_set()))
-print(delay.quantile(0.99))
+print(max(0.0, delay.quantile(0.99) - sys.getswitchinterval()))
 """
+"""How late a loop wakes on this machine, just now, in a process that computes in a thread: beyond what Python's threads
+wait for each other on an idle machine."""
 
 
 @pytest.fixture
@@ -155,12 +158,13 @@ async def test_thousands_of_long_answers_hold_up_no_engine_with_every_rule_on(tm
         [sys.executable, "-c", ELSEWHERE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     report = await worker.run(Lease(0, (problem,)))
-    machine_s = float(beside.communicate("")[0])  # the delays of a process that does nothing
+    machine_s = float(beside.communicate("")[0])
     assert report.trajectories == 2000
     assert 0 < report.kept <= 1000
     d = worker._delay
     print(
         "DELAY",
+        machine_s,
         [round(d.quantile(q), 4) for q in (0.5, 0.9, 0.99, 0.999, 1.0)],
         len(d._late_s),
         report.kept,
