@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from part_outcome import Figure, at_least, at_most
-from sizes import Here
+from part import Figure, Here, at_least, at_most
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PIPELINE_OVER_OFFLINE = 0.90

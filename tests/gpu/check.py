@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from part_outcome import Result, Status, exit_code, from_dict, judged, table, to_json
-from sizes import Device, Here
+from part import Device, Here, Result, Status, exit_code, from_dict, judged, table, to_json
 
 NO_GPU = "no CUDA device"
 LOG_LINES = 15

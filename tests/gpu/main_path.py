@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from part_outcome import Figure, at_least, at_most
-from sizes import Here, cluster
+from part import Figure, Here, at_least, at_most, cluster
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 Found = tuple[list[Figure], dict[str, Any]]

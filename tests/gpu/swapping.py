@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from part_outcome import Figure, at_least, at_most
-from sizes import Here
+from part import Figure, Here, at_least, at_most
 
 Found = tuple[list[Figure], dict[str, Any]]
 VERSIONS = 3

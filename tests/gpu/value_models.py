@@ -6,8 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from part_outcome import Figure, at_least, at_most
-from sizes import Here
+from part import Figure, Here, at_least, at_most
 
 Found = tuple[list[Figure], dict[str, Any]]
 CHANCE = 0.5

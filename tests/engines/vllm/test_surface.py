@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from surface import USES, lacking, of_folder, of_wheel
 
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines.vllm import compat, host
+from tests.engines.vllm.surface import USES, lacking, of_folder, of_wheel
 
 
 def installed() -> Path:

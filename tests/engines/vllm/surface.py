@@ -1,6 +1,6 @@
 """All of vLLM that `pipeline.engines` calls, and whether a release has it: read from its sources, nothing is imported.
 
-    python tests/gpu/surface.py vllm-0.23.0-….whl      (or a folder of site-packages)
+    python tests/engines/vllm/surface.py vllm-0.23.0-….whl      (or a folder of site-packages)
 
 A release is wanted before there is a GPU to try it on: names and arguments can be checked anywhere, what they do can't.
 """
