@@ -24,6 +24,8 @@ class BerryError(Exception):
 
 
 class InputError(BerryError):
+    """Something that the user gave can't be used; ends the command with status 2."""
+
     exit_code = 2
 
 
@@ -36,14 +38,20 @@ class ProblemFileError(InputError):
 
 
 class ResourceError(BerryError):
+    """Something that is needed is not here or not reachable; ends the command with status 2."""
+
     exit_code = 2
 
 
 class StorageError(BerryError):
+    """A file or a run directory can't be read or written, or is damaged; ends the command with status 3."""
+
     exit_code = 3
 
 
 class EngineError(BerryError):
+    """An engine or a worker failed for good; ends the command with status 4."""
+
     exit_code = 4
 
 

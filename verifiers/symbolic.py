@@ -45,6 +45,8 @@ class _SymbolicWorker:
 
 
 class Symbolic:
+    """Compares expressions with SymPy in jailed workers, which are started when first needed."""
+
     def __init__(self, config: CheckerConfig) -> None:
         self._config = config
         self._pool: SandboxPool | None = None

@@ -158,6 +158,7 @@ def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[st
 
 
 def show(report: PlanReport, console: Console) -> None:
+    """Prints a plan: its figures cluster by cluster, what binds, and what changes would give."""
     from rich.table import Table
 
     from berry.pipeline.report.plan_page import advice_line, rows
@@ -184,6 +185,7 @@ def show(report: PlanReport, console: Console) -> None:
 
 
 def write(report: PlanReport, out: Path, console: Console) -> None:
+    """Writes a plan as a picture and a page into the folder `out`. Raises StorageError."""
     from berry.pipeline.errors import StorageError
     from berry.pipeline.report.plan_page import write_page
     from berry.pipeline.report.plots import as_svg, draw_plans, save_png

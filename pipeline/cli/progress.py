@@ -48,6 +48,7 @@ def facts(view: View) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float | None) -> str:
+    """Seconds as hours and minutes, or as minutes and seconds; a dash where they are not known."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
@@ -80,6 +81,8 @@ class PlainDisplay:
 
 
 class LiveDisplay:
+    """Shows the newest figures in a panel that is drawn over and over, for terminals."""
+
     def __init__(self, console: Console) -> None:
         self.console = console
         self.live = Live(console=console, refresh_per_second=4, transient=True)

@@ -9,6 +9,7 @@ from berry.pipeline.report.pruning import CutLine, StageLine
 
 
 def stages_table(lines: Sequence[StageLine]) -> Any:
+    """Draws how many trajectories each stage of pruning left, a row a round."""
     from rich.table import Table
 
     names = list(lines[0].left)
@@ -27,6 +28,7 @@ def stages_table(lines: Sequence[StageLine]) -> Any:
 
 
 def cuts_table(lines: Sequence[CutLine]) -> Any:
+    """Draws what in-loop cuts saved and lost, a row a round."""
     from rich.table import Table
 
     table = Table(

@@ -21,6 +21,7 @@ from berry.pipeline.storage.run.directory import RunDir, open_run
 
 
 def print_summary(outcome: RunOutcome) -> None:
+    """Prints what a run made, what it cost and how it compares with the plan."""
     console = Console()
     run = open_run(outcome.run_dir)
     summary = summarise(run)
@@ -76,6 +77,7 @@ def title(stored: dict[str, Any], location: str) -> str:
 
 
 def counts_table(summary: RunSummary, *, title: str) -> Table:
+    """Draws counts of problems, trajectories and tokens, with the reasons for drops."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("problems", f"{summary.problems:,}, {summary.solved:,} solved at least once")
     table.add_row("trajectories", f"{summary.trajectories:,}")

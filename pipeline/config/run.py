@@ -227,6 +227,7 @@ def dump(config: RunConfig) -> str:
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
+    """Turns a configuration into what JSON and YAML hold."""
     return config.model_dump(mode="json")
 
 

@@ -24,12 +24,16 @@ MOST_AT_ONCE = 2.0  # factor of one step, up or down
 
 
 class Action(StrEnum):
+    """What is done about the number of sandbox slots."""
+
     GROW = "grow"
     SHRINK = "shrink"
     KEEP = "keep"
 
 
 class ResizeReason(StrEnum):
+    """Why slots are added, taken away or left as they are."""
+
     STARVED = "starved"  # engines wait for verdicts
     SLOTS_IDLE = "slots_idle"
     BOUNDS = "bounds"  # what the cluster holds has changed
@@ -91,6 +95,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class ResizeDecision:
+    """What a tick decides: slots before and after, why, and the same in words."""
+
     action: Action
     reason: ResizeReason
     before: int

@@ -98,6 +98,8 @@ class Cancel(Struct, frozen=True, gc=False):
 
 
 class FinishReason(StrEnum):
+    """Why a search ended."""
+
     DONE = "done"  # the policy has what it asked for
     BUDGET = "budget"  # leaves, tokens or time are spent
     ENOUGH = "enough"  # k correct trajectories found
@@ -135,12 +137,16 @@ class Segment(Struct, frozen=True, gc=False):
 
 
 class Scored(Struct, frozen=True, gc=False):
+    """A scorer's value of the prefix that ends with a node."""
+
     node: str
     value: float
     model: str = "prm"
 
 
 class Verified(Struct, frozen=True, gc=False):
+    """A verifier's verdict on the response that ends with a node."""
+
     node: str
     verdict: Verdict
 

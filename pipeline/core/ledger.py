@@ -34,6 +34,7 @@ class Ledger:
     extra: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, by: int = 1) -> None:
+        """Adds to one of the counters that are no tokens, such as requests."""
         if by:
             self.extra[name] += by
 

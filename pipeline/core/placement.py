@@ -35,6 +35,7 @@ class RolePlacement:
 
     @property
     def total_slots(self) -> int:
+        """Sandbox slots of all actors of the role."""
         return self.actors * self.slots
 
 
@@ -77,6 +78,7 @@ class Placement:
 
     @property
     def cores_free(self) -> float:
+        """Cores of all nodes that no role takes."""
         return sum(n.cores_free for n in self.nodes)
 
 

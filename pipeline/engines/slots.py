@@ -20,9 +20,11 @@ class PrioritySlots:
 
     @property
     def waiting(self) -> int:
+        """How many wait for a place."""
         return sum(not future.done() for _, _, future in self._queue)
 
     async def acquire(self, priority: float) -> None:
+        """Waits for a place; the lowest `priority` is first, and among equals who came first."""
         if self.taken < self.limit:
             self._take(1)
             return

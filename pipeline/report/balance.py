@@ -25,6 +25,7 @@ class BalanceStory:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
+        """The decisions that changed the number of slots."""
         return [row for row in self.rows if row["action"] != "keep"]
 
     @property

@@ -76,6 +76,7 @@ def _engine(p: CapacityPlan) -> str:
 
 
 def advice_line(a: Advice) -> str:
+    """One change that the plan suggests, with what it gains and what binds then."""
     saving = "" if a.saving is None else f", a kept trajectory costs {1 / a.saving:.2f} ×"
     return f"{a.change}: {a.gain:.2f} × the speed{saving}; then {a.plan.binding.value} binds  [{a.key}]"
 
@@ -97,10 +98,12 @@ def si(value: float) -> str:
 
 
 def hours(value: float) -> str:
+    """A duration given in hours, for people."""
     return f"{value:,.3g} h" if value >= 1 else f"{value * 60:.3g} min"
 
 
 def seconds(value: float) -> str:
+    """A duration given in seconds, for people."""
     if value < 1e-3:
         return "under 1 ms"
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:,.3g} s"

@@ -54,6 +54,7 @@ def draw_plans(plans: Sequence[CapacityPlan], title: str) -> Figure:
 
 
 def save_png(figure: Figure, path: Path) -> None:
+    """Writes a picture as a PNG file."""
     figure.savefig(path, dpi=130)
 
 

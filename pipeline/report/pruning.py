@@ -90,6 +90,7 @@ class _AuditedProblem:
 
 
 def stage_lines(run: RunDir) -> list[StageLine]:
+    """Counts, round by round, what each stage of pruning left."""
     counts: dict[int, dict[str | None, int]] = defaultdict(dict)
     for round_index, reason, count in (
         connect(run).execute("select round, drop_reason, count(*) from trajectories group by 1, 2").fetchall()

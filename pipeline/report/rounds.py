@@ -58,10 +58,12 @@ class RoundLine:
 
     @property
     def kept_share(self) -> float:
+        """Share of the round's trajectories that are kept, in [0, 1]."""
         return self.kept / self.trajectories if self.trajectories else 0.0
 
     @property
     def kept_per_1000_tokens(self) -> float:
+        """Kept trajectories for each thousand tokens that were generated."""
         return 1000 * self.kept / self.tokens if self.tokens else 0.0
 
 

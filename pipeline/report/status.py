@@ -74,6 +74,7 @@ def _last(drivers: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def table(gathered: dict[str, Any], location: str) -> Table:
+    """Draws what `gather` found, for a terminal."""
     label = " — SYNTHETIC engine, no model" if gathered["synthetic"] else ""
     made = Table(
         title=escape(f"{gathered['name']}{label}: {location}"),

@@ -104,6 +104,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
+    """Counts what a run has committed. `ks`: for which k pass@k is told."""
     db = connect(run)
     counts = db.execute("select outcome, count(*) from trajectories group by 1").fetchall()
     drops = db.execute(

@@ -22,6 +22,8 @@ NARROW = (0, 2, 3, 4, 7, 10, 12)  # of COLUMNS, what a terminal has room for
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
+    """What a sweep found: a point a setting, where curves bend, and remarks."""
+
     title: str
     axis: str
     points: Sequence[Point]
@@ -30,6 +32,7 @@ class SweepReport:
 
     @property
     def synthetic(self) -> bool:
+        """Whether any point is of the synthetic engine, which is no model."""
         return any(p.synthetic for p in self.points)
 
 

@@ -34,12 +34,14 @@ class Location:
 
     @property
     def is_local(self) -> bool:
+        """Whether it is a folder of this host."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}" if name else self.root
 
     def show(self, name: str = "") -> str:
+        """The path or URL of `name`, for messages and other programs."""
         return under(self.url, name)
 
     def put(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
@@ -110,6 +112,7 @@ class Location:
         return self._do(name, "read", opened)
 
     def exists(self, name: str = "") -> bool:
+        """Whether there is a file or folder of that name. Raises StorageError."""
         return self._info(name).type != pafs.FileType.NotFound
 
     def check_reachable(self) -> None:
@@ -136,6 +139,7 @@ class Location:
         return (info.size, info.mtime_ns or 0) if info.type == pafs.FileType.File else None
 
     def folders(self, folder: str = "") -> list[str]:
+        """Names of the folders in a folder, sorted; none where there is no such folder."""
         return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.Directory)
 
     def remove(self, name: str) -> None:

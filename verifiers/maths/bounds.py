@@ -32,6 +32,7 @@ class TextFault(StrEnum):
 
     @property
     def too_large(self) -> bool:
+        """Whether the text is refused for its size."""
         return self in (TextFault.TOO_LONG, TextFault.TOO_MANY_DIGITS, TextFault.TOO_NESTED)
 
 

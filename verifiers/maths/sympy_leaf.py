@@ -67,6 +67,7 @@ def puzzle(gold: str, response: str) -> bool | None:
 
 
 def to_sympy(tree: Expr) -> Any:
+    """The same expression in SymPy."""
     kind = tree[0]
     if kind == "n":
         return sympy.Rational(tree[1].numerator, tree[1].denominator)

@@ -105,6 +105,8 @@ def _index(override: str, part: str, length: int) -> int:
 
 
 def validate(raw: dict[str, Any], model: type[M], *, where: str, base: Path | None = None) -> M:
+    """Parses `raw` into `model`. Raises ConfigError with a line for each wrong key; `where` names the source in it.
+    `base` is the folder that relative names in it start from."""
     try:
         return model.model_validate(raw, context={"base": base})
     except ValidationError as error:

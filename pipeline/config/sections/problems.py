@@ -127,6 +127,7 @@ class SyntheticCheck(Section):
 
     @property
     def mean_wait_ms(self) -> float:
+        """Mean wait of a check in ms: from `wait_ms` to `wait_max_ms`, with a density that falls as 1/x²."""
         if self.wait_max_ms is None:
             return self.wait_ms
         return self.wait_ms * math.log(self.wait_max_ms / self.wait_ms) / (1 - self.wait_ms / self.wait_max_ms)

@@ -38,6 +38,8 @@ class DifficultyRule(RuleConfig):
 
 
 class ByDifficulty:
+    """Drops all of a problem whose pass rate is outside the band."""
+
     config: ClassVar = DifficultyRule
 
     def __init__(self, config: DifficultyRule) -> None:

@@ -34,6 +34,8 @@ class DiversityRule(RuleConfig):
 
 
 class ByDiversity:
+    """Keeps the trajectories that differ most."""
+
     config: ClassVar = DiversityRule
 
     def __init__(self, config: DiversityRule) -> None:

@@ -28,6 +28,8 @@ class ExactDuplicateRule(RuleConfig):
 
 
 class ExactDuplicates:
+    """Drops responses that were kept before."""
+
     config: ClassVar = ExactDuplicateRule
 
     def __init__(self, config: ExactDuplicateRule) -> None:

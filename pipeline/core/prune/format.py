@@ -40,6 +40,8 @@ class FormatRule(RuleConfig):
 
 
 class ByFormat:
+    """Drops responses that lack the wanted form."""
+
     config: ClassVar = FormatRule
 
     def __init__(self, config: FormatRule) -> None:

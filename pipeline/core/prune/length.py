@@ -43,6 +43,8 @@ class LengthRule(RuleConfig):
 
 
 class ByLength:
+    """Drops responses that are too short or too long."""
+
     config: ClassVar = LengthRule
 
     def __init__(self, config: LengthRule) -> None:

@@ -33,6 +33,8 @@ class NearDuplicateRule(RuleConfig):
 
 
 class NearDuplicates:
+    """Drops responses that are almost like one that stays."""
+
     config: ClassVar = NearDuplicateRule
 
     def __init__(self, config: NearDuplicateRule) -> None:

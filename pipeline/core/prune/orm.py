@@ -34,6 +34,8 @@ class OrmRule(RuleConfig):
 
 
 class ByOrm:
+    """Drops responses that the ORM rates low."""
+
     config: ClassVar = OrmRule
 
     def __init__(self, config: OrmRule) -> None:

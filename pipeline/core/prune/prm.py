@@ -24,6 +24,8 @@ class PrmRule(RuleConfig):
 
 
 class ByPrm:
+    """Drops responses with a step that the PRM rates low."""
+
     config: ClassVar = PrmRule
 
     def __init__(self, config: PrmRule) -> None:

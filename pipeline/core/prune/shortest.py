@@ -22,6 +22,8 @@ class ShortestRule(RuleConfig):
 
 
 class ShortestCorrect:
+    """Keeps the shortest passing responses."""
+
     config: ClassVar = ShortestRule
 
     def __init__(self, config: ShortestRule) -> None:

@@ -33,6 +33,7 @@ def shingles(text: str, words: int) -> frozenset[str]:
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """Share of two sets' union that both have, in [0, 1]; at least one is not empty."""
     return len(a & b) / len(a | b)
 
 

@@ -25,6 +25,8 @@ class VerdictRule(RuleConfig):
 
 
 class ByVerdict:
+    """Drops responses whose verdict is not wanted."""
+
     config: ClassVar = VerdictRule
 
     def __init__(self, config: VerdictRule) -> None:

@@ -178,6 +178,8 @@ class FrontierSearch(Search[P]):
 
 
 class BeamSearch(FrontierSearch[Beam]):
+    """Grows `beams` prefixes step by step, and keeps the best of their continuations."""
+
     config = Beam
 
     @classmethod

@@ -33,6 +33,8 @@ class BestOfN(PolicyConfig):
 
 
 class BestOfNSearch(Search[BestOfN]):
+    """Draws all samples at once, or as many as a window lets through."""
+
     config = BestOfN
     works_on_steps = False
     heeds_window = True

@@ -34,6 +34,8 @@ class Dvts(PolicyConfig):
 
 
 class DvtsSearch(FrontierSearch[Dvts]):
+    """Runs beam searches that never look at each other."""
+
     config = Dvts
 
     @classmethod

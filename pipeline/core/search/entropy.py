@@ -42,6 +42,8 @@ class Entropy(PolicyConfig):
 
 
 class EntropySearch(Search[Entropy]):
+    """Draws chains, and forks them where the next token was least certain."""
+
     config = Entropy
     works_on_steps = False
     keeps_detail = True

@@ -36,6 +36,8 @@ class Fixed(PolicyConfig):
 
 
 class FixedSearch(Search[Fixed]):
+    """Grows every node by the branching of its depth."""
+
     config = Fixed
 
     @classmethod

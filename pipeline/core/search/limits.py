@@ -76,6 +76,7 @@ def early_stop(budget: Budget, *, passed: int, checked: int) -> FinishReason | N
 
 
 def sampling(rollout: Rollout, *, entropies: bool) -> Sampling:
+    """The settings that segments are drawn with, as engines take them; `entropies` asks for them a token."""
     config = rollout.sampling
     return Sampling(
         temperature=config.temperature,

@@ -118,6 +118,7 @@ class Machine(Hooks[P]):
 
     @property
     def in_flight(self) -> InFlight:
+        """How many samples, scores and verdicts are awaited."""
         return self._flight.count
 
     # ---- stopping ------------
@@ -135,6 +136,7 @@ class Machine(Hooks[P]):
             self._out.append(ev.Score(node.node_id, model))
 
     def is_cut(self, node: TreeNode) -> bool:
+        """Whether a node was given up by the in-loop cut, so that nothing grows there."""
         return node.node_id in self._cut
 
     def cancel_below(self, node: TreeNode) -> None:

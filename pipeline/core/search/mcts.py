@@ -68,6 +68,8 @@ class _Stat:
 
 
 class MctsSearch(Search[Mcts]):
+    """Selects, expands, rolls out and backs up, again and again."""
+
     config = Mcts
     needs_steps = True
     keeps_detail = True

@@ -74,6 +74,8 @@ class _Hunt:
 
 
 class OmegaSearch(Search[Omega]):
+    """Looks for the first wrong step of failed chains by binary search."""
+
     config = Omega
     needs_steps = True
     keeps_detail = True

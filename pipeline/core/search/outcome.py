@@ -109,6 +109,7 @@ def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int, *
 
 
 def drop_reason(leaf: TreeNode) -> DropReason | None:
+    """Why a leaf is no candidate for training, before any pruning rule; None if it is one."""
     if leaf.drop is None and leaf.finish is _STEP:
         return DropReason.CANCELLED  # the search ended before it was grown to an end
     return leaf.drop

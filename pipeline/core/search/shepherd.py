@@ -36,6 +36,8 @@ class Shepherd(PolicyConfig):
 
 
 class ShepherdSearch(Search[Shepherd]):
+    """Completes every step of each chain."""
+
     config = Shepherd
     needs_steps = True
     keeps_detail = True

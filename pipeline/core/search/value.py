@@ -62,6 +62,8 @@ class _Family:
 
 
 class ValueSearch(Search[ValueGuided]):
+    """Shares the next samples among prefixes by their values."""
+
     config = ValueGuided
     needs_steps = True
     gives_up = True

@@ -63,6 +63,7 @@ class SimulatedPrefixCache:
             self._touch(key)
 
     def clear(self) -> None:
+        """Forgets all blocks, as an engine does when it takes new weights."""
         self._blocks.clear()
 
     def _touch(self, key: bytes) -> None:

@@ -68,6 +68,7 @@ _BYTES = re.compile("[\x00-\xff]+")
 
 
 def decode(token_ids: Sequence[int]) -> str:
+    """The text of token ids."""
     try:
         return "".join(map(TEXTS.__getitem__, token_ids))
     except KeyError:
@@ -233,6 +234,7 @@ class PromptProcess:
         return (_TELLS[after == self.totals[step + 1] if told else chance.random() < 0.5],)
 
     def answer(self, total: int) -> Piece:
+        """The last segment of a chain whose running total is `total`: it states it as the answer."""
         key = (self.n_steps, total, total)
         piece = self._pieces.get(key)
         if piece is None:

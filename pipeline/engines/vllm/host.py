@@ -128,6 +128,7 @@ def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seq
 
 
 def threads(config: VllmEngine) -> int:
+    """Threads for the CPU engine: those configured, else as many as this process has cores."""
     return config.threads or len(os.sched_getaffinity(0))
 
 

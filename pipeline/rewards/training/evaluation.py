@@ -48,6 +48,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RewardEvaluation:
+    """How a trained value model does on held-out problems."""
+
     what: str
     problems: int
     trajectories: int

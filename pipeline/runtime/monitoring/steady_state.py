@@ -36,6 +36,8 @@ class Mark:
 
 @dataclass(slots=True)
 class Steady:
+    """The stretch of a run without its start and its end, and the figures over it."""
+
     started_at: float
     most_under_way: int = 0
     first: Mark | None = None

@@ -20,6 +20,8 @@ from berry.pipeline.stages.training.step_labels import ending_of
 
 @dataclass(frozen=True, slots=True)
 class DpoRecord:
+    """A kept answer and a failing one to the same problem."""
+
     origin: Origin
     chosen: Sampled
     rejected: Sampled

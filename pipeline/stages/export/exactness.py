@@ -79,10 +79,12 @@ class Exactness:
 
     @property
     def responses(self) -> int:
+        """How many responses were compared."""
         return len(self.found)
 
     @property
     def exact(self) -> int:
+        """How many of them come back exactly."""
         return sum(one.loss is None for one in self.found)
 
     @property

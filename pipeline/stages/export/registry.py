@@ -43,6 +43,7 @@ def register_export(name: str, form: F) -> F:
 
 
 def formats() -> Sequence[str]:
+    """The names of all formats: Berry's own, then other packages'."""
     return EXPORTS.names()
 
 

@@ -87,6 +87,7 @@ class CommandExecutor:
             )
 
     def execute(self, command: ExecutableCommand) -> None:
+        """Begins what a command asks for; its answers come as events."""
         match command:
             case Verify():
                 self.verify(command)

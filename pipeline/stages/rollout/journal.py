@@ -44,6 +44,7 @@ class CommandDigest:
     _issued: list[Sequence[Command]] = field(default_factory=list)  # since the digest was last taken
 
     def follow(self, commands: Sequence[Command]) -> None:
+        """Takes in commands, so that a replay can be compared with what was asked before."""
         if commands:
             self._issued.append(commands)
 
@@ -91,6 +92,7 @@ class LeaseJournal:
 
     @property
     def folder(self) -> str:
+        """Where the journal lies below the run directory."""
         return segments.folder(self.lease, self.round_index)
 
     def load(self, *, attempt: int = 0) -> None:

@@ -26,6 +26,7 @@ class LeafBudget:
 
     @classmethod
     def among(cls, problem_ids: Iterable[str], seed: int) -> LeafBudget:
+        """A budget that the problems of one lease share; `seed` decides between equals."""
         return cls(set(problem_ids), seed)
 
     def settle(self, need: Need) -> None:
@@ -40,5 +41,6 @@ class LeafBudget:
             self._decided.set()
 
     async def granted(self, problem_id: str) -> int:
+        """Waits until all problems have said what they need; the leaves that this one gets."""
         await self._decided.wait()
         return self.grants.get(problem_id, 0)

@@ -44,6 +44,7 @@ class PendingCommands:
     finished: Finished | None = None
 
     def issued(self, commands: Iterable[Command]) -> None:
+        """Notes commands that have no answer yet."""
         for command in commands:
             match command:
                 case Generate(node=node, n=n, first_index=first):
@@ -62,6 +63,7 @@ class PendingCommands:
                     self.finished = command
 
     def answered(self, event: Event) -> None:
+        """Takes away what an event answers."""
         match event:
             case Segment(parent, index, _):
                 self._remove(parent, (index,))

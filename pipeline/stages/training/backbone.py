@@ -27,6 +27,8 @@ FRESH = "fresh"
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
+    """A transformer that a value model starts from: where it comes from, and how it is loaded."""
+
     source: str
     load: Callable[[], ValueModel]
 
@@ -64,6 +66,7 @@ def choose_backbone(
 
 
 def check_vocabulary(model: ValueModel, reader: Vocabulary, source: str) -> None:
+    """Refuses a tokenizer with more tokens than the model has. Raises ConfigError."""
     if reader.size > model.vocabulary_size:
         raise ConfigError(
             f"backbone {source} has {model.vocabulary_size} tokens, its tokenizer says {reader.size}: they do not "

@@ -38,9 +38,11 @@ class Spread:
 
     @property
     def counts(self) -> Counter[str | None]:
+        """How often each answer was given; None stands for responses without one."""
         return Counter(self.answers)
 
     def share(self, answer: str | None) -> float:
+        """Share of the responses that give `answer`, in [0, 1]."""
         return self.answers.count(answer) / len(self.answers)
 
     @property

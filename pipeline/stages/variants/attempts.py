@@ -49,6 +49,7 @@ class Attempt:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def refused(self, reason: Refusal, detail: str = "") -> Attempt:
+        """The same attempt, refused for a reason."""
         return replace(self, refusal=reason, detail=detail)
 
     def row(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ class Attempt:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Attempt:
+        """Reads what `row` wrote."""
         return cls(
             original=row["original"],
             kind=row["kind"],

@@ -33,6 +33,7 @@ class Checkpoint:
 
     @property
     def there(self) -> bool:
+        """Whether an earlier call left anything."""
         return bool(self._names())
 
     def resume(self) -> int:

@@ -62,11 +62,13 @@ class VariantContext:
 
     @property
     def engine(self) -> Asker:
+        """What drafts are asked of. Raises EngineError where no engine was started."""
         if self.asker is None:
             raise EngineError("no engine was started for this kind of variant")
         return self.asker
 
     def seed(self, problem_id: str, purpose: str, number: int = 0) -> int:
+        """The seed for one draft of a problem; it follows from the run's seed, the variants' seed and the purpose."""
         return generate_seed(self.config.seed, 0, problem_id, f"variants/{self.variants.seed}/{purpose}", number)
 
     async def write(self, messages: list[Message], *, n: int, seed: int) -> list[Completion]:

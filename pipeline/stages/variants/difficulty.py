@@ -26,6 +26,7 @@ from berry.verifiers.specs.union import MajoritySpec, MathSpec, VerifierSpec
 
 
 async def make(kind: Harder | Easier, original: Original, context: VariantContext) -> list[Attempt]:
+    """Asks for a harder or easier problem and its answer, and checks both. Attempts that fail come back refused."""
     problem = original.problem
     begun = Attempt(problem.id, kind.type, provenance=context.provenance(context.seed(problem.id, kind.type)))
     if not by_value(problem):

@@ -36,6 +36,7 @@ Check = Callable[[Attempt, str, Completion], Awaitable[Attempt]]
 
 
 def quoted(text: str) -> str:
+    """A text between marks that it can't hold itself, so that a prompt shows where it ends."""
     mark = blake2b(text.encode(), digest_size=5).hexdigest()
     return f"<<{mark}\n{text}\n{mark}>>"
 

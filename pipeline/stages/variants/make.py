@@ -75,6 +75,7 @@ class PreparedInputs:
 
 
 def uses_engine(kind: VariantKind) -> bool:
+    """Whether making this kind of variant takes an engine."""
     return not isinstance(kind, Reseed) or kind.pass_rate is not None
 
 

@@ -89,4 +89,5 @@ def _renamed(attempt: Attempt) -> dict[str, object]:
 
 
 def refused_name(name: str) -> str:
+    """Name of the file beside OUT.jsonl that holds what was refused."""
     return f"{name.removesuffix('.jsonl')}.refused.jsonl"

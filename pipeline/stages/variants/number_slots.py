@@ -35,10 +35,12 @@ class NumberSlot:
 
     @property
     def argument(self) -> int | float:
+        """The number as a program takes it."""
         return as_argument(self.value)
 
 
 def as_argument(value: Decimal) -> int | float:
+    """A decimal as a program takes it: whole where it is written so, else a float."""
     return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
 
 

@@ -27,6 +27,7 @@ from berry.verifiers.specs.union import MathSpec
 
 
 async def make(kind: Numbers, original: Original, context: VariantContext) -> list[Attempt]:
+    """Puts other numbers into a problem, and has programs work out the new answer. What they disagree on is refused."""
     problem = original.problem
     begun = Attempt(problem.id, kind.type, provenance=context.provenance(context.seed(problem.id, kind.type)))
     if not isinstance(problem.verifier, MathSpec) or (gold := plain_number(problem.verifier.answer)) is None:

@@ -24,6 +24,7 @@ from berry.verifiers.specs.union import MathSpec
 
 
 async def make(kind: Rephrase, original: Original, context: VariantContext) -> list[Attempt]:
+    """Has a problem told in other words, and refuses what does not mean the same."""
     problem = original.problem
     begun = Attempt(problem.id, kind.type, provenance=context.provenance(context.seed(problem.id, kind.type)))
     if not original.question:

@@ -26,6 +26,7 @@ from berry.verifiers.specs.union import MathSpec, ReasoningGymSpec
 
 
 async def make(kind: Reseed, original: Original, context: VariantContext) -> list[Attempt]:
+    """Draws the generator's problem again with other seeds."""
     attempts: list[Attempt] = []
     for number in range(1, kind.count + 1):
         seed = another_seed(context.variants.seed, original.source, number)

@@ -41,6 +41,7 @@ class Program:
 
 
 def messages_for(text: str, slots: Sequence[NumberSlot]) -> list[Message]:
+    """The prompt that asks for a program which works out a problem's answer from its numbers."""
     names = [f"x{i}" for i in range(1, len(slots) + 1)]
     listed = "\n".join(f"{name} = {slot.value}" for name, slot in zip(names, slots, strict=True))
     content = (
@@ -100,6 +101,7 @@ def number(value: Any) -> Fraction | None:
 
 
 def same(a: Fraction | None, b: Fraction | None) -> bool:
+    """Whether two answers are equal up to rounding; what is missing equals nothing."""
     if a is None or b is None:
         return False
     return abs(a - b) <= Fraction(_CLOSE) * max(1, abs(a), abs(b))

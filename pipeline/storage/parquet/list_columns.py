@@ -52,10 +52,12 @@ class NumberLists:
         self.ends.append(len(flat))
 
     def add_null(self) -> None:
+        """Adds a row without a list."""
         self.nulls.append(len(self))
         self.ends.append(len(self.flat))
 
     def arrow(self) -> pa.Array:
+        """The column as Arrow has it; the numbers are not copied."""
         inner = pa.Array.from_buffers(_TYPES[self.code], len(self.flat), [None, pa.py_buffer(self.flat)])
         return lists_of(inner, self.ends, self.nulls)
 
@@ -73,6 +75,7 @@ class Coded:
         return len(self.ends) - 1
 
     def arrow(self, kind: pa.ListType) -> pa.Array:
+        """The column as Arrow has it, of list type `kind`."""
         codes = pa.Array.from_buffers(pa.int32(), len(self.codes), [None, pa.py_buffer(self.codes)])
         return lists_of(pa.array(self.values, type=kind.value_type).take(codes), self.ends)
 

@@ -31,6 +31,7 @@ class ShardFile:
 
     @property
     def is_merged(self) -> bool:
+        """Whether it holds several leases."""
         return self.last > self.first
 
     @property
@@ -39,13 +40,16 @@ class ShardFile:
 
     @property
     def base_name(self) -> str:
+        """Its name within a table's folder."""
         last = f"-{self.last:06d}" if self.is_merged else ""
         return f"shard-{self.first:06d}{last}.parquet"
 
     def name(self, table: str, round_index: int) -> str:
+        """Its name within the run directory."""
         return f"round={round_index}/{table}/{self.base_name}"
 
     def holds(self, other: ShardFile) -> bool:
+        """Whether all leases of the other file are in this one."""
         return self.first <= other.first and other.last <= self.last
 
 

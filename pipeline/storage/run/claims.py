@@ -29,8 +29,10 @@ _MAGIC = b"BRD1"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
+    """A site that holds a claim, and the process of it that does."""
+
     site: str
-    token: str  # of the site's process: `presence.Sign`
+    token: str  # of the site's process: `heartbeat.Presence.token`
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,12 @@ class Claim:
 
     @property
     def name(self) -> str:
+        """Its file's name."""
         return f"{self.lease:06d}.{self.number:03d}"
 
 
 def folder(round_index: int) -> str:
+    """Where a round's claims lie in the run directory."""
     return f"round={round_index}/claims"
 
 
@@ -102,6 +106,7 @@ def last_turn(location: Location, round_index: int) -> int:
 
 
 def turn_of(location: Location, round_index: int, turn: int) -> Owner | None:
+    """Who took the `turn`-th turn at a round's training; None where nobody did."""
     return _owner(location, f"{_learning(round_index)}/{turn:03d}")
 
 

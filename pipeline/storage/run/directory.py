@@ -74,6 +74,7 @@ class RunDir:
         return sorted(int(n.removeprefix("round=")) for n in names)
 
     def committed(self, round_index: int) -> set[int]:
+        """Numbers of the leases that a round has committed."""
         return shard_files.committed(self.location, round_index)
 
     def journalled(self, round_index: int) -> set[int]:
@@ -82,6 +83,7 @@ class RunDir:
         return {int(n.removeprefix("lease-")) for n in names if n.startswith("lease-")}
 
     def write_metrics(self, name: str, values: dict[str, Any]) -> None:
+        """Writes metrics/NAME.json, replacing an older one."""
         self.location.put(f"metrics/{name}.json", json.dumps(values, indent=1, default=str).encode())
 
     def metrics(self, name: str) -> dict[str, Any] | None:

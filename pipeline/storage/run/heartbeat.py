@@ -47,6 +47,7 @@ class Heartbeat:
         return self.left or (self.kernel == _kernel() and self.started != _started(self.process))
 
     def is_surely_alive(self) -> bool:
+        """Whether its process runs on this very kernel; False where that can't be known."""
         return not self.left and self.kernel == _kernel() and self.started == _started(self.process)
 
     def __str__(self) -> str:
@@ -111,6 +112,7 @@ class Watcher:
         return {name: one for name, one in latest.items() if one is not None and self.is_alive(name, one)}
 
     def is_alive(self, name: str, heartbeat: Heartbeat) -> bool:
+        """Whether a heartbeat goes on, as far as its counter has moved within the silence that is allowed."""
         if heartbeat.is_surely_dead():
             return False
         now = self.clock()
@@ -137,6 +139,7 @@ class Presence:
 
     @property
     def token(self) -> str:
+        """What tells this holder of the name from any other."""
         return self._heartbeat.token
 
     def _renew(self) -> None:

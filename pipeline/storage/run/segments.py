@@ -24,6 +24,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def folder(lease: int, round_index: int) -> str:
+    """Where a lease's journal lies in the run directory."""
     return f"round={round_index}/journal/lease-{lease:06d}"
 
 
@@ -56,6 +57,7 @@ def read(location: Location, place: str) -> dict[int, list[list[bytes]]]:
 
 
 def remove(location: Location, place: str) -> None:
+    """Removes a journal."""
     location.remove_folder(place)
 
 

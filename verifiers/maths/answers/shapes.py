@@ -12,6 +12,8 @@ EVERYTHING = "\\mathbb{R}"
 
 
 class Shape(StrEnum):
+    """What holds several values together in an answer."""
+
     TUPLE = "tuple"  # ordered, brackets in `brackets`
     SET = "set"
     LIST = "list"  # bare commas
@@ -36,6 +38,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Words:
+    """An answer that is words."""
+
     text: str
 
 
@@ -48,6 +52,8 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class Many:
+    """An answer of several values."""
+
     shape: Shape
     items: tuple[AnswerValue, ...]
     brackets: str = ""

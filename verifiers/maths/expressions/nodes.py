@@ -31,20 +31,24 @@ def functions(tree: Expr) -> frozenset[str]:
 
 
 def number(token: str) -> Expr:
+    """The node of a number as it is written: digits, with or without a decimal point."""
     if token.isdigit():
         return ("n", Fraction(int(token)))
     return ("n", Fraction(token.rstrip(".") if not token.startswith(".") else "0" + token))
 
 
 def is_integer(tree: Expr) -> bool:
+    """Whether a node is a whole number."""
     return tree[0] == "n" and tree[1].denominator == 1
 
 
 def negative(tree: Expr) -> Expr:
+    """The node of minus a tree."""
     return ("n", -tree[1]) if tree[0] == "n" else ("*", (("n", Fraction(-1)), tree))
 
 
 def times(left: Expr, right: Expr) -> Expr:
+    """The node of a product; factors of a product on the left join it."""
     return ("*", (*left[1], right)) if left[0] == "*" else ("*", (left, right))
 
 
