@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "verifiers", "sandboxes")
@@ -365,7 +366,10 @@ def test_the_core_is_pure() -> None:
 
 def test_only_berry_is_at_the_top() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
-    assert settings["include"] == ["berry*"]
+    packages = find_packages(str(ROOT), include=settings["include"])
+    assert {package.partition(".")[0] for package in packages} == {"berry"}
+    wanted = {f"berry.{package_of(module)}" for module in modules()}
+    assert wanted <= {*packages}, "what the wheel would leave out"
 
 
 def test_no_code_names_a_module_without_its_package() -> None:

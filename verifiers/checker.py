@@ -95,7 +95,7 @@ class Checker:
         return replace(result, verify_ms=spent * 1e3)
 
     def check_inline(self, request: CheckRequest) -> Verdict | None:
-        """As `check`, without waiting; None where that takes a sandbox or a worker, and `check` has to be asked."""
+        """A verdict without waiting; None where that takes a sandbox or a worker, and `check` has to be asked."""
         result = check_inline(request, self.config.strictness)
         if result is not None:
             self._busy_s += result.verify_ms / 1e3

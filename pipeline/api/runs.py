@@ -80,7 +80,7 @@ class Run:
 
     @cached_property
     def directory(self) -> RunDir:
-        """Where its files lie."""
+        """The run directory, as a path or URL."""
         return open_run(self.place)
 
     @cached_property

@@ -102,7 +102,7 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
 
 
 def work_table(outcome: RunOutcome) -> Table:
-    """What it took; the ledger is of the whole run, the rates of the last driver."""
+    """Draws what a run took: tokens of the whole run, rates since its last start."""
     figures = outcome.figures
     ledger = outcome.totals.ledger
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -66,7 +66,7 @@ NOT_SO = {"error_rate": "share a step", "repair_rate": "share a step", "learning
 
 
 def reference() -> str:
-    """The whole page."""
+    """Writes docs/configuration.md: every key with its type, default and meaning."""
     places: dict[type[BaseModel], str] = {}
     parts = [HEAD]
     for heading, model in (("## A run", RunConfig), ("## A plan", PlanConfig), ("## An evaluation", Evaluation)):

@@ -187,7 +187,7 @@ class RunConfig(Section):
 
     @property
     def reward_gpu_share(self) -> float:
-        """Of a GPU's memory, for each reward model on vLLM."""
+        """Share of a GPU's memory that each reward model on vLLM takes."""
         return USED if self.gpu_shares is None else self.gpu_shares.reward
 
     def engine_on_its_share(self) -> EngineConfig:
@@ -244,7 +244,7 @@ def digests_of(stored: dict[str, Any]) -> set[str]:
 
 
 def digest_of(stored: dict[str, Any]) -> str:
-    """The same of a run's stored configuration, whichever release wrote it."""
+    """The digest of a run's stored configuration, whichever release wrote it."""
     text = json.dumps(_work(stored), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

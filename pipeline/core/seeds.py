@@ -63,7 +63,7 @@ def generate_seed(run_seed: int, round_index: int, problem_id: str, node: str, f
 
 
 def framed_seed(first: str, node: str, first_index: int) -> int:
-    """As `generate_seed`, of parts of which the first are framed already."""
+    """The seed that `generate_seed` gives, from parts of which the first are framed already."""
     at = str(first_index)
     raw = blake2b(f"{first}{len(node)}:{node},{len(at)}:{at},".encode(), digest_size=8).digest()
     return int.from_bytes(raw, "big") & _SEED_MASK

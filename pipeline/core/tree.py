@@ -112,7 +112,7 @@ class Tree:
     # ---- reading -------------------------------------------------------------------------------------------
 
     def path(self, node: TreeNode) -> list[TreeNode]:
-        """From the first segment to `node`; the root is left out."""
+        """Nodes from the first segment to `node`; the root is left out."""
         nodes: list[TreeNode] = []
         at, above = node, node.parent
         while above is not None:

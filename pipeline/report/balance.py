@@ -30,7 +30,7 @@ class BalanceStory:
 
     @property
     def line(self) -> str:
-        """For the summary."""
+        """What became of the balance, as one line of the summary."""
         waited = sum(r["starved"] for r in self.rows) / len(self.rows)
         idle = sum(r["slots_idle"] for r in self.rows) / len(self.rows)
         slots = [self.rows[0]["before"], *(r["after"] for r in self.changes)]

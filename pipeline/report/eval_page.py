@@ -68,7 +68,7 @@ def findings(told: EvalCurves) -> Iterator[str]:
 
 
 def probability(p: float) -> str:
-    """As in `p 0.013`."""
+    """A p-value for people, as in `p 0.013`."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 

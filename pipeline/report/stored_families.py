@@ -28,7 +28,7 @@ class StoredFamilies:
     values: bool
 
     def family(self, problem_id: str) -> str:
-        """What splits go by."""
+        """The family that a stored row is of, by which splits go."""
         return self.variants.get(problem_id, problem_id)
 
     def part(self, problem_id: str) -> SplitPart:

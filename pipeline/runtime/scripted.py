@@ -38,7 +38,7 @@ class ScriptedWorker:
         return empty_report(lease, self.worker_id) if self.run is None else await self.run(lease)
 
     async def recover(self) -> None:
-        """Nothing to wait for."""
+        """Returns at once: there is nothing to start again."""
 
     async def load_weights(self) -> list[str]:
         return []

@@ -79,5 +79,5 @@ class SandboxSlots(Protocol):
         ...
 
     async def resize(self, slots: int) -> None:
-        """Asks for so many. Those that go finish what they were asked first: no verdict is lost."""
+        """Asks for so many slots. Those that go finish what they were asked first: no verdict is lost."""
         ...

@@ -116,7 +116,8 @@ class Location:
         return self._info(name).type != pafs.FileType.NotFound
 
     def check_reachable(self) -> None:
-        """Asks once, without patience. Raises ResourceError where the store refuses or does not answer."""
+        """Asks the store once, and tries nothing again. Raises ResourceError where the store refuses or does not
+        answer."""
         try:
             self.filesystem.get_file_info(self.path("run.yaml"))
             if not self.is_local:

@@ -158,7 +158,7 @@ class TreeClock:
         self._lost_s = self._last_s = self.total_s = 0.0
 
     def read(self, usage: Usage) -> float:
-        """CPU seconds so far."""
+        """CPU seconds that the tree of processes has taken so far, by its newest `usage`."""
         self._lost_s += max(0.0, self._last_s - usage.cpu_s)
         self._last_s = usage.cpu_s
         self.total_s = self._lost_s + usage.cpu_s

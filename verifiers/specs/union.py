@@ -191,7 +191,7 @@ class OpenUnion:
         return value if isinstance(value, added.spec) else _validator(kind, added.spec).validate_python(value)
 
     def serialize(self, value: Any, handler: Callable[[Any], Any], info: SerializationInfo) -> Any:
-        """As pydantic does it; specifications of other packages by their own class."""
+        """Turns a specification into plain values: as pydantic does, those of other packages by their own class."""
         if not isinstance(value, Spec) or getattr(value, "type", None) in OWN_KINDS:
             return handler(value)
         return value.model_dump(

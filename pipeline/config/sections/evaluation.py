@@ -71,7 +71,7 @@ class Evaluation(Section):
 
     @property
     def all_budgets(self) -> tuple[int, ...]:
-        """In rising order."""
+        """All budgets that methods are measured at, in rising order."""
         return tuple(sorted(set(self.budgets))) or powers_of_two(self.samples)
 
 

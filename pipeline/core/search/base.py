@@ -188,7 +188,7 @@ class Search(Machine[P]):
         return outcome.trajectories(self.tree, run_seed=self.run_seed, round_index=self.round_index)
 
     def digest(self) -> str:
-        """Of tree, verdicts, scores, open questions and ledger: equal after a faithful replay."""
+        """Digest of tree, verdicts, scores, open questions and ledger: equal after a faithful replay."""
         counts = (self.passed, self.checked, self.leaves, self.granted, self.clipped)
         ends = (self.stopping, self.finished, self._settled)
         state = [

@@ -46,10 +46,12 @@ class Flight:
 
     @property
     def count(self) -> InFlight:
+        """How much is awaited of each kind."""
         return InFlight(self._n_samples, len(self._scores), len(self._verifies), len(self._calls))
 
     @property
     def empty(self) -> bool:
+        """Whether nothing is awaited."""
         return not (self._samples or self._verifies or self._scores or self._calls)
 
     def running(self, node: str) -> bool:
@@ -58,6 +60,7 @@ class Flight:
 
     @property
     def running_nodes(self) -> list[str]:
+        """Ids of nodes whose children are being sampled."""
         return list(self._samples)
 
     def ask(self, node: str, first: int, n: int, *, max_tokens: int, seed: int, to_end: bool = False) -> None:
@@ -77,6 +80,7 @@ class Flight:
         return asked
 
     def indices(self, node: str) -> tuple[int, ...]:
+        """Sample indices of the children of `node` that are being sampled."""
         return tuple(self._samples.get(node, ()))
 
     def ask_score(self, node: str, model: str) -> bool:
@@ -87,6 +91,7 @@ class Flight:
         return True
 
     def take_score(self, node: str, model: str) -> bool:
+        """Notes that a score has come; False where it was not awaited."""
         return self._scores.pop((node, model), 0) is None
 
     def models(self, node: str) -> list[str]:
@@ -94,9 +99,11 @@ class Flight:
         return [model for at, model in self._scores if at == node]
 
     def ask_verdict(self, node: str) -> None:
+        """Notes that a verdict on `node` is awaited."""
         self._verifies.add(node)
 
     def take_verdict(self, node: str) -> bool:
+        """Notes that a verdict has come; False where it was not awaited."""
         try:
             self._verifies.remove(node)
         except KeyError:

@@ -110,7 +110,7 @@ class Piece(Struct, frozen=True, gc=False):
         return Piece(self.tokens[n:], self.text[cut:], self.logprobs[n:], self.entropies[n:])
 
     def before(self, n: int) -> Piece:
-        """Its first n tokens."""
+        """The piece that ends after the first n tokens."""
         text = self.text[: self.ends[n - 1]] if n else ""
         return Piece(self.tokens[:n], text, self.logprobs[:n], self.entropies[:n])
 

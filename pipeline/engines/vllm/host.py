@@ -68,7 +68,8 @@ def block_size(config: VllmEngine, device: compat.Device) -> int:
 
 
 def gpu_share(config: VllmEngine) -> float:
-    """Of each GPU's memory; a run fills it in from its roles (`RunConfig.engine_on_its_share`)."""
+    """Share of each GPU's memory that an engine takes; a run fills it in from its roles
+    (`RunConfig.engine_on_its_share`)."""
     return USED if config.gpu_memory_utilization is None else config.gpu_memory_utilization
 
 

@@ -36,7 +36,8 @@ class WorkerExtension:
         return packed
 
     def score_prompts_as(self, temperature: float, top_p: float, top_k: int, min_p: float) -> bool:
-        """From now on computes log-probabilities of prompt tokens in the distribution that this sampling draws from, in
+        """Has log-probabilities of prompt tokens computed from now on in the distribution that this sampling draws
+        from, in
         place of the model's own. False where this runner has no place for it."""
         runner: Any = self.model_runner
         sampler: Any = getattr(runner, "sampler", None)

@@ -33,7 +33,7 @@ class PrefixNode:
         return self.start + len(self.ids)
 
     def path(self) -> list[PrefixNode]:
-        """From the first node below the root to this one."""
+        """Nodes from the first below the root to this one."""
         nodes: list[PrefixNode] = []
         node: PrefixNode | None = self
         while node is not None and node.parent is not None:

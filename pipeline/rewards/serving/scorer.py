@@ -23,7 +23,7 @@ from berry.pipeline.rewards.serving.prefix_cache import PrefixCache, PrefixNode
 
 @dataclass(slots=True)
 class Reads:
-    """In tokens since start, but `sequences`."""
+    """What was read since the start: `sequences`, and everything else in tokens."""
 
     sequences: int = 0
     naive: int = 0

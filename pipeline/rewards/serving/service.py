@@ -228,7 +228,7 @@ class RewardModels:
         found.card = card or found.card
 
     def versions(self) -> dict[str, str]:
-        """Of the weights that serve now."""
+        """Versions of the weights that serve now, by model."""
         return {name: model.backend.version for name, model in self._models.items()}
 
     def counts(self) -> Mapping[str, ScoreCounters]:

@@ -26,7 +26,7 @@ _SCATTER, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1  # Fibonacci hashing of 64 b
 
 @dataclass(frozen=True, slots=True)
 class RewardReplica:
-    """A reward actor."""
+    """One reward actor, as clients see it."""
 
     name: str
     actor: Any

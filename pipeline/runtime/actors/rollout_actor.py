@@ -135,7 +135,7 @@ class RolloutActor:
         return metrics.of_snapshot(self._worker.snapshot())
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
-        """As `LeaseWorker.logprobs`."""
+        """Computes the log-probabilities of a response anew (`LeaseWorker.logprobs`)."""
         if self._worker is None:
             raise EngineError(f"{self._worker_id} has been restarted and is not up yet")
         return await self._worker.logprobs(prompt_ids, response_ids)

@@ -33,7 +33,7 @@ class Sandboxes(Protocol):
         ...
 
     async def counters(self) -> list[dict[str, float]]:
-        """Of each actor; empty while one of them does not answer."""
+        """Counters of each actor; empty while one of them does not answer."""
         ...
 
 

@@ -88,7 +88,8 @@ class ActorPool:
         return [one for one in self.actors.values() if one.started is not None]
 
     def ask_for(self, count: int, *, patient: bool = True) -> list[asyncio.Task[None]]:
-        """Asks for more; returns tasks that end when each is up. A node for it is waited for however long that takes;
+        """Asks for more actors; returns tasks that end when each is up. A node for it is waited for however long that
+        takes;
         an error of its start is raised, or with patience said in the log, and it is started again."""
         return [self._ask_for_one(patient=patient) for _ in range(count)]
 

@@ -102,7 +102,7 @@ class SandboxActors:
         ray.kill(pooled.actor)
 
     async def counters(self) -> list[dict[str, float]]:
-        """Of every actor that is up, and of those that were ended; empty while one does not answer."""
+        """Counters of every actor that is up, and of those that were ended; empty while one does not answer."""
         health = await self.pool.health()
         asked = [pooled for pooled in self.pool.up() if pooled.name in health]
         if any(health[pooled.name] is not Health.ANSWERED for pooled in asked):

@@ -29,13 +29,14 @@ class LogprobSample:
 
 
 def drawn(trajectory_id: str, share: float) -> bool:
-    """The same trajectories whoever asks."""
+    """Draws trajectories to recompute, the same whoever asks."""
     number = int.from_bytes(blake2b(trajectory_id.encode(), digest_size=8, person=b"recompute").digest(), "big")
     return number < share * 2**64
 
 
 def samples(location: Location, lease: int, round_index: int, *, share: float) -> Iterator[LogprobSample]:
-    """Of one committed lease. Trajectories that several engines made, after a crash, are left out. Raises
+    """Reads what is to be recomputed of one committed lease. Trajectories that several engines made, after a crash,
+    are left out. Raises
     StorageError."""
     stored = read_lease(location, lease, round_index)
     chosen = [r for r in stored.trajectories if drawn(r["trajectory_id"], share)]

@@ -46,7 +46,7 @@ _OF_TRAJECTORY = [(name, attrgetter(name)) for name in schema.TRAJECTORIES.names
 
 
 def empty(table: str) -> ColumnLists:
-    """Of one of schema.TABLES, without rows yet; the lease is added when its files are written."""
+    """The columns of one of schema.TABLES, without rows yet; the lease is added when its files are written."""
     columns: ColumnLists = {name: [] for name in schema.TABLES[table].names if name != "lease"}
     if table == "kept":
         columns |= {"token_ids": NumberLists("i"), "logprobs": NumberLists("f")}
@@ -142,7 +142,7 @@ def add_kept(
 
 
 def label_columns(labels: StepLabels) -> ColumnLists:
-    """Of kept trajectories: the figures of each step's label."""
+    """The figures of each step's label, as columns of kept trajectories."""
     return {name: labels.column(get) for name, get in _OF_LABEL.items()}
 
 
@@ -157,7 +157,7 @@ def made_by_engine(info: EngineInfo) -> dict[str, Any]:
 
 
 def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
-    """The same from the marks of a stored file; files before schema version 3 do not name their template."""
+    """What made a lease, from the marks of a stored file; files before schema version 3 do not name their template."""
     template = json.loads(marks.get("template", "{}"))
     return {
         "model": marks.get("model", ""),

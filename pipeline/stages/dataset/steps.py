@@ -52,7 +52,7 @@ class Cutter:
         return steps, [StepEnd(path[at], whole) for at, whole in places]
 
     def places(self, path: Sequence[Node]) -> tuple[list[str], list[StepPlace]]:
-        """As `cut`, with the place of each step's end on the path."""
+        """The text of each step, and the place of its end on the path."""
         texts = tuple([node.text for node in path])
         placed = self._placed.get(texts)
         if placed is None:

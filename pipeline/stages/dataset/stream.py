@@ -32,7 +32,7 @@ class StreamCursor:
     partly: tuple[int, int, int] | None = None  # round, lease, rows
 
     def dump(self) -> str:
-        """As text that `load` reads: leases as ranges, so that it stays short."""
+        """The cursor as text that `load` reads: leases as ranges, so that it stays short."""
         done = {str(index): _ranges(leases) for index, leases in sorted(self.done.items())}
         return json.dumps({"version": 1, "done": done, "partly": self.partly})
 

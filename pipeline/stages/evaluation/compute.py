@@ -26,7 +26,7 @@ class ForwardCost:
     attention_width: float
 
     def flop(self, tokens: float, behind: float) -> float:
-        """Of `tokens` tokens behind `behind` others."""
+        """Floating-point operations of `tokens` tokens behind `behind` others."""
         return 2 * self.active_parameters * tokens + 4 * self.attention_width * tokens * (behind + (tokens + 1) / 2)
 
 
@@ -58,7 +58,7 @@ def cost_of(
     models: Mapping[str, ForwardCost],
     price: Price | None = None,
 ) -> Cost:
-    """Of `n` samples (None: the whole search), answers chosen with the value model `reads`."""
+    """The cost of `n` samples (None: the whole search), answers chosen with the value model `reads`."""
     count = len(problem.answers)
     share = 1.0 if n is None else n / count
     generated = problem.generated * share

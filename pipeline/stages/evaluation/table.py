@@ -41,7 +41,8 @@ def markdown(points: Sequence[CurvePoint]) -> str:
 
 
 def cell(point: CurvePoint) -> str:
-    """As in `71.2 (66.0–76.1)`; where answers could not be checked, with the range that they leave open."""
+    """An accuracy for a table, as in `71.2 (66.0–76.1)`; where answers could not be checked, with the range that they
+    leave open."""
     text = f"{100 * point.accuracy:.1f}"
     if point.low is not None and point.high is not None:
         text += f" ({100 * point.low:.1f}–{100 * point.high:.1f})"

@@ -174,7 +174,7 @@ def sampled_of(stored: StoredTree, row: Row) -> Sampled:
 
 
 def sampled_of_kept(stored: StoredTree, row: Row, *, ended: bool = True) -> Sampled:
-    """The same of a kept row, which says itself which tokens may be learned."""
+    """The sampled tokens of a kept row, which says itself which of them may be learned."""
     trainable = None
     if row["segments"] is not None:
         trainable = [segment["trainable"] for segment in row["segments"] for _ in range(segment["tokens"])]

@@ -99,7 +99,7 @@ class Exactness:
 
     @property
     def changed_share(self) -> float | None:
-        """Of the sampled tokens; None where nothing could be compared."""
+        """Share of the sampled tokens that are changed, in [0, 1]; None where nothing could be compared."""
         tokens = sum(one.tokens for one in self.found)
         return sum(one.changed for one in self.found) / tokens if tokens else None
 

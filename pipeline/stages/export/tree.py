@@ -75,7 +75,7 @@ class TreeRecord:
 
     @property
     def starts(self) -> list[int]:
-        """Of each segment, where it begins in the packed sequence."""
+        """Where each segment begins in the packed sequence."""
         starts, at = [], 0
         for segment in self.segments:
             starts.append(at)

@@ -80,7 +80,7 @@ class Admission:
                 await self._left.wait()
 
     def leave(self) -> None:
-        """A search has ended."""
+        """Gives a place back: a search has ended."""
         self.open_searches -= 1
         self._left.set()
 

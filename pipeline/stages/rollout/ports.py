@@ -26,7 +26,7 @@ class Scorer(Protocol):
     ) -> float: ...
 
     def versions(self) -> Mapping[str, str]:
-        """Of each model's weights."""
+        """Version of each model's weights."""
         ...
 
 

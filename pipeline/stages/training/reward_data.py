@@ -130,6 +130,6 @@ def _has_steps(paths: Sequence[LabelledPath]) -> bool:
 
 
 def translated(splits: Splits, generator: Vocabulary, reader: Vocabulary) -> Splits:
-    """The same paths in another tokenizer's ids."""
+    """Turns paths into another tokenizer's ids."""
     parts = (splits.train, splits.validation, splits.heldout)
     return Splits(*([translate(path, generator, reader) for path in paths] for paths in parts))

@@ -53,7 +53,7 @@ class Attempt:
         return replace(self, refusal=reason, detail=detail)
 
     def row(self) -> dict[str, Any]:
-        """As JSON, the same in parts and in OUT.refused.jsonl."""
+        """The attempt as JSON, the same in parts and in OUT.refused.jsonl."""
         return {
             "original": self.original,
             "kind": self.kind,

@@ -53,7 +53,7 @@ def rows_of(tables: Mapping[str, pa.Table]) -> LeaseRows:
 
 
 def node_rows(table: pa.Table) -> list[Row]:
-    """The rows of `nodes`."""
+    """The rows of the table `nodes` in today's form."""
     return [_node(row) for row in table.to_pylist()]
 
 

@@ -194,7 +194,7 @@ def _structs(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def digest(data: bytes | pa.Buffer) -> str:
-    """Of a whole file: the commit file names those of the two others."""
+    """Digest of a whole file: the commit file names those of the two others."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

@@ -88,7 +88,7 @@ def _encoded(who: Owner) -> bytes:
 
 
 def release(location: Location, round_index: int, claim: Claim) -> None:
-    """With all claims before it. After the lease's commit, or undone."""
+    """Removes a claim and all before it: the lease is committed, or given back undone."""
     for number in range(claim.number + 1):
         location.remove(f"{folder(round_index)}/{Claim(claim.lease, number).name}")
 

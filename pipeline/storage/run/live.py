@@ -37,7 +37,7 @@ class Live:
 
 
 def write(run: RunDir, live: Live) -> None:
-    """Raises StorageError."""
+    """Writes live.json. Raises StorageError."""
     data = json.dumps(asdict(live), indent=1, default=str).encode()
     run.location.put(f"{FOLDER}/{NAME}{'' if live.site is None else f'-{live.site}'}.json", data, durable=False)
 

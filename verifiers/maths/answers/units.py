@@ -91,7 +91,7 @@ def read(text: str) -> Unit | None:
 
 
 def ratio(a: Unit, b: Unit) -> Fraction | None:
-    """By what a number of `a` is multiplied to be one of `b`; None where the units don't agree."""
+    """The factor by which a number of `a` is multiplied to be one of `b`; None where the units don't agree."""
     if a.kind is not None and b.kind is not None:
         return a.factor / b.factor if a.kind == b.kind else None
     if a.words <= b.words or b.words <= a.words:

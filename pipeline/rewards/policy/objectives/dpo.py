@@ -29,7 +29,7 @@ class Dpo:
         self._beta = beta
 
     def mass(self, sequences: Sequence[PolicySequence], pairs: Sequence[SiblingPair]) -> float:
-        """The number of pairs."""
+        """Weight of a batch in the mean loss: its number of pairs."""
         del sequences
         return float(len(pairs))
 
