@@ -13,7 +13,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-Language = Literal["python", "cpp", "javascript", "typescript", "java", "go", "rust", "php", "ruby", "r", "shell"]
+Language = Literal[
+    "python", "cpp", "javascript", "typescript", "java", "go", "rust", "csharp", "php", "ruby", "r", "shell"
+]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 Profile = str | tuple[str, ...]
 

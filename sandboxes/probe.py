@@ -80,7 +80,7 @@ def probe(config: PoolConfig | None = None) -> HostReport:
 async def examine(config: PoolConfig) -> HostReport:
     """Starts one template as a pool with this configuration would, and reports what is on."""
     slots = Slots(config, Metrics())
-    languages = (*(_language(name, config) for name in LANGUAGES), _csharp(), _numeric())
+    languages = (*(_language(name, config) for name in LANGUAGES), _numeric())
     try:
         plan = await slots.examine()
     except SandboxError as e:
@@ -123,12 +123,6 @@ def _language(name: Language, config: PoolConfig) -> JailPart:
         return JailPart(name, on=True)
     brings = f" (Debian: apt-get install {COMMANDS[name].package})" if name in COMMANDS else ""
     return JailPart(name, on=False, leaves_open=f"lacks {', '.join(missing)}: such jobs are unverifiable{brings}")
-
-
-def _csharp() -> JailPart:
-    """C# has no jobs here, wherever its compiler is."""
-    why = "no jobs: mono ends where it can't find its stack in /proc/self/maps, and jobs read no /proc"
-    return JailPart("csharp", on=False, leaves_open=why)
 
 
 def _numeric() -> JailPart:

@@ -2,7 +2,7 @@ r"""Makes programs of which a problem's tests are a part, in the languages that 
 
     prelude, program, tests, key ─► source: reads a part of the word ─► program ─► tests ─► prints part and key
 
-The tests are those of MultiPL-E: a `main` of their own (Java, Rust), test functions (Go, Ruby), or statements. The
+The tests are those of MultiPL-E: a `main` of their own (Java, Rust, C#), test functions (Go, Ruby), or statements. The
 program may bring a `main` too, which is renamed. What the tests compare with is named in full, or is as the language
 has it, whatever the program defines under the same name. The tests share the program's process all the same:
 `program_tests` says what such a verdict is worth.
@@ -40,7 +40,7 @@ def disallowed(language: str, code: str) -> str | None:
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _TAKES_OVER = {
     "rust": re.compile(r"\bimpl\b[^{;]*\bPartialEq\b[^{;]*\bfor\b"),
-    "csharp": re.compile(r"\boperator\s*(?:==|!=|true|false)|\bclass\s+(?:Debug|Trace)\b"),
+    "csharp": re.compile(r"\boperator\s*(?:==|!=|true|false)"),
 }
 
 
@@ -163,6 +163,46 @@ def rust(spec: ProgramTestsSpec, code: str, key: str) -> str:
     return f"{spec.prelude}\n{body}\n{tests}\n{last}"
 
 
+_USING = re.compile(r"^[ \t]*using\s+(?:static\s+)?[\w.]+\s*(?:=\s*[\w.<>,\s]+)?;[ \t]*\r?$", re.MULTILINE)
+_CSHARP_CLASS = re.compile(
+    r"^([ \t]*)(?:(?:public|internal|static|sealed|abstract|partial)\s+)*class\s+(\w+)", re.MULTILINE
+)
+_CSHARP_MAIN = re.compile(r"\bstatic\s+(?:async\s+)?([\w.]+)\s+Main\s*\(")
+_CSHARP_ASSERT = re.compile(r"(?<![\w.])(?:System\.Diagnostics\.)?Debug\.Assert\s*\(")
+
+
+def csharp(spec: ProgramTestsSpec, code: str, key: str) -> str:
+    """The tests are a class below the program's, as Java's are; `Debug.Assert` throws, which mono's does not."""
+    if not _CSHARP_MAIN.search(spec.tests):
+        raise NoTests("tests must hold `public static void Main(string[] args) { … }`")
+    own = _own(code, spec.tests)
+    usings = dict.fromkeys(line.strip() for text in (spec.prelude, code) for line in _USING.findall(text))
+    prelude, body = (_USING.sub("", text) for text in (spec.prelude, code))
+    spaces = [f"using {name};" for name in dict.fromkeys(re.findall(r"\bnamespace\s+([\w.]+)\s*\{", body))]
+    classes = [match[2] for match in _CSHARP_CLASS.finditer(body)]
+    if not classes:
+        classes, body = ["Problem"], f"class Problem {{\n{body}\n}}"
+    base = "Problem" if "Problem" in classes else classes[-1]
+    body = _CSHARP_CLASS.sub(lambda m: f"{m[1]}public class {m[2]}", body)
+    body = _CSHARP_MAIN.sub(rf"static \1 {own}main(", body)
+    tests = _CSHARP_MAIN.sub(rf"static \1 {own}test(", _CSHARP_ASSERT.sub(f"{own}.Check(", spec.tests))
+    first = f"""static class {own} {{
+  internal static void Check(bool holds, string told = "") {{
+    if (!holds) throw new global::System.Exception("assertion failed " + told);
+  }}
+  static void Main() {{
+    string part = global::System.Console.In.ReadToEnd();
+    {own}t.{own}test(new string[0]);
+    global::System.Console.Out.Flush();
+    var bytes = global::System.Text.Encoding.ASCII.GetBytes("\\n" + part.Substring(0, {HALF}) + "{key[:HALF]}\\n");
+    using (var output = global::System.Console.OpenStandardOutput()) output.Write(bytes, 0, bytes.Length);
+  }}
+}}
+"""
+    lines = "\n".join([*usings, *spaces])
+    return f"{lines}\n{first}{prelude.strip()}\n{body}\npublic class {own}t : {base} {{\n{tests}\n}}\n"
+
+
 _PHP_TAG = re.compile(r"<\?(?:php)?|\?>")
 
 
@@ -204,6 +244,7 @@ MAKERS: dict[str, Callable[[ProgramTestsSpec, str, str], str]] = {
     "java": java,
     "go": go,
     "rust": rust,
+    "csharp": csharp,
     "php": php,
     "ruby": ruby,
     "r": r,

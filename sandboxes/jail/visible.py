@@ -67,7 +67,9 @@ def tool_trees() -> list[str]:
 
 def runtime_settings() -> list[str]:
     """The directories in /etc that runtimes of other languages can't start without."""
-    return sorted(path for path in (*glob.glob("/etc/java-*"), "/etc/R", "/etc/php") if os.path.isdir(path))
+    return sorted(
+        path for path in (*glob.glob("/etc/java-*"), "/etc/R", "/etc/php", "/etc/mono") if os.path.isdir(path)
+    )
 
 
 def packages_in_stdlib() -> list[str]:

@@ -1,4 +1,4 @@
-"""TypeScript, Java, Go, Rust, PHP, Ruby and R in the same jail: they answer, fail and end as the others do."""
+"""TypeScript, Java, Go, Rust, C#, PHP, Ruby and R in the same jail: they answer, fail and end as the others do."""
 
 from __future__ import annotations
 
@@ -85,6 +85,21 @@ fn main() {
 }
 """,
         "fn main() { let x = ; }",
+    ),
+    "csharp": Program(
+        """
+using System; using System.IO; using System.Net.Sockets;
+static class Answer {
+  static void Main() {
+    int n = int.Parse(Console.ReadLine());
+    Console.WriteLine(n + 1);
+    if (n == 1) try { File.ReadAllBytes("/etc/passwd"); Console.WriteLine("LEAK"); } catch (Exception) {}
+    if (n == 2) try { if (new TcpClient("127.0.0.1", 80).Connected) Console.WriteLine("LEAK"); } catch (Exception) {}
+    while (n == 3);
+  }
+}
+""",
+        "class Answer { int x = ; }",
     ),
     "php": Program(
         """<?php

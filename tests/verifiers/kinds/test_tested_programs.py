@@ -99,6 +99,24 @@ GAP = {
             "fn gap(list: Vec<isize>) -> E { E }",
         ),
     ),
+    "cs": Task(
+        "using System;\nusing System.Linq;\nusing System.Diagnostics;\nusing System.Collections.Generic;\nclass Problem {\n"
+        "    // The widest gap.\n    public static long Gap(List<long> list) {\n",
+        "    }\n    public static void Main(string[] args) {\n"
+        "    Debug.Assert(Gap((new List<long>(new long[]{(long)1L, (long)4L, (long)9L}))) == (5L));\n"
+        "    Debug.Assert(Gap((new List<long>(new long[]{(long)7L}))) == (0L));\n    }\n\n}\n",
+        "using System;\n\npublic static class Problem {\n    public static long Gap(List<long> list) {\n"
+        "        long widest = 0;\n        for (int i = 1; i < list.Count; i++)\n"
+        "            widest = Math.Max(widest, list[i] - list[i - 1]);\n        return widest;\n    }\n"
+        "    static int Main(string[] args) { Console.WriteLine(Gap(new List<long>())); return 0; }\n}\n",
+        ("widest = 0", "widest = 1"),
+        (
+            "class Problem { public static long Gap(List<long> l) { Environment.Exit(0); return 1; } }",
+            "class Problem { static Problem() { Environment.Exit(0); } public static long Gap(List<long> l) { return 1; } }",
+            "class Debug { public static void Assert(bool b) {} }\n"
+            "class Problem { public static long Gap(List<long> l) { return 1; } }",
+        ),
+    ),
     "php": Task(
         "<?php\n// The widest gap.\nfunction gap($list) {\n",
         "}\n\nfunction candidate(...$args) {\n    return gap(...$args);\n}\n\nfunction test(): void {\n"
@@ -190,7 +208,7 @@ def test_right_wrong_and_hostile_programs_get_their_verdicts(check, language) ->
 
 
 def test_tests_of_another_shape_and_what_needs_a_library_are_told() -> None:
-    for language in ("java", "go", "rust"):
+    for language in ("java", "go", "rust", "csharp"):
         assert "tests must hold" in str(fault(ProgramTestsSpec(language=language, tests="nothing")))
     row = {
         "name": "x",
@@ -204,13 +222,13 @@ def test_tests_of_another_shape_and_what_needs_a_library_are_told() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_each_privilege_level_gives_the_same_verdicts(level, monkeypatch) -> None:
-    """C++, JavaScript, TypeScript, Java, Go and Rust, those that this host has. At this process's own level the last four
+    """C++, JavaScript, TypeScript, Java, Go, Rust and C#, those that this host has. At this process's own level the last five
     have had theirs above."""
     launcher = launcher_of(level)
     pool = SandboxPool(PoolConfig(slots=2, launcher=launcher))
     monkeypatch.setattr(sandbox_limits, "make_pool", lambda _: pool)
     wanted: list[tuple[str, Outcome, CheckRequest]] = []
-    for language in ("cpp", "js", *(("ts", "java", "go_test.go", "rs") if launcher else ())):
+    for language in ("cpp", "js", *(("ts", "java", "go_test.go", "rs", "cs") if launcher else ())):
         task, spec = TASKS[language], spec_of(language)
         if missing_tools(spec.language, ()):
             continue

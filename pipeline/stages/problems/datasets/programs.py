@@ -100,6 +100,7 @@ def kodcode(row: SourceRow, number: str) -> Imported:
 
 MULTIPL_E = {
     "cpp": "cpp",
+    "cs": "csharp",
     "go": "go",
     "go_test.go": "go",
     "java": "java",
@@ -118,6 +119,7 @@ _HEAD = {
     "java": re.compile(r"^import (?!org\.javatuples).*$", re.MULTILINE),
     "go": re.compile(r"^import\s*(?:\([^()]*\)|\"[^\"]+\")", re.MULTILINE),
     "rust": re.compile(r"^use .*;$", re.MULTILINE),
+    "csharp": re.compile(r"^using [\w.]+;$", re.MULTILINE),
 }
 """What of a prompt's code its answers may leave out: includes, imports."""
 _TUPLES = re.compile(r"\b(?:Unit|Pair|Triplet|Quartet|Quintet|Sextet)\s*(?:<|\.with\b)")
@@ -133,7 +135,7 @@ def multipl_e(row: SourceRow, number: str) -> Imported:  # noqa: ARG001 - tasks 
         raise Unusable("it needs the library javatuples")
     tests = row["tests"].lstrip()
     tests = tests[1:] if tests.startswith("}") else tests  # it closes the prompt's open function
-    if language == "java":
+    if language in ("java", "csharp"):
         tests = re.sub(r"\}\s*\Z", "", tests)  # and the class around it
     head = _HEAD.get(language)
     prelude = "\n".join(match[0] for match in head.finditer(row["prompt"])) if head is not None else ""
