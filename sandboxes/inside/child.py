@@ -177,10 +177,25 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
 
     def back(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         channel.write(wire.dumps(["back", number, callables.outgoing(args), callables.outgoing(kwargs)]))
-        said = channel.read()
+        while (said := channel.read())[0] == "call":  # by the function that was asked for
+            call(said, channel.write)
         if said[0] == "ok":
             return callables.incoming(said[1])
         raise exception(said[1], said[2], RuntimeError)
+
+    def call(message: Any, send: Callable[[bytes], None]) -> None:
+        _, name, args, kwargs = message
+        if channel.has_references:
+            args, kwargs = callables.incoming(args), callables.incoming(kwargs)
+        function: Any = namespace.get(name) if isinstance(name, str) else _held(callables, name)
+        if function is None:
+            missing = f"{name} is not defined"
+            body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
+            channel.write(wire.packed_bytes(body))
+        elif job.get("changes"):
+            answer(lambda: _with_changes(function, args, kwargs, value_bytes, callables), send)
+        else:
+            answer(lambda: function(*args, **kwargs), send)
 
     callables = Callables("candidate", back)
     own_names = dict(builtins.__dict__) if job.get("mode") == "session" else {}
@@ -193,20 +208,8 @@ def serve_calls(job: dict[str, Any], channel: Channel, value_bytes: int) -> None
         return
     for left in itertools.repeat(0) if job["count"] is None else range(job["count"], 0, -1):
         message = channel.read()
-        send = channel.hold if left == 1 else channel.write
         if message[0] == "call":
-            _, name, args, kwargs = message
-            if channel.has_references:
-                args, kwargs = callables.incoming(args), callables.incoming(kwargs)
-            function: Any = namespace.get(name) if isinstance(name, str) else _held(callables, name)
-            if function is None:
-                missing = f"{name} is not defined"
-                body = ["missing_entry_point", None, "NameError", missing, *_written(streams)]
-                channel.write(wire.packed_bytes(body))
-            elif job.get("changes"):
-                answer(lambda: _with_changes(function, args, kwargs, value_bytes, callables), send)  # noqa: B023
-            else:
-                answer(lambda: function(*args, **kwargs), send)  # noqa: B023 (runs before the next turn)
+            call(message, channel.hold if left == 1 else channel.write)
         elif message[0] == "test":
             answer(lambda: test(message[1]))  # noqa: B023
         else:

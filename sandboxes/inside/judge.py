@@ -93,6 +93,7 @@ class Proxy:
             wire.dumps(answer)  # raises Unsupported here, where the candidate is told
             return answer
         except Exception as error:  # noqa: BLE001 (the candidate is told)
+            self.stopped(error)
             return ["raise", *describe(error)]
 
     def stopped(self, error: BaseException | None) -> None:

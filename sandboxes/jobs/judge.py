@@ -29,12 +29,16 @@ _CLOCK_POLL_S = 0.05
 """Shortest time between two looks at a candidate's wall clock."""
 
 
-class _JudgeGone(Exception):
-    """The judge ended over a function that the candidate called."""
+MOST_NESTED = 32
+"""Functions of the tests that wait for each other, each called by what the one before called."""
 
 
-class _CallsInside(Exception):
-    """A function of the tests calls the candidate while it runs for it."""
+class _Over(Exception):
+    """Ends a trial."""
+
+    def __init__(self, result: JudgeResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 _RAISED = (JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT, JobOutcome.VIOLATION)
@@ -82,10 +86,11 @@ class _CandidateChild:
                                changes=self._run.changes, callables=True))  # fmt: skip
         return await self._result()
 
-    async def call(self, name: str | int, args: Any, kwargs: Any, back: Back) -> CaseResult:
+    async def call(self, name: str | int, args: Any, kwargs: Any, back: Back, *, inside: bool) -> CaseResult:
         """Makes one call, in a fresh child where asked; `name` is the entry's, or the number of a function that a call
-        returned. `back` has the judge run a function of its own that the candidate was given."""
-        if self._run.job.fresh_per_case and self._child is not None and isinstance(name, str):
+        returned. `back` has the judge run a function of its own that the candidate was given. `inside`: another call
+        waits for this one."""
+        if self._run.job.fresh_per_case and not inside and self._child is not None and isinstance(name, str):
             self._child.retire()
             load = await self.load()
             if load.outcome is not JobOutcome.OK:
@@ -168,7 +173,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
             judge.allow(1)
             judge.send(header("judge", run.tests, run.judge_limits, entry=run.entry_name,
                               prelude=run.prelude, late=run.late))  # fmt: skip
-            result = await _relay(judge, candidate, run)
+            result = await _Relay(judge, candidate, run).result()
         for child in (judge, *candidate.children):
             child.retire()
         return replace(result, cpu_s=candidate.cpu_s, wall_s=time.monotonic() - started)
@@ -179,68 +184,81 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
                 child.release()
 
 
-async def _relay(judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> JudgeResult:
+class _Relay:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
-    calls, last = 0, JudgeResult(JudgeStatus.PASSED)
-    asked = 0
 
-    async def back(message: Any) -> Any:
-        nonlocal asked
+    def __init__(self, judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> None:
+        self._judge, self._candidate, self._run = judge, candidate, run
+        self._calls = self._asked = self._depth = 0
+        self._last = JudgeResult(JudgeStatus.PASSED)
+
+    async def result(self) -> JudgeResult:
+        """Serves the judge to its end."""
+        try:
+            while True:
+                await self._serve(await self._heard())
+        except _Over as over:
+            return over.result
+
+    async def _heard(self) -> list[Any]:
+        """Reads the judge's next message."""
+        body = await self._judge.frame()
+        if body is None:
+            ended = await _judge_ended(self._judge, self._run, self._last)
+            if self._depth and ended.status is JudgeStatus.JUDGE_LIMIT:
+                text = "the functions that it was given ran into a limit"
+                ended = replace(ended, status=JudgeStatus.CANDIDATE, calls=self._calls + 1, message=text,
+                                candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
+            raise _Over(ended)
+        try:
+            return wire.loads(body, references=True)
+        except wire.WireError as e:
+            raise _Over(replace(self._last, status=JudgeStatus.JUDGE_ERROR, message=str(e))) from e
+
+    async def _back(self, message: Any) -> Any:
+        """Has the judge run a function that the candidate was given; this may call the candidate in its turn."""
         match message:
-            case ["back", int(number), tuple(), dict()] if type(number) is int and asked < MOST_BACK:
-                asked += 1
+            case ["back", int(number), tuple(), dict()] if type(number) is int and self._asked < MOST_BACK:
+                self._asked += 1
             case _:
                 raise wire.WireError("not a call of a function that the tests gave")
-        judge.allow(1)
-        judge.send(wire.frame(wire.dumps(message)))
-        body = await judge.frame()
-        if body is None:
-            raise _JudgeGone
-        answer = wire.loads(body, references=True)
-        if answer[0] not in ("ok", "raise"):
-            raise _CallsInside
+        if self._depth == MOST_NESTED:
+            return ["raise", "RecursionError", "maximum recursion depth exceeded"]
+        self._depth += 1
+        self._judge.allow(1)
+        self._judge.send(wire.frame(wire.dumps(message)))
+        while (answer := await self._heard())[0] not in ("ok", "raise"):
+            await self._serve(answer)
+        self._depth -= 1
         return answer
 
-    while True:
-        body = await judge.frame()
-        if body is None:
-            return await _judge_ended(judge, run, last)
-        try:
-            message = wire.loads(body, references=True)
-        except wire.WireError as e:
-            return replace(last, status=JudgeStatus.JUDGE_ERROR, message=str(e))
+    async def _serve(self, message: list[Any]) -> None:
+        """Makes the call that the judge asks for and tells it the result; raises _Over once there is a verdict."""
         if message[0] != "call":
-            return _verdict(message[1:], replace(last, judge_cpu_s=message[0]))
+            raise _Over(_verdict(message[1:], replace(self._last, judge_cpu_s=message[0])))
         _, args, kwargs, *number = message
-        name = number[0] if number else run.entry_name
+        name = number[0] if number else self._run.entry_name
+        self._last = replace(self._last, args=args, kwargs=kwargs)
         try:
-            case, changes = _without_changes(await candidate.call(name, args, kwargs, back), run)
+            made = await self._candidate.call(name, args, kwargs, self._back, inside=self._depth > 0)
+            case, changes = _without_changes(made, self._run)
             reply = wire.packed_bytes(["ok", wire.pack(case.value), [[key, wire.pack(v)] for key, v in changes]])
         except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
-            last = replace(last, args=args, kwargs=kwargs, message=str(e))
+            status = JudgeStatus.CANDIDATE if self._calls else JudgeStatus.JUDGE_ERROR
             case = CaseResult(JobOutcome.UNSUPPORTED_VALUE, error=str(e))
-            return replace(last, status=JudgeStatus.CANDIDATE if calls else JudgeStatus.JUDGE_ERROR, candidate=case)
-        except _JudgeGone:
-            ended = await _judge_ended(judge, run, replace(last, args=args, kwargs=kwargs))
-            if ended.status is not JudgeStatus.JUDGE_LIMIT:
-                return ended
-            text = "the functions that it was given ran into a limit"
-            return replace(ended, status=JudgeStatus.CANDIDATE, calls=calls + 1, message=text,
-                           candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
-        except _CallsInside:
-            text = "a function that the tests gave calls the one that they test, which has not returned yet"
-            return replace(last, status=JudgeStatus.JUDGE_ERROR, message=text)
-        calls += 1
-        changed = last.changed_and_returned or (bool(changes) and case.value is not None)
-        last = replace(last, calls=calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
-                       changed_and_returned=changed)  # fmt: skip
-        judge.allow(1)
+            last = replace(self._last, args=args, kwargs=kwargs, message=str(e), status=status, candidate=case)
+            raise _Over(last) from e
+        self._calls += 1
+        changed = self._last.changed_and_returned or (bool(changes) and case.value is not None)
+        self._last = replace(self._last, calls=self._calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
+                             changed_and_returned=changed)  # fmt: skip
+        self._judge.allow(1)
         if case.outcome is JobOutcome.OK:
-            judge.send(wire.frame(reply))
+            self._judge.send(wire.frame(reply))
         elif case.outcome in _RAISED and case.error_type is not None:
-            judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
+            self._judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
         else:
-            return replace(last, status=JudgeStatus.CANDIDATE, message=case.error)
+            raise _Over(replace(self._last, status=JudgeStatus.CANDIDATE, message=case.error))
 
 
 def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[Any]]:

@@ -235,6 +235,21 @@ def test_functions_that_are_given_or_returned_are_judged(check) -> None:
     assert check(spec, "def counter(step):\n    return step").outcome is Outcome.FAIL
 
 
+def test_a_function_that_is_given_may_call_the_one_that_is_tested(check) -> None:
+    def depth(n: int) -> PythonFunctionSpec:
+        back = "def back(n):\n    return 0 if n == 0 else f(back, n - 1)\n"
+        return PythonFunctionSpec(entry_point="f", prelude=back, tests=f"assert f(back, {n}) == {n + 1}\n")
+
+    code = "def f(g, n):\n    return g(n) + 1"
+    assert check(depth(9), code).passed
+    assert check(depth(9), code.replace("+ 1", "+ 2")).reason is Reason.WRONG_ANSWER
+    assert check(depth(9), "def f(g, n):\n    return g(n) if n else 1 / 0").outcome is Outcome.FAIL
+    assert check(depth(200), code).outcome is Outcome.FAIL  # the depth is the candidate's choice as well
+    caught = "def f(g, n):\n    if n == 0: raise ValueError\n    try: return g(n) + 1\n    except ValueError: return 2"
+    spec = PythonFunctionSpec(entry_point="f", tests="back = lambda n: f(back, n - 1)\nassert f(back, 2) == 3\n")
+    assert check(spec, caught).passed
+
+
 def test_an_object_that_the_tests_give_is_their_own_trouble_at_any_call(check) -> None:
     spec = PythonFunctionSpec(entry_point="f", tests="assert f(1) == 1\nassert f(object()) == 1\n")
     assert check(spec, "def f(x):\n    return 1").reason is Reason.TESTS_BROKEN
