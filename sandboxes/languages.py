@@ -32,7 +32,7 @@ class LanguageCommands:
     """For what has no compiler: reads the source without running it, and fails where it does not parse."""
     unparsed: bytes = b"yntax"
     """What the interpreter's message holds where it stumbled over the source: "SyntaxError", "Syntax error"."""
-    library: str = ""
+    shared_library: str = ""
     """A shared library that must be there too."""
     tools: tuple[str, ...] = ()
     """What must be there, where it is more than the first words of the commands."""
@@ -148,7 +148,7 @@ COMMANDS: dict[Language, LanguageCommands] = {
                  f"{_LOADER} ./run "
                  "{home}/lib/mono/4.5/mcs.exe -nologo -optimize+ -warn:0 -d:DEBUG -d:TRACE -r:System.Numerics.dll "
                  f"-out:main.exe main.cs >&2 && cc -DPROGRAM -o {BINARY} run.c -rdynamic -ldl -lpthread"),
-        reserve_bytes=256 * MIB, files=16, tools=("sh", "cc", "mcs"), library="/usr/lib/libmonosgen-2.0.so.1",
+        reserve_bytes=256 * MIB, files=16, tools=("sh", "cc", "mcs"), shared_library="/usr/lib/libmonosgen-2.0.so.1",
     ),
     "php": LanguageCommands(
         source="main.php", run=("php", "-d", "memory_limit={memory_mib}M", "-d", "display_errors=stderr", "main.php"),
@@ -184,7 +184,7 @@ def missing_tools(language: Language, directories: tuple[str, ...]) -> list[str]
     row = COMMANDS[language]
     needed = row.tools or tuple(command[0] for command in (row.compile, row.run) if command)
     lacking = [name for name in needed if find_tool(name, directories) is None]
-    return [*lacking, row.library] if row.library and not os.path.exists(row.library) else lacking
+    return [*lacking, row.shared_library] if row.shared_library and not os.path.exists(row.shared_library) else lacking
 
 
 def command(
