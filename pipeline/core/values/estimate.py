@@ -143,15 +143,20 @@ def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
     """The value of every node of a finished tree."""
     found: Found = {}
     passing, failing, unknown = (PASSED, _UP_PASSED), (FAILED, _UP_FAILED), (UNKNOWN, None)
+    told: dict[int, tuple[Value, Draws | None]] = {id(None): unknown}  # by verdict: equal answers share one
     for node in reversed(list(tree.walk())):
         if node.children:
             found[node.node_id] = _inner(node, found, scheme)
             continue
         verdict = node.verdict
-        if verdict is None or not is_known(verdict):
-            found[node.node_id] = unknown
-        else:
-            found[node.node_id] = passing if verdict.outcome is _PASS else failing
+        own = told.get(id(verdict))
+        if own is None:
+            if verdict is None or not is_known(verdict):
+                own = unknown
+            else:
+                own = passing if verdict.outcome is _PASS else failing
+            told[id(verdict)] = own
+        found[node.node_id] = own
     if scheme.ends is not None:
         _stop(tree, found, scheme.ends)
     return Values(scheme, found)

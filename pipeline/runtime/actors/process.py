@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from berry.pipeline.stages.leases.lease import Snapshot
 
-YOUNG_OBJECTS = 50_000  # allocated before the youngest generation is collected
+YOUNG_OBJECTS = 200_000  # allocated before the youngest generation is collected
 COLLECTIONS = (20, 20)  # of the youngest generation before the middle one, and of that before the oldest
 Home = tuple[str, int]
 """The Ray node that an actor is on, and the number of its process there."""

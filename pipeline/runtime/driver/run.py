@@ -27,6 +27,7 @@ from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
+from berry.pipeline.runtime.driver.merge_process import merge_after_round
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
 from berry.pipeline.runtime.driver.round_plan import LabelledRounds, RoundPlan, TrainedRounds, labelled_rounds
 from berry.pipeline.runtime.driver.signals import on_stop
@@ -34,7 +35,6 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
-from berry.pipeline.stages.dataset.compact import compact_round
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
@@ -198,16 +198,16 @@ class Driver:
             if not outcome.finished:
                 return outcome
             if not self._leases.is_unfinished():
-                await self._compact(round_index)
+                await self._compact(round_index, generated=outcome.totals.ledger.generated)
                 return outcome
 
-    async def _compact(self, round_index: int) -> None:
+    async def _compact(self, round_index: int, *, generated: int) -> None:
         """Merges the round's files, unless other sites may be at work in the run directory."""
         if not self._config.storage.compact or self._config.storage.site is not None:
             return
         self._display.phase("merging files")
         try:
-            await asyncio.to_thread(compact_round, self._directory.location, round_index)
+            await merge_after_round(self._directory, round_index, generated=generated)
         except StorageError as error:  # the files are as they were: what is wrong with them is for `berry check` to say
             self._display.note(f"note: the round's files were not merged: {error}")
 

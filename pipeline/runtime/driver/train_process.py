@@ -64,7 +64,7 @@ async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int 
         nonlocal stopped
         stopped = True
         display.note("stopping; the training goes on from its last checkpoint in the next run")
-        _kill_group(process.pid)
+        kill_group(process.pid)
 
     failure: dict[str, str] | None = None
     try:
@@ -80,7 +80,7 @@ async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int 
                     display.phase(message["text"])
             code = await process.wait()
     except BaseException:
-        _kill_group(process.pid)
+        kill_group(process.pid)
         raise
     if stopped:
         return False
@@ -94,7 +94,8 @@ async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int 
     return True
 
 
-def _kill_group(process: int) -> None:
+def kill_group(process: int) -> None:
+    """Kills a process that leads a session of its own, and all it started."""
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
 
@@ -104,7 +105,7 @@ def _kill_group(process: int) -> None:
 
 def main() -> None:
     """Trains on one round, and writes what goes on as JSON lines to standard output."""
-    _end_with_parent()
+    end_with_parent()
     run, round_index = sys.argv[1], int(sys.argv[2])
     turn = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
@@ -119,7 +120,7 @@ def main() -> None:
         say(error=str(error), kind=type(error).__name__)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Has the kernel kill this process with the driver, whose successor would train beside it."""
     with suppress(OSError, AttributeError):  # Linux only
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -96,16 +96,20 @@ class StepLabels:
 
     def add(self, values: Values, steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> None:
         """Adds the steps of trajectories of one tree: for each its path, and the places of its steps' ends."""
-        known: dict[tuple[int, bool], int] = {}  # leaves of one verdict have one object as their value
+        shared: dict[tuple[int, bool], int] = {}  # leaves of one verdict have one object as their value
+        of_node: tuple[dict[str, int], dict[str, int]] = {}, {}  # for steps that end inside it, and with it
         found, codes, ends = values.found, self._codes, self._ends
         for path, places in steps:
             for at, whole in places:
                 node_id = path[at].node_id
-                key = id(found[node_id]), whole
-                code = known.get(key)
+                code = of_node[whole].get(node_id)
                 if code is None:
-                    label = values[node_id] if whole else values.inside(node_id)
-                    code = known[key] = self._labels.setdefault(label, len(self._labels))
+                    key = id(found[node_id]), whole
+                    code = shared.get(key)
+                    if code is None:
+                        label = values[node_id] if whole else values.inside(node_id)
+                        code = shared[key] = self._labels.setdefault(label, len(self._labels))
+                    of_node[whole][node_id] = code
                 codes.append(code)
             ends.append(len(codes))
 

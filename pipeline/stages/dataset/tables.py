@@ -57,10 +57,11 @@ class Tables:
         rollout: Rollout,
         made_by: Mapping[str, Any],
         decided: Sequence[Decision] | None = None,
+        joined: bool = False,
     ) -> None:
         """Prunes one problem's trajectories, in place, and adds its rows. The root among `nodes` holds the prompt;
         `values` are those of its tree. `decided`: what was decided of each trajectory before; the rules are not asked
-        then."""
+        then. `joined`: every response is known to be the texts of its nodes."""
         by_id = {node.node_id: node for node in nodes}
         numbers = {node_id: number for number, node_id in enumerate(by_id)}
         decisions = decided
@@ -73,7 +74,8 @@ class Tables:
             if decision.reason is not None:
                 self.drops[decision.reason] = self.drops.get(decision.reason, 0) + 1
         add_nodes(self.nodes, nodes, numbers)
-        add_trajectories(self.trajectories, problem, trajectories, numbers, _other_texts(trajectories, by_id))
+        responses = [None] * len(trajectories) if joined else _other_texts(trajectories, by_id)
+        add_trajectories(self.trajectories, problem, trajectories, numbers, responses)
         own = [t for t in trajectories if t.drop_reason is not DropReason.ANNOTATION]
         self.solved += any(t.verdict is not None and t.verdict.passed for t in own)
         root = next((node for node in nodes if node.parent_id is None), None)

@@ -1,17 +1,17 @@
 """Makes the rows of a lease from its finished searches: values, texts, pruning, labels.
 
-    [Grown] (and what is stored of a run that is labelled) ─► nodes, trajectories ─► Tables (prunes them) ─► columns
+    Grown (and what is stored of a run that is labelled) ─► nodes, trajectories ─► Tables (prunes them) ─► columns
 
-Work of some seconds where problems have thousands of long answers: it belongs in a thread (worker.py), so that it knows
-no event loop, and touches nothing but what it is given.
+Work of some seconds where a problem has thousands of long answers, and of some milliseconds where they are short: the
+first belongs in a thread (worker.py), so that it knows no event loop, and touches nothing but what it is given.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
@@ -24,41 +24,56 @@ from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, 
 from berry.pipeline.stages.rollout.ports import Grown
 from berry.pipeline.stages.rollout.texts import fill_texts, settle_texts
 
+SHORT_CHARS = 100_000  # of one problem's responses: a tree of 512 short ones has 70,000, and takes some milliseconds
+QUICK_RULES = frozenset({"verdict", "length", "orm", "prm", "difficulty", "exact_duplicate", "shortest"})
+"""Pruning rules that compare numbers or whole texts. Those that look into texts, or come with other packages, may take
+long."""
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assembly:
-    """Assembles leases. `info`: what the engine was when they were searched; `stored`: what a run that is labelled
-    holds of the lease."""
+    """Assembles one lease: `add` each of its searches, in the order of its problems, then `finish`.
+
+    `info`: what the engine was when it was searched; `stored`: what a run that is labelled holds of the lease."""
 
     config: RunConfig
     engine: Engine
     info: EngineInfo
     stored: StoredLease | None = None
+    _tables: Tables = field(default_factory=Tables)
+    _added: set[str] = field(default_factory=set)  # problems
+    _spent: list[TokenLedger] = field(default_factory=list)
 
-    def tables(self, lease: Lease, grown: Sequence[Grown], deadly: Collection[str]) -> Tables:
-        """Pruned, labelled rows of a lease in the order of its problems, whatever order their searches ended in.
-        `deadly`: problems that killed their worker. The trees of `grown` are taken apart."""
-        tables, stored = Tables(), self.stored
-        spent = [self._add_search(tables, one) for one in grown]
-        tables.ledger = ledger.add(spent if stored is None else [stored.spent, *spent])
-        for one in grown:
-            one.search.tree.dispose()
+    def is_short(self, grown: Grown) -> bool:
+        """Whether adding a search takes so little that it holds up no event loop."""
+        quick = self.stored is None and all(rule.type in QUICK_RULES for rule in self.config.pruning)
+        return quick and sum(map(len, grown.responses.values())) <= SHORT_CHARS
+
+    def add(self, grown: Grown) -> None:
+        """Adds the pruned, labelled rows of one search. Its tree is taken apart."""
+        self._added.add(grown.problem.id)
+        self._spent.append(self._add_search(grown))
+        grown.search.tree.dispose()
+
+    def finish(self, lease: Lease, deadly: Collection[str]) -> Tables:
+        """The rows of all searches added. `deadly`: problems that killed their worker."""
+        tables, stored = self._tables, self.stored
+        tables.ledger = ledger.add(self._spent if stored is None else [stored.spent, *self._spent])
         unchecked = list(tables.unchecked())
         for reason, count in Counter(reason for _, _, reason in unchecked).items():
             first = next(trajectory for _, trajectory, why in unchecked if why == reason)
             log.warning("%d trajectories can't be checked: %s", count, reason, extra={"ids": {"trajectory": first}})
-        there = {one.problem.id for one in grown}
         for problem in lease.problems:
-            if stored is not None and problem.id not in there:
-                self._add_unlabelled(tables, stored.searches[problem.id])
+            if stored is not None and problem.id not in self._added:
+                self._add_unlabelled(stored.searches[problem.id])
             elif problem.id in deadly:
                 tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
         return tables
 
-    def _add_search(self, tables: Tables, grown: Grown) -> TokenLedger:
+    def _add_search(self, grown: Grown) -> TokenLedger:
         """Adds one problem's rows; returns the tokens it took."""
+        tables = self._tables
         search, engine, stored = grown.search, self.engine, self.stored
         rules, rollout = self.config.pruning, self.config.rollout
         values = search.values()
@@ -79,14 +94,24 @@ class Assembly:
                 or grown.responses.get(trajectory.leaf)
                 or engine.decode(search.tree.response_ids(trajectory.leaf))
             )
-        settle_texts(nodes, trajectories, engine)
-        tables.add(problem, nodes, trajectories, values, rules=rules, rollout=rollout, made_by=made_by, decided=decided)
+        joined = settle_texts(nodes, trajectories, engine)
+        tables.add(
+            problem,
+            nodes,
+            trajectories,
+            values,
+            rules=rules,
+            rollout=rollout,
+            made_by=made_by,
+            decided=decided,
+            joined=joined,
+        )
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
-    def _add_unlabelled(self, tables: Tables, search: StoredSearch) -> None:
+    def _add_unlabelled(self, search: StoredSearch) -> None:
         """Adds what is stored of a problem for which nothing grew, or whose labelling killed its worker."""
         if search.nodes:
-            self._add_search(tables, Grown(search.problem, search.prompt_ids, search.search(self.engine)))
+            self._add_search(Grown(search.problem, search.prompt_ids, search.search(self.engine)))
             return
         for row in search.trajectories:
-            tables.add_stored(row)
+            self._tables.add_stored(row)

@@ -27,15 +27,15 @@ def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
         node.text = engine.decode([*before, *node.token_ids])[len(head) :]
 
 
-def settle_texts(nodes: Sequence[Node], trajectories: Sequence[Trajectory], engine: Engine) -> None:
-    """Makes the texts along every path join to the response that was checked, in place.
+def settle_texts(nodes: Sequence[Node], trajectories: Sequence[Trajectory], engine: Engine) -> bool:
+    """Makes the texts along every path join to the response that was checked, in place; True where they did already.
 
     An engine may tell a segment's text without what a whole response has at the seams: a character whose bytes two
     segments share, a space that a tokenizer gives to the first word alone. Where any response differs, all texts of the
     tree are decoded in their context, and a character that is not whole yet is given to what comes after."""
     by_id = {node.node_id: node for node in nodes}
     if all("".join([by_id[at].text for at in t.path]) == t.response for t in trajectories):
-        return
+        return True
     leaves = {trajectory.leaf: trajectory for trajectory in trajectories}
     before: dict[str, tuple[list[int], str]] = {}
     for node in nodes[1:]:  # parents first; the root holds the prompt
@@ -47,3 +47,4 @@ def settle_texts(nodes: Sequence[Node], trajectories: Sequence[Trajectory], engi
         ids = [*ids, *node.token_ids]
         before[node.node_id] = ids, engine.decode(ids).rstrip("\ufffd")
         node.text = before[node.node_id][1][len(text) :]
+    return False
