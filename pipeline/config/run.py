@@ -149,11 +149,6 @@ class RunConfig(Section):
     def _works_with_tools(self) -> RunConfig:
         if self.rollout.tools and self.annotation is not None:
             raise ValueError("berry annotate can't complete the prefixes of a run with rollout.tools")
-        if self.rollout.tools and self.rounds is not None and self.rounds.policy is not None:
-            raise ValueError(
-                "rounds.policy would learn what tools say as the model's own words: leave it out of a run with "
-                "rollout.tools, and train on `berry export --tokens`, which masks them"
-            )
         return self
 
     @field_validator("verification")

@@ -61,11 +61,12 @@ def sequence(
     prompt_ids: Sequence[int],
     response_ids: Sequence[int],
     *,
+    trained: Sequence[bool] | None = None,
     weight: float = 1.0,
     advantages: Sequence[float] | None = None,
     logprobs: Sequence[float] | None = None,
 ) -> PolicySequence:
-    """A sequence whose whole response was sampled; `advantages` and `logprobs` have a number a response token."""
+    """`trained`, `advantages` and `logprobs` have a number a response token; all of them are trained by default."""
     before = len(prompt_ids)
 
     def behind(values: Sequence[float]) -> Floats:
@@ -75,7 +76,7 @@ def sequence(
 
     return PolicySequence(
         ids=np.array([*prompt_ids, *response_ids], np.int64),
-        trained=behind([1.0] * len(response_ids)),
+        trained=behind([1.0] * len(response_ids) if trained is None else trained),
         weight=weight,
         advantages=None if advantages is None else behind(advantages),
         logprobs=None if logprobs is None else behind(logprobs),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from berry.pipeline.config.sections.rounds import (
     DpoTraining,
@@ -75,16 +75,20 @@ def _of_tree(stored: StoredTree, settings: PolicyTraining) -> Iterator[PolicyTre
 
 def _kept(stored: StoredTree, settings: SftTraining) -> list[PolicySequence]:
     """Equal texts count once, so that an answer that is found often does not crowd out the others."""
-    if settings.learn_from == "kept":
-        distinct = {row["response"]: tuple(row["token_ids"]) for row in stored.kept}
-    else:
-        distinct = {
-            row["response"]: tuple(stored.tree.response_ids(row["leaf"]))
-            for row in stored.trajectories
-            if row["finish"] == Finish.STOP.value
-        }
-    prompt = stored.tree.prompt_ids
-    return [sequence(prompt, distinct[text]) for text in _some(sorted(distinct), stored, settings)]
+    kept = {row["trajectory_id"] for row in stored.kept}
+    distinct = {
+        row["response"]: row
+        for row in stored.trajectories
+        if (row["trajectory_id"] in kept if settings.learn_from == "kept" else row["finish"] == Finish.STOP.value)
+    }
+    return [_sampled(stored, distinct[text]) for text in _some(sorted(distinct), stored, settings)]
+
+
+def _sampled(stored: StoredTree, row: Row, **more: Any) -> PolicySequence:
+    """A trajectory as the model wrote it: what tools gave is there and teaches nothing."""
+    path = stored.tree.path(stored.tree[row["leaf"]])
+    trained = [node.given is None for node in path for _ in node.tokens]
+    return sequence(stored.tree.prompt_ids, [token for node in path for token in node.tokens], trained=trained, **more)
 
 
 def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[PolicySequence]:
@@ -112,13 +116,7 @@ def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[Poli
     if tokens is None or not any(any(one) for one in tokens):
         return []
     return [
-        sequence(
-            stored.tree.prompt_ids,
-            stored.tree.response_ids(row["leaf"]),
-            weight=weight / whole,
-            advantages=advantages,
-            logprobs=_stored_logprobs(stored, row),
-        )
+        _sampled(stored, row, weight=weight / whole, advantages=advantages, logprobs=_stored_logprobs(stored, row))
         for row, weight, advantages in zip(rows, weights, tokens, strict=True)
     ]
 
@@ -141,7 +139,7 @@ def _preferred(stored: StoredTree, settings: DpoTraining) -> tuple[list[PolicySe
         for row in (pair.chosen, pair.rejected):
             if row["leaf"] not in number:
                 number[row["leaf"]] = len(sequences)
-                sequences.append(sequence(stored.tree.prompt_ids, stored.tree.response_ids(row["leaf"])))
+                sequences.append(_sampled(stored, row))
         shared = len(stored.tree.prompt_ids) + pair.parent.end
         pairs.append(SiblingPair(number[pair.chosen["leaf"]], number[pair.rejected["leaf"]], shared))
     return sequences, pairs
