@@ -103,7 +103,8 @@ def test_sandbox_actors_that_get_no_more_file_descriptors_lose_no_verdict(
     starved = [p for p in berry.processes() if p.name().startswith("ray::SandboxActor")]
     assert starved
     for process in starved:
-        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), process.num_fds()))
+        held = process.num_fds()
+        process.rlimit(psutil.RLIMIT_NOFILE, (held, held))
     out = driver.communicate(timeout=200)[0]
     assert driver.returncode == 0, out
     assert berry.query("runs/job", ONCE) == [(360, 360, 60)]
