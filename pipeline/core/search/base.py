@@ -52,13 +52,13 @@ class Search(Machine[P]):
         node.next_index = end
         if not first:
             node.scheduled = self.scheduled(node, n)
-        self._ask(node, first, end, to_end=to_end)
+        self._ask_for(node, first, end, to_end=to_end)
         return n
 
     def sample_rest(self, node: TreeNode, *, to_end: bool) -> None:
-        self._ask(node, -1, 0, to_end=to_end)
+        self._ask_for(node, -1, 0, to_end=to_end)
 
-    def _ask(self, node: TreeNode, first: int, end: int, *, to_end: bool) -> None:
+    def _ask_for(self, node: TreeNode, first: int, end: int, *, to_end: bool) -> None:
         """Ask for the samples `first … end - 1` of `node`; -1 is the rest of a segment that was interrupted there."""
         rollout, room = self.rollout, self.room(node)
         until = limits.until(rollout, node, room, to_end=to_end, token_ends=self.wants_token_ends)

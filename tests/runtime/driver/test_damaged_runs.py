@@ -60,7 +60,7 @@ def test_checks_that_fail_for_want_of_file_descriptors_are_told(berry: Any) -> N
     problems = [{"type": "synthetic", "count": 12, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 5}}]
     config = str(berry.config(problems=problems))
     process = berry.start("run", config, "--local")
-    psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE, (24, 24))
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE, (28, 28))
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 0, out
     assert berry.query("runs/job", "select distinct verdict from '{}/trajectories/*.parquet'") == [("unverifiable",)]
