@@ -13,9 +13,12 @@ from berry.pipeline.planning.models import model_sheet
 from berry.pipeline.planning.sheets import Prices
 from berry.pipeline.planning.tree_shape import Sharing
 
-# Bytes a token after zstd: 32-bit ids about 2, text about 2. A node row holds both, a trajectory row the text,
-# a kept row text, steps and ids. Rows carry about 200 bytes of other columns.
-NODE_BYTES_PER_TOKEN, TRAJECTORY_BYTES_PER_TOKEN, KEPT_BYTES_PER_TOKEN, ROW_BYTES = 4.0, 2.0, 6.0, 200.0
+TOKEN_BYTES, LOGPROB_BYTES = 1.8, 3.6
+"""A token's id and its text, and its log-probability, in merged files. Texts of a model in its own tokens: GSM8K's
+solutions in SmolLM2's, one response a problem (`python -P tests/benchmarks/at_rest.py --texts`, 29 November 2026).
+Nodes hold each token once; kept rows hold those of whole responses again, of which siblings' beginnings take less."""
+NODE_BYTES, TRAJECTORY_BYTES, KEPT_BYTES = 54.0, 27.0, 227.0
+"""All other columns of a row, prompts of 92 tokens among them, from the same run."""
 WIRE_BYTES_PER_TOKEN = 4.0  # response text to a sandbox
 
 
@@ -35,10 +38,10 @@ class WorkTotals:
 
 def storage_bytes_per_trajectory(w: Workload, tree: TreeShape, calibration: Calibration) -> float:
     """Computes the Parquet bytes for one trajectory with its share of the tree, kept rows included."""
-    nodes = tree.generated / tree.leaves * NODE_BYTES_PER_TOKEN + tree.sequences / tree.leaves * ROW_BYTES
-    row = w.output_tokens * TRAJECTORY_BYTES_PER_TOKEN + ROW_BYTES
-    kept = w.pass_rate * w.keep_rate * (w.output_tokens * KEPT_BYTES_PER_TOKEN + ROW_BYTES)
-    return (nodes + row + kept) * calibration.bytes_scale
+    a_token = TOKEN_BYTES + LOGPROB_BYTES
+    nodes = (tree.generated * a_token + tree.sequences * NODE_BYTES) / tree.leaves
+    kept = w.pass_rate * w.keep_rate * (w.output_tokens * a_token + KEPT_BYTES)
+    return (nodes + TRAJECTORY_BYTES + kept) * calibration.bytes_scale
 
 
 def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from berry.pipeline.config.plan import Calibration, PlanConfig, Workload
 from berry.pipeline.config.reading.shipped import names
 from berry.pipeline.config.sections.cluster import Cluster, named_cluster
 from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import totals
 from berry.pipeline.planning.advice import advise
 from berry.pipeline.planning.capacity import Binding, CapacityPlan, plan
 from berry.pipeline.planning.sheets import prices
+from berry.pipeline.planning.tree_shape import shape_of
+from berry.pipeline.storage.parquet import shards
 
 MakeWorkload = Callable[..., Workload]
 MakeCluster = Callable[..., Cluster]
@@ -173,3 +178,18 @@ def test_impossible_work_is_explained_with_the_arithmetic(
 def test_absurd_work_is_refused(make_workload: MakeWorkload, changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         make_workload(**changes)
+
+
+def test_storage_is_tokens_of_nodes_and_of_kept_rows_and_the_rows_around_them(make_workload: MakeWorkload) -> None:
+    w = make_workload(pass_rate=0.5, keep_rate=0.5, policy={"type": "best_of_n", "n": 4})
+    tokens, logprobs = totals.TOKEN_BYTES, totals.LOGPROB_BYTES
+    expected = 1500 * (tokens + logprobs) * 1.25 + totals.NODE_BYTES + totals.TRAJECTORY_BYTES
+    made = totals.storage_bytes_per_trajectory(w, shape_of(w), Calibration())
+    assert made == pytest.approx(expected + 0.25 * totals.KEPT_BYTES)
+
+
+def test_a_log_probability_takes_what_the_plan_says() -> None:
+    chance = random.Random(1)
+    column = pa.array([[-chance.expovariate(3.0) for _ in range(100)] for _ in range(200)], pa.list_(pa.float32()))
+    stored = shards.encode_table(pa.table({"logprobs": column}), {}).size
+    assert stored / 20_000 == pytest.approx(totals.LOGPROB_BYTES, rel=0.05)
