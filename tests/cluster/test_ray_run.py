@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.stream import KeptStream
 from berry.pipeline.stages.dataset.text_views import connect
+from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run.directory import open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -31,15 +36,42 @@ def commits(berry: Any) -> list[Path]:
     return sorted((berry.folder / "runs/job/round=0/trajectories").glob("shard-*.parquet"))
 
 
+def followed(place: str, process: Any, until: Callable[..., None]) -> tuple[list[tuple[int, str]], int]:
+    """(round, trajectory) of every kept row of a run, streamed while it goes on by a reader that begins anew from its
+    cursor after every third row; and how many came before the run had ended."""
+    until(lambda: locate(place).exists("versions.json") or process.poll() is not None, what="the run directory")
+
+    def wait(poll_s: float) -> None:
+        assert not process.poll(), process.communicate()[0]
+        time.sleep(poll_s)
+
+    given: list[tuple[int, str]] = []
+    cursor, early = None, 0
+    while True:
+        stream = KeptStream(open_run(place), cursor=cursor, poll_s=0.5, wait=wait)
+        rows = list(islice(stream, 3))
+        given += [(row["round"], row["trajectory_id"]) for row in rows]
+        early += len(rows) if process.poll() is None else 0
+        cursor = stream.cursor
+        if len(rows) < 3:
+            return given, early
+
+
 @pytest.mark.engine
 def test_the_tiny_model_runs_from_config_to_kept_parquet_on_a_store_learns_and_runs_again(
     berry: Any, until: Callable[..., None], s3: Any
 ) -> None:
     place, learn = s3.url("runs/tiny"), "rounds={count: 2, train: [], policy: {epochs: 1, min_kept: 1}}"
     process = berry.start("run", str(TINY), "problems.0.count=24", learn, "--run", place, env=s3.env)
+    given, while_it_ran = followed(place, process, until)
     out, _ = process.communicate(timeout=280)
     assert process.returncode == 0, out
     stored = open_run(place)
+    assert while_it_ran > 0
+    assert sorted(given) == sorted((row["round"], row["trajectory_id"]) for row in KeptStream(stored, follow=False))
+    assert len(given) == len(set(given))
+    assert {index for index, _ in given} == {0, 1}
+    assert all(file.is_merged for index in (0, 1) for file in shard_files.committed_files(stored.location, index))
     tables = connect(stored)
     asked = "select round, count(distinct problem_id) from trajectories group by 1 order by 1"
     assert tables.execute(asked).fetchall() == [(0, 24), (1, 24)]

@@ -82,6 +82,19 @@ def test_a_tree_of_it_is_shown(run: RunDir) -> None:
     assert PROBLEM in berry("show", run.location.show(), PROBLEM)
 
 
+def test_its_kept_rows_are_streamed(run: RunDir) -> None:
+    columns = "trajectory_id,steps,logprob_sum"
+    told = berry("tail", run.location.show(), "--no-follow", "--columns", columns)
+    rows = [json.loads(line) for line in told.splitlines()]
+    assert len({row["trajectory_id"] for row in rows}) == len(rows) == KEPT
+    assert all(row["steps"] and row["logprob_sum"] < 0 for row in rows)
+
+
+def test_its_answers_are_evaluated(run: RunDir, tmp_path: Path) -> None:
+    told = berry("eval", run.location.show(), "--out", str(tmp_path / "curves"))
+    assert "majority" in told
+
+
 def test_its_weights_are_those_that_served(run: RunDir) -> None:
     weights = read_weights(run.location)
     assert (weights.round_index, weights.engine) == (1, None)
