@@ -1,6 +1,6 @@
 """Values of stored trees: read from their records, or worked out again after verdicts have changed.
 
-    [Node], scheme ─► read ─► Values                [Node], verdicts, scheme ─► back_up (in place)
+    [Node] ─► ValueReader, scheme ─► Values         [Node], verdicts, scheme ─► back_up (in place)
 
 Records of schema version 1 have plain shares of all leaves below: values of the kind `pooled`, whose nodes say no
 `sample`.
@@ -9,7 +9,7 @@ Records of schema version 1 have plain shares of all leaves below: values of the
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from berry.pipeline.core.events import Called
@@ -22,21 +22,62 @@ from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, ValueKin
 from berry.verifiers.base import Verdict
 
 
-def read(nodes: Sequence[Node], scheme: Scheme) -> Values:
-    """The values of one tree as they were stored; `nodes` has parents before children."""
-    found: Found = {}
-    tails: dict[str | None, str] = {}
-    for node in reversed(nodes):
+class ValueReader:
+    """Reads the values of one tree as they were stored from its nodes, given one by one, parents before children."""
+
+    def __init__(self) -> None:
+        self._first: Node | None = None
+        self._survivors = False
+        self._values: dict[str, Value] = {}
+        self._known: dict[Value, Value] = {}  # most are alike: those of leaves, and of siblings that ended alike
+        self._tails: dict[str | None, str] = {}
+
+    def add(self, node: Node) -> None:
+        """Takes one node."""
+        self._first = self._first or node
+        self._survivors = self._survivors or node.value_kind is ValueKind.SURVIVORS
         if node.sample == -1:
-            tails[node.parent_id] = node.node_id
+            self._tails[node.parent_id] = node.node_id
         value = _value(node)
-        up = None if value.value is None else Draws(value.value, value.mass, float(value.n))
-        if scheme.heads is not Heads.ALL and node.node_id in tails:
-            up = found[tails[node.node_id]][1]
-        found[node.node_id] = value, up
-    if nodes and nodes[0].value_kind is ValueKind.ADAPTIVE:  # the search was stopped: what was long or late is missing
-        scheme = replace(scheme, adaptive=True)
-    return Values(scheme, found)
+        self._values[node.node_id] = self._known.setdefault(value, value)
+
+    def values(self, scheme: Scheme) -> Values:
+        """The values of all that was given."""
+        found: Found = {}
+        up_of = {value: _up(value) for value in self._known}
+        for node_id, value in reversed(self._values.items()):
+            up = up_of[value]
+            if scheme.heads is not Heads.ALL and node_id in self._tails:
+                up = found[self._tails[node_id]][1]
+            found[node_id] = value, up
+        if self._first is not None and self._first.value_kind is ValueKind.ADAPTIVE:
+            scheme = replace(scheme, adaptive=True)  # the search was stopped: what was long or late is missing
+        return Values(scheme, found)
+
+    def own_scheme(self, scheme: Scheme) -> Scheme:
+        """How the search that stored the tree drew: as its policy does, unless it was stopped, or gave branches up and
+        spared none. Of files of schema version 1, which do not hold the weights of branches, nothing can be
+        estimated."""
+        assert self._first is not None, "a tree has a root"
+        stopped = self._first.sample is None or self._first.value_kind is ValueKind.ADAPTIVE
+        return replace(scheme, adaptive=scheme.adaptive or stopped, survivors=self._survivors)
+
+
+def reader_of(nodes: Iterable[Node]) -> ValueReader:
+    """One that was given these nodes, parents before children."""
+    reader = ValueReader()
+    for node in nodes:
+        reader.add(node)
+    return reader
+
+
+def read(nodes: Iterable[Node], scheme: Scheme) -> Values:
+    """The values of one tree as they were stored; `nodes` has parents before children."""
+    return reader_of(nodes).values(scheme)
+
+
+def _up(value: Value) -> Draws | None:
+    return None if value.value is None else Draws(value.value, value.mass, float(value.n))
 
 
 def _value(node: Node) -> Value:
@@ -80,7 +121,7 @@ def back_up(
         return
     for leaf in completions:
         tree[leaf].drop = DropReason.ANNOTATION
-    own = own_scheme(nodes, scheme)
+    own = reader_of(nodes).own_scheme(scheme)
     if own.ends is not None:  # the draws ended by other verdicts
         own = replace(own, adaptive=True, ends=None)
     values = annotated(tree, own, chosen_by_verdict=chosen_by_verdict) if completions else estimate(tree, own)
@@ -89,16 +130,6 @@ def back_up(
         node.value, node.value_low, node.value_high = value.value, value.low, value.high
         node.value_n, node.value_mass, node.value_kind = value.n, value.mass, value.kind
         node.reached = value.reached
-
-
-def own_scheme(nodes: Sequence[Node], scheme: Scheme) -> Scheme:
-    """How the search that stored a tree drew: as its policy does, unless it was stopped, or gave branches up and spared
-    none. Of files of schema version 1, which do not hold the weights of branches, nothing can be estimated."""
-    return replace(
-        scheme,
-        adaptive=scheme.adaptive or nodes[0].sample is None or nodes[0].value_kind is ValueKind.ADAPTIVE,
-        survivors=any(node.value_kind is ValueKind.SURVIVORS for node in nodes),
-    )
 
 
 def rebuild(nodes: Sequence[Node]) -> Tree:

@@ -1,13 +1,20 @@
 """Reads stored trees: one problem's nodes and trajectories as the core's Tree with its verdicts.
 
 run directory ─► committed leases in order ─► StoredTree a problem ─► labels, export, training
+
+A tree is in memory as nodes with arrays of token ids, its trajectories as Arrow columns; kept rows stay in their file
+until they are asked for (stored_rows.py).
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
@@ -16,12 +23,21 @@ from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.annotated import annotated, is_annotated
 from berry.pipeline.core.values.estimate import Scheme, Values
-from berry.pipeline.core.values.stored import given_of, own_scheme, read
+from berry.pipeline.core.values.stored import ValueReader, given_of
 from berry.pipeline.errors import BerryError
 from berry.pipeline.records import ASSISTANT, DropReason, Finish, Message, Node, Problem
 from berry.pipeline.stages.dataset.rows import Row, node_of
+from berry.pipeline.stages.dataset.stored_rows import (
+    KeptRows,
+    StoredNodes,
+    TrajectoryRows,
+    missing_node,
+    nodes_by_problem,
+    places_of,
+    rows_at,
+)
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage.parquet.lease_rows import read_lease
+from berry.pipeline.storage.parquet.lease_tables import BATCH_ROWS, open_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
@@ -29,7 +45,8 @@ from berry.verifiers.base import Outcome, Reason, Verdict
 @dataclass(frozen=True, slots=True)
 class StoredTree:
     """`trajectories` and `kept` are rows as stored (schema.py), without the completions that were drawn only to label
-    prefixes (`berry annotate`), which are in the tree alone. `problem` is None where the run's problem files can't be
+    prefixes (`berry annotate`), which are in the tree alone; each row is made when it is asked for. `nodes`: records by
+    id, read when they are asked for. `problem` is None where the run's problem files can't be
     read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
     the prompt's text, special tokens left out; `sampled_under` the chat messages that its tokens are, None where the
     run did not store them."""
@@ -37,15 +54,15 @@ class StoredTree:
     round_index: int
     tree: Tree
     prompt: str
-    trajectories: list[Row]
-    kept: list[Row]
+    trajectories: TrajectoryRows
+    kept: KeptRows
     problem: Problem | None
     family: str
     model: str
     synthetic: bool
     system_prompt: str | None
     values: Values
-    nodes: dict[str, Node]
+    nodes: Mapping[str, Node]
     sampled_under: list[Message] | None = None
 
     @property
@@ -71,9 +88,21 @@ class StoredTree:
             messages = [{"role": "system", "content": self.system_prompt}, *messages]
         return messages
 
-    def logprobs(self, leaf: str) -> list[float] | None:
+    def response(self, leaf: str) -> str:
+        """The text of a trajectory: as a rule that of the nodes along its path."""
+        own = self.trajectories.own_responses.get(leaf)
+        return "".join(node.text or "" for node in self.tree.path(self.tree[leaf])) if own is None else own
+
+    def token_ids(self, leaf: str) -> array[int]:
+        """Of the response, as they were sampled."""
+        joined = array("i")
+        for node in self.tree.path(self.tree[leaf]):
+            joined.extend(node.tokens)
+        return joined
+
+    def logprobs(self, leaf: str) -> array[float] | None:
         """Of each response token, in nats, 0 for what a tool said; None where the run did not store them."""
-        joined: list[float] = []
+        joined = array("f")
         for node in self.tree.path(self.tree[leaf]):
             if node.logprobs is not None:
                 joined.extend(node.logprobs)
@@ -135,37 +164,60 @@ def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) 
     return {}
 
 
+_OF_LEAF = ("leaf", "orm", "verdict", "verdict_reason", "answer", "drop_reason")
+
+
 def _read_lease(
     run: RunDir, config: RunConfig, round_index: int, lease: int, problems: dict[str, Problem]
 ) -> Iterator[StoredTree]:
-    stored = read_lease(run.location, lease, round_index)
-    marks = stored.marks["nodes"]
-    of_problem: dict[str, tuple[list[Row], list[Row], list[Row]]] = {}
-    for index, rows in enumerate((stored.nodes, stored.trajectories, stored.kept)):
-        for row in rows:
-            of_problem.setdefault(row["problem_id"], ([], [], []))[index].append(row)
-    for problem_id, (its_nodes, its_trajectories, its_kept) in of_problem.items():
-        if not its_nodes:  # quarantined: nothing grew
-            continue
-        records = [node_of(row) for row in its_nodes]
-        problem = problems.get(problem_id)
-        family = _family(problem_id, (*its_trajectories, *its_kept), problem)
-        tree = rebuild(problem_id, its_nodes, its_trajectories)
+    """Problems without nodes, since they were quarantined, have no tree."""
+    tables = open_lease(run.location, lease, round_index)
+    marks = tables["nodes"].marks
+    leaves, kept = tables["trajectories"].read(), tables["kept"]
+    leaves_at, kept_at = places_of(leaves.to_batches()), places_of(kept.batches(["problem_id"]))
+    start = 0
+    for problem_id, node_rows in nodes_by_problem(tables["nodes"]):
+        its_leaves = rows_at(leaves, leaves_at[problem_id]) if problem_id in leaves_at else leaves.slice(0, 0)
+        root, reader = next(node_rows), ValueReader()
+        tree = rebuild(problem_id, _read_by(reader, chain((root,), node_rows)), _leaf_rows(its_leaves))
+        problem, its_kept = problems.get(problem_id), KeptRows(kept, kept_at.get(problem_id, ()), tree)
+        family = _family(problem_id, its_leaves, its_kept, problem)
         yield StoredTree(
             round_index=round_index,
             tree=tree,
-            prompt=its_nodes[0]["text"] or "",
-            trajectories=[row for row in its_trajectories if not is_completion(row)],
+            prompt=root["text"] or "",
+            trajectories=TrajectoryRows(_without_completions(its_leaves), tree),
             kept=its_kept,
             problem=problem,
             family=family,
             model=marks.get("model", ""),
             synthetic=marks.get("synthetic") == "true",
             system_prompt=config.rollout.system_prompt,
-            sampled_under=its_nodes[0]["messages"],
-            values=_values(tree, records, scheme_for(config, family), config),
-            nodes={node.node_id: node for node in records},
+            sampled_under=root["messages"],
+            values=_values(tree, reader, scheme_for(config, family), config),
+            nodes=StoredNodes(tables["nodes"], (start, start + len(tree))),
         )
+        start += len(tree)
+
+
+def _read_by(reader: ValueReader, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows as they are, after `reader` was given each."""
+    for row in rows:
+        reader.add(node_of(row))
+        yield row
+
+
+def _leaf_rows(leaves: pa.Table) -> Iterator[Row]:
+    """What a tree's leaves are told of them; those without a tree are left out."""
+    for batch in leaves.select(list(_OF_LEAF)).to_batches(max_chunksize=BATCH_ROWS):
+        for row in batch.to_pylist():
+            if row["leaf"] is not None:
+                yield row | {"leaf": str(row["leaf"])}
+
+
+def _without_completions(leaves: pa.Table) -> pa.Table:
+    reason = pc.field("drop_reason")
+    return leaves.filter(reason.is_null() | (reason != DropReason.ANNOTATION.value))
 
 
 def scheme_for(config: RunConfig, family: str) -> Scheme:
@@ -182,28 +234,34 @@ def is_completion(row: Row) -> bool:
     return row["drop_reason"] == DropReason.ANNOTATION
 
 
-def _values(tree: Tree, nodes: Sequence[Node], scheme: Scheme, config: RunConfig) -> Values:
+def _values(tree: Tree, reader: ValueReader, scheme: Scheme, config: RunConfig) -> Values:
     """As they are stored; of an annotated tree worked out again, since a completed node stores the value that its
     completions give, and passes up what its own search drew."""
     if config.annotation is None or not is_annotated(tree):
-        return read(nodes, scheme)
-    own = own_scheme(nodes, scheme)
-    return annotated(tree, own, chosen_by_verdict=config.annotation.chosen_by_verdict)
+        return reader.values(scheme)
+    return annotated(tree, reader.own_scheme(scheme), chosen_by_verdict=config.annotation.chosen_by_verdict)
 
 
-def _family(problem_id: str, rows: Iterable[Row], problem: Problem | None) -> str:
-    stored = next((row["variant_of"] for row in rows if row["variant_of"]), None)
-    if stored is None and problem is not None:  # rows of trajectories say it since schema version 5
+def _family(problem_id: str, leaves: pa.Table, kept: KeptRows, problem: Problem | None) -> str:
+    """Rows of trajectories say it since schema version 5, of earlier runs the kept ones, else the problem files."""
+    stored = next((one for one in leaves["variant_of"].unique().to_pylist() if one), None)
+    if stored is None and kept.are_in_memory:
+        stored = next((row["variant_of"] for row in kept if row["variant_of"]), None)
+    if stored is None and problem is not None:
         stored = problem.variant_of
     return stored or problem_id
 
 
-def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) -> Tree:
-    """The tree that these rows were stored from, as far as labels need it: shape, tokens, texts, scores, verdicts."""
-    root, *others = nodes
+def rebuild(problem_id: str, nodes: Iterable[Row], trajectories: Iterable[Row]) -> Tree:
+    """The tree that these rows were stored from, as far as labels need it: shape, tokens, texts, scores, verdicts.
+    Raises StorageError where a node is not there."""
+    rows = iter(nodes)
+    root = next(rows)
     tree = Tree(problem_id, root["token_ids"], root["node_id"])
-    for row in others:
-        node = tree.attach(row["node_id"], tree[str(row["parent_id"])], row["token_ids"])
+    for row in rows:
+        if row["parent_id"] not in tree:
+            raise missing_node(problem_id, f"{row['parent_id']} above node {row['node_id']}")
+        node = tree.attach(row["node_id"], tree[row["parent_id"]], row["token_ids"])
         node.text = row["text"]
         node.finish = Finish(row["finish"])
         node.prm = row["prm"]
@@ -215,13 +273,19 @@ def rebuild(problem_id: str, nodes: Sequence[Row], trajectories: Sequence[Row]) 
         node.engine_id, node.weights_version, node.seed = row["engine_id"], row["weights_version"], row["seed"]
         if row["role"] not in (None, ASSISTANT):
             node.given = given_of(node_of(row))
+    verdicts: dict[tuple[str, str, str | None], Verdict] = {}
     for row in trajectories:
-        if row["leaf"] not in tree:
+        if not row["leaf"]:
             continue
+        if row["leaf"] not in tree:
+            raise missing_node(problem_id, row["leaf"])
         leaf = tree[row["leaf"]]
         leaf.orm = row["orm"]
         if row["verdict"] is not None:
-            leaf.verdict = Verdict(Outcome(row["verdict"]), Reason(row["verdict_reason"]), answer=row["answer"])
+            said = row["verdict"], row["verdict_reason"], row["answer"]
+            if said not in verdicts:
+                verdicts[said] = Verdict(Outcome(said[0]), Reason(said[1]), answer=said[2])
+            leaf.verdict = verdicts[said]
         if is_completion(row):
             leaf.drop = DropReason.ANNOTATION
     return tree

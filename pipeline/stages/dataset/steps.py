@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -24,15 +25,29 @@ from berry.pipeline.storage.parquet.list_columns import Coded
 Decode = Callable[[Sequence[int]], str]
 
 
+class TextNode(Protocol):
+    """A node of a path, stored or of a tree in memory, as far as steps need it."""
+
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def prm(self) -> float | None: ...
+
+
 class StepEnd(Struct, frozen=True, gc=False):
     """The node that holds a step's last character; `whole`: the step ends with the node, not inside it."""
 
-    node: Node
+    node: TextNode
     whole: bool
 
 
 StepPlace = tuple[int, bool]
 """Which node of a path holds a step's last character, and whether the step ends with the node, not inside it."""
+
+
+MOST_CUT = 4096  # responses that are remembered with their steps
 
 
 class Cutter:
@@ -45,17 +60,20 @@ class Cutter:
         self._known: dict[object, tuple[list[int], list[str]]] = {}
         self._placed: dict[tuple[str, ...], tuple[list[str], list[StepPlace]]] = {}
 
-    def cut(self, path: Sequence[Node]) -> tuple[list[str], list[StepEnd]]:
+    def cut(self, path: Sequence[TextNode]) -> tuple[list[str], list[StepEnd]]:
         """Along a path of nodes (root excluded), whose texts joined are the response: the text of each step, and where
         it ends."""
         steps, places = self.places(path)
         return steps, [StepEnd(path[at], whole) for at, whole in places]
 
-    def places(self, path: Sequence[Node]) -> tuple[list[str], list[StepPlace]]:
+    def places(self, path: Sequence[TextNode]) -> tuple[list[str], list[StepPlace]]:
         """The text of each step, and the place of its end on the path."""
-        texts = tuple([node.text for node in path])
+        texts = tuple([node.text or "" for node in path])
         placed = self._placed.get(texts)
         if placed is None:
+            if len(self._placed) >= MOST_CUT:
+                self._placed.clear()
+                self._known.clear()
             placed = self._placed[texts] = self._place(texts)
         return placed
 

@@ -17,7 +17,8 @@ from itertools import pairwise
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import lease_count
-from berry.pipeline.storage.parquet.lease_rows import Row, read_lease
+from berry.pipeline.storage.parquet.lease_rows import Row, kept_rows
+from berry.pipeline.storage.parquet.lease_tables import open_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import read_weights
 
@@ -107,7 +108,7 @@ class KeptStream(Iterator[Row]):
         at = self._at
         given = at.partly[2] if at.partly is not None and at.partly[:2] == (round_index, lease) else 0
         if not self._is_stale(round_index):
-            for number, row in enumerate(read_lease(self._run.location, lease, round_index).kept):
+            for number, row in enumerate(kept_rows(open_lease(self._run.location, lease, round_index))):
                 if number < given:
                     continue
                 at.partly = round_index, lease, number + 1

@@ -40,13 +40,14 @@ class Made:
     def add(self, stored: StoredTree) -> None:
         """Counts one tree."""
         self.models[stored.model or "unknown"] += 1
-        for node in stored.nodes.values():
-            if node.parent_id is not None:
+        for node in stored.tree.walk():
+            if node.parent is not None:
                 self.weights[node.weights_version or "unknown"] += 1
-            if node.value_kind is not None:
-                self.kinds[node.value_kind] += 1
-        for row in stored.trajectories:
-            self.drops["kept" if row["kept"] else row["drop_reason"] or "unknown"] += 1
+            kind = stored.values[node.node_id].kind
+            if kind is not None:
+                self.kinds[kind] += 1
+        columns = (stored.trajectories.column(name).to_pylist() for name in ("kept", "drop_reason"))
+        self.drops.update("kept" if kept else reason or "unknown" for kept, reason in zip(*columns, strict=True))
         problem = stored.problem
         self.verifiers[problem.verifier.type if problem else "unknown (the problem file is gone)"] += 1
         licence = str((problem.meta if problem else {}).get("license") or "not stated by the problem file")

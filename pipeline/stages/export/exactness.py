@@ -129,7 +129,7 @@ def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[i
     def render(text: str) -> list[int]:
         return conversation([*sampled.messages, {"role": "assistant", "content": text}])
 
-    rendered, wanted, tokens = render(sampled.text), sampled.input_ids, len(sampled.token_ids)
+    rendered, wanted, tokens = render(sampled.text), list(sampled.input_ids), len(sampled.token_ids)
     if rendered[: len(wanted)] == wanted:
         return RoundTrip(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
     same = _common(wanted, rendered)

@@ -105,7 +105,7 @@ def export(
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             synthetic = synthetic or stored.synthetic
-            seen.update(row["verdict"] or "unchecked" for row in stored.trajectories)
+            seen.update(verdict or "unchecked" for verdict in stored.trajectories.column("verdict").to_pylist())
             seen["kept"] += len(stored.kept)
             if request.screen and screened.leaves_out(stored.problem_id, _asked(stored)):
                 continue

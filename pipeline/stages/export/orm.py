@@ -26,6 +26,7 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
     sampled_of,
+    text_digest,
 )
 from berry.pipeline.stages.training.step_labels import is_checked
 from berry.verifiers.base import Outcome
@@ -45,15 +46,27 @@ class OrmRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[OrmRecord]:
     """One for each distinct response that was checked, in the order of their first appearance."""
     del context
-    equal: dict[str, list[Row]] = {}
+    equal: dict[bytes, _Equal] = {}
     for row in stored.trajectories:
         if is_checked(row) and row["leaf"] in stored.tree:
-            equal.setdefault(row["response"] or "", []).append(row)
-    for rows in equal.values():
-        passes = sum(row["verdict"] == Outcome.PASS for row in rows)
-        if 2 * passes != len(rows):
-            origin = origin_of(stored, rows[0]["trajectory_id"])
-            yield OrmRecord(origin, sampled_of(stored, rows[0]), 2 * passes > len(rows), len(rows), passes)
+            key = text_digest(row["response"] or "")
+            one = equal.setdefault(key, _Equal(row["trajectory_id"], row["leaf"]))
+            one.samples += 1
+            one.passes += row["verdict"] == Outcome.PASS
+    for one in equal.values():
+        if 2 * one.passes != one.samples:
+            origin, passed = origin_of(stored, one.trajectory_id), 2 * one.passes > one.samples
+            yield OrmRecord(origin, sampled_of(stored, one.leaf), passed, one.samples, one.passes)
+
+
+@dataclass(slots=True)
+class _Equal:
+    """Trajectories of one text: the first of them, and how many were checked and passed."""
+
+    trajectory_id: str
+    leaf: str
+    samples: int = 0
+    passes: int = 0
 
 
 _COLUMNS: ColumnTypes = (("samples", pa.int32()), ("passes", pa.int32()))

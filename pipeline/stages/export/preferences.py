@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -76,6 +77,8 @@ def _tokens(pair: Preference) -> Row:
     }
 
 
-def _mask(response: Sampled, shared: int) -> list[int]:
+def _mask(response: Sampled, shared: int) -> array[int]:
+    mask = response.loss_mask
     masked = len(response.prompt_ids) + shared
-    return [0] * masked + response.loss_mask[masked:]
+    mask[:masked] = array("b", bytes(masked))
+    return mask

@@ -16,6 +16,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from berry.pipeline.core.labels import only
+from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Draws, Scheme, Value, value_of
 from berry.pipeline.records import ValueKind
 from berry.pipeline.stages.dataset.reading import StoredTree
@@ -32,6 +33,7 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
     sampled_of,
+    text_digest,
 )
 from berry.pipeline.stages.training.sibling_pairs import confidence
 from berry.pipeline.stages.training.step_labels import is_checked
@@ -66,61 +68,74 @@ class PrmRecord:
 
 @dataclass(slots=True)
 class _LabelledSteps:
-    """What one sequence of steps has gathered: for each step the values of the places in which it ends."""
+    """The leaves of the trajectories that have one sequence of steps, and the first trajectory's id."""
 
-    row: Row
-    texts: list[str]
-    evidence: list[dict[NodeEnd, Value]]
-    samples: int = 0
+    trajectory_id: str
+    leaves: list[str]
 
 
 def records(stored: StoredTree, context: ExportContext) -> Iterator[PrmRecord]:
     """One for each distinct sequence of steps among the checked trajectories that has a label."""
     prompt = _prompt(stored, context)
-    for steps in _gathered(stored, context).values():
-        record = _labelled(stored, steps, prompt, context)
+    cutter = Cutter(context.step, context.thinking)
+    for steps in _gathered(stored, cutter).values():
+        record = _labelled(stored, steps, prompt, context, cutter)
         if record is not None:
             yield record
 
 
-def _gathered(stored: StoredTree, context: ExportContext) -> dict[tuple[str, ...], _LabelledSteps]:
-    cutter = Cutter(context.step, context.thinking)
-    found: dict[tuple[str, ...], _LabelledSteps] = {}
+def _gathered(stored: StoredTree, cutter: Cutter) -> dict[bytes, _LabelledSteps]:
+    """By digest of their texts, since the texts of all would fill the memory."""
+    found: dict[bytes, _LabelledSteps] = {}
     for row in stored.trajectories:
-        if not is_checked(row) or row["leaf"] not in stored.tree:
-            continue
-        path = [stored.nodes[node.node_id] for node in stored.tree.path(stored.tree[row["leaf"]])]
-        texts, ends = cutter.cut(path)
-        steps = found.setdefault(tuple(texts), _LabelledSteps(row, texts, [{} for _ in texts]))
-        steps.samples += 1
-        for evidence, end in zip(steps.evidence, ends, strict=True):
-            evidence[end.node.node_id, end.whole] = label_of(stored.values, end)
+        if is_checked(row) and row["leaf"] in stored.tree:
+            key = text_digest(*cutter.cut(_path(stored, row["leaf"]))[0])
+            found.setdefault(key, _LabelledSteps(row["trajectory_id"], [])).leaves.append(row["leaf"])
     return found
 
 
-def _labelled(stored: StoredTree, steps: _LabelledSteps, prompt: str, context: ExportContext) -> PrmRecord | None:
+def _path(stored: StoredTree, leaf: str) -> list[TreeNode]:
+    return stored.tree.path(stored.tree[leaf])
+
+
+def _evidence(stored: StoredTree, steps: _LabelledSteps, cutter: Cutter) -> tuple[list[str], list[list[Value]]]:
+    """The texts of the steps, and for each the values of the places of the tree in which it ends, each place once."""
+    found: list[dict[NodeEnd, Value]] = []
+    texts: list[str] = []
+    for leaf in steps.leaves:
+        texts, ends = cutter.cut(_path(stored, leaf))
+        found = found or [{} for _ in texts]
+        for values, end in zip(found, ends, strict=True):
+            values[end.node.node_id, end.whole] = label_of(stored.values, end)
+    return texts, [list(values.values()) for values in found]
+
+
+def _labelled(
+    stored: StoredTree, steps: _LabelledSteps, prompt: str, context: ExportContext, cutter: Cutter
+) -> PrmRecord | None:
     """None where no step is sure enough, or of several the last alone, whose label is the verdict."""
     filters = context.filters
-    all_ends = _token_ends(stored, steps, context)
+    all_texts, all_evidence = _evidence(stored, steps, cutter)
+    all_ends = _token_ends(stored, steps, len(all_texts), context)
     texts: list[str] = []
     ends: list[int] = []
     labels: list[Value] = []
     held = ""
-    for index, (text, evidence) in enumerate(zip(steps.texts, steps.evidence, strict=True)):
+    for index, (text, evidence) in enumerate(zip(all_texts, all_evidence, strict=True)):
         held += text
-        value = only(_joined(list(evidence.values())), filters.kinds)
+        value = only(_joined(evidence), filters.kinds)
         if value.label is None or value.n < filters.min_visits or confidence(value) < filters.min_confidence:
             continue
         texts.append(held)
         labels.append(value)
         ends.extend(all_ends[index : index + 1])
         held = ""
-    if not texts or (len(steps.texts) > 1 and texts == ["".join(steps.texts)]):
+    if not texts or (len(all_texts) > 1 and texts == ["".join(all_texts)]):
         return None
     hard = [bool(value.reached) for value in labels]
     return PrmRecord(
-        origin=origin_of(stored, steps.row["trajectory_id"]),
-        sampled=sampled_of(stored, steps.row),
+        origin=origin_of(stored, steps.trajectory_id),
+        sampled=sampled_of(stored, steps.leaves[0]),
         prompt=prompt,
         steps=texts,
         ends=ends,
@@ -130,7 +145,7 @@ def _labelled(stored: StoredTree, steps: _LabelledSteps, prompt: str, context: E
         weights=[value.mass for value in labels],
         confidence=[confidence(value) for value in labels],
         first_error=next((i for i, h in enumerate(hard) if not h), None),
-        samples=steps.samples,
+        samples=len(steps.leaves),
     )
 
 
@@ -147,13 +162,12 @@ def _joined(values: Sequence[Value]) -> Value:
     return replace(joined, kind=ValueKind.POOLED) if any(v.kind is ValueKind.POOLED for v in known) else joined
 
 
-def _token_ends(stored: StoredTree, steps: _LabelledSteps, context: ExportContext) -> list[int]:
-    """Token offsets of all steps; none where the run's tokenizer can't be had, or finds other steps than the texts."""
+def _token_ends(stored: StoredTree, steps: _LabelledSteps, count: int, context: ExportContext) -> list[int]:
+    """Token offsets of all `count` steps; none where the run's tokenizer can't be had, or finds another number."""
     if context.decode is None:
         return []
-    path = stored.tree.path(stored.tree[steps.row["leaf"]])
-    ends = path_step_ends(path, context.step, context.thinking, context.decode)
-    return ends if len(ends) == len(steps.texts) else []
+    ends = path_step_ends(_path(stored, steps.leaves[0]), context.step, context.thinking, context.decode)
+    return ends if len(ends) == count else []
 
 
 def _prompt(stored: StoredTree, context: ExportContext) -> str:

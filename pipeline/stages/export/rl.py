@@ -195,7 +195,7 @@ RL = ExportFormat(
             ("pass_rate", pa.float64()),
         ],
         lambda r: {
-            "input_ids": list(r.prompt_ids),
+            "input_ids": r.prompt_ids,
             "loss_mask": [0] * len(r.prompt_ids),
             "answer": r.gold,
             "verifier": r.spec,

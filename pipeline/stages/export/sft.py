@@ -44,14 +44,15 @@ class SftRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
     """One for each kept trajectory, or for each that passed."""
     if context.source == "kept":
-        ended = {row["trajectory_id"] for row in stored.trajectories if row["finish"] == Finish.STOP}
+        columns = (stored.trajectories.column(name).to_pylist() for name in ("trajectory_id", "finish"))
+        ended = {name for name, finish in zip(*columns, strict=True) if finish == Finish.STOP}
         for row in stored.kept:
             sampled = sampled_of_kept(stored, row, ended=row["trajectory_id"] in ended)
             yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled, row["orm"])
         return
     for row in stored.trajectories:
         if row["verdict"] == Outcome.PASS and row["leaf"] in stored.tree:
-            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of(stored, row), row["orm"])
+            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of(stored, row["leaf"]), row["orm"])
 
 
 SFT = ExportFormat(

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Message
+from berry.pipeline.records import Message, ValueKind
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
@@ -66,17 +66,17 @@ class TreeSegment:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """A tree. `segments`: depth first, the prompt first; `leaves`: rows of `_LEAF`."""
+    """A tree. `segments`: depth first, the prompt first; `leaves`: structs of `_LEAF`."""
 
     origin: Origin
     messages: list[Message]
     segments: Sequence[TreeSegment]
-    leaves: list[Row]
+    leaves: pa.StructArray
 
     @property
-    def starts(self) -> list[int]:
+    def starts(self) -> array[int]:
         """Where each segment begins in the packed sequence."""
-        starts, at = [], 0
+        starts, at = array("i"), 0
         for segment in self.segments:
             starts.append(at)
             at += len(segment.tokens)
@@ -100,20 +100,23 @@ class TreeRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     """One for each tree that has a leaf."""
     del context
-    rows = [row for row in stored.trajectories if row["leaf"] in stored.tree]
-    if not rows:
+    ids = stored.trajectories.column("leaf").to_pylist()
+    if all(leaf is None for leaf in ids):
         return
     order = list(stored.tree.walk())
     number = {node.node_id: at for at, node in enumerate(order)}
-    through = [0] * len(order)
-    for row in rows:
-        through[number[row["leaf"]]] += 1
-    last = list(range(len(order)))
+    places = [None if leaf is None else number[str(leaf)] for leaf in ids]
+    through = array("i", bytes(4 * len(order)))
+    for at in places:
+        if at is not None:
+            through[at] += 1
+    last = array("i", range(len(order)))
     for at in range(len(order) - 1, 0, -1):
         above = number[_parent(order[at]).node_id]
         through[above] += through[at]
         last[above] = max(last[above], last[at])
     prompt = stored.tree.prompt_ids
+    is_pooled = any(stored.values[node.node_id].kind is ValueKind.POOLED for node in order)  # no weights were stored
     segments = [
         TreeSegment(
             node=node,
@@ -123,12 +126,11 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
             last=last[at],
             trajectories=through[at],
             value=stored.values[node.node_id],
-            weight=stored.nodes[node.node_id].weight if at else 1.0,
+            weight=None if at and is_pooled else node.weight,
         )
         for at, node in enumerate(order)
     ]
-    leaves = [{"segment": number[row["leaf"]], **_leaf(row)} for row in rows]
-    yield TreeRecord(origin_of(stored, stored.problem_id), stored.messages, segments, leaves)
+    yield TreeRecord(origin_of(stored, stored.problem_id), stored.messages, segments, _leaves(stored, places))
 
 
 def _parent(node: TreeNode) -> TreeNode:
@@ -136,28 +138,34 @@ def _parent(node: TreeNode) -> TreeNode:
     return node.parent
 
 
-def _leaf(row: Row) -> Row:
-    verdict = row["verdict"]
-    return {
-        "reward": None if verdict is None else REWARDS.get(Outcome(verdict)),
-        **{name: row[name] for name in ("trajectory_id", "verdict", "answer", "kept", "drop_reason", "orm")},
-    }
-
-
-_LEAVES = pa.list_(
-    pa.struct(
-        [
-            ("segment", pa.int32()),
-            ("trajectory_id", pa.string()),
-            ("verdict", pa.string()),
-            ("reward", pa.float32()),  # 1 pass, 0 fail, null where it could not be checked
-            ("answer", pa.string()),
-            ("kept", pa.bool_()),
-            ("drop_reason", pa.string()),
-            ("orm", pa.float64()),
-        ]
-    )
+_LEAF = pa.struct(
+    [
+        ("segment", pa.int32()),
+        ("trajectory_id", pa.string()),
+        ("verdict", pa.string()),
+        ("reward", pa.float32()),  # 1 pass, 0 fail, null where it could not be checked
+        ("answer", pa.string()),
+        ("kept", pa.bool_()),
+        ("drop_reason", pa.string()),
+        ("orm", pa.float64()),
+    ]
 )
+_LEAVES = pa.list_(_LEAF)
+
+
+def _leaves(stored: StoredTree, places: Sequence[int | None]) -> pa.StructArray:
+    """What is known of each trajectory; `places`: the segments in which they end, None of one without a tree."""
+    verdicts = stored.trajectories.column("verdict").to_pylist()
+    made = {
+        "segment": pa.array(places, pa.int32()),
+        "reward": pa.array([None if v is None else REWARDS.get(Outcome(v)) for v in verdicts], pa.float32()),
+    }
+    others = {f.name: stored.trajectories.column(f.name) for f in _LEAF.fields if f.name not in made}
+    columns = made | {name: column.combine_chunks() for name, column in others.items()}
+    rows = pa.StructArray.from_arrays([columns[f.name].cast(f.type) for f in _LEAF.fields], fields=_LEAF.fields)
+    return rows.filter(made["segment"].is_valid())
+
+
 _OF_SEGMENT: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("parent", pa.int32(), lambda s: s.parent),
     ("depth", pa.int32(), lambda s: s.node.depth),

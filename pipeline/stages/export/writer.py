@@ -6,6 +6,7 @@ Rows are gathered until they are many or large, so that a file of any length tak
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +45,7 @@ class Writer:
         if self._parquet is not None and self._rows:
             self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._layout.schema))
         if self._text is not None:
-            self._text.writelines(json.dumps(row, ensure_ascii=False, default=list) + "\n" for row in self._rows)
+            self._text.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in self._rows)
         self._rows, self._items = [], 0
 
     def finish(self) -> None:
@@ -63,6 +64,11 @@ class Writer:
                 stream.close()
 
 
+def _plain(value: Any) -> list[Any]:
+    """A compact array of Python's or Arrow's as JSON has it."""
+    return value.to_pylist() if isinstance(value, pa.Array) else list(value)
+
+
 def items(value: Any) -> int:
     """How much a value holds: characters of texts, numbers, the parts of lists of lists."""
     if isinstance(value, str):
@@ -71,4 +77,4 @@ def items(value: Any) -> int:
         return sum(map(items, value.values()))
     if isinstance(value, list | tuple) and value and isinstance(value[0], str | Mapping | list | tuple):
         return sum(map(items, value))
-    return len(value) if isinstance(value, Sequence) or hasattr(value, "typecode") else 1
+    return len(value) if isinstance(value, Sequence | array | pa.Array) else 1

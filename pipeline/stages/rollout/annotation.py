@@ -23,7 +23,7 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.steps import token_ends
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.core.values.estimate import is_known
-from berry.pipeline.core.values.stored import own_scheme
+from berry.pipeline.core.values.stored import reader_of
 from berry.pipeline.engines.base import Engine
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import DropReason, Message, Problem, TokenLedger, Trajectory
@@ -92,7 +92,7 @@ class StoredSearch:
                 if any(node.end - len(node.tokens) < end < node.end for end in ends):
                     _find_ends(node, decode)
         family = self.problem.variant_of or self.problem.id
-        scheme = own_scheme([node_of(row) for row in self.nodes], scheme_for(self.config, family))
+        scheme = reader_of(map(node_of, self.nodes)).own_scheme(scheme_for(self.config, family))
         return Prepared(tree, scheme, chosen)
 
     def _chosen(self, tree: Tree) -> list[str]:

@@ -81,12 +81,12 @@ def _kept(stored: StoredTree, settings: SftTraining) -> list[PolicySequence]:
         for row in stored.trajectories
         if (row["trajectory_id"] in kept if settings.learn_from == "kept" else row["finish"] == Finish.STOP.value)
     }
-    return [_sampled(stored, distinct[text]) for text in _some(sorted(distinct), stored, settings)]
+    return [_sampled(stored, distinct[text]["leaf"]) for text in _some(sorted(distinct), stored, settings)]
 
 
-def _sampled(stored: StoredTree, row: Row, **more: Any) -> PolicySequence:
+def _sampled(stored: StoredTree, leaf: str, **more: Any) -> PolicySequence:
     """A trajectory as the model wrote it: what tools gave is there and teaches nothing."""
-    path = stored.tree.path(stored.tree[row["leaf"]])
+    path = stored.tree.path(stored.tree[leaf])
     trained = [node.given is None for node in path for _ in node.tokens]
     return sequence(stored.tree.prompt_ids, [token for node in path for token in node.tokens], trained=trained, **more)
 
@@ -116,7 +116,9 @@ def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[Poli
     if tokens is None or not any(any(one) for one in tokens):
         return []
     return [
-        _sampled(stored, row, weight=weight / whole, advantages=advantages, logprobs=_stored_logprobs(stored, row))
+        _sampled(
+            stored, row["leaf"], weight=weight / whole, advantages=advantages, logprobs=_stored_logprobs(stored, row)
+        )
         for row, weight, advantages in zip(rows, weights, tokens, strict=True)
     ]
 
@@ -136,12 +138,12 @@ def _preferred(stored: StoredTree, settings: DpoTraining) -> tuple[list[PolicySe
     pairs: list[SiblingPair] = []
     drawn = list(draw_pairs(stored, PairFilters(min_margin=settings.min_margin)))
     for pair in _some(drawn, stored, settings):
-        for row in (pair.chosen, pair.rejected):
-            if row["leaf"] not in number:
-                number[row["leaf"]] = len(sequences)
-                sequences.append(_sampled(stored, row))
+        for leaf in (pair.chosen, pair.rejected):
+            if leaf not in number:
+                number[leaf] = len(sequences)
+                sequences.append(_sampled(stored, leaf))
         shared = len(stored.tree.prompt_ids) + pair.parent.end
-        pairs.append(SiblingPair(number[pair.chosen["leaf"]], number[pair.rejected["leaf"]], shared))
+        pairs.append(SiblingPair(number[pair.chosen], number[pair.rejected], shared))
     return sequences, pairs
 
 
@@ -162,4 +164,4 @@ def _stored_logprobs(stored: StoredTree, row: Row) -> list[float]:
             f"problem {stored.problem_id} has no log-probabilities of its tokens, which a policy gradient needs: an "
             "earlier version made the run, or its engine gives none; use rounds.policy.type: sft, or run again"
         )
-    return found
+    return list(found)

@@ -18,10 +18,8 @@ from itertools import accumulate
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Ending, ValueKind
+from berry.pipeline.records import DropReason, Ending, ValueKind, ending
 from berry.pipeline.stages.dataset.reading import StoredTree
-from berry.pipeline.stages.dataset.rows import Row
-from berry.pipeline.stages.training.step_labels import ending_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +38,27 @@ class PairFilters:
 
 @dataclass(frozen=True, slots=True)
 class DrawnPair:
-    """Two siblings below `parent` with their labels, and the row of a trajectory through each."""
+    """Two siblings below `parent` with their labels, and the leaf of a trajectory through each."""
 
     parent: TreeNode
     better: TreeNode
     worse: TreeNode
     labels: tuple[Value, Value]
-    chosen: Row
-    rejected: Row
+    chosen: str
+    rejected: str
 
 
 def draw_pairs(stored: StoredTree, filters: PairFilters) -> Iterator[DrawnPair]:
     """Pairs of siblings, parents first."""
-    leaves = {row["leaf"]: row for row in stored.trajectories if row["leaf"] in stored.tree}
     for node in stored.tree.walk():
         if len(node.children) < 2:
             continue
         chance = random.Random(f"{stored.problem_id}/{node.node_id}")
         labels = {c.node_id: only(stored.values[c.node_id], filters.kinds) for c in node.children}
         for better, worse in _draw(node.children, labels, filters, chance):
-            chosen = _leaf_below(better, leaves, Ending.PASS, chance)
-            rejected = _leaf_below(worse, leaves, Ending.WRONG, chance)
-            if chosen is None or rejected is None or chosen["response"] == rejected["response"]:
+            chosen = _leaf_below(stored, better, Ending.PASS, chance)
+            rejected = _leaf_below(stored, worse, Ending.WRONG, chance)
+            if chosen is None or rejected is None or stored.response(chosen) == stored.response(rejected):
                 continue
             yield DrawnPair(node, better, worse, (labels[better.node_id], labels[worse.node_id]), chosen, rejected)
 
@@ -112,14 +109,20 @@ def _label(value: Value) -> float:
     return value.label
 
 
-def _leaf_below(node: TreeNode, leaves: Mapping[str, Row], outcome: Ending, chance: random.Random) -> Row | None:
-    """A trajectory through `node` that came out so, drawn at random."""
-    found: list[Row] = []
+def _leaf_below(stored: StoredTree, node: TreeNode, outcome: Ending, chance: random.Random) -> str | None:
+    """The leaf of a trajectory through `node` that came out so and has a text, drawn at random."""
+    found: list[str] = []
     stack = [node]
     while stack:
         at = stack.pop()
-        row = leaves.get(at.node_id)
-        if row is not None and ending_of(row) is outcome and row["response"]:
-            found.append(row)
+        if _ending(at) is outcome and stored.response(at.node_id):
+            found.append(at.node_id)
         stack.extend(reversed(at.children))
     return chance.choice(found) if found else None
+
+
+def _ending(leaf: TreeNode) -> Ending | None:
+    """None of what is no leaf of the search."""
+    if leaf.verdict is None or leaf.drop is DropReason.ANNOTATION:
+        return None
+    return ending(leaf.verdict.outcome, leaf.verdict.reason, leaf.finish)

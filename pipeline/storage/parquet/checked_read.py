@@ -84,15 +84,24 @@ def _read_file(location: Location, name: str, table: str) -> Shard | None:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         rows = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        kind = FaultKind.CHECKSUM if "CRC" in text else FaultKind.UNREADABLE
-        raise DamagedShard(kind, f"{name}: {text}") from error
-    marks = _marks(file.metadata.metadata, name)
-    version = _version(marks)
-    written = _as_of(table, version)
-    if not rows.schema.equals(written, check_metadata=False):
-        raise DamagedShard(FaultKind.SCHEMA, f"{name}: {_difference(rows.schema, written)}")
-    return Shard(rows, marks, version, shards.digest(data), len(data))
+        raise damage(name, error) from error
+    marks = marks_of(file.metadata, name)
+    check_schema(name, table, marks, rows.schema)
+    return Shard(rows, marks, version_of(marks), shards.digest(data), len(data))
+
+
+def damage(name: str, error: Exception) -> DamagedShard:
+    """What Arrow says of a file that it can't read, as the kind of fault it is."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    kind = FaultKind.CHECKSUM if "CRC" in text else FaultKind.UNREADABLE
+    return DamagedShard(kind, f"{name}: {text}")
+
+
+def check_schema(name: str, table: str, marks: Mapping[str, str], columns: pa.Schema) -> None:
+    """Raises DamagedShard unless a file has the columns of the schema version that its marks name."""
+    written = _as_of(table, version_of(marks))
+    if not columns.equals(written, check_metadata=False):
+        raise DamagedShard(FaultKind.SCHEMA, f"{name}: {_difference(columns, written)}")
 
 
 def _part(whole: Shard, lease: int, name: str) -> Shard:
@@ -157,8 +166,13 @@ def checked(location: Location, table: str, lease: int, round_index: int) -> Sha
     """Reads a table of a committed lease as `read_shard` does. Raises StorageError as `read_tables`."""
     try:
         return read_shard(location, table, lease, round_index)
-    except DamagedShard as damage:
-        raise StorageError(f"{location.show()}: is damaged: {damage.detail}; `berry check` says more") from damage
+    except DamagedShard as found:
+        raise as_storage_error(location, found) from found
+
+
+def as_storage_error(location: Location, found: DamagedShard) -> StorageError:
+    """The error of a reader that needs no more than that a file is damaged."""
+    return StorageError(f"{location.show()}: is damaged: {found.detail}; `berry check` says more")
 
 
 def as_today(stored: Mapping[str, Shard], lease: int) -> dict[str, pa.Table]:
@@ -209,7 +223,7 @@ def file_marks(location: Location, name: str) -> dict[str, str]:
     """Reads what a file says of itself. Raises StorageError where it is damaged, FileNotFoundError where there is
     none."""
     try:
-        return _marks(location.read(name, pq.read_metadata).metadata, name)
+        return marks_of(location.read(name, pq.read_metadata), name)
     except (pa.ArrowException, DamagedShard) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
 
@@ -237,7 +251,7 @@ def by_schema(
     footer. Raises StorageError."""
 
     def is_earlier(file: ShardFile) -> bool:
-        return _version(file_marks(location, file.name(schema.COMMIT, round_index))) <= earlier_schemas.LAST
+        return version_of(file_marks(location, file.name(schema.COMMIT, round_index))) <= earlier_schemas.LAST
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         earlier = list(pool.map(is_earlier, files))
@@ -265,7 +279,9 @@ class EarlierTable:
                 yield from read_tables(self._location, lease, self._round)[self._table].to_batches()
 
 
-def _marks(metadata: dict[bytes, bytes] | None, name: str) -> dict[str, str]:
+def marks_of(footer: pq.FileMetaData, name: str) -> dict[str, str]:
+    """What a file says of itself: its key-value metadata, without the prefix `berry.`. Raises DamagedShard."""
+    metadata: dict[bytes, bytes] | None = footer.metadata
     try:
         return {
             k.decode().removeprefix("berry."): v.decode()
@@ -276,7 +292,7 @@ def _marks(metadata: dict[bytes, bytes] | None, name: str) -> dict[str, str]:
         raise DamagedShard(FaultKind.MARKS, f"{name}: its metadata is not text") from error
 
 
-def _version(marks: Mapping[str, str]) -> int:
+def version_of(marks: Mapping[str, str]) -> int:
     """The schema version a file was written in; today's where it says none that there was."""
     text = marks.get("schema", "")
     return int(text) if text.isdigit() and 1 <= int(text) <= schema.VERSION else schema.VERSION

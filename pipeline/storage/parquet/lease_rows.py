@@ -1,6 +1,7 @@
 """Gives the rows of a committed lease as every consumer reads them, whatever version of the schema they were stored in.
 
-    three tables with today's columns ─► read_lease ─► LeaseRows(nodes, kept, trajectories)
+    three tables with today's columns ─► read_lease ─► LeaseRows(nodes, kept, trajectories), all in memory
+    lease_tables.open_lease           ─► kept_rows ─► kept rows, a batch in memory at a time
 
 Rows are dictionaries with the columns of `schema.TABLES`, and with what these leave to be derived: nodes have `node_id`
 and `parent_id`, their numbers as text, and `logprob_sum`; trajectories have `path`, the ids of the nodes from the first
@@ -10,7 +11,7 @@ segment to the leaf, and `response`, the text along it; kept rows have `steps`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ import pyarrow as pa
 from berry.pipeline.errors import StorageError
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import checked_read
+from berry.pipeline.storage.parquet.lease_tables import LeaseTable
 
 Row = dict[str, Any]
 Key = tuple[str, str]  # problem, node
@@ -48,8 +50,23 @@ def rows_of(tables: Mapping[str, pa.Table]) -> LeaseRows:
     nodes = node_rows(tables["nodes"])
     by_key = {(row["problem_id"], row["node_id"]): row for row in nodes}
     trajectories = [_trajectory(row, by_key) for row in tables["trajectories"].to_pylist()]
-    kept = [_kept(row, by_key) for row in tables["kept"].to_pylist()]
+    kept = [kept_row(row, lambda row: logprob_sum_of(row, by_key)) for row in tables["kept"].to_pylist()]
     return LeaseRows(nodes, kept, trajectories)
+
+
+def kept_rows(tables: Mapping[str, LeaseTable]) -> Iterator[Row]:
+    """The kept rows of a lease in order. Nodes are read where kept rows lack log-probabilities. Raises StorageError."""
+    nodes: dict[Key, Row] = {}
+
+    def sum_of(row: Row) -> float | None:
+        if not nodes:
+            of_sums = tables["nodes"].read(["problem_id", "node", "parent", "logprobs", "logprob_sum"])
+            nodes.update({(node["problem_id"], node["node_id"]): node for node in node_rows(of_sums)})
+        return logprob_sum_of(row, nodes)
+
+    for batch in tables["kept"].batches():
+        for row in batch.to_pylist():
+            yield kept_row(row, sum_of)
 
 
 def node_rows(table: pa.Table) -> list[Row]:
@@ -102,12 +119,15 @@ def _trajectory(row: Row, nodes: Mapping[Key, Row]) -> Row:
     return row
 
 
-def _kept(row: Row, nodes: Mapping[Key, Row]) -> Row:
+def kept_row(row: Row, logprob_sum: Callable[[Row], float | None]) -> Row:
+    """A row of `kept` with what follows from it. `logprob_sum` gives the sum of one that has no log-probabilities."""
     row["leaf"] = "" if row["leaf"] is None else str(row["leaf"])
     row["steps"] = steps_of(row["response"] or "", row["step_ends"] or [])
-    if row["logprobs"] is not None:
-        row["logprob_sum"] = sum(row["logprobs"])
-        return row
-    sums = [node["logprob_sum"] for node in path_of(row["problem_id"], row["leaf"], nodes)] if row["leaf"] else []
-    row["logprob_sum"] = sum(sums) if sums and None not in sums else None
+    row["logprob_sum"] = sum(row["logprobs"]) if row["logprobs"] is not None else logprob_sum(row)
     return row
+
+
+def logprob_sum_of(row: Row, nodes: Mapping[Key, Row]) -> float | None:
+    """The sum that the nodes along a kept row's path say; None where one says none."""
+    sums = [node["logprob_sum"] for node in path_of(row["problem_id"], row["leaf"], nodes)] if row["leaf"] else []
+    return sum(sums) if sums and None not in sums else None

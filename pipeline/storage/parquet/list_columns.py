@@ -1,7 +1,7 @@
-"""Collects a column whose rows are lists, flat: a Python list for each row would be made only to be taken apart again,
-and be looked at by the garbage collector meanwhile.
+"""Collects a column whose rows are lists, flat, and reads one back. A Python list for each row would be made only to be
+taken apart again, and be looked at by the garbage collector meanwhile.
 
-    Numbers: ids, log-probabilities ─► arrow                 Coded: lists of a few different values, as indices ─► arrow
+    NumberLists: ids, log-probabilities ─► arrow ─► arrays_of      Coded: lists of a few different values ─► arrow
 """
 
 from __future__ import annotations
@@ -94,3 +94,14 @@ def numbers_of(rows: Iterable[Sequence[Any] | None], code: str) -> NumberLists:
 def ends_of(rows: Iterable[Sequence[Any]]) -> array[int]:
     """Where each row's list ends in all of them joined; 0 first."""
     return array("i", (0, *accumulate(map(len, rows))))
+
+
+def arrays_of(column: pa.ListArray, code: str) -> list[array[Any] | None]:
+    """A column of lists of numbers as Python's compact arrays, one a row; None for a null."""
+    numbers = memoryview(column.values.to_numpy(zero_copy_only=True))
+    ends = column.offsets.to_pylist()
+    is_null = column.is_null().to_pylist()
+    found: list[array[Any] | None] = []
+    for row, null in enumerate(is_null):
+        found.append(None if null else array(code, numbers[ends[row] : ends[row + 1]].tobytes()))
+    return found

@@ -61,7 +61,7 @@ def test_the_documented_reader_rebuilds_every_trajectory(packed, policy: dict[st
             ids = stored.tree.response_ids(t["leaf"])
             assert found["input_ids"] == [*stored.tree.prompt_ids, *ids]
             assert found["loss_mask"] == [0] * found["prompt_tokens"] + [1] * len(ids)
-            assert found["logprobs"] == [0.0] * found["prompt_tokens"] + (stored.logprobs(t["leaf"]) or [])
+            assert found["logprobs"] == [0.0] * found["prompt_tokens"] + list(stored.logprobs(t["leaf"]) or ())
             assert found["reward"] == {"pass": 1.0, "fail": 0.0}.get(t["verdict"])
             nodes = [stored.tree.root, *path]
             assert found["values"] == [stored.values[node.node_id].value for node in nodes]
