@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from berry.pipeline.stages.dataset import repair
 from berry.pipeline.stages.dataset.compact import compact, compact_round
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.text_views import connect
-from berry.pipeline.storage.files import Location
+from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.parquet.shard_files import ShardFile
 from berry.pipeline.storage.run.directory import RunDir, open_run
@@ -30,7 +33,7 @@ def rows_of(run: RunDir) -> list[Any]:
     """Everything that a consumer reads of a run."""
     again = Run(run.location.url)
     texts = connect(run).execute("select trajectory_id, path, response, steps from trajectories order by 1").fetchall()
-    trees = [(t.problem_id, t.trajectories, t.kept, t.model, len(t.nodes)) for t in again.trees()]
+    trees = [(t.problem_id, list(t.trajectories), list(t.kept), t.model, len(t.nodes)) for t in again.trees()]
     reports = [r for index in run.rounds() for r in read_reports(run.location, index)]
     return [*texts, *trees, *reports]
 
@@ -89,6 +92,65 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
     compact_round(run.location, 0)
     assert rows_of(run) == before
     assert [len(run.location.names(f"round=0/{table}")) for table in schema.TABLES] == [1, 1, 1]
+
+
+DIES = """
+import os, signal, sys, threading
+from berry.pipeline.stages.dataset.compact import compact_round
+from berry.pipeline.storage.files import Location, locate
+
+def merge(url, left, inside):
+    def kill():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dies(operation):
+        def guarded(*args, **named):
+            nonlocal left
+            left -= 1
+            if left < 0 and not inside:
+                kill()
+            if left < 0:
+                threading.Timer(0.05, kill).start()
+            return operation(*args, **named)
+        return guarded
+
+    Location.put, Location.remove = dies(Location.put), dies(Location.remove)
+    compact_round(locate(url), 0)
+
+for line in sys.stdin:
+    url, left, inside = line.split()
+    if not (child := os.fork()):  # before anything here has opened the store
+        merge(url, int(left), inside == "True")
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_point_nothing_is_lost_or_doubled_on_an_object_store(run: RunDir, s3: Any) -> None:
+    """A process of its own dies by SIGKILL: before each of the three writes and the first, a middle and the last
+    removal; and while the commit is on its way to a slow store, which may have it or not."""
+    before = rows_of(run)
+    names = ["run.yaml", "versions.json"]
+    names += [f"round=0/{table}/{name}" for table in schema.TABLES for name in run.location.names(f"round=0/{table}")]
+    merging = subprocess.Popen([sys.executable, "-c", DIES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert merging.stdin is not None
+    assert merging.stdout is not None
+    for left, inside in [(0, False), (1, False), (2, False), (2, True), (3, False), (8, False), (14, False)]:
+        stored = RunDir(locate(s3.url(f"runs/{left}-{inside}")))
+        for name in names:
+            stored.location.put(name, run.location.get(name) or b"")
+        s3.faults(delay_s=0.1 if inside else 0.0)
+        print(stored.location.url, left, inside, file=merging.stdin, flush=True)
+        assert int(merging.stdout.readline()) == -signal.SIGKILL
+        s3.faults()
+        assert rows_of(stored) == before
+        assert repair.check_run(stored).faults == []
+        compact_round(stored.location, 0)
+        assert rows_of(stored) == before
+        assert [len(stored.location.names(f"round=0/{table}")) for table in schema.TABLES] == [1, 1, 1]
+    merging.stdin.close()
+    assert merging.wait(20) == 0
 
 
 def test_what_a_late_writer_puts_beside_a_merged_file_does_not_count(run: RunDir, tmp_path: Path) -> None:
