@@ -79,6 +79,7 @@ class Reciter:
         self._texts = {prompt: row["answer"] for prompt, row in zip(asked, rows, strict=True)}
         self.info = EngineInfo("reciter-0", model, 4096, 256, 16, template_hash=tokens.template_hash)
 
+    async def start(self) -> None: ...
     async def close(self) -> None: ...
     async def cancel(self, request_id: str) -> None: ...
 
@@ -87,6 +88,12 @@ class Reciter:
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         return self._tokens.encode(messages)
+
+    def encode_text(self, text: str) -> list[int]:
+        return self._tokens.encode_text(text)
+
+    def encode_result(self, result: str) -> list[int]:
+        return self._tokens.encode_result(result)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._tokens.decode(token_ids)
