@@ -22,7 +22,7 @@ from berry.pipeline.config.sections.rounds import (
 )
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.splits import Split
-from berry.pipeline.core.values.votes import votes
+from berry.pipeline.core.values.leaf_weights import leaf_weights
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Ending, Finish
 from berry.pipeline.rewards.policy.examples import PolicySequence, PolicyTree, SiblingPair, sequence
@@ -93,14 +93,14 @@ def _sampled(stored: StoredTree, leaf: str, **more: Any) -> PolicySequence:
 
 def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[PolicySequence]:
     """Those with a weight among their tree's, and a verdict that tells right from wrong."""
-    weigh = votes(stored.tree, stored.values.scheme.heads)
+    weigh = leaf_weights(stored.tree, stored.values.scheme.heads)
     rows = [
         row
         for row in stored.trajectories
-        if row["leaf"] in weigh and weigh[row["leaf"]].weight > 0 and ending_of(row) in (Ending.PASS, Ending.WRONG)
+        if row["leaf"] in weigh and weigh[row["leaf"]] > 0 and ending_of(row) in (Ending.PASS, Ending.WRONG)
     ]
     rows = _some(rows, stored, settings)
-    weights = [weigh[row["leaf"]].weight for row in rows]
+    weights = [weigh[row["leaf"]] for row in rows]
     whole = sum(weights)
     if isinstance(settings, GrpoTraining):
         rewards = [float(ending_of(row) is Ending.PASS) for row in rows]

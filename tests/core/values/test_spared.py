@@ -16,6 +16,7 @@ from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.values.leaf_weights import leaf_weights
 from berry.pipeline.records import DropReason, ValueKind
 
 CUT = Cut(below=0.5, spare=0.25, speculative=False)
@@ -34,22 +35,11 @@ PRUNED: list[tuple[Any, dict[str, Any]]] = [
 every_prune = pytest.mark.parametrize(("policy", "rollout"), PRUNED, ids=lambda x: getattr(x, "type", ""))
 
 
-def leaf_weights(tree: Tree) -> float:
-    """Sum of the weights of the leaves below the root: each the product, along its path, of its branch's weight over
-    the number of siblings that were sampled."""
-    total = 0.0
-    for leaf in tree.leaves():
-        weight = 1.0
-        for node in tree.path(leaf):
-            assert node.parent is not None
-            if node.index < 0:
-                weight *= node.weight or 0.0
-                continue
-            drawn = [c for c in node.parent.children if c.weight is not None and c.index >= 0]
-            tail = any(c.index < 0 for c in node.parent.children)
-            weight *= 0.0 if tail else (node.weight or 0.0) / len(drawn)
-        total += weight if leaf.drop is not DropReason.CUT_IN_LOOP else 0.0
-    return total
+def weight_of_all(search: Any) -> float:
+    """Sum of the weights of the leaves, those left out that were cut while they were written."""
+    tree: Tree = search.tree
+    weights = leaf_weights(tree, search.heads)
+    return sum(weights[leaf.node_id] for leaf in tree.leaves() if leaf.drop is not DropReason.CUT_IN_LOOP)
 
 
 def below_inner_nodes(search: Any) -> float:
@@ -68,7 +58,7 @@ def test_the_weights_of_the_leaves_below_any_node_sum_to_one_in_the_mean(
     for seed in range(400):
         search = core.search(policy, run_seed=seed, **rollout)
         core.play(search, core.World(3), random.Random(seed), check=False)
-        sums.append(leaf_weights(search.tree))
+        sums.append(weight_of_all(search))
         masses.append(search.values()[search.tree.root.node_id].mass)
         inner.append(below_inner_nodes(search))
     assert masses == pytest.approx(sums), "what an estimate calls mass is that sum"

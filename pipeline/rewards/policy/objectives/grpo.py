@@ -2,10 +2,11 @@
 
     A_i = (R_i - m) / s        m = sum of w_i R_i / sum of w_i,   s² = sum of w_i (R_i - m)² / sum of w_i
 
-R is 1 for a pass and 0 for a fail, w the weight of a leaf among its tree's (core/values/votes): a tree that forked one
-chain often does not count it often. `scale: none` leaves s out (Dr. GRPO, Liu et al. 2025), since dividing by it makes
-problems that are nearly always or nearly never solved count most. Group-relative policy optimisation: Shao et al. 2024.
-Degenerate case: where all trajectories came out alike every advantage is 0, and the problem teaches nothing.
+R is 1 for a pass and 0 for a fail, w the weight of a leaf among its tree's (core/values/leaf_weights): a tree that
+forked one chain often does not count it often, and one that cut others counts what it spared in their stead.
+`scale: none` leaves s out (Dr. GRPO, Liu et al. 2025), since dividing by it makes problems that are nearly always or
+nearly never solved count most. Group-relative policy optimisation: Shao et al. 2024. Degenerate case: where all
+trajectories came out alike every advantage is 0, and the problem teaches nothing.
 """
 
 from __future__ import annotations
