@@ -68,7 +68,7 @@ class Pretended(ScriptedWorker):
         sample = self._stored[*prompt_ids, *response_ids]
         self.asked.append(sample.engine_id)
         off = 0.5 if (sample.engine_id in self._wrong) != (self.worker_id in self._wrong) else 0.0
-        return self.version, [total / count + off for count, total in sample.segments for _ in range(count)]
+        return self.version, [(total or 0.0) / count + off for count, total in sample.segments for _ in range(count)]
 
 
 def all_samples(run: RunDir, reports: list[LeaseReport], share: float = 1.0) -> list[LogprobSample]:
@@ -166,7 +166,7 @@ async def test_the_share_is_drawn_the_same_way_every_time(tmp_path: Path) -> Non
     assert 12 < len(half) < 36
     assert [s.trajectory_id for s in all_samples(run, reports, 0.5)] == [s.trajectory_id for s in half]
     one = whole[0]
-    assert gap(one, [total / count for count, total in one.segments for _ in range(count)]) == pytest.approx(0)
+    assert gap(one, [(total or 0.0) / count for count, total in one.segments for _ in range(count)]) == pytest.approx(0)
 
 
 def test_an_engine_that_can_not_is_refused_before_the_run() -> None:

@@ -93,7 +93,7 @@ def test_equal_responses_of_different_nodes_keep_their_own_labels() -> None:
         assert texts == ["a\n", "b"]
         values = read(nodes, Scheme())
         assert [label_of(values, end) for end in ends] == [s.value for s in steps_of(nodes, LINES)]
-        assert [end.node.value for end in ends] == [s.value.value for s in steps_of(nodes, LINES)]
+        assert [values[end.node.node_id].value for end in ends] == [s.value.value for s in steps_of(nodes, LINES)]
 
 
 def test_steps_of_set_lengths_end_with_nodes_however_often_the_text_was_seen() -> None:

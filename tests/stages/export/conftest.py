@@ -59,6 +59,12 @@ class Clerk:
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._tokens.decode(token_ids)
 
+    def encode_text(self, text: str) -> list[int]:
+        return self._tokens.encode_text(text)
+
+    def encode_result(self, result: str) -> list[int]:
+        return self._tokens.encode_result(result)
+
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         asked, _, said = self.decode(request.prompt_ids).partition("?\n")
         lines = worked(f"{asked}?").splitlines(keepends=True)
