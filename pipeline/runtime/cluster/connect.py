@@ -44,12 +44,13 @@ def join(address: str | None, cpus: float = 1) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle ones serve no actor of another environment
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the end starts no second Ray
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
+    import ray._private.auto_init_hook
     import ray._private.ray_constants
     import ray._private.worker
 
+    ray._private.auto_init_hook.enable_auto_connect = False  # a call after the end starts no second Ray
     ray._private.ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # else SIGTERM prints a stack of C++
     ray._private.worker._worker_logs_enabled = False  # else a raylet's death prints pages of its state, as of its log
 
