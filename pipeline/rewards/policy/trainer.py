@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from berry.pipeline.config.sections.rounds import (
 from berry.pipeline.errors import ConfigError, EngineError, InputError, ResourceError
 from berry.pipeline.rewards.model.quiet import quiet_transformers
 from berry.pipeline.rewards.packing.attention import prefers_flex
-from berry.pipeline.rewards.packing.layout import Pack
+from berry.pipeline.rewards.packing.layout import Floats, Pack
 from berry.pipeline.rewards.packing.model_check import why_not_packed
 from berry.pipeline.rewards.policy.batches import Passes, batches, steps
 from berry.pipeline.rewards.policy.examples import PolicyTree, digest, sequence
@@ -38,7 +38,7 @@ from berry.pipeline.rewards.policy.objectives.dpo import Dpo
 from berry.pipeline.rewards.policy.objectives.sft import Sft
 from berry.pipeline.rewards.policy.reference import gap, reference_logprobs
 from berry.pipeline.rewards.training import checkpoints
-from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset
+from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset, with_adapters
 
 SMALL_MODEL_PARAMETERS = 100_000_000
 GAP_STEPS = 4  # whose stored log-probabilities are compared with those of the first weights
@@ -104,14 +104,13 @@ def finetune(
     )
     if isinstance(settings, PolicyGradientTraining):
         _check_gap(model, items[:GAP_STEPS], passes, settings, figures)
-    reference = _ReferencePass(model, passes, figures) if objective.needs_reference else None
-    if reference is not None:
-        if isinstance(settings, PolicyGradientTraining) and base not in (None, folder):
-            reference.model = _load(base, settings)
-        reference.read(items)
+    reference = None
+    if objective.needs_reference:
+        other = base if isinstance(settings, PolicyGradientTraining) and base != folder else None
+        reference = _read_reference(model if other is None else _load(other, settings), items, passes, figures)
     work_plan = blake2b(f"{digest(folder, trees)}/{settings.model_dump_json()}/{base}".encode(), digest_size=16)
     resumed = checkpoints.prepare(work, work_plan.hexdigest())
-    adapters = _adapters(model, settings)
+    adapters = None if settings.lora is None else with_adapters(model, settings.lora, "CAUSAL_LM")
     trainer = _StepTrainer(
         model=model if adapters is None else adapters,
         args=_arguments(model, len(items), settings, work),
@@ -138,23 +137,19 @@ def finetune(
     return model.eval(), figures
 
 
-@dataclass(slots=True)
-class _ReferencePass:
-    """Log-probabilities of every step's batches under weights that are not trained, read once before training."""
+Reference = list[list[list[Floats]]]
+"""By step, batch and sequence: the log-probability of each token under weights that are not trained."""
 
-    model: Any
-    passes: Passes
-    figures: Figures
-    found: list[list[Any]] = field(default_factory=list)
 
-    def read(self, items: Sequence[Sequence[PolicyTree]]) -> None:
-        self.model.eval()
-        for step in items:
-            self.found.append([])
-            for batch in batches(step, self.passes):
-                self.found[-1].append(reference_logprobs(self.model, batch))
-                self.figures.reference_tokens += batch.pack.computed
-        self.model = None
+def _read_reference(model: Any, items: Sequence[Sequence[PolicyTree]], passes: Passes, figures: Figures) -> Reference:
+    model.eval()
+    found: Reference = []
+    for step in items:
+        found.append([])
+        for batch in batches(step, passes):
+            found[-1].append(reference_logprobs(model, batch))
+            figures.reference_tokens += batch.pack.computed
+    return found
 
 
 @dataclass(slots=True)
@@ -162,12 +157,12 @@ class _TrainingPlan:
     items: Sequence[Sequence[PolicyTree]]
     objective: Objective
     passes: Passes
-    reference: _ReferencePass | None
+    reference: Reference | None
     figures: Figures
 
     def batches(self, number: int) -> Iterable[Batch]:
         for at, batch in enumerate(batches(self.items[number], self.passes)):
-            yield batch if self.reference is None else replace(batch, reference=self.reference.found[number][at])
+            yield batch if self.reference is None else replace(batch, reference=self.reference[number][at])
 
 
 class _StepTrainer(Trainer):
@@ -259,24 +254,6 @@ def _load(folder: str, settings: PolicyTraining) -> Any:
             f"the generator in {folder} can't be loaded to train it: {str(error).splitlines()[0]}"
         ) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _adapters(model: Any, settings: PolicyTraining) -> Any:
-    if settings.lora is None:
-        return None
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    lora = settings.lora
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type=TaskType.CAUSAL_LM,
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        ),
-    )
 
 
 def _arguments(model: Any, count: int, settings: PolicyTraining, work: Path) -> TrainingArguments:

@@ -26,7 +26,7 @@ from berry.pipeline.errors import ResourceError
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence, digest
-from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset
+from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset, with_adapters
 
 TrainingProgress = Callable[[float, str], None]
 SMALL_MODEL_PARAMETERS = 100_000_000
@@ -75,7 +75,7 @@ def train(
     holds the checkpoints. Raises ResourceError when memory does not suffice."""
     resumed = checkpoints.prepare(work, plan(model, rows, validation, config, balance))
     torch.manual_seed(config.seed)
-    adapters = _with_adapters(model, config)
+    adapters = None if config.lora is None else with_adapters(model.inner, config.lora, "SEQ_CLS")
     trainer = _Trainer(
         model=model,
         args=_arguments(model, rows, config, work),
@@ -135,24 +135,6 @@ def plan(
     shape = sorted((name, tuple(p.shape)) for name, p in model.named_parameters())
     text = repr((digest(rows), digest(validation), config.model_dump_json(), balance, shape))
     return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _with_adapters(model: ValueModel, config: RewardTraining) -> Any:
-    """Puts low-rank adapters into the backbone in place; None without."""
-    lora = config.lora
-    if lora is None:
-        return None
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    settings = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-    )
-    return get_peft_model(model.inner, settings)
 
 
 def _arguments(

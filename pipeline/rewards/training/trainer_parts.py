@@ -1,14 +1,16 @@
-"""Gives transformers' Trainer what both trainings need: rows in memory as a data set, marks on whole checkpoints."""
+"""Gives transformers' Trainer what both trainings need: rows in memory as a data set, marks on whole checkpoints,
+low-rank adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
+from berry.pipeline.config.sections.rewards import Lora
 from berry.pipeline.rewards.training import checkpoints
 
 R = TypeVar("R")
@@ -34,3 +36,18 @@ class CheckpointMarker(TrainerCallback):
         """Marks the checkpoint that was just saved."""
         del control
         checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
+
+
+def with_adapters(model: Any, lora: Lora, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Any:
+    """Puts low-rank adapters into a model in place (Hu et al. 2021); `merge_and_unload` of what is returned gives the
+    trained model without them."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    settings = LoraConfig(
+        task_type=TaskType[task],
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+    )
+    return get_peft_model(model, settings)

@@ -10,6 +10,7 @@ Rows have the columns and derived values that storage/parquet/lease_rows.py desc
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
@@ -33,8 +34,8 @@ Place = tuple[int, int]
 class _Rows(Sequence[Row]):
     """Rows that are made each time they are asked for."""
 
-    def __iter__(self) -> Iterator[Row]:
-        raise NotImplementedError
+    @abstractmethod
+    def __iter__(self) -> Iterator[Row]: ...
 
     @overload
     def __getitem__(self, at: int) -> Row: ...
@@ -45,8 +46,8 @@ class _Rows(Sequence[Row]):
             return [self[number] for number in range(len(self))[at]]
         return self._row(range(len(self))[at])
 
-    def _row(self, number: int) -> Row:
-        raise NotImplementedError
+    @abstractmethod
+    def _row(self, number: int) -> Row: ...
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -9,6 +9,7 @@ dpo    siblings of unlike value  ─► pairs of whole responses, the better one
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -88,7 +89,7 @@ def _sampled(stored: StoredTree, leaf: str, **more: Any) -> PolicySequence:
     """A trajectory as the model wrote it: what tools gave is there and teaches nothing."""
     path = stored.tree.path(stored.tree[leaf])
     trained = [node.given is None for node in path for _ in node.tokens]
-    return sequence(stored.tree.prompt_ids, [token for node in path for token in node.tokens], trained=trained, **more)
+    return sequence(stored.tree.prompt_ids, stored.token_ids(leaf), trained=trained, **more)
 
 
 def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[PolicySequence]:
@@ -108,7 +109,7 @@ def _rewarded(stored: StoredTree, settings: PolicyGradientTraining) -> list[Poli
         tokens = (
             None
             if of_rows is None
-            else [[advantage] * _length(stored, row) for advantage, row in zip(of_rows, rows, strict=True)]
+            else [[advantage] * stored.tree[row["leaf"]].end for advantage, row in zip(of_rows, rows, strict=True)]
         )
     else:
         assert isinstance(settings, TreeTraining), f"no advantages for {type(settings).__name__}"
@@ -153,15 +154,11 @@ def _some(rows: list[T], stored: StoredTree, settings: PolicyTraining) -> list[T
     return rows[: settings.per_problem]
 
 
-def _length(stored: StoredTree, row: Row) -> int:
-    return stored.tree[row["leaf"]].end
-
-
-def _stored_logprobs(stored: StoredTree, row: Row) -> list[float]:
+def _stored_logprobs(stored: StoredTree, row: Row) -> array[float]:
     found = stored.logprobs(row["leaf"])
     if found is None:
         raise InputError(
             f"problem {stored.problem_id} has no log-probabilities of its tokens, which a policy gradient needs: an "
             "earlier version made the run, or its engine gives none; use rounds.policy.type: sft, or run again"
         )
-    return list(found)
+    return found
