@@ -15,14 +15,11 @@ with two standard errors over problems. No figure is of a language model.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import random
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from berry.pipeline.config.sections.annotation import Annotation
@@ -46,6 +43,7 @@ from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import DropReason
 from berry.verifiers.kinds.majority import consensus, readable_answer
 from berry.verifiers.specs.union import MajoritySpec
+from tests.core.conftest import Core
 
 Pair = tuple[float, float]  # error times weight, weight
 SPEC = MajoritySpec()
@@ -101,17 +99,6 @@ class Measured:
     root: Errors = field(default_factory=Errors)
     nodes: Errors = field(default_factory=Errors)
     labels: Errors = field(default_factory=Errors)
-
-
-def load_core() -> Any:
-    """The driver of the core's tests: it plays engine, scorers and verifiers for a search."""
-    path = Path(__file__).parents[1] / "core" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("core_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Core()
 
 
 def measure(
@@ -344,9 +331,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name, (policy, rollout) in cases.items()
         }
     if args.majority:
-        elections(load_core(), args.problems, args.noise)
+        elections(Core(), args.problems, args.noise)
     else:
-        table(load_core(), cases, args.problems, args.noise)
+        table(Core(), cases, args.problems, args.noise)
 
 
 if __name__ == "__main__":

@@ -13,32 +13,12 @@ from hypothesis import strategies as st
 from berry.pipeline.config.sections.rollout import Budget, Cut, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import make_search
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.search.mcts import Mcts
 from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
-
-POLICIES: list[Any] = [
-    BestOfN(n=6),
-    Fixed(branching=(2, 2, 2)),
-    Entropy(chains=3, forks=2, rounds=2, branches=2),
-    ValueGuided(leaves=12, chains=3),
-    Beam(beams=2, width=3),
-    Dvts(subtrees=3, width=2),
-    Mcts(simulations=12, parallel=1),
-    Mcts(simulations=12, parallel=3, prior="scorer"),
-    Shepherd(chains=2, completions=2),
-    Omega(chains=3, completions=3, searches=4),
-]
-ORDERLESS = [p for p in POLICIES if not (isinstance(p, Mcts) and p.parallel > 1)]
-every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
-orderless_policy = pytest.mark.parametrize("policy", ORDERLESS, ids=lambda p: p.type)
+from tests.core.search.policies import every_policy, orderless_policy
 
 
 def outcome(played: Any) -> tuple[object, object]:

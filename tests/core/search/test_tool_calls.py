@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,35 +12,12 @@ from berry.pipeline.config.sections.rollout import Budget, Cut
 from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.calls import find
-from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.conflicts import explain_missing_calls
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.mcts import Mcts
-from berry.pipeline.core.search.omega import Omega
-from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.records import DropReason, Finish
-
-POLICIES: list[Any] = [
-    BestOfN(n=6),
-    Fixed(branching=(2, 2, 2)),
-    Entropy(chains=3, forks=2, rounds=2, branches=2),
-    ValueGuided(leaves=12, chains=3),
-    Beam(beams=2, width=3),
-    Dvts(subtrees=3, width=2),
-    Mcts(simulations=12, parallel=1),
-    Mcts(simulations=12, parallel=3, prior="scorer"),
-    Shepherd(chains=2, completions=2),
-    Omega(chains=3, completions=3, searches=4),
-]
-every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
-orderless_policy = pytest.mark.parametrize(
-    "policy", [p for p in POLICIES if not (isinstance(p, Mcts) and p.parallel > 1)], ids=lambda p: p.type
-)
+from tests.core.search.policies import POLICIES, every_policy, orderless_policy
 
 
 def outcome(played: Any) -> tuple[object, object, object]:
