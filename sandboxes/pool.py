@@ -116,10 +116,10 @@ class SandboxPool:
         changes: bool = True,
         late: bool = False,
     ) -> JudgeResult:
-        """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the
-        entry point relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits`
-        are the judge's. `changes`: whether arguments that the candidate changed are changed for the tests too;
-        `late`: only where they do not judge its answer by them (`inside.late_changes`)."""
+        """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the entry point
+        relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits` are the judge's.
+        `changes`: whether arguments that the candidate changed are changed for the tests too; `late`: only where they
+        do not judge its answer by them (`inside.late_changes`). Raises SandboxError without an entry point."""
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")

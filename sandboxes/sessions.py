@@ -38,6 +38,7 @@ class SessionLimits:
     output_kb: int = 1024
 
     def of_session(self) -> Limits:
+        """The limits of the session's process: CPU in seconds, memory and output in bytes."""
         return Limits(
             cpu_s=self.cpu_s,
             wall_s=SESSION_WALL_S,
@@ -95,6 +96,7 @@ class SessionReply:
 
     @property
     def failed(self) -> bool:
+        """Whether the session itself failed, not the code in it: nothing is known of what the code would say."""
         return self.outcome in (JobOutcome.FAULT, JobOutcome.OVERLOADED, JobOutcome.MISSING_TOOL)
 
 

@@ -143,6 +143,7 @@ class Symbolic:
                 self._free.put_nowait(worker)
 
     async def close(self) -> None:
+        """Ends its workers, and its pool where it has one of its own."""
         for worker in self._workers:
             await worker.close()
         if self._pool is not None:

@@ -76,7 +76,8 @@ _JAVA_MAIN = re.compile(r"\bstatic\s+void\s+main\s*\(")
 
 
 def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests are a class below the program's, so that they call its functions by their names; assertions are on."""
+    """The tests are a class below the program's, so that they call its functions by their names; assertions are on.
+    Raises NoTests."""
     if not _JAVA_MAIN.search(spec.tests):
         raise NoTests("tests must hold `public static void main(String[] args) { … }`")
     own = _own(code, spec.tests)
@@ -110,7 +111,8 @@ _GO_TEST = re.compile(r"^func\s+(Test\w+)\s*\(\s*\w+\s+\*testing\.T\s*\)", re.MU
 
 
 def go(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests run as `go test` runs them; imports of all parts are gathered, the tests' own only where used."""
+    """The tests run as `go test` runs them; imports of all parts are gathered, the tests' own only where used. Raises
+    NoTests."""
     names = _GO_TEST.findall(spec.tests)
     if not names:
         raise NoTests("tests must hold a function `TestName(t *testing.T)`")
@@ -147,7 +149,7 @@ _RUST_MACRO = re.compile(r"(?<![\w:])(assert|assert_eq|assert_ne|panic)!")
 
 
 def rust(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests' assertions are the standard library's by their whole names."""
+    """The tests' assertions are the standard library's by their whole names. Raises NoTests."""
     if not _RUST_MAIN.search(spec.tests):
         raise NoTests("tests must hold `fn main() { … }`")
     own = _own(code, spec.tests)
@@ -172,7 +174,8 @@ _CSHARP_ASSERT = re.compile(r"(?<![\w.])(?:System\.Diagnostics\.)?Debug\.Assert\
 
 
 def csharp(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests are a class below the program's, as Java's are; `Debug.Assert` throws, which mono's does not."""
+    """The tests are a class below the program's, as Java's are; `Debug.Assert` throws, which mono's does not. Raises
+    NoTests."""
     if not _CSHARP_MAIN.search(spec.tests):
         raise NoTests("tests must hold `public static void Main(string[] args) { … }`")
     own = _own(code, spec.tests)

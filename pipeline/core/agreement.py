@@ -43,6 +43,7 @@ class Pair:
 
     @property
     def disagrees(self) -> bool:
+        """Whether at least WRONG_SHARE of the comparisons lay above the tolerance."""
         return self.above >= WRONG_SHARE * self.count
 
 

@@ -44,6 +44,7 @@ class Ledger:
         self.cached += cached
 
     def snapshot(self) -> TokenLedger:
+        """The counts so far, in tokens, as the record that is stored; counts of zero are left out of `extra`."""
         extra = {**self.extra, "segments": self.segments, "steps": self.steps}
         return TokenLedger(
             prompt=self.prompt,

@@ -159,7 +159,8 @@ class Tree:
     def add(
         self, parent: TreeNode, index: int, completion: Completion, *, seed: int = 0, detail: bool = False
     ) -> TreeNode:
-        """The sampled child `index` of `parent`; `detail` keeps per-token figures for forking inside it."""
+        """The sampled child `index` of `parent`; `detail` keeps per-token figures for forking inside it. Raises
+        ValueError if it is there already."""
         if parent is not self._parent:
             self._parent, self._siblings = parent, seeds.frame("node", self.problem_id, parent.node_id)
         node_id = seeds.framed_id(self._siblings, index)
@@ -198,7 +199,7 @@ class Tree:
         return node
 
     def give(self, parent: TreeNode, called: Called) -> TreeNode:
-        """The result of the call with which `parent` ends, as its only child."""
+        """The result of the call with which `parent` ends, as its only child. Raises ValueError if it has children."""
         if parent.children:
             raise ValueError(f"node {parent.node_id} has children: no result can follow it any more")
         node_id = seeds.framed_id(seeds.frame("node", self.problem_id, parent.node_id), -1)
@@ -222,8 +223,8 @@ class Tree:
         return self.split_at(self._nodes[node_id], [at_token])[0]
 
     def split_at(self, node: TreeNode, offsets: Iterable[int]) -> list[TreeNode]:
-        """Cut `node` before each of the token `offsets` (ascending, inside it); the pieces in order, `node`
-        last. Each token is copied once, however many pieces there are."""
+        """Cut `node` before each of the token `offsets` (ascending, inside it); the pieces in order, `node` last. Each
+        token is copied once, however many pieces there are. Raises ValueError for an offset outside it."""
         cuts = list(offsets)
         if not cuts:
             return [node]

@@ -67,7 +67,7 @@ class Slots:
             self.calibration = min(max(template.hello["speed_s"] / REFERENCE_SPEED_S, 0.5), 10.0)
 
     def host(self) -> JailPlan:
-        """Returns what is on in the first template."""
+        """Returns what is on in the first template. Raises SandboxError before the pool is started."""
         if not self._templates:
             raise SandboxError("the pool is not started")
         return next(iter(self._templates.values())).plan

@@ -40,7 +40,8 @@ class Callables:
         return len(self._held)
 
     def outgoing(self, value: Any, depth: int = 0) -> Any:
-        """Copies a value with references for the functions in its plain containers."""
+        """Copies a value with references for the functions in its plain containers. Raises wire.Unsupported for more
+        than MOST_HELD of them."""
         kind = type(value)
         if depth > wire.MAX_DEPTH:
             return value

@@ -74,7 +74,8 @@ class Slot:
 
     def fill(self) -> None:
         """Forks children until enough wait, and reports them to the host. Several in one go, and with as little as can
-        be between two forks: each fork takes from the slot all pages that it touches until the next one."""
+        be between two forks: each fork takes from the slot all pages that it touches until the next one. Raises OSError
+        where none can be forked."""
         self.jail.count_others()
         ends = [self._ends() for _ in range(max(self.ahead, 1) - len(self.prepared))]
         pids = []

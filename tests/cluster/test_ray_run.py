@@ -39,7 +39,7 @@ def commits(berry: Any) -> list[Path]:
 def followed(place: str, process: Any, until: Callable[..., None]) -> tuple[list[tuple[int, str]], int]:
     """(round, trajectory) of every kept row of a run, streamed while it goes on by a reader that begins anew from its
     cursor after every third row; and how many came before the run had ended."""
-    until(lambda: locate(place).exists("versions.json") or process.poll() is not None, what="the run directory")
+    until(lambda: locate(place).exists("run.yaml") or process.poll() is not None, what="the run directory")
 
     def wait(poll_s: float) -> None:
         assert not process.poll(), process.communicate()[0]

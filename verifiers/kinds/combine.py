@@ -40,7 +40,7 @@ def fault(spec: AllOfSpec | AnyOfSpec | WeightedSpec) -> str | None:  # noqa: AR
 
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """FAIL if any part fails, else UNVERIFIABLE if any could not be checked, else PASS."""
+    """FAIL if any part fails, else UNVERIFIABLE if any could not be checked, else PASS. ValueError for no part."""
     for outcome in (Outcome.FAIL, Outcome.UNVERIFIABLE, Outcome.PASS):
         if (first := _first(verdicts, outcome)) is not None:
             return _of(verdicts, first)
@@ -48,7 +48,7 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def any_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """PASS if any part passes, else UNVERIFIABLE if any could not be checked, else FAIL."""
+    """PASS if any part passes, else UNVERIFIABLE if any could not be checked, else FAIL. ValueError for no part."""
     for outcome in (Outcome.PASS, Outcome.UNVERIFIABLE, Outcome.FAIL):
         if (first := _first(verdicts, outcome)) is not None:
             return _of(verdicts, first)

@@ -50,6 +50,7 @@ _NONE = re.compile(r"does not depend on any axioms")
 
 
 async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, context: VerifierContext) -> Verdict:  # noqa: ARG001
+    """Checks a proof with Lean's REPL; unverifiable where Lean is not installed."""
     config = context.config
     try:
         home = await find(config.lean_repl, config.lean_project)

@@ -46,6 +46,8 @@ class ByDifficulty:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops all of a problem whose pass rate lies outside [low, high]; none where too few leaves were checked to
+        tell."""
         checked = sum(t.verdict is not None and is_known(t.verdict) for t in pool.everyone)
         if pool.pass_rate is None or checked < self.rule.min_checked:
             return {}

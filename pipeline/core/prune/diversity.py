@@ -42,6 +42,7 @@ class ByDiversity:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops what is over the quota of its cluster, then of the problem; clusters take turns."""
         config = self.rule
         clusters: dict[int, list[Trajectory]] = {}
         found = leaders(

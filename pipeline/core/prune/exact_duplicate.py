@@ -36,6 +36,7 @@ class ExactDuplicates:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops each response whose words, spaces aside, an earlier one of the pool had."""
         dropped: dict[str, DropReason] = {}
         for trajectory in alive:
             if trajectory.n_tokens < self.rule.min_tokens:

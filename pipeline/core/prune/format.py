@@ -49,6 +49,7 @@ class ByFormat:
         self.unwanted = [re.compile(pattern) for pattern in config.must_not_match]
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops each response that lacks a pattern it must match, or matches one it must not."""
         return {t.trajectory_id: DropReason.FORMAT for t in alive if not self._fits(t.response)}
 
     def _fits(self, response: str) -> bool:

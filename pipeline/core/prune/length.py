@@ -51,6 +51,8 @@ class ByLength:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops what is shorter or longer, in tokens, than the bounds; ratios are to the problem's median correct
+        answer, and bind nothing where none is correct."""
         config = self.rule
         correct = [t.n_tokens for t in pool.everyone if t.verdict is not None and t.verdict.passed]
         usual = median(correct) if correct else None

@@ -41,6 +41,7 @@ class NearDuplicates:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops each response that is too like one preferred to it: the earlier, the shorter or the better scored."""
         config = self.rule
         ordered = list(alive)
         if config.prefer == "shortest":

@@ -42,6 +42,8 @@ class ByOrm:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops scores below `at_least`, then all but the `top_k` best; what has no score is dropped where `unscored`
+        says so."""
         config = self.rule
         dropped: dict[str, DropReason] = {}
         scored: list[tuple[float, Trajectory]] = []

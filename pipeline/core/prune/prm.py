@@ -32,6 +32,7 @@ class ByPrm:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops each trajectory whose steps score too low."""
         return {t.trajectory_id: DropReason.LOW_PRM for t in alive if not self._liked(t)}
 
     def _liked(self, trajectory: Trajectory) -> bool:

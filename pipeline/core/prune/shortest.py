@@ -30,6 +30,7 @@ class ShortestCorrect:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops the correct trajectories beyond the k of fewest tokens; others are left to other rules."""
         correct = [t for t in alive if t.verdict is not None and t.verdict.passed]
         correct.sort(key=lambda t: t.n_tokens)
         return {t.trajectory_id: DropReason.NOT_SHORTEST for t in correct[self.rule.k :]}

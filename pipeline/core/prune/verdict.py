@@ -33,6 +33,7 @@ class ByVerdict:
         self.rule = config
 
     def drops(self, alive: Sequence[Trajectory], pool: Pool) -> Mapping[str, DropReason]:
+        """Drops each trajectory whose verdict, or lack of one, the rule names, with that as the reason."""
         return {t.trajectory_id: reason for t in alive if (reason := self._reason(t)) is not None}
 
     def _reason(self, trajectory: Trajectory) -> DropReason | None:

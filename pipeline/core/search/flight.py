@@ -64,11 +64,14 @@ class Flight:
         return list(self._samples)
 
     def ask(self, node: str, first: int, n: int, *, max_tokens: int, seed: int, to_end: bool = False) -> None:
+        """Notes samples first … first + n - 1 below `node` as asked for, each of at most `max_tokens` tokens."""
         samples = self._samples.setdefault(node, {})
         samples.update(dict.fromkeys(range(first, first + n), Asked(max_tokens, seed, first, to_end)))
         self._n_samples += n
 
     def take(self, node: str, index: int) -> Asked | None:
+        """What was asked for as sample `index` below `node`, which then is no longer awaited; None if it is not
+        awaited."""
         samples = self._samples.get(node)
         if samples is None:
             return None
@@ -111,6 +114,8 @@ class Flight:
         return True
 
     def ask_call(self, node: str, *, to_end: bool) -> None:
+        """Notes the tool call at the end of `node` as asked for; `to_end`: what follows its result is sampled to the
+        end."""
         self._calls[node] = to_end
 
     def take_call(self, node: str) -> bool | None:

@@ -82,6 +82,7 @@ class Machine(Hooks[P]):
     # ---- for the runtime -----------------------------------------------------------------------------------
 
     def start(self) -> list[ev.Command]:
+        """The search's first commands. A prompt that leaves no room for a token ends the search as failed."""
         if self.room(self.tree.root) <= 0:
             self.tree.root.drop = DropReason.PROMPT_TOO_LONG
             self.stopping = ev.FinishReason.FAILED
@@ -132,6 +133,7 @@ class Machine(Hooks[P]):
         return self._flight.running(node.tip.node_id)
 
     def ask_score(self, node: TreeNode, model: str) -> None:
+        """Asks `model` for the value of `node`, once."""
         if self._flight.ask_score(node.node_id, model):
             self._out.append(ev.Score(node.node_id, model))
 

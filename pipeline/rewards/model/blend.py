@@ -46,6 +46,7 @@ class Blend:
 
     @property
     def coefficients(self) -> tuple[float, float, float, float]:
+        """The weights of logit, log-probability (nats a token), length (tokens) and the constant."""
         return self.logit, self.logprob, self.tokens, self.constant
 
     def value(self, value: float, evidence: Evidence | None) -> float:

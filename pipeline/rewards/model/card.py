@@ -48,6 +48,7 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
+        """The text of the card's file."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
 

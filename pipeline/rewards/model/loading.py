@@ -117,6 +117,8 @@ def begin(folder: str, *, dtype: str = "float32") -> ValueModel:
 
 
 def fresh(size: FreshBackbone, *, vocabulary_size: int, seed: int, pad_id: int = 0) -> ValueModel:
+    """Makes a model of that size with random weights, the same for the same seed; the global random state stays as it
+    was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = LlamaConfig(

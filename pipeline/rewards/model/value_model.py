@@ -32,18 +32,22 @@ class ValueModel(nn.Module):
 
     @property
     def config(self) -> Any:
+        """The configuration of the transformers model."""
         return self.inner.config
 
     @property
     def backbone(self) -> Any:
+        """The model below the head: token ids to hidden states [batch, tokens, hidden]."""
         return getattr(self.inner, self.inner.base_model_prefix)
 
     @property
     def head(self) -> nn.Module:
+        """The layer from hidden states [batch, tokens, hidden] to logits [batch, tokens, 1]."""
         return next(getattr(self.inner, name) for name in HEAD_NAMES if hasattr(self.inner, name))
 
     @property
     def device(self) -> torch.device:
+        """Where the weights lie."""
         return next(self.inner.parameters()).device
 
     def to_device(self) -> ValueModel:
@@ -58,6 +62,7 @@ class ValueModel(nn.Module):
 
     @property
     def vocabulary_size(self) -> int:
+        """How many token ids it reads."""
         return self.backbone.get_input_embeddings().num_embeddings
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,7 @@ class PolicySequence:
 
     @property
     def trained_tokens(self) -> int:
+        """How many of its tokens are trained on."""
         return int(self.trained.sum())
 
     @property

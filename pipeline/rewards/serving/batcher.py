@@ -31,6 +31,7 @@ class Batcher(Generic[Q, A]):
 
     @property
     def waiting(self) -> int:
+        """Requests that no batch has taken yet."""
         return self._queue.qsize()
 
     async def ask(self, request: Q) -> A:
@@ -47,6 +48,7 @@ class Batcher(Generic[Q, A]):
             await change()
 
     async def close(self) -> None:
+        """Ends the work; who still waits gets an EngineError."""
         if self._worker is not None:
             self._worker.cancel()
             with suppress(asyncio.CancelledError):

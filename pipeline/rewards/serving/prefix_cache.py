@@ -30,6 +30,7 @@ class PrefixNode:
 
     @property
     def end(self) -> int:
+        """The position, in tokens from the prompt's start, behind its last token."""
         return self.start + len(self.ids)
 
     def path(self) -> list[PrefixNode]:
@@ -85,6 +86,7 @@ class PrefixCache:
             self._remove(node)
 
     def clear(self) -> None:
+        """Forgets all: after new weights nothing of it is true."""
         self.root = PrefixNode((), None)
         self._recent.clear()
         self.tokens = 0

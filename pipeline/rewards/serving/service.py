@@ -35,9 +35,13 @@ class Backend(Protocol):
     """Values of token sequences, many at once."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Which weights it scores with."""
+        ...
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Loads the weights. Raises EngineError if they can't be."""
+        ...
 
     async def value(self, ids: Sequence[int]) -> tuple[float, str]:
         """The value at the last token, and the version of the weights that gave it. Raises EngineError."""
@@ -47,9 +51,13 @@ class Backend(Protocol):
         """New weights between two batches; on EngineError the old ones go on serving."""
         ...
 
-    def counts(self) -> ScoreCounters: ...
+    def counts(self) -> ScoreCounters:
+        """What it was asked and what it read, since its start."""
+        ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Ends it; who still waits gets an EngineError."""
+        ...
 
 
 class TransformersBackend:
@@ -196,6 +204,8 @@ class RewardModels:
     async def score_with_version(
         self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
     ) -> tuple[float, str]:
+        """The value in [0, 1] of a response so far, and the version of the weights that gave it; `logprob`: the mean of
+        its tokens in nats, for models with a blend. Raises EngineError if `model` is not served."""
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"no reward model {model!r} is served (rewards.{model} is not set)")
@@ -232,9 +242,11 @@ class RewardModels:
         return {name: model.backend.version for name, model in self._models.items()}
 
     def counts(self) -> Mapping[str, ScoreCounters]:
+        """What each model was asked and what it read, by its name."""
         return {name: model.backend.counts() for name, model in self._models.items()}
 
     async def close(self) -> None:
+        """Ends every model."""
         for model in self._models.values():
             await model.backend.close()
         self._models.clear()
@@ -243,7 +255,8 @@ class RewardModels:
 def backend(
     served: ServedReward, folder: str, *, tags: tuple[int, int] | None, card: Card | None, gpu_share: float = USED
 ) -> Backend:
-    """The backend the config asks for; `auto` takes vLLM on GPUs for what it reads with its prefix cache."""
+    """The backend the config asks for; `auto` takes vLLM on GPUs for what it reads with its prefix cache. Raises
+    ConfigError for one that can't read such a model."""
     version = card.version if card is not None else served.model
     wanted = served.backend
     if wanted == "auto":

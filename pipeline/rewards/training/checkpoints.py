@@ -47,6 +47,7 @@ def prepare(work: Path, plan: str) -> Resumed:
 
 
 def mark_whole(checkpoint: Path) -> None:
+    """Marks a checkpoint as written to its end: one without the mark is not gone on from."""
     (checkpoint / WHOLE).write_text(json.dumps({"step": _step(checkpoint)}))
 
 

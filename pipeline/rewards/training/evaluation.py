@@ -62,6 +62,7 @@ class RewardEvaluation:
     truth: dict[str, Any] = field(default_factory=dict)
 
     def line(self, scorer: str) -> Line:
+        """The figures of one scorer. Raises StopIteration if there are none of it."""
         return next(line for line in self.lines if line.scorer == scorer)
 
 

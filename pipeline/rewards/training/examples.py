@@ -43,6 +43,7 @@ class LabelledPath:
 
     @property
     def tokens(self) -> int:
+        """Tokens of the response."""
         return len(self.response_ids)
 
 
@@ -114,6 +115,7 @@ def weigher(paths: Sequence[LabelledPath], *, by_visits: bool) -> Callable[[int,
 
 
 def masses_of(path: LabelledPath) -> tuple[float, ...]:
+    """The weight of each step's label in the loss, one a step; 1 each where none is given."""
     return path.masses or (1.0,) * len(path.ends)
 
 
@@ -128,6 +130,7 @@ class LabelBalance:
 
     @property
     def logit_mean(self) -> float:
+        """The logit of the share of good labels: log(good / bad)."""
         return log(self.good / self.bad)
 
 

@@ -211,8 +211,8 @@ class _Trainer(Trainer):
 
 
 def weighted_loss(logits: torch.Tensor, inputs: dict[str, torch.Tensor], balance: LabelBalance) -> torch.Tensor:
-    """Mean over rows of the weighted, balanced binary cross-entropy, summed over a row's labels.
-    One output: its logit; two: the difference of the good and the bad one's."""
+    """Mean over rows of the weighted, balanced binary cross-entropy, summed over a row's labels. `logits` [rows,
+    labels, outputs]. One output: its logit; two: the difference of the good and the bad one's."""
     single = logits[..., 0] if logits.shape[-1] == 1 else logits[..., 1] - logits[..., 0]
     chosen = single.gather(1, inputs["positions"]).float()
     targets = inputs["targets"]

@@ -63,6 +63,7 @@ class Tally:
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, kind: str, verdict: str, reason: str) -> None:
+        """Counts one verdict, by outcome, reason and the kind of verifier."""
         self.done += 1
         self.outcomes[verdict] = self.outcomes.get(verdict, 0) + 1
         self.reasons[verdict, reason] = self.reasons.get((verdict, reason), 0) + 1
@@ -99,7 +100,7 @@ def iter_responses(path: str, problems: Mapping[str, Problem]) -> Iterator[Respo
 
 
 def digest(*paths: str) -> str:
-    """blake2 over the bytes of the input files, in order."""
+    """blake2 over the bytes of the input files, in order. Raises InputError for one that can't be read."""
     hashed = hashlib.blake2b(digest_size=16)
     for path in paths:
         try:
@@ -139,6 +140,7 @@ class Parts:
         return len(self.done)
 
     def add(self, response: Response, verdict: Verdict) -> None:
+        """Takes one verdict; every PART_ROWS of them are written as a part."""
         self._buffer.append(
             {
                 "problem_id": response.problem_id,
@@ -154,6 +156,7 @@ class Parts:
             self.flush()
 
     def flush(self) -> None:
+        """Writes what is not written yet as the next part."""
         if not self._buffer:
             return
         table = pa.Table.from_pylist(self._buffer, schema=VERDICTS).replace_schema_metadata({"inputs": self._inputs})

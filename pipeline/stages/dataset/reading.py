@@ -67,6 +67,7 @@ class StoredTree:
 
     @property
     def problem_id(self) -> str:
+        """The problem that the tree is of."""
         return self.tree.problem_id
 
     @property

@@ -47,6 +47,7 @@ class Findings:
         return sorted({(fault.round_index, fault.lease) for fault in self.faults})
 
     def add(self, checked: Checked) -> None:
+        """Counts one lease in, with its faults."""
         self.leases += 1
         self.size_bytes += checked.size_bytes
         self.faults.extend(checked.faults)

@@ -235,6 +235,7 @@ def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:
 
 
 def node_of(row: Row) -> Node:
+    """The record that a row of the nodes' table was made from."""
     kind = row["value_kind"]
     typed = {
         "finish": Finish(row["finish"]),

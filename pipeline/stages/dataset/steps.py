@@ -29,11 +29,19 @@ class TextNode(Protocol):
     """A node of a path, stored or of a tree in memory, as far as steps need it."""
 
     @property
-    def node_id(self) -> str: ...
+    def node_id(self) -> str:
+        """Its name, unique in its tree."""
+        ...
+
     @property
-    def text(self) -> str | None: ...
+    def text(self) -> str | None:
+        """What was sampled or told there; None where texts were not read."""
+        ...
+
     @property
-    def prm(self) -> float | None: ...
+    def prm(self) -> float | None:
+        """The PRM's value of the path so far, in [0, 1]; None where it was not scored."""
+        ...
 
 
 class StepEnd(Struct, frozen=True, gc=False):

@@ -75,6 +75,7 @@ class KeptStream(Iterator[Row]):
 
     @property
     def cursor(self) -> str:
+        """Where the stream stands, as text: one that is given it goes on behind the last row that this one gave."""
         return self._at.dump()
 
     def __next__(self) -> Row:

@@ -117,10 +117,12 @@ class Tables:
 
     @property
     def n_trajectories(self) -> int:
+        """Trajectories in all, dropped ones too."""
         return len(self.trajectories["trajectory_id"])
 
     @property
     def n_kept(self) -> int:
+        """Trajectories that were kept."""
         return len(self.kept["trajectory_id"])
 
     def unchecked(self) -> Iterator[tuple[str, str, str]]:
@@ -130,6 +132,7 @@ class Tables:
             yield columns["problem_id"][row], columns["trajectory_id"][row], columns["verdict_reason"][row]
 
     def by_name(self) -> dict[str, ColumnLists]:
+        """The columns of each of a lease's three files, by its folder's name."""
         kept = {**self.kept, **label_columns(self.labels)}
         return {"nodes": self.nodes, "kept": kept, "trajectories": self.trajectories}
 

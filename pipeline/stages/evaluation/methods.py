@@ -41,6 +41,7 @@ class Method:
 
     @property
     def reads(self) -> str | None:
+        """The reward model whose scores it needs, prm or orm; None where it needs none."""
         return None if self.score is None else self.score.partition("_")[0]
 
     def applies(self, problem: ProblemAnswers) -> bool:

@@ -69,7 +69,7 @@ def draws(problems: int, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarra
 
 
 def interval(values: np.ndarray, drawn: np.ndarray | None = None) -> Interval:
-    """Mean and interval of one value a problem."""
+    """Mean and interval of one value a problem: `values` of shape (problems,)."""
     if len(values) < 2:
         return Interval(float(values.mean()), None, None, len(values))
     drawn = draws(len(values)) if drawn is None else drawn
@@ -78,7 +78,7 @@ def interval(values: np.ndarray, drawn: np.ndarray | None = None) -> Interval:
 
 
 def difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Difference:
-    """Mean difference, with interval and p-value, of two methods on the same problems."""
+    """Mean difference, with interval and p-value, of two methods on the same problems: one value a problem each."""
     gap = second - first
     if len(gap) < 2:
         return Difference(float(gap.mean()), None, None, None, len(gap))

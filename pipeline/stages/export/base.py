@@ -41,6 +41,7 @@ class Origin:
 
     @property
     def columns(self) -> Row:
+        """Where a record comes from, as the columns that every format has."""
         return {"problem_id": self.problem_id, "source_id": self.source_id, "round": self.round_index}
 
 
@@ -83,6 +84,7 @@ class Sampled:
 
     @property
     def input_ids(self) -> array[int]:
+        """The prompt's token ids and the response's, in one."""
         ids = array("i", self.prompt_ids)
         ids.extend(self.token_ids)
         return ids
@@ -164,6 +166,7 @@ def assistant(text: str) -> list[Message]:
 
 
 def origin_of(stored: StoredTree, source_id: str) -> Origin:
+    """Where records of a stored tree come from; `source_id`: the problem that its problem is a variant of."""
     return Origin(stored.problem_id, source_id, stored.round_index)
 
 

@@ -104,6 +104,7 @@ class Exactness:
         return sum(one.changed for one in self.found) / tokens if tokens else None
 
     def as_json(self) -> dict[str, Any]:
+        """The counts and shares for the export's card; a share is null where nothing was compared."""
         return {
             "responses": self.seen,
             "responses_compared": self.responses,

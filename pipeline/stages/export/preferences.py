@@ -25,11 +25,19 @@ class Preference(Protocol):
     """Two responses to one prompt. `shared`: response tokens that both begin with, which teach nothing."""
 
     @property
-    def chosen(self) -> Sampled: ...
+    def chosen(self) -> Sampled:
+        """The better response."""
+        ...
+
     @property
-    def rejected(self) -> Sampled: ...
+    def rejected(self) -> Sampled:
+        """The worse response."""
+        ...
+
     @property
-    def shared(self) -> int: ...
+    def shared(self) -> int:
+        """Leading response tokens that both have."""
+        ...
 
 
 _TEXT: ColumnTypes = (("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES))

@@ -93,6 +93,7 @@ class RlRecord:
 
     @property
     def spec(self) -> str:
+        """The verifier's specification as JSON text."""
         return json.dumps(dict(self.verifier))
 
     @property

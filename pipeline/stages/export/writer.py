@@ -36,6 +36,7 @@ class Writer:
         self._text = self._aside.open("w", encoding="utf-8") if kind == "jsonl" else None
 
     def add(self, row: Row) -> None:
+        """Takes one row; rows are written in batches."""
         self._rows.append(row)
         self._items += items(row)
         if len(self._rows) >= BATCH_ROWS or self._items >= BATCH_ITEMS:
@@ -49,6 +50,7 @@ class Writer:
         self._rows, self._items = [], 0
 
     def finish(self) -> None:
+        """Writes the rest, and gives the file its name: before this no file of that name is there."""
         self._flush()
         self._close()
         self._aside.replace(self.path)

@@ -86,6 +86,7 @@ class IteratedLeases:
         self.may_have_more = True
 
     def take(self) -> Lease | None:
+        """The next lease; None behind the last."""
         lease = next(self._leases, None)
         self.may_have_more = lease is not None
         return lease

@@ -114,6 +114,7 @@ class AllLeases:
         return self._source.take()
 
     def begin_round(self, round_index: int) -> None:
+        """Removes what no commit covers, and begins with the round's first lease that is not committed."""
         shard_files.remove_uncommitted(self._run.location, round_index)
         self.committed_before, journalled = round_state(self._run, round_index)
         self._source = IteratedLeases(

@@ -33,6 +33,7 @@ class Term:
 
     @property
     def value(self) -> int:
+        """Its number, with the sign."""
         product = self.sign
         for factor in self.factors:
             product *= factor
@@ -40,6 +41,7 @@ class Term:
 
     @property
     def text(self) -> str:
+        """Its factors as written, without the sign."""
         return "*".join(map(str, self.factors))
 
 
@@ -62,11 +64,9 @@ def draw(
     operands: tuple[int, int] = (3, 4),
     first: int = 0,
 ) -> list[Problem]:
-    """Draws problems `first … first + count - 1` of `seed`, each with `operands[0] … operands[1]` numbers.
-
-    `difficulty` is the number of operands. Every number is 1 … 20, inside a product 2 … 9; a product has two
-    factors.
-    """
+    """Draws problems `first … first + count - 1` of `seed`, each with `operands[0] … operands[1]` numbers. `difficulty`
+    is the number of operands. Every number is 1 … 20, inside a product 2 … 9; a product has two factors. Raises
+    ValueError for a range of operands that is none."""
     if not 1 <= operands[0] <= operands[1]:
         raise ValueError(f"operands must be a range of at least 1, got {operands}")
     return list(iter_draw(count, seed, operands=operands, first=first))

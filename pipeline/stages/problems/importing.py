@@ -66,7 +66,8 @@ def _json_list(path: str) -> Iterator[tuple[str, object]]:
 
 
 def convert(path: str, importer: Importer) -> Iterator[tuple[str, Imported | str]]:
-    """Gives (where, problem) for each row, or (where, why it was left out)."""
+    """Gives (where, problem) for each row, or (where, why it was left out). Raises ProblemFileError for a row of
+    another data set."""
     for number, (where, row) in enumerate(read_rows(path)):
         try:
             imported = importer(row, str(number))

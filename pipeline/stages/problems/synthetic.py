@@ -57,7 +57,8 @@ def synthetic_problems(
     first: int = 0,
     check: SyntheticCheck | None = None,
 ) -> list[Problem]:
-    """Draws problems `first … first + count - 1` of `seed`, of `steps[0] … steps[1]` operations by 1 … `largest`."""
+    """Draws problems `first … first + count - 1` of `seed`, of `steps[0] … steps[1]` operations by 1 … `largest`.
+    Raises ValueError for a range of steps outside 1 … 60."""
     if not 1 <= steps[0] <= steps[1] <= 60:
         raise ValueError(f"steps must be a range within 1 … 60, got {steps}")
     return list(iter_synthetic(count, seed, steps=steps, start=start, largest=largest, first=first, check=check))

@@ -55,6 +55,7 @@ class StoredSearch:
 
     @property
     def prompt_ids(self) -> list[int]:
+        """The prompt's token ids, as they were sampled from."""
         return list(self.nodes[0]["token_ids"])
 
     @property
@@ -169,6 +170,7 @@ class StoredLease:
 
     @property
     def made_by(self) -> dict[str, object]:
+        """What made the stored lease: its files' marks."""
         return made_by_marks(self.marks)
 
     @property

@@ -37,6 +37,7 @@ class ParsedCall:
 
     @property
     def place(self) -> tuple[str, str]:
+        """The tool's name, empty where none was found, and the code: calls that are equal in both are equal."""
         return ("" if self.tool is None else self.tool.name), self.code
 
 

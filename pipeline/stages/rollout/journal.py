@@ -50,6 +50,7 @@ class CommandDigest:
 
     @property
     def digest(self) -> bytes:
+        """The digest of all commands so far, 8 bytes: a replay that comes to another one has gone astray."""
         issued, self._issued = self._issued, []
         self._digester.update(b"".join(map(_encoder.encode, issued)))
         return self._digester.digest()

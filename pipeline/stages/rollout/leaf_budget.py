@@ -30,6 +30,7 @@ class LeafBudget:
         return cls(set(problem_ids), seed)
 
     def settle(self, need: Need) -> None:
+        """Takes what a finished search says that it would gain by more leaves; it asks for none any more."""
         self.needs[need.problem_id] = need
         self.leave(need.problem_id)
 

@@ -23,7 +23,10 @@ class Scorer(Protocol):
 
     async def score(
         self, *, model: str, prompt_ids: list[int], response_ids: list[int], logprob: float | None = None
-    ) -> float: ...
+    ) -> float:
+        """The value in [0, 1] of a response so far; `logprob`: the mean of its tokens, in nats. Raises EngineError
+        where it can't be scored."""
+        ...
 
     def versions(self) -> Mapping[str, str]:
         """Version of each model's weights."""

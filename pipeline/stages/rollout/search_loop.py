@@ -135,6 +135,7 @@ class SearchLoop:
         )
 
     async def run(self) -> None:
+        """Runs the search to its end; after `budget.max_wall_s` seconds it is told that its time is over."""
         wall_s = self.search.rollout.budget.max_wall_s
         clock = asyncio.get_running_loop()
         alarm = clock.call_later(wall_s, self.inbox.put, Expired()) if wall_s is not None else None

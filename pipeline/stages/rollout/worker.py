@@ -317,6 +317,7 @@ class LeaseWorker:
         return before, values
 
     def snapshot(self) -> Snapshot:
+        """What the worker and its engine do just now, for the driver's display, metrics and balance."""
         return Snapshot(
             self.worker_id,
             self.gauges,

@@ -37,7 +37,8 @@ def choose_backbone(
     config: RunConfig, settings: RewardTraining, generator: Vocabulary, *, trained: str | None = None
 ) -> tuple[Backbone, Vocabulary]:
     """Chooses the backbone that the settings ask for, and the tokenizer it reads with. `trained`: the folder of the
-    generator's newest weights, where it has learned something since the run began."""
+    generator's newest weights, where it has learned something since the run began. Raises ConfigError where the
+    generator has no weights here."""
     wanted = settings.backbone
     if wanted is None:
         wanted = PretrainedBackbone() if isinstance(config.engine, VllmEngine | HttpEngine) else FreshBackbone()

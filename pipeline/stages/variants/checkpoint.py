@@ -58,6 +58,7 @@ class Checkpoint:
             self.flush()
 
     def flush(self) -> None:
+        """Writes what is not written yet as the next part."""
         if not self._buffer:
             return
         lines = [json.dumps({"inputs": self._inputs}), *self._buffer]
@@ -68,6 +69,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def remove(self) -> None:
+        """Removes all parts: the work that they would spare is done."""
         if self.there:
             self._location.remove_folder(self._folder)
 

@@ -33,6 +33,7 @@ class Original:
 
     @property
     def question(self) -> str:
+        """What the problem asks, in words."""
         return question(self.problem)
 
     @property

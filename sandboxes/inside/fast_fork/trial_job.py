@@ -184,6 +184,7 @@ class TrialJob:
         child.main(self, "python", _ReportingChannel(report))
 
     def close(self) -> None:
+        """Closes its sockets and files."""
         for end in self._pair:
             end.close()
         for fd in self._files:

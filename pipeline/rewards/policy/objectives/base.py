@@ -37,13 +37,13 @@ class Objective(Protocol):
         ...
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The sum over the batch, not yet divided: for the sum of a step's batches it is that of the same sequences
-        read one by one."""
+        """The sum over the batch, a scalar, not yet divided: for the sum of a step's batches it is that of the same
+        sequences read one by one."""
         ...
 
 
 def wanted_tokens(weights: Floats) -> torch.Tensor:
-    """Numbers of the tokens of a pack that weigh something."""
+    """Numbers of the tokens of a pack that weigh something: [W], ascending."""
     return torch.from_numpy(np.flatnonzero(weights))
 
 
@@ -56,5 +56,5 @@ def logprobs_of(model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def on(model: Any, values: Floats, wanted: torch.Tensor) -> torch.Tensor:
-    """Numbers of wanted tokens, on the model's device."""
+    """Numbers of wanted tokens, [W], on the model's device."""
     return torch.from_numpy(values)[wanted].to(next(model.parameters()).device)
