@@ -74,7 +74,9 @@ def after_thinking(response: str) -> str:
         _, final, response = response.rpartition(_FINAL)
         if not final and "<|message|>" in response:
             return ""
-    if not (">" in response or "THINK]" in response or "▷" in response):
+    angled = ">" in response or "▷" in response
+    tagged = angled and ("hink" in response or "hought" in response or "oning>" in response)
+    if not (tagged or "THINK]" in response):
         return response
     end = max(response.rfind(tag) + len(tag) if tag in response else 0 for _, tag in _THINKING)
     rest = response[end:]
@@ -218,6 +220,10 @@ _NOT_STATED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BARE_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
+# A last line that nothing need be cut out of, in the words in which most data sets state a number.
+_PLAIN_ENDING = re.compile(
+    r"(?:[ \t]{0,3}####[ \t]*|.{0,80}?\b[Aa]nswer(?: is: ?| is |: ?))((-?\d+(?:,\d{3})*(?:\.\d+)?)\.?)"
+)
 _MAX_SUBJECTS = 24
 _NEAR_END = 200  # characters
 _DISPLAYED = (("$$", "$$"), ("\\[", "\\]"), ("\\begin{", "\\end{"))
@@ -226,6 +232,10 @@ _DISPLAY_CHARS = 4_096
 
 def _answer_is(text: str) -> FoundAnswer | None:
     """What the last statement of an answer says; most stand near the end, which is looked at first."""
+    if (plain := _PLAIN_ENDING.fullmatch(text, text.rfind("\n") + 1)) is not None:
+        answer, following = plain[2], plain[1]
+        stated = None if following == answer else following
+        return FoundAnswer(answer, place="answer_is", stated=stated, following=following)
     near = text.rfind("\n", 0, max(0, len(text) - _NEAR_END)) + 1
     if near:
         found = _last_statement(text[near:])

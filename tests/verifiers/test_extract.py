@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from berry.verifiers import extract
 from berry.verifiers.extract import find_answer
 from berry.verifiers.specs.base import DEFAULT_PLACES
 
@@ -131,6 +132,21 @@ def test_no_text_makes_extraction_raise_or_find_what_is_not_there(text: str) -> 
     if found is not None:
         assert found.answer.strip()
         assert set("0123456789") & set(found.answer) <= set(text)
+
+
+STATED = st.sampled_from(
+    ["#### ", "####", "The answer is ", "answer is: ", "**Answer: ", "the answer is5", "answer is not "]
+)
+NUMBERS = st.sampled_from(
+    ["18", "-7", "1,234", "12,34", "3.50", "3.", "007", "1,234.", "18..", "18 ", "$18$", "5 or 6"]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(PIECES, max_size=8).map("".join), STATED, NUMBERS)
+def test_a_plain_last_line_states_what_the_general_rule_finds_in_it(before: str, stated: str, number: str) -> None:
+    text = before + stated + number
+    assert extract._answer_is(text) == extract._last_statement(text)
 
 
 def test_distinct_boxes_are_all_told() -> None:
