@@ -45,6 +45,9 @@ class PoolConfig:
     """Profiles that `start` gets ready in every slot."""
     warm_slots: int | None = None
     """How many slots `start` gets ready; None: all."""
+    fork_ahead: bool = True
+    """Whether children wait while another one of their slot works. False for slots that are held long, as by sessions:
+    the next child is forked when the one before has ended."""
     recycle_after: int = 10_000
     """Jobs after which a slot's process is replaced."""
     retries: int = 2

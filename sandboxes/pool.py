@@ -24,6 +24,7 @@ from berry.sandboxes.base import (
     JudgeResult,
     JudgeStatus,
     Limits,
+    Profile,
     SandboxError,
     SlotDied,
 )
@@ -88,6 +89,12 @@ class SandboxPool:
     def resize(self, slots: int) -> None:
         """Leaves 1 … `config.slots` slots open; jobs that run go on."""
         self._queue.resize(min(max(slots, 1), self.config.slots))
+
+    async def get_ready(self, profile: Profile, slots: int) -> None:
+        """Starts the slots that are handed out next, so that a child of this profile waits there. Raises SandboxError,
+        SlotDied."""
+        for number in self._queue.next_free(slots):
+            await self._slots.handle(profile, "python", number)
 
     async def run(self, job: Job) -> JobResult:
         """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""

@@ -5,12 +5,13 @@
 
 A path that goes on keeps its session. Where two paths part, the first to go on takes it, and the other's is rebuilt:
 its calls are run again in a fresh session, and what they say is compared with what they said. Few sessions wait: the
-one that has waited longest is ended for a new one. At most `slots` calls run at once.
+one that has waited longest is ended for a new one. At most `slots` calls run at once; trees take turns for the slots.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -20,11 +21,14 @@ from hashlib import blake2b
 
 from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, SandboxError, SlotDied
 from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.host.queue import SlotQueue
 from berry.sandboxes.jobs.session import Session
+from berry.sandboxes.metrics import Metrics
 from berry.sandboxes.pool import SandboxPool
 
 SESSION_WALL_S = 3600.0  # that a session may live, idle or not
 STALE_S = 1800.0  # after which a waiting session is not used any more, since it may be near its end
+_QUEUE = ("slots", "waiting", "running", "jobs", "queue_s", "service_s", "service_s2")
 FAULT_RETRIES = 2  # fresh sessions after the sandbox itself failed
 
 
@@ -114,13 +118,17 @@ class SessionKeeper:
 
     def __init__(self, pool: PoolConfig, *, slots: int, sessions: int, profile: str = "numeric") -> None:
         self._slots, self._most = slots, max(sessions, slots)
-        self._pool = SandboxPool(replace(pool, slots=self._most + slots, warm=(profile,), warm_slots=0))
+        self._spare = 2 * slots  # that are got ready before they are needed
+        own = replace(
+            pool, slots=self._most + slots + self._spare, warm=(profile,), warm_slots=self._spare, fork_ahead=False
+        )
+        self._pool = SandboxPool(own)
         self._started = False
-        self._free = asyncio.Semaphore(slots)
+        self._queue = SlotQueue(slots, sys.maxsize)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._counts: Counter[str] = Counter()
-        self._busy_s = self._queue_s = 0.0
-        self._waiting = 0
+        self._served = Metrics()
+        self._replay_s = 0.0
 
     async def start(self) -> None:
         """Loads what sessions have loaded. Raises SandboxError where this host can't confine programs."""
@@ -131,20 +139,19 @@ class SessionKeeper:
         """Runs one snippet in the session of its path. Never raises for what the snippet does, nor for a sandbox that
         fails: both are outcomes."""
         asked = time.monotonic()
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
+        slot = await self._queue.take(request.tree, None)
         began = time.monotonic()
-        self._queue_s += began - asked
+        self._served.running += 1
         try:
             reply = await self._call(request)
         finally:
-            self._busy_s += time.monotonic() - began
-            self._free.release()
+            self._served.running -= 1
+            self._served.served(began - asked, time.monotonic() - began)
+            self._queue.give(slot)
         self._counts[f"outcome_{reply.outcome}"] += 1
+        self._counts["rebuilt"] += reply.replayed > 0
         self._counts["replayed"] += reply.replayed
+        self._replay_s += reply.replay_ms / 1e3
         return reply
 
     async def close(self) -> None:
@@ -156,11 +163,24 @@ class SessionKeeper:
             self._started = False
             await self._pool.close()
 
+    def resize(self, slots: int) -> None:
+        """Lets 1 … `slots` (as it was made with) calls run at once; those that run go on."""
+        self._queue.resize(min(max(slots, 1), self._slots))
+
     def metrics(self) -> dict[str, float]:
-        """`waiting`, `sessions_kept`: now; totals of `outcome_*`, `replayed`, `evicted` and, in seconds, `busy_s` and
-        `queue_s`."""
-        gauges = {"waiting": self._waiting, "sessions_kept": len(self._kept)}
-        return {**gauges, **self._counts, "busy_s": self._busy_s, "queue_s": self._queue_s}
+        """`call_slots`, `call_waiting`, `call_running`, `call_jobs`, `call_queue_s`, `call_service_s`,
+        `call_service_s2` and `call_service:K` as in berry.sandboxes.metrics; `call_sessions` that wait now; totals of
+        `call_outcome_*`, `call_evicted` (sessions), `call_rebuilt` (calls that found no session of their path),
+        `call_replayed` (calls made again for those) and `call_replay_s`, the part of `call_service_s` that this
+        took."""
+        served = self._served.snapshot(waiting=self._queue.waiting, slots=self._queue.open)
+        return {
+            **{f"call_{name}": float(served[name]) for name in _QUEUE},
+            **{f"call_service:{bucket}": float(n) for bucket, n in served["service_counts"].items()},
+            **{f"call_{name}": float(count) for name, count in self._counts.items()},
+            "call_sessions": float(len(self._kept)),
+            "call_replay_s": self._replay_s,
+        }
 
     async def _call(self, request: SessionCall) -> SessionReply:
         error = ""
@@ -217,6 +237,7 @@ class SessionKeeper:
         closing = AsyncExitStack()
         job = Job("", profile=request.profile, limits=request.limits.of_session(), key=request.tree)
         session = await closing.enter_async_context(self._pool.open(job))
+        await self._pool.get_ready(request.profile, self._spare)
         return _Kept(session, closing)
 
     async def _keep(self, key: str, kept: _Kept) -> None:

@@ -15,6 +15,8 @@ from berry.verifiers.base import Reason
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.specs.code import CodeSpec
 
+YIELD_TO_CALLS = 5
+"""By how much checks are nicer than tool calls: the scheduler gives a call three times a check's share of a core."""
 _REASONS = {
     JobOutcome.CPU_LIMIT: Reason.CPU_LIMIT,
     JobOutcome.WALL_LIMIT: Reason.WALL_LIMIT,
@@ -66,6 +68,12 @@ def pool_config(config: CheckerConfig, import_paths: tuple[str, ...] = ()) -> Po
         import_paths=(*package_root(), *import_paths),
         launcher=yielding(config),
     )
+
+
+def behind_calls(config: CheckerConfig) -> CheckerConfig:
+    """The configuration of checks that yield the cores to tool calls: while a call is waited for, a prefix takes room
+    in the engine's cache; a check keeps nothing from going on."""
+    return config.model_copy(update={"nice": min(19, config.nice + YIELD_TO_CALLS)})
 
 
 def yielding(config: CheckerConfig) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 
+from berry.pipeline.report.status import described_calls
 from berry.pipeline.runtime.display import Display, View
 
 PLAIN_EVERY_S = 10.0
@@ -32,6 +33,7 @@ def make_display() -> Iterator[Display]:
 def facts(view: View) -> list[tuple[str, str]]:
     """The figures to show, in order."""
     hit = "–" if view.cache_hit is None else f"{view.cache_hit:.0%}"
+    calls = [] if view.call_ms is None else [("tool calls", described_calls(view.calling, view.calls, view.call_ms))]
     return [
         ("problems", f"{view.problems}/{view.total_problems}"),
         (
@@ -43,6 +45,7 @@ def facts(view: View) -> list[tuple[str, str]]:
         ("sequences", f"{view.running} running, {view.waiting} waiting"),
         ("cache hit", hit),
         ("sandbox queue", f"{view.sandbox_queue}"),
+        *calls,
         ("ETA", duration(view.eta_s)),
     ]
 

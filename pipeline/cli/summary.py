@@ -118,7 +118,9 @@ def work_table(outcome: RunOutcome) -> Table:
     if calls:
         bad = {name.removeprefix("calls_"): n for name, n in ledger.extra.items() if name.startswith("calls_")}
         listed = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in bad.items())
-        table.add_row("tools", f"{calls:,} calls{listed}; {ledger.extra.get('given', 0):,} tokens of results")
+        lost = ledger.extra.get("recomputed_after_calls", 0)
+        again = f", {lost:,} tokens before them computed again" if lost else ""
+        table.add_row("tools", f"{calls:,} calls{listed}; {ledger.extra.get('given', 0):,} tokens of results{again}")
     saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
     if saved or granted:
         table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")

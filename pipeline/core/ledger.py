@@ -7,8 +7,9 @@ and `recomputed`. `extra` counts `requests`, `segments`, `steps` (places where a
 never came), `ignored` (answers nobody waited for), `spared` (tokens of branches that were to be cut and went on, so
 that values stay unbiased), `planned_leaves`, `saved_leaves` (planned but not needed), `granted_leaves`, `calls` (of
 tools, with a result), of them `calls_OUTCOME` that did not end well and `calls_nondeterministic`, `calls_failed`
-(without a result), `given` (tokens of results, which were not generated), and after `settle` the tokens
-`pruned.REASON`.
+(without a result), `given` (tokens of results, which were not generated), `recomputed_after_calls` (the part of
+`recomputed` that was read again behind a result, whose own tokens are new and not counted: what the prefix lost of its
+cache while its call was waited for, up to a block of it always), and after `settle` the tokens `pruned.REASON`.
 """
 
 from __future__ import annotations

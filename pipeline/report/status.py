@@ -118,8 +118,15 @@ def _add_view(made: Table, driver: dict[str, Any]) -> None:
         made.add_row("tokens/s", f"{view['tokens_per_s']:,.0f}")
         made.add_row("sequences", f"{view['running']} running, {view['waiting']} waiting; prefix cache {hit}")
         made.add_row("sandbox queue", str(view["sandbox_queue"]))
+        if view.get("call_ms") is not None:  # runs of earlier versions say nothing of calls
+            made.add_row("tool calls", described_calls(view["calling"], view["calls"], view["call_ms"]))
         if view["eta_s"] is not None:
             made.add_row("ETA", f"{view['eta_s'] / 60:,.0f} min")
+
+
+def described_calls(calling: int, calls: int, call_ms: float) -> str:
+    """Says how many tool calls are waited for now, how many were answered, and for how long those were waited for."""
+    return f"{calling} waited for now; {calls:,} made, {call_ms:,.0f} ms each"
 
 
 def lines(gathered: dict[str, Any], most: int = 5) -> list[str]:

@@ -37,5 +37,8 @@ class View:
     cache_hit: float | None
     running: int
     waiting: int
-    sandbox_queue: int
+    sandbox_queue: int  # leaves that wait for their verdict
     eta_s: float | None
+    calling: int = 0  # tool calls that are waited for
+    calls: int = 0  # that were answered
+    call_ms: float | None = None  # that those were waited for, on average

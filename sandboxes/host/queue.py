@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from itertools import islice
 
 
 class Overloaded(Exception):
@@ -29,6 +30,10 @@ class SlotQueue:
     def busy(self) -> bool:
         """Whether no slot is free."""
         return not self._free
+
+    def next_free(self, n: int) -> list[int]:
+        """The `n` slots that are handed out next, or as many as are free."""
+        return list(islice(self._free, n))
 
     async def take(self, key: str, deadline_s: float | None) -> int:
         """Waits for a free slot and returns its number; raises Overloaded."""

@@ -135,8 +135,9 @@ class Slots:
         template = await self._template(profile)
         serial = next(self._names)
         handle = template.spawn(
-            kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}", imports=_IMPORTS.get(role, ())
-        )
+            kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}", imports=_IMPORTS.get(role, ()),
+            ahead=self.config.fork_ahead,
+        )  # fmt: skip
         self._metrics.slots_started += 1
         self._handles[key] = handle
         return handle

@@ -55,7 +55,7 @@ class Slot:
         self.kind = message["kind"]
         directory = os.path.join(jail_plan.work, message["name"])
         uid = plan.FIRST_UID + message["number"] if jail_plan.drops_uid else None
-        self.ahead = MAX_WAITING_CHILDREN if self.kind != "tools" else 0
+        self.ahead = MAX_WAITING_CHILDREN if message["ahead"] and self.kind != "tools" else 0
         self.jail = plan.SlotJail(jail_plan, self.kind, directory, uid, 1 + self.ahead, proc)
         self.directory = directory
         self.pid = os.getpid()

@@ -222,3 +222,13 @@ def test_senseless_configuration_is_refused_by_name():
         Limits(cpu_s=-1)
     with pytest.raises(SandboxError, match="warm names profiles that do not exist: x"):
         PoolConfig(warm=("x",))
+
+
+async def test_slots_that_were_got_ready_need_not_be_started_by_their_jobs():
+    async with SandboxPool(PoolConfig(slots=4, calibration=1.0, warm_slots=0, fork_ahead=False)) as pool:
+        await pool.get_ready("bare", 2)
+        assert pool.metrics()["slots_started"] == 2
+        assert [result.outcome for result in await asyncio.gather(pool.run(ADD), pool.run(ADD))] == [JobOutcome.OK] * 2
+        assert pool.metrics()["slots_started"] == 2
+        await pool.get_ready("bare", 9)
+        assert pool.metrics()["slots_started"] == 4

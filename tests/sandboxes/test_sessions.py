@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,7 +61,7 @@ async def test_few_sessions_wait_and_what_was_evicted_is_rebuilt(keeper: Session
     paths = [Path(keeper, f"e{i}") for i in range(4)]
     for i, path in enumerate(paths):
         await path.call(f"x = {i}")
-    assert keeper.metrics()["sessions_kept"] == 2
+    assert keeper.metrics()["call_sessions"] == 2
     replies = [await path.call("x") for path in reversed(paths)]
     assert [reply.text for reply in replies] == ["3", "2", "1", "0"]
     assert [reply.replayed for reply in replies] == [0, 0, 1, 1]
@@ -105,3 +106,41 @@ async def test_a_bad_call_has_its_own_outcome_and_the_path_goes_on(
 async def test_a_long_result_is_cut_in_its_middle(keeper: SessionKeeper) -> None:
     reply = await keeper.call(SessionCall("long", (), "'a' * 50 + 'b' * 50", LIMITS, most_chars=20, profile="bare"))
     assert reply.text == "aaaaaaaaaa\n[… 80 characters left out …]\nbbbbbbbbbb"
+
+
+async def test_trees_take_turns_and_the_queue_is_counted(keeper: SessionKeeper) -> None:
+    before = keeper.metrics()
+    order: list[str] = []
+
+    async def made(tree: str, number: int) -> None:
+        await keeper.call(SessionCall(tree, (), f"import time; time.sleep(0.05); {number}", LIMITS, profile="bare"))
+        order.append(tree)
+
+    calls = [asyncio.create_task(made("many", n)) for n in range(4)] + [asyncio.create_task(made("one", 0))]
+    await asyncio.sleep(0.01)
+    now = keeper.metrics()
+    assert (now["call_slots"], now["call_running"], now["call_waiting"]) == (1, 1, 4)
+    await asyncio.gather(*calls)
+    assert order.index("one") == 2, "the first runs, the second was in line before it"
+    after = keeper.metrics()
+    assert after["call_jobs"] - before["call_jobs"] == 5
+    assert after["call_service_s"] - before["call_service_s"] >= 5 * 0.05
+    assert after["call_queue_s"] - before["call_queue_s"] >= (1 + 2 + 3 + 4) * 0.05
+    assert sum(n for name, n in after.items() if name.startswith("call_service:")) == after["call_jobs"]
+
+
+async def test_fewer_calls_run_at_once_when_slots_are_taken_away() -> None:
+    keeper = SessionKeeper(PoolConfig(calibration=1.0), slots=2, sessions=2, profile="bare")
+    await keeper.start()
+    try:
+        keeper.resize(1)
+        snippet = "import time; time.sleep(0.1)"
+        calls = [asyncio.create_task(keeper.call(SessionCall(t, (), snippet, LIMITS, profile="bare"))) for t in "ab"]
+        await asyncio.sleep(0.05)
+        assert (keeper.metrics()["call_running"], keeper.metrics()["call_waiting"]) == (1, 1)
+        keeper.resize(2)
+        await asyncio.sleep(0)
+        assert keeper.metrics()["call_waiting"] == 0
+        await asyncio.gather(*calls)
+    finally:
+        await keeper.close()

@@ -171,7 +171,11 @@ class Machine(Hooks[P]):
         parent = tree.at(parent_id)
         n_tokens = len(completion.token_ids)
         if index == asked.first:
-            ledger.read(len(tree.prompt_ids) + parent.end, completion.cached_tokens)
+            prefix = len(tree.prompt_ids) + parent.end
+            ledger.read(prefix, completion.cached_tokens)
+            if parent.given is not None:
+                lost = prefix - completion.cached_tokens - len(parent.tokens)
+                ledger.count("recomputed_after_calls", max(0, lost))
         if completion.finish is _CANCELLED:
             ledger.cancelled += n_tokens
             self._gone(parent, 1, DropReason.CANCELLED, rest=index < 0)

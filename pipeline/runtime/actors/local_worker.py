@@ -28,7 +28,7 @@ from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
 from berry.sandboxes.sessions import SessionKeeper
 from berry.verifiers.checker import Checker
-from berry.verifiers.sandbox_limits import pool_config
+from berry.verifiers.sandbox_limits import behind_calls, pool_config
 
 
 @dataclass(slots=True)
@@ -38,6 +38,7 @@ class LocalWorker:
     worker: LeaseWorker
     leases_at_once: int
     checker: Checker
+    sessions: SessionKeeper
     models: RewardModels | None = None
     slot_bounds: SlotBounds = field(default_factory=lambda: SlotBounds(1, 1))
     is_up: bool = True
@@ -77,7 +78,8 @@ class LocalWorker:
         return with_cpu(self.worker.snapshot(), whole_host=True)
 
     async def check_counters(self) -> list[dict[str, float]]:
-        return [self.checker.metrics()]
+        calls = self.sessions.metrics() if self.worker.config.rollout.tools else {}
+        return [{**self.checker.metrics(), **calls}]
 
     def bounds(self) -> SlotBounds:
         return self.slot_bounds
@@ -87,6 +89,7 @@ class LocalWorker:
 
     async def resize(self, slots: int) -> None:
         self.checker.pool.resize(slots)
+        self.sessions.resize(slots)
 
     async def logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> tuple[str, list[float]]:
         return await self.worker.logprobs(prompt_ids, response_ids)
@@ -100,7 +103,8 @@ async def start(
     for name, value in environment(config.engine).items():
         os.environ.setdefault(name, value)
     bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
-    checker = Checker(config.verification.model_copy(update={"slots": bounds.most}))
+    verification = behind_calls(config.verification) if config.rollout.tools else config.verification
+    checker = Checker(verification.model_copy(update={"slots": bounds.most}))
     checker.pool.resize(planned.sandbox.total_slots)
     engine = build(config.engine_on_its_share(), engine_id="local-0")
     await engine.start()
@@ -108,6 +112,7 @@ async def start(
     await checker.start()
     pool = pool_config(config.verification)
     keeper = SessionKeeper(pool, slots=bounds.most, sessions=config.rollout.waiting_sessions)
+    keeper.resize(planned.sandbox.total_slots)
     if config.rollout.tools:
         await keeper.start()
 
@@ -144,4 +149,4 @@ async def start(
             await models.close()
 
     at_once = math.ceil(searches / config.storage.lease_problems) + 1
-    return LocalWorker(worker, at_once, checker, models, bounds), stop
+    return LocalWorker(worker, at_once, checker, keeper, models, bounds), stop

@@ -3,7 +3,8 @@
     VerifyClient ─► SandboxActor.check ─► verifiers.checker.Checker ─► sandboxes.pool
                   └► SandboxActor.call ─► sandboxes.sessions.SessionKeeper
 
-Tool calls have slots of their own, so that none waits for checks: a sequence's cache waits for a call, not for a check.
+Tool calls go before checks: they have slots of their own, so that none waits for a check to end, and checks yield the
+cores to them. A sequence's cache waits for a call, not for a check.
 
 Only what checks need is imported here: a process of these is up in half the time that one with searches takes.
 """
@@ -24,7 +25,7 @@ from berry.sandboxes.sessions import SessionCall, SessionKeeper, SessionReply
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import Checker, CheckerConfig, CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
-from berry.verifiers.sandbox_limits import pool_config
+from berry.verifiers.sandbox_limits import behind_calls, pool_config
 
 
 class SandboxActor:
@@ -32,7 +33,7 @@ class SandboxActor:
 
     def __init__(self, config: CheckerConfig, sessions: int = 0) -> None:
         logs.to_stderr()
-        self._checker = Checker(config)
+        self._checker = Checker(behind_calls(config) if sessions else config)
         pool = pool_config(config)
         self._sessions = SessionKeeper(pool, slots=pool.slots, sessions=sessions)
         self._has_tools = sessions > 0
@@ -50,8 +51,10 @@ class SandboxActor:
             except SandboxError as error:
                 raise ResourceError(f"sandboxes can't start on {os.uname().nodename}: {error}") from error
             self._started = True
-            read = self._checker.metrics
-            self._exporting = prometheus.start(prometheus.Exporter({}), lambda: metrics.of_checker(read()))
+            self._exporting = prometheus.start(
+                prometheus.Exporter({}),
+                lambda: metrics.of_sandboxes({**self._checker.metrics(), **self._sessions.metrics()}),
+            )
         return ray.get_runtime_context().get_node_id()
 
     def home(self) -> Home:
@@ -72,7 +75,7 @@ class SandboxActor:
     async def metrics(self) -> dict[str, float]:
         if not self._started:
             return {}
-        calls = {f"call_{name}": value for name, value in self._sessions.metrics().items()}
+        calls = self._sessions.metrics() if self._has_tools else {}
         return {**self._checker.metrics(), **calls, "cpu_s": tree_cpu_s()}
 
     async def stop(self) -> None:

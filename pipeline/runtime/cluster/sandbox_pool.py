@@ -20,7 +20,8 @@ from berry.pipeline.runtime.monitoring.stalls import activity_of_checker
 
 EMPTY_S = 600.0  # after which what it still works on is asked for elsewhere
 EMPTY_POLL_S = 1.0
-GAUGES = ("pool_slots", "pool_waiting", "pool_running", "in_service", "symbolic_free", "symbolic_running")
+_WORKING = ("in_service", "pool_waiting", "pool_running", "call_waiting", "call_running")
+GAUGES = (*_WORKING, "pool_slots", "symbolic_free", "symbolic_running", "call_slots", "call_sessions")
 
 
 class SandboxActors:
@@ -92,7 +93,7 @@ class SandboxActors:
                 await asyncio.sleep(EMPTY_POLL_S)
                 figures = await asyncio.wait_for(pooled.actor.metrics.remote(), ANSWER_S)
                 pooled.figures = figures or pooled.figures
-                if not figures or not (figures["in_service"] or figures["pool_waiting"] or figures["pool_running"]):
+                if not figures or not any(figures.get(name) for name in _WORKING):
                     break
             if pooled.started is not None:
                 await asyncio.wait_for(pooled.actor.stop.remote(), ANSWER_S)

@@ -73,6 +73,16 @@ METRICS: dict[str, Metric] = {
     "berry_sandbox_cpu_seconds": Metric("counter", "CPU time of jobs"),
     "berry_sandbox_recycled": Metric("counter", "sandboxes replaced after their share of jobs"),
     "berry_sandbox_failed": Metric("counter", "sandboxes that failed and were started again"),
+    "berry_tool_slots": Metric("gauge", "tool calls that an actor makes at once"),
+    "berry_tool_waiting": Metric("gauge", "tool calls waiting for a slot"),
+    "berry_tool_running": Metric("gauge", "tool calls being made"),
+    "berry_tool_sessions": Metric("gauge", "sessions waiting for their path's next call"),
+    "berry_tool_calls": Metric("counter", "tool calls made"),
+    "berry_tool_queue_seconds": Metric("counter", "time that tool calls waited for a slot"),
+    "berry_tool_service_seconds": Metric("counter", "time that tool calls held a slot, rebuilt sessions included"),
+    "berry_tool_replay_seconds": Metric("counter", "part of that in which sessions were rebuilt"),
+    "berry_tool_replayed": Metric("counter", "tool calls made again to rebuild a session"),
+    "berry_tool_evicted": Metric("counter", "sessions ended to make room for others"),
     "berry_checks_in_service": Metric("gauge", "checks a checker is working on"),
     "berry_check_seconds": Metric("counter", "time that checks took, queues included"),
     "berry_checks": Metric("counter", "checks made", ("outcome",)),
@@ -139,7 +149,7 @@ def of_report(report: LeaseReport, before: LeaseReport | None) -> tuple[list[Met
     return readings, total
 
 
-_CHECKER = {
+_SANDBOXES = {
     "in_service": "berry_checks_in_service",
     "check_s": "berry_check_seconds",
     "pool_slots": "berry_sandbox_slots",
@@ -151,12 +161,22 @@ _CHECKER = {
     "pool_cpu_s": "berry_sandbox_cpu_seconds",
     "pool_slots_recycled": "berry_sandbox_recycled",
     "pool_slots_failed": "berry_sandbox_failed",
+    "call_slots": "berry_tool_slots",
+    "call_waiting": "berry_tool_waiting",
+    "call_running": "berry_tool_running",
+    "call_sessions": "berry_tool_sessions",
+    "call_jobs": "berry_tool_calls",
+    "call_queue_s": "berry_tool_queue_seconds",
+    "call_service_s": "berry_tool_service_seconds",
+    "call_replay_s": "berry_tool_replay_seconds",
+    "call_replayed": "berry_tool_replayed",
+    "call_evicted": "berry_tool_evicted",
 }
 
 
-def of_checker(figures: Mapping[str, float]) -> Iterator[MetricReading]:
-    """Readings of a sandbox actor, from the figures of its `verifiers.checker`."""
-    for key, name in _CHECKER.items():
+def of_sandboxes(figures: Mapping[str, float]) -> Iterator[MetricReading]:
+    """Readings of a sandbox actor, from the figures of its checker and of its sessions of tools."""
+    for key, name in _SANDBOXES.items():
         if key in figures:
             yield MetricReading(name, figures[key])
     for key, value in figures.items():

@@ -89,6 +89,7 @@ class Monitor:
         elapsed = now - self.started_at
         fresh = problems - self.done_before
         left = self.total_problems - problems
+        calls = sum(s.gauges.called for s in snapshots)
         return View(
             elapsed_s=elapsed,
             problems=problems,
@@ -103,6 +104,9 @@ class Monitor:
             waiting=sum(s.counters.waiting for s in snapshots),
             sandbox_queue=sum(s.gauges.verifying for s in snapshots),
             eta_s=elapsed / fresh * left if fresh > 0 else None,
+            calling=sum(s.gauges.calling for s in snapshots),
+            calls=calls,
+            call_ms=1e3 * sum(s.gauges.call_s for s in snapshots) / calls if calls else None,
         )
 
 

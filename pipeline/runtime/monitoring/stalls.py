@@ -46,9 +46,12 @@ def activity_of_worker(snapshot: Snapshot) -> Activity:
 
 
 def activity_of_checker(figures: Mapping[str, float]) -> Activity:
-    """A checker owes the checks that it was asked for; it works when a sandbox finishes a job or a check ends."""
+    """A checker owes the checks and tool calls that it was asked for; it works when a sandbox finishes a job or a check
+    or call ends. Calls have limits of their own, so that one that merely takes long is not silent."""
     ended = sum(count for name, count in figures.items() if name.startswith("outcome_"))
-    return Activity((figures.get("pool_jobs", 0.0), ended), owes=figures.get("in_service", 0.0) > 0)
+    calls = figures.get("call_jobs", 0.0)
+    owes = figures.get("in_service", 0.0) > 0 or figures.get("call_waiting", 0.0) > 0
+    return Activity((figures.get("pool_jobs", 0.0), ended, calls), owes=owes)
 
 
 def activity_of_rewards(counters: Mapping[str, Mapping[str, Any]]) -> Activity:

@@ -16,7 +16,7 @@ from berry.pipeline.stages.leases.lease import Snapshot
 from berry.sandboxes.metrics import BUCKETS_PER_DOUBLING
 
 CheckerMetrics = Mapping[str, float]  # a checker's metrics
-_BUCKET = "pool_service:"
+_CHECKS, _CALLS = "pool_", "call_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ class Steady:
         are what one trajectory takes of a slot, without its wait; `check_*` are of one job of the sandboxes; `cpu_ms`
         is everything's CPU time a trajectory, `worker_cpu_ms` that of the workers' own processes;
         `elsewhere_cores` are those that others took meanwhile, where one process of the run has its host to itself.
+        Where tools were called: `calls` a trajectory, each once however many share it; `call_*` of one call, its
+        `call_mean_ms` and `call_p99_ms` with the rebuilding of its session and without the wait for a slot
+        (`call_wait_ms`), `call_rebuild_ms` the part of rebuilding, `call_slots_busy` a share.
         """
         if self.first is None or self.last is None or self.last.at_s <= self.first.at_s:
             return None
@@ -84,7 +87,6 @@ class Steady:
         sequence_s = end.running_integral - start.running_integral
         spent = {name: value - start.checks.get(name, 0.0) for name, value in end.checks.items()}
         jobs, service = spent.get("pool_jobs", 0.0), spent.get("pool_service_s", 0.0)
-        counts = {int(k.removeprefix(_BUCKET)): n for k, n in spent.items() if k.startswith(_BUCKET)}
         slots = end.checks.get("pool_slots", 0.0)
         cpu_s = end.cpu_s - start.cpu_s + spent.get("cpu_s", 0.0)
         host_s = end.host_cpu_s - start.host_cpu_s
@@ -102,13 +104,14 @@ class Steady:
             "slots_busy": service / (wall * slots) if slots else None,
             "check_wait_ms": 1e3 * spent["pool_queue_s"] / jobs if jobs else None,
             "check_mean_ms": 1e3 * service / jobs if jobs else None,
-            "check_p99_ms": 1e3 * _quantile_s(counts, 0.99) if jobs else None,
+            "check_p99_ms": 1e3 * _quantile_s(spent, _CHECKS, 0.99) if jobs else None,
             "check_scv": max(0.0, spent["pool_service_s2"] * jobs / service**2 - 1) if service > 0 else None,
             "slot_ms": 1e3 * service / verified if verified else None,
             "slot_cpu_ms": 1e3 * spent.get("pool_cpu_s", 0.0) / verified if verified else None,
             "cpu_ms": 1e3 * cpu_s / verified if verified else None,
             "elsewhere_cores": max(0.0, host_s - cpu_s) / wall if host_s else None,
             "worker_cpu_ms": 1e3 * (end.own_cpu_s - start.own_cpu_s) / verified if verified else None,
+            **_of_calls(spent, end.checks.get("call_slots", 0.0), wall, verified),
         }
 
 
@@ -136,8 +139,26 @@ def _lost(before: Mark, now: Mark) -> bool:
     return now.verified < before.verified or now.tokens < before.tokens or jobs < then
 
 
-def _quantile_s(counts: Mapping[int, float], share: float) -> float:
+def _of_calls(spent: Mapping[str, float], slots: float, wall: float, verified: int) -> dict[str, Any]:
+    calls, service = spent.get("call_jobs", 0.0), spent.get("call_service_s", 0.0)
+    if not calls:
+        return {}
+    return {
+        "calls": calls / verified if verified else None,
+        "calls_per_s": calls / wall,
+        "call_slots": int(slots),
+        "call_slots_busy": service / (wall * slots) if slots else None,
+        "call_wait_ms": 1e3 * spent["call_queue_s"] / calls,
+        "call_mean_ms": 1e3 * service / calls,
+        "call_p99_ms": 1e3 * _quantile_s(spent, _CALLS, 0.99),
+        "call_rebuild_ms": 1e3 * spent.get("call_replay_s", 0.0) / calls,
+    }
+
+
+def _quantile_s(spent: Mapping[str, float], kind: str, share: float) -> float:
     """The service time in s that a share of 1 - `share` exceeds, from `berry.sandboxes.metrics` buckets."""
+    prefix = f"{kind}service:"
+    counts = {int(k.removeprefix(prefix)): n for k, n in spent.items() if k.startswith(prefix)}
     left = share * sum(counts.values())
     for bucket in sorted(counts):
         left -= counts[bucket]

@@ -1,4 +1,5 @@
-"""Computes what engines and sandboxes waited for in one window of the autoscaler. Pure arithmetic on snapshots.
+"""Computes what engines and sandboxes waited for in one window of the autoscaler. Pure arithmetic on snapshots. Tool
+calls and checks have as many slots each: the kind that takes more of them says how many are busy.
 
 snapshots, checkers' counters, a few times a window ─► WaitWindow.add ─► WaitWindow.waits ─► core.balance
 """
@@ -31,10 +32,12 @@ class WaitWindow:
         if not checks:
             return
         sums = {name: sum(c.get(name, 0.0) for c in checks) for name in _NAMES}
-        self._busy.append(sums["pool_running"] + sums["symbolic_running"])
-        self._line.append(sums["pool_waiting"] + sums["symbolic_waiting"])
+        checking = sums["pool_running"] + sums["symbolic_running"]
+        self._busy.append(max(checking, sums["call_running"]))  # each has as many slots of its own
+        self._line.append(sums["pool_waiting"] + sums["symbolic_waiting"] + sums["call_waiting"])
         self._slots.append(sums["pool_slots"])
-        self._jobs.append((sums["pool_jobs"] + sums["symbolic_asked"], sums["pool_queue_s"]))
+        ended = sums["pool_jobs"] + sums["symbolic_asked"] + sums["call_jobs"]
+        self._jobs.append((ended, sums["pool_queue_s"] + sums["call_queue_s"]))
 
     def waits(self) -> Waits | None:
         """None when too little was seen: workers or sandboxes were down."""
@@ -72,4 +75,8 @@ _NAMES = (
     "symbolic_running",
     "symbolic_waiting",
     "symbolic_asked",
+    "call_running",
+    "call_waiting",
+    "call_jobs",
+    "call_queue_s",
 )

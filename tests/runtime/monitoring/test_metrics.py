@@ -31,7 +31,9 @@ def test_readings_are_of_the_table_with_its_tags() -> None:
             Snapshot("w", Gauges(verified=9, passed=4, unanswered=1, unverifiable=2), Counters(running=3), 8)
         ),
         *metrics.of_report(REPORT, None)[0],
-        *metrics.of_checker({"pool_slots": 2.0, "outcome_pass": 4.0, "reason_equal": 4.0, "check_s": 1.5}),
+        *metrics.of_sandboxes(
+            {"pool_slots": 2.0, "outcome_pass": 4.0, "reason_equal": 4.0, "check_s": 1.5, "call_jobs": 6.0}
+        ),
         *metrics.of_rewards({"prm": {"requests": 5, "waiting": 1, "computed_tokens": 10, "naive_tokens": 30}}),
     ]
     for reading in readings:
@@ -40,6 +42,7 @@ def test_readings_are_of_the_table_with_its_tags() -> None:
     assert values["berry_verdicts", "wrong"] == 2
     assert values["berry_verdicts", "no_answer"] == 1
     assert values["berry_checks", "pass"] == 4
+    assert values["berry_tool_calls",] == 6
     assert values["berry_reward_requests", "prm"] == 5
     assert values["berry_engine_running",] == 3
 

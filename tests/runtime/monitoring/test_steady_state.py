@@ -95,3 +95,35 @@ def test_a_pool_books_service_times_in_buckets_of_a_few_percent() -> None:
     assert found["service_s2"] == pytest.approx(0.000001 + 0.02 + 9)
     for bucket, service_s in zip(sorted(found["service_counts"]), (0.001, 0.1, 3.0), strict=True):
         assert abs(math.log(2 ** (bucket / 8) / service_s)) < 0.05
+
+
+def test_tool_calls_have_figures_of_their_own() -> None:
+    def calls(second: float) -> dict[str, float]:
+        jobs = 15 * second
+        return {
+            "call_slots": 4.0,
+            "call_jobs": jobs,
+            "call_queue_s": 0.01 * jobs,
+            "call_service_s": 0.125 * jobs,
+            "call_replay_s": 0.005 * jobs,
+            "call_service:-24": jobs,
+        }
+
+    steady = Steady(0.0)
+    for second in range(11):
+        steady.add(second, [snapshot(second)], [{**checks(second), **calls(second)}], all_handed_out=False)
+    figures = steady.figures()
+    assert figures is not None
+    found = {name: figures[name] for name in figures if name.startswith("call")}
+    assert found == pytest.approx(
+        {
+            "calls": 3,
+            "calls_per_s": 15,
+            "call_slots": 4,
+            "call_slots_busy": 15 * 0.125 / 4,
+            "call_wait_ms": 10,
+            "call_mean_ms": 125,
+            "call_p99_ms": 125,
+            "call_rebuild_ms": 5,
+        }
+    )

@@ -51,3 +51,15 @@ def test_without_engines_or_sandboxes_nothing_is_known() -> None:
     tick.add(0, [snapshot(0)], [])
     tick.add(1, [snapshot(1)], [])
     assert tick.waits() is None
+
+
+def test_tool_calls_in_line_starve_engines_too_and_the_kind_that_takes_more_slots_says_how_many_are_busy() -> None:
+    tick = WaitWindow()
+    for second in range(3):
+        calls = {"call_running": 4.0, "call_waiting": 3.0, "call_jobs": 50.0 * second, "call_queue_s": 5.0 * second}
+        tick.add(second, [snapshot(6.0 * second)], [{**checks(running=1, waiting=0, jobs=5 * second), **calls}])
+    waits = tick.waits()
+    assert waits is not None
+    assert (waits.open_slots, waits.busy, waits.in_line, waits.checks) == (4, 4.0, 3.0, 110)
+    assert waits.starved == pytest.approx(0.3)
+    assert waits.line_ms == pytest.approx(1e3 * 10 / 110)

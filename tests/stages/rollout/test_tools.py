@@ -215,3 +215,19 @@ async def test_a_call_in_json_is_made_or_answered_by_what_is_wrong_with_it(call:
     [given] = [node.given for node in grown.search.tree.walk() if node.given is not None]
     assert given.result.startswith(said)
     assert given.outcome == ("ok" if said == "42" else "malformed")
+
+
+async def test_what_the_cache_loses_while_a_call_is_waited_for_is_in_the_ledger(call: Calling) -> None:
+    lost = []
+    for cache_tokens in (1 << 18, 0):
+        run = config(policy={"type": "best_of_n", "n": 2})
+        engine = Synthetic(run.engine.model_copy(update={"cache_tokens": cache_tokens, "block_size": 1}))  # type: ignore
+        ports = Ports(engine, check, call=call)
+        search = (await grow(PROBLEMS[1], ports, run.rollout, run_seed=3, round_index=0, gauges=Gauges())).search
+        results = [node for node in search.tree.walk() if node.given is not None]
+        assert results
+        lost.append(search.ledger.extra["recomputed_after_calls"])
+        if not cache_tokens:
+            behind = [len(search.tree.prompt_ids) + node.end - len(node.tokens) for node in results]
+            assert lost[-1] == sum(behind), "all that was there before the result is read again"
+    assert lost[0] == 0
