@@ -7,6 +7,7 @@ A call whose beginning is missing is one too, with None as its body: the model i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from berry.pipeline.config.sections.rollout import Rollout
@@ -77,3 +78,15 @@ def framed(form: CallFormat, result: str) -> str:
         return f"{_FENCE}{form.output}\n{result}\n{_FENCE}\n"
     assert isinstance(form, TagCalls)
     return f"\n{form.result_open}{result}{form.result_close}\n"
+
+
+def spoken(pieces: Iterable[str | None]) -> str:
+    """Joins what the model itself wrote of a response. None stands for a result, which is left out: what was written
+    behind it begins on a line of its own."""
+    text = ""
+    for piece in pieces:
+        if piece is not None:
+            text += piece
+        elif text and not text.endswith("\n"):
+            text += "\n"
+    return text

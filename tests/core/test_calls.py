@@ -6,7 +6,7 @@ import pytest
 
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.tools import FencedCalls, PythonTool, TagCalls, TemplateCalls
-from berry.pipeline.core.calls import WrittenCall, ends_at_close, find, framed
+from berry.pipeline.core.calls import WrittenCall, ends_at_close, find, framed, spoken
 
 FENCED = Rollout(tools=(PythonTool(),), calls=FencedCalls())
 TEMPLATE = Rollout(tools=(PythonTool(),), calls=TemplateCalls())
@@ -42,6 +42,11 @@ def test_a_call_is_found_at_the_end_of_what_the_model_wrote(
 def test_a_result_is_put_as_its_format_has_it() -> None:
     assert framed(FENCED.calls, "14") == "```output\n14\n```\n"
     assert framed(TAG.calls, "14") == "\n<output>14</output>\n"
+
+
+def test_what_is_written_behind_a_result_begins_a_line_where_the_result_is_left_out() -> None:
+    assert spoken(["So <tool_call>{}</tool_call>", None, "14"]) == "So <tool_call>{}</tool_call>\n14"
+    assert spoken(["```python\n7\n```\n", None, "It is 14", "."]) == "```python\n7\n```\nIt is 14."
 
 
 def test_tools_that_can_not_be_told_apart_are_refused() -> None:

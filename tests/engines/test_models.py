@@ -23,9 +23,10 @@ def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
 
 
-def test_the_tiny_model_is_in_the_checkout():
-    assert Path(models.resolve("tiny-arithmetic"), "model.safetensors").is_file()
-    assert models.is_local("tiny-arithmetic")
+@pytest.mark.parametrize("name", models.TRAINED_HERE)
+def test_the_tiny_models_are_in_the_checkout(name: str):
+    assert Path(models.resolve(name), "model.safetensors").is_file()
+    assert models.is_local(name)
 
 
 def test_a_folder_is_taken_as_it_is(tiny_folder: Path):

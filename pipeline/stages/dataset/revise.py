@@ -19,6 +19,7 @@ from msgspec import structs
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Thinking
+from berry.pipeline.core import calls
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read, rebuild
@@ -91,9 +92,9 @@ def as_checked(nodes: Sequence[Node], trajectories: Sequence[Trajectory]) -> lis
     texts = {node.node_id: node.text for node in nodes if node.role == ASSISTANT}
     if len(texts) == len(nodes):
         return list(trajectories)
+    root = nodes[0].node_id
     return [
-        structs.replace(t, response="".join([texts[at] for at in t.path if at in texts and at != nodes[0].node_id]))
-        for t in trajectories
+        structs.replace(t, response=calls.spoken(texts.get(at) for at in t.path if at != root)) for t in trajectories
     ]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
+from berry.pipeline.core import calls
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import (
     BudgetGrant,
@@ -130,7 +131,8 @@ class CommandExecutor:
         path = self.search.tree.path(self.search.tree.at(leaf))
         if all(node.given is None for node in path):
             return self.response(leaf)
-        return "".join([node.text or self.ports.engine.decode(node.tokens) for node in path if node.given is None])
+        decode = self.ports.engine.decode
+        return calls.spoken(None if node.given is not None else node.text or decode(node.tokens) for node in path)
 
     def _read(self, leaf: str) -> str:
         """The joined texts of a path, where they are known to be the text of its tokens; else the tokens, decoded."""

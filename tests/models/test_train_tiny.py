@@ -1,0 +1,80 @@
+"""How the test models are made: what they learn from, and that the one with a tool learns to use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from berry.pipeline.records import Problem
+from berry.pipeline.stages.problems import arithmetic
+from berry.verifiers.specs.union import MathSpec
+
+pytest.importorskip("torch")
+from tests.models import train_tiny as tiny
+
+TOOL = tiny.RECIPES["tiny-tool"]
+
+
+def problem(prompt: str, operands: int) -> Problem:
+    return Problem(id="p", prompt=prompt, verifier=MathSpec(answer="0"), meta={"operands": operands})
+
+
+def test_a_long_sum_is_solved_by_calls_of_a_few_terms_and_a_short_one_in_the_head() -> None:
+    long = tiny.with_a_tool(0, problem("12 + 5 - 3 * 7 + 8 - 2?", 6))
+    assert long.tools
+    assert long.turns == (
+        (f"{tiny.OPEN}12+5-3*7+8{tiny.CLOSE}", True),
+        ("\n<result>4</result>\n", False),
+        (f"{tiny.OPEN}4-2{tiny.CLOSE}", True),
+        ("\n<result>2</result>\n", False),
+        ("2", True),
+    )
+    assert tiny.with_a_tool(0, problem("2 + 3?", 2)).turns == (("2+3=5\n5", True),)
+    without = tiny.with_a_tool(1, problem("2 + 3 + 4 + 5?", 4))
+    assert not without.tools
+    assert without.turns == (("2+3=5\n5+4=9\n9+5=14\n14", True),)
+
+
+@pytest.mark.parametrize("recipe", tiny.RECIPES.values(), ids=list(tiny.RECIPES))
+def test_every_solution_ends_in_the_answer_and_comes_back_from_its_tokens(recipe: tiny.Recipe) -> None:
+    coder = recipe.coder()
+    for number, drawn in enumerate(arithmetic.draw(60, 3, operands=recipe.operands)):
+        text = "".join(text for text, _ in recipe.example(number, drawn).turns)
+        assert isinstance(drawn.verifier, MathSpec)
+        assert text.rpartition("\n")[2] == drawn.verifier.answer
+        assert coder.decode(coder.encode(text, add_special_tokens=False)) == text
+
+
+def test_neither_the_prompt_nor_a_result_is_learned() -> None:
+    coder = TOOL.coder()
+    drawn = arithmetic.draw(8, 4, operands=(6, 8))
+    tokens, labels = tiny.batch(coder, [tiny.with_a_tool(0, one) for one in drawn])
+    for ids, learned in zip(tokens.tolist(), labels.tolist(), strict=True):
+        wanted = coder.decode([t for t, label in zip(ids, learned, strict=True) if label != -100])
+        assert wanted.endswith("</s>")
+        assert "<tool_call>" in wanted
+        assert "<result>" not in wanted
+        assert "?" not in wanted
+
+
+@pytest.mark.parametrize("name", tiny.RECIPES)
+def test_a_tokenizer_in_the_checkout_is_the_one_that_its_recipe_makes(name: str) -> None:
+    from berry.pipeline.engines.tokens import Tokens
+
+    stored = Tokens(str(Path(tiny.__file__).parent / name)).tokenizer
+    made = tiny.RECIPES[name].coder()
+    assert stored.get_vocab() == made.get_vocab()
+    assert stored.chat_template == made.chat_template
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_model_trained_anew_is_better_by_15_points_with_its_tool(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    tiny.train(TOOL, out, checkpoint=tmp_path / "saved.pt", steps=250, until=1.0)
+    last = json.loads((out / "training.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 250
+    assert last["pass_at_1"] - last["pass_at_1_without"] >= 0.15
+    assert (out / "model.safetensors").is_file()
