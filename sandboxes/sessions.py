@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -117,7 +117,7 @@ class SessionKeeper:
     """`await start()`, then `call` from any task of the same event loop; `await close()`."""
 
     def __init__(self, pool: PoolConfig, *, slots: int, sessions: int, profile: str = "numeric") -> None:
-        self._slots, self._most = slots, max(sessions, slots)
+        self._slots, self._most, self._profile = slots, max(sessions, slots), profile
         self._spare = 2 * slots  # that are got ready before they are needed
         own = replace(
             pool, slots=self._most + slots + self._spare, warm=(profile,), warm_slots=self._spare, fork_ahead=False
@@ -128,6 +128,7 @@ class SessionKeeper:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._served = Metrics()
+        self._tidying: asyncio.Task[None] | None = None
         self._replay_s = 0.0
 
     async def start(self) -> None:
@@ -152,10 +153,14 @@ class SessionKeeper:
         self._counts["rebuilt"] += reply.replayed > 0
         self._counts["replayed"] += reply.replayed
         self._replay_s += reply.replay_ms / 1e3
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy())
         return reply
 
     async def close(self) -> None:
         """Ends every session."""
+        if self._tidying is not None:
+            await self._tidying
         kept, self._kept = self._kept, OrderedDict()
         for one in kept.values():
             await one.closing.aclose()
@@ -232,12 +237,9 @@ class SessionKeeper:
         return reply
 
     async def _open(self, request: SessionCall) -> _Kept:
-        while len(self._kept) >= self._most:
-            await self._evict()
         closing = AsyncExitStack()
         job = Job("", profile=request.profile, limits=request.limits.of_session(), key=request.tree)
         session = await closing.enter_async_context(self._pool.open(job))
-        await self._pool.get_ready(request.profile, self._spare)
         return _Kept(session, closing)
 
     async def _keep(self, key: str, kept: _Kept) -> None:
@@ -246,13 +248,16 @@ class SessionKeeper:
         if before is not None:
             await before.closing.aclose()
         self._kept[key] = kept
-        while len(self._kept) > self._most:
-            await self._evict()
 
-    async def _evict(self) -> None:
-        _, oldest = self._kept.popitem(last=False)
-        self._counts["evicted"] += 1
-        await oldest.closing.aclose()
+    async def _tidy(self) -> None:
+        """Ends sessions that are too many and gets slots ready for the next ones, after a call, so that none waits for
+        it."""
+        while len(self._kept) > self._most:
+            _, oldest = self._kept.popitem(last=False)
+            self._counts["evicted"] += 1
+            await oldest.closing.aclose()
+        with suppress(SandboxError, SlotDied):  # told by the call that needs the slot
+            await self._pool.get_ready(self._profile, self._spare)
 
     async def _run(self, kept: _Kept, snippet: str, request: SessionCall) -> CaseResult:
         """Runs a snippet; one that takes too long, or prints too much, ends its session."""

@@ -61,7 +61,8 @@ async def test_few_sessions_wait_and_what_was_evicted_is_rebuilt(keeper: Session
     paths = [Path(keeper, f"e{i}") for i in range(4)]
     for i, path in enumerate(paths):
         await path.call(f"x = {i}")
-    assert keeper.metrics()["call_sessions"] == 2
+    while keeper.metrics()["call_sessions"] > 2:  # those too many are ended after the call
+        await asyncio.sleep(0.001)
     replies = [await path.call("x") for path in reversed(paths)]
     assert [reply.text for reply in replies] == ["3", "2", "1", "0"]
     assert [reply.replayed for reply in replies] == [0, 0, 1, 1]
