@@ -1,4 +1,4 @@
-"""Keeps Python sessions for tools between calls: one for each path of calls that may go on.
+"""Keeps sessions for tools between calls: one for each path of calls that may go on.
 
     SessionCall(calls so far, snippet) ─► the session of its path, or a fresh one in which those calls are run again
                                           ─► SessionReply ─► the session waits under its longer path
@@ -14,12 +14,13 @@ import asyncio
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Any
 
-from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, SandboxError, SlotDied
+from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, Profile, SandboxError, SlotDied
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.host.queue import SlotQueue
 from berry.sandboxes.jobs.session import Session
@@ -53,16 +54,34 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionProgram:
+    """What a session has loaded before its first call: `source` is run, then its function `begin` is called with
+    `given`, plain data. Each call's text is the one argument of its function `call`, which returns text."""
+
+    source: str
+    begin: str
+    call: str
+    given: tuple[Any, ...] = ()
+
+
+class ProgramFailed(Exception):
+    """Raised where a session's program can't be loaded; the text says what it raised."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionCall:
     """A snippet to be run where the snippets of `past` were run before, in order; each with what it said. `tree`: whose
-    path it is; sessions are shared by nobody else. `most_chars`: of what is said, the rest is left out."""
+    path it is; sessions are shared by nobody else. `most_chars`: of what is said, the rest is left out. `program`: what
+    makes calls in place of Python itself. `alone`: in a session of its own, which ends with the call."""
 
     tree: str
     past: tuple[tuple[str, str], ...]
     snippet: str
     limits: SessionLimits = SessionLimits()
     most_chars: int = 2000
-    profile: str = "numeric"
+    profile: Profile = "numeric"
+    program: SessionProgram | None = None
+    alone: bool = False
 
     @property
     def key(self) -> str:
@@ -192,6 +211,8 @@ class SessionKeeper:
         for _ in range(FAULT_RETRIES + 1):
             try:
                 return await self._try(request)
+            except ProgramFailed as fault:
+                return SessionReply(str(fault), JobOutcome.FAULT, ended=True)
             except (SlotDied, SandboxError) as fault:
                 error = str(fault)
         return SessionReply(error, JobOutcome.FAULT, ended=True)
@@ -208,7 +229,7 @@ class SessionKeeper:
             for snippet, said in request.past:
                 case = await self._run(kept, snippet, request)
                 replayed += 1
-                differs = differs or said_by(case, request.most_chars) != said
+                differs = differs or _said(case, request) != said
                 if not kept.session.alive:  # it did not end when it ran first
                     differs = True
                     await kept.closing.aclose()
@@ -220,9 +241,9 @@ class SessionKeeper:
         except BaseException:
             await kept.closing.aclose()
             raise
-        ended = not kept.session.alive
+        ended = request.alone or not kept.session.alive
         reply = SessionReply(
-            said_by(case, request.most_chars),
+            _said(case, request),
             case.outcome,
             ended,
             (time.monotonic() - began) * 1e3,
@@ -240,7 +261,21 @@ class SessionKeeper:
         closing = AsyncExitStack()
         job = Job("", profile=request.profile, limits=request.limits.of_session(), key=request.tree)
         session = await closing.enter_async_context(self._pool.open(job))
+        try:
+            if request.program is not None:
+                await self._begin(session, request.program, request.limits)
+        except BaseException:
+            await closing.aclose()
+            raise
         return _Kept(session, closing)
+
+    async def _begin(self, session: Session, program: SessionProgram, limits: SessionLimits) -> None:
+        """Loads and begins a program. Raises ProgramFailed."""
+        case = await self._within(session, session.exec(program.source), limits)
+        if case.outcome is JobOutcome.OK:
+            case = await self._within(session, session.call(program.begin, program.given), limits)
+        if case.outcome is not JobOutcome.OK:
+            raise ProgramFailed(_error_of(case))
 
     async def _keep(self, key: str, kept: _Kept) -> None:
         kept.since_s = time.monotonic()
@@ -261,11 +296,17 @@ class SessionKeeper:
 
     async def _run(self, kept: _Kept, snippet: str, request: SessionCall) -> CaseResult:
         """Runs a snippet; one that takes too long, or prints too much, ends its session."""
-        session, limits = kept.session, request.limits
-        wall_s = limits.call_wall_s * self._pool.calibration
+        session, program = kept.session, request.program
+        asked = session.exec(snippet) if program is None else session.call(program.call, (snippet,))
+        return await self._within(session, asked, request.limits)
+
+    async def _within(
+        self, session: Session, asked: Coroutine[Any, Any, CaseResult], limits: SessionLimits
+    ) -> CaseResult:
+        """Awaits what a session was asked, within the limits of a call."""
         try:
-            async with asyncio.timeout(wall_s):
-                case = await session.exec(snippet)
+            async with asyncio.timeout(limits.call_wall_s * self._pool.calibration):
+                case = await asked
         except TimeoutError:
             case = CaseResult(JobOutcome.WALL_LIMIT, error=f"no result within {limits.call_wall_s:g} s")
             session.give_up(case)
@@ -275,17 +316,25 @@ class SessionKeeper:
         return case
 
 
+def _said(case: CaseResult, request: SessionCall) -> str:
+    """What a call says: a program what it returns, Python what it prints too."""
+    return said_by(case if request.program is None else replace(case, stdout=b""), request.most_chars)
+
+
 def said_by(case: CaseResult, most_chars: int) -> str:
     """What a call says to the model: what it printed, the value of its last expression, its error."""
     parts = [case.stdout.decode("utf-8", "replace").rstrip("\n")]
     if case.value is not None:
         parts.append(case.value if isinstance(case.value, str) else repr(case.value))
     if case.outcome is not JobOutcome.OK:
-        if case.error_type is not None:
-            parts.append(f"{case.error_type}: {case.error}" if case.error else case.error_type)
-        else:
-            parts.append(f"[{case.outcome.replace('_', ' ')}: {case.error}]" if case.error else f"[{case.outcome}]")
+        parts.append(_error_of(case))
     return shortened("\n".join(part for part in parts if part), most_chars)
+
+
+def _error_of(case: CaseResult) -> str:
+    if case.error_type is not None:
+        return f"{case.error_type}: {case.error}" if case.error else case.error_type
+    return f"[{case.outcome.replace('_', ' ')}: {case.error}]" if case.error else f"[{case.outcome}]"
 
 
 def shortened(text: str, most: int) -> str:

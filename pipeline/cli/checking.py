@@ -10,11 +10,12 @@ from berry.pipeline.core.placement import place_actors
 from berry.pipeline.engines.build import preflight
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.tools.programs import fault_for
 
 
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
-    surveyed = survey(config.problems, config.screening)
+    surveyed = survey(config.problems, config.screening, fault_for(config.rollout))
     planned = place_actors(config.cluster)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     typer.echo(run_config.dump(config), nl=False)

@@ -43,7 +43,7 @@ def find(rollout: Rollout, text: str) -> WrittenCall | None:
     """The call with which a turn's text ends; None where it ends with something else."""
     form = rollout.calls
     if isinstance(form, FencedCalls):
-        return _last_fenced(text, {tool.name for tool in rollout.tools})
+        return _last_fenced(text, {tool.name.lower(): tool.name for tool in rollout.tools})
     assert isinstance(form, TagCalls | TemplateCalls)
     before, close, after = text.rpartition(form.close)
     if not close or after.strip():
@@ -52,7 +52,7 @@ def find(rollout: Rollout, text: str) -> WrittenCall | None:
     return WrittenCall(None, body if opened and form.close not in body else None)
 
 
-def _last_fenced(text: str, names: set[str]) -> WrittenCall | None:
+def _last_fenced(text: str, names: dict[str, str]) -> WrittenCall | None:
     """The last fenced block, if the text ends with it and its language names a tool."""
     language: str | None = None
     block: list[str] = []
@@ -65,7 +65,7 @@ def _last_fenced(text: str, names: set[str]) -> WrittenCall | None:
                 language, block = stripped.removeprefix(_FENCE).strip().lower(), []
         elif stripped == _FENCE:
             name = language if language in names else _ALSO.get(language, "")
-            last = WrittenCall(name, "\n".join(block)) if name in names else None
+            last = WrittenCall(names[name], "\n".join(block)) if name in names else None
             language = None
         else:
             block.append(line)

@@ -63,6 +63,15 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:  #
     return verdict(Reason.CORRECT)
 
 
+def mismatch(schema: dict[str, Any], value: Any) -> str | None:
+    """Why a value does not fit a schema, and where in it; None where it does."""
+    try:
+        error = next(iter(_validator(json.dumps(schema)).iter_errors(value)), None)
+    except (Unresolvable, RecursionError, TimeoutError) as problem:
+        return f"it can't be held against the schema: {problem}"
+    return None if error is None else f"{error.json_path}: {error.message}"
+
+
 def fault(spec: JsonSchemaSpec) -> str | None:
     """Why the schema is none, or why the expected value does not fit it; None where both are well."""
     import jsonschema

@@ -170,8 +170,8 @@ class Rollout(Section):
     @classmethod
     def _names_differ(cls, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
         names = [tool.name for tool in tools]
-        if len(set(names)) < len(names):
-            raise ValueError(f"tools must have different names, got {', '.join(names)}")
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError(f"tools must have different names, got {', '.join(names)}: set `name`")
         return tools
 
     @property

@@ -39,6 +39,7 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
+from berry.pipeline.stages.tools.programs import fault_for
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
 
@@ -46,7 +47,7 @@ from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revise
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
-    problems = survey(config.problems, config.screening)
+    problems = survey(config.problems, config.screening, fault_for(config.rollout))
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
     preflight(config.engine, role_gpus=planned.rollout.gpus)

@@ -40,10 +40,14 @@ class Survey:
     screening: dict[str, Any] = field(default_factory=dict)  # what the problems were held against (screening.Screened)
 
 
-def survey(sources: Sequence[ProblemsConfig], screening: Screening = NO_SCREENING) -> Survey:
+def survey(
+    sources: Sequence[ProblemsConfig],
+    screening: Screening = NO_SCREENING,
+    fault: Callable[[Problem], str | None] | None = None,
+) -> Survey:
     """Validates every problem, leaves out those that overlap with evaluation sets where `screening` says so, and counts
-    the others. Raises ProblemFileError at the first that can't be used, and
-    berry.verifiers.base.ExtensionError where two packages register one verifier."""
+    the others. `fault` says why the run can do nothing with a problem. Raises ProblemFileError at the first that can't
+    be used, and berry.verifiers.base.ExtensionError where two packages register one verifier."""
     check_extensions()
     screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
@@ -56,6 +60,8 @@ def survey(sources: Sequence[ProblemsConfig], screening: Screening = NO_SCREENIN
             raise ProblemFileError(
                 f"problem {problem.id!r}: can't be checked: {reason}; correct it or leave the problem out"
             )
+        if fault is not None and (reason := fault(problem)) is not None:
+            raise ProblemFileError(f"problem {problem.id!r}: {reason}")
         if screened.leaves_out(problem.id, problem.text):
             continue
         hashed = hashlib.blake2b(problem.id.encode(), digest_size=8).digest()

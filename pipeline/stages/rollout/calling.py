@@ -18,9 +18,12 @@ from berry.pipeline.core.events import Called, CallTool, Failed
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Engine
+from berry.pipeline.records import Problem
 from berry.pipeline.stages.rollout.ports import Calling
+from berry.pipeline.stages.tools import arguments
+from berry.pipeline.stages.tools.programs import is_alone, limits_of, loaded_for
 from berry.sandboxes.base import JobOutcome
-from berry.sandboxes.sessions import SessionCall, SessionLimits, SessionReply
+from berry.sandboxes.sessions import SessionCall, SessionReply
 
 MALFORMED = "malformed"
 CallPath = tuple[tuple[str, str], ...]
@@ -42,10 +45,10 @@ class ParsedCall:
 
 
 class ToolCalls:
-    """The calls of one search, `tree` naming it among all that share a tool."""
+    """The calls of one problem's search, `tree` naming it among all that share a tool."""
 
-    def __init__(self, tree: str, search: Search, engine: Engine, call: Calling) -> None:
-        self._tree, self._search, self._engine, self._call = tree, search, engine, call
+    def __init__(self, tree: str, problem: Problem, search: Search, engine: Engine, call: Calling) -> None:
+        self._tree, self._problem, self._search, self._engine, self._call = tree, problem, search, engine, call
         self._parsed: dict[str, ParsedCall] = {}  # by the node that ends in it
         self._made: dict[CallPath, asyncio.Future[SessionReply]] = {}
 
@@ -82,21 +85,33 @@ class ToolCalls:
         return future.result() if future is not None and future.done() and not future.cancelled() else None
 
     async def _ask(self, parsed: ParsedCall, path: list[TreeNode]) -> SessionReply:
-        assert parsed.tool is not None
+        tool, form = parsed.tool, self._search.rollout.calls
+        assert tool is not None
+        alone = is_alone(tool)
         past: list[tuple[str, str]] = []
-        for at in path:  # since the session of this tool last ended
+        for at in [] if alone else path:  # since the session of this tool last ended
             given = at.tip.given
             assert given is not None
             earlier = self._parse(at)
-            if earlier.tool is not parsed.tool:
+            if earlier.tool is not tool:
                 continue
             if given.ended:
                 past.clear()
             else:
                 past.append((earlier.code, given.result))
-        tool, form = parsed.tool, self._search.rollout.calls
-        limits = SessionLimits(tool.call_wall_s, tool.cpu_s, tool.memory_mb, tool.output_kb)
-        return await self._call(SessionCall(self._tree, tuple(past), parsed.code, limits, form.max_result_chars))
+        loaded = loaded_for(tool, self._problem)
+        return await self._call(
+            SessionCall(
+                f"{self._tree}/{tool.name}",
+                tuple(past),
+                parsed.code,
+                limits_of(tool),
+                form.max_result_chars,
+                loaded.profile,
+                loaded.program,
+                alone,
+            )
+        )
 
     def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str) -> Called:
         form = self._search.rollout.calls
@@ -142,7 +157,8 @@ class ToolCalls:
         if written.body is None:
             return ParsedCall(None, "", "this ends a call that was not begun")
         if not isinstance(rollout.calls, TemplateCalls):
-            return ParsedCall(rollout.tools[0] if written.tool is None else tools[written.tool], written.body)
+            tool = rollout.tools[0] if written.tool is None else tools[written.tool]
+            return self._parsed_as(tool, arguments.of_text(tool, written.body))
         try:
             call = json.loads(written.body)
         except ValueError as error:
@@ -150,8 +166,8 @@ class ToolCalls:
         name = call.get("name") if isinstance(call, dict) else None
         if not isinstance(name, str) or name not in tools:
             return ParsedCall(None, written.body, f"no tool is named {name!r}; there are {', '.join(sorted(tools))}")
-        arguments = call.get("arguments")
-        code = arguments.get("code") if isinstance(arguments, dict) else None
-        if not isinstance(code, str):
-            return ParsedCall(None, written.body, f'{name} takes {{"code": "…"}} as its arguments')
-        return ParsedCall(tools[name], code)
+        return self._parsed_as(tools[name], arguments.of_object(tools[name], call.get("arguments"), written.body))
+
+    @staticmethod
+    def _parsed_as(tool: Tool, call: arguments.CallText) -> ParsedCall:
+        return ParsedCall(None if call.fault else tool, call.text, call.fault)

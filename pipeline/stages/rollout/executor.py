@@ -84,7 +84,7 @@ class CommandExecutor:
             if ports.call is None:
                 raise ConfigError("rollout.tools: nothing makes tool calls here")
             self._tools = ToolCalls(
-                f"{search.run_seed}/{search.round_index}/{problem.id}", search, ports.engine, ports.call
+                f"{search.run_seed}/{search.round_index}/{problem.id}", problem, search, ports.engine, ports.call
             )
 
     def execute(self, command: ExecutableCommand) -> None:

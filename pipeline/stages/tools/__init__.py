@@ -1,0 +1,5 @@
+"""Says how calls of each tool are made in a sandbox session.
+
+arguments (what the model wrote ─► the text of a call)     programs (tool, problem ─► SessionProgram) ◄─ sql_database
+preflight (a run's own classes are begun once in the jail, before an engine starts)
+"""
