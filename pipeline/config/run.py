@@ -25,6 +25,7 @@ from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.rounds import Rounds
 from berry.pipeline.config.sections.screening import Screening
+from berry.pipeline.config.sections.tools import TurnCalls
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
@@ -135,10 +136,12 @@ class RunConfig(Section):
     def _template_knows_the_tools(self) -> RunConfig:
         """Gives the chat template the tools' descriptions, where calls go through it. A stored configuration has
         them."""
-        if not self.rollout.tools or self.rollout.calls.type != "tool_call":
+        if not self.rollout.tools or not isinstance(self.rollout.calls, TurnCalls):
             return self
         if self.engine.type == "synthetic":
-            raise ValueError("rollout.calls of type tool_call need an engine with a chat template; use fenced")
+            raise ValueError(
+                f"rollout.calls of type {self.rollout.calls.type} need an engine with a chat template; use fenced"
+            )
         if "tools" not in self.engine.chat_template_args:
             told = {"tools": [tool.description for tool in self.rollout.tools], **self.engine.chat_template_args}
             engine = self.engine.model_copy(update={"chat_template_args": told})

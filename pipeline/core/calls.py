@@ -7,14 +7,16 @@ A call whose beginning is missing is one too, with None as its body: the model i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, TagCalls, TemplateCalls
+from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, LlamaCalls, TagCalls, TemplateCalls
 
 _FENCE = "```"
 _ALSO = {"py": "python", "python3": "python"}
+_JSON_CALL = re.compile(r'\{\s*("type"\s*:\s*"function"\s*,\s*)?"name"\s*:')
 
 
 class WrittenCall(NamedTuple):
@@ -30,6 +32,8 @@ def closes(rollout: Rollout) -> tuple[str, ...]:
     form = rollout.calls
     if isinstance(form, FencedCalls):
         return (f"\n{_FENCE}\n",)
+    if isinstance(form, LlamaCalls):
+        return ()
     assert isinstance(form, TagCalls | TemplateCalls)
     return (form.close,)
 
@@ -39,11 +43,18 @@ def ends_at_close(rollout: Rollout, text: str) -> bool:
     return text.rstrip().endswith(tuple(close.rstrip() for close in closes(rollout)))
 
 
+def ends_turns(rollout: Rollout) -> bool:
+    """Whether a call is a whole turn, which the model itself has ended."""
+    return isinstance(rollout.calls, LlamaCalls)
+
+
 def find(rollout: Rollout, text: str) -> WrittenCall | None:
     """The call with which a turn's text ends; None where it ends with something else."""
     form = rollout.calls
     if isinstance(form, FencedCalls):
         return _last_fenced(text, {tool.name.lower(): tool.name for tool in rollout.tools})
+    if isinstance(form, LlamaCalls):
+        return _whole_turn(rollout, form, text)
     assert isinstance(form, TagCalls | TemplateCalls)
     before, close, after = text.rpartition(form.close)
     if not close or after.strip():
@@ -72,8 +83,24 @@ def _last_fenced(text: str, names: dict[str, str]) -> WrittenCall | None:
     return last if language is None else None
 
 
+def _whole_turn(rollout: Rollout, form: LlamaCalls, text: str) -> WrittenCall | None:
+    """The call that a turn is, behind the model's thinking. What follows the tag and is no JSON is code for the tool
+    `python`, or for the one that there is."""
+    if rollout.thinking is not None:
+        text = text.rpartition(rollout.thinking.close)[2]
+    text = text.strip()
+    tagged = text.startswith(form.open)
+    body = text.removeprefix(form.open).strip()
+    if _JSON_CALL.match(body):
+        return WrittenCall(None, body)
+    if not tagged:
+        return None
+    names = [tool.name for tool in rollout.tools]
+    return WrittenCall(names[0] if len(names) == 1 else "python" if "python" in names else None, body)
+
+
 def framed(form: CallFormat, result: str) -> str:
-    """What follows a call in the model's own turn. A turn of its own (`TemplateCalls`) is for the engine to render."""
+    """What follows a call in the model's own turn. A turn of its own (`TurnCalls`) is for the engine to render."""
     if isinstance(form, FencedCalls):
         return f"{_FENCE}{form.output}\n{result}\n{_FENCE}\n"
     assert isinstance(form, TagCalls)

@@ -117,9 +117,10 @@ class Engine(Protocol):
         """Token ids of text that is put into a response as it stands; control tokens in it are made inert."""
         ...
 
-    def encode_result(self, result: str) -> list[int]:
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         """Token ids that end the model's turn after a tool call, say the result in a turn of the role `tool`, and begin
-        the model's next turn. Raises ConfigError where the chat template can't say it, or would rewrite what is before
+        the model's next turn. `ended_by`: the last token of a turn that the model may have ended itself, which is then
+        not ended again. Raises ConfigError where the chat template can't say it, or would rewrite what is before
         it."""
         ...
 

@@ -22,7 +22,11 @@ from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Message
 
 CALL_EXAMPLE = 'So:\n<tool_call>\n{"name": "python", "arguments": {"code": "6 * 7"}}\n</tool_call>'
+LLAMA_EXAMPLE = '{"name": "python", "parameters": {"code": "6 * 7"}}'
+SHOWN = ("<|python_tag|>", "<tool_call>", "</tool_call>")
+"""Control tokens of some tokenizers that say where a call is: they are part of a text all the same."""
 _RESULT = "result-42"
+_ASKED: list[Message] = [{"role": "user", "content": "6 * 7?"}]
 _INSTEAD = "use calls of type fenced or tag, or set engine.chat_template"
 
 
@@ -46,7 +50,10 @@ class Tokens:
         self._arguments = dict(arguments or {})
         control = sorted((t for t in self.tokenizer.all_special_tokens if len(t) > 2), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or r"(?!)")
-        self._around: tuple[str, str] | None = None
+        special = {
+            token.content: number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        }
+        self._shown = {special[text]: text for text in SHOWN if text in special}
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
 
@@ -70,31 +77,33 @@ class Tokens:
             **self._arguments,
         )
 
-    def encode_result(self, result: str) -> list[int]:
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         """The ids that end the model's turn, say `result` in a turn of the role `tool`, and begin the model's next.
-        Raises ConfigError as `around_results` does."""
-        if self._around is None:
-            self._around = self.around_results()
-        before, after = self._around
-        return self.tokenizer.encode(f"{before}{self._without_control(result)}{after}", add_special_tokens=False)
+        `ended_by`: the last token of a turn that the model may have ended itself; it is then not ended again. Raises
+        ConfigError as `check_results` does."""
+        text = self._after_call(self._without_control(result), CALL_EXAMPLE)
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[1:] if ended_by in self.tokenizer.all_special_ids else ids
 
-    def around_results(self, said: str = CALL_EXAMPLE) -> tuple[str, str]:
-        """What the chat template puts between a turn of the model's and a tool's result, and between that and the
-        model's next turn. Raises ConfigError where a conversation with two calls, after each of which the model `said`
-        so much, is not that: the tokens that the model was given would not be what the template makes of them."""
-        turns = [{"role": "assistant", "content": said}, {"role": "tool", "content": _RESULT}]
-        asked = [{"role": "user", "content": "6 * 7?"}]
+    def check_results(self, said: str = CALL_EXAMPLE) -> None:
+        """Raises ConfigError where a conversation with two calls, after each of which the model `said` so much, is not
+        what the model was given: the template would make other tokens of it."""
+        once = self._after_call(_RESULT, said)
+        if _RESULT not in once:
+            raise ConfigError(f"the chat template leaves out what tools say: {_INSTEAD}")
+        turns = _turns(said, _RESULT)
+        _same(self._text(_ASKED) + 2 * (said + once), self._text([*_ASKED, *turns, *turns]))
+
+    def _after_call(self, result: str, said: str) -> str:
+        """What the chat template puts behind a turn of the model's that ends in a call: its end, the result, and the
+        beginning of the next."""
         try:
-            begun = self._text(asked) + said
-            once, twice = self._text([*asked, *turns]), self._text([*asked, *turns, *turns])
+            begun = self._text(_ASKED) + said
+            once = self._text([*_ASKED, *_turns(said, result)])
         except TemplateError as error:
             raise ConfigError(f"the chat template has no role `tool` ({error}): {_INSTEAD}") from error
         _same(begun, once[: len(begun)])
-        before, found, after = once[len(begun) :].partition(_RESULT)
-        if not found:
-            raise ConfigError(f"the chat template leaves out what tools say: {_INSTEAD}")
-        _same(f"{once}{said}{before}{_RESULT}{after}", twice)
-        return before, after
+        return once[len(begun) :]
 
     def _inert(self, message: Message) -> Message:
         """The message with a space in each control token of its text, so that it can't end its turn and begin another;
@@ -121,19 +130,37 @@ class Tokens:
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return ids[0] if len(ids) == 1 and self.decode(ids) == text else None
 
+    def control_ids(self, texts: Sequence[str]) -> list[int]:
+        """The ids of those of `texts` that are control tokens, and part of a text (SHOWN)."""
+        return [number for number, text in self._shown.items() if text in texts]
+
     def ends(self, token_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """Characters of `text` (their decoding) that are complete after each token: Completion.token_ends."""
         stream = DecodeStream(list(self._anchor), skip_special_tokens=True)
         backend, ends, total = self.tokenizer.backend_tokenizer, [], 0
         for token_id in token_ids:
-            total += len(stream.step(backend, token_id) or "")
+            total += len(stream.step(backend, token_id) or self._shown.get(token_id, ""))
             ends.append(total)
         if ends and total < len(text):  # the last character is not whole
             ends[-1] = len(text)
         return tuple(ends)
 
     def _plain(self, token_ids: Sequence[int]) -> str:
+        """Text without control tokens but those of SHOWN."""
+        texts: list[str] = []
+        at = 0
+        for end, token in enumerate(token_ids) if self._shown else ():
+            if token in self._shown:
+                texts += [self._decoded(token_ids[at:end]), self._shown[token]]
+                at = end + 1
+        return "".join([*texts, self._decoded(token_ids[at:])])
+
+    def _decoded(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _turns(said: str, result: str) -> list[Message]:
+    return [{"role": "assistant", "content": said}, {"role": "tool", "content": result}]
 
 
 def _same(expected: str, rendered: str) -> None:
@@ -181,8 +208,8 @@ class TokenizedEngine:
     def encode_text(self, text: str) -> list[int]:
         return self.tokens.encode_text(text)
 
-    def encode_result(self, result: str) -> list[int]:
-        return self.tokens.encode_result(result)
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
+        return self.tokens.encode_result(result, ended_by=ended_by)
 
 
 def _template(value: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 from berry.pipeline.config.sections.engine import EngineConfig, HttpEngine, VllmEngine
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
-from berry.pipeline.config.sections.tools import TemplateCalls
+from berry.pipeline.config.sections.tools import LlamaCalls, TurnCalls
 from berry.pipeline.engines import models
-from berry.pipeline.engines.tokens import CALL_EXAMPLE, Tokens
+from berry.pipeline.engines.tokens import CALL_EXAMPLE, LLAMA_EXAMPLE, Tokens
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Message
 
@@ -124,13 +124,15 @@ def of_folder(
 
 def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
     """Raises ConfigError where the chat template can't put a tool's result behind what the model was given."""
-    if not rollout.tools or not isinstance(rollout.calls, TemplateCalls) or isinstance(config, SyntheticEngine):
+    if not rollout.tools or not isinstance(rollout.calls, TurnCalls) or isinstance(config, SyntheticEngine):
         return
     name = config.model if isinstance(config, VllmEngine) else config.tokenizer or config.model
     tokens = Tokens(models.resolve(name), chat_template=config.chat_template, arguments=config.chat_template_args)
     thinking = rollout.thinking
-    thought = "" if thinking is None else f"{'' if thinking.opened_by_prompt else thinking.open}So{thinking.close}"
-    tokens.around_results(thought + CALL_EXAMPLE)
+    thought = ""
+    if thinking is not None:
+        thought = f"{'' if thinking.opened_by_prompt else thinking.open + chr(10)}So\n{thinking.close}\n\n"
+    tokens.check_results(thought + (LLAMA_EXAMPLE if isinstance(rollout.calls, LlamaCalls) else CALL_EXAMPLE))
 
 
 def _rendering(tokens: Tokens) -> dict[str, Any]:

@@ -92,8 +92,8 @@ class Reciter:
     def encode_text(self, text: str) -> list[int]:
         return self._tokens.encode_text(text)
 
-    def encode_result(self, result: str) -> list[int]:
-        return self._tokens.encode_result(result)
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
+        return self._tokens.encode_result(result, ended_by=ended_by)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._tokens.decode(token_ids)

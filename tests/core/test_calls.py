@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import FencedCalls, PythonTool, TagCalls, TemplateCalls
+from berry.pipeline.config.sections.rollout import Rollout, Thinking
+from berry.pipeline.config.sections.tools import FencedCalls, LlamaCalls, PythonTool, TagCalls, TemplateCalls
 from berry.pipeline.core.calls import WrittenCall, ends_at_close, find, framed, spoken
 
 FENCED = Rollout(tools=(PythonTool(),), calls=FencedCalls())
 TEMPLATE = Rollout(tools=(PythonTool(),), calls=TemplateCalls())
+LLAMA = Rollout(tools=(PythonTool(),), calls=LlamaCalls())
 TAG = Rollout(tools=(PythonTool(),), calls=TagCalls())
 
 
@@ -42,6 +43,26 @@ def test_a_call_is_found_at_the_end_of_what_the_model_wrote(
 def test_a_result_is_put_as_its_format_has_it() -> None:
     assert framed(FENCED.calls, "14") == "```output\n14\n```\n"
     assert framed(TAG.calls, "14") == "\n<output>14</output>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ('{"name": "python", "parameters": {}}', WrittenCall(None, '{"name": "python", "parameters": {}}')),
+        ('<|python_tag|>{"name": "x"}\n', WrittenCall(None, '{"name": "x"}')),
+        ('{"type": "function", "name": "x"}', WrittenCall(None, '{"type": "function", "name": "x"}')),
+        ('\n\n{ "name" : broken', WrittenCall(None, '{ "name" : broken')),
+        ("<|python_tag|>print(6 * 7)", WrittenCall("python", "print(6 * 7)")),
+        ('The call is {"name": "python"}', None),
+        ("It is 42.", None),
+        ('{"answer": 42}', None),
+    ],
+)
+def test_a_call_of_llama_is_a_whole_turn(text: str, call: WrittenCall | None) -> None:
+    assert find(LLAMA, text) == call
+    assert not ends_at_close(LLAMA, text)
+    thought = LLAMA.model_copy(update={"thinking": Thinking()})
+    assert find(thought, f'<think>\n{{"name": 1}}</think>\n\n{text}') == call
 
 
 def test_what_is_written_behind_a_result_begins_a_line_where_the_result_is_left_out() -> None:

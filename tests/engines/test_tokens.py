@@ -133,4 +133,4 @@ def test_a_result_extends_what_the_model_was_given_exactly(chat_folder: Path):
 )
 def test_a_template_that_can_not_say_a_result_is_refused(chat_folder: Path, template: str, said: str):
     with pytest.raises(ConfigError, match=said):
-        Tokens(str(chat_folder), chat_template=template).encode_result("42")
+        Tokens(str(chat_folder), chat_template=template).check_results()

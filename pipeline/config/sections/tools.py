@@ -162,7 +162,12 @@ class TagCalls(CallFormat):
     """What is put after it."""
 
 
-class TemplateCalls(CallFormat):
+class TurnCalls(CallFormat):
+    """What the ways share whose results are turns of their own, put by the model's chat template. The template is given
+    the tools' descriptions, as `engine.chat_template_args.tools`."""
+
+
+class TemplateCalls(TurnCalls):
     """JSON between tags, `{"name": …, "arguments": {…}}`, answered by a turn of the role `tool` in the model's own chat
     template (Hermes, Qwen). The template is given the tools' descriptions, as `engine.chat_template_args.tools`."""
 
@@ -173,4 +178,14 @@ class TemplateCalls(CallFormat):
     """What ends it."""
 
 
-Calls = Annotated[FencedCalls | TagCalls | TemplateCalls, Field(discriminator="type")]
+class LlamaCalls(TurnCalls):
+    """A whole turn of JSON, `{"name": …, "parameters": {…}}`, or `<|python_tag|>` and that JSON or Python, answered by
+    a turn of the role `ipython` (Llama 3.1 and later). The template is given the tools' descriptions, as
+    `engine.chat_template_args.tools`."""
+
+    type: Literal["llama"] = "llama"
+    open: str = "<|python_tag|>"
+    """What may stand before a call."""
+
+
+Calls = Annotated[FencedCalls | TagCalls | TemplateCalls | LlamaCalls, Field(discriminator="type")]

@@ -78,6 +78,7 @@ class Machine(Hooks[P]):
         self._out: list[ev.Command] = []
         self._sampling = limits.sampling(rollout, entropies=self.wants_entropies)
         self._has_tools = bool(rollout.tools)
+        self._turns_call = self._has_tools and calls.ends_turns(rollout)
 
     # ---- for the runtime -----------------------------------------------------------------------------------
 
@@ -195,6 +196,10 @@ class Machine(Hooks[P]):
             self.stop(ev.FinishReason.BUDGET)
         apart = bool(self._apart) and parent_id in self._apart
         if node.drop is None:
+            if self._turns_call and node.finish is _STOP and calls.find(self.rollout, self.turn_text(node)) is not None:
+                node.finish = _STEP
+                self._ask_call(node, to_end=asked.to_end)
+                return
             if node.finish is _STEP:
                 if self._has_tools and self._is_interrupted(node, to_end=asked.to_end):
                     return
@@ -235,14 +240,18 @@ class Machine(Hooks[P]):
             if any(other in text for other in others):
                 return False
             self._go_on(node, to_end=to_end)
-            return True
+        else:
+            self._ask_call(node, to_end=to_end)
+        return True
+
+    def _ask_call(self, node: TreeNode, *, to_end: bool) -> None:
+        """Have the call made with which a node ends, if its trajectory may make another."""
         made = sum(above.given is not None for above in self.tree.path(node))
         if made >= self.rollout.calls.max_calls:
             self._unanswered(node, DropReason.TOO_MANY_CALLS)
-            return True
+            return
         self._flight.ask_call(node.node_id, to_end=to_end)
         self._out.append(ev.CallTool(node.node_id))
-        return True
 
     def turn_text(self, node: TreeNode) -> str:
         """What the model has written since the last result, up to and with `node`."""

@@ -159,6 +159,7 @@ class Http(TokenizedEngine):
     async def _stream(self, request: Request, index: int, running: _HttpRequest, max_tokens: int) -> Sample:
         reading, finish, length = protocol.EventStream(), Finish.CANCELLED, None
         regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
+        stop_ids = self.tokens.control_ids(request.until.delimiters)
         body = protocol.body(
             self._config.model,
             request.prompt_ids,
@@ -166,6 +167,7 @@ class Http(TokenizedEngine):
             sampling=request.sampling,
             seed=(request.seed + index) & SEED_MASK,
             max_tokens=max_tokens,
+            stop_ids=stop_ids,
         )
         async with aclosing(self._lines(body, running.cancelled)) as lines:
             async for line in lines:
@@ -176,7 +178,7 @@ class Http(TokenizedEngine):
         if length is not None:
             finish = Finish.STEP
         elif reading.finish_reason is not None:
-            finish = reading.finish(request.until.delimiters)
+            finish = reading.finish(request.until.delimiters, stop_ids)
         count = len(reading.token_ids) if length is None else length
         self._totals = replace(
             self._totals,

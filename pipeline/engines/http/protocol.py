@@ -24,9 +24,16 @@ TOKEN_PREFIX = "token_id:"
 
 
 def body(
-    model: str, prompt_ids: Sequence[int], *, until: Until, sampling: Sampling, seed: int, max_tokens: int
+    model: str,
+    prompt_ids: Sequence[int],
+    *,
+    until: Until,
+    sampling: Sampling,
+    seed: int,
+    max_tokens: int,
+    stop_ids: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The JSON of one sample's request."""
+    """The JSON of one sample's request. `stop_ids`: delimiters that are control tokens, of which no text is seen."""
     return {
         "model": model,
         "prompt": list(prompt_ids),
@@ -37,6 +44,7 @@ def body(
         "min_p": sampling.min_p,
         "seed": seed,
         "stop": list(until.delimiters),
+        **({"stop_token_ids": list(stop_ids)} if stop_ids else {}),
         "include_stop_str_in_output": True,
         "logprobs": sampling.top_logprobs,
         "return_token_ids": True,
@@ -72,13 +80,13 @@ class EventStream:
             self._choice(choice)
         return bool(event.get("choices"))
 
-    def finish(self, delimiters: Sequence[str]) -> Finish:
+    def finish(self, delimiters: Sequence[str], stop_ids: Sequence[int] = ()) -> Finish:
         """Why the sample ended. A server that does not name the stop string is judged by the text."""
         if self.finish_reason == "length":
             return Finish.LENGTH
         if self.finish_reason != "stop":
             raise EngineError(f"the server ended a request with {self.finish_reason!r}")
-        if isinstance(self.stop_reason, str) or any(d in self.text for d in delimiters):
+        if isinstance(self.stop_reason, str) or self.stop_reason in stop_ids or any(d in self.text for d in delimiters):
             return Finish.STEP
         return Finish.STOP
 

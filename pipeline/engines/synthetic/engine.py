@@ -106,9 +106,9 @@ class Synthetic:
     def encode_text(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def encode_result(self, result: str) -> list[int]:
-        del result
-        raise ConfigError("rollout.calls of type tool_call need an engine with a chat template; use fenced")
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
+        del result, ended_by
+        raise ConfigError("rollout.calls of type tool_call and llama need an engine with a chat template; use fenced")
 
     # ---- truth ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 
-from berry.pipeline.config.sections.tools import TemplateCalls, Tool
+from berry.pipeline.config.sections.tools import LlamaCalls, Tool, TurnCalls
 from berry.pipeline.core import calls
 from berry.pipeline.core.events import Called, CallTool, Failed
 from berry.pipeline.core.search.base import Search
@@ -115,8 +115,9 @@ class ToolCalls:
 
     def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str) -> Called:
         form = self._search.rollout.calls
-        if isinstance(form, TemplateCalls):
-            token_ids = self._engine.encode_result(reply.text)
+        if isinstance(form, TurnCalls):
+            ended_by = node.tokens[-1] if isinstance(form, LlamaCalls) else None
+            token_ids = self._engine.encode_result(reply.text, ended_by=ended_by)
         else:
             token_ids = self._engine.encode_text(calls.framed(form, reply.text))
         return Called(
@@ -156,7 +157,7 @@ class ToolCalls:
         tools = {tool.name: tool for tool in rollout.tools}
         if written.body is None:
             return ParsedCall(None, "", "this ends a call that was not begun")
-        if not isinstance(rollout.calls, TemplateCalls):
+        if not isinstance(rollout.calls, TurnCalls) or written.tool is not None:
             tool = rollout.tools[0] if written.tool is None else tools[written.tool]
             return self._parsed_as(tool, arguments.of_text(tool, written.body))
         try:
@@ -166,7 +167,8 @@ class ToolCalls:
         name = call.get("name") if isinstance(call, dict) else None
         if not isinstance(name, str) or name not in tools:
             return ParsedCall(None, written.body, f"no tool is named {name!r}; there are {', '.join(sorted(tools))}")
-        return self._parsed_as(tools[name], arguments.of_object(tools[name], call.get("arguments"), written.body))
+        given = call.get("parameters") if isinstance(rollout.calls, LlamaCalls) else call.get("arguments")
+        return self._parsed_as(tools[name], arguments.of_object(tools[name], given, written.body))
 
     @staticmethod
     def _parsed_as(tool: Tool, call: arguments.CallText) -> ParsedCall:

@@ -118,6 +118,15 @@ def test_the_body_asks_for_tokens_back():
     assert made["prompt"] == [1, 2]
     assert (made["return_token_ids"], made["stream"], made["logprobs"], made["seed"]) == (True, True, 3, 4)
     assert made["top_k"] == -1
+    assert "stop_token_ids" not in made
+    stopped = body("m", (1,), until=Until(9), sampling=Sampling(), seed=4, max_tokens=9, stop_ids=[7])
+    assert stopped["stop_token_ids"] == [7]
+
+
+def test_a_delimiter_that_is_a_control_token_ends_a_step_and_another_token_the_answer():
+    reading = EventStream(finish_reason="stop", stop_reason=7)
+    assert reading.finish((), [7]) is Finish.STEP
+    assert reading.finish((), [8]) is Finish.STOP
 
 
 def test_comments_and_blank_lines_are_passed_over():

@@ -62,8 +62,8 @@ class Clerk:
     def encode_text(self, text: str) -> list[int]:
         return self._tokens.encode_text(text)
 
-    def encode_result(self, result: str) -> list[int]:
-        return self._tokens.encode_result(result)
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
+        return self._tokens.encode_result(result, ended_by=ended_by)
 
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         asked, _, said = self.decode(request.prompt_ids).partition("?\n")

@@ -14,7 +14,7 @@ import pytest
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import PythonTool, TemplateCalls
+from berry.pipeline.config.sections.tools import LlamaCalls, PythonTool, TemplateCalls
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.engines.scripted import Scripted
@@ -188,6 +188,33 @@ async def test_equal_calls_of_one_tree_are_made_once(call: Calling) -> None:
     assert all(len(said) == 1 for said in results.values())
 
 
+class Chatty(Scripted):
+    """A synthetic engine that says a result as its text."""
+
+    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
+        return list(f"\n{result}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ('{"name": "python", "parameters": {"code": "6 * 7"}}', "42"),
+        ("<|python_tag|>6 * 7", "42"),
+        ('{"name": "python", "parameters": ', "Error: the call is no JSON: "),
+        ('{"name": "shell", "parameters": {}}', "Error: no tool is named 'shell'; there are python"),
+    ],
+)
+async def test_a_turn_that_is_a_call_is_made_though_the_model_has_ended_it(call: Calling, turn: str, said: str) -> None:
+    rollout = Rollout(policy=BestOfN(n=2), tools=(PythonTool(),), calls=LlamaCalls(max_calls=1))
+    ports = Ports(Chatty(lambda *_: turn), check, call=call)
+    search = (await grow(PROBLEMS[0], ports, rollout, run_seed=3, round_index=0, gauges=Gauges())).search
+    given = [node.given for node in search.tree.walk() if node.given is not None]
+    assert len(given) == 2
+    assert all(one.result.startswith(said) for one in given)
+    leaves = [node for node in search.tree.walk() if not node.children]
+    assert [node.drop for node in leaves] == ["too_many_calls"] * 2
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -199,12 +226,6 @@ async def test_equal_calls_of_one_tree_are_made_once(call: Calling) -> None:
     ],
 )
 async def test_a_call_in_json_is_made_or_answered_by_what_is_wrong_with_it(call: Calling, body: str, said: str) -> None:
-    class Chatty(Scripted):
-        """A synthetic engine that says a result as its text."""
-
-        def encode_result(self, result: str) -> list[int]:
-            return list(f"\n{result}\n".encode())
-
     def script(messages: list[Message], seed: int) -> str:
         del messages, seed
         return f"So <tool_call>{body}</tool_call>"
