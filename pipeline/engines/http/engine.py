@@ -22,7 +22,7 @@ from berry.pipeline.config.sections.engine import HttpEngine
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
-from berry.pipeline.engines.fanout import as_they_end, unless
+from berry.pipeline.engines.fanout import as_they_end
 from berry.pipeline.engines.http import protocol
 from berry.pipeline.engines.occupancy import Occupancy
 from berry.pipeline.engines.slots import PrioritySlots
@@ -30,6 +30,7 @@ from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.tokens import TokenizedEngine
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish
+from berry.pipeline.tasks import end_tasks, unless
 
 SEED_MASK = 2**63 - 1
 START_TIMEOUT_S = 20.0
@@ -212,8 +213,7 @@ class Http(TokenizedEngine):
                     line = asyncio.ensure_future(anext(lines, None))
                     await asyncio.wait((line, stopped), return_when=asyncio.FIRST_COMPLETED)
                     if not line.done():
-                        line.cancel()
-                        await asyncio.gather(line, return_exceptions=True)
+                        await end_tasks((line,))
                         return
                     text = line.result()
                     if text is None:

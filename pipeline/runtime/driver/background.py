@@ -28,6 +28,7 @@ from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifi
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import read_weights
+from berry.pipeline.tasks import end_tasks
 
 PROGRESS_POLL_S = 0.5
 WORKERS_A_POLL = 100  # with more of them each is asked less often, so that asking costs the driver no more
@@ -66,9 +67,7 @@ class Background:
             if audit is not None:
                 await audit.drain()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             await asyncio.to_thread(self.leases.end_round)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:

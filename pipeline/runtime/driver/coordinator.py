@@ -18,6 +18,7 @@ from berry.pipeline.errors import EngineError, first_error
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.worker import Worker, WorkerLost
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, LeaseSource
+from berry.pipeline.tasks import unless
 
 
 class Coordinator:
@@ -157,12 +158,8 @@ class Coordinator:
         await self.wake()
 
     async def _until_back(self, worker: Worker) -> None:
-        returning = asyncio.ensure_future(worker.recover())
-        ending = asyncio.ensure_future(self._all_done.wait())
         try:
-            await asyncio.wait({returning, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if returning.done():
-                returning.result()
+            if await unless(self._all_done, worker.recover()):
                 self._absent.discard(worker.worker_id)
             else:
                 self._absent.add(worker.worker_id)
@@ -170,10 +167,6 @@ class Coordinator:
             self._out.add(worker.worker_id)
             if len(self._out) == len(self._workers):
                 raise
-        finally:
-            for task in (returning, ending):
-                task.cancel()
-            await asyncio.gather(returning, ending, return_exceptions=True)
 
     # ---- suspects ---------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import Agreeing, Verifying
 from berry.pipeline.stages.problems.files import iter_file, json_rows, parquet_rows
 from berry.pipeline.storage.files import locate, open_location
+from berry.pipeline.tasks import end_tasks
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import CheckRequest
 from berry.verifiers.kinds.majority import ConsensusRequest
@@ -226,9 +227,7 @@ async def verify_all(
         for task in running:
             await task
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end_tasks(running)
         parts.flush()
     for problem_id, together in held.items():
         spec = problems[problem_id].verifier

@@ -22,6 +22,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.rollout.ports import Calling
 from berry.pipeline.stages.tools import arguments
 from berry.pipeline.stages.tools.programs import is_alone, limits_of, loaded_for
+from berry.pipeline.tasks import end_tasks
 from berry.sandboxes.base import JobOutcome
 from berry.sandboxes.sessions import SessionCall, SessionReply
 
@@ -74,10 +75,7 @@ class ToolCalls:
 
     async def stop(self) -> None:
         """Cancels the calls that are being made."""
-        running = [future for future in self._made.values() if not future.done()]
-        for future in running:
-            future.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end_tasks(future for future in self._made.values() if not future.done())
 
     def _known(self, sequence: CallPath) -> SessionReply | None:
         """What an equal sequence of calls said; None where it was not made."""

@@ -45,6 +45,7 @@ from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.rollout.calling import ToolCalls
 from berry.pipeline.stages.rollout.ports import Ports
+from berry.pipeline.tasks import end_tasks
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
@@ -110,11 +111,7 @@ class CommandExecutor:
 
     async def stop(self) -> None:
         """Cancels the commands that are not done."""
-        running = [task for task in self._tasks if not task.done()]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.gather(*running, return_exceptions=True)
+        await end_tasks(task for task in self._tasks if not task.done())
         if self._tools is not None:
             await self._tools.stop()
 
