@@ -15,16 +15,14 @@ from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
 from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.cluster import Cluster
-from berry.pipeline.config.sections.engine import EngineConfig
+from berry.pipeline.config.sections.engine import EngineConfig, Recompute
 from berry.pipeline.config.sections.gpu_memory import USED, GpuShares, gpu_shares
 from berry.pipeline.config.sections.policies import POLICIES
-from berry.pipeline.config.sections.problems import ProblemSource
+from berry.pipeline.config.sections.problems import ProblemSource, Screening
 from berry.pipeline.config.sections.pruning import PruneRule, default_rules
-from berry.pipeline.config.sections.recompute import Recompute
 from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.rounds import Rounds
-from berry.pipeline.config.sections.screening import Screening
 from berry.pipeline.config.sections.tools import TurnCalls
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError

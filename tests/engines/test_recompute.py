@@ -17,7 +17,7 @@ import safetensors.torch
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.recompute import Recompute
+from berry.pipeline.config.sections.engine import Recompute
 from berry.pipeline.core.events import Sampling
 from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import TokenLedger

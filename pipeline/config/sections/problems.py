@@ -1,4 +1,6 @@
-"""Configures where problems come from: sources, read in order; the class of each is looked up by its `type`.
+"""Configures where problems come from, and the evaluation sets that none of them may come near.
+
+Sources are read in order; the class of each is looked up by its `type`.
 
 A source stands in one file of `pipeline/stages/problems/`; installed packages bring more by the entry point group
 `berry.problems` (an entry point is a subclass of `berry.pipeline.stages.problems.base.ProblemReader`).
@@ -169,3 +171,24 @@ class SyntheticProblems(ProblemsConfig):
 
 
 ProblemSource = Annotated[SerializeAsAny[ProblemsConfig], ByType(PROBLEM_SOURCES)]
+
+
+class EvaluationSets(Section):
+    """Evaluation sets, and from when on a text comes too near to one of their items."""
+
+    files: tuple[ConfigPath, ...] = ()
+    """JSONL, JSON, .jsonl.gz or Parquet; relative to the config's folder."""
+    fields: tuple[str, ...] = Field(default=("prompt", "question", "problem", "text"), min_length=1)
+    """Where a row's text is: the first of these that it has."""
+    ngram: int = Field(default=8, ge=1)
+    """Words and signs a piece; a shorter text is one piece."""
+    overlap: float = Field(default=0.5, gt=0, le=1)
+    """Shared pieces, as a share of the shorter text's, from which two texts overlap."""
+
+
+class Screening(EvaluationSets):
+    """Evaluation sets that a run's problems are held against before it begins; without files nothing is screened."""
+
+    overlapping: Literal["leave_out", "tell"] = "leave_out"
+    """What becomes of problems that overlap: `leave_out` takes them out of the run, `tell` only lists them in
+    `versions.json`."""

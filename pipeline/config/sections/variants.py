@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from berry.pipeline.config.reading.base import Section
-from berry.pipeline.config.sections.screening import EvaluationSets
+from berry.pipeline.config.sections.problems import EvaluationSets
 
 
 class _Wanted(Section):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from berry.pipeline.config.sections.recompute import Recompute
+from berry.pipeline.config.sections.engine import Recompute
 from berry.pipeline.core.agreement import Finding, Gap, judge
 from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.runtime.worker import Worker

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.screening import EvaluationSets
+from berry.pipeline.config.sections.problems import EvaluationSets
 from berry.pipeline.core.splits import Split, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
-from berry.pipeline.config.sections.screening import EvaluationSets
+from berry.pipeline.config.sections.problems import EvaluationSets
 from berry.pipeline.core.prune.similarity import shingles
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.problems.importing import read_rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from berry.pipeline.config.sections.screening import EvaluationSets, Screening
+from berry.pipeline.config.sections.problems import EvaluationSets, Screening
 from berry.pipeline.stages.problems.decontamination import Decontamination, Near
 
 REMEDY = "screening.files in the configuration names such sets"

@@ -16,8 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsConfig
-from berry.pipeline.config.sections.screening import Screening
+from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsConfig, Screening
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.base import ProblemReader

@@ -12,7 +12,7 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.recompute import Recompute
+from berry.pipeline.config.sections.engine import Recompute
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError, EngineError

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.sections.problems import FileProblems, SyntheticProblems
-from berry.pipeline.config.sections.screening import Screening
+from berry.pipeline.config.sections.problems import FileProblems, Screening, SyntheticProblems
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.screening import explain_screening, screened_out
