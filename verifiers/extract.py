@@ -213,6 +213,7 @@ _VERB = re.compile(
 _ANSWER_LINE = re.compile(
     r"^[ \t>*_#-]{0,12}(?:(?:the|my|final|correct|so) ){0,3}answer[ *_]{0,4}[:：]", re.IGNORECASE | re.MULTILINE
 )
+_SET_OFF_MINUS = re.compile(r"\A([ \t*_:]*)[-−]\s+(?=[\d$.(\\])")  # no bullet, on the line of "the answer is"
 _HEADING = re.compile(r"[ *_]{0,5}(?=\n)")
 _NOT_STATED = re.compile(
     r"\W*(?:(?:correct|right|wrong|incorrect|below|above|clear|obvious|as follows|found|the following|in the box"
@@ -274,7 +275,7 @@ def _answer_line(text: str) -> FoundAnswer | None:
 
 def _stated(text: str, start: int) -> FoundAnswer | None:
     """The answer that follows `start`: a display formula, or the statement of a line."""
-    rest = text[start : start + 2 * _DISPLAY_CHARS].lstrip("*_ \t\n:")
+    rest = _SET_OFF_MINUS.sub(r"\1-", text[start : start + 2 * _DISPLAY_CHARS]).lstrip("*_ \t\n:")
     following = text[start:].strip()
     line = rest.split("\n", 1)[0].strip()
     if _BARE_NUMBER.fullmatch(line):
@@ -315,7 +316,7 @@ _NOTHING = " \t*_`$#-"
 
 
 def _last_line(text: str) -> FoundAnswer | None:
-    text = text.rstrip()
+    text = _without_courtesy(text.rstrip())
     if (block := _last_display(text)) is not None:
         return FoundAnswer(block, place="last_line")
     line = next((line for line in _lines_from_end(text) if line.strip(_NOTHING)), "")
@@ -327,6 +328,21 @@ def _last_line(text: str) -> FoundAnswer | None:
         return None
     answer = sentences.conclusion(line)
     return None if not answer else FoundAnswer(answer, place="last_line", stated=line if answer != line else None)
+
+
+_COURTESY = re.compile(
+    r"[ \t*_]*(?:let me know|(?:I )?hope (?:this|that|it)|feel free|please (?:let|feel)"
+    r"|if you(?:'d| would)? (?:have|need|like|want)"
+    r"|is there anything|would you like|do you (?:have|need|want))\b",
+    re.IGNORECASE,
+)
+
+
+def _without_courtesy(text: str) -> str:
+    """`text` without lines at its end that only speak to the reader: "Let me know if you have questions!"."""
+    while (start := text.rfind("\n") + 1) and _COURTESY.match(text, start) is not None:
+        text = text[:start].rstrip()
+    return text
 
 
 def _lines_from_end(text: str) -> Iterator[str]:

@@ -46,7 +46,8 @@ _COMMA_WORD = re.compile(r",\s(?!(?:and|or|sin|cos|tan|cot|sec|csc|ln|log|exp|sq
 _DASH = re.compile(r"\s[-–—]{1,3}\s(?=[A-Za-z]{2,}\s)|(?:\*\*)?:\s(?=[A-Za-z]{2,}(?:\s|$))")
 _ASIDE = re.compile(
     r"(?<=\S)\s\((?:(?!base\b|mod\b)[A-Za-z][A-Za-z ,'-]{2,80}"
-    r"|(?:since|as|because|where|when|if|from|using|i\.e\.|that is|namely)\b[^()]{1,160})\)(?=$|\s[a-z])"
+    r"|(?:since|as|because|where|when|if|from|using"
+    r"|after|before|not|without|excluding|including|plus|i\.e\.|that is|namely)\b[^()]{1,160})\)(?=$|\s[a-z])"
 )
 _DOUBT = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|probably|approximately|approx|about|roughly|either)\b", re.IGNORECASE
@@ -87,13 +88,18 @@ _END_MARK = re.compile(
     r"\s*(?:[✓✔✅■∎□▪▢◻]\ufe0f?|\$?\s*\\(?:blacksquare|square|Box|qed|checkmark|boxtimes)\s*\$?)[\s.]*$"
 )
 _CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # the calculator notes of GSM8K's solutions
+_COUNT_OF = re.compile(
+    r"(?:^|\b(?:exactly|only|just|that)\s)(\d[\d,]*)\s(?:out\s)?of\s(?:the|these|those|his|her|their|our|my|all)\s"
+    r"(?:[a-z]+\s)?\d[\d,]*\s[a-z]{2,}",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:\\?%)?(?!\w)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
 def statement(line: str) -> str | None:
     """The answer in `line`, the words that follow "the answer is"; None where nothing is stated."""
-    line, masked = _corrected(*_first_sentence(*_prepared(line)))
+    line, masked = _without_aside(*_corrected(*_first_sentence(*_prepared(line))))
     line, masked = _cut(line, masked, _CONNECTOR)
     line, masked = _without_clauses(line, masked)
     if (reply := _yes_or_no(masked)) is not None:
@@ -193,7 +199,9 @@ def conclusion(line: str) -> str | None:
         line, masked = line[leading.end() :], masked[leading.end() :]
     if (reply := _yes_or_no(masked)) is not None:
         return reply
-    line, masked = _after_turn(line, masked)
+    line, masked = _without_aside(*_after_turn(line, masked))
+    if (count := _COUNT_OF.search(masked)) is not None and not _holds_mathematics(masked[count.end() :]):
+        return count[1]
     if _HEADING.match(masked):
         return None
     if (result := _computed(line, masked)) is not None:
@@ -371,7 +379,11 @@ def _without_clauses(line: str, masked: str) -> tuple[str, str]:
             if _holds_mathematics(before) or re.search(r"(?:^|\s)\(?[A-J]\)?$", before):
                 line, masked = line[: match.start()], masked[: match.start()]
                 break
-    line, masked = line.rstrip(" .*_-–—"), masked.rstrip(" .*_-–—")
+    return _without_aside(line.rstrip(" .*_-–—"), masked.rstrip(" .*_-–—"))
+
+
+def _without_aside(line: str, masked: str) -> tuple[str, str]:
+    """Without a remark in brackets: `18 marbles` of "18 marbles (after giving away 7)"."""
     aside = _ASIDE.search(masked)
     if aside is not None and not _DOUBT.search(aside[0]):
         line = line[: aside.start()] + line[aside.end() :]

@@ -18,6 +18,36 @@ from berry.verifiers.specs.base import PRESETS, Strictness
 from berry.verifiers.specs.union import MathSpec
 
 TABLE = [json.loads(line) for line in (Path(__file__).parent / "math_cases.jsonl").read_text("utf-8").splitlines()]
+# Kinds of fault that checkers of mathematics have in public reports: the table has each of them both ways.
+KINDS = {
+    "an equation and one of its sides": "equation-sides",
+    "a value of another name, function or measure": "value of a name",
+    "an answer between tags": "place tag",
+    "one of several values": "several",
+    "a formula in a condition": "condition",
+    "a tuple and a number with thousands set apart": "tuple or number",
+    "ordered lists in another order": "order",
+    "signs of a currency": "money",
+    "an empty or bare box in a plan": "box in a plan",
+    "an answer line after a box": "later line",
+    "clauses around the answer": "clauses",
+    "display mathematics over several lines": "display",
+    "sentences": "sentence",
+    "the last line": "place last line",
+    "inequalities, intervals and membership": "intervals",
+    "named tuples": "named",
+    "several boxes": "place box",
+    "matrices, their sums and products": "matrix",
+    "chains of equalities": "chain",
+    "thousands separators": "thousands",
+    "percent": "percent",
+    "units": "units",
+    "rounded decimals": "rounded",
+    "doubled and trailing backslashes": "backslash",
+    "text units inside boxes": "text unit in box",
+    "real expressions where they are real": "real-domain",
+    "integers, which no tolerance applies to": "integer",
+}
 ANSWERS = [row for row in TABLE if "settings" not in row and "whole" not in row]
 
 
@@ -73,6 +103,18 @@ def test_the_table_is_as_large_and_as_mixed_as_promised() -> None:
     for family in {row["family"] for row in TABLE} - {"gold", "nasty", "hedge"}:
         rows = [row for row in TABLE if row["family"] == family]
         assert len({row.get("strict", row.get("verdict")) for row in rows}) > 1, f"{family} has one verdict alone"
+
+
+@pytest.mark.parametrize("family", KINDS.values(), ids=KINDS)
+def test_every_kind_of_fault_is_in_the_table_both_ways(family: str) -> None:
+    rows = [row for row in TABLE if row["family"] == family and "settings" not in row]
+    for outcome in ("pass", "fail"):
+        assert sum(outcome in (row["strict"], row["lenient"]) for row in rows) >= 4
+
+
+def test_decimal_commas_are_in_the_table_both_ways() -> None:
+    rows = [row for row in TABLE if row.get("settings") == {"decimal_mark": "comma"}]
+    assert {row["verdict"] for row in rows} == {"pass", "fail"}
 
 
 def test_most_of_the_table_is_decided_without_sympy() -> None:

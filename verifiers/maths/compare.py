@@ -25,7 +25,8 @@ Same = bool | None
 LeafOracle = Callable[[expr.Expr, expr.Expr], Same]
 Puzzle = Callable[[str, str], Same]  # two texts of which one can't be read here
 
-_LOOSE = (Shape.LIST, Shape.EITHER, Shape.SET)
+_LOOSE = (Shape.LIST, Shape.EITHER, Shape.SET, Shape.BOTH)
+_NOTHING = Many(Shape.SET, ())
 # An operation left standing: its value is what was asked for.
 _OPERATION = re.compile(
     r"\\(?:sum|prod|coprod|i{1,3}nt|oint|lim|limsup|liminf|det|sup|inf|max|min|bigcup|bigcap)(?![A-Za-z])"
@@ -52,6 +53,8 @@ class Comparison:
             return _any([self.same(a, b) for a in golds for b in gots])
         gold, got = golds[0], gots[0]
         regions = region(gold), region(got)
+        if regions[0] is not None and not (regions[0].spans or gold == _NOTHING):
+            regions = None, None  # a gold that nothing fulfils means something else
         if regions[0] is not None and regions[1] is not None and _comparable(regions[0], regions[1]):
             return self._regions(regions[0], regions[1])
         values = named(gold), named(got)
@@ -160,7 +163,7 @@ class Comparison:
             return False
         if gold.shape is Shape.TUPLE and len(gold.items) == 2 and gold.brackets != got.brackets:
             return False
-        if gold.shape is Shape.UNION:
+        if gold.shape in (Shape.UNION, Shape.INTERSECTION):
             return self._matching(gold.items, got.items, self.same)
         if gold.shape is Shape.RATIO:
             return self._ratios(gold.items, got.items)

@@ -12,6 +12,7 @@ _FAMILY = re.compile(
     rf"[\s,;($]*(?:\\q?quad\s*)?(?:\\text\s*\{{\s*)?(?:(?:where|for|with)\s+)?(?:any\s+|all\s+)?(?:integers?\s+)?(?:\}}\s*)?"
     rf"[\s($]*(?P<name>[a-z])\s*(?:(?:\\in|∈)\s*{_INTEGERS}|(?:\\text\s*\{{)?\s*(?:is|any|are)\s+(?:an\s+|any\s+)?integers?\s*\}}?)"
     r"[\s)$.}]*$"
+    r"|[\s,;({]*(?:\\text\s*\{\s*)?(?:for|where|with)\s+(?:any|all|every|each|some)\s+integers?\s*\}?[\s($]*(?P<other>[a-z])[\s)$.}]*$"
 )
 _NAMES = "kmnlt"
 _CONSTANT = re.compile(
@@ -26,7 +27,7 @@ def family(text: str) -> tuple[str, str] | None:
     if "Z" not in text and "ℤ" not in text and "integer" not in text:
         return None
     match = _FAMILY.search(text)
-    return None if match is None or not match.start() else (text[: match.start()], match["name"])
+    return None if match is None or not match.start() else (text[: match.start()], match["name"] or match["other"])
 
 
 def renamed(gold: str, response: str) -> str:
@@ -36,6 +37,9 @@ def renamed(gold: str, response: str) -> str:
         name = of_response[1] if of_response is not None else _only_name(response)
         body = response if of_response is None else of_response[0]
         return body if name is None or name == of_gold[1] or _holds(body, of_gold[1]) else _with(body, name, of_gold[1])
+    if (of_response := family(response)) is not None and (own := _only_name(gold)) is not None:
+        body, name = of_response
+        return body if _holds(body, own) else _with(body, name, own)
     if "C" in gold and _ENDS_IN_CONSTANT.search(gold) and not re.search("[cKk]", _COMMAND.sub("", gold)):
         return _CONSTANT.sub("+ C", response)
     return response

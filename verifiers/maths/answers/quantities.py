@@ -53,7 +53,7 @@ _PLAIN_UNIT = re.compile(
     r"(?<=[\d)}])\s*(?:[cmk]m|[km]g|ml|lb|oz|ft|in|yd|mi|hr|sec|mph|k?m\s*/\s*(?:s|h|hr))(?:\^\{?[23]\}?)?\s*$",
     re.IGNORECASE,
 )
-_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b|\bout of\b)\s*([\d.]+)")
+_RATIO = re.compile(r"([\d.]+)\s*(?::|\bto\b|\bout of\b|\bin\b)\s*([\d.]+)")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _PERCENT = re.compile(
     r"\s*(?:\\?%|\\text\{\s*(?:%|pct\.?|per\s?cent)\s*\}|\b(?:pct\b\.?|per\s?cent(?:age)?))\s*$", re.IGNORECASE
@@ -64,6 +64,10 @@ _IN_BRACKETS = re.compile(
 )
 _UNIT_FRACTION = re.compile(
     r"\\frac\s*\{\s*\\text\{\s*([A-Za-z]+)\s*\}\s*\}\s*\{\s*\\text\{\s*([A-Za-z]+)\s*\}\s*\}\s*$"
+)
+_NEGATIVE = re.compile(r"(?:negative|minus)\s+(?=[\w.])")
+_COMPOUND = re.compile(
+    r"(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))[\s,]*(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))"
 )
 _INFINITIES = {"negative infinity": "-\\infty", "minus infinity": "-\\infty", "positive infinity": "\\infty"}
 _SYNONYMS = {
@@ -78,7 +82,7 @@ _SYNONYMS = {
 
 def read(text: str) -> AnswerValue:
     """The scalar, with percent, base and unit, or the words that `text` (cleaned) is; Opaque where it is neither."""
-    percent = _PERCENT.search(text)
+    percent = _PERCENT.search(text) if "%" in text or "pct" in (lower := text.lower()) or "cent" in lower else None
     if percent is not None and percent.start() > 0 and not text[: percent.start()].endswith(("%", "percent")):
         inner = read(text[: percent.start()])
         if isinstance(inner, Scalar) and not inner.percent:
@@ -103,9 +107,25 @@ def read(text: str) -> AnswerValue:
         return Words(text)
     if (ratio := _RATIO.fullmatch(text)) is not None:
         return read(f"({ratio[1]})/({ratio[2]})")
-    if (quantity := _quantity(text)) is not None:
+    if (quantity := _compound(text) or _quantity(text)) is not None:
         return quantity
     return _words(text)
+
+
+def _compound(text: str) -> Scalar | None:
+    """`2 hours 30 minutes` as one quantity, in the first unit; None where the second is not a part of the first."""
+    match = _COMPOUND.fullmatch(text) if len(text) <= _QUANTITY_CHARS else None
+    if match is None:
+        return None
+    whole, part = _quantity(match[1]), _quantity(match[2])
+    if whole is None or part is None or whole.unit is None or part.unit is None:
+        return None
+    factor = units.ratio(part.unit, whole.unit)
+    if factor is None or factor >= 1 or part.tree[0] != "n" or part.tree[1] * factor >= 1:
+        return None
+    if whole.tree[0] != "n":
+        return None
+    return Scalar(("n", whole.tree[1] + part.tree[1] * factor), text, unit=whole.unit)
 
 
 def _words(text: str) -> AnswerValue:
@@ -116,6 +136,10 @@ def _words(text: str) -> AnswerValue:
         inner = read(word[preamble.end() :])
         if isinstance(inner, Scalar):
             return inner
+    if (sign := _NEGATIVE.match(word)) is not None:
+        inner = read(word[sign.end() :])
+        if isinstance(inner, Scalar) and inner.tree[0] == "n":
+            return Scalar(("n", -inner.tree[1]), text, inner.percent, inner.unit)
     if (number := number_in_words(word)) is not None:
         return Scalar(("n", number), text)
     if re.search(r"[^\W\d_]{2}", word) and not re.search(r"\\(?!text\b)[A-Za-z]+|\^|_\{", text):

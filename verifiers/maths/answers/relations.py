@@ -12,7 +12,8 @@ from fractions import Fraction
 from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.expressions import evaluate, expr, normal
 
-_CALL = re.compile(r"[A-Za-z]'*\s*\([A-Za-z]\)")
+_CALL = re.compile(r"[A-Za-z]'*(?:\^\s*\{?-1\}?)?\s*\([A-Za-z]\)")
+_INVERSE = re.compile(r"[A-Z]\s*\^\s*\{?-1\}?")  # of a matrix
 _NAME = re.compile(r"(?:\\?[A-Za-z]+|\|[A-Z]{2}\|)(?:_\{?\w+\}?)?'*\s*(?:\([^()]*\))?'*")
 _DERIVATIVE = re.compile(r"\\frac\s*\{\s*d(?:\^\{?\d\}?)?\s*[A-Za-z]?\s*\}\s*\{\s*d\s*[A-Za-z](?:\^\{?\d\}?)?\s*\}")
 _CLAUSE = re.compile(r"\d|\b(?:is|are|was|when|if|where|for|since|because|not|or)\b")  # a sentence, no name
@@ -37,7 +38,8 @@ def assigned(value: AnswerValue, *, as_answer: bool) -> tuple[str, AnswerValue] 
         if isinstance(last, Scalar) and free & expr.symbols(last.tree) and not _is_function(name.text):
             return None
         if name.tree[0] != "s" and not _is_name(name.text):
-            return (normal.squeeze(name.text), last) if as_answer and _only_names(name.tree) else None
+            told = as_answer and (_only_names(name.tree) or _is_ratio_of_angle(name.tree, last))
+            return (normal.squeeze(name.text), last) if told else None
         return normal.squeeze(name.text), last
     if isinstance(name, Many):
         return (normal.squeeze(shown(name)), last) if _names(name) is not None else None
@@ -46,18 +48,29 @@ def assigned(value: AnswerValue, *, as_answer: bool) -> tuple[str, AnswerValue] 
     return normal.squeeze(shown(name)), last
 
 
+def is_call(text: str) -> bool:
+    """Whether `text` is a function of a name: `f(x)`, `f^{-1}(x)`."""
+    return _CALL.fullmatch(text.strip()) is not None
+
+
+def _is_ratio_of_angle(tree: expr.Expr, value: AnswerValue) -> bool:
+    r"""Whether `tree` is `\sin A` or its like, of which `value` gives a number."""
+    of_angle = tree[0] == "f" and tree[1] in ("sin", "cos", "tan", "cot", "sec", "csc") and tree[2][0][0] == "s"
+    return of_angle and isinstance(value, Scalar) and not expr.symbols(value.tree)
+
+
 def _is_bare_name(value: AnswerValue) -> bool:
     return isinstance(value, Scalar) and value.tree[0] == "s"
 
 
 def _is_function(text: str) -> bool:
     r"""Whether `text` names a function of what its value is written with: `f(x)`, `\frac{dy}{dx}`."""
-    return _CALL.fullmatch(text.strip()) is not None or _DERIVATIVE.fullmatch(text.strip()) is not None
+    return is_call(text) or _DERIVATIVE.fullmatch(text.strip()) is not None
 
 
 def _is_name(text: str) -> bool:
     """Whether `text` names one thing: `f(2)`, `AB`, `|AB|`, `x_1`; not the product `2x` nor the function `\\sin x`."""
-    if _is_function(text):
+    if _is_function(text) or _INVERSE.fullmatch(text.strip()) is not None:
         return True
     match = _NAME.fullmatch(text.strip())
     if match is None or re.search(r"\\(?:sqrt|frac|sin|cos|tan|log|ln|exp)(?![a-z])", text):
@@ -160,7 +173,7 @@ def settled(value: AnswerValue) -> tuple[AnswerValue, ...]:
     if not (isinstance(exact, Scalar) and isinstance(last, Scalar)):
         return (last,)
     places = decimal_places(last.text)
-    a, b = evaluate.number(exact.tree), evaluate.number(last.tree)
+    a, b = (evaluate.number(("/", s.tree, ("n", Fraction(100))) if s.percent else s.tree) for s in (exact, last))
     if places is None or a is None or b is None:
         return (last,)
     rounded = abs(a - b) <= (0.5 if places == 0 else 10.0**-places)

@@ -17,6 +17,7 @@ class Shape(StrEnum):
     TUPLE = "tuple"  # ordered, brackets in `brackets`
     SET = "set"
     LIST = "list"  # bare commas
+    BOTH = "both"  # inequalities joined by "and"
     EITHER = "either"  # "5 or 6"
     UNION = "union"
     DIFFERENCE = "difference"  # `\\mathbb{R} \\setminus \\{2\\}`

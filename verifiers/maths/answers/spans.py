@@ -62,9 +62,7 @@ _EVERYTHING = Region("", (Span(_BOTTOM, _TOP),))
 def region(value: AnswerValue) -> Region | None:
     """The set that an interval, an inequality or a combination of them is; None for anything else."""
     combined = _region(value)
-    if combined is None or not combined.spans:
-        return None
-    if len(combined.spans) == 1:
+    if combined is None or len(combined.spans) < 2:
         return combined
     joined = _joined(combined.spans)
     return Region(combined.name, joined, combined.plain_name) if joined is not None else combined
@@ -84,6 +82,10 @@ def _region(value: AnswerValue) -> Region | None:
     if value.shape is Shape.UNION or (value.shape is Shape.EITHER and not points):
         parts = [_points(item) or _region(item) for item in value.items]
         return _united([part for part in parts if part is not None]) if all(parts) else None
+    if value.shape is Shape.SET and not value.items:
+        return Region("", ())
+    if value.shape is Shape.BOTH:
+        return _both([_region(item) for item in value.items], listed=False)
     if value.shape is Shape.LIST and all(isinstance(item, Relation) and item.signs != ("=",) for item in value.items):
         return _both([_region(item) for item in value.items])
     if value.shape is Shape.INTERSECTION:
@@ -124,31 +126,58 @@ def _inequality(value: Relation) -> Region | None:
     if len(sides) == 2 and signs == ("!=",) and named[0] and closed[1]:
         return _about(sides[0], (Span(_BOTTOM, _open(sides[1])), Span(_open(sides[1]), _TOP)))
     if len(sides) == 2 and named[0] and closed[1]:
-        if (inner := _magnitude(sides[0])) is not None and (bottom := _opposite(sides[1])) is not None:
-            return _about(inner, (Span(End(bottom, ends[1].closed), ends[1]),))
+        if (size := _magnitude(sides[0], sides[1])) is not None:
+            inner, low, high = size
+            return _about(inner, (Span(End(low, ends[1].closed), End(high, ends[1].closed)),))
         return _about(sides[0], (Span(_BOTTOM, ends[1]),))
     if len(sides) == 2 and closed[0] and named[1]:
-        if (inner := _magnitude(sides[1])) is not None and (bottom := _opposite(sides[0])) is not None:
-            return _about(inner, (Span(_BOTTOM, End(bottom, ends[0].closed)), Span(ends[0], _TOP)))
+        if (size := _magnitude(sides[1], sides[0])) is not None:
+            inner, low, high = size
+            return _about(inner, (Span(_BOTTOM, End(low, ends[0].closed)), Span(End(high, ends[0].closed), _TOP)))
         return _about(sides[1], (Span(ends[0], _TOP),))
     if len(sides) == 3 and closed[0] and named[1] and closed[2] and set(signs) <= {"<", "<="}:
         return _about(sides[1], (Span(ends[0], ends[1]),))
     return None
 
 
-def _magnitude(value: AnswerValue) -> Scalar | None:
-    """The name x of `|x|`."""
-    if not isinstance(value, Scalar) or value.tree[0] != "f" or value.tree[1] != "abs" or value.tree[2][0][0] != "s":
+def _magnitude(value: AnswerValue, bound: AnswerValue) -> tuple[Scalar, Scalar, Scalar] | None:
+    """x, and the two values of x at which |ax + b| (`value`) equals a positive number `bound`, lower one first."""
+    size = _number(bound)
+    if not isinstance(bound, Scalar) or size is None or not 0 < size < float("inf"):
         return None
-    return Scalar(value.tree[2][0], value.text.strip().removeprefix("|").removesuffix("|").strip())
+    if not isinstance(value, Scalar) or value.tree[0] != "f" or value.tree[1] != "abs":
+        return None
+    inner = value.tree[2][0]
+    line = _line(inner)
+    if line is None:
+        return None
+    name, slope, start = line
+    low, high = (_at(-start / slope, sign / abs(slope), bound.tree) for sign in (-1, 1))
+    return Scalar(("s", name), name), Scalar(low, ""), Scalar(high, "")
 
 
-def _opposite(value: AnswerValue) -> Scalar | None:
-    """The opposite of a positive number."""
-    size = _number(value)
-    if not isinstance(value, Scalar) or size is None or not 0 < size < float("inf"):
+def _at(centre: Fraction, share: Fraction, size: expr.Expr) -> expr.Expr:
+    """centre + share * size."""
+    try:
+        return ("n", centre + share * evaluate.exact(size))
+    except ArithmeticError:
+        reach = size if share == 1 else ("*", (("n", share), size))
+        return ("+", (("n", centre), reach)) if centre else reach
+
+
+def _line(tree: expr.Expr) -> tuple[str, Fraction, Fraction] | None:
+    """(x, a, b) of an expression that is ax + b with numbers a, not 0, and b."""
+    names = expr.symbols(tree)
+    if len(names) != 1:
         return None
-    return Scalar(("*", (("n", Fraction(-1)), value.tree)), f"-({value.text})")
+    (name,) = names
+    try:
+        at = [evaluate.exact(tree, {name: Fraction(x)}) for x in (0, 1, 2, -5)]
+    except ArithmeticError:
+        return None
+    slope = at[1] - at[0]
+    straight = slope and at[2] == at[0] + 2 * slope and at[3] == at[0] - 5 * slope
+    return (name, slope, at[0]) if straight else None
 
 
 def _about(subject: AnswerValue, spans: tuple[Span, ...]) -> Region | None:

@@ -37,6 +37,9 @@ _RATIO = re.compile(r"[^:=<>]{1,40}(?::[^:=<>]{1,40}){1,8}")
 _APPROXIMATION = re.compile(
     r"(.*\S)\s*\(\s*(?:\\text\{\s*(?:approximately|approx\.?|about)\s*\}|\\approx|approximately|approx\.?|about)\s*([^()]+)\)"
 )
+_OR_ABOUT = re.compile(
+    r"(.*?[^\s,]),?\s*(?:\\text\{\s*)?\bor\s+(?:about|approximately|roughly|around)\s*\}?\s*(\S.*)", re.DOTALL
+)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _POINT = re.compile(r"([A-Z]'?)\s*(\((?=[^()]*[,;]).*\))", re.DOTALL)
 _EVERYTHING_WORDS = frozenset(
@@ -54,6 +57,8 @@ def read(text: str) -> AnswerValue:
     if _SIMPLE.fullmatch(simple):
         return Scalar(("n", Fraction(simple.replace(",", ""))), simple)
     cleaned = normal.clean(text)
+    if "or " in cleaned and (shown := _OR_ABOUT.fullmatch(cleaned)) is not None:
+        cleaned = rf"{shown[1]} \approx {shown[2]}"
     if cleaned.endswith(")") and (shown := _APPROXIMATION.fullmatch(cleaned)) is not None:
         cleaned = rf"{shown[1]} \approx {shown[2]}"
     try:
@@ -84,7 +89,7 @@ def _value(text: str, depth: int = 0) -> AnswerValue:
     parts = [part for piece in pieces for part in _commas(piece)]
     if len(parts) > 1:
         if all(parts):
-            return _list(parts, depth)
+            return _list(parts, depth, both=len(joined) == len(parts))
         return Opaque(text)
     if (relation := _relation(text, depth)) is not None:
         return relation
@@ -163,9 +168,14 @@ def _commas(text: str) -> list[str]:
 # ---- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _list(parts: list[str], depth: int) -> AnswerValue:
-    """A bare list. `x = 1, 2` means both for x, and `(x, y) = (1, 2), (3, 4)` both for (x, y)."""
+def _list(parts: list[str], depth: int, *, both: bool = False) -> AnswerValue:
+    """A bare list, or where all `parts` are joined by "and" (`both`) and are inequalities, one condition.
+
+    `x = 1, 2` means both for x, and `(x, y) = (1, 2), (3, 4)` both for (x, y).
+    """
     items: list[AnswerValue] = [_value(part, depth + 1) for part in parts]
+    if both and all(isinstance(item, Relation) and not {"=", "in", "~"} & set(item.signs) for item in items):
+        return Many(Shape.BOTH, tuple(items))
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("=",):
         pairs = isinstance(first.sides[1], Many) and first.sides[1].shape is Shape.TUPLE

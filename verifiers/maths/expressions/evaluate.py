@@ -258,7 +258,7 @@ def equal(a: Expr, b: Expr) -> bool | None:
         if same is False:
             return False
         agreed += same is True
-        if agreed >= 6:
+        if agreed >= 6 and probe >= 6:
             break
     return True if agreed >= 4 else None
 
@@ -298,8 +298,11 @@ def _coordinate(name: str, point: int) -> Fraction:
 
 def point(names: frozenset[str], probe: int) -> dict[str, Fraction]:
     """Fixed rational coordinates for `names`: of five points two lie in (0, 17), one in (-17, 0), one in (0, 1) and
-    one in (60, 100), so that most domains hold some of them."""
-    return {name: _coordinate(name, probe) for name in names}
+    one in (60, 100), so that most domains hold some of them. At points 1 and 6 every other name is negative."""
+    if probe not in (1, 6) or len(names) < 2:
+        return {name: _coordinate(name, probe) for name in names}
+    signs = (1, -1) if probe == 1 else (-1, 1)
+    return {name: signs[i % 2] * _coordinate(name, probe) for i, name in enumerate(sorted(names))}
 
 
 @lru_cache(maxsize=4096)

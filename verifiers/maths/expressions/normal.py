@@ -116,11 +116,12 @@ def clean(text: str) -> str:
         text = _COMBINATIONS.sub(_combinations, text)
     if "!=" in text:
         text = _FACTORIAL_IS.sub("! =", text)
-    if _ORDINAL.search(text):
+    if "th" in text or "st" in text or "nd" in text or "rd" in text:
         text = _ORDINAL.sub("", text)
     if "x 10" in text.lower():
         text = _TIMES_TEN.sub("*", text)
-    text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
+    if "**" in text:
+        text = text.replace("**", "^") if re.search(r"[\w)]\s*\*\*\s*[\w(-]", text) else text.replace("**", "")
     text = _SPACES.sub(" ", text).strip()
     text = _TRAILING.sub("", text)
     return _unwrap_braces(text.strip("`").strip())
@@ -129,6 +130,8 @@ def clean(text: str) -> str:
 def _words_of(match: re.Match[str]) -> str:
     """What `\\text{…}` holds: numbers bare, words still in it, a quantity's number before it."""
     inside = match[1]
+    if inside.strip() in ("lcm", "gcd", "LCM", "GCD"):
+        return rf"\{inside.strip().lower()} "
     if inside.strip() in ("\\$", "€", "£", "¥", "-", "+") or _CLOCK.fullmatch(inside):
         return inside
     if _NUMERIC.fullmatch(inside) or _LABELS.fullmatch(inside):
@@ -198,7 +201,7 @@ def _single_backslashes(text: str) -> str:
     """Without the second backslash of text that was escaped twice, and without lone ones at the end."""
     if "\\\\" in text and _SINGLE.search(text) is None and _DOUBLED.search(text) is not None:
         text = text.replace("\\\\", "\\")
-    if text.endswith("\\") and not text.endswith("}\\"):
+    if text.endswith("\\"):
         text = text.rstrip("\\ ")
     return text
 
