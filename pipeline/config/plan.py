@@ -30,6 +30,23 @@ class VerifierTime(Section):
     """Part of that time in which a core is busy; the rest is waiting."""
 
 
+class CallTime(Section):
+    """Tool calls that the model makes on the way: how many, and how long a sandbox slot is held by one."""
+
+    per_trajectory: float = Field(gt=0, le=10_000)
+    """Mean calls of one trajectory, those included that it shares with others of its tree."""
+    made_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of a tree's calls that are made; the others repeat a sequence of calls that was made there before."""
+    mean_ms: float = Field(gt=0, le=86_400_000)
+    """Mean time a slot is held, in ms, the rebuilding of sessions included."""
+    p99_ms: float | None = Field(default=None, gt=0)
+    """Time that 1% exceed, in ms; None: an exponential tail (4.6 × the mean)."""
+    cpu_share: float = Field(default=1.0, gt=0, le=1)
+    """Part of that time in which a core is busy; the rest is waiting."""
+    result_tokens: float = Field(default=32, ge=0)
+    """Mean tokens that the model is given as a result; they count as part of a trajectory, and are not generated."""
+
+
 class RewardUse(Section):
     """A value model on the reward actors."""
 
@@ -69,7 +86,7 @@ class Workload(Section):
     prompt_tokens: float = Field(gt=0, le=10**7)
     """Mean tokens of a prompt."""
     output_tokens: float = Field(gt=0, le=10**7)
-    """Mean tokens of one trajectory after the prompt."""
+    """Mean tokens of one trajectory after the prompt, results of tools included."""
     output_scv: float = Field(default=0.5, ge=0, le=100)
     """Spread of the length: variance over squared mean."""
     output_within: float = Field(default=0.5, ge=0, le=1)
@@ -89,6 +106,8 @@ class Workload(Section):
     """Share of the passing ones that pruning keeps."""
     verifiers: tuple[VerifierTime, ...] = Field(min_length=1)
     """Kinds of checks; their shares sum to 1."""
+    calls: CallTime | None = None
+    """Tool calls; None: the model has no tools."""
     rewards: tuple[RewardUse, ...] = ()
     """Value models on the reward actors."""
     max_num_seqs: int = Field(default=256, ge=1)
@@ -110,6 +129,16 @@ class Workload(Section):
     def _model_or_pace(self) -> Workload:
         if (self.model is None) == (self.paced is None):
             raise ValueError("needs a `model` (a sheet of configs/models), or `paced` for a synthetic engine")
+        return self
+
+    @model_validator(mode="after")
+    def _results_leave_room(self) -> Workload:
+        given = self.calls.per_trajectory * self.calls.result_tokens if self.calls else 0.0
+        if given >= self.output_tokens:
+            raise ValueError(
+                f"calls: {given:g} tokens of results a trajectory are as many as output_tokens {self.output_tokens:g}, "
+                "which includes them: the model has to write some itself"
+            )
         return self
 
     @model_validator(mode="after")
@@ -147,7 +176,7 @@ class Calibration(Section):
     """Time that a slot is held beyond the verifier's stated time without computing, in ms: starting, sending, reading,
     on idle cores."""
     cpu_overhead_ms: float = Field(default=2.0)
-    """CPU time of a check beyond the verifier's stated time, in ms; counts where paced engines share cores with
+    """CPU time of a check or a tool call beyond its stated time, in ms; counts where paced engines share cores with
     sandboxes."""
     orchestration_ms: float = Field(default=0.5, ge=0)
     """Time of a rollout actor's own thread for one trajectory, in ms."""

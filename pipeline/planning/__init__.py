@@ -1,7 +1,7 @@
 """Foretells what a run would do, before a GPU hour is spent.
 
 sheets (hardware, prices), models (config.json) ─┐
-PlanConfig.workload ─► tree_shape (sharing) ─────┤
+PlanConfig.workload ─► tree_shape, tool_calls ───┤
 Cluster ─► core.placement ───────────────────────┴─► roofline ─► engines ─► closed_network ─► capacity ─► totals
                                                                                                   │
 finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────────────┤

@@ -52,7 +52,7 @@ Candidate = tuple[str, str, Workload, Cluster]
 
 
 def _candidates(now: CapacityPlan) -> Iterator[Candidate]:
-    if now.binding is Binding.SANDBOX:
+    if now.binding in (Binding.SANDBOX, Binding.CALLS):
         yield from _more_sandboxes(now)
     elif now.binding is Binding.REWARD:
         yield from _more_rewards(now)
@@ -99,6 +99,16 @@ def _more_sandboxes(now: CapacityPlan) -> Iterator[Candidate]:
             now.workload,
             cluster,
         )
+    calls = now.workload.calls
+    if now.binding is Binding.CALLS and calls is not None:
+        quick = calls.model_copy(update={"mean_ms": calls.mean_ms / 2, "p99_ms": calls.p99_ms and calls.p99_ms / 2})
+        yield (
+            "halve the tool calls' time (more sessions kept, so that fewer are rebuilt; rollout.tools[].sessions)",
+            f"workload.calls.mean_ms={quick.mean_ms:g}",
+            now.workload.model_copy(update={"calls": quick}),
+            now.cluster,
+        )
+        return
     halved = tuple(
         v.model_copy(update={"mean_ms": v.mean_ms / 2, "p99_ms": v.p99_ms and v.p99_ms / 2})
         for v in now.workload.verifiers

@@ -1,12 +1,12 @@
 """Plans a workload on a cluster: how fast it goes, what binds it, how long it takes and what it costs.
 
-    Workload + Cluster ─► placement ─► engines, sandbox slots, reward actors, threads, network (one closed network)
+    Workload + Cluster ─► placement ─► engines, sandboxes, tool calls, rewards, threads, network (one closed network)
                                  ─► trajectories/s ─► kept, idle GPU share, slots needed, hours, bytes, dollars
 
-Trajectories go round: they are generated, scored and checked, and make room for the next. No engine
-waits for a verdict as long as enough others are under way, so engines idle only where a station is too
-slow on average, or its queue (which grows with the tail of the service time) holds more trajectories than
-are in flight.
+Trajectories go round: they are generated, wait for tool calls, are scored and checked, and make room for the next.
+While one waits for a call it takes no place at the engine. No engine waits for a verdict or a call as long as enough
+others are under way, so engines idle only where a station is too slow on average, or its queue (which grows with the
+tail of the service time) holds more trajectories than are in flight.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from berry.pipeline.planning.closed_network import ClosedQueueNetwork, Cores
 from berry.pipeline.planning.engines import EngineFleet, fleet, reward_s
 from berry.pipeline.planning.queueing import Service, Station
 from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.tool_calls import ToolLoad, tool_load
 from berry.pipeline.planning.tree_shape import Sharing, shape_of, sharing
 
 ENOUGH = 0.99  # of what the engines could do: where more slots stop being worth while
@@ -37,6 +38,7 @@ class Binding(StrEnum):
     GPU_BANDWIDTH = "engine memory bandwidth"
     GPU_MEMORY = "engine memory for KV"
     SANDBOX = "sandbox slots"
+    CALLS = "sandbox slots for tool calls"
     REWARD = "reward actors"
     THREADS = "rollout actors' threads"
     NETWORK = "network"
@@ -47,7 +49,7 @@ class Binding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A station at the planned rate: share of its servers busy, waits in s."""
+    """A station at the planned rate: share of its servers busy, waits of one visit in s."""
 
     name: str
     servers: int
@@ -61,7 +63,8 @@ class CapacityPlan:
     """One workload on one cluster. Rates are for the whole cluster and a second, unless a name says
     otherwise.
 
-    `slots_average` is λ × S, what averages ask for; `slots_needed` what keeps 99% of the rate and 99% of
+    `slots_average` is λ × S, what averages ask for (of checks or tool calls, whichever take more: each have as many
+    slots); `slots_needed` what keeps 99% of the rate and 99% of
     the waits below `verdict_wait_share` of a trajectory's time (None: no number does). `gpu_idle_share`:
     share of the engines' rate that is lost.
     """
@@ -72,6 +75,7 @@ class CapacityPlan:
     calibration: Calibration
     tree: TreeShape
     sharing: Sharing
+    tools: ToolLoad
     fleet: EngineFleet
     service: Service
     network: ClosedQueueNetwork
@@ -91,7 +95,7 @@ class CapacityPlan:
 
     @property
     def tokens_per_s(self) -> float:
-        return self.rate * self.tree.generated / self.tree.leaves
+        return self.rate * self.tree.generated / self.tree.leaves * self.tools.sampled_share
 
     @property
     def gpu_idle_share(self) -> float:
@@ -125,14 +129,14 @@ def generation_s(engines: EngineFleet) -> float:
     return g.batch / g.fastest
 
 
-def shared_cores(w: Workload, cores: float, calibration: Calibration) -> Cores:
+def shared_cores(w: Workload, cores: float, calibration: Calibration, tools: ToolLoad) -> Cores:
     """Shares out all cores of the cluster: a paced engine leaves its host's to sandboxes and searches."""
     scale = calibration.verify_scale / 1e3
     stated_s = scale * sum(v.share * v.mean_ms for v in w.verifiers)
     computing_s = scale * sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
     return Cores(
         count=cores,
-        own_s=calibration.orchestration_ms / 1e3,
+        own_s=calibration.orchestration_ms / 1e3 + tools.made * (tools.cpu_s + calibration.cpu_overhead_ms / 1e3),
         check_s=computing_s + calibration.cpu_overhead_ms / 1e3,
         idle_s=stated_s - computing_s,
         turn_s=calibration.verify_overhead_ms / 1e3,
@@ -155,12 +159,13 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     """Plans `w` on `cluster`. Raises ConfigError with the arithmetic where the combination is impossible."""
     placed, tree = place_actors(cluster), shape_of(w)
     shared = sharing(w, tree)
-    engines = fleet(w, cluster, placed, tree, shared, calibration)
+    tools = tool_load(w, tree, calibration)
+    engines = fleet(w, cluster, placed, tree, shared, calibration, tools)
     service = verifier_service(w, calibration)
     reward = Service(reward_s(w, cluster, placed, tree, shared, calibration), 1.0)
     stored = totals.storage_bytes_per_trajectory(w, tree, calibration)
     wire = stored + w.output_tokens * totals.WIRE_BYTES_PER_TOKEN
-    slot_share = 1.0 if w.paced else _cores_for_slots(w, cluster)
+    slot_share = 1.0 if w.paced else _cores_for_slots(w, cluster, tools)
     servers = max(1, int(placed.sandbox.total_slots * slot_share))
     carriers = [cluster.nodes[k] for k, n in placed.rollout.by_node.items() if n]
     links = sum(t.count for t in carriers)
@@ -174,11 +179,13 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     population = w.in_flight * engines.sequences
     burst = calibration.arrival_scv
 
-    cores = shared_cores(w, placed.cores, calibration) if w.paced else None
-    network = ClosedQueueNetwork(population, engines.rates(), tuple(others), service, burst, cores)
+    cores = shared_cores(w, placed.cores, calibration, tools) if w.paced else None
+    calls = Station("tool calls", servers, tools.service, tools.made) if w.calls else None
+    network = ClosedQueueNetwork(population, engines.rates(), tuple(others), service, burst, cores, calls)
     rate, without = network.rate(servers), network.rate(None)
     service = network.service_at(rate, servers)
     sandboxes = Station("sandbox", servers, service)
+    others += [calls] if calls is not None else []
     if cores is not None:
         others.append(Station("cores", 1, Service(1 / cores.capacity, 0.0)))
     longest = w.verdict_wait_share * generation_s(engines)
@@ -187,9 +194,13 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         if network.rate(slots) < ENOUGH * without:
             return False
         held = network.service_at(without, slots)
-        return queueing.wait_quantile_s(slots, without, held, arrival_scv=burst) <= longest
+        waits = [queueing.wait_quantile_s(slots, without, held, arrival_scv=burst)]
+        if calls is not None:
+            waits.append(queueing.wait_quantile_s(slots, without * tools.made, tools.service, arrival_scv=burst))
+        return max(waits) <= longest
 
-    needed = _least(math.ceil(without * service.mean_s), enough)
+    on_average = without * max(service.mean_s, tools.made * tools.service.mean_s)
+    needed = _least(math.ceil(on_average), enough)
     gpu_s = sum(g.count for g in engines.groups) / engines.fastest * (placed.rollout.gpus or 1)
     reward_gpu_s = reward.mean_s * placed.reward.gpus
     usd = totals.usd_per_hour(cluster, prices)
@@ -200,6 +211,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         calibration=calibration,
         tree=tree,
         sharing=shared,
+        tools=tools,
         fleet=engines,
         service=service,
         network=network,
@@ -209,23 +221,24 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         binding=_binding(rate, engines, [sandboxes, *others]),
         uses=_uses([sandboxes, *others], rate, burst, population - engines.running(rate)),
         slots=placed.sandbox.total_slots,
-        slots_average=without * service.mean_s / slot_share,
+        slots_average=on_average / slot_share,
         slots_needed=None if needed is None else math.ceil(needed / slot_share),
         reward_share=reward_gpu_s / (gpu_s + reward_gpu_s),
         kept_per_hour=rate * 3600 * w.pass_rate * w.keep_rate,
         network_gbps=rate * wire * 8 / 1e9,
-        totals=totals.totals(w, tree, shared, rate, stored, usd, placed),
+        totals=totals.totals(w, tree, shared, rate, stored, usd, placed, tools),
         usd_per_hour=usd,
     )
 
 
-def _cores_for_slots(w: Workload, cluster: Cluster) -> float:
-    """Computes the share of its slots that a sandbox actor's cores can really run: checks compute for `cpu_share` of
-    their time."""
+def _cores_for_slots(w: Workload, cluster: Cluster, tools: ToolLoad) -> float:
+    """Computes the share of its slots that a sandbox actor's cores can really run: checks and calls compute for
+    `cpu_share` of their time. Where both are there, for the one of which a trajectory holds slots longer: with all of
+    its slots at work, the other has some of its own in proportion."""
     role = cluster.roles.sandbox
-    busy = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
-    total = sum(v.share * v.mean_ms for v in w.verifiers)
-    return min(1.0, role.cpus / (role.slots * busy / total))
+    total = sum(v.share * v.mean_ms for v in w.verifiers) / 1e3
+    busy = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers) / 1e3 + tools.made * tools.cpu_s
+    return min(1.0, role.cpus / (role.slots * busy / max(total, tools.made * tools.service.mean_s)))
 
 
 def _least(start: int, enough: Callable[[int], bool]) -> int | None:
@@ -256,7 +269,10 @@ def _binding(rate: float, engines: EngineFleet, stations: list[Station]) -> Bind
     busiest = max(stations, key=lambda s: rate / s.capacity)
     if rate < 0.9 * busiest.capacity:
         return Binding.IN_FLIGHT
-    names = {"sandbox": Binding.SANDBOX, "reward": Binding.REWARD, "network": Binding.NETWORK, "cores": Binding.CORES}
+    names = {
+        "sandbox": Binding.SANDBOX, "tool calls": Binding.CALLS, "reward": Binding.REWARD, "network": Binding.NETWORK,
+        "cores": Binding.CORES,
+    }  # fmt: skip
     return names.get(busiest.name, Binding.THREADS)
 
 
@@ -266,8 +282,8 @@ def _uses(stations: list[Station], rate: float, burst: float, elsewhere: float) 
     uses = []
     for s in stations:
         others = sum(o.time_s(min(rate, 0.98 * o.capacity), burst) for o in stations if o is not s)
-        most = max(0.0, elsewhere / rate - s.service.mean_s - others)
-        wait = queueing.mean_wait_s(s.servers, rate, s.service, burst)
-        tail = queueing.wait_quantile_s(s.servers, rate, s.service, arrival_scv=burst)
+        most = max(0.0, elsewhere / rate - s.held_s - others) / max(s.visits, 1.0)
+        wait = queueing.mean_wait_s(s.servers, s.visits * rate, s.service, burst)
+        tail = queueing.wait_quantile_s(s.servers, s.visits * rate, s.service, arrival_scv=burst)
         uses.append(Use(s.name, s.servers, rate / s.capacity, min(wait, most), min(tail, most)))
     return tuple(uses)

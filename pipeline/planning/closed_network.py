@@ -11,7 +11,8 @@ searches leave of the cores, which is the closed machine-repairman chain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,8 +70,8 @@ class Cores:
 
 @dataclass(frozen=True, slots=True)
 class ClosedQueueNetwork:
-    """Stations that a fixed number of trajectories goes round: engines, sandboxes (`service` on a core of its own) and
-    the other stations."""
+    """Stations that a fixed number of trajectories goes round: engines, sandboxes (`service` on a core of its own),
+    `calls` of tools, which have as many slots as checks, and the other stations."""
 
     population: float
     engine_rate: EngineRate
@@ -78,6 +79,7 @@ class ClosedQueueNetwork:
     service: Service
     burst: float
     cores: Cores | None = None
+    calls: Station | None = None
 
     def service_at(self, rate: float, slots: int) -> Service:
         """Computes a check's time in its slot at this rate."""
@@ -86,7 +88,7 @@ class ClosedQueueNetwork:
         return Service(self.cores.held_s(rate, slots), self.service.scv)
 
     def rate(self, slots: int | None) -> float:
-        """Trajectories/s with this many slots; None: as if checks took no time."""
+        """Trajectories/s with this many slots; None: as if checks took no time, and no call waited for a slot."""
         if self.cores is None or slots is None:
             rate = self._throughput(slots, self.service)
             return rate if self.cores is None else min(rate, self.cores.capacity)
@@ -101,4 +103,7 @@ class ClosedQueueNetwork:
 
     def _throughput(self, slots: int | None, service: Service) -> float:
         stations = self.others if slots is None else (Station("sandbox", slots, service), *self.others)
+        if self.calls is not None:
+            servers = max(1, math.ceil(self.population)) if slots is None else slots
+            stations = (replace(self.calls, servers=servers), *stations)
         return queueing.closed_network_rate(self.population, self.engine_rate, stations, self.burst)

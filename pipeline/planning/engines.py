@@ -20,6 +20,7 @@ from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import ModelSheet, model_sheet
 from berry.pipeline.planning.roofline import EngineModel
 from berry.pipeline.planning.sheets import Accelerator, Dtype, accelerator
+from berry.pipeline.planning.tool_calls import ToolLoad
 from berry.pipeline.planning.tree_shape import Sharing, depth_steps
 
 
@@ -128,12 +129,19 @@ class EngineFleet:
 
 
 def fleet(
-    w: Workload, cluster: Cluster, placed: Placement, tree: TreeShape, shared: Sharing, calibration: Calibration
+    w: Workload,
+    cluster: Cluster,
+    placed: Placement,
+    tree: TreeShape,
+    shared: Sharing,
+    calibration: Calibration,
+    tools: ToolLoad,
 ) -> EngineFleet:
     """Builds the engines of a placement. Raises ConfigError where the model doesn't fit, or no sequence can be
     served."""
-    new = tree.generated / tree.leaves
-    prefill_tokens = shared.prefill / tree.leaves
+    new = tree.generated / tree.leaves * tools.sampled_share
+    again = min((w.block_size + 1) / 2, w.prompt_tokens) if w.prefix_caching else shared.context
+    prefill_tokens = shared.prefill / tree.leaves + tools.given + tools.issued * again
     groups = []
     if w.paced is not None:
         read = w.paced.prefill_tokens_per_s

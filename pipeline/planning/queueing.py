@@ -97,22 +97,29 @@ def wait_quantile_s(
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """Servers that every trajectory visits once."""
+    """Servers that every trajectory visits `visits` times."""
 
     name: str
     servers: int
     service: Service
+    visits: float = 1.0
+
+    @property
+    def held_s(self) -> float:
+        """A trajectory's time in service, over all its visits, in s."""
+        return self.visits * self.service.mean_s
 
     @property
     def capacity(self) -> float:
         """Trajectories/s at full load."""
-        return self.servers / self.service.mean_s if self.service.mean_s > 0 else math.inf
+        return self.servers / self.held_s if self.held_s > 0 else math.inf
 
     def time_s(self, rate: float, arrival_scv: float) -> float:
-        """Computes the mean wait and service together, in s."""
-        if self.service.mean_s == 0:
+        """Computes the mean wait and service of all visits together at a rate of trajectories/s, in s."""
+        if self.held_s == 0:
             return 0.0
-        return self.service.mean_s + mean_wait_s(self.servers, rate, self.service, arrival_scv)
+        wait = mean_wait_s(self.servers, self.visits * rate, self.service, arrival_scv)
+        return self.held_s + self.visits * wait
 
 
 EngineRate = Callable[[np.ndarray], np.ndarray]
@@ -143,12 +150,12 @@ def closed_network_rate(
 
 
 def _birth_death_rate(population: float, engine_rate: EngineRate, station: Station) -> float:
-    if station.service.mean_s == 0:
+    if station.held_s == 0:
         return float(engine_rate(np.array([population]))[0])
     scale = max(1.0, population / STATES)
     at_station = np.arange(round(population / scale) + 1)
     arrivals = engine_rate((at_station[::-1]) * scale) / scale
-    departures = np.minimum(at_station, station.servers / scale) / station.service.mean_s
+    departures = np.minimum(at_station, station.servers / scale) / station.held_s
     steps = np.log(np.maximum(arrivals[:-1], 1e-300)) - np.log(departures[1:])
     weights = np.concatenate([[0.0], np.cumsum(steps)])
     chances = np.exp(weights - weights.max())

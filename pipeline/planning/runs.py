@@ -17,12 +17,15 @@ from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.config.sections.engine import EngineConfig, VllmEngine
 from berry.pipeline.config.sections.problems import SyntheticProblems
 from berry.pipeline.config.sections.rollout import Rollout, TokensStep
-from berry.pipeline.config.sections.synthetic import SyntheticEngine
+from berry.pipeline.config.sections.synthetic import MOST_TAIL, SyntheticEngine
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.errors import ConfigError, StorageError
+from berry.pipeline.planning import tool_calls
 from berry.pipeline.planning.capacity import CapacityPlan, generation_s, plan, shared_cores
+from berry.pipeline.planning.tool_calls import MeasuredCalls, tool_load
+from berry.pipeline.planning.tree_shape import shape_of
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.rollout.admission import searches_at_once
 from berry.pipeline.storage.run.directory import RunDir
@@ -60,6 +63,7 @@ class Measured:
     occupancy: float | None
     steady: Mapping[str, Any] | None = None
     step_tokens: float | None = None
+    calls: MeasuredCalls | None = None
     output_within: float | None = None
     pass_rate_alike: float | None = None
 
@@ -88,6 +92,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         max_depth=config.rollout.budget.max_depth,
         step_tokens=step.tokens if isinstance(step, TokensStep) else min(ASSUMED_STEP_TOKENS, longest / 8),
         verifiers=verifiers,
+        calls=tool_calls.assumed(config),
         **_engine_keys(config.engine, seqs),
     )
     times = ", ".join(f"{v.name} {v.mean_ms:g} ms (1% above {v.p99_ms:g})" for v in verifiers)
@@ -97,6 +102,7 @@ def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None)
         f"a pass rate of {workload.pass_rate:.0%}",
         f"checks: {times}",
         *_assumed_steps(config.rollout, workload),
+        *tool_calls.described(workload),
         "a measured run replaces all of these: --calibrate RUN",
     ]
     return workload, assumed
@@ -209,6 +215,7 @@ def measure(run: RunDir) -> Measured:
         output_within=min(1.0, own[0] / variance) if own and own[0] is not None and variance else None,
         new_tokens=new,
         step_tokens=step,
+        calls=tool_calls.measured(db),
         pass_rate=passed / checked if checked else 0.0,
         pass_rate_alike=intraclass_correlation(by_problem),
         keep_rate=kept / passed if passed else 1.0,
@@ -253,15 +260,21 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
     for key in ("prompt_tokens", "step_tokens", "output_within", "pass_rate_alike"):
         if getattr(seen, key) is not None:
             update[key] = getattr(seen, key)
+    steady = seen.steady or {}
+    update["calls"] = seen.calls and tool_calls.as_seen(
+        assumed.calls, seen.calls, output_tokens=seen.output_tokens, trajectories=seen.trajectories, steady=steady
+    )
     if assumed.verifiers[0].name == "stated":
         return assumed.model_copy(update=update)
-    steady = seen.steady or {}
     if steady.get("slot_ms"):  # without the wait for a slot
-        mean, p99 = steady["slot_ms"], max(steady["slot_ms"], min(steady["check_p99_ms"], 14.9 * steady["slot_ms"]))
+        mean, p99 = (
+            steady["slot_ms"],
+            max(steady["slot_ms"], min(steady["check_p99_ms"], MOST_TAIL * steady["slot_ms"])),
+        )
         update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
     elif seen.verify_mean_ms:
         mean = seen.verify_mean_ms
-        p99 = min(max(seen.verify_p99_ms or mean, mean), 14.9 * mean)
+        p99 = min(max(seen.verify_p99_ms or mean, mean), MOST_TAIL * mean)
         update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
     return assumed.model_copy(update=update)
 
@@ -314,9 +327,11 @@ def _one_by_one(w: Workload, cluster: Cluster, steady: Mapping[str, Any], start:
     if steady.get("worker_cpu_ms"):
         update["orchestration_ms"] = steady["worker_cpu_ms"]
     if steady.get("cpu_ms") and steady.get("slot_ms"):
-        computing = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers)
-        update["cpu_overhead_ms"] = max(0.0, steady["cpu_ms"] - steady["worker_cpu_ms"] - computing)
-        cores = shared_cores(w, place_actors(cluster).cores, start.model_copy(update=update))
+        tools = tool_load(w, shape_of(w), start)
+        computing = sum(v.share * v.mean_ms * v.cpu_share for v in w.verifiers) + 1e3 * tools.made * tools.cpu_s
+        overhead = max(0.0, steady["cpu_ms"] - steady["worker_cpu_ms"] - computing)
+        update["cpu_overhead_ms"] = overhead / (1 + tools.made)  # a check and the calls alike
+        cores = shared_cores(w, place_actors(cluster).cores, start.model_copy(update=update), tools)
         # all slots, even where engines bind: siblings end together and fill them
         turn_s = cores.turn_from(steady["trajectories_per_s"], steady["slots"], steady["slot_ms"] / 1e3)
         update["verify_overhead_ms"] = 1e3 * turn_s

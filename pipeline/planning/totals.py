@@ -11,6 +11,7 @@ from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.planning import roofline
 from berry.pipeline.planning.models import model_sheet
 from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.tool_calls import ToolLoad
 from berry.pipeline.planning.tree_shape import Sharing
 
 TOKEN_BYTES, LOGPROB_BYTES = 1.8, 3.6
@@ -61,10 +62,18 @@ def usd_per_hour(cluster: Cluster, prices: Prices | None) -> float | None:
 
 
 def totals(
-    w: Workload, tree: TreeShape, shared: Sharing, rate: float, stored: float, usd: float | None, placed: Placement
+    w: Workload,
+    tree: TreeShape,
+    shared: Sharing,
+    rate: float,
+    stored: float,
+    usd: float | None,
+    placed: Placement,
+    tools: ToolLoad,
 ) -> WorkTotals:
     trajectories = w.problems * tree.leaves
-    tokens, prefill = w.problems * tree.generated, w.problems * shared.prefill
+    tokens = w.problems * tree.generated * tools.sampled_share
+    prefill = w.problems * shared.prefill + trajectories * tools.given
     hours = trajectories / rate / 3600
     return WorkTotals(
         trajectories=trajectories,

@@ -49,6 +49,8 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
     for use in p.uses:
         wait = "no wait" if use.wait_p99_s < 1e-3 else f"wait {seconds(use.wait_s)} (1% over {seconds(use.wait_p99_s)})"
         figures.append((f"{use.name} busy", f"{use.busy:.1%}; {wait}"))
+    if p.workload.calls:
+        figures.append(("tool calls", f"{p.tools.made:.3g} made a trajectory, {p.rate * p.tools.made:,.4g} a second"))
     if p.workload.rewards:
         figures.append(("GPU share for rewards", f"{p.reward_share:.1%} of GPU time is what they need"))
     saved = 1 - alone.resident / alone.resident_independent

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from berry.pipeline.config.reading.base import Section
 
+MOST_TAIL = 14.9
+"""Of a lognormal: its 99% quantile over its mean, at most."""
+
 
 class SyntheticEngine(Section):
     """A random process over reasoning steps whose true value at every prefix is known, at a speed of choice. For tests
@@ -29,6 +32,10 @@ class SyntheticEngine(Section):
     call_share: float = Field(default=0.0, ge=0, le=1)
     """Share of steps whose result is left to a tool, in a fenced block of Python, and read from its answer; such steps
     make no errors of their own. For runs with `rollout.tools`."""
+    call_mean_ms: float | None = Field(default=None, gt=0)
+    """Mean time that a call sleeps before it computes, in ms; None: it does not. Calls take lognormal times."""
+    call_p99_ms: float | None = Field(default=None, gt=0)
+    """Time that 1% of the calls sleep longer than, in ms; None: 4.6 times the mean."""
     empty_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of responses without a token: a fault to test with."""
     endless_rate: float = Field(default=0.0, ge=0, le=1)
@@ -55,6 +62,14 @@ class SyntheticEngine(Section):
         low, high = self.filler_tokens
         if not 0 <= low <= high:
             raise ValueError(f"filler_tokens must be [low, high] with 0 <= low <= high, got {[low, high]}")
+        if self.call_p99_ms is not None and self.call_mean_ms is None:
+            raise ValueError("call_p99_ms needs call_mean_ms, the mean of the same times")
+        if self.call_mean_ms is not None and self.call_p99_ms is not None:
+            tail = self.call_p99_ms / self.call_mean_ms
+            if not 1 <= tail <= MOST_TAIL:
+                raise ValueError(
+                    f"call_p99_ms must be 1 to {MOST_TAIL:g} times call_mean_ms (a lognormal), got {tail:.3g} times"
+                )
         if self.empty_rate + self.endless_rate > 1:
             raise ValueError("empty_rate and endless_rate are shares of the same responses: their sum is above 1")
         return self

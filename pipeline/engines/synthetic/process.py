@@ -21,7 +21,7 @@ import random
 import re
 from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate, takewhile
-from math import log
+from math import log, sqrt
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -50,6 +50,7 @@ _FILLER = tuple(_WORD_ID[word] for word in _WORDS[-10:-2])
 _TELLS = (_WORD_ID[" (doubtful)"], _WORD_ID[" (sure)"])
 FILLER = _FILLER[0]
 _SLIPS = (-3, -2, -1, 1, 2, 3)
+_Z99 = 2.3263478740408408  # standard normal quantile of 99%
 _IDLE_NATS = 0.02  # of every token that decides nothing: its entropy and its surprisal
 _PROBLEM = re.compile(r"Start with (\d{1,4})\. Then (.*?)\. What is the result\?", re.DOTALL)
 _CHANGE = re.compile(r"(add|subtract) (\d{1,3})")
@@ -205,8 +206,17 @@ class PromptProcess:
     def _call(self, step: int, before: int) -> tuple[int, ...]:
         """A step's tokens up to and with its call."""
         change = self.changes[step]
-        code = f"\n```python\n{before} {'+' if change > 0 else '-'} {abs(change)}\n```\n"
+        sleep = f"import time; time.sleep({self._call_s(step, before):.4f})\n" if self.config.call_mean_ms else ""
+        code = f"\n```python\n{sleep}{before} {'+' if change > 0 else '-'} {abs(change)}\n```\n"
         return (_STEP, NUMBER + step + 1, _COLON, *self._filler[step], *code.encode())
+
+    def _call_s(self, step: int, before: int) -> float:
+        """How long a call sleeps, in s: lognormal, the same whenever it is made."""
+        mean, p99 = self.config.call_mean_ms or 0.0, self.config.call_p99_ms
+        tail = log(p99 / mean) if p99 else log(4.6)
+        spread = _Z99 - sqrt(_Z99**2 - 2 * tail)
+        chance = random.Random(self._seed + digest("call", step, before))
+        return mean / 1e3 * chance.lognormvariate(-(spread**2) / 2, spread)
 
     # ---- pieces -----------------------------------------------------------------------------------------------------
 
