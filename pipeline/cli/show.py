@@ -1,10 +1,14 @@
-"""Runs `berry show`: draws one problem's tree in the terminal, or one trajectory step by step."""
+"""Runs `berry show`: draws one problem's tree in the terminal or as a picture, or one trajectory step by step."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from berry.pipeline.storage.run.directory import RunDir
 
 
 def show(
@@ -14,16 +18,23 @@ def show(
         str | None,
         typer.Option(help="Show this kept trajectory's steps with their labels instead of the tree."),
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the tree as a picture instead: a .png or .svg file.")
+    ] = None,
     width: Annotated[int, typer.Option(help="Characters of text a node.", min=10)] = 90,
     round_index: Annotated[int, typer.Option("--round", help="Which round.", min=0)] = 0,
 ) -> None:
     """Draw a problem's tree, coloured by value: green where every checked leaf below passes, red where none does.
+
+    What a tool said stands behind its call, with how the call went and its milliseconds.
 
     Examples:
 
       berry show runs/demo add-two
 
       berry show runs/demo add-two --trajectory 'add-two/3f2a…'
+
+      berry show runs/tools arithmetic-21-15 --picture tree.png
     """
     import difflib
 
@@ -33,7 +44,10 @@ def show(
     from berry.pipeline.storage.run.directory import open_run
     from berry.pipeline.storage.run.duckdb_views import connect
 
-    db = connect(open_run(run_dir))
+    if picture is not None and picture.suffix not in (".png", ".svg"):
+        raise InputError(f"--picture {picture}: name a .png or .svg file")
+    run = open_run(run_dir)
+    db = connect(run)
     console = Console()
     trajectories = _rows(
         db,
@@ -48,7 +62,11 @@ def show(
         kept = _rows(db, "select * from kept where trajectory_id like ? || '%'", [trajectory.rstrip("…")])
         if not kept:
             raise InputError(f"{run_dir} has no kept trajectory {trajectory!r}; the tree lists their ids")
-        _print_steps(console, kept[0])
+        _print_steps(console, kept[0], _given(db, kept[0], trajectories))
+        return
+    if picture is not None:
+        _write_picture(run, problem, round_index, picture)
+        console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
         return
     completions = _rows(db, "select * from completions where problem_id = ? and round = ?", [problem, round_index])
     nodes = _rows(
@@ -57,6 +75,16 @@ def show(
         [problem, round_index],
     )
     _print_tree(console, problem, nodes, trajectories, completions, width)
+
+
+def _write_picture(run: RunDir, problem: str, round_index: int, place: Path) -> None:
+    from berry.pipeline.report.browser.tree_json import tree_json
+    from berry.pipeline.report.tree_picture import draw_tree
+    from berry.pipeline.stages.dataset.reading import read_trees
+
+    stored = next(tree for tree in read_trees(run, rounds=[round_index]) if tree.problem_id == problem)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draw_tree(tree_json(stored)).savefig(place, dpi=110)
 
 
 def _rows(db: Any, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
@@ -82,6 +110,8 @@ def _print_tree(
     from rich.markup import escape
     from rich.tree import Tree
 
+    from berry.pipeline.records import ASSISTANT
+
     by_leaf = {row["leaf"]: row for row in [*leaves, *completions]}
     passed = sum(row["verdict"] == "pass" for row in leaves)
     top = Tree(f"[bold]{escape(problem)}[/]  {passed}/{len(leaves)} passed")
@@ -95,6 +125,8 @@ def _print_tree(
         share = node["value"]
         value = "  ?  " if share is None else f"{share:.2f}"
         label = f"[{_colour(share)}]{value}[/] {escape(text)}"
+        if node["role"] != ASSISTANT:
+            label = f"[magenta]  {_call(node)}[/] [dim]{escape(text)}[/]"
         leaf = by_leaf.get(node["node"])
         if leaf is not None:
             fate = "kept" if leaf["kept"] else leaf["drop_reason"]
@@ -108,14 +140,54 @@ def _print_tree(
     console.print(top)
 
 
-def _print_steps(console: Any, row: dict[str, Any]) -> None:
+def _call(node: dict[str, Any]) -> str:
+    """Who answered a call, how it went where not well, and how long it took."""
+    outcome = "" if node["call_outcome"] in (None, "ok") else f" {node['call_outcome'].replace('_', ' ')}"
+    took = "" if node["call_ms"] is None else f" {node['call_ms']:.1f} ms"
+    again = ", nondeterministic" if node["nondeterministic"] else ""
+    return f"{node['role']}{outcome}{took}{again}:"
+
+
+def _given(db: Any, row: dict[str, Any], trajectories: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Where in a kept response there is something that was given: its first character, and the one behind its last."""
+    from berry.pipeline.records import ASSISTANT
+
+    place = [row["problem_id"], row["round"]]
+    columns = "node, parent, role, text"
+    nodes = {n["node"]: n for n in _rows(db, f"select {columns} from nodes where problem_id = ? and round = ?", place)}
+    at = next((t["leaf"] for t in trajectories if t["trajectory_id"] == row["trajectory_id"]), None)
+    path: list[dict[str, Any]] = []
+    while at is not None and nodes[at]["parent"] is not None:
+        path.insert(0, nodes[at])
+        at = nodes[at]["parent"]
+    spans: list[tuple[int, int]] = []
+    length = 0
+    for node in path:
+        begins, length = length, length + len(node["text"])
+        if node["role"] != ASSISTANT:
+            spans.append((begins, length))
+    return spans
+
+
+def _print_steps(console: Any, row: dict[str, Any], given: list[tuple[int, int]]) -> None:
+    """Prints the steps with their values; what was given is in a colour of its own, and has no value."""
     from rich.markup import escape
+    from rich.text import Text
 
     for message in row["messages"]:
         console.print(f"[bold]{message['role']}[/] {escape(message['content'])}")
     labels = zip(row["steps"], row["step_values"], row["prm_scores"], strict=True)
+    end = 0
     for number, (step, soft, prm) in enumerate(labels, start=1):
+        begin, end = end, end + len(step)
+        said = Text(step)
+        for first, behind in given:
+            said.stylize("magenta", max(0, first - begin), max(0, behind - begin))
         value = "?" if soft is None else f"{soft:.2f}"
         score = "" if prm is None else f" prm {prm:.2f}"
-        console.print(f"[{_colour(soft)}]{number:>3} {value}{score}[/] {escape(step.strip())}")
+        told = f"[{_colour(soft)}]{number:>3} {value}{score}[/] "
+        if any(first < begin + len(step.rstrip()) <= behind for first, behind in given):
+            told = f"[magenta]{number:>3} given[/] "
+        lead = len(step) - len(step.lstrip())
+        console.print(Text.from_markup(told) + said[lead : len(step.rstrip())])
     console.print(f"[dim]{row['trajectory_id']}  verdict {row['verdict']}, answer {row['answer']}[/]")

@@ -96,6 +96,8 @@ def counts_table(summary: RunSummary, *, title: str) -> Table:
     if summary.spared_tokens:
         share = summary.spared_tokens / max(summary.generated_tokens, 1)
         table.add_row("spared", f"{summary.spared_tokens:,} tokens ({share:.1%} of all) of branches to be cut went on")
+    if summary.calls is not None:
+        table.add_row("tool calls", summary.calls.line)
     if summary.verify_ms_median is not None:
         table.add_row("verification", f"median {summary.verify_ms_median:.1f} ms")
     return table
@@ -114,13 +116,10 @@ def work_table(outcome: RunOutcome) -> Table:
         )
     cancelled = f", {ledger.cancelled:,} cancelled" if ledger.cancelled else ""
     table.add_row("generated", f"{ledger.generated:,} tokens, {ledger.kept:,} of them in kept trajectories{cancelled}")
-    calls = ledger.extra.get("calls", 0)
-    if calls:
-        bad = {name.removeprefix("calls_"): n for name, n in ledger.extra.items() if name.startswith("calls_")}
-        listed = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in bad.items())
-        lost = ledger.extra.get("recomputed_after_calls", 0)
-        again = f", {lost:,} tokens before them computed again" if lost else ""
-        table.add_row("tools", f"{calls:,} calls{listed}; {ledger.extra.get('given', 0):,} tokens of results{again}")
+    given, lost = ledger.extra.get("given", 0), ledger.extra.get("recomputed_after_calls", 0)
+    if given:
+        again = f"; {lost:,} tokens before calls were computed again" if lost else ""
+        table.add_row("given", f"{given:,} tokens of results, which were not generated{again}")
     saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
     if saved or granted:
         table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")

@@ -13,6 +13,7 @@ from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
 from berry.pipeline.core.values.stopped import Ends
 from berry.pipeline.records import Ending, ValueKind
 from berry.pipeline.report.stored_families import stored_families
+from berry.pipeline.report.tool_calls import CallFigures, call_figures
 from berry.pipeline.stages.dataset.reading import read_trees, scheme_for
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.storage.run.directory import RunDir
@@ -51,7 +52,7 @@ class RunSummary:
     where its root has k chains and an unbiased value, so that runs which spare no cut branch, or which verdicts stop in
     a way that can't be undone, have none. Of runs of schema version 1 it is the plain share of trajectories
     (`pass_at_k`), biased for trees. `completions` were drawn only to label prefixes (`berry annotate`), and are in no
-    other count of trajectories."""
+    other count of trajectories. `calls` of tools; None where no tool has said anything."""
 
     problems: int
     solved: int
@@ -67,6 +68,7 @@ class RunSummary:
     pass_at: dict[int, float]
     lines: tuple[ProblemLine, ...]
     completions: int = 0
+    calls: CallFigures | None = None
 
 
 def alarms(summary: RunSummary) -> list[str]:
@@ -154,6 +156,7 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
         pass_at=pass_at,
         lines=tuple(lines),
         completions=completions[0],
+        calls=call_figures(db),
     )
 
 

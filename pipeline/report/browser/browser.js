@@ -84,11 +84,17 @@ function treeBrowser(root, source) {
     const [r, g, b] = v < 0.5 ? mix(low, middle, 2 * v) : mix(middle, high, 2 * v - 1);
     return `rgb(${r},${g},${b})`;
   }
+  const GIVEN = "#CC79A7"; // what a tool said: nothing of it was sampled
+  const fill = (node) => (node.given ? GIVEN : colour(node.value));
   for (const [value, label] of [[0, "value 0"], [0.5, "½"], [1, "1"], [null, "no value"]]) {
     const swatch = make("span", { class: "swatch" });
     swatch.style.background = colour(value);
     legend.append(make("span", {}, swatch, label));
   }
+  const given = make("span", { class: "swatch" });
+  given.style.background = GIVEN;
+  const called = make("span", { hidden: "" }, given, "a tool's result, given (! not ok, ≠ not as it was before)");
+  legend.append(called);
   legend.append(make("span", {}, "✓ passed   ✗ failed   ? not checked, or without an answer   ✂ cut   ×N spared at random, counts N times   ★ kept"));
 
   async function open(problem, round, nodeId) {
@@ -103,6 +109,7 @@ function treeBrowser(root, source) {
     }
     state.closed = new Set();
     state.chosen = state.second = null;
+    called.hidden = !tree.nodes.some((node) => node.given);
     heading.textContent = `${tree.problem}, round ${tree.round}`;
     prompt.textContent = tree.prompt;
     if (tree.note) prompt.append(make("p", { class: "hint" }, tree.note));
@@ -135,6 +142,8 @@ function treeBrowser(root, source) {
     const leaf = node.leaf;
     let text = "";
     if (state.closed.has(node.id)) text += `▸ ${node.children.length} `;
+    if (node.given && node.given.nondeterministic) text += "≠ ";
+    if (node.given && node.given.outcome !== "ok") text += "! ";
     if (node.weight !== null && node.weight > 1) text += `×${Math.round(node.weight)} `;
     if (!leaf) return text;
     const sign = leaf.outcome === "pass" ? "✓" : leaf.outcome === "wrong" ? "✗" : leaf.drop === "cut_in_loop" ? "✂" : "?";
@@ -155,10 +164,10 @@ function treeBrowser(root, source) {
       }
     }
     for (const node of shown) {
-      const group = draw("g", { class: "node", "data-node": node.id });
+      const group = draw("g", { class: node.given ? "node given" : "node", "data-node": node.id });
       const from = x(node.start), wide = Math.max(node.parent === null ? 6 : 3, x(node.start + node.tokens) - from);
-      group.append(draw("rect", { class: "bar", x: from, y: y(node.row) - BAR / 2, width: wide, height: BAR, rx: 2, fill: colour(node.value),
-        "fill-opacity": node.value === null ? 0.35 : 1 }));
+      group.append(draw("rect", { class: "bar", x: from, y: y(node.row) - BAR / 2, width: wide, height: BAR, rx: node.given ? 0 : 2, fill: fill(node),
+        "fill-opacity": node.value === null && !node.given ? 0.35 : 1 }));
       const label = mark_of(node);
       if (label) {
         const text = draw("text", { x: from + wide + 4, y: y(node.row) + 4 });
@@ -166,7 +175,8 @@ function treeBrowser(root, source) {
         group.append(text);
       }
       const title = draw("title", {});
-      title.textContent = `${node.tokens} tokens${node.value === null ? "" : `, value ${node.value.toFixed(2)}`}`;
+      const which = node.given ? ` given by the ${node.given.role}: ${node.text.trim().slice(0, 60)}` : "";
+      title.textContent = `${node.tokens} tokens${which}${node.value === null ? "" : `, value ${node.value.toFixed(2)}`}`;
       group.append(title);
       group.addEventListener("click", (event) => choose(node, event.shiftKey));
       group.addEventListener("dblclick", () => fold(node));
@@ -208,14 +218,20 @@ function treeBrowser(root, source) {
   function describe(node) {
     const facts = [];
     const add = (name, value) => { if (value !== null && value !== undefined && value !== "") facts.push(make("dt", {}, name), make("dd", {}, String(value))); };
+    if (node.given) {
+      add("said by", `the ${node.given.role}; none of it was sampled, and none of it is trained on`);
+      add("call", `${node.given.outcome.replaceAll("_", " ")}, ${number(node.given.ms, 1)} ms`);
+      add("nondeterministic", node.given.nondeterministic ? "calls before it, made again for this branch, said something else" : null);
+    }
+    if (node.calls) add("calls", "ends in a tool call, which the next node answers");
     add("value", node.value === null ? "not known" : `${number(node.value, 2)} (${number(node.low, 2)} to ${number(node.high, 2)}), ${node.count} independent continuations, ${node.kind}`);
     add("weight", node.weight !== null && node.weight !== 1 ? node.weight : null);
     add("PRM", node.prm === null ? null : number(node.prm));
-    add("tokens", `${node.tokens}, at depth ${node.depth}`);
-    add("log-probability", node.logprob === null ? null : `${number(node.logprob)} nats in all`);
+    add("tokens", `${node.tokens}${node.given ? " given" : ""}, at depth ${node.depth}`);
+    add("log-probability", node.logprob === null || node.given ? null : `${number(node.logprob)} nats in all`);
     add("mean entropy", node.entropy === null ? null : `${number(node.entropy)} nats`);
-    add("ended by", node.finish);
-    add("made by", [node.engine, node.weights && `weights ${node.weights}`].filter(Boolean).join(", "));
+    add("ended by", node.given ? null : node.finish);
+    if (!node.given) add("made by", [node.engine, node.weights && `weights ${node.weights}`].filter(Boolean).join(", "));
     const leaf = node.leaf;
     if (leaf) {
       add("answer", leaf.answer);
@@ -248,7 +264,7 @@ function treeBrowser(root, source) {
       if (from < node.text.length) text.append(node.text.slice(from));
     } else text.textContent = node.text;
     return make("section", { class: "detail" },
-      make("h3", {}, node.parent === null ? "root: the prompt's end" : `node ${node.id}`),
+      make("h3", {}, node.parent === null ? "root: the prompt's end" : node.given ? `node ${node.id}: a result` : `node ${node.id}`),
       make("dl", {}, ...facts), text, picked,
       node.ends ? null : make("p", { class: "hint" }, node.why_no_tokens || ""));
   }

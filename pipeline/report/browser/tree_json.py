@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from berry.pipeline.core.events import Called
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import UNKNOWN
 from berry.pipeline.records import ending
@@ -76,6 +77,8 @@ def _node(
         "text": text,
         "shortened": shortened,
         "tokens": len(node.tokens),
+        "given": None if node.given is None else _given(node.given),
+        "calls": node.tip is not node,
         "depth": node.depth,
         "value": _number(value.value),
         "low": _number(value.low),
@@ -91,8 +94,25 @@ def _node(
         "weights": node.weights_version or ("" if record is None else record.weights_version),
         "ends": ends,
         "logprobs": logprobs,
-        "why_no_tokens": NO_LOGPROBS if node.logprobs is None else NO_TOKENIZER if token_ends is None else "",
+        "why_no_tokens": _why_no_tokens(node, token_ends),
         "leaf": None if row is None else _leaf(row, kept, most_chars),
+    }
+
+
+def _why_no_tokens(node: TreeNode, token_ends: TokenEnds | None) -> str:
+    """Why a node's tokens are not told apart; empty where they are, or where there was nothing to tell of them."""
+    if node.given is not None:
+        return ""
+    return NO_LOGPROBS if node.logprobs is None else NO_TOKENIZER if token_ends is None else ""
+
+
+def _given(given: Called) -> dict[str, Any]:
+    """Who said what was not sampled, and how that came about."""
+    return {
+        "role": given.role,
+        "outcome": given.outcome,
+        "ms": _number(given.ms),
+        "nondeterministic": given.nondeterministic,
     }
 
 

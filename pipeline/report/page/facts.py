@@ -20,6 +20,7 @@ from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
+from berry.pipeline.report.tool_calls import CallFigures
 from berry.pipeline.storage import jsonl_log
 from berry.pipeline.storage.run import live
 from berry.pipeline.storage.run.directory import RunDir
@@ -162,6 +163,8 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
         section = told(what, partial(read, db))
         if section is not None:
             facts.sections.append(section)
+    if summary.calls is not None:
+        facts.sections.append(_calls(summary.calls))
     stages = told("what pruning left", lambda: stage_lines(run)) or []
     if stages:
         names = list(stages[0].left)
@@ -174,6 +177,25 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
     cuts = told("audits of cuts", lambda: cut_lines(run)) or []
     if cuts:
         facts.sections.append(_table_of("What the cuts are worth on audited trees", cuts))
+
+
+def _calls(calls: CallFigures) -> FactTable:
+    rows: list[FactRow] = [
+        (f"ended {outcome.replace('_', ' ')}", f"{n:,} of {calls.calls:,}") for outcome, n in calls.outcomes.items()
+    ]
+    rows += [
+        ("calls a trajectory", f"{calls.a_trajectory:.2f}"),
+        ("nondeterministic", f"{calls.nondeterministic:,}"),
+        ("tokens of results", f"{calls.tokens:,}"),
+        ("time of a call", f"median {calls.ms_median:.1f} ms, 99% below {calls.ms_99:.1f} ms"),
+    ]
+    return FactTable(
+        "Tool calls",
+        "Of the results in all trees; those of equal calls, which are made once in a tree, each for itself. "
+        "Nondeterministic: made again for a branch, the calls before it said something else. Results were given: no "
+        "count of generated tokens has them.",
+        rows,
+    )
 
 
 def _table_of(title: str, lines: Sequence[Any]) -> FactTable:

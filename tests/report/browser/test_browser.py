@@ -146,3 +146,32 @@ def test_nothing_is_wider_than_the_screen(opened: Chrome, width: int):
 def test_token_ends_are_those_of_the_text():
     assert by_characters(array("i", [1, 2, 3]), "abcdef") == [2, 4, 6]
     assert page_module.browser_file("browser.js").startswith("//")
+
+
+def test_results_of_tools_have_a_colour_and_say_how_the_call_went(
+    chromium: Chrome, tmp_path_factory: pytest.TempPathFactory, make_run: Any
+):
+    folder = tmp_path_factory.mktemp("tools")
+    raw = {
+        "problems": [{"type": "synthetic", "count": 2, "seed": 3, "steps": [3, 4]}],
+        "engine": {"type": "synthetic", "call_share": 0.8},
+        "rollout": {
+            "policy": {"type": "fixed", "branching": [2, 2]},
+            "step": {"type": "delimiter", "delimiters": ["\n\n"]},
+            "tools": [{"type": "python"}],
+        },
+    }
+    make_run(folder, raw)
+    page = folder / "report.html"
+    page.write_bytes(make_report(open_run(str(folder / "run")), token_ends=by_characters))
+    chromium.get(page.as_uri())
+    given = found(chromium, ".node.given")
+    assert given
+    assert {bar.get_attribute("fill") for bar in found(chromium, ".node.given rect")} == {"#CC79A7"}
+    assert "a tool's result" in found(chromium, ".legend")[0].text
+    click(chromium, given[0])
+    told = found(chromium, ".detail")[0].text
+    assert "the tool; none of it was sampled" in told
+    assert "ok, " in told
+    assert "log-probability" not in told
+    assert not [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
