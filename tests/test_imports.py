@@ -124,7 +124,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     # beside the runtime, read by the command line alone
     "pipeline.planning": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*"),
-        *("pipeline.stages.problems", "pipeline.stages.rollout"),
+        *("pipeline.stages.problems", "pipeline.stages.rollout", "pipeline.stages.dataset"),
     ),
     "pipeline.report.browser": ("pipeline", "pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (

@@ -32,7 +32,7 @@ def export(
     ] = False,
     min_visits: Annotated[int, typer.Option(min=1, help="Verified leaves behind a label.")] = 1,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="One minus the width of a label's 95% interval.")
+        float, typer.Option(min=0, max=1, help="One minus the width of a label's or rate's 95% interval.")
     ] = 0.0,
     min_margin: Annotated[float, typer.Option(min=0, max=1, help="Difference of values within a pair.")] = 0.0,
     certain: Annotated[bool, typer.Option("--certain", help="Pairs whose 95% intervals do not overlap.")] = False,

@@ -149,9 +149,10 @@ def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[st
     problems = planned.workload.problems
     workload = runs.measured_workload(planned.workload, seen).model_copy(update={"problems": problems})
     sheet = f"what the {calibration.device} sheet says" if calibration.device else "the set pace"
+    passing = "no unbiased pass rate" if seen.pass_rate is None else f"a pass rate of {seen.pass_rate:.0%}"
     note = (
         f"from {location}: {seen.trajectories:,} trajectories of {seen.output_tokens:.0f} tokens, "
-        f"{seen.pass_rate:.0%} pass, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
+        f"{passing}, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
         f"{calibration.engine_scale:.2f} × {sheet}"
     )
     return planned.model_copy(update={"workload": workload, "calibration": calibration}), [note]

@@ -14,8 +14,10 @@ def problems_table(lines: Sequence[ProblemLine], top: int) -> Any:
     column for each way in which trajectories came out, so that what was not checked does not look wrong."""
     from rich.table import Table
 
-    ordered = sorted(lines, key=lambda line: (-1.0 if line.pass_rate is None else -line.pass_rate, line.problem_id))
-    ordered.sort(key=lambda line: line.pass_rate is None)
+    ordered = sorted(
+        lines, key=lambda line: (-1.0 if line.share_passed is None else -line.share_passed, line.problem_id)
+    )
+    ordered.sort(key=lambda line: line.share_passed is None)
     shown = ordered if len(ordered) <= 2 * top else [*ordered[:top], *ordered[-top:]]
     outcomes = [name for name in Ending if any(name in line.outcomes for line in lines)]
     table = Table("problem", *(name.replace("_", " ") for name in outcomes), "kept", "tokens", box=None)

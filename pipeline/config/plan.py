@@ -98,12 +98,15 @@ class Workload(Section):
     max_depth: int = Field(default=64, ge=1)
     """Steps after which a tree no longer branches (rollout.budget.max_depth)."""
     pass_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of trajectories that pass."""
+    """Chance that an independent answer passes."""
     pass_rate_alike: float = Field(default=0.3, ge=0, le=1)
     """How alike the trajectories of a problem are in passing (intraclass correlation): 0 where all problems are equally
     hard, 1 where each is always or never solved."""
     keep_rate: float = Field(default=1.0, gt=0, le=1)
     """Share of the passing ones that pruning keeps."""
+    kept_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of all trajectories that is kept, as a run shows it; null: pass_rate times keep_rate. A search that gives
+    weak branches up keeps more than that."""
     verifiers: tuple[VerifierTime, ...] = Field(min_length=1)
     """Kinds of checks; their shares sum to 1."""
     calls: CallTime | None = None
@@ -124,6 +127,11 @@ class Workload(Section):
     """Tokens a block of the prefix cache."""
     prefix_caching: bool = True
     """Whether engines read shared prefixes once."""
+
+    @property
+    def kept(self) -> float:
+        """Kept trajectories for each that is made, in [0, 1]."""
+        return self.pass_rate * self.keep_rate if self.kept_share is None else self.kept_share
 
     @model_validator(mode="after")
     def _model_or_pace(self) -> Workload:

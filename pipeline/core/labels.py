@@ -38,3 +38,19 @@ def only(value: Value, kinds: Sequence[ValueKind]) -> Value:
     if value.value is None or value.kind in kinds:
         return value
     return Value(kind=value.kind, reached=value.reached)
+
+
+def is_sure(value: Value, min_visits: int, min_confidence: float) -> bool:
+    """Whether so many independent continuations, and so narrow an interval, stand behind a value: one minus the width
+    of its 95% interval is at least `min_confidence`, in [0, 1].
+
+    How many independent continuations there are is known before what they say only where nothing was cut: else it says
+    how good they looked, and what passes a threshold is too high (`is_of_cuts`; docs/labels.md). Confidence favours
+    values near 0 and 1, whose intervals are narrower.
+    """
+    return value.n >= min_visits and value.confidence >= min_confidence
+
+
+def is_of_cuts(value: Value) -> bool:
+    """Whether branches below were given up or spared, so that labels are right only all together, by their masses."""
+    return value.kind is ValueKind.ESTIMATE and value.mass not in (0.0, 1.0)

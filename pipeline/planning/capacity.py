@@ -224,7 +224,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         slots_average=on_average / slot_share,
         slots_needed=None if needed is None else math.ceil(needed / slot_share),
         reward_share=reward_gpu_s / (gpu_s + reward_gpu_s),
-        kept_per_hour=rate * 3600 * w.pass_rate * w.keep_rate,
+        kept_per_hour=rate * 3600 * w.kept,
         network_gbps=rate * wire * 8 / 1e9,
         totals=totals.totals(w, tree, shared, rate, stored, usd, placed, tools),
         usd_per_hour=usd,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import fsum
+from statistics import fmean
 from typing import Any
 
 from berry.pipeline.config.plan import Calibration, Dtype, Paced, VerifierTime, Workload
@@ -21,11 +23,13 @@ from berry.pipeline.config.sections.synthetic import MOST_TAIL, SyntheticEngine
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes
 from berry.pipeline.core.search.registry import search_class
+from berry.pipeline.core.values.pass_at_k import pass_at_k
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning import tool_calls
 from berry.pipeline.planning.capacity import CapacityPlan, generation_s, plan, shared_cores
 from berry.pipeline.planning.tool_calls import MeasuredCalls, tool_load
 from berry.pipeline.planning.tree_shape import shape_of
+from berry.pipeline.stages.dataset.root_chains import root_chains
 from berry.pipeline.stages.problems.sources import iter_problems, survey
 from berry.pipeline.stages.rollout.admission import searches_at_once
 from berry.pipeline.storage.run.directory import RunDir
@@ -45,8 +49,10 @@ class Measured:
     """What a finished run shows. Tokens are means a trajectory, times as named; `new_tokens` leaves out
     what an earlier sibling generated. `wall_s`, `tokens_per_s`, `occupancy` are None where the run has no
     metrics; `steady` is that of metrics/run.json (runtime.monitoring.steady_state), None where it had none.
-    `step_tokens` is over the steps of the kept ones, None where none was kept; `output_within` and `pass_rate_alike`
-    (see `Workload`) are None where no problem has two trajectories."""
+    `step_tokens` is over the steps of the kept ones, None where none was kept; `output_within` is None where no problem
+    has two trajectories. `pass_rate` is the mean over problems of the unbiased pass rates, cut to [0, 1], and
+    `pass_rate_alike` as told by the independent chains (see `Workload`); both are None where the run has no unbiased
+    rate. `kept_share` is of all trajectories."""
 
     problems: int
     trajectories: int
@@ -54,8 +60,8 @@ class Measured:
     output_tokens: float
     output_scv: float
     new_tokens: float
-    pass_rate: float
-    keep_rate: float
+    pass_rate: float | None
+    kept_share: float
     verify_mean_ms: float | None
     verify_p99_ms: float | None
     wall_s: float | None
@@ -185,12 +191,11 @@ def measure(run: RunDir) -> Measured:
     db = connect(run)
     row = db.execute(
         """select count(distinct problem_id), count(*), avg(n_tokens), var_pop(n_tokens), avg(n_new_tokens),
-                  count(*) filter (verdict = 'pass'), count(*) filter (outcome in ('pass', 'wrong')),
                   count(*) filter (kept), avg(verify_ms), quantile_cont(verify_ms, 0.99)
            from trajectories"""
     ).fetchone()
     assert row is not None
-    problems, trajectories, tokens, variance, new, passed, checked, kept, verify, p99 = row
+    problems, trajectories, tokens, variance, new, kept, verify, p99 = row
     if not trajectories or not tokens:
         raise StorageError(f"{run.location.url}: no committed trajectories to calibrate from; let the run finish")
     kept_row = db.execute(
@@ -201,10 +206,8 @@ def measure(run: RunDir) -> Measured:
         """select avg(spread) from (select var_samp(n_tokens) as spread from trajectories
                                     group by problem_id having count(*) > 1)"""
     ).fetchone()
-    by_problem = db.execute(
-        """select count(*) filter (verdict = 'pass') as right, count(*) as checked
-           from trajectories where outcome in ('pass', 'wrong') group by problem_id"""
-    ).fetchall()
+    chains = root_chains(run, db) or []
+    rates = [rate for values, ends in chains if (rate := pass_at_k(values, 1, ends)) is not None]
     figures = run.metrics("run") or {}
     return Measured(
         problems=problems,
@@ -216,9 +219,9 @@ def measure(run: RunDir) -> Measured:
         new_tokens=new,
         step_tokens=step,
         calls=tool_calls.measured(db),
-        pass_rate=passed / checked if checked else 0.0,
-        pass_rate_alike=intraclass_correlation(by_problem),
-        keep_rate=kept / passed if passed else 1.0,
+        pass_rate=min(1.0, max(0.0, fmean(rates))) if rates else None,
+        pass_rate_alike=intraclass_correlation([values for values, ends in chains if ends is None]),
+        kept_share=kept / trajectories,
         verify_mean_ms=verify,
         verify_p99_ms=p99,
         wall_s=figures.get("wall_s"),
@@ -228,24 +231,29 @@ def measure(run: RunDir) -> Measured:
     )
 
 
-def intraclass_correlation(by_problem: Sequence[tuple[int, int]]) -> float | None:
-    """Computes how alike the trajectories of a problem are in passing, in [0, 1], from (passed, checked) of each
-    problem.
+def intraclass_correlation(by_problem: Sequence[Sequence[float]]) -> float | None:
+    """Estimates how alike the chains of a problem are in passing, in [0, 1], from the values of each problem's
+    independent chains (1 and 0 where a chain is one answer).
 
-        rho = (MSB - MSW) / (MSB + (n0 - 1) MSW)        MSB, MSW: mean squares between and within problems
+        rho = (E[v²] - p²) / (p - p²)        v: the pass rate of a problem, p: its mean over problems
 
-    None where no problem has two checked trajectories, or there is only one. Source: Donner 1986, analysis of variance
-    for groups of unequal size, n0 the size that stands for them all.
+    E[v²] is the mean product of two chains of one problem, p² that of chains of two problems: products of independent
+    draws, and so unbiased also where chains are weighted for cuts, or fork. Of problems with two chains at least; None
+    where there are fewer than two such problems, or all came out alike.
     """
-    groups, total = len(by_problem), sum(n for _, n in by_problem)
-    if groups < 2 or total <= groups:
+    several = [chains for chains in by_problem if len(chains) > 1]
+    if len(several) < 2:
         return None
-    mean = sum(passed for passed, _ in by_problem) / total
-    within = sum(passed * (n - passed) / n for passed, n in by_problem) / (total - groups)
-    between = sum(n * (passed / n - mean) ** 2 for passed, n in by_problem) / (groups - 1)
-    size = (total - sum(n * n for _, n in by_problem) / total) / (groups - 1)
-    spread = between + (size - 1) * within
-    return min(1.0, max(0.0, (between - within) / spread)) if spread > 0 else 0.0
+    rates = [fmean(chains) for chains in several]
+    within = fmean(_mean_product(chains) for chains in several)
+    across, mean = _mean_product(rates), fmean(rates)
+    return min(1.0, max(0.0, (within - across) / (mean - across))) if mean - across > 1e-12 else None
+
+
+def _mean_product(values: Sequence[float]) -> float:
+    """The mean product of two different ones of them."""
+    total, n = fsum(values), len(values)
+    return (total * total - fsum(v * v for v in values)) / (n * (n - 1))
 
 
 def measured_workload(assumed: Workload, seen: Measured) -> Workload:
@@ -254,10 +262,9 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
         "problems": seen.problems,
         "output_tokens": seen.output_tokens,
         "output_scv": seen.output_scv,
-        "pass_rate": seen.pass_rate,
-        "keep_rate": max(min(seen.keep_rate, 1.0), 1e-6),
+        "kept_share": seen.kept_share,
     }
-    for key in ("prompt_tokens", "step_tokens", "output_within", "pass_rate_alike"):
+    for key in ("prompt_tokens", "step_tokens", "output_within", "pass_rate", "pass_rate_alike"):
         if getattr(seen, key) is not None:
             update[key] = getattr(seen, key)
     steady = seen.steady or {}

@@ -41,7 +41,7 @@ def storage_bytes_per_trajectory(w: Workload, tree: TreeShape, calibration: Cali
     """Computes the Parquet bytes for one trajectory with its share of the tree, kept rows included."""
     a_token = TOKEN_BYTES + LOGPROB_BYTES
     nodes = (tree.generated * a_token + tree.sequences * NODE_BYTES) / tree.leaves
-    kept = w.pass_rate * w.keep_rate * (w.output_tokens * a_token + KEPT_BYTES)
+    kept = w.kept * (w.output_tokens * a_token + KEPT_BYTES)
     return (nodes + TRAJECTORY_BYTES + kept) * calibration.bytes_scale
 
 

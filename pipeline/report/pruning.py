@@ -23,8 +23,8 @@ from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
-from berry.pipeline.report.stored_families import stored_families
 from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.dataset.stored_families import stored_families
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
 

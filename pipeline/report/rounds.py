@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.records import ValueKind
-from berry.pipeline.report.stored_families import StoredFamilies, stored_families
+from berry.pipeline.stages.dataset.stored_families import StoredFamilies, stored_families
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
 from berry.pipeline.storage.run.weights_file import weights_after

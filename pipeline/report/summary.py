@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from berry.pipeline.core.ledger import add
-from berry.pipeline.core.values.estimate import Heads
-from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
-from berry.pipeline.core.values.stopped import Ends
-from berry.pipeline.records import Ending, ValueKind
-from berry.pipeline.report.stored_families import stored_families
+from berry.pipeline.records import Ending
 from berry.pipeline.report.tool_calls import CallFigures, call_figures
-from berry.pipeline.stages.dataset.reading import read_trees, scheme_for
 from berry.pipeline.stages.dataset.reports import read_reports
+from berry.pipeline.stages.dataset.root_chains import root_chains
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 MANY_TRUNCATED, MANY_UNVERIFIABLE = 1 / 3, 1 / 20  # shares of the trajectories from which a run says so
 
@@ -36,7 +27,7 @@ class ProblemLine:
     tokens: int
 
     @property
-    def pass_rate(self) -> float | None:
+    def share_passed(self) -> float | None:
         """Share of the trajectories with a verdict that pass, however they were drawn; None where there is none."""
         passed, wrong = (self.outcomes.get(name, 0) for name in (Ending.PASS, Ending.WRONG))
         return passed / (passed + wrong) if passed + wrong else None
@@ -133,7 +124,7 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     longest = max((n for n, _ in checked), default=0)
     completions = db.execute("select count(*) from completions").fetchone()
     assert completions is not None
-    chains = _chains_of_annotated(run) if completions[0] else _chains(run, db)
+    chains = root_chains(run, db)
     if chains is None:
         pass_at = {
             k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest
@@ -174,38 +165,3 @@ def _problem_lines(rows: Sequence[tuple[str, str, int, int, int | None]]) -> lis
         )
         for problem, its in of_problem.items()
     ]
-
-
-def _chains_of_annotated(run: RunDir) -> list[tuple[list[float], Ends | None]]:
-    """The same as `_chains` of a run whose prefixes were completed to label them: its nodes store what their
-    completions say, so that what its own search drew is worked out again."""
-    trees = read_trees(run, rounds=[max(run.rounds())])
-    return [(c, t.values.scheme.ends) for t in trees if (c := chains_of(t.tree, t.values)) is not None]
-
-
-def _chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[tuple[list[float], Ends | None]] | None:
-    """Of each problem of the last round with an unbiased value, the weighted values of the chains from its root in the
-    order of the draws, and the rule by which verdicts ended them. None of a run whose values are of schema version 1.
-    """
-    rows = db.execute(
-        "select problem_id, node, parent, depth, sample, weight, value, value_kind from nodes "
-        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1) order by sample"
-    ).fetchall()
-    if any(sample is None for _, _, _, _, sample, *_ in rows):
-        return None
-    families = stored_families(run, db)
-    tails = {(p, parent): (node, value) for p, node, parent, _, sample, _, value, _ in rows if sample == -1}
-    of_problem: dict[str, list[float]] = {
-        p: [] for p, _, _, depth, _, _, _, kind in rows if depth == 0 and kind == ValueKind.ESTIMATE
-    }
-    schemes = {problem: scheme_for(families.config, families.family(problem)) for problem in of_problem}
-    for problem, node, _, depth, _, weight, value, _ in rows:
-        if depth != 1 or weight is None or problem not in of_problem:
-            continue
-        while (
-            schemes[problem].heads is not Heads.ALL and (problem, node) in tails
-        ):  # a chain that was forked passes on the result of its own end
-            node, value = tails[problem, node]
-        if weight == 0.0 or value is not None:
-            of_problem[problem].append(0.0 if weight == 0.0 else weight * value)
-    return [(chains, schemes[problem].ends) for problem, chains in of_problem.items()]

@@ -112,10 +112,12 @@ def measure(
     labels: bool = True,
     first: int = 0,
     annotation: Annotation | None = None,
+    min_visits: int = 0,
     **rollout: Any,
 ) -> Measured:
     """Plays `problems` searches and holds what they say against the truth. `noise`: standard deviation of the scorer's
-    error; `shuffle`: answers arrive in any order; `annotation`: the finished trees are labelled by completions."""
+    error; `shuffle`: answers arrive in any order; `annotation`: the finished trees are labelled by completions;
+    `min_visits`: values with fewer independent continuations behind them are left out, as null."""
     measured = Measured()
     for index in range(first, first + problems):
         world = core.SyntheticWorld(index, noise=noise, steps=steps, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
@@ -123,9 +125,9 @@ def measure(
         core.play(search, world, random.Random(index) if shuffle else None, check=False)
         if annotation is not None:
             search = annotate(core, search, world, annotation, shuffle=random.Random(index) if shuffle else None)
-        _nodes(measured, search, world, index)
+        _nodes(measured, search, world, index, min_visits)
         if labels:
-            _labels(measured, search, world, index)
+            _labels(measured, search, world, index, min_visits)
     return measured
 
 
@@ -156,7 +158,7 @@ def annotate(
     return labelling
 
 
-def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
+def _nodes(measured: Measured, search: Any, world: Any, index: int, min_visits: int) -> None:
     tree, counts, values = search.tree, pooled(search.tree), search.values()
     for node in tree.walk():
         count, value = counts[node.node_id], values[node.node_id]
@@ -171,7 +173,7 @@ def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
             if node is tree.root:
                 measured.old_root.add(index, count.soft - truth)
         for errors in (measured.nodes, measured.root) if node is tree.root else (measured.nodes,):
-            if value.value is None or value.kind != "estimate":
+            if value.value is None or value.kind != "estimate" or value.n < min_visits:
                 errors.nulls += 1
                 continue
             errors.add(index, value.value - truth)
@@ -179,7 +181,7 @@ def _nodes(measured: Measured, search: Any, world: Any, index: int) -> None:
                 errors.covered.append(value.low <= truth <= value.high)
 
 
-def _labels(measured: Measured, search: Any, world: Any, index: int) -> None:
+def _labels(measured: Measured, search: Any, world: Any, index: int, min_visits: int) -> None:
     """Every step of every checked trajectory, each shared prefix once, as labels are read back from storage."""
     tree, seen, counts = search.tree, set[tuple[str, int]](), pooled(search.tree)
     decode = lru_cache(maxsize=None)(world.engine.decode)  # paths share their beginnings
@@ -202,7 +204,7 @@ def _labels(measured: Measured, search: Any, world: Any, index: int) -> None:
             if (plain := counts[path[at].node_id].soft) is not None:
                 measured.old_labels.add(index, plain - truth)
             errors = measured.labels
-            if label.label is None:
+            if label.label is None or label.n < min_visits:
                 errors.nulls += 1
                 continue
             errors.add(index, label.label - truth, label.mass)
@@ -295,12 +297,14 @@ STOPS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def table(core: Any, cases: dict[str, tuple[Any, dict[str, Any]]], problems: int, noise: float) -> None:
+def table(
+    core: Any, cases: dict[str, tuple[Any, dict[str, Any]]], problems: int, noise: float, min_visits: int = 0
+) -> None:
     print(f"{'':22s} {'pass rate':>24s} {'nodes':>15s} {'covers':>11s} {'step labels':>25s} {'null':>5s}")
     parts = f"{'pooled':>9s} {'value':>14s} {'pooled  value':>15s} {'pooled value':>11s} {'pooled':>9s} {'value':>16s}"
     print(f"{'':22s} {parts}")
     for name, (policy, rollout) in cases.items():
-        m = measure(core, policy, problems=problems, noise=noise, **rollout)
+        m = measure(core, policy, problems=problems, noise=noise, min_visits=min_visits, **rollout)
         print(
             f"{name:22s} {m.old_root.bias:+9.3f} {m.root.bias:+7.3f} ±{m.root.two_sigma:.3f}"
             f" {m.old_nodes.bias:+8.3f} {m.nodes.bias:+6.3f}"
@@ -321,6 +325,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--noise", type=float, default=0.1, help="standard deviation of the scorer's error")
     parser.add_argument("--spare", type=float, help="share of what is given up that goes on; default: the policies'")
     parser.add_argument("--majority", action="store_true", help="what majorities of trees elect, in place of values")
+    parser.add_argument("--min-visits", type=int, default=0, help="values with less behind them are left out")
     args = parser.parse_args(argv)
     cases = {**{name: (policy, {}) for name, policy in NINE.items()}, **CUTS, **STOPS, **ANNOTATED}
     if args.only:
@@ -333,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.majority:
         elections(Core(), args.problems, args.noise)
     else:
-        table(Core(), cases, args.problems, args.noise)
+        table(Core(), cases, args.problems, args.noise, args.min_visits)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -55,10 +57,22 @@ def finished(tmp_path: Path, config: Path) -> str:
         "kept": [bool(i % 2) for i in range(160)],
     }
     rows = [{name: values[i] for name, values in columns.items()} for i in range(160)]
-    tables = {name: [] for name in schema.TABLES} | {"trajectories": rows}
+    tables = {name: [] for name in schema.TABLES} | {"trajectories": rows, "nodes": _trees()}
     shards.write(run.location, round_index=0, lease=0, tables=tables, metadata={})
     run.write_metrics("run", {"wall_s": 16000 / 2400, "tokens_per_s": 2400.0, "occupancy": 0.9})
     return place
+
+
+def _trees() -> list[dict[str, Any]]:
+    """Of each problem the root and four samples, of which the second and the fourth pass."""
+    nodes: list[dict[str, Any]] = []
+    for problem in range(40):
+        of_all = {"problem_id": f"p{problem}", "value_kind": "estimate"}
+        nodes.append({**of_all, "node": 0, "depth": 0, "sample": 0, "value": 0.5})
+        for i in range(4):
+            place = {"node": i + 1, "parent": 0, "depth": 1, "sample": i, "weight": 1.0}
+            nodes.append({**of_all, **place, "value": float(i % 2)})
+    return nodes
 
 
 @pytest.fixture
@@ -87,7 +101,7 @@ def test_a_finished_run_is_measured(finished: str) -> None:
     seen = runs.measure(open_run(finished))
     assert (seen.problems, seen.trajectories, seen.output_tokens) == (40, 160, 100)
     assert seen.pass_rate == 0.5
-    assert seen.keep_rate == 1
+    assert seen.kept_share == 0.5
     assert seen.verify_mean_ms == pytest.approx(6, abs=0.1)
 
 
@@ -103,12 +117,41 @@ def test_a_runs_steps_and_spread_replace_what_was_assumed(finished: str, config:
 
 
 def test_trajectories_of_a_problem_are_alike_in_passing_as_counted_by_hand() -> None:
-    assert runs.intraclass_correlation([(4, 4), (0, 4)]) == 1
-    assert runs.intraclass_correlation([(2, 4), (2, 4)]) == 0
-    # two problems of six, four and two right: MSB = 2 · 6 · (1/6)² / 1, MSW = 2 · 6 · (2/3)(1/3) / 10
-    assert runs.intraclass_correlation([(4, 6), (2, 6)]) == pytest.approx((1 / 3 - 4 / 15) / (1 / 3 + 5 * 4 / 15))
-    assert runs.intraclass_correlation([(1, 1), (0, 1)]) is None
-    assert runs.intraclass_correlation([(3, 4)]) is None
+    assert runs.intraclass_correlation([[1, 1], [0, 0]]) == 1
+    assert runs.intraclass_correlation([[1, 1, 0, 0], [1, 1, 0, 0]]) == 0
+    # three of three, and one of three: products 1 and 0 within, 1/3 across, a mean of 2/3
+    assert runs.intraclass_correlation([[1, 1, 1], [1, 0, 0]]) == pytest.approx((1 / 2 - 1 / 3) / (2 / 3 - 1 / 3))
+    assert runs.intraclass_correlation([[1], [0]]) is None
+    assert runs.intraclass_correlation([[1, 1, 1, 0]]) is None
+    assert runs.intraclass_correlation([[1, 1], [1, 1]]) is None
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_how_alike_they_are_is_found_from_many_problems_with_and_without_cuts(cut: bool) -> None:
+    """Pass rates even in [0, 1]: p = 1/2, E[v²] = 1/3, and so rho = 1/3. A cut stops a chain in two, spares half."""
+    chance = random.Random(1)
+    chains = []
+    for _ in range(20_000):
+        rate = chance.random()
+        weights = [chance.choice((0.0, 2.0)) if cut and chance.random() < 0.5 else 1.0 for _ in range(4)]
+        chains.append([weight * (chance.random() < rate) for weight in weights])
+    assert runs.intraclass_correlation(chains) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_a_search_that_keeps_the_good_is_measured_by_its_unbiased_rates(finished: str, config: Path) -> None:
+    """All leaves pass, since what would have failed was cut; with nothing spared no rate is known, and none is made
+    up."""
+    run = open_run(finished)
+    passing = {"verdict": "pass", "verify_ms": 5.0, "n_tokens": 100, "n_new_tokens": 100, "kept": True}
+    nodes = [{**node, "value_kind": "survivors"} for node in _trees()]
+    rows = [{**passing, "trajectory_id": f"t{i}", "problem_id": f"p{i % 40}"} for i in range(80)]
+    tables = {name: [] for name in schema.TABLES} | {"trajectories": rows, "nodes": nodes}
+    shards.write(run.location, round_index=1, lease=0, tables=tables, metadata={})
+    seen = runs.measure(run)
+    assert (seen.pass_rate, seen.pass_rate_alike) == (None, None)
+    assert seen.kept_share == pytest.approx((80 + 80) / (160 + 80))
+    workload = runs.workload_of(load(config, [], RunConfig))[0]
+    assert runs.measured_workload(workload, seen).pass_rate == workload.pass_rate, "stays assumed"
 
 
 def test_what_a_trees_size_rests_on_is_listed(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def seen(config: RunConfig) -> tuple[runs.Measured, Calibration]:
         output_scv=0.05,
         new_tokens=90,
         pass_rate=0.5,
-        keep_rate=1,
+        kept_share=0.5,
         verify_mean_ms=400,
         verify_p99_ms=900,
         wall_s=10,

@@ -75,7 +75,8 @@ class RewardTraining(Section):
     weigh_by_visits: bool = True
     """Weigh a step's label by how sure it is: the inverse variance of an estimate from so many leaves."""
     min_visits: int = Field(default=1, ge=1)
-    """Leave out steps with fewer independent continuations behind their label."""
+    """Leave out steps with fewer independent continuations behind their label. Refused above 1 where
+    branches were cut: how many are left says how good they looked (docs/labels.md)."""
     min_each: int = Field(default=8, ge=1)
     """Fewest positive, and negative, trajectories to train on; with less, training is refused."""
     per_problem: int = Field(default=64, ge=1)

@@ -118,6 +118,10 @@ class DpoTraining(PolicyTraining):
     """How much a difference in log-probability counts."""
     min_margin: float = Field(default=0.0, ge=0, le=1)
     """By how much the values of two siblings must differ."""
+    min_visits: int = Field(default=1, ge=1)
+    """Independent continuations that must stand behind each of the two values."""
+    certain: bool = False
+    """Only siblings whose 95% intervals do not overlap."""
 
 
 PolicyStep = Annotated[SftTraining | GrpoTraining | TreeTraining | DpoTraining, Field(discriminator="type")]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from berry.pipeline.core.values.estimate import UNKNOWN, Value
 from berry.pipeline.records import DropReason, Trajectory
 
 
@@ -21,12 +22,18 @@ class Decision(Struct, frozen=True, gc=False):
 @dataclass(frozen=True, slots=True)
 class Pool:
     """What a rule may look at beside the living: all trajectories of the problem, dropped ones too (a pass rate is
-    over those), the digests of responses kept in other problems, and the problem's pass rate (None: there is no
-    unbiased estimate of it; it may exceed 1 where branches were spared)."""
+    over those), the digests of responses kept in other problems, and the unbiased value of the problem's root with its
+    interval, whose `value` is None where there is none."""
 
     everyone: Sequence[Trajectory]
     seen: set[bytes] = field(default_factory=set)
-    pass_rate: float | None = None
+    value: Value = UNKNOWN
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The problem's pass rate; None: there is no unbiased estimate of it. It may exceed 1 where branches were
+        spared."""
+        return self.value.value
 
 
 class Rule(Protocol):

@@ -1,9 +1,11 @@
 """Keeps problems whose pass rate lies in [low, high]: neither hopeless nor trivial. Drops as `difficulty`.
 
 The pass rate is the unbiased estimate of the value of the problem's root (core/values), over all its trajectories,
-those dropped by earlier rules too; one that sparing has put above 1 counts as 1. Degenerate cases: a problem without
-such an estimate is left alone (a plain share would be that of what cuts or early stops have left), and so is one with
-fewer than `min_checked` verified trajectories.
+those dropped by earlier rules too. Where branches were cut, how much stands behind a rate is a matter of luck: one
+chain that was spared in the stead of twenty says little. There a problem goes only if the whole 95% interval of its
+rate lies outside the band; with `certain` so it is everywhere. Degenerate cases: a problem without such an estimate is
+left alone (a plain share would be that of what cuts or early stops have left), and so is one with fewer than
+`min_checked` verified trajectories.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ class DifficultyRule(RuleConfig):
     """Least pass rate."""
     high: float = Field(default=1.0, ge=0, le=1)
     """Greatest pass rate."""
+    certain: bool = False
+    """Drop a problem only where the whole 95% interval of its pass rate lies outside the band; where branches were cut
+    it is so in any case."""
     min_checked: int = Field(default=1, ge=1)
     """Problems with fewer verified trajectories are left alone."""
 
@@ -49,9 +54,11 @@ class ByDifficulty:
         """Drops all of a problem whose pass rate lies outside [low, high]; none where too few leaves were checked to
         tell."""
         checked = sum(t.verdict is not None and is_known(t.verdict) for t in pool.everyone)
-        if pool.pass_rate is None or checked < self.rule.min_checked:
+        value = pool.value
+        if value.value is None or checked < self.rule.min_checked:
             return {}
-        rate = min(1.0, pool.pass_rate)
-        if self.rule.low <= rate <= self.rule.high:
+        cut = value.mass != 1.0 or any(t.drop_reason is DropReason.CUT_IN_LOOP for t in pool.everyone)
+        low, high = (value.low, value.high) if cut or self.rule.certain else (value.value, value.value)
+        if low <= self.rule.high and high >= self.rule.low:
             return {}
         return {t.trajectory_id: DropReason.DIFFICULTY for t in alive}

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from berry.pipeline.config.sections.pruning import PRUNING_RULES, RuleConfig
 from berry.pipeline.core.prune.base import Decision, Pool, Rule
+from berry.pipeline.core.values.estimate import UNKNOWN, Value
 from berry.pipeline.records import DropReason, Trajectory
 
 R = TypeVar("R", bound=type[Any])
@@ -32,16 +33,16 @@ def prune(
     rules: Sequence[RuleConfig],
     *,
     seen: set[bytes] | None = None,
-    pass_rate: float | None = None,
+    value: Value = UNKNOWN,
 ) -> list[Decision]:
     """One decision for each trajectory of *one problem*, in their order. Rules apply in the order given, each to what
     the ones before left; a trajectory keeps its first reason, and one that comes with a `drop_reason` (truncated, cut
     in the loop …) keeps that.
 
     `seen` is what problems share for exact duplicates: give the same set to every problem pruned together, in a fixed
-    order of problems. `pass_rate`: the problem's, as its tree estimates it.
+    order of problems. `value`: of the problem's root, as its tree estimates it, where that is unbiased.
     """
-    pool = Pool(trajectories, set() if seen is None else seen, pass_rate)
+    pool = Pool(trajectories, set() if seen is None else seen, value)
     reasons: dict[str, DropReason] = {t.trajectory_id: t.drop_reason for t in trajectories if t.drop_reason}
     for rule in rules:
         alive = [t for t in trajectories if t.trajectory_id not in reasons]

@@ -2,7 +2,8 @@
 verified.
 
     child chosen = argmax_c  Q(c) + c_puct · P(c) · sqrt(N(s)) / (1 + N(c))        (PUCT: Silver et al. 2017)
-    Q(c) = W(c) / N(c): share of the simulations through c that passed; a child without any has its parent's Q
+    Q(c) = W(c) / M(c): share that passed of the simulations through c that were right or wrong; a child without any
+    has its parent's Q
 
 A new child is one more arm of every node with fewer than `width` of them, with its parent's Q and N = 0, so that the
 search widens where its children disappoint. P is equal over the arms, or a softmax of the siblings' scores.
@@ -10,8 +11,8 @@ search widens where its children disappoint. P is equal over the arms, or a soft
 The rollout is sampled in one request, stays in the tree and is cut at its step ends, so that later simulations branch
 inside it: no token is spent on playouts that are thrown away. `parallel` simulations fly at once; each counts as lost
 until its verdict is there (virtual loss), so with more than one the course depends on which comes first, and replay
-follows the journal's order. Simulations that could not be verified count in neither N nor W; truncated and empty ones
-count as lost, or the search would walk into them again.
+follows the journal's order. Simulations that were neither right nor wrong (truncated, without an answer, not to be
+checked) count in N alone: the search tries elsewhere next, and takes nothing for wrong.
 
 Degenerate cases: width = 1 is one trajectory; without step ends the tree is the root with at most `width` leaves.
 The search ends early when every branch is exhausted.
@@ -29,9 +30,9 @@ from pydantic import Field
 from berry.pipeline.config.sections.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.counts import leaf_counts
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.records import DropReason, Finish
-from berry.verifiers.base import Outcome
 
 _NEW = ""  # the arm that samples a new child
 
@@ -59,12 +60,17 @@ class Mcts(PolicyConfig):
 @dataclass(slots=True)
 class _Stat:
     visits: int = 0
+    known: int = 0  # of the visits, those that were right or wrong
     won: int = 0
     flying: int = 0
 
     @property
     def n(self) -> int:
         return self.visits + self.flying
+
+    def q(self, otherwise: float) -> float:
+        lost = self.known + self.flying
+        return self.won / lost if lost else otherwise
 
 
 class MctsSearch(Search[Mcts]):
@@ -131,14 +137,13 @@ class MctsSearch(Search[Mcts]):
     def _merits(self, node: TreeNode, children: list[TreeNode], *, running: int) -> dict[str, float]:
         """Q + U of every child and of a new one."""
         at = self._stats[node.node_id]
-        parent_q = at.won / at.n if at.n else 0.0
+        parent_q = at.q(0.0)
         explore = self.policy.c_puct * sqrt(at.n)
         new = 1 / (len(children) + 1)
         merits = {_NEW: parent_q + explore * new / (1 + running)}
         for child, prior in zip(children, self._priors(children), strict=True):
             stat = self._stats[child.node_id]
-            q = stat.won / stat.n if stat.n else parent_q
-            merits[child.node_id] = q + explore * (1 - new) * prior / (1 + stat.n)
+            merits[child.node_id] = stat.q(parent_q) + explore * (1 - new) * prior / (1 + stat.n)
         return merits
 
     def _priors(self, children: list[TreeNode]) -> list[float]:
@@ -155,12 +160,12 @@ class MctsSearch(Search[Mcts]):
     def on_step(self, node: TreeNode) -> None:
         """A segment that stopped short although asked for the end: the engine's own limit. It can be grown on."""
         self._arrived(node)
-        self._resolve(node, won=False, counts=False)
+        self._resolve(node, ended=False)
 
     def on_leaf(self, node: TreeNode) -> None:
         self._arrived(node)
         if node.drop is not None:
-            self._resolve(node, won=False, counts=True)
+            self._resolve(node)
 
     def _arrived(self, node: TreeNode) -> None:
         self._paths[node.node_id] = self._line(self.source(node))
@@ -177,17 +182,18 @@ class MctsSearch(Search[Mcts]):
             self._close(node)
 
     def on_verdict(self, node: TreeNode) -> None:
-        assert node.verdict is not None
-        checked = node.verdict.outcome is not Outcome.UNVERIFIABLE
-        self._resolve(node, won=node.verdict.passed, counts=checked)
+        self._resolve(node)
 
-    def _resolve(self, leaf: TreeNode, *, won: bool, counts: bool) -> None:
+    def _resolve(self, leaf: TreeNode, *, ended: bool = True) -> None:
         for name in self._paths.pop(leaf.node_id):
             self._stats[name].flying -= 1
-        if counts:
+        if ended:
+            counts = leaf_counts(leaf)
             for name in self._line(leaf):
-                self._stats[name].visits += 1
-                self._stats[name].won += won
+                stat = self._stats[name]
+                stat.visits += 1
+                stat.known += counts.checked
+                stat.won += counts.passed
         self._launch()
 
     def on_lost(self, node: TreeNode, count: int) -> None:
@@ -222,5 +228,5 @@ class MctsSearch(Search[Mcts]):
         self._launch()
 
     def policy_state(self) -> object:
-        stats = [(name, s.visits, s.won, s.flying) for name, s in sorted(self._stats.items())]
+        stats = [(name, s.visits, s.known, s.won, s.flying) for name, s in sorted(self._stats.items())]
         return stats, sorted(self._paths.items()), sorted(self._closed), self._to_come

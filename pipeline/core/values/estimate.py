@@ -88,6 +88,11 @@ class Value(Struct, frozen=True, gc=False):
             return None
         return min(1.0, self.value / self.mass)
 
+    @property
+    def confidence(self) -> float:
+        """One minus the width of the 95% interval, in [0, 1]: 0 where nothing stands behind the value."""
+        return 1.0 - (self.high - self.low)
+
 
 class Draws(Struct, frozen=True, gc=False):
     """What one node passes up: its value, the mass behind it, and the number of independent continuations."""

@@ -4,8 +4,9 @@
 
 `prm` (or `orm`) is the model as it is served. Where the engine's log-probabilities are known, `prm_alone` is the model
 without them, and `logprob` they without the model (blend_fit). Baselines: `constant` says the training labels' mean,
-`length` a logistic curve in the number of tokens so far; best of N has the majority's answer, a random choice and the
-verifier itself. Where the truth is known (stages.training.ground_truth) each scorer is held against it as well.
+`length` a logistic curve in the number of tokens so far; best of N has the majority's answer and a random choice, by
+the votes of core/values/votes.py, and the verifier itself. Where the truth is known (stages.training.ground_truth) each
+scorer is held against it as well.
 """
 
 from __future__ import annotations
@@ -259,7 +260,7 @@ def _leaves(what: str, scores: Mapping[str, Scores], paths: Sequence[LabelledPat
         for name, rows in scores.items():
             row = rows[i]
             by |= {name: row[-1]} if what == "orm" else {f"{name}_last": row[-1], f"{name}_min": min(row)}
-        groups[f"{path.round_index}/{path.problem_id}"].append(ScoredLeaf(path.passed, path.answer, by))
+        groups[f"{path.round_index}/{path.problem_id}"].append(ScoredLeaf(path.passed, path.answer, by, path.vote))
     return dict(groups)
 
 

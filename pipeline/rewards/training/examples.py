@@ -22,7 +22,8 @@ class LabelledPath:
     the first of its tree to show the label: a shared prefix is to be learned once. `truth` is the true value at
     each step's end and `true_good` whether the reasoning is right so far, known for the synthetic engine alone.
     `evidence` is what the engine recorded up to each step's end (None where a step ends inside a segment, whose
-    log-probability is stored as one number); empty: nothing. `tokens` counts the response's."""
+    log-probability is stored as one number); empty: nothing. `vote`: what its answer weighs in an election among the
+    leaves of its tree (core/values/votes.py). `tokens` counts the response's."""
 
     problem_id: str
     trajectory_id: str
@@ -40,6 +41,7 @@ class LabelledPath:
     true_good: tuple[bool, ...] | None = None
     evidence: tuple[Evidence | None, ...] = ()
     masses: tuple[float, ...] = ()
+    vote: float = 1.0
 
     @property
     def tokens(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -137,37 +137,46 @@ def best_threshold(trajectories: Sequence[ScoredSteps]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ScoredLeaf:
-    """A checked trajectory: what the verifier said, its answer, and the scores to pick by."""
+    """A checked trajectory: what the verifier said, its answer, the scores to pick by, and the weight of its vote among
+    those of its tree (core/values/votes.py)."""
 
     passed: bool
     answer: str | None
     scores: dict[str, float]
+    weight: float = 1.0
 
 
 def best_of_n(problems: Sequence[Sequence[ScoredLeaf]], seed: int = 0) -> dict[str, float]:
     """Share of problems solved by picking one of their checked trajectories: the one that scores highest by each score,
-    the majority's answer, one at random (expected), and with the verifier itself. Ties are broken by a seeded draw."""
+    the majority's answer and one at random (expected), both by the weights of votes, and with the verifier itself. Ties
+    are broken by a seeded draw. Problems of which no leaf has a vote count in neither of those two."""
     chance = random.Random(seed)
     counted: dict[str, list[float]] = defaultdict(list)
     for leaves in problems:
         if not leaves:
             continue
-        counted["random"].append(sum(leaf.passed for leaf in leaves) / len(leaves))
         counted["verifier"].append(float(any(leaf.passed for leaf in leaves)))
-        votes = Counter(leaf.answer for leaf in leaves if leaf.answer is not None)
-        counted["majority"].append(_majority(leaves, votes))
+        whole = math.fsum(leaf.weight for leaf in leaves)
+        if whole:
+            counted["random"].append(math.fsum(leaf.weight for leaf in leaves if leaf.passed) / whole)
+            counted["majority"].append(_majority(leaves))
         shuffled = chance.sample(list(leaves), len(leaves))
         for name in leaves[0].scores:
             counted[name].append(float(max(shuffled, key=lambda leaf: leaf.scores[name]).passed))
     return {name: sum(values) / len(values) for name, values in counted.items()}
 
 
-def _majority(leaves: Sequence[ScoredLeaf], votes: Counter[str]) -> float:
-    """Expected accuracy of the most frequent answer, ties at random."""
+def _majority(leaves: Sequence[ScoredLeaf]) -> float:
+    """Expected accuracy of the answer with most votes, ties at random."""
+    votes: dict[str, list[float]] = defaultdict(list)
+    for leaf in leaves:
+        if leaf.answer is not None and leaf.weight:
+            votes[leaf.answer].append(leaf.weight)
     if not votes:
         return 0.0
-    most = max(votes.values())
-    winners = [answer for answer, count in votes.items() if count == most]
+    totals = {answer: math.fsum(weights) for answer, weights in votes.items()}
+    most = max(totals.values())
+    winners = [answer for answer, total in totals.items() if total > most - 1e-9]
     right = [any(leaf.passed for leaf in leaves if leaf.answer == answer) for answer in winners]
     return sum(right) / len(right)
 

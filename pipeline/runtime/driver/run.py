@@ -17,6 +17,7 @@ from typing import Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
+from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_calls, explain_missing_steps
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
@@ -50,6 +51,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     problems = survey(config.problems, config.screening, fault_for(config.rollout))
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
+    _check_labels(config)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     check_tool_turns(config.engine, config.rollout)
     preflight_rewards(config.rewards)
@@ -80,6 +82,18 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
             raise first_error(errors) from errors
         shown.end("finished" if outcome.finished else "stopped")
         return outcome
+
+
+def _check_labels(config: RunConfig) -> None:
+    """Raises ConfigError where rounds would refuse what they are to train a PRM on."""
+    least = 1 if config.rewards is None else config.rewards.training.min_visits
+    learns = config.rounds is not None and config.rounds.count > 1 and "prm" in config.rounds.train
+    if learns and least > 1 and audit.prunes(config.rollout) and config.annotation is None:
+        raise ConfigError(
+            f"rewards.training.min_visits = {least}, but rollout ({config.rollout.policy.type}) cuts branches: how "
+            "many continuations are left says how good a step looked, and a PRM would learn values that are too high; "
+            "leave it at 1"
+        )
 
 
 def _check_same_problems(source: RunDir, made_with: dict[str, Any]) -> None:

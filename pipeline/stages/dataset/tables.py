@@ -14,7 +14,7 @@ from berry.pipeline.config.sections.pruning import PruneRule
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import Decision, prune
-from berry.pipeline.core.values.estimate import Values
+from berry.pipeline.core.values.estimate import UNKNOWN, Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.rows import (
     ColumnLists,
@@ -66,8 +66,8 @@ class Tables:
         numbers = {node_id: number for number, node_id in enumerate(by_id)}
         decisions = decided
         if decisions is None:
-            rate = only(values[nodes[0].node_id], LABELS).value if nodes else None
-            decisions = prune(trajectories, rules, seen=self.seen, pass_rate=rate)
+            value = only(values[nodes[0].node_id], LABELS) if nodes else UNKNOWN
+            decisions = prune(trajectories, rules, seen=self.seen, value=value)
         for trajectory, decision in zip(trajectories, decisions, strict=True):
             trajectory.kept = decision.keep
             trajectory.drop_reason = decision.reason

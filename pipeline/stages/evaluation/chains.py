@@ -55,7 +55,7 @@ class ProblemAnswers:
 
     @property
     def pass_rate(self) -> float | None:
-        """Share of the checked answers that passed."""
+        """Share of the checked answers that passed; of independent chains the generator's own pass rate."""
         known = [a.passed for a in self.answers if a.passed is not None]
         return sum(known) / len(known) if known else None
 
@@ -65,7 +65,8 @@ def is_independent(config: RunConfig) -> bool:
     branches up or draws by results, no cut in the loop, no budget that ends a search early."""
     search = search_class(config.rollout.policy)
     scheme = search.scheme(config.rollout)
-    chosen = search.gives_up or scheme.adaptive or scheme.heads is Heads.OWN
+    stopped = scheme.adaptive or scheme.ends is not None
+    chosen = search.gives_up or stopped or scheme.heads is Heads.OWN
     return not chosen and config.rollout.cut is None
 
 

@@ -17,6 +17,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking
+from berry.pipeline.core.labels import is_of_cuts, is_sure
+from berry.pipeline.core.values.estimate import Value
+from berry.pipeline.errors import InputError
 from berry.pipeline.records import Finish, Message
 from berry.pipeline.schema import MESSAGE
 from berry.pipeline.stages.dataset.reading import StoredTree
@@ -106,10 +109,23 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters(PairFilters):
-    """`min_visits` and `min_confidence` hold for a step's value as for a sibling's; `per_problem`: most rows of one
-    problem, drawn at random."""
+    """`min_visits` and `min_confidence` hold for a step's label and a pass rate as for a sibling's; `per_problem`: most
+    rows of one problem, drawn at random."""
 
     per_problem: int | None = None
+
+    def lets_through(self, value: Value) -> bool:
+        """Whether enough stands behind a label or pass rate. Raises InputError where a threshold is asked for although
+        branches were cut: it would choose those that a scorer liked."""
+        if self.min_visits <= 1 and self.min_confidence <= 0:
+            return True
+        if is_of_cuts(value):
+            raise InputError(
+                "--min-visits and --min-confidence: branches of this run were cut, so that how much stands behind a "
+                "label says how good it looked, and those that are left would be too high; leave both out (all labels "
+                "are right together, by their weights), or make labels without cuts (`berry annotate`)"
+            )
+        return is_sure(value, self.min_visits, self.min_confidence)
 
 
 @dataclass(frozen=True, slots=True)

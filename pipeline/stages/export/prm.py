@@ -35,7 +35,6 @@ from berry.pipeline.stages.export.base import (
     sampled_of,
     text_digest,
 )
-from berry.pipeline.stages.training.sibling_pairs import confidence
 from berry.pipeline.stages.training.step_labels import is_checked
 
 NodeEnd = tuple[str, bool]  # a node, and whether the step ends with it
@@ -124,7 +123,7 @@ def _labelled(
     for index, (text, evidence) in enumerate(zip(all_texts, all_evidence, strict=True)):
         held += text
         value = only(_joined(evidence), filters.kinds)
-        if value.label is None or value.n < filters.min_visits or confidence(value) < filters.min_confidence:
+        if value.label is None or not filters.lets_through(value):
             continue
         texts.append(held)
         labels.append(value)
@@ -143,7 +142,7 @@ def _labelled(
         hard=hard,
         visits=[value.n for value in labels],
         weights=[value.mass for value in labels],
-        confidence=[confidence(value) for value in labels],
+        confidence=[value.confidence for value in labels],
         first_error=next((i for i, h in enumerate(hard) if not h), None),
         samples=len(steps.leaves),
     )

@@ -19,13 +19,16 @@ from typing import Any
 import pyarrow as pa
 
 from berry.pipeline.core.labels import only
+from berry.pipeline.core.values.estimate import UNKNOWN, Value
 from berry.pipeline.records import Message
 from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
     IDS,
     MASK,
     MESSAGES,
     VALUES,
+    ColumnTypes,
     ExportContext,
     ExportFormat,
     Origin,
@@ -81,15 +84,27 @@ def verifiers_reward(completion, info, **_):
 
 @dataclass(frozen=True, slots=True)
 class RlRecord:
-    """A problem with its check. `pass_rate`: the value of the prompt (core/values); None where it is not known."""
+    """A problem with its check. `rate`: the value of the prompt (core/values), with its interval."""
 
     origin: Origin
     messages: list[Message]
     prompt_ids: Sequence[int]
     verifier: Mapping[str, Any]
     source: str
-    pass_rate: float | None
+    rate: Value
     split: str
+
+    @property
+    def rates(self) -> Row:
+        """The pass rate, null where none is known or sure enough, its 95% interval and the independent continuations
+        behind it."""
+        known = self.rate.value is not None
+        return {
+            "pass_rate": self.rate.value,
+            "pass_rate_low": self.rate.low if known else None,
+            "pass_rate_high": self.rate.high if known else None,
+            "pass_rate_n": self.rate.n,
+        }
 
     @property
     def spec(self) -> str:
@@ -113,28 +128,36 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[RlRecord]:
     """One for each problem; nothing where the run's problem files can't be read any more."""
     if stored.problem is None:
         return
-    rate = only(stored.values[stored.tree.root.node_id], context.filters.kinds)
+    filters = context.filters
+    rate = only(stored.values[stored.tree.root.node_id], filters.kinds)
     yield RlRecord(
         origin=origin_of(stored, stored.problem_id),
         messages=stored.messages,
         prompt_ids=stored.tree.prompt_ids,
         verifier=stored.problem.verifier.model_dump(mode="json"),
         source=stored.problem.source,
-        pass_rate=rate.value,
+        rate=rate if filters.lets_through(rate) else UNKNOWN,
         split=context.split,
     )
 
+
+_RATES: ColumnTypes = (
+    ("pass_rate", pa.float64()),
+    ("pass_rate_low", pa.float64()),
+    ("pass_rate_high", pa.float64()),
+    ("pass_rate_n", pa.int32()),
+)
 
 RL = ExportFormat(
     records,
     {
         "trl": layout(
-            [("prompt", MESSAGES), ("answer", pa.string()), ("verifier", pa.string()), ("pass_rate", pa.float64())],
-            lambda r: {"prompt": r.messages, "answer": r.gold, "verifier": r.spec, "pass_rate": r.pass_rate},
+            [("prompt", MESSAGES), ("answer", pa.string()), ("verifier", pa.string()), *_RATES],
+            lambda r: {"prompt": r.messages, "answer": r.gold, "verifier": r.spec, **r.rates},
         ),
         "openrlhf": layout(
-            [("input", MESSAGES), ("label", pa.string()), ("answer", pa.string()), ("pass_rate", pa.float64())],
-            lambda r: {"input": r.messages, "label": r.spec, "answer": r.gold, "pass_rate": r.pass_rate},
+            [("input", MESSAGES), ("label", pa.string()), ("answer", pa.string()), *_RATES],
+            lambda r: {"input": r.messages, "label": r.spec, "answer": r.gold, **r.rates},
         ),
         "verl": layout(
             [
@@ -153,7 +176,7 @@ RL = ExportFormat(
                         ]
                     ),
                 ),
-                ("pass_rate", pa.float64()),
+                *_RATES,
             ],
             lambda r: {
                 "data_source": r.data_source,
@@ -166,7 +189,7 @@ RL = ExportFormat(
                     "source": r.source,
                     "verifier": r.spec,
                 },
-                "pass_rate": r.pass_rate,
+                **r.rates,
             },
         ),
         "verifiers": layout(
@@ -175,14 +198,14 @@ RL = ExportFormat(
                 ("answer", pa.string()),
                 ("info", pa.string()),
                 ("task", pa.string()),
-                ("pass_rate", pa.float64()),
+                *_RATES,
             ],
             lambda r: {
                 "prompt": r.messages,
                 "answer": r.gold,
                 "info": json.dumps({"verifier": r.spec, "source": r.source}),
                 "task": str(r.verifier.get("type", "")),
-                "pass_rate": r.pass_rate,
+                **r.rates,
             },
         ),
     },
@@ -193,16 +216,18 @@ RL = ExportFormat(
             ("loss_mask", MASK),
             ("answer", pa.string()),
             ("verifier", pa.string()),
-            ("pass_rate", pa.float64()),
+            *_RATES,
         ],
         lambda r: {
             "input_ids": r.prompt_ids,
             "loss_mask": [0] * len(r.prompt_ids),
             "answer": r.gold,
             "verifier": r.spec,
-            "pass_rate": r.pass_rate,
+            **r.rates,
         },
     ),
     files={"reward.py": REWARD},
-    labels=f"`pass_rate` is the value of the prompt, null where none is known. {VALUES}",
+    labels="`pass_rate` is the value of the prompt, null where none is known; `pass_rate_low` and `pass_rate_high` are "
+    "the ends of its 95% interval, `pass_rate_n` the independent continuations behind it. Where branches were cut one "
+    f"rate may exceed 1, or be 0 with nothing behind it: the mean over problems is right. {VALUES}",
 )

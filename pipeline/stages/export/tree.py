@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Message, ValueKind
+from berry.pipeline.records import Ending, Message, ValueKind, ending
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
@@ -37,9 +37,8 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
 )
-from berry.verifiers.base import Outcome
 
-REWARDS = {Outcome.PASS: 1.0, Outcome.FAIL: 0.0}
+REWARDS = {Ending.PASS: 1.0, Ending.WRONG: 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,8 @@ _LEAF = pa.struct(
         ("segment", pa.int32()),
         ("trajectory_id", pa.string()),
         ("verdict", pa.string()),
-        ("reward", pa.float32()),  # 1 pass, 0 fail, null where it could not be checked
+        ("outcome", pa.string()),  # records.Ending: what is neither right nor wrong apart
+        ("reward", pa.float32()),  # 1 right, 0 wrong, null where it is neither
         ("answer", pa.string()),
         ("kept", pa.bool_()),
         ("drop_reason", pa.string()),
@@ -155,10 +155,12 @@ _LEAVES = pa.list_(_LEAF)
 
 def _leaves(stored: StoredTree, places: Sequence[int | None]) -> pa.StructArray:
     """What is known of each trajectory; `places`: the segments in which they end, None of one without a tree."""
-    verdicts = stored.trajectories.column("verdict").to_pylist()
+    told = (stored.trajectories.column(name).to_pylist() for name in ("verdict", "verdict_reason", "finish"))
+    outcomes = [ending(*of_leaf) for of_leaf in zip(*told, strict=True)]
     made = {
         "segment": pa.array(places, pa.int32()),
-        "reward": pa.array([None if v is None else REWARDS.get(Outcome(v)) for v in verdicts], pa.float32()),
+        "outcome": pa.array(outcomes, pa.string()),
+        "reward": pa.array([REWARDS.get(outcome) for outcome in outcomes], pa.float32()),
     }
     others = {f.name: stored.trajectories.column(f.name) for f in _LEAF.fields if f.name not in made}
     columns = made | {name: column.combine_chunks() for name, column in others.items()}

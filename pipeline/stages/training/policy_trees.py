@@ -137,7 +137,8 @@ def _preferred(stored: StoredTree, settings: DpoTraining) -> tuple[list[PolicySe
     number: dict[str, int] = {}
     sequences: list[PolicySequence] = []
     pairs: list[SiblingPair] = []
-    drawn = list(draw_pairs(stored, PairFilters(min_margin=settings.min_margin)))
+    filters = PairFilters(min_visits=settings.min_visits, min_margin=settings.min_margin, certain=settings.certain)
+    drawn = list(draw_pairs(stored, filters))
     for pair in _some(drawn, stored, settings):
         for leaf in (pair.chosen, pair.rejected):
             if leaf not in number:

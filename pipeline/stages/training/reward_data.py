@@ -105,7 +105,14 @@ def samples(
     paths: Sequence[LabelledPath], what: ValueWhat, settings: RewardTraining, run: RunDir
 ) -> list[TrainingSequence]:
     """The training samples of a model, from the paths of `run`. Raises InputError where nothing has a label, or of a
-    PRM's steps the last alone, whose label is the verdict."""
+    PRM's steps the last alone, whose label is the verdict; and for a threshold on labels of trees with cuts."""
+    of_cuts = (m for p in paths for m, soft in zip(p.masses, p.soft, strict=False) if soft is not None and m != 1.0)
+    if what == "prm" and settings.min_visits > 1 and any(of_cuts):
+        raise InputError(
+            f"min_visits {settings.min_visits}: branches of {run.location.show()} were cut, so that how many "
+            "continuations stand behind a label says how good it looked, and what is left would be too high; leave "
+            f"min_visits out (all labels are right together, by their weights), or {remedy(run)}"
+        )
     made = examples.samples(
         paths,
         what=what,

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from berry.pipeline.core.labels import LABELS, only
+from berry.pipeline.core.labels import LABELS, is_sure, only
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import DropReason, Ending, ValueKind, ending
@@ -63,11 +63,6 @@ def draw_pairs(stored: StoredTree, filters: PairFilters) -> Iterator[DrawnPair]:
             yield DrawnPair(node, better, worse, (labels[better.node_id], labels[worse.node_id]), chosen, rejected)
 
 
-def confidence(value: Value) -> float:
-    """One minus the width of the 95% interval of a value, in [0, 1]: 0 where nothing was checked."""
-    return 1.0 - (value.high - value.low)
-
-
 def _draw(
     children: Sequence[TreeNode], labels: Mapping[str, Value], filters: PairFilters, chance: random.Random
 ) -> list[tuple[TreeNode, TreeNode]]:
@@ -99,9 +94,7 @@ def _draw(
 
 
 def _fits(value: Value, filters: PairFilters) -> bool:
-    if value.label is None or value.n < max(1, filters.min_visits):
-        return False
-    return confidence(value) >= filters.min_confidence
+    return value.label is not None and is_sure(value, filters.min_visits, filters.min_confidence)
 
 
 def _label(value: Value) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ValueKind, ending
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
@@ -44,6 +45,7 @@ def labelled_paths(
     tree = stored.tree
     prompt_ids = tuple(tree.prompt_ids)
     spelling = one_spelling(row["answer"] for row in rows)  # votes count equal mathematics as one answer
+    drawn = votes(tree, stored.values.scheme.heads)
     shown: set[tuple[str, int]] = set()
     paths: list[LabelledPath] = []
     for row in rows:
@@ -71,6 +73,7 @@ def labelled_paths(
                 hard=tuple(None if label.label is None else label.reached for label in labels),
                 visits=tuple(label.n for label in labels),
                 masses=tuple(label.mass for label in labels),
+                vote=drawn[leaf.node_id].weight,
                 first=tuple(first),
                 passed=row["verdict"] == Outcome.PASS,
                 answer=None if row["answer"] is None else spelling[row["answer"]],

@@ -24,6 +24,7 @@ from berry.pipeline.core.prune.prm import PrmRule
 from berry.pipeline.core.prune.shortest import ShortestRule
 from berry.pipeline.core.prune.similarity import jaccard, leaders, shingles
 from berry.pipeline.core.prune.verdict import VerdictRule
+from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import DropReason, Trajectory
 from berry.verifiers.base import Outcome, Reason, Verdict
 
@@ -199,14 +200,19 @@ def test_diversity_quotas_take_turns_over_clusters(make: Make) -> None:
 def test_difficulty_is_by_the_unbiased_pass_rate_and_without_one_decides_nothing(make: Make) -> None:
     given = [make(), make(verdict=FAIL), make(verdict=UNSURE)]
 
-    def dropped(rule: DifficultyRule, rate: float | None) -> list[DropReason | None]:
-        return [decision.reason for decision in prune(given, [VerdictRule(), rule], pass_rate=rate)]
+    def dropped(rule: DifficultyRule, rate: float | None, **interval: float) -> list[DropReason | None]:
+        value = Value(rate, **{"low": 0.1, "high": 0.9, "n": 2, "mass": 1.0, **interval})
+        return [decision.reason for decision in prune(given, [VerdictRule(), rule], value=value)]
 
     left = [None, "wrong", "unverifiable"]
     assert dropped(DifficultyRule(low=0.4, high=0.6), 0.5) == left
     assert dropped(DifficultyRule(low=0.6), 0.5) == ["difficulty", "wrong", "unverifiable"]
     assert dropped(DifficultyRule(low=0.6), None) == left, "half of these pass, but of those that a cut has left"
-    assert dropped(DifficultyRule(low=0.6), 4.2) == left, "one spared branch that stands for twenty"
+    assert dropped(DifficultyRule(low=0.6), 4.2, mass=4.2, low=0.2, high=1.0, n=1) == left, "one stands for twenty"
+    assert dropped(DifficultyRule(low=0.6), 0.0, mass=0.0, low=0.0, high=1.0, n=0) == left, "all were cut"
+    assert dropped(DifficultyRule(low=0.6), 0.1, mass=0.9, low=0.0, high=0.4) == ["difficulty", *left[1:]]
+    assert dropped(DifficultyRule(low=0.6, certain=True), 0.5) == left
+    assert dropped(DifficultyRule(low=0.95, certain=True), 0.5) == ["difficulty", *left[1:]]
     assert dropped(DifficultyRule(low=0.6, min_checked=3), 0.5) == left
 
 

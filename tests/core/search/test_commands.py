@@ -20,6 +20,7 @@ from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
+from berry.verifiers.base import Outcome, Reason, Verdict
 
 END = ev.Until(256)
 CUT_LATER = ev.Until(256, token_ends=True)
@@ -206,6 +207,18 @@ def test_mcts_forks_inside_what_passed(core: Any) -> None:
     third = child(pieces[0], 0)
     search.handle(stop(pieces[0], 0))
     assert brief(search.handle(ev.Verified(third, core.FAIL))) == [(pieces[1], 0, 1, ev.Until(250, token_ends=True))]
+
+
+def test_mcts_takes_nothing_for_wrong_that_is_not(core: Any) -> None:
+    search: Any = core.search(Mcts(simulations=5, parallel=1, width=9))
+    search.start()
+    unanswered = Verdict(Outcome.FAIL, Reason.NO_ANSWER)
+    for index, verdict in enumerate((core.PASS, unanswered, core.UNSURE, core.FAIL)):
+        search.handle(stop(root(), index))
+        search.handle(ev.Verified(child(root(), index), verdict))
+    search.handle(seg(root(), 4, (10,) * 256, Finish.LENGTH))
+    [(_, visits, known, won, flying)] = [stat for stat in search.policy_state()[0] if stat[0] == root()]
+    assert (visits, known, won, flying) == (5, 2, 1, 0)
 
 
 def test_mcts_asks_for_priors_of_new_steps_alone(core: Any) -> None:

@@ -54,6 +54,16 @@ def test_f1_of_bad_ones() -> None:
     assert metrics.f1_of_bad([0.1], [True], 0.5) is None
 
 
+def test_a_chain_that_was_forked_often_has_one_vote() -> None:
+    forked = [ScoredLeaf(False, "7", {}, weight=1 / 12) for _ in range(4)]
+    alone = [ScoredLeaf(True, "3", {}, weight=1 / 3) for _ in range(2)]
+    spared = [ScoredLeaf(False, "7", {}, weight=0.0) for _ in range(9)]
+    picked = metrics.best_of_n([[*forked, *alone, *spared]])
+    assert picked["majority"] == 1.0
+    assert picked["random"] == pytest.approx(2 / 3)
+    assert "random" not in metrics.best_of_n([spared]), "no leaf has a vote"
+
+
 def test_best_of_n_by_score_majority_random_and_verifier() -> None:
     problem = [
         ScoredLeaf(True, "4", {"orm": 0.9}),

@@ -168,6 +168,15 @@ def test_an_unwritable_directory_is_refused_before_anything_starts(berry: Any) -
 
 
 @pytest.mark.slow
+def test_a_threshold_that_training_would_refuse_is_refused_before_anything_starts(berry: Any) -> None:
+    settings = ("rounds={count: 2}", "rewards={training: {min_visits: 4}}", "rollout.cut={below: 0.2}")
+    code, out = berry.run("run", str(berry.config()), *settings, "--local")
+    assert code == 2, out
+    assert "min_visits = 4" in out
+    assert not (berry.folder / "runs").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [

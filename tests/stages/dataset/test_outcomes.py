@@ -46,7 +46,7 @@ def test_tables_and_rates_count_them_apart(run) -> None:
     assert summary.trajectories == sum(of_rows.values())
     for line in summary.lines:
         passed, wrong = line.outcomes.get("pass", 0), line.outcomes.get("wrong", 0)
-        assert line.pass_rate == (pytest.approx(passed / (passed + wrong)) if passed + wrong else None)
+        assert line.share_passed == (pytest.approx(passed / (passed + wrong)) if passed + wrong else None)
     names = [str(column.header) for column in problems_table(summary.lines, 5).columns]
     assert names[1:-2] == [name.replace("_", " ") for name in summary.outcomes]
     assert counts_table(summary, title="").row_count > len(of_rows)
@@ -80,6 +80,15 @@ def test_labels_and_exports_call_nothing_wrong_that_is_not(run, tmp_path) -> Non
     ]
     assert rejected
     assert set(rejected) <= wrong
+    done = export(run, ExportRequest("tree", heldout_share=0.0), str(tmp_path / "tree"))
+    leaves = [leaf for row in pq.read_table(done.files["train"]).to_pylist() for leaf in row["leaves"]]
+    assert {leaf["outcome"]: leaf["reward"] for leaf in leaves} == {
+        "pass": 1.0,
+        "wrong": 0.0,
+        "no_answer": None,
+        "truncated": None,
+        "unverifiable": None,
+    }
 
 
 def test_what_sparing_costs_and_of_what_kind_the_pass_rates_are_is_told(stored_run) -> None:

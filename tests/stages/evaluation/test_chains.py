@@ -63,8 +63,9 @@ def test_chains_of_a_tree_pass_as_often_as_the_model_does(made: Any, tmp_path: P
     [
         ({"type": "mcts", "simulations": 6}, {}),
         ({"type": "best_of_n", "n": 6}, {"budget": {"stop_after_correct": 1}}),
+        ({"type": "best_of_n", "n": 6}, {"budget": {"stop_after_correct": 2}}),
     ],
-    ids=["mcts", "stopped early"],
+    ids=["mcts", "stopped early", "stopped in the order of the draws"],
 )
 def test_searches_that_look_at_verdicts_are_no_independent_chains(
     made: Any, tmp_path: Path, policy: dict[str, Any], rollout: dict[str, Any]

@@ -127,7 +127,31 @@ def test_rl_rows_carry_the_check_and_the_pass_rate(stored_run, tmp_path) -> None
     for row in rows(tmp_path / "out"):
         assert row["reward_model"]["ground_truth"] == gold[row["problem_id"]]
         assert json.loads(row["extra_info"]["verifier"])["type"] == "math"
-        assert 0 <= row["pass_rate"] <= 1
+        assert 0 <= row["pass_rate_low"] <= row["pass_rate"] <= row["pass_rate_high"] <= 1
+        assert row["pass_rate_n"] == 3, "the chains from the root, however many leaves they have"
+
+
+def test_a_pass_rate_that_is_not_sure_enough_is_null_where_that_is_asked_for(stored_run, tmp_path) -> None:
+    filters = Filters(min_confidence=0.2)
+    export(stored_run(count=12), ExportRequest("rl", heldout_share=0.0, filters=filters), str(tmp_path / "out"))
+    made = rows(tmp_path / "out")
+    assert {row["pass_rate_n"] for row in made if row["pass_rate"] is not None} == {3}
+    assert all(row["pass_rate_high"] - row["pass_rate_low"] <= 0.8 for row in made if row["pass_rate"] is not None)
+    with pytest.raises(InputError, match="nothing to export"):
+        export(stored_run("other", count=2), ExportRequest("prm", filters=Filters(min_visits=99)), str(tmp_path / "no"))
+
+
+def test_where_branches_were_cut_no_threshold_chooses_among_labels(stored_run, tmp_path) -> None:
+    run = stored_run(count=12, rollout={"cut": {"below": 0.4, "spare": 0.2, "speculative": False}})
+    export(run, ExportRequest("rl", heldout_share=0.0), str(tmp_path / "all"))
+    made = rows(tmp_path / "all")
+    assert all(row["pass_rate"] is not None for row in made), "all of them are right in the mean"
+    nothing = [row for row in made if not row["pass_rate_n"]]
+    assert nothing, "some have lost all their chains"
+    assert {(row["pass_rate"], row["pass_rate_low"], row["pass_rate_high"]) for row in nothing} == {(0.0, 0.0, 1.0)}
+    for name in ("rl", "prm"):
+        with pytest.raises(InputError, match="branches of this run were cut"):
+            export(run, ExportRequest(name, filters=Filters(min_visits=2)), str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["sft", "tree"])

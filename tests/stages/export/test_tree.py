@@ -13,6 +13,7 @@ import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
 from berry.pipeline.stages.export.export import ExportRequest, export
+from berry.pipeline.stages.training.step_labels import ending_of
 from berry.pipeline.storage.run.directory import RunDir
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "exports.md"
@@ -62,7 +63,7 @@ def test_the_documented_reader_rebuilds_every_trajectory(packed, policy: dict[st
             assert found["input_ids"] == [*stored.tree.prompt_ids, *ids]
             assert found["loss_mask"] == [0] * found["prompt_tokens"] + [1] * len(ids)
             assert found["logprobs"] == [0.0] * found["prompt_tokens"] + list(stored.logprobs(t["leaf"]) or ())
-            assert found["reward"] == {"pass": 1.0, "fail": 0.0}.get(t["verdict"])
+            assert found["reward"] == {"pass": 1.0, "wrong": 0.0}.get(ending_of(t))
             nodes = [stored.tree.root, *path]
             assert found["values"] == [stored.values[node.node_id].value for node in nodes]
 

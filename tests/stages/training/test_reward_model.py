@@ -121,6 +121,12 @@ def test_visits_that_no_step_has(stored_run) -> None:
         train_reward(stored_run(count=20), "prm", SETTINGS.model_copy(update={"min_visits": 1000, "min_each": 1}))
 
 
+def test_where_branches_were_cut_no_threshold_chooses_among_labels(stored_run) -> None:
+    run = stored_run(count=20, rollout={"cut": {"below": 0.3, "spare": 0.3, "speculative": False}})
+    with pytest.raises(InputError, match=r"min_visits 2: branches of .* were cut"):
+        train_reward(run, "prm", SETTINGS.model_copy(update={"min_visits": 2, "min_each": 1}))
+
+
 def test_a_run_without_a_commit_has_nothing_to_teach(stored_run) -> None:
     run = stored_run(count=2)
     run.location.remove_folder("round=0/trajectories")
