@@ -4,11 +4,12 @@
 # make lint    ruff and pyright
 # make fuzz    a minute of generated garbage for the wire's reader, extraction and every scorer
 # make gpu-check   on a machine with a GPU: its own environment, then the check of docs/gpu-check.md
+# make tools   what a tool is worth: a model trained to call Python, with it and without, a table and a tree in runs/tools
 # make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
 
 BERRY = .venv/bin/berry
 
-.PHONY: setup demo tiny rounds test quick lint fuzz gpu-check clean
+.PHONY: setup demo tiny tools rounds test quick lint fuzz gpu-check clean
 
 setup:
 	@.ci/setup
@@ -18,6 +19,9 @@ demo: setup
 
 tiny: setup
 	@$(BERRY) run configs/tiny.yaml
+
+tools: setup
+	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/tools.py --out runs/tools
 
 rounds: setup
 	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
