@@ -101,6 +101,12 @@ class RewardTraining(Section):
     """Trajectories a step on one device."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before a step."""
+    packing: Literal["auto", "always", "never"] = "auto"
+    """Whether trajectories that share a prefix are one sequence in which it is computed once: `auto`, where this
+    model's gradients over a small tree are the same either way (tried before training); `always` refuses the model
+    otherwise."""
+    pack_tokens: int = Field(default=8192, ge=16)
+    """Most tokens of one packed pass; a trajectory that is longer is one by itself."""
     evaluate_every: float = Field(default=0.5, gt=0, le=1)
     """Validate, and save a checkpoint, after each such share of an epoch."""
     patience: int = Field(default=3, ge=1)

@@ -31,7 +31,8 @@ class PolicyTraining(Section):
     gradients of this model over a small tree are the same either way (tried before training); `always` refuses the
     model otherwise."""
     pack_tokens: int = Field(default=8192, ge=16)
-    """Most tokens of one pass. Trees that are larger are cut at branches."""
+    """Most tokens of one pass. Trees that are larger are cut at branches; a trajectory that is longer is a pass by
+    itself."""
     per_problem: int = Field(default=8, ge=1)
     """Most trajectories of one problem, so that easy problems do not crowd out the others."""
     all_rounds: bool | None = None

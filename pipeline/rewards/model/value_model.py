@@ -65,10 +65,20 @@ class ValueModel(nn.Module):
         """How many token ids it reads."""
         return self.backbone.get_input_embeddings().num_embeddings
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Logits at every token, [B, T, n]. Sequences are padded on the right."""
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-        return self.head(hidden)
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: Any,
+        position_ids: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits at every token, [B, T, n], or at the tokens with these numbers, counted row by row, [W, n].
+        Sequences are padded on the right; a packed tree brings a mask and positions of its own."""
+        given = {} if position_ids is None else {"position_ids": position_ids}
+        hidden = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **given
+        ).last_hidden_state
+        return self.head(hidden if places is None else hidden.flatten(0, 1)[places])
 
     def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Values of whole sequences, [B]: for backbones that are not causal."""

@@ -216,27 +216,34 @@ def _check_gap(
         )
 
 
+def check_reads_packs(folder: str, settings: PolicyTraining) -> None:
+    """Loads the model and tries it. Raises ConfigError where packs are demanded and it can't read them, EngineError
+    where it can't be loaded."""
+    _reads_packs(_load(folder, settings), settings)
+
+
 def _passes(model: Any, settings: PolicyTraining, trees: Sequence[PolicyTree]) -> Passes:
-    """How this model reads trees. Raises ConfigError where packs are demanded of a model that can't read them."""
-    padded = Passes(None, settings.batch_size)
+    """How this model reads trees. A trajectory that is longer than a pack should be is a pass by itself."""
+    if not _reads_packs(model, settings):
+        return Passes(None, settings.batch_size)
+    return Passes(
+        max(settings.pack_tokens, *(len(one.ids) for tree in trees for one in tree.sequences)), settings.batch_size
+    )
+
+
+def _reads_packs(model: Any, settings: PolicyTraining) -> bool:
     if settings.packing == "never":
-        return padded
+        return False
     if prefers_flex(model):
         model.set_attn_implementation("flex_attention")
     why_not = why_not_packed(model, _plain_loss, vocabulary=model.get_input_embeddings().num_embeddings)
     if why_not is None:
-        longest = max(len(one.ids) for tree in trees for one in tree.sequences)
-        if longest > settings.pack_tokens:
-            raise ConfigError(
-                f"rounds.policy.pack_tokens is {settings.pack_tokens}, and a trajectory has {longest} tokens with its "
-                "prompt: raise it, or set packing: never"
-            )
-        return Passes(settings.pack_tokens, settings.batch_size)
+        return True
     if settings.packing == "always":
         raise ConfigError(f"rounds.policy.packing is always, and this model can't read packs: {why_not}")
     if prefers_flex(model):
         model.set_attn_implementation("sdpa")
-    return padded
+    return False
 
 
 def _plain_loss(model: Any, pack: Pack) -> torch.Tensor:

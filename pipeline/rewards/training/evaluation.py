@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +23,9 @@ from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.training import metrics
 from berry.pipeline.rewards.training.examples import LabelledPath, Scores, TrainingSequence, masses_of
 from berry.pipeline.rewards.training.metrics import Bin, ScoredLeaf, ScoredSteps
-from berry.pipeline.rewards.training.reward_trainer import collate
+from berry.pipeline.rewards.training.packed_batches import logits_at, neighbours, passes
+
+PACKED_ROWS = 16  # more share more, but cost more attention where its mask is dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +69,35 @@ class RewardEvaluation:
         return next(line for line in self.lines if line.scorer == scorer)
 
 
-def score_paths(model: ValueModel, paths: Sequence[LabelledPath], *, batch_tokens: int = 16384) -> Scores:
-    """The model's value at the end of each step of each path."""
-    order = sorted(range(len(paths)), key=lambda i: len(paths[i].prompt_ids) + paths[i].tokens)
+def score_paths(
+    model: ValueModel, paths: Sequence[LabelledPath], *, batch_tokens: int = 16384, packed: bool = False
+) -> Scores:
+    """The model's value at the end of each step of each path. `packed`: read shared prefixes once, for models that can
+    (`reward_trainer.why_not_packed`)."""
+    rows = [_sample(path) for path in paths]
     scores: Scores = [[] for _ in paths]
-    start = 0
-    while start < len(order):
-        rows = [order[start]]
-        while start + len(rows) < len(order):
-            longest = len(paths[order[start + len(rows)]].prompt_ids) + paths[order[start + len(rows)]].tokens
-            if longest * (len(rows) + 1) > batch_tokens:
-                break
-            rows.append(order[start + len(rows)])
-        batch = collate([_sample(paths[i]) for i in rows])
-        with torch.inference_mode():
-            ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
-            values = model.values(model(ids, mask)).cpu().gather(1, batch["positions"]).tolist()
-        for row, i in enumerate(rows):
-            scores[i] = values[row][: len(paths[i].ends)]
-        start += len(rows)
+    for some in neighbours(rows, PACKED_ROWS) if packed else _padded_batches(rows, batch_tokens):
+        for one in passes([rows[i] for i in some], pack_tokens=batch_tokens if packed else None):
+            with torch.inference_mode():
+                values = model.values(logits_at(model, one.pack, one.places)).tolist()
+            at = 0
+            for number in one.rows:
+                i = some[number]
+                scores[i] = values[at : at + len(paths[i].ends)]
+                at += len(paths[i].ends)
     return scores
+
+
+def _padded_batches(rows: Sequence[TrainingSequence], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of rows of like length, so many that the padded batch holds at most `batch_tokens`."""
+    batch: list[int] = []
+    for number in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
+        if batch and len(rows[number].ids) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
 
 
 def _sample(path: LabelledPath) -> TrainingSequence:

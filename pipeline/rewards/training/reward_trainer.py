@@ -1,6 +1,7 @@
 """Trains a value model on labelled prefixes, with transformers' Trainer.
 
-    samples ─► collate ─► logits at the labelled positions ─► weighted cross-entropy with soft targets ─► best weights
+    samples ─► groups ─► passes ─► logits at the labelled positions ─► weighted cross-entropy with soft targets
+                                                                       └─► the weights of the best validation loss
 
 The loss of a row is the weighted sum over its labels divided by the mean weight a row has, so that a batch's loss does
 not depend on how many labels its rows happen to carry. Resumes from the last whole checkpoint of the same data and
@@ -22,10 +23,20 @@ from torch.nn import functional
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
-from berry.pipeline.errors import ResourceError
+from berry.pipeline.errors import ConfigError, ResourceError
 from berry.pipeline.rewards.model.value_model import ValueModel
+from berry.pipeline.rewards.packing.attention import prefers_flex
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence, digest
+from berry.pipeline.rewards.training.packed_batches import (
+    GROUPS_A_BATCH,
+    Group,
+    LabelledPass,
+    groups,
+    logits_at,
+    passes,
+    why_values_not_packed,
+)
 from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset, with_adapters
 
 TrainingProgress = Callable[[float, str], None]
@@ -34,7 +45,9 @@ SMALL_MODEL_PARAMETERS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How a training went; losses are per row. `history`: (optimiser step, validation loss)."""
+    """How a training went; losses are per row. `history`: (optimiser step, validation loss). `packed`: whether shared
+    prefixes were computed once, else `why_not_packed` says what spoke against it. `tokens`, `computed_tokens`: of the
+    training rows in one epoch, as they are and as the model computed them."""
 
     steps: int
     epochs: float
@@ -42,23 +55,10 @@ class Trained:
     history: tuple[tuple[int, float], ...]
     resumed_from: int | None
     removed_checkpoints: int
-
-
-def collate(rows: Sequence[TrainingSequence], pad_id: int = 0) -> dict[str, torch.Tensor]:
-    """Right-padded ids and mask [B, T]; positions, targets, weights [B, L], weight 0 where a row has fewer labels."""
-    longest, labels = max(len(r.ids) for r in rows), max(len(r.positions) for r in rows)
-    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    positions = torch.zeros((len(rows), labels), dtype=torch.long)
-    targets, weights = torch.zeros((len(rows), labels)), torch.zeros((len(rows), labels))
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        mask[i, : len(row.ids)] = 1
-        count = len(row.positions)
-        positions[i, :count] = torch.tensor(row.positions)
-        targets[i, :count] = torch.tensor(row.targets)
-        weights[i, :count] = torch.tensor(row.weights)
-    return {"input_ids": ids, "attention_mask": mask, "positions": positions, "targets": targets, "weights": weights}
+    packed: bool = False
+    why_not_packed: str | None = None
+    tokens: int = 0
+    computed_tokens: int = 0
 
 
 def train(
@@ -72,21 +72,25 @@ def train(
     progress: TrainingProgress = lambda _share, _text: None,
 ) -> Trained:
     """Trains `model` in place and leaves it with the weights of the best validation loss; adapters are merged. `work`
-    holds the checkpoints. Raises ResourceError when memory does not suffice."""
+    holds the checkpoints. Raises ConfigError where packs are demanded of a model that can't read them, ResourceError
+    when memory does not suffice."""
+    why_not = why_not_packed(model, config)
+    pack_tokens, size = (None, 1) if why_not else (config.pack_tokens, max(1, config.batch_size // GROUPS_A_BATCH))
+    grouped = groups(rows, size)
     resumed = checkpoints.prepare(work, plan(model, rows, validation, config, balance))
     torch.manual_seed(config.seed)
     adapters = None if config.lora is None else with_adapters(model.inner, config.lora, "SEQ_CLS")
     trainer = _Trainer(
         model=model,
-        args=_arguments(model, rows, config, work),
-        train_dataset=RowDataset(rows),
-        eval_dataset=RowDataset(validation),
-        data_collator=collate,
+        args=_arguments(model, len(grouped), config, work, groups_a_batch=config.batch_size // size),
+        train_dataset=RowDataset(grouped),
+        eval_dataset=RowDataset(groups(validation, size)),
+        data_collator=_join,
         callbacks=[CheckpointMarker(), _LossReporter(progress), EarlyStoppingCallback(config.patience)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.row_weight = sum(sum(row.weights) for row in rows) / len(rows)
-    trainer.balance = balance
+    trainer.balance, trainer.pack_tokens = balance, pack_tokens
     trainer.head_rate = config.head_learning_rate or 10 * rate(model, config)
     try:
         with warnings.catch_warnings():
@@ -111,7 +115,28 @@ def train(
         history=tuple(losses),
         resumed_from=None if resumed.checkpoint is None else int(resumed.checkpoint.name.rpartition("-")[2]),
         removed_checkpoints=resumed.removed,
+        packed=why_not is None,
+        why_not_packed=why_not,
+        tokens=sum(len(row.ids) for row in rows),
+        computed_tokens=sum(one.pack.computed for group in grouped for one in passes(group, pack_tokens=pack_tokens)),
     )
+
+
+def why_not_packed(model: ValueModel, config: RewardTraining) -> str | None:
+    """None where shared prefixes are to be computed once, else why they are not. Raises ConfigError where packs are
+    demanded of a model that can't read them."""
+    if config.packing == "never":
+        return "rewards.training.packing is never"
+    if prefers_flex(model):
+        model.inner.set_attn_implementation("flex_attention")
+    why_not = why_values_not_packed(model)
+    if why_not is None:
+        return None
+    if config.packing == "always":
+        raise ConfigError(f"rewards.training.packing is always, and this model can't read packs: {why_not}")
+    if prefers_flex(model):
+        model.inner.set_attn_implementation("sdpa")
+    return why_not
 
 
 def rate(model: ValueModel, config: RewardTraining) -> float:
@@ -137,15 +162,20 @@ def plan(
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _join(some: Sequence[Group]) -> dict[str, Any]:
+    rows = [row for group in some for row in group]
+    return {"rows": rows, "count": torch.zeros(len(rows))}  # by its length the library weighs a batch's loss
+
+
 def _arguments(
-    model: ValueModel, rows: Sequence[TrainingSequence], config: RewardTraining, work: Path
+    model: ValueModel, count: int, config: RewardTraining, work: Path, *, groups_a_batch: int
 ) -> TrainingArguments:
-    steps_an_epoch = math.ceil(math.ceil(len(rows) / config.batch_size) / config.accumulate)
+    steps_an_epoch = math.ceil(math.ceil(count / groups_a_batch) / config.accumulate)
     every = max(1, round(steps_an_epoch * config.evaluate_every))
     return TrainingArguments(
         output_dir=str(work),
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
+        per_device_train_batch_size=groups_a_batch,
+        per_device_eval_batch_size=groups_a_batch,
         gradient_accumulation_steps=config.accumulate,
         num_train_epochs=config.epochs,
         learning_rate=rate(model, config),
@@ -164,7 +194,7 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        label_names=["targets"],
+        label_names=["count"],
         prediction_loss_only=True,
         use_cpu=not torch.cuda.is_available(),
         bf16=config.dtype == "bfloat16" and torch.cuda.is_available(),
@@ -177,18 +207,23 @@ def _arguments(
 class _Trainer(Trainer):
     row_weight = 1.0
     balance = LabelBalance()
+    pack_tokens: int | None = None
     head_rate = 1e-3
 
     def compute_loss(  # type: ignore[override]  # the signature grows with the releases
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,  # noqa: FBT001, FBT002
         **_: Any,
     ) -> Any:
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        loss = weighted_loss(logits, inputs, self.balance) / self.row_weight
-        return (loss, {"logits": logits}) if return_outputs else loss
+        rows: list[TrainingSequence] = inputs["rows"]
+        parts = [
+            weighted_loss(logits_at(model, one.pack, one.places), one, self.balance)
+            for one in passes(rows, pack_tokens=self.pack_tokens)
+        ]
+        loss = torch.stack(parts).sum() / len(rows) / self.row_weight
+        return (loss, {}) if return_outputs else loss
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         """AdamW with a rate of its own for the head, which starts from nothing."""
@@ -210,15 +245,14 @@ class _Trainer(Trainer):
         return self.optimizer
 
 
-def weighted_loss(logits: torch.Tensor, inputs: dict[str, torch.Tensor], balance: LabelBalance) -> torch.Tensor:
-    """Mean over rows of the weighted, balanced binary cross-entropy, summed over a row's labels. `logits` [rows,
-    labels, outputs]. One output: its logit; two: the difference of the good and the bad one's."""
-    single = logits[..., 0] if logits.shape[-1] == 1 else logits[..., 1] - logits[..., 0]
-    chosen = single.gather(1, inputs["positions"]).float()
-    targets = inputs["targets"]
+def weighted_loss(logits: torch.Tensor, one: LabelledPass, balance: LabelBalance) -> torch.Tensor:
+    """Weighted, balanced binary cross-entropy, summed over the labels of a pass; `logits` [L, n] are those there.
+    One output: its logit; two: the difference of the good and the bad one's."""
+    chosen = (logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]).float()
+    targets, weights = one.targets.to(chosen.device), one.weights.to(chosen.device)
     losses = -balance.good * targets * functional.logsigmoid(chosen)
     losses = losses - balance.bad * (1 - targets) * functional.logsigmoid(-chosen)
-    return (losses * inputs["weights"]).sum() / len(logits)
+    return (losses * weights).sum()
 
 
 class _LossReporter(TrainerCallback):

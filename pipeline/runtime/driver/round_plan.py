@@ -16,8 +16,9 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.errors import InputError
-from berry.pipeline.runtime.driver.train_process import Notes, train_after_round
+from berry.pipeline.runtime.driver.train_process import Notes, check_before_rounds, train_after_round
 from berry.pipeline.stages.leases.partition import RoundLeases, lease_count
+from berry.pipeline.stages.training.after_round import demands_packing
 from berry.pipeline.storage.run.directory import RunDir, revised_run
 from berry.pipeline.storage.run.weights_file import (
     RunWeights,
@@ -42,6 +43,11 @@ class RoundPlan(Protocol):
         """Whether something of a round is left to do."""
         ...
 
+    async def check(self, display: Notes) -> bool:
+        """Refuses, before anything is started, what would only be found out after a round; False when a signal asked
+        to stop."""
+        ...
+
     async def set_weights(self, round_index: int) -> None:
         """Names the weights that serve in a round in the run directory, unless newer ones were pushed."""
         ...
@@ -57,6 +63,7 @@ class TrainedRounds:
     def __init__(self, directory: RunDir, config: RunConfig, leases: RoundLeases, *, problems: int) -> None:
         self._directory = directory
         self._round_leases = leases
+        self._demands = demands_packing(config)
         self._total = lease_count(problems, config.storage.lease_problems)
         self.rounds: Sequence[int] = range(1 if config.rounds is None else config.rounds.count)
 
@@ -68,6 +75,9 @@ class TrainedRounds:
         if len(self._directory.committed(round_index)) < self._total:
             return True
         return round_index != self.rounds[-1] and weights_after(self._directory, round_index) is None
+
+    async def check(self, display: Notes) -> bool:
+        return not self._demands or await check_before_rounds(self._directory, display)
 
     async def set_weights(self, round_index: int) -> None:
         location = self._directory.location
@@ -102,6 +112,10 @@ class LabelledRounds:
         self._source = revised_run(directory.location)
         self._weights = config.annotation.weights
         self.rounds: Sequence[int] = labelled_rounds(self._source, config.annotation)
+
+    async def check(self, display: Notes) -> bool:
+        del display
+        return True
 
     def leases(self, round_index: int) -> int:
         return len(self._source.committed(round_index))

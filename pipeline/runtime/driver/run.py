@@ -168,6 +168,8 @@ class Driver:
         first = self._first_open_round()
         if first is None:
             return self._nothing_to_do()
+        if not await self._plan.check(self._display):
+            return self._outcome(self._committed_totals(first), {}, finished=False)
         await self._plan.set_weights(first)
         starting = asyncio.ensure_future(
             start(self._config, self._launch, self._planned, self._directory.location, first, self._display)

@@ -1,7 +1,8 @@
 """Trains between rounds in a process of its own: it may take gigabytes and hours, and be killed at any time.
 
 driver ─► python -m …train_process RUN ROUND [TURN] ─► JSON lines: progress, notes, the error if there is one
-                                                   └─► round=N/weights, round=N/learned.json
+       │                                           └─► round=N/weights, round=N/learned.json
+       └► python -m …train_process RUN check         before the first round: what training would refuse
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from berry.pipeline import errors
 from berry.pipeline.errors import BerryError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.partition import RoundLeases
-from berry.pipeline.stages.training.after_round import learn
+from berry.pipeline.stages.training.after_round import check_learning, learn
 from berry.pipeline.storage.run.directory import RunDir, open_run
 from berry.pipeline.storage.run.weights_file import weights_after
 
@@ -43,17 +44,24 @@ async def train_after_round(run: RunDir, round_index: int, display: Notes, lease
     if turn is None:
         return False
     display.phase(f"learning from round {round_index}")
-    return await _run_process(run, round_index, display, turn.number)
+    arguments = [str(round_index), *([] if turn.number is None else [str(turn.number)])]
+    return await _run_process(run, arguments, display, f"learning from round {round_index}")
 
 
-async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int | None) -> bool:
+async def check_before_rounds(run: RunDir, display: Notes) -> bool:
+    """Finds out what training would refuse after the first round; False when a signal asked to stop. Raises what it
+    would."""
+    display.phase("checking that the models can be trained as rounds say")
+    return await _run_process(run, ["check"], display, "checking the models of rounds")
+
+
+async def _run_process(run: RunDir, arguments: list[str], display: Notes, doing: str) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "berry.pipeline.runtime.driver.train_process",
         run.location.show(),
-        str(round_index),
-        *([] if turn is None else [str(turn)]),
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
@@ -88,8 +96,7 @@ async def _run_process(run: RunDir, round_index: int, display: Notes, turn: int 
         raise getattr(errors, failure["kind"], BerryError)(failure["error"])
     if code != 0:
         raise errors.EngineError(
-            f"learning from round {round_index} ended with status {code} (killed for memory?); run again to go on from "
-            "its last checkpoint"
+            f"{doing} ended with status {code} (killed for memory?); run again to go on from its last checkpoint"
         )
     return True
 
@@ -104,9 +111,9 @@ def kill_group(process: int) -> None:
 
 
 def main() -> None:
-    """Trains on one round, and writes what goes on as JSON lines to standard output."""
+    """Trains on one round, or checks, and writes what goes on as JSON lines to standard output."""
     end_with_parent()
-    run, round_index = sys.argv[1], int(sys.argv[2])
+    run, what = sys.argv[1], sys.argv[2]
     turn = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
     def say(**values: Any) -> None:
@@ -115,7 +122,10 @@ def main() -> None:
 
     sys.stdout = sys.stderr  # a library that prints must not break the lines
     try:
-        learn(open_run(run), round_index, lambda text, share: say(text=text, share=share), turn=turn)
+        if what == "check":
+            check_learning(open_run(run))
+        else:
+            learn(open_run(run), int(what), lambda text, share: say(text=text, share=share), turn=turn)
     except BerryError as error:
         say(error=str(error), kind=type(error).__name__)
 

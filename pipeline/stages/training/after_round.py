@@ -25,6 +25,7 @@ from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.rewards.policy.examples import digest
 from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.backbone import choose_backbone
 from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
@@ -65,6 +66,8 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
                 progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
             )
             rewards[what] = Weights(folder, result.card.version)
+        except ConfigError:
+            raise
         except InputError as error:
             notes.append(f"{what} stays as it was: {error}")
             progress(f"note: {notes[-1]}", None)
@@ -81,6 +84,33 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
         after = weights_after(run, round_index)
         assert after is not None
     return after
+
+
+def demands_packing(config: RunConfig) -> bool:
+    """Whether rounds train a model that is refused where it can't read packed trees."""
+    if config.rounds is None or config.rounds.count == 1:
+        return False
+    policy, rewards = config.rounds.policy, config.rewards
+    return (policy is not None and policy.packing == "always") or (
+        bool(config.rounds.train) and rewards is not None and rewards.training.packing == "always"
+    )
+
+
+def check_learning(run: RunDir) -> None:
+    """Finds out whether the models that rounds train read packed trees, where the configuration demands it. Raises
+    ConfigError where one does not."""
+    from berry.pipeline.rewards.policy.trainer import check_reads_packs
+    from berry.pipeline.rewards.training.reward_trainer import why_not_packed
+
+    config = stored_config(run)
+    assert config.rounds is not None
+    policy = config.rounds.policy
+    if policy is not None and policy.packing == "always" and isinstance(config.engine, VllmEngine):
+        check_reads_packs(models.resolve(config.engine.model), policy)
+    if config.rounds.train and config.rewards is not None and config.rewards.training.packing == "always":
+        settings = config.rewards.training
+        backbone, _ = choose_backbone(config, settings, vocabulary.of_engine(config.engine))
+        why_not_packed(backbone.load().to_device(), settings)
 
 
 def _folder(round_index: int, what: str, turn: int | None) -> str:
@@ -133,6 +163,8 @@ def _finetune(
             temperature=config.rollout.sampling.temperature,
             progress=lambda share, text: progress(f"policy: {text}", share),
         )
+    except ConfigError:
+        raise
     except InputError as error:
         return f"the generator stays as it was: {error}"
     speaks = vocabulary.of_engine(config.engine)

@@ -108,7 +108,10 @@ def train_reward(
             progress=lambda share, text: progress(text, share),
         )
         progress("scoring held-out problems", None)
-        alone = score_paths(model, splits.heldout), score_paths(model, splits.validation)
+        heldout, validation = (
+            score_paths(model, p, packed=trained.packed) for p in (splits.heldout, splits.validation)
+        )
+        alone = heldout, validation
         served, others, blend = _served(what, alone, splits, settings)
         evaluation = evaluate(
             what,

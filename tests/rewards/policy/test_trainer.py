@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from berry.pipeline.config.sections.rounds import DpoTraining, GrpoTraining, SftTraining
 from berry.pipeline.engines import models, vocabulary
-from berry.pipeline.errors import ConfigError, EngineError, InputError
+from berry.pipeline.errors import EngineError, InputError
 from berry.pipeline.rewards.policy.batches import Passes, batches, steps
 from berry.pipeline.rewards.policy.examples import PolicyTree, SiblingPair, digest, sequence
 from berry.pipeline.rewards.policy.reference import reference_logprobs
@@ -129,9 +129,11 @@ def test_a_loss_that_is_no_number_ends_the_training(
         finetune(TINY, _right(trees)[:4], SftTraining(packing="never"), work=tmp_path / "w")
 
 
-def test_a_pack_that_is_too_small_names_the_key(tmp_path: Path, trees: list[PolicyTree]) -> None:
-    with pytest.raises(ConfigError, match="pack_tokens is 16"):
-        finetune(TINY, _right(trees), SftTraining(pack_tokens=16), work=tmp_path / "w")
+def test_a_trajectory_longer_than_a_pass_is_one_by_itself(tmp_path: Path, trees: list[PolicyTree]) -> None:
+    settings = SftTraining(pack_tokens=16, packing="always", epochs=1, batch_size=8)
+    _, figures = finetune(TINY, _right(trees), settings, work=tmp_path / "w")
+    assert figures.packed
+    assert figures.trained_tokens == sum(one.trained_tokens for tree in _right(trees) for one in tree.sequences)
 
 
 def test_a_generator_that_is_not_there_is_named(tmp_path: Path, trees: list[PolicyTree]) -> None:

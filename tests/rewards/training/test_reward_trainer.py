@@ -13,7 +13,7 @@ from berry.pipeline.rewards.model.loading import begin, fresh
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.evaluation import evaluate, score_paths
 from berry.pipeline.rewards.training.examples import LabelledPath, TrainingSequence, balance, samples
-from berry.pipeline.rewards.training.reward_trainer import collate, train
+from berry.pipeline.rewards.training.reward_trainer import train
 
 WRONG, STEP = 7, 3
 BACKBONE = FreshBackbone(layers=1, hidden=32, heads=2, max_tokens=64)
@@ -177,12 +177,3 @@ def test_balance_makes_good_and_bad_weigh_the_same() -> None:
     assert 1.25 * found.good == pytest.approx(2.75 * found.bad)
     assert 1.25 * found.good + 2.75 * found.bad == pytest.approx(4.0)
     assert balance(made[:1]).logit_mean == 0.0
-
-
-def test_padding_has_no_weight() -> None:
-    batch = collate(
-        [TrainingSequence((1, 2, 3), (0, 2), (1.0, 0.0), (1.0, 2.0)), TrainingSequence((4,), (0,), (1.0,), (3.0,))]
-    )
-    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["weights"].tolist() == [[1.0, 2.0], [3.0, 0.0]]
