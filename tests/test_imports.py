@@ -67,6 +67,7 @@ WALLS: dict[str, tuple[str, ...]] = {
         "pipeline.core",
         "pipeline.engines",
         "pipeline.rewards.model",
+        "pipeline.rewards.packing",
         "pipeline.storage.*",
     ),
     # stages, in the order in which one may know another
