@@ -80,6 +80,7 @@ def main() -> None:
     gradient(model, packed[0], SETTINGS.pack_tokens)  # warms up
     ratios, shares, apart = [], [], []
     for batch, other in zip(packed, padded, strict=True):
+        shared = gradient(model, batch, SETTINGS.pack_tokens)
         for _ in range(options.repeats):
             alone = gradient(model, other, None)
             shared = gradient(model, batch, SETTINGS.pack_tokens)
