@@ -188,7 +188,8 @@ class JudgeResult:
     """What a judge found. `calls` counts the calls that reached it (a pass with 0 calls tested nothing);
     `message` is the assertion's or error's text, `line` its line in the tests, `args`, `kwargs` and `got`
     belong to the last call made before. `candidate` is how the candidate's own child ended. `changed_and_returned`:
-    some call changed its arguments and returned a value too."""
+    some call changed its arguments and returned a value too; `large`: some value was so large that tests may run out of
+    time or memory over it."""
 
     status: JudgeStatus
     calls: int = 0
@@ -199,6 +200,7 @@ class JudgeResult:
     got: Any = None
     candidate: CaseResult = field(default_factory=lambda: CaseResult(JobOutcome.OK))
     changed_and_returned: bool = False
+    large: bool = False
     cpu_s: float = 0.0
     judge_cpu_s: float = 0.0
     wall_s: float = 0.0

@@ -65,12 +65,17 @@ def fenced(text: str) -> list[Block]:
     """
     made: list[Block] = []
     opened: re.Match[str] | None = None
+    tries = MOST_BLOCKS
     for fence in _FENCE.finditer(text):
         if opened is None:
             opened = fence
             continue
         closes = fence[1].startswith(opened[1]) and not fence[2]
-        if closes or (fence[1] == opened[1] and _forgotten(opened[2], text[opened.end() + 1 : fence.start()])):
+        forgotten = False
+        if not closes and tries and fence[1] == opened[1] and fence.start() - opened.end() <= MOST_PARSED:
+            tries -= 1
+            forgotten = _forgotten(opened[2], text[opened.end() + 1 : fence.start()])
+        if closes or forgotten:
             made.append(Block(text[opened.end() + 1 : fence.start()], opened[2].lower()))
             opened = None if closes else fence
     if opened is not None:
@@ -117,7 +122,7 @@ def find_program(response: str, language: str, *, entry_point: str | None = None
 
 
 def _forgotten(label: str, text: str) -> bool:
-    return label.lower() in LABELS["python"] and len(text) <= MOST_PARSED and bool(text.strip()) and _parses(text)
+    return label.lower() in LABELS["python"] and bool(text.strip()) and _parses(text)
 
 
 # ---- what a text defines --------------------------------------------------------------------------------------------

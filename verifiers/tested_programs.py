@@ -32,16 +32,23 @@ def word(part: str, key: str) -> str:
 
 def disallowed(language: str, code: str) -> str | None:
     """What in a program takes the tests' comparisons over; None where nothing does."""
-    pattern = _TAKES_OVER.get(language)
-    found = None if pattern is None else pattern.search(_COMMENT.sub(" ", code))
-    return None if found is None else " ".join(found[0].split())[:60]
+    words = _TAKES_OVER.get(language, ())
+    for part in re.split("[{;]", _COMMENT.sub(" ", code)) if words else ():
+        found, end = True, 0
+        for word in words:
+            match = word.search(part, end)
+            found, end = found and match is not None, match.end() if match else end
+        if found:
+            return " ".join(part[:end].split())[-60:]
+    return None
 
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _TAKES_OVER = {
-    "rust": re.compile(r"\bimpl\b[^{;]*\bPartialEq\b[^{;]*\bfor\b"),
-    "csharp": re.compile(r"\boperator\s*(?:==|!=|true|false)"),
+    "rust": (re.compile(r"\bimpl\b"), re.compile(r"\bPartialEq\b"), re.compile(r"\bfor\b")),
+    "csharp": (re.compile(r"\boperator\s*(?:==|!=|true|false)"),),
 }
+"""What takes comparisons over: words in this order, between braces and semicolons."""
 
 
 def _own(*texts: str) -> str:

@@ -70,6 +70,14 @@ RAW = {
     "watch_files": "libc.fanotify_init(0, 0)",
     "new_filter": "libc.syscall(317, 1, 0, 0)",
     "advise_on_memory_of_another": "libc.syscall(440, 3, 0, 0, 23, 0)",
+    "slow_down_all_of_a_user": "libc.setpriority(2, 0, 19)",
+    "take_the_disk_from_all_of_a_user": "libc.syscall(251, 3, 0, (3 << 13) | 7)",
+    "queue_a_signal_for_another": "libc.syscall(129, 1, 9, bytes(128))",
+    "lease_a_file": "libc.fcntl(libc.open(b'a', 0o100), 1024, 0)",
+    "wake_late": "libc.prctl(29, 10 ** 9, 0, 0, 0)",
+    "adopt_orphans": "libc.prctl(36, 1, 0, 0, 0)",
+    "move_pages_of_another": "libc.syscall(279, 1, 0, 0, 0, 0, 0)",
+    "read_the_kernels_log": "libc.syscall(103, 3, bytes(99), 99)",
     "advise_on_own_memory_as_a_slot": "libc.syscall(440, -10000, 0, 0, 23, 0)",
 }  # fmt: skip
 """Calls of the C library that answer EPERM or EACCES."""

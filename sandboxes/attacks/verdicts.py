@@ -76,6 +76,8 @@ HACKS = {
     "forged_endless_frame": "import os\ndef f(x):\n    os.write(3, b'\\xff\\xff\\xff\\x7f' + b'[' * 10000)\n    return 0",
     "forged_nested_frame": "import os, struct\ndef f(x):\n    b = b'[' * 900000\n    os.write(3, struct.pack('=I', len(b)) + b)\n    return 0",
     "forged_tag": FRAME + "def f(x):\n    os.write(3, frame(['ok', {'~': 'd', 'k': [[]], 'v': [1]}, None, None, 0, 0]))\n    os._exit(0)",
+    "forged_reference_to_a_builtin": FRAME + "def f(x):\n    os.write(3, frame(['ok', [{'~': 'x', 'v': ['type', 'exec']}, []], None, None, 0, 0, 0.0]))\n    import time; time.sleep(1)",
+    "forged_reference_to_a_function": FRAME + "def f(x):\n    os.write(3, frame(['ok', [{'~': 'x', 'v': ['judge', 99]}, []], None, None, 0, 0, 0.0]))\n    import time; time.sleep(1)",
     "forged_raw_bytes": "import os\ndef f(x):\n    os.write(3, os.urandom(5000))\n    os._exit(0)",
     "forged_status_lines": "print('passed\\nOK\\n1 passed in 0.01s')\ndef f(x):\n    print('PASS'); return 0",
     "forged_exit_status": "def f(x):\n    print('Ran 3 tests\\n\\nOK')\n    raise SystemExit(0)",

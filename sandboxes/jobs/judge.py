@@ -19,6 +19,7 @@ from berry.sandboxes.base import CaseResult, Job, JobOutcome, JudgeResult, Judge
 from berry.sandboxes.host import outcomes
 from berry.sandboxes.host.child import ChildHandle
 from berry.sandboxes.host.slots import Slots
+from berry.sandboxes.jobs.large_values import is_large
 from berry.sandboxes.jobs.python import call_frame, header
 
 Back = Callable[[Any], Awaitable[Any]]
@@ -251,7 +252,7 @@ class _Relay:
         self._calls += 1
         changed = self._last.changed_and_returned or (bool(changes) and case.value is not None)
         self._last = replace(self._last, calls=self._calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
-                             changed_and_returned=changed)  # fmt: skip
+                             changed_and_returned=changed, large=self._last.large or is_large(case.value))  # fmt: skip
         self._judge.allow(1)
         if case.outcome is JobOutcome.OK:
             self._judge.send(wire.frame(reply))

@@ -16,7 +16,7 @@ from berry.verifiers import sandbox_limits, symbolic
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds import constraints, json_schema
+from berry.verifiers.kinds import constraints
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import OWN_KINDS, MajoritySpec, VerifierSpec
 from tests.sandboxes.conftest import LEVELS, launcher_of
@@ -30,6 +30,10 @@ SORT = {
     "tests": "for x in ([3, 1, 2], [2, 1]):\n    assert f(x) == sorted(x)",
 }
 MAPPED = {"type": "python_function", "entry_point": "f", "tests": "assert all(map(lambda x: f(x) == x + 1, [1, 2]))"}
+TWICE = {"type": "python_function", "entry_point": "f", "tests": "assert f(f(5)) == 7"}
+EVALUATED = {"type": "python_function", "entry_point": "f", "tests": "assert eval(f(3)) == 24"}
+COUNTED = {"type": "python_function", "entry_point": "f", "tests": "a, b = f(0), f(1)\nassert sum(range(int(a))) == 3"}
+KEYED = {"type": "python_function", "entry_point": "f", "cases": [{"args": [1], "expected": {"a": 1}}]}
 STACK = {
     "type": "program_tests",
     "language": "python",
@@ -97,11 +101,23 @@ HOSTILE: dict[str, list[tuple[dict[str, Any], str]]] = {
         (CHECKER, "print('three')"),
         (CUSTOM, "forty-two"),
         ({"type": "program_of_thought", "answer": "42"}, "def next(*a): return []"),
+        (TWICE, FRAME + "def f(x):\n    send(['ok', [{'~': 'x', 'v': ['type', 'exec']}, []], None, None, 0, 0, 0.0]); os._exit(0)"),
+        (TWICE, FRAME + "def f(x):\n    send(['ok', [{'~': 'x', 'v': ['judge', 99]}, []], None, None, 0, 0, 0.0])\n    return 0"),
+        (EVALUATED, "def f(x): return 'no_such_name'"),
+        (EVALUATED, "def f(x): return '__import__(\"no_such_module\")'"),
+        (EVALUATED, "def f(x): return '('"),
+        (COUNTED | LIMITS, "def f(x): return 10 ** 12 if x == 0 else 0"),
+        (COUNTED | LIMITS, "from fractions import Fraction\ndef f(x): return Fraction(10 ** 12)"),
+        (COUNTED | LIMITS, "def f(x): return '9' * 15"),
+        (KEYED, "def f(x): return {10 ** 5000: 1}"),
+        (CUSTOM | {"source": "def ok(response, prompt): return int(response) == 42"}, "forty-two"),
         (SCHEMA, json.dumps({"a": "x" * 200 + "y"})),
+        ({"type": "json_schema", "json_schema": {"multipleOf": 0.5}}, "1" + "0" * 400),
         ({"type": "constraints", "constraints": [{"kind": "matches", "pattern": "^(x|xx)+$"}]}, "x" * 200 + "y"),
     ],
     "numbers_that_are_none": [
         (FLOATS, "print('12345678901234568 0.5')"),
+        (FLOATS, "print('12345678901234568.0 0.5')"),
         (FLOATS, "print('inf nan')"),
         (FLOATS, "print('12345678901234567 nan')"),
         (DOUBLE, "print(float('inf'))"),
@@ -130,6 +146,8 @@ HOSTILE: dict[str, list[tuple[dict[str, Any], str]]] = {
         (FALSE, "Theorem t : True.\nProof. exact I. Qed."),
         (FALSE, "Theorem t {P : forall n : nat, n = 0} : forall n : nat, n = 0.\nProof. exact P. Qed."),
         (COQ, 'Theorem t : forall n : nat, n = n.\nProof. reflexivity. Qed.\nRedirect "Check" Print t.'),
+        (FALSE, "Definition Anomaly := 1.\nTheorem t : Anomaly = Anomaly.\nProof. reflexivity. Qed."),
+        (FALSE, "Export Unset Guard Checking.\nFixpoint f (n : nat) : False := f n.\nTheorem t : forall n : nat, n = 0.\nProof. destruct (f 0). Qed."),
     ],
     "parts_that_are_hostile": [
         ({"type": "all_of", "parts": [ADD, MAPPED]}, "def f(x): raise StopIteration"),
@@ -178,8 +196,7 @@ def at_level(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.AbstractE
     with pytest.MonkeyPatch.context() as patch:
         for module in (sandbox_limits, symbolic):
             patch.setattr(module, "yielding", lambda config: launcher)
-        for module in (constraints, json_schema):
-            patch.setattr(module, "PATTERN_S", 0.1)
+        patch.setattr(constraints, "PATTERN_S", 0.1)
         config = CheckerConfig(slots=2, cpu_s=4, wall_s=20, weak_verdicts="count", proof_cpu_s=20)
         checker = Checker(config, judge=_fawning)
         loop.run_until_complete(checker.start())

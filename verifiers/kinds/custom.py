@@ -5,7 +5,7 @@
 
 `f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
 these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass; unless the
-function does answer for an empty response: then it is this response that it fails over, and the response is wrong.
+function does answer for one of CONTROLS: then it is this response that it fails over, and the response is wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from berry.verifiers.specs.union import CodeSpec, CustomSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
+CONTROLS = ("", "0", "1 2 3 4 5 6 7 8 9", "{}", "[]")
+"""Responses that a function which works can answer for, one of them at least."""
+_FAILED = (Reason.TESTS_BROKEN, Reason.CHECK_TIMEOUT)
 _REASONS = {True: Reason.CORRECT, False: Reason.WRONG_ANSWER, None: Reason.NOT_CHECKED}
 
 
@@ -51,11 +54,13 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
 
     try:
         result = await ask(request.response)
-        if result.reason in (Reason.TESTS_BROKEN, Reason.CHECK_TIMEOUT):
-            control = await ask("")
-            if control.reason not in (Reason.TESTS_BROKEN, Reason.CHECK_TIMEOUT):
-                note = f"the function fails over this response alone: {result.evidence.get('note')}"
+        for control in CONTROLS if result.reason in _FAILED else ():
+            answered = await ask(control)
+            if answered.reason not in _FAILED:
+                note = f"the function fails over this response: {result.evidence.get('note')}"
                 return verdict(Reason.WRONG_ANSWER, note=note)
+            if answered.reason is Reason.CHECK_TIMEOUT:
+                break
     except SandboxError as error:  # the module can't be imported on this host
         return verdict(Reason.MISSING_TOOL, note=str(error))
     return result

@@ -20,12 +20,15 @@ from berry.verifiers.specs.union import ModelSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
-MAX_RESPONSE_CHARS = 24_000
+MAX_RESPONSE_CHARS, MAX_RESPONSE_BYTES = 24_000, 48_000
+"""A byte may be a token of its own: a response must not be able to fill the judge's context, and so end the check."""
 _VOTE = re.compile(r"[*_]*VERDICT\s*:\s*[*_]*\s*(CORRECT|INCORRECT)\s*[*_]*\.?[*_]*", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>\n]{1,80}[|｜]>)|<(?=/?(?:s|bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn)>)"
     r"|<(?=(?:reserved_|extra_id_)\d+>|/?(?:sop|eop|eod|think|tool_call|tool_response|end_of_utterance)>)"
+    r"|<(?=(?:[A-Z]+_TOKEN|PAD|UNK|CLS|SEP|SPECIAL_\d+|TOKENS_UNUSED_\d+|unused_?\d+|seed:\w+|mask:\d+|eo[ahms])>)"
+    r"|<(?=(?:start|end|beginning)_of_\w{1,20}>)|\[(?=[|~]|e~\[)|\](?=~!?b[\[\]])"
     r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|gMASK|UNUSED_TOKEN_\d+)\])|<(?=</?SYS>>)"
 )
 
@@ -39,8 +42,9 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     response = after_thinking(request.response).strip()
     if not response:
         return verdict(Reason.NO_ANSWER)
-    if len(response) > MAX_RESPONSE_CHARS:
-        return verdict(Reason.ANSWER_TOO_LARGE, note=f"over {MAX_RESPONSE_CHARS} characters")
+    if len(response) > MAX_RESPONSE_CHARS or len(response.encode("utf-8", "replace")) > MAX_RESPONSE_BYTES:
+        note = f"over {MAX_RESPONSE_CHARS} characters or {MAX_RESPONSE_BYTES} bytes"
+        return verdict(Reason.ANSWER_TOO_LARGE, note=note)
     digest = hashlib.blake2b(
         f"{context.config.seed}\0{request.problem_id}\0{response}".encode("utf-8", "replace"), digest_size=8
     ).hexdigest()  # fmt: skip

@@ -69,4 +69,10 @@ def _same_number(a: float, b: float, tolerance: float) -> bool:
 
 
 def _json_key(key: Any) -> Any:
-    return {True: "true", False: "false", None: "null"}[key] if key is None or type(key) is bool else str(key)
+    """The key as JSON would write it; the key itself where it can't be written (over 4,300 digits)."""
+    if key is None or type(key) is bool:
+        return {True: "true", False: "false", None: "null"}[key]
+    try:
+        return str(key)
+    except ValueError:
+        return key

@@ -44,11 +44,11 @@ _GUESS = re.compile(rb"^[ \t]*([0-9a-f]{32})[ \t\r]*$", re.MULTILINE)
 SAME_PROCESS, SPLIT_JUDGE = "same_process", "split_judge"
 _CPP_END = re.compile(r"(?:return\s+0\s*;\s*)?\}\s*$")
 _CPP_MAIN = re.compile(r"\bint\s+main\s*\(")
-_CPP_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_CPP_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _CPP_DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _CPP_COMPARES = re.compile(r"\boperator\s*(?:==|!=|<=>|!|&&|\|\|)")
 _ASSERTION = re.compile(
-    r"AssertionError|Assertion [`'\"].*failed|assertion failed|^\s*--- FAIL: |^Failure: |Test failed!",
+    r"AssertionError|Assertion [`'\"].*failed|assertion failed|^[ \t]*--- FAIL: |^Failure: |Test failed!",
     re.IGNORECASE | re.MULTILINE,
 )
 

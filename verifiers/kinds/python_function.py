@@ -5,15 +5,14 @@ candidate in the other, plain data between them. With `cases` the calls go into 
 here. Either way the candidate never holds what is expected of it.
 
 Errors of the tests are told apart from the candidate's: a test that trips over what the candidate returned fails it,
-whatever it raises; a test that can't be run at all (a name that isn't defined, an import that isn't there, asserts that
-contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE, and so does one that runs out of
-time, unless the candidate's last value was so large that it may be the cause.
+whatever it raises; a test that can't be run at all (a name that they spell out and that isn't defined, an import that
+isn't there, asserts that contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE, and so
+does one that runs out of time, unless some value of the candidate's was so large that it may be the cause.
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,10 +30,9 @@ from berry.verifiers.specs.union import PythonFunctionSpec
 if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
-_TESTS_OWN = re.compile(r"NameError|UnboundLocalError|ImportError|ModuleNotFoundError|SyntaxError|SystemExit"
-                        r"|AttributeError: (?:partially initialized )?module "
-                        r"|Unsupported: .* is not plain data")  # fmt: skip
-HEAVY_NUMBER, HEAVY_ITEMS = 10**6, 10_000
+_ENDS = re.compile(r"\b(?:exit|_exit|quit|SystemExit|main)\b")
+_QUOTED = re.compile(r"'([^']*)'")
+_OF_A_MODULE = re.compile(r"(?:partially initialized )?module ")
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -86,34 +84,45 @@ def _of_trial(spec: PythonFunctionSpec, tests: str, trial: JudgeResult) -> Verdi
                 return verdict(Reason.RUNTIME_ERROR, **evidence)
             return verdict(reason_of(trial.candidate.outcome), **{**evidence, "note": error_output(trial.candidate)})
         case JudgeStatus.JUDGE_ERROR:
-            broken = not trial.calls or _TESTS_OWN.match(trial.message or "") is not None
+            broken = not trial.calls or _tests_own(spec, trial.message or "")
             return verdict(Reason.TESTS_BROKEN if broken else Reason.WRONG_ANSWER, **evidence)
         case JudgeStatus.JUDGE_LIMIT:
-            if trial.calls and _is_heavy(trial.got):
+            if trial.calls and trial.large:
                 return verdict(Reason.WRONG_ANSWER, **{**evidence, "note": "the tests can't get through this value"})
             return verdict(Reason.CHECK_TIMEOUT, **evidence)
         case JudgeStatus.NOT_CHECKED:
             return verdict(reason_of(trial.candidate.outcome), **evidence)
 
 
-def _is_heavy(value: Any) -> bool:
-    """Whether a value is so large that tests may run out of time or memory over it: it, or all that it holds."""
-    left, waiting = HEAVY_ITEMS, [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, int | float | complex):
-            if not abs(item) < HEAVY_NUMBER:
-                return True
-        elif isinstance(item, dict):
-            waiting += [*item, *item.values()][: left + 1]
-        elif isinstance(item, str | bytes | range):
-            left -= len(item)
-        elif hasattr(item, "__iter__"):
-            waiting += list(itertools.islice(item, left + 1))
-        left -= 1
-        if left < len(waiting):
-            return True
-    return False
+def _tests_own(spec: PythonFunctionSpec, message: str) -> bool:
+    """Whether an error that ended the tests is theirs, whatever they were answered: over a name, attribute or import
+    that they spell out themselves. What they make of an answer (`eval` of it, say) is the answer's."""
+    kind, _, text = message.partition(": ")
+    source = f"{spec.prelude}\n{spec.tests}"
+    if kind == "Unsupported":
+        return text.endswith("is not plain data")
+    if kind == "SystemExit":
+        return text in ("", "0", "None", "False") and _ENDS.search(source) is not None
+    quoted = _QUOTED.findall(text)
+    if kind == "AttributeError":
+        return _OF_A_MODULE.match(text) is not None and len(quoted) > 1 and quoted[1] in _spelled(source)
+    named = kind in ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError")
+    return named and bool(quoted) and quoted[0] in _spelled(source)
+
+
+@lru_cache(maxsize=256)
+def _spelled(source: str) -> frozenset[str]:
+    """The names, attributes and imports that stand in Python; with a dotted import all that it begins with."""
+    spelled: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                spelled.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                dotted = [alias.name for alias in aliases]
+                dotted += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                spelled.update(".".join(name.split(".")[: n + 1]) for name in dotted for n in range(name.count(".") + 1))
+    return frozenset(spelled)
 
 
 def _failing(tests: str, line: int) -> dict[str, str]:

@@ -5,13 +5,15 @@ many outputs are right: it runs in the sandbox too, with the output as plain dat
 it fails over an output but not over the expected one, that is the output's doing and the response is wrong.
 
 Numbers ("floats"): whole numbers are compared exactly, whatever their length; where one side is a float, within
-`tolerance`, absolute below 1 and relative above; infinities and NaN match only themselves.
+`tolerance`, absolute below 1 and relative above; a float in place of a whole number must round to it besides;
+infinities and NaN match only themselves.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome
@@ -116,7 +118,15 @@ def _same_token(a: str, b: str, tolerance: float) -> bool:
     if not _NUMBER.fullmatch(a) or not _NUMBER.fullmatch(b):
         return False
     x, y = float(a), float(b)
-    return math.isfinite(x) and math.isfinite(y) and abs(x - y) <= tolerance * max(1.0, abs(x))
+    near = math.isfinite(x) and math.isfinite(y) and abs(x - y) <= tolerance * max(1.0, abs(x))
+    return near and (_INTEGER.fullmatch(a) is None or _rounds_to(b, a))
+
+
+def _rounds_to(number: str, whole: str) -> bool:
+    try:
+        return Decimal(number).to_integral_value() == Decimal(whole)
+    except ArithmeticError:  # an exponent that Decimal can't hold
+        return False
 
 
 def _digits(text: str) -> str:

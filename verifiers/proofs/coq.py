@@ -70,8 +70,7 @@ async def check(spec: FormalSpec, name: str, proof: str, request: CheckRequest, 
         step = _STEPS[len(printed)]
         end = output.rpartition(f"{mark} {_STEPS[len(printed) - 1]}\n")[2] if printed else output
         problem = end.strip() or case.error or ""
-        reason = Reason.SANDBOX_FAULT if "Anomaly" in problem and step != "answer" else _reason(step, case.outcome)
-        return verdict(reason, step=step, note=problem.replace(word, "")[-400:])
+        return verdict(_reason(step, case.outcome, problem), step=step, note=problem.replace(word, "")[-400:])
     used = axioms(printed["check"], printed["names"])
     allowed = set(spec.axioms or ()) | _resolved(printed["gold"])
     extra = sorted(axiom for axiom in used if axiom not in allowed or f"Answer{word}." in axiom)
@@ -91,13 +90,16 @@ def _printed(output: str, mark: str) -> dict[str, str]:
     return printed
 
 
-def _reason(step: str, outcome: JobOutcome) -> Reason:
-    """Why a check ended in `step`: the response's steps are the response's fault, the problem's are the problem's."""
+def _reason(step: str, outcome: JobOutcome, problem: str) -> Reason:
+    """Why a check ended in `step`. Header and gold are the problem's; from there on the response says what there is to
+    compute and to print, so that a limit, or an "Anomaly" in a message, is its own doing."""
+    of_problem = step in ("header", "gold")
     if outcome not in (JobOutcome.OK, JobOutcome.RUNTIME_ERROR):
         reason = reason_of(outcome)
-        return reason if step in ("answer", "same") or reason.retryable else Reason.CHECK_TIMEOUT
-    own = {"answer": Reason.COMPILE_ERROR, "same": Reason.DISALLOWED, "check": Reason.WRONG_ANSWER}
-    return own.get(step, Reason.GOLD_UNPARSABLE if step in ("header", "gold") else Reason.DISALLOWED)
+        return Reason.CHECK_TIMEOUT if of_problem and not reason.retryable else reason
+    if of_problem:
+        return Reason.SANDBOX_FAULT if "Anomaly" in problem else Reason.GOLD_UNPARSABLE
+    return {"answer": Reason.COMPILE_ERROR, "check": Reason.WRONG_ANSWER}.get(step, Reason.DISALLOWED)
 
 
 def files(spec: FormalSpec, name: str, proof: str, text: str, word: str) -> dict[str, str]:

@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 STANDARD_AXIOMS = ("propext", "Classical.choice", "Quot.sound")
 _REFUSED = re.compile(
     r"\b(?:sorry|sorryAx|admit|axiom|constant|opaque|unsafe|partial|implemented_by|extern|csimp|initialize|builtin_initialize"
-    r"|macro|macro_rules|syntax|elab|elab_rules|notation|infixl?|infixr|prefix|postfix|declare_syntax_cat|run_cmd|run_tac|run_elab"
-    r"|run_meta|by_elab|native_decide|ofReduceBool|reduceBool|skipKernelTC|byAsSorry|import|set_option\s+(?:debug|compiler)\S*)\b"
-    r"|#(?:eval|exit|print|reduce|synth)|\beval%|\w*_elab\b|\bbuiltin_\w+|\bLean\b|\b(?:Command|Term|Tactic)ElabM\b|\bMetaM\b"
+    r"|macro|macro_rules|syntax|elab|elab_rules|notation3?|binder_predicate|d?simproc(?:_decl)?|infixl?|infixr|prefix|postfix"
+    r"|declare_syntax_cat|run_cmd|run_tac|run_elab|run_meta|by_elab|native_decide|ofReduceBool|reduceBool|skipKernelTC|byAsSorry|import|set_option\s+(?:debug|compiler)\S*)\b"
+    r"|#(?:eval|exit|print|reduce|synth)|\beval%|_elab\b|\bbuiltin_\w+|\bLean\b|\b(?:Command|Term|Tactic)ElabM\b|\bMetaM\b"
     r"|(?:@\[|\battribute\s*\[)(?!\s*(?:local\s+|scoped\s+|-\s*)?(?:simp|ext|reducible|inline|norm_num|aesop|symm|refl|trans"
     r"|gcongr|elab_as_elim|to_additive|instance)\b)|\br#*\""
 )
 _AXIOMS = re.compile(r"depends on axioms: \[([^\]]*)\]")
 _SORRY = re.compile(r"declaration uses\s+\W?sorry")
-_LITERAL = re.compile(r"\"(?:[^\"\\]|\\.)*\"|(?<![\w'])'(?:[^'\\]|\\.)'", re.DOTALL)
+_LITERAL = re.compile(r"\"(?:[^\"\\]|\\.)*\"|(?<![A-Za-z0-9_'])'(?:[^'\\]|\\(?:x..|u.{4}|.))'|«[^»\n]*»", re.DOTALL)
+"""Strings, characters and names in quotes, in none of which a comment begins."""
 _NONE = re.compile(r"does not depend on any axioms")
 
 
@@ -178,9 +179,10 @@ def _as_term(body: str) -> str:
 
 
 def without_comments(source: str) -> str | None:
-    """`source` with a space for each (nested) comment; None where a comment or string never ends.
+    """`source` with a space for each (nested) comment; None where a comment or string never ends, or where it depends on
+    Lean's version whether a name goes on (`x₁'-'`) or a character begins.
 
-    Strings stay, so that nothing hides in one, and comments do not begin in them.
+    Strings and quoted names stay, so that nothing hides in one, and comments do not begin in them.
     """
     out: list[str] = []
     depth = position = 0
@@ -196,9 +198,12 @@ def without_comments(source: str) -> str | None:
             end = source.find("\n", position)
             position = len(source) if end < 0 else end
         elif (literal := _LITERAL.match(source, position)) is not None:
+            before = source[position - 1 : position]
+            if literal[0][0] == "'" and (not before.isascii() or before in ("!", "?")):
+                return None
             out.append(literal[0])
             position = literal.end()
-        elif source[position] == '"':
+        elif source[position] in '"«':
             return None
         else:
             out.append(source[position])

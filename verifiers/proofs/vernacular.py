@@ -116,6 +116,8 @@ def _refused(sentence: str) -> str | None:
         return f"uses the option {' '.join(rest.split())[:60]!r}"
     if word == "Print" and (STRING in sentence or second in ("Universes", "Sorted", "Graph", "Graphs")):
         return f"uses the command '{word} {second}'"
+    if word == "Export" and second in ("Set", "Unset"):
+        return f"uses the command '{word} {second}'"
     if word == "Require" and second == "Extraction":
         return "uses the library Extraction"
     return None

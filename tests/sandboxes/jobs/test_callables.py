@@ -109,7 +109,9 @@ def test_references_stand_only_where_they_may() -> None:
     assert given == [wire.Reference("judge", 0), {"k": (wire.Reference("judge", 0), 1)}, wire.Reference("type", "int")]
     assert own.incoming(given) == [len, {"k": (len, 1)}, int]
     assert isinstance(own.incoming(wire.Reference("candidate", 0)), Stub)
-    assert type(own.incoming(wire.Reference("judge", 7))) is object
+    forged = own.incoming([wire.Reference("judge", 7), wire.Reference("type", "exec")])
+    assert not any(map(callable, forged))
+    assert own.outgoing(forged) == [wire.Reference("judge", 7), wire.Reference("type", "exec")]
 
 
 FORGED = """
@@ -131,7 +133,7 @@ def test_no_built_in_name_but_a_plain_type_crosses(box, name):
     source = FORGED.replace("REFERENCE", repr(["type", name])).replace("TEXT", repr(PASSES))
     result = box.judge(source, "function, text = f(1)\nfunction(text)\nassert f is None")
     assert result.status is not JudgeStatus.PASSED, result
-    assert result.message == "TypeError: 'object' object is not callable", result
+    assert result.message == "TypeError: 'Forged' object is not callable", result
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,9 @@ def test_references_to_nothing_pass_nothing(box, reference):
     result = box.judge(source, "function, text = f(1)\nassert function(text) == 2", limits=BRIEF)
     assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED, JudgeStatus.JUDGE_ERROR), result
     assert result.calls or result.status is JudgeStatus.CANDIDATE
+
+
+def test_references_to_nothing_can_be_handed_back_and_so_excuse_nobody(box):
+    source = FORGED.replace("REFERENCE", repr(["type", "exec"])).replace("TEXT", "1")
+    result = box.judge(source, "a, b = f(1)\nassert f(a) == 7", limits=BRIEF)
+    assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED), result

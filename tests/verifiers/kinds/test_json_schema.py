@@ -8,25 +8,25 @@ import pytest
 
 from berry.pipeline.records import Problem
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.checker import Checker, CheckRequest
-from berry.verifiers.config import CheckerConfig
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.answers import JsonSchemaSpec
+from tests.verifiers.conftest import Check
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": False}
 
 
-async def check(response: str, **spec: object):
-    made = JsonSchemaSpec.model_validate({"json_schema": POINT, **spec})
-    return await Checker(CheckerConfig(slots=1)).check(CheckRequest("p", made, response))
+@pytest.fixture
+def ask(check: Check):
+    """ask(response, json_schema=…, expected=…) -> Verdict."""
+    return lambda response, **spec: check(JsonSchemaSpec.model_validate({"json_schema": POINT, **spec}), response)
 
 
 @pytest.mark.parametrize(
     "response",
     ['{"x": 1}', '```json\n{"x": 1}\n```', 'First {"y": 2}, then: {"x": 1}. Done.', '<think>{}</think>{"x": 1}'],
 )
-async def test_json_is_found_where_it_stands(response) -> None:
-    assert (await check(response)).passed
+def test_json_is_found_where_it_stands(ask, response) -> None:
+    assert ask(response).passed
 
 
 @pytest.mark.parametrize(
@@ -40,24 +40,43 @@ async def test_json_is_found_where_it_stands(response) -> None:
         ("[" * 500 + "]" * 500, Reason.ANSWER_TOO_LARGE), ("[" * 100_000, Reason.UNPARSABLE_ANSWER),
     ],
 )  # fmt: skip
-async def test_what_does_not_fit_fails(response, reason) -> None:
-    verdict = await check(response)
+def test_what_does_not_fit_fails(ask, response, reason) -> None:
+    verdict = ask(response)
     assert verdict.reason is reason
     assert verdict.outcome is Outcome.FAIL
 
 
-async def test_an_expected_value_is_compared_as_json() -> None:
-    assert (await check('{"x": 1.0}', json_schema=True, expected={"x": 1})).passed
-    assert not (await check('{"x": true}', json_schema=True, expected={"x": 1})).passed
-    assert (await check("null", json_schema=True, expected=None)).passed
-    assert not (await check("0", json_schema=True, expected=None)).passed
+def test_an_expected_value_is_compared_as_json(ask) -> None:
+    assert ask('{"x": 1.0}', json_schema=True, expected={"x": 1}).passed
+    assert not ask('{"x": true}', json_schema=True, expected={"x": 1}).passed
+    assert ask("null", json_schema=True, expected=None).passed
+    assert not ask("0", json_schema=True, expected=None).passed
 
 
-async def test_a_value_that_the_schemas_pattern_can_not_get_through_fails(monkeypatch) -> None:
-    monkeypatch.setattr("berry.verifiers.kinds.json_schema.PATTERN_S", 0.1)
-    slow = {"type": "string", "pattern": "^(a|aa)+$"}
-    verdict = await check(json.dumps("a" * 200 + "b"), json_schema=slow)
-    assert verdict.outcome is Outcome.FAIL
+TREE = {"$ref": "#/$defs/n", "$defs": {"n": {"oneOf": [{"type": "integer"}, *(
+    {"type": "object", "properties": {"l": {"$ref": "#/$defs/n"}, "op": {"const": op}}, "required": ["op", "l"]}
+    for op in ("a", "b"))]}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "response"),
+    [
+        ({"type": "string", "pattern": "^(a|aa)+$"}, json.dumps("a" * 200 + "b")),
+        ({"patternProperties": {"^(a|aa)+$": {}}}, json.dumps({"a" * 200 + "b": 1})),
+        (TREE, '{"op": "a", "l": ' * 60 + "0.5" + "}" * 60),
+        ({"type": "array", "uniqueItems": True}, json.dumps([[i] if i % 2 else {"i": i} for i in range(20_000)])),
+        ({"type": "number", "multipleOf": 0.5}, "1" + "0" * 400),
+        ({"type": "number", "multipleOf": 0.5}, "[1e999]"[1:-1]),
+    ],
+)
+def test_a_value_that_the_schema_can_not_get_through_fails(ask, schema, response) -> None:
+    verdict = ask(f"```json\n{response}\n```", json_schema=schema)
+    assert verdict.outcome is Outcome.FAIL, verdict
+
+
+def test_a_schema_that_gets_through_nothing_is_the_problems_fault(ask) -> None:
+    for schema in ({"$ref": "#"}, {"$ref": "https://example.org/s.json"}):
+        assert ask('{"x": 1}', json_schema=schema).reason is Reason.TESTS_BROKEN
 
 
 def test_schemas_that_are_none_are_refused_and_good_ones_come_back_from_a_file() -> None:
@@ -79,5 +98,5 @@ def test_schemas_that_are_none_are_refused_and_good_ones_come_back_from_a_file()
         'Open to the end:\n```json\n{"x": 1}',
     ],
 )
-async def test_fenced_json_is_found_as_programs_are(response) -> None:
-    assert (await check(response)).passed
+def test_fenced_json_is_found_as_programs_are(ask, response) -> None:
+    assert ask(response).passed

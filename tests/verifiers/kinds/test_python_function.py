@@ -253,3 +253,37 @@ def test_a_function_that_is_given_may_call_the_one_that_is_tested(check) -> None
 def test_an_object_that_the_tests_give_is_their_own_trouble_at_any_call(check) -> None:
     spec = PythonFunctionSpec(entry_point="f", tests="assert f(1) == 1\nassert f(object()) == 1\n")
     assert check(spec, "def f(x):\n    return 1").reason is Reason.TESTS_BROKEN
+
+
+@pytest.mark.parametrize(
+    ("tests", "code"),
+    [
+        ("assert eval(f(3)) == 24", "def f(x): return 'no_such_name'"),
+        ("assert eval(f(3)) == 24", "def f(x): return '('"),
+        ("ns = {}\nexec(f(3), ns)\nassert ns['y'] == 24", "def f(x): return 'import no_such_module'"),
+        ("ns = {}\nexec(f(3), ns)\nassert ns['y'] == 24", "def f(x): return 'raise SystemExit'"),
+        ("import math\nassert getattr(math, f(3))(4) == 2", "def f(x): return 'root'"),
+        ("import importlib\nassert importlib.import_module(f(3)).pi", "def f(x): return 'no_such_module'"),
+        ("import sys\nif f(1) != 2: sys.exit(1)", "def f(x): return 0"),
+    ],
+)
+def test_what_the_tests_make_of_an_answer_is_the_answers_fault(check, tests, code) -> None:
+    verdict = check(PythonFunctionSpec(entry_point="f", tests=tests), code)
+    assert verdict.reason is Reason.WRONG_ANSWER, verdict
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "f(1)\nassert undefined == 2",
+        "f(1)\nimport no_such_module.part",
+        "f(1)\nfrom no_such_module.part import other",
+        "f(1)\nfrom math import no_such_function",
+        "import math\nf(1)\nassert math.no_such_function(1)",
+        "import sys\nf(1)\nsys.exit()",
+        "f(1)\nf(object())",
+    ],
+)
+def test_what_the_tests_spell_out_is_their_own_fault(check, tests) -> None:
+    verdict = check(PythonFunctionSpec(entry_point="f", tests=tests), "def f(x): return 2")
+    assert verdict.reason is Reason.TESTS_BROKEN, verdict

@@ -156,3 +156,27 @@ def test_without_lean_the_check_could_not_be_made(check) -> None:
     if shutil.which("repl") is not None:
         pytest.skip("Lean is installed")
     assert check(SPEC, "by rfl").reason is Reason.MISSING_TOOL
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def «/-» := 1\nrun_cmd evil\ndef «-/» := 1",
+        "def «--» := 1 run_cmd evil",
+        "theorem x' (h : a' = \"/-\") := run_cmd evil \"-/\"",
+    ],
+)
+def test_quoted_names_hide_nothing(source) -> None:
+    text = without_comments(source)
+    assert text is not None
+    assert "run_cmd" in text
+
+
+@pytest.mark.parametrize("source", ["℃'\"' -- \" run_cmd evil", "x!'-'-- run_cmd evil", "def «a := run_cmd evil"])
+def test_what_can_be_read_in_two_ways_is_refused(source) -> None:
+    assert without_comments(source) is None
+
+
+def test_honest_primes_and_characters_are_read() -> None:
+    for source in ("h₁' h₂' a'", "('a', 'b')", "x' + y'", "'\\n'", "f 'x' 'y'"):
+        assert without_comments(source) == source
