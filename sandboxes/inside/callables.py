@@ -80,7 +80,7 @@ class Callables:
 
 
 class Forged:
-    """A name or number that was never given. It can be handed back, so that it does not break what the tests do next."""
+    """A name or number that was never given. It can be handed back, so that it breaks nothing in the tests."""
 
     def __init__(self, reference: wire.Reference) -> None:
         self.reference = reference

@@ -29,7 +29,8 @@ TESTS = {
 }
 UNITS = (
     "/*", "'/*", "//", "\\\n/*", "impl PartialEq ", "impl ", "operator ", "class ", "public ", "using a=b<", "import (",
-    "import \"a\" ", "namespace a", "static async ", "#define ", "<?", "_", "1", "\n", "\r\n", " ", "«", "'a'", '"', "/-", "(*",
+    "import \"a\" ", "namespace a", "static async ", "#define ", "<?", "_", "1", "\n", "\r\n", " ", "«",
+    "'a'", '"', "/-", "(*",
     "{", "[", "```python\n", "~~~\n", "\\boxed{", "select ", "<|", "[|", "VERDICT: ",
 )  # fmt: skip
 FORGOTTEN = "```python\n" + "a = [1, 2]\n" * 900 + '"""\n' + "```python\n" * 900

@@ -114,7 +114,7 @@ def fault(spec: JsonSchemaSpec) -> str | None:
     return None if wrong is None else f"expected does not fit json_schema: {wrong}"
 
 
-def mismatch(schema: dict[str, Any] | bool, value: Any) -> str | None:
+def mismatch(schema: Any, value: Any) -> str | None:
     """Why a value does not fit a schema, and where in it; None where it does. In this process, for MATCH_S at most."""
     _ends_s.set(time.monotonic() + MATCH_S)
     try:

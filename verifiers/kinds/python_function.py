@@ -121,7 +121,9 @@ def _spelled(source: str) -> frozenset[str]:
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
                 dotted = [alias.name for alias in aliases]
                 dotted += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-                spelled.update(".".join(name.split(".")[: n + 1]) for name in dotted for n in range(name.count(".") + 1))
+                spelled.update(
+                    ".".join(name.split(".")[: n + 1]) for name in dotted for n in range(name.count(".") + 1)
+                )
     return frozenset(spelled)
 
 

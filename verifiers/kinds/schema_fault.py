@@ -1,6 +1,6 @@
 """Finds where a value does not fit a JSON Schema; the text of this file is also a sandbox job's source.
 
-    schema_fault(schema, value) ─► None, where it fits     [path, message]: the first fault     [None, message]: no schema
+    schema_fault(schema, value) ─► None where it fits, [path, message] of the first fault, [None, message] of the schema
 
 References to other documents are never fetched.
 """

@@ -179,8 +179,8 @@ def _as_term(body: str) -> str:
 
 
 def without_comments(source: str) -> str | None:
-    """`source` with a space for each (nested) comment; None where a comment or string never ends, or where it depends on
-    Lean's version whether a name goes on (`x₁'-'`) or a character begins.
+    """`source` with a space for each (nested) comment; None where a comment or string never ends, or where it depends
+    on Lean's version whether a name goes on (`x₁'-'`) or a character begins.
 
     Strings and quoted names stay, so that nothing hides in one, and comments do not begin in them.
     """

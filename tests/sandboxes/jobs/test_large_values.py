@@ -16,7 +16,7 @@ from berry.sandboxes.jobs.large_values import is_large
     [
         10**6, -(10**9), 1e300, float("inf"), float("nan"), 1e9j, Decimal("1e99"), Decimal("sNaN"), Fraction(10**9),
         "x" * 20_000, "n = 12345678", [[["9999999"]]], {"a": 10**7}, {10**7: 1}, range(10**9), list(range(20_000)),
-        deque([0] * 20_000), {i: 0 for i in range(9_000)}.items(), [["x" * 6_000], ["x" * 6_000]],
+        deque([0] * 20_000), dict.fromkeys(range(9000), 0).items(), [["x" * 6_000], ["x" * 6_000]],
     ],
 )  # fmt: skip
 def test_large_ones(value):

@@ -163,7 +163,7 @@ def test_without_lean_the_check_could_not_be_made(check) -> None:
     [
         "def «/-» := 1\nrun_cmd evil\ndef «-/» := 1",
         "def «--» := 1 run_cmd evil",
-        "theorem x' (h : a' = \"/-\") := run_cmd evil \"-/\"",
+        'theorem x\' (h : a\' = "/-") := run_cmd evil "-/"',
     ],
 )
 def test_quoted_names_hide_nothing(source) -> None:
