@@ -105,12 +105,12 @@ def fault(spec: JsonSchemaSpec) -> str | None:
     import jsonschema
     from jsonschema import validators
 
+    schema: Any = spec.json_schema
     try:
-        kind = validators.validator_for(spec.json_schema, default=jsonschema.Draft202012Validator)
-        kind.check_schema(spec.json_schema)
+        validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
     except jsonschema.SchemaError as problem:
         return f"json_schema is no JSON Schema: {problem.message}"
-    wrong = mismatch(spec.json_schema, spec.expected) if spec.compare else None
+    wrong = mismatch(schema, spec.expected) if spec.compare else None
     return None if wrong is None else f"expected does not fit json_schema: {wrong}"
 
 

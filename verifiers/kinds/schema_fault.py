@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 
 import jsonschema
-import referencing
 from jsonschema import validators
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 
 def schema_fault(schema: str, value: str) -> list[str | None] | None:
@@ -19,7 +20,7 @@ def schema_fault(schema: str, value: str) -> list[str | None] | None:
     parsed = json.loads(schema)
     kind = validators.validator_for(parsed, default=jsonschema.Draft202012Validator)
     try:
-        error = next(iter(kind(parsed, registry=referencing.Registry()).iter_errors(json.loads(value))), None)
-    except referencing.exceptions.Unresolvable as problem:
+        error = next(iter(kind(parsed, registry=Registry()).iter_errors(json.loads(value))), None)
+    except Unresolvable as problem:
         return [None, str(problem)]
     return None if error is None else [error.json_path, error.message[:1000]]
