@@ -16,6 +16,7 @@ from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, LlamaC
 
 _FENCE = "```"
 _ALSO = {"py": "python", "python3": "python"}
+MOST_GLUED = 8  # characters of a token behind the tag in it
 _JSON_CALL = re.compile(r'\{\s*("type"\s*:\s*"function"\s*,\s*)?"name"\s*:')
 
 
@@ -39,8 +40,17 @@ def closes(rollout: Rollout) -> tuple[str, ...]:
 
 
 def ends_at_close(rollout: Rollout, text: str) -> bool:
-    """Whether a segment's text ends where a call may; a token may bring white space behind it."""
-    return text.rstrip().endswith(tuple(close.rstrip() for close in closes(rollout)))
+    """Whether a segment's text ends where a call may; the token that ends it may bring a little more."""
+    if isinstance(rollout.calls, FencedCalls):
+        return text.rstrip().endswith(f"\n{_FENCE}")
+    return any(_is_last(close, text) for close in closes(rollout))
+
+
+def _is_last(close: str, text: str) -> bool:
+    """Whether a text ends with a closing tag, and at most with what a token can have behind one: white space, or a few
+    characters glued to it, as `>.` and `></` are tokens of many vocabularies."""
+    _, found, after = text.rpartition(close)
+    return bool(found) and (not after.strip() or (not after[0].isspace() and len(after) <= MOST_GLUED))
 
 
 def ends_turns(rollout: Rollout) -> bool:
@@ -56,10 +66,9 @@ def find(rollout: Rollout, text: str) -> WrittenCall | None:
     if isinstance(form, LlamaCalls):
         return _whole_turn(rollout, form, text)
     assert isinstance(form, TagCalls | TemplateCalls)
-    before, close, after = text.rpartition(form.close)
-    if not close or after.strip():
+    if not _is_last(form.close, text):
         return None
-    _, opened, body = before.rpartition(form.open)
+    _, opened, body = text.rpartition(form.close)[0].rpartition(form.open)
     return WrittenCall(None, body if opened and form.close not in body else None)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
-from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
+from berry.pipeline.config.sections.tools import FencedCalls, LlamaCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search
@@ -123,6 +123,53 @@ class CallingWorld(World):
                     continue
                 tokens += [rng.randrange(10, 20), rng.randrange(10, 20), CLOSE_TOKEN if kind < 0.5 else STEP_TOKEN]
             if (";" in until.delimiters and tokens[-1] == STEP_TOKEN) or tokens[-1] == CLOSE_TOKEN:
+                finish = Finish.STEP
+                break
+        if len(tokens) > until.max_tokens:
+            tokens, finish = tokens[: until.max_tokens], Finish.LENGTH
+        entropies = tuple(round(rng.random(), 6) for _ in tokens)
+        texts = [self.TEXTS.get(t) or chr(87 + t) for t in tokens]
+        return ev.Completion(
+            token_ids=tuple(tokens),
+            text="".join(texts),
+            finish=finish,
+            logprobs=tuple(-e for e in entropies),
+            entropies=entropies,
+            token_ends=tuple(accumulate(map(len, texts))) if until.token_ends else (),
+        )
+
+
+class TurnWorld(World):
+    """As World, but some turns are calls as Llama writes them, which the model itself ends."""
+
+    TEXTS: ClassVar = {
+        STEP_TOKEN: ";",
+        STOP_TOKEN: ".",
+        OPEN_TOKEN: '{"name": "python", "parameters": {"code": "',
+        CLOSE_TOKEN: '"}}',
+    }
+
+    def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+        rng = random.Random(f"{prefix}/{seed}")
+        done = prefix[len(PROMPT) :]
+        tokens: list[int] = []
+        finish = Finish.LENGTH
+        while len(tokens) < until.max_tokens:
+            at = done + tokens
+            steps = sum(token in (STEP_TOKEN, CLOSE_TOKEN) for token in at)
+            begins = not at or at[-1] == RESULT_TOKEN
+            if OPEN_TOKEN in at[-2:]:
+                tokens.append(rng.randrange(10, 20) if at[-1] == OPEN_TOKEN else CLOSE_TOKEN)
+            elif begins and steps < self.steps and rng.random() < 0.8:
+                tokens.append(OPEN_TOKEN)
+            elif steps >= self.steps and not begins and at[-1] != STEP_TOKEN:
+                tokens.append(STOP_TOKEN)
+            else:
+                tokens += [rng.randrange(10, 20), *([STEP_TOKEN] if steps < self.steps else [])]
+            if tokens[-1] in (CLOSE_TOKEN, STOP_TOKEN):
+                finish = Finish.STOP
+                break
+            if tokens[-1] == STEP_TOKEN and ";" in until.delimiters:
                 finish = Finish.STEP
                 break
         if len(tokens) > until.max_tokens:
@@ -271,6 +318,8 @@ class Core(SimpleNamespace):
     PASS, FAIL, UNSURE = PASS, FAIL, UNSURE
     World = World
     CallingWorld = CallingWorld
+    TurnWorld = TurnWorld
+    TURN_CALLS: ClassVar = {"tools": (PythonTool(),), "calls": LlamaCalls(max_calls=6)}
     CALLS: ClassVar = {"tools": (PythonTool(),), "calls": FencedCalls(max_calls=6)}
     SyntheticWorld = SyntheticWorld
     Played = Played

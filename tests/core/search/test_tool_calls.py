@@ -92,6 +92,30 @@ def test_the_same_events_in_the_same_order_give_the_same_tree(core: Any, policy:
 
 @every_policy
 @settings(max_examples=6, deadline=None)
+@given(order=st.integers(0, 2**32))
+def test_calls_that_are_turns_end_no_answer_whatever_the_policy(core: Any, policy: Any, order: int) -> None:
+    played = core.play(core.search(policy, **core.TURN_CALLS), core.TurnWorld(4), random.Random(order))
+    search = played.search
+    made = [command.node for command in played.commands if isinstance(command, ev.CallTool)]
+    assert len(set(made)) == len(made) > 0
+    given = [node for node in search.tree.walk() if node.given is not None]
+    assert {node.parent.node_id for node in given} == set(made)
+    for t in search.trajectories():
+        texts = [search.tree[node].text or "" for node in t.path if search.tree[node].given is None]
+        if t.verdict is not None:
+            assert texts[-1].endswith("."), "a call is no end of an answer"
+    again = core.search(policy, **core.TURN_CALLS)
+    commands = list(again.start())
+    for event in played.events:
+        commands += again.handle(event)
+    assert commands == played.commands
+    assert again.digest() == search.digest()
+    if not any(isinstance(c, ev.Cancel) for c in commands):
+        assert search.ledger.extra["calls"] == len(given)
+
+
+@every_policy
+@settings(max_examples=6, deadline=None)
 @given(order=st.integers(0, 2**32), share=st.sampled_from([0.3, 1.0]))
 def test_any_call_or_sample_may_fail(core: Any, policy: Any, order: int, share: float) -> None:
     chance = random.Random(order)

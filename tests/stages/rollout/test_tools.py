@@ -14,7 +14,7 @@ import pytest
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import LlamaCalls, PythonTool, TemplateCalls
+from berry.pipeline.config.sections.tools import Calls, FencedCalls, LlamaCalls, PythonTool, TagCalls, TemplateCalls
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.engines.scripted import Scripted
@@ -236,6 +236,42 @@ async def test_a_call_in_json_is_made_or_answered_by_what_is_wrong_with_it(call:
     [given] = [node.given for node in grown.search.tree.walk() if node.given is not None]
     assert given.result.startswith(said)
     assert given.outcome == ("ok" if said == "42" else "malformed")
+
+
+@pytest.mark.parametrize(
+    ("calls", "turn", "said", "outcome"),
+    [
+        (FencedCalls(max_calls=1), "So\n```python\n6 * 7\n```\n", "42", "ok"),
+        (FencedCalls(max_calls=1), "So\n```python\n6 *\n```\n", "SyntaxError: ", "compile_error"),
+        (FencedCalls(max_calls=1), "So\n```python\n1 / 0\n```\n", "ZeroDivisionError: ", "runtime_error"),
+        (FencedCalls(max_calls=1), "So\n```shell\nls\n```\nno more", None, ""),
+        (TagCalls(max_calls=1), "So <code>6 * 7</code>", "42", "ok"),
+        (TagCalls(max_calls=1), "So 6 * 7</code>", "Error: this ends a call that was not begun", "malformed"),
+        (TagCalls(max_calls=1), "So <code></code>", "", "ok"),
+        (TagCalls(max_calls=1), "So <code>6 * 7", None, ""),
+        (TemplateCalls(max_calls=1), "6 * 7</tool_call>", "Error: this ends a call that was not begun", "malformed"),
+        (TemplateCalls(max_calls=1), '<tool_call>{"name": "python"', None, ""),
+        (LlamaCalls(max_calls=1), '{"answer": 42}', None, ""),
+    ],
+)
+async def test_every_format_answers_a_call_or_says_what_is_wrong_and_leaves_the_rest(
+    call: Calling, calls: Calls, turn: str, said: str | None, outcome: str
+) -> None:
+    """Segments end where calls do, so that `turn`, written again behind the result, is one call too many."""
+    rollout = Rollout(policy=BestOfN(n=1), tools=(PythonTool(),), calls=calls)
+    ports = Ports(Chatty(lambda *_: turn), check, call=call)
+    search = (await grow(PROBLEMS[0], ports, rollout, run_seed=3, round_index=0, gauges=Gauges())).search
+    given = [node.given for node in search.tree.walk() if node.given is not None]
+    if said is None:
+        assert not given
+        [leaf] = [node for node in search.tree.walk() if not node.children]
+        assert leaf.verdict is not None, "what is no call is part of the answer"
+        return
+    [result] = given
+    assert result.result.startswith(said)
+    assert result.outcome == outcome
+    written = result.node
+    assert search.tree[written].text == turn
 
 
 async def test_what_the_cache_loses_while_a_call_is_waited_for_is_in_the_ledger(call: Calling) -> None:
