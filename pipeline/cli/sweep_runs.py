@@ -69,9 +69,10 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
             elsewhere = json.loads(point.figures)["steady"]["elsewhere_cores"]
             if elsewhere is not None and elsewhere > DISTURBED_CORES:
                 display.note(f"  DISTURBED: other programs took {elsewhere:.2f} cores meanwhile")
+            calls = "" if point.call_wait_ms is None else f", tool calls {point.call_wait_ms:,.0f} ms"
             display.note(
                 f"  {point.trajectories_per_s:,.1f} trajectories/s over {point.end_s - point.start_s:.1f} s, "
-                f"engines {point.engine_idle_share:.0%} idle, checks wait {point.check_wait_ms:,.0f} ms"
+                f"engines {point.engine_idle_share:.0%} idle, checks wait {point.check_wait_ms:,.0f} ms{calls}"
             )
     wanted = {(s.name, r) for s in sweep.settings for r in range(sweep.repeats)}
     return [p for p in points if (p.setting, p.repeat) in wanted], True
@@ -119,4 +120,5 @@ def _point(
         run=folder,
         overrides=json.dumps(setting.overrides),
         figures=json.dumps(figures),
+        call_wait_ms=steady.get("call_wait_ms"),
     )

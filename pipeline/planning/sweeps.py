@@ -49,7 +49,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the plan says of a setting: rates a second, shares in [0, 1], waits in ms."""
+    """What the plan says of a setting: rates a second, shares in [0, 1], waits in ms; `call_wait_ms` is None without
+    tools."""
 
     trajectories_per_s: float
     tokens_per_s: float
@@ -58,11 +59,12 @@ class Expected:
     kept_per_hour: float
     usd_per_million_kept: float | None
     binding: str
+    call_wait_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured run of a setting; `ratio` is slots for each GPU (or engine)."""
+    """One measured run of a setting; `ratio` is slots for each GPU (or engine), `call_wait_ms` None without tools."""
 
     setting: str
     series: str
@@ -88,6 +90,7 @@ class Point:
     run: str
     overrides: str  # JSON
     figures: str  # JSON, all that metrics/run.json has
+    call_wait_ms: float | None = None
     expected: Expected | None = field(default=None)
 
     @property
@@ -154,12 +157,13 @@ def planned(config: RunConfig, seen: Measured, calibration: Calibration, prices:
 
 
 def expected(p: CapacityPlan) -> Expected:
-    wait = next((u.wait_s for u in p.uses if u.name == "sandbox"), 0.0)
+    waits = {use.name: 1e3 * use.wait_s for use in p.uses}
     return Expected(
         trajectories_per_s=p.rate,
         tokens_per_s=p.tokens_per_s,
         engine_idle_share=p.gpu_idle_share,
-        check_wait_ms=wait * 1e3,
+        check_wait_ms=waits.get("sandbox", 0.0),
+        call_wait_ms=waits.get("tool calls"),
         kept_per_hour=p.kept_per_hour,
         usd_per_million_kept=p.usd_per_million_kept,
         binding=p.binding.value,
@@ -191,7 +195,9 @@ def _knee(series: str, by_x: Mapping[float, list[Point]], axis: str) -> Knee:
     at = next(i for i, rate in enumerate(rates) if rate >= ENOUGH * best)
     here = by_x[places[at]]
     idle, wait = mean(here, "engine_idle_share") or 0.0, mean(here, "check_wait_ms") or 0.0
-    state = f"engines are idle for {idle:.0%} of their capacity and checks wait {wait:,.0f} ms for a slot"
+    calls = mean(here, "call_wait_ms")
+    calling = "" if calls is None else f", tool calls {calls:,.0f} ms"
+    state = f"engines are idle for {idle:.0%} of their capacity and checks wait {wait:,.0f} ms for a slot{calling}"
     if len(places) == 1:
         return Knee(series, None, f"one value of {axis} only: nothing to compare it with")
     if at + 1 == len(places):

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.config.plan import Calibration
@@ -207,3 +208,15 @@ def test_overrides_survive_the_trip_through_json() -> None:
     config = load(SWEEP, setting.overrides, RunConfig)
     assert json.loads(json.dumps(setting.overrides)) == setting.overrides
     assert config.problems[0].model_dump()["check"]["p99_ms"] == 60
+
+
+def test_the_wait_of_tool_calls_is_told_where_there_are_any(tmp_path: Path) -> None:
+    points = [replace(point(x, 10 * x), call_wait_ms=400 / x) for x in (1.0, 2.0)]
+    (knee,) = knees(points, "cluster.ratio")
+    assert "checks wait 500 ms for a slot, tool calls 200 ms" in knee.reason
+    place = locate(tmp_path)
+    sweep_file.write(place, points, {})
+    assert sweep_file.read(place)[0] == points
+    table = pq.read_table(tmp_path / sweep_file.NAME).drop_columns(["call_wait_ms", "expected_call_wait_ms"])
+    pq.write_table(table, tmp_path / sweep_file.NAME)  # as an earlier version wrote it
+    assert [one.call_wait_ms for one in sweep_file.read(place)[0]] == [None, None]

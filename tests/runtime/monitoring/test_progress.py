@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from berry.pipeline.cli.progress import facts
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.runtime.monitoring.progress import Monitor, cache_hit, explain_unverifiable
 from berry.pipeline.stages.leases.lease import Gauges, Snapshot
@@ -72,3 +73,14 @@ def test_eta_counts_only_what_this_driver_did() -> None:
 def test_cache_hit_before_the_first_prompt_is_unknown() -> None:
     assert cache_hit(Counters()) is None
     assert cache_hit(Counters(prompt_tokens=10, cached_tokens=4)) == pytest.approx(0.4)
+
+
+def test_tool_calls_are_shown_once_there_are_any() -> None:
+    monitor = Monitor(started_at=0.0, total_problems=10)
+    view = monitor.view(1.0, [Snapshot("w", Gauges(), Counters(), 8)], problems=0, trajectories=0, kept=0)
+    assert view.call_ms is None
+    assert "tool calls" not in dict(facts(view))
+    both = [Snapshot(w, Gauges(calling=2, called=5, call_s=0.4), Counters(), 8) for w in "ab"]
+    view = monitor.view(2.0, both, problems=0, trajectories=0, kept=0)
+    assert (view.calling, view.calls, view.call_ms) == (4, 10, pytest.approx(80))
+    assert dict(facts(view))["tool calls"] == "4 waited for now; 10 made, 80 ms each"
