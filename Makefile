@@ -21,7 +21,7 @@ tiny: setup
 	@$(BERRY) run configs/tiny.yaml
 
 tools: setup
-	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/tools.py --out runs/tools
+	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/tool_worth.py --out runs/tools
 
 rounds: setup
 	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark

@@ -33,7 +33,10 @@ def make_display() -> Iterator[Display]:
 def facts(view: View) -> list[tuple[str, str]]:
     """The figures to show, in order."""
     hit = "–" if view.cache_hit is None else f"{view.cache_hit:.0%}"
-    calls = [] if view.call_ms is None else [("tool calls", described_calls(view.calling, view.calls, view.call_ms))]
+    calls: list[tuple[str, str]] = []
+    if view.call_ms is not None:
+        told = described_calls(view.calling, view.calls, view.call_ms, view.bad_calls, view.nondeterministic)
+        calls.append(("tool calls", told))
     return [
         ("problems", f"{view.problems}/{view.total_problems}"),
         (

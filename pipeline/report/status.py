@@ -119,14 +119,18 @@ def _add_view(made: Table, driver: dict[str, Any]) -> None:
         made.add_row("sequences", f"{view['running']} running, {view['waiting']} waiting; prefix cache {hit}")
         made.add_row("sandbox queue", str(view["sandbox_queue"]))
         if view.get("call_ms") is not None:  # runs of earlier versions say nothing of calls
-            made.add_row("tool calls", described_calls(view["calling"], view["calls"], view["call_ms"]))
+            bad, again = view.get("bad_calls", 0), view.get("nondeterministic", 0)
+            made.add_row("tool calls", described_calls(view["calling"], view["calls"], view["call_ms"], bad, again))
         if view["eta_s"] is not None:
             made.add_row("ETA", f"{view['eta_s'] / 60:,.0f} min")
 
 
-def described_calls(calling: int, calls: int, call_ms: float) -> str:
-    """Says how many tool calls are waited for now, how many were answered, and for how long those were waited for."""
-    return f"{calling} waited for now; {calls:,} made, {call_ms:,.0f} ms each"
+def described_calls(calling: int, calls: int, call_ms: float, bad: int, nondeterministic: int) -> str:
+    """Says how many tool calls are waited for now, how many were answered, how many of those did not end well or stand
+    behind calls that said something else when made again, and for how long they were waited for."""
+    named = ((bad, "not ok"), (nondeterministic, "nondeterministic"))
+    told = "".join(f", {count:,} {what}" for count, what in named if count)
+    return f"{calling} waited for now; {calls:,} made{told}, {call_ms:,.0f} ms each"
 
 
 def lines(gathered: dict[str, Any], most: int = 5) -> list[str]:

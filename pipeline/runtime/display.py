@@ -41,4 +41,6 @@ class View:
     eta_s: float | None
     calling: int = 0  # tool calls that are waited for
     calls: int = 0  # that were answered
+    bad_calls: int = 0  # of them those that did not end well
+    nondeterministic: int = 0  # of them those behind calls that, made again, said something else
     call_ms: float | None = None  # that those were waited for, on average

@@ -1,141 +1,177 @@
-"""What a tool is worth to a model that has learned to use it, on CPUs alone: the tiny model with its tool, and without.
+"""Speed of tool sessions, and engines that wait for tools: `python -P tests/benchmarks/tools.py [sessions|idle]`.
 
-    PYTHONPATH=. python -P tests/benchmarks/tools.py --out runs/tools       (make tools)
+    sessions   calls/s in live sessions; ms of a branch after the eighth call, and of those eight calls made again
+    idle       engine idle share in steady state with slow tool calls, and the plan's tokens/s beside the measured
 
-Two runs of configs/tools.yaml on the same problems, the second without `rollout.tools`; every figure is read back from
-the Parquet that they have stored. Writes tools.md, tools.json and tree.png, one tree of the first run whose branches
-differ. A repeated command goes on where it was.
+Sessions are real ones, with numpy and sympy loaded; their calls are short sums. `idle` has a SYNTHETIC engine of
+32 sequences at a set pace, and real searches, sessions, checks and storage. Its calls sleep in their sandbox for a
+lognormal time: 50 ms on average, 1% above 500 ms. So two cores serve many slots. `average` is rate x time: the slots
+that would do without any variation. The plan is calibrated from the first setting, and foretells the others.
+Targets: 250 calls/s a core; a branch within 5 ms of its eight calls; below 5% idle wherever the slots suffice on
+average with 10% to spare; the plan within 15%.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import statistics
+import tempfile
+import time
+from typing import Any
 
-import numpy as np
+from berry.pipeline.config.plan import Calibration
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.planning import runs, sweeps
+from berry.pipeline.planning.runs import Measured
+from berry.pipeline.runtime.display import View
+from berry.pipeline.runtime.driver.outcome import Launch
+from berry.pipeline.runtime.driver.run import run
+from berry.pipeline.storage.run.directory import open_run
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.sessions import SessionCall, SessionKeeper
 
-from berry.pipeline.report.browser.tree_json import tree_json
-from berry.pipeline.report.tool_calls import CallFigures, call_figures
-from berry.pipeline.report.tree_picture import draw_tree
-from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.stages.evaluation.statistics import Interval, difference, interval
-from berry.pipeline.storage.run.directory import RunDir, open_run
-from berry.pipeline.storage.run.duckdb_views import connect
-
-CONFIG = str(Path(__file__).parents[2] / "configs/tools.yaml")
+SNIPPET = "x = globals().get('x', 0) + 1\nprint(x)"
+CALLS, BRANCHES = 8, 40
+CORES = 2
+CALLS_TARGET, BRANCH_TARGET_MS, IDLE_TARGET, PLAN_TARGET = 250.0, 5.0, 0.05, 0.15
+SUFFICE = 1.1  # over rate x time
+Past = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Way:
-    """One run. `values`: unbiased pass@1 of each problem, the value of its tree's root. `sampled` and `given`: tokens
-    that the model wrote, and that tools did, a trajectory, shared prefixes counted for each."""
+class Quiet:
+    def phase(self, text: str) -> None: ...
 
-    name: str
-    values: dict[str, float]
-    trajectories: int
-    sampled: float
-    given: float
-    calls: CallFigures | None
+    def update(self, view: View) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+async def walk(keeper: SessionKeeper, tree: str, calls: int, past: Past = ()) -> Past:
+    """Makes so many calls on one path."""
+    for _ in range(calls):
+        reply = await keeper.call(SessionCall(tree, past, SNIPPET))
+        assert not reply.failed, reply
+        past = (*past, (SNIPPET, reply.text))
+    return past
+
+
+async def sessions() -> dict[str, Any]:
+    keeper = SessionKeeper(PoolConfig(calibration=1.0), slots=CORES, sessions=64)
+    await keeper.start()
+    await asyncio.gather(*(walk(keeper, f"warm{i}", CALLS) for i in range(8)))
+    began = time.monotonic()
+    await asyncio.gather(*(walk(keeper, f"live{i}", 50) for i in range(8)))
+    live = 8 * 50 / (time.monotonic() - began)
+    past = await walk(keeper, "branch", CALLS)
+    await keeper.call(SessionCall("branch", past, "x"))  # takes the session of the path
+    branch_ms, again_ms = [], []
+    for number in range(BRANCHES):
+        began = time.monotonic()
+        reply = await keeper.call(SessionCall("branch", past, f"x + {number}"))
+        branch_ms.append((time.monotonic() - began) * 1e3)
+        assert reply.replayed == CALLS, reply
+        first = await walk(keeper, f"again{number}", 1)  # the session is open: what follows are calls alone
+        began = time.monotonic()
+        await walk(keeper, f"again{number}", CALLS, first)
+        again_ms.append((time.monotonic() - began) * 1e3)
+        await asyncio.sleep(0.02)
+    await keeper.close()
+    row = {
+        "calls_per_s_a_core": round(live / CORES),
+        "branch_ms": round(statistics.median(branch_ms), 2),
+        "eight_calls_ms": round(statistics.median(again_ms), 2),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def config(slots: int, pace: float, mean_ms: float) -> RunConfig:
+    tail = {"call_mean_ms": mean_ms, "call_p99_ms": 10 * mean_ms}
+    raw = {
+        "name": "tools",
+        "seed": 1,
+        "problems": [{"type": "synthetic", "count": 4000, "seed": 3, "check": {"cpu_ms": 1, "wait_ms": 5}}],
+        "engine": {"type": "synthetic", "tokens_per_s": pace, "max_num_seqs": 32, "call_share": 0.8, **tail},
+        "rollout": {
+            "policy": {"type": "best_of_n", "n": 2},
+            "sampling": {"max_tokens": 1500},
+            "tools": [{"type": "python", "sessions": 256}],
+        },
+        "cluster": {
+            "name": "one",
+            "nodes": {"host": {"cores": 1 + slots / 8}},
+            "ratio": float(slots),
+            "roles": {"rollout": {"cpus": 1}, "sandbox": {"cpus": 0.125, "slots": 1, "min": 1}},
+        },
+    }
+    return validate(raw, RunConfig, where="benchmark")
+
+
+def measured(made: RunConfig, seconds: float) -> tuple[dict[str, Any], Measured]:
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = run(made, Launch(run_dir=f"{folder}/run", local=True, measure_s=seconds), Quiet())
+        return outcome.figures["steady"], runs.measure(open_run(f"{folder}/run"))
+
+
+def idle(slots: list[int], seconds: float, pace: float, mean_ms: float) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    seen: Measured | None = None
+    calibration = Calibration()
+    for n in slots:
+        made = config(n, pace, mean_ms)
+        figures, found = measured(made, seconds)
+        if seen is None:
+            seen = found
+            workload = runs.measured_workload(runs.workload_of(made, {"measured": seen.problems})[0], seen)
+            calibration = runs.calibrate(workload, made.cluster, seen, calibration, location="the first setting")
+        told = sweeps.planned(made, seen, calibration, None)
+        average = figures["calls_per_s"] * figures["call_mean_ms"] / 1e3
+        rows.append(
+            {
+                "slots": figures["call_slots"],
+                "average": round(average, 2),
+                "trajectories_per_s": round(figures["trajectories_per_s"], 2),
+                "engine_idle_share": round(figures["engine_idle_share"], 4),
+                "calls": round(figures["calls"], 2),
+                "call_mean_ms": round(figures["call_mean_ms"], 1),
+                "call_p99_ms": round(figures["call_p99_ms"], 1),
+                "call_wait_ms": round(figures["call_wait_ms"], 1),
+                "call_rebuild_ms": round(figures["call_rebuild_ms"], 1),
+                "call_slots_busy": round(figures["call_slots_busy"], 3),
+                "tokens_per_s": round(figures["tokens_per_s"]),
+                "planned": round(told.tokens_per_s),
+                "planned_idle": round(told.gpu_idle_share, 4),
+                "plan_error": round(told.tokens_per_s / figures["tokens_per_s"] - 1, 3),
+                "cpu_ms": round(figures["cpu_ms"], 1),
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/tools"))
-    parser.add_argument("--local", action="store_true", help="in one process each, without Ray")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes keys of both runs")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["sessions", "idle"], help="sessions, idle")
+    parser.add_argument("--slots", default="32,1,2,3,4", help="sandbox slots to try; the first calibrates the plan")
+    parser.add_argument("--seconds", type=float, default=10, help="of steady state for each")
+    parser.add_argument("--pace", type=float, default=150, help="tokens/s of a sequence")
+    parser.add_argument("--mean-ms", type=float, default=50, help="mean time of a call")
     args = parser.parse_args()
-    runs = {
-        "with its tool": berry(args.out / "with", args.overrides, local=args.local),
-        "without": berry(args.out / "without", [*args.overrides, "rollout.tools=[]"], local=args.local),
-    }
-    ways = [measure(name, run) for name, run in runs.items()]
-    (args.out / "tools.json").write_text(json.dumps([asdict(way) for way in ways], indent=1))
-    text = table(ways)
-    (args.out / "tools.md").write_text(text)
-    chosen = telling(list(read_trees(runs["with its tool"])))
-    draw_tree(tree_json(chosen)).savefig(args.out / "tree.png", dpi=110)
-    print(f"\n{text}\ntree:    {args.out}/tree.png\nlook:    berry view {args.out}/with")
-
-
-def berry(place: Path, overrides: Sequence[str], *, local: bool) -> RunDir:
-    words = [sys.executable, "-m", "berry", "run", CONFIG, *overrides, "--run", str(place), *["--local"] * local]
-    print(f"berry {' '.join(words[3:])}", flush=True)
-    done = subprocess.run(words, check=False)
-    if done.returncode != 0:
-        sys.exit(done.returncode)
-    return open_run(str(place))
-
-
-def measure(name: str, run: RunDir) -> Way:
-    db = connect(run)
-    roots = db.execute(
-        "select problem_id, value from nodes where parent is null and value_kind = 'estimate'"
-    ).fetchall()
-    told = db.execute("select count(*), avg(n_tokens) from trajectories").fetchone()
-    assert told is not None
-    calls = call_figures(db)
-    given = 0.0 if calls is None else _given_on_paths(run)
-    return Way(name, dict(roots), told[0], told[1] - given, given, calls)
-
-
-def _given_on_paths(run: RunDir) -> float:
-    """Tokens of results on the way to a trajectory's end, on average."""
-    counts = [
-        sum(len(node.tokens) for node in stored.tree.path(stored.tree[row["leaf"]]) if node.given is not None)
-        for stored in read_trees(run)
-        for row in stored.trajectories
-    ]
-    return sum(counts) / len(counts)
-
-
-def table(ways: Sequence[Way]) -> str:
-    """The two ways, and their difference on the problems that both have a value of."""
-    both = sorted(set.intersection(*(set(way.values) for way in ways)))
-    values = [np.array([way.values[problem] for problem in both]) for way in ways]
-    gain = difference(values[1], values[0])
-    lines = [
-        "| | pass@1 (95%) | calls a trajectory | tokens sampled, a trajectory | tokens given | time of a call |",
-        "|---|---|---|---|---|---|",
-    ]
-    for way, of in zip(ways, values, strict=True):
-        calls = way.calls
-        made, took = "0", "–"
-        if calls is not None:
-            bad = calls.calls - calls.outcomes.get("ok", 0)
-            made = f"{calls.a_trajectory:.2f} ({bad} of {calls.calls:,} not ok)"
-            took = f"median {calls.ms_median:.1f} ms, 99% below {calls.ms_99:.1f} ms"
-        row = [way.name, _percent(interval(of)), made, f"{way.sampled:.1f}", f"{way.given:.1f}", took]
-        lines.append(f"| {' | '.join(row)} |")
-    low, high = 100 * (gain.low or 0.0), 100 * (gain.high or 0.0)
-    lines += [
-        "",
-        f"The tool is worth {100 * gain.mean:+.1f} points of pass@1 ({low:+.1f} to {high:+.1f}, p {gain.p:.4f}, paired "
-        f"on {len(both)} problems; {ways[0].trajectories:,} and {ways[1].trajectories:,} trajectories).",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _percent(told: Interval) -> str:
-    spread = "" if told.low is None or told.high is None else f" ({100 * told.low:.1f} to {100 * told.high:.1f})"
-    return f"{100 * told.mean:.1f}%{spread}"
-
-
-def telling(trees: Sequence[StoredTree]) -> StoredTree:
-    """A tree of which a quarter to three quarters passed, with two calls in a row; of those the shortest, in which
-    there is room for texts."""
-
-    def order(stored: StoredTree) -> tuple[bool, bool, int, str]:
-        passed = [row["verdict"] == "pass" for row in stored.trajectories]
-        alike = not 0.25 <= sum(passed) / max(1, len(passed)) <= 0.75
-        made = max(sum(at.given is not None for at in stored.tree.path(node)) for node in stored.tree.walk())
-        return alike, made < 2, max(node.end for node in stored.tree.walk()), stored.problem_id
-
-    return min(trees, key=order)
+    missed: list[str] = []
+    if "sessions" in args.what:
+        row = asyncio.run(sessions())
+        missed += ["calls/s"] if row["calls_per_s_a_core"] < CALLS_TARGET else []
+        missed += ["branch"] if row["branch_ms"] - row["eight_calls_ms"] > BRANCH_TARGET_MS else []
+    if "idle" in args.what:
+        for row in idle([int(n) for n in args.slots.split(",")], args.seconds, args.pace, args.mean_ms):
+            enough = row["slots"] >= SUFFICE * row["average"]
+            missed += [f"{row['slots']} slots: idle"] if enough and row["engine_idle_share"] >= IDLE_TARGET else []
+            missed += [f"{row['slots']} slots: plan"] if abs(row["plan_error"]) > PLAN_TARGET else []
+    if missed:
+        raise SystemExit(f"missed: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_every_site_has_its_own_part(tmp_path: Path) -> None:
     run.location.put("run.yaml", yaml.safe_dump({"name": "job"}).encode())
     view = dict.fromkeys(("problems", "total_problems", "trajectories", "kept", "running", "waiting"), 0)
     view |= {"cache_hit": None, "tokens_per_s": 12.0, "sandbox_queue": 3, "eta_s": None}
-    calls = {"calling": 3, "calls": 1200, "call_ms": 51.2}  # views of earlier versions have none
+    calls = {"calling": 3, "calls": 1200, "bad_calls": 4, "call_ms": 51.2}  # views of earlier versions have none
     live.write(run, a_live(site="east", written_at=90.0, host="e", view=view | {"running": 7}, notes=["slow"]))
     live.write(run, a_live(site="west", written_at=99.0, host="w", view=view | {"running": 5, **calls}))
     live.write(run, a_live(site="north", written_at=20.0, host="n", view=view))
@@ -117,7 +117,7 @@ def test_every_site_has_its_own_part(tmp_path: Path) -> None:
     text = console.export_text()
     assert [text.count(what) for what in ("site east", "site west", "site north", "7 running", "5 running")] == [1] * 5
     assert "0 running" not in text
-    assert text.count("3 waited for now; 1,200 made, 51 ms each") == text.count("tool calls") == 1
+    assert text.count("3 waited for now; 1,200 made, 4 not ok, 51 ms each") == text.count("tool calls") == 1
     assert lines(found) == ["east: slow"]
 
 

@@ -25,7 +25,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tools")
-    words = [sys.executable, "-P", "tests/benchmarks/tools.py", "--out", str(out), "--local", "problems.0.count=24"]
+    words = [
+        sys.executable,
+        "-P",
+        "tests/benchmarks/tool_worth.py",
+        "--out",
+        str(out),
+        "--local",
+        "problems.0.count=24",
+    ]
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )

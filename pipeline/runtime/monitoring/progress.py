@@ -106,6 +106,8 @@ class Monitor:
             eta_s=elapsed / fresh * left if fresh > 0 else None,
             calling=sum(s.gauges.calling for s in snapshots),
             calls=calls,
+            bad_calls=sum(s.gauges.called_badly for s in snapshots),
+            nondeterministic=sum(s.gauges.nondeterministic for s in snapshots),
             call_ms=1e3 * sum(s.gauges.call_s for s in snapshots) / calls if calls else None,
         )
 

@@ -111,8 +111,8 @@ class LeaseReport:
 
 @dataclass(slots=True)
 class Gauges:
-    """What goes on in one worker now, over all its searches; from `verified` to `replayed`, and `called`,
-    counts since it started."""
+    """What goes on in one worker now, over all its searches; from `verified` to `replayed`, and from
+    `called` on, counts since it started."""
 
     queued: int = 0  # problems waiting for their search to begin
     searching: int = 0  # searches begun and not ended
@@ -125,6 +125,8 @@ class Gauges:
     replayed: int = 0  # events taken from journals
     calling: int = 0  # now: tool calls that are waited for
     called: int = 0  # tool calls that were answered
+    called_badly: int = 0  # of them those that did not end well, or were not made at all
+    nondeterministic: int = 0  # of them those behind calls that, made again, said something else
     call_s: float = 0.0  # seconds that those were waited for, summed over calls
 
 

@@ -21,6 +21,7 @@ from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import (
     BudgetGrant,
     BudgetRequest,
+    Called,
     CallTool,
     Cancel,
     Cancelled,
@@ -252,6 +253,8 @@ class CommandExecutor:
         finally:
             self.gauges.calling -= 1
         self.gauges.called += 1
+        self.gauges.called_badly += isinstance(event, Failed) or event.outcome != "ok"
+        self.gauges.nondeterministic += isinstance(event, Called) and event.nondeterministic
         self.gauges.call_s += time.monotonic() - asked
         self.put(event)
 

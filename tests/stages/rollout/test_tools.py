@@ -260,8 +260,10 @@ async def test_every_format_answers_a_call_or_says_what_is_wrong_and_leaves_the_
     """Segments end where calls do, so that `turn`, written again behind the result, is one call too many."""
     rollout = Rollout(policy=BestOfN(n=1), tools=(PythonTool(),), calls=calls)
     ports = Ports(Chatty(lambda *_: turn), check, call=call)
-    search = (await grow(PROBLEMS[0], ports, rollout, run_seed=3, round_index=0, gauges=Gauges())).search
+    gauges = Gauges()
+    search = (await grow(PROBLEMS[0], ports, rollout, run_seed=3, round_index=0, gauges=gauges)).search
     given = [node.given for node in search.tree.walk() if node.given is not None]
+    assert (gauges.called, gauges.called_badly) == (len(given), sum(one.outcome != "ok" for one in given))
     if said is None:
         assert not given
         [leaf] = [node for node in search.tree.walk() if not node.children]
