@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.tree_view import TreeView
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import ValueKind
 
@@ -18,7 +18,7 @@ LABELS: tuple[ValueKind, ...] = (ValueKind.ESTIMATE,)  # what is a label unless 
 
 
 def step_labels(
-    tree: Tree, leaf: str, ends: Sequence[int], values: Values, *, kinds: Sequence[ValueKind] = LABELS
+    tree: TreeView, leaf: str, ends: Sequence[int], values: Values, *, kinds: Sequence[ValueKind] = LABELS
 ) -> list[Value]:
     """The value of each of the prefixes that end `ends` tokens after the prompt on the path to `leaf` (ascending;
     `steps.step_ends` finds them). What is not of one of the `kinds` has no value, its kind says why."""

@@ -56,7 +56,9 @@ def main() -> None:
 
 def ends(tree: StoredTree) -> int:
     """Tokens of all trajectories, prompts included."""
-    return sum(len(tree.tree.prefix_ids(row["leaf"])) for row in tree.trajectories if row["leaf"] in tree.tree)
+    return sum(
+        len(tree.tree.prompt_ids) + tree.tree[row["leaf"]].end for row in tree.trajectories if row["leaf"] in tree.tree
+    )
 
 
 def depths(group: list[StoredTree]) -> list[list[list[int]]]:
@@ -65,7 +67,9 @@ def depths(group: list[StoredTree]) -> list[list[list[int]]]:
     for tree in group:
         for node in tree.tree.walk():
             if node.parent is not None and node.tokens:
-                by_depth.setdefault(node.depth, []).append(tree.tree.prefix_ids(node.node_id))
+                by_depth.setdefault(node.depth, []).append(
+                    [*tree.tree.prompt_ids, *tree.tree.response_ids(node.node_id)]
+                )
     return [by_depth[depth] for depth in sorted(by_depth)]
 
 

@@ -72,7 +72,7 @@ def _prefixes(run: Any) -> list[tuple[list[int], list[int]]]:
     for stored in read_trees(run):
         tree = stored.tree
         for node in tree.walk():
-            if node is not tree.root:
+            if node.parent is not None:
                 out.append((list(tree.prompt_ids), tree.response_ids(node.node_id)))
         if len(out) >= PREFIXES:
             break

@@ -10,19 +10,20 @@ from math import prod
 
 from berry.pipeline.core import seeds
 from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import DropReason, Finish, Node, Trajectory
 
 _STEP = Finish.STEP
 
 
-def nodes(tree: Tree, values: Values) -> list[Node]:
+def nodes(tree: TreeView, values: Values) -> list[Node]:
     """Parents first, siblings by sample index. The root comes first: its token ids are the prompt. `text` is
     "" for a piece of a segment whose text could not be divided; the runtime decodes it."""
     return [_record(tree, node, values[node.node_id]) for node in tree.walk()]
 
 
-def _record(tree: Tree, node: TreeNode, value: Value) -> Node:
+def _record(tree: TreeView, node: NodeView, value: Value) -> Node:
     """In the order of the fields: naming them takes five times as long."""
     parent, given = node.parent, node.given
     record = Node(

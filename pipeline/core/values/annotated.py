@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.estimate import Draws, Found, Scheme, Value, Values, estimate, is_known, value_of
 from berry.pipeline.records import DropReason, ValueKind
 
 _ANNOTATION = DropReason.ANNOTATION
 
 
-def completions(node: TreeNode) -> Sequence[TreeNode]:
+def completions(node: NodeView) -> Sequence[NodeView]:
     """The leaves that were sampled from a node only to label it. They come behind its other children."""
     children = node.children
     if not children or children[-1].drop is not _ANNOTATION:
@@ -35,12 +35,12 @@ def completions(node: TreeNode) -> Sequence[TreeNode]:
     return [child for child in children if child.drop is _ANNOTATION]
 
 
-def is_annotated(tree: Tree) -> bool:
+def is_annotated(tree: TreeView) -> bool:
     """Whether any prefix was completed to label it."""
     return any(completions(node) for node in tree.walk())
 
 
-def annotated(tree: Tree, scheme: Scheme, *, chosen_by_verdict: bool) -> Values:
+def annotated(tree: TreeView, scheme: Scheme, *, chosen_by_verdict: bool) -> Values:
     """The values of a tree with completions; `scheme` says how its own search drew. A root that was completed has no
     estimate of its own: its search's draws are told apart from the completions no more."""
     if completions(tree.root):
@@ -52,13 +52,13 @@ def annotated(tree: Tree, scheme: Scheme, *, chosen_by_verdict: bool) -> Values:
         drawn = completions(node)
         if drawn:
             found[node.node_id] = value_of(_share(drawn), Scheme(), value.reached), up
-        elif chosen_by_verdict and node.children and node is not tree.root:
+        elif chosen_by_verdict and node.children and node.parent is not None:
             kind = ValueKind.SURVIVORS if value.kind is ValueKind.SURVIVORS else ValueKind.ADAPTIVE
             found[node.node_id] = Value(kind=kind, reached=value.reached), up
     return Values(replace(scheme, inside=scheme.inside and not chosen_by_verdict), found)
 
 
-def _share(drawn: Sequence[TreeNode]) -> Draws | None:
+def _share(drawn: Sequence[NodeView]) -> Draws | None:
     """The mean over completions, one independent continuation each; None where none could be checked."""
     known = [verdict.passed for leaf in drawn if (verdict := leaf.verdict) is not None and is_known(verdict)]
     return Draws(sum(known) / len(known), 1.0, float(len(known))) if known else None

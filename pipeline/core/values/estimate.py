@@ -28,14 +28,14 @@ so that they narrow nothing. Mass that was lost to cuts (mass < 1) may have any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import fsum
 
 from msgspec import Struct
 
-from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.core.values.stopped import Ends, pass_at_k, until_stop
 from berry.pipeline.records import ValueKind
@@ -125,7 +125,7 @@ class Values:
     """The values of one tree, by node id: as its search estimates them, or as they were stored."""
 
     scheme: Scheme
-    found: Found
+    found: Mapping[str, tuple[Value, Draws | None]]
 
     def __getitem__(self, node_id: str) -> Value:
         return self.found[node_id][0]
@@ -144,7 +144,7 @@ class Values:
         return value_of(one, Scheme(survivors=value.kind is ValueKind.SURVIVORS), value.reached)
 
 
-def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
+def estimate(tree: TreeView, scheme: Scheme = Scheme()) -> Values:
     """The value of every node of a finished tree."""
     found: Found = {}
     passing, failing, unknown = (PASSED, _UP_PASSED), (FAILED, _UP_FAILED), (UNKNOWN, None)
@@ -167,7 +167,7 @@ def estimate(tree: Tree, scheme: Scheme = Scheme()) -> Values:
     return Values(scheme, found)
 
 
-def _stop(tree: Tree, found: Found, ends: Ends) -> None:
+def _stop(tree: TreeView, found: Found, ends: Ends) -> None:
     """Gives the root of chains that verdicts ended its value, and takes theirs from chains beyond the stop: whether
     those were finished when the search ended depends on how long they were, and with it on what they say."""
     root = tree.root
@@ -192,7 +192,7 @@ def _stop(tree: Tree, found: Found, ends: Ends) -> None:
     )
 
 
-def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws | None]:
+def _inner(node: NodeView, found: Found, scheme: Scheme) -> tuple[Value, Draws | None]:
     children = node.children
     if children[0].given is not None:
         return found[children[0].node_id]
@@ -208,7 +208,7 @@ def _inner(node: TreeNode, found: Found, scheme: Scheme) -> tuple[Value, Draws |
     return value_of(own, scheme, reached), up
 
 
-def pool(children: Sequence[TreeNode], found: Found) -> Draws | None:
+def pool(children: Sequence[NodeView], found: Found) -> Draws | None:
     """The mean over sampled children, the same whatever order they came in; None if nothing is known of any."""
     b = 0
     values: list[float] = []
@@ -251,7 +251,7 @@ def value_of(draws: Draws | None, scheme: Scheme, reached: bool | None) -> Value
     return Value(draws.value, low, high, n, mass, ValueKind.ESTIMATE, reached)
 
 
-def _reached(children: Sequence[TreeNode], found: Found) -> bool | None:
+def _reached(children: Sequence[NodeView], found: Found) -> bool | None:
     known = None
     for child in children:
         reached = found[child.node_id][0].reached

@@ -11,14 +11,14 @@ completions that label prefixes, and samples that a verdict may have asked for.
 
 from __future__ import annotations
 
-from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.estimate import Heads
 
 
-def leaf_weights(tree: Tree, heads: Heads = Heads.ALL) -> dict[str, float]:
+def leaf_weights(tree: TreeView, heads: Heads = Heads.ALL) -> dict[str, float]:
     """By node id of each leaf. What a weighted sum needs; an election, held once, goes by `votes`."""
     found: dict[str, float] = {}
-    stack: list[tuple[TreeNode, float]] = [(tree.root, 1.0)]
+    stack: list[tuple[NodeView, float]] = [(tree.root, 1.0)]
     while stack:
         node, weight = stack.pop()
         if not node.children:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb
 
-from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.tree_view import TreeView
 from berry.pipeline.core.values import stopped
 from berry.pipeline.core.values.annotated import completions
 from berry.pipeline.core.values.estimate import Values, is_known
@@ -37,7 +37,7 @@ def pass_at_k(chains: Sequence[float], k: int, ends: Ends | None = None) -> floa
     return 1.0 - sums[k] / comb(len(chains), k)
 
 
-def chains_of(tree: Tree, values: Values) -> list[float] | None:
+def chains_of(tree: TreeView, values: Values) -> list[float] | None:
     """The weighted values of the root's scheduled children in the order of the draws, those of which nothing is known,
     or that came after a stop, left out. None where the root has no unbiased value. Where the root was completed to
     label it (annotated.py) the completions are the chains."""

@@ -9,14 +9,14 @@ Records of schema version 1 have plain shares of all leaves below: values of the
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from berry.pipeline.core.events import Called
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.annotated import annotated
 from berry.pipeline.core.values.counts import Counts, pooled
-from berry.pipeline.core.values.estimate import Draws, Found, Heads, Scheme, Value, Values, estimate
+from berry.pipeline.core.values.estimate import Draws, Heads, Scheme, Value, Values, estimate
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, ValueKind
 from berry.verifiers.base import Verdict
@@ -28,31 +28,24 @@ class ValueReader:
     def __init__(self) -> None:
         self._first: Node | None = None
         self._survivors = False
-        self._values: dict[str, Value] = {}
-        self._known: dict[Value, Value] = {}  # most are alike: those of leaves, and of siblings that ended alike
-        self._tails: dict[str | None, str] = {}
+        self._found = StoredValues()
+        self._tails: dict[int, int] = {}
 
     def add(self, node: Node) -> None:
         """Takes one node."""
         self._first = self._first or node
         self._survivors = self._survivors or node.value_kind is ValueKind.SURVIVORS
-        if node.sample == -1:
-            self._tails[node.parent_id] = node.node_id
-        value = _value(node)
-        self._values[node.node_id] = self._known.setdefault(value, value)
+        place = self._found.add(node.node_id, _value(node))
+        if node.sample == -1 and node.parent_id is not None:
+            self._tails[self._found.place(node.parent_id)] = place
 
     def values(self, scheme: Scheme) -> Values:
         """The values of all that was given."""
-        found: Found = {}
-        up_of = {value: _up(value) for value in self._known}
-        for node_id, value in reversed(self._values.items()):
-            up = up_of[value]
-            if scheme.heads is not Heads.ALL and node_id in self._tails:
-                up = found[self._tails[node_id]][1]
-            found[node_id] = value, up
+        if scheme.heads is not Heads.ALL:
+            self._found.pass_up(self._tails)
         if self._first is not None and self._first.value_kind is ValueKind.ADAPTIVE:
             scheme = replace(scheme, adaptive=True)  # the search was stopped: what was long or late is missing
-        return Values(scheme, found)
+        return Values(scheme, self._found)
 
     def own_scheme(self, scheme: Scheme) -> Scheme:
         """How the search that stored the tree drew: as its policy does, unless it was stopped, or gave branches up and
@@ -61,6 +54,62 @@ class ValueReader:
         assert self._first is not None, "a tree has a root"
         stopped = self._first.sample is None or self._first.value_kind is ValueKind.ADAPTIVE
         return replace(scheme, adaptive=scheme.adaptive or stopped, survivors=self._survivors)
+
+
+class StoredValues(Mapping[str, tuple[Value, Draws | None]]):
+    """What is found of the nodes of one tree, by their ids: a code of a value for each, since most are alike: those of
+    leaves, and of siblings that ended alike. Ids that are the numbers of their places take no memory."""
+
+    def __init__(self) -> None:
+        self._values: list[Value] = []
+        self._ups: list[Draws | None] = []
+        self._code_of: dict[Value, int] = {}
+        self._codes, self._up_codes = array("i"), array("i")
+        self._pairs: dict[tuple[int, int], tuple[Value, Draws | None]] = {}  # one object for all that are alike
+        self._places: dict[str, int] | None = None
+
+    def add(self, node_id: str, value: Value) -> int:
+        """The next node's value. Returns its place."""
+        place = len(self._codes)
+        if self._places is None and node_id != str(place):
+            self._places = {str(number): number for number in range(place)}
+        if self._places is not None:
+            self._places[node_id] = place
+        code = self._code_of.get(value)
+        if code is None:
+            code = self._code_of[value] = len(self._values)
+            self._values.append(value)
+            self._ups.append(_up(value))
+        self._codes.append(code)
+        self._up_codes.append(code)
+        return place
+
+    def pass_up(self, tails: Mapping[int, int]) -> None:
+        """Makes nodes pass up what another does that comes behind them, by their places."""
+        for place in sorted(tails, reverse=True):
+            self._up_codes[place] = self._up_codes[tails[place]]
+
+    def place(self, node_id: str) -> int:
+        """Raises KeyError for a node that is not there."""
+        if self._places is not None:
+            return self._places[node_id]
+        if node_id.isdecimal() and int(node_id) < len(self._codes):
+            return int(node_id)
+        raise KeyError(node_id)
+
+    def __getitem__(self, node_id: str) -> tuple[Value, Draws | None]:
+        place = self.place(node_id)
+        code, up = self._codes[place], self._up_codes[place]
+        found = self._pairs.get((code, up))
+        if found is None:
+            found = self._pairs[code, up] = self._values[code], self._ups[up]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(map(str, range(len(self))) if self._places is None else self._places)
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
 
 def reader_of(nodes: Iterable[Node]) -> ValueReader:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from berry.pipeline.core.tree import Tree, TreeNode
+from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.estimate import Heads
 
 
@@ -32,11 +32,11 @@ class Vote(Struct, frozen=True, gc=False):
     chain: str
 
 
-def votes(tree: Tree, heads: Heads = Heads.ALL) -> dict[str, Vote]:
+def votes(tree: TreeView, heads: Heads = Heads.ALL) -> dict[str, Vote]:
     """The vote of each leaf, by node id. Weights sum to 1, or are all 0 where the search gave up every branch."""
     electors = _electors(tree, heads)
     found: dict[str, Vote] = {}
-    stack: list[tuple[TreeNode, float, str]] = [(tree.root, 1.0, "")]
+    stack: list[tuple[NodeView, float, str]] = [(tree.root, 1.0, "")]
     while stack:
         node, weight, chain = stack.pop()
         if not node.children:
@@ -49,7 +49,7 @@ def votes(tree: Tree, heads: Heads = Heads.ALL) -> dict[str, Vote]:
     return found
 
 
-def _electors(tree: Tree, heads: Heads) -> set[str]:
+def _electors(tree: TreeView, heads: Heads) -> set[str]:
     """Nodes that were drawn by the schedule, and that the search goes through to some leaf without giving up."""
     found: set[str] = set()
     for node in reversed(list(tree.walk())):
@@ -59,6 +59,6 @@ def _electors(tree: Tree, heads: Heads) -> set[str]:
     return found
 
 
-def _counts(node: TreeNode, siblings: Sequence[TreeNode], heads: Heads) -> bool:
+def _counts(node: NodeView, siblings: Sequence[NodeView], heads: Heads) -> bool:
     """Whether a node is a draw of the search for what lies above it, neither given up nor spared."""
     return node.weight == 1.0 and (node.index < 0 or heads is Heads.ALL or siblings[0].index >= 0)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from berry.pipeline.core.events import Called
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import UNKNOWN
 from berry.pipeline.records import ending
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 
@@ -56,7 +56,7 @@ def tree_json(
 
 def _node(
     stored: StoredTree,
-    node: TreeNode,
+    node: ReadNode,
     names: dict[str, str],
     row: Row | None,
     kept: set[str],
@@ -99,7 +99,7 @@ def _node(
     }
 
 
-def _why_no_tokens(node: TreeNode, token_ends: TokenEnds | None) -> str:
+def _why_no_tokens(node: ReadNode, token_ends: TokenEnds | None) -> str:
     """Why a node's tokens are not told apart; empty where they are, or where there was nothing to tell of them."""
     if node.given is not None:
         return ""

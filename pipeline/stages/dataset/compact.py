@@ -4,14 +4,14 @@
 
 Consecutive leases alone are merged, up to `MOST_BYTES` of rows. Killed at any point nothing is lost or doubled: until
 the merged commit is there the small files count, from then on it does (`storage.parquet.shard_files`), and what is left
-of the small ones is removed by the next `berry compact` or `berry run`. What versions 1 to 5 wrote becomes today's
-schema on the way.
+of the small ones is removed by the next `berry compact` or `berry run`. What earlier versions wrote becomes today's
+schema on the way; a file that has no neighbours gets a new name then, so that it too is never half of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -124,6 +124,8 @@ def _joined(one: _Group, other: _Group) -> _Group:
 def _merge(location: Location, group: _Group, round_index: int) -> int:
     """Writes one merged set of files and removes those that it holds. Returns its bytes."""
     file = ShardFile(group.files[0].first, group.files[-1].last)
+    if len(group.files) == 1:
+        file = replace(file, written_again=group.files[0].written_again + 1)
     marks = {
         table: merged.merged_marks(table, parts) if file.is_merged else parts[0].marks
         for table, parts in group.parts.items()
@@ -131,6 +133,5 @@ def _merge(location: Location, group: _Group, round_index: int) -> int:
     tables = {table: pa.concat_tables(of_leases) for table, of_leases in group.tables.items()}
     size = shards.write_tables(location, file, round_index, tables, marks, level=COMPRESSION_LEVEL)
     for old in group.files:
-        if old != file:
-            shard_files.remove(location, old, round_index)
+        shard_files.remove(location, old, round_index)
     return size

@@ -2,8 +2,8 @@
 
 run directory ─► committed leases in order ─► StoredTree a problem ─► labels, export, training
 
-A tree is in memory as nodes with arrays of token ids, its trajectories as Arrow columns; kept rows stay in their file
-until they are asked for (stored_rows.py).
+Of a tree its shape and its figures are in memory, as columns (read_tree.py). Token ids, log-probabilities and texts lie
+in a temporary file, and trajectories and kept rows stay in theirs until they are asked for (stored_rows.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
@@ -26,18 +23,18 @@ from berry.pipeline.core.values.estimate import Scheme, Values
 from berry.pipeline.core.values.stored import ValueReader, given_of
 from berry.pipeline.errors import BerryError
 from berry.pipeline.records import ASSISTANT, DropReason, Finish, Message, Node, Problem
+from berry.pipeline.stages.dataset.read_tree import ReadTree, missing_node
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.stages.dataset.stored_rows import (
     KeptRows,
     StoredNodes,
     TrajectoryRows,
-    missing_node,
     nodes_by_problem,
     places_of,
     rows_at,
 )
 from berry.pipeline.stages.leases.partition import iter_leases, left_out
-from berry.pipeline.storage.parquet.lease_tables import BATCH_ROWS, open_lease
+from berry.pipeline.storage.parquet.lease_tables import open_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
@@ -52,7 +49,7 @@ class StoredTree:
     run did not store them."""
 
     round_index: int
-    tree: Tree
+    tree: ReadTree
     prompt: str
     trajectories: TrajectoryRows
     kept: KeptRows
@@ -165,7 +162,7 @@ def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) 
     return {}
 
 
-_OF_LEAF = ("leaf", "orm", "verdict", "verdict_reason", "answer", "drop_reason")
+_OF_LEAF = ("leaf", "orm", "verdict", "verdict_reason", "answer", "drop_reason", "variant_of")
 
 
 def _read_lease(
@@ -174,20 +171,21 @@ def _read_lease(
     """Problems without nodes, since they were quarantined, have no tree."""
     tables = open_lease(run.location, lease, round_index)
     marks = tables["nodes"].marks
-    leaves, kept = tables["trajectories"].read(), tables["kept"]
-    leaves_at, kept_at = places_of(leaves.to_batches()), places_of(kept.batches(["problem_id"]))
+    leaves, kept = tables["trajectories"], tables["kept"]
+    leaves_at, kept_at = (places_of(table.batches(["problem_id"])) for table in (leaves, kept))
     start = 0
     for problem_id, node_rows in nodes_by_problem(tables["nodes"]):
-        its_leaves = rows_at(leaves, leaves_at[problem_id]) if problem_id in leaves_at else leaves.slice(0, 0)
-        root, reader = next(node_rows), ValueReader()
-        tree = rebuild(problem_id, _read_by(reader, chain((root,), node_rows)), _leaf_rows(its_leaves))
+        places = leaves_at.get(problem_id, ())
+        root, reader, families = next(node_rows), ValueReader(), set[str]()
+        leaf_rows = _leaf_rows(rows_at(leaves, places, _OF_LEAF), families)
+        tree = ReadTree(problem_id, _read_by(reader, chain((root,), node_rows)), leaf_rows)
         problem, its_kept = problems.get(problem_id), KeptRows(kept, kept_at.get(problem_id, ()), tree)
-        family = _family(problem_id, its_leaves, its_kept, problem)
+        family = _family(problem_id, families, its_kept, problem)
         yield StoredTree(
             round_index=round_index,
             tree=tree,
             prompt=root["text"] or "",
-            trajectories=TrajectoryRows(_without_completions(its_leaves), tree),
+            trajectories=TrajectoryRows(leaves, places, tree),
             kept=its_kept,
             problem=problem,
             family=family,
@@ -208,17 +206,13 @@ def _read_by(reader: ValueReader, rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _leaf_rows(leaves: pa.Table) -> Iterator[Row]:
-    """What a tree's leaves are told of them; those without a tree are left out."""
-    for batch in leaves.select(list(_OF_LEAF)).to_batches(max_chunksize=BATCH_ROWS):
-        for row in batch.to_pylist():
-            if row["leaf"] is not None:
-                yield row | {"leaf": str(row["leaf"])}
-
-
-def _without_completions(leaves: pa.Table) -> pa.Table:
-    reason = pc.field("drop_reason")
-    return leaves.filter(reason.is_null() | (reason != DropReason.ANNOTATION.value))
+def _leaf_rows(rows: Iterable[Row], families: set[str]) -> Iterator[Row]:
+    """What a tree's leaves are told of them; those without a tree are left out. Adds the families that they name."""
+    for row in rows:
+        if row["variant_of"]:
+            families.add(row["variant_of"])
+        if row["leaf"] is not None:
+            yield row | {"leaf": str(row["leaf"])}
 
 
 def scheme_for(config: RunConfig, family: str) -> Scheme:
@@ -235,7 +229,7 @@ def is_completion(row: Row) -> bool:
     return row["drop_reason"] == DropReason.ANNOTATION
 
 
-def _values(tree: Tree, reader: ValueReader, scheme: Scheme, config: RunConfig) -> Values:
+def _values(tree: ReadTree, reader: ValueReader, scheme: Scheme, config: RunConfig) -> Values:
     """As they are stored; of an annotated tree worked out again, since a completed node stores the value that its
     completions give, and passes up what its own search drew."""
     if config.annotation is None or not is_annotated(tree):
@@ -243,9 +237,9 @@ def _values(tree: Tree, reader: ValueReader, scheme: Scheme, config: RunConfig) 
     return annotated(tree, reader.own_scheme(scheme), chosen_by_verdict=config.annotation.chosen_by_verdict)
 
 
-def _family(problem_id: str, leaves: pa.Table, kept: KeptRows, problem: Problem | None) -> str:
+def _family(problem_id: str, families: set[str], kept: KeptRows, problem: Problem | None) -> str:
     """Rows of trajectories say it since schema version 5, of earlier runs the kept ones, else the problem files."""
-    stored = next((one for one in leaves["variant_of"].unique().to_pylist() if one), None)
+    stored = next(iter(families), None)
     if stored is None and kept.are_in_memory:
         stored = next((row["variant_of"] for row in kept if row["variant_of"]), None)
     if stored is None and problem is not None:

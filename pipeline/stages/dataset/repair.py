@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -166,6 +166,7 @@ def _take_out(run: RunDir, round_index: int, damaged: set[int], folder: str) -> 
                 alone = ShardFile(lease, lease)
                 shards.write_tables(location, alone, round_index, tables, marks, level=shards.COMPRESSION_LEVEL)
         moved = {file, *(ShardFile(lease, lease) for lease in damaged & set(file.leases))}
+        moved |= {replace(file, written_again=times) for times in range(file.written_again)}
         for table in reversed(schema.TABLES):  # the commit first: without it a lease is open again
             for one in sorted(moved, reverse=True):
                 name = one.name(table, round_index)

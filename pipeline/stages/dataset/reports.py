@@ -28,7 +28,7 @@ def read_reports(location: Location, round_index: int) -> Iterator[LeaseReport]:
 def read_commit_marks(location: Location, lease: int, round_index: int) -> dict[str, str]:
     """Reads what a commit file says of itself beside its rows, the lease's report among it. Raises StorageError for a
     damaged shard."""
-    name = location.show(shard_files.shard_name(schema.COMMIT, lease, round_index))
+    name = location.show(shard_files.holder(location, lease, round_index).name(schema.COMMIT, round_index))
     try:
         marks = checked_read.read_marks(location, schema.COMMIT, lease, round_index)
         json.loads(marks["report"])

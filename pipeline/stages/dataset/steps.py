@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
-from berry.pipeline.core.tree import TreeNode
+from berry.pipeline.core.tree_view import NodeView
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import Node
 from berry.pipeline.storage.parquet.list_columns import Coded
@@ -144,7 +144,7 @@ class StepLabels:
         return Coded(self._codes, self._ends, [get(label) for label in self._labels])
 
 
-def path_step_ends(path: Sequence[TreeNode], step: StepConfig, thinking: Thinking | None, decode: Decode) -> list[int]:
+def path_step_ends(path: Sequence[NodeView], step: StepConfig, thinking: Thinking | None, decode: Decode) -> list[int]:
     """Token offsets at which the steps along a path end. Where every node is one step they are the nodes' ends, and
     nothing need be decoded."""
     if not path or not path[-1].end:
@@ -158,7 +158,7 @@ def path_step_ends(path: Sequence[TreeNode], step: StepConfig, thinking: Thinkin
     return step_ends(decode(ids), ends, step, thinking=thinking)
 
 
-def _is_one_step(node: TreeNode, step: StepConfig) -> bool:
+def _is_one_step(node: NodeView, step: StepConfig) -> bool:
     text = node.text or ""
     return bool(text.strip()) and all(end == len(text) for end in text_ends(text, step))
 

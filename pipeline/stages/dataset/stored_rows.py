@@ -17,13 +17,14 @@ from itertools import groupby
 from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from berry.pipeline.core.tree import Tree
-from berry.pipeline.errors import StorageError
-from berry.pipeline.records import Node
+from berry.pipeline import schema
+from berry.pipeline.records import DropReason, Node
+from berry.pipeline.stages.dataset.read_tree import ReadTree
 from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.pipeline.storage.parquet.lease_rows import kept_row
-from berry.pipeline.storage.parquet.lease_tables import BATCH_ROWS, LeaseTable
+from berry.pipeline.storage.parquet.lease_tables import LeaseTable
 from berry.pipeline.storage.parquet.list_columns import arrays_of
 
 _LISTS = {"token_ids": "i", "logprobs": "f"}
@@ -56,31 +57,51 @@ class _Rows(Sequence[Row]):
 
 
 class TrajectoryRows(_Rows):
-    """The trajectories of one tree. `table`: their rows as stored."""
+    """The trajectories of one tree, which lie in the `places` of its lease's table; completions that were drawn only to
+    label prefixes are left out."""
 
-    def __init__(self, table: pa.Table, tree: Tree) -> None:
-        self._table, self._tree = table, tree
+    def __init__(self, table: LeaseTable, places: Sequence[Place], tree: ReadTree) -> None:
+        self._table, self._places, self._tree = table, places, tree
 
     @cached_property
     def own_responses(self) -> dict[str, str]:
         """By leaf, the responses that are not the text of the nodes along their paths."""
-        own = self._table.filter(self._table["response"].is_valid())
-        leaves, texts = own["leaf"].to_pylist(), own["response"].to_pylist()
-        return {str(leaf): text for leaf, text in zip(leaves, texts, strict=True)}
+        own: dict[str, str] = {}
+        for batch in self._batches(("leaf", "response")):
+            if batch["response"].null_count < batch.num_rows:
+                rows = zip(batch["leaf"].to_pylist(), batch["response"].to_pylist(), strict=True)
+                own.update((str(leaf), text) for leaf, text in rows if text is not None)
+        return own
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One of the columns as stored (schema.TRAJECTORIES)."""
-        return self._table[name]
+        kind = schema.TRAJECTORIES.field(name).type
+        return pa.chunked_array([batch[name] for batch in self._batches((name,))], type=kind)
+
+    @cached_property
+    def _size(self) -> int:
+        return sum(batch.num_rows for batch in self._batches(()))
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return self._size
 
     def __iter__(self) -> Iterator[Row]:
-        for batch in self._table.to_batches(max_chunksize=BATCH_ROWS):
+        for batch in self._batches(schema.TRAJECTORIES.names):
             yield from map(self._whole, batch.to_pylist())
 
     def _row(self, number: int) -> Row:
-        return self._whole(self._table.slice(number, 1).to_pylist()[0])
+        for batch in self._batches(schema.TRAJECTORIES.names):
+            if number < batch.num_rows:
+                return self._whole(batch.slice(number, 1).to_pylist()[0])
+            number -= batch.num_rows
+        raise IndexError(number)
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        reason = pc.field("drop_reason")
+        own = reason.is_null() | (reason != DropReason.ANNOTATION.value)
+        for start, stop in self._places:
+            for batch in self._table.batches([*{*columns, "drop_reason"}], start=start, stop=stop):
+                yield batch.filter(own)
 
     def _whole(self, row: Row) -> Row:
         if row["leaf"] is None:
@@ -96,7 +117,7 @@ class TrajectoryRows(_Rows):
 class KeptRows(_Rows):
     """The kept rows of one tree, which lie in the `places` of its lease's table."""
 
-    def __init__(self, table: LeaseTable, places: Sequence[Place], tree: Tree) -> None:
+    def __init__(self, table: LeaseTable, places: Sequence[Place], tree: ReadTree) -> None:
         self._table, self._places, self._tree = table, places, tree
 
     def __len__(self) -> int:
@@ -196,11 +217,8 @@ def places_of(batches: Iterable[pa.RecordBatch]) -> dict[str, list[Place]]:
     return found
 
 
-def rows_at(table: pa.Table, places: Sequence[Place]) -> pa.Table:
-    """The rows of one problem."""
-    return pa.concat_tables([table.slice(start, stop - start) for start, stop in places])
-
-
-def missing_node(problem_id: str, node_id: str) -> StorageError:
-    """The error of a tree that lacks a node."""
-    return StorageError(f"problem {problem_id}: node {node_id} is not there; `berry check` says more")
+def rows_at(table: LeaseTable, places: Sequence[Place], columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of one problem, of the columns that are named."""
+    for start, stop in places:
+        for batch in table.batches(columns, start=start, stop=stop):
+            yield from batch.to_pylist()

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.search.registry import search_class
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ending
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.verifiers.kinds.majority import one_spelling
@@ -85,7 +85,7 @@ def independent_chains(stored: StoredTree, benchmark: str) -> ProblemAnswers:
     )
 
 
-def _end(node: TreeNode) -> TreeNode:
+def _end(node: ReadNode) -> ReadNode:
     """The leaf of the chain that goes on with the first draw at each fork."""
     while node.children:
         node = min(node.children, key=lambda child: child.index)  # -1: the rest of a segment that was cut in two

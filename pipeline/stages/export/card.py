@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from berry.pipeline.config.run import RunConfig
@@ -46,12 +47,18 @@ class Made:
             kind = stored.values[node.node_id].kind
             if kind is not None:
                 self.kinds[kind] += 1
-        columns = (stored.trajectories.column(name).to_pylist() for name in ("kept", "drop_reason"))
-        self.drops.update("kept" if kept else reason or "unknown" for kept, reason in zip(*columns, strict=True))
+        columns = {name: stored.trajectories.column(name) for name in ("kept", "drop_reason")}
+        for row in pa.table(columns).group_by([*columns]).aggregate([([], "count_all")]).to_pylist():
+            self.drops["kept" if row["kept"] else row["drop_reason"] or "unknown"] += row["count_all"]
         problem = stored.problem
         self.verifiers[problem.verifier.type if problem else "unknown (the problem file is gone)"] += 1
         licence = str((problem.meta if problem else {}).get("license") or "not stated by the problem file")
         self.licences[(problem.source if problem else "") or "not named"][licence] += 1
+
+
+def counted(column: pa.ChunkedArray) -> dict[Any, int]:
+    """How often each value occurs."""
+    return {pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()}
 
 
 def card(manifest: Mapping[str, Any], made: Made, config: RunConfig, labels: str, *, licence: str | None) -> str:

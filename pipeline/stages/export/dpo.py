@@ -7,12 +7,13 @@ Each text appears at least once and no pair twice: with g passing and b failing 
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from berry.pipeline.records import Ending
 from berry.pipeline.stages.dataset.reading import StoredTree
-from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.export.alike import Alike
 from berry.pipeline.stages.export.base import (
     ExportContext,
     ExportFormat,
@@ -20,7 +21,6 @@ from berry.pipeline.stages.export.base import (
     Sampled,
     origin_of,
     sampled_of,
-    text_digest,
 )
 from berry.pipeline.stages.export.preferences import text_layout, token_layout
 from berry.pipeline.stages.training.step_labels import ending_of
@@ -38,40 +38,31 @@ class DpoRecord:
 
 def records(stored: StoredTree, context: ExportContext) -> Iterator[DpoRecord]:
     """Passing over wrong answers of one tree, paired at random (seeded by the problem)."""
-    passing, failing = _Distinct(), _Distinct()
-    for row in stored.trajectories:
-        outcome = ending_of(row)
+    passing, failing = Alike(), Alike()
+    for number, row in enumerate(stored.trajectories):
+        outcome = ending_of(row) if row["response"] else None
         if outcome is Ending.PASS and (row["kept"] or context.source == "trajectories"):
-            passing.add(row)
+            passing.add(number, row["leaf"], [row["response"]])
         elif outcome is Ending.WRONG:
-            failing.add(row)
-    good, bad = passing.latest_first(), failing.latest_first()
+            failing.add(number, row["leaf"], [row["response"]])
+    good, bad = _latest_first(passing), _latest_first(failing)
     if not good or not bad:
         return
+    ids = stored.trajectories.column("trajectory_id")
     chance = random.Random(stored.problem_id)
     chance.shuffle(good)
     chance.shuffle(bad)
     for i in range(max(len(good), len(bad))):
-        (chosen_id, chosen), (rejected_id, rejected) = good[i % len(good)], bad[i % len(bad)]
-        origin = origin_of(stored, f"{chosen_id}>{rejected_id}")
-        yield DpoRecord(origin, sampled_of(stored, chosen), sampled_of(stored, rejected))
+        chosen, rejected = good[i % len(good)], bad[i % len(bad)]
+        origin = origin_of(stored, f"{ids[passing.rows[chosen]]}>{ids[failing.rows[rejected]]}")
+        of_chosen, of_rejected = str(passing.leaves[chosen]), str(failing.leaves[rejected])
+        yield DpoRecord(origin, sampled_of(stored, of_chosen), sampled_of(stored, of_rejected))
 
 
-class _Distinct:
-    """Trajectories with different texts, each by its id and its leaf; of those with equal texts the first."""
-
-    def __init__(self) -> None:
-        self._found: dict[bytes, tuple[str, str]] = {}
-
-    def add(self, row: Row) -> None:
-        """Adds one, unless it has no text."""
-        if row["response"]:
-            key = text_digest(row["response"])
-            self._found[key] = self._found.pop(key, (row["trajectory_id"], row["leaf"]))
-
-    def latest_first(self) -> list[tuple[str, str]]:
-        """In the order in which their texts came last, from the end."""
-        return list(reversed(self._found.values()))
+def _latest_first(found: Alike) -> array[int]:
+    """The first place of each text, in the order in which the texts came last, from the end."""
+    by_last = sorted((group[-1], group[0]) for group in found.groups())
+    return array("i", (first for _, first in reversed(by_last)))
 
 
 _LAYOUT = text_layout((), lambda _: {})

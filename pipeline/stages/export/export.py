@@ -27,7 +27,7 @@ from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.missing_labels import explain_missing
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
-from berry.pipeline.stages.export.card import CARD, Made, card
+from berry.pipeline.stages.export.card import CARD, Made, card, counted
 from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.writer import FileKind, Writer
@@ -105,7 +105,8 @@ def export(
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             synthetic = synthetic or stored.synthetic
-            seen.update(verdict or "unchecked" for verdict in stored.trajectories.column("verdict").to_pylist())
+            verdicts = counted(stored.trajectories.column("verdict"))
+            seen.update({verdict or "unchecked": count for verdict, count in verdicts.items()})
             seen["kept"] += len(stored.kept)
             if request.screen and screened.leaves_out(stored.problem_id, _asked(stored)):
                 continue

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.export.alike import Alike
 from berry.pipeline.stages.export.base import (
     IDS,
     MASK,
@@ -26,7 +27,6 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
     sampled_of,
-    text_digest,
 )
 from berry.pipeline.stages.training.step_labels import is_checked
 from berry.verifiers.base import Outcome
@@ -46,27 +46,18 @@ class OrmRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[OrmRecord]:
     """One for each distinct response that was checked, in the order of their first appearance."""
     del context
-    equal: dict[bytes, _Equal] = {}
-    for row in stored.trajectories:
+    checked, passed = Alike(), bytearray()
+    for number, row in enumerate(stored.trajectories):
         if is_checked(row) and row["leaf"] in stored.tree:
-            key = text_digest(row["response"] or "")
-            one = equal.setdefault(key, _Equal(row["trajectory_id"], row["leaf"]))
-            one.samples += 1
-            one.passes += row["verdict"] == Outcome.PASS
-    for one in equal.values():
-        if 2 * one.passes != one.samples:
-            origin, passed = origin_of(stored, one.trajectory_id), 2 * one.passes > one.samples
-            yield OrmRecord(origin, sampled_of(stored, one.leaf), passed, one.samples, one.passes)
-
-
-@dataclass(slots=True)
-class _Equal:
-    """Trajectories of one text: the first of them, and how many were checked and passed."""
-
-    trajectory_id: str
-    leaf: str
-    samples: int = 0
-    passes: int = 0
+            checked.add(number, row["leaf"], [row["response"] or ""])
+            passed.append(row["verdict"] == Outcome.PASS)
+    ids = stored.trajectories.column("trajectory_id")
+    for group in checked.groups():
+        passes, first = sum(passed[at] for at in group), group[0]
+        if 2 * passes != len(group):
+            origin = origin_of(stored, ids[checked.rows[first]].as_py())
+            sampled = sampled_of(stored, str(checked.leaves[first]))
+            yield OrmRecord(origin, sampled, 2 * passes > len(group), len(group), passes)
 
 
 _COLUMNS: ColumnTypes = (("samples", pa.int32()), ("passes", pa.int32()))

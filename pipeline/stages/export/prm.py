@@ -16,12 +16,13 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from berry.pipeline.core.labels import only
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Draws, Scheme, Value, value_of
 from berry.pipeline.records import ValueKind
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import Cutter, label_of, path_step_ends
+from berry.pipeline.stages.export.alike import Alike
 from berry.pipeline.stages.export.base import (
     IDS,
     VALUES,
@@ -33,7 +34,6 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
     sampled_of,
-    text_digest,
 )
 from berry.pipeline.stages.training.step_labels import is_checked
 
@@ -65,7 +65,7 @@ class PrmRecord:
     samples: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _LabelledSteps:
     """The leaves of the trajectories that have one sequence of steps, and the first trajectory's id."""
 
@@ -77,23 +77,23 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[PrmRecord]:
     """One for each distinct sequence of steps among the checked trajectories that has a label."""
     prompt = _prompt(stored, context)
     cutter = Cutter(context.step, context.thinking)
-    for steps in _gathered(stored, cutter).values():
+    for steps in _gathered(stored, cutter):
         record = _labelled(stored, steps, prompt, context, cutter)
         if record is not None:
             yield record
 
 
-def _gathered(stored: StoredTree, cutter: Cutter) -> dict[bytes, _LabelledSteps]:
-    """By digest of their texts, since the texts of all would fill the memory."""
-    found: dict[bytes, _LabelledSteps] = {}
-    for row in stored.trajectories:
+def _gathered(stored: StoredTree, cutter: Cutter) -> Iterator[_LabelledSteps]:
+    found = Alike()
+    for number, row in enumerate(stored.trajectories):
         if is_checked(row) and row["leaf"] in stored.tree:
-            key = text_digest(*cutter.cut(_path(stored, row["leaf"]))[0])
-            found.setdefault(key, _LabelledSteps(row["trajectory_id"], [])).leaves.append(row["leaf"])
-    return found
+            found.add(number, row["leaf"], cutter.cut(_path(stored, row["leaf"]))[0])
+    ids = stored.trajectories.column("trajectory_id")
+    for group in found.groups():
+        yield _LabelledSteps(ids[found.rows[group[0]]].as_py(), [str(found.leaves[at]) for at in group])
 
 
-def _path(stored: StoredTree, leaf: str) -> list[TreeNode]:
+def _path(stored: StoredTree, leaf: str) -> list[ReadNode]:
     return stored.tree.path(stored.tree[leaf])
 
 

@@ -44,10 +44,9 @@ class SftRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
     """One for each kept trajectory, or for each that passed."""
     if context.source == "kept":
-        columns = (stored.trajectories.column(name).to_pylist() for name in ("trajectory_id", "finish"))
-        ended = {name for name, finish in zip(*columns, strict=True) if finish == Finish.STOP}
         for row in stored.kept:
-            sampled = sampled_of_kept(stored, row, ended=row["trajectory_id"] in ended)
+            ended = row["leaf"] in stored.tree and stored.tree[row["leaf"]].finish is Finish.STOP
+            sampled = sampled_of_kept(stored, row, ended=ended)
             yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled, row["orm"])
         return
     for row in stored.trajectories:

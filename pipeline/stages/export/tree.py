@@ -7,21 +7,22 @@ Segment 0 is the prompt. Token t of segment s may attend to token u of segment r
 and r <= s <= last[r], since depth first all that is below r lies in one piece. A response is the segments on the way
 from 0 to its leaf; `docs/exports.md` has a reader that rebuilds every trajectory.
 
-All checked and unchecked leaves are there, dropped ones too: each says whether it was kept, and why not.
+All checked and unchecked leaves are there, dropped ones too: each says whether it was kept, and why not. A row is in
+memory as columns, since the tree is one row however large it is.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import Ending, Message, ValueKind, ending
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
@@ -37,6 +38,7 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
 )
+from berry.pipeline.storage.parquet.list_columns import numbers_of
 
 REWARDS = {Ending.PASS: 1.0, Ending.WRONG: 0.0}
 
@@ -44,14 +46,12 @@ REWARDS = {Ending.PASS: 1.0, Ending.WRONG: 0.0}
 @dataclass(frozen=True, slots=True)
 class TreeSegment:
     """A stretch of tokens that its trajectories share. `parent`: number of the segment before it, -1 for the prompt;
-    `position`: of its first token in the sequence that the model read; `last`: number of the last segment below it,
-    its own where there is none; `trajectories`: leaves at or below it; `weight`: one over the chance with which it was
-    kept once sampled, None where it is not one of the draws that values count (core/values)."""
+    `last`: number of the last segment below it, its own where there is none; `trajectories`: leaves at or below it;
+    `weight`: one over the chance with which it was kept once sampled, None where it is not one of the draws that values
+    count (core/values)."""
 
-    node: TreeNode
-    tokens: array[int]
+    node: ReadNode
     parent: int
-    position: int
     last: int
     trajectories: int
     value: Value
@@ -65,12 +65,32 @@ class TreeSegment:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """A tree. `segments`: depth first, the prompt first; `leaves`: structs of `_LEAF`."""
+    """A tree. `order`: its nodes by number, depth first; by segment, `parents`, `last` and `trajectories` as in
+    TreeSegment; `are_weighed`: whether the run stored what branches weigh; `leaves`: structs of `_LEAF`."""
 
     origin: Origin
     messages: list[Message]
-    segments: Sequence[TreeSegment]
+    stored: StoredTree
+    order: array[int]
+    parents: array[int]
+    last: array[int]
+    trajectories: array[int]
+    are_weighed: bool
     leaves: pa.StructArray
+
+    @property
+    def segments(self) -> Iterator[TreeSegment]:
+        """Depth first, the prompt first."""
+        tree, values = self.stored.tree, self.stored.values
+        for at, number in enumerate(self.order):
+            node = ReadNode(tree, number)
+            weight = node.weight if self.are_weighed or not at else None
+            numbers = self.parents[at], self.last[at], self.trajectories[at]
+            yield TreeSegment(node, *numbers, values[node.node_id], weight)
+
+    def tokens(self, segment: TreeSegment) -> array[int]:
+        """Of a segment, the prompt's for the first."""
+        return segment.node.tokens if segment.parent >= 0 else self.stored.tree.prompt_ids
 
     @property
     def starts(self) -> array[int]:
@@ -78,21 +98,19 @@ class TreeRecord:
         starts, at = array("i"), 0
         for segment in self.segments:
             starts.append(at)
-            at += len(segment.tokens)
+            at += segment.node.n_tokens if segment.parent >= 0 else len(self.stored.tree.prompt_ids)
         return starts
 
     @property
     def logprobs(self) -> array[float] | None:
         """Nats, one a token of the packed sequence, 0 for the prompt's and for what tools said; None where the run did
         not store them."""
-        joined = array("f", bytes(4 * len(self.segments[0].tokens)))
-        for segment in self.segments[1:]:
-            if segment.node.given is not None:
-                joined.extend([0.0] * len(segment.tokens))
-                continue
-            if segment.node.logprobs is None and len(segment.tokens):
+        joined = array("f")
+        for segment in self.segments:
+            known = segment.node.logprobs if segment.trainable else array("f", bytes(4 * len(self.tokens(segment))))
+            if known is None and segment.node.n_tokens:
                 return None
-            joined.extend(segment.node.logprobs or ())
+            joined.extend(known or ())
         return joined
 
 
@@ -102,39 +120,33 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     ids = stored.trajectories.column("leaf").to_pylist()
     if all(leaf is None for leaf in ids):
         return
-    order = list(stored.tree.walk())
-    number = {node.node_id: at for at, node in enumerate(order)}
-    places = [None if leaf is None else number[str(leaf)] for leaf in ids]
+    tree = stored.tree
+    order = array("i", (node.number for node in tree.walk()))
+    place = array("i", bytes(4 * len(order)))
+    for at, number in enumerate(order):
+        place[number] = at
+    parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
+    places = [None if leaf is None else place[leaf] for leaf in ids]
     through = array("i", bytes(4 * len(order)))
     for at in places:
         if at is not None:
             through[at] += 1
     last = array("i", range(len(order)))
     for at in range(len(order) - 1, 0, -1):
-        above = number[_parent(order[at]).node_id]
-        through[above] += through[at]
-        last[above] = max(last[above], last[at])
-    prompt = stored.tree.prompt_ids
-    is_pooled = any(stored.values[node.node_id].kind is ValueKind.POOLED for node in order)  # no weights were stored
-    segments = [
-        TreeSegment(
-            node=node,
-            tokens=node.tokens if at else prompt,
-            parent=number[_parent(node).node_id] if at else -1,
-            position=len(prompt) + node.end - len(node.tokens) if at else 0,
-            last=last[at],
-            trajectories=through[at],
-            value=stored.values[node.node_id],
-            weight=None if at and is_pooled else node.weight,
-        )
-        for at, node in enumerate(order)
-    ]
-    yield TreeRecord(origin_of(stored, stored.problem_id), stored.messages, segments, _leaves(stored, places))
-
-
-def _parent(node: TreeNode) -> TreeNode:
-    assert node.parent is not None, "only the root has none"
-    return node.parent
+        through[parents[at]] += through[at]
+        last[parents[at]] = max(last[parents[at]], last[at])
+    is_pooled = any(stored.values[str(number)].kind is ValueKind.POOLED for number in order)
+    yield TreeRecord(
+        origin=origin_of(stored, stored.problem_id),
+        messages=stored.messages,
+        stored=stored,
+        order=order,
+        parents=parents,
+        last=last,
+        trajectories=through,
+        are_weighed=not is_pooled,  # of values that are pooled, no weights were stored
+        leaves=_leaves(stored, places),
+    )
 
 
 _LEAF = pa.struct(
@@ -197,10 +209,11 @@ _PACKED: ColumnTypes = (
 def _packed(record: TreeRecord) -> Row:
     ids, positions, mask = array("i"), array("i"), array("b")
     for segment in record.segments:
-        n = len(segment.tokens)
-        ids.extend(segment.tokens)
-        positions.extend(range(segment.position, segment.position + n))
-        mask.extend([segment.trainable] * n)
+        tokens = record.tokens(segment)
+        position = len(record.stored.tree.prompt_ids) + segment.node.end - len(tokens) if segment.parent >= 0 else 0
+        ids.extend(tokens)
+        positions.extend(range(position, position + len(tokens)))
+        mask.extend([segment.trainable] * len(tokens))
     return {
         "prompt": record.messages,
         "input_ids": ids,
@@ -208,46 +221,34 @@ def _packed(record: TreeRecord) -> Row:
         "loss_mask": mask,
         "logprobs": record.logprobs,
         "starts": record.starts,
-        **{name: [of(segment) for segment in record.segments] for name, _, of in _OF_SEGMENT},
+        **{name: _column(record, kind, of) for name, kind, of in _OF_SEGMENT},
         "leaves": record.leaves,
     }
 
 
-_NODES: ColumnTypes = (
-    ("prompt", MESSAGES),
-    (
-        "nodes",
-        pa.list_(
-            pa.struct(
-                [
-                    ("token_ids", IDS),
-                    ("text", pa.string()),
-                    ("trainable", pa.bool_()),
-                    ("logprobs", LOGPROBS),
-                    *((name, kind) for name, kind, _ in _OF_SEGMENT),
-                ]
-            )
-        ),
-    ),
-    ("leaves", _LEAVES),
+def _column(record: TreeRecord, kind: pa.DataType, of: Callable[[TreeSegment], Any]) -> pa.Array:
+    return pa.array(map(of, record.segments), kind)
+
+
+_NODE_COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
+    ("text", pa.string(), lambda s: s.node.text if s.trainable else None),
+    ("trainable", pa.bool_(), lambda s: s.trainable),
+    *_OF_SEGMENT,
 )
+_NODE = pa.struct(
+    [("token_ids", IDS), ("logprobs", LOGPROBS), *((name, kind) for name, kind, _ in _NODE_COLUMNS)],
+)
+_NODES: ColumnTypes = (("prompt", MESSAGES), ("nodes", pa.list_(_NODE)), ("leaves", _LEAVES))
 
 
 def _nodes(record: TreeRecord) -> Row:
-    return {
-        "prompt": record.messages,
-        "nodes": [
-            {
-                "token_ids": segment.tokens,
-                "text": segment.node.text if segment.trainable else None,
-                "trainable": segment.trainable,
-                "logprobs": segment.node.logprobs if segment.trainable else None,
-                **{name: of(segment) for name, _, of in _OF_SEGMENT},
-            }
-            for segment in record.segments
-        ],
-        "leaves": record.leaves,
-    }
+    columns = [
+        numbers_of(map(record.tokens, record.segments), "i").arrow(),
+        numbers_of((s.node.logprobs if s.trainable else None for s in record.segments), "f").arrow(),
+        *(_column(record, kind, of) for _, kind, of in _NODE_COLUMNS),
+    ]
+    nodes = pa.StructArray.from_arrays(columns, fields=_NODE.fields)
+    return {"prompt": record.messages, "nodes": nodes, "leaves": record.leaves}
 
 
 _PACKED_LAYOUT = layout(_PACKED, _packed)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import Layout
+from berry.pipeline.storage.parquet.list_columns import NUMBERS, ends_of, lists_of, numbers_of
 
 BATCH_ROWS = 2000
 BATCH_ITEMS = 2_000_000
@@ -44,7 +45,10 @@ class Writer:
 
     def _flush(self) -> None:
         if self._parquet is not None and self._rows:
-            self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._layout.schema))
+            columns = [
+                _column([row.get(field.name) for row in self._rows], field.type) for field in self._layout.schema
+            ]
+            self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._layout.schema))
         if self._text is not None:
             self._text.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in self._rows)
         self._rows, self._items = [], 0
@@ -64,6 +68,18 @@ class Writer:
         for stream in (self._parquet, self._text):
             if stream is not None:
                 stream.close()
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """As pa.array; lists that are arrays, Python's or Arrow's, are copied whole instead of number by number."""
+    if any(isinstance(value, pa.Array) for value in values):
+        inner = pa.concat_arrays([pa.array((), kind.value_type) if value is None else value for value in values])
+        nulls = [row for row, value in enumerate(values) if value is None]
+        return lists_of(inner, ends_of(() if value is None else value for value in values), nulls)
+    code = NUMBERS.get(kind)
+    if code is not None and all(value is None or isinstance(value, array) for value in values):
+        return numbers_of(values, code).arrow()
+    return pa.array(values, kind)
 
 
 def _plain(value: Any) -> list[Any]:

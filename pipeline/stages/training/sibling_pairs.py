@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from berry.pipeline.core.labels import LABELS, is_sure, only
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import DropReason, Ending, ValueKind, ending
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 
 
@@ -40,9 +40,9 @@ class PairFilters:
 class DrawnPair:
     """Two siblings below `parent` with their labels, and the leaf of a trajectory through each."""
 
-    parent: TreeNode
-    better: TreeNode
-    worse: TreeNode
+    parent: ReadNode
+    better: ReadNode
+    worse: ReadNode
     labels: tuple[Value, Value]
     chosen: str
     rejected: str
@@ -64,8 +64,8 @@ def draw_pairs(stored: StoredTree, filters: PairFilters) -> Iterator[DrawnPair]:
 
 
 def _draw(
-    children: Sequence[TreeNode], labels: Mapping[str, Value], filters: PairFilters, chance: random.Random
-) -> list[tuple[TreeNode, TreeNode]]:
+    children: Sequence[ReadNode], labels: Mapping[str, Value], filters: PairFilters, chance: random.Random
+) -> list[tuple[ReadNode, ReadNode]]:
     """At most `per_node` pairs (better, worse), drawn without replacement from all that fit, in n log n steps.
 
     Sorted by the bound that decides, what a child is better than are the first so many: a pair is a number below their
@@ -83,7 +83,7 @@ def _draw(
     worse_than = [bisect_left(sorted_keys, bounds[c.node_id] - 1e-12) for c in ordered]
     ends = list(accumulate(worse_than))
     total = ends[-1] if ends else 0
-    pairs: list[tuple[TreeNode, TreeNode]] = []
+    pairs: list[tuple[ReadNode, ReadNode]] = []
     for number in sorted(chance.sample(range(total), min(total, filters.per_node))):
         at = bisect_right(ends, number)
         better, worse = ordered[at], ordered[number - (ends[at] - worse_than[at])]
@@ -102,7 +102,7 @@ def _label(value: Value) -> float:
     return value.label
 
 
-def _leaf_below(stored: StoredTree, node: TreeNode, outcome: Ending, chance: random.Random) -> str | None:
+def _leaf_below(stored: StoredTree, node: ReadNode, outcome: Ending, chance: random.Random) -> str | None:
     """The leaf of a trajectory through `node` that came out so and has a text, drawn at random."""
     found: list[str] = []
     stack = [node]
@@ -114,7 +114,7 @@ def _leaf_below(stored: StoredTree, node: TreeNode, outcome: Ending, chance: ran
     return chance.choice(found) if found else None
 
 
-def _ending(leaf: TreeNode) -> Ending | None:
+def _ending(leaf: ReadNode) -> Ending | None:
     """None of what is no leaf of the search."""
     if leaf.verdict is None or leaf.drop is DropReason.ANNOTATION:
         return None

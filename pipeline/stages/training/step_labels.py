@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import LABELS, step_labels
-from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ValueKind, ending
 from berry.pipeline.rewards.model.blend import Evidence
 from berry.pipeline.rewards.training.examples import LabelledPath
+from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
@@ -90,7 +90,7 @@ def _values(known: Sequence[tuple[float | None, bool]] | None) -> tuple[float, .
     return tuple(values) if known and len(values) == len(known) else None
 
 
-def _evidence(path: Sequence[TreeNode], ends: Sequence[int]) -> tuple[Evidence | None, ...]:
+def _evidence(path: Sequence[ReadNode], ends: Sequence[int]) -> tuple[Evidence | None, ...]:
     """What is recorded up to each end: segments' sums, so nothing for an end inside one."""
     known: dict[int, Evidence] = {}
     total = 0.0
@@ -112,7 +112,7 @@ def ending_of(row: Row) -> Ending:
     return ending(row["verdict"], row["verdict_reason"], row["finish"])
 
 
-def _holders(path: Sequence[TreeNode], ends: Sequence[int]) -> list[tuple[str, int]]:
+def _holders(path: Sequence[ReadNode], ends: Sequence[int]) -> list[tuple[str, int]]:
     """For each end the node that holds it, and the offset: equal for paths that share this prefix."""
     found: list[tuple[str, int]] = []
     at = 0

@@ -59,7 +59,7 @@ class _FileTable(LeaseTable):
     def __init__(self, location: Location, table: str, lease: int, round_index: int, data: bytes | None) -> None:
         """`data`: the file; None: it is read from the disk. Raises DamagedShard, FileNotFoundError, _NotInPieces."""
         self._location, self._lease, self._round = location, lease, round_index
-        self._name = shard_files.shard_name(table, lease, round_index)
+        self._name = shard_files.holder(location, lease, round_index).name(table, round_index)
         self._data = data
         footer = self._footer()
         marks = checked_read.marks_of(footer, self._name)
@@ -150,7 +150,7 @@ def _in_pieces(location: Location, table: str, lease: int, round_index: int) -> 
     """Of an object store the file is fetched whole, as it is stored, and decoded in pieces."""
     if location.is_local:
         return _FileTable(location, table, lease, round_index, None)
-    data = location.get(shard_files.shard_name(table, lease, round_index))
+    data = location.get(shard_files.holder(location, lease, round_index).name(table, round_index))
     if data is None:
         raise FileNotFoundError(table)
     return _FileTable(location, table, lease, round_index, data)

@@ -14,7 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-_TYPES = {"i": pa.int32(), "f": pa.float32()}
+_TYPES = {"i": pa.int32(), "f": pa.float32(), "b": pa.int8()}
+NUMBERS = {pa.list_(kind): code for code, kind in _TYPES.items()}
+"""The code of Python's arrays by the type of the lists of such numbers."""
 
 
 def lists_of(inner: pa.Array, ends: array[int], nulls: Sequence[int] = ()) -> pa.Array:
@@ -31,7 +33,7 @@ def lists_of(inner: pa.Array, ends: array[int], nulls: Sequence[int] = ()) -> pa
 
 @dataclass(slots=True)
 class NumberLists:
-    """A column of lists of numbers. `code`: "i" for int32, "f" for float32."""
+    """A column of lists of numbers. `code`: "i" for int32, "f" for float32, "b" for int8."""
 
     code: str
     flat: array[Any] = field(init=False)

@@ -2,10 +2,11 @@
 
     round=0/nodes/shard-000007.parquet                one lease
     round=0/nodes/shard-000000-000063.parquet         leases 0 to 63, merged (merged.py)
+    round=0/nodes/shard-000007.1.parquet              the rows of the first, written again (`berry compact`)
 
 A lease is committed once a file in `trajectories/` holds it. Where several hold it, as between the writing of a merged
-file and the removal of what was merged, the widest counts: the others have the same rows, or are of a writer that came
-too late.
+file and the removal of what was merged, the widest counts, and of files of the same leases the one that was written
+again last: the others have the same rows, or are of a writer that came too late.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from dataclasses import dataclass
 from berry.pipeline import schema
 from berry.pipeline.storage.files import Location
 
-_SHARD = re.compile(r"^shard-(\d+)(?:-(\d+))?\.parquet$")
+_SHARD = re.compile(r"^shard-(\d+)(?:-(\d+))?(?:\.(\d+))?\.parquet$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ShardFile:
-    """The leases `first` to `last` of a round, all of them, in one file a table."""
+    """The leases `first` to `last` of a round, all of them, in one file a table. `written_again`: how often."""
 
     first: int
     last: int
+    written_again: int = 0
 
     @property
     def is_merged(self) -> bool:
@@ -42,7 +44,8 @@ class ShardFile:
     def base_name(self) -> str:
         """Its name within a table's folder."""
         last = f"-{self.last:06d}" if self.is_merged else ""
-        return f"shard-{self.first:06d}{last}.parquet"
+        again = f".{self.written_again}" if self.written_again else ""
+        return f"shard-{self.first:06d}{last}{again}.parquet"
 
     def name(self, table: str, round_index: int) -> str:
         """Its name within the run directory."""
@@ -68,13 +71,13 @@ def _parsed(names: Iterable[str]) -> Iterable[ShardFile]:
         match = _SHARD.match(name)
         if match is not None:
             first = int(match.group(1))
-            yield ShardFile(first, int(match.group(2) or first))
+            yield ShardFile(first, int(match.group(2) or first), int(match.group(3) or 0))
 
 
 def widest(files: Iterable[ShardFile]) -> list[ShardFile]:
     """Those that no other holds, in order."""
     kept: list[ShardFile] = []
-    for file in sorted(files, key=lambda f: (f.first, -f.last)):
+    for file in sorted(files, key=lambda f: (f.first, -f.last, -f.written_again)):
         if not kept or not kept[-1].holds(file):
             kept.append(file)
     return kept
@@ -83,7 +86,7 @@ def widest(files: Iterable[ShardFile]) -> list[ShardFile]:
 def committed_files(location: Location, round_index: int) -> list[ShardFile]:
     """The files that count, in order; together they hold each committed lease once. Raises StorageError."""
     files = widest(present(location, schema.COMMIT, round_index))
-    _MERGED.set(location, round_index, [file for file in files if file.is_merged])
+    _MERGED.set(location, round_index, [file for file in files if file.is_merged or file.written_again])
     return files
 
 
@@ -125,8 +128,8 @@ def remove_uncommitted(location: Location, round_index: int) -> int:
 
 
 class _Merged:
-    """The merged files of each round that were seen when it was listed last: reading a lease asks for no listing of its
-    own."""
+    """The files of each round that have other names than their leases' first ones, as they were when it was listed
+    last: reading a lease asks for no listing of its own."""
 
     def __init__(self) -> None:
         self._files: dict[tuple[str, int], list[ShardFile]] = {}

@@ -22,13 +22,12 @@ import pyarrow.parquet as pq
 from berry.pipeline import schema
 from berry.pipeline.records import ResponseSegment
 from berry.pipeline.storage.files import Location
-from berry.pipeline.storage.parquet.list_columns import Coded, NumberLists, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.parquet.list_columns import NUMBERS, Coded, NumberLists, ends_of, lists_of, numbers_of
 from berry.pipeline.storage.parquet.shard_files import ShardFile, shard_name
 
 ROW_GROUP_BYTES = 64 << 20
 
 _JSON = json.JSONEncoder(default=repr, ensure_ascii=False)
-_NUMBERS = {pa.list_(pa.int32()): "i", pa.list_(pa.float32()): "f"}  # lists of numbers, and Python's arrays of them
 _SEGMENTS = pa.list_(schema.SEGMENT)
 _SHARED = 2  # rows a value, on average, from which a value that several share is converted once
 DISTINCT = frozenset(
@@ -169,7 +168,7 @@ def _column(values: Sequence[Any] | NumberLists | Coded, kind: pa.DataType) -> p
         return values.arrow(kind)
     if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
         return _shared(values, kind)
-    code = _NUMBERS.get(kind)
+    code = NUMBERS.get(kind)
     if code is None:
         return pa.array(values, type=kind)
     try:

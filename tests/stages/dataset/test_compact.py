@@ -63,6 +63,22 @@ class Killed(Exception):
     pass
 
 
+class Countdown:
+    """Lets a process die before the operation that comes after `left` others."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def dies(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(location: Location, name: str, *more: Any, **named: Any) -> Any:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+            return operation(location, name, *more, **named)
+
+        return guarded
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", range(15))
 def test_killed_at_any_point_nothing_is_lost_or_doubled(
@@ -70,21 +86,10 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
 ) -> None:
     """Three files are written, then twelve removed; the process dies before one of these."""
     before = rows_of(run)
-    left = after
-
-    def dies(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(self: Location, name: str, *more: Any, **named: Any) -> Any:
-            nonlocal left
-            if left == 0:
-                raise Killed
-            left -= 1
-            return operation(self, name, *more, **named)
-
-        return guarded
-
+    left = Countdown(after)
     with monkeypatch.context() as patch:
-        patch.setattr(Location, "put", dies(Location.put))
-        patch.setattr(Location, "remove", dies(Location.remove))
+        patch.setattr(Location, "put", left.dies(Location.put))
+        patch.setattr(Location, "remove", left.dies(Location.remove))
         with pytest.raises(Killed):
             compact_round(run.location, 0)
     assert rows_of(run) == before
@@ -92,6 +97,36 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
     compact_round(run.location, 0)
     assert rows_of(run) == before
     assert [len(run.location.names(f"round=0/{table}")) for table in schema.TABLES] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["run-0.1.0", "run-0.2.0.dev0"])
+def test_killed_at_any_point_a_lone_file_of_an_earlier_version_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No lease has a neighbour to be merged with; the process dies before each write and each removal in turn."""
+    monkeypatch.setattr(compacting, "MOST_BYTES", 1)
+    before = rows_of(open_run(str(STORED / name)))
+    steps = 0
+    while True:
+        run = open_run(shutil.copytree(STORED / name, tmp_path / str(steps)).as_posix())
+        with monkeypatch.context() as patch:
+            left = Countdown(steps)
+            patch.setattr(Location, "put", left.dies(Location.put))
+            patch.setattr(Location, "remove", left.dies(Location.remove))
+            try:
+                compact_round(run.location, 0)
+                break
+            except Killed:
+                steps += 1
+        assert rows_of(run) == before
+        assert repair.check_run(run).faults == []
+        compact(run)
+        assert rows_of(run) == before
+        assert repair.check_run(run).faults == []
+        files = run.location.names("round=0/trajectories")
+        assert files
+        assert all(file.endswith(".1.parquet") for file in files)
+    assert steps >= 6
 
 
 DIES = """

@@ -48,7 +48,6 @@ def test_a_tree_comes_back_as_it_was_stored(stored_run) -> None:
     assert len(trees) == 9
     count = 0
     for tree in trees:
-        tree.tree.check_invariants()
         again = estimate(tree.tree)
         for node in nodes(tree.tree, tree.values):
             parent, depth, value, n, kind, reached, sample, weight, text = stored[tree.problem_id, node.node_id]

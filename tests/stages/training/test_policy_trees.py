@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from math import fsum
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 from berry.pipeline.config.sections.rounds import DpoTraining, GrpoTraining, SftTraining, TreeTraining
-from berry.pipeline.core.events import Called
 from berry.pipeline.core.splits import Split
 from berry.pipeline.rewards.policy.examples import PolicyTree
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.stages.training.policy_trees import _of_tree, collect_trees
+from berry.sandboxes.sessions import SessionCall, SessionReply
 
 SPLIT = Split(heldout_share=0.4, validation_share=0.1)
 
@@ -71,20 +72,32 @@ def test_advantages_of_a_problem_have_mean_zero_and_come_with_what_was_sampled(s
             assert s.logprobs[-n:].tolist() == pytest.approx(wanted)
 
 
+async def _add(request: SessionCall) -> SessionReply:
+    match ast.parse(request.snippet, mode="eval").body:
+        case ast.BinOp(ast.Constant(int(a)), operator, ast.Constant(int(b))):
+            return SessionReply(str(a + b if isinstance(operator, ast.Add) else a - b), ms=1.0)
+    raise AssertionError(request.snippet)
+
+
 def test_what_a_tool_said_teaches_nothing(stored_run) -> None:
-    stored = next(t for t in read_trees(stored_run(count=12)) if len(t.kept) > 1)
-    kept = {r["trajectory_id"] for r in stored.kept}
-    texts = [r["response"] for r in stored.trajectories]
-    row = next(r for r in stored.trajectories if r["trajectory_id"] in kept and texts.count(r["response"]) == 1)
-    first, second, *_ = stored.tree.path(stored.tree[row["leaf"]])
-    second.given = Called(second.node_id, tuple(second.tokens), second.text or "", "4")
-    for settings in (SftTraining(per_problem=100), GrpoTraining(), TreeTraining()):
-        [made] = _of_tree(stored, settings)
-        before = len(stored.tree.prompt_ids) + len(first.tokens)
-        ids = [*stored.tree.prompt_ids, *stored.tree.response_ids(row["leaf"])]
-        [own] = [s for s in made.sequences if s.ids.tolist() == ids]
-        assert not own.trained[before : before + len(second.tokens)].any()
-        assert own.trained_tokens == len(stored.tree.response_ids(row["leaf"])) - len(second.tokens)
+    rollout = {"tools": [{"type": "python"}], "sampling": {"max_tokens": 600}}
+    run = stored_run(count=12, rollout=rollout, call=_add, call_share=0.5)
+    seen = 0
+    for stored in read_trees(run):
+        given = {
+            tuple(stored.tree.response_ids(row["leaf"])): [
+                node.given is not None for node in stored.tree.path(stored.tree[row["leaf"]]) for _ in node.tokens
+            ]
+            for row in stored.trajectories
+        }
+        for settings in (SftTraining(per_problem=100), GrpoTraining(), TreeTraining()):
+            for made in _of_tree(stored, settings):
+                for s in made.sequences:
+                    is_given = given[tuple(s.ids[len(stored.tree.prompt_ids) :].tolist())]
+                    trained = s.trained[len(stored.tree.prompt_ids) :].tolist()
+                    assert [bool(one) for one in trained] == [not one for one in is_given]
+                    seen += any(is_given)
+    assert seen
 
 
 def test_segments_are_rewarded_by_what_they_changed(stored_run) -> None:
