@@ -112,7 +112,7 @@ WALLS: dict[str, tuple[str, ...]] = {
             "pipeline",
             "pipeline.config.*",
             "pipeline.core.*",
-            "pipeline.storage.run",
+            "pipeline.storage.*",
             "pipeline.engines",
             "verifiers.*",
         ),
