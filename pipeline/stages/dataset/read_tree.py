@@ -27,7 +27,7 @@ from berry.pipeline.stages.dataset.rows import Row, node_of
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 
-class _Alike(Struct, frozen=True, gc=False):
+class _CommonFields(Struct, frozen=True, gc=False):
     """What a node has in common with most others."""
 
     finish: Finish = Finish.STEP
@@ -38,7 +38,7 @@ class _Alike(Struct, frozen=True, gc=False):
     has_text: bool = True
 
 
-class _End(Struct, frozen=True):
+class _LeafFate(Struct, frozen=True):
     """What became of a leaf."""
 
     verdict: Verdict | None = None
@@ -57,14 +57,14 @@ class ReadTree:
         self._parents, self._index, self._depths, self._ends = array("i"), array("i"), array("i"), array("i")
         self._seeds, self._logprob_sums = array("q"), array("d")
         self._entropies, self._prms = array("f"), array("f")
-        self._alike: list[_Alike] = []
-        self._alike_codes, self._known_alike = array("i"), dict[_Alike, int]()
+        self._alike: list[_CommonFields] = []
+        self._alike_codes, self._known_alike = array("i"), dict[_CommonFields, int]()
         self._given: dict[int, Called] = {}  # without tokens and texts
         n_children = array("i")
         for row in rows:
             self._add(row, n_children)
         self._orms = array("f", [nan]) * len(self)
-        self._leaf_codes, self._leaf_ends = array("i", bytes(4 * len(self))), [_End()]
+        self._leaf_codes, self._leaf_ends = array("i", bytes(4 * len(self))), [_LeafFate()]
         known_ends: dict[object, int] = {}
         for row in leaves:
             self._tell(row, known_ends)
@@ -73,7 +73,7 @@ class ReadTree:
         number, tokens, logprobs, text = len(self), row["token_ids"], row["logprobs"], row["text"]
         if row["node_id"] != str(number):
             raise missing_node(self.problem_id, str(number))
-        above, depth, start, alike = -1, 0, 0, _Alike()
+        above, depth, start, alike = -1, 0, 0, _CommonFields()
         if not number:
             self.prompt_ids, tokens, logprobs, text = tokens, array("i"), None, ""
         else:
@@ -83,7 +83,7 @@ class ReadTree:
             depth, start = self._depths[above] + 1, self._ends[above]
             weight = 1.0 if row["sample"] is None else row["weight"]
             made_by = row["engine_id"], row["weights_version"]
-            alike = _Alike(Finish(row["finish"]), *made_by, weight, logprobs is not None, text is not None)
+            alike = _CommonFields(Finish(row["finish"]), *made_by, weight, logprobs is not None, text is not None)
         self._contents.add(tokens, logprobs, text)
         self._parents.append(above)
         place = n_children[above] if number else 0
@@ -114,7 +114,7 @@ class ReadTree:
         if code == len(self._leaf_ends):
             is_checked = row["verdict"] is not None
             verdict = Verdict(Outcome(said[0]), Reason(said[1]), answer=said[2]) if is_checked else None
-            self._leaf_ends.append(_End(verdict, drop))
+            self._leaf_ends.append(_LeafFate(verdict, drop))
         self._leaf_codes[int(row["leaf"])] = code
         self._orms[int(row["leaf"])] = _or_nan(row["orm"])
 
@@ -286,11 +286,11 @@ class ReadNode:
 
     @property
     def verdict(self) -> Verdict | None:
-        return self._end.verdict
+        return self._fate.verdict
 
     @property
     def drop(self) -> DropReason | None:
-        return self._end.drop
+        return self._fate.drop
 
     @property
     def given(self) -> Called | None:
@@ -301,11 +301,11 @@ class ReadNode:
         return msgspec.structs.replace(called, token_ids=tuple(self.tokens), text=text, result=text)
 
     @property
-    def _as_others(self) -> _Alike:
+    def _as_others(self) -> _CommonFields:
         return self._tree._alike[self._tree._alike_codes[self.number]]
 
     @property
-    def _end(self) -> _End:
+    def _fate(self) -> _LeafFate:
         return self._tree._leaf_ends[self._tree._leaf_codes[self.number]]
 
 
