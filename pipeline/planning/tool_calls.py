@@ -79,9 +79,10 @@ def described(workload: Workload) -> Iterator[str]:
     """Says what was assumed of tool calls."""
     calls = workload.calls
     if calls is not None:
+        tail = "" if calls.p99_ms is None else f" (1% above {calls.p99_ms:g})"
         yield (
-            f"{calls.per_trajectory:g} tool calls a trajectory of {calls.mean_ms:g} ms (1% above {calls.p99_ms:g}), "
-            f"results of {calls.result_tokens:.0f} tokens"
+            f"{calls.per_trajectory:g} tool calls a trajectory of {calls.mean_ms:g} ms{tail}, results of "
+            f"{calls.result_tokens:.0f} tokens"
         )
 
 

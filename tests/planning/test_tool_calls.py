@@ -218,6 +218,8 @@ def test_calls_are_assumed_and_listed() -> None:
     stated, _ = runs.workload_of(config(call_mean_ms=45.0, call_p99_ms=400.0))
     assert stated.calls is not None
     assert (stated.calls.mean_ms, stated.calls.p99_ms, stated.calls.cpu_share) == (50, 400, 0.1)
+    _, assumed = runs.workload_of(config(call_mean_ms=45.0))
+    assert "3 tool calls a trajectory of 50 ms, results of 16 tokens" in assumed
 
 
 def test_a_run_replaces_what_was_assumed_of_calls() -> None:
