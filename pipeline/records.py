@@ -175,6 +175,8 @@ class DropReason(StrEnum):
     TOO_MANY_CALLS = "too_many_calls"  # one tool call more than a trajectory may have
     RESULT_TOO_LONG = "result_too_long"  # a tool's result, after which no token had room
     TOOL_FAILED = "tool_failed"  # a tool call that could not be made
+    TOO_MANY_TURNS = "too_many_turns"  # its episode was not over when the model had had all its turns
+    TURN_FAILED = "turn_failed"  # what the environment said can't follow what the model wrote
     ANNOTATION = "annotation"  # a completion of a stored prefix, drawn only to label it
 
 

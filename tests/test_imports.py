@@ -97,7 +97,9 @@ WALLS: dict[str, tuple[str, ...]] = {
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         *("pipeline.stages.problems", "pipeline.stages.leases", "pipeline.stages.checking"),
     ),
-    "pipeline.stages.tools": ("pipeline", "pipeline.config.*", "verifiers.*", "sandboxes"),
+    "pipeline.stages.tools": (
+        *("pipeline", "pipeline.config.*", "pipeline.core", "verifiers.*", "sandboxes", "pipeline.stages.problems"),
+    ),
     "pipeline.stages.rollout": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset", "sandboxes"),

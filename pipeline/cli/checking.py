@@ -8,8 +8,10 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.engines.build import preflight
+from berry.pipeline.engines.vocabulary import check_tool_turns
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_for
 
 
@@ -18,7 +20,11 @@ def check_only(config: RunConfig) -> None:
     surveyed = survey(config.problems, config.screening, fault_for(config.rollout))
     planned = place_actors(config.cluster)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
+    check_tool_turns(config.engine, config.rollout)
+    untried = check_interaction(config, surveyed.by_verifier)
     typer.echo(run_config.dump(config), nl=False)
+    if untried is not None:
+        typer.echo(f"# {untried}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(surveyed.by_verifier.items()))
     typer.echo(f"# screened: {explain_screening(surveyed.screening)}")
     typer.echo(

@@ -45,7 +45,14 @@ def reverify(
 
       berry reverify runs/demo verification.cpu_s=30 --as patient
     """
+    from berry.pipeline.errors import InputError
+
     source, config = _stored(run_dir, overrides or [])
+    if config.rollout.environment is not None:
+        raise InputError(
+            f"{run_dir}: its verdicts are those of rollout.environment, which no verifier can give again; berry "
+            "reprune keeps them"
+        )
     _revise(run_dir, source, config, name, verify=True, slots=slots)
 
 

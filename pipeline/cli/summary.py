@@ -120,6 +120,11 @@ def work_table(outcome: RunOutcome) -> Table:
     if given:
         again = f"; {lost:,} tokens before calls were computed again" if lost else ""
         table.add_row("given", f"{given:,} tokens of results, which were not generated{again}")
+    turns = ledger.extra.get("turns", 0)
+    if turns:
+        odd = {name.removeprefix("turns_"): n for name, n in ledger.extra.items() if name.startswith("turns_") and n}
+        listed = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in odd.items())
+        table.add_row("environment", f"{turns:,} turns{listed}")
     saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
     if saved or granted:
         table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")

@@ -148,8 +148,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _works_with_tools(self) -> RunConfig:
-        if self.rollout.tools and self.annotation is not None:
-            raise ValueError("berry annotate can't complete the prefixes of a run with rollout.tools")
+        if self.rollout.is_interactive and self.annotation is not None:
+            raise ValueError(
+                "berry annotate can't complete the prefixes of a run with rollout.tools or rollout.environment: the "
+                "calls before a prefix would have to be made again, and which of them ended a session is not stored"
+            )
         return self
 
     @field_validator("verification")

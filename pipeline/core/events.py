@@ -90,6 +90,13 @@ class CallTool(Struct, frozen=True, gc=False):
     node: str
 
 
+class TakeTurn(Struct, frozen=True, gc=False):
+    """Ask the environment what follows the model's turn that ends with `node`: answered by `Called`, the next turn, or
+    by `Verified`, the end of the episode."""
+
+    node: str
+
+
 class Cancel(Struct, frozen=True, gc=False):
     """Stop every running Generate of `node`. A search names each node with running Generates by itself, so
     the nodes below need no looking up. Answered by one `Cancelled` (or by the segments that were quicker)."""
@@ -123,7 +130,7 @@ class Finished(Struct, frozen=True, gc=False):
     reason: FinishReason
 
 
-Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished | CallTool
+Command = Generate | Score | Verify | Cancel | BudgetRequest | Finished | CallTool | TakeTurn
 
 # ---- events ------------------------------------------------------------------------------------------------
 
@@ -152,8 +159,8 @@ class Verified(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score, verify or
-    call; for generate, `indices` are the children that will not come."""
+    """What was asked for `node` can't be had (after the runtime's own retries). `what`: generate, score, verify, call
+    or turn; for generate, `indices` are the children that will not come."""
 
     node: str
     reason: str
@@ -180,12 +187,14 @@ class Expired(Struct, frozen=True, gc=False):
 
 
 class Called(Struct, frozen=True, gc=False):
-    """The call with which `node` ends has been made: `token_ids` follow it, given and not sampled.
+    """The call with which `node` ends has been made, or the environment has answered the turn that it ends: `token_ids`
+    follow it, given and not sampled.
 
     `text` decodes exactly those tokens; `result` is what the tool said, without what the format puts around it. `role`:
     who speaks. `outcome`: how the call ended, "ok" or a reason in one word. `ended`: the tool's session ended with it,
     and what earlier calls left in it is gone. `ms`: milliseconds that it took. `nondeterministic`: calls before it,
-    made again to rebuild the session of a branch, did not say what they had said."""
+    made again to rebuild the session of a branch, did not say what they had said. `turn`: the environment said it.
+    `tool`: the name of the tool that was called; empty where none was, or an earlier version made the call."""
 
     node: str
     token_ids: tuple[int, ...]
@@ -196,6 +205,8 @@ class Called(Struct, frozen=True, gc=False):
     ended: bool = False
     ms: float = 0.0
     nondeterministic: bool = False
+    turn: bool = False
+    tool: str = ""
 
 
 Event = Segment | Scored | Verified | Failed | Cancelled | BudgetGrant | Expired | Called

@@ -124,6 +124,12 @@ class Engine(Protocol):
         it."""
         ...
 
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        """Token ids that end the model's turn, unless `last`, the token that it wrote last, has done so, say `content`
+        in a turn of `role`, and begin the model's next turn. Raises ConfigError as `encode_result` does, ValueError
+        where the model ended its turn with another token than the template."""
+        ...
+
     def generate(self, request: Request) -> AsyncIterator[Sample]:
         """Yields each sample when it ends. Raises EngineError when the engine is dead. Closing the iterator, or
         `cancel`, frees the request; cancelled samples come back with finish `cancelled` and their partial tokens

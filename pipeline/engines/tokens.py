@@ -27,7 +27,11 @@ SHOWN = ("<|python_tag|>", "<tool_call>", "</tool_call>")
 """Control tokens of some tokenizers that say where a call is: they are part of a text all the same."""
 _RESULT = "result-42"
 _ASKED: list[Message] = [{"role": "user", "content": "6 * 7?"}]
-_INSTEAD = "use calls of type fenced or tag, or set engine.chat_template"
+SAID_EXAMPLE = "I say 50."
+_INSTEAD = {
+    "tool": "use calls of type fenced or tag, or set engine.chat_template",
+    "user": "set engine.chat_template to one that leaves earlier turns as they were",
+}
 
 
 class Tokens:
@@ -80,29 +84,42 @@ class Tokens:
     def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         """The ids that end the model's turn, say `result` in a turn of the role `tool`, and begin the model's next.
         `ended_by`: the last token of a turn that the model may have ended itself; it is then not ended again. Raises
-        ConfigError as `check_results` does."""
-        text = self._after_call(self._without_control(result), CALL_EXAMPLE)
+        ConfigError as `check_turns` does."""
+        text = self._after_turn("tool", self._without_control(result), CALL_EXAMPLE)
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return ids[1:] if ended_by in self.tokenizer.all_special_ids else ids
 
-    def check_results(self, said: str = CALL_EXAMPLE) -> None:
-        """Raises ConfigError where a conversation with two calls, after each of which the model `said` so much, is not
-        what the model was given: the template would make other tokens of it."""
-        once = self._after_call(_RESULT, said)
-        if _RESULT not in once:
-            raise ConfigError(f"the chat template leaves out what tools say: {_INSTEAD}")
-        turns = _turns(said, _RESULT)
-        _same(self._text(_ASKED) + 2 * (said + once), self._text([*_ASKED, *turns, *turns]))
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        """The ids that end the model's turn, unless `last`, the token that it wrote last, has done so, say `content` as
+        `role`, and begin the model's next turn. Raises ConfigError as `check_turns` does, ValueError where the model
+        ended its turn with another token than the template."""
+        text = self._after_turn(role, self._without_control(content), SAID_EXAMPLE)
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if last == ids[0]:
+            return ids[1:]
+        if last in self.tokenizer.all_special_ids:
+            ended, ends = self.tokenizer.convert_ids_to_tokens([last, ids[0]])
+            raise ValueError(f"the model ended its turn with {ended!r}, the chat template ends it with {ends!r}")
+        return ids
 
-    def _after_call(self, result: str, said: str) -> str:
-        """What the chat template puts behind a turn of the model's that ends in a call: its end, the result, and the
-        beginning of the next."""
+    def check_turns(self, role: str, said: str = CALL_EXAMPLE) -> None:
+        """Raises ConfigError where a conversation with two turns of `role`, before each of which the model `said` so
+        much, is not what the model was given: the template would make other tokens of it."""
+        once = self._after_turn(role, _RESULT, said)
+        if _RESULT not in once:
+            raise ConfigError(f"the chat template leaves out what the role `{role}` says: {_INSTEAD[role]}")
+        turns = _turns(role, said, _RESULT)
+        _same(self._text(_ASKED) + 2 * (said + once), self._text([*_ASKED, *turns, *turns]), role)
+
+    def _after_turn(self, role: str, content: str, said: str) -> str:
+        """What the chat template puts behind a turn of the model's: its end, the next turn, which is of `role`, and the
+        beginning of the model's next."""
         try:
             begun = self._text(_ASKED) + said
-            once = self._text([*_ASKED, *_turns(said, result)])
+            once = self._text([*_ASKED, *_turns(role, said, content)])
         except TemplateError as error:
-            raise ConfigError(f"the chat template has no role `tool` ({error}): {_INSTEAD}") from error
-        _same(begun, once[: len(begun)])
+            raise ConfigError(f"the chat template has no role `{role}` here ({error}): {_INSTEAD[role]}") from error
+        _same(begun, once[: len(begun)], role)
         return once[len(begun) :]
 
     def _inert(self, message: Message) -> Message:
@@ -159,19 +176,19 @@ class Tokens:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-def _turns(said: str, result: str) -> list[Message]:
-    return [{"role": "assistant", "content": said}, {"role": "tool", "content": result}]
+def _turns(role: str, said: str, content: str) -> list[Message]:
+    return [{"role": "assistant", "content": said}, {"role": role, "content": content}]
 
 
-def _same(expected: str, rendered: str) -> None:
+def _same(expected: str, rendered: str, role: str) -> None:
     """Raises ConfigError with the place where two renderings part."""
     if expected == rendered:
         return
     at = next((i for i, (a, b) in enumerate(zip(expected, rendered, strict=False)) if a != b), len(rendered))
     shown = [repr(text[max(0, at - 30) : at + 50]) for text in (expected, rendered)]
     raise ConfigError(
-        f"the chat template rewrites earlier turns once a tool has answered: where the model was given {shown[0]}, the "
-        f"template has {shown[1]}; {_INSTEAD}"
+        f"the chat template rewrites earlier turns once the role `{role}` has answered: where the model was given "
+        f"{shown[0]}, the template has {shown[1]}; {_INSTEAD[role]}"
     )
 
 
@@ -210,6 +227,9 @@ class TokenizedEngine:
 
     def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         return self.tokens.encode_result(result, ended_by=ended_by)
+
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        return self.tokens.encode_turn(role, content, last)
 
 
 def _template(value: str) -> str:

@@ -16,7 +16,7 @@ from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.config.sections.tools import LlamaCalls, TurnCalls
 from berry.pipeline.engines import models
-from berry.pipeline.engines.tokens import CALL_EXAMPLE, LLAMA_EXAMPLE, Tokens
+from berry.pipeline.engines.tokens import CALL_EXAMPLE, LLAMA_EXAMPLE, SAID_EXAMPLE, Tokens
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Message
 
@@ -123,8 +123,11 @@ def of_folder(
 
 
 def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
-    """Raises ConfigError where the chat template can't put a tool's result behind what the model was given."""
-    if not rollout.tools or not isinstance(rollout.calls, TurnCalls) or isinstance(config, SyntheticEngine):
+    """Raises ConfigError where the chat template can't put a tool's result, or a turn of the environment, behind what
+    the model was given."""
+    calls = bool(rollout.tools) and isinstance(rollout.calls, TurnCalls)
+    roles = () if rollout.environment is None else rollout.environment.roles
+    if not (calls or roles) or isinstance(config, SyntheticEngine):
         return
     name = config.model if isinstance(config, VllmEngine) else config.tokenizer or config.model
     tokens = Tokens(models.resolve(name), chat_template=config.chat_template, arguments=config.chat_template_args)
@@ -132,7 +135,10 @@ def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
     thought = ""
     if thinking is not None:
         thought = f"{'' if thinking.opened_by_prompt else thinking.open + chr(10)}So\n{thinking.close}\n\n"
-    tokens.check_results(thought + (LLAMA_EXAMPLE if isinstance(rollout.calls, LlamaCalls) else CALL_EXAMPLE))
+    if calls:
+        tokens.check_turns("tool", thought + (LLAMA_EXAMPLE if isinstance(rollout.calls, LlamaCalls) else CALL_EXAMPLE))
+    for role in roles:
+        tokens.check_turns(role, thought + SAID_EXAMPLE)
 
 
 def _rendering(tokens: Tokens) -> dict[str, Any]:

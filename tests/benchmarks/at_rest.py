@@ -95,6 +95,9 @@ class Reciter:
     def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         return self._tokens.encode_result(result, ended_by=ended_by)
 
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        return self._tokens.encode_turn(role, content, last)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._tokens.decode(token_ids)
 

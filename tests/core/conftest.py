@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from berry.pipeline.config.sections.environment import Environment
 from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.config.sections.tools import FencedCalls, LlamaCalls, PythonTool
@@ -85,6 +86,9 @@ class World:
         rng = random.Random(f"call{prefix}")
         tokens = (rng.randrange(20, 30), RESULT_TOKEN)
         return ev.Called(node, tokens, f"<{tokens[0]}>", str(tokens[0]))
+
+    def turn(self, prefix: list[int], node: str) -> ev.Event:
+        raise AssertionError(f"{node}: no environment was asked for")
 
     def verdict(self, response: list[int]) -> Verdict:
         return PASS if sum(response) % 2 == 0 else FAIL
@@ -186,6 +190,23 @@ class TurnWorld(World):
         )
 
 
+class EpisodicWorld(World):
+    """As World, in episodes of up to three turns: what is said in a turn decides whether the environment goes on, and
+    how it ends. It answers with two tokens; what a turn says depends on those before it."""
+
+    def segment(self, prefix: list[int], until: ev.Until, seed: int) -> ev.Completion:
+        done = prefix[len(PROMPT) :]
+        turn = done[len(done) - done[::-1].index(RESULT_TOKEN) :] if RESULT_TOKEN in done else done
+        return super().segment([*PROMPT, *turn], until, seed ^ hash(tuple(done)))
+
+    def turn(self, prefix: list[int], node: str) -> ev.Event:
+        chance = random.Random(f"turn{prefix}")
+        if prefix.count(RESULT_TOKEN) >= 2 or chance.random() < 0.4:
+            return ev.Verified(node, chance.choice([PASS, FAIL, UNSURE]))
+        token = chance.randrange(20, 30)
+        return ev.Called(node, (token, RESULT_TOKEN), f"<{token}>", str(token), role="user", turn=True)
+
+
 class SyntheticWorld(World):
     """One problem of the synthetic engine: samples, verdicts and (noisy) true values as scores."""
 
@@ -281,6 +302,8 @@ def answers(search: Search, world: World, command: ev.Command) -> Iterator[ev.Ev
             yield ev.Scored(node, world.score(tree.prefix_ids(node), model), model)
         case ev.CallTool(node):
             yield world.call(tree.prefix_ids(node), node)
+        case ev.TakeTurn(node):
+            yield world.turn(tree.prefix_ids(node), node)
         case ev.BudgetRequest(unspent, _):
             yield ev.BudgetGrant(unspent)
 
@@ -320,6 +343,8 @@ class Core(SimpleNamespace):
     CallingWorld = CallingWorld
     TurnWorld = TurnWorld
     TURN_CALLS: ClassVar = {"tools": (PythonTool(),), "calls": LlamaCalls(max_calls=6)}
+    EpisodicWorld = EpisodicWorld
+    EPISODES: ClassVar = {"environment": Environment(target="own.py:Own", source="class Own:\n    pass\n")}
     CALLS: ClassVar = {"tools": (PythonTool(),), "calls": FencedCalls(max_calls=6)}
     SyntheticWorld = SyntheticWorld
     Played = Played

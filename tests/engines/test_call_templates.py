@@ -101,7 +101,7 @@ def loaded(family: Family, folder: Path) -> Tokens:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_results_extend_what_the_model_was_given_exactly(family: Family, result: str, tmp_path: Path) -> None:
     tokens = loaded(family, tmp_path)
-    tokens.check_results(family.said)
+    tokens.check_turns("tool", family.said)
     said = tokens.tokenizer.encode(family.said, add_special_tokens=False)
     assert tokens.decode(said) == family.said
     end = None if family.ended_by is None else tokens.tokenizer.convert_tokens_to_ids(family.ended_by)

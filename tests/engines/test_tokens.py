@@ -133,4 +133,37 @@ def test_a_result_extends_what_the_model_was_given_exactly(chat_folder: Path):
 )
 def test_a_template_that_can_not_say_a_result_is_refused(chat_folder: Path, template: str, said: str):
     with pytest.raises(ConfigError, match=said):
-        Tokens(str(chat_folder), chat_template=template).check_results()
+        Tokens(str(chat_folder), chat_template=template).check_turns("tool")
+
+
+def test_a_turn_extends_what_the_model_was_given_exactly(chat_folder: Path):
+    tokens = Tokens(str(chat_folder), chat_template=CHATML)
+    asked, said = [{"role": "user", "content": "Guess."}], "I say 5."
+    whole = tokens.encode([*asked, {"role": "assistant", "content": said}, {"role": "user", "content": "Higher."}])
+    given = [*tokens.encode(asked), *tokens.encode_text(said)]
+    end = tokens.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert [*given, end, *tokens.encode_turn("user", "Higher.", end)] == whole, "the model ended its turn itself"
+    assert [*given, *tokens.encode_turn("user", "Higher.", given[-1])] == whole, "the engine leaves its end out"
+    assert [*given, *tokens.encode_turn("user", "Higher.", None)] == whole
+    other = tokens.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    with pytest.raises(
+        ValueError, match=r"ended its turn with '<\|im_start\|>', the chat template ends it with '<\|im_end"
+    ):
+        tokens.encode_turn("user", "Higher.", other)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            CHATML.replace("{{ m.content }}", "{{ m.content if m.role != 'assistant' or loop.last else 'cut' }}"),
+            "rewri",
+        ),
+        ("{% if messages|length > 1 %}{{ raise_exception('one turn alone') }}{% endif %}", "one turn alone"),
+    ],
+    ids=["rewrites", "strict"],
+)
+def test_a_template_that_can_not_say_a_turn_is_refused(chat_folder: Path, template: str, said: str):
+    with pytest.raises(ConfigError, match=said) as caught:
+        Tokens(str(chat_folder), chat_template=template).check_turns("user", "I say 5.")
+    assert "role `user`" in str(caught.value)

@@ -8,5 +8,6 @@ the proof      extract ─► formal ─► proofs/
                extract ─► sql ─► sandbox ─► rows compared here
 the text       constraints        json_schema
 the whole      model, rubric ─► a judge model        custom ─► the user's function, in the sandbox
+               environment: a run's environment has ended the episode
 verdicts       combine: all_of, any_of, weighted
 """

@@ -49,8 +49,8 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         )
         result = await context.pool.run(job)
         if result.outcome is not JobOutcome.OK:
-            return verdict(_check_failure(result.outcome), note=result.error)
-        return _of_value(result.cases[0].value)
+            return verdict(failure_of(result.outcome), note=result.error)
+        return verdict_of(result.cases[0].value)
 
     try:
         result = await ask(request.response)
@@ -82,14 +82,16 @@ def _load(spec: CustomSpec, module: str, name: str) -> tuple[str, str | tuple[st
     return f"from {module} import {name}", (module,)
 
 
-def _check_failure(outcome: JobOutcome) -> Reason:
+def failure_of(outcome: JobOutcome) -> Reason:
+    """Why a class or function of the user's, which ended so, said nothing: never the response's fault."""
     if outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MEMORY_LIMIT):
         return Reason.CHECK_TIMEOUT
     reason = reason_of(outcome)
     return reason if reason.retryable else Reason.TESTS_BROKEN
 
 
-def _of_value(value: Any) -> Verdict:
+def verdict_of(value: Any) -> Verdict:
+    """The verdict that a value stands for: True, False, None, or a dict with `passed` and evidence."""
     evidence: dict[str, Any] = {}
     if type(value) is dict:
         own = ("passed", "answer", "reason")

@@ -139,6 +139,12 @@ class WeightedSpec(Spec):
     threshold: float = Field(default=0.5, gt=0, le=1)
 
 
+class EnvironmentSpec(Spec):
+    """The run's environment says how an episode ended (`rollout.environment`)."""
+
+    type: Literal["environment"] = "environment"
+
+
 class CustomSpec(Spec):
     """`function` ("package.module:name" or "file.py:name") is called in the jail as `f(response, prompt, **options)`
     and returns True, False, None (can't be checked), or a dict with `passed` and any evidence.
@@ -232,6 +238,7 @@ VerifierSpec = Annotated[
     | JsonSchemaSpec
     | RubricSpec
     | SqlSpec
+    | EnvironmentSpec
     | CustomSpec,
     Field(discriminator="type"),
     OpenUnion(),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.environment import Environment
 from berry.pipeline.config.sections.policies import Policy, default_policy
 from berry.pipeline.config.sections.tools import Calls, FencedCalls, Tool
 
@@ -165,6 +166,8 @@ class Rollout(Section):
     """Tools that the model may call while it answers; a call ends a step, and its result is given, not sampled."""
     calls: Calls = FencedCalls()
     """How the model writes a call, and how often it may."""
+    environment: Environment | None = None
+    """What answers the model after each of its turns, in episodes of several; null: an answer is one turn."""
 
     @field_validator("tools")
     @classmethod
@@ -176,8 +179,13 @@ class Rollout(Section):
 
     @property
     def waiting_sessions(self) -> int:
-        """Sessions of tools that each host keeps between calls."""
-        return sum(tool.sessions for tool in self.tools)
+        """Sessions of tools and of the environment that each host keeps between calls."""
+        return sum(tool.sessions for tool in self.tools) + (self.environment.sessions if self.environment else 0)
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether something answers the model within a response: tools, an environment."""
+        return bool(self.tools) or self.environment is not None
 
     @model_validator(mode="after")
     def _tag_has_one_tool(self) -> Rollout:

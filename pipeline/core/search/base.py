@@ -62,7 +62,7 @@ class Search(Machine[P]):
         """Ask for the samples `first … end - 1` of `node`; -1 is the rest of a segment that was interrupted there."""
         rollout, room = self.rollout, self.room(node)
         until = limits.until(rollout, node, room, to_end=to_end, token_ends=self.wants_token_ends)
-        to_end = self._has_tools and limits.runs_to_end(rollout, node, to_end=to_end)
+        to_end = rollout.is_interactive and limits.runs_to_end(rollout, node, to_end=to_end)
         priority = 0.0 if node.parent is None else -1.0 - node.depth  # started trees first, deeper first
         for start in range(first, end, REQUEST_CHILDREN):
             count = min(REQUEST_CHILDREN, end - start)

@@ -34,10 +34,17 @@ def explain_missing_steps(rollout: Rollout, ledger: TokenLedger) -> str | None:
 
 
 def explain_missing_calls(rollout: Rollout, ledger: TokenLedger) -> str | None:
-    """What to say after a while if the model has tools and has never called one; None if all is well."""
+    """What to say after a while if the model has never called one of its tools; None if all is well."""
     segments, calls = ledger.extra.get("segments", 0), ledger.extra.get("calls", 0)
-    if not rollout.tools or calls or segments < ENOUGH_SEGMENTS:
+    if not rollout.tools or segments < ENOUGH_SEGMENTS:
         return None
+    if calls:
+        called = {name for name in ledger.extra if name.startswith("called.")}
+        idle = [tool.name for tool in rollout.tools if f"called.{tool.name}" not in called]
+        if not called or not idle:
+            return None
+        named = ", ".join(idle)
+        return f"rollout.tools: none of {calls} calls was of {named}: say in rollout.system_prompt what it is for"
     return (
         f"rollout.tools: none of {segments} segments ended in a call: say in rollout.system_prompt how one is written "
         f"(calls of type {rollout.calls.type}, docs/tools.md); berry show has what the model writes in its stead"

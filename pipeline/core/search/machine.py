@@ -3,6 +3,7 @@ end.
 
     start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight
     segment that ends in a tool call ─► CallTool ─► Called: the result, as the one child of the call's node
+    segment that ends the model's turn, with an environment ─► TakeTurn ─► Called: its turn; or Verified: the end
 
 A policy overrides hooks (`begin`, `on_step`, `on_leaf`, `on_score`, `on_verdict`, `on_lost`, `on_idle`,
 `extend`) and asks with `grow` and `ask_score`; everything else is here. A policy is told of a node that ends in a call
@@ -79,6 +80,7 @@ class Machine(Hooks[P]):
         self._sampling = limits.sampling(rollout, entropies=self.wants_entropies)
         self._has_tools = bool(rollout.tools)
         self._turns_call = self._has_tools and calls.ends_turns(rollout)
+        self._environment = rollout.environment
 
     # ---- for the runtime -----------------------------------------------------------------------------------
 
@@ -208,6 +210,10 @@ class Machine(Hooks[P]):
                 else:
                     self._step(node)
                 return
+            if self._environment is not None and node.finish is _STOP:
+                flight.ask_call(node.node_id, to_end=asked.to_end)
+                self._out.append(ev.TakeTurn(node.node_id))
+                return  # the policy is told of a leaf when the episode is over
             flight.ask_verdict(node.node_id)
             self._out.append(ev.Verify(node.node_id))
         if not apart:
@@ -246,7 +252,7 @@ class Machine(Hooks[P]):
 
     def _ask_call(self, node: TreeNode, *, to_end: bool) -> None:
         """Have the call made with which a node ends, if its trajectory may make another."""
-        made = sum(above.given is not None for above in self.tree.path(node))
+        made = sum(above.given is not None and not above.given.turn for above in self.tree.path(node))
         if made >= self.rollout.calls.max_calls:
             self._unanswered(node, DropReason.TOO_MANY_CALLS)
             return
@@ -278,15 +284,23 @@ class Machine(Hooks[P]):
         if to_end is None:
             self.ledger.count("ignored")
             return
-        node, ledger = self.tree.at(event.node), self.ledger
-        ledger.count("calls")
-        ledger.count("calls_nondeterministic", event.nondeterministic)
+        node, ledger, what = self.tree.at(event.node), self.ledger, "turns" if event.turn else "calls"
+        ledger.count(what)
+        ledger.count(f"{what}_nondeterministic", event.nondeterministic)
+        if event.tool:
+            ledger.count(f"called.{event.tool}")
         if event.outcome != "ok":
-            ledger.count(f"calls_{event.outcome}")
+            ledger.count(f"{what}_{event.outcome}")
+        if event.turn and self._environment is not None:
+            had = 1 + sum(above.given is not None and above.given.turn for above in self.tree.path(node))
+            if had >= self._environment.max_turns:
+                self._unanswered(node, DropReason.TOO_MANY_TURNS)
+                return
         if len(event.token_ids) >= self.room(node):
             self._unanswered(node, DropReason.RESULT_TOO_LONG)
             return
         ledger.count("given", len(event.token_ids))
+        node.finish = _STEP  # which it is already where a tool was called
         given = self.tree.give(node, event)
         for marked in (self._cut, self._spared, self._apart):
             if event.node in marked:
@@ -304,8 +318,10 @@ class Machine(Hooks[P]):
             self._step(node)
 
     def _unanswered(self, node: TreeNode, reason: DropReason) -> None:
-        """End a trajectory at a call that has no result."""
-        node.finish, node.drop = Finish.CALL, reason
+        """End a trajectory at a call, or a turn, that has no answer."""
+        node.drop = reason
+        if node.finish is _STEP:
+            node.finish = Finish.CALL
         if node.parent is None or node.parent.node_id not in self._apart:
             self.on_leaf(node)
 
@@ -334,7 +350,7 @@ class Machine(Hooks[P]):
         self.on_score(node, value)
 
     def _verified(self, node_id: str, verdict: Verdict) -> None:
-        if not self._flight.take_verdict(node_id):
+        if not self._flight.take_verdict(node_id) and not self._ends_episode(node_id):
             self.ledger.count("ignored")
             return
         node = self.tree.at(node_id)
@@ -346,15 +362,25 @@ class Machine(Hooks[P]):
         if self._stops_early:
             self.look_for_stop()
 
+    def _ends_episode(self, node_id: str) -> bool:
+        """Whether a verdict is the environment's answer to a turn: the policy is told of the leaf now."""
+        if self._environment is None or self._flight.take_call(node_id) is None:
+            return False
+        node = self.tree.at(node_id)
+        if node.parent is None or node.parent.node_id not in self._apart:
+            self.on_leaf(node)
+        return True
+
     def _failed(self, node_id: str, reason: str, *, what: str, indices: tuple[int, ...]) -> None:
         if what == "generate":
             self._lost(node_id, indices, DropReason.ENGINE_FAILED)
-        elif what == "call":
+        elif what in ("call", "turn"):
             if self._flight.take_call(node_id) is None:
                 self.ledger.count("ignored")
             else:
-                self.ledger.count("calls_failed")
-                self._unanswered(self.tree[node_id], DropReason.TOOL_FAILED)
+                self.ledger.count(f"{what}s_failed")
+                reason = DropReason.TOOL_FAILED if what == "call" else DropReason.TURN_FAILED
+                self._unanswered(self.tree[node_id], reason)
         elif what == "verify":
             known = Reason(reason) if reason in set(Reason) else Reason.NOT_CHECKED
             self._verified(node_id, Verdict(Outcome.UNVERIFIABLE, known, evidence={"failed": reason}))

@@ -110,6 +110,10 @@ class Synthetic:
         del result, ended_by
         raise ConfigError("rollout.calls of type tool_call and llama need an engine with a chat template; use fenced")
 
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        del last  # it never is the end of a turn
+        return [END_OF_TURN, *self.encode([{"role": role, "content": content}])]
+
     # ---- truth ------------------------------------------------------------------------------------------------------
 
     def true_value(self, token_ids: Sequence[int]) -> float:

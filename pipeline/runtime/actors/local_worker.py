@@ -78,7 +78,7 @@ class LocalWorker:
         return with_cpu(self.worker.snapshot(), whole_host=True)
 
     async def check_counters(self) -> list[dict[str, float]]:
-        calls = self.sessions.metrics() if self.worker.config.rollout.tools else {}
+        calls = self.sessions.metrics() if self.worker.config.rollout.is_interactive else {}
         return [{**self.checker.metrics(), **calls}]
 
     def bounds(self) -> SlotBounds:
@@ -103,7 +103,7 @@ async def start(
     for name, value in environment(config.engine).items():
         os.environ.setdefault(name, value)
     bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
-    verification = behind_calls(config.verification) if config.rollout.tools else config.verification
+    verification = behind_calls(config.verification) if config.rollout.is_interactive else config.verification
     checker = Checker(verification.model_copy(update={"slots": bounds.most}))
     checker.pool.resize(planned.sandbox.total_slots)
     engine = build(config.engine_on_its_share(), engine_id="local-0")
@@ -113,7 +113,7 @@ async def start(
     pool = pool_config(config.verification)
     keeper = SessionKeeper(pool, slots=bounds.most, sessions=config.rollout.waiting_sessions)
     keeper.resize(planned.sandbox.total_slots)
-    if config.rollout.tools:
+    if config.rollout.is_interactive:
         await keeper.start()
 
     models: RewardModels | None = None

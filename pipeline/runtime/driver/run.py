@@ -40,6 +40,7 @@ from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
+from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_for
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
@@ -55,6 +56,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     preflight(config.engine, role_gpus=planned.rollout.gpus)
     check_tool_turns(config.engine, config.rollout)
     preflight_rewards(config.rewards)
+    if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
+        display.note(f"note: {untried}")
     location = locate(launch.run_dir)
     made_with = versions(problems)
     if config.annotation is not None:

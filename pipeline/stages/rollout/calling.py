@@ -56,14 +56,14 @@ class ToolCalls:
     async def make(self, command: CallTool) -> Called | Failed:
         """The event that answers a CallTool."""
         node = self._search.tree.at(command.node)
-        path = [at.parent for at in self._search.tree.path(node) if at.given is not None and at.parent is not None]
+        path = self._calls_before(node)
         parsed = self._parse(node)
         if parsed.fault is not None:
             return self._called(node, SessionReply(f"Error: {parsed.fault}"), outcome=MALFORMED)
         sequence = (*(self._parse(at).place for at in path), parsed.place)
         known = self._known(sequence)
         if known is not None:
-            return self._called(node, known, outcome=known.outcome)
+            return self._called(node, known, outcome=known.outcome, tool=parsed.tool)
         future = self._made.get(sequence)
         if future is None:
             future = self._made[sequence] = asyncio.ensure_future(self._ask(parsed, path))
@@ -71,7 +71,7 @@ class ToolCalls:
         if reply.failed:
             self._made.pop(sequence, None)
             return Failed(node.node_id, reply.text or reply.outcome, what="call")
-        return self._called(node, reply, outcome=reply.outcome)
+        return self._called(node, reply, outcome=reply.outcome, tool=parsed.tool)
 
     async def stop(self) -> None:
         """Cancels the calls that are being made."""
@@ -111,7 +111,7 @@ class ToolCalls:
             )
         )
 
-    def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str) -> Called:
+    def _called(self, node: TreeNode, reply: SessionReply, *, outcome: str, tool: Tool | None = None) -> Called:
         form = self._search.rollout.calls
         if isinstance(form, TurnCalls):
             ended_by = node.tokens[-1] if isinstance(form, LlamaCalls) else None
@@ -127,18 +127,24 @@ class ToolCalls:
             ended=reply.ended,
             ms=round(reply.ms, 3),
             nondeterministic=reply.nondeterministic,
+            tool="" if tool is None else tool.name,
         )
 
     def recall(self) -> None:
         """Takes over what calls said before a crash: equal ones are not made again."""
         for node in self._search.tree.walk():
             given, above = node.given, node.parent
-            if given is None or above is None or given.outcome == MALFORMED:
+            if given is None or above is None or given.turn or given.outcome == MALFORMED:
                 continue
-            path = [at.parent for at in self._search.tree.path(node) if at.given is not None and at.parent is not None]
+            path = self._calls_before(node)
             said: asyncio.Future[SessionReply] = asyncio.get_running_loop().create_future()
             said.set_result(SessionReply(given.result, JobOutcome(given.outcome), given.ended, given.ms))
             self._made[tuple(self._parse(at).place for at in path)] = said
+
+    def _calls_before(self, node: TreeNode) -> list[TreeNode]:
+        """The nodes on the way to a node that end in a call with its result."""
+        given = [at for at in self._search.tree.path(node) if at.given is not None and not at.given.turn]
+        return [at.parent for at in given if at.parent is not None]
 
     # ---- reading a call ---------------------------------------------------------------------------------------------
 

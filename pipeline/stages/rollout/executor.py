@@ -3,6 +3,7 @@
     Generate ─► a task on the engine ─► Segment …, Cancelled          Cancel ─► the engine
     Verify ─► Ports.verify_here, else a task ─► Verified              Score ─► Scored, Failed
     CallTool ─► ToolCalls ─► Ports.call ─► Called, Failed         BudgetRequest ─► Ports.share ─► BudgetGrant
+    TakeTurn ─► Episodes ─► Ports.call ─► Called, Verified, Failed
 
 Each command is a task of its own, so that nothing waits for anything but its own result; what is decided on the spot
 makes no task.
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -32,6 +34,7 @@ from berry.pipeline.core.events import (
     Score,
     Scored,
     Segment,
+    TakeTurn,
     Verified,
     Verify,
 )
@@ -45,12 +48,14 @@ from berry.pipeline.records import Finish, Problem
 from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.rollout.calling import ToolCalls
+from berry.pipeline.stages.rollout.episodes import Episodes
 from berry.pipeline.stages.rollout.ports import Ports
 from berry.pipeline.tasks import end_tasks
 from berry.verifiers.base import Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
-ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | CallTool
+ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | CallTool | TakeTurn
+T = TypeVar("T")
 _CANCELLED, _PASS, _UNVERIFIABLE = Finish.CANCELLED, Outcome.PASS, Outcome.UNVERIFIABLE
 
 
@@ -82,12 +87,16 @@ class CommandExecutor:
         self._requests = 0
         self._seamless = ports.engine.info.seamless
         self._tools: ToolCalls | None = None
-        if search.rollout.tools:
+        self._episodes: Episodes | None = None
+        rollout = search.rollout
+        if rollout.is_interactive:
             if ports.call is None:
-                raise ConfigError("rollout.tools: nothing makes tool calls here")
-            self._tools = ToolCalls(
-                f"{search.run_seed}/{search.round_index}/{problem.id}", problem, search, ports.engine, ports.call
-            )
+                raise ConfigError("rollout.tools, rollout.environment: nothing makes calls here")
+            tree = f"{search.run_seed}/{search.round_index}/{problem.id}"
+            if rollout.tools:
+                self._tools = ToolCalls(tree, problem, search, ports.engine, ports.call)
+            if rollout.environment is not None:
+                self._episodes = Episodes(tree, problem, rollout.environment, search, ports.engine, ports.call)
 
     def execute(self, command: ExecutableCommand) -> None:
         """Begins what a command asks for; its answers come as events."""
@@ -102,19 +111,23 @@ class CommandExecutor:
                 self._spawn(self._cancel(command))
             case CallTool():
                 self._spawn(self._make_call(command))
+            case TakeTurn():
+                self._spawn(self._take_turn(command))
             case BudgetRequest():
                 self._spawn(self._ask_budget(command))
 
     def resume(self) -> None:
         """Takes over what the search that was replayed has had done."""
-        if self._tools is not None:
-            self._tools.recall()
+        for made in (self._tools, self._episodes):
+            if made is not None:
+                made.recall()
 
     async def stop(self) -> None:
         """Cancels the commands that are not done."""
         await end_tasks(task for task in self._tasks if not task.done())
-        if self._tools is not None:
-            await self._tools.stop()
+        for made in (self._tools, self._episodes):
+            if made is not None:
+                await made.stop()
 
     def response(self, leaf: str) -> str:
         """The text of a leaf's whole response."""
@@ -215,7 +228,7 @@ class CommandExecutor:
 
     def verify(self, command: Verify) -> None:
         """Has a leaf checked: on the spot where that takes no tool, else by a task."""
-        response = self.response(command.node) if self._tools is None else self.spoken(command.node)
+        response = self.spoken(command.node) if self.search.rollout.is_interactive else self.response(command.node)
         self.gauges.leaves += 1
         verdict = self._decided.get(response)
         if verdict is None:
@@ -246,17 +259,34 @@ class CommandExecutor:
 
     async def _make_call(self, command: CallTool) -> None:
         assert self._tools is not None
+        event = await self._timed(self._tools.make(command))
+        self.gauges.called_badly += isinstance(event, Failed) or event.outcome != "ok"
+        self.gauges.nondeterministic += isinstance(event, Called) and event.nondeterministic
+        self.put(event)
+
+    async def _take_turn(self, command: TakeTurn) -> None:
+        """The environment's next turn, or its verdict; where it leaves that to the problem's verifier, that one's."""
+        assert self._episodes is not None
+        answer = await self._timed(self._episodes.turn(command))
+        if answer is None:
+            self.verify(Verify(command.node))
+        elif isinstance(answer, Verdict):
+            self.gauges.leaves += 1
+            self._verified(Verify(command.node), answer)
+        else:
+            self.gauges.called_badly += isinstance(answer, Failed)
+            self.gauges.nondeterministic += isinstance(answer, Called) and answer.nondeterministic
+            self.put(answer)
+
+    async def _timed(self, call: Coroutine[Any, Any, T]) -> T:
         asked = time.monotonic()
         self.gauges.calling += 1
         try:
-            event = await self._tools.make(command)
+            return await call
         finally:
             self.gauges.calling -= 1
-        self.gauges.called += 1
-        self.gauges.called_badly += isinstance(event, Failed) or event.outcome != "ok"
-        self.gauges.nondeterministic += isinstance(event, Called) and event.nondeterministic
-        self.gauges.call_s += time.monotonic() - asked
-        self.put(event)
+            self.gauges.called += 1
+            self.gauges.call_s += time.monotonic() - asked
 
     async def _score(self, command: Score) -> None:
         if command.model in SCORERS:

@@ -25,6 +25,7 @@ from berry.pipeline.core.events import (
     Score,
     Scored,
     Segment,
+    TakeTurn,
     Verified,
     Verify,
 )
@@ -37,7 +38,7 @@ class PendingCommands:
     _samples: dict[tuple[str, int], Generate] = field(default_factory=dict)  # (node, index) -> its request
     _verify: dict[str, Verify] = field(default_factory=dict)
     _score: dict[tuple[str, str], Score] = field(default_factory=dict)
-    _call: dict[str, CallTool] = field(default_factory=dict)
+    _call: dict[str, CallTool | TakeTurn] = field(default_factory=dict)
     _stopped: dict[str, set[int]] = field(default_factory=dict)
     budget_request: BudgetRequest | None = None  # answered or not
     granted: bool = False
@@ -53,7 +54,7 @@ class PendingCommands:
                     self._verify[node] = command
                 case Score(node, model):
                     self._score[node, model] = command
-                case CallTool(node):
+                case CallTool(node) | TakeTurn(node):
                     self._call[node] = command
                 case Cancel(node):
                     self._stop(node)
@@ -69,6 +70,7 @@ class PendingCommands:
                 self._remove(parent, (index,))
             case Verified(node, _):
                 self._verify.pop(node, None)
+                self._call.pop(node, None)
             case Scored(node, _, model):
                 self._score.pop((node, model), None)
             case Called(node):
@@ -82,7 +84,7 @@ class PendingCommands:
                     self._remove(node, indices)
                 elif what == "verify":
                     self._verify.pop(node, None)
-                elif what == "call":
+                elif what in ("call", "turn"):
                     self._call.pop(node, None)
                 else:
                     for key in [k for k in self._score if k[0] == node]:

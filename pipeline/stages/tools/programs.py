@@ -1,7 +1,7 @@
 """Makes the program that a session of each tool has loaded, for one problem.
 
 python ─► none: its sessions run snippets          sql ─► sql_database on the problem's own database
-custom ─► the user's class, with the problem and its options
+custom ─► the user's class, with the problem and its options          an environment too, with a seed
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from berry.pipeline.config.sections.environment import Environment
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.tools import Confined, CustomTool, PythonTool, SqlTool, Tool
 from berry.pipeline.config.sections.user_class import UserClass
@@ -29,10 +30,30 @@ def _begin(problem, options):
     global _tool
     _tool = {name}(problem, **options)
 
+def _ready(_):
+    return ""
+
 def _call(arguments):
     import json
     said = _tool.call(**json.loads(arguments))
     return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+"""
+
+
+_ENVIRONMENT = """
+
+def _begin(problem, seed, options):
+    global _environment
+    _environment = {name}(problem, seed, **options)
+
+def _turn(said):
+    import json
+    reply = _environment.turn(said)
+    if isinstance(reply, str):
+        reply = {{"content": reply}}
+    if isinstance(reply, dict) and "content" in reply:
+        reply = {{"role": reply.get("role", "user"), "content": reply["content"]}}
+    return json.dumps(reply, sort_keys=True, ensure_ascii=False)
 """
 
 
@@ -59,6 +80,11 @@ def loaded_for(tool: Tool, problem: Problem) -> Loaded:
             return Loaded(profile, SessionProgram(_SQL, "begin", "call", given))
         case CustomTool():
             return user_program(tool, _TOOL, "_call", (as_data(problem), tool.options))
+
+
+def environment_for(environment: Environment, problem: Problem, seed: int) -> Loaded:
+    """What sessions of an environment have loaded for one problem."""
+    return user_program(environment, _ENVIRONMENT, "_turn", (as_data(problem), seed, environment.options))
 
 
 def user_program(made_by: UserClass, glue: str, call: str, given: tuple[Any, ...]) -> Loaded:

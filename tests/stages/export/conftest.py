@@ -65,6 +65,9 @@ class Clerk:
     def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         return self._tokens.encode_result(result, ended_by=ended_by)
 
+    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
+        return self._tokens.encode_turn(role, content, last)
+
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         asked, _, said = self.decode(request.prompt_ids).partition("?\n")
         lines = worked(f"{asked}?").splitlines(keepends=True)

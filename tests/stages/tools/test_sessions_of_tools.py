@@ -199,8 +199,8 @@ class Tool:
 async def test_a_hostile_class_has_an_outcome_of_its_own_and_the_path_goes_on(
     keeper: SessionKeeper, how: str, outcome: JobOutcome | None
 ) -> None:
-    limits = {"call_wall_s": 1.0 if how == "hang" else 20.0, "cpu_s": 0.5, "memory_mb": 128, "output_kb": 64}
-    path = Path(keeper, custom(HOSTILE, "Tool", **limits))
+    limits = {"call_wall_s": 1.0 if how == "hang" else 60.0, "cpu_s": 0.5 if how == "compute" else 20.0}
+    path = Path(keeper, custom(HOSTILE, "Tool", memory_mb=128, output_kb=64, **limits))
     reply = await path.call(json.dumps({"how": how}))
     assert reply.outcome is outcome or (outcome is None and reply.outcome is not JobOutcome.OK)
     assert reply.text
