@@ -83,19 +83,24 @@ def fenced(text: str) -> list[Block]:
     return [block for block in made if block.text.strip()][-MOST_BLOCKS:]
 
 
-def find_program(response: str, language: str, *, entry_point: str | None = None, prompt: str = "") -> str | None:
+def find_program(
+    response: str, language: str, *, entry_point: str | None = None, prompt: str = "", tests: str = ""
+) -> str | None:
     """The program that a response answers with; None where it has none.
 
-    `entry_point` is the function that is asked for, where one is; `prompt` is the task's text, for answers that go on
-    where its code ends.
+    `entry_point` is the Python function that is asked for, where one is; `prompt` is the task's text, for answers that
+    go on where its code ends; `tests`, in other languages, are what names the function that is asked for. Without tests
+    a language whose programs begin at `main` wants a block that has one.
     """
     found = blocks(response)
     labels = LABELS.get(language, frozenset({language}))
     wanted = [b.text for b in found if b.label in labels]
     unlabelled = [b.text for b in found if not b.label]
     if language != "python":
+        answers = [t for group in (wanted, unlabelled) for t in reversed(group) if _answers(t, language, tests)]
         return (
-            _last(wanted)
+            _last(answers[:1])
+            or _last(wanted)
             or _last(unlabelled)
             or _last([b.text for b in found if not _other(b, labels)])
             or (None if found else _unless_empty(_unfenced(response)))
@@ -126,6 +131,33 @@ def _forgotten(label: str, text: str) -> bool:
 
 
 # ---- what a text defines --------------------------------------------------------------------------------------------
+
+
+_DEFINITION = re.compile(
+    r"\b(?:function\s*\*?|def|func(?:\s*\([^()\n]{0,200}\))?|fn|class|struct|interface|enum)\s+(?:self\.)?([A-Za-z_$][\w$]*)"
+    r"|\b(?:const|let|var)\s+([A-Za-z_$][\w$]*)\s*(?::[^=\n]{1,200})?=\s*(?:async\s*)?(?:function\b|\(|[A-Za-z_$][\w$]*\s*=>)"
+    r"|^[ \t]*`?([A-Za-z.][\w.]*)`?\s*(?:<-|=)\s*function\b"
+    r"|^[ \t]*([A-Za-z_]\w*)\s*\(\)\s*\{"
+    r"|^[ \t]*(?!return\b|new\b|else\b)(?:[\w:<>,.&*?\[\]]+[ \t]+){1,8}[*&]{0,2}([A-Za-z_]\w*)"  # C++, Java, C#
+    r"\s*\([^;{}()]{0,400}\)[^;{}()\n]{0,80}\s*\{",
+    re.MULTILINE,
+)
+_MAIN = {
+    "cpp": re.compile(r"\bmain\s*\("),
+    "java": re.compile(r"\bvoid\s+main\s*\("),
+    "go": re.compile(r"^func\s+main\s*\(", re.MULTILINE),
+    "rust": re.compile(r"\bfn\s+main\s*\("),
+    "csharp": re.compile(r"\bMain\s*\("),
+}
+
+
+def _answers(text: str, language: str, tests: str) -> bool:
+    """Whether a block, not in Python, defines what `tests` call; without tests, whether it is a program by itself."""
+    if not tests:
+        return language in _MAIN and _MAIN[language].search(text) is not None
+    names = {name for match in _DEFINITION.finditer(text) for name in match.groups() if name}
+    called = {*re.findall(r"[\w$]+", tests), *re.findall(r"[\w.]+", tests)}
+    return bool(names & called - {"main", "Main", "test", "candidate"})
 
 
 def _defines(text: str, name: str) -> bool:

@@ -88,7 +88,8 @@ def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
     if not _JAVA_MAIN.search(spec.tests):
         raise NoTests("tests must hold `public static void main(String[] args) { … }`")
     own = _own(code, spec.tests)
-    imports = dict.fromkeys(line.strip() for text in (spec.prelude, code) for line in _JAVA_IMPORT.findall(text))
+    lines = (line.strip() for text in (spec.prelude, code) for line in _JAVA_IMPORT.findall(text))
+    imports = dict.fromkeys(line for line in lines if "org.javatuples" not in line)  # MultiPL-E's prompts name it
     prelude, body = (_JAVA_IMPORT.sub("", text) for text in (spec.prelude, code))
     classes = [match[1] for match in _JAVA_CLASS.finditer(body)]
     if not classes:

@@ -83,6 +83,51 @@ def test_other_languages_are_found_by_their_label() -> None:
     assert find_program(cpp, "cpp") == cpp
 
 
+CALLED = {
+    "javascript": ("const gap = (list) => 0;", "console.log(gap([1, 2]));", "assert.deepEqual(gap([7]), 0);"),
+    "typescript": ("export function gap(list: number[]): number { return 0; }", "const a = gap([1]);", "gap([7])"),
+    "cpp": (
+        "long gap(std::vector<long> list) {\n  return 0;\n}",
+        "int main() { return gap({1}); }",
+        "int main() { gap({7}); }",
+    ),
+    "java": (
+        "class Problem {\n  public static long gap(ArrayList<Long> list) { return 0; }\n}",
+        "public class Main {\n  public static void main(String[] args) { System.out.println(Problem.gap(list)); }\n}",
+        "public static void main(String[] args) { assert(gap(list) == 0); }",
+    ),
+    "go": ("func gap(list []int) int { return 0 }", "func main() { fmt.Println(gap(nil)) }", "candidate := gap"),
+    "rust": ("fn gap(list: Vec<isize>) -> isize { 0 }", "fn main() { gap(vec![]); }", "fn main() { let c = gap; }"),
+    "csharp": (
+        "class Problem {\n  public static long Gap(List<long> list) {\n    return 0;\n  }\n}",
+        "static void Main(string[] args) {\n  Console.WriteLine(Problem.Gap(list));\n}",
+        "public static void Main(string[] args) { Debug.Assert(Gap(list) == 0); }",
+    ),
+    "php": ("<?php\nfunction gap($list) { return 0; }", "<?php\necho gap([1]);", "return gap(...$args);"),
+    "ruby": ("def gap(list)\n  0\nend", "puts gap([1])", "candidate = method(:gap)"),
+    "r": ("gap <- function(list) {\n  0\n}", "l <- c(1)\nprint(gap(l))", "candidate <- gap"),
+    "shell": ("gap() {\n  echo 0\n}", "gap 1 2", '[ "$(gap 7)" = 0 ]'),
+}
+"""By language: a solution, a snippet that uses it, and tests."""
+
+
+@pytest.mark.parametrize("language", CALLED)
+def test_in_every_language_the_block_that_defines_what_the_tests_call_is_judged(language: str) -> None:
+    solution, usage, tests = CALLED[language]
+    response = f"```{language}\n{solution}\n```\nUse it like this:\n```{language}\n{usage}\n```\n"
+    assert (find_program(response, language, tests=tests) or "").strip() == solution
+    again = f"{response}```{language}\n{solution} \n```"
+    assert (find_program(again, language, tests=tests) or "").endswith(f"{solution[-1]} \n")
+    assert (find_program(f"```{language}\n{usage}\n```", language, tests=tests) or "").strip() == usage
+
+
+@pytest.mark.parametrize("language", ["cpp", "java", "go", "rust", "csharp"])
+def test_without_tests_the_block_with_a_main_is_judged(language: str) -> None:
+    helper, whole, _ = CALLED[language]
+    response = f"```{language}\n{whole}\n```\nIts core:\n```{language}\n{helper}\n```"
+    assert (find_program(response, language) or "").strip() == whole
+
+
 def test_a_stray_fence_behind_bare_code_opens_nothing() -> None:
     assert (function(f"{ADD}```") or "").strip() == ADD.strip()
 
@@ -94,7 +139,17 @@ def test_no_program_is_none() -> None:
 
 
 def test_hostile_text_takes_linear_time() -> None:
-    for text in ("```\n" * 50_000, "def " * 100_000, "class A\n" * 50_000, "`" * 200_000, "\n    def add" * 50_000):
+    for text in (
+        "```\n" * 50_000,
+        "def " * 100_000,
+        "class A\n" * 50_000,
+        "`" * 200_000,
+        "\n    def add" * 50_000,
+        "let a:" * 30_000,
+        "int a " * 30_000,
+        "".join(f"\nint f{i}() {{" for i in range(10_000)),
+    ):
+        find_program(f"```js\n{text}", "javascript", tests="gap(1)")
         function(text)
         assert len(blocks(text)) <= 64
 

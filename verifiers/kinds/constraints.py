@@ -166,10 +166,15 @@ def _first_word(constraint: spec_of.FirstWord, text: str) -> bool:
 def _is_json(text: str) -> bool:
     whole = fenced(text) if text.startswith("```") and text.endswith("```") else []
     try:
-        json.loads(whole[0].text if len(whole) == 1 and whole[0].label in ("", "json") else text)
+        shown = whole[0].text if len(whole) == 1 and whole[0].label in ("", "json") else text
+        json.loads(shown, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _one_of(constraint: spec_of.OneOf, text: str) -> bool:

@@ -69,7 +69,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
 
 
 async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: VerifierContext) -> Verdict:
-    code = find_program(request.response, spec.language)
+    code = find_program(request.response, spec.language, tests=spec.tests)
     if code is None:
         return verdict(Reason.NO_CODE)
     if spec.language == "cpp" and (found := _CPP_COMPARES.search(_CPP_COMMENT.sub(" ", code))) is not None:

@@ -40,6 +40,7 @@ CASES = [
     ({"kind": "quoted"}, '"All of it."', '"A part" of it.'),
     ({"kind": "no_commas"}, "one and two", "one, two"),
     ({"kind": "json"}, '```json\n{"a": [1]}\n```', "{a: 1}"),
+    ({"kind": "json"}, "[1.5, null]", "[NaN]"),
     ({"kind": "postscript", "marker": "P.S."}, "text\nP.S. more", "text P.S. more"),
     ({"kind": "one_of", "options": ["My answer is yes.", "My answer is no."]}, "my answer is no.", "no"),
     ({"kind": "one_of", "options": ["yes", "no"], "alone": True}, "**No.**", "no, thanks"),

@@ -79,6 +79,11 @@ def test_rows_are_equal_as_a_database_means_it() -> None:
     assert same_rows([[1, "a"]], [["a", 1]], ordered=True, columns_ordered=False)
     assert same_rows([[0.1 + 0.2]], [[0.3]], ordered=True, columns_ordered=True)
     assert not same_rows([[1], [1]], [[1]], ordered=False, columns_ordered=True)
+    totals = [[12345678.905, "a"]], [[12345678.904999999, "a"]]  # ten digits round them apart
+    for ordered in (True, False):
+        assert same_rows(*totals, ordered=ordered, columns_ordered=True)
+        assert not same_rows(totals[0], [[12345678.925, "a"]], ordered=ordered, columns_ordered=True)
+        assert not same_rows(totals[0], [[12345678.905, "b"]], ordered=ordered, columns_ordered=True)
 
 
 def test_what_can_judge_nothing_is_refused() -> None:

@@ -56,7 +56,7 @@ GAP = {
         "    }\n    public static void main(String[] args) {\n"
         "    assert(gap((new ArrayList<Long>(Arrays.asList((long)1l, (long)4l, (long)9l)))) == (5l));\n"
         "    assert(gap((new ArrayList<Long>(Arrays.asList((long)7l)))) == (0l));\n    }\n\n}\n",
-        "import java.util.*;\n\npublic class Problem {\n    public static long gap(ArrayList<Long> list) {\n"
+        "import java.util.*;\nimport org.javatuples.*;\n\npublic class Problem {\n    public static long gap(ArrayList<Long> list) {\n"
         "        long widest = 0;\n        for (int i = 1; i < list.size(); i++)\n"
         "            widest = Math.max(widest, list.get(i) - list.get(i - 1));\n        return widest;\n    }\n}\n",
         ("widest = 0", "widest = 1"),

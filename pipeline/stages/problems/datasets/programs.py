@@ -137,13 +137,12 @@ def multipl_e(row: SourceRow, number: str) -> Imported:  # noqa: ARG001 - tasks 
     tests = tests[1:] if tests.startswith("}") else tests  # it closes the prompt's open function
     if language in ("java", "csharp"):
         tests = re.sub(r"\}\s*\Z", "", tests)  # and the class around it
+    prompt = row["prompt"].replace("import org.javatuples.*;\n", "")
     head = _HEAD.get(language)
-    prelude = "\n".join(match[0] for match in head.finditer(row["prompt"])) if head is not None else ""
+    prelude = "\n".join(match[0] for match in head.finditer(prompt)) if head is not None else ""
     spec = {"type": "program_tests", "language": language, "tests": tests, "prelude": prelude}
     fence = "sh" if language == "shell" else language
-    text = (
-        f"Complete this function. Answer with the whole function in one code block.\n\n```{fence}\n{row['prompt']}```"
-    )
+    text = f"Complete this function. Answer with the whole function in one code block.\n\n```{fence}\n{prompt}```"
     return made(f"{row['language']}-{row['name']}", text, spec, "multipl_e", reference=row.get("gpt_solution"))
 
 
