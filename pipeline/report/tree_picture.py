@@ -55,7 +55,7 @@ def draw_tree(tree: Mapping[str, Any]) -> Figure:
             box = Rectangle((left, row - 0.36), wide, 0.72, facecolor=colour, edgecolor=edge, lw=0.7, zorder=2)
             axes.add_patch(box)
             if node["parent"] is not None:
-                said = _fitting(node["text"], wide, end=node["calls"])
+                said = _fitting(_call_mark(node) + node["text"], wide, end=node["calls"])
                 axes.text(left + 0.03, row, said, va="center", fontsize=6.5, color=_ink(node), zorder=3, clip_on=True)
             mark = _mark(node)
             if mark:
@@ -104,14 +104,20 @@ def _ink(node: JsonNode) -> str:
 
 
 def _mark(node: JsonNode) -> str:
-    """What stands behind a node: how its answer came out, or what is to be said of its call."""
-    given, leaf = node["given"], node["leaf"]
-    if leaf is not None:
-        answer = leaf["answer"] if leaf["answer"] is not None else leaf["drop"] or ""
-        return f"{SIGNS.get(leaf['outcome'], '?')}{'★' if leaf['kept'] else ''} {_shortened(answer, 18)}"
-    if given is not None and (given["nondeterministic"] or given["outcome"] != "ok"):
-        return ("≠" if given["nondeterministic"] else "") + ("" if given["outcome"] == "ok" else "!")
-    return ""
+    """How the answer came out that ends with a node; empty where none does."""
+    leaf = node["leaf"]
+    if leaf is None:
+        return ""
+    answer = leaf["answer"] if leaf["answer"] is not None else leaf["drop"] or ""
+    return f"{SIGNS.get(leaf['outcome'], '?')}{'★' if leaf['kept'] else ''} {_shortened(answer, 18)}"
+
+
+def _call_mark(node: JsonNode) -> str:
+    """What is to be said of a call that did not go well, or stands behind ones that said something else."""
+    given = node["given"]
+    if given is None:
+        return ""
+    return ("≠ " if given["nondeterministic"] else "") + ("" if given["outcome"] == "ok" else "! ")
 
 
 def _fitting(text: str, wide_inches: float, *, end: bool) -> str:

@@ -170,7 +170,7 @@ function treeBrowser(root, source) {
         "fill-opacity": node.value === null && !node.given ? 0.35 : 1 }));
       const label = mark_of(node);
       if (label) {
-        const text = draw("text", { x: from + wide + 4, y: y(node.row) + 4 });
+        const text = draw("text", node.given ? { class: "inside", x: from + 3, y: y(node.row) + 4 } : { x: from + wide + 4, y: y(node.row) + 4 });
         text.textContent = label.length > 28 ? label.slice(0, 27) + "…" : label;
         group.append(text);
       }
