@@ -81,7 +81,8 @@ class Errors:
         total = sum(w for _, w in sums)
         if len(sums) < 2 or not total:
             return float("nan")
-        rest = [e - self.bias * w for e, w in sums]
+        bias = sum(e for e, _ in sums) / total
+        rest = [e - bias * w for e, w in sums]
         return 2 * statistics.stdev(rest) * len(rest) ** 0.5 / total
 
     @property

@@ -162,6 +162,7 @@ class Search(Machine[P]):
             cls.heads,
             survivors=survivors,
             adaptive=early and not in_order,
+            cuts=cut is not None and cut.below > -inf,
             inside=cls.values_inside and (in_order or not early),
             ends=limits.EndsDraws(rollout.budget) if in_order else None,
         )

@@ -24,6 +24,8 @@ A given node (a tool's result) is drawn by nobody: the call above it has its val
 The interval is Wilson's over the independent continuations: `n` = (sum x_c)² / sum x_c² with x_c = w_c · mass(c), which
 is the number of known children where all weigh the same. The draws below one child are not independent as seen from s,
 so that they narrow nothing. Mass that was lost to cuts (mass < 1) may have any value: the interval is widened by it.
+Where a threshold cuts (`Scheme.cuts`), how much is lost is chance too: four chains of four that are still there may be
+those of a problem that keeps half. There the mass counts as little as the lower end of its own Wilson interval says.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Scheme:
     """How a search draws, as far as values depend on it.
 
     `survivors`: branches are given up and none is spared, so that only survivors' rates can be told. `adaptive`: what
-    is sampled, or how long, depends on verdicts in a way that no estimate here corrects. `inside`: a step that ends
+    is sampled, or how long, depends on verdicts in a way that no estimate here corrects. `cuts`: a threshold on scores
+    gives branches up, so that how many are left says something of how good they looked. `inside`: a step that ends
     inside a segment may take the segment's result as its one continuation. `ends`: the rule by which verdicts end the
     independent chains from the root, looked at in the order of the draws (stopped.py); None: they run to their number.
     """
@@ -63,6 +66,7 @@ class Scheme:
     heads: Heads = Heads.ALL
     survivors: bool = False
     adaptive: bool = False
+    cuts: bool = False
     inside: bool = True
     ends: Ends | None = None
 
@@ -141,7 +145,8 @@ class Values:
         if self.scheme.adaptive or not self.scheme.inside:
             return Value(kind=ValueKind.ADAPTIVE, reached=value.reached)
         one = Draws(up.value, up.mass, min(1.0, up.n))
-        return value_of(one, Scheme(survivors=value.kind is ValueKind.SURVIVORS), value.reached)
+        scheme = Scheme(survivors=value.kind is ValueKind.SURVIVORS, cuts=self.scheme.cuts)
+        return value_of(one, scheme, value.reached)
 
 
 def estimate(tree: TreeView, scheme: Scheme = Scheme()) -> Values:
@@ -244,8 +249,9 @@ def value_of(draws: Draws | None, scheme: Scheme, reached: bool | None) -> Value
         return Value(0.0, 0.0, 1.0, 0, 0.0, ValueKind.ESTIMATE, reached)
     share = min(1.0, draws.value / mass)
     low, high = wilson(share * draws.n, draws.n)
-    if mass < 1.0:
-        low, high = mass * low, mass * high + (1.0 - mass)
+    if mass <= 1.0:
+        sure = wilson(draws.n, draws.n / mass)[0] if scheme.cuts else mass
+        low, high = sure * low, sure * high + (1.0 - sure)
     if scheme.survivors:
         return Value(share, low, high, n, 1.0, ValueKind.SURVIVORS, reached)
     return Value(draws.value, low, high, n, mass, ValueKind.ESTIMATE, reached)

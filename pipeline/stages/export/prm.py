@@ -122,7 +122,7 @@ def _labelled(
     held = ""
     for index, (text, evidence) in enumerate(zip(all_texts, all_evidence, strict=True)):
         held += text
-        value = only(_joined(evidence), filters.kinds)
+        value = only(_joined(evidence, stored.values.scheme), filters.kinds)
         if value.label is None or not filters.lets_through(value):
             continue
         texts.append(held)
@@ -148,7 +148,7 @@ def _labelled(
     )
 
 
-def _joined(values: Sequence[Value]) -> Value:
+def _joined(values: Sequence[Value], scheme: Scheme) -> Value:
     """One value of the same prefix from several places of a tree; what is unknown adds nothing."""
     known = [value for value in values if value.value is not None and value.n]
     if len(known) < 2:
@@ -157,7 +157,8 @@ def _joined(values: Sequence[Value]) -> Value:
     total = sum(value.n * (value.value or 0.0) for value in known)
     draws = Draws(total / n, sum(value.n * value.mass for value in known) / n, n)
     reached = any(value.reached for value in known)
-    joined = value_of(draws, Scheme(survivors=any(v.kind is ValueKind.SURVIVORS for v in known)), reached)
+    survivors = any(v.kind is ValueKind.SURVIVORS for v in known)
+    joined = value_of(draws, Scheme(survivors=survivors, cuts=scheme.cuts), reached)
     return replace(joined, kind=ValueKind.POOLED) if any(v.kind is ValueKind.POOLED for v in known) else joined
 
 

@@ -73,6 +73,23 @@ def test_labels_and_pass_rates_are_true_in_the_mean(
         assert len(errors.covered) < 100 or errors.coverage >= 0.92
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("policy", "problems"),
+    [(BestOfN(n=4), 2000), (BestOfN(n=8), 600), (Fixed(branching=(8, 2)), 600)],
+    ids=["4 samples", "8 samples", "fixed"],
+)
+def test_intervals_of_what_a_cut_has_left_hold_the_truth_at_the_default_share(
+    core: Any, bias: Any, policy: Any, problems: int
+) -> None:
+    """Trees of which nothing was cut are those that looked good: their chains alone would say too much."""
+    cut = Cut(below=0.1, speculative=False)
+    measured = bias.measure(core, policy, problems=problems, labels=False, cut=cut)
+    print(f"\n{policy.type}: {len(measured.nodes.covered)} nodes, coverage {measured.nodes.coverage}")
+    assert len(measured.nodes.covered) >= 30
+    assert measured.nodes.coverage >= 0.92
+
+
 @pytest.mark.parametrize(("name", "policy", "rollout"), NULL, ids=[c[0] for c in NULL])
 def test_what_can_not_be_told_is_null(core: Any, bias: Any, name: str, policy: Any, rollout: dict[str, Any]) -> None:
     measured = bias.measure(core, policy, problems=4, **rollout)

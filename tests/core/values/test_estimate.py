@@ -92,6 +92,9 @@ def test_mass_lost_to_cuts_may_have_any_value(core: Any) -> None:
     assert (root.value, root.mass, root.label) == (0.5, 0.5, 1.0)
     low, high = wilson(1, 1)
     assert (root.low, root.high) == pytest.approx((low / 2, high / 2 + 0.5))
+    sure, _ = wilson(1, 2)  # by a threshold, what was lost is chance too
+    root = estimate(tree, Scheme(cuts=True))[tree.root.node_id]
+    assert (root.low, root.high) == pytest.approx((sure * low, sure * high + 1 - sure))
     kept.weight = 0.0
     nothing = estimate(tree)[tree.root.node_id]
     assert (nothing.value, nothing.low, nothing.high, nothing.n, nothing.label) == (0.0, 0.0, 1.0, 0, None)
