@@ -67,7 +67,8 @@ def assumed(config: RunConfig) -> CallTime | None:
     times: dict[str, Any] = {"mean_ms": ASSUMED_CALL_MS[0], "p99_ms": ASSUMED_CALL_MS[1]}
     if isinstance(engine, SyntheticEngine) and engine.call_mean_ms is not None:
         mean = engine.call_mean_ms + CALL_CPU_MS
-        times = {"mean_ms": mean, "p99_ms": engine.call_p99_ms, "cpu_share": CALL_CPU_MS / mean}
+        tail = engine.call_p99_ms and engine.call_p99_ms + CALL_CPU_MS
+        times = {"mean_ms": mean, "p99_ms": tail, "cpu_share": CALL_CPU_MS / mean}
     return CallTime(
         per_trajectory=min(ASSUMED_CALLS, rollout.calls.max_calls),
         result_tokens=min(ASSUMED_RESULT_TOKENS, rollout.calls.max_result_chars / _CHARS_PER_TOKEN, longest / 8),

@@ -217,7 +217,7 @@ def test_calls_are_assumed_and_listed() -> None:
     assert "3 tool calls a trajectory of 20 ms (1% above 200), results of 16 tokens" in assumed
     stated, _ = runs.workload_of(config(call_mean_ms=45.0, call_p99_ms=400.0))
     assert stated.calls is not None
-    assert (stated.calls.mean_ms, stated.calls.p99_ms, stated.calls.cpu_share) == (50, 400, 0.1)
+    assert (stated.calls.mean_ms, stated.calls.p99_ms, stated.calls.cpu_share) == (50, 405, 0.1)
     _, assumed = runs.workload_of(config(call_mean_ms=45.0))
     assert "3 tool calls a trajectory of 50 ms, results of 16 tokens" in assumed
 
