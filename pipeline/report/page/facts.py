@@ -17,6 +17,7 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Ending
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
+from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
@@ -328,3 +329,6 @@ def _learning(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]]
         lines = told("rounds", lambda: round_lines(run)) or []
         if lines:
             facts.sections.append(_table_of("Rounds", lines))
+    passes = told("passes", lambda: pass_lines(run)) or []
+    if passes:
+        facts.sections.append(_table_of("Forward and backward", passes))

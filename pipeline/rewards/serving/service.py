@@ -245,6 +245,10 @@ class RewardModels:
         """What each model was asked and what it read, by its name."""
         return {name: model.backend.counts() for name, model in self._models.items()}
 
+    def computed_tokens(self) -> dict[str, int]:
+        """Tokens that each model has read since it was started, shared prefixes as often as they were computed."""
+        return {name: model.backend.counts().computed_tokens for name, model in self._models.items()}
+
     async def close(self) -> None:
         """Ends every model."""
         for model in self._models.values():

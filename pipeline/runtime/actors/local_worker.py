@@ -19,7 +19,7 @@ from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely, with_cpu
+from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
@@ -75,7 +75,7 @@ class LocalWorker:
         raise EngineError("the engine in this process died; run again to resume")
 
     async def snapshot(self) -> Snapshot | None:
-        return with_cpu(self.worker.snapshot(), whole_host=True)
+        return of_process(self.worker.snapshot(), self.models, whole_host=True)
 
     async def check_counters(self) -> list[dict[str, float]]:
         calls = self.sessions.metrics() if self.worker.config.rollout.is_interactive else {}

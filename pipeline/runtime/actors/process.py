@@ -1,4 +1,4 @@
-"""Measures the CPU time of this process and all it started, and sets how often its garbage is collected."""
+"""Measures what this process and all it started have taken, and sets how often its garbage is collected."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from berry.pipeline.rewards.serving.service import RewardModels
     from berry.pipeline.stages.leases.lease import Snapshot
 
 YOUNG_OBJECTS = 200_000  # allocated before the youngest generation is collected
@@ -46,11 +47,16 @@ def host_cpu_s() -> float:
     return _TICK_S * sum(int(part) for part in (user, nice, system, irq, softirq))
 
 
-def with_cpu(snapshot: Snapshot, *, whole_host: bool = False) -> Snapshot:
-    """A worker's figures with the CPU seconds its process has taken so far, and with those of the whole host where the
-    worker is all of the run that is on it (`whole_host`)."""
-    host = host_cpu_s() if whole_host else 0.0
-    return replace(snapshot, cpu_s=tree_cpu_s(), own_cpu_s=time.process_time(), host_cpu_s=host)
+def of_process(snapshot: Snapshot, models: RewardModels | None, *, whole_host: bool = False) -> Snapshot:
+    """A worker's figures with those of its process: the CPU seconds it has taken so far, those of the whole host where
+    the worker is all of the run that is on it (`whole_host`), and what reward models in it have read."""
+    return replace(
+        snapshot,
+        cpu_s=tree_cpu_s(),
+        own_cpu_s=time.process_time(),
+        host_cpu_s=host_cpu_s() if whole_host else 0.0,
+        scored_tokens={} if models is None else models.computed_tokens(),
+    )
 
 
 def collect_garbage_rarely() -> None:

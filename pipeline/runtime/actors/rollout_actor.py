@@ -23,7 +23,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
 from berry.pipeline.errors import EngineError, is_exhausted
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely, with_cpu
+from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
 from berry.pipeline.runtime.actors.reward_actor import reward_models
 from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
@@ -151,7 +151,7 @@ class RolloutActor:
 
     def snapshot(self) -> Snapshot | None:
         """Figures of now; None before `start`."""
-        return with_cpu(self._worker.snapshot()) if self._worker else None
+        return of_process(self._worker.snapshot(), self._models) if self._worker else None
 
     async def stop(self) -> None:
         if self._worker is not None:

@@ -64,18 +64,21 @@ class ActorPool:
         *,
         figures: Callable[[Any], Awaitable[dict[str, Any]]],
         activity: Callable[[dict[str, Any]], Activity],
+        took: Callable[[str, dict[str, Any]], None] = lambda _name, _figures: None,
         stall_s: float,
         note: Callable[[str], None],
     ) -> None:
         """`request` asks Ray for an actor; `changed` is called when others are up than before; `figures` asks an actor
         for its own, which are empty when Ray has started it again and it is not up; `activity` says from them what it
-        has done and whether it owes more, and one that shows nothing for `stall_s` seconds is ended. Losses are said
+        has done and whether it owes more, and one that shows nothing for `stall_s` seconds is ended; `took` is told the
+        figures of each. Losses are said
         by `note` and counted in `losses`."""
         self._kind = kind
         self._request = request
         self._changed = changed
         self._figures = figures
         self._activity = activity
+        self._took = took
         self._stall_s = stall_s
         self._note = note
         self.losses = 0
@@ -135,6 +138,7 @@ class ActorPool:
         if not figures:
             return Health.LOST
         pooled.figures = figures
+        self._took(pooled.name, figures)
         return Health.ANSWERED
 
     async def watch(self) -> None:

@@ -31,6 +31,7 @@ from berry.pipeline.runtime.actors.rollout_handle import RayWorker
 from berry.pipeline.runtime.cluster import connect, placement
 from berry.pipeline.runtime.cluster.actor_pool import ActorPool, until_up
 from berry.pipeline.runtime.cluster.sandbox_pool import SandboxActors
+from berry.pipeline.runtime.monitoring.running_totals import RunningTotals
 from berry.pipeline.runtime.monitoring.stalls import activity_of_rewards
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.rollout.admission import searches_at_once
@@ -64,12 +65,14 @@ class Fleet:
         self._groups: list[Any] = []
         self._join: Callable[[Worker], None] = lambda _: None
         self.workers: list[Worker] = []
+        self._scored = RunningTotals()
         self.rewards = ActorPool(
             "reward",
             lambda: placement.reward(config, planned, run_url=run_url),
             self._send_actors,
             figures=lambda actor: actor.counters.remote(),
             activity=activity_of_rewards,
+            took=self._take_scores,
             stall_s=config.storage.stall_s,
             note=note,
         )
@@ -179,6 +182,13 @@ class Fleet:
     def losses(self) -> dict[str, int]:
         """Sandbox and reward actors that were lost or ended because they hung, by kind."""
         return {"sandbox actors": self.sandboxes.pool.losses, "reward actors": self.rewards.losses}
+
+    def _take_scores(self, name: str, figures: dict[str, dict[str, int]]) -> None:
+        self._scored.add(name, {model: counts["computed_tokens"] for model, counts in figures.items()})
+
+    def scored_tokens(self) -> dict[str, int]:
+        """Tokens that the models of reward actors have read so far, by model, as of their last answers."""
+        return self._scored.total()
 
     # ---- the sandbox slots ------------------------------------------------------------------------------------------
 

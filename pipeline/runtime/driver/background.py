@@ -25,6 +25,8 @@ from berry.pipeline.runtime.monitoring import metrics, prometheus, stalls
 from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
 from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifiable
+from berry.pipeline.runtime.worker import Worker
+from berry.pipeline.stages.leases.lease import Snapshot
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import read_weights
@@ -135,7 +137,7 @@ class Background:
     async def poll(self) -> None:
         """Asks every worker for its figures, and shows them."""
         workers, totals = self.started.workers, self.coordinator.totals
-        snapshots = [s for s in await asyncio.gather(*(w.snapshot() for w in workers)) if s is not None]
+        snapshots = await snapshots_of(workers)
         if not self.monitor.told_unverifiable and (text := explain_unverifiable(snapshots)) is not None:
             self.monitor.told_unverifiable = True
             self.display.note(f"note: {text}")
@@ -160,6 +162,12 @@ class Background:
             if is_new:
                 self.display.note("new weights were pushed: taking them")
                 await load_weights(self.started, self.display)
+
+
+async def snapshots_of(workers: Sequence[Worker]) -> list[Snapshot]:
+    """The figures of the workers that are up."""
+    asked = await asyncio.gather(*(worker.snapshot() for worker in workers))
+    return [snapshot for snapshot in asked if snapshot is not None]
 
 
 async def load_weights(started: Started, display: Display) -> None:

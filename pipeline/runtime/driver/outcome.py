@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,8 +54,18 @@ def versions(problems: Survey) -> dict[str, Any]:
     }
 
 
-def figures_of(monitor: Monitor, totals: RoundTotals, losses: dict[str, int], *, wall_s: float) -> dict[str, Any]:
-    """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]."""
+def figures_of(
+    monitor: Monitor,
+    totals: RoundTotals,
+    losses: dict[str, int],
+    *,
+    scored: Mapping[str, int],
+    other_problems: int,
+    wall_s: float,
+) -> dict[str, Any]:
+    """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]. `scored`:
+    tokens that the models of reward actors have read since they were started, by model; `other_problems`: of the
+    round, committed by an earlier driver or another site, whose tokens are not counted here."""
     counters = monitor.counters()
     return {
         "wall_s": wall_s,
@@ -62,6 +73,8 @@ def figures_of(monitor: Monitor, totals: RoundTotals, losses: dict[str, int], *,
         "prompt_tokens": counters.prompt_tokens,
         "cached_tokens": counters.cached_tokens,
         "recomputed_tokens": counters.prompt_tokens - counters.cached_tokens,
+        "other_problems": other_problems,
+        "forward_tokens": monitor.forward_tokens(scored),
         "cache_hit": cache_hit(counters),
         "tokens_per_s": counters.generated_tokens / wall_s if wall_s > 0 else None,
         "occupancy": monitor.occupancy(),

@@ -25,7 +25,7 @@ from berry.pipeline.engines.vocabulary import check_tool_turns
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
-from berry.pipeline.runtime.driver.background import Background, load_weights
+from berry.pipeline.runtime.driver.background import Background, load_weights, snapshots_of
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.merge_process import merge_after_round
@@ -214,7 +214,11 @@ class Driver:
             self._display.note(f"round {round_index} of {len(self._plan.rounds)}")
         while True:
             self._leases.begin_round(round_index)
-            outcome = await self._coordinate(round_index, started)
+            if len(self._directory.committed(round_index)) >= self._plan.leases(round_index):  # its figures stay
+                figures = self._directory.metrics(self._figures_of(round_index)) or {}
+                outcome = self._outcome(self._committed_totals(round_index), figures, finished=True)
+            else:
+                outcome = await self._coordinate(round_index, started)
             if not outcome.finished:
                 return outcome
             if not self._leases.is_unfinished():
@@ -233,8 +237,10 @@ class Driver:
 
     async def _coordinate(self, round_index: int, started: Started) -> RunOutcome:
         before = self._committed_totals(round_index)
+        earlier_problems = before.problems
         coordinator = Coordinator(self._leases, list(started.workers), totals=before)
         monitor = Monitor(time.monotonic(), self._problems, done_before=before.problems)
+        monitor.begin(await snapshots_of(started.workers), scored=started.scored_tokens())
         work = asyncio.create_task(coordinator.run())
 
         def stop(why: str) -> None:
@@ -276,9 +282,16 @@ class Driver:
             missing = explain(self._config.rollout, coordinator.totals.ledger)
             if missing is not None:
                 self._display.note(f"note: {missing}")
-        figures = figures_of(monitor, coordinator.totals, started.losses(), wall_s=time.monotonic() - began)
-        self._write_figures(round_index, figures)
         totals = self._committed_totals(round_index) if self._leases.is_shared else coordinator.totals
+        figures = figures_of(
+            monitor,
+            coordinator.totals,
+            started.losses(),
+            scored=started.scored_tokens(),
+            other_problems=totals.problems - (coordinator.totals.problems - earlier_problems),
+            wall_s=time.monotonic() - began,
+        )
+        self._write_figures(round_index, figures)
         return self._outcome(totals, figures, finished=not self._interrupted)
 
     # ---- what was done ----------------------------------------------------------------------------------------------
@@ -290,10 +303,11 @@ class Driver:
         return totals
 
     def _write_figures(self, round_index: int, figures: dict[str, Any]) -> None:
-        alone = len(self._plan.rounds) == 1
-        self._directory.write_metrics("run" if alone else f"round-{round_index}", figures)
-        if not alone:
-            self._directory.write_metrics("run", figures)
+        for name in {self._figures_of(round_index), "run"}:
+            self._directory.write_metrics(name, figures)
+
+    def _figures_of(self, round_index: int) -> str:
+        return "run" if len(self._plan.rounds) == 1 else f"round-{round_index}"
 
     def _outcome(self, totals: RoundTotals, figures: dict[str, Any], *, finished: bool) -> RunOutcome:
         return RunOutcome(

@@ -29,7 +29,7 @@ async def _nothing_changes(join: Join) -> None:
     del join
 
 
-def _no_losses() -> dict[str, int]:
+def _nothing_counted() -> dict[str, int]:
     return {}
 
 
@@ -44,6 +44,7 @@ class Started:
     watch:                beside a coordinator, until cancelled: sees to actors that come and go with their nodes, and
                           lets new engines join; raises BerryError when nothing can go on
     losses:               actors that were lost so far, other than workers, by kind
+    scored_tokens:        tokens that the models of reward actors have read so far, by model
     """
 
     workers: list[Worker]
@@ -51,7 +52,8 @@ class Started:
     stop: Callable[[], Awaitable[None]]
     load_reward_weights: Callable[[], Awaitable[list[str]]] = _no_reward_actors
     watch: Callable[[Join], Awaitable[None]] = _nothing_changes
-    losses: Callable[[], dict[str, int]] = _no_losses
+    losses: Callable[[], dict[str, int]] = _nothing_counted
+    scored_tokens: Callable[[], dict[str, int]] = _nothing_counted
 
 
 async def start(
@@ -87,4 +89,6 @@ async def _start_on_ray(
         f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
-    return Started(fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch, fleet.losses)
+    return Started(
+        fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch, fleet.losses, fleet.scored_tokens
+    )

@@ -5,12 +5,13 @@ snapshots, checkers' counters ─► Monitor.add ─► view (now), counters and
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.runtime.display import View
+from berry.pipeline.runtime.monitoring.running_totals import RunningTotals
 from berry.pipeline.runtime.monitoring.steady_state import CheckerMetrics, Steady
 from berry.pipeline.stages.leases.lease import Snapshot
 
@@ -33,10 +34,20 @@ class Monitor:
     _steady_from: dict[str, tuple[float, Counters]] = field(default_factory=dict)
     _steady_to: dict[str, tuple[float, Counters]] = field(default_factory=dict)
     _slots: dict[str, int] = field(default_factory=dict)
+    _scored: RunningTotals = field(default_factory=RunningTotals)
+    _scored_before: dict[str, int] = field(default_factory=dict)
     steady: Steady = field(init=False)
 
     def __post_init__(self) -> None:
         self.steady = Steady(self.started_at)
+
+    def begin(self, snapshots: Sequence[Snapshot], *, scored: Mapping[str, int]) -> None:
+        """Leaves out what was counted before, in an earlier round: by workers, and by reward actors (`scored`)."""
+        self._scored_before = dict(scored)
+        for snapshot in snapshots:
+            self._last[snapshot.worker] = snapshot.counters
+            self._base = _plus(self._base, _negative(snapshot.counters))
+            self._scored.begin(snapshot.worker, snapshot.scored_tokens)
 
     def add(
         self, now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMetrics] = (), *, all_handed_out: bool
@@ -49,6 +60,7 @@ class Monitor:
                 self._base = _plus(self._base, replace(before, running=0, waiting=0, kv_usage=0.0))
                 self._steady_from.pop(name, None)
             self._last[name] = counters
+            self._scored.add(name, snapshot.scored_tokens)
             self._slots[name] = snapshot.max_num_seqs
             draining = all_handed_out and not snapshot.gauges.queued
             full = counters.waiting > 0 or counters.running >= 0.95 * snapshot.max_num_seqs
@@ -65,6 +77,14 @@ class Monitor:
         for counters in self._last.values():
             total = _plus(total, counters)
         return total
+
+    def forward_tokens(self, scored: Mapping[str, int]) -> dict[str, int]:
+        """Tokens that models have computed: `engines`, prompts that no cache held and what was generated, for rollouts,
+        judges and rechecks; and by name the reward models. `scored`: what those of reward actors have read so far."""
+        counters, found = self.counters(), Counter(self._scored.total())
+        found.update({name: count - self._scored_before.get(name, 0) for name, count in scored.items()})
+        engines = counters.prompt_tokens - counters.cached_tokens + counters.generated_tokens
+        return {"engines": engines, **dict(sorted(found.items()))}
 
     def tokens_per_s(self) -> float:
         if len(self._recent) < 2:
@@ -128,6 +148,16 @@ def explain_unverifiable(snapshots: Sequence[Snapshot]) -> str | None:
 def cache_hit(counters: Counters) -> float | None:
     """Share of prompt tokens read from the prefix cache, in [0, 1]; None before the first prompt."""
     return counters.cached_tokens / counters.prompt_tokens if counters.prompt_tokens else None
+
+
+def _negative(a: Counters) -> Counters:
+    return Counters(
+        prompt_tokens=-a.prompt_tokens,
+        cached_tokens=-a.cached_tokens,
+        generated_tokens=-a.generated_tokens,
+        running_integral=-a.running_integral,
+        busy_s=-a.busy_s,
+    )
 
 
 def _plus(a: Counters, b: Counters) -> Counters:

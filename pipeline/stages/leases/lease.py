@@ -8,8 +8,8 @@ Records alone: nothing here reads a file, knows an engine's kind or imports a wo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from berry.pipeline.engines.base import Counters
@@ -141,4 +141,5 @@ class Snapshot:
     cpu_s: float = 0.0  # of the worker's process and all that it started
     own_cpu_s: float = 0.0  # of the worker's process alone
     loop_delay_p99_s: float = 0.0  # how late the worker's event loop woke, at the 99th percentile of the last minute
+    scored_tokens: Mapping[str, int] = field(default_factory=dict)  # read by reward models in its process, by model
     host_cpu_s: float = 0.0  # of everything on its host, where nothing else of the run is there; else 0

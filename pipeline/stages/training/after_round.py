@@ -34,14 +34,15 @@ from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address
 
 
 def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> RunWeights:
-    """Trains what the configuration says and records it. A reward model that the labels can't teach anything is left
-    as it was, with a note. `turn`: of this site, among several. Raises ConfigError, EngineError, ResourceError,
-    StorageError."""
+    """Trains what the configuration says and records it, with the tokens that each training read. A reward model that
+    the labels can't teach anything is left as it was, with a note. `turn`: of this site, among several. Raises
+    ConfigError, EngineError, ResourceError, StorageError."""
     config = stored_config(run)
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
     now = read_weights(run.location)
     rewards, notes = dict(now.rewards), []
+    passes: dict[str, dict[str, int]] = {}
     settings = RewardTraining() if config.rewards is None else config.rewards.training
     engine = now.engine
     if config.rounds.policy is not None:
@@ -50,7 +51,7 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
             notes.append(found)
             progress(f"note: {found}", None)
         else:
-            engine = found
+            engine, passes["policy"] = found
     newest = None if engine is None else address(run.location, engine)
     for what in config.rounds.train:
         folder = _folder(round_index, what, turn)
@@ -66,6 +67,8 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
                 progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
             )
             rewards[what] = Weights(folder, result.card.version)
+            trained = round(result.report["training"]["computed_tokens"] * result.report["training"]["epochs"])
+            passes[what] = {"trained": trained, "reference": 0}
         except ConfigError:
             raise
         except InputError as error:
@@ -75,6 +78,7 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
     record = {
         "engine": None if engine is None else {"folder": engine.folder, "version": engine.version},
         "rewards": {name: {"folder": w.folder, "version": w.version} for name, w in rewards.items()},
+        "passes": passes,
         "notes": notes,
     }
     name, data = f"round={round_index}/learned.json", json.dumps(record, indent=1).encode()
@@ -119,8 +123,8 @@ def _folder(round_index: int, what: str, turn: int | None) -> str:
 
 def _finetune(
     run: RunDir, config: RunConfig, round_index: int, now: RunWeights, progress: Progress, name: str
-) -> Weights | str:
-    """New weights of the generator, or why there are none."""
+) -> tuple[Weights, dict[str, int]] | str:
+    """New weights of the generator and the tokens that were read to train them, or why there are none."""
     assert config.rounds is not None
     settings = config.rounds.policy
     assert settings is not None
@@ -147,7 +151,7 @@ def _finetune(
     if stored is not None:
         card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
         if (card.data, card.config) == (data, settings.model_dump(mode="json")):
-            return Weights(name, version)
+            return Weights(name, version), _passes(card)
     if run.location.is_local:
         work = Path(run.location.path(f"{name}.training"))
     else:
@@ -186,7 +190,14 @@ def _finetune(
     )
     publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
     shutil.rmtree(work, ignore_errors=True)
-    return Weights(name, version)
+    return Weights(name, version), _passes(card)
+
+
+def _passes(card: Card) -> dict[str, int]:
+    return {
+        "trained": int(card.metrics.get("computed_tokens", 0)),
+        "reference": int(card.metrics.get("reference_tokens", 0)),
+    }
 
 
 def _starts_from(run: RunDir, base: str, settings: PolicyTraining, now: RunWeights) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.run.directory import open_run
@@ -65,6 +66,17 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     lines = round_lines(stored)
     assert [line.rewards for line in lines] == ["", "prm-r0"]
     assert lines[0].heldout_problems == lines[1].heldout_problems > 0
+
+    [passes] = pass_lines(stored)
+    assert passes.engines is not None
+    assert passes.engines > 0
+    assert passes.reward_models == 0, "no PRM yet in the first round"
+    assert passes.trained is not None
+    assert passes.trained > 0
+    assert passes.forward_a_backward == pytest.approx(1 + passes.engines / passes.trained)
+    second_round = stored.metrics("round-1") or {}
+    assert second_round["generated_tokens"] == second_round["ledger"]["generated"]
+    assert second_round["forward_tokens"]["prm"] > 0
 
     code, out = berry.run("run", str(config), "--run", "r", "--local")
     assert code == 0

@@ -41,6 +41,21 @@ def test_tokens_of_an_engine_that_was_restarted_still_count() -> None:
     assert monitor.counters().generated_tokens == 1200
 
 
+def test_a_round_counts_its_own_tokens_alone() -> None:
+    monitor = Monitor(0.0, 3)
+    before = Counters(prompt_tokens=900, cached_tokens=600, generated_tokens=500)
+    monitor.begin([Snapshot("w", Gauges(), before, 10, scored_tokens={"prm": 70})], scored={"prm": 1000})
+    assert monitor.forward_tokens({"prm": 1000}) == {"engines": 0, "prm": 0}
+    now = Counters(prompt_tokens=950, cached_tokens=620, generated_tokens=507)
+    monitor.add(1, [Snapshot("w", Gauges(), now, 10, scored_tokens={"prm": 75})], all_handed_out=False)
+    assert monitor.counters().generated_tokens == 7
+    assert monitor.forward_tokens({"prm": 1003, "orm": 4}) == {"engines": 50 - 20 + 7, "orm": 4, "prm": 5 + 3}
+    anew = Counters(prompt_tokens=10, generated_tokens=2)  # the engine was started again
+    monitor.add(2, [Snapshot("w", Gauges(), anew, 10, scored_tokens={"prm": 6})], all_handed_out=False)
+    assert monitor.counters().generated_tokens == 7 + 2
+    assert monitor.forward_tokens({"prm": 1003}) == {"engines": 37 + 12, "prm": 5 + 6 + 3}
+
+
 def test_sequences_of_an_engine_that_died_are_not_shown_any_more() -> None:
     monitor = Monitor(0.0, 3)
     monitor.add(0, [snapshot(8, integral=1, busy_s=1, generated=900, waiting=5)], all_handed_out=False)
