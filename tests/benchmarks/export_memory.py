@@ -1,20 +1,20 @@
 """Memory that exports of one large problem take: `python -P tests/benchmarks/export_memory.py`.
 
-Makes a run of one synthetic problem with `--trajectories` leaves in this process, then reads it, and exports it in
-every format, each in a process of its own. A tree is in memory while its rows are made; what an export takes on top
-must not grow with its rows. Prints a row a format: rows, peak resident memory, and CPU seconds.
+Makes runs of one synthetic problem with `--trajectories` leaves in this process, then reads each, and exports it in
+every format, each in a process of its own: what is in memory must not grow with the rows. Prints a row a format: its
+rows of the largest run, peak resident memory for each run, and the bytes a trajectory by which it grows from the
+smallest to the largest. `--policy best_of_n` has all trajectories below one node.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
@@ -38,14 +38,21 @@ async def _check(request: CheckRequest) -> Verdict:
     return verdict(Reason.CORRECT if right else Reason.WRONG_ANSWER, answer=said)
 
 
-def make(folder: str, trajectories: int) -> None:
-    """A run of one problem whose tree branches four times."""
+def policy_of(name: str, trajectories: int) -> dict[str, Any]:
+    """`fixed`: a tree that branches four times."""
+    if name == "best_of_n":
+        return {"type": "best_of_n", "n": trajectories}
+    return {"type": "fixed", "branching": [max(1, trajectories // 500), 10, 10, 5]}
+
+
+def make(folder: str, policy: dict[str, Any]) -> None:
+    """A run of one problem."""
     raw = {
         "name": "large",
         "problems": [{"type": "synthetic", "count": 1, "seed": 9}],
         "engine": {"type": "synthetic", "filler_tokens": [0, 1]},
         "rollout": {
-            "policy": {"type": "fixed", "branching": [max(1, trajectories // 500), 10, 10, 5]},
+            "policy": policy,
             "step": {"type": "delimiter", "delimiters": ["\n\n"]},
             "sampling": {"max_tokens": 200},
         },
@@ -65,8 +72,8 @@ def make(folder: str, trajectories: int) -> None:
 
 
 def one(folder: str, name: str) -> None:
-    """Reads or exports, and prints a row of the table."""
-    begun, run, rows = time.process_time(), open_run(folder), 0
+    """Reads or exports, and prints rows and peak memory in MB."""
+    run, rows = open_run(folder), 0
     if name == READ:
         rows = sum(len(stored.trajectories) for stored in read_trees(run))
     else:
@@ -74,24 +81,46 @@ def one(folder: str, name: str) -> None:
         request = ExportRequest(form, tokens=bool(tokens), heldout_share=0.0)
         with tempfile.TemporaryDirectory() as out:
             rows = export(run, request, str(Path(out, "out"))).rows["train"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"| {name} | {rows:,} | {peak:,.0f} | {time.process_time() - begun:.1f} |", flush=True)
+    print(rows, peak_mb(), flush=True)
+
+
+def peak_mb() -> float:
+    """Of this program: the process's own figure would begin with that of the parent, which has made the runs."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def measured(folder: str, name: str) -> tuple[int, float]:
+    """Rows and peak memory in MB of a process of its own."""
+    command = [sys.executable, "-P", __file__, "--child", folder, name]
+    rows, peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return int(rows), float(peak)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trajectories", type=int, default=50_000)
+    parser.add_argument("--trajectories", type=int, nargs="+", default=[10_000, 50_000, 100_000])
+    parser.add_argument("--policy", choices=["fixed", "best_of_n"], default="fixed")
+    parser.add_argument("--formats", nargs="+", help="default: reading alone, and all, as text and as --tokens")
     parser.add_argument("--child", nargs=2, metavar=("RUN", "FORMAT"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
         one(*chosen.child)
         return
+    counts: list[int] = chosen.trajectories
+    names = chosen.formats or (READ, *(f"{form}{tokens}" for form in formats() for tokens in ("", " --tokens")))
     with tempfile.TemporaryDirectory() as place:
-        folder = f"{place}/run"
-        make(folder, chosen.trajectories)
-        print("| format | rows | peak MB | CPU s |\n|---|---|---|---|", flush=True)
-        for name in (READ, *(f"{form}{tokens}" for form in formats() for tokens in ("", " --tokens"))):
-            subprocess.run([sys.executable, "-P", __file__, "--child", folder, name], check=True)
+        for count in counts:
+            make(f"{place}/{count}", policy_of(chosen.policy, count))
+        print(f"| format | rows | {' | '.join(f'{count:,}' for count in counts)} | bytes a trajectory |")
+        print("|---" * (len(counts) + 3) + "|", flush=True)
+        for name in names:
+            found = [measured(f"{place}/{count}", name) for count in counts]
+            peaks = [peak for _, peak in found]
+            grown = (peaks[-1] - peaks[0]) * 2**20 / max(1, counts[-1] - counts[0])
+            print(
+                f"| {name} | {found[-1][0]:,} | {' | '.join(f'{p:,.0f}' for p in peaks)} | {grown:,.0f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

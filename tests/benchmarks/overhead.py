@@ -3,6 +3,8 @@
     offline    LLM.generate, in one process, all requests in one call       generated tokens/s
     engine     pipeline.engines.vllm, the same requests at once             generated tokens/s, over offline
     pipeline   a best_of_n run of the same prompts: searches, verification, journal, Parquet     likewise
+    unlogged   with --unlogged: the pipeline with log-probabilities neither asked for nor stored; what they cost is
+               one less pipeline over unlogged, told as `logprobs_cost`
 
 Same model, engine arguments, environment, sampling parameters and log-probabilities on both sides, each in a process of
 its own and warm; no seeds a request, as users run it (`--reproducible` brings them back on both sides). Rounds
@@ -22,8 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import psutil
 
@@ -55,6 +59,23 @@ class Work:
     samples: int
     until: Until
     suffix: str = ""
+
+
+@contextmanager
+def no_logprobs() -> Iterator[None]:
+    """Engines ask vLLM for no log-probabilities meanwhile."""
+    asked = vllm_samples.params
+
+    def params(*args: Any, **named: Any) -> Any:
+        made = asked(*args, **named)
+        made.logprobs = None
+        return made
+
+    vllm_samples.params = params
+    try:
+        yield
+    finally:
+        vllm_samples.params = asked
 
 
 @dataclass(frozen=True)
@@ -202,7 +223,9 @@ def serve_offline(work: Work) -> None:
         print(json.dumps(asdict(Rate(tokens, wall_s, cpu))), flush=True)
 
 
-async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ()) -> dict[str, object]:
+async def compare(
+    name: str, work: Work, rounds: int, sizes: Sequence[str] = (), *, unlogged: bool = False
+) -> dict[str, object]:
     """Ratios of engine and pipeline over offline, in tokens/s."""
     offline = Offline(name, work, sizes)
     engine = build(work.engine)
@@ -216,6 +239,14 @@ async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ())
                 "engine": lambda i: engine_round(engine, work, i),
                 "pipeline": lambda i: pipeline_round(engine, work, i, checker, folder),
             }
+
+            async def pipeline_unlogged(index: int) -> Rate:
+                with no_logprobs():
+                    return await pipeline_round(engine, work, index, checker, f"{folder}/unlogged")
+
+            if unlogged:
+                sides["unlogged"] = pipeline_unlogged
+                found["unlogged"] = []
             try:
                 for index in range(rounds + 1):  # the first round warms all up
                     for side in sides if index % 2 else reversed(sides):
@@ -234,6 +265,14 @@ async def compare(name: str, work: Work, rounds: int, sizes: Sequence[str] = ())
             "range": [round(ratios[0], 3), round(ratios[-1], 3)],
             "cpu_us_a_token": round(1000 * statistics.median(r.cpu_ms_a_token for r in rates), 1),
             "wall_us_a_token": round(statistics.median(1e6 / r.tokens_per_s for r in rates), 1),
+        }
+    if unlogged:
+        pairs = list(zip(found["pipeline"], found["unlogged"], strict=True))
+        costs = sorted(1 - p.tokens_per_s / u.tokens_per_s for p, u in pairs)
+        told["logprobs_cost"] = {
+            "median": round(statistics.median(costs), 3),
+            "range": [round(costs[0], 3), round(costs[-1], 3)],
+            "cpu": round(statistics.median(p.cpu_ms_a_token / u.cpu_ms_a_token - 1 for p, u in pairs), 3),
         }
     return told
 
@@ -262,6 +301,7 @@ def main() -> None:
         "--memory-share", type=float, help="of the GPU, for each of the two engines on it: at most 0.45"
     )
     parser.add_argument("--reproducible", action="store_true", help="a seed for each sample, on all sides")
+    parser.add_argument("--unlogged", action="store_true", help="also without log-probabilities: what these cost")
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
     names = options.model or list(WORKS)
@@ -270,7 +310,9 @@ def main() -> None:
         return
     for name in names:
         work, sizes = sized(WORKS[name], options)
-        print(json.dumps(asyncio.run(compare(name, work, options.rounds, sizes))), flush=True)
+        print(
+            json.dumps(asyncio.run(compare(name, work, options.rounds, sizes, unlogged=options.unlogged))), flush=True
+        )
 
 
 if __name__ == "__main__":
