@@ -149,7 +149,7 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
             namespace[SETTLE], namespace[ENTER] = late.settle, late.enter
         exec(_marked(job["source"], TESTS_FILE, late=late is not None), namespace)
         check = namespace.get("check")
-        if callable(check):
+        if callable(check) and check is not proxy:  # the candidate's function may be called so
             check(proxy)
         verdict: list[Any] = ["passed"]
     except BaseException as e:  # noqa: BLE001 (whatever the tests raise is the verdict)

@@ -380,3 +380,15 @@ def test_a_question_carries_the_statements_that_make_its_database(tmp_path: Path
     problem = json.loads((tmp_path / "p.jsonl").read_text())
     assert "CREATE TABLE item" in problem["prompt"]
     assert "'ink'" not in problem["prompt"]
+
+
+def test_mbpp_tests_that_lack_a_module_or_need_the_programs_own_classes() -> None:
+    read = IMPORTERS["mbpp"]()
+    row = {"task_id": 1, "text": "size", "test_list": ["assert size((1, 2)) == sys.getsizeof((1, 2))"], "code": ""}
+    spec = read(row, "0").problem.verifier
+    assert (spec.type, spec.prelude) == ("python_function", "import sys")  # type: ignore[union-attr]
+    row = {**row, "test_setup_code": "root = Node(1)\nroot.left = Node(2)", "test_list": ["assert size(root) == 2"]}
+    spec = read(row, "0").problem.verifier
+    assert (spec.type, spec.tests) == (  # type: ignore[union-attr]
+        "program_tests", "root = Node(1)\nroot.left = Node(2)\nassert size(root) == 2",
+    )  # fmt: skip

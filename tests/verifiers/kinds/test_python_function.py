@@ -287,3 +287,9 @@ def test_what_the_tests_make_of_an_answer_is_the_answers_fault(check, tests, cod
 def test_what_the_tests_spell_out_is_their_own_fault(check, tests) -> None:
     verdict = check(PythonFunctionSpec(entry_point="f", tests=tests), "def f(x): return 2")
     assert verdict.reason is Reason.TESTS_BROKEN, verdict
+
+
+def test_a_function_that_is_called_check_is_judged_by_its_tests_alone(check) -> None:
+    spec = PythonFunctionSpec(entry_point="check", tests="assert check(70) == False\nassert check(23) == True")
+    assert check(spec, "def check(n):\n    return n % 2 == 1").passed
+    assert check(spec, "def check(n):\n    return True").reason is Reason.WRONG_ANSWER

@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import re
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,10 +51,31 @@ def mbpp(row: SourceRow, number: str) -> Imported:
     )
     prompt = f"{text}\n\nYour Python function must pass these tests:\n\n" + "\n".join(shown)
     tests = row["test"] if isinstance(row.get("test"), str) else "\n".join(shown)
-    spec = {"type": "python_function", "entry_point": entry, "tests": tests, "prelude": setup}
+    setup, own = _missing(setup, tests, entry)
+    spec: dict[str, Any] = {"type": "python_function", "entry_point": entry, "tests": tests, "prelude": setup}
+    if own:
+        spec = {"type": "program_tests", "language": "python", "tests": f"{setup}\n{tests}"}
     solution = row.get("code") or row.get("canonical_solution")
     reference = f"```python\n{solution}\n```" if solution else None
     return made(f"mbpp-{row.get('task_id', row.get('id', number))}", prompt, spec, "mbpp", reference=reference)
+
+
+def _missing(setup: str, tests: str, entry: str) -> tuple[str, bool]:
+    """(set-up with the modules of the standard library imported that it and the tests name and nobody imports, whether
+    they name something else that nobody defines, and so need the program itself)."""
+    try:
+        nodes = list(ast.walk(ast.parse(f"{setup}\n{tests}")))
+    except SyntaxError:
+        return setup, False
+    known = {entry, "candidate", *dir(builtins)}
+    known |= {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    known |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    known |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and n.name}
+    known |= {(n.asname or n.name).partition(".")[0] for n in nodes if isinstance(n, ast.alias)}
+    missing = {n.id for n in nodes if isinstance(n, ast.Name)} - known
+    modules = sorted(missing & sys.stdlib_module_names)
+    setup = "\n".join([*(f"import {name}" for name in modules), setup]).strip("\n")
+    return setup, "*" not in known and missing != set(modules)
 
 
 def called(tests: list[str]) -> str:
