@@ -61,7 +61,13 @@ FIRST = (
     "tests/runtime/",
     "tests/engines/",
     "tests/cli/",
+    "tests/stages/dataset/test_compact.py",
+    "tests/stages/training/",
     "tests/rewards/",
+    "tests/sandboxes/",
+    "tests/verifiers/",
+    "tests/report/",
+    "tests/docs/",
 )
 """What takes long begins first, in this order, so that short files fill the workers' last minutes."""
 

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-LOOK_S = 0.02  # seconds between two looks
+POLL_S = 0.02  # between two looks
 KEPT = 3000  # looks: the last minute
 
 
@@ -24,8 +24,8 @@ class LoopDelay:
         """A look that came so late, and those it kept from being made."""
         late_s = max(0.0, late_s)
         self._late_s.append(late_s)
-        missed = min(KEPT, int(late_s / LOOK_S))
-        self._late_s.extend([late_s - n * LOOK_S for n in range(1, missed + 1)])
+        missed = min(KEPT, int(late_s / POLL_S))
+        self._late_s.extend([late_s - n * POLL_S for n in range(1, missed + 1)])
 
     def quantile(self, share: float) -> float:
         """The delay that `share` of the looks did not exceed; 0 before the first."""
@@ -36,6 +36,6 @@ class LoopDelay:
         """Looks for as long as `wanted` says so."""
         clock = asyncio.get_running_loop()
         while wanted():
-            due = clock.time() + LOOK_S
-            await asyncio.sleep(LOOK_S)
+            due = clock.time() + POLL_S
+            await asyncio.sleep(POLL_S)
             self.add(clock.time() - due)

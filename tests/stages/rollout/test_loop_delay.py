@@ -20,7 +20,7 @@ from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.records import Finish, Problem
 from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.stages.leases.lease import Lease
-from berry.pipeline.stages.rollout.loop_delay import KEPT, LOOK_S, LoopDelay
+from berry.pipeline.stages.rollout.loop_delay import KEPT, POLL_S, LoopDelay
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.base import Verdict
@@ -49,8 +49,8 @@ class OwnDelay(LoopDelay):
     async def watch(self, *, wanted: Callable[[], bool]) -> None:
         while wanted():
             began, computed_s = time.monotonic(), time.process_time()
-            await asyncio.sleep(LOOK_S)
-            self.add(min(time.monotonic() - began - LOOK_S, time.process_time() - computed_s))
+            await asyncio.sleep(POLL_S)
+            self.add(min(time.monotonic() - began - POLL_S, time.process_time() - computed_s))
 
 
 @pytest.fixture
@@ -69,16 +69,16 @@ def test_a_loop_that_was_held_up_missed_looks_that_count() -> None:
     delay = LoopDelay()
     for _ in range(90):
         delay.add(0.0)
-    delay.add(10 * LOOK_S)
+    delay.add(10 * POLL_S)
     assert delay.quantile(0.5) == 0.0
-    assert delay.quantile(1.0) == pytest.approx(10 * LOOK_S)
-    assert delay.quantile(0.95) > 4 * LOOK_S  # one look came late, nine never came
+    assert delay.quantile(1.0) == pytest.approx(10 * POLL_S)
+    assert delay.quantile(0.95) > 4 * POLL_S  # one look came late, nine never came
 
 
 def test_a_minute_is_kept_however_long_one_delay_was() -> None:
     delay = LoopDelay()
     delay.add(3600.0)
-    assert delay.quantile(0.0) >= 3600.0 - KEPT * LOOK_S
+    assert delay.quantile(0.0) >= 3600.0 - KEPT * POLL_S
     for _ in range(KEPT):
         delay.add(-0.001)
     assert delay.quantile(1.0) == 0.0
