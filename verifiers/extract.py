@@ -110,7 +110,7 @@ _JOINT = re.compile(
 _PREAMBLE = re.compile(r"\\text\s*\{(?![^{}]*\bnot\b)[^{}\d]{2,}?(?:\b(?:is|are)\s*:?|\w\s*:)\s*\}\s*(?=\S)")
 _JOINT_CHARS = 60
 _PLACEHOLDER = re.compile(
-    r"(?!.*[∅∞])(?!\s*\\\{\s*\\\}\s*\Z)"
+    r"(?!.*[∅∞])(?!\s*\\\{\s*\\\}\s*\Z)(?!\s*\[\]\s*\Z)"  # an empty set or list is an answer
     r"\W*(?:\\(?:text|ldots|dots|cdots|square|ldotp|mathrm)\b\W*)?(?:(?:your |the |final )*(?:answer|result|solution)s?"
     r"(?: here)?)?\W*",
     re.IGNORECASE,
@@ -216,8 +216,8 @@ _ANSWER_LINE = re.compile(
 _SET_OFF_MINUS = re.compile(r"\A([ \t*_:]*)[-−]\s+(?=[\d$.(\\])")  # no bullet, on the line of "the answer is"
 _HEADING = re.compile(r"[ *_]{0,5}(?=\n)")
 _NOT_STATED = re.compile(
-    r"\W*(?:(?:correct|right|wrong|incorrect|below|above|clear|obvious|as follows|found|the following|in the box"
-    r"|unique|verified)\b(?:\s(?:because|since|as|and|if|so|by)\b.{0,80})?)?\W*",
+    r"(?!\[\]\Z)\W*(?:(?:correct|right|wrong|incorrect|below|above|clear|obvious|as follows|found|the following"
+    r"|in the box|unique|verified)\b(?:\s(?:because|since|as|and|if|so|by)\b.{0,80})?)?\W*",
     re.IGNORECASE | re.DOTALL,
 )
 _BARE_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
