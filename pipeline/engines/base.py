@@ -69,7 +69,8 @@ class Counters:
     """Totals since start, in tokens and sequences; `running` and `waiting` are now; `kv_usage` is a share in [0, 1].
 
     `running_integral` is the time integral of `running` while work was queued or running (sequence-seconds over
-    `busy_s`), so that mean occupancy between two readings is a difference quotient.
+    `busy_s`) up to `settled_s` of the engine's own clock, in seconds: the end of its last step, since what ran in a
+    step is known at its end. Mean occupancy between two readings is the quotient of their differences.
     """
 
     prompt_tokens: int = 0
@@ -80,6 +81,7 @@ class Counters:
     kv_usage: float = 0.0
     running_integral: float = 0.0
     busy_s: float = 0.0
+    settled_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Occupancy:
     _last_s: float = 0.0
     _step_s: float = 0.0  # booked since the last `step`, in seconds and sequence-seconds
     _step_integral: float = 0.0
+    _steps: bool = False
 
     def advance(self, now_s: float) -> None:
         """Book the time since the last call under the state that held."""
@@ -52,6 +53,15 @@ class Occupancy:
         self.report(running, waiting, now_s)
         self.running_integral += self._step_s * decoded - self._step_integral
         self._step_s = self._step_integral = 0.0
+        self._steps = True
+
+    @property
+    def settled(self) -> tuple[float, float]:
+        """The integral, in sequence-seconds, and the moment up to which it is exact: the time of a step that has not
+        ended is left out, since what ran in it is booked at its end."""
+        if not self._steps:
+            return self.running_integral, self._last_s
+        return self.running_integral - self._step_integral, self._last_s - self._step_s
 
     @property
     def running_now(self) -> int:

@@ -115,12 +115,14 @@ class Http(TokenizedEngine):
 
     def counters(self) -> Counters:
         self._occupancy.advance(time.monotonic())
+        integral, settled_s = self._occupancy.settled
         return replace(
             self._totals,
             running=self._occupancy.running_now,
             waiting=self._occupancy.waiting_now,
-            running_integral=self._occupancy.running_integral,
+            running_integral=integral,
             busy_s=self._occupancy.busy_s,
+            settled_s=settled_s,
         )
 
     async def generate(self, request: Request) -> AsyncIterator[Sample]:

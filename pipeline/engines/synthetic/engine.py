@@ -238,6 +238,7 @@ class Synthetic:
 
     def counters(self) -> Counters:
         self._occupancy.advance(time.monotonic())
+        integral, settled_s = self._occupancy.settled
         return Counters(
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
@@ -245,8 +246,9 @@ class Synthetic:
             running=self._slots.taken,
             waiting=self._slots.waiting,
             kv_usage=self._cache.usage,
-            running_integral=self._occupancy.running_integral,
+            running_integral=integral,
             busy_s=self._occupancy.busy_s,
+            settled_s=settled_s,
         )
 
     async def close(self) -> None:

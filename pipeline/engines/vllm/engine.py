@@ -136,12 +136,14 @@ class Vllm(TokenizedEngine):
     def counters(self) -> Counters:
         occupancy = self._occupancy
         occupancy.advance(time.monotonic())
+        integral, settled_s = occupancy.settled
         return replace(
             self._totals,
             running=occupancy.running_now,
             waiting=occupancy.waiting_now,
-            running_integral=occupancy.running_integral,
+            running_integral=integral,
             busy_s=occupancy.busy_s,
+            settled_s=settled_s,
         )
 
     def _record(self, step: compat.EngineStep) -> None:

@@ -31,8 +31,8 @@ class Monitor:
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=12))
     _last: dict[str, Counters] = field(default_factory=dict)
     _base: Counters = field(default_factory=Counters)
-    _steady_from: dict[str, tuple[float, Counters]] = field(default_factory=dict)
-    _steady_to: dict[str, tuple[float, Counters]] = field(default_factory=dict)
+    _steady_from: dict[str, Counters] = field(default_factory=dict)
+    _steady_to: dict[str, Counters] = field(default_factory=dict)
     _slots: dict[str, int] = field(default_factory=dict)
     _scored: RunningTotals = field(default_factory=RunningTotals)
     _scored_before: dict[str, int] = field(default_factory=dict)
@@ -66,9 +66,9 @@ class Monitor:
             full = counters.waiting > 0 or counters.running >= 0.95 * snapshot.max_num_seqs
             if name not in self._steady_from:
                 if full and not draining:
-                    self._steady_from[name] = now, counters
+                    self._steady_from[name] = counters
             elif not draining:
-                self._steady_to[name] = now, counters
+                self._steady_to[name] = counters
         self._recent.append((now, self.counters().generated_tokens))
 
     def counters(self) -> Counters:
@@ -93,15 +93,15 @@ class Monitor:
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
     def occupancy(self) -> float | None:
-        """Mean running sequences over the configured maximum in steady state, by wall time over all engines: a moment
-        in which an engine has nothing to do counts as empty. None if there was no steady state (too few problems)."""
+        """Mean running sequences over the configured maximum in steady state, by each engine's own clock: a moment in
+        which an engine has nothing to do counts as empty. None if there was no steady state (too few problems)."""
         area = capacity = 0.0
-        for name, (to_s, end) in self._steady_to.items():
+        for name, end in self._steady_to.items():
             if name not in self._steady_from:
                 continue
-            from_s, start = self._steady_from[name]
+            start = self._steady_from[name]
             area += end.running_integral - start.running_integral
-            capacity += (to_s - from_s) * self._slots[name]
+            capacity += (end.settled_s - start.settled_s) * self._slots[name]
         return area / capacity if capacity > 0 else None
 
     def view(self, now: float, snapshots: Sequence[Snapshot], *, problems: int, trajectories: int, kept: int) -> View:

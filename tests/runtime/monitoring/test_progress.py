@@ -12,7 +12,12 @@ from berry.pipeline.stages.leases.lease import Gauges, Snapshot
 
 def snapshot(running: int, *, integral: float, busy_s: float, generated: int = 0, waiting: int = 0) -> Snapshot:
     counters = Counters(
-        running=running, waiting=waiting, running_integral=integral, busy_s=busy_s, generated_tokens=generated
+        running=running,
+        waiting=waiting,
+        running_integral=integral,
+        busy_s=busy_s,
+        generated_tokens=generated,
+        settled_s=busy_s,
     )
     return Snapshot("w", Gauges(), counters, 10)
 
