@@ -30,6 +30,8 @@ from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
+SETTLE_S = 2.0
+"""Before descriptors are counted slots get their next children ready, each with four, and this process takes them."""
 QUICK = Limits(cpu_s=0.1, wall_s=0.3, memory_bytes=64 * MIB, output_bytes=MIB // 8, disk_bytes=MIB)
 HONEST = (
     "def f(x):\n    return x + 1",
@@ -141,6 +143,7 @@ async def soak(jobs: int, slots: int, seed: int) -> list[str]:
                 await stream(tenth * part, part)
                 rates.append(part / (time.monotonic() - start))
                 costs.append(1e3 * (_cpu_s(pool) - cpu) / part)
+                await asyncio.sleep(SETTLE_S)
                 states.append(State.now(directory))
                 print(f"{(tenth + 1) * part:7d} jobs  {rates[-1]:7.1f}/s  {costs[-1]:.2f} ms CPU a job  "
                       f"{states[-1]}", flush=True)  # fmt: skip
