@@ -60,6 +60,7 @@ class ReadTree:
         self._alike: list[_CommonFields] = []
         self._alike_codes, self._known_alike = array("i"), dict[_CommonFields, int]()
         self._given: dict[int, Called] = {}  # without tokens and texts
+        self.has_completions = False  # that were drawn only to label prefixes
         n_children = array("i")
         for row in rows:
             self._add(row, n_children)
@@ -109,6 +110,7 @@ class ReadTree:
         if row["leaf"] not in self:
             raise missing_node(self.problem_id, row["leaf"])
         drop = DropReason.ANNOTATION if row["drop_reason"] == DropReason.ANNOTATION else None
+        self.has_completions = self.has_completions or drop is not None
         said = row["verdict"], row["verdict_reason"], row["answer"], drop
         code = known.setdefault(said, len(self._leaf_ends))
         if code == len(self._leaf_ends):

@@ -101,7 +101,7 @@ class TrajectoryRows(_Rows):
         own = reason.is_null() | (reason != DropReason.ANNOTATION.value)
         for start, stop in self._places:
             for batch in self._table.batches([*{*columns, "drop_reason"}], start=start, stop=stop):
-                yield batch.filter(own)
+                yield batch.filter(own) if self._tree.has_completions else batch
 
     def _whole(self, row: Row) -> Row:
         if row["leaf"] is None:
