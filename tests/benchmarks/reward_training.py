@@ -2,7 +2,7 @@
 
     python -P tests/benchmarks/reward_training.py RUN [--model tiny-arithmetic] [--batches 12] [--repeats 3]
 
-A batch is that of `rewards.training`: 16 trajectories, padded and drawn at random, or two groups of eight neighbours
+A batch is that of `rewards.training`: 16 trajectories, padded and drawn at random, or four groups of four neighbours
 of a tree. Forward and backward of the PRM's loss are timed. Beside the ratio of wall clocks stand the tokens of the
 trajectories over those computed, and how far apart the two gradients are over the same rows (relative).
 """

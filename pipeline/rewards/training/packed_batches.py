@@ -21,7 +21,7 @@ from berry.pipeline.rewards.packing.layout import Pack, pack, pad
 from berry.pipeline.rewards.packing.model_check import why_not_packed
 from berry.pipeline.rewards.training.examples import TrainingSequence
 
-GROUPS_A_BATCH = 2
+GROUPS_A_BATCH = 4
 
 Group = tuple[TrainingSequence, ...]
 
