@@ -76,12 +76,12 @@ _HEADING = re.compile(
 )
 _VERB = re.compile(
     r".*\b(?:is|are|was|were|equals?|be|gives?(?:\s(?:us|you|me))?|has|have|had|get|gets|got|obtain|obtains|becomes?|contains?|makes?"
-    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|it's|that's|pays?|saves?|satisf(?:y|ies)(?=\s\ue000)"
+    r"|costs|earns?|needs?|takes?|find|that|yields?|remains?|there're|they're|it's|that's|pays?|saves?|satisf(?:y|ies)(?=\s\ue000)"
     r"|(?:I|we|would|I'd|must|should)\s(?:pick|choose|select|go with)|(?<![\w ])(?:pick|choose|select)"
     r")\b\s*(?:[:=]\s*)?",
     re.IGNORECASE,
 )
-_SIGN = re.compile(r".*(?::|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
+_SIGN = re.compile(r".*(?:(?<!\d):|:(?!\d)|=|\\implies|\\Rightarrow|⇒|→|≈)\s*", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n't\b", re.IGNORECASE)
 _ARROWS = re.compile(r"^(?:[-=]>|[=:≈→⇒∴\s]|\\(?:Rightarrow|rightarrow|implies|therefore|to)(?![A-Za-z]))+")
 _END_MARK = re.compile(
@@ -93,6 +93,17 @@ _COUNT_OF = re.compile(
     r"(?:[a-z]+\s)?\d[\d,]*\s[a-z]{2,}",
     re.IGNORECASE,
 )
+# The share that a sentence goes on to, after a count of a number of things: "…, that is 20%".
+_SHARE = re.compile(
+    rf"[^,;]*[,;]\s(?:or|so|i\.e\.,?|that(?:['’]s|\sis)|which\s(?:is|makes|gives))\s(\d[\d.,]*\s?\\?%|\d+/\d+|{_MASK}+)"
+)
+_BY_ELIMINATION = re.compile(
+    r".*\b(?:neither|nor|not|cannot|\w+n['’]t)\b.*[,;]\s(?:so|therefore|thus|hence)\s"
+    r"(?:it(?:['’]s|\sis|\smust\sbe)\s)?(?:option\s|choice\s|answer\s)?\(?([A-J])\)?",
+    re.IGNORECASE,
+)
+_TIME = re.compile(r"(?<![\d:])\d{1,2}:[0-5]\d(?![\d:])(?:\s?[ap]\.?m\b\.?)?", re.IGNORECASE)
+_EXCLAIMED = re.compile(r"(\d{2,})!")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:\\?%)?(?!\w)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
@@ -179,6 +190,21 @@ def reply(line: str) -> str | None:
     return None if found is None else found[1]
 
 
+def _only_time(line: str, masked: str) -> str | None:
+    """The time of day in a sentence that holds no other number."""
+    times = list(_TIME.finditer(masked))
+    if len(times) != 1 or _holds_mathematics(masked[: times[0].start()] + masked[times[0].end() :]):
+        return None
+    return None if _NEGATION.search(masked) else line[times[0].start() : times[0].end()]
+
+
+def exclaimed(answer: str, response: str) -> str | None:
+    """The 42 of "It's 42!", where the sign may end an exclamation: the response has no other, and 42 is over 20, since
+    a smaller one may well be a factorial. None where `answer` is no such number."""
+    match = _EXCLAIMED.fullmatch(answer)
+    return match[1] if match is not None and int(match[1]) > 20 and response.count("!") == 1 else None
+
+
 def _without_praise(line: str, masked: str) -> tuple[str, str]:
     """`D` of "Option D is the correct answer"."""
     clause = re.match(r"(.*\S)\s(?:is|are)\s", masked)
@@ -199,7 +225,13 @@ def conclusion(line: str) -> str | None:
         line, masked = line[leading.end() :], masked[leading.end() :]
     if (reply := _yes_or_no(masked)) is not None:
         return reply
+    if (letter := _BY_ELIMINATION.fullmatch(masked)) is not None and letter[1].isupper():
+        return letter[1]
     line, masked = _without_aside(*_after_turn(line, masked))
+    if (time := _only_time(line, masked)) is not None:
+        return time
+    if (count := _COUNT_OF.search(masked)) is not None and (share := _SHARE.fullmatch(masked, count.end())) is not None:
+        return line[share.start(1) : share.end(1)]
     if (count := _COUNT_OF.search(masked)) is not None and not _holds_mathematics(masked[count.end() :]):
         return count[1]
     if _HEADING.match(masked):
@@ -343,8 +375,19 @@ def _cut(line: str, masked: str, pattern: re.Pattern[str]) -> tuple[str, str]:
 _CORRECTION = re.compile(r"\bnot\s(?!only|just|merely)[^.;:]{1,60}?,?\sbut\s(?:rather\s|instead\s)?", re.IGNORECASE)
 
 
+_DENIED = re.compile(
+    r"(?:(?:\b(?:is|was|are|were)|['’](?:s|re))\snot|\b(?:is|was|are|were)n['’]t|^not)\s[^.;:,]{1,60}[,;]\s(?:but\s)?"
+    r"(?=(?:it|that|they)(?:['’](?:s|re)|\s(?:is|was|are|were))\s(?!not\b))",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(r"\b(?:if|when|whenever|unless|where|suppose|assuming)\b", re.IGNORECASE)
+
+
 def _corrected(line: str, masked: str) -> tuple[str, str]:
-    """`it is 13` of "it is not 12 but 13"."""
+    """`it is 13` of "it is not 12 but 13" and of "it isn't 12, it is 13"."""
+    denied = _DENIED.search(masked)
+    if denied is not None and not _SUPPOSED.search(masked[: denied.end()]):
+        return line[denied.end() :], masked[denied.end() :]
     match = _CORRECTION.search(masked)
     if match is None:
         return line, masked

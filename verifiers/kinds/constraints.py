@@ -33,6 +33,7 @@ _SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’
 _ABBREVIATION = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|e\.g|i\.e|No|Inc|Ltd|Co|Fig|[A-Z])\.$"
 )  # a stop behind these ends no sentence
+_LIST_MARK = re.compile(r"(?:^|\n)[ \t]*(?:\d{1,3}|[A-Za-z])\.$")  # "2." before an item, which is no sentence
 _BULLET = re.compile(r"^[ \t]*(?:[*-][ \t]+|\*(?=[^*\s]))", re.MULTILINE)
 _HIGHLIGHT = re.compile(r"\*\*[^\n*]+\*\*|\*[^\n*]+\*")
 _TITLE = re.compile(r"<<[^\n<>]+>>")
@@ -111,6 +112,8 @@ def sentences(text: str) -> int:
     for match in _SENTENCE_END.finditer(text):
         piece = text[begun : match.end()]
         if match.group().startswith(".") and _ABBREVIATION.search(piece.rstrip("\"'”’)]")[-12:]):
+            continue
+        if _LIST_MARK.search(piece) and text[match.end() : match.end() + 1] in (" ", "\t"):
             continue
         count += bool(_WORD.search(piece))
         begun = match.end()

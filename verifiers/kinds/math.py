@@ -34,6 +34,9 @@ async def verify(request: CheckRequest, tools: VerifierContext) -> Verdict:
         if not whole.same and (reply := sentences.reply(found.stated)) is not None:
             whole = decide(spec.answer, reply, strict)
         decision = whole if whole.same else decision
+    if decision.same is False and (number := sentences.exclaimed(found.answer, request.response)) is not None:
+        plain = decide(spec.answer, number, strict)
+        decision = plain if plain.same else decision
     evidence = {"expected": spec.answer, "rung": decision.rung, "place": found.place, "note": decision.note}
     if decision.reason is Reason.GOLD_UNPARSABLE or not found.others or (strict.boxes == "last" and decision.same):
         return verdict(decision.reason, answer=found.answer, **evidence)

@@ -264,6 +264,8 @@ class Comparison:
             return self._chain_end(got) and self.same(given[1], answered[1])
         if isinstance(gold, Relation) and isinstance(got, Relation):
             return self._equations(gold, got)
+        if isinstance(gold, Relation) and (result := relations.computed(gold)) is not None:
+            return _all([self._chain_end(gold), self.same(result, got)])
         if self.strict.assignment == "optional":
             if given is not None and not isinstance(got, Relation):
                 return self.same(given[1], got)
@@ -307,7 +309,25 @@ class Comparison:
                 continue
             if (same := self.leaf(f, ("*", (("n", factor), candidate)))) is not False:
                 return same
-        return False
+        return self._solved(f, got) if signs == ("=", "=") else False
+
+    def _solved(self, gold: expr.Expr, got: Relation) -> Same:
+        """Whether `got` is the equation `gold` = 0 solved for a name, `y = 6/x` of `xy = 6`: gold = ay + b with b a
+        number other than 0, so that nothing solves it where a is 0."""
+        name, value = got.sides
+        if not (isinstance(name, Scalar) and isinstance(value, Scalar)) or name.tree[0] != "s":
+            return False
+        if name.tree[1] in expr.symbols(value.tree):
+            return False
+        at_0, at_1, at_2 = (nodes.put(gold, name.tree[1], ("n", Fraction(n))) for n in range(3))
+        try:
+            b = ("n", evaluate.exact(at_0, evaluate.point(expr.symbols(gold), 0)))
+        except ArithmeticError:
+            return False
+        slope = ("+", (at_1, nodes.negative(b)))
+        linear = self.leaf(at_2, ("+", (slope, slope, b)))
+        solution = ("/", nodes.negative(b), slope)
+        return bool(b[1]) and _all([self.leaf(at_0, b), linear, self.leaf(value.tree, solution)])
 
     def _chains(self, gold: Relation, got: Relation) -> Same:
         """`a < b < c` side by side, whichever way each is written."""

@@ -112,6 +112,7 @@ def decide(gold: str, response: str, strict: Strictness = DEFAULT) -> Equivalenc
         if fault is not None:
             return Equivalence(same=False, rung="bounds", reason=Reason.UNPARSABLE_ANSWER, note=str(fault))
     if len(gold) > 2:
+        gold, response = parameters.unbraced(gold), parameters.unbraced(response)
         response = parameters.renamed(gold, response)
         of_family = parameters.family(gold)
         gold = of_family[0] if of_family is not None else gold

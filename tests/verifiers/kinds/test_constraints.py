@@ -18,6 +18,8 @@ CASES = [
     ({"kind": "words", "max": 2}, "It's well-kept", "one, two, three"),
     ({"kind": "sentences", "min": 2}, "One. And two!", "Only one of them."),
     ({"kind": "sentences", "max": 1}, "Dr. Smith met Mr. J. Doe at 3.5 km", "He left. She stayed."),
+    ({"kind": "sentences", "min": 2, "max": 2}, "1. Wash it.\n2. Dry it.", "1. Wash it. Dry it.\n2. Rest."),
+    ({"kind": "sentences", "max": 1}, "a. Wash it", "The answer is\n42.\nThat is all"),
     ({"kind": "paragraphs", "divider": "***", "min": 2, "max": 2}, "one\n***\ntwo", "one\n\ntwo"),
     ({"kind": "paragraphs", "min": 2}, "one\n \ntwo", "one\ntwo"),
     ({"kind": "keyword", "word": "cat", "min": 2}, "Cat and CAT", "cat, category"),

@@ -22,6 +22,25 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _ENDS_IN_CONSTANT = re.compile(r"\+\s*C\s*\$?\s*$|^\s*\$?\s*C\s*\+")
 
 
+_BUILDER = re.compile(
+    r"\s*\$?\s*(?:\\left\s*)?\\\{(?P<held>(?:[^{}:|]|\{[^{}]*\})*?)(?:\||:|\\mid(?![A-Za-z]))(?P<when>.*?)(?:\\right\s*)?\\\}\s*\$?\s*",
+    re.DOTALL,
+)
+_SET_CHARS = 400
+_MEMBER = re.compile(rf"([a-z])(?:\s*(?:\\in|∈)\s*{_INTEGERS})?")
+
+
+def unbraced(text: str) -> str:
+    r"""`4k+1, k \in \mathbb{Z}` of the set `\{4k+1 : k \in \mathbb{Z}\}`, and `n = 4k+1, …` of `\{n : n = 4k+1, …\}`."""
+    match = _BUILDER.fullmatch(text) if "{" in text else None
+    if match is None or len(text) > _SET_CHARS or family(f"x, {match['when']}") is None:
+        return text
+    member = _MEMBER.fullmatch(match["held"].strip())
+    if member is None:
+        return f"{match['held']}, {match['when']}"
+    return match["when"] if re.match(rf"\s*{member[1]}\s*=", match["when"]) else text
+
+
 def family(text: str) -> tuple[str, str] | None:
     r"""(`2k\pi`, `k`) of `2k\pi, k \in \mathbb{Z}`; None of what is no family over the integers."""
     if "Z" not in text and "ℤ" not in text and "integer" not in text:
@@ -58,6 +77,6 @@ def _with(text: str, name: str, other: str) -> str:
 
 
 def _only_name(text: str) -> str | None:
-    """The one letter in `text` by which integers are usually called."""
-    held = [name for name in _NAMES if _holds(text, name)]
+    """The one letter in `text`, after "n =", by which integers are usually called."""
+    held = [name for name in _NAMES if _holds(text.rpartition("=")[2], name)]
     return held[0] if len(held) == 1 else None

@@ -67,7 +67,12 @@ _UNIT_FRACTION = re.compile(
 )
 _NEGATIVE = re.compile(r"(?:negative|minus)\s+(?=[\w.])")
 _COMPOUND = re.compile(
-    r"(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))[\s,]*(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))"
+    r"(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))(\s*,\s*(?:and\s+)?|\s+and\s+|[\s,]*)"
+    r"(\d[\d,.]*\s*(?:\\text\{[^{}]*\}|[A-Za-z]+))"
+)
+_IN_ONE_BREATH = (frozenset({"foot", "inch"}), frozenset({"pound", "ounce"}), frozenset({"dollar", "cent"}))
+_TIME_OF_DAY = re.compile(
+    r"(?:\\text\s*\{\s*)?(\d{1,2}):([0-5]\d)\s*(?:\}\s*)?(?:\\text\s*\{\s*)?(?:([ap])\.?\s?m\.?)?\s*\}?", re.IGNORECASE
 )
 _INFINITIES = {"negative infinity": "-\\infty", "minus infinity": "-\\infty", "positive infinity": "\\infty"}
 _SYNONYMS = {
@@ -103,22 +108,42 @@ def read(text: str) -> AnswerValue:
         return Scalar(tree[2][0] if degrees else tree, text, unit=units.read("degree") if degrees else None)
     except expr.Unparsable:
         pass
-    if _CLOCK.fullmatch(text):
-        return Words(text)
+    if ":" in text and (time := _time_of_day(text)) is not None:
+        return Words(time)
     if (ratio := _RATIO.fullmatch(text)) is not None:
         return read(f"({ratio[1]})/({ratio[2]})")
-    if (quantity := _compound(text) or _quantity(text)) is not None:
+    if (quantity := compound(text) or _quantity(text)) is not None:
         return quantity
     return _words(text)
 
 
-def _compound(text: str) -> Scalar | None:
-    """`2 hours 30 minutes` as one quantity, in the first unit; None where the second is not a part of the first."""
+def _time_of_day(text: str) -> str | None:
+    """`3:30 pm` of `3:30PM`, `03:30 p.m.` and `15:30`; a time that may be either half of the day stays as it is."""
+    match = _TIME_OF_DAY.fullmatch(text.strip())
+    if match is None or int(match[1]) > 23:
+        return text if _CLOCK.fullmatch(text) else None
+    hour, minutes, half = int(match[1]), match[2], match[3]
+    if half is None:
+        if 1 <= hour <= 12:
+            return text
+        half = "a" if hour == 0 else "p"
+    elif not 1 <= hour <= 12:
+        return None
+    return f"{hour % 12 or 12}:{minutes} {half.lower()}m"
+
+
+def compound(text: str) -> Scalar | None:
+    """`2 hours 30 minutes` as one quantity, in the first unit; None where the second is not a part of the first.
+
+    With a comma or "and" between them lengths are two answers ("10 m, 20 cm"), times and feet with inches are one.
+    """
     match = _COMPOUND.fullmatch(text) if len(text) <= _QUANTITY_CHARS else None
     if match is None:
         return None
-    whole, part = _quantity(match[1]), _quantity(match[2])
+    whole, part = _quantity(match[1]), _quantity(match[3])
     if whole is None or part is None or whole.unit is None or part.unit is None:
+        return None
+    if match[2].strip() and whole.unit.kind != "time^1" and whole.unit.words | part.unit.words not in _IN_ONE_BREATH:
         return None
     factor = units.ratio(part.unit, whole.unit)
     if factor is None or factor >= 1 or part.tree[0] != "n" or part.tree[1] * factor >= 1:

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from berry.verifiers.maths.answers.shapes import AnswerValue, Many, Opaque, Relation, Scalar, Shape, Words
-from berry.verifiers.maths.expressions import evaluate, expr, normal
+from berry.verifiers.maths.expressions import evaluate, expr, nodes, normal
 
 _CALL = re.compile(r"[A-Za-z]'*(?:\^\s*\{?-1\}?)?\s*\([A-Za-z]\)")
 _INVERSE = re.compile(r"[A-Z]\s*\^\s*\{?-1\}?")  # of a matrix
@@ -46,6 +46,19 @@ def assigned(value: AnswerValue, *, as_answer: bool) -> tuple[str, AnswerValue] 
     if isinstance(name, Words) and (len(name.text.split()) > 6 or _CLAUSE.search(name.text)):
         return None
     return normal.squeeze(shown(name)), last
+
+
+def computed(value: Relation) -> Scalar | None:
+    """The 12 of the gold `3 * 4 = 12`, a number and how one operation gives it; None of longer equations, which may be
+    what was asked for themselves ("put signs between the digits")."""
+    if value.signs != ("=",):
+        return None
+    left, right = value.sides
+    if not (isinstance(left, Scalar) and isinstance(right, Scalar) and nodes.is_written(right.tree)):
+        return None
+    operation = left.tree[0] in ("+", "*", "/", "^") and not nodes.is_written(left.tree)
+    parts = left.tree[1] if left.tree[0] in ("+", "*") else left.tree[1:]
+    return right if operation and len(parts) == 2 and all(nodes.is_written(part) for part in parts) else None
 
 
 def is_call(text: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from berry.verifiers.maths.answers.relations import is_call
 from berry.verifiers.maths.answers.shapes import EVERYTHING, AnswerValue, Many, Relation, Scalar, Shape, Words
 from berry.verifiers.maths.expressions import evaluate, expr, normal
 
@@ -39,7 +40,7 @@ class Region:
 
     name: str
     spans: tuple[Span, ...]
-    plain_name: bool = True  # `x`, not `f(x)` or `2x`
+    plain_name: bool = True  # `x` or `f(x)`, not `2x`
 
 
 def _open(value: AnswerValue) -> End:
@@ -115,7 +116,7 @@ def _inequality(value: Relation) -> Region | None:
         name = sides[0]
         if inner is None or not isinstance(name, Scalar):
             return inner
-        return Region(normal.squeeze(name.text), inner.spans, name.tree[0] == "s")
+        return Region(normal.squeeze(name.text), inner.spans, _is_plain(name))
     if not set(signs) <= {"<", "<=", ">", ">="} and signs != ("!=",):
         return None
     if signs[0] in (">", ">="):
@@ -138,6 +139,10 @@ def _inequality(value: Relation) -> Region | None:
     if len(sides) == 3 and closed[0] and named[1] and closed[2] and set(signs) <= {"<", "<="}:
         return _about(sides[1], (Span(ends[0], ends[1]),))
     return None
+
+
+def _is_plain(name: Scalar) -> bool:
+    return name.tree[0] == "s" or is_call(name.text)
 
 
 def _magnitude(value: AnswerValue, bound: AnswerValue) -> tuple[Scalar, Scalar, Scalar] | None:
@@ -183,7 +188,7 @@ def _line(tree: expr.Expr) -> tuple[str, Fraction, Fraction] | None:
 def _about(subject: AnswerValue, spans: tuple[Span, ...]) -> Region | None:
     if not isinstance(subject, Scalar):
         return None
-    return Region(normal.squeeze(subject.text), spans, subject.tree[0] == "s")
+    return Region(normal.squeeze(subject.text), spans, _is_plain(subject))
 
 
 # ---- combining ------------------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ def read(text: str) -> AnswerValue:
         cleaned = rf"{shown[1]} \approx {shown[2]}"
     if cleaned.endswith(")") and (shown := _APPROXIMATION.fullmatch(cleaned)) is not None:
         cleaned = rf"{shown[1]} \approx {shown[2]}"
+    if ("," in cleaned or "and" in cleaned) and (quantity := quantities.compound(cleaned)) is not None:
+        return quantity
     try:
         return _value(cleaned)
     except RecursionError:

@@ -30,6 +30,17 @@ def functions(tree: Expr) -> frozenset[str]:
     return names
 
 
+def put(tree: Expr, name: str, value: Expr) -> Expr:
+    """`tree` with `value` in place of the symbol `name`."""
+    if tree[0] == "s":
+        return value if tree[1] == name else tree
+    if tree[0] in "+*":
+        return (tree[0], tuple(put(part, name, value) for part in tree[1]))
+    if tree[0] == "f":
+        return ("f", tree[1], tuple(put(part, name, value) for part in tree[2]))
+    return (tree[0], *(put(part, name, value) for part in tree[1:])) if tree[0] in "/^" else tree
+
+
 def number(token: str) -> Expr:
     """The node of a number as it is written: digits, with or without a decimal point."""
     if token.isdigit():
