@@ -23,7 +23,8 @@ _ENDS_IN_CONSTANT = re.compile(r"\+\s*C\s*\$?\s*$|^\s*\$?\s*C\s*\+")
 
 
 _BUILDER = re.compile(
-    r"\s*\$?\s*(?:\\left\s*)?\\\{(?P<held>(?:[^{}:|]|\{[^{}]*\})*?)(?:\||:|\\mid(?![A-Za-z]))(?P<when>.*?)(?:\\right\s*)?\\\}\s*\$?\s*",
+    r"\s*\$?\s*(?:\\left\s*)?\\\{(?P<held>(?:[^{}:|]|\{[^{}]*\})*?)(?:\||:|\\mid(?![A-Za-z]))"
+    r"(?P<when>.*?)(?:\\right\s*)?\\\}\s*\$?\s*",
     re.DOTALL,
 )
 _SET_CHARS = 400
@@ -31,9 +32,9 @@ _MEMBER = re.compile(rf"([a-z])(?:\s*(?:\\in|∈)\s*{_INTEGERS})?")
 
 
 def unbraced(text: str) -> str:
-    r"""`4k+1, k \in \mathbb{Z}` of the set `\{4k+1 : k \in \mathbb{Z}\}`, and `n = 4k+1, …` of `\{n : n = 4k+1, …\}`."""
-    match = _BUILDER.fullmatch(text) if "{" in text else None
-    if match is None or len(text) > _SET_CHARS or family(f"x, {match['when']}") is None:
+    r"""`4k+1, k \in \mathbb{Z}` of `\{4k+1 : k \in \mathbb{Z}\}`, and `n = 4k+1, …` of `\{n : n = 4k+1, …\}`."""
+    match = _BUILDER.fullmatch(text) if "{" in text and len(text) <= _SET_CHARS else None
+    if match is None or family(f"x, {match['when']}") is None:
         return text
     member = _MEMBER.fullmatch(match["held"].strip())
     if member is None:
