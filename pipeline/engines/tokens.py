@@ -6,6 +6,7 @@ Segments are decoded one by one and joined later, so `decode` never drops a segm
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -102,6 +103,25 @@ class Tokens:
             raise ValueError(f"the model ended its turn with {ended!r}, the chat template ends it with {ends!r}")
         return ids
 
+    def content_of(self, role: str, ids: Sequence[int]) -> str | None:
+        """What `role` says in ids that `encode_result` or `encode_turn` gave, control tokens with a space in them; None
+        where the chat template would make other ids of it."""
+        said = CALL_EXAMPLE if role == "tool" else SAID_EXAMPLE
+        head, _, tail = self._after_turn(role, _RESULT, said).partition(_RESULT)
+        plain = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        unended = self.tokenizer.decode(self.tokenizer.encode(head, add_special_tokens=False)[1:])
+        heads = [text for text in (head, unended) if plain.startswith(text)]
+        if not heads or not plain.endswith(tail):
+            return None
+        content = plain.removeprefix(heads[0]).removesuffix(tail)
+        for text in (content, _from_json(content)):  # some templates write what a tool said as JSON
+            if text is None:
+                continue
+            again = self.tokenizer.encode(self._after_turn(role, text, said), add_special_tokens=False)
+            if list(ids) in (again, again[1:]):
+                return text
+        return None
+
     def check_turns(self, role: str, said: str = CALL_EXAMPLE) -> None:
         """Raises ConfigError where a conversation with two turns of `role`, before each of which the model `said` so
         much, is not what the model was given: the template would make other tokens of it."""
@@ -174,6 +194,18 @@ class Tokens:
 
     def _decoded(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _from_json(content: str) -> str | None:
+    """The text of a text's JSON, which a template may quote itself; None where it is none."""
+    for written in (content, f'"{content}"'):
+        try:
+            text = json.loads(written)
+        except ValueError:
+            continue
+        if isinstance(text, str):
+            return text
+    return None
 
 
 def _turns(role: str, said: str, content: str) -> list[Message]:

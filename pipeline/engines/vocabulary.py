@@ -30,7 +30,8 @@ class Vocabulary:
     """`fingerprint`: blake2 of all (token, id) pairs: equal for equal tokenizers, wherever they were loaded from.
     `size`: one more than the largest id. `decode` leaves special tokens out, `encode` adds none. `pieces` is the
     tokenizer itself; None for the synthetic engine. `prompt` and `conversation` render chat messages as the engine
-    does, the one up to where the model's turn begins; None where there is no chat template."""
+    does, the one up to where the model's turn begins; `content_of` reads back what another than the model said in ids
+    that the template made; None where there is no chat template."""
 
     fingerprint: str
     size: int
@@ -39,6 +40,7 @@ class Vocabulary:
     pieces: Any = None
     prompt: Callable[[Sequence[Message]], list[int]] | None = None
     conversation: Callable[[Sequence[Message]], list[int]] | None = None
+    content_of: Callable[[str, Sequence[int]], str | None] | None = None
 
 
 def of_engine(config: EngineConfig) -> Vocabulary:
@@ -142,4 +144,4 @@ def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
 
 
 def _rendering(tokens: Tokens) -> dict[str, Any]:
-    return {"prompt": tokens.encode, "conversation": tokens.encode_whole}
+    return {"prompt": tokens.encode, "conversation": tokens.encode_whole, "content_of": tokens.content_of}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -18,12 +18,14 @@ import pyarrow as pa
 
 from berry.pipeline.config.sections.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import is_of_cuts, is_sure
+from berry.pipeline.core.tree_view import NodeView
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Finish, Message
 from berry.pipeline.schema import MESSAGE
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.export.turns import Conversations, Turn
 from berry.pipeline.stages.training.sibling_pairs import PairFilters
 
 MESSAGES = pa.list_(MESSAGE)
@@ -63,7 +65,8 @@ ORIGIN: ColumnTypes = (("problem_id", pa.string()), ("source_id", pa.string()), 
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """A whole response as it was sampled. `logprobs`: nats, one a token of `token_ids`; None where they were not
-    stored. `trainable`: one a token, whether the model sampled it. `ended`: the model ended its turn."""
+    stored. `trainable`: one a token, whether the model sampled it. `ended`: the model ended its turn. `turns`: the
+    response as messages where it is a conversation of several, with the columns that a file of those has."""
 
     messages: list[Message]
     text: str
@@ -72,6 +75,7 @@ class Sampled:
     logprobs: Sequence[float] | None = None
     trainable: Sequence[bool] | None = None
     ended: bool = True
+    turns: Sequence[Turn] | None = None
 
     @property
     def holds_results(self) -> bool:
@@ -131,7 +135,8 @@ class Filters(PairFilters):
 @dataclass(frozen=True, slots=True)
 class ExportContext:
     """What records are made under. `decode`: the run's tokenizer; `rendered`: a prompt's text with its special tokens,
-    None where the run's engine has no chat template; `source`: whether rows are of kept trajectories alone."""
+    None where the run's engine has no chat template; `source`: whether rows are of kept trajectories alone;
+    `conversations`: how responses become conversations, None where they are written otherwise."""
 
     step: StepConfig
     thinking: Thinking | None
@@ -140,6 +145,7 @@ class ExportContext:
     source: SourceOf = "kept"
     decode: Callable[[Sequence[int]], str] | None = None
     rendered: Callable[[Sequence[int]], str] | None = None
+    conversations: Conversations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +163,16 @@ class ExportFormat:
     `records`: what one tree gives; each record has an `origin`. `layouts`: by trainer. `nothing`: why a run may give no
     row, and what to do. `tokens`: the layout of `--tokens`, None where there is none. `sampled`: the responses that a
     record holds, for comparing them with what a chat template makes of their text. `files`: text files that the export
-    ships beside its rows, by name. `labels`: how its labels come about, in words for the data card. `needs_labels`:
-    there is nothing to write where a run has no labels of steps.
+    ships beside its rows, by name. `conversations`: by trainer, the layout of responses that are conversations of
+    several turns; without it they are refused as text. `labels`: how its labels come about, in words for the data card.
+    `needs_labels`: there is nothing to write where a run has no labels of steps.
     """
 
     records: Callable[[StoredTree, ExportContext], Iterator[Any]]
     layouts: Mapping[str, Layout]
     nothing: str
     tokens: Layout | None = None
+    conversations: Mapping[str, Callable[[Conversations], Layout]] = field(default_factory=dict)
     sampled: Callable[[Any], Sequence[Sampled]] = lambda _: ()
     files: Mapping[str, str] = field(default_factory=dict)
     labels: str = ""
@@ -186,11 +194,11 @@ def origin_of(stored: StoredTree, source_id: str) -> Origin:
     return Origin(stored.problem_id, source_id, stored.round_index)
 
 
-def sampled_of(stored: StoredTree, leaf: str) -> Sampled:
+def sampled_of(stored: StoredTree, leaf: str, conversations: Conversations | None = None) -> Sampled:
     """The response of a trajectory (kept or not) as it was sampled."""
     path = stored.tree.path(stored.tree[leaf])
     given = any(node.given is not None for node in path)
-    return Sampled(
+    sampled = Sampled(
         stored.messages,
         stored.response(leaf),
         stored.tree.prompt_ids,
@@ -199,6 +207,13 @@ def sampled_of(stored: StoredTree, leaf: str) -> Sampled:
         [node.given is None for node in path for _ in node.tokens] if given else None,
         ended=stored.tree[leaf].finish is Finish.STOP,
     )
+    return sampled if conversations is None else as_conversation(sampled, path, conversations)
+
+
+def as_conversation(sampled: Sampled, path: Sequence[NodeView], conversations: Conversations) -> Sampled:
+    """A response with its turns, `path` being its nodes."""
+    messages = conversations.messages(sampled.messages)
+    return replace(sampled, messages=messages, turns=conversations.turns(path))
 
 
 def text_digest(*texts: str) -> bytes:

@@ -32,6 +32,7 @@ class Loss(StrEnum):
     WHITE_SPACE = "white_space"  # the template strips white space at an end
     END = "end"  # the template does not end the model's turn with the token with which the model ended it
     TURN = "turn"  # the template ends a turn that the model had not ended
+    GIVEN = "given"  # what a tool or the environment said stands otherwise in the conversation
     TOKENS = "tokens"  # the same text is tokenised otherwise, or a special token was left out of it
 
 
@@ -41,6 +42,7 @@ EXPLAINED = {
     Loss.WHITE_SPACE: "the chat template strips white space around answers",
     Loss.END: "the chat template leaves out the token that ends an answer",
     Loss.TURN: "the chat template ends answers that the model had not ended",
+    Loss.GIVEN: "the chat template writes what tools or the environment said otherwise than the model was given it",
     Loss.TOKENS: "the text is tokenised otherwise than it was sampled",
 }
 AVOIDED = {
@@ -130,13 +132,15 @@ def compare(sampled: Sampled, conversation: Callable[[Sequence[Message]], list[i
     def render(text: str) -> list[int]:
         return conversation([*sampled.messages, {"role": "assistant", "content": text}])
 
-    rendered, wanted, tokens = render(sampled.text), list(sampled.input_ids), len(sampled.token_ids)
+    turns, wanted = sampled.turns, list(sampled.input_ids)
+    rendered = render(sampled.text) if turns is None else conversation([*sampled.messages, *turns])
+    tokens = sum(sampled.loss_mask)
     if rendered[: len(wanted)] == wanted:
         return RoundTrip(tokens, 0, None if sampled.ended or len(rendered) == len(wanted) else Loss.TURN)
     same = _common(wanted, rendered)
     start = max(same, len(sampled.prompt_ids))
     ends = max(_common(wanted[same:][::-1], rendered[same : len(rendered) - cut][::-1]) for cut in range(_TAIL + 1))
-    changed = max(len(wanted) - start - ends, 1) if start < len(wanted) else 0
+    changed = max(sum(sampled.loss_mask[start : len(wanted) - ends]), 1) if start < len(wanted) else 0
     return RoundTrip(tokens, changed, _why(sampled, rendered, same, render))
 
 
@@ -150,6 +154,8 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 def _why(sampled: Sampled, rendered: list[int], same: int, render: Callable[[str], list[int]]) -> Loss:
     """A template cuts what makes no difference to it."""
+    if sampled.turns is not None and len(sampled.prompt_ids) <= same < len(sampled.input_ids) - 1:
+        return Loss.TOKENS if sampled.loss_mask[same] else Loss.GIVEN
     thought, _, said = sampled.text.rpartition("</think>")
     if thought and render(said) == rendered:
         return Loss.THINKING

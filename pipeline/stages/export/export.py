@@ -30,6 +30,7 @@ from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filte
 from berry.pipeline.stages.export.card import CARD, Made, card, counted
 from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
+from berry.pipeline.stages.export.turns import conversations
 from berry.pipeline.stages.export.writer import FileKind, Writer
 from berry.pipeline.stages.problems.screening import Screened
 from berry.pipeline.storage.run.directory import RunDir
@@ -94,6 +95,10 @@ def export(
     speaks, why_not = _vocabulary(config)
     screened = Screened(_evaluation_sets(request, config), leave_out=True, key="screening")
     compared, note = _comparison(request, speaks, why_not)
+    of_turns = None if request.trainer is None else form.conversations.get(request.trainer)
+    speaking = None if of_turns is None else conversations(config, speaks)
+    if of_turns is not None and speaking is not None:
+        layout = of_turns(speaking)
     files: dict[str, Writer] = {}
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
@@ -112,14 +117,14 @@ def export(
                 continue
             without_problem += stored.problem is None
             part = split.part(stored.family)
-            context = _context(request, config, part, speaks)
+            context = changed(_context(request, config, part, speaks), conversations=speaking)
             before = rows[part]
             for record in _some(form.records(stored, context), request.filters.per_problem, stored.problem_id):
                 if part not in files:  # made once: opening a file again would empty it
                     files[part] = Writer(target / f"{part}.{request.kind}", request.kind, layout)
                 files[part].add(layout.row(record))
                 rows[part] += 1
-                _refuse_results(request, form, record)
+                _refuse_results(request, form, record, config)
                 _compare(compared, form, record, speaks)
             if rows[part] > before:
                 problems[part] += 1
@@ -197,15 +202,16 @@ def _compare(compared: Exactness | None, form: ExportFormat, record: Any, speaks
         compared.add(sampled, speaks.conversation)
 
 
-def _refuse_results(request: ExportRequest, form: ExportFormat, record: Any) -> None:
+def _refuse_results(request: ExportRequest, form: ExportFormat, record: Any, config: RunConfig) -> None:
     """Refuses text in which a trainer would take what tools said for the model's own words."""
     if request.tokens or request.inexact or form.tokens is None:
         return
-    if any(sampled.holds_results for sampled in form.sampled(record)):
+    if any(sampled.holds_results and sampled.turns is None for sampled in form.sampled(record)):
+        where = "" if config.rollout.environment else f" (calls of type {config.rollout.calls.type})"
         raise InputError(
-            f"--format {request.format}: responses hold tool results, which a trainer would learn from their text as "
-            "if the model had written them; --tokens writes the sampled ids with a mask that leaves results out, or "
-            "--inexact the text all the same"
+            f"--format {request.format}: responses hold tool results{where}, which a trainer would learn from their "
+            "text as if the model had written them; --tokens writes the sampled ids with a mask that leaves results "
+            "out, or --inexact the text all the same"
         )
 
 

@@ -1,19 +1,21 @@
 """Exports responses to imitate: one row a kept trajectory.
 
 TRL: `prompt` and `completion` messages. verl: `messages`. OpenRLHF: `input`, `output`. `--from trajectories` gives
-every trajectory that a verifier passed, those that a pruning rule dropped among them. `--tokens` has `labels` as TRL
+every trajectory that a verifier passed, those that a pruning rule dropped among them. Responses with turns of tools or
+of an environment are `messages` for TRL and verl and `input` for OpenRLHF, with `tools`. `--tokens` has `labels` as TRL
 and transformers read them, -100 for what is not to be learned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.dataset.reading import StoredTree
+from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import (
     IDS,
     LOGPROBS,
@@ -21,14 +23,17 @@ from berry.pipeline.stages.export.base import (
     MESSAGES,
     ExportContext,
     ExportFormat,
+    Layout,
     Origin,
     Sampled,
+    as_conversation,
     assistant,
     layout,
     origin_of,
     sampled_of,
     sampled_of_kept,
 )
+from berry.pipeline.stages.export.turns import Conversations, ToolsKind
 from berry.verifiers.base import Outcome
 
 
@@ -47,11 +52,34 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[SftRecord]:
         for row in stored.kept:
             ended = row["leaf"] in stored.tree and stored.tree[row["leaf"]].finish is Finish.STOP
             sampled = sampled_of_kept(stored, row, ended=ended)
+            if context.conversations is not None and row["leaf"] in stored.tree:
+                path = stored.tree.path(stored.tree[row["leaf"]])
+                sampled = as_conversation(sampled, path, context.conversations)
             yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled, row["orm"])
         return
     for row in stored.trajectories:
         if row["verdict"] == Outcome.PASS and row["leaf"] in stored.tree:
-            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled_of(stored, row["leaf"]), row["orm"])
+            sampled = sampled_of(stored, row["leaf"], context.conversations)
+            yield SftRecord(origin_of(stored, row["trajectory_id"]), sampled, row["orm"])
+
+
+def _conversation(column: str, kind: ToolsKind) -> Callable[[Conversations], Layout]:
+    """The layout of whole conversations in one column; `kind`: how the trainer reads the tools' descriptions."""
+
+    def of(made: Conversations) -> Layout:
+        tools = made.tools_as(kind)
+
+        def row(record: SftRecord) -> Row:
+            sampled = record.sampled
+            reply = assistant(sampled.text) if sampled.turns is None else sampled.turns
+            return {column: [*sampled.messages, *reply], "orm": record.orm} | (
+                {} if tools is None else {"tools": tools.value}
+            )
+
+        described = [] if tools is None else [("tools", tools.type)]
+        return layout([(column, pa.list_(made.message)), *described, ("orm", pa.float64())], row)
+
+    return of
 
 
 SFT = ExportFormat(
@@ -82,6 +110,11 @@ SFT = ExportFormat(
             "orm": r.orm,
         },
     ),
+    conversations={
+        "trl": _conversation("messages", "json"),
+        "verl": _conversation("messages", "columns"),
+        "openrlhf": _conversation("input", "none"),
+    },
     sampled=lambda r: [r.sampled],
     labels="Responses have no label: each was kept, or passed its verifier where rows are of all trajectories.",
 )

@@ -1,0 +1,232 @@
+"""Responses with turns of tools or of an environment as messages: what a trainer makes of them is what was sampled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from berry.pipeline.config.reading.loading import validate
+from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.events import Completion
+from berry.pipeline.engines.base import Request, Sample
+from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.errors import InputError
+from berry.pipeline.records import Finish
+from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
+from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.problems.sources import survey
+from berry.pipeline.stages.rollout.worker import LeaseWorker
+from berry.pipeline.storage.run.directory import RunDir, prepare
+from berry.sandboxes.sessions import SessionCall, SessionReply
+from berry.verifiers.base import Reason, Verdict, verdict
+from berry.verifiers.checker import CheckRequest
+from tests.stages.export.conftest import Clerk
+from tests.stages.export.test_exactness import byte_tokenizer
+
+SPECIAL = ["<|im_start|>", "<|im_end|>"]
+_CALL = (
+    "{% for c in m.tool_calls or [] %}{{ '\\n' if m.content else '' }}{{ '<tool_call>\\n{\"name\": \"' }}"
+    "{{ c.function.name }}{{ '\", \"arguments\": ' }}{{ c.function.arguments | tojson }}{{ '}\\n</tool_call>' }}"
+    "{% endfor %}"
+)
+TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\\n' + tools | tojson + '<|im_end|>\\n' }}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>assistant\\n' }}"
+    "{% generation %}{{ m.content }}" + _CALL + "{{ '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{% elif m.role == 'tool' %}"
+    "{{ '<|im_start|>tool\\n<tool_response>\\n' + m.content + '\\n</tool_response><|im_end|>\\n' }}"
+    "{% else %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""As of the Hermes family, with the marks by which TRL knows what the model says."""
+KNOWS_NO_CALLS = TEMPLATE.replace(_CALL, "")
+WRITTEN = (
+    'Let me see.\n<tool_call>\n{"name": "python", "arguments": {"code": "print(\\"ü\\")\\n6 * 7"}}\n</tool_call>',
+    '<tool_call>{"arguments":{"code":"6*7"},"name":"python"}</tool_call>',  # not as the template writes it
+    "<tool_call>\n{6 * 7\n</tool_call>",
+)
+RESULT = 'two\n"lines" – \\n <|im_end|>'
+TOOLS: dict[str, Any] = {"tools": [{"type": "python"}], "calls": {"type": "tool_call"}}
+EPISODES: dict[str, Any] = {"environment": {"target": "ask.py:Ask", "source": "class Ask:\n    pass\n"}}
+
+
+class Caller(Clerk):
+    """Calls a tool, or speaks to the environment, once, and then answers."""
+
+    async def generate(self, request: Request) -> AsyncIterator[Sample]:
+        turn = self._tokens.tokenizer.decode(request.prompt_ids).count("<|im_start|>assistant")
+        for index in range(request.n):
+            calls = turn == 1 and bool(request.until.delimiters)
+            ended = not calls
+            text = WRITTEN[(request.seed + index) % 3] if calls and self._has_tools else f"It is {turn}.\n"
+            ids = self._tokens.tokenizer.encode(text + "<|im_end|>" * ended, add_special_tokens=False)
+            finish = Finish.STOP if ended else Finish.STEP
+            yield Sample(index, Completion(tuple(ids), text, finish, (-0.25,) * len(ids)))
+
+    @property
+    def _has_tools(self) -> bool:
+        return "tools" in self._tokens._arguments
+
+
+async def _says(request: SessionCall) -> SessionReply:
+    if request.program is None:
+        return SessionReply(RESULT, ms=1.0)
+    return SessionReply(json.dumps({"done": True} if request.past else {"content": "No, <|im_end|>", "role": "user"}))
+
+
+async def _passes(_: CheckRequest) -> Verdict:
+    return verdict(Reason.CORRECT, answer="")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., RunDir]:
+    """made(rollout, template=…) -> a run of Caller's."""
+
+    def make(rollout: dict[str, Any], *, template: str = TEMPLATE) -> RunDir:
+        folder = tmp_path / "model"
+        tokenizer = byte_tokenizer()
+        tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL, "eos_token": "<|im_end|>"})
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").touch()
+        raw = {
+            "name": "calls",
+            "problems": [{"type": "arithmetic", "count": 3, "seed": 4}],
+            "engine": {"type": "vllm", "model": str(folder), "max_model_len": 4096},
+            "rollout": {
+                "policy": {"type": "fixed", "branching": [3]},
+                "step": {"type": "delimiter", "delimiters": ["\n\n"]},
+                "sampling": {"max_tokens": 2000},
+                **rollout,
+            },
+            "pruning": [{"type": "verdict"}],
+        }
+        config = validate(raw, RunConfig, where="test")
+        found = survey(config.problems)
+        run, _ = prepare(
+            str(tmp_path / "run"), config, {"problems": {"count": found.count, "digest": found.digest}, "berry": "test"}
+        )
+        arguments: dict[str, Any] = config.engine.chat_template_args  # type: ignore[union-attr]
+
+        async def work() -> None:
+            engine = Caller(Tokens(str(folder), arguments=arguments), "caller")
+            engine.info = engine.info.__class__("caller", "caller", 4096, 32, 16)
+            worker = LeaseWorker(config, run.location, engine, _passes, "test", call=_says)
+            for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+                await worker.run(lease)
+            await worker.close()
+
+        asyncio.run(work())
+        return run
+
+    return make
+
+
+def exported(run: RunDir, folder: Path, trainer: str | None = None, **request: Any) -> list[dict[str, Any]]:
+    export(run, ExportRequest("sft", trainer, heldout_share=0.0, **request), str(folder))
+    return pq.read_table(folder / "train.parquet").to_pylist()
+
+
+def test_calls_and_results_are_messages_that_come_back_exactly(made, tmp_path: Path) -> None:
+    rows = exported(made(TOOLS), tmp_path / "text")
+    assert json.loads((tmp_path / "text" / MANIFEST).read_text())["exactness"]["exact_share"] == 1.0
+    said = {}
+    for row in rows:
+        [_, call, result, answer] = row["messages"]
+        assert [m["role"] for m in (call, result, answer)] == ["assistant", "tool", "assistant"]
+        said[call["content"]] = call["tool_calls"], result["content"], result["name"]
+        assert json.loads(row["tools"])[0]["function"]["name"] == "python"
+        assert answer["content"] == "It is 2.\n"
+    result = RESULT.replace("<|im_end|>", "< |im_end|>")
+    function = {"name": "python", "arguments": {"code": 'print("ü")\n6 * 7'}}
+    assert said.pop("Let me see.") == ([{"type": "function", "function": function}], result, "python")
+    assert said.pop(WRITTEN[1]) == (None, result, None)
+    [(calls, fault, name)] = said.values()
+    assert (calls, name) == (None, None)
+    assert fault.startswith("Error: the call is no JSON")
+
+
+def test_calls_are_text_where_the_template_knows_none(made, tmp_path: Path) -> None:
+    rows = exported(made(TOOLS, template=KNOWS_NO_CALLS), tmp_path / "text")
+    assert json.loads((tmp_path / "text" / MANIFEST).read_text())["exactness"]["exact_share"] == 1.0
+    assert {row["messages"][1]["content"] for row in rows} == set(WRITTEN)
+    assert set(rows[0]["messages"][0]) == {"role", "content"}
+
+
+def test_an_episode_is_a_conversation(made, tmp_path: Path) -> None:
+    run = made(EPISODES)
+    for trainer, column in (("trl", "messages"), ("verl", "messages"), ("openrlhf", "input")):
+        rows = exported(run, tmp_path / trainer, trainer)
+        assert json.loads((tmp_path / trainer / MANIFEST).read_text())["exactness"]["exact_share"] == 1.0
+        for row in rows:
+            assert [(m["role"], m["content"]) for m in row[column][1:]] == [
+                ("assistant", "It is 1.\n"),
+                ("user", "No, < |im_end|>"),
+                ("assistant", "It is 2.\n"),
+            ]
+            assert "tools" not in row
+
+
+def test_a_trainer_that_tells_its_template_of_no_tools_is_refused(made, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--for openrlhf: .*--tokens"):
+        exported(made(TOOLS), tmp_path / "text", "openrlhf")
+
+
+def test_verl_reads_the_tools_as_the_template_was_given_them(made, tmp_path: Path) -> None:
+    run = made(TOOLS)
+    [row, *_] = exported(run, tmp_path / "verl", "verl")
+    assert json.dumps(row["tools"]) == exported(run, tmp_path / "trl")[0]["tools"]
+
+
+def trained(ids: list[int], labels: list[int], end: int) -> list[int]:
+    """Labels with the ends of those turns that the engine ended behind a call: a trainer has the model say them."""
+    return [
+        token if label == -100 and at and labels[at - 1] != -100 and token == end else label
+        for at, (token, label) in enumerate(zip(ids, labels, strict=True))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("rollout", [TOOLS, EPISODES], ids=["tools", "episodes"])
+def test_trl_trains_on_the_sampled_ids_and_the_ends_of_turns(made, tmp_path: Path, rollout: dict[str, Any]) -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed (pip install 'berry-pipeline[dev]')")
+    from datasets import load_dataset
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    run = made(rollout)
+    exported(run, tmp_path / "text")
+    tokens = exported(run, tmp_path / "tokens", tokens=True)
+    data = load_dataset("parquet", data_dir=str(tmp_path / "text"), split="train", cache_dir=str(tmp_path / "cache"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape))
+    config = trl.SFTConfig(
+        output_dir=str(tmp_path / "trained"),
+        assistant_only_loss=True,
+        per_device_train_batch_size=len(tokens),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to=[],
+        max_length=4096,
+    )
+    trainer = trl.SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
+    read = trainer.train_dataset
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    behind = tokenizer.encode("\n")
+    sampled = 0
+    for ids, labels, wanted in zip(read["input_ids"], read["labels"], tokens, strict=True):
+        assert ids == wanted["input_ids"] + behind
+        assert labels == [*trained(wanted["input_ids"], wanted["labels"], end), -100]
+        assert sum(a != b for a, b in zip(labels, wanted["labels"], strict=False)) == 1, "one turn was ended for it"
+        sampled += sum(wanted["loss_mask"])
+    [batch] = trainer.get_train_dataloader()
+    assert int((batch["labels"] != -100).sum()) == sampled + len(tokens)
