@@ -109,6 +109,11 @@ def test_results_extend_what_the_model_was_given_exactly(family: Family, result:
     turns: list[Message] = [{"role": "assistant", "content": family.said}, {"role": "tool", "content": result}]
     given = [*said, *([] if end is None else [end]), *tokens.encode_result(result, ended_by=end)]
     assert tokens.encode(asked) + given + given == tokens.encode([*asked, *turns, *turns])
+    read = tokens.content_of("tool", tokens.encode_result(result, ended_by=end))
+    assert read is not None
+    assert tokens.encode_result(read, ended_by=end) == tokens.encode_result(result, ended_by=end)
+    assert read == result or "<|" in result, "control tokens have a space in them"
+    assert tokens.content_of("tool", said) is None
 
 
 def test_a_turn_that_a_server_gives_without_its_end_is_ended(tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ SPLITS = ("train", "validation", "heldout")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 _SECTIONS = ("policy", "sampling", "step", "budget", "cut", "system_prompt", "thinking")  # of `rollout`
 
+_TURNS = (
+    "Rows are conversations of several turns: what tools or an environment said has the role `tool` or `user`, and is "
+    "not to be learned. Calls stand in: {calls}. Where the engine stopped at a call, the token that ends the turn is "
+    "the template's: trainers learn it although it was not sampled."
+)
+
 
 @dataclass(slots=True)
 class Made:
@@ -95,6 +101,7 @@ def card(manifest: Mapping[str, Any], made: Made, config: RunConfig, labels: str
         + f"In the run: {explain_screening(manifest['screening']['run'])}.\n\n"
         + f"In this export: {explain_screening(manifest['screening']['export'], remedy='berry export --screen FILE')}.",
         "## Exactness\n\n" + _exactness(manifest["exactness"]),
+        *([_TURNS.format(calls=calls)] if (calls := manifest.get("conversations")) else []),
         "## Columns\n\n" + ", ".join(f"`{name}`" for name in manifest["columns"]),
     ]
     return _header(manifest, licence) + "\n\n".join(parts) + "\n"

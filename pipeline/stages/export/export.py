@@ -64,7 +64,7 @@ class ExportRequest:
 class ExportResult:
     """What was written: by split the file, its rows and their problems. `exactness`: how the responses that were looked
     at come back through the chat template; None where that can't be known or does not matter, `exactness_note` says
-    why."""
+    why. `conversations`: where calls stand in rows that are conversations, None where rows are none."""
 
     files: dict[str, str]
     rows: dict[str, int]
@@ -73,6 +73,7 @@ class ExportResult:
     exactness: Exactness | None
     exactness_note: str
     screening: dict[str, Any]
+    conversations: str | None = None
 
 
 def export(
@@ -147,6 +148,7 @@ def export(
         exactness=compared if compared is not None and compared.responses else None,
         exactness_note=note,
         screening=screened.record(),
+        conversations=None if speaking is None else speaking.where_calls_are,
     )
     for name, text in form.files.items():
         (target / name).write_text(text, encoding="utf-8")
@@ -260,6 +262,7 @@ def _manifest(
         "problems": done.problems,
         "columns": layout.schema.names,
         "exactness": exactness,
+        "conversations": done.conversations,
         "screening": {"run": versions.get("screening"), "export": done.screening},
         "files": sorted(form.files),
         "synthetic": done.synthetic,

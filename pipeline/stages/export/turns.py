@@ -52,6 +52,13 @@ class Conversations:
         """Messages as a trainer reads them from a file: with all its columns."""
         return pa.array(messages, self.message).to_pylist()
 
+    @property
+    def where_calls_are(self) -> str:
+        """Where a reader finds calls, for cards."""
+        if not self.tools:
+            return "nowhere, there are none"
+        return "`tool_calls`, or `content` where they were written otherwise" if self.calls else "`content`"
+
     def tools_as(self, kind: ToolsKind) -> ToolsColumn | None:
         """The tools' descriptions as a column that a trainer gives the chat template; None where there are no tools.
         Raises InputError where the template would be given others than the model was."""

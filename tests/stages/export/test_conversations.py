@@ -6,19 +6,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.tools import PythonTool, SqlTool
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.base import Request, Sample
 from berry.pipeline.engines.tokens import Tokens
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Finish
+from berry.pipeline.schema import MESSAGE
 from berry.pipeline.stages.export.export import MANIFEST, ExportRequest, export
+from berry.pipeline.stages.export.turns import Conversations
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -45,6 +50,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """As of the Hermes family, with the marks by which TRL knows what the model says."""
+TIGHT = TEMPLATE.replace("{% endgeneration %}{{ '\\n' }}", "{% endgeneration %}")
+"""Nothing behind the end of the model's turns: verl has the model learn all that a message is rendered to."""
 KNOWS_NO_CALLS = TEMPLATE.replace(_CALL, "")
 WRITTEN = (
     'Let me see.\n<tool_call>\n{"name": "python", "arguments": {"code": "print(\\"ü\\")\\n6 * 7"}}\n</tool_call>',
@@ -185,6 +192,15 @@ def test_verl_reads_the_tools_as_the_template_was_given_them(made, tmp_path: Pat
     assert json.dumps(row["tools"]) == exported(run, tmp_path / "trl")[0]["tools"]
 
 
+def test_tools_that_columns_would_change_are_refused_for_verl() -> None:
+    """Parquet gives each description the fields of the others."""
+    both = [PythonTool().description, SqlTool().description]
+    made = Conversations(lambda _: [], lambda _: "", lambda _, __: None, MESSAGE, both, None)
+    with pytest.raises(InputError, match=r"--for verl: .*--tokens"):
+        made.tools_as("columns")
+    assert made.tools_as("json") == (pa.string(), json.dumps(both, ensure_ascii=False))
+
+
 def trained(ids: list[int], labels: list[int], end: int) -> list[int]:
     """Labels with the ends of those turns that the engine ended behind a call: a trainer has the model say them."""
     return [
@@ -222,11 +238,55 @@ def test_trl_trains_on_the_sampled_ids_and_the_ends_of_turns(made, tmp_path: Pat
     read = trainer.train_dataset
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     behind = tokenizer.encode("\n")
-    sampled = 0
+    learnt, ends = 0, 1 if rollout is TOOLS else 0  # of turns that the engine ended
     for ids, labels, wanted in zip(read["input_ids"], read["labels"], tokens, strict=True):
         assert ids == wanted["input_ids"] + behind
         assert labels == [*trained(wanted["input_ids"], wanted["labels"], end), -100]
-        assert sum(a != b for a, b in zip(labels, wanted["labels"], strict=False)) == 1, "one turn was ended for it"
-        sampled += sum(wanted["loss_mask"])
+        learnt += sum(wanted["loss_mask"]) + ends
+        assert sum(label != -100 for label in labels) == sum(wanted["loss_mask"]) + ends
     [batch] = trainer.get_train_dataloader()
-    assert int((batch["labels"] != -100).sum()) == sampled + len(tokens)
+    assert int((batch["labels"] != -100).sum()) == learnt
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("rollout", [TOOLS, EPISODES], ids=["tools", "episodes"])
+def test_verl_trains_on_the_sampled_ids_and_the_ends_of_turns(made, tmp_path: Path, rollout: dict[str, Any]) -> None:
+    pytest.importorskip("verl", reason="docs/exports.md says how to install it")
+    pytest.importorskip("tensordict", reason="docs/exports.md says how to install it")
+    from omegaconf import OmegaConf  # pyright: ignore[reportMissingImports]
+    from transformers import AutoTokenizer
+    from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset  # pyright: ignore[reportMissingImports]
+
+    run = made(rollout, template=TIGHT)
+    exported(run, tmp_path / "text", "verl")
+    tokens = exported(run, tmp_path / "tokens", tokens=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    config = OmegaConf.create({"max_length": 4096, "pad_mode": "no_padding"})
+    read = MultiTurnSFTDataset(str(tmp_path / "text" / "train.parquet"), tokenizer, config)
+    for row, wanted in zip((read[at] for at in range(len(read))), tokens, strict=True):
+        assert row["input_ids"].tolist() == wanted["input_ids"]
+        labels = trained(wanted["input_ids"], wanted["labels"], end)
+        assert row["loss_mask"].tolist() == [int(label != -100) for label in labels]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_openrlhf_trains_on_the_sampled_ids_of_an_episode(made, tmp_path: Path) -> None:
+    pytest.importorskip("openrlhf", reason="docs/exports.md says how to install it")
+    from datasets import load_dataset
+    from openrlhf.datasets import SFTDataset  # pyright: ignore[reportMissingImports]
+    from transformers import AutoTokenizer
+
+    run = made(EPISODES, template=TIGHT)
+    exported(run, tmp_path / "text", "openrlhf")
+    tokens = exported(run, tmp_path / "tokens", tokens=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    rows = load_dataset("parquet", data_files=str(tmp_path / "text" / "train.parquet"), split="train")
+    keys = SimpleNamespace(apply_chat_template=True, tokenizer_chat_template=None, input_key="input", output_key=None)
+    strategy = SimpleNamespace(args=SimpleNamespace(data=keys), is_rank_0=lambda: False)
+    read = SFTDataset(rows, tokenizer, 4096, strategy, num_processors=1, multiturn=True)
+    for (ids, _, mask), wanted in zip((read[at] for at in range(len(read))), tokens, strict=True):
+        assert ids.flatten().tolist() == wanted["input_ids"]
+        assert mask.flatten().tolist()[:-1] == wanted["loss_mask"][1:], "OpenRLHF's is of the token that comes next"
