@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from berry.pipeline.core.events import Called
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.records import TokenLedger, Trajectory
 
@@ -43,6 +44,16 @@ class Ledger:
         """One request's prefix, of which so much came from the cache."""
         self.prompt += prompt
         self.cached += cached
+
+    def called(self, event: Called) -> None:
+        """A call of a tool, or a turn of an environment, that was answered."""
+        what = "turns" if event.turn else "calls"
+        self.count(what)
+        self.count(f"{what}_nondeterministic", event.nondeterministic)
+        if event.tool:
+            self.count(f"called.{event.tool}")
+        if event.outcome != "ok":
+            self.count(f"{what}_{event.outcome}")
 
     def snapshot(self) -> TokenLedger:
         """The counts so far, in tokens, as the record that is stored; counts of zero are left out of `extra`."""

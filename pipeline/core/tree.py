@@ -82,6 +82,16 @@ class TreeNode(Struct, eq=False):
         children = self.children
         return children[0] if children and children[0].given is not None else self
 
+    @property
+    def turn_text(self) -> str:
+        """What the model has written since the last result, up to and with this node."""
+        texts: list[str] = []
+        at: TreeNode | None = self
+        while at is not None and at.given is None:
+            texts.append(at.text or "")
+            at = at.parent
+        return "".join(reversed(texts))
+
     def __repr__(self) -> str:
         return f"TreeNode({self.node_id}, depth={self.depth}, tokens={len(self.tokens)}, {self.finish.value})"
 

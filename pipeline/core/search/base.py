@@ -37,7 +37,7 @@ class Search(Machine[P]):
         """Ask for `n` more children of `node`, each one step long or to the end of the answer. Fewer if the
         leaf budget says so; the number asked for is returned. Behind a tool call they follow its result."""
         node = node.tip
-        if self.stopping is not None or node.node_id in self._cut:
+        if self.stopping is not None or node.node_id in self._branches.cut:
             return 0
         opens = node.parent is not None and not node.children and not self._flight.running(node.node_id)
         left = self.leaves_left()
@@ -142,9 +142,7 @@ class Search(Machine[P]):
     def split(self, node: TreeNode, offsets: Sequence[int]) -> list[TreeNode]:
         """Cut a segment before each of the token `offsets`; the pieces in order, `node` last."""
         pieces = self.tree.split_at(node, offsets)
-        above = pieces[0].parent
-        if self._spared and above is not None and above.node_id in self._spared:
-            self._spared.update(piece.node_id for piece in pieces)
+        self._branches.add_pieces(pieces, pieces[0].parent)
         return pieces
 
     # ---- values ----------------------------------------------------------------------------------------------------
@@ -172,7 +170,7 @@ class Search(Machine[P]):
         scheme = self.scheme(self.rollout)
         if self.stopping is ev.FinishReason.BUDGET:  # what was long, or late, is missing
             scheme = replace(scheme, adaptive=True)
-        if self._none_spared:
+        if self._branches.none_spared:
             scheme = replace(scheme, survivors=True)
         return estimate(self.tree, scheme)
 
@@ -194,8 +192,8 @@ class Search(Machine[P]):
         ends = (self.stopping, self.finished, self._settled)
         state = [
             self._flight.state(),
-            sorted(self._cut),
-            sorted(self._spared),
+            sorted(self._branches.cut),
+            sorted(self._branches.spared),
             self.ledger.snapshot(),
             counts,
             ends,

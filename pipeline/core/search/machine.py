@@ -1,5 +1,4 @@
-"""Drives every search policy as one state machine: what is in flight, budgets, early stops, the in-loop cut, the
-end.
+"""Drives every search policy as one state machine: what is in flight, budgets, early stops, the in-loop cut, the end.
 
     start() ─► [Command]      handle(Event) ─► [Command] … ─► Finished, once, with nothing in flight
     segment that ends in a tool call ─► CallTool ─► Called: the result, as the one child of the call's node
@@ -27,6 +26,7 @@ from berry.pipeline.core import events as ev
 from berry.pipeline.core.events import Segment, Verified
 from berry.pipeline.core.ledger import Ledger
 from berry.pipeline.core.search import limits
+from berry.pipeline.core.search.branches import Branches
 from berry.pipeline.core.search.flight import Flight, InFlight
 from berry.pipeline.core.search.hooks import Hooks, P
 from berry.pipeline.core.tree import Tree, TreeNode
@@ -69,10 +69,7 @@ class Machine(Hooks[P]):
         self.clipped = False  # the leaf budget has held samples back
         self._flight = Flight()
         self._cut_rule = rollout.cut if self.cuts else None
-        self._cut: set[str] = set()
-        self._spared: set[str] = set()  # nodes that no cut may end any more
-        self._apart: set[str] = set()  # nodes that the policy gave up, and that are finished without it
-        self._none_spared = False  # a branch that should have been spared could not be grown
+        self._branches = Branches(run_seed, round_index, problem_id)
         self._most_tokens = rollout.budget.max_tokens
         self._stops_early = limits.stops_early(rollout.budget)
         self._settled = False
@@ -142,12 +139,12 @@ class Machine(Hooks[P]):
 
     def is_cut(self, node: TreeNode) -> bool:
         """Whether a node was given up by the in-loop cut, so that nothing grows there."""
-        return node.node_id in self._cut
+        return node.node_id in self._branches.cut
 
     def cancel_below(self, node: TreeNode) -> None:
         """Stop what runs at and below `node` and let nothing grow there again."""
         for below in self.tree.walk(node):
-            self._cut.add(below.node_id)
+            self._branches.cut.add(below.node_id)
             if self._flight.running(below.node_id):
                 self._out.append(ev.Cancel(below.node_id))
 
@@ -186,19 +183,16 @@ class Machine(Hooks[P]):
         ledger.generated += n_tokens
         ledger.segments += 1
         node = tree.add(parent, index, completion, seed=asked.seed + index - asked.first, detail=self.keeps_detail)
-        if self._cut and parent_id in self._cut:
-            self._cut.add(node.node_id)
-        if self._spared and parent_id in self._spared:
-            self._spared.add(node.node_id)
+        if self._branches.add_sampled(node.node_id, parent_id):
             ledger.count("spared", n_tokens)
         if node.finish is not _STOP or not node.end:
             limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
         limit = self._most_tokens
         if limit is not None and ledger.generated + ledger.cancelled >= limit:
             self.stop(ev.FinishReason.BUDGET)
-        apart = bool(self._apart) and parent_id in self._apart
+        apart = self._branches.is_apart(parent)
         if node.drop is None:
-            if self._turns_call and node.finish is _STOP and calls.find(self.rollout, self.turn_text(node)) is not None:
+            if self._turns_call and node.finish is _STOP and calls.find(self.rollout, node.turn_text) is not None:
                 node.finish = _STEP
                 self._ask_call(node, to_end=asked.to_end)
                 return
@@ -240,7 +234,7 @@ class Machine(Hooks[P]):
         text = node.text or ""
         if not calls.ends_at_close(self.rollout, text):
             return False
-        if calls.find(self.rollout, self.turn_text(node)) is None:
+        if calls.find(self.rollout, node.turn_text) is None:
             delimiters = limits.until(self.rollout, node, 1, to_end=to_end, token_ends=False).delimiters
             others = [text for text in delimiters if text not in calls.closes(self.rollout)]
             if any(other in text for other in others):
@@ -259,19 +253,10 @@ class Machine(Hooks[P]):
         self._flight.ask_call(node.node_id, to_end=to_end)
         self._out.append(ev.CallTool(node.node_id))
 
-    def turn_text(self, node: TreeNode) -> str:
-        """What the model has written since the last result, up to and with `node`."""
-        texts: list[str] = []
-        at: TreeNode | None = node
-        while at is not None and at.given is None:
-            texts.append(at.text or "")
-            at = at.parent
-        return "".join(reversed(texts))
-
     def _go_on(self, node: TreeNode, *, to_end: bool) -> None:
         """Sample the rest of a segment that was interrupted at `node`."""
-        if self._apart and node.parent is not None and node.parent.node_id in self._apart:
-            self._apart.add(node.node_id)
+        if self._branches.is_apart(node.parent):
+            self._branches.apart.add(node.node_id)
         if self.stopping is not None:
             return
         if self.is_cut(node):
@@ -284,13 +269,8 @@ class Machine(Hooks[P]):
         if to_end is None:
             self.ledger.count("ignored")
             return
-        node, ledger, what = self.tree.at(event.node), self.ledger, "turns" if event.turn else "calls"
-        ledger.count(what)
-        ledger.count(f"{what}_nondeterministic", event.nondeterministic)
-        if event.tool:
-            ledger.count(f"called.{event.tool}")
-        if event.outcome != "ok":
-            ledger.count(f"{what}_{event.outcome}")
+        node, ledger = self.tree.at(event.node), self.ledger
+        ledger.called(event)
         if event.turn and self._environment is not None:
             had = 1 + sum(above.given is not None and above.given.turn for above in self.tree.path(node))
             if had >= self._environment.max_turns:
@@ -302,15 +282,12 @@ class Machine(Hooks[P]):
         ledger.count("given", len(event.token_ids))
         node.finish = _STEP  # which it is already where a tool was called
         given = self.tree.give(node, event)
-        for marked in (self._cut, self._spared, self._apart):
-            if event.node in marked:
-                marked.add(given.node_id)
-        parent = node.parent
-        apart = bool(self._apart) and parent is not None and parent.node_id in self._apart
+        self._branches.add_given(given.node_id, event.node)
+        apart = self._branches.is_apart(node.parent)
         if to_end:
             ledger.steps += 1
             if apart:
-                self._apart.add(node.node_id)
+                self._branches.apart.add(node.node_id)
             self._go_on(given, to_end=True)
         elif apart:
             self._finish_apart(node)
@@ -322,7 +299,7 @@ class Machine(Hooks[P]):
         node.drop = reason
         if node.finish is _STEP:
             node.finish = Finish.CALL
-        if node.parent is None or node.parent.node_id not in self._apart:
+        if not self._branches.is_apart(node.parent):
             self.on_leaf(node)
 
     @abstractmethod
@@ -341,8 +318,8 @@ class Machine(Hooks[P]):
         cut = self._cut_rule
         if cut is not None and model == cut.model and node.finish is Finish.STEP and not self.is_cut(node):
             low = value is not None and value < cut.below and node.steps >= cut.from_step
-            if low and node_id not in self._spared and not self._spare(node, cut.spare):
-                drop(node)
+            if low and not self._branches.is_spared(self.tree, node, cut.spare):
+                self._branches.drop(node)
                 self.cancel_below(node)
                 self.on_cut(node)
             elif not cut.speculative and not self.scores_steps and self.stopping is None:
@@ -367,7 +344,7 @@ class Machine(Hooks[P]):
         if self._environment is None or self._flight.take_call(node_id) is None:
             return False
         node = self.tree.at(node_id)
-        if node.parent is None or node.parent.node_id not in self._apart:
+        if not self._branches.is_apart(node.parent):
             self.on_leaf(node)
         return True
 
@@ -402,7 +379,7 @@ class Machine(Hooks[P]):
         self.leaves -= count - (childless and node.parent is not None)
         if childless and node.drop is None:
             node.drop = reason
-        if node.node_id in self._apart:
+        if node.node_id in self._branches.apart:
             return
         if rest:
             self.on_leaf(node)
@@ -414,25 +391,16 @@ class Machine(Hooks[P]):
     def give_up(self, node: TreeNode) -> None:
         """Grow `node` no further, as a policy decides by its score; but spare the policy's share at random: those are
         finished apart from the policy, by one continuation, and weigh one over the share. What the in-loop cut has
-        spared is finished so too, with the weight that it has: no branch is drawn for twice."""
-        if node.node_id in self._spared or self._spare(node, self.spared_share(self.policy)):
+        spared is finished so too, with the weight that it has."""
+        if self._branches.is_spared(self.tree, node, self.spared_share(self.policy)):
             self._finish_apart(node)
         else:
-            drop(node)
+            self._branches.drop(node)
 
     def _finish_apart(self, node: TreeNode) -> None:
-        self._apart |= {node.node_id, node.tip.node_id}
+        self._branches.apart |= {node.node_id, node.tip.node_id}
         if not self.grow(node, 1, to_end=True) and self.stopping is None:
-            self._none_spared = True
-
-    def _spare(self, node: TreeNode, share: float) -> bool:
-        """Draws whether a branch that is to be cut goes on. Depends on its place alone."""
-        if not share or seeds.share("spare", self.run_seed, self.round_index, self.problem_id, node.node_id) >= share:
-            return False
-        if node.weight is not None:
-            node.weight /= share
-        self._spared.update(below.node_id for below in self.tree.walk(node))
-        return True
+            self._branches.none_spared = True
 
     @abstractmethod
     def grow(self, node: TreeNode, n: int, *, to_end: bool = False) -> int:
@@ -480,10 +448,3 @@ class Machine(Hooks[P]):
         self.ledger.count("planned_leaves", planned)
         self.ledger.count("saved_leaves", max(0, planned - self.leaves))
         self._out.append(ev.Finished(self.finished))
-
-
-def drop(node: TreeNode) -> None:
-    """Mark a branch that is grown no further: what would have come of it weighs nothing."""
-    node.drop = node.tip.drop = DropReason.CUT_IN_LOOP
-    if node.weight is not None:
-        node.weight = 0.0

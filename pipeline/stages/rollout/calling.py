@@ -151,7 +151,7 @@ class ToolCalls:
     def _parse(self, node: TreeNode) -> ParsedCall:
         parsed = self._parsed.get(node.node_id)
         if parsed is None:
-            written = calls.find(self._search.rollout, self._search.turn_text(node))
+            written = calls.find(self._search.rollout, node.turn_text)
             assert written is not None, f"{node} ends in no call"
             parsed = self._parsed[node.node_id] = self._read(written)
         return parsed

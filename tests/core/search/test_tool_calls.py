@@ -46,7 +46,7 @@ def check_results(played: Any) -> None:
         path = [search.tree[n] for n in t.path]
         if t.verdict is not None:
             ends = [node for node in path if node.text.endswith("\n```\n")]
-            called = [node for node in ends if find(search.rollout, search.turn_text(node)) is not None]
+            called = [node for node in ends if find(search.rollout, node.turn_text) is not None]
             assert [node.children[0] for node in called] == [node for node in path if node.given is not None]
             assert len(called) <= search.rollout.calls.max_calls
 
