@@ -4,11 +4,13 @@ the same problems grown without cuts; with a cut, labelled as 0.1.0 did by the p
 
     PYTHONPATH=. python -P tests/benchmarks/prm_on_cuts.py                       (some minutes)
     PYTHONPATH=. python -P tests/benchmarks/prm_on_cuts.py --problems 600 --spare 0.05
+    PYTHONPATH=. python -P tests/benchmarks/prm_on_cuts.py --seeds 5 --packing always
 
 Columns: bias of the training labels against the true values, with two standard errors by problem; of the model on
 held-out problems, whose trees are never cut: its mean error (`label_bias` of a report, against the truth) and its
-calibration error, both against the true values; tokens generated; seconds for growing and for training. The cut's
-scorer is the truth with noise. No figure is of a language model.
+calibration error, both against the true values, the mean over trainings that differ in their seed with the lowest and
+the highest; tokens generated; seconds for growing and for a training. The cut's scorer is the truth with noise. No
+figure is of a language model.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from unittest.mock import patch
 
@@ -74,8 +77,8 @@ class Row:
     name: str
     label_bias: float
     label_error: float
-    mean_error: float
-    calibration_error: float
+    mean_errors: list[float]
+    calibration_errors: list[float]
     tokens: int
     grown_s: float
     trained_s: float
@@ -156,28 +159,34 @@ def pooled_values(search: Search) -> Values:
     return Values(Scheme(), found)
 
 
-def measured(case: Case, place: Path, *, problems: int, noise: float) -> Row:
+def measured(case: Case, place: Path, *, problems: int, noise: float, seeds: int, packing: str) -> Row:
     began = time.monotonic()
     instead = patch.object(Search, "values", pooled_values) if case.labels == "pooled" else nullcontext()
     with instead:
         run, config = grown(case, place, problems=problems, noise=noise)
     grown_s = time.monotonic() - began
-    settings = RewardTraining(**SETTINGS, labels=[case.labels])  # type: ignore[arg-type]
+    settings = RewardTraining(**SETTINGS, labels=[case.labels], packing=packing)  # type: ignore[arg-type]
     speaks = vocabulary.of_engine(config.engine)
     splits, _ = collect(run, config, settings, speaks, rounds=[0], progress=lambda *_: None)
     labels = label_truth(splits.train)
-    report = train_reward(run, "prm", settings).report
-    line = next(one for one in report["scorers"] if one["scorer"] == "prm")
+    lines = []
+    for seed in range(seeds):
+        report = train_reward(run, "prm", settings.model_copy(update={"seed": seed}), name=f"prm-{seed}").report
+        lines.append(next(one for one in report["scorers"] if one["scorer"] == "prm"))
     return Row(
         case.name,
         labels["label_bias"],
         2 * labels["standard_error"],
-        line["truth_mean_error"],
-        line["truth_calibration_error"],
+        [line["truth_mean_error"] for line in lines],
+        [line["truth_calibration_error"] for line in lines],
         summarise(run).generated_tokens,
         grown_s,
-        time.monotonic() - began - grown_s,
+        (time.monotonic() - began - grown_s) / seeds,
     )
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{fmean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -186,14 +195,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--below", type=float, default=0.1, help="the cut's threshold")
     parser.add_argument("--spare", type=float, default=0.2, help="share of branches to be cut that goes on")
     parser.add_argument("--noise", type=float, default=0.3, help="standard deviation of the scorer's error")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each case")
+    parser.add_argument("--packing", choices=["never", "always"], default="never", help="rewards.training.packing")
     args = parser.parse_args(argv)
-    print(f"{'':22s} {'label bias':>16s} {'model: error':>13s} {'calibration':>12s} {'tokens':>10s} {'seconds':>9s}")
+    print(f"{'':20s} {'label bias':>15s} {'model: error':>24s} {'calibration':>22s} {'tokens':>9s} {'seconds':>9s}")
     with tempfile.TemporaryDirectory() as folder:
         for number, case in enumerate(cases(args.below, args.spare)):
-            row = measured(case, Path(folder, f"run-{number}"), problems=args.problems, noise=args.noise)
+            row = measured(
+                case,
+                Path(folder, f"run-{number}"),
+                problems=args.problems,
+                noise=args.noise,
+                seeds=args.seeds,
+                packing=args.packing,
+            )
+            errors, calibrations = _spread(row.mean_errors, "+.3f"), _spread(row.calibration_errors, ".3f")
             print(
-                f"{row.name:22s} {row.label_bias:+8.3f} ±{row.label_error:.3f} {row.mean_error:+13.3f} "
-                f"{row.calibration_error:12.3f} {row.tokens:10,} {row.grown_s:4.0f}+{row.trained_s:4.0f}",
+                f"{row.name:20s} {row.label_bias:+8.3f} ±{row.label_error:.3f} {errors:>24s} {calibrations:>22s} "
+                f"{row.tokens:9,} {row.grown_s:4.0f}+{row.trained_s:4.0f}",
                 flush=True,
             )
 
