@@ -266,4 +266,4 @@ def test_reasoning_gym_pays_neither_junk_nor_what_it_would_have_to_evaluate(at_l
 
 def test_every_kind_of_verifier_is_here() -> None:
     tried = {spec["type"] for spec, _ in [*HONEST, *(pair for pairs in HOSTILE.values() for pair in pairs)]}
-    assert set(OWN_KINDS) <= tried | {"majority", "model", "rubric", "reasoning_gym"}
+    assert set(OWN_KINDS) <= tried | {"majority", "model", "rubric", "reasoning_gym", "environment"}

@@ -122,7 +122,7 @@ async def test_a_full_engine_reads_as_full(vllm_engine: Vllm, sample: Any):
         await asyncio.sleep(0.01)
     await load
     before, after = seen[0], seen[-1]
-    mean = (after.running_integral - before.running_integral) / (after.busy_s - before.busy_s)
+    mean = (after.running_integral - before.running_integral) / (after.settled_s - before.settled_s)
     assert 0.8 * 32 < mean <= 32
 
 
