@@ -52,8 +52,10 @@ is loaded once. Else a file is a group."""
 FIRST = (
     "tests/cluster/test_ray_run.py",
     "tests/cluster/test_elastic.py",
+    "tests/models/",
     "tests/cluster/",
     "tests/engines/test_contract.py",
+    "tests/core/values/test_bias.py",
     "tests/runtime/driver/test_rounds.py",
     "tests/runtime/driver/test_many_kills.py",
     "tests/runtime/driver/test_lease_claims.py",
