@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ from berry.pipeline.storage.run.directory import RunDir, prepare
 from berry.sandboxes.sessions import SessionCall, SessionReply
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import CheckRequest
+from tests.engines.test_call_templates import HEADERS, LLAMA, LLAMA_CALL
 from tests.stages.export.conftest import Clerk
 from tests.stages.export.test_exactness import byte_tokenizer
 
@@ -67,18 +68,19 @@ class Caller(Clerk):
     """Calls a tool, or speaks to the environment, once, and then answers."""
 
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
-        turn = self._tokens.tokenizer.decode(request.prompt_ids).count("<|im_start|>assistant")
+        tokenizer = self._tokens.tokenizer
+        prompt = tokenizer.decode(request.prompt_ids)
+        turn = prompt.count("<|im_start|>assistant") + prompt.count("<|start_header_id|>assistant")
+        is_llama = tokenizer.eos_token == "<|eot_id|>"
         for index in range(request.n):
-            calls = turn == 1 and bool(request.until.delimiters)
-            ended = not calls
-            text = WRITTEN[(request.seed + index) % 3] if calls and self._has_tools else f"It is {turn}.\n"
-            ids = self._tokens.tokenizer.encode(text + "<|im_end|>" * ended, add_special_tokens=False)
+            calls = turn == 1 and "tools" in self._tokens._arguments
+            text = f"It is {turn}." + "\n" * (not is_llama)
+            if calls:
+                text = LLAMA_CALL if is_llama else WRITTEN[(request.seed + index) % 3]
+            ended = is_llama or not calls
+            ids = tokenizer.encode(text + tokenizer.eos_token * ended, add_special_tokens=False)
             finish = Finish.STOP if ended else Finish.STEP
             yield Sample(index, Completion(tuple(ids), text, finish, (-0.25,) * len(ids)))
-
-    @property
-    def _has_tools(self) -> bool:
-        return "tools" in self._tokens._arguments
 
 
 async def _says(request: SessionCall) -> SessionReply:
@@ -95,10 +97,11 @@ async def _passes(_: CheckRequest) -> Verdict:
 def made(tmp_path: Path) -> Callable[..., RunDir]:
     """made(rollout, template=…) -> a run of Caller's."""
 
-    def make(rollout: dict[str, Any], *, template: str = TEMPLATE) -> RunDir:
+    def make(rollout: dict[str, Any], *, template: str = TEMPLATE, specials: Sequence[str] = SPECIAL) -> RunDir:
         folder = tmp_path / "model"
         tokenizer = byte_tokenizer()
-        tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL, "eos_token": "<|im_end|>"})
+        end = "<|eot_id|>" if "<|eot_id|>" in specials else "<|im_end|>"
+        tokenizer.add_special_tokens({"additional_special_tokens": list(specials), "eos_token": end})
         tokenizer.chat_template = template
         tokenizer.save_pretrained(folder)
         (folder / "config.json").write_text("{}")
@@ -165,6 +168,27 @@ def test_calls_are_text_where_the_template_knows_none(made, tmp_path: Path) -> N
     assert json.loads((tmp_path / "text" / MANIFEST).read_text())["exactness"]["exact_share"] == 1.0
     assert {row["messages"][1]["content"] for row in rows} == set(WRITTEN)
     assert set(rows[0]["messages"][0]) == {"role", "content"}
+
+
+def test_calls_that_are_whole_turns_are_text_and_quoted_results_are_read_back(made, tmp_path: Path) -> None:
+    run = made({"tools": TOOLS["tools"], "calls": {"type": "llama"}}, template=LLAMA, specials=HEADERS)
+    rows = exported(run, tmp_path / "text")
+    exactness = json.loads((tmp_path / "text" / MANIFEST).read_text())["exactness"]
+    assert (exactness["exact_share"], exactness["changed_token_share"]) == (1.0, 0.0)
+    for row in rows:
+        assert [(m["role"], m["content"]) for m in row["messages"][1:]] == [
+            ("assistant", LLAMA_CALL),
+            ("tool", RESULT),
+            ("assistant", "It is 2."),
+        ]
+
+
+def test_calls_of_tools_with_different_arguments_are_text(made, tmp_path: Path) -> None:
+    sql = {"type": "sql", "setup": "create table t (a int)"}
+    rows = exported(made({**TOOLS, "tools": [*TOOLS["tools"], sql]}), tmp_path / "text")
+    assert json.loads((tmp_path / "text" / MANIFEST).read_text())["exactness"]["exact_share"] == 1.0
+    assert {row["messages"][1]["content"] for row in rows} == set(WRITTEN)
+    assert [tool["function"]["name"] for tool in json.loads(rows[0]["tools"])] == ["python", "sql"]
 
 
 def test_an_episode_is_a_conversation(made, tmp_path: Path) -> None:

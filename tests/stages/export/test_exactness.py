@@ -104,6 +104,23 @@ def test_a_template_that_never_ends_an_answer_loses_its_end(tmp_path: Path) -> N
     assert found == RoundTrip(tokens=len("It is 2.") + 1, changed=1, loss=Loss.END)
 
 
+def test_of_a_conversation_only_what_the_model_said_counts(tmp_path: Path) -> None:
+    tokens = tokens_of(tmp_path, CHATML)
+    said, heard, answer = (
+        {"role": r, "content": c} for r, c in (("assistant", "1+1"), ("user", "2"), ("assistant", "2"))
+    )
+    prompt = tokens.encode(PROMPT)
+    ids = tokens.encode_whole([*PROMPT, said, heard, answer])[len(prompt) : -1]  # without the line break at the end
+    given = tokens.encode([*PROMPT, said, heard])[len(prompt) + len("1+1") + 1 :]
+    own = [True] * 4 + [False] * len(given) + [True] * 2
+    sampled = Sampled(PROMPT, "1+12", prompt, ids, trainable=own, turns=[said, heard, answer])
+    assert compare(sampled, tokens.encode_whole) == RoundTrip(tokens=6, changed=0, loss=None)
+    other = replace(sampled, turns=[said, {**heard, "content": "3"}, answer])
+    assert compare(other, tokens.encode_whole) == RoundTrip(tokens=6, changed=1, loss=Loss.GIVEN)
+    other = replace(sampled, turns=[{**said, "content": "1-1"}, heard, answer])
+    assert compare(other, tokens.encode_whole) == RoundTrip(tokens=6, changed=1, loss=Loss.TOKENS)
+
+
 def test_of_many_responses_those_compared_lie_all_over_the_export(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("berry.pipeline.stages.export.exactness.COMPARED", 8)
     tokens = tokens_of(tmp_path, STRIPS)
