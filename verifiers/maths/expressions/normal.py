@@ -56,6 +56,7 @@ _LABELS = re.compile(
     r"\s*(?:[IVX]{1,5}|[A-J])(?:\s*(?:,\s*(?:and|or)\b|,|\b(?:and|or)\b|&)\s*(?:[IVX]{1,5}|[A-J])\b){1,8}\s*"
 )
 _NUMERIC = re.compile(r"\s*[-+]?\d[\d,./\s]*+(?:\\?%\s*|(?:(?:and|or)\s+[-+]?\d[\d,./\s]*+){1,8})?")
+_BRACKETED = re.compile(r"\s*\(\s*([-+]?\d[\d,.]*)\s*\)\s*")
 _NUMBER_FIRST = re.compile(r"\s*([-+]?(?:\\?\$)?\d[\d,./]*)\s+([A-Za-z].*)", re.DOTALL)
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))")
 _PLAIN_ROMAN = re.compile(r"\\mathrm\s*\{\s*([ie])\s*\}")
@@ -134,6 +135,8 @@ def _words_of(match: re.Match[str]) -> str:
         return rf"\{inside.strip().lower()} "
     if inside.strip() in ("\\$", "€", "£", "¥", "-", "+") or _CLOCK.fullmatch(inside):
         return inside
+    if (bracketed := _BRACKETED.fullmatch(inside)) is not None:
+        return bracketed[1]
     if _NUMERIC.fullmatch(inside) or _LABELS.fullmatch(inside):
         return inside
     if (quantity := _NUMBER_FIRST.fullmatch(inside)) is not None and not _OPERATING.match(quantity[2]):
