@@ -151,10 +151,10 @@ IMPORTERS: dict[str, Callable[[], Importer]] = {
     "kodcode": lambda: programs.kodcode,
     "multipl_e": lambda: programs.multipl_e,
     "eurus": lambda: training.verl,
-    "synthetic1": lambda: training.synthetic,
-    "synthetic2": lambda: training.synthetic,
+    "synthetic1": lambda: repeated_once(training.synthetic, training.synthetic_key),
+    "synthetic2": lambda: repeated_once(training.synthetic, training.synthetic_key),
     "verl": lambda: training.verl,
-    "nemotron": lambda: training.nemotron,
+    "nemotron": lambda: repeated_once(training.nemotron, training.nemotron_key),
     "ifeval": lambda: instructions.ifeval,
     "minif2f": lambda: instructions.minif2f,
 }

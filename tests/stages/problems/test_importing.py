@@ -257,6 +257,29 @@ def test_a_row_that_cannot_be_checked_is_left_out_with_its_reason(tmp_path, name
     assert isinstance(taken, Imported)
 
 
+def test_synthetics_tasks_may_be_python_literals_and_its_solutions_bare_code() -> None:
+    row = ROWS["synthetic1"]
+    written = {
+        **row,
+        "verification_info": str(json.loads(str(row["verification_info"]))),
+        "gold_standard_solution": "x",
+    }
+    imported = IMPORTERS["synthetic1"]()(written, "0")
+    assert imported.problem == IMPORTERS["synthetic1"]()(row, "0").problem
+    assert imported.reference == "```python\nx\n```"
+    with pytest.raises(Unusable, match="neither JSON nor a Python literal"):
+        IMPORTERS["synthetic1"]()({**row, "verification_info": "__import__('os')"}, "0")
+
+
+@pytest.mark.parametrize("name", ["synthetic1", "nemotron"])
+def test_several_responses_to_one_problem_make_one_problem(tmp_path, name: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({**ROWS[name], "uuid": str(n), "response_id": n}) + "\n" for n in range(3)))
+    first, *others = (imported for _, imported in convert(str(path), IMPORTERS[name]()))
+    assert isinstance(first, Imported)
+    assert others == ["a repeat of an earlier row"] * 2
+
+
 def test_another_data_sets_file_is_refused_by_the_missing_field(tmp_path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS["math"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -47,9 +48,10 @@ def dapo_key(row: SourceRow) -> object:
 
 
 def synthetic(row: SourceRow, number: str) -> Imported:
-    """PrimeIntellect's SYNTHETIC-1 and SYNTHETIC-2: `problem_id`, `task_type`, `prompt`, `verification_info`."""
+    """PrimeIntellect's SYNTHETIC-1 and SYNTHETIC-2: `problem_id`, `task_type`, `prompt`, `verification_info`. A row of
+    SYNTHETIC-1 is a response; the sets of its tasks alone have the same columns."""
     kind = str(row["task_type"])
-    info = opened(row["verification_info"], "verification_info")
+    info = _read(row["verification_info"], "verification_info")
     if not isinstance(info, Mapping):
         raise Unusable("verification_info is no object")
     meta = {"task_type": kind, "source": row.get("source")}
@@ -70,7 +72,14 @@ def synthetic(row: SourceRow, number: str) -> Imported:
         raise Unusable(f"task_type {kind!r} has no verifier here")
     identity = f"synthetic-{row.get('problem_id') or number}"
     reference = row.get("gold_standard_solution")
+    if kind == "verifiable_code" and reference and "```" not in reference:
+        reference = f"```python\n{reference}\n```"
     return made(identity, _prompt(row["prompt"]), spec, "synthetic", meta=meta, reference=reference)
+
+
+def synthetic_key(row: SourceRow) -> object:
+    """What tells one problem of SYNTHETIC from another: the full sets have a row for each response."""
+    return row.get("problem_id")
 
 
 def nemotron(row: SourceRow, number: str) -> Imported:
@@ -79,13 +88,37 @@ def nemotron(row: SourceRow, number: str) -> Imported:
     expected = at(row, "metadata.expected_answer") or row.get("expected_answer")
     if expected in (None, ""):
         raise Unusable("no expected_answer: what its output says is a model's own answer")
-    messages = row.get("messages") or row.get("input")
-    turns = [turn for turn in messages or [] if turn.get("role") != "assistant" and turn.get("content")]
+    turns = _asked(row)
     if not turns:
         raise Unusable("no question among its messages")
     meta = {"category": row.get("category"), "reasoning": row.get("reasoning"), "license": row.get("license")}
     spec = {"type": "math", "answer": _text(expected)}
     return made(f"nemotron-{row.get('uuid') or number}", _prompt(turns), spec, "nemotron", meta=meta)
+
+
+def nemotron_key(row: SourceRow) -> object:
+    """What tells one question of Nemotron from another: its sets have a row for each response."""
+    return json.dumps([turn.get("content") for turn in _asked(row)])
+
+
+def _asked(row: SourceRow) -> list[Any]:
+    """The turns before the answer."""
+    messages = row.get("messages") or row.get("input") or []
+    return [turn for turn in messages if turn.get("role") != "assistant" and turn.get("content")]
+
+
+def _read(value: Any, what: str) -> Any:
+    """A column that holds JSON, or a Python literal, as text. Raises Unusable."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise Unusable(f"{what} is neither JSON nor a Python literal ({error})") from error
 
 
 def _prompt(prompt: Any) -> Any:
