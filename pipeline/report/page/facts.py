@@ -125,8 +125,9 @@ def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> FactTable:
     ]
     screening = versions.get("screening") or {}
     if screening.get("files"):
-        found = sum(len(ids) for ids in (screening.get("overlapping") or {}).values())
-        rows.append(("screened against", f"{', '.join(screening['files'])}: {found} problems overlap"))
+        found, fate = len(screening.get("overlapping") or {}), "left out" if screening.get("left_out") else "left in"
+        told = f"{found:,} of {screening.get('looked_at', 0):,} problems overlap and were {fate}"
+        rows.append(("screened against", f"{', '.join(screening['files'])}: {told}"))
     else:
         rows.append(("screened against", "nothing: no evaluation sets were named (`screening`)"))
     return FactTable("What ran", "From run.yaml and versions.json.", rows)

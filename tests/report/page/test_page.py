@@ -141,6 +141,15 @@ def test_a_run_of_an_earlier_version_has_a_page(tmp_path: Path):
     assert data_of(page)["trees"]
 
 
+def test_the_page_says_how_many_problems_overlap_with_evaluation_sets(run: RunDir):
+    path = Path(run.location.root) / "versions.json"
+    near = {"item": "eval.jsonl, line 1", "overlap": 1.0}
+    screening = {"files": {"eval.jsonl": 1}, "looked_at": 12, "left_out": True, "overlapping": {"p0": near}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "screening": screening}))
+    page = make_report(open_run(run.location.root)).decode()
+    assert "eval.jsonl: 1 of 12 problems overlap and were left out" in page
+
+
 def test_progress_is_drawn_over_time(run: RunDir):
     rows = [{"at": 10.0 * i, "tokens_per_s": 5.0 * i, "running": i, "sandbox_queue": 0} for i in range(5)]
     folder = Path(run.location.root) / "metrics"
