@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from berry.pipeline.engines.vllm import worker
+from berry.pipeline.engines.vllm import wire, worker
 from berry.pipeline.errors import ConfigError, ResourceError
 
 OLDEST, FIRST_UNTRIED = (0, 23), (0, 33)  # releases
@@ -124,7 +124,10 @@ def drop_token_texts() -> None:
                 super()._update_sample_logprobs(logprobs_lists)
                 return
             width = self.num_logprobs + 1  # the chosen token, then the likeliest; other requests may ask for more
-            for values, ids in zip(logprobs_lists[1].tolist(), logprobs_lists[0].tolist(), strict=True):
+            all_ids, all_values = logprobs_lists[:2]
+            if not isinstance(logprobs_lists, wire.Numbers):
+                all_ids, all_values = all_ids.tolist(), all_values.tolist()
+            for values, ids in zip(all_values, all_ids, strict=True):
                 flat.start_indices.append(len(flat.logprobs))
                 flat.logprobs += values[:width]
                 flat.token_ids += ids[:width]
@@ -134,6 +137,13 @@ def drop_token_texts() -> None:
     module: Any = output_processor
     if module.LogprobsProcessor is LogprobsProcessor:
         module.LogprobsProcessor = WithoutTexts
+
+
+async def send_numbers(engine: Any) -> None:
+    """Has the processes of this AsyncLLM send sampled log-probabilities as `wire.Numbers`. To be called before its
+    first request; requests must ask for flat log-probabilities or for none."""
+    await engine.collective_rpc("send_numbers")
+    wire.receive(engine.engine_core.decoder)
 
 
 def _check_known(arguments: dict[str, Any], *, key: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from berry.pipeline.engines.vllm import wire
+
 OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive
 SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engine's sockets, where there is one
 OWNER_POLL_S = 1.0
@@ -34,6 +36,10 @@ class WorkerExtension:
                 module.quant_method.process_weights_after_loading(module)
                 packed += 1
         return packed
+
+    def send_numbers(self) -> None:
+        """Sends sampled log-probabilities as `wire.Numbers` from now on."""
+        wire.send()
 
     def score_prompts_as(self, temperature: float, top_p: float, top_k: int, min_p: float) -> bool:
         """Has log-probabilities of prompt tokens computed from now on in the distribution that this sampling draws
