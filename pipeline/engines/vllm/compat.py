@@ -125,7 +125,7 @@ def drop_token_texts() -> None:
                 return
             width = self.num_logprobs + 1  # the chosen token, then the likeliest; other requests may ask for more
             all_ids, all_values = logprobs_lists[:2]
-            if not isinstance(logprobs_lists, wire.Numbers):
+            if not isinstance(logprobs_lists, wire.PlainLogprobs):
                 all_ids, all_values = all_ids.tolist(), all_values.tolist()
             for values, ids in zip(all_values, all_ids, strict=True):
                 flat.start_indices.append(len(flat.logprobs))
@@ -139,10 +139,10 @@ def drop_token_texts() -> None:
         module.LogprobsProcessor = WithoutTexts
 
 
-async def send_numbers(engine: Any) -> None:
-    """Has the processes of this AsyncLLM send sampled log-probabilities as `wire.Numbers`. To be called before its
-    first request; requests must ask for flat log-probabilities or for none."""
-    await engine.collective_rpc("send_numbers")
+async def send_plain_logprobs(engine: Any) -> None:
+    """Has the processes of this AsyncLLM send sampled log-probabilities as `wire.PlainLogprobs`. To be called before
+    its first request; requests must ask for flat log-probabilities or for none."""
+    await engine.collective_rpc("send_plain_logprobs")
     wire.receive(engine.engine_core.decoder)
 
 

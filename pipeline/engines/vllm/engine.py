@@ -90,7 +90,7 @@ class Vllm(TokenizedEngine):
             await asyncio.to_thread(compat.load)
             await self.load_tokens(folder, self._config)
             self._llm = await asyncio.to_thread(self._launch, folder)
-            await compat.send_numbers(self._llm)
+            await compat.send_plain_logprobs(self._llm)
         await self._warm_up()
 
     def _launch(self, folder: str) -> Any:

@@ -1,9 +1,9 @@
 """Sends sampled log-probabilities from vLLM's engine process to its front end as plain numbers.
 
-    worker: sampler's tensors ─► Numbers ─► scheduler slices them by request ─► msgpack ─► front end: Numbers
+    worker: sampler's tensors ─► PlainLogprobs ─► scheduler slices them by request ─► msgpack ─► front end
 
-vLLM sends three NumPy arrays a token and request, each packed and unpacked in Python. That takes longer than all else
-that a small model's token takes on this way; lists are packed in C. The numbers are the same.
+vLLM sends three NumPy arrays for each token, which it packs and unpacks in Python: half of what log-probabilities cost
+on a small model. Lists are packed in C. The numbers are the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
-class Numbers(NamedTuple):
+class PlainLogprobs(NamedTuple):
     """Token ids and their log-probabilities in nats, a row a position: the chosen token, then the likeliest ones.
     `starts`: first row of each request, where requests have several. In place of vLLM's LogprobsLists, without ranks.
     """
@@ -20,35 +20,35 @@ class Numbers(NamedTuple):
     logprobs: list[list[float]]
     starts: list[int] | None = None
 
-    def slice_request(self, req_idx: int, num_positions: int) -> Numbers:
+    def slice_request(self, req_idx: int, num_positions: int) -> PlainLogprobs:
         """The rows of one request. vLLM's scheduler calls this, hence the name and the arguments."""
         start = req_idx if self.starts is None else self.starts[req_idx]
         end = start + num_positions
-        return Numbers(self.token_ids[start:end], self.logprobs[start:end])
+        return PlainLogprobs(self.token_ids[start:end], self.logprobs[start:end])
 
 
 def send() -> None:
-    """Has the sampler of this process give `Numbers` from now on."""
+    """Has the sampler of this process give `PlainLogprobs` from now on."""
     from vllm.v1.outputs import LogprobsTensors
 
     own = LogprobsTensors.tolists
-    if getattr(own, "gives_numbers", False):
+    if getattr(own, "is_plain", False):
         return
 
-    def tolists(self: Any, cu_num_generated_tokens: list[int] | None = None) -> Numbers:
+    def tolists(self: Any, cu_num_generated_tokens: list[int] | None = None) -> PlainLogprobs:
         ids, values, _, starts = own(self, cu_num_generated_tokens)
-        return Numbers(ids.tolist(), values.tolist(), starts)
+        return PlainLogprobs(ids.tolist(), values.tolist(), starts)
 
-    tolists.gives_numbers = True  # type: ignore[attr-defined]
+    tolists.is_plain = True  # type: ignore[attr-defined]
     LogprobsTensors.tolists = tolists  # type: ignore[method-assign, assignment]
 
 
 def receive(decoder: Any) -> None:
-    """Has a front end's MsgpackDecoder expect `Numbers` from now on."""
+    """Has a front end's MsgpackDecoder expect `PlainLogprobs` from now on."""
     import msgspec
     from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 
-    one = _with_field(EngineCoreOutput, "new_logprobs", Numbers | None)
+    one = _with_field(EngineCoreOutput, "new_logprobs", PlainLogprobs | None)
     step = _with_field(EngineCoreOutputs, "outputs", list[one])
     decoder.decoder = msgspec.msgpack.Decoder(step, ext_hook=decoder.ext_hook, dec_hook=decoder.dec_hook)
 

@@ -37,8 +37,8 @@ class WorkerExtension:
                 packed += 1
         return packed
 
-    def send_numbers(self) -> None:
-        """Sends sampled log-probabilities as `wire.Numbers` from now on."""
+    def send_plain_logprobs(self) -> None:
+        """Sends sampled log-probabilities as `wire.PlainLogprobs` from now on."""
         wire.send()
 
     def score_prompts_as(self, temperature: float, top_p: float, top_k: int, min_p: float) -> bool:

@@ -59,7 +59,7 @@ def test_they_are_those_of_the_arrays(tensors: Any) -> None:
     assert (numbers.engine_index, len(numbers.outputs)) == (7, SEQUENCES)
     for ours, theirs in zip(numbers.outputs, arrays.outputs, strict=True):
         assert (ours.request_id, ours.new_token_ids, ours.finished) == (theirs.request_id, theirs.new_token_ids, True)
-        assert type(ours.new_logprobs) is wire.Numbers
+        assert type(ours.new_logprobs) is wire.PlainLogprobs
         assert ours.new_logprobs.token_ids == theirs.new_logprobs.logprob_token_ids.tolist()
         assert ours.new_logprobs.logprobs == theirs.new_logprobs.logprobs.tolist()
 
