@@ -38,7 +38,7 @@ def over_the_wire(lists: Any, decoder: Any) -> Any:
         EngineCoreOutput(str(i), [i], lists.slice_request(i, 1), finish_reason=FinishReason.LENGTH)
         for i in range(SEQUENCES)
     ]
-    buffers = MsgpackEncoder().encode(EngineCoreOutputs(outputs=outputs, engine_index=7))
+    buffers: Any = MsgpackEncoder().encode(EngineCoreOutputs(outputs=outputs, engine_index=7))
     return decoder.decode([bytearray(buffer) for buffer in buffers])
 
 
@@ -76,7 +76,8 @@ def test_outputs_without_them_come_through(tensors: Any) -> None:
         finished_requests={"a"},
         timestamp=2.5,
     )
-    found = plain.decode([bytearray(buffer) for buffer in MsgpackEncoder().encode(step)])
+    buffers: Any = MsgpackEncoder().encode(step)
+    found = plain.decode([bytearray(buffer) for buffer in buffers])
     assert (found.timestamp, found.finished_requests, found.utility_output.call_id) == (2.5, {"a"}, 3)
     assert found.outputs[0].new_logprobs is None
     np.testing.assert_array_equal(found.outputs[0].pooling_output, tensors.logprobs)
