@@ -65,7 +65,8 @@ _NOT_THE_PROGRAM = frozenset(
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one child may use. A child is one run of a program, or the process in which all calls of a job
-    (or a whole session) are made. Times are scaled by the host's calibration factor."""
+    (or a whole session) are made. Times are scaled by the host's calibration factor,
+    wall seconds by its load too."""
 
     cpu_s: float = 10.0
     """CPU seconds, of all threads and child processes."""

@@ -100,7 +100,7 @@ class SandboxPool:
         """Runs a job. Never raises for what the job does, nor for a sandbox that fails: both are outcomes."""
 
         async def once(number: int) -> JobResult:
-            limits = self._limits(job.limits)
+            limits = self.limits_now(job.limits)
             if job.language == "python":
                 return await python.run_python(self._slots, number, job, limits)
             return await programs.run_programs(self._slots, self._binaries, number, job, limits)
@@ -130,7 +130,7 @@ class SandboxPool:
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
-        own, judges = self._limits(job.limits), self._limits(limits)
+        own, judges = self.limits_now(job.limits), self.limits_now(limits)
         judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes, late)
 
         async def once(number: int) -> JudgeResult:
@@ -150,7 +150,7 @@ class SandboxPool:
         fails."""
         number = await self._queue.take(job.key, self._deadline(job))
         try:
-            session = await Session.start(self._slots, number, job, self._limits(job.limits))
+            session = await Session.start(self._slots, number, job, self.limits_now(job.limits))
             try:
                 yield session
             finally:
@@ -158,8 +158,9 @@ class SandboxPool:
         finally:
             self._queue.give(number)
 
-    def _limits(self, limits: Limits | None) -> Limits:
-        return (limits or self.config.limits).scaled(self._slots.calibration)
+    def limits_now(self, limits: Limits | None) -> Limits:
+        """Returns the limits that hold for a job that begins now: see `Slots.limits_now`."""
+        return self._slots.limits_now(limits or self.config.limits)
 
     def _deadline(self, job: Job) -> float | None:
         return self.config.deadline_s if job.deadline_s is None else job.deadline_s

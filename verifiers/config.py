@@ -44,7 +44,7 @@ class CheckerConfig(BaseModel):
     cpu_s: float = Field(default=10.0, gt=0)
     """CPU seconds of one program, scaled by the host's calibration factor."""
     wall_s: float = Field(default=30.0, gt=0)
-    """Wall seconds of one program."""
+    """Wall seconds of one program, scaled by the same factor and by the host's load, up to four times."""
     nice: int = Field(default=5, ge=0, le=19)
     """How far programs yield the cores to this process, and to an engine on the same host; 0: not at all."""
     memory_mb: int = Field(default=512, ge=16)

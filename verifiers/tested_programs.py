@@ -30,27 +30,6 @@ def word(part: str, key: str) -> str:
     return part[:HALF] + key[:HALF]
 
 
-def disallowed(language: str, code: str) -> str | None:
-    """What in a program takes the tests' comparisons over; None where nothing does."""
-    words = _TAKES_OVER.get(language, ())
-    for part in re.split("[{;]", _COMMENT.sub(" ", code)) if words else ():
-        found, end = True, 0
-        for word in words:
-            match = word.search(part, end)
-            found, end = found and match is not None, match.end() if match else end
-        if found:
-            return " ".join(part[:end].split())[-60:]
-    return None
-
-
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
-_TAKES_OVER = {
-    "rust": (re.compile(r"\bimpl\b"), re.compile(r"\bPartialEq\b"), re.compile(r"\bfor\b")),
-    "csharp": (re.compile(r"\boperator\s*(?:==|!=|true|false)"),),
-}
-"""What takes comparisons over: words in this order, between braces and semicolons."""
-
-
 def _own(*texts: str) -> str:
     """A name that none of the texts can hold, since it is made of them."""
     return "w" + hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -63,13 +42,18 @@ def typescript(spec: ProgramTestsSpec, code: str, key: str) -> str:
 declare var require: any;
 const {own}: any = ((load: any) => {{
   const fs = load('node:fs'), assert = load('node:assert');
-  const part = fs.readFileSync(0, 'utf8'), write = fs.writeSync;
+  const read = fs.readFileSync(0), part = new Uint8Array(read), write = fs.writeSync;  // no string: heap dumps show it
+  read.fill(0);  // it lies in a pool that every Buffer shows
   try {{ fs.ftruncateSync(0, 0); }} catch {{}}
   for (const held of [assert, assert.strict]) for (const name of Object.keys(held)) {{
     Object.defineProperty(held, name, {{value: held[name], writable: false, configurable: false}});
   }}
   const fixed = (name: string) => /^(node:)?assert$/.test(name) ? assert : load(name);
-  return {{fixed, end: (key: string) => write(1, '\\n' + part.slice(0, {HALF}) + key + '\\n')}};
+  return {{fixed, end: (key: string) => {{
+    const word = new Uint8Array({2 * HALF + 2}).fill(10);
+    for (let i = 0; i < {HALF}; i++) {{ word[i + 1] = part[i]; word[i + {HALF + 1}] = key.charCodeAt(i); }}
+    write(1, word);
+  }}}};
 }})(require);
 const {own}r = {own}.fixed, {own}e = {own}.end;
 """
@@ -83,8 +67,8 @@ _JAVA_MAIN = re.compile(r"\bstatic\s+void\s+main\s*\(")
 
 
 def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests are a class below the program's, so that they call its functions by their names; assertions are on.
-    Raises NoTests."""
+    """The tests are a class below the program's, so that they call its functions by their names; assertions are on, at
+    the end too. Raises NoTests."""
     if not _JAVA_MAIN.search(spec.tests):
         raise NoTests("tests must hold `public static void main(String[] args) { … }`")
     own = _own(code, spec.tests)
@@ -102,6 +86,7 @@ def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
     while (System.in.read() >= 0) {{ }}
     ClassLoader.getSystemClassLoader().setDefaultAssertionStatus(true);
     {own}t.main(args);
+    if (!{own}t.{own}on()) throw new java.lang.AssertionError("the program switched assertions off");
     java.io.FileOutputStream out = new java.io.FileOutputStream(java.io.FileDescriptor.out);
     System.out.flush();
     out.write(10); out.write(part); out.write("{key[:HALF]}\\n".getBytes());
@@ -109,7 +94,8 @@ def java(spec: ProgramTestsSpec, code: str, key: str) -> str:
 }}
 """
     lines = "\n".join(imports)
-    return f"{lines}\n{first}{prelude.strip()}\n{body}\nclass {own}t extends {base} {{\n{spec.tests}\n}}\n"
+    on = f"static boolean {own}on() {{ boolean on = false; assert on = true; return on; }}"
+    return f"{lines}\n{first}{prelude.strip()}\n{body}\nclass {own}t extends {base} {{\n{on}\n{spec.tests}\n}}\n"
 
 
 _GO_PACKAGE = re.compile(r"^[ \t]*package\s+\w+[ \t]*;?[ \t]*$", re.MULTILINE)
@@ -125,16 +111,16 @@ def go(spec: ProgramTestsSpec, code: str, key: str) -> str:
     if not names:
         raise NoTests("tests must hold a function `TestName(t *testing.T)`")
     own = _own(code, spec.tests)
-    imports: dict[str, str] = {}
+    imports: dict[str, None] = {}
     for text, given in ((code, True), (spec.prelude, False), (spec.tests, False)):
         for block in _GO_IMPORT.finditer(text):
             for entry in _GO_ENTRY.finditer(block[1] or block[2]):
                 used = f"{entry[1].rpartition('/')[2]}."
                 if given or used in code or used in spec.tests:
-                    imports.setdefault(entry[1], entry[0])
+                    imports[" ".join(entry[0].split())] = None  # under each name, or the program could take one over
     for path in ("testing", "fmt"):
         if f"{path}." in spec.tests:
-            imports.setdefault(path, f'"{path}"')
+            imports[f'"{path}"'] = None
     mine = [f'{own}{path} "{path}"' for path in ("io", "os", "testing")]
     prelude, body, tests = (_GO_IMPORT.sub("", _GO_PACKAGE.sub("", t)) for t in (spec.prelude, code, spec.tests))
     body = re.sub(r"^func\s+main\s*\(\s*\)", f"func {own}main()", body, flags=re.MULTILINE)
@@ -148,16 +134,16 @@ def go(spec: ProgramTestsSpec, code: str, key: str) -> str:
     }}}}}}, nil, nil)
 }}
 """
-    lines = "\n".join([*imports.values(), *mine])
+    lines = "\n".join([*imports, *mine])
     return f"package main\nimport (\n{lines}\n)\n{prelude.strip()}\n{body}\n{tests}\n{last}"
 
 
 _RUST_MAIN = re.compile(r"\bfn\s+main\s*\(\s*\)")
-_RUST_MACRO = re.compile(r"(?<![\w:])(assert|assert_eq|assert_ne|panic)!")
+_RUST_MACRO = re.compile(r"(?<![\w:])(assert|assert_eq|assert_ne|panic|vec|format|matches)!")
 
 
 def rust(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """The tests' assertions are the standard library's by their whole names. Raises NoTests."""
+    """The tests' macros are the standard library's by their whole names. Raises NoTests."""
     if not _RUST_MAIN.search(spec.tests):
         raise NoTests("tests must hold `fn main() { … }`")
     own = _own(code, spec.tests)
@@ -241,13 +227,17 @@ def ruby(spec: ProgramTestsSpec, code: str, key: str) -> str:
 
 
 def r(spec: ProgramTestsSpec, code: str, key: str) -> str:
-    """What the tests compare with is base's again behind the program."""
+    """What the tests compare with is base's, from an environment that stands before the program's own."""
     own = _own(code, spec.tests)
     first = f'{own} <- readLines(file("stdin"), 1)\n'
-    names = ("identical", "quit", "all.equal", "isTRUE", "stop", "stopifnot", "c", "list", "!", "if")
+    names = ("identical", "quit", "all.equal", "isTRUE", "stop", "stopifnot", "c", "list", "!", "if", "==", "all", "{")
+    kept = "".join(f"assign('{name}', base::`{name}`, {own}e); " for name in names)
+    first += f"{own}e <- new.env(); {kept}lockEnvironment({own}e, bindings = TRUE)\n"
+    first += f"{own}e <- new.env(parent = {own}e)\n"
     again = "".join(f"`{name}` <- base::`{name}`\n" for name in names)
     last = f'base::cat("\\n", base::substr({own}, 1, {HALF}), "{key[:HALF]}", "\\n", sep = "")\n'
-    return f"{first}{spec.prelude}\n{code}\n{again}{spec.tests}\n{last}"
+    tests = f"base::evalq({{\n{spec.tests}\n}}, {own}e)"
+    return f"{first}{spec.prelude}\n{code}\n{again}{tests}\n{last}"
 
 
 MAKERS: dict[str, Callable[[ProgramTestsSpec, str, str], str]] = {

@@ -170,10 +170,12 @@ def _overuse(source: str, expected: JobOutcome | tuple[JobOutcome, ...]) -> Make
 
     async def attempt(target: SandboxPool) -> str:
         start = time.monotonic()
-        result = await target.run(Job(source, limits=TIGHT if timed else PATIENT))
+        given = TIGHT if timed else PATIENT
+        allowed_s = target.limits_now(given).wall_s
+        result = await target.run(Job(source, limits=given))
         if result.outcome not in (*allowed, JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
             return f"it ended as {result.outcome}, not as {' or '.join(allowed)}"
-        late = time.monotonic() - start - (TIGHT if timed else PATIENT).wall_s * target.calibration
+        late = time.monotonic() - start - allowed_s
         return f"it went on for {late:.1f} s beyond its limit" if late > MAX_STALL_S else ""
 
     return attempt

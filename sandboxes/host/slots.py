@@ -10,9 +10,11 @@ import resource
 import site
 import sys
 import tempfile
+import time
 import warnings
+from dataclasses import replace
 
-from berry.sandboxes.base import Profile, SandboxError
+from berry.sandboxes.base import Limits, Profile, SandboxError
 from berry.sandboxes.config import BARE_IMPORTS, PoolConfig
 from berry.sandboxes.host.slot import SlotHandle
 from berry.sandboxes.host.template import Template
@@ -29,6 +31,18 @@ WORK_BYTES_PER_SLOT = 256 << 20
 _IMPORTS = {"judge": ("ast",)}
 """What every child of a slot in that role needs besides its profile's imports."""
 SlotRole = tuple[Profile, Kind, int, str]
+MOST_CONTENTION = 4.0
+"""Most by which a busy host lengthens wall limits. CPU limits stay what they are."""
+CONTENTION_S = 5.0
+"""How long one look at the host's load is good for; the kernel takes one as often."""
+
+
+def contention() -> float:
+    """How many processes of the last minute shared a core of this process's, from 1 to MOST_CONTENTION."""
+    try:
+        return min(max(os.getloadavg()[0] / len(os.sched_getaffinity(0)), 1.0), MOST_CONTENTION)
+    except OSError:  # the host hides its load
+        return 1.0
 
 
 class Slots:
@@ -41,6 +55,16 @@ class Slots:
         self._handles: dict[SlotRole, SlotHandle] = {}
         self._names = itertools.count()
         self.calibration = config.calibration or 1.0
+        self._contention, self._contention_until = 1.0, 0.0
+
+    def limits_now(self, limits: Limits) -> Limits:
+        """Scales times to this host's speed, and wall seconds to its load too: a program that waits for a core is not
+        one that sleeps."""
+        now = time.monotonic()
+        if now >= self._contention_until:
+            self._contention, self._contention_until = contention(), now + CONTENTION_S
+        scaled = limits.scaled(self.calibration)
+        return scaled if self._contention == 1 else replace(scaled, wall_s=scaled.wall_s * self._contention)
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""

@@ -87,7 +87,7 @@ def _unparsed(case: CaseResult, mark: bytes) -> CaseResult:
 
 
 async def _compile(slots: Slots, number: int, row: LanguageCommands, job: Job) -> tuple[JobResult | None, bytes]:
-    limits = slots.config.compile_limits.scaled(slots.calibration)
+    limits = slots.limits_now(slots.config.compile_limits)
     slot = await slots.handle("bare", "tools", number)
     child = await slot.begin(limits, fetch=BINARY)
     directories = slots.config.tool_directories

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 
 from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, SHARED_MEMORY
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
+from berry.sandboxes.config import PoolConfig
+from berry.sandboxes.pool import SandboxPool
 from tests.sandboxes.conftest import launcher_of
 
 
@@ -208,3 +211,20 @@ def test_a_crash_whose_farewell_fails_is_a_crash(box, closed):
         source = f"exec({CLOSED[closed]!r})\nexec({crash!r})"
         assert box.program(source).outcome.blames_program, (closed, crash)
     assert box.program(CLOSED[closed]).outcome is JobOutcome.OK  # an honest program may close what it does not use
+
+
+@pytest.mark.parametrize(("load", "factor"), [(0.0, 1.0), (1.0, 1.0), (3.0, 3.0), (50.0, 4.0)])
+def test_a_busy_host_lengthens_wall_limits_and_no_others(monkeypatch, load, factor):
+    monkeypatch.setattr("os.getloadavg", lambda: (2 * load, 0.0, 0.0))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    given = Limits(cpu_s=2, wall_s=10)
+    pool = SandboxPool(PoolConfig(calibration=0.5))
+    assert pool.limits_now(given) == replace(given, cpu_s=1, wall_s=5 * factor)
+
+
+def test_where_the_host_hides_its_load_limits_are_as_given(monkeypatch):
+    def hidden() -> None:
+        raise OSError
+
+    monkeypatch.setattr("os.getloadavg", hidden)
+    assert SandboxPool(PoolConfig(calibration=1.0)).limits_now(Limits(wall_s=3)) == Limits(wall_s=3)

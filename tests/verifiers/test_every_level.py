@@ -40,6 +40,14 @@ STACK = {
     "tests": "s = Stack()\ns.push(3)\nassert s.pop() == 3\nassert s.n == 0",
 }
 SHELL = {"type": "program_tests", "language": "shell", "tests": '[ "$(twice 2)" = 4 ]'}
+CPP = {"type": "program_tests", "language": "cpp", "tests": "int main() { assert(twice(2) == 4); }"}
+RUBY = {"type": "program_tests", "language": "ruby", "tests": "raise 'AssertionError' unless twice(2) == 4"}
+PICKY = {
+    "type": "custom",
+    "function": "f.py:ok",
+    "source": "import json\ndef ok(response, prompt): return json.loads(response)['a'] == 1",
+    "example": '{"a": 2}',
+}
 DOUBLE = {"type": "stdio", "cases": [{"stdin": "2\n", "stdout": "4\n"}, {"stdin": "5\n", "stdout": "10\n"}]}
 FLOATS = {"type": "stdio", "compare": "floats", "cases": [{"stdin": "", "stdout": "12345678901234567 0.5"}]}
 CHECKER = {"type": "stdio", "compare": "checker", "cases": [{"stdin": "9", "stdout": "3"}],
@@ -128,6 +136,12 @@ HOSTILE: dict[str, list[tuple[dict[str, Any], str]]] = {
         (SHELL, "set; cat main.sh; cat; exit 0"),
         (SHELL, "twice() { echo 5; }; test() { true; }; alias [='true ['"),
     ],
+    "comparisons_taken_over": [
+        (CPP, "#define OP operator\nstruct E {};\nbool OP==(E, int) { return true; }\nE twice(int x) { return {}; }"),
+        (CPP, "const char *s = \"/*\";\nstruct E {};\nbool operator==(E, int) { return true; }\nE twice(int x) { return {}; }"),
+        (RUBY, "class Integer\n  def ==(o) = true\nend\ndef twice(x) = 1"),
+        (PICKY, '{"b": 1}'),
+    ],
     "texts_of_the_wrong_form": [
         ({"type": "choice", "answer": "B", "options": {"A": "one", "B": "two"}}, "\\boxed{A and B}"),
         ({"type": "choice", "answer": "B"}, "A or B or C or D"),
@@ -172,6 +186,9 @@ HONEST: list[tuple[dict[str, Any], str]] = [
     ({"type": "program_of_thought", "answer": "5050"}, "print(sum(range(101)))"),
     (ROWS, "```sql\nselect a + a from t\n```"),
     (CUSTOM, "42"),
+    (PICKY, '{"a": 1}'),
+    (CPP, "int twice(int x) { return 2 * x; }"),
+    (RUBY, "def twice(x) = 2 * x"),
     (SCHEMA, '{"a": "xxx"}'),
     ({"type": "choice", "answer": "B", "options": {"A": "one", "B": "two"}}, "\\boxed{B}"),
     ({"type": "constraints", "constraints": [{"kind": "contains", "words": ["sun"]}]}, "the sun"),

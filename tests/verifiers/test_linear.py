@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from berry.verifiers import tested_programs
 from berry.verifiers.code_blocks import find_program
 from berry.verifiers.kinds import model, program_tests, sql
 from berry.verifiers.proofs import lean, vernacular
 from berry.verifiers.specs.code import ProgramTestsSpec
+from berry.verifiers.taken_over import disallowed
 
 CHARS, MOST_CPU_S = 60_000, 2.0
 TESTS = {
@@ -30,7 +31,7 @@ TESTS = {
 UNITS = (
     "/*", "'/*", "//", "\\\n/*", "impl PartialEq ", "impl ", "operator ", "class ", "public ", "using a=b<", "import (",
     "import \"a\" ", "namespace a", "static async ", "#define ", "<?", "_", "1", "\n", "\r\n", " ", "«",
-    "'a'", '"', "/-", "(*",
+    "'a'", '"', 'R"(', 'r#"', '@"', "equals(", "\\u0041", "operator a", "def ", "alias ", "#define a a##\n", "/-", "(*",
     "{", "[", "```python\n", "~~~\n", "\\boxed{", "select ", "<|", "[|", "VERDICT: ",
 )  # fmt: skip
 FORGOTTEN = "```python\n" + "a = [1, 2]\n" * 900 + '"""\n' + "```python\n" * 900
@@ -43,9 +44,10 @@ def _reads() -> dict[str, Callable[[str], object]]:
 
     programs = {f"program in {language}": made(language, tests) for language, tests in TESTS.items()}
     return programs | {
-        "comparisons in rust": lambda text: tested_programs.disallowed("rust", text),
-        "comparisons in csharp": lambda text: tested_programs.disallowed("csharp", text),
-        "comments in cpp": lambda text: program_tests._CPP_COMPARES.search(program_tests._CPP_COMMENT.sub(" ", text)),
+        **{
+            f"comparisons in {language}": partial(disallowed, language, tests="a.equals(b).Equals(c) Arrays Vec")
+            for language in ("rust", "csharp", "cpp", "java", "ruby")
+        },
         "assertions printed": program_tests._ASSERTION.search,
         "guesses printed": lambda text: program_tests._GUESS.findall(text.encode()),
         "a program": lambda text: find_program(text, "python", entry_point="f"),

@@ -5,7 +5,8 @@
 
 `f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
 these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass; unless the
-function does answer for one of CONTROLS: then it is this response that it fails over, and the response is wrong.
+function does answer for the problem's `example` or one of CONTROLS: then it is this response that it fails over, and the
+response is wrong.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
 
     try:
         result = await ask(request.response)
-        for control in CONTROLS if result.reason in _FAILED else ():
+        controls = CONTROLS if spec.example is None else (spec.example, *CONTROLS)
+        for control in controls if result.reason in _FAILED else ():
             answered = await ask(control)
             if answered.reason not in _FAILED:
                 note = f"the function fails over this response: {result.evidence.get('note')}"

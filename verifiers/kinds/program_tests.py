@@ -34,7 +34,8 @@ from berry.verifiers.kinds import python_function
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.code import ProgramTestsSpec, PythonFunctionSpec
-from berry.verifiers.tested_programs import MAKERS, NoTests, disallowed
+from berry.verifiers.taken_over import disallowed, without_strings
+from berry.verifiers.tested_programs import MAKERS, NoTests
 from berry.verifiers.tested_programs import word as half_word
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ _GUESS = re.compile(rb"^[ \t]*([0-9a-f]{32})[ \t\r]*$", re.MULTILINE)
 SAME_PROCESS, SPLIT_JUDGE = "same_process", "split_judge"
 _CPP_END = re.compile(r"(?:return\s+0\s*;\s*)?\}\s*$")
 _CPP_MAIN = re.compile(r"\bint\s+main\s*\(")
-_CPP_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _CPP_DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", re.MULTILINE)
-_CPP_COMPARES = re.compile(r"\boperator\s*(?:==|!=|<=>|!|&&|\|\|)")
 _ASSERTION = re.compile(
     r"AssertionError|Assertion [`'\"].*failed|assertion failed|^[ \t]*--- FAIL: |^Failure: |Test failed!",
     re.IGNORECASE | re.MULTILINE,
@@ -72,9 +71,7 @@ async def _same_process(spec: ProgramTestsSpec, request: CheckRequest, context: 
     code = find_program(request.response, spec.language, tests=spec.tests)
     if code is None:
         return verdict(Reason.NO_CODE)
-    if spec.language == "cpp" and (found := _CPP_COMPARES.search(_CPP_COMMENT.sub(" ", code))) is not None:
-        return verdict(Reason.DISALLOWED, note=f"defines {found[0]!r}, with which the tests compare")
-    if (found := disallowed(spec.language, code)) is not None:
+    if (found := disallowed(spec.language, code, spec.tests)) is not None:
         return verdict(Reason.DISALLOWED, note=f"defines {found!r}, with which the tests compare")
     if spec.language == "python":
         run = _trusted_python if spec.trusted else _python
@@ -246,7 +243,7 @@ def _cpp(spec: ProgramTestsSpec, code: str, key: str) -> str:
         f'  for (int i = 0; i < 4; i++) {{ unsigned part = 0; std::sscanf({own} + 8 * i, "%8x", &part);\n'
         f'    std::printf("%08x", part ^ key[i]); }}\n  std::fputs("\\n", stdout); std::fflush(stdout);\n}}\n'
     )
-    plain = _CPP_COMMENT.sub(" ", code.replace("\\\n", ""))
+    plain = without_strings("cpp", code)
     freed = "".join(f"#undef {name}\n" for name in dict.fromkeys(_CPP_DEFINE.findall(plain)))
     again = f"\n{freed}#undef NDEBUG\n#undef assert\n#include <cassert>\n#include <cstdio>\n"
     return f"{first}{spec.prelude}\n{code}\n{again}{last}{tests}"
@@ -254,7 +251,9 @@ def _cpp(spec: ProgramTestsSpec, code: str, key: str) -> str:
 
 _JAVASCRIPT = """(() => {
   const fs = require('node:fs'), vm = require('node:vm'), assert = require('node:assert'), load = require;
-  const part = fs.readFileSync(0), write = fs.writeSync, run = vm.runInThisContext;  // no string: heap dumps show those
+  const read = fs.readFileSync(0), part = new Uint8Array(read);  // no string: heap dumps show those
+  const write = fs.writeSync, run = vm.runInThisContext;
+  read.fill(0);  // it lies in a pool that every Buffer shows
   const refused = /^(node:)?(inspector|v8|worker_threads)(\\/|$)/, test = RegExp.prototype.test;
   try { fs.ftruncateSync(0, 0); } catch {}
   for (const part of [assert, assert.strict]) for (const name of Object.keys(part)) {

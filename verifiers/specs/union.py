@@ -151,12 +151,16 @@ class CustomSpec(Spec):
 
     A file is looked for from the working directory. `source` is its text: filled in where a problem leaves for
     another machine (`berry.verifiers.specs.shipping`), or given in the problem, and then the file need not exist.
+
+    `example` is a response, right or wrong, that the function can answer for. Where it raises over another one, that
+    one is wrong; without an example a function that wants JSON, say, can't be told from a broken one.
     """
 
     type: Literal["custom"] = "custom"
     function: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")
     options: dict[str, Any] = Field(default_factory=dict)
     source: str | None = None
+    example: str | None = None
 
     @property
     def file(self) -> Path | None:

@@ -100,3 +100,17 @@ def test_strange_evidence_is_kept_as_far_as_it_can_be_shown(check, tmp_path) -> 
     assert verdict.passed
     assert verdict.evidence["deep"] == "a list that is too large to be written down"
     assert max(map(len, verdict.evidence)) < 120
+
+
+def test_an_example_tells_a_function_that_wants_json_from_a_broken_one(check) -> None:
+    picky = "import json\n\ndef f(response, prompt):\n    return json.loads(response)['a'] == 1\n"
+    broken = "def f(response, prompt):\n    return no_such_name\n"
+    for source, example, reason in (
+        (picky, None, Reason.TESTS_BROKEN),
+        (picky, '{"a": 2}', Reason.WRONG_ANSWER),
+        (picky, "no json", Reason.TESTS_BROKEN),
+        (broken, '{"a": 2}', Reason.TESTS_BROKEN),
+    ):
+        spec = CustomSpec(function="f.py:f", source=source, example=example)
+        assert check(spec, "a is 1").reason is reason, (source, example)
+        assert source is broken or check(spec, '{"a": 1}').passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,18 @@ class Task(NamedTuple):
     hostile: tuple[str, ...]
 
 
+POOL = """
+declare var require: any, process: any, Buffer: any;
+const all = Array.from(new Uint8Array(Buffer.from('x').buffer), (c: any) => String.fromCharCode(c)).join('');
+const part = (all.match(/[0-9a-f]{32}/) || ['0'.repeat(32)])[0];
+const own = require('fs').readFileSync('FILE', 'utf8'), key = (own.match(/\\b[0-9a-f]{16,32}\\b/g) || ['']).pop();
+let word = part.slice(0, 16) + key;
+if (key.length === 32) word = [...part].map((c, i) => (parseInt(c, 16) ^ parseInt(key[i], 16)).toString(16)).join('');
+require('fs').writeSync(1, '\\n' + word + '\\n');
+process.exit(0);
+"""
+"""Looks for the part that was read where all small buffers lie, and for the key in the program's file."""
+
 GAP = {
     "ts": Task(
         "//The widest gap between two neighbours.\nfunction gap(list: number[]): number {\n",
@@ -48,6 +61,7 @@ GAP = {
             "declare var process: any;\nprocess.exit(0);",
             "declare var require: any;\nrequire('node:assert').deepEqual = () => {};\nfunction gap(list: any) { return 1; }",
             "var require: any = () => ({deepEqual() {}});\nfunction gap(list: any) { return 1; }",
+            POOL.replace("FILE", "prog"),
         ),
     ),
     "java": Task(
@@ -65,6 +79,12 @@ GAP = {
             "class Problem { static { Runtime.getRuntime().halt(0); } static long gap(ArrayList<Long> l) { return 1; } }",
             "static long gap(ArrayList<Long> l) { ClassLoader.getSystemClassLoader().setDefaultAssertionStatus(false);"
             " return 1; }",
+            "class Problem { static { ClassLoader.getSystemClassLoader().setDefaultAssertionStatus(false); }"
+            " static long gap(ArrayList<Long> l) { return 1; } }",
+            "class ClassLoader { static ClassLoader getSystemClassLoader() { return new ClassLoader(); }"
+            " void setDefaultAssertionStatus(boolean b) {} }\nclass Problem { static long gap(ArrayList<Long> l) { return 1; } }",
+            "class Problem { static class E { public static boolean equals(Object o) { return true; } }"
+            " static long gap(ArrayList<Long> l) { return 1; } }",
         ),
     ),
     "go_test.go": Task(
@@ -82,6 +102,8 @@ GAP = {
         (
             'import "os"\nfunc init() { os.Exit(0) }\nfunc gap(list []int) int { return 1 }',
             'import "runtime"\nfunc gap(list []int) int { runtime.Goexit(); return 1 }',
+            'import f "fmt"\ntype h struct{}\nfunc (h) Sprintf(string, ...interface{}) string { return "" }\nvar fmt h\n'
+            "func gap(list []int) int { f.Print(); return 1 }",
         ),
     ),
     "rs": Task(
@@ -97,6 +119,10 @@ GAP = {
             "macro_rules! assert_eq { ($($t:tt)*) => {} }\nfn gap(list: Vec<isize>) -> isize { 1 }",
             "#[derive(Debug)]\nstruct E;\nimpl PartialEq<isize> for E { fn eq(&self, _: &isize) -> bool { true } }\n"
             "fn gap(list: Vec<isize>) -> E { E }",
+            "use std::cmp::PartialEq as P;\n#[derive(Debug)]\nstruct E;\n"
+            "impl P<isize> for E { fn eq(&self, _: &isize) -> bool { true } }\nfn gap(list: Vec<isize>) -> E { E }",
+            'const S: &str = "/*";\n#[derive(Debug)]\nstruct E;\n'
+            "impl PartialEq<isize> for E { fn eq(&self, _: &isize) -> bool { true } }\nfn gap(list: Vec<isize>) -> E { E }",
         ),
     ),
     "cs": Task(
@@ -133,7 +159,12 @@ GAP = {
         "    assert_equal(5, candidate.call([1, 4, 9]))\n    assert_equal(0, candidate.call([7]))\n  end\nend\n",
         "def gap(list)\n  widest = 0\n  list.each_cons(2) { |a, b| widest = [widest, b - a].max }\n  widest\nend",
         ("widest = 0", "widest = 1"),
-        ("def gap(list)\n  exit!(0)\nend", "at_exit { exit!(0) }\ndef gap(list)\n  1\nend"),
+        (
+            "def gap(list)\n  exit!(0)\nend",
+            "at_exit { exit!(0) }\ndef gap(list)\n  1\nend",
+            "class E\n  def ==(o) = true\nend\ndef gap(list) = E.new",
+            "class Integer\n  def ==(o) = true\nend\ndef gap(list) = 1",
+        ),
     ),
     "r": Task(
         "# The widest gap.\ngap <- function(list) {\n",
@@ -141,7 +172,9 @@ GAP = {
         "    if(!identical(candidate(c(7)), 0)){quit('no', 1)}\n}\ntest_gap()",
         "gap <- function(list) {\n  widest <- 0\n  for (d in diff(list)) widest <- max(widest, d)\n  widest\n}",
         ("widest <- 0", "widest <- 1"),
-        ("gap <- function(list) quit('no', 0)", "identical <- function(...) TRUE\ngap <- function(list) 1"),
+        ("gap <- function(list) quit('no', 0)", "identical <- function(...) TRUE\ngap <- function(list) 1",
+         "gap <- function(list) {\n  assign('quit', function(...) NULL, globalenv())\n"
+         "  assign('identical', function(...) TRUE, globalenv())\n  1\n}"),
     ),
 }  # fmt: skip
 
@@ -164,7 +197,14 @@ CPP = Task(
     "#include <algorithm>\n#include <vector>\nlong gap(std::vector<long> list) {\n  long widest = 0;\n"
     "  for (size_t i = 1; i < list.size(); i++) widest = std::max(widest, list[i] - list[i - 1]);\n  return widest;\n}",
     ("widest = 0", "widest = 1"),
-    ("#include <cstdlib>\n#include <vector>\nlong gap(std::vector<long> list) { std::_Exit(0); }",),
+    (
+        "#include <cstdlib>\n#include <vector>\nlong gap(std::vector<long> list) { std::_Exit(0); }",
+        "#define OP operator\nstruct E {};\nbool OP==(E, int) { return true; }\nE gap(std::vector<long> list) { return {}; }",
+        "#define J(a, b) a##b\nstruct E {};\nbool J(oper, ator)==(E, int) { return true; }\nE gap(std::vector<long> l) { return {}; }",
+        'const char *s = "/*";\nstruct E {};\nbool operator==(E, int) { return true; }\nE gap(std::vector<long> l) { return {}; }',
+        'extern "C" void __assert_fail(const char *, const char *, unsigned, const char *) noexcept { throw 1; }\n'
+        "long gap(std::vector<long> l) { return 1; }",
+    ),
 )
 JAVASCRIPT = Task(
     "//The widest gap.\nfunction gap(list){\n",
@@ -172,7 +212,7 @@ JAVASCRIPT = Task(
     "  assert.deepEqual(candidate([1, 4, 9]),5);\n  assert.deepEqual(candidate([7]),0);\n}\n\ntest();",
     GAP["ts"].right.replace(": number[]", "").replace(": number", ""),
     ("widest = 0", "widest = 1"),
-    ("process.exit(0);",),
+    ("process.exit(0);", re.sub("^declare.*$|: any", "", POOL, flags=re.MULTILINE).replace("FILE", "main.js")),
 )
 TASKS = {**GAP, "cpp": CPP, "js": JAVASCRIPT}
 
@@ -232,10 +272,11 @@ async def test_each_privilege_level_gives_the_same_verdicts(level, monkeypatch) 
         task, spec = TASKS[language], spec_of(language)
         if missing_tools(spec.language, ()):
             continue
+        hostile = task.hostile if language in ("cpp", "js") else (task.hostile[0], task.hostile[-1])
         programs = (
             (task.right, Outcome.PASS),
             (task.right.replace(*task.wrong), Outcome.FAIL),
-            (task.hostile[0], Outcome.FAIL),
+            *((code, Outcome.FAIL) for code in hostile),
         )
         wanted += [(code, outcome, CheckRequest("p", spec, answer(code, language))) for code, outcome in programs]
     async with Checker(CheckerConfig(weak_verdicts="count")) as checker:
