@@ -5,8 +5,8 @@
 
 `f(response, prompt, **options)` returns True, False, None (the check can't be made), or a dict with `passed` (one of
 these) and evidence. Anything else, or an exception, is the check's fault: UNVERIFIABLE, never a pass; unless the
-function does answer for the problem's `example` or one of CONTROLS: then it is this response that it fails over, and the
-response is wrong.
+function does answer for the problem's `example` or one of CONTROLS: then it is this response that it fails over, and
+the response is wrong.
 """
 
 from __future__ import annotations
