@@ -101,10 +101,11 @@ class RewardTraining(Section):
     """Trajectories a step on one device."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before a step."""
-    packing: Literal["auto", "always", "never"] = "never"
+    packing: Literal["auto", "always", "never"] = "auto"
     """Whether trajectories that share a prefix are one sequence in which it is computed once: `auto`, where this
     model's gradients over a small tree are the same either way (tried before training); `always` refuses the model
-    otherwise. A batch then holds a few trees in place of many, so that a step is noisier: take a larger batch_size."""
+    otherwise. A batch then holds four neighbourhoods of trees in place of as many strangers as it has
+    trajectories; `never` brings those back."""
     pack_tokens: int = Field(default=8192, ge=16)
     """Most tokens of one packed pass; a trajectory that is longer is one by itself."""
     evaluate_every: float = Field(default=0.5, gt=0, le=1)
