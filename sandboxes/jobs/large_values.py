@@ -22,7 +22,9 @@ def is_large(value: Any) -> bool:
                 return True
         elif isinstance(item, dict):
             waiting += [*item, *item.values()][: left + 1]
-        elif isinstance(item, str | bytes | range):
+        elif isinstance(item, range):  # whose length may be more than `len` can say
+            left -= max(0, (item.stop - item.start) // item.step)
+        elif isinstance(item, str | bytes):
             left -= len(item)
             if isinstance(item, str) and left >= 0 and _LARGE_NUMERAL.search(item) is not None:
                 return True

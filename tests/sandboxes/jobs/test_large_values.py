@@ -28,3 +28,9 @@ def test_large_ones(value):
 )
 def test_others(value):
     assert not is_large(value)
+
+
+def test_a_range_longer_than_can_be_counted_is_large() -> None:
+    assert is_large(range(10**30))
+    assert is_large([range(0, -(10**30), -7)])
+    assert not is_large([range(0), range(5, 0), range(10, 0, -3)])
