@@ -76,8 +76,7 @@ def pack(sequences: Sequence[Ints], budget: int, *, keys: Sequence[Ints] | None 
     longest = max(map(len, sequences), default=0)
     if longest > budget:
         raise ResourceError(f"a sequence of {longest} tokens does not fit a pack of {budget}")
-    # Big-endian bytes sort as the numbers do, and a prefix before what continues it.
-    order = sorted(range(len(sequences)), key=lambda i: keys[i].astype(">i8").tobytes())
+    order = depth_first(keys)
     shared = [0, *(_shared(keys[a], keys[b]) for a, b in pairwise(order))]
     return [_lay_out(sequences, order[a:b], shared[a:b]) for a, b in _cuts(sequences, order, shared, budget)]
 
@@ -103,9 +102,15 @@ def pad(sequences: Sequence[Ints]) -> Pack:
     )
 
 
+def depth_first(sequences: Sequence[Ints]) -> list[int]:
+    """Numbers of the sequences, those beside each other that share the longest prefixes."""
+    # Big-endian bytes sort as the numbers do, and a prefix before what continues it.
+    return sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">i8").tobytes())
+
+
 def packed_tokens(sequences: Sequence[Ints]) -> int:
     """Tokens of the sequences with each shared prefix once."""
-    order = sorted(sequences, key=lambda s: s.astype(">i8").tobytes())
+    order = [sequences[i] for i in depth_first(sequences)]
     return sum(map(len, order)) - sum(_shared(a, b) for a, b in pairwise(order))
 
 

@@ -8,11 +8,13 @@ packed and not, for the very model that is to be trained.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from berry.pipeline.errors import ConfigError
+from berry.pipeline.rewards.packing.attention import prefers_flex
 from berry.pipeline.rewards.packing.layout import Pack, pack, pad
 
 Loss = Callable[[Any, Pack], torch.Tensor]
@@ -50,6 +52,28 @@ def why_not_packed(model: Any, loss: Loss, *, vocabulary: int) -> str | None:
     return (
         f"over a pack its gradient is {apart:.2g} away from that of the sequences alone, relative; {bound:g} is noise"
     )
+
+
+def choose_packing(
+    model: Any, packing: Literal["auto", "always", "never"], why_not: Callable[[], str | None], *, key: str
+) -> str | None:
+    """None where a model is to read packs, by FlexAttention on a GPU; else why not, with the attention that it had.
+
+    `model` has the attention, `why_not` tries it; `key` is that of the configuration, without `.packing`. Raises
+    ConfigError where packs are demanded and the model can't read them.
+    """
+    if packing == "never":
+        return f"{key}.packing is never"
+    if prefers_flex(model):
+        model.set_attn_implementation("flex_attention")
+    reason = why_not()
+    if reason is None:
+        return None
+    if packing == "always":
+        raise ConfigError(f"{key}.packing is always, and this model can't read packs: {reason}")
+    if prefers_flex(model):
+        model.set_attn_implementation("sdpa")
+    return reason
 
 
 def relative_difference(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:

@@ -25,11 +25,10 @@ from berry.pipeline.config.sections.rounds import (
     PolicyTraining,
     SftTraining,
 )
-from berry.pipeline.errors import ConfigError, EngineError, InputError, ResourceError
+from berry.pipeline.errors import EngineError, InputError, ResourceError
 from berry.pipeline.rewards.model.quiet import quiet_transformers
-from berry.pipeline.rewards.packing.attention import prefers_flex
 from berry.pipeline.rewards.packing.layout import Floats, Pack
-from berry.pipeline.rewards.packing.model_check import why_not_packed
+from berry.pipeline.rewards.packing.model_check import choose_packing, why_not_packed
 from berry.pipeline.rewards.policy.batches import Passes, batches, steps
 from berry.pipeline.rewards.policy.examples import PolicyTree, digest, sequence
 from berry.pipeline.rewards.policy.objectives.base import Batch, Objective
@@ -232,18 +231,11 @@ def _passes(model: Any, settings: PolicyTraining, trees: Sequence[PolicyTree]) -
 
 
 def _reads_packs(model: Any, settings: PolicyTraining) -> bool:
-    if settings.packing == "never":
-        return False
-    if prefers_flex(model):
-        model.set_attn_implementation("flex_attention")
-    why_not = why_not_packed(model, _plain_loss, vocabulary=model.get_input_embeddings().num_embeddings)
-    if why_not is None:
-        return True
-    if settings.packing == "always":
-        raise ConfigError(f"rounds.policy.packing is always, and this model can't read packs: {why_not}")
-    if prefers_flex(model):
-        model.set_attn_implementation("sdpa")
-    return False
+    vocabulary = model.get_input_embeddings().num_embeddings
+    found = choose_packing(
+        model, settings.packing, lambda: why_not_packed(model, _plain_loss, vocabulary=vocabulary), key="rounds.policy"
+    )
+    return found is None
 
 
 def _plain_loss(model: Any, pack: Pack) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.packing.attention import inputs_of
-from berry.pipeline.rewards.packing.layout import Pack, pack, pad
+from berry.pipeline.rewards.packing.layout import Pack, depth_first, pack, pad
 from berry.pipeline.rewards.packing.model_check import why_not_packed
 from berry.pipeline.rewards.training.examples import TrainingSequence
 
@@ -45,9 +45,7 @@ def groups(rows: Sequence[TrainingSequence], size: int) -> list[Group]:
 
 def neighbours(rows: Sequence[TrainingSequence], size: int) -> list[list[int]]:
     """Numbers of the rows by so many, as `groups` has them."""
-    order = list(range(len(rows)))
-    if size > 1:  # big-endian bytes sort as the numbers do, and a prefix before what continues it
-        order.sort(key=lambda i: np.array(rows[i].ids, ">i8").tobytes())
+    order = depth_first([np.array(row.ids, np.int64) for row in rows]) if size > 1 else list(range(len(rows)))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 

@@ -23,9 +23,9 @@ from torch.nn import functional
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
-from berry.pipeline.errors import ConfigError, ResourceError
+from berry.pipeline.errors import ResourceError
 from berry.pipeline.rewards.model.value_model import ValueModel
-from berry.pipeline.rewards.packing.attention import prefers_flex
+from berry.pipeline.rewards.packing.model_check import choose_packing
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence, digest
 from berry.pipeline.rewards.training.packed_batches import (
@@ -125,18 +125,7 @@ def train(
 def why_not_packed(model: ValueModel, config: RewardTraining) -> str | None:
     """None where shared prefixes are to be computed once, else why they are not. Raises ConfigError where packs are
     demanded of a model that can't read them."""
-    if config.packing == "never":
-        return "rewards.training.packing is never"
-    if prefers_flex(model):
-        model.inner.set_attn_implementation("flex_attention")
-    why_not = why_values_not_packed(model)
-    if why_not is None:
-        return None
-    if config.packing == "always":
-        raise ConfigError(f"rewards.training.packing is always, and this model can't read packs: {why_not}")
-    if prefers_flex(model):
-        model.inner.set_attn_implementation("sdpa")
-    return why_not
+    return choose_packing(model.inner, config.packing, lambda: why_values_not_packed(model), key="rewards.training")
 
 
 def rate(model: ValueModel, config: RewardTraining) -> float:
