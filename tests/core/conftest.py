@@ -38,6 +38,24 @@ FAIL = Verdict(Outcome.FAIL, Reason.WRONG_ANSWER, answer="0")
 UNSURE = Verdict(Outcome.UNVERIFIABLE, Reason.SANDBOX_FAULT)
 
 
+def _completion(
+    tokens: list[int], finish: Finish, until: ev.Until, rng: random.Random, names: dict[int, str]
+) -> ev.Completion:
+    """The segment of these tokens, cut at its limit, with entropies drawn for them."""
+    if len(tokens) > until.max_tokens:
+        tokens, finish = tokens[: until.max_tokens], Finish.LENGTH
+    entropies = tuple(round(rng.random(), 6) for _ in tokens)
+    texts = [names.get(t) or chr(87 + t) for t in tokens]
+    return ev.Completion(
+        token_ids=tuple(tokens),
+        text="".join(texts),
+        finish=finish,
+        logprobs=tuple(-e for e in entropies),
+        entropies=entropies,
+        token_ends=tuple(accumulate(map(len, texts))) if until.token_ends else (),
+    )
+
+
 class World:
     """Answers by the content of what is asked alone (prefix, seed), so that the order changes nothing.
 
@@ -129,18 +147,7 @@ class CallingWorld(World):
             if (";" in until.delimiters and tokens[-1] == STEP_TOKEN) or tokens[-1] == CLOSE_TOKEN:
                 finish = Finish.STEP
                 break
-        if len(tokens) > until.max_tokens:
-            tokens, finish = tokens[: until.max_tokens], Finish.LENGTH
-        entropies = tuple(round(rng.random(), 6) for _ in tokens)
-        texts = [self.TEXTS.get(t) or chr(87 + t) for t in tokens]
-        return ev.Completion(
-            token_ids=tuple(tokens),
-            text="".join(texts),
-            finish=finish,
-            logprobs=tuple(-e for e in entropies),
-            entropies=entropies,
-            token_ends=tuple(accumulate(map(len, texts))) if until.token_ends else (),
-        )
+        return _completion(tokens, finish, until, rng, self.TEXTS)
 
 
 class TurnWorld(World):
@@ -176,18 +183,7 @@ class TurnWorld(World):
             if tokens[-1] == STEP_TOKEN and ";" in until.delimiters:
                 finish = Finish.STEP
                 break
-        if len(tokens) > until.max_tokens:
-            tokens, finish = tokens[: until.max_tokens], Finish.LENGTH
-        entropies = tuple(round(rng.random(), 6) for _ in tokens)
-        texts = [self.TEXTS.get(t) or chr(87 + t) for t in tokens]
-        return ev.Completion(
-            token_ids=tuple(tokens),
-            text="".join(texts),
-            finish=finish,
-            logprobs=tuple(-e for e in entropies),
-            entropies=entropies,
-            token_ends=tuple(accumulate(map(len, texts))) if until.token_ends else (),
-        )
+        return _completion(tokens, finish, until, rng, self.TEXTS)
 
 
 class EpisodicWorld(World):

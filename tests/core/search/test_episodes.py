@@ -8,14 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.records import DropReason, Finish
 from tests.core.search.policies import every_policy, orderless_policy
-from tests.core.search.test_tool_calls import outcome
+from tests.core.search.replaying import check_replay, drawn_limits, outcome
 
 
 def check_turns(played: Any) -> None:
@@ -59,23 +58,11 @@ def test_a_turn_that_arrives_late_changes_no_node_value_or_label(
 @given(order=st.integers(0, 2**32))
 def test_the_same_events_in_the_same_order_give_the_same_tree(core: Any, policy: Any, order: int) -> None:
     chance = random.Random(order)
-    rollout = {
-        **core.EPISODES,
-        "budget": Budget(
-            stop_after_correct=chance.choice([None, 2]),
-            max_leaves=chance.choice([None, 9]),
-            max_depth=chance.choice([2, 64]),
-        ),
-        "cut": chance.choice([None, Cut(below=0.3, spare=0.5, speculative=chance.random() < 0.5)]),
-    }
+    rollout = {**core.EPISODES, **drawn_limits(chance)}
     first = core.play(core.search(policy, **rollout), core.EpisodicWorld(2), chance)
     check_turns(first)
     again = core.search(policy, **rollout)
-    commands = list(again.start())
-    for event in first.events:
-        commands += again.handle(event)
-    assert commands == first.commands
-    assert again.digest() == first.search.digest()
+    check_replay(first, again)
     assert outcome(core.Played(again)) == outcome(first)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
+from berry.pipeline.config.sections.rollout import Budget
 from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.calls import find
@@ -18,15 +18,7 @@ from berry.pipeline.core.search.fixed import Fixed
 from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.records import DropReason, Finish
 from tests.core.search.policies import POLICIES, every_policy, orderless_policy
-
-
-def outcome(played: Any) -> tuple[object, object, object]:
-    search = played.search
-    nodes = [
-        (n.node_id, n.parent_id, n.role, tuple(n.token_ids), n.value, n.value_n, n.value_kind, n.weight)
-        for n in search.nodes()
-    ]
-    return nodes, [(t.trajectory_id, t.leaf, t.path, t.drop_reason) for t in search.trajectories()], search.ledger
+from tests.core.search.replaying import check_replay, drawn_limits, outcome
 
 
 def check_results(played: Any) -> None:
@@ -70,23 +62,11 @@ def test_a_result_that_arrives_late_changes_no_node_value_or_label(
 @given(order=st.integers(0, 2**32))
 def test_the_same_events_in_the_same_order_give_the_same_tree(core: Any, policy: Any, order: int) -> None:
     chance = random.Random(order)
-    rollout = {
-        **core.CALLS,
-        "budget": Budget(
-            stop_after_correct=chance.choice([None, 2]),
-            max_leaves=chance.choice([None, 9]),
-            max_depth=chance.choice([2, 64]),
-        ),
-        "cut": chance.choice([None, Cut(below=0.3, spare=0.5, speculative=chance.random() < 0.5)]),
-    }
+    rollout = {**core.CALLS, **drawn_limits(chance)}
     first = core.play(core.search(policy, **rollout), core.CallingWorld(5), chance)
     check_results(first)
     again = core.search(policy, **rollout)
-    commands = list(again.start())
-    for event in first.events:
-        commands += again.handle(event)
-    assert commands == first.commands
-    assert again.digest() == first.search.digest()
+    check_replay(first, again)
     assert outcome(core.Played(again)) == outcome(first)
 
 
@@ -104,13 +84,8 @@ def test_calls_that_are_turns_end_no_answer_whatever_the_policy(core: Any, polic
         texts = [search.tree[node].text or "" for node in t.path if search.tree[node].given is None]
         if t.verdict is not None:
             assert texts[-1].endswith("."), "a call is no end of an answer"
-    again = core.search(policy, **core.TURN_CALLS)
-    commands = list(again.start())
-    for event in played.events:
-        commands += again.handle(event)
-    assert commands == played.commands
-    assert again.digest() == search.digest()
-    if not any(isinstance(c, ev.Cancel) for c in commands):
+    check_replay(played, core.search(policy, **core.TURN_CALLS))
+    if not any(isinstance(c, ev.Cancel) for c in played.commands):
         assert search.ledger.extra["calls"] == len(given)
 
 
