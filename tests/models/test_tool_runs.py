@@ -67,8 +67,10 @@ def test_what_the_model_was_given_is_what_the_template_makes_of_the_conversation
                 ids += node.tokens
                 text = node.text or ""
                 if node.given is None:
+                    if turns[-1]["role"] == "assistant":  # a step after a step: the turn goes on
+                        text = turns.pop()["content"] + text
                     turns.append({"role": "assistant", "content": text})
-                    if tokens.tokenizer.encode(text, add_special_tokens=False) != list(node.tokens):
+                    if tokens.tokenizer.encode(node.text or "", add_special_tokens=False) != list(node.tokens):
                         break  # the model has spelled in other tokens what has one of its own
                 else:
                     said = text.strip().removeprefix("<result>").removesuffix("</result>")
