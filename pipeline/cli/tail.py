@@ -40,7 +40,11 @@ def tail(
 
     place = None if cursor is None else Path(cursor)
     before = place.read_text() if place is not None and place.exists() else None
-    stream = KeptStream(open_run(run_dir), cursor=before, follow=follow, max_age=max_age)
+    run = open_run(run_dir)
+    try:
+        stream = KeptStream(run, cursor=before, follow=follow, max_age=max_age)
+    except InputError as error:
+        raise InputError(f"--cursor {cursor}: {error}; without the file the stream begins anew") from error
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     for row in stream:
         unknown = [] if names is None else [name for name in names if name not in row]

@@ -47,7 +47,7 @@ class StreamCursor:
             return cls(done, None if partly is None else (int(partly[0]), int(partly[1]), int(partly[2])))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise InputError(
-                f"the cursor can't be read ({error!r}); give what an earlier stream said, or none"
+                f"the cursor {text[:60]!r} is none that a stream has given ({error}); give one that is, or none"
             ) from error
 
 

@@ -108,7 +108,7 @@ def test_a_cursor_is_short_and_comes_back() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"done": {"0": 3}, "partly": null}'])
 def test_a_text_that_is_no_cursor_is_refused(whole: RunDir, text: str) -> None:
-    with pytest.raises(InputError, match="the cursor can't be read"):
+    with pytest.raises(InputError, match="is none that a stream has given"):
         KeptStream(whole, cursor=text)
 
 
@@ -128,3 +128,12 @@ def test_tail_prints_each_row_once(tmp_path: Path) -> None:
     assert tail(run, "--no-follow", "--cursor", seen) == []
     with pytest.raises(InputError, match="have no nothing"):
         tail(run, "--no-follow", "--columns", "nothing")
+
+
+def test_tail_names_a_file_that_holds_no_cursor(whole: RunDir, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.json"
+    seen.write_text('{"done')
+    with pytest.raises(InputError, match=f"--cursor {seen}: the cursor '{{\"done' is none"):
+        CliRunner().invoke(
+            app, ["tail", whole.location.show(), "--no-follow", "--cursor", str(seen)], catch_exceptions=False
+        )
