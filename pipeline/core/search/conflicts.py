@@ -4,12 +4,12 @@ file (`conflicts`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout, TokensStep
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.search.sizes import leaves
-from berry.pipeline.records import TokenLedger
+from berry.pipeline.records import TokenLedger, ValueKind
 
 ENOUGH_SEGMENTS = 32
 
@@ -18,6 +18,26 @@ def explain_conflicts(rollout: Rollout) -> list[str]:
     """What the configuration asks for that it can't have; empty if all is well."""
     own = search_class(rollout.policy).conflicts(rollout.policy, rollout)
     return [*_budget(rollout), *own, *_depth(rollout), *_cut(rollout), *_stops(rollout)]
+
+
+def explain_no_labels(rollout: Rollout, kinds: Collection[str]) -> str | None:
+    """Why no step before the last of the trees that `rollout` grows will have a label, and what to set instead; None if
+    some may. `kinds`: the kinds of values that are taken for labels (`records.ValueKind`)."""
+    scheme = search_class(rollout.policy).scheme(rollout)
+    if scheme.adaptive and ValueKind.ADAPTIVE not in kinds:
+        return (
+            f"verdicts decide what {rollout.policy.type} samples or when it stops, so that no value of a step is an "
+            "unbiased estimate; leave out the early stops of rollout.budget (and rollout.policy.early_exit), take "
+            "another policy, or run one round and label it with `berry annotate`"
+        )
+    if scheme.survivors and ValueKind.SURVIVORS not in kinds:
+        cut = rollout.cut is not None and not rollout.cut.spare
+        key = "rollout.cut.spare" if cut else "rollout.policy.spare"
+        return (
+            f"{key} = 0 gives branches up and spares none, so that only rates of survivors are known; set it above 0, "
+            "or ask for survivors by name (rewards.training.labels=[estimate,survivors])"
+        )
+    return None
 
 
 def explain_missing_steps(rollout: Rollout, ledger: TokenLedger) -> str | None:

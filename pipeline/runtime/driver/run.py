@@ -15,10 +15,16 @@ from dataclasses import replace
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_calls, explain_missing_steps
+from berry.pipeline.core.search.conflicts import (
+    explain_conflicts,
+    explain_missing_calls,
+    explain_missing_steps,
+    explain_no_labels,
+)
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
 from berry.pipeline.engines.vocabulary import check_tool_turns
@@ -89,9 +95,15 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
 
 def _check_labels(config: RunConfig) -> None:
     """Raises ConfigError where rounds would refuse what they are to train a PRM on."""
-    least = 1 if config.rewards is None else config.rewards.training.min_visits
     learns = config.rounds is not None and config.rounds.count > 1 and "prm" in config.rounds.train
-    if learns and least > 1 and audit.prunes(config.rollout) and config.annotation is None:
+    if not learns or config.annotation is not None:
+        return
+    training = RewardTraining() if config.rewards is None else config.rewards.training
+    missing = explain_no_labels(config.rollout, training.labels)
+    if missing is not None:
+        raise ConfigError(f"rounds.train: a PRM can't learn from this run's trees: {missing}")
+    least = training.min_visits
+    if least > 1 and audit.prunes(config.rollout):
         raise ConfigError(
             f"rewards.training.min_visits = {least}, but rollout ({config.rollout.policy.type}) cuts branches: how "
             "many continuations are left says how good a step looked, and a PRM would learn values that are too high; "

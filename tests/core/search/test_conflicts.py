@@ -20,7 +20,7 @@ from berry.pipeline.config.sections.rollout import (
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.beam import Beam
 from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps
+from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps, explain_no_labels
 from berry.pipeline.core.search.dvts import Dvts
 from berry.pipeline.core.search.entropy import Entropy
 from berry.pipeline.core.search.fixed import Fixed
@@ -118,3 +118,34 @@ def test_bands_and_patterns_that_make_no_sense_are_refused() -> None:
         RegexStep(pattern="(")
     with pytest.raises(ValidationError, match="empty text"):
         RegexStep(pattern="x*")
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.type)
+def test_trees_that_will_have_labels_are_not_refused(policy: Any) -> None:
+    if isinstance(policy, Omega):
+        policy = policy.model_copy(update={"early_exit": False})
+    assert explain_no_labels(Rollout(policy=policy), ("estimate",)) is None
+
+
+@pytest.mark.parametrize(
+    ("rollout", "key"),
+    [
+        (Rollout(policy=Fixed(), cut=Cut(below=0.2, spare=0)), "rollout.cut.spare = 0"),
+        (Rollout(policy=Beam(spare=0)), "rollout.policy.spare = 0"),
+        (Rollout(policy=Dvts(spare=0)), "rollout.policy.spare = 0"),
+        (Rollout(policy=ValueGuided(spare=0)), "rollout.policy.spare = 0"),
+    ],
+)
+def test_trees_of_survivors_have_no_labels_unless_they_are_asked_for_by_name(rollout: Rollout, key: str) -> None:
+    told = explain_no_labels(rollout, ("estimate",))
+    assert told is not None
+    assert key in told
+    assert explain_no_labels(rollout, ("estimate", "survivors")) is None
+
+
+def test_trees_that_verdicts_end_have_no_labels_unless_chains_end_in_their_order() -> None:
+    budget = Budget(stop_after_correct=2)
+    told = explain_no_labels(Rollout(policy=Fixed(branching=(4, 2)), budget=budget), ("estimate", "survivors"))
+    assert told is not None
+    assert "early stops" in told
+    assert explain_no_labels(Rollout(policy=BestOfN(n=8), budget=budget), ("estimate",)) is None

@@ -168,11 +168,20 @@ def test_an_unwritable_directory_is_refused_before_anything_starts(berry: Any) -
 
 
 @pytest.mark.slow
-def test_a_threshold_that_training_would_refuse_is_refused_before_anything_starts(berry: Any) -> None:
-    settings = ("rounds={count: 2}", "rewards={training: {min_visits: 4}}", "rollout.cut={below: 0.2}")
-    code, out = berry.run("run", str(berry.config()), *settings, "--local")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("rewards={training: {min_visits: 4}}", "rollout.cut={below: 0.2}"), "min_visits = 4"),
+        (("rollout.cut={below: 0.2, spare: 0}",), "rollout.cut.spare = 0"),
+    ],
+    ids=["threshold", "survivors"],
+)
+def test_what_training_would_refuse_after_a_round_is_refused_before_anything_starts(
+    berry: Any, settings: tuple[str, ...], named: str
+) -> None:
+    code, out = berry.run("run", str(berry.config()), "rounds={count: 2}", *settings, "--local")
     assert code == 2, out
-    assert "min_visits = 4" in out
+    assert named in out
     assert not (berry.folder / "runs").exists()
 
 
