@@ -4,7 +4,7 @@
     engine     pipeline.engines.vllm, the same requests at once             generated tokens/s, over offline
     pipeline   a best_of_n run of the same prompts: searches, verification, journal, Parquet     likewise
     unlogged   with --unlogged: the pipeline with log-probabilities neither asked for nor stored; what they cost is
-               one less pipeline over unlogged, told as `logprobs_cost`
+               one less pipeline over unlogged, told as `logprobs_cost`; --logprobs-alone: these two sides alone
 
 Same model, engine arguments, environment, sampling parameters and log-probabilities on both sides, each in a process of
 its own and warm; no seeds a request, as users run it (`--reproducible` brings them back on both sides). Rounds
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -48,6 +48,10 @@ from berry.pipeline.storage.files import locate
 from berry.verifiers.checker import Checker
 
 ONE_THREAD = 1  # both sides: spinning threads would measure the neighbours
+
+
+Side = Callable[[int], Awaitable["Rate"]]
+"""One round of something, by the round's number."""
 
 
 @dataclass(frozen=True)
@@ -231,31 +235,18 @@ async def compare(
     engine = build(work.engine)
     await asyncio.to_thread(offline.round, 0)  # on a GPU each measures what is free while it starts: not both at once
     await engine.start()
-    found: dict[str, list[Rate]] = {"offline": [], "engine": [], "pipeline": []}
-    with tempfile.TemporaryDirectory() as folder:
-        async with Checker() as checker:
-            sides: dict[str, Callable[[int], Awaitable[Rate]]] = {
-                "offline": lambda i: asyncio.to_thread(offline.round, i),
-                "engine": lambda i: engine_round(engine, work, i),
-                "pipeline": lambda i: pipeline_round(engine, work, i, checker, folder),
-            }
-
-            async def pipeline_unlogged(index: int) -> Rate:
-                with no_logprobs():
-                    return await pipeline_round(engine, work, index, checker, f"{folder}/unlogged")
-
-            if unlogged:
-                sides["unlogged"] = pipeline_unlogged
-                found["unlogged"] = []
-            try:
-                for index in range(rounds + 1):  # the first round warms all up
-                    for side in sides if index % 2 else reversed(sides):
-                        rate = await sides[side](index)
-                        if index:
-                            found[side].append(rate)
-            finally:
-                await engine.close()
-                offline.close()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            async with Checker() as checker:
+                sides: dict[str, Side] = {
+                    "offline": lambda i: asyncio.to_thread(offline.round, i),
+                    "engine": lambda i: engine_round(engine, work, i),
+                    **pipelines(engine, work, checker, folder, unlogged=unlogged),
+                }
+                found = await alternate(sides, rounds)
+    finally:
+        await engine.close()
+        offline.close()
     told: dict[str, object] = {"model": name}
     for side, rates in found.items():
         ratios = sorted(r.tokens_per_s / o.tokens_per_s for r, o in zip(rates, found["offline"], strict=True))
@@ -267,14 +258,61 @@ async def compare(
             "wall_us_a_token": round(statistics.median(1e6 / r.tokens_per_s for r in rates), 1),
         }
     if unlogged:
-        pairs = list(zip(found["pipeline"], found["unlogged"], strict=True))
-        costs = sorted(1 - p.tokens_per_s / u.tokens_per_s for p, u in pairs)
-        told["logprobs_cost"] = {
-            "median": round(statistics.median(costs), 3),
-            "range": [round(costs[0], 3), round(costs[-1], 3)],
-            "cpu": round(statistics.median(p.cpu_ms_a_token / u.cpu_ms_a_token - 1 for p, u in pairs), 3),
-        }
+        told["logprobs_cost"] = cost(found["pipeline"], found["unlogged"])
     return told
+
+
+async def logprobs_alone(name: str, work: Work, rounds: int) -> dict[str, object]:
+    """What log-probabilities cost the pipeline, without the sides that this does not need."""
+    engine = build(work.engine)
+    await engine.start()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            async with Checker() as checker:
+                found = await alternate(pipelines(engine, work, checker, folder, unlogged=True), rounds)
+    finally:
+        await engine.close()
+    return {"model": name, "logprobs_cost": cost(found["pipeline"], found["unlogged"])}
+
+
+def pipelines(engine: Engine, work: Work, checker: Checker, folder: str, *, unlogged: bool) -> dict[str, Side]:
+    """A whole run with log-probabilities, and one without where that is asked for."""
+
+    async def without(index: int) -> Rate:
+        with no_logprobs():
+            return await pipeline_round(engine, work, index, checker, f"{folder}/unlogged")
+
+    sides: dict[str, Side] = {"pipeline": lambda i: pipeline_round(engine, work, i, checker, folder)}
+    return sides | {"unlogged": without} if unlogged else sides
+
+
+async def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, list[Rate]]:
+    """So many rounds of each side, in turns; the first round warms all up."""
+    found: dict[str, list[Rate]] = {side: [] for side in sides}
+    for index in range(rounds + 1):
+        for side in sides if index % 2 else reversed(list(sides)):
+            rate = await sides[side](index)
+            if index:
+                found[side].append(rate)
+                told = f"{rate.tokens_per_s:.1f} tokens/s, {rate.cpu_ms_a_token:.2f} ms of CPU each"
+                print(
+                    f"round {index}, {side}: {told}", file=sys.stderr, flush=True
+                )  # a run that is cut off has not been in vain
+    return found
+
+
+def cost(logged: Sequence[Rate], unlogged: Sequence[Rate]) -> dict[str, object]:
+    """The share of tokens/s that log-probabilities take, and of CPU time that they add; of each round in its turn."""
+    pairs = list(zip(logged, unlogged, strict=True))
+    costs = [1 - p.tokens_per_s / u.tokens_per_s for p, u in pairs]
+    return {
+        "median": round(statistics.median(costs), 3),
+        "range": [round(min(costs), 3), round(max(costs), 3)],
+        "rounds": [round(one, 3) for one in costs],
+        "tokens_per_s": round(statistics.median(p.tokens_per_s for p, _ in pairs)),
+        "cpu": round(statistics.median(p.cpu_ms_a_token / u.cpu_ms_a_token - 1 for p, u in pairs), 3),
+        "cpu_rounds": [round(p.cpu_ms_a_token / u.cpu_ms_a_token - 1, 3) for p, u in pairs],
+    }
 
 
 def sized(work: Work, options: argparse.Namespace) -> tuple[Work, list[str]]:
@@ -302,6 +340,7 @@ def main() -> None:
     )
     parser.add_argument("--reproducible", action="store_true", help="a seed for each sample, on all sides")
     parser.add_argument("--unlogged", action="store_true", help="also without log-probabilities: what these cost")
+    parser.add_argument("--logprobs-alone", action="store_true", help="nothing but what log-probabilities cost")
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
     names = options.model or list(WORKS)
@@ -310,9 +349,11 @@ def main() -> None:
         return
     for name in names:
         work, sizes = sized(WORKS[name], options)
-        print(
-            json.dumps(asyncio.run(compare(name, work, options.rounds, sizes, unlogged=options.unlogged))), flush=True
-        )
+        if options.logprobs_alone:
+            told = asyncio.run(logprobs_alone(name, work, options.rounds))
+        else:
+            told = asyncio.run(compare(name, work, options.rounds, sizes, unlogged=options.unlogged))
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
