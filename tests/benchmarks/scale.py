@@ -9,7 +9,8 @@ Parts, each in processes of its own, on a problem file that is written first:
   coordinator  survey, leases and reports of all problems; workers that answer at once; leases and reports are pickled
                as on their way through Ray. CPU time a problem, and memory at a tenth and at the end.
   pipeline     `berry run` on Ray, two rollout actors: search, verification on the spot, pruning, Parquet. Rates between
-               a tenth of the run and its end, and the memory of each process at both.
+               a tenth of the run and the last look at it before files are merged, and the memory of each process at
+             both. The merging after the round is told apart.
 
 A trajectory is a leaf of a problem's tree. The tree is `--branching` wide: a step a segment, and the rest of the answer
 in the last one; `--independent` samples whole answers from the prompt instead. Problems take `--steps` steps. What that
@@ -43,6 +44,7 @@ from berry.pipeline.storage.run.directory import open_run
 MIB = 1 << 20
 TENTH = 0.1
 SAMPLED = 16  # leases
+ROLES = {"RolloutActor": "actor", "SandboxActor": "sandbox", "merge_process": "merging"}  # by the command line
 LOOK_S = 2.0  # looking twice a second takes 5% of a core from what is looked at
 
 
@@ -96,19 +98,24 @@ def run_config(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def drive(folder: Path, problems: Path, args: argparse.Namespace) -> list[Mark]:
-    """`berry run`, looked at from outside."""
+def drive(folder: Path, problems: Path, args: argparse.Namespace) -> tuple[list[Mark], float]:
+    """`berry run`, looked at from outside, until files are merged; the CPU seconds of the merging come second."""
     config = folder / "scale.yaml"
     config.write_text(yaml.safe_dump(run_config(problems, args)))
     command = [sys.executable, "-m", "berry", "run", str(config), "--run", str(folder / "run")]
     marks: list[Mark] = []
+    merging_s = 0.0
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 time.sleep(LOOK_S)
                 mark = look(folder / "run", psutil.Process(process.pid), args.problems)
-                if mark is not None and "actor" in mark.rss and (not marks or mark.done > marks[-1].done):
+                if mark is None or "actor" not in mark.rss:
+                    continue
+                if "merging" in mark.cpu_s:
+                    merging_s = mark.cpu_s["merging"]
+                elif not marks or mark.done > marks[-1].done:
                     marks.append(mark)
         finally:
             if process.poll() is None:
@@ -116,7 +123,7 @@ def drive(folder: Path, problems: Path, args: argparse.Namespace) -> list[Mark]:
                 process.wait()
     if process.returncode:
         raise SystemExit((folder / "log").read_text())
-    return marks
+    return marks, merging_s
 
 
 def look(place: Path, driver: psutil.Process, problems: int) -> Mark | None:
@@ -140,7 +147,7 @@ def look(place: Path, driver: psutil.Process, problems: int) -> Mark | None:
 
 
 def roles(driver: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
-    """The driver, its rollout actors, and everything else that Ray started."""
+    """The driver, its rollout actors, what merges files after the round, and everything that Ray started."""
     yield "driver", driver
     try:
         others = driver.children(recursive=True)
@@ -151,13 +158,15 @@ def roles(driver: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
             line = " ".join(other.cmdline())
         except psutil.Error:
             continue
-        yield ("actor" if "RolloutActor" in line else "sandbox" if "SandboxActor" in line else "ray"), other
+        yield next((role for name, role in ROLES.items() if name in line), "ray"), other
 
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
-def pipeline_rows(marks: list[Mark], folder: Path, args: argparse.Namespace) -> list[tuple[str, str, str]]:
+def pipeline_rows(
+    marks: list[Mark], merging_s: float, folder: Path, args: argparse.Namespace
+) -> list[tuple[str, str, str]]:
     if not marks:
         raise SystemExit(f"{args.problems} problems are too few: the run was over before it was looked at")
     first = next((m for m in marks if m.done >= TENTH), marks[0])
@@ -171,6 +180,7 @@ def pipeline_rows(marks: list[Mark], folder: Path, args: argparse.Namespace) -> 
         (f"CPU a trajectory, {role}, µs", f"{1e6 * (last.cpu_s[role] - first.cpu_s.get(role, 0)) / grown:.0f}", "")
         for role in last.cpu_s
     ]
+    rows.append(("merging files afterwards, CPU a trajectory, µs", f"{1e6 * merging_s / last.trajectories:.1f}", ""))
     driver_s = last.cpu_s["driver"] - first.cpu_s["driver"]
     told = f"{1e6 * driver_s / solved:.0f}; {driver_s / wall_s:.1%}"
     rows.append(("driver in the run, CPU a problem, µs; share of a core", told, ""))
@@ -233,7 +243,7 @@ def main() -> None:
                 raise SystemExit(done.stderr)
             rows += coordinator_rows(json.loads(done.stdout))
         if "pipeline" in args.parts:
-            rows += pipeline_rows(drive(folder, problems, args), folder, args)
+            rows += pipeline_rows(*drive(folder, problems, args), folder, args)
     shape = f"{args.independent} independent samples" if args.independent else f"trees of {args.branching}"
     print(f"{args.problems:,} problems of {args.steps} steps, {shape}, leases of {args.lease}, {args.workers} actors")
     width = max(len(row[0]) for row in rows)
