@@ -72,25 +72,22 @@ def settle(ledger: TokenLedger, tree: Tree, trajectories: Sequence[Trajectory]) 
     """With `kept` and `pruned.REASON`: each generated token of the tree counts once. A segment is kept if any
     kept trajectory runs through it; else it goes to the reason of the first trajectory that does, in the
     order given."""
-    seen: set[str] = set()  # with a node, all above it
-    n_kept = sum([_new_tokens(tree, t.leaf, seen) for t in trajectories if t.kept])
-    pruned: dict[str, int] = {}
-    for trajectory in trajectories:
-        if not trajectory.kept:
-            reason = f"pruned.{trajectory.drop_reason or 'undecided'}"
-            pruned[reason] = pruned.get(reason, 0) + _new_tokens(tree, trajectory.leaf, seen)
-    return add([ledger, TokenLedger(kept=n_kept, extra=pruned)])
-
-
-def _new_tokens(tree: Tree, leaf: str, seen: set[str]) -> int:
-    """Tokens on the way to a leaf that were not seen yet."""
-    n = 0
-    node = tree[leaf]
-    while node.parent is not None and node.node_id not in seen:
-        seen.add(node.node_id)
-        n += len(node.tokens) if node.given is None else 0
-        node = node.parent
-    return n
+    seen = {tree.root.node_id}  # with a node, all above it
+    tokens: dict[str, int] = {}
+    for kept in (True, False):
+        for trajectory in trajectories:
+            if trajectory.kept is not kept:
+                continue
+            n, node = 0, tree.at(trajectory.leaf)
+            while node.node_id not in seen:
+                seen.add(node.node_id)
+                n += len(node.tokens) if node.given is None else 0
+                assert node.parent is not None, "the root is seen from the start"
+                node = node.parent
+            name = "kept" if kept else trajectory.drop_reason or "undecided"
+            tokens[name] = tokens.get(name, 0) + n
+    n_kept = tokens.pop("kept", 0)
+    return add([ledger, TokenLedger(kept=n_kept, extra={f"pruned.{name}": n for name, n in tokens.items()})])
 
 
 def add(ledgers: Iterable[TokenLedger]) -> TokenLedger:

@@ -109,6 +109,7 @@ class Tree:
         self.at = self._nodes.__getitem__  # what `tree[…]` is, without a call of Python's
         self._parent: TreeNode | None = None  # of the node that was added last
         self._siblings = ""  # what the ids of its children are made of, without their index
+        self._ordered: list[TreeNode] = []  # `walk` from the root, as long as no node has come
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -160,6 +161,13 @@ class Tree:
             if at.children:
                 stack.extend(_ordered(at.children)[::-1])
 
+    def nodes(self) -> Sequence[TreeNode]:
+        """All nodes in the order of `walk`. It is kept until another node comes: a finished tree is read several
+        times."""
+        if len(self._ordered) != len(self._nodes):
+            self._ordered = list(self.walk())
+        return self._ordered
+
     def leaves(self, node: TreeNode | None = None) -> Iterator[TreeNode]:
         """The nodes without children at and below `node` (the root), in the order of `walk`."""
         return iter([at for at in self.walk(node) if not at.children])
@@ -204,7 +212,10 @@ class Tree:
             node.weight = None
         if index < 0 or parent.skipped:
             node.skipped = parent.skipped + (index < 0)
-        _adopt(parent, node)
+        if parent.children:
+            parent.children.append(node)  # pyright: ignore[reportAttributeAccessIssue] - a list from the first child on
+        else:
+            parent.children = [node]
         self._nodes[node_id] = node
         return node
 
@@ -286,6 +297,7 @@ class Tree:
         for node in self._nodes.values():
             node.children = ()
         self._nodes.clear()
+        self._ordered = []
         self._parent = None
 
     # ---- checking ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from berry.pipeline.config.sections.rollout import Rollout, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds, steps
 from berry.pipeline.core.search import limits, outcome
+from berry.pipeline.core.search.flight import InFlight
 from berry.pipeline.core.search.hooks import P
 from berry.pipeline.core.search.machine import Machine
 from berry.pipeline.core.tree import TreeNode
@@ -27,6 +28,11 @@ class Search(Machine[P]):
     """One problem's search: a policy subclasses it in one file."""
 
     # ---- for policies --------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> InFlight:
+        """How many samples, scores and verdicts are awaited."""
+        return self._flight.count
 
     def leaves_left(self) -> int | None:
         """Leaves the budget still allows; None: no limit."""

@@ -27,14 +27,14 @@ from berry.pipeline.core.events import Segment, Verified
 from berry.pipeline.core.ledger import Ledger
 from berry.pipeline.core.search import limits
 from berry.pipeline.core.search.branches import Branches
-from berry.pipeline.core.search.flight import Flight, InFlight
+from berry.pipeline.core.search.flight import Flight
 from berry.pipeline.core.search.hooks import Hooks, P
 from berry.pipeline.core.tree import Tree, TreeNode
-from berry.pipeline.core.values.estimate import is_known
 from berry.pipeline.records import DropReason, Finish
-from berry.verifiers.base import Outcome, Reason, Verdict
+from berry.verifiers.base import UNANSWERED, Outcome, Reason, Verdict
 
 _STEP, _STOP, _CANCELLED = Finish.STEP, Finish.STOP, Finish.CANCELLED  # asked for at every event
+_PASS, _UNVERIFIABLE = Outcome.PASS, Outcome.UNVERIFIABLE
 
 
 class Machine(Hooks[P]):
@@ -88,7 +88,10 @@ class Machine(Hooks[P]):
             self.stopping = ev.FinishReason.FAILED
         else:
             self.begin()
-        return self._done()
+        if self._flight.empty:
+            self._idle()
+        out, self._out = self._out, []
+        return out
 
     def handle(self, event: ev.Event) -> list[ev.Command]:
         """What to do now. Answers that nobody waits for (repeated, or after the end) change nothing but a
@@ -99,7 +102,10 @@ class Machine(Hooks[P]):
             self._verified(event.node, event.verdict)
         else:
             self._other(event)
-        return self._done()
+        if self._flight.empty:
+            self._idle()
+        out, self._out = self._out, []
+        return out
 
     def _other(self, event: ev.Scored | ev.Cancelled | ev.Failed | ev.BudgetGrant | ev.Expired | ev.Called) -> None:
         match event:
@@ -116,11 +122,6 @@ class Machine(Hooks[P]):
                 self._grant(leaves)
             case ev.Expired():
                 self.stop(ev.FinishReason.BUDGET)
-
-    @property
-    def in_flight(self) -> InFlight:
-        """How many samples, scores and verdicts are awaited."""
-        return self._flight.count
 
     # ---- stopping ------------
 
@@ -183,14 +184,15 @@ class Machine(Hooks[P]):
         ledger.generated += n_tokens
         ledger.segments += 1
         node = tree.add(parent, index, completion, seed=asked.seed + index - asked.first, detail=self.keeps_detail)
-        if self._branches.add_sampled(node.node_id, parent_id):
+        branches = self._branches
+        if (branches.cut or branches.spared) and branches.add_sampled(node.node_id, parent_id):
             ledger.count("spared", n_tokens)
         if node.finish is not _STOP or not node.end:
             limits.classify(self.rollout, node, max_tokens=asked.max_tokens, left=self.room(node))
         limit = self._most_tokens
         if limit is not None and ledger.generated + ledger.cancelled >= limit:
             self.stop(ev.FinishReason.BUDGET)
-        apart = self._branches.is_apart(parent)
+        apart = bool(branches.apart) and branches.is_apart(parent)
         if node.drop is None:
             if self._turns_call and node.finish is _STOP and calls.find(self.rollout, node.turn_text) is not None:
                 node.finish = _STEP
@@ -332,9 +334,10 @@ class Machine(Hooks[P]):
             return
         node = self.tree.at(node_id)
         node.verdict = verdict
-        if is_known(verdict):
+        outcome = verdict.outcome
+        if outcome is not _UNVERIFIABLE and verdict.reason not in UNANSWERED:
             self.checked += 1
-            self.passed += verdict.passed
+            self.passed += outcome is _PASS
         self.on_verdict(node)
         if self._stops_early:
             self.look_for_stop()
@@ -408,16 +411,13 @@ class Machine(Hooks[P]):
 
     # ---- the end -------------------------------------------------------------------------------------------
 
-    def _done(self) -> list[ev.Command]:
-        if self.finished is None and not self._settled and self._flight.empty:
+    def _idle(self) -> None:
+        """Nothing is awaited: ask the policy for more, else end."""
+        if self.finished is None and not self._settled:
             if self.stopping is None:
                 self.on_idle()
             if self._flight.empty:
                 self._end()
-        out = self._out
-        if out:
-            self._out = []
-        return out
 
     def _end(self) -> None:
         if self.rollout.budget.reallocate and not self.granted and self.stopping is not ev.FinishReason.FAILED:

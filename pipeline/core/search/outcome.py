@@ -14,13 +14,13 @@ from berry.pipeline.core.tree_view import NodeView, TreeView
 from berry.pipeline.core.values.estimate import Value, Values
 from berry.pipeline.records import DropReason, Finish, Node, Trajectory
 
-_STEP = Finish.STEP
+_STEP, _CANCELLED = Finish.STEP, DropReason.CANCELLED
 
 
 def nodes(tree: TreeView, values: Values) -> list[Node]:
     """Parents first, siblings by sample index. The root comes first: its token ids are the prompt. `text` is
     "" for a piece of a segment whose text could not be divided; the runtime decodes it."""
-    return [_record(tree, node, values[node.node_id]) for node in tree.walk()]
+    return [_record(tree, node, values[node.node_id]) for node in tree.nodes()]
 
 
 def _record(tree: TreeView, node: NodeView, value: Value) -> Node:
@@ -67,7 +67,7 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
     ids: list[str] = []
     shared = 0  # tokens of the path that an earlier leaf has
     scored = False  # whether any node so far has a score
-    for number, node in enumerate(tree.walk()):
+    for number, node in enumerate(tree.nodes()):
         if node.prm is not None:
             scored = True
         if node.depth:
@@ -105,15 +105,9 @@ def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int, *
         prod(prm) if prm else None,
         leaf.finish,
         False,  # noqa: FBT003 - kept: not yet
-        drop_reason(leaf),
+        # still at a step: the search ended before it was grown to an end
+        _CANCELLED if leaf.drop is None and leaf.finish is _STEP else leaf.drop,
     )
-
-
-def drop_reason(leaf: TreeNode) -> DropReason | None:
-    """Why a leaf is no candidate for training, before any pruning rule; None if it is one."""
-    if leaf.drop is None and leaf.finish is _STEP:
-        return DropReason.CANCELLED  # the search ended before it was grown to an end
-    return leaf.drop
 
 
 def digest(tree: Tree, state: list[object]) -> str:

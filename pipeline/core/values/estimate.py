@@ -154,7 +154,7 @@ def estimate(tree: TreeView, scheme: Scheme = Scheme()) -> Values:
     found: Found = {}
     passing, failing, unknown = (PASSED, _UP_PASSED), (FAILED, _UP_FAILED), (UNKNOWN, None)
     told: dict[int, tuple[Value, Draws | None]] = {id(None): unknown}  # by verdict: equal answers share one
-    for node in reversed(list(tree.walk())):
+    for node in reversed(tree.nodes()):
         if node.children:
             found[node.node_id] = _inner(node, found, scheme)
             continue

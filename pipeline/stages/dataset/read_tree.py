@@ -171,6 +171,10 @@ class ReadTree:
             if below:
                 stack.extend(sorted(below, key=lambda child: (index[child], child))[::-1])
 
+    def nodes(self) -> list[ReadNode]:
+        """All nodes in the order of `walk`."""
+        return list(self.walk())
+
     def leaves(self) -> Iterator[ReadNode]:
         """The nodes without children, in the order of `walk`."""
         return (node for node in self.walk() if not node.children)

@@ -17,7 +17,8 @@ from berry.pipeline import schema
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, Problem, ResponseSegment, Trajectory, ValueKind
+from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, Problem, Trajectory, ValueKind
+from berry.pipeline.stages.dataset.kept_tokens import add_tokens
 from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, StepPlace
 from berry.pipeline.storage.parquet.list_columns import NumberLists
 from berry.pipeline.storage.parquet.shards import evidence_json
@@ -83,13 +84,18 @@ def add_trajectories(
         columns[name].extend(map(get, trajectories))
     columns["variant_of"].extend([problem.variant_of] * len(trajectories))
     verdicts = [t.verdict for t in trajectories]
-    columns["answer"].extend([None if v is None else v.answer for v in verdicts])
-    columns["verdict"].extend([None if v is None else v.outcome for v in verdicts])
-    columns["verdict_reason"].extend([None if v is None else v.reason for v in verdicts])
-    different = {id(v): v for v in verdicts if v is not None}  # equal answers share one
-    evidence = {place: evidence_json(v.evidence) for place, v in different.items()}
-    columns["evidence"].extend([evidence.get(id(v)) for v in verdicts])
-    columns["verify_ms"].extend([None if v is None else round(v.verify_ms, 2) for v in verdicts])
+    told = {id(v): _told(v) for v in {id(v): v for v in verdicts}.values()}  # equal answers share one
+    values = zip(*[told[id(v)] for v in verdicts], strict=True) if verdicts else ()
+    for name, column in zip(_OF_VERDICT, values, strict=False):
+        columns[name].extend(column)
+
+
+def _told(verdict: Verdict | None) -> tuple[Any, ...]:
+    """The columns `_OF_VERDICT`."""
+    if verdict is None:
+        return (None,) * len(_OF_VERDICT)
+    evidence = evidence_json(verdict.evidence)
+    return verdict.answer, verdict.outcome, verdict.reason, evidence, round(verdict.verify_ms, 2)
 
 
 def add_kept(
@@ -124,19 +130,14 @@ def add_kept(
     columns["trajectory_id"].extend([t.trajectory_id for t, _ in kept])
     columns["leaf"].extend([numbers[t.leaf] for t, _ in kept])
     columns["response"].extend([t.response for t, _ in kept])
-    columns["step_ends"].extend([_step_ends(texts, t.response) for (t, _), (texts, _) in zip(kept, steps, strict=True)])
+    columns["step_ends"].extend(_step_ends([texts for texts, _ in steps], [t.response for t, _ in kept]))
     places = [(path, ends) for path, (_, ends) in zip(paths, steps, strict=True)]
     labels.add(values, places)
     columns["prm_scores"].extend(_prm_scores(places))
     columns["orm"].extend([t.orm for t, _ in kept])
     columns["verdict"].extend([None if t.verdict is None else t.verdict.outcome for t, _ in kept])
     columns["answer"].extend([None if t.verdict is None else t.verdict.answer for t, _ in kept])
-    token_ids, logprobs = columns["token_ids"], columns["logprobs"]
-    for path in paths:
-        token_ids.add([node.token_ids for node in path])
-        _add_logprobs(logprobs, path)
-    segments: dict[tuple[str, str, int], list[ResponseSegment]] = {}
-    columns["segments"].extend([_shared_segments(path, segments) for path in paths])
+    add_tokens(columns, paths)
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
 
@@ -167,40 +168,6 @@ def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def segments_of(path: Sequence[Node]) -> list[ResponseSegment]:
-    """The stretches of a response by who wrote them; neighbours of the same author are one. They cover its tokens."""
-    segments: list[ResponseSegment] = []
-    start = 0
-    for node in path:
-        tokens = len(node.token_ids)
-        author = node.role, node.weights_version, node.engine_id
-        last = segments[-1] if segments else None
-        if last is not None and (last.role, last.weights_version, last.engine_id) == author:
-            segments[-1] = last._replace(tokens=last.tokens + tokens)
-        elif tokens:
-            segments.append(ResponseSegment(start, tokens, *author, trainable=node.role == ASSISTANT))
-        start += tokens
-    return segments
-
-
-def _shared_segments(
-    path: Sequence[Node], known: dict[tuple[str, str, int], list[ResponseSegment]]
-) -> list[ResponseSegment]:
-    """As `segments_of`; those of one author, nearly all of them, are made once for each length."""
-    first = path[0] if path else None
-    if first is None:
-        return []
-    version, engine, tokens = first.weights_version, first.engine_id, 0
-    for node in path:
-        if node.weights_version != version or node.engine_id != engine or node.role != ASSISTANT:
-            return segments_of(path)
-        tokens += len(node.token_ids)
-    found = known.get((version, engine, tokens))
-    if found is None:
-        found = known[version, engine, tokens] = segments_of(path)
-    return found
-
-
 def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> list[list[float | None]]:
     """Of each step, that of the node in which it ends; where there are none, lists of one length are one object."""
     found: list[list[float | None]] = []
@@ -213,25 +180,21 @@ def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> 
     return found
 
 
-def _step_ends(steps: Sequence[str], response: str) -> list[int]:
-    """Where steps end in a response, in characters. The last is its end, even where the texts of its nodes join to
-    another one."""
-    ends = list(accumulate(map(len, steps)))
-    if ends and ends[-1] != len(response):
-        ends = [*(min(end, len(response)) for end in ends[:-1]), len(response)]
-    return ends
-
-
-def _add_logprobs(column: NumberLists, path: Sequence[Node]) -> None:
-    """One a token of the response, 0 for what was given; null where a sampled segment has none."""
-    parts = [
-        node.logprobs if node.role == ASSISTANT else [0.0] * len(node.token_ids) for node in path if node.token_ids
-    ]
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts) or (len(path) == 1 and path[0].logprobs is None):
-        column.add_null()
-    else:
-        column.add(known)
+def _step_ends(steps: Sequence[list[str]], responses: Sequence[str]) -> list[list[int]]:
+    """Where steps end in each response, in characters. The last is its end, even where the texts of its nodes join to
+    another one. Responses whose steps are one object, as those of equal texts are, share what is found."""
+    known: dict[tuple[int, int], list[int]] = {}
+    found: list[list[int]] = []
+    for texts, response in zip(steps, responses, strict=True):
+        length = len(response)
+        ends = known.get((id(texts), length))
+        if ends is None:
+            ends = list(accumulate(map(len, texts)))
+            if ends and ends[-1] != length:
+                ends = [*(min(end, length) for end in ends[:-1]), length]
+            known[id(texts), length] = ends
+        found.append(ends)
+    return found
 
 
 def node_of(row: Row) -> Node:

@@ -78,7 +78,7 @@ class Assembly:
         rules, rollout = self.config.pruning, self.config.rollout
         values = search.values()
         nodes = search.nodes(values)
-        fill_texts(nodes, engine)
+        pieces = fill_texts(nodes, engine)
         if stored is None:
             problem, made_by, decided = grown.problem, made_by_engine(self.info), None
             trajectories = search.trajectories()
@@ -88,13 +88,14 @@ class Assembly:
             problem, made_by = before.problem, stored.made_by
             trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
             nodes[0].messages = before.messages
+        joined = grown.joined and not pieces and stored is None
         for trajectory in trajectories:
-            trajectory.response = (
-                trajectory.response
-                or grown.responses.get(trajectory.leaf)
-                or engine.decode(search.tree.response_ids(trajectory.leaf))
-            )
-        joined = settle_texts(nodes, trajectories, engine)
+            read = trajectory.response or grown.responses.get(trajectory.leaf)
+            if not read:
+                read = engine.decode(search.tree.response_ids(trajectory.leaf))
+                joined = joined and not read
+            trajectory.response = read
+        joined = joined or settle_texts(nodes, trajectories, engine)
         tables.add(
             problem,
             nodes,

@@ -51,7 +51,7 @@ from berry.pipeline.stages.rollout.calling import ToolCalls
 from berry.pipeline.stages.rollout.episodes import Episodes
 from berry.pipeline.stages.rollout.ports import Ports
 from berry.pipeline.tasks import end_tasks
-from berry.verifiers.base import Outcome, Verdict
+from berry.verifiers.base import UNANSWERED, Outcome, Verdict
 from berry.verifiers.checker import CheckRequest
 
 ExecutableCommand = Generate | Verify | Score | Cancel | BudgetRequest | CallTool | TakeTurn
@@ -82,6 +82,7 @@ class CommandExecutor:
         self._texts: dict[str, str] = {}  # of leaves, so that equal ones are held once
         self._prefix: tuple[TreeNode | None, str | None] = None, None  # the text up to the parent of the last leaf read
         self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
+        self.joined = True  # whether every text in `responses` is that of the nodes on its path
         self._tasks: set[asyncio.Task[None]] = set()
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
@@ -89,7 +90,8 @@ class CommandExecutor:
         self._tools: ToolCalls | None = None
         self._episodes: Episodes | None = None
         rollout = search.rollout
-        if rollout.is_interactive:
+        self._interactive = rollout.is_interactive
+        if self._interactive:
             if ports.call is None:
                 raise ConfigError("rollout.tools, rollout.environment: nothing makes calls here")
             tree = f"{search.run_seed}/{search.round_index}/{problem.id}"
@@ -130,11 +132,22 @@ class CommandExecutor:
                 await made.stop()
 
     def response(self, leaf: str) -> str:
-        """The text of a leaf's whole response."""
+        """The text of a leaf's whole response: the joined texts of its path, where they are known to be the text of its
+        tokens; else the tokens, decoded."""
         response = self.responses.get(leaf)
-        if response is None:
-            text = self._read(leaf)
-            response = self.responses[leaf] = self._texts.setdefault(text, text)
+        if response is not None:
+            return response
+        node = self.search.tree.at(leaf)
+        text, above, before = node.text, node.parent, None
+        if text and above is not None:
+            if self._prefix[0] is not above:  # siblings come one after another
+                self._prefix = above, self._joined(above)
+            before = self._prefix[1]
+        if text and before is not None:
+            whole = before + text
+        else:
+            whole, self.joined = self.ports.engine.decode(self.search.tree.response_ids(leaf)), False
+        self.responses[leaf] = response = self._texts.setdefault(whole, whole)
         return response
 
     def spoken(self, leaf: str) -> str:
@@ -144,18 +157,6 @@ class CommandExecutor:
             return self.response(leaf)
         decode = self.ports.engine.decode
         return calls.spoken(None if node.given is not None else node.text or decode(node.tokens) for node in path)
-
-    def _read(self, leaf: str) -> str:
-        """The joined texts of a path, where they are known to be the text of its tokens; else the tokens, decoded."""
-        node = self.search.tree.at(leaf)
-        text, above = node.text, node.parent
-        if text and above is not None:
-            if self._prefix[0] is not above:  # siblings come one after another
-                self._prefix = above, self._joined(above)
-            before = self._prefix[1]
-            if before is not None:
-                return before + text
-        return self.ports.engine.decode(self.search.tree.response_ids(leaf))
 
     def _joined(self, node: TreeNode) -> str | None:
         """The text up to and with a node; None where only decoding all tokens at once can tell."""
@@ -228,7 +229,7 @@ class CommandExecutor:
 
     def verify(self, command: Verify) -> None:
         """Has a leaf checked: on the spot where that takes no tool, else by a task."""
-        response = self.spoken(command.node) if self.search.rollout.is_interactive else self.response(command.node)
+        response = self.spoken(command.node) if self._interactive else self.response(command.node)
         self.gauges.leaves += 1
         verdict = self._decided.get(response)
         if verdict is None:
@@ -253,7 +254,7 @@ class CommandExecutor:
         gauges, outcome = self.gauges, verdict.outcome
         gauges.verified += 1
         gauges.passed += outcome is _PASS
-        gauges.unanswered += verdict.unanswered
+        gauges.unanswered += verdict.reason in UNANSWERED
         gauges.unverifiable += outcome is _UNVERIFIABLE
         self.put(Verified(command.node, verdict))
 

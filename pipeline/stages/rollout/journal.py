@@ -8,13 +8,13 @@ commands every search has issued. If a replayed search issues others (another ve
 aside and the search starts afresh: work is lost then, never correctness.
 
 Nothing is encoded before a flush, and then on its thread: what is recorded is frozen, and a lease that ends between two
-flushes costs an entry in a list for each event.
+flushes costs an entry in a list for each event, or for several that came at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, get_args
@@ -57,12 +57,16 @@ class CommandDigest:
 
 
 _Record = tuple[str, Any, int | None]
-"""Problem, payload, kind: None where the payload is an event, which says it itself."""
+"""Problem, payload, kind: None where the payload is a sequence of events, each of which says its own."""
 
 
-def _encode(record: _Record) -> bytes:
+def _encode(record: _Record) -> Iterator[bytes]:
     problem_id, payload, kind = record
-    return _encoder.encode((_NUMBER[type(payload)] if kind is None else kind, problem_id, payload))
+    if kind is not None:
+        yield _encoder.encode((kind, problem_id, payload))
+        return
+    for event in payload:
+        yield _encoder.encode((_NUMBER[type(event)], problem_id, event))
 
 
 @dataclass(slots=True)
@@ -133,7 +137,8 @@ class LeaseJournal:
 
     def record(self, problem_id: str, *events: Event) -> None:
         """Keeps events for the next flush."""
-        self._buffer.extend([(problem_id, event, None) for event in events])
+        if events:
+            self._buffer.append((problem_id, events, None))
 
     def reset(self, problem_id: str) -> None:
         """Forgets what is journalled of a problem, whose search starts afresh."""
@@ -185,7 +190,7 @@ class LeaseJournal:
             raise
 
     def _write(self, number: int, records: Sequence[_Record]) -> int:
-        encoded = [_encode(record) for record in records]
+        encoded = [line for record in records for line in _encode(record)]
         return segments.write(self.location, self.folder, attempt=self._attempt, number=number, records=encoded)
 
     async def remove(self) -> None:

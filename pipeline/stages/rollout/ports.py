@@ -60,9 +60,11 @@ class Ports:
 
 @dataclass(slots=True)
 class Grown:
-    """A finished search and the texts of its leaves."""
+    """A finished search and the texts of its leaves. `joined`: each of those texts is known to be that of the nodes on
+    the leaf's path."""
 
     problem: Problem
     prompt_ids: list[int]
     search: Search
     responses: dict[str, str] = field(default_factory=dict)  # leaf -> text
+    joined: bool = False

@@ -70,7 +70,7 @@ async def grow(
             await _decide_by_majority(loop, problem.verifier, ports.agree)
     finally:
         gauges.searching -= 1
-    return Grown(problem, prompt_ids, loop.search, responses=loop.executor.responses)
+    return Grown(problem, prompt_ids, loop.search, responses=loop.executor.responses, joined=loop.executor.joined)
 
 
 class _Inbox:
@@ -165,7 +165,7 @@ class SearchLoop:
                         break
         finally:
             if self.journal is not None:
-                self.journal.record(self.problem.id, *events[:done])
+                self.journal.record(self.problem.id, *(events if done == len(events) else events[:done]))
 
     async def _begin(self) -> None:
         """Starts the search, or brings it to where its journal ends."""

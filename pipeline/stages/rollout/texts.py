@@ -11,13 +11,13 @@ from berry.pipeline.engines.base import Engine
 from berry.pipeline.records import Node, Trajectory
 
 
-def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
-    """Gives nodes that were made by splitting a segment their text. They are decoded in their context, so that the
-    texts along a path join to the whole response whatever the tokenizer does at the seams."""
-    by_id = {node.node_id: node for node in nodes}
-    for node in nodes:
-        if node.text or not node.token_ids:
-            continue
+def fill_texts(nodes: Sequence[Node], engine: Engine) -> bool:
+    """Gives the root, and nodes that were made by splitting a segment, their text; whether there were any of the
+    latter. They are decoded in their context, so that the texts along a path join to the whole response whatever the
+    tokenizer does at the seams."""
+    without = [node for node in nodes if not node.text and node.token_ids]
+    by_id = {node.node_id: node for node in nodes} if len(without) > 1 else {}
+    for node in without:
         before: list[int] = []
         parent = by_id.get(node.parent_id or "")
         while parent is not None:
@@ -25,6 +25,7 @@ def fill_texts(nodes: Sequence[Node], engine: Engine) -> None:
             parent = by_id.get(parent.parent_id or "")
         head = engine.decode(before) if before else ""
         node.text = engine.decode([*before, *node.token_ids])[len(head) :]
+    return any(node.parent_id is not None for node in without)
 
 
 def settle_texts(nodes: Sequence[Node], trajectories: Sequence[Trajectory], engine: Engine) -> bool:

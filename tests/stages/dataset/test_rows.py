@@ -9,26 +9,9 @@ from typing import Any
 import pytest
 
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.records import Finish, Node, ResponseSegment
 from berry.pipeline.stages.dataset.reading import read_trees
-from berry.pipeline.stages.dataset.rows import made_by_engine, made_by_marks, segments_of
+from berry.pipeline.stages.dataset.rows import made_by_engine, made_by_marks
 from berry.pipeline.storage.run.directory import RunDir
-
-
-def node(tokens: int, version: str, engine: str = "e0") -> Node:
-    ids = list(range(tokens))
-    return Node("p", "n", "m", 1, ids, "", None, None, Finish.STEP, engine_id=engine, weights_version=version)
-
-
-def test_neighbours_of_one_author_are_one_segment_and_all_tokens_are_covered() -> None:
-    path = [node(3, "v0"), node(2, "v0"), node(0, "v1"), node(4, "v1"), node(1, "v1", "e1"), node(2, "v0")]
-    assert segments_of(path) == [
-        ResponseSegment(0, 5, "assistant", "v0", "e0", True),
-        ResponseSegment(5, 4, "assistant", "v1", "e0", True),
-        ResponseSegment(9, 1, "assistant", "v1", "e1", True),
-        ResponseSegment(10, 2, "assistant", "v0", "e0", True),
-    ]
-    assert segments_of([node(0, "v0")]) == []
 
 
 def test_a_run_stores_the_messages_that_it_sampled_under(stored_run: Callable[..., RunDir]) -> None:
