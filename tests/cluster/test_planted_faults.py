@@ -138,14 +138,25 @@ def test_a_store_that_errs_and_is_slow_and_clocks_that_jump_change_nothing(
 
 
 def test_the_problem_that_kills_every_engine_is_quarantined_and_all_others_are_as_ever(
-    address: str, order: Any, tmp_path: Path, job: Any, quiet: Any, undisturbed: Any, rows: Any, on_nodes: Any
+    address: str,
+    order: Any,
+    orders: Path,
+    tmp_path: Path,
+    job: Any,
+    quiet: Any,
+    undisturbed: Any,
+    rows: Any,
+    on_nodes: Any,
 ) -> None:
+    """Two of the engines that are started again don't load at first, as where memory comes back late."""
     place, poison = str(tmp_path / "run"), "synthetic-3-5"
     order("poison", poison)
+    order("memory", "2")
     outcome = run(job(cluster=on_nodes(NODES)), Launch(place, address), quiet)
     assert outcome.finished
     assert outcome.totals.lost_workers >= 3
     assert outcome.totals.drops["quarantined"] == 1
+    assert len(list(orders.glob("unloaded-*"))) == 2
     by_problem = "select problem_id, count(*) from trajectories group by 1"
     counts = dict(connect(open_run(place)).execute(by_problem).fetchall())
     assert counts.pop(poison) == 1

@@ -224,6 +224,51 @@ def gpu_memory_bytes() -> int:
     return current_platform.get_device_total_memory()
 
 
+@dataclass(frozen=True, slots=True)
+class Nvidia:
+    """What NVIDIA's driver says of itself and of the GPUs that this process may use.
+
+    cuda:       newest CUDA that the driver knows, (major, minor)
+    built_for:  CUDA of the installed torch; None: built without
+    gpus:       name, bytes of memory and bytes free of each
+    """
+
+    driver: str
+    cuda: tuple[int, int]
+    built_for: str | None
+    gpus: list[tuple[str, int, int]]
+
+
+def nvidia() -> Nvidia:
+    """Asks the driver, without a CUDA context in this process. Raises ResourceError where none answers."""
+    import torch
+    from vllm.third_party import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            version = pynvml.nvmlSystemGetCudaDriverVersion()
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            wanted = range(pynvml.nvmlDeviceGetCount()) if visible is None else [v for v in visible.split(",") if v]
+            gpus = []
+            for device in wanted:
+                if str(device).isdigit():
+                    handle = pynvml.nvmlDeviceGetHandleByIndex(int(device))
+                else:
+                    handle = pynvml.nvmlDeviceGetHandleByUUID(device)
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                gpus.append((pynvml.nvmlDeviceGetName(handle), int(memory.total), int(memory.free)))
+            driver = pynvml.nvmlSystemGetDriverVersion()
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise ResourceError(
+            f"no NVIDIA driver answers on this host ({error}): install one (nvidia-smi must work here), and in a "
+            "container start it with the GPUs (docker run --gpus all)"
+        ) from error
+    return Nvidia(driver, (version // 1000, version % 1000 // 10), torch.version.cuda, gpus)
+
+
 def token_prompt(token_ids: list[int]) -> Any:
     """A prompt of token ids, in vLLM's own form."""
     from vllm.inputs.engine import tokens_input

@@ -83,6 +83,7 @@ class Vllm(TokenizedEngine):
 
     async def start(self) -> None:
         await asyncio.to_thread(host.preflight, self._config)
+        await asyncio.to_thread(host.check_gpus, self._config, self._installed.device)
         os.environ.update(host.environment(self._config, self._installed.device))
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)

@@ -6,7 +6,6 @@ preflight(config)   ─► None or an error     nothing is started, nothing is i
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ import psutil
 from berry.pipeline.config.sections.engine import GPU_NUM_SEQS, VllmEngine
 from berry.pipeline.config.sections.gpu_memory import USED
 from berry.pipeline.engines import models
-from berry.pipeline.engines.vllm import compat
+from berry.pipeline.engines.vllm import compat, gpu
+from berry.pipeline.engines.vllm.sizes import GIB, kv_token_bytes, model_context, weight_bytes
 from berry.pipeline.errors import ConfigError, ResourceError
 
-GIB = 1024**3
 OVERHEAD_BYTES = int(1.75 * GIB)  # measured: 0.75 the process around the engine, 1.0 the engine's own, without weights
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GPU_BLOCK_TOKENS = 16
 CPU_BLOCK_TOKENS = 32  # the kernels on cores want multiples of 32
 GPU_BATCHED_TOKENS = 8192  # a step; vLLM's own default for an engine in a process is 2,048 on some GPUs
@@ -177,30 +175,12 @@ def preflight(config: VllmEngine, *, device: compat.Device | None = None) -> Non
         _check_memory(config, folder)
 
 
-def model_context(folder: Path) -> int | None:
-    """The longest context the model's config.json allows, in tokens."""
-    values = json.loads((folder / "config.json").read_text())
-    return values.get("max_position_embeddings") or values.get("text_config", {}).get("max_position_embeddings")
-
-
-def weight_bytes(folder: Path, dtype: str) -> int:
-    """Size of the weights once they are loaded as `dtype`."""
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    stored = stored or sum(file.stat().st_size for file in folder.glob("*.bin"))
-    values = json.loads((folder / "config.json").read_text())
-    own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
-    return stored * DTYPE_BYTES.get(dtype, DTYPE_BYTES.get(own, 2)) // DTYPE_BYTES.get(own, 2)
-
-
-def kv_token_bytes(folder: Path, dtype: str) -> int:
-    """KV cache of one token over all layers."""
-    values = json.loads((folder / "config.json").read_text())
-    values = values.get("text_config", values)
-    heads = values["num_attention_heads"]
-    head_dim = values.get("head_dim") or values["hidden_size"] // heads
-    own = values.get("dtype") or values.get("torch_dtype") or "bfloat16"
-    width = DTYPE_BYTES.get(dtype, DTYPE_BYTES.get(own, 2))
-    return 2 * values["num_hidden_layers"] * (values.get("num_key_value_heads") or heads) * head_dim * width
+def check_gpus(config: VllmEngine, device: compat.Device) -> None:
+    """Raises ConfigError or ResourceError for what would fail on this host's GPUs (`gpu.check`); to be called in the
+    process that has them. Waits where something that ends still holds their memory."""
+    if device == "gpu":
+        folder = Path(models.resolve(config.model))
+        gpu.check(config, gpu_share(config), folder if folder.is_dir() else None, gpu.read_gpus)
 
 
 def available_bytes() -> int:

@@ -24,7 +24,8 @@ from berry.pipeline.config.sections.gpu_memory import USED
 from berry.pipeline.config.sections.rewards import ServedReward
 from berry.pipeline.engines import quiet
 from berry.pipeline.engines.base import ScoreCounters
-from berry.pipeline.engines.vllm import compat, host
+from berry.pipeline.engines.vllm import compat, gpu, host
+from berry.pipeline.engines.vllm.sizes import GIB
 from berry.pipeline.errors import EngineError
 
 
@@ -60,6 +61,9 @@ class Pooling:
         on_cores = self._installed.device == "cpu"
         cores = host.cpu_environment(len(os.sched_getaffinity(0)))
         os.environ.update(host.QUIET | (cores if on_cores else host.GPU_ENVIRONMENT))
+        if not on_cores:
+            gpu.check_compiler()
+            await asyncio.to_thread(gpu.wait_for_memory, self._gpu_share, 1, gpu.read_gpus)
         with quiet.stderr_to(self._log):
             await asyncio.to_thread(compat.load)
             try:
@@ -93,7 +97,7 @@ class Pooling:
         if self._installed.device == "cpu":
             arguments |= {
                 "enforce_eager": True,
-                "kv_cache_memory_bytes": host.GIB,
+                "kv_cache_memory_bytes": GIB,
                 "block_size": host.CPU_BLOCK_TOKENS,
                 "distributed_executor_backend": "uni",
             }

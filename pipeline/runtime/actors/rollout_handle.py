@@ -6,6 +6,7 @@ Coordinator ─► RayWorker.run_lease ─► RolloutActor.run_lease ─► Leas
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from ray.exceptions import RayActorError
 
-from berry.pipeline.errors import EngineError
+from berry.pipeline.errors import EngineError, ResourceError
 from berry.pipeline.runtime.actors.process import Home
 from berry.pipeline.runtime.actors.remote import end_process, expected, reason
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint
@@ -23,6 +24,10 @@ from berry.pipeline.stages.leases.partition import for_another_host
 
 ANSWER_S = 5.0  # for which a figure is waited for
 STOP_S = 20.0  # for which its orderly end is waited for
+RELOAD_S = 120.0  # for which an engine that does not load again is tried: a killed one gives its memory back late
+LONGEST_PAUSE_S = 30.0  # between two such tries; the first is a second, each twice the one before
+
+log = logging.getLogger(__name__)
 
 
 class Sandboxes(Protocol):
@@ -97,14 +102,27 @@ class RayWorker:
             raise WorkerLost(f"{self.worker_id}{self._where} was lost ({reason(error)})") from error
 
     async def recover(self) -> None:
-        deadline = asyncio.get_running_loop().time() + self.recover_s
+        """Waits until it is up again. Raises EngineError when it does not come back in `recover_s` and is needed, or
+        comes back and its engine does not load in RELOAD_S."""
+        now = asyncio.get_running_loop().time
+        deadline, last_try, pause = now() + self.recover_s, None, 1.0
         while True:
             try:
                 await self.start()
             except RayActorError as error:
-                if asyncio.get_running_loop().time() > deadline and self.is_needed():
+                if now() > deadline and self.is_needed():
                     raise EngineError(f"{self.worker_id} did not come back within {self.recover_s:g} s") from error
                 await asyncio.sleep(0.5)
+            except (EngineError, ResourceError) as error:
+                last_try = now() + RELOAD_S if last_try is None else last_try
+                if now() + pause > last_try:
+                    raise EngineError(
+                        f"{self.worker_id}{self._where} does not load its engine again: {error}"
+                    ) from error
+                log.warning("%s%s is tried again in %g s: %s", self.worker_id, self._where, pause, reason(error))
+                end_process(self.actor, None)  # what it has of a GPU goes with it
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
                 return
 

@@ -4,6 +4,7 @@ moment that they are there.
     disk      {"errno": 28, "table": "nodes", "after": 2}: that many files of the table are written, by all processes
               together; every further one stays half-written
     poison    a problem's id: the engine that is given it dies
+    memory    a number: so many engines that start after one has died find its memory not yet given back
     clocks    time.time() jumps, by up to years, with every call
 """
 
@@ -37,7 +38,7 @@ def disk(module: Any) -> None:
 
     def until_full(path: str, data: Any, *, durable: bool) -> None:
         fault = json.loads(ordered("disk") or "null")
-        if fault is not None and f"/{fault['table']}/" in path and not _has_room(fault["after"]):
+        if fault is not None and f"/{fault['table']}/" in path and not _is_within("written", fault["after"]):
             write(path, bytes(data)[:100], durable=False)
             raise OSError(fault["errno"], os.strerror(fault["errno"]))
         write(path, data, durable=durable)
@@ -45,10 +46,11 @@ def disk(module: Any) -> None:
     module._write_local = until_full
 
 
-def _has_room(files: int) -> bool:
-    for number in range(files):
+def _is_within(what: str, most: int) -> bool:
+    """Counts one more of something, by all processes together; whether these are at most so many."""
+    for number in range(most):
         try:
-            os.close(os.open(f"{PLACE}/written-{number}", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(f"{PLACE}/{what}-{number}", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             continue
         return True
@@ -56,14 +58,21 @@ def _has_room(files: int) -> bool:
 
 
 def poison(module: Any) -> None:
-    from berry.pipeline.errors import EngineError
+    from berry.pipeline.errors import EngineError, ResourceError
 
-    generate = module.Synthetic.generate
+    generate, start = module.Synthetic.generate, module.Synthetic.start
 
     def mortal(self: Any, request: Any) -> Any:
         problem = ordered("poison")
         if problem is not None and request.request_id.startswith(f"{problem}/"):
+            _is_within("died", 1)
             raise EngineError("illegal memory access")
         return generate(self, request)
 
-    module.Synthetic.generate = mortal
+    async def short_of_memory(self: Any) -> None:
+        starts = int(ordered("memory") or 0)
+        if os.path.exists(f"{PLACE}/died-0") and _is_within("unloaded", starts):
+            raise ResourceError("GPU 0 has 1.0 of 80.0 GiB free")
+        await start(self)
+
+    module.Synthetic.generate, module.Synthetic.start = mortal, short_of_memory

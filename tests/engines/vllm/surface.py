@@ -131,6 +131,22 @@ USES = (
     Use("vllm/outputs.py", "PoolingRequestOutput", ("num_cached_tokens",)),
     Use("vllm/pooling_params.py", "PoolingParams", ("task", "use_activation")),
     Use("vllm/config/pooler.py", "PoolerConfig", ("task",)),
+    Use(
+        "vllm/third_party/pynvml.py",
+        None,
+        (
+            "NVMLError",
+            "nvmlInit",
+            "nvmlShutdown",
+            "nvmlSystemGetCudaDriverVersion",
+            "nvmlSystemGetDriverVersion",
+            "nvmlDeviceGetCount",
+            "nvmlDeviceGetHandleByIndex",
+            "nvmlDeviceGetHandleByUUID",
+            "nvmlDeviceGetMemoryInfo",
+            "nvmlDeviceGetName",
+        ),
+    ),
     Use("vllm/v1/worker/gpu_worker.py", "Worker", ("reload_weights",)),
     Use("vllm/v1/worker/gpu_model_runner.py", "GPUModelRunner", ("reload_weights(weights_path)", "get_model()")),
 )

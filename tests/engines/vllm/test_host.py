@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines.build import environment, preflight
-from berry.pipeline.engines.vllm import compat, host, worker
+from berry.pipeline.engines.vllm import compat, host, sizes, worker
 from berry.pipeline.errors import ConfigError, ResourceError
 
-GIB = host.GIB
+GIB = sizes.GIB
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_available_memory_is_a_sane_number():
 
 def test_sizes_of_the_tiny_model(tiny_folder: Path):
     stored = (tiny_folder / "model.safetensors").stat().st_size
-    assert host.weight_bytes(tiny_folder, "auto") == stored
-    assert host.weight_bytes(tiny_folder, "bfloat16") == stored // 2
-    assert host.kv_token_bytes(tiny_folder, "float32") == 2 * 4 * 2 * 32 * 4  # k and v, layers, heads, size, bytes
+    assert sizes.weight_bytes(tiny_folder, "auto") == stored
+    assert sizes.weight_bytes(tiny_folder, "bfloat16") == stored // 2
+    assert sizes.kv_token_bytes(tiny_folder, "float32") == 2 * 4 * 2 * 32 * 4  # k and v, layers, heads, size, bytes
 
 
 def test_the_environment_of_an_engine_on_cores(on_cores: None):
