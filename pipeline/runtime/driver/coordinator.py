@@ -163,10 +163,11 @@ class Coordinator:
                 self._absent.discard(worker.worker_id)
             else:
                 self._absent.add(worker.worker_id)
-        except EngineError:
+        except EngineError as error:
             self._out.add(worker.worker_id)
             if len(self._out) == len(self._workers):
                 raise
+            self.on_loss(f"{error}; the run goes on without it")
 
     # ---- suspects ---------------------------------------------------------------------------------------------------
 
