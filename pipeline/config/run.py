@@ -208,8 +208,8 @@ class RunConfig(Section):
         if self.engine.type == "vllm" and role.gpus and 1 < role.tensor_parallel >= role.cpus:
             raise ValueError(
                 f"cluster.roles.rollout.cpus {role.cpus:g} is too few for tensor_parallel {role.tensor_parallel}: each "
-                f"part of the engine keeps a core busy, beside the actor's own; set it to {role.tensor_parallel + 1} or "
-                "more"
+                f"part of the engine keeps a core busy, beside the actor's own; set it to at least "
+                f"{role.tensor_parallel + 1}"
             )
         return self
 

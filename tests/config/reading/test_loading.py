@@ -130,5 +130,5 @@ def test_tensor_parallelism_of_engine_and_role_must_be_the_same(tmp_path: Path) 
     assert "engine.tensor_parallel_size 1 and cluster.roles.rollout.tensor_parallel 2 must be the same" in text
     text = refused(tmp_path, raw, "engine.tensor_parallel_size=2")
     assert "cluster.roles.rollout.cpus 1 is too few for tensor_parallel 2" in text
-    assert "set it to 3 or more" in text
+    assert "set it to at least 3" in text
     load(write(tmp_path, raw), ["engine.tensor_parallel_size=2", "cluster.roles.rollout.cpus=3"], RunConfig)
