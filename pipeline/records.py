@@ -11,12 +11,13 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from berry.verifiers.base import UNANSWERED, Outcome, Verdict
 from berry.verifiers.specs.union import VerifierSpec
 
 Message = dict[str, str]  # {"role": …, "content": …}
+LONGEST_ID = 256  # characters of a problem's id
 ASSISTANT = "assistant"  # the role of what the model sampled
 
 
@@ -25,13 +26,14 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = Field(min_length=1, max_length=256)
+    id: str = Field(min_length=1, max_length=LONGEST_ID)
     prompt: str | tuple[Message, ...]
     verifier: VerifierSpec
     source: str = ""
     variant_of: str | None = None
     difficulty: float | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
+    _template_args: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @field_validator("prompt")
     @classmethod
@@ -57,6 +59,21 @@ class Problem(BaseModel):
         if isinstance(self.prompt, str):
             return self.prompt
         return "\n\n".join(message["content"] for message in self.prompt if message["role"] != "system")
+
+    @property
+    def template_args(self) -> dict[str, Any]:
+        """What its source gives the chat template, beside the engine's own arguments; no part of a problem's row."""
+        return self._template_args
+
+    def with_template_args(self, arguments: dict[str, Any]) -> Problem:
+        """The problem whose chat template is given these arguments."""
+        copy = self.model_copy()
+        copy._template_args = dict(arguments)
+        return copy
+
+    def renamed(self, problem_id: str, *, variant_of: str) -> Problem:
+        """The problem under another id, as one of the family of `variant_of`."""
+        return self.model_copy(update={"id": problem_id, "variant_of": variant_of})
 
     def with_suffix(self, suffix: str) -> Problem:
         """The problem with `suffix` put after what is asked: after the last message of a chat."""
@@ -102,10 +119,11 @@ class Node(Struct, gc=False):
     node (core/values): an estimate of the chance that a continuation passes, its 95% interval, the independent
     continuations behind it, the weight `value_mass` of the training label value / value_mass, what kind of figure it
     is, and whether any continuation passed.
-    `messages`: of a root, the chat messages that its tokens are, as they were sampled under. `role`: who speaks; what a
-    tool said was given, not sampled, and has no log-probabilities. `call_outcome`, `call_ms`, `nondeterministic`: of
-    such a node, how its call ended and how long it took, and whether calls that were made again to rebuild its session
-    said something else (core/events.Called).
+    `messages`, `template_args`: of a root, the chat messages that its tokens are, as they were sampled under, and, as
+    JSON, what the chat template was given beside them. `mode`: the one that its problem was searched in. `role`: who
+    speaks; what a tool said was given, not sampled, and has no log-probabilities. `call_outcome`, `call_ms`,
+    `nondeterministic`: of such a node, how its call ended and how long it took, and whether calls that were made again
+    to rebuild its session said something else (core/events.Called).
     """
 
     problem_id: str
@@ -136,6 +154,8 @@ class Node(Struct, gc=False):
     call_outcome: str | None = None
     call_ms: float | None = None
     nondeterministic: bool | None = None
+    mode: str | None = None
+    template_args: str | None = None
 
 
 class ResponseSegment(NamedTuple):
@@ -204,7 +224,7 @@ def ending(verdict: str | None, reason: str | None, finish: str) -> Ending:
 
 class Trajectory(Struct, gc=False):
     """A leaf and its path from the root. Token counts exclude the prompt; `n_new_tokens` excludes what an earlier
-    sibling already generated."""
+    sibling already generated. `mode`: the one that its problem was searched in; None where the run has none."""
 
     trajectory_id: str
     problem_id: str
@@ -221,6 +241,7 @@ class Trajectory(Struct, gc=False):
     finish: Finish = Finish.STOP
     kept: bool = False
     drop_reason: DropReason | None = None
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

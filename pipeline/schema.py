@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 7
+VERSION = 8
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -61,6 +61,8 @@ NODES = pa.schema(
         ("call_outcome", pa.string()),  # of what a tool said: how the call above it ended
         ("call_ms", pa.float32()),
         ("nondeterministic", pa.bool_()),  # its session was rebuilt, and earlier calls said something else
+        ("mode", pa.string()),  # that its problem was searched in; null: the run has none
+        ("template_args", pa.string()),  # of a root: JSON, what the template was given beside `messages`
     ]
 )
 
@@ -86,6 +88,7 @@ TRAJECTORIES = pa.schema(
         ("kept", pa.bool_()),
         ("drop_reason", pa.string()),
         ("variant_of", pa.string()),  # the problem that this one was made from: what splits go by
+        ("mode", pa.string()),
     ]
 )
 
@@ -122,6 +125,7 @@ KEPT = pa.schema(
         ("step_weights", pa.list_(pa.float64())),
         ("step_kinds", pa.list_(pa.string())),
         ("step_reached", pa.list_(pa.bool_())),
+        ("mode", pa.string()),
     ]
 )
 
@@ -132,6 +136,7 @@ COMMIT = "trajectories"
 STEP_COLUMNS = ("step_values", "step_lows", "step_highs", "step_counts", "step_weights", "step_kinds", "step_reached")
 ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     7: {"nodes": ("role", "call_outcome", "call_ms", "nondeterministic")},
+    8: {"nodes": ("mode", "template_args"), "trajectories": ("mode",), "kept": ("mode",)},
 }
 """The columns that each version after the sixth brought, by table."""
 

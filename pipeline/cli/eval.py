@@ -38,6 +38,12 @@ def eval_(
     compare: Annotated[
         str | None, typer.Option(metavar="RUN", help="Compare with another run's answers to the same problems.")
     ] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a RUN with modes, this one (rollout.modes).")
+    ] = None,
+    compare_mode: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The mode of --compare; default: that of --mode.")
+    ] = None,
     compare_round: Annotated[int | None, typer.Option(help="The round of --compare; default: the first.")] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="NAME", help="Also seconds and cost on this cluster, by its plan.")
@@ -62,13 +68,20 @@ def eval_(
       berry eval runs/demo --benchmark sums=sums.jsonl --budgets 1,2,4
 
       berry eval runs/before --compare runs/after
+
+      berry eval runs/thinking --mode thinking --compare runs/thinking --compare-mode plain
     """
     from berry.pipeline.errors import InputError
     from berry.pipeline.storage.files import locate, under
 
     counts = _numbers(budgets)
     if what.endswith((".yaml", ".yml")):
-        for option, given in (("--benchmark", benchmark), ("--round", rounds), ("--compare", compare)):
+        for option, given in (
+            ("--benchmark", benchmark),
+            ("--round", rounds),
+            ("--compare", compare),
+            ("--mode", mode),
+        ):
             if given:
                 raise InputError(f"{option} is for a RUN; an evaluation's file says it itself (`benchmarks`)")
         _generate(what, overrides or [], counts, out, cluster, prices, address=address, local=local)
@@ -78,14 +91,15 @@ def eval_(
     from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(what)
-    config, problems = _answers(run, rounds, benchmark or [])
+    config, problems = _answers(run, rounds, benchmark or [], mode)
     models, notes = _models(config)
     price = _price(config, cluster, prices)
     told = _evaluate(config, problems, counts, models, price, what)
     folder = out or under(run.location.url, "eval")
     differences = []
     if compare is not None:
-        differences = _compared(problems, compare, compare_round, benchmark or [], counts, what)
+        other_mode = mode if compare_mode is None else compare_mode
+        differences = _compared(problems, compare, compare_round, benchmark or [], counts, what, other_mode)
     _finish(told, notes, locate(folder), title=f"{config.name}, {config.engine.type}", compared=differences)
 
 
@@ -104,14 +118,23 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _answers(
-    run: RunDir, rounds: Sequence[int] | None, benchmarks: Sequence[str]
+    run: RunDir, rounds: Sequence[int] | None, benchmarks: Sequence[str], mode: str | None
 ) -> tuple[RunConfig, list[ProblemAnswers]]:
-    """What methods choose from, of one round. Raises InputError where no problem of the benchmarks is in the run."""
+    """What methods choose from, of one round and one mode, and the configuration in that mode. Raises InputError where
+    no problem of the benchmarks is in the run."""
     from berry.pipeline.errors import InputError
     from berry.pipeline.stages.dataset.reading import read_trees, stored_config
     from berry.pipeline.stages.evaluation.chains import is_independent, read_answers
+    from berry.pipeline.stages.export.export import check_mode
 
     config = stored_config(run)
+    names_of_modes = [known.name for known in config.rollout.modes]
+    if names_of_modes and mode is None:
+        raise InputError(
+            f"{run.location.url}: has the modes {', '.join(names_of_modes)}, whose answers are not one method's: "
+            "--mode NAME; --compare holds two beside each other"
+        )
+    check_mode(config, mode)
     there = run.rounds()
     if not there:
         raise InputError(f"{run.location.url}: holds no committed trajectories yet: let the run finish a lease")
@@ -121,7 +144,10 @@ def _answers(
     if chosen[0] not in there:
         raise InputError(f"--round {chosen[0]}: the run has the rounds {', '.join(map(str, there))}")
     names = _benchmark_names(benchmarks)
-    found = list(read_answers(read_trees(run, rounds=chosen), names or None, independent=is_independent(config)))
+    if mode is not None:
+        config = config.in_mode(mode)
+    trees = (tree for tree in read_trees(run, rounds=chosen) if mode in (None, tree.mode))
+    found = list(read_answers(trees, names or None, independent=is_independent(config)))
     if not found:
         wanted = f" of {', '.join(benchmarks)}" if benchmarks else ""
         raise InputError(f"{run.location.url}: holds no problem{wanted}: ids in the file and in the run must be equal")
@@ -217,12 +243,17 @@ def _compared(
     benchmarks: Sequence[str],
     budgets: tuple[int, ...],
     place: str,
+    mode: str | None,
 ) -> list[str]:
     """Lines that say how another run does on the problems that both hold."""
+    from berry.pipeline.stages.dataset.reading import stored_config
     from berry.pipeline.stages.evaluation.comparing import compare_runs
     from berry.pipeline.storage.run.directory import open_run
 
-    _, others = _answers(open_run(other), None if other_round is None else [other_round], benchmarks)
+    run = open_run(other)
+    has_modes = bool(stored_config(run).rollout.modes)
+    rounds = None if other_round is None else [other_round]
+    _, others = _answers(run, rounds, benchmarks, mode if has_modes else None)
     return compare_runs(problems, others, budgets, first=place, second=other)
 
 

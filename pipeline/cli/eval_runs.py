@@ -94,6 +94,11 @@ def _run(wanted: Evaluation, location: Location, base: Path, index: int | None) 
     rounds = raw.pop("rounds", None)
     if rounds not in (None, 1):
         raise ConfigError("run.rounds: an evaluation measures one set of weights: leave it out")
+    if any("modes" in keys for keys in (raw.get("rollout") or {}, *(search.rollout for search in wanted.searches))):
+        raise ConfigError(
+            "rollout.modes: an evaluation measures one mode: put its keys into `run`, or into `searches`, one search "
+            "for each; of a run that has modes, `berry eval RUN --mode NAME`"
+        )
     if wanted.benchmarks:
         files = [location.path(f"benchmarks/{name}.jsonl") for name in wanted.benchmarks]
         raw["problems"] = [{"type": "file", "path": str(Path(file).resolve())} for file in files]

@@ -44,6 +44,9 @@ def export(
     ] = None,
     split_seed: Annotated[int | None, typer.Option(min=0, help="Another seed holds out other problems.")] = None,
     rounds: Annotated[list[int] | None, typer.Option("--round", help="These rounds only; default: all.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Trees of this mode only (rollout.modes); default: of all.")
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--labels", help="Kinds of values that are labels: estimate (default), survivors, pooled."),
@@ -72,6 +75,8 @@ def export(
       berry export runs/demo --format sft --tokens -o data/sft-tokens
 
       berry export runs/demo --format prm --min-visits 4 --for openrlhf -o data/prm
+
+      berry export runs/thinking --format sft --mode plain -o data/plain
 
       berry export runs/demo --format tree -o data/trees --push OWNER/NAME
     """
@@ -119,6 +124,7 @@ def export(
         rounds=tuple(rounds) if rounds else None,
         screen=tuple(screen or ()),
         licence=licence,
+        mode=mode,
     )
     layout_of(wanted, trainer, tokens=tokens)
     if push is not None:

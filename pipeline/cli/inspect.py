@@ -54,6 +54,10 @@ def inspect(
     summary = summarise(run)
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, run_dir)))
+    if summary.modes:
+        from berry.pipeline.cli.modes_table import modes_table
+
+        console.print(modes_table(summary.modes))
     print_screening(run, console)
     if len(run.rounds()) > 1:
         from berry.pipeline.cli.rounds_table import rounds_table

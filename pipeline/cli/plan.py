@@ -77,19 +77,28 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
     from berry.pipeline.errors import ConfigError
     from berry.pipeline.planning.advice import advise
     from berry.pipeline.planning.capacity import plan as make_plan
+    from berry.pipeline.planning.modes import summed
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.report.plan_page import PlanReport
 
-    planned, named, own, notes = _load(config, overrides, clusters)
+    modes, named, own, notes = _load(config, overrides, clusters)
+    planned = modes[0][1]
+    if run is not None and len(modes) > 1:
+        raise ConfigError(f"--calibrate {run}: a run with modes is planned by the lengths of each: leave it out")
     if run is not None:
         planned, more = _calibrated(planned, run)
+        modes = [(modes[0][0], planned)]
         notes = [n for n in notes if "assumed" not in n] + more
     sheet = price_sheet(prices or planned.prices)
-    plans, refused = [], []
+    plans, headings, sums, refused = [], [], [], []
     for target in [own] if own is not None and not clusters else named:
         try:
             place_actors(target)
-            plans.append(make_plan(planned.workload, target, sheet, planned.calibration))
+            made = [make_plan(one.workload, target, sheet, one.calibration) for _, one in modes]
+            plans += made
+            headings += [target.name if mode is None else f"{target.name}: {mode}" for mode, _ in modes]
+            if len(modes) > 1:
+                sums.append((target.name, summed(made)))
         except ConfigError as error:
             if len(named) <= 1:
                 raise
@@ -102,36 +111,43 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
         advice=[advise(p, sheet) for p in plans],
         refused=refused,
         notes=[f"Calibration: {planned.calibration.source}", f"prices: {sheet.name}", *notes],
+        headings=headings,
+        sums=sums,
     )
 
 
 def _load(
     config: str, overrides: list[str], clusters: list[str]
-) -> tuple[PlanConfig, list[Cluster], Cluster | None, list[str]]:
-    """The plan's configuration, the clusters named, the config's own cluster, and what was assumed."""
+) -> tuple[list[tuple[str | None, PlanConfig]], list[Cluster], Cluster | None, list[str]]:
+    """The plan's configuration, that of each mode where the run has some, the clusters named, the config's own cluster,
+    and what was assumed."""
     from berry.pipeline.config.plan import PlanConfig
-    from berry.pipeline.config.reading.loading import load, read_yaml, validate
+    from berry.pipeline.config.reading.loading import apply_override, load, read_yaml, validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.config.sections.cluster import named_cluster
-    from berry.pipeline.planning.runs import never_measured, workload_of
+    from berry.pipeline.planning.modes import SUM_NOTE, workloads
+    from berry.pipeline.planning.runs import never_measured
 
     if "workload" in read_yaml(Path(config)):
         planned = load(config, overrides, PlanConfig)
-        return planned, [named_cluster(n) for n in clusters or planned.clusters], None, []
+        return [(None, planned)], [named_cluster(n) for n in clusters or planned.clusters], None, []
     mine = [o for o in overrides if not o.startswith(("workload.", "calibration."))]
     run = load(config, mine, RunConfig)
-    workload, assumed = workload_of(run)
-    raw = {"name": run.name, "workload": workload.model_dump()}
-    from berry.pipeline.config.reading.loading import apply_override
-
-    for override in overrides:
-        if override not in mine:
-            apply_override(raw, override)
-    planned = validate(raw, PlanConfig, where=config)
-    notes = ["assumed: " + "; ".join(assumed)]
-    lasting = list(never_measured(run.rollout))
-    if lasting:
-        notes.append("taken for granted, measured or not: " + "; ".join(lasting))
+    planned: list[tuple[str | None, PlanConfig]] = []
+    notes: list[str] = []
+    for one in workloads(run):
+        raw = {"name": run.name, "workload": one.workload.model_dump()}
+        for override in overrides:
+            if override not in mine:
+                apply_override(raw, override)
+        planned.append((one.mode, validate(raw, PlanConfig, where=config)))
+        of = "" if one.mode is None else f" of mode {one.mode}"
+        notes.append(f"assumed{of}: " + "; ".join(one.assumed))
+        lasting = list(never_measured(run.rollout if one.mode is None else run.rollout.in_mode(one.mode)))
+        if lasting:
+            notes.append(f"taken for granted{of}, measured or not: " + "; ".join(lasting))
+    if run.rollout.modes:
+        notes.append(SUM_NOTE)
     return planned, [named_cluster(n) for n in clusters], run.cluster, notes
 
 
@@ -162,19 +178,20 @@ def show(report: PlanReport, console: Console) -> None:
     """Prints a plan: its figures cluster by cluster, what binds, and what changes would give."""
     from rich.table import Table
 
-    from berry.pipeline.report.plan_page import advice_line, rows
+    from berry.pipeline.report.plan_page import advice_line
 
     table = Table(title=report.title, title_justify="left", header_style="bold")
     table.add_column("")
-    columns = [dict(rows(p)) for p in report.plans]
-    for p in report.plans:
-        table.add_column(p.cluster.name, overflow="fold")
+    named = report.columns
+    columns = [dict(figures) for _, figures in named]
+    for heading, _ in named:
+        table.add_column(heading, overflow="fold")
     for label in dict.fromkeys(label for column in columns for label in column):
         style = "bold" if label in ("binding", "GPU idle share", "slots needed") else None
         table.add_row(label, *(column.get(label, "") for column in columns), style=style)
     console.print(table)
-    for p, changes in zip(report.plans, report.advice, strict=True):
-        console.print(f"[bold]{p.cluster.name}[/]: {p.binding.value} binds. What to change:")
+    for (heading, _), p, changes in zip(named, report.plans, report.advice, strict=False):
+        console.print(f"[bold]{heading}[/]: {p.binding.value} binds. What to change:")
         for change in changes:
             console.print(f"  {advice_line(change)}", markup=False, highlight=False, soft_wrap=True)
         if not changes:

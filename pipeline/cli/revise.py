@@ -89,11 +89,13 @@ def _revise(
 ) -> None:
     import asyncio
     from contextlib import AsyncExitStack
+    from functools import partial
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from berry.pipeline.cli.summary import counts_table, title
+    from berry.pipeline.core.modes import in_modes, rollout_of
     from berry.pipeline.errors import first_error
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.revise import reverifier, revise
@@ -102,7 +104,7 @@ def _revise(
     from berry.pipeline.storage.run.directory import locked, prepare
     from berry.verifiers.checker import Checker
 
-    survey(config.problems)
+    survey(config.problems, in_modes=partial(in_modes, config))
     location = f"{run_dir.rstrip('/')}/revisions/{name}"
     target, _ = prepare(location, config, source.versions())
     total = sum(len(source.committed(r)) for r in source.rounds())
@@ -117,7 +119,10 @@ def _revise(
                 check = None
                 if verify:
                     checker = Checker(config.verification.model_copy(update={"slots": slots}))
-                    check = reverifier(await stack.enter_async_context(checker), config.rollout.thinking)
+                    check = reverifier(
+                        await stack.enter_async_context(checker),
+                        lambda problem: rollout_of(config, problem.id).thinking,
+                    )
                 await revise(source, target, config, check=check, progress=lambda _: bar.advance(task))
 
         try:

@@ -114,7 +114,11 @@ def _print_tree(
 
     by_leaf = {row["leaf"]: row for row in [*leaves, *completions]}
     passed = sum(row["verdict"] == "pass" for row in leaves)
-    top = Tree(f"[bold]{escape(problem)}[/]  {passed}/{len(leaves)} passed")
+    mode = next((row["mode"] for row in leaves if row["mode"]), None)
+    told = f"  mode {escape(mode)}" if mode else ""
+    given = next((node["template_args"] for node in nodes if node["parent"] is None), None)
+    told += f"  [dim]{escape(given)}[/]" if given else ""
+    top = Tree(f"[bold]{escape(problem)}[/]  {passed}/{len(leaves)} passed{told}")
     branches: dict[int | None, Any] = {}
     for node in nodes:
         if node["parent"] is None:
@@ -190,4 +194,5 @@ def _print_steps(console: Any, row: dict[str, Any], given: list[tuple[int, int]]
             told = f"[magenta]{number:>3} given[/] "
         lead = len(step) - len(step.lstrip())
         console.print(Text.from_markup(told) + said[lead : len(step.rstrip())])
-    console.print(f"[dim]{row['trajectory_id']}  verdict {row['verdict']}, answer {row['answer']}[/]")
+    mode = f"  mode {row['mode']}" if row["mode"] else ""
+    console.print(f"[dim]{row['trajectory_id']}  verdict {row['verdict']}, answer {row['answer']}{mode}[/]")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from berry.pipeline.cli.modes_table import modes_table
 from berry.pipeline.cli.progress import duration
 from berry.pipeline.cli.rounds_table import rounds_table
 from berry.pipeline.errors import BerryError
@@ -27,6 +28,8 @@ def print_summary(outcome: RunOutcome) -> None:
     summary = summarise(run)
     stored = run.config() or {}
     console.print(counts_table(summary, title=title(stored, outcome.run_dir)))
+    if summary.modes:
+        console.print(modes_table(summary.modes))
     console.print(work_table(outcome))
     for alarm in alarms(summary):
         console.print(f"look:   {alarm}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -105,10 +105,10 @@ class RunConfig(Section):
         same problems for as long as a run lasts."""
         wanted = self.storage.lease_trajectories
         if wanted is not None and "lease_problems" not in self.storage.model_fields_set:
-            policy = self.rollout.policy
-            planned: int = cast("Any", POLICIES.get(policy.type)).planned_leaves(policy)
-            most = self.rollout.budget.max_leaves
-            size = max(1, wanted // max(1, planned if most is None else min(planned, most)))
+            planned = [_planned_leaves(rollout) for rollout in self.rollout.each_mode]
+            shares = [mode.share or 1 / len(planned) for mode in self.rollout.modes] or [1.0]
+            mean = sum(leaves * share for leaves, share in zip(planned, shares, strict=True))
+            size = max(1, int(wanted // max(1.0, mean)))
             object.__setattr__(self, "storage", self.storage.model_copy(update={"lease_problems": size}))
         return self
 
@@ -132,19 +132,79 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _template_knows_the_tools(self) -> RunConfig:
-        """Gives the chat template the tools' descriptions, where calls go through it. A stored configuration has
-        them."""
-        if not self.rollout.tools or not isinstance(self.rollout.calls, TurnCalls):
+        """Gives the chat template the tools' descriptions, where calls go through it: of each mode, where there are
+        modes. A stored configuration has them."""
+        told = [_told_of_tools(rollout) for rollout in self.rollout.each_mode]
+        if not any(told):
             return self
         if self.engine.type == "synthetic":
-            raise ValueError(
-                f"rollout.calls of type {self.rollout.calls.type} need an engine with a chat template; use fenced"
-            )
-        if "tools" not in self.engine.chat_template_args:
-            told = {"tools": [tool.description for tool in self.rollout.tools], **self.engine.chat_template_args}
-            engine = self.engine.model_copy(update={"chat_template_args": told})
+            calls = next(r.calls.type for r in self.rollout.each_mode if _told_of_tools(r))
+            raise ValueError(f"rollout.calls of type {calls} need an engine with a chat template; use fenced")
+        if not self.rollout.modes:
+            engine = self.engine.model_copy(update={"template_args": {**told[0], **self.engine.template_args}})
             object.__setattr__(self, "engine", engine)
+            return self
+        modes = tuple(
+            mode.model_copy(update={"template_args": {**given, **mode.template_args}})
+            for mode, given in zip(self.rollout.modes, told, strict=True)
+        )
+        object.__setattr__(self, "rollout", self.rollout.model_copy(update={"modes": modes}))
         return self
+
+    @model_validator(mode="after")
+    def _arguments_have_a_template(self) -> RunConfig:
+        if self.engine.type != "synthetic":
+            return self
+        places = {f"problems.{i}": source.template_args for i, source in enumerate(self.problems)}
+        places |= {f"rollout.modes.{i}": mode.template_args for i, mode in enumerate(self.rollout.modes)}
+        given = next((place for place, arguments in places.items() if arguments), None)
+        if given is not None:
+            raise ValueError(f"{given}.template_args: an engine of type synthetic has no chat template: leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _modes_suit_what_reads_them(self) -> RunConfig:
+        """Refuses what takes every log-probability as of one distribution, where modes draw from several."""
+        if len({sampling_of(rollout) for rollout in self.rollout.each_mode}) < 2:
+            return self
+        names = ", ".join(mode.name for mode in self.rollout.modes)
+        if self.rounds is not None and self.rounds.policy is not None and self.rounds.policy.type != "sft":
+            raise ValueError(
+                f"rounds.policy of type {self.rounds.policy.type} compares log-probabilities of one distribution, and "
+                f"the modes ({names}) differ in temperature, top_p, top_k or min_p: draw alike, or use sft"
+            )
+        if self.recompute.share > 0:
+            raise ValueError(
+                f"recompute.share {self.recompute.share:g} computes log-probabilities of one distribution, and the "
+                f"modes ({names}) differ in temperature, top_p, top_k or min_p: draw alike, or set it to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scorers_read_one_thinking(self) -> RunConfig:
+        modes = self.rollout.modes
+        if self.scored_by and any(rollout.thinking != self.rollout.thinking for rollout in self.rollout.each_mode):
+            other = next(m.name for m in modes if self.rollout.in_mode(m.name).thinking != self.rollout.thinking)
+            raise ValueError(
+                f"rewards: reward models find steps by rollout.thinking, and mode {other!r} has tags of its own: leave "
+                "`thinking` out of the modes, or run without reward models"
+            )
+        return self
+
+    def in_mode(self, name: str) -> RunConfig:
+        """The run as though all its problems were searched in the mode of this name. Raises KeyError where there is
+        none."""
+        rollout = self.rollout.in_mode(name)
+        mode = next(mode for mode in self.rollout.modes if mode.name == name)
+        engine = self.engine
+        if engine.type != "synthetic" and mode.template_args:
+            engine = engine.model_copy(update={"template_args": {**engine.template_args, **mode.template_args}})
+        return self.model_copy(update={"rollout": rollout, "engine": engine})
+
+    @property
+    def each_mode(self) -> tuple[RunConfig, ...]:
+        """The run in each mode, in their order; without modes as it is."""
+        return tuple(self.in_mode(mode.name) for mode in self.rollout.modes) or (self,)
 
     @model_validator(mode="after")
     def _works_with_tools(self) -> RunConfig:
@@ -224,6 +284,26 @@ class RunConfig(Section):
             return read_yaml(shipped("clusters", value, Path(base) if base else None))
         except ConfigError as error:
             raise ValueError(str(error)) from error
+
+
+def _planned_leaves(rollout: Rollout) -> int:
+    """Trajectories that a problem's search plans."""
+    planned: int = cast("Any", POLICIES.get(rollout.policy.type)).planned_leaves(rollout.policy)
+    most = rollout.budget.max_leaves
+    return planned if most is None else min(planned, most)
+
+
+def _told_of_tools(rollout: Rollout) -> dict[str, Any]:
+    """What the chat template is given of the tools whose calls go through it."""
+    if not rollout.tools or not isinstance(rollout.calls, TurnCalls):
+        return {}
+    return {"tools": [tool.description for tool in rollout.tools]}
+
+
+def sampling_of(rollout: Rollout) -> tuple[float, float, int, float]:
+    """What turns a model's probabilities into those that tokens are drawn with: temperature, top-p, top-k, min-p."""
+    sampling = rollout.sampling
+    return sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p
 
 
 def dump(config: RunConfig) -> str:

@@ -6,6 +6,7 @@ Segments are decoded one by one and joined later, so `decode` never drops a segm
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,16 @@ class Tokens:
         self._shown = {special[text]: text for text in SHOWN if text in special}
         self._anchor = self.tokenizer.encode("a", add_special_tokens=False)
         self._anchor_text = self._plain(self._anchor)
+
+    def with_arguments(self, arguments: Mapping[str, Any]) -> Tokens:
+        """The same tokenizer and chat template, with these arguments for the template in place of its own."""
+        other = copy.copy(self)
+        other._arguments = dict(arguments)
+        return other
+
+    def template(self, arguments: Mapping[str, Any]) -> str:
+        """The text of the chat template that these arguments are given to: some models have one more for tools."""
+        return self.tokenizer.get_chat_template(tools=arguments.get("tools"))
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a prompt: messages in the chat template, up to where the model's turn begins."""
@@ -233,7 +244,7 @@ class TokenizedEngine:
     async def load_tokens(self, folder: str, config: VllmEngine | HttpEngine) -> None:
         """Loads the tokenizer of a model's folder with the chat template that the configuration gives it."""
         self._tokens = await asyncio.to_thread(
-            Tokens, folder, chat_template=config.chat_template, arguments=config.chat_template_args
+            Tokens, folder, chat_template=config.chat_template, arguments=config.template_args
         )
         self._info = replace(self._info, template_hash=self._tokens.template_hash)
 

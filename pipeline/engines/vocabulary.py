@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -31,7 +31,7 @@ class Vocabulary:
     `size`: one more than the largest id. `decode` leaves special tokens out, `encode` adds none. `pieces` is the
     tokenizer itself; None for the synthetic engine. `prompt` and `conversation` render chat messages as the engine
     does, the one up to where the model's turn begins; `content_of` reads back what another than the model said in ids
-    that the template made; None where there is no chat template."""
+    that the template made; None where there is no chat template, which `tokens` has."""
 
     fingerprint: str
     size: int
@@ -41,6 +41,13 @@ class Vocabulary:
     prompt: Callable[[Sequence[Message]], list[int]] | None = None
     conversation: Callable[[Sequence[Message]], list[int]] | None = None
     content_of: Callable[[str, Sequence[int]], str | None] | None = None
+    tokens: Tokens | None = None
+
+    def under(self, arguments: Mapping[str, Any] | None) -> Vocabulary:
+        """The same, with these arguments for the chat template in place of the engine's own; None: those."""
+        if arguments is None or self.tokens is None:
+            return self
+        return replace(self, **_rendering(self.tokens.with_arguments(arguments)))
 
 
 def of_engine(config: EngineConfig) -> Vocabulary:
@@ -48,11 +55,11 @@ def of_engine(config: EngineConfig) -> Vocabulary:
     match config:
         case VllmEngine():
             folder = models.resolve(config.model)
-            return of_folder(folder, chat_template=config.chat_template, arguments=config.chat_template_args)
+            return of_folder(folder, chat_template=config.chat_template, arguments=config.template_args)
         case HttpEngine():
             name = config.tokenizer or config.model
             folder = models.resolve(name, key="engine.tokenizer")
-            return of_folder(folder, chat_template=config.chat_template, arguments=config.chat_template_args)
+            return of_folder(folder, chat_template=config.chat_template, arguments=config.template_args)
         case _:
             from berry.pipeline.engines.synthetic.engine import Synthetic
             from berry.pipeline.engines.synthetic.process import LARGEST, NUMBER
@@ -132,7 +139,7 @@ def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
     if not (calls or roles) or isinstance(config, SyntheticEngine):
         return
     name = config.model if isinstance(config, VllmEngine) else config.tokenizer or config.model
-    tokens = Tokens(models.resolve(name), chat_template=config.chat_template, arguments=config.chat_template_args)
+    tokens = Tokens(models.resolve(name), chat_template=config.chat_template, arguments=config.template_args)
     thinking = rollout.thinking
     thought = ""
     if thinking is not None:
@@ -144,4 +151,9 @@ def check_tool_turns(config: EngineConfig, rollout: Rollout) -> None:
 
 
 def _rendering(tokens: Tokens) -> dict[str, Any]:
-    return {"prompt": tokens.encode, "conversation": tokens.encode_whole, "content_of": tokens.content_of}
+    return {
+        "prompt": tokens.encode,
+        "conversation": tokens.encode_whole,
+        "content_of": tokens.content_of,
+        "tokens": tokens,
+    }

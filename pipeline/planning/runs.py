@@ -76,7 +76,14 @@ class Measured:
 
 def workload_of(config: RunConfig, by_verifier: Mapping[str, int] | None = None) -> tuple[Workload, list[str]]:
     """Makes the workload of a run that has not been made, and says what had to be assumed. Reads all problems unless
-    it is told how many there are of each verifier."""
+    it is told how many there are of each verifier. Raises ConfigError for a run with modes, which has several
+    (planning/modes.py)."""
+    if config.rollout.modes:
+        names = ", ".join(mode.name for mode in config.rollout.modes)
+        raise ConfigError(
+            f"rollout.modes: lengths and speed are not one workload's, but those of each mode ({names}): `berry plan` "
+            "plans them one by one and sums them"
+        )
     kinds = survey(config.problems, config.screening).by_verifier if by_verifier is None else by_verifier
     count = sum(kinds.values())
     prompts = [sum(len(m["content"]) for m in p.messages) for p in islice(iter_problems(config.problems), LOOKED_AT)]

@@ -8,18 +8,30 @@ from pathlib import Path
 
 from berry.pipeline.planning.advice import Advice
 from berry.pipeline.planning.capacity import CapacityPlan
+from berry.pipeline.planning.modes import Sum
+from berry.pipeline.planning.totals import WorkTotals
 from berry.pipeline.report.pages import fill
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """All of one `berry plan`: `refused` are clusters that can't do it, each with the arithmetic."""
+    """All of one `berry plan`: `refused` are clusters that can't do it, each with the arithmetic. `headings`: of each
+    plan, its cluster and its mode; `sums`: of a run with modes, what they come to on each cluster."""
 
     title: str
     plans: Sequence[CapacityPlan]
     advice: Sequence[Sequence[Advice]]
     refused: Sequence[tuple[str, str]]
     notes: Sequence[str]
+    headings: Sequence[str] = ()
+    sums: Sequence[tuple[str, Sum]] = ()
+
+    @property
+    def columns(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """The heading and the rows of each column, sums last."""
+        named = self.headings or [p.cluster.name for p in self.plans]
+        plans = [(heading, rows(p)) for heading, p in zip(named, self.plans, strict=True)]
+        return [*plans, *((f"{cluster}: all modes", sum_rows(total)) for cluster, total in self.sums)]
 
 
 def rows(p: CapacityPlan) -> list[tuple[str, str]]:
@@ -28,7 +40,6 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
     each = "a GPU" if p.placement.rollout.gpus else "an engine"
     alone = p.sharing
     needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
-    gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
     figures = [
         ("GPUs : CPUs", f"{p.placement.gpus} : {p.placement.cpu_sockets} ({p.placement.cores:g} usable cores)"),
         ("engines", f"{p.placement.rollout.actors} × {_engine(p)}"),
@@ -60,14 +71,22 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
             f"{saved:.0%} of memory; {1 - alone.prefill / alone.prefill_independent:.0%} of prefill",
         ),
         ("network", f"{p.network_gbps:.3g} Gbit/s"),
+        *sum_rows(total),
+        ("a million kept", "no price" if p.usd_per_million_kept is None else f"${p.usd_per_million_kept:,.0f}"),
+    ]
+    return figures
+
+
+def sum_rows(total: WorkTotals | Sum) -> list[tuple[str, str]]:
+    """Lists label and value of what a whole run, or a mode of it, comes to."""
+    gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
+    return [
         ("run: trajectories", f"{si(total.trajectories)}, {si(total.tokens)} tokens"),
         ("run: arithmetic", f"{total.flop:.2e} FLOP forward" if total.flop else "none: synthetic"),
         ("run: storage", f"{si(total.storage_bytes)}B"),
         ("run: time", f"{hours(total.hours)}{gpu_hours}"),
         ("run: cost", "no price" if total.usd is None else f"${total.usd:,.0f}"),
-        ("a million kept", "no price" if p.usd_per_million_kept is None else f"${p.usd_per_million_kept:,.0f}"),
     ]
-    return figures
 
 
 def _engine(p: CapacityPlan) -> str:
@@ -85,9 +104,19 @@ def advice_line(a: Advice) -> str:
 
 def write_page(report: PlanReport, svg: str, path: Path) -> None:
     """Writes one HTML file without references to others."""
-    tables = [dict(rows(p)) for p in report.plans]
+    columns = report.columns
+    tables = [dict(figures) for _, figures in columns]
     labels = list(dict.fromkeys(label for table in tables for label in table))
-    page = fill("plan.html.j2", report=report, svg=svg, tables=tables, labels=labels, advice_line=advice_line, si=si)
+    page = fill(
+        "plan.html.j2",
+        report=report,
+        svg=svg,
+        tables=tables,
+        labels=labels,
+        headings=[h for h, _ in columns],
+        advice_line=advice_line,
+        si=si,
+    )
     path.write_text(page, encoding="utf-8")
 
 

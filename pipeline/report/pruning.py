@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
@@ -111,9 +111,18 @@ def stage_lines(run: RunDir) -> list[StageLine]:
 def cut_lines(run: RunDir) -> list[CutLine]:
     """Holds the cuts of every round in which steps, or leaves, have scores against the truth; empty where there is
     nothing to hold against the truth."""
-    config = stored_config(run)
+    stored = stored_config(run)
     lines: list[CutLine] = []
-    for round_index, grown in sorted(_audited(run, config).items()):
+    for mode, config in zip(stored.rollout.modes or (None,), stored.each_mode, strict=True):
+        of = _cut_lines(run, stored, config, None if mode is None else mode.name)
+        lines += of if mode is None else [replace(line, cut=f"{mode.name}: {line.cut}") for line in of]
+    return lines
+
+
+def _cut_lines(run: RunDir, stored: RunConfig, config: RunConfig, mode: str | None) -> list[CutLine]:
+    """`config`: the run in `mode`."""
+    lines: list[CutLine] = []
+    for round_index, grown in sorted(_audited(run, stored, mode).items()):
         name = in_loop_cut(config.rollout)
         if name is not None and any(n.prm is not None for g in grown for n in g.nodes.values()):
             lines.append(
@@ -237,12 +246,17 @@ def _line(
     )
 
 
-def _audited(run: RunDir, config: RunConfig) -> dict[int, list[_AuditedProblem]]:
+def _audited(run: RunDir, config: RunConfig, mode: str | None) -> dict[int, list[_AuditedProblem]]:
     by_round: dict[int, dict[str, _AuditedProblem]] = defaultdict(lambda: defaultdict(_AuditedProblem))
     db = connect(run)
     families = stored_families(run, db)
     everyone = not audit.prunes(config.rollout)
-    ids = [row[0] for row in db.execute("select distinct problem_id from trajectories").fetchall()]
+    ids = [
+        row[0]
+        for row in db.execute(
+            "select distinct problem_id from trajectories where ? is null or mode = ?", [mode, mode]
+        ).fetchall()
+    ]
     chosen = [i for i in ids if families.part(i) == "heldout" and (everyone or families.is_unpruned(i))]
     if not chosen:
         return {}

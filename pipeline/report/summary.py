@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from berry.pipeline.core.ledger import add
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
 from berry.pipeline.records import Ending
+from berry.pipeline.report.modes import ModeLine, mode_lines
 from berry.pipeline.report.tool_calls import CallFigures, call_figures
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.root_chains import root_chains
@@ -43,7 +44,8 @@ class RunSummary:
     where its root has k chains and an unbiased value, so that runs which spare no cut branch, or which verdicts stop in
     a way that can't be undone, have none. Of runs of schema version 1 it is the plain share of trajectories
     (`pass_at_k`), biased for trees. `completions` were drawn only to label prefixes (`berry annotate`), and are in no
-    other count of trajectories. `calls` of tools; None where no tool has said anything."""
+    other count of trajectories. `calls` of tools; None where no tool has said anything. `modes`: where a
+    run has some, a line of each; `pass_at` is empty then, since it would be of several."""
 
     problems: int
     solved: int
@@ -60,6 +62,7 @@ class RunSummary:
     lines: tuple[ProblemLine, ...]
     completions: int = 0
     calls: CallFigures | None = None
+    modes: tuple[ModeLine, ...] = ()
 
 
 def alarms(summary: RunSummary) -> list[str]:
@@ -124,7 +127,8 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
     longest = max((n for n, _ in checked), default=0)
     completions = db.execute("select count(*) from completions").fetchone()
     assert completions is not None
-    chains = root_chains(run, db)
+    modes = tuple(mode_lines(run, db, ks))
+    chains = root_chains(run, db) if not modes else []
     if chains is None:
         pass_at = {
             k: sum(pass_at_k(n, c, k) for n, c in checked) / len(checked) for k in ks if checked and k <= longest
@@ -148,6 +152,7 @@ def summarise(run: RunDir, ks: Sequence[int] = (1, 4, 16)) -> RunSummary:
         lines=tuple(lines),
         completions=completions[0],
         calls=call_figures(db),
+        modes=modes,
     )
 
 

@@ -168,7 +168,7 @@ def test_a_template_that_rewrites_history_is_refused_with_the_place_before_the_r
     loaded(Family(template, specials, ""), tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").touch()
-    config = VllmEngine(model=str(tmp_path), chat_template=template, chat_template_args=arguments)
+    config = VllmEngine(model=str(tmp_path), chat_template=template, template_args=arguments)
     rollout = Rollout(tools=(PythonTool(),), calls=calls, thinking=thinking)
     if said is None:
         check_tool_turns(config, rollout)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.modes import in_modes
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
@@ -90,7 +92,7 @@ def stored_run(tmp_path: Path, runs_made: tuple[Path, dict[Any, Path]]) -> Calla
         if alike in made:
             return open_run(shutil.copytree(made[alike], tmp_path / name, dirs_exist_ok=False).as_posix())
         config = validate(raw, RunConfig, where="test")
-        found = survey(config.problems)
+        found = survey(config.problems, in_modes=partial(in_modes, config))
         versions = {"problems": {"count": found.count, "digest": found.digest}}
         run, _ = prepare(str(tmp_path / name), config, versions)
 
@@ -98,7 +100,8 @@ def stored_run(tmp_path: Path, runs_made: tuple[Path, dict[Any, Path]]) -> Calla
             synthetic = Synthetic(config.engine)  # type: ignore[arg-type]
             worker = LeaseWorker(config, run.location, synthetic, check, "test", end_scores=end_scores, call=call)
             worker.scorer = _Oracle(synthetic)
-            for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):
+            size, modes = config.storage.lease_problems, partial(in_modes, config)
+            for lease in iter_leases(config.problems, size=size, skip=(), in_modes=modes):
                 await worker.run(lease)
             await worker.close()
 

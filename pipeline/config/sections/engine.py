@@ -3,6 +3,8 @@ truth; and the check of an engine's log-probabilities, by which its silent corru
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +13,26 @@ from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 
 CPU_NUM_SEQS = 64
+FORMER_NAME = "chat_template_args"  # of template_args
+log = logging.getLogger(__name__)
 GPU_NUM_SEQS = (256, 512)  # where memory is short, and where it is not
+
+
+def under_todays_name(raw: Any) -> Any:
+    """An engine's keys with `template_args` under the name it has today. Raises ValueError where both names are
+    given."""
+    if not isinstance(raw, dict) or FORMER_NAME not in raw:
+        return raw
+    if "template_args" in raw:
+        raise ValueError(f"{FORMER_NAME} is the former name of template_args, and both are given: keep template_args")
+    _say_former_name()
+    return {**{key: value for key, value in raw.items() if key != FORMER_NAME}, "template_args": raw[FORMER_NAME]}
+
+
+@cache
+def _say_former_name() -> None:
+    """Once in a process."""
+    log.warning("engine.%s is read as engine.template_args, which is its name since version 0.2.0", FORMER_NAME)
 
 
 class VllmEngine(Section):
@@ -50,8 +71,9 @@ class VllmEngine(Section):
     """Cores the model uses, if it runs on cores; None: all that this process may use."""
     chat_template: str | None = None
     """Jinja text, or the path of a .jinja file, for a model whose tokenizer brings none."""
-    chat_template_args: dict[str, Any] = Field(default_factory=dict)
-    """Arguments for the chat template, for example {enable_thinking: false} for Qwen3."""
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for the chat template, which has to read them, for example {enable_thinking: false} for Qwen3. Those of
+    a source of `problems` and of a mode go before them."""
     reproducible: bool = False
     """Draw each sample with a seed of its own, so that equal seeds give equal tokens. Off, since vLLM then draws noise
     sequence by sequence in every step and leaves its fused samplers; nothing that is recovered needs it."""
@@ -63,6 +85,11 @@ class VllmEngine(Section):
         if self.max_num_seqs == "auto":
             return GPU_NUM_SEQS[0] if on_gpus else CPU_NUM_SEQS
         return self.max_num_seqs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, raw: Any) -> Any:
+        return under_todays_name(raw)
 
     @model_validator(mode="after")
     def _no_second_word(self) -> VllmEngine:
@@ -114,8 +141,13 @@ class HttpEngine(Section):
     tokens were drawn with; at temperature 1 without top-p, top-k and min-p the two are the same."""
     chat_template: str | None = None
     """As for vllm."""
-    chat_template_args: dict[str, Any] = Field(default_factory=dict)
+    template_args: dict[str, Any] = Field(default_factory=dict)
     """As for vllm."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, raw: Any) -> Any:
+        return under_todays_name(raw)
 
 
 EngineConfig = Annotated[VllmEngine | HttpEngine | SyntheticEngine, Field(discriminator="type")]

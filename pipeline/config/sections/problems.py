@@ -54,6 +54,8 @@ class ProblemsConfig(Section):
     by_type: ClassVar = PROBLEM_SOURCES
 
     type: Any
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the chat template for the problems of this source; they go before `engine.template_args`."""
 
 
 class FileProblems(ProblemsConfig):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.sections.environment import Environment
+from berry.pipeline.config.sections.modes import Mode, check_modes, check_names, complete_modes
 from berry.pipeline.config.sections.policies import Policy, default_policy
+from berry.pipeline.config.sections.sampling import Budget, SamplingConfig, Thinking
 from berry.pipeline.config.sections.tools import Calls, FencedCalls, Tool
 
 
@@ -48,76 +50,7 @@ class RegexStep(Section):
         return pattern
 
 
-class Thinking(Section):
-    """Tags of reasoning models: answers are read after `close`, and steps are cut there alone or inside
-    too."""
-
-    open: str = Field(default="<think>", min_length=1)
-    """Tag that begins the thinking."""
-    close: str = Field(default="</think>", min_length=1)
-    """Tag that ends it."""
-    steps: Literal["after", "everywhere"] = "after"
-    """`after`: all of the thinking is one step; `everywhere`: it is cut into steps like the rest."""
-    opened_by_prompt: bool = False
-    """The chat template opens the tag, so that a response starts inside it."""
-
-
 StepConfig = Annotated[DelimiterStep | TokensStep | RegexStep, Field(discriminator="type")]
-
-
-class SamplingConfig(Section):
-    """How tokens are drawn."""
-
-    temperature: float = Field(default=1.0, ge=0)
-    """Temperature of the softmax; 0: always the likeliest token."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Least probability mass of the likeliest tokens that are drawn from; 1: all."""
-    top_k: int = Field(default=0, ge=0)
-    """Likeliest tokens that are drawn from; 0: all."""
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    """Least probability of a token, as a share of the likeliest one's; 0: any."""
-    max_tokens: int = Field(default=256, ge=1)
-    """Longest trajectory, in tokens after the prompt."""
-    top_logprobs: int = Field(default=5, ge=1, le=20)
-    """Alternatives a token from which entropies are estimated, where a policy needs them."""
-
-
-class Budget(Section):
-    """Limits a problem; None: no limit."""
-
-    max_leaves: int | None = Field(default=None, ge=1)
-    """Trajectories of a problem."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens generated for a problem, those of branches given up included."""
-    max_wall_s: float | None = Field(default=None, gt=0)
-    """Seconds from a search's beginning, or its resumption, after which it is stopped."""
-    max_depth: int = Field(default=64, ge=1)
-    """Steps after which a branch is grown to the end of its answer in one go. The steps of a solution that is annotated
-    (`shepherd`, `omega`) are not bounded by it: all get their labels."""
-    stop_after_correct: int | None = Field(default=None, ge=1)
-    """Stop the problem when this many trajectories have passed. `best_of_n` without a cut counts its samples in the
-    order in which they were drawn, and has values all the same from 2 on; other policies that verdicts may stop have
-    none."""
-    hopeless_after: int | None = Field(default=None, ge=1)
-    """Stop the problem when this many leaves were verified and none passed; truncated ones and ones without an answer
-    do not count."""
-    pass_rate_band: tuple[float, float] | None = None
-    """Stop the problem when its pass rate lies outside [low, high] beyond doubt (95% Wilson interval)."""
-    band_after: int = Field(default=8, ge=1)
-    """Verified leaves before the band is looked at."""
-    max_in_flight: int | None = Field(default=None, ge=1)
-    """Sequences of one problem generated at once; a small number lets early stops save more. None: no
-    limit."""
-    reallocate: bool = False
-    """Give leaves that easy or hopeless problems did not need to those that lack correct trajectories."""
-
-    @model_validator(mode="after")
-    def _band_has_an_inside(self) -> Budget:
-        if self.pass_rate_band is not None:
-            low, high = self.pass_rate_band
-            if not 0 <= low < high <= 1:
-                raise ValueError(f"pass_rate_band must be [low, high] with 0 <= low < high <= 1, got {[low, high]}")
-        return self
 
 
 class Cut(Section):
@@ -168,29 +101,57 @@ class Rollout(Section):
     """How the model writes a call, and how often it may."""
     environment: Environment | None = None
     """What answers the model after each of its turns, in episodes of several; null: an answer is one turn."""
+    modes: tuple[Mode, ...] = ()
+    """Named settings that problems are searched in, in place of those above: a share of the problems in each, or all of
+    them in each; empty: all are searched as it stands above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _modes_are_whole(cls, raw: Any) -> Any:
+        return complete_modes(raw)
 
     @field_validator("tools")
     @classmethod
     def _names_differ(cls, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
-        names = [tool.name for tool in tools]
-        if len({name.lower() for name in names}) < len(names):
-            raise ValueError(f"tools must have different names, got {', '.join(names)}: set `name`")
+        check_names(tools)
         return tools
+
+    def in_mode(self, name: str) -> Rollout:
+        """How problems are searched in the mode of this name. Raises KeyError where there is none."""
+        mode = next((mode for mode in self.modes if mode.name == name), None)
+        if mode is None:
+            raise KeyError(name)
+        return self.model_copy(update={**mode.settings, "modes": ()})
+
+    @property
+    def each_mode(self) -> tuple[Rollout, ...]:
+        """How problems are searched in each mode, in their order; without modes the one way there is."""
+        return tuple(self.in_mode(mode.name) for mode in self.modes) or (self,)
 
     @property
     def waiting_sessions(self) -> int:
-        """Sessions of tools and of the environment that each host keeps between calls."""
-        return sum(tool.sessions for tool in self.tools) + (self.environment.sessions if self.environment else 0)
+        """Sessions of tools and of the environment that each host keeps between calls. A tool of several modes counts
+        once."""
+        tools = {tool.model_dump_json(): tool for rollout in self.each_mode for tool in rollout.tools}
+        return sum(tool.sessions for tool in tools.values()) + (self.environment.sessions if self.environment else 0)
 
     @property
     def is_interactive(self) -> bool:
-        """Whether something answers the model within a response: tools, an environment."""
-        return bool(self.tools) or self.environment is not None
+        """Whether something answers the model within a response, in some mode at least: tools, an environment."""
+        if self.environment is not None or not self.modes:
+            return self.environment is not None or bool(self.tools)
+        return any(rollout.tools for rollout in self.each_mode)
+
+    @model_validator(mode="after")
+    def _modes_fit(self) -> Rollout:
+        check_modes(self.modes)
+        return self
 
     @model_validator(mode="after")
     def _tag_has_one_tool(self) -> Rollout:
-        if self.calls.type == "tag" and len(self.tools) > 1:
-            raise ValueError(
-                f"calls of type tag are for one tool, and there are {len(self.tools)}: use fenced or tool_call"
-            )
+        for rollout in self.each_mode:
+            if rollout.calls.type == "tag" and len(rollout.tools) > 1:
+                raise ValueError(
+                    f"calls of type tag are for one tool, and there are {len(rollout.tools)}: use fenced or tool_call"
+                )
         return self

@@ -164,12 +164,12 @@ class TagCalls(CallFormat):
 
 class TurnCalls(CallFormat):
     """What the ways share whose results are turns of their own, put by the model's chat template. The template is given
-    the tools' descriptions, as `engine.chat_template_args.tools`."""
+    the tools' descriptions, as `engine.template_args.tools`."""
 
 
 class TemplateCalls(TurnCalls):
     """JSON between tags, `{"name": …, "arguments": {…}}`, answered by a turn of the role `tool` in the model's own chat
-    template (Hermes, Qwen). The template is given the tools' descriptions, as `engine.chat_template_args.tools`."""
+    template (Hermes, Qwen). The template is given the tools' descriptions, as `engine.template_args.tools`."""
 
     type: Literal["tool_call"] = "tool_call"
     open: str = Field(default="<tool_call>", min_length=1)
@@ -181,7 +181,7 @@ class TemplateCalls(TurnCalls):
 class LlamaCalls(TurnCalls):
     """A whole turn of JSON, `{"name": …, "parameters": {…}}`, or `<|python_tag|>` and that JSON or Python, answered by
     a turn of the role `ipython` (Llama 3.1 and later). The template is given the tools' descriptions, as
-    `engine.chat_template_args.tools`."""
+    `engine.template_args.tools`."""
 
     type: Literal["llama"] = "llama"
     open: str = "<|python_tag|>"

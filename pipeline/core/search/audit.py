@@ -14,6 +14,7 @@ from __future__ import annotations
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Cut, Rollout
 from berry.pipeline.core import seeds
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.splits import draw, split_of
@@ -27,9 +28,10 @@ _UNLIMITED = {
 }
 
 
-def rollout_for(config: RunConfig, family: str) -> Rollout:
-    """How the problems of a family (`variant_of`, else the problem's own id) are searched."""
-    return unpruned(config.rollout) if is_unpruned(config, family) else config.rollout
+def rollout_for(config: RunConfig, problem_id: str, family: str) -> Rollout:
+    """How a problem of a family (`variant_of`, else the problem's own id) is searched, in its mode."""
+    rollout = rollout_of(config, problem_id)
+    return unpruned(rollout) if is_unpruned(config, family) else rollout
 
 
 def is_unpruned(config: RunConfig, family: str) -> bool:
@@ -52,8 +54,8 @@ def was_audited(problem_id: str, rollout: Rollout, *, run_seed: int) -> bool:
 
 
 def prunes(rollout: Rollout) -> bool:
-    """Whether branches are given up before they have ended."""
-    return rollout.cut is not None or search_class(rollout.policy).gives_up
+    """Whether branches are given up before they have ended, in some mode at least."""
+    return rollout.cut is not None or any(search_class(one.policy).gives_up for one in rollout.each_mode)
 
 
 def unpruned(rollout: Rollout) -> Rollout:

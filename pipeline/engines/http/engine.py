@@ -63,7 +63,7 @@ class Http(TokenizedEngine):
             max_num_seqs=config.max_num_seqs,
             block_size=config.block_size,
             logprobs_mode=config.logprobs_mode,
-            template_args=config.chat_template_args,
+            template_args=config.template_args,
             versions={"url": config.url},
         )
 

@@ -71,7 +71,7 @@ class Vllm(TokenizedEngine):
             max_model_len=config.max_model_len - 1,
             max_num_seqs=config.planned_num_seqs(on_gpus=self._installed.device == "gpu"),
             block_size=host.block_size(config, self._installed.device),
-            template_args=config.chat_template_args,
+            template_args=config.template_args,
             versions={
                 "vllm": self._installed.version,
                 "device": self._installed.device,

@@ -161,6 +161,8 @@ def _counts(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], 
         FactTable("What was kept", "Each trajectory has one fate; a reason is the first rule that dropped it.", rows,
                 ("fate", "trajectories", "share"))
     )  # fmt: skip
+    if summary.modes:
+        facts.sections.append(_table_of("Modes", summary.modes))
     for what, read in (("verdicts", _verdicts), ("sources", _by_source), ("values", _labels)):
         section = told(what, partial(read, db))
         if section is not None:

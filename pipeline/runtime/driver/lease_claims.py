@@ -15,8 +15,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.modes import in_modes
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
@@ -102,7 +104,13 @@ class ClaimedLeases:
     async def _claim_free_leases(self, wake: Callable[[], Awaitable[None]]) -> None:
         """Walks over all problems once."""
         size = self._config.storage.lease_problems
-        leases = iter_leases(self._config.problems, size=size, skip=AllBut(self._free), left_out=left_out(self._run))
+        leases = iter_leases(
+            self._config.problems,
+            size=size,
+            skip=AllBut(self._free),
+            left_out=left_out(self._run),
+            in_modes=partial(in_modes, self._config),
+        )
         while self._free and (lease := await asyncio.to_thread(next, leases, None)) is not None:
             while len(self._ready) >= CLAIMED_AHEAD:
                 self._room.clear()

@@ -84,4 +84,5 @@ def figures_of(
         "lost_workers": totals.lost_workers,
         "lost_actors": losses,
         "ledger": asdict(totals.ledger),
+        "modes": totals.modes,
     }

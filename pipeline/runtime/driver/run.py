@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.core.modes import explain_modes, in_modes
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search import audit
@@ -27,6 +29,7 @@ from berry.pipeline.core.search.conflicts import (
 )
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.build import preflight
+from berry.pipeline.engines.template_args import check_template_args
 from berry.pipeline.engines.vocabulary import check_tool_turns
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
@@ -47,7 +50,7 @@ from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, Ro
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey, survey
 from berry.pipeline.stages.tools.preflight import check_interaction
-from berry.pipeline.stages.tools.programs import fault_for
+from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
 
@@ -55,12 +58,14 @@ from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revise
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
-    problems = survey(config.problems, config.screening, fault_for(config.rollout))
+    problems = survey(config.problems, config.screening, fault_in_mode(config), partial(in_modes, config))
     planned = place_actors(config.cluster)
     _say_what_to_expect(config, problems, display)
     _check_labels(config)
     preflight(config.engine, role_gpus=planned.rollout.gpus)
-    check_tool_turns(config.engine, config.rollout)
+    check_template_args(config)
+    for one in config.each_mode:
+        check_tool_turns(one.engine, one.rollout)
     preflight_rewards(config.rewards)
     if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
         display.note(f"note: {untried}")
@@ -128,16 +133,20 @@ def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -
         display.note(f"screened: {explain_screening(problems.screening)}")
     if config.annotation is not None:
         return  # policy and pruning have done their part
-    for conflict in explain_conflicts(config.rollout):
-        display.note(f"note: {conflict}")
-    for limit in explain_reach(
-        config.pruning,
-        search_class(config.rollout.policy).scheme(config.rollout),
-        problems=problems.count,
-        variants=problems.variants,
-        lease_problems=config.storage.lease_problems,
-    ):
-        display.note(f"note: {limit}")
+    if config.rollout.modes:
+        display.note(f"modes: {explain_modes(config, problems.count)}")
+    for mode, rollout in zip(config.rollout.modes or (None,), config.rollout.each_mode, strict=True):
+        where = "note: " if mode is None else f"note: mode {mode.name}: "
+        for conflict in explain_conflicts(rollout):
+            display.note(f"{where}{conflict}")
+        for limit in explain_reach(
+            config.pruning,
+            search_class(rollout.policy).scheme(rollout),
+            problems=problems.count,
+            variants=problems.variants,
+            lease_problems=config.storage.lease_problems,
+        ):
+            display.note(f"{where}{limit}")
 
 
 class Driver:
@@ -290,10 +299,11 @@ class Driver:
             if not self._interrupted:
                 raise
         await background.poll()
-        for explain in (explain_missing_steps, explain_missing_calls):
-            missing = explain(self._config.rollout, coordinator.totals.ledger)
-            if missing is not None:
-                self._display.note(f"note: {missing}")
+        if not self._config.rollout.modes:  # a mode's own tokens are not counted so finely
+            for explain in (explain_missing_steps, explain_missing_calls):
+                missing = explain(self._config.rollout, coordinator.totals.ledger)
+                if missing is not None:
+                    self._display.note(f"note: {missing}")
         totals = self._committed_totals(round_index) if self._leases.is_shared else coordinator.totals
         figures = figures_of(
             monitor,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.core import ledger
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.stages.leases.lease import LeaseReport
+from berry.pipeline.stages.leases.lease import LeaseReport, add_modes
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class RoundTotals:
     ledger: TokenLedger = field(default_factory=TokenLedger)
     retried_leases: int = 0
     lost_workers: int = 0
+    modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`
 
     def add(self, report: LeaseReport) -> None:
         """Adds a lease; one whose result does not count adds nothing."""
@@ -34,5 +35,6 @@ class RoundTotals:
         self.trajectories += report.trajectories
         self.kept += report.kept
         self.ledger = ledger.add([self.ledger, report.ledger])
+        add_modes(self.modes, report.modes)
         for reason, count in report.drops.items():
             self.drops[reason] = self.drops.get(reason, 0) + count

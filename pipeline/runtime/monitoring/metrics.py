@@ -94,6 +94,9 @@ METRICS: dict[str, Metric] = {
     "berry_run_kept": Metric("gauge", "trajectories kept in this round, earlier drivers included", RUN),
     "berry_run_lost_workers": Metric("counter", "engines lost and started again", RUN),
     "berry_run_retried_leases": Metric("counter", "leases handed out again", RUN),
+    "berry_run_mode_trajectories": Metric("gauge", "trajectories committed in this round, by mode", (*RUN, "mode")),
+    "berry_run_mode_kept": Metric("gauge", "trajectories kept in this round, by mode", (*RUN, "mode")),
+    "berry_run_mode_generated": Metric("gauge", "tokens generated in this round, by mode", (*RUN, "mode")),
 }
 
 
@@ -197,3 +200,6 @@ def of_totals(totals: object) -> Iterator[MetricReading]:
     values = asdict(totals)  # type: ignore[call-overload]
     for key in ("problems", "kept", "lost_workers", "retried_leases"):
         yield MetricReading(f"berry_run_{key}", values[key])
+    for mode, counts in values["modes"].items():
+        for key in ("trajectories", "kept", "generated"):
+            yield MetricReading(f"berry_run_mode_{key}", counts[key], {"mode": mode})

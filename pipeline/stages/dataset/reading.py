@@ -8,13 +8,17 @@ in a temporary file, and trajectories and kept rows stay in theirs until they ar
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
+from typing import Any
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.modes import in_modes, mode_name, rollout_of
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
@@ -46,7 +50,8 @@ class StoredTree:
     id, read when they are asked for. `problem` is None where the run's problem files can't be
     read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
     the prompt's text, special tokens left out; `sampled_under` the chat messages that its tokens are, None where the
-    run did not store them."""
+    run did not store them; `template_args` what the chat template was given beside them, None where that is what the
+    engine always gives it. `mode`: the one that the problem was searched in; None where the run has none."""
 
     round_index: int
     tree: ReadTree
@@ -61,6 +66,8 @@ class StoredTree:
     values: Values
     nodes: Mapping[str, Node]
     sampled_under: list[Message] | None = None
+    template_args: dict[str, Any] | None = None
+    mode: str | None = None
 
     @property
     def problem_id(self) -> str:
@@ -149,7 +156,8 @@ def _problems(run: RunDir, config: RunConfig) -> Iterator[tuple[int, dict[str, P
     """Lease by lease, the problems the run's sources give; ends early where they can't be read any more."""
     try:
         size, without = config.storage.lease_problems, left_out(run)
-        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without):
+        modes = partial(in_modes, config)
+        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without, in_modes=modes):
             yield lease.number, {p.id: p for p in lease.problems}
     except (BerryError, OSError):
         return
@@ -191,9 +199,11 @@ def _read_lease(
             family=family,
             model=marks.get("model", ""),
             synthetic=marks.get("synthetic") == "true",
-            system_prompt=config.rollout.system_prompt,
+            system_prompt=rollout_of(config, problem_id).system_prompt,
             sampled_under=root["messages"],
-            values=_values(tree, reader, scheme_for(config, family), config),
+            template_args=None if root["template_args"] is None else json.loads(root["template_args"]),
+            mode=mode_name(config, problem_id),
+            values=_values(tree, reader, scheme_for(config, problem_id, family), config),
             nodes=StoredNodes(tables["nodes"], (start, start + len(tree))),
         )
         start += len(tree)
@@ -215,10 +225,10 @@ def _leaf_rows(rows: Iterable[Row], families: set[str]) -> Iterator[Row]:
             yield row | {"leaf": str(row["leaf"])}
 
 
-def scheme_for(config: RunConfig, family: str) -> Scheme:
-    """How the trees of a family of problems were drawn, as far as their values depend on it. Where verdicts chose what
+def scheme_for(config: RunConfig, problem_id: str, family: str) -> Scheme:
+    """How the tree of a problem of this family was drawn, as far as its values depend on it. Where verdicts chose what
     was labelled, a segment's own result is no label of the steps inside it."""
-    rollout = audit.rollout_for(config, family)
+    rollout = audit.rollout_for(config, problem_id, family)
     scheme = search_class(rollout.policy).scheme(rollout)
     chosen = config.annotation is not None and config.annotation.chosen_by_verdict
     return replace(scheme, inside=False) if chosen else scheme

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -20,6 +22,7 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout import Thinking
 from berry.pipeline.core import calls
+from berry.pipeline.core.modes import in_modes, rollout_of
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read, rebuild
@@ -29,8 +32,8 @@ from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
 from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
-from berry.pipeline.stages.dataset.tables import Tables
-from berry.pipeline.stages.leases.lease import Lease, LeaseReport
+from berry.pipeline.stages.dataset.tables import Seen, Tables
+from berry.pipeline.stages.leases.lease import Lease, LeaseReport, add_modes
 from berry.pipeline.stages.leases.partition import AllBut, iter_leases, left_out
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import lease_rows, shards
@@ -44,8 +47,11 @@ Reverifier = Callable[[Problem, Sequence[Trajectory], Mapping[str, Vote]], Await
 """New verdicts, by trajectory id, for one problem's complete trajectories; votes by leaf, for those without a gold."""
 
 
-def reverifier(checker: Checker, thinking: Thinking | None = None) -> Reverifier:
-    """Checks stored responses as a run does: same verifiers, same question, asked again where a check can't be made."""
+def reverifier(
+    checker: Checker, thinking_of: Callable[[Problem], Thinking | None] = lambda _problem: None
+) -> Reverifier:
+    """Checks stored responses as a run does: same verifiers, same question, asked again where a check can't be made.
+    `thinking_of`: the tags of a problem's responses."""
     ask = with_retry(checker.check)
 
     async def check(
@@ -60,6 +66,7 @@ def reverifier(checker: Checker, thinking: Thinking | None = None) -> Reverifier
             weights = {t.trajectory_id: drawn[t.leaf].weight * scores[t.trajectory_id] for t in trajectories}
             chains = {t.trajectory_id: drawn[t.leaf].chain for t in trajectories}
             return await checker.agree(ConsensusRequest(problem.id, problem.verifier, texts, weights, chains))
+        thinking = thinking_of(problem)
         requests = [check_request(problem, t.response, thinking) for t in trajectories]
         verdicts = await asyncio.gather(*(ask(request) for request in requests))
         return {t.trajectory_id: verdict for t, verdict in zip(trajectories, verdicts, strict=True)}
@@ -115,9 +122,9 @@ async def revise(
     committed are gone through once more for what they had seen."""
     revised = 0
     size, without = config.storage.lease_problems, left_out(source)
-    seen: set[bytes] | None = None
+    seen: Seen | None = None
     if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
-        seen, at_once = set(), 1
+        seen, at_once = defaultdict(set), 1
     for round_index in source.rounds():
         done = target.committed(round_index)
         todo = source.committed(round_index) - (done if seen is None else set())
@@ -137,7 +144,10 @@ async def revise(
                     progress(await _revise_lease(source, target, config, lease, round_index, check, seen))
 
         async with asyncio.TaskGroup() as group:
-            for number, lease in enumerate(iter_leases(config.problems, size=size, skip=skip, left_out=without), 1):
+            leases = iter_leases(
+                config.problems, size=size, skip=skip, left_out=without, in_modes=partial(in_modes, config)
+            )
+            for number, lease in enumerate(leases, 1):
                 group.create_task(one(lease))
                 revised += lease.number not in done
                 if number % 64 == 0:  # let some end before more are read
@@ -145,10 +155,11 @@ async def revise(
     return revised
 
 
-async def _recall(target: RunDir, config: RunConfig, lease: Lease, round_index: int, seen: set[bytes] | None) -> None:
+async def _recall(target: RunDir, config: RunConfig, lease: Lease, round_index: int, seen: Seen | None) -> None:
     """Adds to `seen` what a lease that was revised earlier held, by pruning it once more."""
     for stored in await asyncio.to_thread(lambda: list(read_lease(target.location, lease, round_index))):
-        prune(stored.trajectories, config.pruning, seen=seen)
+        if stored.trajectories and seen is not None:
+            prune(stored.trajectories, config.pruning, seen=seen[stored.trajectories[0].mode])
 
 
 async def _revise_lease(
@@ -158,7 +169,7 @@ async def _revise_lease(
     lease: Lease,
     round_index: int,
     check: Reverifier | None,
-    seen: set[bytes] | None,
+    seen: Seen | None,
 ) -> LeaseReport:
     marks = await asyncio.to_thread(read_commit_marks, source.location, lease.number, round_index)
     before: dict[str, Any] = json.loads(marks["report"])
@@ -166,7 +177,8 @@ async def _revise_lease(
     tables = Tables() if seen is None else Tables(seen=seen)
     kept_tokens = 0
     for stored in await asyncio.to_thread(lambda: list(read_lease(source.location, lease, round_index))):
-        scheme = scheme_for(config, stored.problem.variant_of or stored.problem.id)
+        problem = stored.problem
+        scheme = scheme_for(config, problem.id, problem.variant_of or problem.id)
         if check is not None:
             complete = [t for t in stored.trajectories if t.verdict is not None]
             drawn = votes(rebuild(stored.nodes), scheme.heads) if stored.nodes else {}
@@ -186,10 +198,12 @@ async def _revise_lease(
             stored.trajectories,
             read(stored.nodes, scheme),
             rules=config.pruning,
-            rollout=config.rollout,
+            rollout=rollout_of(config, problem.id),
             made_by=made_by,
         )
         kept_tokens += _kept_tokens(stored)
+    spent: dict[str, dict[str, int]] = before.get("modes", {})
+    add_modes(tables.modes, {mode: {"generated": its["generated"]} for mode, its in spent.items()})
     report = LeaseReport(
         **{
             **before,
@@ -197,6 +211,7 @@ async def _revise_lease(
             "solved": tables.solved,
             "kept": tables.n_kept,
             "drops": tables.drops,
+            "modes": tables.modes,
         }
     )
     metadata = {**marks, "config": run_config.digest(config), "report": json.dumps(asdict(report))}

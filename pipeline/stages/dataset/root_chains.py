@@ -22,24 +22,28 @@ Chains = tuple[list[float], Ends | None]
 """Of one problem the weighted value of each chain, and the rule by which verdicts ended the chains, if any did."""
 
 
-def root_chains(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[Chains] | None:
+def root_chains(run: RunDir, db: duckdb.DuckDBPyConnection, *, mode: str | None = None) -> list[Chains] | None:
     """The chains of each problem of the last round whose root has an unbiased value; `core.values.pass_at_k` estimates
-    from them. None of a run of schema version 1, whose values are plain shares of leaves."""
+    from them. `mode`: of the problems searched in it; None: of all. None of a run of schema version 1, whose values are
+    plain shares of leaves."""
     completions = db.execute("select count(*) from completions").fetchone()
-    return _annotated(run) if completions and completions[0] else _stored(run, db)
+    return _annotated(run, mode) if completions and completions[0] else _stored(run, db, mode)
 
 
-def _annotated(run: RunDir) -> list[Chains]:
+def _annotated(run: RunDir, mode: str | None) -> list[Chains]:
     """The same as `_stored` of a run whose prefixes were completed to label them: its nodes store what their
     completions say, so that what its own search drew is worked out again."""
     trees = read_trees(run, rounds=[max(run.rounds())])
-    return [(c, t.values.scheme.ends) for t in trees if (c := chains_of(t.tree, t.values)) is not None]
+    chosen = (tree for tree in trees if mode in (None, tree.mode))
+    return [(c, t.values.scheme.ends) for t in chosen if (c := chains_of(t.tree, t.values)) is not None]
 
 
-def _stored(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[Chains] | None:
+def _stored(run: RunDir, db: duckdb.DuckDBPyConnection, mode: str | None) -> list[Chains] | None:
     rows = db.execute(
         "select problem_id, node, parent, depth, sample, weight, value, value_kind from nodes "
-        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1) order by sample"
+        "where round = (select max(round) from nodes) and (depth <= 1 or sample = -1) "
+        "and (? is null or mode = ?) order by sample",
+        [mode, mode],
     ).fetchall()
     if any(sample is None for _, _, _, _, sample, *_ in rows):
         return None
@@ -48,7 +52,7 @@ def _stored(run: RunDir, db: duckdb.DuckDBPyConnection) -> list[Chains] | None:
     of_problem: dict[str, list[float]] = {
         p: [] for p, _, _, depth, _, _, _, kind in rows if depth == 0 and kind == ValueKind.ESTIMATE
     }
-    schemes = {problem: scheme_for(families.config, families.family(problem)) for problem in of_problem}
+    schemes = {problem: scheme_for(families.config, problem, families.family(problem)) for problem in of_problem}
     for problem, node, _, depth, _, weight, value, _ in rows:
         if depth != 1 or weight is None or problem not in of_problem:
             continue

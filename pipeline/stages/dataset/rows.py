@@ -111,12 +111,14 @@ def add_kept(
     made_by: Mapping[str, Any],
 ) -> None:
     """Adds kept trajectories of one problem with their nodes, the root left out, and the values of its tree; those of
-    the steps go to `labels`. `made_by`: see `made_by_engine`."""
+    the steps go to `labels`. `made_by`: see `made_by_engine`; a root that names its template arguments goes before."""
     n = len(kept)
     leaves = [path[-1] for _, path in kept]
     paths = [path for _, path in kept]
     cutter = Cutter(rollout.step, rollout.thinking)
     steps = [cutter.places(path) for path in paths]
+    if root is not None and root.template_args is not None:
+        made_by = {**made_by, "template_args": root.template_args}
     shared = {
         "problem_id": problem.id,
         "source": problem.source,
@@ -140,6 +142,7 @@ def add_kept(
     add_tokens(columns, paths)
     for name in ("engine_id", "weights_version", "seed"):
         columns[name].extend(map(attrgetter(name), leaves))
+    columns["mode"].extend([t.mode for t, _ in kept])
 
 
 def label_columns(labels: StepLabels) -> ColumnLists:
@@ -153,8 +156,13 @@ def made_by_engine(info: EngineInfo) -> dict[str, Any]:
         "model": info.model,
         "synthetic": info.synthetic,
         "template_hash": info.template_hash,
-        "template_args": json.dumps(info.template_args) if info.template_args else None,
+        "template_args": args_json(info.template_args),
     }
+
+
+def args_json(arguments: Mapping[str, Any]) -> str | None:
+    """What a chat template was given beside the messages, as records hold it; None where it was nothing."""
+    return json.dumps(arguments) if arguments else None
 
 
 def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
@@ -164,7 +172,7 @@ def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
         "model": marks.get("model", ""),
         "synthetic": marks.get("synthetic") == "true",
         "template_hash": template.get("hash"),
-        "template_args": json.dumps(template["args"]) if template.get("args") else None,
+        "template_args": args_json(template.get("args") or {}),
     }
 
 
@@ -226,6 +234,7 @@ def trajectory_of(row: Row) -> Trajectory:
         prm_prod=row["prm_prod"],
         finish=Finish(row["finish"]),
         drop_reason=reason if reason in STRUCTURAL else None,
+        mode=row["mode"],
     )
 
 

@@ -5,6 +5,7 @@ nodes and trajectories of a problem ─► prune ─► Tables ─► {"nodes": 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,9 +27,12 @@ from berry.pipeline.stages.dataset.rows import (
     label_columns,
 )
 from berry.pipeline.stages.dataset.steps import StepLabels
+from berry.pipeline.stages.leases.lease import add_modes
 from berry.pipeline.storage.parquet.shards import evidence_json
 from berry.verifiers.base import Outcome
 
+Seen = defaultdict[str | None, set[bytes]]
+"""Responses kept so far, for duplicates across problems, by mode: the same answer to another prompt is no duplicate."""
 _UNVERIFIABLE = Outcome.UNVERIFIABLE
 
 
@@ -43,8 +47,9 @@ class Tables:
     drops: dict[str, int] = field(default_factory=dict)
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
+    modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`, but tokens
 
-    seen: set[bytes] = field(default_factory=set)  # responses kept so far, for duplicates across problems
+    seen: Seen = field(default_factory=partial(defaultdict, set))
 
     def add(
         self,
@@ -67,7 +72,8 @@ class Tables:
         decisions = decided
         if decisions is None:
             value = only(values[nodes[0].node_id], LABELS) if nodes else UNKNOWN
-            decisions = prune(trajectories, rules, seen=self.seen, value=value)
+            mode = trajectories[0].mode if trajectories else None
+            decisions = prune(trajectories, rules, seen=self.seen[mode], value=value)
         for trajectory, decision in zip(trajectories, decisions, strict=True):
             trajectory.kept = decision.keep
             trajectory.drop_reason = decision.reason
@@ -77,7 +83,12 @@ class Tables:
         responses = [None] * len(trajectories) if joined else _other_texts(trajectories, by_id)
         add_trajectories(self.trajectories, problem, trajectories, numbers, responses)
         own = [t for t in trajectories if t.drop_reason is not DropReason.ANNOTATION]
-        self.solved += any(t.verdict is not None and t.verdict.passed for t in own)
+        solved = any(t.verdict is not None and t.verdict.passed for t in own)
+        self.solved += solved
+        if trajectories and (mode := trajectories[0].mode) is not None:
+            kept_here = sum(t.kept for t in own)
+            counts = {"problems": 1, "solved": int(solved), "trajectories": len(own), "kept": kept_here}
+            add_modes(self.modes, {mode: counts})
         root = next((node for node in nodes if node.parent_id is None), None)
         kept = [(t, _without_root([by_id[n] for n in t.path])) for t in trajectories if t.kept]
         add_kept(
@@ -92,7 +103,7 @@ class Tables:
             made_by=made_by,
         )
 
-    def refuse(self, problem: Problem, reason: DropReason, detail: str) -> None:
+    def refuse(self, problem: Problem, reason: DropReason, detail: str, *, mode: str | None = None) -> None:
         """Adds the row of a problem without a tree, so that it is on record all the same."""
         add_row(
             self.trajectories,
@@ -106,6 +117,7 @@ class Tables:
                 "finish": Finish.CANCELLED.value,
                 "kept": False,
                 "drop_reason": reason.value,
+                "mode": mode,
             },
         )
         self.drops[reason] = self.drops.get(reason, 0) + 1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.dataset.steps import split_texts
 from berry.pipeline.storage.parquet import checked_read
@@ -65,7 +66,7 @@ class _NodeTexts:
     def steps(self, round_index: int, lease: int, problem_id: str, leaf: int) -> list[str]:
         if self._config is None:
             self._config = stored_config(self._run)
-        rollout = self._config.rollout
+        rollout = rollout_of(self._config, problem_id)
         texts = [text for _, text in self._path(round_index, lease, problem_id, leaf)]
         return split_texts(texts, rollout.step, rollout.thinking)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.modes import given_id
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.votes import votes
@@ -81,7 +82,11 @@ def independent_chains(stored: StoredTree, benchmark: str) -> ProblemAnswers:
     spelling = one_spelling(row["answer"] for row in rows)
     answers = tuple(answer_of(row, spelling) for row in rows)
     return ProblemAnswers(
-        stored.problem_id, benchmark, len(stored.tree.prompt_ids), answers, sum(a.tokens for a in answers)
+        given_id(stored.problem_id, stored.mode),
+        benchmark,
+        len(stored.tree.prompt_ids),
+        answers,
+        sum(a.tokens for a in answers),
     )
 
 
@@ -98,7 +103,7 @@ def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
     drawn = votes(stored.tree, stored.values.scheme.heads)
     weights = tuple(drawn[row["leaf"]].weight if row["leaf"] in drawn else 0.0 for row in stored.trajectories)
     return ProblemAnswers(
-        stored.problem_id,
+        given_id(stored.problem_id, stored.mode),
         benchmark,
         len(stored.tree.prompt_ids),
         tuple(answer_of(row, spelling) for row in stored.trajectories),
@@ -126,8 +131,8 @@ def read_answers(
     for stored in trees:
         if benchmarks is None:
             name = (stored.problem.source if stored.problem is not None else "") or "all problems"
-        elif stored.problem_id in benchmarks:
-            name = benchmarks[stored.problem_id]
+        elif (asked := given_id(stored.problem_id, stored.mode)) in benchmarks:
+            name = benchmarks[asked]
         else:
             continue
         yield independent_chains(stored, name) if independent else search_leaves(stored, name)

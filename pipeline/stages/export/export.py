@@ -20,6 +20,8 @@ from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import EvaluationSets
+from berry.pipeline.config.sections.rollout import Thinking
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.splits import Split, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.vocabulary import Vocabulary
@@ -58,6 +60,7 @@ class ExportRequest:
     inexact: bool = False
     screen: tuple[str, ...] = ()
     licence: str | None = None
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,13 @@ def export(
     target = Path(folder)
     _check_target(target, replace=replace)
     config = stored_config(run)
+    check_mode(config, request.mode)
     split = _split(request, config)
     speaks, why_not = _vocabulary(config)
     screened = Screened(_evaluation_sets(request, config), leave_out=True, key="screening")
     compared, note = _comparison(request, speaks, why_not)
     of_turns = None if request.trainer is None else form.conversations.get(request.trainer)
-    speaking = None if of_turns is None else conversations(config, speaks)
+    speaking = None if of_turns is None else conversations(_one_mode(config, request), speaks)
     if of_turns is not None and speaking is not None:
         layout = of_turns(speaking)
     files: dict[str, Writer] = {}
@@ -110,6 +114,9 @@ def export(
         target.mkdir(parents=True, exist_ok=True)
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
+            if request.mode not in (None, stored.mode):
+                continue
+            spoken = None if speaks is None else speaks.under(stored.template_args)
             synthetic = synthetic or stored.synthetic
             verdicts = counted(stored.trajectories.column("verdict"))
             seen.update({verdict or "unchecked": count for verdict, count in verdicts.items()})
@@ -118,7 +125,8 @@ def export(
                 continue
             without_problem += stored.problem is None
             part = split.part(stored.family)
-            context = changed(_context(request, config, part, speaks), conversations=speaking)
+            thinking = rollout_of(config, stored.problem_id).thinking
+            context = changed(_context(request, config, part, speaks, thinking), conversations=speaking)
             before = rows[part]
             for record in _some(form.records(stored, context), request.filters.per_problem, stored.problem_id):
                 if part not in files:  # made once: opening a file again would empty it
@@ -126,7 +134,7 @@ def export(
                 files[part].add(layout.row(record))
                 rows[part] += 1
                 _refuse_results(request, form, record, config)
-                _compare(compared, form, record, speaks)
+                _compare(compared, form, record, spoken)
             if rows[part] > before:
                 problems[part] += 1
                 made.add(stored)
@@ -153,7 +161,8 @@ def export(
     for name, text in form.files.items():
         (target / name).write_text(text, encoding="utf-8")
     manifest = _manifest(run, request, done, layout, form, split, config)
-    (target / CARD).write_text(card(manifest, made, config, form.labels, licence=request.licence), encoding="utf-8")
+    shown = config if request.mode is None else config.in_mode(request.mode)
+    (target / CARD).write_text(card(manifest, made, shown, form.labels, licence=request.licence), encoding="utf-8")
     (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return done
 
@@ -227,11 +236,34 @@ def _refuse_inexact(request: ExportRequest, compared: Exactness | None) -> None:
     )
 
 
-def _context(request: ExportRequest, config: RunConfig, part: str, speaks: Vocabulary | None) -> ExportContext:
+def check_mode(config: RunConfig, mode: str | None) -> None:
+    """Raises InputError where a run has no mode of this name."""
+    names = [known.name for known in config.rollout.modes]
+    if mode is not None and mode not in names:
+        there = f"the modes {', '.join(names)}" if names else "no modes"
+        raise InputError(f"--mode {mode}: the run has {there}")
+
+
+def _one_mode(config: RunConfig, request: ExportRequest) -> RunConfig:
+    """The configuration whose tools a conversation's rows name. Raises InputError where modes differ in them."""
+    if request.mode is not None:
+        return config.in_mode(request.mode)
+    first, *others = config.each_mode
+    if any((one.rollout.tools, one.rollout.calls) != (first.rollout.tools, first.rollout.calls) for one in others):
+        raise InputError(
+            f"--format {request.format}: rows that are conversations name the tools that the model had, and the modes "
+            "of this run differ in them: --mode NAME, or --tokens"
+        )
+    return first
+
+
+def _context(
+    request: ExportRequest, config: RunConfig, part: str, speaks: Vocabulary | None, thinking: Thinking | None
+) -> ExportContext:
     pieces = None if speaks is None else speaks.pieces
     return ExportContext(
         step=config.rollout.step,
-        thinking=config.rollout.thinking,
+        thinking=thinking,
         filters=request.filters,
         split=part,
         source=request.source,

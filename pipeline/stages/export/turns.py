@@ -122,7 +122,7 @@ def conversations(config: RunConfig, speaks: Vocabulary | None) -> Conversations
         return None
     if speaks is None or speaks.conversation is None or speaks.content_of is None:
         return None
-    told = config.engine.chat_template_args.get("tools", []) if rollout.tools else []  # pyright: ignore[reportAttributeAccessIssue]
+    told = config.engine.template_args.get("tools", []) if rollout.tools else []  # pyright: ignore[reportAttributeAccessIssue]
     plain = Conversations(speaks.conversation, speaks.decode, speaks.content_of, MESSAGE, told, None)
     arguments = _arguments(rollout.tools)
     if arguments is None or not isinstance(rollout.calls, TemplateCalls):

@@ -92,10 +92,22 @@ class IteratedLeases:
         return lease
 
 
+MODE_COUNTS = ("problems", "solved", "trajectories", "kept", "generated")
+
+
+def add_modes(into: dict[str, dict[str, int]], counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Adds the counts of modes to others, in place."""
+    for mode, its in counts.items():
+        known = into.setdefault(mode, dict.fromkeys(MODE_COUNTS, 0))
+        for name, count in its.items():
+            known[name] += count
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseReport:
     """What a committed lease holds, in counts; `wall_s` from the begin of its search to the writing of its files.
-    `late`: another result of the lease counts, and nothing of this one does."""
+    `late`: another result of the lease counts, and nothing of this one does. `modes`: of each mode in which problems
+    were searched the counts MODE_COUNTS, `generated` in tokens; empty where the run has none."""
 
     lease: int
     worker: str
@@ -107,6 +119,7 @@ class LeaseReport:
     ledger: TokenLedger
     wall_s: float
     late: bool = False
+    modes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

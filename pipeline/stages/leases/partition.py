@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Protocol
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import ProblemSource
+from berry.pipeline.core.modes import in_modes
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
 from berry.pipeline.stages.problems.screening import screened_out
-from berry.pipeline.stages.problems.sources import iter_problems
+from berry.pipeline.stages.problems.sources import InModes, as_it_is, iter_problems
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import segments
 from berry.pipeline.storage.run.directory import RunDir
@@ -31,11 +33,13 @@ def iter_leases(
     left_out: Container[str] = frozenset(),
     journalled: Container[int] = (),
     round_index: int = 0,
+    in_modes: InModes = as_it_is,
 ) -> Iterator[Lease]:
     """Yields the leases of a round: lease k holds problems k·size … (k+1)·size - 1 of those whose ids are not in
-    `left_out`. Passes over leases in `skip` (committed already); those in `journalled` go on from their journals. Holds
-    one lease's problems at a time."""
-    problems: Iterator[Problem] = (p for p in iter_problems(sources) if p.id not in left_out)
+    `left_out`, each as `in_modes` gives it. Passes over leases in `skip` (committed already); those in `journalled` go
+    on from their journals. Holds one lease's problems at a time."""
+    given: Iterator[Problem] = (p for p in iter_problems(sources) if p.id not in left_out)
+    problems = chain.from_iterable(map(in_modes, given))
     number = 0
     while batch := tuple(islice(problems, size)):
         if number not in skip:
@@ -125,6 +129,7 @@ class AllLeases:
                 left_out=left_out(self._run),
                 journalled=journalled,
                 round_index=round_index,
+                in_modes=partial(in_modes, self._config),
             )
         )
 

@@ -12,25 +12,33 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsConfig, Screening
 from berry.pipeline.errors import ProblemFileError
-from berry.pipeline.records import Problem
+from berry.pipeline.records import LONGEST_ID, Problem
 from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.stages.problems.screening import screen
 from berry.verifiers.registry import check_extensions
 from berry.verifiers.registry import fault as spec_fault
 
 NO_SCREENING = Screening()
+InModes = Callable[[Problem], Iterable[Problem]]
+"""Gives a problem as it is searched: once in each mode where there are several (core/modes.py)."""
 R = TypeVar("R", bound=type[Any])
+
+
+def as_it_is(problem: Problem) -> Iterable[Problem]:
+    """A problem of a run without modes."""
+    return (problem,)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a walk over all problems found."""
+    """What a walk over all problems found: as they are searched, so that one in several modes counts for each."""
 
     count: int
     by_verifier: dict[str, int]
@@ -43,10 +51,12 @@ def survey(
     sources: Sequence[ProblemsConfig],
     screening: Screening = NO_SCREENING,
     fault: Callable[[Problem], str | None] | None = None,
+    in_modes: InModes = as_it_is,
 ) -> Survey:
     """Validates every problem, leaves out those that overlap with evaluation sets where `screening` says so, and counts
-    the others. `fault` says why the run can do nothing with a problem. Raises ProblemFileError at the first that can't
-    be used, and berry.verifiers.base.ExtensionError where two packages register one verifier."""
+    the others as `in_modes` gives them. `fault` says why the run can do nothing with a problem. Raises ProblemFileError
+    at the first that can't be used, and berry.verifiers.base.ExtensionError where two packages register one
+    verifier."""
     check_extensions()
     screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
@@ -59,15 +69,22 @@ def survey(
             raise ProblemFileError(
                 f"problem {problem.id!r}: can't be checked: {reason}; correct it or leave the problem out"
             )
-        if fault is not None and (reason := fault(problem)) is not None:
-            raise ProblemFileError(f"problem {problem.id!r}: {reason}")
-        if screened.leaves_out(problem.id, problem.text):
-            continue
-        hashed = hashlib.blake2b(problem.id.encode(), digest_size=8).digest()
-        digest.update(hashed)
-        hashes.append(int.from_bytes(hashed, "little"))
-        kinds[problem.verifier.type] = kinds.get(problem.verifier.type, 0) + 1
-        variants += problem.variant_of is not None
+        left_out = screened.leaves_out(problem.id, problem.text)
+        for searched in in_modes(problem):
+            if fault is not None and (reason := fault(searched)) is not None:
+                raise ProblemFileError(f"problem {searched.id!r}: {reason}")
+            if len(searched.id) > LONGEST_ID:
+                raise ProblemFileError(
+                    f"problem {problem.id!r}: with the name of its mode the id {searched.id!r} is longer than "
+                    f"{LONGEST_ID} characters: shorten one of the two"
+                )
+            if left_out:
+                continue
+            hashed = hashlib.blake2b(searched.id.encode(), digest_size=8).digest()
+            digest.update(hashed)
+            hashes.append(int.from_bytes(hashed, "little"))
+            kinds[searched.verifier.type] = kinds.get(searched.verifier.type, 0) + 1
+            variants += problem.variant_of is not None
     found = screened.record()
     if not hashes and found["overlapping"]:
         raise ProblemFileError(
@@ -76,18 +93,18 @@ def survey(
         )
     if not hashes:
         raise ProblemFileError("problems: the sources hold no problem; give at least one")
-    _refuse_duplicates(hashes, sources)
+    _refuse_duplicates(hashes, sources, in_modes)
     return Survey(len(hashes), kinds, digest.hexdigest(), variants, found)
 
 
-def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig]) -> None:
+def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig], in_modes: InModes) -> None:
     """Sorting 8-byte hashes finds repeated ids: 80 MB, and as much again while they are sorted, of ten million."""
     ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
     repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not repeated:
         return
     seen: set[str] = set()
-    for problem in iter_problems(sources):
+    for problem in chain.from_iterable(map(in_modes, iter_problems(sources))):
         if int.from_bytes(hashlib.blake2b(problem.id.encode(), digest_size=8).digest(), "little") in repeated:
             if problem.id in seen:
                 raise ProblemFileError(
@@ -99,7 +116,9 @@ def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig]) ->
 def iter_problems(sources: Iterable[ProblemsConfig]) -> Iterator[Problem]:
     """The problems of every source, in order, one at a time."""
     for source in sources:
-        yield from reader_of(source).problems()
+        problems = reader_of(source).problems()
+        given = source.template_args
+        yield from (problem.with_template_args(given) for problem in problems) if given else problems
 
 
 def reader_of(source: ProblemsConfig) -> ProblemReader[Any]:

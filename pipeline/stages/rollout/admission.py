@@ -90,4 +90,5 @@ def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:
     full, and this many while trees wait for verdicts."""
     if rollout.problems_in_flight is not None:
         return rollout.problems_in_flight
-    return max(2, math.ceil(OPEN_ENGINES * max_num_seqs / sizes.width(rollout)) + 1)
+    width = min(map(sizes.width, rollout.each_mode))  # of its modes, the one with the smallest trees has the most
+    return max(2, math.ceil(OPEN_ENGINES * max_num_seqs / width) + 1)

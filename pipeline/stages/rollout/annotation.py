@@ -16,7 +16,9 @@ from dataclasses import replace as replaced
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.annotation import Annotation
+from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core import seeds
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.prune import Decision
 from berry.pipeline.core.search.annotate import AnnotateSearch, Prepared
 from berry.pipeline.core.search.base import Search
@@ -61,7 +63,12 @@ class StoredSearch:
     @property
     def messages(self) -> list[Message]:
         """What the prompt's tokens are, as they were sampled under; not stored before schema version 3."""
-        return self.nodes[0]["messages"] or self.problem.messages_under(self.config.rollout.system_prompt)
+        return self.nodes[0]["messages"] or self.problem.messages_under(self.rollout.system_prompt)
+
+    @property
+    def rollout(self) -> Rollout:
+        """How the problem was searched, in its mode."""
+        return rollout_of(self.config, self.problem.id)
 
     def search(self, engine: Engine) -> Search:
         """The search that completes this tree, not started yet. Raises ConfigError where the engine's tokens are others
@@ -73,7 +80,7 @@ class StoredSearch:
             )
         return AnnotateSearch(
             self._prepared(engine.decode),
-            self.config.rollout,
+            self.rollout,
             self.annotation,
             run_seed=self.config.seed,
             round_index=self.round_index,
@@ -84,7 +91,7 @@ class StoredSearch:
         tree = rebuild(self.problem.id, self.nodes, self.trajectories)
         if self.nodes[0]["sample"] is not None:
             join_segments(tree)
-        rollout = self.config.rollout
+        rollout = self.rollout
         chosen: dict[str, list[int]] = {}
         for leaf in self._chosen(tree):
             path = tree.path(tree[leaf])
@@ -93,7 +100,7 @@ class StoredSearch:
                 if any(node.end - len(node.tokens) < end < node.end for end in ends):
                     _find_ends(node, decode)
         family = self.problem.variant_of or self.problem.id
-        scheme = reader_of(map(node_of, self.nodes)).own_scheme(scheme_for(self.config, family))
+        scheme = reader_of(map(node_of, self.nodes)).own_scheme(scheme_for(self.config, self.problem.id, family))
         return Prepared(tree, scheme, chosen)
 
     def _chosen(self, tree: Tree) -> list[str]:

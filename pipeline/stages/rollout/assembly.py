@@ -8,6 +8,7 @@ first belongs in a thread (worker.py), so that it knows no event loop, and touch
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection
@@ -15,11 +16,12 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
+from berry.pipeline.core.modes import mode_name, rollout_of, template_args_of
 from berry.pipeline.engines.base import Engine, EngineInfo
 from berry.pipeline.records import DropReason, TokenLedger
-from berry.pipeline.stages.dataset.rows import made_by_engine
+from berry.pipeline.stages.dataset.rows import args_json, made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
-from berry.pipeline.stages.leases.lease import Lease
+from berry.pipeline.stages.leases.lease import Lease, add_modes
 from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, records_of
 from berry.pipeline.stages.rollout.ports import Grown
 from berry.pipeline.stages.rollout.texts import fill_texts, settle_texts
@@ -53,13 +55,20 @@ class Assembly:
     def add(self, grown: Grown) -> None:
         """Adds the pruned, labelled rows of one search. Its tree is taken apart."""
         self._added.add(grown.problem.id)
-        self._spent.append(self._add_search(grown))
+        spent = self._add_search(grown)
+        self._spent.append(spent)
+        mode = mode_name(self.config, grown.problem.id)
+        if mode is not None:
+            add_modes(self._tables.modes, {mode: {"generated": spent.generated}})
         grown.search.tree.dispose()
 
     def finish(self, lease: Lease, deadly: Collection[str]) -> Tables:
         """The rows of all searches added. `deadly`: problems that killed their worker."""
         tables, stored = self._tables, self.stored
         tables.ledger = ledger.add(self._spent if stored is None else [stored.spent, *self._spent])
+        if stored is not None:
+            before: dict[str, dict[str, int]] = json.loads(stored.marks["report"]).get("modes", {})
+            add_modes(tables.modes, {mode: {"generated": its["generated"]} for mode, its in before.items()})
         unchecked = list(tables.unchecked())
         for reason, count in Counter(reason for _, _, reason in unchecked).items():
             first = next(trajectory for _, trajectory, why in unchecked if why == reason)
@@ -68,14 +77,15 @@ class Assembly:
             if stored is not None and problem.id not in self._added:
                 self._add_unlabelled(stored.searches[problem.id])
             elif problem.id in deadly:
-                tables.refuse(problem, DropReason.QUARANTINED, "it killed its worker, run alone, after two failures")
+                why = "it killed its worker, run alone, after two failures"
+                tables.refuse(problem, DropReason.QUARANTINED, why, mode=mode_name(self.config, problem.id))
         return tables
 
     def _add_search(self, grown: Grown) -> TokenLedger:
         """Adds one problem's rows; returns the tokens it took."""
         tables = self._tables
         search, engine, stored = grown.search, self.engine, self.stored
-        rules, rollout = self.config.pruning, self.config.rollout
+        rules, rollout = self.config.pruning, rollout_of(self.config, grown.problem.id)
         values = search.values()
         nodes = search.nodes(values)
         pieces = fill_texts(nodes, engine)
@@ -83,11 +93,18 @@ class Assembly:
             problem, made_by, decided = grown.problem, made_by_engine(self.info), None
             trajectories = search.trajectories()
             nodes[0].messages = problem.messages_under(rollout.system_prompt)
+            own = template_args_of(self.config, problem)
+            nodes[0].template_args = args_json({**self.info.template_args, **own}) if own else None
         else:
             before = stored.searches[grown.problem.id]
             problem, made_by = before.problem, stored.made_by
             trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
             nodes[0].messages = before.messages
+            nodes[0].template_args = before.nodes[0]["template_args"]
+        mode = mode_name(self.config, problem.id)
+        if mode is not None:
+            for record in (*nodes, *trajectories):
+                record.mode = mode
         joined = grown.joined and not pieces and stored is None
         for trajectory in trajectories:
             read = trajectory.response or grown.responses.get(trajectory.leaf)

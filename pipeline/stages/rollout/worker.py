@@ -22,9 +22,11 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Sampling
+from berry.pipeline.core.modes import template_args_of
 from berry.pipeline.core.search import audit, sizes
 from berry.pipeline.core.search.limits import sampling
 from berry.pipeline.engines.base import Engine, EngineInfo, RecomputesLogprobs
+from berry.pipeline.engines.template_view import under
 from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
@@ -120,6 +122,7 @@ class LeaseWorker:
             drops=tables.drops,
             ledger=tables.ledger,
             wall_s=time.monotonic() - started,
+            modes=tables.modes,
         )
         written = await commit(
             self.location,
@@ -231,7 +234,7 @@ class LeaseWorker:
                 return await grow(
                     problem,
                     Ports(
-                        self.engine,
+                        under(self.engine, template_args_of(self.config, problem)),
                         self.verify,
                         self.scorer,
                         self.agree,
@@ -240,7 +243,7 @@ class LeaseWorker:
                         self.end_scores,
                         self.call,
                     ),
-                    audit.rollout_for(self.config, problem.variant_of or problem.id),
+                    audit.rollout_for(self.config, problem.id, problem.variant_of or problem.id),
                     run_seed=self.config.seed,
                     round_index=self.round_index,
                     gauges=self.gauges,
@@ -255,7 +258,7 @@ class LeaseWorker:
         if self._admission is None:
             seqs = self.engine.info.max_num_seqs
             rollout = self.config.rollout
-            limit, width = searches_at_once(rollout, seqs), sizes.width(rollout)
+            limit, width = searches_at_once(rollout, seqs), max(map(sizes.width, rollout.each_mode))
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission
 
@@ -289,7 +292,7 @@ class LeaseWorker:
             "template": json.dumps({"hash": info.template_hash, "args": info.template_args}),
             "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),
-            "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distribution()}),
+            "logprobs": json.dumps({"mode": info.logprobs_mode, **self._distributions()}),
         }
         if stored is None:
             return own
@@ -297,11 +300,18 @@ class LeaseWorker:
         return {**stored.marks, "config": own["config"], "report": own["report"], "labelled_by": labelled_by}
 
     def _sampling(self) -> Sampling:
-        return sampling(self.config.rollout, entropies=False)
+        """How tokens are drawn: alike in all modes, where log-probabilities are computed again (`RunConfig`)."""
+        return sampling(self.config.rollout.each_mode[0], entropies=False)
 
-    def _distribution(self) -> dict[str, float]:
-        """The settings that turn the model's probabilities into those that tokens are drawn with."""
-        return self.config.rollout.sampling.model_dump(include={"temperature", "top_p", "top_k", "min_p"})
+    def _distributions(self) -> dict[str, Any]:
+        """The settings that turn the model's probabilities into those that tokens are drawn with; of each mode, where
+        they are not the same in all."""
+        keys = {"temperature", "top_p", "top_k", "min_p"}
+        all_modes = [rollout.sampling.model_dump(include=keys) for rollout in self.config.rollout.each_mode]
+        if all(one == all_modes[0] for one in all_modes):
+            return all_modes[0]
+        names = [mode.name for mode in self.config.rollout.modes]
+        return {"by_mode": dict(zip(names, all_modes, strict=True))}
 
     # ---- beside leases ----------------------------------------------------------------------------------------------
 

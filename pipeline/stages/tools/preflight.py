@@ -32,13 +32,14 @@ def check_interaction(config: RunConfig, by_verifier: Mapping[str, int]) -> str 
             f"rollout.environment is not set, and {by_verifier['environment']} problems have a verifier of type "
             "environment: nothing would say how their episodes end"
         )
-    if rollout.environment is None and not any(_is_tried(tool) for tool in rollout.tools):
-        return None
-    first = next(iter_problems(config.problems))
-    try:
-        asyncio.run(_try_all(config, rollout, first))
-    except SandboxError as error:
-        return f"tools and environment were not tried before the run: {error}"
+    for one in rollout.each_mode:
+        if rollout.environment is None and not any(_is_tried(tool) for tool in one.tools):
+            continue
+        first = next(iter_problems(config.problems))
+        try:
+            asyncio.run(_try_all(config, one, first))
+        except SandboxError as error:
+            return f"tools and environment were not tried before the run: {error}"
     return None
 
 

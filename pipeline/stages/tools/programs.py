@@ -11,10 +11,12 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.environment import Environment
 from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.config.sections.tools import Confined, CustomTool, PythonTool, SqlTool, Tool
 from berry.pipeline.config.sections.user_class import UserClass
+from berry.pipeline.core.modes import mode_name
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.tools import sql_database
 from berry.sandboxes.base import Profile
@@ -125,6 +127,21 @@ def fault_for(rollout: Rollout) -> Callable[[Problem], str | None] | None:
             f"tool {needing.name!r} works on the database of a verifier of type sql, and this problem's is of type "
             f"{problem.verifier.type}: give the tool a `setup`"
         )
+
+    return fault
+
+
+def fault_in_mode(config: RunConfig) -> Callable[[Problem], str | None] | None:
+    """As `fault_for`, of each problem by the tools of its mode."""
+    if not config.rollout.modes:
+        return fault_for(config.rollout)
+    faults = {mode.name: fault_for(config.rollout.in_mode(mode.name)) for mode in config.rollout.modes}
+    if not any(faults.values()):
+        return None
+
+    def fault(problem: Problem) -> str | None:
+        of_mode = faults[mode_name(config, problem.id) or ""]
+        return None if of_mode is None else of_mode(problem)
 
     return fault
 

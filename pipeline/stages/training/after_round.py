@@ -164,7 +164,7 @@ def _finetune(
             settings,
             work=work,
             base=models.resolve(config.engine.model),
-            temperature=config.rollout.sampling.temperature,
+            temperature=config.rollout.each_mode[0].sampling.temperature,
             progress=lambda share, text: progress(f"policy: {text}", share),
         )
     except ConfigError:

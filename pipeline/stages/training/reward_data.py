@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.splits import split_of, split_of_training
 from berry.pipeline.engines.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
@@ -46,7 +47,7 @@ def collect(
         paths = labelled_paths(
             stored,
             step=config.rollout.step,
-            thinking=config.rollout.thinking,
+            thinking=rollout_of(config, stored.problem_id).thinking,
             decode=generator.decode,
             limit=settings.per_problem,
             seed=settings.seed,

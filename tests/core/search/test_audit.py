@@ -57,12 +57,12 @@ def test_in_rounds_every_held_out_problem_is_measured_without_cuts_and_stops() -
     found = drawn(rounds)
     assert found == {f"p{i}" for i in range(4000) if split_of(rounds).part(f"p{i}") == "heldout"}
     family = min(found)
-    whole = rollout_for(rounds, family)
+    whole = rollout_for(rounds, family, family)
     assert whole.cut is not None
     assert whole.cut.below == float("-inf")
     assert whole.budget == Budget()
     other = next(f"p{i}" for i in range(4000) if f"p{i}" not in found)
-    assert rollout_for(rounds, other) == rounds.rollout
+    assert rollout_for(rounds, other, other) == rounds.rollout
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def _make(folder: Path, name: str, count: int, engine: dict[str, Any], more: dic
         tokens = Tokens(
             models.resolve(raw["engine"]["model"]),
             chat_template=raw["engine"].get("chat_template"),
-            arguments=raw["engine"].get("chat_template_args"),
+            arguments=raw["engine"].get("template_args"),
         )
         worker = LeaseWorker(config, run.location, Clerk(tokens, "tiny-arithmetic"), _check, "test")
         for lease in iter_leases(config.problems, size=config.storage.lease_problems, skip=()):

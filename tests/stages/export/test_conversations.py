@@ -123,7 +123,7 @@ def made(tmp_path: Path) -> Callable[..., RunDir]:
         run, _ = prepare(
             str(tmp_path / "run"), config, {"problems": {"count": found.count, "digest": found.digest}, "berry": "test"}
         )
-        arguments: dict[str, Any] = config.engine.chat_template_args  # type: ignore[union-attr]
+        arguments: dict[str, Any] = config.engine.template_args  # type: ignore[union-attr]
 
         async def work() -> None:
             engine = Caller(Tokens(str(folder), arguments=arguments), "caller")
