@@ -129,8 +129,8 @@ def _load(
     from berry.pipeline.planning.runs import never_measured
 
     if "workload" in read_yaml(Path(config)):
-        planned = load(config, overrides, PlanConfig)
-        return [(None, planned)], [named_cluster(n) for n in clusters or planned.clusters], None, []
+        plan_file = load(config, overrides, PlanConfig)
+        return [(None, plan_file)], [named_cluster(n) for n in clusters or plan_file.clusters], None, []
     mine = [o for o in overrides if not o.startswith(("workload.", "calibration."))]
     run = load(config, mine, RunConfig)
     planned: list[tuple[str | None, PlanConfig]] = []

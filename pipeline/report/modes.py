@@ -46,7 +46,7 @@ def mode_lines(run: RunDir, db: duckdb.DuckDBPyConnection, ks: Sequence[int] = (
     names = [mode["name"] for mode in ((run.config() or {}).get("rollout") or {}).get("modes") or ()]
     if not names:
         return []
-    counts = {name: dict.fromkeys(MODE_COUNTS, 0) for name in names}
+    counts: dict[str, dict[str, int]] = {name: dict.fromkeys(MODE_COUNTS, 0) for name in names}
     for round_index in run.rounds():
         for report in read_reports(run.location, round_index):
             add_modes(counts, report.modes)

@@ -17,6 +17,7 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config import run as run_config
+from berry.pipeline.core.modes import in_modes
 from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
@@ -92,7 +93,8 @@ def _handed_out(
     try:
         config = stored_config(run)
         size, without = config.storage.lease_problems, left_out(run)
-        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without):
+        modes = partial(in_modes, config)
+        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without, in_modes=modes):
             if lease.number in left:
                 left.discard(lease.number)
                 yield lease.number, [problem.id for problem in lease.problems]

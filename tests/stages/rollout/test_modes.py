@@ -14,6 +14,7 @@ from berry.pipeline.planning.runs import workload_of
 from berry.pipeline.report.modes import mode_lines
 from berry.pipeline.report.summary import summarise
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
+from berry.pipeline.stages.dataset.repair import check_run
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.storage.run.directory import RunDir
@@ -60,6 +61,12 @@ def test_each_problem_is_there_once_in_each_mode_or_in_one(run: RunDir) -> None:
     each = 2 if config.rollout.modes[0].all else 1
     assert len({tree.family for tree in trees}) == 10
     assert len(trees) == 10 * each
+
+
+def test_a_check_of_the_run_finds_the_problems_that_were_handed_out(run: RunDir) -> None:
+    found = check_run(run)
+    assert found.faults == []
+    assert found.notes == []
 
 
 def test_figures_are_of_one_mode_and_add_up_to_the_runs(run: RunDir) -> None:
