@@ -13,7 +13,6 @@ from berry.pipeline.core.values.pass_at_k import pass_at_k
 from berry.pipeline.records import Ending
 from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.root_chains import root_chains
-from berry.pipeline.stages.leases.lease import MODE_COUNTS, add_modes
 from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:
@@ -46,21 +45,22 @@ def mode_lines(run: RunDir, db: duckdb.DuckDBPyConnection, ks: Sequence[int] = (
     names = [mode["name"] for mode in ((run.config() or {}).get("rollout") or {}).get("modes") or ()]
     if not names:
         return []
-    counts: dict[str, dict[str, int]] = {name: dict.fromkeys(MODE_COUNTS, 0) for name in names}
+    spent = dict.fromkeys(names, 0)
     for round_index in run.rounds():
         for report in read_reports(run.location, round_index):
-            add_modes(counts, report.modes)
+            for name, counts in report.modes.items():
+                spent[name] += counts["generated"]
     rows = db.execute(
         f"""select mode, count(distinct problem_id), count(distinct problem_id) filter (verdict = 'pass'), count(*),
                    count(*) filter (outcome = '{Ending.PASS}'), count(*) filter (outcome = '{Ending.WRONG}'),
                    count(*) filter (kept), avg(n_tokens) from trajectories where mode is not null group by 1"""
     ).fetchall()
     found = {name: figures for name, *figures in rows}
-    total = sum(its["generated"] for its in counts.values())
+    total = sum(spent.values())
     lines: list[ModeLine] = []
     for name in names:
         problems, solved, trajectories, passed, wrong, kept, tokens = found.get(name, (0, 0, 0, 0, 0, 0, None))
-        generated = counts[name]["generated"]
+        generated = spent[name]
         chains = root_chains(run, db, mode=name) or []
         rates = {k: [p for values, ends in chains if (p := pass_at_k(values, k, ends)) is not None] for k in ks}
         lines.append(
