@@ -104,9 +104,9 @@ def _check_labels(config: RunConfig) -> None:
     if not learns or config.annotation is not None:
         return
     training = RewardTraining() if config.rewards is None else config.rewards.training
-    missing = explain_no_labels(config.rollout, training.labels)
-    if missing is not None:
-        raise ConfigError(f"rounds.train: a PRM can't learn from this run's trees: {missing}")
+    missing = [explain_no_labels(rollout, training.labels) for rollout in config.rollout.each_mode]
+    if all(missing):
+        raise ConfigError(f"rounds.train: a PRM can't learn from this run's trees: {missing[0]}")
     least = training.min_visits
     if least > 1 and audit.prunes(config.rollout):
         raise ConfigError(
