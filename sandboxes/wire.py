@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,12 @@ MAX_FRACTION_BITS = 1 << 14
 """Length of a Fraction's numerator and denominator, each: to reduce one takes time that grows with its square."""
 MAX_EXPONENT = 100_000
 """Largest exponent of a Decimal, either way: an integer made from it has as many digits."""
-MAX_EQUAL_HASHES = 500
-"""Keys of one set or dict that may share their hash with an earlier key: they are compared one with another."""
+MAX_COMPARISONS = 1_500_000
+"""Comparisons of one word with another that keys of equal hash may take in one set or dict: each is compared with all
+others of its hash, as deep as they are equal, and nothing else runs in this process meanwhile."""
+MAX_DEQUES = 1000
+"""Deques in one value: an empty one takes 600 bytes of memory, and 17 in a frame."""
+_SHORTEST_DEQUE = len('{"~":"q","v":[]}')
 _LENGTH = struct.Struct("=I")
 _SMALL_INT_BITS = 512
 _TAG = "~"
@@ -165,6 +169,7 @@ def packed_bytes(packed: Any) -> bytes:
 
 
 def _unpack_tagged(obj: dict[str, Any]) -> Any:
+    """Makes the value that a tag stands for. Raises WireError, and what comes of values of the wrong types."""
     tag, v = obj.get(_TAG), obj.get("v")
     if type(v) is str:
         if tag == "i":
@@ -216,8 +221,25 @@ def _unpack_relative(tag: str, v: list[Any]) -> Any:
 
 def _refuse_collisions(keys: list[Any]) -> None:
     """Raises WireError for keys chosen to share one hash, which would cost the reader quadratic time."""
-    if len(keys) > MAX_EQUAL_HASHES and len(keys) - len({hash(k) for k in keys}) > MAX_EQUAL_HASHES:
+    if len(set(map(hash, keys))) == len(keys):
+        return
+    counts = Counter(map(hash, keys))
+    pairs = sum(n * (n - 1) // 2 for n in counts.values() if n > 1)
+    if pairs * max(_words(key) for key in keys if counts[hash(key)] > 1) > MAX_COMPARISONS:
         raise WireError("too many equal hashes")
+
+
+def _words(key: Any) -> int:
+    """How much there is to compare in a key: parts, and four bytes of one."""
+    words, waiting = 0, [key]
+    while waiting:
+        part = waiting.pop()
+        if type(part) in (tuple, frozenset):
+            waiting += part
+            words += 1
+        else:
+            words += 1 + sys.getsizeof(part) // 64
+    return words
 
 
 _decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
@@ -238,11 +260,28 @@ def _unpack_with_references(obj: dict[str, Any]) -> Any:
 _decode_with_references = json.JSONDecoder(object_hook=_unpack_with_references).decode
 
 
+def _decode_counting_deques(text: str, unpack: Callable[[dict[str, Any]], Any]) -> Any:
+    left = MAX_DEQUES
+
+    def counted(obj: dict[str, Any]) -> Any:
+        nonlocal left
+        left -= obj.get(_TAG) == "q"
+        if left < 0:
+            raise WireError(f"more than {MAX_DEQUES} deques")
+        return unpack(obj)
+
+    return json.JSONDecoder(object_hook=counted).decode(text)
+
+
 def loads(data: bytes, *, references: bool = False) -> Any:
     """Decodes hostile bytes to a value of exact built-in types, and of Reference where `references` may stand; raises
     WireError."""
     try:
-        value = (_decode_with_references if references else _decode_json)(data.decode("ascii"))
+        text = data.decode("ascii")
+        if len(data) > _SHORTEST_DEQUE * MAX_DEQUES:
+            value = _decode_counting_deques(text, _unpack_with_references if references else _unpack_tagged)
+        else:
+            value = (_decode_with_references if references else _decode_json)(text)
         if len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_depth(value)
         return value
@@ -266,6 +305,14 @@ def _refuse_depth(value: Any) -> None:
             return
         level = below
     raise WireError(f"nested deeper than {MAX_DEPTH}")
+
+
+def decoded_bytes(body: bytes) -> int:
+    """Estimates the memory that a value takes once it is decoded, which may be many times its frame's."""
+    if len(body) < 256:
+        return 32 * len(body)
+    marks = body.count(b",") + body.count(b'"')
+    return 8 * len(body) + 24 * marks + 56 * (body.count(b"[") + body.count(b"{"))
 
 
 def frame(body: bytes) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from berry.sandboxes.base import JobOutcome
 
+ENDED = (JobOutcome.PROCESS_LIMIT, JobOutcome.RUNTIME_ERROR, JobOutcome.MEMORY_LIMIT)
+"""How a job may end that starts too many processes: stopped, or unable to start more."""
 OVER = {
     "spin": ("while True: pass", JobOutcome.CPU_LIMIT),
     "spin_in_threads": (
@@ -117,3 +119,17 @@ int main() {
 }
 """
 """C++ that fills the disk with files which it has removed, closed and still maps."""
+
+SHELL_OVER = {
+    "fork_bomb": ("b() { b | b & }\nb; b; sleep 3600", ENDED),
+    "fork_bomb_that_waits": ("b() { b & b & wait; }\nb", ENDED),
+    "chain_of_processes": ("echo 'sh a & exit' > a; sh a; sleep 3600", ENDED),
+    "spin_in_children": ("for i in 1 2 3 4; do while :; do :; done & done; wait", (JobOutcome.CPU_LIMIT,)),
+    "spin_in_orphans": ("(setsid sh -c 'while :; do :; done' &) ; sleep 3600", (JobOutcome.CPU_LIMIT,)),
+    "sleep_in_many_children": ("for i in $(seq 400); do sleep 3600 & done; wait", ENDED),
+    "eat_memory_in_children": (
+        "for i in 1 2 3 4 5 6 7 8; do (x=$(head -c 60000000 /dev/zero | tr '\\0' x); sleep 3600) & done; wait",
+        (JobOutcome.MEMORY_LIMIT,),
+    ),
+}
+"""Source in shell and outcomes: what its processes take together counts."""

@@ -28,6 +28,14 @@ SLOW = {
     "half_of_the_keys_share_a_hash": "{'~': 's', 'v': [i * (2**61 - 1) for i in range(1, 9000)] + list(range(9000))}",
     "keys_that_probe_alike": "{'~': 's', 'v': [i << 44 for i in range(1 << 15)]}",
     "a_dict_of_equal_hashes": "{'~': 'd', 'k': [i * (2**61 - 1) for i in range(1, 9000)], 'v': [0] * 8999}",
+    "long_keys_of_equal_hash": (
+        "{'~': 's', 'v': [{'~': 't', 'v': [999] * 450 + [i * (2**61 - 1)]} for i in range(400)]}"
+    ),
+    "sets_as_keys_of_equal_hash": (
+        "{'~': 'd', 'k': [{'~': 'f', 'v': [*range(300), i * (2**61 - 1)]} for i in range(400)], 'v': [0] * 400}"
+    ),
+    "many_deques": "[{'~': 'q', 'v': []}] * 40000",
+    "many_lists": "[[]] * 250000",
     "a_long_fraction": "{'~': 'F', 'v': [hex(3**500000), hex(2**790000 + 1)]}",
     "many_fractions": "[{'~': 'F', 'v': [hex(3**10000), hex(2**15900 + 1)]}] * 100",
     "deep_lists": "deep('[', ']')",

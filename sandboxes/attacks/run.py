@@ -25,6 +25,7 @@ from berry.sandboxes.pool import SandboxPool
 
 TIGHT = Limits(cpu_s=0.5, wall_s=1.5, memory_bytes=192 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
 PATIENT = Limits(cpu_s=5, wall_s=20, memory_bytes=192 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
+SHELL = Limits(cpu_s=1, wall_s=3, memory_bytes=192 * MIB, processes=32)
 MAX_STALL_S = 2.0
 """Longest time for which an attack may keep the event loop from running."""
 MAX_GROWTH_BYTES = 64 * MIB
@@ -66,7 +67,9 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
         "flood the host": {name: _flood(source) for name, source in protocol.FLOODS.items()},
         "slow the host": {name: _slow(value) for name, value in protocol.SLOW.items()},
         "use too much": {name: _overuse(source, outcome) for name, (source, outcome) in limits.OVER.items()}
+        | {f"shell_{name}": _shell_overuse(source, outcome) for name, (source, outcome) in limits.SHELL_OVER.items()}
         | {"eat_memory_that_is_shared": _eat_shared_memory},
+        "hide a crash": {name: _crash(line) for name, line in verdicts.CLOSED.items()},
         "be paid for nothing": {name: _hack(source) for name, source in verdicts.HACKS.items()},
     }
     if platform.machine() == "x86_64":
@@ -177,6 +180,27 @@ def _overuse(source: str, expected: JobOutcome | tuple[JobOutcome, ...]) -> Make
             return f"it ended as {result.outcome}, not as {' or '.join(allowed)}"
         late = time.monotonic() - start - allowed_s
         return f"it went on for {late:.1f} s beyond its limit" if late > MAX_STALL_S else ""
+
+    return attempt
+
+
+def _shell_overuse(source: str, allowed: tuple[JobOutcome, ...]) -> MakeAttack:
+    async def attempt(target: SandboxPool) -> str:
+        result = await target.run(Job(source, language="shell", limits=SHELL))
+        if result.outcome in (*allowed, JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MISSING_TOOL):
+            return ""
+        return f"it ended as {result.outcome}, not as {' or '.join(allowed)}"
+
+    return attempt
+
+
+def _crash(line: str) -> MakeAttack:
+    async def attempt(target: SandboxPool) -> str:
+        for crash in verdicts.CRASHES:
+            result = await target.run(Job(f"exec({line!r})\nexec({crash!r})", limits=PATIENT))
+            if not result.outcome.blames_program:
+                return f"{crash!r} ended as {result.outcome}"
+        return ""
 
     return attempt
 

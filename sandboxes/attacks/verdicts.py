@@ -113,3 +113,15 @@ HACKS = {
     "surviving_daemon": "import subprocess\ndef f(x):\n    subprocess.Popen(['sleep', '60'], start_new_session=True)\n    return 0",
 }  # fmt: skip
 """Each attacks one thing and is named after it; none may pass, nor end as `could not check`."""
+
+CLOSED = {
+    "the_channel": "import os; os.close(3)",
+    "everything": "import os; os.closerange(0, 64)",
+    "the_channel_replaced": "import os; os.dup2(1, 3)",
+    "no_writing": "import os; os.write = None",
+    "no_exit": "import os; os._exit = None",
+}
+"""After these lines a program can't say farewell, or not as it would."""
+
+CRASHES = ("raise ValueError", "import sys; sys.exit(3)", "1 / 0", "def f(", "x = [0] * (1 << 40)")
+"""Ways of failing that must be failures after any of CLOSED, too."""

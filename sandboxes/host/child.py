@@ -23,8 +23,8 @@ from berry.sandboxes.inside.slot_protocol import Done, StartChild
 _READ_BYTES = 1 << 16
 BATCH_FRAMES, BATCH_PAUSE_S = 16, 0.0005
 """While more frames than this are expected, reading pauses for so long."""
-MAX_HELD_VALUES = 32
-"""Bytes of frames that nobody has taken yet, over the limit on one value."""
+MAX_HELD_VALUES = 256
+"""Memory that the frames which nobody has taken yet would take once decoded, over the limit on one value."""
 SILENT_SLOT_S = 15.0
 """How long after a child's wall limit its slot may still be silent before it counts as dead."""
 
@@ -159,7 +159,7 @@ class ChildHandle:
                 self.break_off("it sent a frame that was not asked for", JobOutcome.VIOLATION)
                 return
             self._allowed -= 1
-            self._held_bytes += len(body)
+            self._held_bytes += wire.decoded_bytes(body)
             if self._held_bytes > self._max_held_bytes:
                 self.break_off("values of too many bytes in all", JobOutcome.OUTPUT_LIMIT)
                 return
@@ -206,7 +206,7 @@ class ChildHandle:
 
     def _next_frame(self) -> bytes:
         body = self.frames.popleft()
-        self._held_bytes -= len(body)
+        self._held_bytes -= wire.decoded_bytes(body)
         return body
 
     def drain(self) -> None:

@@ -13,7 +13,8 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
+from typing import TypeVar
 
 from berry.sandboxes import wire
 from berry.sandboxes.base import CaseResult, JobOutcome, Limits
@@ -32,8 +33,9 @@ _BY_LIMIT = {
     "cpu": JobOutcome.CPU_LIMIT, "wall": JobOutcome.WALL_LIMIT, "memory": JobOutcome.MEMORY_LIMIT, "output":
     JobOutcome.OUTPUT_LIMIT, "disk": JobOutcome.DISK_LIMIT, "processes": JobOutcome.PROCESS_LIMIT,
 }  # fmt: skip
-DECODED_ON_LOOP_BYTES = 1 << 18
-"""Frames of more bytes than these are decoded in a thread, so that the event loop goes on."""
+DECODED_ON_LOOP_BYTES = 1 << 16
+"""Frames of more bytes than these are decoded and encoded in a thread, so that the event loop goes on."""
+T = TypeVar("T")
 KEPT_STDERR_BYTES = 2000
 """How much of stderr, and of an error's text, a result keeps."""
 _OUT_OF_MEMORY = (b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory", b"out of memory")
@@ -76,23 +78,16 @@ def case_of_frame(
     return case, (out, err, cpu_s)
 
 
-async def decode_case(
-    body: bytes, read: ReadOutput, start: OutputProgress, *, references: bool = False
-) -> tuple[CaseResult, OutputProgress]:
-    """Decodes a call's result as `case_of_frame` does, off the event loop where it is long; `references`: functions may
-    stand in its value."""
-    if len(body) > DECODED_ON_LOOP_BYTES:
-        loop = asyncio.get_running_loop()
-        decode = partial(case_of_frame, body, read, start, references=references)
-        return await loop.run_in_executor(_decoder(), decode)
-    return case_of_frame(body, read, start, references=references)
+async def off_loop(work: Callable[[], T], n_bytes: int) -> T:
+    """Does work over so many bytes of frames, in a thread where they are many: the event loop goes on meanwhile."""
+    if n_bytes > DECODED_ON_LOOP_BYTES:
+        return await asyncio.get_running_loop().run_in_executor(_decoder(), work)
+    return work()
 
 
 async def decode_calls(ended: Ended, limits: Limits, n: int) -> tuple[CaseResult, list[CaseResult]]:
     """Derives the results of calls as `cases_of_calls` does, off the event loop where the frames are long."""
-    if sum(map(len, ended.frames)) > DECODED_ON_LOOP_BYTES:
-        return await asyncio.get_running_loop().run_in_executor(_decoder(), cases_of_calls, ended, limits, n)
-    return cases_of_calls(ended, limits, n)
+    return await off_loop(lambda: cases_of_calls(ended, limits, n), sum(map(len, ended.frames)))
 
 
 @lru_cache(maxsize=1)

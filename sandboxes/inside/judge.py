@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from berry.sandboxes import wire
 from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
-from berry.sandboxes.inside.late_changes import ENTER, SETTLE, LateChanges, mark
+from berry.sandboxes.inside.late_changes import ENTER, READ, SETTLE, LateChanges, mark
 
 TESTS_FILE = "tests.py"
 _STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
@@ -55,6 +55,8 @@ class Proxy:
         return self._call([number], args, kwargs)
 
     def _call(self, which: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._late is not None:
+            self._late.called()
         answer = self._ask(["call", args, kwargs, *which])
         while answer[0] == "back":
             answer = self._ask(self._answer_back(*answer[1:]))
@@ -146,7 +148,7 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
         namespace.pop("check", None)
         namespace[job["entry"]] = namespace["candidate"] = proxy
         if late is not None:
-            namespace[SETTLE], namespace[ENTER] = late.settle, late.enter
+            namespace[SETTLE], namespace[ENTER], namespace[READ] = late.settle, late.enter, late.read
         exec(_marked(job["source"], TESTS_FILE, late=late is not None), namespace)
         check = namespace.get("check")
         if callable(check) and check is not proxy:  # the candidate's function may be called so

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from berry.sandboxes import wire
@@ -22,7 +23,8 @@ from berry.sandboxes.host.slots import Slots
 from berry.sandboxes.jobs.large_values import is_large
 from berry.sandboxes.jobs.python import call_frame, header
 
-Back = Callable[[Any], Awaitable[Any]]
+Back = Callable[[Any], Awaitable[bytes]]
+"""Has the judge run a function of its own; returns the answer for the candidate, encoded."""
 _BACK = b'["back",'
 MOST_BACK = 1_000_000
 """Calls of functions that the tests gave, in one trial."""
@@ -72,6 +74,7 @@ class _CandidateChild:
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
         self.children: list[ChildHandle] = []
+        self.answer_bytes = 0
 
     async def load(self) -> CaseResult:
         """Starts a child and runs the source in it."""
@@ -87,10 +90,12 @@ class _CandidateChild:
                                changes=self._run.changes, callables=True))  # fmt: skip
         return await self._result()
 
-    async def call(self, name: str | int, args: Any, kwargs: Any, back: Back, *, inside: bool) -> CaseResult:
+    async def call(
+        self, name: str | int, args: Any, kwargs: Any, back: Back, *, inside: bool, asked_bytes: int
+    ) -> CaseResult:
         """Makes one call, in a fresh child where asked; `name` is the entry's, or the number of a function that a call
-        returned. `back` has the judge run a function of its own that the candidate was given. `inside`: another call
-        waits for this one."""
+        returned, and the arguments took `asked_bytes` on their way here. `back` has the judge run a function of its
+        own that the candidate was given. `inside`: another call waits for this one."""
         if self._run.job.fresh_per_case and not inside and self._child is not None and isinstance(name, str):
             self._child.retire()
             load = await self.load()
@@ -98,19 +103,20 @@ class _CandidateChild:
                 return load
         assert self._child is not None
         self._child.allow(1)
-        self._child.send(call_frame(name, args, kwargs))
+        self._child.send(await outcomes.off_loop(lambda: call_frame(name, args, kwargs), asked_bytes))
         return await self._result(back)
 
     async def _result(self, back: Back | None = None) -> CaseResult:
         assert self._child is not None
         body = await self._frame(self._child)
         while body is not None and back is not None and body.startswith(_BACK):
+            self.answer_bytes = len(body)
             try:
-                answer = await back(wire.loads(body, references=True))
+                answer = await back(await outcomes.off_loop(partial(wire.loads, body, references=True), len(body)))
             except wire.WireError as e:
                 return CaseResult(JobOutcome.VIOLATION, error=str(e))
             self._child.allow(1)
-            self._child.send(wire.frame(wire.dumps(answer)))
+            self._child.send(wire.frame(answer))
             body = await self._frame(self._child)
         if body is None:
             ended = await self._child.end()
@@ -118,8 +124,10 @@ class _CandidateChild:
             if self._overdue:
                 return CaseResult(JobOutcome.WALL_LIMIT, error="wall limit")
             return outcomes.early_end(ended, self._run.limits)
+        self.answer_bytes = len(body)
         try:
-            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress, references=True)
+            decode = partial(outcomes.case_of_frame, body, self._child.output, self._progress, references=True)
+            case, self._progress = await outcomes.off_loop(decode, len(body))
         except wire.WireError as e:
             return CaseResult(JobOutcome.VIOLATION, error=str(e))
         return case
@@ -190,7 +198,7 @@ class _Relay:
 
     def __init__(self, judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> None:
         self._judge, self._candidate, self._run = judge, candidate, run
-        self._calls = self._asked = self._depth = 0
+        self._calls = self._asked = self._depth = self._heard_bytes = 0
         self._last = JudgeResult(JudgeStatus.PASSED)
 
     async def result(self) -> JudgeResult:
@@ -211,12 +219,13 @@ class _Relay:
                 ended = replace(ended, status=JudgeStatus.CANDIDATE, calls=self._calls + 1, message=text,
                                 candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
             raise _Over(ended)
+        self._heard_bytes = len(body)
         try:
-            return wire.loads(body, references=True)
+            return await outcomes.off_loop(partial(wire.loads, body, references=True), len(body))
         except wire.WireError as e:
             raise _Over(replace(self._last, status=JudgeStatus.JUDGE_ERROR, message=str(e))) from e
 
-    async def _back(self, message: Any) -> Any:
+    async def _back(self, message: Any) -> bytes:
         """Has the judge run a function that the candidate was given; this may call the candidate in its turn."""
         match message:
             case ["back", int(number), tuple(), dict()] if type(number) is int and self._asked < MOST_BACK:
@@ -224,14 +233,15 @@ class _Relay:
             case _:
                 raise wire.WireError("not a call of a function that the tests gave")
         if self._depth == MOST_NESTED:
-            return ["raise", "RecursionError", "maximum recursion depth exceeded"]
+            return wire.dumps(["raise", "RecursionError", "maximum recursion depth exceeded"])
+        asked = await outcomes.off_loop(partial(wire.dumps, message), self._candidate.answer_bytes)
         self._depth += 1
         self._judge.allow(1)
-        self._judge.send(wire.frame(wire.dumps(message)))
+        self._judge.send(wire.frame(asked))
         while (answer := await self._heard())[0] not in ("ok", "raise"):
             await self._serve(answer)
         self._depth -= 1
-        return answer
+        return await outcomes.off_loop(partial(wire.dumps, answer), self._heard_bytes)
 
     async def _serve(self, message: list[Any]) -> None:
         """Makes the call that the judge asks for and tells it the result; raises _Over once there is a verdict."""
@@ -241,9 +251,12 @@ class _Relay:
         name = number[0] if number else self._run.entry_name
         self._last = replace(self._last, args=args, kwargs=kwargs)
         try:
-            made = await self._candidate.call(name, args, kwargs, self._back, inside=self._depth > 0)
+            inside = self._depth > 0
+            made = await self._candidate.call(
+                name, args, kwargs, self._back, inside=inside, asked_bytes=self._heard_bytes
+            )
             case, changes = _without_changes(made, self._run)
-            reply = wire.packed_bytes(["ok", wire.pack(case.value), [[key, wire.pack(v)] for key, v in changes]])
+            reply = await outcomes.off_loop(partial(_reply, case.value, changes), self._candidate.answer_bytes)
         except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
             status = JudgeStatus.CANDIDATE if self._calls else JudgeStatus.JUDGE_ERROR
             case = CaseResult(JobOutcome.UNSUPPORTED_VALUE, error=str(e))
@@ -271,6 +284,11 @@ def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[
             return replace(case, value=value), changes
         case _:
             return CaseResult(JobOutcome.VIOLATION, error="not a result"), []
+
+
+def _reply(value: Any, changes: list[Any]) -> bytes:
+    """Encodes what the judge is told of a call that returned; raises wire.Unsupported."""
+    return wire.packed_bytes(["ok", wire.pack(value), [[key, wire.pack(v)] for key, v in changes]])
 
 
 def _is_change(pair: Any) -> bool:

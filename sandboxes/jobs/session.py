@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from berry.sandboxes import wire
@@ -79,7 +80,8 @@ class Session:
             self._ended_as = outcomes.early_end(await self._child.end(), self._limits)
             return self._ended_as
         try:
-            case, self._progress = await outcomes.decode_case(body, self._child.output, self._progress)
+            decode = partial(outcomes.case_of_frame, body, self._child.output, self._progress)
+            case, self._progress = await outcomes.off_loop(decode, len(body))
         except wire.WireError as e:
             self._child.break_off(str(e), JobOutcome.VIOLATION)
             self._ended_as = case = CaseResult(JobOutcome.VIOLATION, error=str(e))

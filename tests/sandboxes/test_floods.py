@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+import tracemalloc
+from collections import deque
 from fractions import Fraction
 from typing import Any
 
@@ -96,8 +99,32 @@ def test_no_value_stops_the_event_loop(box, shape):
     assert result.outcome is not JobOutcome.OK or shape in (
         "keys_that_probe_alike",
         "many_fractions",
+        "many_lists",
         "many_small_tags",
     )
+
+
+@pytest.mark.parametrize("shape", ["many_lists", "many_small_tags", "long_keys_of_equal_hash"])
+def test_no_value_on_its_way_to_a_judge_stops_the_event_loop(box, shape):
+    source = FRAME + MAKE.replace("VALUE", SLOW[shape]).replace("' + text + '", "[' + text + ',[]]")
+    start = time.monotonic()
+    result = box.judge(source, "assert f(f(1)) == 2", limits=Limits(cpu_s=5, wall_s=30))
+    assert result.status in (JudgeStatus.CANDIDATE, JudgeStatus.FAILED), result
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    "item", ["[]", '{"~":"s","v":[0]}', '{"~":"d","k":[0],"v":[0]}', '"ab"', "999", "[0,0]", "1.5"]
+)
+def test_the_memory_of_a_value_is_estimated_from_its_frame(item):
+    body = f"[{','.join([item] * 20_000)}]".encode()
+    tracemalloc.start()
+    value = wire.loads(body)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(value) == 20_000
+    assert taken < 2.5 * wire.decoded_bytes(body)
+    assert wire.decoded_bytes(body) < 20 * taken
 
 
 def test_honest_values_near_the_limits_pass(box):
@@ -108,6 +135,26 @@ def test_honest_values_near_the_limits_pass(box):
     result = box.call(source, 1, limits=Limits())
     assert result.outcome is JobOutcome.OK, result.error
     assert result.cases[0].value[0] == deep
+
+
+def test_keys_of_equal_hash_are_refused_by_the_work_they_make():
+    few = {(a, b, c, d) for a in (-2, -1) for b in (-2, -1) for c in (-2, -1) for d in (-2, -1)}  # -1 hashes as -2
+    grid = set(itertools.product((-2, -1, 0, 1), repeat=5))
+    for honest in (few, grid, {i * (2**61 - 1) for i in range(1000)}, {(-1, i) for i in range(5000)}):
+        assert wire.loads(wire.dumps(honest)) == honest
+    for hostile in ({i * (2**61 - 1) for i in range(3000)}, {(*[999] * 450, i * (2**61 - 1)) for i in range(300)}):
+        with pytest.raises(wire.WireError, match="equal hashes"):
+            wire.loads(wire.dumps(hostile))
+
+
+def test_deques_are_few():
+    for n, passes in ((1000, True), (1200, False)):
+        body = wire.dumps([deque([1])] * n)
+        if passes:
+            assert len(wire.loads(body)) == n
+        else:
+            with pytest.raises(wire.WireError, match="deques"):
+                wire.loads(body)
 
 
 def test_too_deep_too_long_and_too_large_are_not_plain():

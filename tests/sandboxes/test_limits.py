@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, SHARED_MEMORY
+from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, SHARED_MEMORY, SHELL_OVER
+from berry.sandboxes.attacks.run import SHELL
+from berry.sandboxes.attacks.verdicts import CLOSED, CRASHES
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
@@ -30,6 +32,18 @@ def test_overuse_ends_in_its_own_outcome(box, case):
     assert len(result.cases[0].stdout) <= limits.output_bytes
     if result.outcome in (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT):
         assert result.limit_hit == result.outcome.removesuffix("_limit")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SHELL_OVER)
+def test_what_a_shells_processes_take_together_counts(box, case):
+    source, expected = SHELL_OVER[case]
+    result = box.run(Job(source, language="shell", limits=SHELL))
+    ended = (*expected, JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MISSING_TOOL)
+    assert result.outcome in ended, result
+    few = "for i in 1 2 3 4; do (sleep 0.1; echo $i) & done; wait; (head -c 20000000 /dev/zero | tail -c 1 | wc -c)"
+    honest = box.run(Job(few, language="shell", limits=SHELL))
+    assert honest.outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL), honest
 
 
 @pytest.mark.slow
@@ -196,18 +210,9 @@ def test_an_exception_is_printed_and_reported(box):
     assert case.stderr.rstrip().endswith(b"IndexError: list index out of range")
 
 
-CLOSED = {
-    "the_channel": "import os; os.close(3)",
-    "everything": "import os; os.closerange(0, 64)",
-    "the_channel_replaced": "import os; os.dup2(1, 3)",
-    "no_writing": "import os; os.write = None",
-    "no_exit": "import os; os._exit = None",
-}
-
-
 @pytest.mark.parametrize("closed", CLOSED)
 def test_a_crash_whose_farewell_fails_is_a_crash(box, closed):
-    for crash in ("raise ValueError", "import sys; sys.exit(3)", "1 / 0", "def f(", "x = [0] * (1 << 40)"):
+    for crash in CRASHES:
         source = f"exec({CLOSED[closed]!r})\nexec({crash!r})"
         assert box.program(source).outcome.blames_program, (closed, crash)
     assert box.program(CLOSED[closed]).outcome is JobOutcome.OK  # an honest program may close what it does not use

@@ -11,6 +11,7 @@ elementary functions. `Integral(…)`, which gives the question back, is none of
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from fractions import Fraction
 from typing import Any
@@ -29,6 +30,7 @@ CONSTANTS = frozenset(("pi", "E"))
 LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "number_sorting", "n_queens")
 TUPLES = {"arc_agi": ("input", "output"), "rearc": ("input", "output")}
 
+_NEGATIVE = re.compile(r"[^\d]*[-\u2212]\s*\$?\d").match
 _parse = sympy.parse_expr
 
 
@@ -41,6 +43,8 @@ def score(dataset: str, answer: str, entry: dict[str, Any]) -> float:
         value, numbers = exact(answer)
         if sorted(numbers) != sorted(entry["metadata"]["numbers"]) or value != int(value):
             return 0.0  # the scorer looks at neither
+    if dataset == "gsm_symbolic" and _NEGATIVE(answer) and not entry["answer"].startswith("-"):
+        return 0.0  # the scorer does not read the sign
     return float(reasoning_gym.get_score_answer_fn(dataset)(answer, entry))  # pyright: ignore[reportCallIssue]
 
 

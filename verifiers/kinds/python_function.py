@@ -7,7 +7,8 @@ here. Either way the candidate never holds what is expected of it.
 Errors of the tests are told apart from the candidate's: a test that trips over what the candidate returned fails it,
 whatever it raises; a test that can't be run at all (a name that they spell out and that isn't defined, an import that
 isn't there, asserts that contradict each other, or no call of the candidate) makes the problem UNVERIFIABLE, and so
-does one that runs out of time, unless some value of the candidate's was so large that it may be the cause.
+does one that runs out of time, unless some value of the candidate's was so large that it may be the cause, or another
+candidate has passed the same tests in half the time: then right values don't take them as long.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from berry.verifiers.context import CheckRequest, VerifierContext
 
 _ENDS = re.compile(r"\b(?:exit|_exit|quit|SystemExit|main)\b")
+CPU_LIMIT = "cpu limit"
+"""What a judge says that ran out of CPU time: see `berry.sandboxes.host.outcomes.forced`."""
+MAX_REMEMBERED = 1024
+_passed_in_s: dict[tuple[str, ...], float] = {}
 _QUOTED = re.compile(r"'([^']*)'")
 _OF_A_MODULE = re.compile(r"(?:partially initialized )?module ")
 
@@ -53,7 +58,12 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     if spec.tests is None:
         return await _cases(spec, job, context)
     trial = await context.pool.judge(job, spec.tests, prelude=spec.prelude)
+    _remember_pass(spec, trial)
     result = _of_trial(spec, spec.tests, trial)
+    if trial.status is JudgeStatus.JUDGE_LIMIT and trial.calls and trial.message == CPU_LIMIT:
+        limit_s = context.pool.limits_now(None).cpu_s  # the judge's own
+        if _passed_in_s.get(_tests_key(spec), limit_s) < limit_s / 2:
+            return verdict(Reason.WRONG_ANSWER, **{**result.evidence, "note": "right values don't keep the tests busy"})
     if result.passed and trial.changed_and_returned:
         # `f(x) == sorted(x)` is true of a function that empties x and returns []: it must hold of x as it was, too
         again = _of_trial(spec, spec.tests, await context.pool.judge(job, spec.tests, prelude=spec.prelude, late=True))
@@ -61,6 +71,20 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
             return replace(again, evidence={**again.evidence, "note": "passes only by changing its arguments"})
         return again
     return result
+
+
+def _tests_key(spec: PythonFunctionSpec) -> tuple[str, ...]:
+    return (spec.tests or "", spec.prelude, spec.entry_point)
+
+
+def _remember_pass(spec: PythonFunctionSpec, trial: JudgeResult) -> None:
+    """Notes in how many CPU seconds the tests passed somebody: the least so far."""
+    if not trial.passed or not trial.calls:
+        return
+    key = _tests_key(spec)
+    while len(_passed_in_s) >= MAX_REMEMBERED:
+        _passed_in_s.pop(next(iter(_passed_in_s)))
+    _passed_in_s[key] = min(trial.judge_cpu_s, _passed_in_s.get(key, trial.judge_cpu_s))
 
 
 # ---- tests ----------------------------------------------------------------------------------------------------------

@@ -293,3 +293,19 @@ def test_a_function_that_is_called_check_is_judged_by_its_tests_alone(check) -> 
     spec = PythonFunctionSpec(entry_point="check", tests="assert check(70) == False\nassert check(23) == True")
     assert check(spec, "def check(n):\n    return n % 2 == 1").passed
     assert check(spec, "def check(n):\n    return True").reason is Reason.WRONG_ANSWER
+
+
+@pytest.mark.slow
+def test_a_small_value_that_keeps_the_tests_busy_fails_once_another_has_passed_them(check) -> None:
+    tests = "n = f(1)\nassert sum(1 for a in range(n) for b in range(n) for c in range(n)) == 8"
+    spec = PythonFunctionSpec(entry_point="f", tests=tests, cpu_s=0.5)
+    busy, right = "def f(x): return 3000", "def f(x): return 2"
+    before = check(spec, busy)
+    assert before.reason is Reason.CHECK_TIMEOUT
+    assert check(spec, right).passed
+    after = check(spec, busy)
+    if "wall limit" in (before.evidence["note"], after.evidence["note"]):
+        pytest.skip("too busy a host to use up a limit on CPU time")
+    assert after.reason is Reason.WRONG_ANSWER
+    endless = spec.model_copy(update={"tests": f"{tests}\nwhile True: pass"})  # their own fault, whoever passes others
+    assert check(endless, right).reason is Reason.CHECK_TIMEOUT
