@@ -34,7 +34,7 @@ NODES = pa.schema(
         ("node", pa.int32()),
         ("parent", pa.int32()),  # null: the root, whose tokens are the prompt
         ("depth", pa.int32()),
-        ("token_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),  # -1: a token that a hosted API counted and gave no id of
         ("text", pa.string()),
         ("finish", pa.string()),
         ("logprobs", pa.list_(pa.float32())),  # nats, one a token: with what probability it was drawn
@@ -107,7 +107,7 @@ KEPT = pa.schema(
         ("orm", pa.float32()),
         ("verdict", pa.string()),
         ("answer", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("prompt_token_ids", pa.list_(pa.int32())),  # null, as the next two, where a hosted API gave text alone
         ("token_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),  # nats, one a token of `token_ids`
         ("segments", pa.list_(SEGMENT)),  # cover `token_ids`, in order

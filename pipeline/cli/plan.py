@@ -44,6 +44,8 @@ def plan(
 ) -> None:
     """Foretell what a run would do on each cluster: speed, what binds, sandboxes needed, idle GPUs, hours and cost.
 
+    A run on a hosted API (engine.dialect chat) is told its requests, tokens, cost and least time.
+
     What the configuration does not say is assumed and listed; --calibrate takes it from a finished run instead.
 
     Examples:
@@ -56,11 +58,46 @@ def plan(
     """
     from rich.console import Console
 
+    if cluster is None and calibrate is None and _show_hosted(config, overrides or [], Console()):
+        return
     report = build(config, overrides or [], cluster or [], prices=prices, run=calibrate)
     console = Console()
     show(report, console)
     if out is not None:
         write(report, out, console)
+
+
+def _show_hosted(config: str, overrides: list[str], console: Console) -> bool:
+    """Prints what a run on a hosted API takes; False, and nothing is printed, for every other configuration."""
+    from berry.pipeline.config.reading.loading import load, read_yaml
+    from berry.pipeline.config.run import RunConfig
+
+    raw = read_yaml(Path(config)).get("engine")
+    if not (isinstance(raw, dict) and "chat" in (raw.get("dialect"), *_values(overrides, "engine.dialect"))):
+        return False
+    from berry.pipeline.planning.hosted import hosted_plan
+
+    run = load(config, overrides, RunConfig)
+    if not run.text_alone:
+        return False
+    found = hosted_plan(run)
+    hours = "no limit is configured" if found.hours is None else f"at least {found.hours:,.2f} h: {found.binds} binds"
+    lines = {
+        "requests": f"{found.requests:,}",
+        "tokens": f"{found.prompt_tokens:,.0f} of prompts, {found.completion_tokens:,.0f} generated",
+        "cost": "unknown: set engine.price"
+        if found.cost_usd is None
+        else f"${found.cost_usd:,.2f}; ${found.at_most_usd:,.2f} if every answer is as long as it may be",
+        "time": hours,
+        "assumed": "; ".join(found.assumed),
+    }
+    for name, text in lines.items():
+        console.print(f"{name:9} {text}", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def _values(overrides: list[str], key: str) -> list[str]:
+    return [value for name, _, value in (override.partition("=") for override in overrides) if name == key]
 
 
 def _shipped(kind: str) -> list[str]:

@@ -117,6 +117,7 @@ def work_table(outcome: RunOutcome) -> Table:
             f"{ledger.prompt:,}: {ledger.cached:,} from the prefix cache ({ledger.cached / ledger.prompt:.1%}), "
             f"{ledger.recomputed:,} computed",
         )
+    _add_servers(table, figures)
     cancelled = f", {ledger.cancelled:,} cancelled" if ledger.cancelled else ""
     table.add_row("generated", f"{ledger.generated:,} tokens, {ledger.kept:,} of them in kept trajectories{cancelled}")
     given, lost = ledger.extra.get("given", 0), ledger.extra.get("recomputed_after_calls", 0)
@@ -145,3 +146,23 @@ def work_table(outcome: RunOutcome) -> Table:
         listed = ", ".join(f"{count} {kind}" for kind, count in lost.items() if count)
         table.add_row("recovered", f"{listed} lost, {figures.get('retried_leases', 0)} leases redone")
     return table
+
+
+def _add_servers(table: Table, figures: dict[str, Any]) -> None:
+    """Adds what servers were asked, what hosted APIs charged, and how drafts did."""
+    requests, retries = figures.get("requests", 0), figures.get("retries", 0)
+    if requests:
+        reasoning = figures.get("reasoning_tokens", 0)
+        thought = f" ({reasoning:,} of reasoning)" if reasoning else ""
+        table.add_row(
+            "usage",
+            f"{requests:,} requests, {retries:,} of them again; {figures['prompt_tokens']:,} prompt tokens "
+            f"({figures['cached_tokens']:,} cached), {figures['generated_tokens']:,} generated{thought}",
+        )
+    cost = figures.get("cost_usd")
+    if cost is not None:
+        table.add_row("cost", f"${cost:,.4f} of tokens, by engine.price")
+    drafted = figures.get("drafted_tokens", 0)
+    if drafted:
+        accepted = figures["accepted_tokens"]
+        table.add_row("drafts", f"{drafted:,} tokens drafted, {accepted:,} accepted ({accepted / drafted:.0%})")

@@ -232,6 +232,47 @@ class RunConfig(Section):
         return self
 
     @property
+    def text_alone(self) -> bool:
+        """Whether a hosted API generates, which gives no token ids."""
+        return self.engine.type == "http" and self.engine.dialect == "chat"
+
+    @model_validator(mode="after")
+    def _text_alone_suffices(self) -> RunConfig:
+        """Refuses what needs token ids where a hosted API gives none."""
+        if not self.text_alone:
+            return self
+        rollout = self.rollout
+        needs = {
+            f"rollout.policy of type {rollout.policy.type} (use best_of_n)": rollout.policy.type != "best_of_n",
+            "rollout.cut": rollout.cut is not None,
+            "rollout.tools": bool(rollout.tools),
+            "rollout.environment": rollout.environment is not None,
+            "a reward model (rewards.prm, rewards.orm, rounds.train)": bool(self.scored_by),
+            "berry annotate": self.annotation is not None,
+            "rollout.sampling.top_k": rollout.sampling.top_k > 0,
+            "rollout.sampling.min_p": rollout.sampling.min_p > 0,
+        }
+        for what, is_used in needs.items():
+            if is_used:
+                raise ValueError(
+                    f"engine.dialect chat gives whole samples as text, without token ids: {what} is not for it; leave "
+                    "it out, or use a server of dialect vllm or sglang"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _server_knows_what_was_drawn_from(self) -> RunConfig:
+        engine, sampling = self.engine, self.rollout.sampling
+        cuts = sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
+        if engine.type == "http" and engine.dialect == "sglang" and cuts and engine.served_logprobs != "raw_logprobs":
+            raise ValueError(
+                "SGLang gives log-probabilities of what is before top-p, top-k and min-p, but tokens are drawn "
+                "from what is after: set rollout.sampling.top_p 1, top_k 0 and min_p 0, or start it with "
+                "SGLANG_RETURN_ORIGINAL_LOGPROB=1 and set engine.logprobs_mode raw_logprobs"
+            )
+        return self
+
+    @property
     def gpu_shares(self) -> GpuShares | None:
         """Shares of a GPU's memory for what runs on it; None where nothing does."""
         roles = self.cluster.roles

@@ -19,7 +19,8 @@ from berry.pipeline.records import Message
 
 class Request(Struct, frozen=True):
     """n continuations of one prefix. Sample i is drawn with seed `seed + i`, so callers space seeds by at least n.
-    A lower `priority` runs first."""
+    A lower `priority` runs first. `tree`: whose prefix it is, by which an engine of several servers keeps them where
+    their cache is; empty: of none. `messages`: what the prompt's ids are, for an engine that takes no ids."""
 
     request_id: str
     prompt_ids: Sequence[int]
@@ -28,6 +29,8 @@ class Request(Struct, frozen=True):
     sampling: Sampling
     seed: int
     priority: float = 0.0
+    tree: str = ""
+    messages: Sequence[Message] | None = None
 
 
 class Sample(Struct, frozen=True, gc=False):
@@ -48,7 +51,8 @@ class EngineInfo:
     """What an engine says of itself. `synthetic` is True where no model stands behind it: shown everywhere. `seamless`:
     the texts of segments join to the text of all their tokens, so that a path needs no decoding. `logprobs_mode`: which
     distribution its log-probabilities and entropies are of. `template_hash`, `template_args`: the chat template that
-    prompts are rendered with, and its arguments."""
+    prompts are rendered with, and its arguments. `text_alone`: it takes messages and gives texts of whole samples,
+    without token ids; its completions hold NO_ID for each token that it counted."""
 
     engine_id: str
     model: str
@@ -61,6 +65,7 @@ class EngineInfo:
     logprobs_mode: LogprobsMode = "processed_logprobs"
     template_hash: str = ""
     template_args: dict[str, Any] = field(default_factory=dict)
+    text_alone: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,6 +76,10 @@ class Counters:
     `running_integral` is the time integral of `running` while work was queued or running (sequence-seconds over
     `busy_s`) up to `settled_s` of the engine's own clock, in seconds: the end of its last step, since what ran in a
     step is known at its end. Mean occupancy between two readings is the quotient of their differences.
+
+    Of servers: `requests` that were sent, `retries` of them because the one before had failed. Of hosted APIs: how much
+    of `generated_tokens` was `reasoning_tokens`, and what all cost by the prices of the configuration. With speculative
+    decoding: tokens that were drafted, and those of them that the model accepted.
     """
 
     prompt_tokens: int = 0
@@ -82,6 +91,12 @@ class Counters:
     running_integral: float = 0.0
     busy_s: float = 0.0
     settled_s: float = 0.0
+    requests: int = 0
+    retries: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float = 0.0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

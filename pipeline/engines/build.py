@@ -14,6 +14,10 @@ def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
             from berry.pipeline.engines.vllm.engine import Vllm
 
             return Vllm(config, engine_id=engine_id)
+        case HttpEngine(dialect="chat"):
+            from berry.pipeline.engines.http.hosted import Hosted
+
+            return Hosted(config, engine_id=engine_id)
         case HttpEngine():
             from berry.pipeline.engines.http.engine import Http
 
@@ -36,8 +40,13 @@ def environment(config: EngineConfig) -> dict[str, str]:
 
 def preflight(config: EngineConfig, *, role_gpus: float = 0) -> None:
     """Raises ConfigError or ResourceError for what would fail later. Starts nothing. `role_gpus`: what the role that
-    will hold the engine reserves; with GPUs the engine runs on them, whatever is installed on this host."""
+    will hold the engine reserves; with GPUs the engine runs on them, whatever is installed on this host. Servers are
+    asked what they serve."""
     if isinstance(config, VllmEngine):
         from berry.pipeline.engines.vllm import host
 
         host.preflight(config, device="gpu" if role_gpus else None)
+    elif isinstance(config, HttpEngine):
+        from berry.pipeline.engines.http import checks
+
+        checks.preflight(config)

@@ -36,7 +36,8 @@ class Asker:
         context = self._engine.info.max_model_len
         if len(prompt) >= context:
             raise PromptTooLong(f"{len(prompt)} tokens, the engine's context has {context}")
-        request = Request(f"variants-{next(self._numbers)}", prompt, n, Until(max_tokens), sampling, seed)
+        name = f"variants-{next(self._numbers)}"
+        request = Request(name, prompt, n, Until(max_tokens), sampling, seed, messages=messages)
         replies: list[Completion | None] = [None] * n
         async with aclosing(self._engine.generate(request)) as samples:  # pyright: ignore[reportArgumentType]
             async for sample in samples:

@@ -168,6 +168,10 @@ class Tokens:
         """The ids of text within a turn, with a space in each control token of it."""
         return self.tokenizer.encode(self._without_control(text), add_special_tokens=False)
 
+    def encode_plain(self, text: str) -> list[int]:
+        """The ids of a text as it stands, nothing added."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a segment, special tokens left out. A character cut in two shows as U+FFFD."""
         text = self._plain([*self._anchor, *token_ids])

@@ -56,6 +56,8 @@ def of_engine(config: EngineConfig) -> Vocabulary:
         case VllmEngine():
             folder = models.resolve(config.model)
             return of_folder(folder, chat_template=config.chat_template, arguments=config.template_args)
+        case HttpEngine(dialect="chat"):
+            raise ConfigError(f"{config.model} gave text alone (engine.dialect chat): it has no token ids here")
         case HttpEngine():
             name = config.tokenizer or config.model
             folder = models.resolve(name, key="engine.tokenizer")

@@ -30,6 +30,7 @@ from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems import arithmetic
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from tests.engines.http.sglang_server import sglang
 
 TINY = VllmEngine(
     model="tiny-arithmetic",
@@ -41,7 +42,7 @@ TINY = VllmEngine(
     reproducible=True,
 )
 SPEED = SyntheticEngine(tokens_per_s=2000, filler_tokens=(2, 3), max_num_seqs=32, max_model_len=256)
-SERVER_START_S = 150.0
+SERVER_START_S = 280.0
 KERNELS = {  # compiled once a machine, not once for each folder that stands for the temporary one
     "TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
 }
@@ -133,6 +134,13 @@ def server_url(tiny_config: VllmEngine) -> Iterator[str]:
             process.wait(30)
 
 
+@pytest.fixture(scope="session")
+def sglang_url(server_url: str) -> Iterator[str]:
+    """A server that answers as SGLang documents, with the same model behind it."""
+    with sglang(server_url) as (server, _):
+        yield server.url
+
+
 def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + SERVER_START_S
     while time.monotonic() < deadline:
@@ -152,6 +160,7 @@ def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
         "scripted",
         pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.engine]),
         pytest.param("http", marks=[pytest.mark.slow, pytest.mark.engine]),
+        pytest.param("sglang", marks=[pytest.mark.slow, pytest.mark.engine]),
     ],
 )
 async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterator[Subject]:
@@ -163,10 +172,17 @@ async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterat
         return
     config: EngineConfig = SPEED
     problems, delimiter, regex = synthetic_problems(6, seed=9), "\n\n", r"\d+\n"
-    if name == "http":
-        url = request.getfixturevalue("server_url")
-        config = HttpEngine(url=url, model="tiny", tokenizer="tiny-arithmetic", max_model_len=127, max_num_seqs=32)
-        config = config.model_copy(update={"logprobs_mode": "processed_logprobs"})
+    if name in ("http", "sglang"):
+        url = request.getfixturevalue("server_url" if name == "http" else "sglang_url")
+        config = HttpEngine(
+            url=url,
+            dialect="sglang" if name == "sglang" else "vllm",
+            model="tiny",
+            tokenizer="tiny-arithmetic",
+            max_model_len=127,
+            max_num_seqs=32,
+            logprobs_mode="processed_logprobs",
+        )
         problems, delimiter, regex = arithmetic.draw(6, seed=9), "\n", r"=-?\d+\n"
     if name == "scripted":
         engine = Scripted(lambda _, seed: f"First {seed % 7}, so 12\nthen 15\nThe answer is 15.", SPEED)

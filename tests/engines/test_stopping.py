@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.engines.stopping import RegexStop
+from berry.pipeline.engines.stopping import RegexStop, delimited_length
 from berry.pipeline.errors import ConfigError
 
 PIECES = ["Step", " 1", ":", " so", ".\n", "\n", "Therefore", " x", "=", "4", ".\nSt"]
@@ -40,3 +40,11 @@ def test_an_empty_match_ends_nothing():
 def test_a_broken_pattern_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"rollout\.step\.pattern '\('"):
         RegexStop("(", decode)
+
+
+@given(st.lists(st.integers(0, len(PIECES) - 1), max_size=30))
+def test_a_delimiter_s_segment_ends_with_the_token_that_completes_it(ids: list[int]):
+    delimiters = (".\n", ":")
+    complete = (n for n in range(1, len(ids) + 1) if any(d in decode(ids[:n]) for d in delimiters))
+    assert delimited_length(ids, delimiters, decode) == next(complete, None)
+    assert delimited_length(ids, (), decode) is None

@@ -1,5 +1,5 @@
-"""Configures what generates: a vLLM engine in this run, a completions server elsewhere, or a synthetic process of known
-truth; and the check of an engine's log-probabilities, by which its silent corruption is found."""
+"""Configures what generates: a vLLM engine in this run, servers elsewhere, or a synthetic process of known truth;
+and the check of an engine's log-probabilities, by which its silent corruption is found."""
 
 from __future__ import annotations
 
@@ -115,34 +115,113 @@ _OWN = {
 }
 
 
+Url = Annotated[str, Field(pattern=r"^https?://[^/]")]
+LogprobsMode = Literal["processed_logprobs", "raw_logprobs"]
+
+
+class TokenPrice(Section):
+    """What a hosted API charges, in USD per million tokens."""
+
+    prompt_usd: float = Field(ge=0)
+    """Tokens read."""
+    cached_usd: float | None = Field(default=None, ge=0)
+    """Tokens read from the API's own prefix cache; None: as prompt_usd."""
+    completion_usd: float = Field(ge=0)
+    """Tokens generated, reasoning included."""
+
+
+_OF_CHAT = {"requests_per_minute", "tokens_per_minute", "max_retries", "price", "keep_reasoning", "extra_body"}
+
+
 class HttpEngine(Section):
-    """An OpenAI-compatible completions server that takes token-id prompts (`vllm serve` and others)."""
+    """Servers elsewhere: `vllm serve` and others that take token-id prompts, SGLang's, or a hosted chat API."""
 
     type: Literal["http"] = "http"
-    url: str = Field(pattern=r"^https?://")
-    """Base address with the version, as in http://host:8000/v1."""
+    url: Url | None = None
+    """Address of one server, as in http://host:8000/v1; `/v1` may be left out."""
+    urls: tuple[Url, ...] = ()
+    """Addresses of several servers of the same model, in place of `url`. A tree stays on one; one that fails is left,
+    and its trees go to the others, until it answers again."""
+    dialect: Literal["vllm", "sglang", "chat"] = "vllm"
+    """The servers' language. vllm: OpenAI's completions with vLLM's token ids, as `vllm serve` has them. sglang: the
+    `/generate` of `sglang.launch_server`; seeds count there with `--enable-deterministic-inference` alone. chat: the
+    `/chat/completions` of hosted APIs, which give text alone: whole samples (best_of_n), no token ids, no
+    log-probabilities."""
     model: str = Field(min_length=1)
-    """The name under which the server serves the model."""
+    """The name under which the servers serve the model."""
     tokenizer: str | None = None
     """Alias, folder or Hugging Face id of the model's tokenizer; None: as `model`."""
     max_model_len: int = Field(default=2048, ge=64)
-    """Longest prompt and response together, in tokens; not above the server's own."""
+    """Longest prompt and response together, in tokens; not above the servers' own."""
     max_num_seqs: int = Field(default=64, ge=1)
-    """Samples asked for at once; more wait here."""
+    """Samples asked of each server at once; more wait here."""
     block_size: int = Field(default=16, ge=1)
     """Tokens a block of the server's prefix cache: for the plan alone."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
     timeout_s: float = Field(default=600.0, gt=0)
-    """Longest wait for one sample."""
-    logprobs_mode: Literal["processed_logprobs", "raw_logprobs"] = "raw_logprobs"
-    """What the server gives as log-probabilities, in the words of vLLM's `--logprobs-mode`, whose default this is.
-    Start it with `--logprobs-mode processed_logprobs` and say so here, and stored log-probabilities are those that
-    tokens were drawn with; at temperature 1 without top-p, top-k and min-p the two are the same."""
+    """Longest wait for a server to say something of one sample."""
+    patience_s: float = Field(default=60.0, ge=0)
+    """How long samples wait when no server answers, before the engine gives up and its leases are handed out again."""
+    logprobs_mode: LogprobsMode | None = None
+    """What the servers give as log-probabilities, in the words of vLLM's `--logprobs-mode`. None: what they give unless
+    told otherwise, raw_logprobs for vllm, processed_logprobs for sglang. Start `vllm serve` with `--logprobs-mode
+    processed_logprobs` and say so here, and stored log-probabilities are those that tokens were drawn with; at
+    temperature 1 without top-p, top-k and min-p the two are the same. SGLang's are of the distribution before top-p,
+    top-k and min-p, which are refused therefore, or raw ones where it runs with `SGLANG_RETURN_ORIGINAL_LOGPROB=1`."""
     chat_template: str | None = None
     """As for vllm."""
     template_args: dict[str, Any] = Field(default_factory=dict)
     """As for vllm."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """chat: most requests of each rollout actor within any minute; None: no limit of our own."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """chat: most tokens, prompt and completion. A request counts with its `max_tokens` until it is answered."""
+    max_retries: int = Field(default=8, ge=0)
+    """chat: times that one sample is asked for again when the API is busy or fails: after what its `Retry-After` says,
+    else after 1 s and then twice as long each time, up to 60 s."""
+    price: TokenPrice | None = None
+    """chat: what tokens cost; None: cost is not counted."""
+    keep_reasoning: bool = True
+    """chat: put reasoning that the API gives beside the answer (`reasoning_content`) before it, between <think> and
+    </think>."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """chat: more keys of each request, for example {reasoning_effort: low}; one that is null is not sent, for example
+    {seed: null}, or {max_tokens: null, max_completion_tokens: 2048}."""
+
+    @property
+    def server_urls(self) -> tuple[str, ...]:
+        """The servers' addresses, however they are written."""
+        return self.urls or ((self.url,) if self.url else ())
+
+    @property
+    def served_logprobs(self) -> LogprobsMode:
+        """What the servers give as log-probabilities."""
+        return self.logprobs_mode or ("processed_logprobs" if self.dialect == "sglang" else "raw_logprobs")
+
+    @property
+    def hosted_keys(self) -> list[str]:
+        """The keys for hosted APIs that have been given another value than they come with."""
+        fields = type(self).model_fields
+        return sorted(k for k in _OF_CHAT if getattr(self, k) != fields[k].get_default(call_default_factory=True))
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> HttpEngine:
+        if (self.url is None) == (not self.urls):
+            raise ValueError("set either url, or urls for several servers" + (", not both" if self.url else ""))
+        if self.dialect == "chat":
+            if len(self.server_urls) > 1:
+                raise ValueError("dialect chat takes one url")
+            of_ids = ("tokenizer", "logprobs_mode", "chat_template", "template_args")
+            unread = [key for key in of_ids if getattr(self, key)]
+            if unread:
+                raise ValueError(f"dialect chat gives text alone and reads no {unread[0]}: leave it out")
+        elif self.hosted_keys:
+            raise ValueError(f"{self.hosted_keys[0]} is for dialect chat: leave it out, or set dialect")
+        twice = [url for url in self.urls if self.urls.count(url) > 1]
+        if twice:
+            raise ValueError(f"urls names {twice[0]} twice")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,5 @@
-"""Asks a completions server for samples, by token ids.
+"""Asks servers elsewhere for samples, by token ids.
 
-Request ─► engine ─► protocol.body ─► POST /completions ─► protocol.Reading ─► Sample
+HttpEngine ─► checks (what the servers say of themselves)
+Request ─► engine ─► servers (which one) ─► exchange (one answer, line by line) ─► completions | sglang ─► Sample
 """

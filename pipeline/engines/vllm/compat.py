@@ -294,6 +294,8 @@ class EngineStep:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
@@ -318,6 +320,7 @@ def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
 def read_step(scheduler: Any, iteration: Any) -> EngineStep:
     """Reads what vLLM's statistics of one step say, whatever a release calls it."""
     cache = getattr(scheduler, "prefix_cache_stats", None)
+    drafts = getattr(scheduler, "spec_decoding_stats", None)
     return EngineStep(
         running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),
         waiting=getattr(scheduler, "num_waiting_reqs", 0) + getattr(scheduler, "num_skipped_waiting_reqs", 0),
@@ -325,6 +328,8 @@ def read_step(scheduler: Any, iteration: Any) -> EngineStep:
         prompt_tokens=getattr(iteration, "num_prompt_tokens", 0),
         cached_tokens=getattr(cache, "hits", 0),
         generated_tokens=getattr(iteration, "num_generation_tokens", 0),
+        drafted_tokens=getattr(drafts, "num_draft_tokens", 0),
+        accepted_tokens=getattr(drafts, "num_accepted_tokens", 0),
     )
 
 

@@ -28,7 +28,7 @@ from berry.pipeline.engines import models, quiet, tensors
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.fanout import as_they_end
 from berry.pipeline.engines.occupancy import Occupancy
-from berry.pipeline.engines.stopping import RegexStop
+from berry.pipeline.engines.stopping import RegexStop, delimited_length
 from berry.pipeline.engines.tokens import TokenizedEngine
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
@@ -62,6 +62,7 @@ class Vllm(TokenizedEngine):
         self._log = Path(tempfile.gettempdir()) / f"berry-{engine_id}-{os.getpid()}-{time.monotonic_ns()}.log"
         self._scored_as = vllm_samples.distribution(Sampling())
         self._delimiter_ids: dict[tuple[str, ...], list[int]] = {}
+        self._drafts = bool(config.extra.get("speculative_config"))
         self._occupancy = Occupancy()
         self._totals = Counters()
         self._info = EngineInfo(
@@ -157,6 +158,8 @@ class Vllm(TokenizedEngine):
             cached_tokens=old.cached_tokens + step.cached_tokens,
             generated_tokens=old.generated_tokens + step.generated_tokens,
             kv_usage=old.kv_usage if step.running is None else step.kv_usage,
+            drafted_tokens=old.drafted_tokens + step.drafted_tokens,
+            accepted_tokens=old.accepted_tokens + step.accepted_tokens,
         )
 
     # ---- sampling ----------
@@ -205,6 +208,8 @@ class Vllm(TokenizedEngine):
                     break  # which frees the request
         out = output.outputs[0]
         finish = Finish.STEP if length is not None else vllm_samples.finish(out, params)
+        if length is None and finish is Finish.STEP and self._drafts:
+            length = delimited_length(out.token_ids, request.until.delimiters, self.decode)
         count = len(out.token_ids) if length is None else length
         logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
         completion = self._completion(tuple(out.token_ids[:count]), finish)

@@ -62,10 +62,12 @@ def figures_of(
     scored: Mapping[str, int],
     other_problems: int,
     wall_s: float,
+    priced: bool = False,
 ) -> dict[str, Any]:
     """What one driver measured over `wall_s` seconds: tokens in counts, rates a second, shares in [0, 1]. `scored`:
     tokens that the models of reward actors have read since they were started, by model; `other_problems`: of the
-    round, committed by an earlier driver or another site, whose tokens are not counted here."""
+    round, committed by an earlier driver or another site, whose tokens are not counted here; `priced`: whether the
+    configuration says what tokens cost."""
     counters = monitor.counters()
     return {
         "wall_s": wall_s,
@@ -73,6 +75,12 @@ def figures_of(
         "prompt_tokens": counters.prompt_tokens,
         "cached_tokens": counters.cached_tokens,
         "recomputed_tokens": counters.prompt_tokens - counters.cached_tokens,
+        "reasoning_tokens": counters.reasoning_tokens,
+        "requests": counters.requests,
+        "retries": counters.retries,
+        "cost_usd": counters.cost_usd if priced else None,
+        "drafted_tokens": counters.drafted_tokens,
+        "accepted_tokens": counters.accepted_tokens,
         "other_problems": other_problems,
         "forward_tokens": monitor.forward_tokens(scored),
         "cache_hit": cache_hit(counters),

@@ -312,6 +312,7 @@ class Driver:
             scored=started.scored_tokens(),
             other_problems=totals.problems - (coordinator.totals.problems - earlier_problems),
             wall_s=time.monotonic() - began,
+            priced=self._config.engine.type == "http" and self._config.engine.price is not None,
         )
         self._write_figures(round_index, figures)
         return self._outcome(totals, figures, finished=not self._interrupted)

@@ -42,6 +42,12 @@ METRICS: dict[str, Metric] = {
     "berry_engine_prompt_tokens": Metric("counter", "prompt tokens read, cached ones included", ENGINE),
     "berry_engine_cached_tokens": Metric("counter", "prompt tokens taken from the prefix cache", ENGINE),
     "berry_engine_generated_tokens": Metric("counter", "tokens generated", ENGINE),
+    "berry_engine_reasoning_tokens": Metric("counter", "part of the tokens generated, as a hosted API says", ENGINE),
+    "berry_engine_drafted_tokens": Metric("counter", "tokens drafted by speculative decoding", ENGINE),
+    "berry_engine_accepted_tokens": Metric("counter", "drafted tokens that the model accepted", ENGINE),
+    "berry_engine_requests": Metric("counter", "requests sent to servers", ENGINE),
+    "berry_engine_retries": Metric("counter", "requests sent again after a failure", ENGINE),
+    "berry_engine_cost_usd": Metric("counter", "cost of a hosted API's tokens, by the configured prices", ENGINE),
     "berry_engine_busy_seconds": Metric("counter", "time with work queued or running", ENGINE),
     "berry_engine_sequence_seconds": Metric("counter", "time integral of running sequences", ENGINE),
     "berry_engine_running": Metric("gauge", "sequences running", ENGINE),
@@ -106,6 +112,12 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
     yield MetricReading("berry_engine_prompt_tokens", counters.prompt_tokens)
     yield MetricReading("berry_engine_cached_tokens", counters.cached_tokens)
     yield MetricReading("berry_engine_generated_tokens", counters.generated_tokens)
+    yield MetricReading("berry_engine_reasoning_tokens", counters.reasoning_tokens)
+    yield MetricReading("berry_engine_drafted_tokens", counters.drafted_tokens)
+    yield MetricReading("berry_engine_accepted_tokens", counters.accepted_tokens)
+    yield MetricReading("berry_engine_requests", counters.requests)
+    yield MetricReading("berry_engine_retries", counters.retries)
+    yield MetricReading("berry_engine_cost_usd", counters.cost_usd)
     yield MetricReading("berry_engine_busy_seconds", counters.busy_s)
     yield MetricReading("berry_engine_sequence_seconds", counters.running_integral)
     yield MetricReading("berry_engine_running", counters.running)

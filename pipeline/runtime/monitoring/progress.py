@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.runtime.display import View
@@ -150,24 +150,18 @@ def cache_hit(counters: Counters) -> float | None:
     return counters.cached_tokens / counters.prompt_tokens if counters.prompt_tokens else None
 
 
+_GAUGES = ("running", "waiting", "kv_usage", "settled_s")  # the other counters are totals, and can be added up
+_TOTALS = tuple(f.name for f in fields(Counters) if f.name not in _GAUGES)
+
+
 def _negative(a: Counters) -> Counters:
-    return Counters(
-        prompt_tokens=-a.prompt_tokens,
-        cached_tokens=-a.cached_tokens,
-        generated_tokens=-a.generated_tokens,
-        running_integral=-a.running_integral,
-        busy_s=-a.busy_s,
-    )
+    return Counters(**{name: -getattr(a, name) for name in _TOTALS})
 
 
 def _plus(a: Counters, b: Counters) -> Counters:
     return Counters(
-        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
-        cached_tokens=a.cached_tokens + b.cached_tokens,
-        generated_tokens=a.generated_tokens + b.generated_tokens,
         running=a.running + b.running,
         waiting=a.waiting + b.waiting,
         kv_usage=max(a.kv_usage, b.kv_usage),
-        running_integral=a.running_integral + b.running_integral,
-        busy_s=a.busy_s + b.busy_s,
+        **{name: getattr(a, name) + getattr(b, name) for name in _TOTALS},
     )

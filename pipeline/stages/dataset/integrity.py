@@ -15,7 +15,7 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.errors import StorageError
-from berry.pipeline.records import DropReason
+from berry.pipeline.records import NO_ID, DropReason
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet.checked_read import DamagedShard, FaultKind, Shard, as_today, read_shard
@@ -205,7 +205,8 @@ def _kept(row: Row, trajectory: Row, path: Sequence[Row]) -> Iterator[str]:
         yield f"{name} has another problem or response than in trajectories/"
     if row["leaf"] != trajectory["leaf"]:
         yield f"{name} has the leaf {row['leaf']}, in trajectories/ it is {trajectory['leaf']}"
-    if row["token_ids"] != [t for n in path for t in n["token_ids"]]:
+    tokens = [token for node in path for token in node["token_ids"]]
+    if row["token_ids"] != (None if NO_ID in tokens else tokens):
         yield f"{name} has other tokens than the nodes along its path"
     covered = 0
     for segment in row["segments"] or ():
@@ -214,8 +215,8 @@ def _kept(row: Row, trajectory: Row, path: Sequence[Row]) -> Iterator[str]:
             break
         covered += segment["tokens"]
     else:
-        if row["segments"] is not None and covered != len(row["token_ids"]):
-            yield f"{name} has segments of {covered} tokens, but {len(row['token_ids'])} token ids"
+        if row["segments"] is not None and covered != len(tokens):
+            yield f"{name} has segments of {covered} tokens, but {len(tokens)} token ids"
     if len({len(row[k]) for k in _A_STEP_EACH if row[k] is not None}) != 1:
         yield f"{name} has steps and labels of different number"
     if row["response"] and (row["step_ends"] or [0])[-1] != len(row["response"]):

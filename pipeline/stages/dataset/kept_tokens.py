@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from berry.pipeline.records import ASSISTANT, Node, ResponseSegment
+from berry.pipeline.records import ASSISTANT, NO_ID, Node, ResponseSegment
 
 _Author = tuple[str, str]  # version of the weights, engine
 
@@ -27,7 +27,7 @@ class _Above(NamedTuple):
 
 def add_tokens(columns: dict[str, Any], paths: Sequence[Sequence[Node]]) -> None:
     """Adds the tokens of trajectories of one tree, given as their paths without the root. Log-probabilities are one a
-    token, 0 for what was given, and null where a sampled segment has none."""
+    token, 0 for what was given, and null where a sampled segment has none; ids are null where they are not known."""
     token_ids, logprobs, segments = columns["token_ids"], columns["logprobs"], columns["segments"]
     above_of: dict[str | None, _Above] = {}
     of_author: dict[tuple[_Author, int], list[ResponseSegment]] = {}  # one object for all of a length
@@ -37,7 +37,10 @@ def add_tokens(columns: dict[str, Any], paths: Sequence[Sequence[Node]]) -> None
         above = above_of.get(parent)
         if above is None:
             above = above_of[parent] = _read_above(path[:-1])
-        token_ids.add((above.tokens, leaf.token_ids))
+        if has_ids(path):
+            token_ids.add((above.tokens, leaf.token_ids))
+        else:
+            token_ids.add_null()
         own = _logprobs(leaf)
         if own is None or above.logprobs is None or (parent is None and leaf.logprobs is None):
             logprobs.add_null()
@@ -52,6 +55,12 @@ def add_tokens(columns: dict[str, Any], paths: Sequence[Sequence[Node]]) -> None
         if found is None:
             found = of_author[key] = segments_of(path)
         segments.append(found)
+
+
+def has_ids(path: Sequence[Node]) -> bool:
+    """Whether the tokens of a path have ids: those of a hosted API's texts, which are one node each, have not."""
+    first = path[0].token_ids if path else ()
+    return not first or first[0] != NO_ID
 
 
 def segments_of(path: Sequence[Node]) -> list[ResponseSegment]:

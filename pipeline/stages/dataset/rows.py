@@ -18,7 +18,7 @@ from berry.pipeline.config.sections.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, Problem, Trajectory, ValueKind
-from berry.pipeline.stages.dataset.kept_tokens import add_tokens
+from berry.pipeline.stages.dataset.kept_tokens import add_tokens, has_ids
 from berry.pipeline.stages.dataset.steps import Cutter, StepLabels, StepPlace
 from berry.pipeline.storage.parquet.list_columns import NumberLists
 from berry.pipeline.storage.parquet.shards import evidence_json
@@ -124,7 +124,7 @@ def add_kept(
         "source": problem.source,
         "variant_of": problem.variant_of,
         "messages": (root and root.messages) or problem.messages_under(rollout.system_prompt),
-        "prompt_token_ids": () if root is None else root.token_ids,
+        "prompt_token_ids": _prompt_ids(root, paths),
         **made_by,
     }
     for name, value in shared.items():
@@ -145,6 +145,13 @@ def add_kept(
     columns["mode"].extend([t.mode for t, _ in kept])
 
 
+def _prompt_ids(root: Node | None, paths: Sequence[Sequence[Node]]) -> Sequence[int] | None:
+    """The prompt's token ids; None where a hosted API was given it as text."""
+    if not all(map(has_ids, paths)):
+        return None
+    return () if root is None else root.token_ids
+
+
 def label_columns(labels: StepLabels) -> ColumnLists:
     """The figures of each step's label, as columns of kept trajectories."""
     return {name: labels.column(get) for name, get in _OF_LABEL.items()}
@@ -155,7 +162,7 @@ def made_by_engine(info: EngineInfo) -> dict[str, Any]:
     return {
         "model": info.model,
         "synthetic": info.synthetic,
-        "template_hash": info.template_hash,
+        "template_hash": None if info.text_alone else info.template_hash,
         "template_args": args_json(info.template_args),
     }
 

@@ -38,6 +38,7 @@ from berry.pipeline.stages.problems.screening import Screened
 from berry.pipeline.storage.run.directory import RunDir
 
 MANIFEST = "manifest.json"
+NEED_IDS = frozenset({"prm", "rl", "tree"})  # formats whose text rows hold token ids or log-probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ def export(
     _check_target(target, replace=replace)
     config = stored_config(run)
     check_mode(config, request.mode)
+    if config.text_alone and (request.tokens or request.format in NEED_IDS):
+        raise InputError(
+            f"--format {request.format}{' --tokens' if request.tokens else ''}: a hosted API (engine.dialect chat) "
+            "gave this run text alone, without token ids or log-probabilities; export it as text (sft, dpo, pairs, orm)"
+        )
     split = _split(request, config)
     speaks, why_not = _vocabulary(config)
     screened = Screened(_evaluation_sets(request, config), leave_out=True, key="screening")

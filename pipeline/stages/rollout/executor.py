@@ -87,6 +87,8 @@ class CommandExecutor:
         self._generating: dict[str, dict[str, set[int]]] = {}  # node -> request id -> indices still to come
         self._requests = 0
         self._seamless = ports.engine.info.seamless
+        asked = problem.messages_under(search.rollout.system_prompt)
+        self._messages = asked if ports.engine.info.text_alone else None
         self._tools: ToolCalls | None = None
         self._episodes: Episodes | None = None
         rollout = search.rollout
@@ -195,6 +197,8 @@ class CommandExecutor:
             sampling=command.sampling,
             seed=command.seed,
             priority=command.priority,
+            tree=self.problem.id,
+            messages=self._messages,
         )
         node, first, wants_ends = command.node, command.first_index, command.until.token_ends
         cancelled_tokens = 0

@@ -11,12 +11,15 @@ import pytest
 from berry.pipeline.config.sections.engine import HttpEngine
 from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines.base import Request
+from berry.pipeline.engines.http.completions import Completions, EventStream
+from berry.pipeline.engines.http.dialect import SampleRequest
 from berry.pipeline.engines.http.engine import Http
-from berry.pipeline.engines.http.protocol import EventStream, body
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish
 
-CONFIG = HttpEngine(url="http://server/v1", model="tiny", tokenizer="tiny-arithmetic", max_model_len=128)
+CONFIG = HttpEngine(
+    url="http://server/v1", model="tiny", tokenizer="tiny-arithmetic", max_model_len=128, patience_s=0.2
+)
 
 
 def event(**choice: Any) -> str:
@@ -34,6 +37,8 @@ def served(*lines: str, models: Any = None, status: int = 200) -> httpx.MockTran
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
             return httpx.Response(200, json={"data": models or [{"id": "tiny", "max_model_len": 256}]})
+        if request.url.path != "/v1/completions":
+            return httpx.Response(404)
         return httpx.Response(status, text="\n\n".join(lines) + "\n\n")
 
     return httpx.MockTransport(answer)
@@ -114,12 +119,12 @@ async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_body_asks_for_tokens_back():
-    made = body("m", (1, 2), until=Until(9, ("\n",)), sampling=Sampling(top_logprobs=3), seed=4, max_tokens=9)
+    made = Completions().body("m", SampleRequest("r", (1, 2), Until(9, ("\n",)), Sampling(top_logprobs=3), 4, 9))
     assert made["prompt"] == [1, 2]
     assert (made["return_token_ids"], made["stream"], made["logprobs"], made["seed"]) == (True, True, 3, 4)
     assert made["top_k"] == -1
     assert "stop_token_ids" not in made
-    stopped = body("m", (1,), until=Until(9), sampling=Sampling(), seed=4, max_tokens=9, stop_ids=[7])
+    stopped = Completions().body("m", SampleRequest("r", (1,), Until(9), Sampling(), 4, 9, stop_ids=[7]))
     assert stopped["stop_token_ids"] == [7]
 
 
