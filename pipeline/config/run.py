@@ -241,7 +241,16 @@ class RunConfig(Section):
         """Refuses what needs token ids where a hosted API gives none."""
         if not self.text_alone:
             return self
-        rollout = self.rollout
+        for rollout in self._rollouts:
+            self._check_text_alone(rollout)
+        return self
+
+    @property
+    def _rollouts(self) -> list[Rollout]:
+        """The rollout in each of its modes; without modes as it is."""
+        return [self.rollout.in_mode(mode.name) for mode in self.rollout.modes] or [self.rollout]
+
+    def _check_text_alone(self, rollout: Rollout) -> None:
         needs = {
             f"rollout.policy of type {rollout.policy.type} (use best_of_n)": rollout.policy.type != "best_of_n",
             "rollout.cut": rollout.cut is not None,
@@ -258,12 +267,11 @@ class RunConfig(Section):
                     f"engine.dialect chat gives whole samples as text, without token ids: {what} is not for it; leave "
                     "it out, or use a server of dialect vllm or sglang"
                 )
-        return self
 
     @model_validator(mode="after")
     def _server_knows_what_was_drawn_from(self) -> RunConfig:
-        engine, sampling = self.engine, self.rollout.sampling
-        cuts = sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
+        engine, drawn = self.engine, [rollout.sampling for rollout in self._rollouts]
+        cuts = any(one.top_p < 1 or one.top_k > 0 or one.min_p > 0 for one in drawn)
         if engine.type == "http" and engine.dialect == "sglang" and cuts and engine.served_logprobs != "raw_logprobs":
             raise ValueError(
                 "SGLang gives log-probabilities of what is before top-p, top-k and min-p, but tokens are drawn "

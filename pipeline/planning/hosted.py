@@ -37,9 +37,7 @@ def hosted_plan(config: RunConfig) -> HostedPlan:
     engine = config.engine
     assert isinstance(engine, HttpEngine)
     workload, _ = workload_of(config)
-    most = config.rollout.budget.max_leaves
-    samples = min(config.rollout.policy.n, most or config.rollout.policy.n)  # type: ignore[attr-defined]
-    requests = workload.problems * samples
+    requests = round(workload.problems * _samples(config))
     prompt, completion = requests * workload.prompt_tokens, requests * workload.output_tokens
     longest = requests * config.rollout.sampling.max_tokens
     cost = at_most = None
@@ -64,3 +62,15 @@ def hosted_plan(config: RunConfig) -> HostedPlan:
     )
     hours = max(minutes.values()) / 60 if minutes else None
     return HostedPlan(requests, prompt, completion, cost, at_most, hours, binds, assumed)
+
+
+def _samples(config: RunConfig) -> float:
+    """Samples a problem, over all its modes."""
+    modes = config.rollout.modes
+    total = 0.0
+    for mode in modes or (None,):
+        rollout = config.rollout if mode is None else config.rollout.in_mode(mode.name)
+        planned: int = rollout.policy.n  # type: ignore[attr-defined]  # of best_of_n
+        share = 1.0 if mode is None or mode.all else mode.share or 1 / len(modes)
+        total += share * min(planned, rollout.budget.max_leaves or planned)
+    return total
