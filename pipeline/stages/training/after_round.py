@@ -29,6 +29,7 @@ from berry.pipeline.stages.training.backbone import choose_backbone
 from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
+from berry.pipeline.stages.training.training_problems import training_problems
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
@@ -188,7 +189,8 @@ def _finetune(
         config=settings.model_dump(mode="json"),
         metrics=figures.as_numbers(),
     )
-    publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra={})
+    learned = training_problems(config, {tree.problem_id for tree in trees})
+    publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra=learned)
     shutil.rmtree(work, ignore_errors=True)
     return Weights(name, version), _passes(card)
 

@@ -31,6 +31,7 @@ from berry.pipeline.rewards.training.examples import Splits
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import FRESH, check_vocabulary, choose_backbone
 from berry.pipeline.stages.training.reward_data import Progress, check_enough, check_split, collect, samples, translated
+from berry.pipeline.stages.training.training_problems import training_problems
 from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -144,6 +145,7 @@ def train_reward(
             tokenizer=reader.pieces,
             card=card,
             extra={
+                **training_problems(config, {p.problem_id for p in (*splits.train, *splits.validation)}),
                 REPORT: json.dumps(report, indent=1).encode(),
                 "calibration.png": draw_calibration(evaluation.curve, title=_title(card, evaluation)),
             },
