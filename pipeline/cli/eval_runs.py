@@ -19,6 +19,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
+from berry.pipeline.stages.problems.benchmarks import STANDARD, is_problem_file
 from berry.pipeline.stages.problems.files import read_problems
 from berry.pipeline.stages.problems.importing import IMPORTERS, convert
 from berry.pipeline.storage.files import Location
@@ -37,28 +38,37 @@ class EvalRun:
 
 
 def benchmark_problems(name: str, benchmark: BenchmarkFile) -> Iterator[Problem]:
-    """The problems of a benchmark. Raises ConfigError for a data set that nothing reads, ProblemFileError for a file
-    that holds none."""
-    if benchmark.dataset is not None and benchmark.dataset not in IMPORTERS:
+    """The problems of a benchmark, asked and judged as the field does where it is a standard one. Raises ConfigError
+    for a data set that nothing reads, ProblemFileError for a file that holds none."""
+    named = benchmark.dataset
+    if named is None and name in STANDARD and not is_problem_file(benchmark.path):
+        named = name
+    if named is not None and named not in IMPORTERS and named not in STANDARD:
         raise ConfigError(
-            f"benchmarks.{name}.dataset {benchmark.dataset!r}: there are {', '.join(sorted(IMPORTERS))}; leave it out "
-            "for a problem file"
+            f"benchmarks.{name}.dataset {named!r}: there are {', '.join(sorted({*IMPORTERS, *STANDARD}))}; leave it "
+            "out for a problem file"
         )
+    standard = None if named is None else STANDARD.get(named)
     taken = 0
-    for problem in _read(benchmark):
+    for problem in _read(benchmark.path, standard.dataset if standard else named):
         if benchmark.limit is not None and taken >= benchmark.limit:
             break
+        if standard is not None and not standard.holds(problem):
+            continue
         taken += 1
-        yield problem.with_suffix(benchmark.suffix)
+        if standard is not None:
+            yield standard.asked(problem, benchmark.suffix)
+        else:
+            yield problem.with_suffix(benchmark.suffix or "")
     if not taken:
         raise ProblemFileError(f"{benchmark.path}: no problem of benchmark {name!r} can be checked")
 
 
-def _read(benchmark: BenchmarkFile) -> Iterator[Problem]:
-    if benchmark.dataset is None:
-        yield from read_problems(benchmark.path)
+def _read(path: str, dataset: str | None) -> Iterator[Problem]:
+    if dataset is None:
+        yield from read_problems(path)
         return
-    for _, found in convert(benchmark.path, IMPORTERS[benchmark.dataset]()):
+    for _, found in convert(path, IMPORTERS[dataset]()):
         if not isinstance(found, str):
             yield found.problem
 

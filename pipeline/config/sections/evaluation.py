@@ -11,16 +11,19 @@ from berry.pipeline.config.sections.problems import ConfigPath
 
 
 class BenchmarkFile(Section):
-    """A benchmark: a problem file, or a data set's own file where `dataset` names one that `berry import` reads."""
+    """A benchmark: a problem file, or a data set's own file. One whose name or `dataset` is a standard benchmark
+    (gsm8k, math500, aime24, aime25, humaneval, mbpp, livecodebench) is asked and judged as the field does."""
 
     path: ConfigPath
     """Path of the file, relative to the configuration's folder."""
     dataset: str | None = None
-    """Data set that the file is of (gsm8k, math500, aime, humaneval, mbpp, livecodebench, …); None: a problem file."""
+    """Data set that the file is of: a standard benchmark, or any that `berry import` reads. None: a problem file, or
+    what the benchmark's own name says."""
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many problems."""
-    suffix: str = ""
-    """Put after every question: how to answer."""
+    suffix: str | None = None
+    """Put after every question: how to answer. None: as the field asks where it is a standard benchmark, else
+    nothing."""
 
 
 class SearchBudget(Section):
