@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from berry.pipeline.stages.evaluation.axis import Axis
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from berry.pipeline.stages.evaluation.chains import ProblemAnswers
     from berry.pipeline.stages.evaluation.compute import ForwardCost, Price
     from berry.pipeline.stages.evaluation.curves import EvalCurves
+    from berry.pipeline.stages.evaluation.measure import Measurement
     from berry.pipeline.storage.files import Location
     from berry.pipeline.storage.run.directory import RunDir
 
@@ -49,6 +52,9 @@ def eval_(
         str | None, typer.Option(metavar="NAME", help="Also seconds and cost on this cluster, by its plan.")
     ] = None,
     prices: Annotated[str, typer.Option(metavar="NAME", help="A sheet of configs/prices, or a path.")] = "list",
+    axis: Annotated[
+        Axis, typer.Option(help="What compute is measured in where methods are drawn and compared.")
+    ] = Axis.GENERATED_TOKENS,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Results; default: evals/NAME, or RUN/eval for a run.")
     ] = None,
@@ -72,6 +78,8 @@ def eval_(
       berry eval runs/thinking --mode thinking --compare runs/thinking --compare-mode plain
     """
     from berry.pipeline.errors import InputError
+    from berry.pipeline.stages.evaluation.curves import draw_curves
+    from berry.pipeline.stages.evaluation.measure import Measurement
     from berry.pipeline.storage.files import locate, under
 
     counts = _numbers(budgets)
@@ -84,23 +92,36 @@ def eval_(
         ):
             if given:
                 raise InputError(f"{option} is for a RUN; an evaluation's file says it itself (`benchmarks`)")
-        _generate(what, overrides or [], counts, out, cluster, prices, address=address, local=local)
+        _generate(what, overrides or [], counts, out, cluster, prices, axis, address=address, local=local)
         return
     if overrides:
         raise InputError(f"{overrides[0]!r}: KEY=VALUE changes an evaluation's file; a run is as it is stored")
+    from berry.pipeline.cli import eval_costs
+    from berry.pipeline.stages.training.benchmark_overlap import folders_of, judged_models, overlap_lines
     from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(what)
     config, problems = _answers(run, rounds, benchmark or [], mode)
-    models, notes = _models(config)
-    price = _price(config, cluster, prices)
-    told = _evaluate(config, problems, counts, models, price, what)
+    sheets, notes = eval_costs.models(config)
+    price, unplanned = eval_costs.price(config, cluster, prices)
+    asked = [(p.benchmark, p.text) for p in problems]
+    notes += overlap_lines(folders_of(judged_models(config, run, rounds[0] if rounds else 0)), asked)
+    measured = _measure(config, problems, counts, sheets, price, what)
     folder = out or under(run.location.url, "eval")
     differences = []
     if compare is not None:
         other_mode = mode if compare_mode is None else compare_mode
-        differences = _compared(problems, compare, compare_round, benchmark or [], counts, what, other_mode)
-    _finish(told, notes, locate(folder), title=f"{config.name}, {config.engine.type}", compared=differences)
+        other, others, lines = _compared(problems, compare, compare_round, benchmark or [], counts, what, other_mode)
+        sheets, unknown = eval_costs.models(other)
+        label = Path(compare).name if other_mode is None else f"{Path(compare).name}, {other_mode}"
+        beside = _measure(other, others, counts, sheets, None, compare, of=label)
+        measured = Measurement.merged([measured, beside])
+        notes += [line for line in unknown if line not in notes]
+        notes += overlap_lines(folders_of(judged_models(other, open_run(compare), compare_round or 0)), asked)
+        differences = lines
+    told = draw_curves(measured, axis=axis)
+    title = f"{config.name}, {config.engine.type}"
+    _finish(told, list(dict.fromkeys([*notes, *unplanned])), locate(folder), title=title, compared=differences)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
@@ -156,6 +177,9 @@ def _answers(
 
 def _benchmark_names(benchmarks: Sequence[str]) -> dict[str, str]:
     """The benchmark of each problem id in the files."""
+    from berry.pipeline.cli.eval_runs import benchmark_problems
+    from berry.pipeline.config.sections.evaluation import BenchmarkFile
+    from berry.pipeline.stages.problems.benchmarks import STANDARD
     from berry.pipeline.stages.problems.files import iter_file
 
     names: dict[str, str] = {}
@@ -163,77 +187,57 @@ def _benchmark_names(benchmarks: Sequence[str]) -> dict[str, str]:
         name, equals, path = given.partition("=")
         if not equals:
             name, path = Path(given).stem, given
-        names |= {problem.id: name for problem in iter_file(path)}
+        standard = name in STANDARD
+        problems = benchmark_problems(name, BenchmarkFile(path=path)) if standard else iter_file(path)
+        names |= {problem.id: name for problem in problems}
     return names
 
 
-def _models(config: RunConfig) -> tuple[dict[str, ForwardCost], list[str]]:
-    """The arithmetic of the generator and of the reward models, as far as their sheets are known, and what is not."""
-    from berry.pipeline.config.sections.engine import VllmEngine
-    from berry.pipeline.engines import models as weights
-    from berry.pipeline.errors import BerryError
-    from berry.pipeline.planning.models import model_sheet
-    from berry.pipeline.stages.evaluation.compute import GENERATOR, ForwardCost
-
-    wanted: dict[str, str] = {}
-    notes: list[str] = []
-    if isinstance(config.engine, VllmEngine):
-        wanted[GENERATOR] = config.engine.model
-    else:
-        notes.append(f"no FLOP: an engine of type {config.engine.type} has no sizes here")
-    for name in ("prm", "orm"):
-        served = None if config.rewards is None else getattr(config.rewards, name)
-        if served is not None:
-            wanted[name] = served.model
-    found: dict[str, ForwardCost] = {}
-    for role, model in wanted.items():
-        try:
-            sheet = model_sheet(str(weights.resolve(model)))
-        except BerryError as error:
-            notes.append(f"no FLOP of the {role}: {error}")
-            continue
-        found[role] = ForwardCost(sheet.active_parameters, sheet.attention_width)
-    return found, notes
-
-
-def _price(config: RunConfig, cluster: str | None, prices: str) -> Price | None:
-    """Tokens a second and dollars an hour of the named cluster, by the plan of this run's work on it."""
-    if cluster is None:
-        return None
-    from berry.pipeline.config.plan import Calibration
-    from berry.pipeline.config.reading.loading import validate
-    from berry.pipeline.config.run import RunConfig as Run
-    from berry.pipeline.config.run import plain
-    from berry.pipeline.planning.capacity import plan
-    from berry.pipeline.planning.runs import workload_of
-    from berry.pipeline.planning.sheets import prices as price_sheet
-    from berry.pipeline.stages.evaluation.compute import Price
-
-    there = validate({**plain(config), "cluster": cluster}, Run, where="--cluster")
-    planned = plan(workload_of(there)[0], there.cluster, price_sheet(prices), Calibration())
-    return Price(there.cluster.name, planned.tokens_per_s, planned.usd_per_hour)
-
-
-def _evaluate(
+def _measure(
     config: RunConfig,
     problems: Sequence[ProblemAnswers],
     budgets: tuple[int, ...],
     models: Mapping[str, ForwardCost],
     price: Price | None,
     run: str,
+    *,
     name: str | None = None,
     budget: int | None = None,
-) -> EvalCurves:
+    of: str | None = None,
+) -> Measurement:
+    """What a run's methods reach. `name`, `budget`: of a search; `of`: put after each method, where two runs stand in
+    one picture."""
+    from dataclasses import replace
+
     from berry.pipeline.config.sections.evaluation import powers_of_two
-    from berry.pipeline.stages.evaluation.chains import is_independent
-    from berry.pipeline.stages.evaluation.curves import evaluate_chains, evaluate_search
+    from berry.pipeline.core.search.registry import search_class
+    from berry.pipeline.stages.evaluation.chains import in_loop_scorers, is_independent
+    from berry.pipeline.stages.evaluation.measure import measure_chains, measure_search
 
     if name is None and is_independent(config):
         most = max(len(p.answers) for p in problems)
-        return evaluate_chains(problems, budgets or powers_of_two(most), models, price=price, run=run)
-    policy = config.rollout.policy.type
-    leaves = max(1, round(sum(len(p.answers) for p in problems) / len(problems)))
-    return evaluate_search(problems, name or policy, budget or leaves, models, price=price, run=run)
+        told = measure_chains(problems, budgets or powers_of_two(most), models, price=price, run=run)
+    else:
+        leaves = max(1, round(sum(len(p.answers) for p in problems) / len(problems)))
+        told = measure_search(
+            problems,
+            name or config.rollout.policy.type,
+            budget or leaves,
+            models,
+            scorers=in_loop_scorers(config),
+            price=price,
+            run=run,
+        )
+    if search_class(config.rollout.policy).scheme(config.rollout).adaptive:
+        line = (
+            f"{name or config.rollout.policy.type} looks at the benchmark's own verdicts while it searches: it says "
+            "what a perfect verifier at hand would be worth"
+        )
+        told = replace(told, left_out=(*told.left_out, line))
+    if of is None:
+        return told
+    renamed = tuple(replace(column, method=f"{column.method} ({of})") for column in told.columns)
+    return replace(told, columns=renamed, pass_rates={})
 
 
 def _compared(
@@ -244,8 +248,8 @@ def _compared(
     budgets: tuple[int, ...],
     place: str,
     mode: str | None,
-) -> list[str]:
-    """Lines that say how another run does on the problems that both hold."""
+) -> tuple[RunConfig, list[ProblemAnswers], list[str]]:
+    """Another run, its answers to the problems that both hold, and lines that say how it does."""
     from berry.pipeline.stages.dataset.reading import stored_config
     from berry.pipeline.stages.evaluation.comparing import compare_runs
     from berry.pipeline.storage.run.directory import open_run
@@ -253,8 +257,10 @@ def _compared(
     run = open_run(other)
     has_modes = bool(stored_config(run).rollout.modes)
     rounds = None if other_round is None else [other_round]
-    _, others = _answers(run, rounds, benchmarks, mode if has_modes else None)
-    return compare_runs(problems, others, budgets, first=place, second=other)
+    config, others = _answers(run, rounds, benchmarks, mode if has_modes else None)
+    lines = compare_runs(problems, others, budgets, first=place, second=other)
+    here = {p.problem_id for p in problems}
+    return config, [p for p in others if p.problem_id in here], lines
 
 
 def _generate(
@@ -264,18 +270,25 @@ def _generate(
     out: str | None,
     cluster: str | None,
     prices: str,
+    axis: Axis,
     *,
     address: str | None,
     local: bool,
 ) -> None:
-    from berry.pipeline.cli import eval_runs
+    from collections import Counter
+
+    from berry.pipeline.cli import eval_costs, eval_runs
     from berry.pipeline.cli.progress import make_display
     from berry.pipeline.config.reading.loading import load
     from berry.pipeline.config.sections.evaluation import Evaluation as Wanted
     from berry.pipeline.runtime.driver.signals import exit_code
     from berry.pipeline.stages.dataset.reading import read_trees
     from berry.pipeline.stages.evaluation.chains import read_answers
-    from berry.pipeline.stages.evaluation.curves import merged
+    from berry.pipeline.stages.evaluation.curves import draw_curves
+    from berry.pipeline.stages.evaluation.measure import Measurement
+    from berry.pipeline.stages.problems.benchmarks import partial_note
+    from berry.pipeline.stages.problems.sources import iter_problems
+    from berry.pipeline.stages.training.benchmark_overlap import folders_of, judged_models, overlap_lines
     from berry.pipeline.storage.files import locate
     from berry.pipeline.storage.run.directory import open_run
 
@@ -284,21 +297,29 @@ def _generate(
     base = Path(path).resolve().parent
     names = eval_runs.write_benchmarks(wanted, location)
     runs = eval_runs.runs_of(wanted, location, base)
-    price = _price(runs[0].config, cluster, prices)
+    sheets = [eval_costs.models(run.config) for run in runs]
+    planned = [eval_costs.price(run.config, cluster, prices) for run in runs]
+    asked = [(names.get(p.id, p.source or "all problems"), p.text) for p in iter_problems(runs[0].config.problems)]
+    overlapping = overlap_lines(folders_of(judged_models(runs[0].config)), asked)
+    sizes = Counter(names.values())
+    taken = (partial_note(name, of.dataset or name, sizes[name]) for name, of in wanted.benchmarks.items())
+    partial = [line for line in taken if line]
     with make_display() as display:
+        for line in overlapping:
+            display.note(line)
         if not eval_runs.make_runs(runs, location, display, address=address, local=local):
             typer.echo("stopped before the end; the same command goes on")
             raise typer.Exit(exit_code())
-    parts: list[EvalCurves] = []
-    notes: list[str] = []
-    for run in runs:
+    parts: list[Measurement] = []
+    for run, (models, _), (price, _) in zip(runs, sheets, planned, strict=True):
         directory = open_run(location.show(run.folder))
         problems = list(read_answers(read_trees(directory), names or None, independent=run.search is None))
-        models, unknown = _models(run.config)
-        notes += [line for line in unknown if line not in notes]
         counts = budgets or wanted.all_budgets
-        parts.append(_evaluate(run.config, problems, counts, models, price, run.folder, run.search, run.budget))
-    _finish(merged(parts), notes, location, title=wanted.name)
+        parts.append(
+            _measure(run.config, problems, counts, models, price, run.folder, name=run.search, budget=run.budget)
+        )
+    notes = list(dict.fromkeys([*overlapping, *partial, *(line for _, lines in (*sheets, *planned) for line in lines)]))
+    _finish(draw_curves(Measurement.merged(parts), axis=axis), notes, location, title=wanted.name)
 
 
 def _finish(
@@ -314,7 +335,7 @@ def _finish(
 
     console = Console()
     lines = [*told.left_out, *notes]
-    figure = draw_eval(told.points, title=f"Accuracy against compute: {title}")
+    figure = draw_eval(told.points, title=f"Accuracy against compute: {title}", axis=told.axis)
     table.write(location, told.points)
     location.put("eval.png", as_png(figure))
     location.put("eval.html", render(told, as_svg(figure), title=title, notes=lines, compared=compared).encode())

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from berry.pipeline.report.pages import fill
-from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint, EvalCurves
+from berry.pipeline.stages.evaluation.axis import Axis
+from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint, EvalCurves, PairedDifference
 from berry.pipeline.stages.evaluation.table import cell
 
 DETAIL = (
@@ -49,22 +50,40 @@ def _short(point: CurvePoint) -> str:
 
 
 def findings(told: EvalCurves) -> Iterator[str]:
-    """Growth with tokens, differences beyond doubt, crossings: a line each."""
+    """Growth with compute, differences beyond doubt, crossings: a line each."""
     for g in told.growth:
         fit = g.fit
         spread = "" if fit.low is None else f" ({100 * fit.low:+.1f} to {100 * (fit.high or 0):+.1f})"
         end = "" if g.saturates_at is None else f"; no further gain that can be told from none beyond {g.saturates_at}"
         yield f"{g.benchmark}, {g.method}: {100 * fit.per_doubling:+.1f} points a doubling{spread}{end}"
-    for c in told.comparisons:
-        told_by = c.told
-        if told_by.p is not None and told_by.p < 0.05:
-            yield (
-                f"{c.benchmark} at {c.budget}: {c.second} {100 * told_by.mean:+.1f} points over {c.first} "
-                f"({100 * (told_by.low or 0):+.1f} to {100 * (told_by.high or 0):+.1f}, {probability(told_by.p)})"
-            )
+    sure = [c for c in told.comparisons if c.told.p is not None and c.told.p < 0.05]
+    for c in sure:
+        better, other = (c.second, c.first) if c.told.mean > 0 else (c.first, c.second)
+        ends = sorted(abs(v) if v * c.told.mean >= 0 else -abs(v) for v in (c.told.low or 0.0, c.told.high or 0.0))
+        yield (
+            f"{c.benchmark} at {amount(c.cost, told.axis)}: {better} {100 * abs(c.told.mean):+.1f} points over {other} "
+            f"({100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}, {probability(c.told.p or 0.0)})"
+        )
+    if told.comparisons:
+        yield f"{len(sure)} of {len(told.comparisons)} pairs differ at p < 0.05; by chance alone one in twenty would"
     for x in told.crossovers:
-        sure = "" if x.told.sure else ", within noise"
-        yield f"{x.benchmark}: {x.first} and {x.second} cross at {x.told.tokens:,.0f} tokens a problem{sure}"
+        noise = "" if x.told.sure else ", within noise"
+        yield f"{x.benchmark}: {x.first} and {x.second} cross at {amount(x.told.cost, told.axis)} a problem{noise}"
+
+
+_UNITS = {
+    Axis.GENERATED_TOKENS: "generated tokens",
+    Axis.FORWARD_TOKENS: "forward tokens",
+    Axis.FLOP: "FLOP",
+    Axis.SECONDS: "s",
+    Axis.USD: "US$",
+}
+
+
+def amount(cost: float, axis: Axis) -> str:
+    """A cost for people, as in `1,024 generated tokens` or `3.1e+12 FLOP`."""
+    number = f"{cost:,.0f}" if axis in (Axis.GENERATED_TOKENS, Axis.FORWARD_TOKENS) else f"{cost:.3g}"
+    return f"{number} {_UNITS[axis]}"
 
 
 def probability(p: float) -> str:
@@ -81,9 +100,18 @@ def render(told: EvalCurves, svg: str, *, title: str, notes: Sequence[str], comp
         columns=DETAIL,
         rows=[_detail(p) for p in told.points],
         findings=list(findings(told)),
+        pairs=[_pair(c, told.axis) for c in told.comparisons],
         compared=list(compared),
         notes=list(notes),
     )
+
+
+def _pair(c: PairedDifference, axis: Axis) -> list[str]:
+    told = c.told
+    spread = "" if told.low is None else f"{100 * told.low:+.1f} to {100 * (told.high or 0):+.1f}"
+    chance = "" if told.p is None else f"{told.p:.4f}"
+    cost = amount(c.cost, axis)
+    return [c.benchmark, c.first, c.second, cost, f"{told.problems:,}", f"{100 * told.mean:+.1f}", spread, chance]
 
 
 def _detail(p: CurvePoint) -> list[str]:

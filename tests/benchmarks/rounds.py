@@ -4,7 +4,7 @@
     PYTHONPATH=. python -P tests/benchmarks/rounds.py --out runs/rounds-3 --seeds 1 2 3
 
 For each seed, every figure read back from the Parquet that the runs have stored:
-  pruned       configs/rounds.yaml, two rounds: a PRM is trained, the generator learns what was kept
+  pruned       configs/rounds.yaml, two rounds: a PRM and an ORM are trained, the generator learns what was kept
   unpruned     the same round 0, then the generator learns as many trajectories drawn from all of them, wrong ones too
   independent  fresh problems, the generator as it came, 16 samples each, pruned by the verdict at the end
   end only     the same as trees of 16 leaves; a PRM scores their steps, and cuts nothing
@@ -77,7 +77,7 @@ def main() -> None:
 
 def one_seed(out: Path, seed: int, problems: int | None, fresh: int) -> dict[str, Any]:
     size = [] if problems is None else [f"problems.0.count={problems}"]
-    rounds = ["rounds.count=2", f"seed={seed}", f"problems.0.seed={1000 + seed}", *size]
+    rounds = ["rounds.count=2", "rounds.train=[prm, orm]", f"seed={seed}", f"problems.0.seed={1000 + seed}", *size]
     pruned = berry(out / "pruned", rounds)
     examples = _lessons(pruned)
     control = [*rounds, "rounds.train=[]", "rounds.policy.learn_from=all", f"rounds.policy.most={examples}"]

@@ -1,30 +1,25 @@
-"""Draws the curves of one evaluation: each method at each budget, with interval, band and cost.
+"""Draws the curves of an evaluation: each method at each budget, compared at equal compute.
 
-ProblemAnswers of a benchmark ─► Evaluation: points (a row of eval.parquet each), comparisons, fits, crossings
+    MethodValues by method and budget ─► EvalCurves: points (a row of eval.parquet each), paired tests, fits, crossings
+
+Independent chains and searches spend different budgets, so that they are compared where they cost the same: a method's
+value at a cost between two of its budgets is read on a logarithmic axis, problem by problem. Nothing is read beyond the
+first and last budget of a method.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from berry.pipeline.stages.evaluation import statistics
-from berry.pipeline.stages.evaluation.chains import SCORES, ProblemAnswers
-from berry.pipeline.stages.evaluation.compute import Cost, ForwardCost, Price, cost_of
-from berry.pipeline.stages.evaluation.methods import (
-    ORDER,
-    PASS_AT_1,
-    Method,
-    best_of_n,
-    pass_at_k,
-    unchecked_band,
-    weighted_votes,
-)
+from berry.pipeline.stages.evaluation.axis import Axis
+from berry.pipeline.stages.evaluation.measure import Measurement, MethodValues
+from berry.pipeline.stages.evaluation.methods import NO_CHOICE
 
 ALL = "all"
 BANDS = (("hard", 0.0, 1 / 3), ("medium", 1 / 3, 2 / 3), ("easy", 2 / 3, 1.0 + 1e-9))
@@ -56,13 +51,18 @@ class CurvePoint:
     subsampled: bool
     run: str = ""
 
+    def on(self, axis: Axis) -> float | None:
+        """The mean cost of a problem in one unit."""
+        value: float | None = getattr(self, axis.value)
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Two methods at one budget on the same problems: the second less the first."""
+    """Two methods at one cost, in units of the axis, on the same problems: the second less the first."""
 
     benchmark: str
-    budget: int
+    cost: float
     first: str
     second: str
     told: statistics.Difference
@@ -70,7 +70,7 @@ class PairedDifference:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a method's accuracy grows with tokens; `saturates_at` in samples."""
+    """How a method's accuracy grows with compute; `saturates_at`: a budget."""
 
     benchmark: str
     method: str
@@ -80,7 +80,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class CrossOver:
-    """From `tokens` generated tokens a problem on, the order of two methods is the other one."""
+    """Where two methods change order, in units of the axis."""
 
     benchmark: str
     first: str
@@ -90,270 +90,138 @@ class CrossOver:
 
 @dataclass(frozen=True, slots=True)
 class EvalCurves:
-    """All that is shown. `left_out`: what was not drawn, and why, a line each."""
+    """All that is shown. `axis`: what compute is measured in where methods are compared and drawn. `left_out`: what was
+    not drawn, and why, a line each."""
 
     points: tuple[CurvePoint, ...]
     comparisons: tuple[PairedDifference, ...] = ()
     growth: tuple[Growth, ...] = ()
     crossovers: tuple[CrossOver, ...] = ()
     left_out: tuple[str, ...] = ()
+    axis: Axis = Axis.GENERATED_TOKENS
 
 
-@dataclass(slots=True)
-class _Column:
-    """A method's values at one budget, by problem."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    lows: list[float] = field(default_factory=list)
-    highs: list[float] = field(default_factory=list)
-    costs: list[Cost] = field(default_factory=list)
-
-    def add(self, problem: ProblemAnswers, value: Callable[[ProblemAnswers], float | None], cost: Cost) -> None:
-        """Adds what a method says of a problem, and where that would lie if what could not be checked were wrong, or
-        right; nothing where it says nothing."""
-        told, band = value(problem), unchecked_band(value, problem)
-        if told is None or band is None:
-            return
-        self.values[problem.problem_id] = told
-        self.lows.append(min(band[0], told))
-        self.highs.append(max(band[1], told))
-        self.costs.append(cost)
-
-
-def evaluate_chains(
-    problems: Iterable[ProblemAnswers],
-    budgets: Sequence[int],
-    models: Mapping[str, ForwardCost],
-    *,
-    methods: Sequence[Method] = ORDER,
-    price: Price | None = None,
-    run: str = "",
-) -> EvalCurves:
-    """Curves over `budgets` samples a problem, subsampled from independent chains. A budget is drawn where every
-    problem of the benchmark has as many checked chains, so that all its points are of the same problems."""
+def draw_curves(measured: Measurement, *, axis: Axis = Axis.GENERATED_TOKENS) -> EvalCurves:
+    """Points of all methods with their intervals, and what can be said of them at equal cost. Difficulty is told where
+    a generator's pass rate is known from independent chains."""
     points: list[CurvePoint] = []
-    left_out: list[str] = []
     comparisons: list[PairedDifference] = []
     growth: list[Growth] = []
     crossovers: list[CrossOver] = []
-    for benchmark, pool in sorted(_by_benchmark(problems).items()):
-        usable, notes = _usable(benchmark, pool, budgets)
-        left_out += notes
-        applied = [m for m in methods if all(m.applies(p) for p in pool)]
-        left_out += _without_scores(benchmark, pool, [m for m in methods if m not in applied])
-        columns = {
-            method.name: {
-                n: _column(method, pool, n, models, price) for n in usable[: 1 if method is PASS_AT_1 else None]
-            }
-            for method in applied
-        }
-        for name, by_budget in columns.items():
-            for n, column in by_budget.items():
-                points += _points(benchmark, name, n, column, pool, run)
-        comparisons += _comparisons(benchmark, columns, usable)
-        growth += _growth(benchmark, columns, usable)
-        crossovers += _crossovers(benchmark, columns, usable)
-    return EvalCurves(tuple(points), tuple(comparisons), tuple(growth), tuple(crossovers), tuple(left_out))
+    left_out = list(measured.left_out)
+    for benchmark, methods in _by_method(measured.columns).items():
+        for columns in methods.values():
+            for column in columns:
+                points += _points(column, measured.pass_rates)
+        curves = {name: _curve(columns, axis) for name, columns in methods.items()}
+        unknown = [name for name, curve in curves.items() if curve is None]
+        if unknown:
+            left_out.append(f"{benchmark}: not compared by {axis.value}, which is not known: {', '.join(unknown)}")
+        known = {name: (methods[name], curve) for name, curve in curves.items() if curve is not None}
+        growth += _growth(benchmark, known)
+        for a, b in combinations(known, 2):
+            if not _comparable(known[a][0][0], known[b][0][0]):
+                continue
+            told = _compared(benchmark, a, b, known)
+            if told is not None:
+                comparisons.append(told)
+            if NO_CHOICE not in (known[a][0][0].chosen_by, known[b][0][0].chosen_by):
+                found = statistics.crossings(known[a][1], known[b][1])
+                crossovers += [CrossOver(benchmark, a, b, crossing) for crossing in found]
+    return EvalCurves(tuple(points), tuple(comparisons), tuple(growth), tuple(crossovers), tuple(left_out), axis)
 
 
-def evaluate_search(
-    problems: Iterable[ProblemAnswers],
-    name: str,
-    budget: int,
-    models: Mapping[str, ForwardCost],
-    *,
-    price: Price | None = None,
-    run: str = "",
-) -> EvalCurves:
-    """Points of a search at its own budget: each way to choose among its leaves. Nothing is subsampled, since leaves
-    that share prefixes are no independent samples."""
-    points: list[CurvePoint] = []
-    left_out: list[str] = []
-    for benchmark, pool in sorted(_by_benchmark(problems).items()):
-        answered = [p for p in pool if p.answers]
-        if len(answered) < len(pool):
-            left_out.append(f"{benchmark}: {name}: {len(pool) - len(answered)} problems without a finished answer")
-        choices: list[tuple[str, Method | None]] = [(f"{name}, majority", None)]
-        choices.append((f"{name}, any", Method("pass@k", pass_at_k)))
-        for score in SCORES:
-            method = Method(score, best_of_n(score), score)
-            if answered and all(method.applies(p) for p in answered):
-                choices.append((f"{name}, {score}", method))
-        for label, method in choices:
-            column = _Column()
-            for problem in answered:
-                cost = cost_of(problem, None, method.reads if method else None, models, price)
-                column.add(problem, partial(_of_search, method), cost)
-            unknown = len(answered) - len(column.values)
-            if unknown:
-                left_out.append(f"{benchmark}: {label}: {unknown} problems of which no answer could be checked")
-            if column.values:
-                points += [_point(benchmark, ALL, label, budget, column, None, run, subsampled=False)]
-    return EvalCurves(tuple(points), left_out=tuple(left_out))
+def _by_method(columns: Sequence[MethodValues]) -> dict[str, dict[str, list[MethodValues]]]:
+    found: dict[str, dict[str, list[MethodValues]]] = defaultdict(lambda: defaultdict(list))
+    for column in columns:
+        found[column.benchmark][column.method].append(column)
+    return {benchmark: dict(methods) for benchmark, methods in sorted(found.items())}
 
 
-def _of_search(method: Method | None, problem: ProblemAnswers) -> float | None:
-    if method is None:
-        return weighted_votes(problem)
-    known = sum(a.passed is not None for a in problem.answers)
-    return method.value(problem, known) if known else None
+def _curve(columns: Sequence[MethodValues], axis: Axis) -> statistics.Curve | None:
+    """The problems that all its budgets have, by rising cost; None where a cost is not known or there are none."""
+    problems = sorted(set.intersection(*(set(column.values) for column in columns)))
+    costs = [column.cost(axis, problems) for column in columns] if problems else [None]
+    known = [cost for cost in costs if cost]
+    if len(known) < len(costs):
+        return None
+    order = np.argsort(known, kind="stable")
+    values = np.array([[columns[i].values[name] for name in problems] for i in order])
+    return statistics.Curve(tuple(problems), tuple(known[i] for i in order), values)
 
 
-def merged(parts: Sequence[EvalCurves]) -> EvalCurves:
-    """All points of several evaluations together."""
-    return EvalCurves(
-        tuple(p for e in parts for p in e.points),
-        tuple(c for e in parts for c in e.comparisons),
-        tuple(g for e in parts for g in e.growth),
-        tuple(c for e in parts for c in e.crossovers),
-        tuple(line for e in parts for line in e.left_out),
-    )
+def _comparable(first: MethodValues, second: MethodValues) -> bool:
+    """Methods that choose one answer: chains with chains, each with no choice at all, and a search with chains or
+    another search that choose by the same score."""
+    if first.chosen_by is None or second.chosen_by is None:
+        return False
+    if first.subsampled and second.subsampled:
+        return True
+    return first.chosen_by == second.chosen_by or NO_CHOICE in (first.chosen_by, second.chosen_by)
 
 
-def _by_benchmark(problems: Iterable[ProblemAnswers]) -> dict[str, list[ProblemAnswers]]:
-    found: dict[str, list[ProblemAnswers]] = defaultdict(list)
-    for problem in problems:
-        found[problem.benchmark].append(problem)
-    return found
+def _compared(
+    benchmark: str, a: str, b: str, known: Mapping[str, tuple[list[MethodValues], statistics.Curve]]
+) -> PairedDifference | None:
+    """At the largest cost that both reach; no choice at all is the same at any cost."""
+    first, second = (known[name][1] for name in (a, b))
+    plain = [known[name][0][0].chosen_by == NO_CHOICE for name in (a, b)]
+    first, second = first.stretched(second) if plain[0] else first, second.stretched(first) if plain[1] else second
+    both = statistics.common(first, second)
+    low, high = max(first.costs[0], second.costs[0]), min(first.costs[-1], second.costs[-1])
+    if not both or low > high * (1 + 1e-9):
+        return None
+    cost = max((c for c in (*first.costs, *second.costs) if low * (1 - 1e-9) <= c <= high * (1 + 1e-9)), default=high)
+    values = [curve.at(cost, both) for curve in (first, second)]
+    return PairedDifference(benchmark, cost, a, b, statistics.difference(values[0], values[1]))
 
 
-def _usable(benchmark: str, pool: Sequence[ProblemAnswers], budgets: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The budgets that every problem can fill, and a line about those that are left out."""
-    fewest = min(sum(a.passed is not None for a in p.answers) for p in pool)
-    usable = [n for n in sorted(set(budgets)) if n <= fewest]
-    notes = []
-    beyond = [n for n in sorted(set(budgets)) if n > fewest]
-    if beyond:
-        short = sum(sum(a.passed is not None for a in p.answers) < beyond[0] for p in pool)
-        notes.append(
-            f"{benchmark}: {', '.join(map(str, beyond))} samples are not drawn: {short} of {len(pool)} problems have "
-            f"fewer than {beyond[0]} checked chains (the fewest: {fewest})"
-        )
-    return usable, notes
-
-
-def _without_scores(benchmark: str, pool: Sequence[ProblemAnswers], methods: Sequence[Method]) -> list[str]:
-    """A line for each value model whose scores some answers lack."""
-    lines = []
-    for model in dict.fromkeys(m.reads for m in methods):
-        missing = sum(not all(m.applies(p) for m in methods if m.reads == model) for p in pool)
-        lines.append(
-            f"{benchmark}: nothing is chosen or weighed by {model}: {missing} of {len(pool)} problems have answers "
-            "without its score (reward models are set in `rewards` of the run's configuration)"
-        )
-    return lines
-
-
-def _column(
-    method: Method, pool: Sequence[ProblemAnswers], n: int, models: Mapping[str, ForwardCost], price: Price | None
-) -> _Column:
-    column = _Column()
-    for problem in pool:
-        column.add(problem, partial(method.value, n=n), cost_of(problem, n, method.reads, models, price))
-    assert len(column.values) == len(pool), "budgets are those that every problem can fill"
-    return column
-
-
-def _points(
-    benchmark: str, method: str, n: int, column: _Column, pool: Sequence[ProblemAnswers], run: str
-) -> list[CurvePoint]:
+def _points(column: MethodValues, rates: Mapping[tuple[str, str], float]) -> list[CurvePoint]:
     """For all problems, and for those of each difficulty that has any."""
-    points = [_point(benchmark, ALL, method, n, column, None, run, subsampled=True)]
+    points = [_point(column, ALL, list(column.values))]
     for band, low, high in BANDS:
-        chosen = [i for i, p in enumerate(pool) if p.pass_rate is not None and low <= p.pass_rate < high]
-        if chosen and len(chosen) < len(pool):
-            points.append(_point(benchmark, band, method, n, column, chosen, run, subsampled=True))
+        chosen = [
+            name
+            for name in column.values
+            if (rate := rates.get((column.benchmark, name))) is not None and low <= rate < high
+        ]
+        if chosen and len(chosen) < len(column.values):
+            points.append(_point(column, band, chosen))
     return points
 
 
-def _point(
-    benchmark: str,
-    difficulty: str,
-    method: str,
-    budget: int,
-    column: _Column,
-    chosen: Sequence[int] | None,
-    run: str,
-    *,
-    subsampled: bool,
-) -> CurvePoint:
-    rows = list(range(len(column.values))) if chosen is None else list(chosen)
-    values = np.array(list(column.values.values()))[rows]
-    told = statistics.interval(values)
-    costs = [column.costs[i] for i in rows]
+def _point(column: MethodValues, difficulty: str, problems: Sequence[str]) -> CurvePoint:
+    told = statistics.interval(np.array([column.values[name] for name in problems]))
+    generated, forward = (column.cost(axis, problems) for axis in (Axis.GENERATED_TOKENS, Axis.FORWARD_TOKENS))
+    assert generated is not None, "tokens are counted of every problem"
+    assert forward is not None, "tokens are counted of every problem"
     return CurvePoint(
-        benchmark=benchmark,
+        benchmark=column.benchmark,
         difficulty=difficulty,
-        method=method,
-        budget=budget,
-        problems=len(rows),
+        method=column.method,
+        budget=column.budget,
+        problems=len(problems),
         accuracy=told.mean,
         low=told.low,
         high=told.high,
-        unchecked_low=float(np.mean([column.lows[i] for i in rows])),
-        unchecked_high=float(np.mean([column.highs[i] for i in rows])),
-        generated_tokens=float(np.mean([c.generated for c in costs])),
-        forward_tokens=float(np.mean([c.forward for c in costs])),
-        flop=_mean([c.flop for c in costs]),
-        seconds=_mean([c.seconds for c in costs]),
-        usd=_mean([c.usd for c in costs]),
-        subsampled=subsampled,
-        run=run,
+        unchecked_low=float(np.mean([column.lows[name] for name in problems])),
+        unchecked_high=float(np.mean([column.highs[name] for name in problems])),
+        generated_tokens=generated,
+        forward_tokens=forward,
+        flop=column.cost(Axis.FLOP, problems),
+        seconds=column.cost(Axis.SECONDS, problems),
+        usd=column.cost(Axis.USD, problems),
+        subsampled=column.subsampled,
+        run=column.run,
     )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if len(known) == len(values) and known else None
-
-
-def _array(column: _Column) -> np.ndarray:
-    return np.array(list(column.values.values()))
-
-
-def _comparisons(
-    benchmark: str, columns: Mapping[str, Mapping[int, _Column]], usable: Sequence[int]
-) -> list[PairedDifference]:
-    """Each pair of methods that choose one answer, at the largest budget; and each with no choice at all."""
-    if not usable or usable[-1] == 1:
-        return []
-    most = usable[-1]
-    at_most = {n: by[most] for n, by in columns.items() if n.startswith(("majority", "best-of-N"))}
-    if PASS_AT_1.name in columns:
-        at_most = {PASS_AT_1.name: columns[PASS_AT_1.name][usable[0]], **at_most}
-    return [
-        PairedDifference(benchmark, most, a, b, statistics.difference(_array(at_most[a]), _array(at_most[b])))
-        for a, b in combinations(at_most, 2)
-    ]
-
-
-def _growth(benchmark: str, columns: Mapping[str, Mapping[int, _Column]], usable: Sequence[int]) -> list[Growth]:
+def _growth(benchmark: str, known: Mapping[str, tuple[list[MethodValues], statistics.Curve]]) -> list[Growth]:
+    """Of what any choice of one answer, or a perfect one, gains with compute: G-Pass@k is no accuracy."""
     found = []
-    for name, by_budget in columns.items():
-        if name == PASS_AT_1.name or name.startswith("G-Pass"):
-            continue
-        tokens = [float(np.mean([c.generated for c in by_budget[n].costs])) for n in usable]
-        fit = statistics.log_fit(tokens, np.array([_array(by_budget[n]) for n in usable]))
+    for name, (columns, curve) in known.items():
+        fit = None if name.startswith("G-Pass") else statistics.log_fit(curve.costs, curve.values)
         if fit is not None:
-            at = None if fit.saturates_at is None else usable[fit.saturates_at]
-            found.append(Growth(benchmark, name, fit, at))
-    return found
-
-
-def _crossovers(benchmark: str, columns: Mapping[str, Mapping[int, _Column]], usable: Sequence[int]) -> list[CrossOver]:
-    names = [name for name in columns if name.startswith(("majority", "best-of-N"))]
-    found = []
-    for a, b in combinations(names, 2):
-        first, second = (
-            [
-                (float(np.mean([c.generated for c in columns[name][n].costs])), float(_array(columns[name][n]).mean()))
-                for n in usable
-            ]
-            for name in (a, b)
-        )
-        sure = [
-            (p := statistics.difference(_array(columns[a][n]), _array(columns[b][n])).p) is not None and p < 0.05
-            for n in usable
-        ]
-        found += [CrossOver(benchmark, a, b, told) for told in statistics.crossings(first, second, sure)]
+            budgets = sorted(column.budget for column in columns)
+            found.append(Growth(benchmark, name, fit, None if fit.saturates_at is None else budgets[fit.saturates_at]))
     return found

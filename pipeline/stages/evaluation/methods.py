@@ -22,7 +22,7 @@ from math import ceil, comb
 
 import numpy as np
 
-from berry.pipeline.stages.evaluation.chains import SCORES, ProblemAnswers, ScoredAnswer
+from berry.pipeline.stages.evaluation.chains import LOGPROB, REWARDS, SCORES, ProblemAnswers, ScoredAnswer
 
 SUBSETS = 256
 G_PASS_SHARES = (0.5, 0.75, 1.0)
@@ -42,7 +42,7 @@ class Method:
     @property
     def reads(self) -> str | None:
         """The reward model whose scores it needs, prm or orm; None where it needs none."""
-        return None if self.score is None else self.score.partition("_")[0]
+        return None if self.score in (None, LOGPROB) else self.score.partition("_")[0]
 
     def applies(self, problem: ProblemAnswers) -> bool:
         """Whether the answers have what the method needs."""
@@ -54,6 +54,18 @@ class Method:
         if len(known) < n:
             return None
         return self.estimate(known, n, problem.problem_id)
+
+
+NO_CHOICE = "nothing"
+
+
+def chosen_by(method: Method) -> str | None:
+    """What a method chooses one answer by: its score, votes, or nothing; None where it chooses none."""
+    if method.name.startswith(("pass@k", "any", "G-Pass")):
+        return None
+    if method.name.startswith("majority"):
+        return "votes" if method.score is None else f"votes, {method.score}"
+    return method.score or NO_CHOICE
 
 
 def unchecked_band(
@@ -174,7 +186,7 @@ ORDER = (
     PASS_AT_1,
     Method("pass@k", pass_at_k),
     Method("majority", votes()),
-    *(Method(f"majority, {score}", votes(score), score) for score in SCORES),
+    *(Method(f"majority, {score}", votes(score), score) for score in REWARDS),
     *(Method(f"best-of-N, {score}", best_of_n(score), score) for score in SCORES),
     *(Method(f"G-Pass@k {share:g}", g_pass(share)) for share in G_PASS_SHARES),
 )

@@ -2,7 +2,8 @@
 
     values of problems, a method and a budget ─► bootstrap over problems (Efron 1979) ─► mean and 95% interval
     two methods at one budget ─► paired difference, its interval, p of a sign-flip test (Fisher 1935)
-    accuracy at several budgets ─► a + b·log2(tokens) by least squares ─► b with interval, where growth ends
+    accuracy at several budgets ─► a + b·log2(compute) by least squares ─► b with interval, where growth ends
+    two curves ─► read on a logarithmic axis of compute, problem by problem ─► where they change order
 
 Problems are drawn, not samples: what is asked is how far the figure would move with other problems of the same kind.
 One matrix of draws serves all methods and budgets, so that differences are paired.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class LogFit:
-    """Accuracy gained for each doubling of the tokens, its interval, and the budget (index) from which on no further
+    """Accuracy gained for each doubling of the compute, its interval, and the budget (index) from which on no further
     gain can be told from none (paired, 95%); None where it still grows at the last."""
 
     per_doubling: float
@@ -55,9 +55,9 @@ class LogFit:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Where the second curve passes the first, in tokens; `sure`: the order differs beyond doubt on both sides."""
+    """Where two curves change order, in units of their costs; `sure`: the order is beyond doubt on both sides."""
 
-    tokens: float
+    cost: float
     sure: bool
 
 
@@ -109,26 +109,55 @@ def log_fit(tokens: Sequence[float], values: np.ndarray) -> LogFit | None:
     return LogFit(float(slopes @ values.mean(axis=1)), float(low), float(high), saturates)
 
 
-def crossings(
-    first: Sequence[tuple[float, float]], second: Sequence[tuple[float, float]], sure: Sequence[bool] = ()
-) -> list[Crossing]:
-    """Where two curves of (tokens, accuracy) change order, both read on a logarithmic axis where both are measured.
-    `sure`: for each point of `first`, whether the order there is beyond doubt."""
-    x1, y1 = _on_log_axis(first)
-    x2, y2 = _on_log_axis(second)
-    if len(x1) < 2 or len(x2) < 2:
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A method's values, of shape (budgets, problems), in rising order of `costs`: a problem's mean at each budget."""
+
+    problems: tuple[str, ...]
+    costs: tuple[float, ...]
+    values: np.ndarray
+
+    def at(self, cost: float, problems: Sequence[str]) -> np.ndarray:
+        """Values of these problems at a cost between the first and last budget, read on a logarithmic axis."""
+        x = np.log2(self.costs)
+        where = float(np.clip(np.log2(cost), x[0], x[-1]))
+        above = min(int(np.searchsorted(x, where)), len(x) - 1)
+        below = max(0, above - 1)
+        gap = x[above] - x[below]
+        share = 1.0 if gap == 0 else (where - x[below]) / gap
+        places = {name: i for i, name in enumerate(self.problems)}
+        chosen = [places[name] for name in problems]
+        return (1 - share) * self.values[below, chosen] + share * self.values[above, chosen]
+
+    def stretched(self, other: Curve) -> Curve:
+        """The same values from the first to the last cost of `other`, for what is the same at any budget."""
+        return Curve(self.problems, (other.costs[0], other.costs[-1]), np.repeat(self.values[:1], 2, axis=0))
+
+
+def common(first: Curve, second: Curve) -> list[str]:
+    """The problems of both."""
+    return sorted(set(first.problems) & set(second.problems))
+
+
+def crossings(first: Curve, second: Curve) -> list[Crossing]:
+    """Where two curves change order on the problems of both, within the costs at which both are measured; `sure`
+    where a paired test says so (p < 0.05) on both sides."""
+    both = common(first, second)
+    low, high = max(first.costs[0], second.costs[0]), min(first.costs[-1], second.costs[-1])
+    grid = sorted({c for c in (*first.costs, *second.costs) if low <= c <= high})
+    if not both or len(grid) < 2:
         return []
-    grid = [x for x in x1 if x2[0] <= x <= x2[-1]]
-    gaps = [float(np.interp(x, x2, y2) - np.interp(x, x1, y1)) for x in grid]
-    told = dict(zip(x1, sure, strict=False))
+    values = [(first.at(c, both), second.at(c, both)) for c in grid]
+    gaps = [float((b - a).mean()) for a, b in values]
     found = []
-    for (a, before), (b, after) in pairwise(zip(grid, gaps, strict=True)):
-        if before * after < 0:
-            where = a + (b - a) * before / (before - after)
-            found.append(Crossing(float(2**where), bool(told.get(a)) and bool(told.get(b))))
+    last = 0  # the last place at which the two differ at all: curves may lie on each other before they cross
+    for i in range(1, len(grid)):
+        if abs(gaps[i]) < 1e-12:
+            continue
+        if gaps[last] * gaps[i] < 0:
+            x = np.log2([grid[last], grid[i]])
+            where = x[0] + (x[1] - x[0]) * gaps[last] / (gaps[last] - gaps[i])
+            told = [difference(*values[j]).p for j in (last, i)]
+            found.append(Crossing(float(2**where), sure=all(p is not None and p < 0.05 for p in told)))
+        last = i
     return found
-
-
-def _on_log_axis(curve: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    ordered = sorted(curve)
-    return np.log2([x for x, _ in ordered]), np.array([y for _, y in ordered])

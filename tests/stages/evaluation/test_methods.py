@@ -30,7 +30,7 @@ def pool(seed: int, size: int = 7) -> list[ScoredAnswer]:
 
 
 def problem(answers: Sequence[ScoredAnswer]) -> ProblemAnswers:
-    return ProblemAnswers("p", "b", 4, tuple(answers), sum(a.tokens for a in answers))
+    return ProblemAnswers("p", "b", 4, tuple(answers), sum(a.tokens for a in answers), ())
 
 
 def over_subsets(answers: Sequence[ScoredAnswer], n: int, chosen: Callable[[Sequence[ScoredAnswer]], float]) -> float:
@@ -117,10 +117,10 @@ def test_a_method_needs_its_score_on_every_answer():
 
 def test_leaf_weights_vote_in_searches():
     answers = (ScoredAnswer(False, "b", 5), ScoredAnswer(False, "b", 5), ScoredAnswer(True, "a", 5))
-    told = ProblemAnswers("p", "b", 4, answers, 15, weights=(0.2, 0.2, 0.6))
+    told = ProblemAnswers("p", "b", 4, answers, 15, (), weights=(0.2, 0.2, 0.6))
     assert weighted_votes(told) == 1.0
-    assert weighted_votes(ProblemAnswers("p", "b", 4, answers, 15, weights=(0.4, 0.4, 0.6))) == 0.0
-    unknown = ProblemAnswers("p", "b", 4, (ScoredAnswer(None, "a", 5),), 5, weights=(1.0,))
+    assert weighted_votes(ProblemAnswers("p", "b", 4, answers, 15, (), weights=(0.4, 0.4, 0.6))) == 0.0
+    unknown = ProblemAnswers("p", "b", 4, (ScoredAnswer(None, "a", 5),), 5, (), weights=(1.0,))
     assert weighted_votes(unknown) is None
 
 

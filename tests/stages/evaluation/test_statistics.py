@@ -55,11 +55,44 @@ def test_growth_a_doubling_and_where_it_ends():
     assert statistics.log_fit(tokens[:2], grows[:2]) is None
 
 
+def curve(costs: list[float], rates: list[float], problems: int = 20) -> statistics.Curve:
+    """Every problem has the same value at a cost."""
+    names = tuple(f"p{i}" for i in range(problems))
+    return statistics.Curve(names, tuple(costs), np.repeat(np.array(rates)[:, None], problems, axis=1))
+
+
 def test_crossings_are_read_on_a_logarithmic_axis():
-    first = [(100.0, 0.2), (400.0, 0.4), (1600.0, 0.6)]
-    second = [(100.0, 0.3), (400.0, 0.4 - 0.1), (1600.0, 0.3)]
-    (found,) = statistics.crossings(first, second, [True, True, False])
-    assert found.tokens == pytest.approx(200.0)
+    first = curve([100.0, 400.0, 1600.0], [0.2, 0.4, 0.6])
+    second = curve([100.0, 400.0, 1600.0], [0.3, 0.3, 0.3])
+    (found,) = statistics.crossings(first, second)
+    assert found.cost == pytest.approx(200.0)
     assert found.sure
-    assert statistics.crossings(first, [(x, y + 0.1) for x, y in first]) == []
-    assert statistics.crossings(first, [(5000.0, 0.1), (9000.0, 0.2)]) == []
+    assert statistics.crossings(first, curve([100.0, 400.0, 1600.0], [0.3, 0.5, 0.7])) == []
+    assert statistics.crossings(first, curve([5000.0, 9000.0], [0.1, 0.2])) == []
+
+
+def test_curves_at_other_budgets_cross_where_both_are_measured():
+    first = curve([100.0, 1600.0], [0.2, 0.6])  # 0.1 a doubling
+    second = curve([200.0, 800.0], [0.4, 0.4])
+    (found,) = statistics.crossings(first, second)
+    assert found.cost == pytest.approx(400.0)
+    touching = curve([100.0, 400.0, 1600.0], [0.2, 0.5, 0.5])  # begins at the same value, as best-of-1 does
+    (found,) = statistics.crossings(first, touching)
+    assert 400.0 < found.cost < 1600.0
+
+
+def test_a_crossing_within_noise_is_not_sure():
+    chance = np.random.default_rng(8)
+    noise = chance.normal(0, 0.5, (2, 20))
+    names = tuple(f"p{i}" for i in range(20))
+    rising = np.array([[-0.01], [0.01]]) + (noise - noise.mean(axis=1, keepdims=True))
+    flat = statistics.Curve(names, (100.0, 400.0), np.zeros((2, 20)))
+    (found,) = statistics.crossings(flat, statistics.Curve(names, (100.0, 400.0), rising))
+    assert not found.sure
+    assert found.cost == pytest.approx(200.0)
+
+
+def test_a_curve_between_its_budgets_is_a_mean_on_the_logarithmic_axis():
+    read = curve([100.0, 400.0], [0.2, 0.4]).at(200.0, ["p3", "p1"])
+    assert read == pytest.approx([0.3, 0.3])
+    assert curve([100.0], [0.2]).at(100.0, ["p0"]) == pytest.approx([0.2])
