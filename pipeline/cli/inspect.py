@@ -61,9 +61,10 @@ def inspect(
     print_screening(run, console)
     if len(run.rounds()) > 1:
         from berry.pipeline.cli.rounds_table import rounds_table
-        from berry.pipeline.report.rounds import round_lines
+        from berry.pipeline.report.rounds import rounds_by_mode
 
-        console.print(rounds_table(round_lines(run)))
+        for mode, lines in rounds_by_mode(run):
+            console.print(rounds_table(lines, mode))
     balanced = story(run)
     if balanced is not None:
         console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)

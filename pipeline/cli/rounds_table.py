@@ -8,8 +8,8 @@ from typing import Any
 from berry.pipeline.report.rounds import RoundLine
 
 
-def rounds_table(lines: Sequence[RoundLine]) -> Any:
-    """A row a round. The gain is to the first round on the same problems."""
+def rounds_table(lines: Sequence[RoundLine], mode: str | None = None) -> Any:
+    """A row a round. The gain is to the first round on the same problems. `mode`: the one that all rows are of."""
     from rich.table import Table
 
     first = lines[0]
@@ -18,6 +18,8 @@ def rounds_table(lines: Sequence[RoundLine]) -> Any:
         title += f" ({first.heldout_null} more have no unbiased value in some round)"
     if first.pooled:
         title = f"rounds; plain shares of leaves (0.1.0, biased by cuts) on {first.heldout_problems} held-out problems"
+    if mode is not None:
+        title = f"mode {mode}: {title}"
     names = ("round", "held out", "gain", "others", "kept", "cut", "kept / 1,000 tokens", "generator", "reward models")
     table = Table(*names, title=title, title_justify="left", box=None, header_style="bold")
     for line in lines:

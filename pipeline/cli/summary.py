@@ -14,7 +14,7 @@ from berry.pipeline.cli.rounds_table import rounds_table
 from berry.pipeline.errors import BerryError
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import AgainstPlan, against_plan
-from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.report.rounds import rounds_by_mode
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
 from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
@@ -42,7 +42,8 @@ def print_summary(outcome: RunOutcome) -> None:
         balance.write_picture(run, balanced)
         console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
     if len(run.rounds()) > 1:
-        console.print(rounds_table(round_lines(run)))
+        for mode, lines in rounds_by_mode(run):
+            console.print(rounds_table(lines, mode))
     if outcome.finished and stored.get("report", True):
         print_report(run, console)
     console.print(f"kept:   {outcome.run_dir}/round=*/kept/*.parquet", soft_wrap=True, highlight=False)

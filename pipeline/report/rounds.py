@@ -67,14 +67,15 @@ class RoundLine:
         return 1000 * self.kept / self.tokens if self.tokens else 0.0
 
 
-def round_lines(run: RunDir) -> list[RoundLine]:
-    """Reads a line for each round, the first round first."""
+def round_lines(run: RunDir, mode: str | None = None) -> list[RoundLine]:
+    """Reads a line for each round, the first round first. `mode`: of the problems searched in it; None: of all."""
     db = connect(run)
     families = stored_families(run, db)
-    heldout, others, seen = _rates(db, families)
+    heldout, others, seen = _rates(db, families, mode)
     totals = db.execute(
         "select round, count(*), count(*) filter (kept), count(*) filter (drop_reason = 'cut_in_loop'), "
-        "sum(n_new_tokens)::bigint from trajectories group by 1 order by 1"
+        "sum(n_new_tokens)::bigint from trajectories where ? is null or mode = ? group by 1 order by 1",
+        [mode, mode],
     ).fetchall()
     rounds = [index for index, *_ in totals]
     common = sorted(set[str].intersection(*(set(heldout[index]) for index in rounds))) if rounds else []
@@ -105,15 +106,26 @@ def round_lines(run: RunDir) -> list[RoundLine]:
     return lines
 
 
+def rounds_by_mode(run: RunDir) -> list[tuple[str | None, list[RoundLine]]]:
+    """The lines of each mode's rounds, since a rate is of one mode; of a run without modes those of all, under None."""
+    modes = ((run.config() or {}).get("rollout") or {}).get("modes") or ()
+    if not modes:
+        return [(None, round_lines(run))]
+    named = [(mode["name"], round_lines(run, mode["name"])) for mode in modes]
+    return [(name, lines) for name, lines in named if lines]
+
+
 def _rates(
-    db: duckdb.DuckDBPyConnection, families: StoredFamilies
+    db: duckdb.DuckDBPyConnection, families: StoredFamilies, mode: str | None
 ) -> tuple[dict[int, Rates], dict[int, Rates], set[str]]:
     """The roots' values by round, of held-out problems and of the others, and all held-out problems there are."""
     heldout: dict[int, Rates] = defaultdict(dict)
     others: dict[int, Rates] = defaultdict(dict)
     seen: set[str] = set()
     for index, problem, value, kind in db.execute(
-        "select round, problem_id, value, value_kind from nodes where depth = 0 order by 1, 2"
+        "select round, problem_id, value, value_kind from nodes where depth = 0 and (? is null or mode = ?) "
+        "order by 1, 2",
+        [mode, mode],
     ).fetchall():
         held = families.part(problem) == "heldout"
         if held:

@@ -19,7 +19,7 @@ from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
-from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.report.rounds import rounds_by_mode
 from berry.pipeline.report.summary import RunSummary, alarms, summarise
 from berry.pipeline.report.tool_calls import CallFigures
 from berry.pipeline.storage import jsonl_log
@@ -234,12 +234,14 @@ def _verdicts(db: duckdb.DuckDBPyConnection) -> FactTable:
 
 def _by_source(db: duckdb.DuckDBPyConnection) -> FactTable:
     rows = db.execute(
-        """with per as (select problem_id, round, count(*) as n, count(*) filter (verdict = 'pass') as passed,
+        """with per as (select problem_id, round, any_value(mode) as mode, count(*) as n,
+                               count(*) filter (verdict = 'pass') as passed,
                                count(*) filter (outcome in ('pass', 'wrong')) as checked,
                                count(*) filter (kept) as kept, sum(n_new_tokens) as tokens
                         from trajectories group by 1, 2),
                 sources as (select problem_id, any_value(source) as source from kept group by 1)
-           select round, coalesce(source, 'none kept'), count(*), sum(n), sum(passed), sum(checked), sum(kept),
+           select round, coalesce(source, 'none kept') || coalesce(', mode ' || mode, ''), count(*), sum(n),
+                  sum(passed), sum(checked), sum(kept),
                   sum(tokens), count(*) filter (passed > 0)
            from per left join sources using (problem_id) group by 1, 2 order by 1, 3 desc limit 60"""
     ).fetchall()
@@ -329,9 +331,8 @@ def _learning(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]]
     if facts.summary is not None:
         facts.alarms += alarms(facts.summary)
     if len(run.rounds()) > 1:
-        lines = told("rounds", lambda: round_lines(run)) or []
-        if lines:
-            facts.sections.append(_table_of("Rounds", lines))
+        for mode, lines in told("rounds", lambda: rounds_by_mode(run)) or []:
+            facts.sections.append(_table_of("Rounds" if mode is None else f"Rounds of mode {mode}", lines))
     passes = told("passes", lambda: pass_lines(run)) or []
     if passes:
         facts.sections.append(_table_of("Forward and backward", passes))

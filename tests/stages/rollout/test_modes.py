@@ -12,6 +12,8 @@ from berry.pipeline.core.modes import given_id, mode_name
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.planning.runs import workload_of
 from berry.pipeline.report.modes import mode_lines
+from berry.pipeline.report.page.facts import gather
+from berry.pipeline.report.rounds import rounds_by_mode
 from berry.pipeline.report.summary import summarise
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.dataset.repair import check_run
@@ -89,6 +91,17 @@ def test_figures_are_of_one_mode_and_add_up_to_the_runs(run: RunDir) -> None:
         for mode, counts in report.modes.items():
             of_reports[mode] = of_reports.get(mode, 0) + counts["solved"]
     assert of_reports == {line.mode: line.solved for line in lines}
+
+
+def test_the_report_has_a_row_for_each_mode_and_no_rate_of_two(run: RunDir) -> None:
+    by_mode = rounds_by_mode(run)
+    assert [mode for mode, _ in by_mode] == ["wide", "chains"]
+    assert [sum(line.trajectories for line in lines) for _, lines in by_mode] == [
+        line.trajectories for line in mode_lines(run, connect(run))
+    ]
+    sections = {section.title: section for section in gather(run).sections}
+    assert [row[0] for row in sections["Modes"].rows] == ["wide", "chains"]
+    assert {row[1].partition(", mode ")[2] for row in sections["By round and source"].rows} == {"wide", "chains"}
 
 
 def test_a_mode_is_exported_alone(run: RunDir, tmp_path: Path) -> None:
