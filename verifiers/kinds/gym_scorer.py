@@ -30,7 +30,7 @@ CONSTANTS = frozenset(("pi", "E"))
 LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "number_sorting", "n_queens")
 TUPLES = {"arc_agi": ("input", "output"), "rearc": ("input", "output")}
 
-_NEGATIVE = re.compile(r"[^\d]*[-\u2212]\s*\$?\d").match
+_NEGATIVE = re.compile(r"[^\d]*[-\u2212]\$?\d").match
 _parse = sympy.parse_expr
 
 

@@ -97,7 +97,7 @@ HOSTILE = {
         "24 # 1 2 3 4",
         "__import__('os').getpid() * 0 + 24",
     ),
-    "gsm_symbolic": ("-{answer}", "it is - {answer}", "\u2212{answer}"),
+    "gsm_symbolic": ("-{answer}", "it is -{answer}", "\u2212{answer}"),
     "simple_integration": (
         "Integral({integrand}, {variable})",
         "integrate({integrand}, {variable})",
