@@ -122,7 +122,7 @@ int main() {
 
 SHELL_OVER = {
     "fork_bomb": ("b() { b | b & }\nb; b; sleep 3600", ENDED),
-    "fork_bomb_that_waits": ("b() { b & b & wait; }\nb", ENDED),
+    "fork_bomb_that_waits": ("b() { b & b & wait; }\nb; sleep 3600", ENDED),
     "chain_of_processes": ("echo 'sh a & exit' > a; sh a; sleep 3600", ENDED),
     "spin_in_children": ("for i in 1 2 3 4; do while :; do :; done & done; wait", (JobOutcome.CPU_LIMIT,)),
     "spin_in_orphans": ("(setsid sh -c 'while :; do :; done' &) ; sleep 3600", (JobOutcome.CPU_LIMIT,)),
