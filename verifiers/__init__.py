@@ -3,7 +3,8 @@
 specs (how a problem is checked) ─┐
 response ─► checker.Checker.check ┴─► registry ─► kinds (one module a kind) ─► base.Verdict
             inline.check_inline                    │
-            (no sandbox needed)                    ├─ extract: where the answer or the program is in the response
+            (no sandbox needed)                    ├─ extract ─► sentences ─► formulas: where the answer is
+                                                   ├─ code_blocks: where the program is in the response
                                                    ├─ maths ─► symbolic (computer algebra in a confined worker)
                                                    ├─ proofs: Coq and Lean
                                                    ├─ context.judge ─► chat_judge (a judge model over HTTP)

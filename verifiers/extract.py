@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from berry.verifiers import sentences
+from berry.verifiers import formulas, sentences
 from berry.verifiers.specs.base import Place
 
 TAIL_CHARS = 65_536
@@ -365,8 +365,8 @@ def _last_display(text: str) -> str | None:
     if start < 0:
         return None
     if closing == "\\e":
-        return sentences.last_row(text[start : end + len(ending[1])]) or None
-    return sentences.last_row(text[start + len(opening) : end]) or None
+        return formulas.last_row(text[start : end + len(ending[1])]) or None
+    return formulas.last_row(text[start + len(opening) : end]) or None
 
 
 # ---- tags, all ------------------------------------------------------------------------------------------------------

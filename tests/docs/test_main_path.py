@@ -1,5 +1,5 @@
-"""docs/architecture.md lists every file that a problem or its result passes on its way from a command to its commit, and
-every file that a check passes on its way to the sandboxes."""
+"""docs/architecture.md lists every file that a problem or its result passes on its way from a command to its commit,
+and every file that a check passes on its way to the sandboxes."""
 
 from __future__ import annotations
 
