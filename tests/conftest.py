@@ -45,17 +45,18 @@ TOGETHER: dict[str, tuple[str, ...]] = {
         "tests/engines/test_recompute.py",
         "tests/engines/vllm/test_engine.py",
     ),
+    "vLLM without an engine": ("tests/engines/vllm/",),
 }
-"""Tests that one worker runs, by the first that fits: no more than two clusters are there at once, and the real engine
-is loaded once. Else a file is a group."""
+"""Tests that one worker runs, by the first that fits: no more than two clusters are there at once, the real engine is
+loaded once, and vLLM is imported once by those that look at it as it comes. Else a file is a group."""
 
 FIRST = (
-    "tests/cluster/test_ray_run.py",
+    "tests/cluster/test_tool_kills.py",
     "tests/cluster/test_elastic.py",
-    "tests/models/",
-    "tests/cluster/",
     "tests/engines/test_contract.py",
     "tests/core/values/test_bias.py",
+    "tests/models/",
+    "tests/cluster/",
     "tests/runtime/driver/test_rounds.py",
     "tests/runtime/driver/test_many_kills.py",
     "tests/runtime/driver/test_lease_claims.py",
@@ -71,7 +72,8 @@ FIRST = (
     "tests/report/",
     "tests/docs/",
 )
-"""What takes long begins first, in this order, so that short files fill the workers' last minutes."""
+"""What takes long begins first, in this order, so that short files fill the workers' last minutes. One vLLM engine
+comes before the others: what it compiles they find, where all of them at once would compile it each."""
 
 
 def group_of(nodeid: str) -> str:

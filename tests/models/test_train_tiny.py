@@ -75,7 +75,7 @@ def test_training_learns_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None
     recipe = replace(TOOL, every=10, threads=1)
     saved, out = tmp_path / "saved.pt", tmp_path / "model"
     for steps in (10, 20):
-        tiny.train(recipe, out, checkpoint=saved, steps=steps, until=1.0, size=16)
+        tiny.train(recipe, out, checkpoint=saved, steps=steps, until=1.0, size=16, evaluated=8)
     first, last = map(json.loads, (out / "training.jsonl").read_text().splitlines())
     assert (first["step"], last["step"]) == (10, 20)
     assert last["loss"] < first["loss"] - 0.3

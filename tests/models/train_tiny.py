@@ -279,8 +279,11 @@ def main() -> None:
     )
 
 
-def train(recipe: Recipe, out: Path, *, checkpoint: Path, steps: int, until: float, size: int = 64) -> None:
-    """Trains a model until an evaluation passes `until`, and writes it with the record of its evaluations."""
+def train(
+    recipe: Recipe, out: Path, *, checkpoint: Path, steps: int, until: float, size: int = 64, evaluated: int = 300
+) -> None:
+    """Trains a model until an evaluation passes `until`, and writes it with the record of its evaluations. `size`:
+    problems a step; `evaluated`: problems an evaluation."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
     coder = recipe.coder()
@@ -313,7 +316,7 @@ def train(recipe: Recipe, out: Path, *, checkpoint: Path, steps: int, until: flo
         step += 1
         if step % recipe.every and step != steps:
             continue
-        drawn = arithmetic.draw(300, EVALUATION_SEED + step, operands=recipe.evaluated)
+        drawn = arithmetic.draw(evaluated, EVALUATION_SEED + step, operands=recipe.evaluated)
         fresh = [p for p in drawn if p.prompt not in seen]
         shares = {name: pass_at_1(net, coder, fresh, tools=tools) for name, tools in recipe.ways.items()}
         minutes = (time.monotonic() - began) / 60
