@@ -10,6 +10,10 @@ Columns: mean error of the pass rate (the root's value); mean error at all nodes
 intervals that hold the truth, over nodes with four or more leaves (pooled) or independent continuations (value); mean
 error of the labels of steps, plain and weighted as labels ask to be; share of step labels that are null. Errors come
 with two standard errors over problems. No figure is of a language model.
+
+Errors of values are means with control variates (Owen, Monte Carlo theory, 8.9): a sampled step moves the exact value
+of its prefix by an amount whose mean is zero, whatever the search does, and most of an estimate's error is such moves.
+What a regression on their sums explains is chance, no bias, and is left out of the mean and of its error.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.rollout import Budget, Cut
@@ -36,10 +43,11 @@ from berry.pipeline.core.search.omega import Omega
 from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.core.steps import step_ends, token_ends
-from berry.pipeline.core.values.counts import pooled
+from berry.pipeline.core.values.counts import Counts, pooled
 from berry.pipeline.core.values.intervals import wilson
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.core.values.votes import votes
+from berry.pipeline.engines.synthetic.process import STEP_END, TEXTS
 from berry.pipeline.records import DropReason
 from berry.verifiers.kinds.majority import consensus, readable_answer
 from berry.verifiers.specs.union import MajoritySpec
@@ -49,13 +57,19 @@ Pair = tuple[float, float]  # error times weight, weight
 SPEC = MajoritySpec()
 
 
+Controls = dict[int, list[float]]
+"""By problem, sums with mean zero: see `moves`."""
+
+
 @dataclass
 class Errors:
-    """Weighted errors of one estimate, by problem, and whether its intervals hold the truth."""
+    """Weighted errors of one estimate, by problem, and whether its intervals hold the truth. `controls`: of every
+    problem, those without an error of their own too."""
 
     by_problem: dict[int, list[Pair]] = field(default_factory=dict)
     covered: list[bool] = field(default_factory=list)
     nulls: int = 0
+    controls: Controls = field(default_factory=dict)
 
     def add(self, problem: int, error: float, weight: float = 1.0) -> None:
         self.by_problem.setdefault(problem, []).append((error * weight, weight))
@@ -70,20 +84,33 @@ class Errors:
 
     @property
     def bias(self) -> float:
-        """Weighted mean error over everything."""
-        pairs = [pair for pairs in self.by_problem.values() for pair in pairs]
-        return sum(e for e, _ in pairs) / sum(w for _, w in pairs) if pairs else float("nan")
+        """Weighted mean error over everything, less what the controls explain."""
+        return self._estimate()[0]
 
     @property
     def two_sigma(self) -> float:
         """Two standard errors of `bias`; what one problem gives is not independent, so problems are the units."""
-        sums = [(sum(e for e, _ in pairs), sum(w for _, w in pairs)) for pairs in self.by_problem.values()]
-        total = sum(w for _, w in sums)
-        if len(sums) < 2 or not total:
-            return float("nan")
-        bias = sum(e for e, _ in sums) / total
-        rest = [e - bias * w for e, w in sums]
-        return 2 * statistics.stdev(rest) * len(rest) ** 0.5 / total
+        return self._estimate()[1]
+
+    def _estimate(self) -> tuple[float, float]:
+        problems = list(self.controls or self.by_problem)
+        pairs = [self.by_problem.get(problem, []) for problem in problems]
+        errors = np.array([sum(e for e, _ in of) for of in pairs])
+        weights = np.array([sum(w for _, w in of) for of in pairs])
+        total = weights.sum()
+        if not total:
+            return float("nan"), float("nan")
+        bias = errors.sum() / total
+        n, rest, explained = len(problems), errors - bias * weights, 0
+        if self.controls and n > 2 * len(self.controls[problems[0]]):
+            drawn = np.array([self.controls[problem] for problem in problems])
+            centred = drawn - drawn.mean(axis=0)
+            slopes, _, explained, _ = np.linalg.lstsq(centred, rest, rcond=None)
+            bias -= drawn.sum(axis=0) @ slopes / total
+            rest = rest - centred @ slopes
+        if n < explained + 2:
+            return float(bias), float("nan")
+        return float(bias), float(2 * (rest @ rest / (n - 1 - explained) * n) ** 0.5 / total)
 
     @property
     def coverage(self) -> float | None:
@@ -102,6 +129,37 @@ class Measured:
     labels: Errors = field(default_factory=Errors)
 
 
+def moves(search: Any, world: Any, steps: int) -> list[float]:
+    """By how much the exact value moved over all sampled steps of a tree, each once however many paths share it and
+    times the weights of the nodes above: a sum for each step's place, whether the total before it was right, and
+    whether its sample begins at the root. Each has mean zero: what was sampled is in the tree whatever it says, and
+    what it weighs was settled before."""
+    chain, sums = world.chain, [0.0] * 4 * steps
+    root = search.tree.root
+    known = {root.node_id: (1.0, False)}  # weight, and whether it is of a sample that begins at the root
+    for node in search.tree.walk():
+        if node is root:
+            continue
+        weight, first = known[node.parent.node_id]
+        first = node.parent is root or (first and node.index < 0)
+        known[node.node_id] = weight * (1.0 if node.weight is None else node.weight), first
+        ids = search.tree.response_ids(node.node_id)
+        at = node.end - len(node.tokens)
+        before = chain.value(ids[:at])
+        while at < node.end:
+            done, total, _ = chain.position(ids[:at])
+            if done == steps:
+                break
+            try:
+                at = min(ids.index(STEP_END, at) + 1, node.end)
+            except ValueError:
+                at = node.end
+            after = chain.value(ids[:at])
+            sums[4 * done + 2 * (total == chain.totals[done]) + first] += weight * (after - before)
+            before = after
+    return sums
+
+
 def measure(
     core: Any,
     policy: Any,
@@ -114,21 +172,28 @@ def measure(
     first: int = 0,
     annotation: Annotation | None = None,
     min_visits: int = 0,
+    pooling: bool = True,
     **rollout: Any,
 ) -> Measured:
     """Plays `problems` searches and holds what they say against the truth. `noise`: standard deviation of the scorer's
     error; `shuffle`: answers arrive in any order; `annotation`: the finished trees are labelled by completions;
-    `min_visits`: values with fewer independent continuations behind them are left out, as null."""
+    `min_visits`: values with fewer independent continuations behind them are left out, as null; `pooling`: the plain
+    shares are looked at too."""
+    controls: Controls = {}
     measured = Measured()
+    for errors in (measured.root, measured.nodes, measured.labels):
+        errors.controls = controls
     for index in range(first, first + problems):
         world = core.SyntheticWorld(index, noise=noise, steps=steps, error_rate=(0.1, 0.25), repair_rate=(0, 0.1))
         search = core.synthetic(world, policy, run_seed=index, **rollout)
         core.play(search, world, random.Random(index) if shuffle else None, check=False)
         if annotation is not None:
             search = annotate(core, search, world, annotation, shuffle=random.Random(index) if shuffle else None)
-        _nodes(measured, search, world, index, min_visits)
+        controls[index] = moves(search, world, steps)
+        plain = pooled(search.tree) if pooling else None
+        _nodes(measured, search, world, index, min_visits, plain)
         if labels:
-            _labels(measured, search, world, index, min_visits)
+            _labels(measured, search, world, index, min_visits, plain)
     return measured
 
 
@@ -159,14 +224,17 @@ def annotate(
     return labelling
 
 
-def _nodes(measured: Measured, search: Any, world: Any, index: int, min_visits: int) -> None:
-    tree, counts, values = search.tree, pooled(search.tree), search.values()
+def _nodes(
+    measured: Measured, search: Any, world: Any, index: int, min_visits: int, counts: dict[str, Counts] | None
+) -> None:
+    tree, values = search.tree, search.values()
     for node in tree.walk():
-        count, value = counts[node.node_id], values[node.node_id]
+        value = values[node.node_id]
         if not node.children:
             continue
         truth = world.true_value(tree, node.node_id)
-        if count.checked:
+        count = counts[node.node_id] if counts else None
+        if count is not None and count.checked:
             measured.old_nodes.add(index, count.soft - truth)
             if count.checked >= 4:
                 low, high = wilson(count.passed, count.checked)
@@ -182,17 +250,24 @@ def _nodes(measured: Measured, search: Any, world: Any, index: int, min_visits: 
                 errors.covered.append(value.low <= truth <= value.high)
 
 
-def _labels(measured: Measured, search: Any, world: Any, index: int, min_visits: int) -> None:
+@cache
+def _length(token: int) -> int:
+    return len(TEXTS[token])
+
+
+def _labels(
+    measured: Measured, search: Any, world: Any, index: int, min_visits: int, counts: dict[str, Counts] | None
+) -> None:
     """Every step of every checked trajectory, each shared prefix once, as labels are read back from storage."""
-    tree, seen, counts = search.tree, set[tuple[str, int]](), pooled(search.tree)
-    decode = lru_cache(maxsize=None)(world.engine.decode)  # paths share their beginnings
+    tree, seen = search.tree, set[tuple[str, int]]()
     stored = not isinstance(search, AnnotateSearch)
     values = read(search.nodes(), search.scheme(search.rollout)) if stored else search.values()
     for trajectory in search.trajectories():
         if trajectory.verdict is None or trajectory.drop_reason is DropReason.ANNOTATION:
             continue
-        ids = tuple(tree.response_ids(trajectory.leaf))
-        ends = step_ends(decode(ids), token_ends(ids, decode), search.rollout.step)[:-1]
+        ids = tree.response_ids(trajectory.leaf)
+        token_ends = tuple(accumulate(map(_length, ids)))  # each token of a step has a text of its own
+        ends = step_ends(world.engine.decode(ids), token_ends, search.rollout.step)[:-1]
         path = tree.path(tree[trajectory.leaf])
         at = 0
         for end, label in zip(ends, step_labels(tree, trajectory.leaf, ends, values), strict=True):
@@ -201,8 +276,8 @@ def _labels(measured: Measured, search: Any, world: Any, index: int, min_visits:
             if (path[at].node_id, end) in seen:
                 continue
             seen.add((path[at].node_id, end))
-            truth = world.engine.true_value([*world.prompt, *ids[:end]])
-            if (plain := counts[path[at].node_id].soft) is not None:
+            truth = world.chain.value(ids[:end])
+            if counts and (plain := counts[path[at].node_id].soft) is not None:
                 measured.old_labels.add(index, plain - truth)
             errors = measured.labels
             if label.label is None or label.n < min_visits:

@@ -225,10 +225,10 @@ class SyntheticWorld(World):
 
     def score(self, prefix: list[int], model: str) -> float:
         blur = random.Random(f"{model}{prefix}").gauss(0, self.noise)
-        return min(1.0, max(0.0, self.engine.true_value(prefix) + blur))
+        return min(1.0, max(0.0, self.chain.value(prefix[len(self.prompt) :]) + blur))
 
     def true_value(self, tree: Tree, node_id: str) -> float:
-        return self.engine.true_value(tree.prefix_ids(node_id))
+        return self.chain.value(tree.response_ids(node_id))
 
 
 @dataclass
