@@ -103,12 +103,14 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
 def test_killed_at_any_point_a_lone_file_of_an_earlier_version_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """No lease has a neighbour to be merged with; the process dies before each write and each removal in turn."""
+    """No lease has a neighbour to be merged with; the process dies before each write and each removal in turn, of the
+    first two leases: those behind them would be written alike."""
     monkeypatch.setattr(compacting, "MOST_BYTES", 1)
-    before = rows_of(open_run(str(STORED / name)))
+    stored = shutil.copytree(STORED / name, tmp_path / "stored", ignore=shutil.ignore_patterns("shard-00000[2-9].*"))
+    before = rows_of(open_run(str(stored)))
     steps = 0
     while True:
-        run = open_run(shutil.copytree(STORED / name, tmp_path / str(steps)).as_posix())
+        run = open_run(shutil.copytree(stored, tmp_path / str(steps)).as_posix())
         with monkeypatch.context() as patch:
             left = Countdown(steps)
             patch.setattr(Location, "put", left.dies(Location.put))
@@ -126,7 +128,7 @@ def test_killed_at_any_point_a_lone_file_of_an_earlier_version_is_whole(
         files = run.location.names("round=0/trajectories")
         assert files
         assert all(file.endswith(".1.parquet") for file in files)
-    assert steps >= 6
+    assert steps >= 12
 
 
 DIES = """
