@@ -241,14 +241,9 @@ class RunConfig(Section):
         """Refuses what needs token ids where a hosted API gives none."""
         if not self.text_alone:
             return self
-        for rollout in self._rollouts:
+        for rollout in self.rollout.each_mode:
             self._check_text_alone(rollout)
         return self
-
-    @property
-    def _rollouts(self) -> list[Rollout]:
-        """The rollout in each of its modes; without modes as it is."""
-        return [self.rollout.in_mode(mode.name) for mode in self.rollout.modes] or [self.rollout]
 
     def _check_text_alone(self, rollout: Rollout) -> None:
         needs = {
@@ -270,7 +265,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _server_knows_what_was_drawn_from(self) -> RunConfig:
-        engine, drawn = self.engine, [rollout.sampling for rollout in self._rollouts]
+        engine, drawn = self.engine, [rollout.sampling for rollout in self.rollout.each_mode]
         cuts = any(one.top_p < 1 or one.top_k > 0 or one.min_p > 0 for one in drawn)
         if engine.type == "http" and engine.dialect == "sglang" and cuts and engine.served_logprobs != "raw_logprobs":
             raise ValueError(
