@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from berry.sandboxes.attacks import host, limits, pool, protocol, verdicts
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, JobResult, JudgeStatus, Limits
 from berry.sandboxes.config import PoolConfig
-from berry.sandboxes.host.slots import contention
 from berry.sandboxes.pool import SandboxPool
 
 TIGHT = Limits(cpu_s=0.5, wall_s=1.5, memory_bytes=192 * MIB, output_bytes=MIB // 4, disk_bytes=4 * MIB)
@@ -94,7 +93,8 @@ async def _one(target: SandboxPool, group: str, name: str, attempt: MakeAttack) 
         detail = detail or f"an honest job afterwards ended as {after.outcome}: {after.error or after.cases[0].value!r}"
     if _failures(target) > before:
         detail = detail or "a slot of the pool died"
-    if stall_s > MAX_STALL_S * contention():
+    busy = target.limits_now(PATIENT).wall_s / (PATIENT.wall_s * target.calibration)
+    if stall_s > MAX_STALL_S * busy:
         detail = detail or f"the event loop stood still for {stall_s:.1f} s"
     if (growth := _resident_bytes() - grown) > MAX_GROWTH_BYTES:
         detail = detail or f"this process grew by {growth >> 20} MiB"

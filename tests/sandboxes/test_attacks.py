@@ -53,7 +53,7 @@ async def _nothing(target: SandboxPool) -> str:
 @pytest.fixture
 def small(monkeypatch):
     attempts = {"steals": _steal, "kills": _kill_the_slot, "stalls": _stall, "nothing": _nothing}
-    monkeypatch.setattr(run, "contention", lambda: 1.0)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(run, "catalogue", lambda: {"sample": attempts})
 
 
