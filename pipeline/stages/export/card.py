@@ -35,18 +35,19 @@ _TURNS = (
 @dataclass(slots=True)
 class Made:
     """What trees of an export were made of, counted in problems; `weights` in sampled segments, `drops` in
-    trajectories (`kept` for those that are)."""
+    trajectories (`kept` for those that are). `rounds`: of the run; a problem that several searched is one problem."""
 
+    rounds: int = 1
     models: Counter[str] = field(default_factory=Counter)
     weights: Counter[str] = field(default_factory=Counter)
     verifiers: Counter[str] = field(default_factory=Counter)
     licences: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     drops: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    _problems: set[str] = field(default_factory=set)  # counted so far; with one round none comes again
 
-    def add(self, stored: StoredTree) -> None:
-        """Counts one tree."""
-        self.models[stored.model or "unknown"] += 1
+    def add(self, stored: StoredTree) -> bool:
+        """Counts one tree; whether its problem was not counted before."""
         for node in stored.tree.walk():
             if node.parent is not None:
                 self.weights[node.weights_version or "unknown"] += 1
@@ -56,10 +57,16 @@ class Made:
         columns = {name: stored.trajectories.column(name) for name in ("kept", "drop_reason")}
         for row in pa.table(columns).group_by([*columns]).aggregate([([], "count_all")]).to_pylist():
             self.drops["kept" if row["kept"] else row["drop_reason"] or "unknown"] += row["count_all"]
+        if stored.problem_id in self._problems:
+            return False
+        if self.rounds > 1:
+            self._problems.add(stored.problem_id)
+        self.models[stored.model or "unknown"] += 1
         problem = stored.problem
         self.verifiers[problem.verifier.type if problem else "unknown (the problem file is gone)"] += 1
         licence = str((problem.meta if problem else {}).get("license") or "not stated by the problem file")
         self.licences[(problem.source if problem else "") or "not named"][licence] += 1
+        return True
 
 
 def counted(column: pa.ChunkedArray) -> dict[Any, int]:

@@ -113,7 +113,7 @@ def export(
     files: dict[str, Writer] = {}
     rows: Counter[str] = Counter()
     problems: Counter[str] = Counter()
-    made = Made()
+    made = Made(rounds=1 if config.rounds is None else config.rounds.count)
     seen: Counter[str] = Counter()
     total, synthetic, without_problem = count(run, request.rounds), False, 0
     try:
@@ -142,8 +142,7 @@ def export(
                 _refuse_results(request, form, record, config)
                 _compare(compared, form, record, spoken)
             if rows[part] > before:
-                problems[part] += 1
-                made.add(stored)
+                problems[part] += made.add(stored)
         if not files:
             raise InputError(_nothing(run, request, form, without_problem, screened.record(), seen))
         _refuse_inexact(request, compared)

@@ -11,7 +11,7 @@ import yaml
 
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.export.export import ExportRequest, export
-from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 
 @pytest.fixture
@@ -75,3 +75,14 @@ def test_datasets_loads_a_folder_by_its_card(carded, tmp_path: Path) -> None:
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert set(loaded) == {"train", "heldout"}
     assert {row["problem_id"] for part in loaded.values() for row in part} == {t.problem_id for t in read_trees(run)}
+
+
+def test_a_problem_that_several_rounds_searched_is_one_problem(tmp_path: Path) -> None:
+    run = open_run(str(Path(__file__).parents[2] / "stored" / "run-0.1.0"))
+    searched = [tree.problem_id for tree in read_trees(run)]
+    assert len(set(searched)) < len(searched), "the run has two rounds"
+    done = export(run, ExportRequest("tree", heldout_share=0.0), str(tmp_path / "out"))
+    assert sum(done.rows.values()) == len(searched)
+    assert sum(done.problems.values()) == len(set(searched))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"| math | {len(set(searched))} |" in text
