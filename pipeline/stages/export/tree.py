@@ -14,11 +14,13 @@ memory as columns, since the tree is one row however large it is.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import Ending, Message, ValueKind, ending
@@ -117,8 +119,8 @@ class TreeRecord:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     """One for each tree that has a leaf."""
     del context
-    ids = stored.trajectories.column("leaf").to_pylist()
-    if all(leaf is None for leaf in ids):
+    ids = stored.trajectories.column("leaf")
+    if ids.null_count == len(ids):
         return
     tree = stored.tree
     order = array("i", (node.number for node in tree.walk()))
@@ -126,10 +128,10 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     for at, number in enumerate(order):
         place[number] = at
     parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
-    places = [None if leaf is None else place[leaf] for leaf in ids]
     through = array("i", bytes(4 * len(order)))
-    for at in places:
-        if at is not None:
+    ends = array("i", (-1 if leaf is None else place[leaf] for leaf in _each(ids)))
+    for at in ends:
+        if at >= 0:
             through[at] += 1
     last = array("i", range(len(order)))
     for at in range(len(order) - 1, 0, -1):
@@ -145,7 +147,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
         last=last,
         trajectories=through,
         are_weighed=not is_pooled,  # of values that are pooled, no weights were stored
-        leaves=_leaves(stored, places),
+        leaves=_leaves(stored, ends),
     )
 
 
@@ -165,19 +167,26 @@ _LEAF = pa.struct(
 _LEAVES = pa.list_(_LEAF)
 
 
-def _leaves(stored: StoredTree, places: Sequence[int | None]) -> pa.StructArray:
-    """What is known of each trajectory; `places`: the segments in which they end, None of one without a tree."""
-    told = (stored.trajectories.column(name).to_pylist() for name in ("verdict", "verdict_reason", "finish"))
+def _leaves(stored: StoredTree, ends: array[int]) -> pa.StructArray:
+    """What is known of each trajectory; `ends`: the segments in which they end, -1 of one without a tree."""
+    told = (_each(stored.trajectories.column(name)) for name in ("verdict", "verdict_reason", "finish"))
     outcomes = [ending(*of_leaf) for of_leaf in zip(*told, strict=True)]
     made = {
-        "segment": pa.array(places, pa.int32()),
+        "segment": pa.array(np.frombuffer(ends, np.int32)),
         "outcome": pa.array(outcomes, pa.string()),
         "reward": pa.array([REWARDS.get(outcome) for outcome in outcomes], pa.float32()),
     }
-    others = {f.name: stored.trajectories.column(f.name) for f in _LEAF.fields if f.name not in made}
-    columns = made | {name: column.combine_chunks() for name, column in others.items()}
-    rows = pa.StructArray.from_arrays([columns[f.name].cast(f.type) for f in _LEAF.fields], fields=_LEAF.fields)
-    return rows.filter(made["segment"].is_valid())
+    columns = [
+        made[f.name] if f.name in made else stored.trajectories.column(f.name).combine_chunks().cast(f.type)
+        for f in _LEAF.fields
+    ]
+    rows = pa.StructArray.from_arrays(columns, fields=_LEAF.fields)
+    return rows.filter(pc.greater_equal(made["segment"], 0)) if min(ends) < 0 else rows
+
+
+def _each(column: pa.ChunkedArray) -> Iterator[Any]:
+    """The values of a column, of which those of one chunk are objects at once."""
+    return (value for chunk in column.iterchunks() for value in chunk.to_pylist())
 
 
 _OF_SEGMENT: tuple[tuple[str, pa.DataType, Any], ...] = (

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.export.base import Layout
-from berry.pipeline.storage.parquet.list_columns import NUMBERS, ends_of, lists_of, numbers_of
+from berry.pipeline.storage.parquet.list_columns import NUMBERS, NumberLists, ends_of, lists_of, numbers_of
 
 BATCH_ROWS = 2000
 BATCH_ITEMS = 2_000_000
@@ -71,12 +71,17 @@ class Writer:
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """As pa.array; lists that are arrays, Python's or Arrow's, are copied whole instead of number by number."""
+    """As pa.array; lists that are arrays, Python's or Arrow's, are copied whole instead of number by number, and not at
+    all where one large row is a batch by itself."""
+    code = NUMBERS.get(kind)
+    if len(values) == 1 and isinstance(values[0], pa.Array):
+        return lists_of(values[0], ends_of(values))
+    if len(values) == 1 and isinstance(values[0], array) and values[0].typecode == code:
+        return NumberLists(code, values[0], ends_of(values)).arrow()
     if any(isinstance(value, pa.Array) for value in values):
         inner = pa.concat_arrays([pa.array((), kind.value_type) if value is None else value for value in values])
         nulls = [row for row, value in enumerate(values) if value is None]
         return lists_of(inner, ends_of(() if value is None else value for value in values), nulls)
-    code = NUMBERS.get(kind)
     if code is not None and all(value is None or isinstance(value, array) for value in values):
         return numbers_of(values, code).arrow()
     return pa.array(values, kind)

@@ -36,12 +36,13 @@ class NumberLists:
     """A column of lists of numbers. `code`: "i" for int32, "f" for float32, "b" for int8."""
 
     code: str
-    flat: array[Any] = field(init=False)
+    flat: array[Any] = field(default_factory=lambda: array("b"))
     ends: array[int] = field(default_factory=lambda: array("i", (0,)))
     nulls: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.flat = array(self.code)
+        if self.flat.typecode != self.code:
+            self.flat = array(self.code, self.flat)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
