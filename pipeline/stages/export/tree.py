@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from berry.pipeline.core.values.estimate import Value
 from berry.pipeline.records import Ending, Message, ValueKind, ending
@@ -181,7 +180,7 @@ def _leaves(stored: StoredTree, ends: array[int]) -> pa.StructArray:
         for f in _LEAF.fields
     ]
     rows = pa.StructArray.from_arrays(columns, fields=_LEAF.fields)
-    return rows.filter(pc.greater_equal(made["segment"], 0)) if min(ends) < 0 else rows
+    return rows.filter(pa.array([end >= 0 for end in ends])) if min(ends) < 0 else rows
 
 
 def _each(column: pa.ChunkedArray) -> Iterator[Any]:

@@ -76,7 +76,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     code = NUMBERS.get(kind)
     if len(values) == 1 and isinstance(values[0], pa.Array):
         return lists_of(values[0], ends_of(values))
-    if len(values) == 1 and isinstance(values[0], array) and values[0].typecode == code:
+    if code is not None and len(values) == 1 and isinstance(values[0], array) and values[0].typecode == code:
         return NumberLists(code, values[0], ends_of(values)).arrow()
     if any(isinstance(value, pa.Array) for value in values):
         inner = pa.concat_arrays([pa.array((), kind.value_type) if value is None else value for value in values])
