@@ -27,7 +27,7 @@ from berry.pipeline.core.splits import Split
 from berry.pipeline.engines import models
 from berry.pipeline.rewards.packing.model_check import relative_difference
 from berry.pipeline.rewards.policy.batches import Passes, batches
-from berry.pipeline.rewards.policy.examples import PolicyTree, sequence
+from berry.pipeline.rewards.policy.examples import PolicyTree, every_tree, sequence
 from berry.pipeline.rewards.policy.objectives.clipped_ratio import ClippedRatio
 from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.storage.files import locate
@@ -116,7 +116,7 @@ def main() -> None:
     asked = {"rows": options.rows, "tokens": options.tokens, "repeats": options.repeats}
     if options.run:
         run = RunDir(locate(options.run))
-        found = collect_trees(run, GrpoTraining(per_problem=10_000), Split(0.0, 0.0), rounds=[0])
+        found = list(every_tree(collect_trees(run, GrpoTraining(per_problem=10_000), Split(0.0, 0.0), rounds=[0])))
         groups = [found[: options.trees]]
     else:
         size = {"prompt": options.prompt, "segment": options.segment, "vocabulary": model.config.vocab_size}

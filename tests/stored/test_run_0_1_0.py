@@ -17,6 +17,7 @@ from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind
+from berry.pipeline.rewards.policy.examples import every_tree
 from berry.pipeline.stages.dataset.logprob_samples import samples
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
 from berry.pipeline.stages.dataset.reports import read_reports
@@ -119,10 +120,10 @@ def test_trainers_read_it(run: RunDir) -> None:
     assert sum(path.passed is not None for path in paths) > 0
     assert all(len(path.soft) == len(path.ends) > 0 for path in paths)
     split = split_of(config)
-    learned_from = collect_trees(run, SftTraining(), split, rounds=[0, 1])
+    learned_from = list(every_tree(collect_trees(run, SftTraining(), split, rounds=[0, 1])))
     assert 0 < sum(len(tree.sequences) for tree in learned_from) <= KEPT
     with pytest.raises(InputError, match="no log-probabilities of its tokens"):
-        collect_trees(run, GrpoTraining(), split, rounds=[0, 1])
+        list(every_tree(collect_trees(run, GrpoTraining(), split, rounds=[0, 1])))
     assert len(list(samples(run.location, 0, 0, share=1.0))) > 0
 
 

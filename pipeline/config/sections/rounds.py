@@ -39,7 +39,11 @@ class PolicyTraining(Section):
     """Learn from the trajectories of every round so far, or of the last alone; null: of every round where `start` is
     `base`, of the last where it is `latest`, since those weights have learned from the earlier rounds already."""
     most: int | None = Field(default=None, ge=1)
-    """Most trajectories in all, drawn at random by problem; null: no limit."""
+    """Most trajectories in all; null: no limit. Files are drawn at random and read until there are so many, of the last
+    one problems are drawn."""
+    shuffle_buffer: int = Field(default=4096, ge=1)
+    """Trajectories that lie in memory to be shuffled. Files are read in an order drawn at random, and trees are drawn
+    from those that lie here: more mixes better, and takes more memory."""
     lora: Lora | None = None
     """Train adapters in place of all weights; null: all weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"

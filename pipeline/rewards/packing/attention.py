@@ -78,4 +78,5 @@ def prefers_flex(model: Any) -> bool:
 
 
 def _implementation(model: Any) -> str:
-    return getattr(model.config, "_attn_implementation", "eager")
+    inner = getattr(model, "module", model)  # of a model whose gradients several processes share
+    return getattr(inner.config, "_attn_implementation", "eager")

@@ -1,11 +1,10 @@
-"""Divides what is to be learned into optimiser steps, and each step into passes that fit memory.
+"""Divides an optimiser step into passes that fit memory.
 
-trees ─► shuffled by seed ─► steps of whole problems ─► packs of at most so many tokens (or padded rows)
+the trees of a step (training/step_order.py) ─► packs of at most so many tokens (or padded rows)
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,35 +15,16 @@ from berry.pipeline.rewards.policy.objectives.base import Batch
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """How sequences are read. `tokens`: most of one pass, None: not packed; `rows`: of a padded pass; `temperature`:
-    what divides the logits."""
+    """How sequences are read. `tokens`: most of one pass, but for a sequence that is longer by itself; None: not
+    packed; `rows`: of a padded pass; `temperature`: what divides the logits."""
 
     tokens: int | None
     rows: int
     temperature: float = 1.0
 
 
-def steps(trees: Sequence[PolicyTree], *, size: int, seed: int) -> list[list[int]]:
-    """Numbers of the trees of each step: whole problems, in an order of the seed, until `size` sequences (or pairs) are
-    there. A last step of fewer than half goes to the one before."""
-    order = list(range(len(trees)))
-    random.Random(f"{seed}/steps").shuffle(order)
-    made: list[list[int]] = []
-    counts: list[int] = []
-    for number in order:
-        if not made or counts[-1] >= size:
-            made.append([])
-            counts.append(0)
-        made[-1].append(number)
-        counts[-1] += len(trees[number].pairs or trees[number].sequences)
-    if len(made) > 1 and counts[-1] * 2 < size:
-        made[-2].extend(made.pop())
-    return made
-
-
 def batches(trees: Sequence[PolicyTree], passes: Passes) -> Iterator[Batch]:
-    """The passes over these trees. The two responses of a pair are in one. Raises ResourceError where one sequence is
-    longer than a pass may be."""
+    """The passes over these trees. The two responses of a pair are in one."""
     if any(tree.pairs for tree in trees):
         for tree in trees:
             yield from _paired(tree, passes)
@@ -56,7 +36,8 @@ def batches(trees: Sequence[PolicyTree], passes: Passes) -> Iterator[Batch]:
 
 def _read(sequences: Sequence[PolicySequence], passes: Passes) -> Iterator[tuple[Pack, list[PolicySequence]]]:
     if passes.tokens is not None:
-        for made in pack([s.ids for s in sequences], passes.tokens, keys=[s.keys for s in sequences]):
+        most = max(passes.tokens, *(len(s.ids) for s in sequences)) if sequences else passes.tokens
+        for made in pack([s.ids for s in sequences], most, keys=[s.keys for s in sequences]):
             yield made, [sequences[number] for number in made.members]
         return
     for start in range(0, len(sequences), passes.rows):

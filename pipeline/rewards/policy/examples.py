@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Protocol
 
 import numpy as np
 
@@ -58,6 +59,57 @@ class PolicyTree:
     pairs: Sequence[SiblingPair] = ()
 
 
+class TreeSource(Protocol):
+    """Trees in files, of which one is read at a time."""
+
+    @property
+    def sizes(self) -> Sequence[Sequence[int]]:
+        """Of each file, how many sequences (pairs, where there are some) each of its trees has; 0: it teaches
+        nothing."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of all that the trees are made of."""
+        ...
+
+    def read(self, file: int) -> Mapping[int, PolicyTree]:
+        """The trees of a file that teach something, by their numbers in it. Raises StorageError."""
+        ...
+
+
+def every_tree(source: TreeSource) -> Iterator[PolicyTree]:
+    """The trees of all files, file after file."""
+    for file in range(len(source.sizes)):
+        yield from source.read(file).values()
+
+
+@dataclass(frozen=True)
+class TreesInMemory:
+    """Trees that are there already, as one file (`TreeSource`)."""
+
+    trees: Sequence[PolicyTree]
+
+    @property
+    def sizes(self) -> Sequence[Sequence[int]]:
+        return [[size_of(tree) for tree in self.trees]]
+
+    @property
+    def digest(self) -> str:
+        return digest(self.trees)
+
+    def read(self, file: int) -> Mapping[int, PolicyTree]:
+        assert file == 0, "there is one"
+        return {number: tree for number, tree in enumerate(self.trees) if size_of(tree)}
+
+
+def size_of(tree: PolicyTree) -> int:
+    """Sequences, or pairs where there are some; 0 where no token is trained on."""
+    if not any(one.trained_tokens for one in tree.sequences):
+        return 0
+    return len(tree.pairs or tree.sequences)
+
+
 def sequence(
     prompt_ids: Sequence[int],
     response_ids: Sequence[int],
@@ -84,9 +136,9 @@ def sequence(
     )
 
 
-def digest(source: str, trees: Sequence[PolicyTree]) -> str:
-    """Digest of the weights that a training starts from and of all it learns from."""
-    digester = blake2b(source.encode(), digest_size=16)
+def digest(trees: Sequence[PolicyTree]) -> str:
+    """Digest of all that a training learns from."""
+    digester = blake2b(digest_size=16)
     for tree in trees:
         digester.update(repr((tree.problem_id, tree.pairs)).encode())
         for one in tree.sequences:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,31 @@ import torch
 from berry.pipeline.rewards.packing.attention import token_logprobs
 from berry.pipeline.rewards.packing.layout import Floats
 from berry.pipeline.rewards.policy.objectives.base import Batch
+
+KnownLogprobs = dict[tuple[int, int], list[Floats]]
+"""By step and pass: what each sequence's tokens are to a reference that has read them already, in nats."""
+
+
+class _ReferenceCount(Protocol):
+    reference_tokens: int
+
+
+@dataclass(slots=True)
+class ReferenceModel:
+    """Weights that are not trained. `known`: what they have said of passes before the first step; a pass is looked up
+    once. `figures` counts the tokens that they read."""
+
+    model: Any
+    known: KnownLogprobs
+    figures: _ReferenceCount
+
+    def add_to(self, batch: Batch, step: int, at: int) -> Batch:
+        """A pass of a step with what these weights say of it."""
+        found = self.known.pop((step, at), None)
+        if found is None:
+            found = reference_logprobs(self.model.eval(), batch)
+            self.figures.reference_tokens += batch.pack.computed
+        return replace(batch, reference=found)
 
 
 def reference_logprobs(model: Any, batch: Batch) -> list[Floats]:

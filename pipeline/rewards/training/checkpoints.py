@@ -35,15 +35,16 @@ def prepare(work: Path, plan: str) -> Resumed:
         work.mkdir(parents=True)
         path.write_text(json.dumps({"plan": plan}))
         return Resumed(None, 0)
-    whole: list[Path] = []
-    removed = 0
-    for folder in work.glob("checkpoint-*"):
-        if (folder / WHOLE).is_file():
-            whole.append(folder)
-        else:
-            shutil.rmtree(folder)
-            removed += 1
-    return Resumed(max(whole, key=_step, default=None), removed)
+    cut_short = [folder for folder in work.glob("checkpoint-*") if not (folder / WHOLE).is_file()]
+    for folder in cut_short:
+        shutil.rmtree(folder)
+    return Resumed(last_whole(work), len(cut_short))
+
+
+def last_whole(work: Path) -> Path | None:
+    """The last checkpoint that was written to its end; None where there is none."""
+    whole = [folder for folder in work.glob("checkpoint-*") if (folder / WHOLE).is_file()]
+    return max(whole, key=_step, default=None)
 
 
 def mark_whole(checkpoint: Path) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rewards import Lora
-from berry.pipeline.rewards.training import checkpoints
+from berry.pipeline.rewards.training import checkpoints, processes
 
 R = TypeVar("R")
 
@@ -33,9 +33,11 @@ class CheckpointMarker(TrainerCallback):
     """Marks each checkpoint that was written to its end, so that a resumed training takes no half-written one."""
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Marks the checkpoint that was just saved."""
+        """Marks the checkpoint that was just saved, by all processes that train."""
         del control
-        checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
+        processes.wait_for_all()
+        if processes.rank() == 0:
+            checkpoints.mark_whole(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
 
 
 def with_adapters(model: Any, lora: Lora, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Any:

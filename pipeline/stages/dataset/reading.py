@@ -16,6 +16,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from berry.pipeline import schema
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.modes import in_modes, mode_name, rollout_of
@@ -163,6 +164,15 @@ def _problems(run: RunDir, config: RunConfig) -> Iterator[tuple[int, dict[str, P
         return
 
 
+def variants_of_earlier_runs(run: RunDir) -> dict[str, str]:
+    """For runs whose trajectories do not say it (before schema version 5): the family of each problem that is a
+    variant, from the problem files; empty for others, and where the files can't be read any more."""
+    if run.versions().get("schema", schema.VERSION) >= FAMILIES_STORED_SINCE:
+        return {}
+    problems = chain.from_iterable(found.values() for _, found in _problems(run, stored_config(run)))
+    return {problem.id: problem.variant_of for problem in problems if problem.variant_of}
+
+
 def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) -> dict[str, Problem]:
     for number, problems in handed_out:
         if number == lease:
@@ -170,6 +180,7 @@ def _of_lease(handed_out: Iterator[tuple[int, dict[str, Problem]]], lease: int) 
     return {}
 
 
+FAMILIES_STORED_SINCE = 5  # schema version
 _OF_LEAF = ("leaf", "orm", "verdict", "verdict_reason", "answer", "drop_reason", "variant_of")
 
 

@@ -12,32 +12,28 @@ written where none is: what a site does that was thought dead changes nothing.
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import PolicyTraining
-from berry.pipeline.core.splits import split_of
 from berry.pipeline.engines import models, vocabulary
 from berry.pipeline.errors import ConfigError, InputError
-from berry.pipeline.rewards.model.card import NAME, Card, from_json
-from berry.pipeline.rewards.policy.examples import digest
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import choose_backbone
-from berry.pipeline.stages.training.policy_trees import collect_trees
+from berry.pipeline.stages.training.policy_model import TrainPolicy, train_generator, train_policy
 from berry.pipeline.stages.training.reward_data import Progress
 from berry.pipeline.stages.training.reward_model import train_reward
-from berry.pipeline.stages.training.training_problems import training_problems
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
 
-def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None) -> RunWeights:
+def learn(
+    run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None, train: TrainPolicy = train_policy
+) -> RunWeights:
     """Trains what the configuration says and records it, with the tokens that each training read. A reward model that
-    the labels can't teach anything is left as it was, with a note. `turn`: of this site, among several. Raises
-    ConfigError, EngineError, ResourceError, StorageError."""
+    the labels can't teach anything is left as it was, with a note. `turn`: of this site, among several; `train`: trains
+    the generator, here or in several processes. Raises ConfigError, EngineError, ResourceError, StorageError."""
     config = stored_config(run)
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
@@ -47,7 +43,9 @@ def learn(run: RunDir, round_index: int, progress: Progress, *, turn: int | None
     settings = RewardTraining() if config.rewards is None else config.rewards.training
     engine = now.engine
     if config.rounds.policy is not None:
-        found = _finetune(run, config, round_index, now, progress, _folder(round_index, "policy", turn))
+        folder = _folder(round_index, "policy", turn)
+        source = _starts_from(run, getattr(config.engine, "model", ""), config.rounds.policy, now)
+        found = train_generator(run, config, round_index, source, folder, progress, train=train)
         if isinstance(found, str):
             notes.append(found)
             progress(f"note: {found}", None)
@@ -120,86 +118,6 @@ def check_learning(run: RunDir) -> None:
 
 def _folder(round_index: int, what: str, turn: int | None) -> str:
     return f"round={round_index}/weights/{what}{f'.{turn}' if turn else ''}"
-
-
-def _finetune(
-    run: RunDir, config: RunConfig, round_index: int, now: RunWeights, progress: Progress, name: str
-) -> tuple[Weights, dict[str, int]] | str:
-    """New weights of the generator and the tokens that were read to train them, or why there are none."""
-    assert config.rounds is not None
-    settings = config.rounds.policy
-    assert settings is not None
-    if not isinstance(config.engine, VllmEngine):
-        raise ConfigError(
-            f"rounds.policy needs an engine of type vllm, whose weights can be trained; this run's is "
-            f"{config.engine.type}: set rounds.policy to null"
-        )
-    from berry.pipeline.rewards.model.publish import publish
-    from berry.pipeline.rewards.policy.trainer import finetune
-
-    split = split_of(config)
-    rounds = range(round_index + 1) if settings.learns_from_all_rounds else [round_index]
-    trees = collect_trees(run, settings, split, rounds=rounds)
-    count = sum(len(tree.sequences) for tree in trees)
-    if count < settings.min_kept:
-        return (
-            f"the generator stays as it was: {count} trajectories to learn from are fewer than rounds.policy.min_kept"
-        )
-    source = models.resolve(_starts_from(run, config.engine.model, settings, now))
-    version = f"policy-r{round_index}"
-    data = digest(source, trees)
-    stored = run.location.get(f"{name}/{NAME}")
-    if stored is not None:
-        card = from_json(stored, where=run.location.show(f"{name}/{NAME}"))
-        if (card.data, card.config) == (data, settings.model_dump(mode="json")):
-            return Weights(name, version), _passes(card)
-    if run.location.is_local:
-        work = Path(run.location.path(f"{name}.training"))
-    else:
-        work = models.cache_folder() / "training" / digest(run.location.show(name), [])
-    work.mkdir(parents=True, exist_ok=True)
-    try:
-        model, figures = finetune(
-            source,
-            trees,
-            settings,
-            work=work,
-            base=models.resolve(config.engine.model),
-            temperature=config.rollout.each_mode[0].sampling.temperature,
-            progress=lambda share, text: progress(f"policy: {text}", share),
-        )
-    except ConfigError:
-        raise
-    except InputError as error:
-        return f"the generator stays as it was: {error}"
-    speaks = vocabulary.of_engine(config.engine)
-    card = Card(
-        what="policy",
-        version=version,
-        backbone=config.engine.model,
-        vocabulary=speaks.fingerprint,
-        targets=settings.type,
-        runs=(config.name,),
-        rounds=tuple(rounds),
-        generator=config.engine.model,
-        problems=len({tree.problem_id for tree in trees}),
-        trajectories=count,
-        heldout={"share": split.heldout_share, "validation": split.validation_share, "seed": split.seed},
-        data=data,
-        config=settings.model_dump(mode="json"),
-        metrics=figures.as_numbers(),
-    )
-    learned = training_problems(config, {tree.problem_id for tree in trees})
-    publish(run.location, name, model=model, tokenizer=speaks.pieces, card=card, extra=learned)
-    shutil.rmtree(work, ignore_errors=True)
-    return Weights(name, version), _passes(card)
-
-
-def _passes(card: Card) -> dict[str, int]:
-    return {
-        "trained": int(card.metrics.get("computed_tokens", 0)),
-        "reference": int(card.metrics.get("reference_tokens", 0)),
-    }
 
 
 def _starts_from(run: RunDir, base: str, settings: PolicyTraining, now: RunWeights) -> str:

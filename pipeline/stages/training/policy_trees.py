@@ -8,9 +8,13 @@ dpo    siblings of unlike value  ─► pairs of whole responses, the better one
 
 from __future__ import annotations
 
+import json
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar
 
 from berry.pipeline.config.sections.rounds import (
@@ -26,39 +30,135 @@ from berry.pipeline.core.splits import Split
 from berry.pipeline.core.values.leaf_weights import leaf_weights
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Ending, Finish
-from berry.pipeline.rewards.policy.examples import PolicySequence, PolicyTree, SiblingPair, sequence
+from berry.pipeline.rewards.policy.examples import PolicySequence, PolicyTree, SiblingPair, sequence, size_of
 from berry.pipeline.rewards.policy.objectives import grpo, tree
-from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
+from berry.pipeline.stages.dataset.reading import StoredTree, read_leases, variants_of_earlier_runs
 from berry.pipeline.stages.dataset.rows import Row
 from berry.pipeline.stages.training.sibling_pairs import PairFilters, draw_pairs
 from berry.pipeline.stages.training.step_labels import ending_of
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.parquet.checked_read import commit_digest
+from berry.pipeline.storage.parquet.shard_files import ShardFile
 from berry.pipeline.storage.run.directory import RunDir
 
 T = TypeVar("T")
 
 
-def collect_trees(run: RunDir, settings: PolicyTraining, split: Split, *, rounds: Sequence[int]) -> list[PolicyTree]:
-    """Trees of the given rounds that teach something, `settings.most` trajectories of them at most.
+@dataclass(frozen=True)
+class StoredPolicyTrees:
+    """What the generator learns from, in a run's committed files (`TreeSource`). `files`: with the round of each;
+    `sizes`: of each file, the sequences (pairs) of each of its trees, 0 where a tree teaches nothing or is not to;
+    `digest`: of the files as they were committed and of what is taken from them; `trajectories`, `problems`: that are
+    learned from, a problem once a round; `problem_ids`: of these, each once."""
+
+    run: RunDir
+    settings: PolicyTraining
+    files: Sequence[tuple[int, ShardFile]]
+    sizes: Sequence[array[int]]
+    digest: str
+    trajectories: int
+    problems: int
+    problem_ids: frozenset[str]
+
+    def read(self, file: int) -> Mapping[int, PolicyTree]:
+        """The trees of a file that teach something, by their numbers in it. Raises StorageError."""
+        round_index, shards = self.files[file]
+        found: dict[int, PolicyTree] = {}
+        for number, stored in enumerate(read_leases(self.run, round_index, shards.leases)):
+            if self.sizes[file][number]:
+                [found[number]] = _of_tree(stored, self.settings)
+        return found
+
+
+def collect_trees(
+    run: RunDir,
+    settings: PolicyTraining,
+    split: Split,
+    *,
+    rounds: Sequence[int],
+    kept_in: Path | None = None,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> StoredPolicyTrees:
+    """Counts what each tree of the given rounds teaches, without keeping it. With `settings.most` files are drawn by
+    its seed and read until there are so many trajectories; of the last file problems are drawn.
 
     Problems held out, and those that decide when a reward model stops, teach the generator nothing: it becomes the
-    reward model's backbone. Raises InputError where an objective needs what the run did not store.
+    reward model's backbone. `kept_in`: a file in which the counts are written, so that a training that is gone on with
+    reads nothing twice. Raises InputError where an objective needs what the run did not store, StorageError.
     """
-    found = [
-        made
-        for stored in read_trees(run, rounds=rounds)
-        if split.part(stored.family) == "train"
-        for made in _of_tree(stored, settings)
-    ]
-    random.Random(f"{settings.seed}/most").shuffle(found)
-    if settings.most is None:
-        return found
-    kept, total = [], 0
-    for one in found:
-        total += len(one.sequences)
-        if total > settings.most:
+    files = [(r, shards) for r in sorted(rounds) for shards in shard_files.committed_files(run.location, r)]
+    if settings.most is not None:
+        random.Random(f"{settings.seed}/most").shuffle(files)
+    digest = _digest(run, settings, split, files)
+    known: dict[str, Any] | None = None
+    if kept_in is not None and kept_in.is_file():
+        known = json.loads(kept_in.read_text())
+    if known is None or known["digest"] != digest:
+        known = {"digest": digest} | _count(run, settings, split, files, progress)
+        if kept_in is not None:
+            kept_in.parent.mkdir(parents=True, exist_ok=True)
+            aside = kept_in.with_suffix(".writing")
+            aside.write_text(json.dumps(known))
+            aside.replace(kept_in)
+    sizes = [array("i", one) for one in known["sizes"]]
+    return StoredPolicyTrees(
+        run,
+        settings,
+        files[: len(sizes)],
+        sizes,
+        digest,
+        known["trajectories"],
+        known["problems"],
+        frozenset(known["ids"]),
+    )
+
+
+def _digest(run: RunDir, settings: PolicyTraining, split: Split, files: Sequence[tuple[int, ShardFile]]) -> str:
+    digester = blake2b(repr((settings.model_dump_json(), split)).encode(), digest_size=16)
+    for round_index, shards in files:
+        digester.update(commit_digest(run.location, shards, round_index).encode())
+    return digester.hexdigest()
+
+
+def _count(
+    run: RunDir,
+    settings: PolicyTraining,
+    split: Split,
+    files: Sequence[tuple[int, ShardFile]],
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """`sizes` of the files that are learned from, `trajectories`, `problems` and their `ids`."""
+    families = variants_of_earlier_runs(run)
+    sizes: list[list[int]] = []
+    trajectories = problems = 0
+    ids: set[str] = set()
+    for number, (round_index, shards) in enumerate(files):
+        progress(number / len(files))
+        trees: list[tuple[str, int, int]] = []  # of each, its problem, its size and its sequences
+        for stored in read_leases(run, round_index, shards.leases):
+            family = stored.family if stored.family != stored.problem_id else families.get(stored.family, stored.family)
+            made = next(_of_tree(stored, settings), None) if split.part(family) == "train" else None
+            size = 0 if made is None else size_of(made)
+            trees.append((stored.problem_id, size, 0 if made is None or not size else len(made.sequences)))
+        order = list(range(len(trees)))
+        if settings.most is not None:
+            random.Random(f"{settings.seed}/{round_index}/{shards.first}").shuffle(order)
+        taken = [0] * len(trees)
+        is_full = False
+        for at in order:
+            problem_id, size, sequences = trees[at]
+            if settings.most is not None and trajectories + sequences > settings.most:
+                is_full = True
+                break
+            taken[at] = size
+            trajectories += sequences
+            if size:
+                problems += 1
+                ids.add(problem_id)
+        sizes.append(taken)
+        if is_full:
             break
-        kept.append(one)
-    return kept
+    return {"sizes": sizes, "trajectories": trajectories, "problems": problems, "ids": sorted(ids)}
 
 
 def _of_tree(stored: StoredTree, settings: PolicyTraining) -> Iterator[PolicyTree]:

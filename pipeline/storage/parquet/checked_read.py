@@ -28,6 +28,7 @@ from berry.pipeline.storage.parquet import earlier_schemas, merged, shard_files,
 from berry.pipeline.storage.parquet.shard_files import ShardFile
 
 AT_ONCE = 16
+_FOOTER_END = 8  # bytes behind a Parquet footer: its length, and four letters
 
 
 class FaultKind(StrEnum):
@@ -226,6 +227,24 @@ def file_marks(location: Location, name: str) -> dict[str, str]:
         return marks_of(location.read(name, pq.read_metadata), name)
     except (pa.ArrowException, DamagedShard) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error}); `berry check` says more") from error
+
+
+def commit_digest(location: Location, file: ShardFile, round_index: int) -> str:
+    """A digest of what a file's leases hold, in every table: of the commit's footer, which names the digests of the
+    other files, and of its size. Reads no page. Raises StorageError where the file is damaged or not there."""
+    name = file.name(schema.COMMIT, round_index)
+
+    def footer(stream: pa.NativeFile) -> bytes:
+        size = stream.size()
+        stream.seek(size - _FOOTER_END)
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(max(0, size - _FOOTER_END - length))
+        return size.to_bytes(8, "little") + stream.read(length)
+
+    try:
+        return shards.digest(location.read(name, footer))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StorageError(f"{location.show(name)}: can't be read ({error}); `berry check` says more") from error
 
 
 def scan(location: Location, table: str, files: Sequence[ShardFile], round_index: int) -> ds.Dataset:

@@ -11,7 +11,7 @@ import pytest
 
 from berry.pipeline.config.sections.rounds import DpoTraining, GrpoTraining, SftTraining, TreeTraining
 from berry.pipeline.core.splits import Split
-from berry.pipeline.rewards.policy.examples import PolicyTree
+from berry.pipeline.rewards.policy.examples import PolicyTree, every_tree
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.stages.training.policy_trees import _of_tree, collect_trees
@@ -25,7 +25,10 @@ def _texts(trees: list[PolicyTree]) -> list[tuple[str, bytes]]:
 
 
 def test_the_generator_learns_from_training_problems_alone(stored_run) -> None:
-    learned = {tree.problem_id for tree in collect_trees(stored_run(count=30), SftTraining(), SPLIT, rounds=[0])}
+    learned = {
+        tree.problem_id
+        for tree in list(every_tree(collect_trees(stored_run(count=30), SftTraining(), SPLIT, rounds=[0])))
+    }
     assert len(learned) > 5
     assert all(SPLIT.part(problem) == "train" for problem in learned)
 
@@ -33,7 +36,9 @@ def test_the_generator_learns_from_training_problems_alone(stored_run) -> None:
 @pytest.mark.parametrize(("learn_from", "where"), [("kept", "kept"), ("all", "finish = 'stop'")])
 def test_examples_are_distinct_answers_of_the_wanted_kind(stored_run, learn_from: Any, where) -> None:
     run = stored_run(count=12)
-    found = _texts(collect_trees(run, SftTraining(learn_from=learn_from, per_problem=100), SPLIT, rounds=[0]))
+    found = _texts(
+        list(every_tree(collect_trees(run, SftTraining(learn_from=learn_from, per_problem=100), SPLIT, rounds=[0])))
+    )
     rows = connect(run).execute(f"select distinct problem_id, response from trajectories where {where}").fetchall()
     expected = sum(SPLIT.part(row[0]) == "train" for row in rows)
     assert len(found) == len(set(found)) == expected > 0
@@ -42,18 +47,20 @@ def test_examples_are_distinct_answers_of_the_wanted_kind(stored_run, learn_from
 def test_most_and_per_problem_draw_the_same_for_the_same_seed(stored_run) -> None:
     run = stored_run(count=12)
     settings = SftTraining(learn_from="all", per_problem=3, most=10, seed=4)
-    found = _texts(collect_trees(run, settings, SPLIT, rounds=[0]))
+    found = _texts(list(every_tree(collect_trees(run, settings, SPLIT, rounds=[0]))))
     assert 8 <= len(found) <= 10, "whole problems of three"
-    assert found == _texts(collect_trees(run, settings, SPLIT, rounds=[0]))
-    assert found != _texts(collect_trees(run, settings.model_copy(update={"seed": 5}), SPLIT, rounds=[0]))
-    everything = collect_trees(run, settings.model_copy(update={"most": None}), SPLIT, rounds=[0])
+    assert found == _texts(list(every_tree(collect_trees(run, settings, SPLIT, rounds=[0]))))
+    assert found != _texts(
+        list(every_tree(collect_trees(run, settings.model_copy(update={"seed": 5}), SPLIT, rounds=[0])))
+    )
+    everything = list(every_tree(collect_trees(run, settings.model_copy(update={"most": None}), SPLIT, rounds=[0])))
     assert set(found) < set(_texts(everything))
     assert max(len(tree.sequences) for tree in everything) == 3
 
 
 def test_advantages_of_a_problem_have_mean_zero_and_come_with_what_was_sampled(stored_run) -> None:
     run = stored_run(count=12)
-    trees = collect_trees(run, GrpoTraining(scale="none"), SPLIT, rounds=[0])
+    trees = list(every_tree(collect_trees(run, GrpoTraining(scale="none"), SPLIT, rounds=[0])))
     assert len(trees) > 2
     for tree in trees:
         assert fsum(s.weight for s in tree.sequences) == pytest.approx(1)
@@ -102,7 +109,7 @@ def test_what_a_tool_said_teaches_nothing(stored_run) -> None:
 
 def test_segments_are_rewarded_by_what_they_changed(stored_run) -> None:
     run = stored_run(count=12)
-    trees = collect_trees(run, TreeTraining(), SPLIT, rounds=[0])
+    trees = list(every_tree(collect_trees(run, TreeTraining(), SPLIT, rounds=[0])))
     stored = {t.problem_id: t for t in read_trees(run)}
     checked = 0
     for made in trees:
@@ -127,7 +134,7 @@ def test_segments_are_rewarded_by_what_they_changed(stored_run) -> None:
 
 
 def test_pairs_share_what_they_say_and_differ_behind_it(stored_run) -> None:
-    trees = collect_trees(stored_run(count=12), DpoTraining(), SPLIT, rounds=[0])
+    trees = list(every_tree(collect_trees(stored_run(count=12), DpoTraining(), SPLIT, rounds=[0])))
     pairs = [
         (tree.sequences[p.chosen].ids, tree.sequences[p.rejected].ids, p.shared) for tree in trees for p in tree.pairs
     ]

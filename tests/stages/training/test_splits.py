@@ -11,6 +11,7 @@ from berry.pipeline.core.search.audit import is_unpruned
 from berry.pipeline.core.splits import Split, draw, split_of
 from berry.pipeline.engines import vocabulary
 from berry.pipeline.errors import InputError
+from berry.pipeline.rewards.policy.examples import every_tree
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.training.policy_trees import collect_trees
@@ -53,7 +54,7 @@ def test_everything_that_learns_or_is_exported_goes_by_one_split(run: RunDir, tm
     done = export(run, ExportRequest("orm"), str(tmp_path / "out"))
     exported = {name: set(pq.read_table(path)["problem_id"].to_pylist()) for name, path in done.files.items()}
     assert exported == rewards
-    generator = {tree.problem_id for tree in collect_trees(run, SftTraining(), split, rounds=[0])}
+    generator = {tree.problem_id for tree in list(every_tree(collect_trees(run, SftTraining(), split, rounds=[0])))}
     assert generator <= rewards["train"]
     assert len(generator) > 5
 

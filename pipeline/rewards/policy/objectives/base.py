@@ -48,10 +48,11 @@ def wanted_tokens(weights: Floats) -> torch.Tensor:
 
 
 def logprobs_of(model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of wanted tokens [W]; a graph of zeros where there are none, so that a step without a trained
-    token has a gradient of zero."""
+    """Log-probabilities of wanted tokens [W]; one zero with a gradient of zeros where there are none. That takes a pass
+    too: processes that train together have to make the same ones."""
     if not len(wanted):
-        return sum(p.sum() for p in model.parameters() if p.requires_grad)[None] * 0.0  # type: ignore[index]
+        any_token = torch.from_numpy(np.flatnonzero(batch.pack.parents >= 0)[:1])
+        return token_logprobs(model, batch.pack, any_token, batch.temperature) * 0.0
     return token_logprobs(model, batch.pack, wanted, batch.temperature)
 
 
