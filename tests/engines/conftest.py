@@ -30,7 +30,6 @@ from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems import arithmetic
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
-from tests.engines.http.sglang_server import sglang
 
 TINY = VllmEngine(
     model="tiny-arithmetic",
@@ -134,13 +133,6 @@ def server_url(tiny_config: VllmEngine) -> Iterator[str]:
             process.wait(30)
 
 
-@pytest.fixture(scope="session")
-def sglang_url(server_url: str) -> Iterator[str]:
-    """A server that answers as SGLang documents, with the same model behind it."""
-    with sglang(server_url) as (server, _):
-        yield server.url
-
-
 def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + SERVER_START_S
     while time.monotonic() < deadline:
@@ -160,7 +152,6 @@ def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
         "scripted",
         pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.engine]),
         pytest.param("http", marks=[pytest.mark.slow, pytest.mark.engine]),
-        pytest.param("sglang", marks=[pytest.mark.slow, pytest.mark.engine]),
     ],
 )
 async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterator[Subject]:
@@ -172,11 +163,9 @@ async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterat
         return
     config: EngineConfig = SPEED
     problems, delimiter, regex = synthetic_problems(6, seed=9), "\n\n", r"\d+\n"
-    if name in ("http", "sglang"):
-        url = request.getfixturevalue("server_url" if name == "http" else "sglang_url")
+    if name == "http":
         config = HttpEngine(
-            url=url,
-            dialect="sglang" if name == "sglang" else "vllm",
+            url=request.getfixturevalue("server_url"),
             model="tiny",
             tokenizer="tiny-arithmetic",
             max_model_len=127,

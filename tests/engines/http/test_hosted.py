@@ -26,7 +26,7 @@ from berry.pipeline.engines.http.limits import MinuteLimit
 from berry.pipeline.errors import ConfigError, EngineError, InputError
 from berry.pipeline.records import NO_ID, Finish
 from tests.engines.http.chat_server import ChatServer
-from tests.engines.http.sglang_server import Served
+from tests.engines.http.served import Served
 
 PRICE = TokenPrice(prompt_usd=2.0, cached_usd=0.5, completion_usd=10.0)
 CONFIG = HttpEngine(
