@@ -45,7 +45,6 @@ BESIDE = {  # outside the core and the verifiers: what a file on the way looks s
     "pipeline/stages/checking/question.py",
     "pipeline/stages/problems/files.py",
     "pipeline/stages/rollout/journal.py",
-    "pipeline/stages/rollout/texts.py",
 }
 
 

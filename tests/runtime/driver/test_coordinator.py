@@ -184,9 +184,9 @@ async def test_a_run_does_not_wait_for_a_worker_that_stays_away() -> None:
 
 async def test_a_worker_that_does_not_come_back_is_told_and_the_others_do_the_rest() -> None:
     gone, other = Mortal("gone", kills={0: 1}, returns=False), Mortal("other", leases_at_once=1)
-    coordinator, told = Coordinator(some_leases(6), [gone, other]), list[str]()
+    coordinator, told = Coordinator(some_leases(60), [gone, other]), list[str]()
     coordinator.on_loss = told.append
     totals = await asyncio.wait_for(coordinator.run(), 10)
-    assert sorted(gone.done + other.done) == list(range(6))
-    assert (totals.leases, totals.lost_workers) == (6, 1)
+    assert sorted(gone.done + other.done) == list(range(60))
+    assert (totals.leases, totals.lost_workers) == (60, 1)
     assert told[1:] == ["gone for good; the run goes on without it"]

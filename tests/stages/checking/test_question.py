@@ -49,7 +49,7 @@ async def test_reverify_asks_once_more_where_a_run_would(reason: Reason, times: 
 async def test_reverify_reads_the_answer_behind_the_thinking_as_a_run_does() -> None:
     thinking = Thinking(open="<thought>", close="</thought>")
     checker = Checker()
-    ask = reverifier(checker, thinking)
+    ask = reverifier(checker, lambda _problem: thinking)
     verdicts = await ask(
         PROBLEM,
         [trajectory("done", "<thought>\\boxed{1}?</thought>\\boxed{42}"), trajectory("open", "<thought>\\boxed{42}")],
