@@ -153,7 +153,7 @@ def arguments(model: Any, order: StepOrder, settings: PolicyTraining, work: Path
         lr_scheduler_type="cosine",
         save_strategy="steps",
         save_steps=min(MOST_STEPS_UNSAVED, max(1, math.ceil(order.steps_an_epoch / 2))),
-        save_total_limit=1,
+        save_total_limit=2,  # the one before, while a new one is not yet marked as whole
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,

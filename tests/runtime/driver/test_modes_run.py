@@ -90,7 +90,8 @@ def test_a_real_model_thinks_in_one_mode_and_answers_at_once_in_the_other(
     code, out = berry.run("inspect", "runs/job")
     assert code == 0, out
     assert "thinking" in out
-    assert "pass@1" in out
+    assert "pass@k" in out
+    assert "@1 " in out
     code, out = berry.run("export", "runs/job", "--format", "sft", "--mode", "thinking", "-o", "data")
     assert code == 0, out
     code, out = berry.run("eval", "runs/job")
