@@ -92,7 +92,7 @@ def test_a_real_model_thinks_in_one_mode_and_answers_at_once_in_the_other(
     assert "thinking" in out
     assert "pass@k" in out
     assert "@1 " in out
-    code, out = berry.run("export", "runs/job", "--format", "sft", "--mode", "thinking", "-o", "data")
+    code, out = berry.run("export", "runs/job", "--format", "sft", "--tokens", "--mode", "thinking", "-o", "data")
     assert code == 0, out
     code, out = berry.run("eval", "runs/job")
     assert code == 2
