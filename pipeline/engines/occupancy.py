@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from berry.pipeline.engines.base import Counters
 
 
 @dataclass(slots=True)
@@ -54,6 +56,19 @@ class Occupancy:
         self.running_integral += self._step_s * decoded - self._step_integral
         self._step_s = self._step_integral = 0.0
         self._steps = True
+
+    def counted_in(self, totals: Counters, now_s: float) -> Counters:
+        """An engine's totals with what it runs now, and the integrals up to now."""
+        self.advance(now_s)
+        integral, settled_s = self.settled
+        return replace(
+            totals,
+            running=self.running_now,
+            waiting=self.waiting_now,
+            running_integral=integral,
+            busy_s=self.busy_s,
+            settled_s=settled_s,
+        )
 
     @property
     def settled(self) -> tuple[float, float]:

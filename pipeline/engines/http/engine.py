@@ -114,16 +114,7 @@ class Http(TokenizedEngine):
             await client.aclose()
 
     def counters(self) -> Counters:
-        self._occupancy.advance(time.monotonic())
-        integral, settled_s = self._occupancy.settled
-        return replace(
-            self._totals,
-            running=self._occupancy.running_now,
-            waiting=self._occupancy.waiting_now,
-            running_integral=integral,
-            busy_s=self._occupancy.busy_s,
-            settled_s=settled_s,
-        )
+        return self._occupancy.counted_in(self._totals, time.monotonic())
 
     def _slots_changed(self) -> None:
         self._occupancy.report(self._servers.taken, self._servers.waiting, time.monotonic())

@@ -88,16 +88,7 @@ class Hosted:
         return self._info
 
     def counters(self) -> Counters:
-        self._occupancy.advance(time.monotonic())
-        integral, settled_s = self._occupancy.settled
-        return replace(
-            self._totals,
-            running=self._occupancy.running_now,
-            waiting=self._occupancy.waiting_now,
-            running_integral=integral,
-            busy_s=self._occupancy.busy_s,
-            settled_s=settled_s,
-        )
+        return self._occupancy.counted_in(self._totals, time.monotonic())
 
     # ---- text and ids, of which there are none ----------
 

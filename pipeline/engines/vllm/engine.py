@@ -137,17 +137,7 @@ class Vllm(TokenizedEngine):
     # ---- what it says of itself ----------
 
     def counters(self) -> Counters:
-        occupancy = self._occupancy
-        occupancy.advance(time.monotonic())
-        integral, settled_s = occupancy.settled
-        return replace(
-            self._totals,
-            running=occupancy.running_now,
-            waiting=occupancy.waiting_now,
-            running_integral=integral,
-            busy_s=occupancy.busy_s,
-            settled_s=settled_s,
-        )
+        return self._occupancy.counted_in(self._totals, time.monotonic())
 
     def _record(self, step: compat.EngineStep) -> None:
         old = self._totals
