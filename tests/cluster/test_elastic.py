@@ -54,9 +54,12 @@ def test_a_node_that_joins_gets_work_and_one_that_leaves_costs_nothing(
 
     until(lambda: len(engines_committed()) == 1, what="a commit of the first node's engine")
     assert len(nodes.actors("RewardActor")) == 1
+    (first,) = nodes.actors("RolloutActor")
+    first.suspend()  # else the first engine may have done everything before the second is up: a machine may be slow
     spot = nodes.add()
-    until(lambda: len(engines_committed()) == 2, what="a commit of the second node's engine")
-    until(lambda: len(nodes.actors("RewardActor")) == 2, what="a reward actor on the second node")
+    until(lambda: len(engines_committed()) == 2, within_s=180, what="a commit of the second node's engine")
+    until(lambda: len(nodes.actors("RewardActor")) == 2, within_s=180, what="a reward actor on the second node")
+    first.resume()
     assert driver.poll() is None, "the run was over before the node left"
     nodes.take(spot)
     out = driver.communicate(timeout=120)[0]

@@ -35,6 +35,7 @@ from berry.pipeline.runtime.monitoring.running_totals import RunningTotals
 from berry.pipeline.runtime.monitoring.stalls import activity_of_rewards
 from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.rollout.admission import searches_at_once
+from berry.pipeline.tasks import end_tasks
 
 RAY_POLL_S = 1.0  # between two looks at Ray's own process
 SHUTDOWN_S = 30.0  # for which Ray may take to end
@@ -164,10 +165,13 @@ class Fleet:
     async def watch(self, join: Callable[[Worker], None]) -> None:
         """Has lost actors started again, and gives the coordinator the engines that come up, until cancelled."""
         self._join = join
+        watches = self.sandboxes.pool.watch(), self.rewards.watch(), self._watch_ray()
+        tasks = [asyncio.create_task(watch) for watch in watches]
         try:
-            await asyncio.gather(self.sandboxes.pool.watch(), self.rewards.watch(), self._watch_ray())
+            await asyncio.gather(*tasks)
         finally:
             self._join = lambda _: None
+            await end_tasks(tasks)  # one that asked an actor after Ray is left has Ray end the process, without a word
 
     async def _watch_ray(self) -> None:
         """Raises ResourceError when the Ray that was started here ends; nothing would say so otherwise."""
