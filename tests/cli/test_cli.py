@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,44 +12,42 @@ import pytest
 from berry import __version__
 from berry.pipeline.cli import app, help_text
 
-HEAVY = (
-    "ray",
-    "torch",
-    "vllm",
-    "transformers",
-    "pyarrow",
-    "duckdb",
-    "sympy",
-    "reasoning_gym",
-    "matplotlib",
-    "pydantic",
-)
+LIGHT = {
+    "annotated_doc",
+    "attr",
+    "markdown_it",
+    "mdurl",
+    "msgspec",
+    "pygments",
+    "rich",
+    "shellingham",
+    "typer",
+    "typing_extensions",
+}
+"""What drawing the help takes. Seconds are for tests/benchmarks/startup.py to tell: they are the machine's."""
 
 
 def berry(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "berry", *words], capture_output=True, text=True, check=False, cwd=cwd)
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_but_what_draws_it() -> None:
     code = (
         "import sys\n"
-        "from berry.pipeline.cli import app\n"
-        f"loaded = [m for m in {HEAVY} if m in sys.modules]\n"
-        "sys.exit(', '.join(loaded) or 0)\n"
+        "sys.argv = ['berry', '--help']\n"
+        "from berry.pipeline.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    packages = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
+        f"    others = packages - {LIGHT | {'berry', '__main__', 'click'}}\n"
+        "    ours = ('__editable__', '_distutils_hack', 'sitecustomize')  # as pip and machines have it\n"
+        "    installed = [p for p in others if not p.startswith(ours)]\n"
+        "    print('besides:', *sorted(installed), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"berry --help would import {done.stderr}"
-
-
-def test_help_takes_less_than_half_a_second_of_cpu() -> None:
-    """Of CPU, since what other programs do on the machine is no fault of the command; the best of three."""
-    spent: list[float] = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert berry("--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.5
+    assert "berry run" in done.stdout
+    assert done.stderr == "besides:\n"
 
 
 def test_the_version_is_the_packages() -> None:
