@@ -189,8 +189,9 @@ class JudgeResult:
     """What a judge found. `calls` counts the calls that reached it (a pass with 0 calls tested nothing);
     `message` is the assertion's or error's text, `line` its line in the tests, `args`, `kwargs` and `got`
     belong to the last call made before. `candidate` is how the candidate's own child ended. `changed_and_returned`:
-    some call changed its arguments and returned a value too; `large`: some value was so large that tests may run out of
-    time or memory over it."""
+    some call changed its arguments and returned a value too, and `exchanged` has two hashes a call then, 8 bytes each,
+    of what it was asked and what it answered; `large`: some value was so large that tests may run out of time or memory
+    over it."""
 
     status: JudgeStatus
     calls: int = 0
@@ -201,6 +202,7 @@ class JudgeResult:
     got: Any = None
     candidate: CaseResult = field(default_factory=lambda: CaseResult(JobOutcome.OK))
     changed_and_returned: bool = False
+    exchanged: bytes = b""
     large: bool = False
     cpu_s: float = 0.0
     judge_cpu_s: float = 0.0

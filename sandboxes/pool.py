@@ -121,17 +121,18 @@ class SandboxPool:
         limits: Limits | None = None,
         prelude: str = "",
         changes: bool = True,
-        late: bool = False,
+        as_given: JudgeResult | None = None,
     ) -> JudgeResult:
         """Runs `tests` (bare asserts, or a `check(candidate)`) in a child of their own, with calls of the entry point
         relayed to the job's child. `prelude` is code that the tests' namespace needs; `limits` are the judge's.
-        `changes`: whether arguments that the candidate changed are changed for the tests too; `late`: only where they
-        do not judge its answer by them (`inside.late_changes`). Raises SandboxError without an entry point."""
+        `changes`: whether arguments that the candidate changed are changed for the tests too; `as_given`: a trial that
+        it passed so; now the tests see arguments as they were given (`inside.as_given`). Raises SandboxError without an
+        entry point."""
         name = entry_name or job.entry_point
         if name is None:
             raise SandboxError("judge needs an entry point")
         own, judges = self.limits_now(job.limits), self.limits_now(limits)
-        judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes, late)
+        judge_run = judge_job.JudgeRun(job, tests, name, prelude, own, judges, changes, as_given)
 
         async def once(number: int) -> JudgeResult:
             return await judge_job.run_judge(self._slots, number, judge_run)

@@ -6,6 +6,8 @@
 
     host ─exec─► confine ─exec─► a tool that was installed on this host
 
+judge: a problem's tests    callables: functions that cross    marks ─► as_given: tests whose arguments stay
+
 channel: frames to the host    slot_protocol: messages between host and slot    stages: how far a child came
 workdir, processes: what a job left    fast_fork: what makes forks cheap
 

@@ -8,7 +8,7 @@ that it does can make a comparison true. The verdict is one frame, written by th
 
 An exception of the candidate's that ends without an `except` or a `with` of the tests having stopped it was stopped by
 the language: `all(map(candidate, …))` ends at StopIteration, `hasattr` at AttributeError. Such a trial passes nothing.
-Arguments that the candidate changed are changed here too, as they would be in one process, or later: `late_changes`.
+Arguments that the candidate changed are changed here too, as they would be in one process, or not at all: `as_given`.
 Functions that it returns, or that the tests give it, are called where they are, with plain data: `callables`.
 """
 
@@ -19,13 +19,19 @@ import re
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import CodeType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from berry.sandboxes import wire
+from berry.sandboxes.inside import marks
+from berry.sandboxes.inside.as_given import AsGiven
 from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
-from berry.sandboxes.inside.late_changes import ENTER, READ, SETTLE, LateChanges, mark
+
+if TYPE_CHECKING:
+    import ast  # loaded where it is needed: every child would carry it
 
 TESTS_FILE = "tests.py"
 _STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
@@ -40,8 +46,8 @@ class CandidateError(Exception):
 class Proxy:
     """Relays calls of the candidate to the host."""
 
-    def __init__(self, channel: Channel, name: str, late: LateChanges | None) -> None:
-        self._channel, self._late = channel, late
+    def __init__(self, channel: Channel, name: str, as_given: AsGiven | None) -> None:
+        self._channel, self._as_given = channel, as_given
         self.__name__ = self.__qualname__ = name
         self.open: dict[int, BaseException] = {}
         self.last: BaseException | None = None
@@ -55,32 +61,42 @@ class Proxy:
         return self._call([number], args, kwargs)
 
     def _call(self, which: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._late is not None:
-            self._late.called()
-        answer = self._ask(["call", args, kwargs, *which])
+        forward = []
+        if self._as_given is not None:
+            self._as_given.called()
+            forward = self._as_given.put_forward((args, kwargs))
+        try:
+            body = self._encode(["call", args, kwargs, *which])
+        finally:
+            if forward and self._as_given is not None:
+                self._as_given.put_back(forward)
+        answer = self._ask(body)
         while answer[0] == "back":
-            answer = self._ask(self._answer_back(*answer[1:]))
+            answer = self._ask(self._encode(self._answer_back(*answer[1:])))
         referenced = self._channel.has_references
         if answer[0] == "ok":
             given = {**dict(enumerate(args)), **kwargs}
             for key, value in answer[2]:
                 argument = given.get(key)
-                if self._late is None or not isinstance(argument, _CHANGEABLE):
+                if self._as_given is None or not isinstance(argument, _CHANGEABLE):
                     _change(argument, value)
                 else:
-                    self._late.record(argument, value)
+                    self._as_given.record(argument, value)
             return self._callables.incoming(answer[1]) if referenced else answer[1]
         _, name, text = answer
         self.last = raised = exception(name, text, CandidateError)
         self.open[id(raised)] = raised
         raise raised
 
-    def _ask(self, message: list[Any]) -> Any:
-        """Sends a message, with references for the functions in it, and reads what comes back."""
+    def _encode(self, message: list[Any]) -> bytes:
+        """Encodes a message, with references for the functions in it."""
         try:
-            body = wire.dumps(message)
+            return wire.dumps(message)
         except wire.Unsupported:
-            body = wire.dumps(self._callables.outgoing(message))
+            return wire.dumps(self._callables.outgoing(message))
+
+    def _ask(self, body: bytes) -> Any:
+        """Sends a message and reads what comes back."""
         self._channel.write(body)
         return self._channel.read()
 
@@ -136,20 +152,23 @@ def _change(argument: Any, value: Any) -> None:
 
 def run(job: dict[str, Any], channel: Channel) -> NoReturn:
     """Runs prelude and tests, writes the verdict and ends the process."""
-    late = LateChanges(_change) if job["late"] else None
-    proxy = Proxy(channel, job["entry"], late)
+    as_given = AsGiven(_change) if job["as_given"] else None
+    proxy = Proxy(channel, job["entry"], as_given)
+    read_by_line: dict[int, tuple[str, ...]] = {}
     namespace = new_module("tests").__dict__
     if "random" in sys.modules:
         sys.modules["random"].seed(1)  # not the candidate's numbers
     try:
         namespace[_STOPPED] = lambda: proxy.stopped(sys.exc_info()[1])
         namespace[_GUARD] = lambda inner: _Guard(inner, proxy)
-        exec(_marked(job["prelude"], "prelude.py"), namespace)
+        exec(_compiled(job["prelude"], "prelude.py"), namespace)
         namespace.pop("check", None)
         namespace[job["entry"]] = namespace["candidate"] = proxy
-        if late is not None:
-            namespace[SETTLE], namespace[ENTER], namespace[READ] = late.settle, late.enter, late.read
-        exec(_marked(job["source"], TESTS_FILE, late=late is not None), namespace)
+        if as_given is None:
+            code = _compiled(job["source"], TESTS_FILE)
+        else:
+            code, read_by_line = _marked(job["source"], as_given, namespace)
+        exec(code, namespace)
         check = namespace.get("check")
         if callable(check) and check is not proxy:  # the candidate's function may be called so
             check(proxy)
@@ -158,7 +177,10 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
         kind = "failed" if isinstance(e, AssertionError) else "error"
         if id(e) in proxy.open or e is proxy.last:
             kind = "candidate"
-        verdict = [kind, *describe(e), _line(e.__traceback__)]
+        line = _line(e.__traceback__)
+        verdict = [kind, *describe(e), line]
+        if as_given is not None and kind != "candidate" and not as_given.ends(e, read_by_line.get(line or 0, ())):
+            verdict = ["passed"]  # of what was looked at until then
     if verdict[0] != "candidate" and proxy.open:
         swallowed = next(iter(proxy.open.values()))
         name, text = describe(swallowed)
@@ -168,13 +190,38 @@ def run(job: dict[str, Any], channel: Channel) -> NoReturn:
     os._exit(0)
 
 
-def _marked(source: str, name: str, *, late: bool = False) -> CodeType:
-    """Compiles tests so that each `except` and `with` of theirs tells when it stops an exception; `late`: so that they
-    see changes as `late_changes` has it, too."""
+def _compiled(source: str, name: str) -> CodeType:
+    """Compiles tests so that each `except` and `with` of theirs tells when it stops an exception."""
     if "assertRaises" in source:
         _mark_assert_raises()
-    if not late and not _STOPS_EXCEPTIONS(source):
+    if not _STOPS_EXCEPTIONS(source):
         return compile_source(source, name)
+    with _syntax_errors():
+        return compile(_telling(source, name), name, "exec", dont_inherit=True)
+
+
+def _marked(source: str, as_given: AsGiven, namespace: dict[str, Any]) -> tuple[CodeType, dict[int, tuple[str, ...]]]:
+    """Compiles tests that tell, besides, what they do to names; returns also the names that each line reads."""
+    if "assertRaises" in source:
+        _mark_assert_raises()
+    for name in ("settle", "about", "enter", "leave", "counts"):
+        namespace[getattr(marks, name.upper())] = getattr(as_given, name)
+    with _syntax_errors():
+        marked = marks.mark(_telling(source, TESTS_FILE))
+        return compile(marked.tree, TESTS_FILE, "exec", dont_inherit=True), marked.read_by_line
+
+
+@contextmanager
+def _syntax_errors() -> Iterator[None]:
+    """Makes every way of failing to compile a SyntaxError."""
+    try:
+        yield
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise SyntaxError(str(e)) from None
+
+
+def _telling(source: str, name: str) -> ast.Module:
+    """Parses tests and puts a call into each `except` and `with`, which tells when it stops an exception."""
     import ast  # a judge's slot has loaded it
 
     class Marker(ast.NodeTransformer):
@@ -191,12 +238,7 @@ def _marked(source: str, name: str, *, late: bool = False) -> CodeType:
                 item.context_expr = ast.copy_location(guarded, item.context_expr)
             return node
 
-    try:
-        tree = ast.fix_missing_locations(Marker().visit(ast.parse(source, name)))
-        tree = mark(tree) if late else tree
-        return compile(tree, name, "exec", dont_inherit=True)
-    except (ValueError, OverflowError, RecursionError) as e:
-        raise SyntaxError(str(e)) from None
+    return ast.fix_missing_locations(Marker().visit(ast.parse(source, name)))
 
 
 def _mark_assert_raises() -> None:

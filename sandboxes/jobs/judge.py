@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -58,7 +59,7 @@ class JudgeRun:
     limits: Limits
     judge_limits: Limits
     changes: bool = True
-    late: bool = False
+    as_given: JudgeResult | None = None
 
 
 class _CandidateChild:
@@ -181,7 +182,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
         else:
             judge.allow(1)
             judge.send(header("judge", run.tests, run.judge_limits, entry=run.entry_name,
-                              prelude=run.prelude, late=run.late))  # fmt: skip
+                              prelude=run.prelude, as_given=run.as_given is not None))  # fmt: skip
             result = await _Relay(judge, candidate, run).result()
         for child in (judge, *candidate.children):
             child.retire()
@@ -193,13 +194,42 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
                 child.release()
 
 
+class _Exchanged:
+    """Hashes of what each call of a trial asked and answered, and whether one leaves the way of the trial before."""
+
+    def __init__(self, before: JudgeResult | None) -> None:
+        self.hashes = array("q")
+        self._before = memoryview(b"" if before is None else before.exchanged).cast("q")
+        self._follows = before is not None
+        self._changed = False
+
+    def strays(self, asked: int) -> bool:
+        """Notes a call; whether the tests ask for another than in the trial before because they see arguments as they
+        were given, in a loop that lasts until its list is empty, say. Whoever answers otherwise than before is followed
+        to the end, and so are tests that draw other arguments from the start."""
+        at = len(self.hashes)
+        self.hashes.append(asked)
+        if not self._follows or (at < len(self._before) and self._before[at] == asked):
+            return False
+        self._follows = self._changed
+        return self._changed
+
+    def answered(self, reply: bytes, *, changed: bool) -> None:
+        """Notes a call's answer."""
+        self._changed = self._changed or changed
+        at = len(self.hashes)
+        self.hashes.append(hash(reply))
+        self._follows = self._follows and at < len(self._before) and self._before[at] == self.hashes[at]
+
+
 class _Relay:
     """Carries calls and results until the judge has a verdict or one of the two ends."""
 
     def __init__(self, judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> None:
         self._judge, self._candidate, self._run = judge, candidate, run
-        self._calls = self._asked = self._depth = self._heard_bytes = 0
+        self._calls = self._asked = self._depth = self._heard_bytes = self._heard_hash = 0
         self._last = JudgeResult(JudgeStatus.PASSED)
+        self._exchanged = _Exchanged(run.as_given)
 
     async def result(self) -> JudgeResult:
         """Serves the judge to its end."""
@@ -219,7 +249,7 @@ class _Relay:
                 ended = replace(ended, status=JudgeStatus.CANDIDATE, calls=self._calls + 1, message=text,
                                 candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
             raise _Over(ended)
-        self._heard_bytes = len(body)
+        self._heard_bytes, self._heard_hash = len(body), hash(body)
         try:
             return await outcomes.off_loop(partial(wire.loads, body, references=True), len(body))
         except wire.WireError as e:
@@ -246,8 +276,11 @@ class _Relay:
     async def _serve(self, message: list[Any]) -> None:
         """Makes the call that the judge asks for and tells it the result; raises _Over once there is a verdict."""
         if message[0] != "call":
-            raise _Over(_verdict(message[1:], replace(self._last, judge_cpu_s=message[0])))
+            exchanged = self._exchanged.hashes.tobytes() if self._last.changed_and_returned else b""
+            raise _Over(_verdict(message[1:], replace(self._last, judge_cpu_s=message[0], exchanged=exchanged)))
         _, args, kwargs, *number = message
+        if self._exchanged.strays(self._heard_hash):
+            raise _Over(self._last)  # what the tests looked at until now has passed
         name = number[0] if number else self._run.entry_name
         self._last = replace(self._last, args=args, kwargs=kwargs)
         try:
@@ -266,13 +299,13 @@ class _Relay:
         changed = self._last.changed_and_returned or (bool(changes) and case.value is not None)
         self._last = replace(self._last, calls=self._calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
                              changed_and_returned=changed, large=self._last.large or is_large(case.value))  # fmt: skip
+        if case.outcome is not JobOutcome.OK:
+            if case.outcome not in _RAISED or case.error_type is None:
+                raise _Over(replace(self._last, status=JudgeStatus.CANDIDATE, message=case.error))
+            reply = wire.dumps(["raise", case.error_type, case.error or ""])
+        self._exchanged.answered(reply, changed=bool(changes))
         self._judge.allow(1)
-        if case.outcome is JobOutcome.OK:
-            self._judge.send(wire.frame(reply))
-        elif case.outcome in _RAISED and case.error_type is not None:
-            self._judge.send(wire.frame(wire.dumps(["raise", case.error_type, case.error or ""])))
-        else:
-            raise _Over(replace(self._last, status=JudgeStatus.CANDIDATE, message=case.error))
+        self._judge.send(wire.frame(reply))
 
 
 def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[Any]]:

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tests in a line each)
 """The judge tells honest candidates from wrong ones, and its own troubles from theirs."""
 
 from __future__ import annotations
@@ -210,58 +209,6 @@ def test_changing_an_argument_and_returning_a_value_is_told(box):
     assert box.judge("def f(x): return x.pop()", "assert f([1, 2]) == 2").changed_and_returned
     assert not box.judge("def f(x): return x[-1]", "assert f([1, 2]) == 2").changed_and_returned
     assert not box.judge("def f(x): x.pop()", "assert f([1, 2]) is None").changed_and_returned
-
-
-EMPTIES = "def f(x):\n    x.clear()\n    return []"
-POPS = "def f(x): return x.pop(0)"
-SORTS = "def f(x):\n    x.sort()\n    return x[-1]"
-CALLER = "def run(x):\n    r = f(x)\n    return r\n"
-LATE = {
-    "in one statement": (EMPTIES, "assert f([1]) == []\nx = [2, 1]\nassert f(x) == sorted(x)", False),
-    "by a name": (EMPTIES, "x = [2, 1]\nr = f(x)\nassert r == sorted(x)", False),
-    "by a name of a name": (EMPTIES, "x = [2, 1]\nr = f(x)\ns = list(r)\nassert s == sorted(x)", False),
-    "by a helper": (EMPTIES, CALLER + "x = [2, 1]\nassert run(x) == sorted(x)", False),
-    "by a helper and a name": (EMPTIES, CALLER + "x = [2, 1]\nr = run(x)\nassert r == sorted(x)", False),
-    "in a loop": (EMPTIES, "for x in [[2, 1], [3]]:\n    r = f(x)\n    assert r == sorted(x)", False),
-    "by a loop's name": (EMPTIES, "xs = [[2, 1], [3]]\nfor r, x in zip(map(f, xs), xs):\n    assert r == sorted(x)", False),
-    "in a comprehension": (EMPTIES, "xs = [[2, 1]]\nrs = [f(x) for x in xs]\nassert rs == [sorted(x) for x in xs]", False),
-    "in an if": (EMPTIES, "x = [2, 1]\nif f(x) != sorted(x):\n    raise AssertionError", False),
-    "in check": (EMPTIES, "def check(c):\n    x = [2, 1]\n    got = c(x)\n    assert len(got) == len(x)", False),
-    "by a name made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nw = sorted(x)\nassert r == w", False),
-    "by two names made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nn = len(x)\nassert len(r) == n", False),
-    "by a name of a name made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nw = sorted(x)\nv = w[:]\nassert r == v", False),
-    "by an own function, later": (EMPTIES, "def g(x): return sorted(x)\nx = [2, 1]\nr = f(x)\nw = g(x)\nassert r == w", False),
-    "by a truth made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nok = r == sorted(x)\nassert ok", False),
-    "by a name made later in check": (EMPTIES, "def check(c):\n    for x in [[2, 1]]:\n        r = c(x)\n        w = sorted(x)\n        assert r == w", False),
-    "by an annotated name made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nw: list = sorted(x)\nassert r == w", False),
-    "by several names made later": (EMPTIES, "x = [2, 1]\nr = f(x)\nw, n = sorted(x), 3\nassert r == w", False),
-    "in a later if": (EMPTIES, "x = [2, 1]\nr = f(x)\nif r != sorted(x):\n    raise AssertionError", False),
-    "in a later return": (EMPTIES, "x = [2, 1]\ndef ok():\n    r = f(x)\n    return r == sorted(x)\nassert ok()", False),
-    "in a later assertEqual": (EMPTIES, "import unittest\nt = unittest.TestCase()\nx = [2, 1]\nr = f(x)\nt.assertEqual(r, sorted(x))", False),
-    "made later, honestly": (SORTS, "x = [3, 1]\nr = f(x)\nw = max(x)\nn = len(x)\nassert r == w\nassert n == 2\ny = x[:]\nassert y == [1, 3]", True),
-    "made later of an iterator": (SORTS, "x = [3, 1]\nr = f(x)\nit = iter([3])\nw = next(it)\nassert r == w\nm = map(int, x)\nassert list(m) == [1, 3]", True),
-    "made later by a call": (POPS, "q = [1, 2, 3]\na = f(q)\nb = f(q)\nleft = len(q)\nassert (a, b) == (1, 2)\nassert left == 1", True),
-    "a later if, honestly": (POPS, "q = [1, 2]\na = f(q)\nif a != 1:\n    raise AssertionError\nelif q != [2]:\n    raise AssertionError", True),
-    "changed and told": (SORTS, "x = [3, 1]\nassert f(x) == 3\nassert x == [1, 3]", True),
-    "changed and told by names": (SORTS, "x = [3, 1]\nr = f(x)\nassert r == 3\nassert x == [1, 3]", True),
-    "changed and told in one assert": (SORTS, "x = [3, 1]\nassert f(x) == 3 and x == [1, 3]", True),
-    "changed wrongly": (SORTS, "x = [3, 1]\nassert f(x) == 3\nassert x == [3, 1]", False),
-    "changed and copied": (SORTS, "x = [3, 1]\nr = f(x)\ny = x[:]\nassert (r, len(y)) == (3, 2)\nassert y == [1, 3]", True),
-    "one after the other": (POPS, "q = [1, 2, 3]\nassert f(q) == 1\nassert f(q) == 2\nassert q == [3]", True),
-    "while it lasts": (POPS, "q, got = [1, 2, 3], []\nwhile q:\n    got.append(f(q))\nassert got == [1, 2, 3]", True),
-    "in check, honestly": (POPS, "def check(c):\n    q = [1, 2]\n    first = c(q)\n    assert q == [2]\n    assert first == 1", True),
-    "within try": (POPS, "q = [1]\ntry:\n    assert f(q) == 2\nexcept AssertionError:\n    pass\nassert q == []", True),
-    "in a class": (POPS, "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        q = [1, 2]\n"
-                   "        self.assertEqual(f(q), 1)\n        self.assertEqual(q, [2])\nT('test').debug()", True),
-    "with a future": (POPS, "from __future__ import annotations\nq = [1]\nassert f(q) == 1\nassert not q", True),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("source", "tests", "passes"), LATE.values(), ids=LATE)
-def test_an_answer_is_held_against_its_arguments_as_they_were(box, source, tests, passes):
-    assert box.judge(source, tests, late=True).passed is passes
-    if passes:
-        assert box.judge(source, tests).passed
 
 
 def test_changes_that_are_no_plain_data_are_the_candidates_fault(box):
