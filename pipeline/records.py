@@ -120,6 +120,7 @@ class Node(Struct, gc=False):
     node (core/values): an estimate of the chance that a continuation passes, its 95% interval, the independent
     continuations behind it, the weight `value_mass` of the training label value / value_mass, what kind of figure it
     is, and whether any continuation passed.
+    `prm`: what a PRM says of the path up to and with the node; `inner_prm`: the same at each step that ends inside it.
     `messages`, `template_args`: of a root, the chat messages that its tokens are, as they were sampled under, and, as
     JSON, what the chat template was given beside them. `mode`: the one that its problem was searched in. `role`: who
     speaks; what a tool said was given, not sampled, and has no log-probabilities. `call_outcome`, `call_ms`,
@@ -157,6 +158,7 @@ class Node(Struct, gc=False):
     nondeterministic: bool | None = None
     mode: str | None = None
     template_args: str | None = None
+    inner_prm: Sequence[float | None] | None = None
 
 
 class ResponseSegment(NamedTuple):

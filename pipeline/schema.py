@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 8
+VERSION = 9
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -63,6 +63,10 @@ NODES = pa.schema(
         ("nondeterministic", pa.bool_()),  # its session was rebuilt, and earlier calls said something else
         ("mode", pa.string()),  # that its problem was searched in; null: the run has none
         ("template_args", pa.string()),  # of a root: JSON, what the template was given beside `messages`
+        (
+            "inner_prm",
+            pa.list_(pa.float32()),
+        ),  # PRM's values at steps that end inside the segment; `prm`: at its end
     ]
 )
 
@@ -137,6 +141,7 @@ STEP_COLUMNS = ("step_values", "step_lows", "step_highs", "step_counts", "step_w
 ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     7: {"nodes": ("role", "call_outcome", "call_ms", "nondeterministic")},
     8: {"nodes": ("mode", "template_args"), "trajectories": ("mode",), "kept": ("mode",)},
+    9: {"nodes": ("inner_prm",)},
 }
 """The columns that each version after the sixth brought, by table."""
 

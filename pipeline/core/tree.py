@@ -39,7 +39,8 @@ class TreeNode(Struct, eq=False):
     value counts (core/values).
 
     `logprobs` (nats a token, float32) are None where the engine gave none. `entropies` (nats a token) and `ends`
-    (characters of the text after each token) are None unless the policy asked the tree to keep detail.
+    (characters of the text after each token) are None unless the policy asked the tree to keep detail. `prm` is the
+    PRM's value of the path up to and with the node, `inner_prm` those at the steps that end inside it, in order.
     """
 
     node_id: str
@@ -70,6 +71,7 @@ class TreeNode(Struct, eq=False):
     orm: float | None = None
     given: Called | None = None
     skipped: int = 0
+    inner_prm: list[float | None] | None = None
 
     @property
     def steps(self) -> int:
@@ -272,7 +274,7 @@ class Tree:
             first.weight, node.weight = None, 1.0  # else it is of what comes behind the segment's end
         _adopt(above, node)
         node.parent, node.index = above, -1  # -1: sorts before the forks sampled at the cut
-        node.tokens = node.tokens[cuts[-1] :]
+        node.tokens, node.inner_prm = node.tokens[cuts[-1] :], None
         node.offset += cuts[-1]
         for below in self.walk(node):
             below.depth += len(pieces)

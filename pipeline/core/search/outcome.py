@@ -5,6 +5,7 @@ Tree ─► nodes (values backed up) ─► trajectories (one a leaf) ; Tree ─
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from math import prod
 
@@ -51,6 +52,8 @@ def _record(tree: TreeView, node: NodeView, value: Value) -> Node:
         value.kind,
         value.reached,
     )
+    if node.inner_prm is not None:
+        record.inner_prm = node.inner_prm
     if given is not None:
         record.role, record.call_outcome, record.call_ms = given.role, given.outcome, given.ms
         record.nondeterministic = given.nondeterministic
@@ -89,7 +92,7 @@ def trajectories(tree: Tree, *, run_seed: int, round_index: int) -> list[Traject
 def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int, *, scored: bool) -> Trajectory:
     """Of the last on the path, or of a tree that is its root alone; without an id yet."""
     leaf = path[-1] if path else tree.root
-    prm = [node.prm for node in path if node.prm is not None] if scored else ()
+    prm = list(_scores(path)) if scored else ()
     return Trajectory(
         "",
         tree.problem_id,
@@ -108,6 +111,15 @@ def _trajectory(tree: Tree, path: list[TreeNode], ids: list[str], shared: int, *
         # still at a step: the search ended before it was grown to an end
         _CANCELLED if leaf.drop is None and leaf.finish is _STEP else leaf.drop,
     )
+
+
+def _scores(path: Iterable[TreeNode]) -> Iterator[float]:
+    """What a PRM says at each step along a path, those that end inside a node too; without what could not be scored."""
+    for node in path:
+        if node.inner_prm is not None:
+            yield from (score for score in node.inner_prm if score is not None)
+        if node.prm is not None:
+            yield node.prm
 
 
 def digest(tree: Tree, state: list[object]) -> str:

@@ -60,6 +60,7 @@ class ReadTree:
         self._alike: list[_CommonFields] = []
         self._alike_codes, self._known_alike = array("i"), dict[_CommonFields, int]()
         self._given: dict[int, Called] = {}  # without tokens and texts
+        self._inner_prms: dict[int, list[float | None]] = {}
         self.has_completions = False  # that were drawn only to label prefixes
         n_children = array("i")
         for row in rows:
@@ -95,6 +96,8 @@ class ReadTree:
         self._logprob_sums.append(_or_nan(row["logprob_sum"] if number else None))
         self._entropies.append(_or_nan(row["mean_entropy"]))
         self._prms.append(_or_nan(row["prm"]))
+        if row["inner_prm"]:
+            self._inner_prms[number] = row["inner_prm"]
         self._alike_codes.append(self._known_alike.setdefault(alike, len(self._alike)))
         if len(self._known_alike) > len(self._alike):
             self._alike.append(alike)
@@ -285,6 +288,10 @@ class ReadNode:
     @property
     def prm(self) -> float | None:
         return _known(self._tree._prms[self.number])
+
+    @property
+    def inner_prm(self) -> Sequence[float | None] | None:
+        return self._tree._inner_prms.get(self.number)
 
     @property
     def orm(self) -> float | None:

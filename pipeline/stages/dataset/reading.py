@@ -280,7 +280,7 @@ def rebuild(problem_id: str, nodes: Iterable[Row], trajectories: Iterable[Row]) 
         node = tree.attach(row["node_id"], tree[row["parent_id"]], row["token_ids"])
         node.text = row["text"]
         node.finish = Finish(row["finish"])
-        node.prm = row["prm"]
+        node.prm, node.inner_prm = row["prm"], row["inner_prm"]
         node.logprob_sum = row["logprob_sum"]
         node.logprobs = None if row["logprobs"] is None else array("f", row["logprobs"])
         node.mean_entropy = row["mean_entropy"]

@@ -8,6 +8,7 @@ Columns, since Arrow wants them: a dict for each row would be made only to be ta
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
@@ -184,15 +185,26 @@ def made_by_marks(marks: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _prm_scores(steps: Iterable[tuple[Sequence[Node], Sequence[StepPlace]]]) -> list[list[float | None]]:
-    """Of each step, that of the node in which it ends; where there are none, lists of one length are one object."""
+    """What the PRM says at the end of each step; where there are none, lists of one length are one object."""
     found: list[list[float | None]] = []
     none: dict[int, list[float | None]] = {}
     for path, places in steps:
-        if {node.prm for node in path} <= {None}:
+        if any(node.inner_prm is not None for node in path):
+            found.append(_inner_scores(path, places))
+        elif {node.prm for node in path} <= {None}:
             found.append(none.setdefault(len(places), [None] * len(places)))
         else:
             found.append([path[at].prm for at, _ in places])
     return found
+
+
+def _inner_scores(path: Sequence[Node], places: Sequence[StepPlace]) -> list[float | None]:
+    """Of a step that ends inside a node the score there; None where the node was scored at another number of steps, as
+    on another path that ends in white space."""
+    inside = Counter(at for at, whole in places if not whole)
+    at_hand = {at: iter(path[at].inner_prm or ()) for at in inside}
+    matches = {at: len(path[at].inner_prm or ()) == count for at, count in inside.items()}
+    return [path[at].prm if whole else next(at_hand[at]) if matches[at] else None for at, whole in places]
 
 
 def _step_ends(steps: Sequence[list[str]], responses: Sequence[str]) -> list[list[int]]:

@@ -76,7 +76,10 @@ class Cutter:
 
     def places(self, path: Sequence[TextNode]) -> tuple[list[str], list[StepPlace]]:
         """The text of each step, and the place of its end on the path."""
-        texts = tuple([node.text or "" for node in path])
+        return self.places_in(tuple([node.text or "" for node in path]))
+
+    def places_in(self, texts: tuple[str, ...]) -> tuple[list[str], list[StepPlace]]:
+        """The same of a path whose nodes' texts are given."""
         placed = self._placed.get(texts)
         if placed is None:
             if len(self._placed) >= MOST_CUT:

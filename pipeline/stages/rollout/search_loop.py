@@ -22,6 +22,7 @@ from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.rollout.annotation import StoredSearch
 from berry.pipeline.stages.rollout.executor import CommandExecutor
 from berry.pipeline.stages.rollout.final_scores import score_ends
+from berry.pipeline.stages.rollout.inner_steps import inner_step_ends
 from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal, Past
 from berry.pipeline.stages.rollout.pending import PendingCommands
 from berry.pipeline.stages.rollout.ports import Grown, Ports
@@ -65,7 +66,11 @@ async def grow(
     try:
         await loop.run()
         if ports.scorer is not None and ports.end_scores:
-            await score_ends(loop.search.tree, ports.scorer, ports.end_scores)
+            tree, decode = loop.search.tree, ports.engine.decode
+            inside = None
+            if "prm" in ports.end_scores:
+                inside = await inner_step_ends(tree, rollout.step, rollout.thinking, decode)
+            await score_ends(tree, ports.scorer, ports.end_scores, inside)
         if stored is None and isinstance(problem.verifier, MajoritySpec) and ports.agree is not None:
             await _decide_by_majority(loop, problem.verifier, ports.agree)
     finally:

@@ -94,7 +94,14 @@ def test_a_tree_that_lacks_a_node_is_damaged() -> None:
 
 def test_a_node_takes_less_than_two_hundred_bytes_whatever_it_says() -> None:
     def rows(count: int) -> Iterator[dict[str, Any]]:
-        shared = {"finish": "stop", "mean_entropy": 0.1, "prm": None, "engine_id": "e", "weights_version": "base"}
+        shared = {
+            "finish": "stop",
+            "mean_entropy": 0.1,
+            "prm": None,
+            "inner_prm": None,
+            "engine_id": "e",
+            "weights_version": "base",
+        }
         for number in range(count):
             yield {
                 **shared,

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Sequence
+from math import prod
 
 import pytest
 
+from berry.pipeline.config.sections.rollout import DelimiterStep, TokensStep
 from berry.pipeline.core.events import Completion
 from berry.pipeline.core.scorers import path_logprob
-from berry.pipeline.core.tree import Tree
+from berry.pipeline.core.search.outcome import trajectories
+from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.errors import EngineError
 from berry.pipeline.records import Finish
+from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.rollout.final_scores import AT_ONCE, score_ends
+from berry.pipeline.stages.rollout.inner_steps import inner_step_ends
+from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
 
 
@@ -98,3 +105,75 @@ async def test_what_is_no_refusal_ends_the_search_as_itself() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await score_ends(grown(20), _Broken(), ("prm",))
+
+
+LINES = DelimiterStep(delimiters=("\n",))
+
+
+def letters(ids: Sequence[int]) -> str:
+    return "".join(map(chr, ids))
+
+
+def chain(tree: Tree, parent: TreeNode, index: int, text: str, *, logprobs: bool = True) -> TreeNode:
+    told = tuple(-0.5 for _ in text) if logprobs else ()
+    node = tree.add(parent, index, Completion(tuple(map(ord, text)), text, Finish.STOP, told))
+    node.verdict = Verdict(Outcome.PASS, Reason.CORRECT)
+    return node
+
+
+async def test_each_step_inside_a_node_gets_the_score_of_the_prefix_that_ends_with_it() -> None:
+    tree, scorer = Tree("p", [7, 8]), _Summing()
+    whole = chain(tree, tree.root, 0, "ab\n\n\ncd\ne")  # white space alone is no step
+    short = chain(tree, tree.root, 1, "f\ng\n", logprobs=False)
+    one = chain(tree, tree.root, 2, "h")
+    inside = await inner_step_ends(tree, LINES, None, letters)
+    assert inside == {whole.node_id: [5, 8], short.node_id: [2]}
+    assert await score_ends(tree, scorer, ("prm", "orm"), inside) == 0
+    assert whole.inner_prm == [sum(whole.tokens[:5]) / 1e6, sum(whole.tokens[:8]) / 1e6]
+    assert short.inner_prm == [sum(short.tokens[:2]) / 1e6]
+    assert one.inner_prm is None
+    told = {ids: logprob for _, ids, logprob in scorer.asked}
+    assert told[tuple(whole.tokens[:5])] == pytest.approx(-2.5)
+    assert told[tuple(short.tokens[:2])] is None, "the engine gave no log-probabilities"
+    rows = {t.leaf: t for t in trajectories(tree, run_seed=0, round_index=0)}
+    scores = [score for score in (*(whole.inner_prm or ()), whole.prm) if score is not None]
+    assert len(scores) == 3
+    row = rows[whole.node_id]
+    assert (row.prm_min, row.prm_last, row.prm_prod) == (min(scores), scores[-1], pytest.approx(prod(scores)))
+    assert (rows[one.node_id].prm_min, rows[one.node_id].prm_prod) == (one.prm, one.prm)
+
+
+async def test_a_segment_that_is_cut_after_it_was_scored_is_scored_anew() -> None:
+    tree = Tree("p", [7, 8])
+    node = chain(tree, tree.root, 0, "ab\ncd\ne")
+    await score_ends(tree, _Summing(), ("prm",), await inner_step_ends(tree, LINES, None, letters))
+    head = tree.split(node.node_id, 4)
+    assert node.inner_prm is None
+    head.text, node.text = "ab\nc", "d\ne"
+    await score_ends(tree, scorer := _Summing(), ("prm",), await inner_step_ends(tree, LINES, None, letters))
+    assert (head.inner_prm, node.inner_prm) == ([sum(map(ord, "ab\n")) / 1e6], [sum(map(ord, "ab\ncd\n")) / 1e6])
+    assert [model for model, _, _ in scorer.asked] == ["prm"] * 3, "the end of the segment had its score"
+
+
+async def test_steps_inside_segments_whose_places_are_not_known_are_not_scored() -> None:
+    tree = Tree("p", [7, 8])
+    chain(tree, tree.root, 0, "ab\ncd")
+    assert await inner_step_ends(tree, TokensStep(tokens=2), None, letters) == {}
+    assert await inner_step_ends(tree, LINES, None, lambda ids: letters(ids).upper()) == {}
+
+
+def test_scores_of_steps_are_stored_and_read_back(stored_run: Callable[..., RunDir]) -> None:
+    """Independent chains, of which each is one node: last, smallest and product of their steps' scores differ."""
+    run = stored_run(count=6, policy={"type": "best_of_n", "n": 4}, end_scores=("prm",))
+    differ = 0
+    for stored in read_trees(run):
+        leaves = {row["leaf"]: row for row in stored.trajectories}
+        for kept in stored.kept:
+            scores, row = kept["prm_scores"], leaves[kept["leaf"]]
+            node = stored.tree[kept["leaf"]]
+            assert len(scores) == len(kept["steps"])
+            assert [*(node.inner_prm or ()), node.prm] == scores
+            assert (row["prm_min"], row["prm_last"]) == (min(scores), scores[-1])
+            assert row["prm_prod"] == pytest.approx(prod(scores))
+            differ += len({row["prm_min"], row["prm_last"], row["prm_prod"]}) == 3
+    assert differ > 0
