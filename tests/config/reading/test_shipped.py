@@ -16,7 +16,10 @@ from berry.pipeline.storage.files import locate
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 EVALUATIONS = {
     CONFIGS / "eval.yaml": [None, "fixed", "entropy"],
-    CONFIGS / "eval_search.yaml": [None, "beam", "beam", "beam", "dvts", "dvts", "value", "entropy", "mcts"],
+    CONFIGS / "eval_search.yaml": [
+        None,
+        *(name for name in ("beam", "dvts", "value", "entropy", "mcts") for _ in range(3)),
+    ],
     CONFIGS / "recipes" / "gsm8k_curves.yaml": [None],
 }
 """With the searches of each beside its independent samples."""
