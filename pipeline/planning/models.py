@@ -58,10 +58,12 @@ class ModelSheet:
 
 
 def model_sheet(name: str, base: Path | None = None) -> ModelSheet:
-    """Reads a shipped sheet (`llama-3.1-8b`), a `config.json`, or a folder that holds one. Raises ConfigError."""
-    if name in names("models"):
-        path = shipped("models", name)
-        return from_hf(read_yaml(path)["config"], name=name, where=str(path))
+    """Reads a shipped sheet by its name or by the Hugging Face id that it is of (`llama-3.1-8b`, `Qwen/Qwen3-8B`), a
+    `config.json`, or a folder that holds one. Raises ConfigError."""
+    known = _shipped_name(name)
+    if known is not None:
+        path = shipped("models", known)
+        return from_hf(read_yaml(path)["config"], name=known, where=str(path))
     path = (base or Path()) / name
     if path.is_dir():
         path = path / "config.json"
@@ -73,11 +75,21 @@ def model_sheet(name: str, base: Path | None = None) -> ModelSheet:
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: must hold a JSON object, got a {type(raw).__name__}")
         return from_hf(raw, name=path.parent.name or path.stem, where=str(path))
-    known = ", ".join(names("models"))
+    sheets = ", ".join(names("models"))
     raise ConfigError(
-        f"model {name!r}: neither a shipped sheet ({known}) nor a config.json or a folder with one. "
+        f"model {name!r}: neither a shipped sheet ({sheets}) nor a config.json or a folder with one. "
         f"Give the path of the model's config.json"
     )
+
+
+def _shipped_name(name: str) -> str | None:
+    """The shipped sheet of that name, or of the model with that Hugging Face id; None where there is none."""
+    sheets = names("models")
+    if name in sheets:
+        return name
+    if name.count("/") != 1:
+        return None
+    return next((sheet for sheet in sheets if name in read_yaml(shipped("models", sheet)).get("huggingface", ())), None)
 
 
 def from_hf(config: Mapping[str, Any], *, name: str, where: str = "config") -> ModelSheet:

@@ -134,3 +134,9 @@ def test_a_config_that_can_not_be_used_says_which_key(change: dict[str, object],
 def test_an_unknown_model_says_what_to_give() -> None:
     with pytest.raises(ConfigError, match=r"'gpt-9': neither a shipped sheet .* nor a config.json"):
         model_sheet("gpt-9")
+
+
+def test_a_model_is_known_by_its_hugging_face_id() -> None:
+    assert model_sheet("Qwen/Qwen3-8B") == model_sheet("qwen3-8b")
+    with pytest.raises(ConfigError, match="neither a shipped sheet"):
+        model_sheet("Qwen/Qwen3-9B")
