@@ -99,6 +99,21 @@ int main() {
 """
 """C++ that takes memory which RLIMIT_DATA does not count."""
 
+PAGE_TABLES = r"""
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cstdio>
+int main() {
+  const unsigned long size = 1ul << 39, step = 1ul << 21;
+  char *p = (char *)mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return 1;
+  madvise(p, size, MADV_NOHUGEPAGE);
+  for (unsigned long at = 0; at < size; at += step) (void)*(volatile char *)(p + at);
+  puts("DONE"); fflush(stdout); sleep(3600);
+}
+"""
+"""C++ that reads a little of a mapping everywhere: it holds nothing but the kernel's page tables, a gigabyte of them."""
+
 MAPPED_FILES = r"""
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -60,7 +60,11 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
     """Lists all attacks for this machine type, by group and name."""
     groups: dict[str, dict[str, MakeAttack]] = {
         "reach for the host": {name: _program(source + "\nprint('DONE')") for name, source in host.FORBIDDEN.items()},
-        "reach for a socket": {"send_to_a_path": _send_to_a_path, "fill_socket_buffers": _fill_socket_buffers},
+        "reach for a socket": {
+            "send_to_a_path": _send_to_a_path,
+            "fill_socket_buffers": _fill_socket_buffers,
+            "shell_fill_socket_buffers": _fill_by_processes,
+        },
         "lock the pool": {name: _program(_try(line)) for name, line in pool.LOCKS.items()}
         | {f"shell_{name}": _shell(source) for name, source in pool.SHELL.items()},
         "leave a trace": {"modes_times_names_and_sizes": _leave_traces},
@@ -68,7 +72,8 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
         "slow the host": {name: _slow(value) for name, value in protocol.SLOW.items()},
         "use too much": {name: _overuse(source, outcome) for name, (source, outcome) in limits.OVER.items()}
         | {f"shell_{name}": _shell_overuse(source, outcome) for name, (source, outcome) in limits.SHELL_OVER.items()}
-        | {"eat_memory_that_is_shared": _eat_shared_memory},
+        | {"eat_memory_that_is_shared": _eat_memory(limits.SHARED_MEMORY)}
+        | {"eat_memory_of_page_tables": _eat_memory(limits.PAGE_TABLES)},
         "hide a crash": {name: _crash(line) for name, line in verdicts.CLOSED.items()},
         "be paid for nothing": {name: _hack(source) for name, source in verdicts.HACKS.items()},
     }
@@ -230,11 +235,20 @@ async def _fill_socket_buffers(target: SandboxPool) -> str:
     return f"it held {held >> 20} MiB beside its memory" if held > 16 * MIB else ""
 
 
-async def _eat_shared_memory(target: SandboxPool) -> str:
-    result = await target.run(Job(limits.SHARED_MEMORY, language="cpp", limits=PATIENT))
-    if result.outcome in (JobOutcome.MISSING_TOOL, JobOutcome.MEMORY_LIMIT):
-        return ""
-    return _got(result) or f"it ended as {result.outcome}, not as memory_limit"
+async def _fill_by_processes(target: SandboxPool) -> str:
+    result = await target.run(Job(host.SHELL_SOCKETS, language="shell", limits=PATIENT))
+    held = sum(map(int, result.cases[0].stdout.split())) if result.cases else 0
+    return f"its processes held {held >> 20} MiB beside their memory" if held else ""
+
+
+def _eat_memory(source: str) -> MakeAttack:
+    async def attempt(target: SandboxPool) -> str:
+        result = await target.run(Job(source, language="cpp", limits=PATIENT))
+        if result.outcome in (JobOutcome.MISSING_TOOL, JobOutcome.MEMORY_LIMIT):
+            return ""
+        return _got(result) or f"it ended as {result.outcome}, not as memory_limit"
+
+    return attempt
 
 
 async def _leave_traces(target: SandboxPool) -> str:

@@ -18,7 +18,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 class Usage(NamedTuple):
     """What a tree of processes takes now: CPU seconds with those of children that were waited for, resident bytes of
-    its own and of memory that it shares, mapped files left out, and threads."""
+    its own, of memory that it shares and of page tables, mapped files left out, and threads."""
 
     cpu_s: float
     memory_bytes: int
@@ -114,10 +114,10 @@ def number_of(proc: int, pidfd: int) -> int:
 
 
 def memory_of(proc: int, pid: int) -> int:
-    """Reads the resident bytes of a process, its own and those of shared memory and files in memory, which no limit of
-    the kernel counts; mapped files are left out. Raises OSError where it has ended."""
+    """Reads the resident bytes of a process: its own, and those that no limit of the kernel counts, of shared memory,
+    files in memory and page tables; mapped files are left out. Raises OSError where it has ended."""
     lines = _read(proc, f"{pid}/status").splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:", "VmPTE:")))
 
 
 def nameless_bytes(proc: int, pids: Iterable[int], directory: str, device: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, SHARED_MEMORY, SHELL_OVER
+from berry.sandboxes.attacks.limits import MAPPED_FILES, OVER, PAGE_TABLES, SHARED_MEMORY, SHELL_OVER
 from berry.sandboxes.attacks.run import SHELL
 from berry.sandboxes.attacks.verdicts import CLOSED, CRASHES
 from berry.sandboxes.base import MIB, Call, Job, JobOutcome, Limits
@@ -47,12 +47,18 @@ def test_what_a_shells_processes_take_together_counts(box, case):
 
 
 @pytest.mark.slow
-def test_shared_memory_counts_as_memory(box):
+@pytest.mark.parametrize(
+    ("source", "less"),
+    [(SHARED_MEMORY, ("n < 1024", "n < 32")), (PAGE_TABLES, ("1ul << 39", "1ul << 34"))],
+    ids=["shared", "page tables"],
+)
+def test_memory_that_no_limit_of_the_kernel_counts_is_counted(box, source, less):
     limits = Limits(cpu_s=10, wall_s=20, memory_bytes=128 * MIB)
-    result = box.run(Job(SHARED_MEMORY, language="cpp", limits=limits))
+    result = box.run(Job(source, language="cpp", limits=limits))
     assert result.outcome in (JobOutcome.MEMORY_LIMIT, JobOutcome.MISSING_TOOL), result
     assert result.outcome is JobOutcome.MISSING_TOOL or b"DONE" not in result.cases[0].stdout
-    modest = SHARED_MEMORY.replace("n < 1024", "n < 32").replace("sleep(3600)", "sleep(1)")
+    modest = source.replace(*less).replace("sleep(3600)", "sleep(1)")
+    assert modest != source
     assert box.run(Job(modest, language="cpp", limits=limits)).outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL)
 
 
