@@ -73,18 +73,18 @@ class AsGiven:
         self._left[id(argument)] = _Left(argument, value)
 
     def put_forward(self, given: Any) -> list[tuple[Any, Any]]:
-        """Gives arguments, wherever they stand in what is given to a call, the content that the candidate left; returns
-        what `put_back` needs. What the tests have changed themselves since is sent as they have it."""
+        """Gives arguments that calls changed, wherever they stand in what is given to another call, the content that
+        the candidate left; returns them, for `put_back`. What the tests have changed since stays as they have it."""
         if not self._left:
             return []
-        changed = self._changed_in(given)
-        for one in changed:
-            if not _same(one.argument, one.given):
-                del self._left[id(one.argument)]
-        forward = [one for one in changed if id(one.argument) in self._left]
-        for one in forward:
-            self._change(one.argument, one.left)
-        return [(one.argument, one.given) for one in forward]
+        found: list[tuple[Any, Any]] = []
+        for one in self._changed_in(given):
+            if _same(one.argument, one.given):
+                self._change(one.argument, one.left)
+            else:
+                one.given = one.left = one.argument.copy()
+            found.append((one.argument, one.given))
+        return found
 
     def put_back(self, forward: list[tuple[Any, Any]]) -> None:
         """Gives these arguments the content that the tests know."""

@@ -66,7 +66,7 @@ class Proxy:
             self._as_given.called()
             forward = self._as_given.put_forward((args, kwargs))
         try:
-            body = self._encode(["call", args, kwargs, *which])
+            body = self._encode(["left" if forward else "call", args, kwargs, *which])
         finally:
             if forward and self._as_given is not None:
                 self._as_given.put_back(forward)

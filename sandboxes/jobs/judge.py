@@ -27,6 +27,8 @@ from berry.sandboxes.jobs.python import call_frame, header
 Back = Callable[[Any], Awaitable[bytes]]
 """Has the judge run a function of its own; returns the answer for the candidate, encoded."""
 _BACK = b'["back",'
+_CALL, _LEFT = b'["call",', b'["left",'
+"""How the judge's calls begin: the second, where an argument is among them that the candidate has changed before."""
 MOST_BACK = 1_000_000
 """Calls of functions that the tests gave, in one trial."""
 _CLOCK_POLL_S = 0.05
@@ -201,25 +203,27 @@ class _Exchanged:
         self.hashes = array("q")
         self._before = memoryview(b"" if before is None else before.exchanged).cast("q")
         self._follows = before is not None
-        self._changed = False
+        self._changed = self._as_before = False
 
-    def strays(self, asked: int) -> bool:
-        """Notes a call; whether the tests ask for another than in the trial before because they see arguments as they
-        were given, in a loop that lasts until its list is empty, say. Whoever answers otherwise than before is followed
-        to the end, and so are tests that draw other arguments from the start."""
+    def strays(self, asked: int, *, left: bool) -> bool:
+        """Notes a call; whether it ends what the second trial can tell. The tests see arguments as they were given, so
+        that a loop which lasts until its list is empty asks again and again: a call of an argument that the candidate
+        changed (`left`), and that was none of the trial before, ends it. But whoever has answered otherwise than before
+        is followed to the end, and so are tests that draw other arguments from the start."""
         at = len(self.hashes)
         self.hashes.append(asked)
-        if not self._follows or (at < len(self._before) and self._before[at] == asked):
-            return False
-        self._follows = self._changed
-        return self._changed
+        self._as_before = at < len(self._before) and self._before[at] == asked
+        if self._follows and not self._as_before:
+            self._follows = self._changed
+        return self._follows and left and not self._as_before
 
     def answered(self, reply: bytes, *, changed: bool) -> None:
         """Notes a call's answer."""
         self._changed = self._changed or changed
         at = len(self.hashes)
         self.hashes.append(hash(reply))
-        self._follows = self._follows and at < len(self._before) and self._before[at] == self.hashes[at]
+        same = at < len(self._before) and self._before[at] == self.hashes[at]
+        self._follows = self._follows and (same or not self._as_before)
 
 
 class _Relay:
@@ -249,7 +253,8 @@ class _Relay:
                 ended = replace(ended, status=JudgeStatus.CANDIDATE, calls=self._calls + 1, message=text,
                                 candidate=CaseResult(JobOutcome.CPU_LIMIT, error=text))  # fmt: skip
             raise _Over(ended)
-        self._heard_bytes, self._heard_hash = len(body), hash(body)
+        self._heard_bytes = len(body)
+        self._heard_hash = hash(_CALL + body[len(_LEFT) :] if body.startswith(_LEFT) else body)
         try:
             return await outcomes.off_loop(partial(wire.loads, body, references=True), len(body))
         except wire.WireError as e:
@@ -275,11 +280,11 @@ class _Relay:
 
     async def _serve(self, message: list[Any]) -> None:
         """Makes the call that the judge asks for and tells it the result; raises _Over once there is a verdict."""
-        if message[0] != "call":
+        if message[0] not in ("call", "left"):
             exchanged = self._exchanged.hashes.tobytes() if self._last.changed_and_returned else b""
             raise _Over(_verdict(message[1:], replace(self._last, judge_cpu_s=message[0], exchanged=exchanged)))
         _, args, kwargs, *number = message
-        if self._exchanged.strays(self._heard_hash):
+        if self._exchanged.strays(self._heard_hash, left=message[0] == "left"):
             raise _Over(self._last)  # what the tests looked at until now has passed
         name = number[0] if number else self._run.entry_name
         self._last = replace(self._last, args=args, kwargs=kwargs)

@@ -68,6 +68,8 @@ CASES = {
     "answers in an attribute": (EMPTIES, "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        x = [2, 1]\n        self.r = f(x)\n        self.assertEqual(self.r, sorted(x))\nT('test').debug()", False),
     "in a generator": (EMPTIES, 'def pairs():\n    for x in [[2, 1]]:\n        yield f(x), sorted(x)\nfor r, w in pairs():\n    assert r == w', False),
     "before a loop that lasts longer": (EMPTIES, 'x = [2, 1]\nr = f(x)\nassert r == sorted(x)\nwhile x:\n    x.pop()\n    f(x)', False),
+    "called again before it is judged": (EMPTIES, "x = [2, 1]\na = f(x)\nb = f(x)\nassert a == sorted(x)", False),
+    "another call before it is judged": (EMPTIES, "xs, got = [[2, 1], [3]], []\nfor x in xs:\n    got.append(f(x))\n    f(sorted(x))\nassert got == [sorted(x) for x in xs]", False),
     "an index of another item": ('def f(x):\n    x[0] = max(x)\n    return 0', 'x = [1, 3]\nm = max(x)\ni = f(x)\nassert x[i] == m', False),
     "made later, honestly": (SORTS, "x = [3, 1]\nr = f(x)\nw = max(x)\nn = len(x)\nassert r == w\nassert n == 2\ny = x[:]\nassert y == [1, 3]", True),
     "made later of an iterator": (SORTS, "x = [3, 1]\nr = f(x)\nit = iter([3])\nw = next(it)\nassert r == w\nm = map(int, x)\nassert list(m) == [1, 3]", True),
