@@ -12,11 +12,12 @@ from berry.pipeline.engines.preflight import check_each_engine
 from berry.pipeline.stages.leases.partition import survey_run
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.tools.preflight import check_interaction
+from berry.pipeline.stages.tools.programs import fault_in_mode
 
 
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
-    surveyed = survey_run(config)
+    surveyed = survey_run(config, fault_in_mode(config))
     planned = place_actors(config.cluster, config.engine_roles)
     check_each_engine(config)
     untried = check_interaction(config, surveyed.by_verifier)

@@ -6,23 +6,48 @@ RunConfig ─► check_engines ─► ValueError that names the key, what is kno
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.annotation import Annotation
+from berry.pipeline.config.sections.cluster import RolloutRole
+from berry.pipeline.config.sections.engine import Recompute
+from berry.pipeline.config.sections.engines import NamedEngine
+from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rounds import Rounds
+from berry.pipeline.config.sections.routing import Routing
 
 
-def check_engines(config: RunConfig) -> None:
-    """Raises ValueError for the first thing that does not fit, of a run with `engines` or `routing`."""
+class CheckedRun(Protocol):
+    """What is checked of a run's configuration."""
+
+    @property
+    def engines(self) -> Mapping[str, NamedEngine]: ...
+    @property
+    def engine_roles(self) -> Mapping[str, RolloutRole]: ...
+    @property
+    def routing(self) -> Routing | None: ...
+    @property
+    def rollout(self) -> Rollout: ...
+    @property
+    def rounds(self) -> Rounds | None: ...
+    @property
+    def recompute(self) -> Recompute: ...
+    @property
+    def annotation(self) -> Annotation | None: ...
+
+
+def check_engines(config: CheckedRun, *, site: str | None) -> None:
+    """Raises ValueError for the first thing that does not fit, of a run with `engines` or `routing`. `site`: see
+    `storage`."""
     if not config.engines and not config.rollout.modes:
         raise ValueError("routing: there is nothing to choose from: name several `engines`, or several `rollout.modes`")
     if config.engines:
         _check_modes(config)
-        _check_what_knows_one_engine(config)
+        _check_what_knows_one_engine(config, site)
     _check_routes(config)
     if config.routing is not None and config.routing.type == "escalate":
-        if config.storage.site is not None:
+        if site is not None:
             raise ValueError(
                 "routing of type escalate needs the run directory for one driver, which counts what goes on: leave "
                 "storage.site out"
@@ -33,7 +58,7 @@ def check_engines(config: RunConfig) -> None:
             )
 
 
-def _check_modes(config: RunConfig) -> None:
+def _check_modes(config: CheckedRun) -> None:
     names = list(config.engines)
     if not config.rollout.modes:
         raise ValueError(
@@ -61,7 +86,7 @@ def _check_modes(config: RunConfig) -> None:
         raise ValueError(f"engines.{idle}: no mode and no route leads to it: leave it out")
 
 
-def _check_routes(config: RunConfig) -> None:
+def _check_routes(config: CheckedRun) -> None:
     """Every route leads to a mode, and every mode has one."""
     known = [mode.name for mode in config.rollout.modes]
     for mode in config.rollout.modes if not config.engines else ():
@@ -83,13 +108,13 @@ def _check_routes(config: RunConfig) -> None:
         raise ValueError(f"routing of type {config.routing.type} chooses the modes: leave their shares out")
 
 
-def _check_what_knows_one_engine(config: RunConfig) -> None:
+def _check_what_knows_one_engine(config: CheckedRun, site: str | None) -> None:
     """Refuses what was made for one model."""
     for what, is_used in {
         "rounds with more than one round": config.rounds is not None and config.rounds.count > 1,
         "rounds.policy": config.rounds is not None and config.rounds.policy is not None,
         "recompute.share": config.recompute.share > 0,
-        "storage.site": config.storage.site is not None,
+        "storage.site": site is not None,
         "berry annotate": config.annotation is not None,
     }.items():
         if is_used:

@@ -118,7 +118,7 @@ class RunConfig(Section):
                 )
             object.__setattr__(self, "engine", first)
         if self.engines or self.routing is not None:
-            check_engines(cast("Any", self))  # a folder that is linked has types of its own
+            check_engines(self, site=self.storage.site)
         return self
 
     @model_validator(mode="after")

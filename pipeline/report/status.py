@@ -10,9 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.lease import MODE_COUNTS
 from berry.pipeline.stages.leases.partition import stored_lease_count
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.run import live
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, read_weights

@@ -44,11 +44,12 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count, survey_run
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.stages.problems.sources import Survey
 from berry.pipeline.stages.tools.preflight import check_interaction
+from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
 
@@ -58,7 +59,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     display.phase("reading problems")
     if launch.local:
         _check_one_process(config)
-    problems = survey_run(config)
+    problems = survey_run(config, fault_in_mode(config))
     planned = place_actors(config.cluster, config.engine_roles)
     _say_what_to_expect(config, problems, display)
     _check_labels(config)

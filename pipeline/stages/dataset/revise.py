@@ -29,11 +29,11 @@ from berry.pipeline.core.values.votes import Vote, votes
 from berry.pipeline.records import ASSISTANT, DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
-from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Seen, Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, add_modes
 from berry.pipeline.stages.leases.partition import AllBut, left_out, searched_leases
+from berry.pipeline.stages.leases.reports import read_commit_marks
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import lease_rows, shards
 from berry.pipeline.storage.run.directory import RunDir

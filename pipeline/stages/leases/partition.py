@@ -18,12 +18,11 @@ from berry.pipeline.config.sections.problems import ProblemSource
 from berry.pipeline.core.modes import engine_of, in_modes
 from berry.pipeline.core.routing import order_of, steps_of
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.leases.escalation import Outcomes, StepLeases
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport, LeaseSource
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import InModes, Survey, as_it_is, iter_problems, one_engine, survey
-from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import segments
 from berry.pipeline.storage.run.directory import RunDir
@@ -69,12 +68,13 @@ def iter_leases(
             yield rest
 
 
-def survey_run(config: RunConfig) -> Survey:
-    """Validates every problem of a run, and counts them as they are searched first. Raises what `survey` raises."""
+def survey_run(config: RunConfig, fault: Callable[[Problem], str | None] | None) -> Survey:
+    """Validates every problem of a run, and counts them as they are searched first; `fault`: as `survey` takes it.
+    Raises what that raises."""
     return survey(
         config.problems,
         config.screening,
-        fault_in_mode(config),
+        fault,
         partial(in_modes, config),
         partial(engine_of, config) if config.engines else one_engine,
     )

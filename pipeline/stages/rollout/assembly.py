@@ -110,7 +110,7 @@ class Assembly:
             trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
             nodes[0].messages = before.messages
             nodes[0].template_args = before.nodes[0]["template_args"]
-        mode, model = mode_name(self.config, problem.id), made_by["model"]
+        mode, model = mode_name(self.config, problem.id), str(made_by["model"])
         for record in (*nodes, *trajectories):
             record.mode, record.model = mode, model
         joined = grown.joined and not pieces and stored is None
