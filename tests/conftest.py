@@ -64,7 +64,7 @@ FIRST = (
     "tests/runtime/",
     "tests/engines/",
     "tests/cli/",
-    "tests/stages/dataset/test_compact.py",
+    "tests/stages/dataset/maintenance/test_compact.py",
     "tests/stages/training/",
     "tests/rewards/",
     "tests/sandboxes/",

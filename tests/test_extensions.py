@@ -12,9 +12,9 @@ import pytest
 from berry.pipeline.cli import main
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig, plain
-from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
-from berry.pipeline.config.sections.pruning import PRUNING_RULES, RuleConfig
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.policies import POLICIES, PolicyConfig
+from berry.pipeline.config.sections.rollout.pruning import PRUNING_RULES, RuleConfig
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.core.prune.registry import prune, register_pruning_rule
@@ -27,7 +27,7 @@ from berry.verifiers.specs import extensions as verifier_kinds
 
 TWICE = """
 from typing import Literal
-from berry.pipeline.config.sections.policies import PolicyConfig
+from berry.pipeline.config.sections.rollout.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 
 class Twice(PolicyConfig):

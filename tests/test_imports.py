@@ -19,37 +19,64 @@ from setuptools import find_packages
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "verifiers", "sandboxes")
 
+ENGINES = ("pipeline.engines", "pipeline.engines.text")
+
 WALLS: dict[str, tuple[str, ...]] = {
     # package: the packages that its files may import beside their own; `a.*` stands for a and all below it
     "pipeline": ("verifiers", "verifiers.specs"),
     "pipeline.config.reading": ("pipeline",),
-    "pipeline.config.sections": ("pipeline", "pipeline.config.reading", "verifiers"),
+    "pipeline.config.sections": (
+        "pipeline",
+        "pipeline.config.reading",
+        "pipeline.config.sections.rollout",
+        "verifiers",
+    ),
+    "pipeline.config.sections.rollout": (
+        *("pipeline", "pipeline.config.reading", "pipeline.config.sections", "verifiers"),
+    ),
     "pipeline.config": ("pipeline", "pipeline.config.*", "verifiers"),
     # core: pure
     "pipeline.core": ("pipeline", "pipeline.config.*", "pipeline.core.values", "verifiers"),
     "pipeline.core.values": ("pipeline", "pipeline.core", "verifiers"),
     "pipeline.core.prune": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "verifiers"),
-    "pipeline.core.search": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "verifiers"),
+    "pipeline.core.search": (
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "pipeline.core.search.policies"),
+        "verifiers",
+    ),
+    "pipeline.core.search.policies": (
+        *(
+            "pipeline",
+            "pipeline.config.*",
+            "pipeline.core",
+            "pipeline.core.values",
+            "pipeline.core.search",
+            "verifiers",
+        ),
+    ),
     # what the stages use
     "pipeline.storage": ("pipeline",),
     "pipeline.storage.parquet": ("pipeline", "pipeline.storage"),
     "pipeline.storage.run": ("pipeline", "pipeline.config.*", "pipeline.storage", "pipeline.storage.parquet"),
     "pipeline.engines": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines.*"),
-    "pipeline.engines.vllm": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.engines"),
-    "pipeline.engines.http": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.engines"),
-    "pipeline.engines.synthetic": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.engines"),
+    "pipeline.engines.text": (
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines"),
+        "pipeline.engines.synthetic",
+    ),
+    "pipeline.engines.vllm": ("pipeline", "pipeline.config.*", "pipeline.core", *ENGINES),
+    "pipeline.engines.http": ("pipeline", "pipeline.config.*", "pipeline.core", *ENGINES),
+    "pipeline.engines.synthetic": ("pipeline", "pipeline.config.*", "pipeline.core", *ENGINES),
     "pipeline.rewards": (),
     "pipeline.rewards.model": (
         "pipeline",
         "pipeline.config.*",
         "pipeline.core",
-        "pipeline.engines",
+        *ENGINES,
         "pipeline.storage",
     ),
     "pipeline.rewards.serving": (
         "pipeline",
         "pipeline.config.*",
-        "pipeline.engines",
+        *ENGINES,
         "pipeline.engines.vllm",
         "pipeline.rewards.model",
     ),
@@ -65,7 +92,7 @@ WALLS: dict[str, tuple[str, ...]] = {
         "pipeline",
         "pipeline.config.*",
         "pipeline.core",
-        "pipeline.engines",
+        *ENGINES,
         "pipeline.rewards.model",
         "pipeline.rewards.packing",
         "pipeline.storage.*",
@@ -80,28 +107,32 @@ WALLS: dict[str, tuple[str, ...]] = {
         "verifiers.*",
         "pipeline.stages.problems.datasets",
     ),
-    "pipeline.stages.problems.datasets": ("pipeline", "verifiers"),
+    "pipeline.stages.problems.datasets": ("pipeline", "verifiers", "verifiers.extraction"),
     "pipeline.stages.leases": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", *ENGINES, "verifiers.*"),
         "pipeline.stages.problems",
     ),
     "pipeline.stages.checking": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage", *ENGINES, "verifiers.*"),
         "pipeline.stages.problems",
     ),
     "pipeline.stages.variants": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", *ENGINES),
         *("verifiers.*", "sandboxes", "pipeline.stages.problems", "pipeline.stages.checking"),
     ),
     "pipeline.stages.dataset": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES, "verifiers.*"),
         *("pipeline.stages.problems", "pipeline.stages.leases", "pipeline.stages.checking"),
+    ),
+    "pipeline.stages.dataset.maintenance": (
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "verifiers.*"),
+        *("pipeline.stages.problems", "pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset"),
     ),
     "pipeline.stages.tools": (
         *("pipeline", "pipeline.config.*", "pipeline.core", "verifiers.*", "sandboxes", "pipeline.stages.problems"),
     ),
     "pipeline.stages.rollout": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES, "verifiers.*"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset", "sandboxes"),
         "pipeline.stages.tools",
     ),
@@ -115,10 +146,14 @@ WALLS: dict[str, tuple[str, ...]] = {
             "pipeline.config.*",
             "pipeline.core.*",
             "pipeline.storage.*",
-            "pipeline.engines",
+            *ENGINES,
             "verifiers.*",
         ),
         *("pipeline.stages.problems", "pipeline.stages.dataset", "pipeline.stages.training"),
+    ),
+    "pipeline.stages.export.formats": (
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES, "verifiers.*"),
+        *("pipeline.stages.problems", "pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.export"),
     ),
     "pipeline.stages.evaluation": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage", "verifiers.*"),
@@ -135,36 +170,47 @@ WALLS: dict[str, tuple[str, ...]] = {
         "pipeline.stages.dataset",
     ),
     "pipeline.report.page": (
-        *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.stages.dataset"),
+        *(
+            "pipeline",
+            "pipeline.storage.*",
+            "pipeline.report",
+            "pipeline.report.browser",
+            "pipeline.report.pictures",
+            "pipeline.stages.dataset",
+        ),
+    ),
+    "pipeline.report.pictures": (
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.planning"),
+        *("pipeline.report", "pipeline.stages.dataset", "pipeline.stages.evaluation"),
     ),
     "pipeline.report": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.planning"),
-        *("pipeline.stages.leases", "pipeline.stages.dataset", "pipeline.stages.training"),
-        "pipeline.stages.evaluation",
+        "pipeline.report.pictures",
+        *("pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.evaluation"),
     ),
     # runtime: the one importer of Ray
     "pipeline.runtime": ("pipeline", "pipeline.core", "pipeline.stages.leases"),
     "pipeline.runtime.monitoring": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "sandboxes"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", *ENGINES, "sandboxes"),
         *("pipeline.stages.leases", "pipeline.stages.dataset", "pipeline.runtime"),
     ),
     "pipeline.runtime.actors": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES),
         *("pipeline.rewards", "pipeline.rewards.model", "pipeline.rewards.serving", "verifiers.*", "sandboxes"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.rollout"),
         *("pipeline.runtime", "pipeline.runtime.monitoring"),
     ),
     "pipeline.runtime.cluster": (
-        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", "pipeline.engines", "verifiers.*"),
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", *ENGINES, "verifiers.*"),
         *("sandboxes", "pipeline.stages.leases", "pipeline.stages.rollout"),
         *("pipeline.runtime", "pipeline.runtime.monitoring", "pipeline.runtime.actors"),
     ),
     "pipeline.runtime.driver": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES),
         *("pipeline.rewards.model", "pipeline.stages.*", "pipeline.runtime.*", "verifiers.*", "sandboxes"),
     ),
     "pipeline.cli": (
-        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines"),
+        *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES),
         *("pipeline.stages.*", "pipeline.planning", "pipeline.report.*", "pipeline.runtime.*"),
         *("verifiers", "verifiers.specs", "verifiers.kinds", "verifiers.proofs", "sandboxes", "sandboxes.attacks"),
     ),
@@ -175,6 +221,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     # verifiers and sandboxes know nothing of the pipeline, and sandboxes nothing of verifiers
     "verifiers": ("verifiers.*", "sandboxes", "sandboxes.jobs", "sandboxes.host"),
     "verifiers.specs": ("verifiers", "sandboxes"),
+    "verifiers.extraction": ("verifiers", "verifiers.specs"),
     "verifiers.maths.expressions": (),
     "verifiers.maths.answers": ("verifiers.maths.expressions",),
     "verifiers.maths": ("verifiers", "verifiers.specs", "verifiers.maths.expressions", "verifiers.maths.answers"),

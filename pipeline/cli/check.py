@@ -42,8 +42,8 @@ def check(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from berry.pipeline.stages.dataset.repair import check_run
-    from berry.pipeline.stages.dataset.repair import repair as repair_run
+    from berry.pipeline.stages.dataset.maintenance.repair import check_run
+    from berry.pipeline.stages.dataset.maintenance.repair import repair as repair_run
     from berry.pipeline.storage.run.directory import locked, open_run
 
     run = open_run(run_dir)

@@ -24,7 +24,7 @@ def compact(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from berry.pipeline.stages.dataset.compact import compact as merge
+    from berry.pipeline.stages.dataset.maintenance.compact import compact as merge
     from berry.pipeline.storage.run.directory import locked, open_run
 
     run = open_run(run_dir)

@@ -329,8 +329,8 @@ def _finish(
     from rich.console import Console
 
     from berry.pipeline.report.eval_page import findings, render, tables
-    from berry.pipeline.report.eval_plots import draw_eval
-    from berry.pipeline.report.plots import as_png, as_svg
+    from berry.pipeline.report.pictures.eval_plots import draw_eval
+    from berry.pipeline.report.pictures.plots import as_png, as_svg
     from berry.pipeline.stages.evaluation import table
 
     console = Console()

@@ -242,8 +242,8 @@ def show(report: PlanReport, console: Console) -> None:
 def write(report: PlanReport, out: Path, console: Console) -> None:
     """Writes a plan as a picture and a page into the folder `out`. Raises StorageError."""
     from berry.pipeline.errors import StorageError
+    from berry.pipeline.report.pictures.plots import as_svg, draw_plans, save_png
     from berry.pipeline.report.plan_page import write_page
-    from berry.pipeline.report.plots import as_svg, draw_plans, save_png
 
     try:
         out.mkdir(parents=True, exist_ok=True)

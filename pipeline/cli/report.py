@@ -48,7 +48,7 @@ def token_ends_of(run: RunDir) -> TokenEnds | None:
     """Where each token's text ends, by the tokenizer of the run's model; None where that is not at hand here."""
     from berry.pipeline.config.sections.engine import VllmEngine
     from berry.pipeline.engines import models
-    from berry.pipeline.engines.tokens import Tokens
+    from berry.pipeline.engines.text.tokens import Tokens
     from berry.pipeline.errors import BerryError
     from berry.pipeline.stages.dataset.reading import stored_config
 

@@ -98,7 +98,7 @@ def _revise(
     from berry.pipeline.core.modes import in_modes, rollout_of
     from berry.pipeline.errors import first_error
     from berry.pipeline.report.summary import summarise
-    from berry.pipeline.stages.dataset.revise import reverifier, revise
+    from berry.pipeline.stages.dataset.maintenance.revise import reverifier, revise
     from berry.pipeline.stages.problems.sources import survey
     from berry.pipeline.storage.parquet import shard_files
     from berry.pipeline.storage.run.directory import locked, prepare

@@ -79,7 +79,7 @@ def show(
 
 def _write_picture(run: RunDir, problem: str, round_index: int, place: Path) -> None:
     from berry.pipeline.report.browser.tree_json import tree_json
-    from berry.pipeline.report.tree_picture import draw_tree
+    from berry.pipeline.report.pictures.tree_picture import draw_tree
     from berry.pipeline.stages.dataset.reading import read_trees
 
     stored = next(tree for tree in read_trees(run, rounds=[round_index]) if tree.problem_id == problem)

@@ -143,9 +143,9 @@ def _show(report: SweepReport, console: Console) -> None:
 def _write(report: SweepReport, settings: Sequence[Setting], out: Path, console: Console) -> None:
     from berry.pipeline.errors import StorageError
     from berry.pipeline.planning.sweeps import categories
-    from berry.pipeline.report.plots import as_svg, save_png
+    from berry.pipeline.report.pictures.plots import as_svg, save_png
+    from berry.pipeline.report.pictures.sweep_plots import draw_sweep
     from berry.pipeline.report.sweep_page import write_page
-    from berry.pipeline.report.sweep_plots import draw_sweep
 
     figure = draw_sweep(report.points, title=report.title, axis=report.axis, categories=categories(settings))
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from berry.pipeline.config.reading.base import Section
-from berry.pipeline.config.sections.policies import Policy, default_policy
+from berry.pipeline.config.sections.rollout.policies import Policy, default_policy
 
 Dtype = Literal["fp32", "bf16", "fp8", "int8"]
 

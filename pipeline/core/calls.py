@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CallFormat, FencedCalls, LlamaCalls, TagCalls, TemplateCalls
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import CallFormat, FencedCalls, LlamaCalls, TagCalls, TemplateCalls
 
 _FENCE = "```"
 _ALSO = {"py": "python", "python3": "python"}

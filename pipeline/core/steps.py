@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
 
 _REPLACEMENT = "\ufffd"
 

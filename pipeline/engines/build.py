@@ -7,8 +7,8 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.base import Engine
 
 
-def build(config: EngineConfig, *, engine_id: str = "engine-0", name: str = "") -> Engine:
-    """The configured engine, not started yet. `name`: among several, which tells synthetic ones apart."""
+def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
+    """The configured engine, not started yet."""
     match config:
         case VllmEngine():
             from berry.pipeline.engines.vllm.engine import Vllm
@@ -25,8 +25,7 @@ def build(config: EngineConfig, *, engine_id: str = "engine-0", name: str = "") 
         case SyntheticEngine():
             from berry.pipeline.engines.synthetic.engine import Synthetic
 
-            model = f"synthetic-{name}" if name else "synthetic"
-            return Synthetic(config, engine_id=engine_id, model=model)
+            return Synthetic(config, engine_id=engine_id)
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -14,9 +14,9 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.events import Completion, Until
 from berry.pipeline.core.steps import token_ends
 from berry.pipeline.engines.base import Request
-from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.engines.synthetic.process import END_OF_TURN, ROLES, PromptProcess
+from berry.pipeline.engines.text.stopping import RegexStop
 from berry.pipeline.records import Finish, Message
 
 Script = Callable[[list[Message], int], str]

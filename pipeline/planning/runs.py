@@ -18,7 +18,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.config.sections.engine import EngineConfig, VllmEngine
 from berry.pipeline.config.sections.problems import SyntheticProblems
-from berry.pipeline.config.sections.rollout import Rollout, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import Rollout, TokensStep
 from berry.pipeline.config.sections.synthetic import MOST_TAIL, SyntheticEngine
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.core.search import sizes

@@ -50,7 +50,7 @@ def story(run: RunDir) -> BalanceStory | None:
 
 def write_picture(run: RunDir, told: BalanceStory) -> None:
     """Writes the picture into the run directory. Raises StorageError."""
-    from berry.pipeline.report.plots import as_svg
+    from berry.pipeline.report.pictures.plots import as_svg
 
     run.location.put(PICTURE, as_svg(draw_balance(told.rows)).encode())
 
@@ -61,7 +61,7 @@ def draw_balance(rows: Sequence[dict[str, Any]]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from berry.pipeline.report.plots import PALETTE, STYLE
+    from berry.pipeline.report.pictures.plots import PALETTE, STYLE
 
     seconds = [row["time"] - rows[0]["time"] for row in rows]
     with matplotlib.rc_context(STYLE):

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.prune.orm import OrmRule
 from berry.pipeline.core.prune.prm import PrmRule
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.value import ValueGuided
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.dvts import Dvts
+from berry.pipeline.core.search.policies.value import ValueGuided
 from berry.pipeline.records import DropReason, Finish
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.dataset.stored_families import stored_families

@@ -40,11 +40,11 @@ from berry.pipeline.core import seeds
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.records import Finish, Message
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run as drive
-from berry.pipeline.stages.dataset.compact import compact
+from berry.pipeline.stages.dataset.maintenance.compact import compact
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.stages.leases.partition import iter_leases

@@ -57,7 +57,7 @@ def measure(model: str, tokens: int, stop: tuple[str, ...]) -> dict[str, float]:
     from vllm.v1.outputs import LogprobsLists
 
     from berry.pipeline.engines import models
-    from berry.pipeline.engines.tokens import Tokens
+    from berry.pipeline.engines.text.tokens import Tokens
     from berry.pipeline.engines.vllm import samples
 
     folder = models.resolve(model)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 from berry.pipeline.storage.run.directory import RunDir

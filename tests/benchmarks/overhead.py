@@ -37,7 +37,7 @@ from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Engine, Request
 from berry.pipeline.engines.build import build
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
 from berry.pipeline.records import Message

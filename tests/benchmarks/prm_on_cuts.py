@@ -35,8 +35,8 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.values.counts import pooled
 from berry.pipeline.core.values.estimate import Found, Scheme, Value, Values
 from berry.pipeline.core.values.intervals import wilson
-from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.records import ValueKind
 from berry.pipeline.report.summary import summarise
 from berry.pipeline.rewards.training.evaluation import label_truth

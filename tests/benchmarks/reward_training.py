@@ -17,7 +17,8 @@ import time
 import torch
 
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.rewards.model.loading import begin
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.packing.model_check import relative_difference

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from berry.pipeline.report.plots import LINES, MARKERS, PALETTE, STYLE
+from berry.pipeline.report.pictures.plots import LINES, MARKERS, PALETTE, STYLE
 
 
 def draw_rounds(

@@ -28,7 +28,7 @@ import torch
 from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines.build import build
 from berry.pipeline.engines.models import resolve
-from berry.pipeline.engines.vocabulary import of_engine
+from berry.pipeline.engines.text.vocabulary import of_engine
 from berry.pipeline.records import Problem
 from berry.pipeline.rewards.model.loading import begin
 from berry.pipeline.rewards.serving.service import RewardModels

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from berry.pipeline.report.browser.tree_json import tree_json
+from berry.pipeline.report.pictures.tree_picture import draw_tree
 from berry.pipeline.report.tool_calls import CallFigures, call_figures
-from berry.pipeline.report.tree_picture import draw_tree
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
 from berry.pipeline.stages.evaluation.statistics import Interval, difference, interval
 from berry.pipeline.storage.run.directory import RunDir, open_run

@@ -23,7 +23,7 @@ from berry.pipeline.config.run import plain
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.storage.run.directory import open_run
 from berry.pipeline.storage.run.duckdb_views import connect
 

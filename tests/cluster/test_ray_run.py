@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.stages.dataset.stream import KeptStream
 from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.storage.files import locate

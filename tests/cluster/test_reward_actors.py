@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.engines import vocabulary
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.rewards.model.loading import load
 from berry.pipeline.rewards.serving.scorer import PrefixScorer
 from berry.pipeline.storage.files import locate

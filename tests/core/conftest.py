@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from berry.pipeline.config.sections.environment import Environment
-from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
+from berry.pipeline.config.sections.rollout.environment import Environment
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, Rollout
+from berry.pipeline.config.sections.rollout.tools import FencedCalls, LlamaCalls, PythonTool
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
-from berry.pipeline.config.sections.tools import FencedCalls, LlamaCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.registry import make_search

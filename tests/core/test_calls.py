@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Rollout, Thinking
-from berry.pipeline.config.sections.tools import FencedCalls, LlamaCalls, PythonTool, TagCalls, TemplateCalls
+from berry.pipeline.config.sections.rollout.rollout import Rollout, Thinking
+from berry.pipeline.config.sections.rollout.tools import FencedCalls, LlamaCalls, PythonTool, TagCalls, TemplateCalls
 from berry.pipeline.core.calls import WrittenCall, ends_at_close, find, framed, spoken
 
 FENCED = Rollout(tools=(PythonTool(),), calls=FencedCalls())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, RegexStep, StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import answer_part, step_ends, text_ends, token_ends
 
 

@@ -15,9 +15,9 @@ from berry.pipeline.core import scorers
 from berry.pipeline.core.allocate import Need, allocate
 from berry.pipeline.core.events import Completion
 from berry.pipeline.core.labels import step_labels
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.value import apportion
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.value import apportion
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.core.values.counts import Counts, pooled
 from berry.pipeline.core.values.estimate import Scheme, estimate

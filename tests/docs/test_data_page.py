@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.api.runs import Run
-from berry.pipeline.stages.dataset.compact import compact
+from berry.pipeline.stages.dataset.maintenance.compact import compact
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text()

@@ -25,8 +25,8 @@ import berry
 from berry.pipeline.cli import app
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.policies import POLICIES
-from berry.pipeline.config.sections.pruning import PRUNING_RULES
+from berry.pipeline.config.sections.rollout.policies import POLICIES
+from berry.pipeline.config.sections.rollout.pruning import PRUNING_RULES
 from berry.verifiers.specs import extensions
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,7 +32,7 @@ MOST_FILES, MOST_OF_A_CHECK = 16, 5
 IN_ONE_PROCESS = {
     "pipeline/runtime/actors/rollout_handle.py": "pipeline/runtime/actors/local_worker.py",
     "pipeline/runtime/actors/rollout_actor.py": "pipeline/runtime/actors/local_worker.py",
-    "pipeline/core/search/POLICY.py": "pipeline/core/search/best_of_n.py",
+    "pipeline/core/search/policies/POLICY.py": "pipeline/core/search/policies/best_of_n.py",
     "pipeline/engines/vllm/engine.py": "pipeline/engines/synthetic/engine.py",
 }
 RECORDS = {  # where what is carried is declared

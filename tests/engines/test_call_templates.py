@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from berry.pipeline.config.sections.engine import VllmEngine
-from berry.pipeline.config.sections.rollout import Rollout, Thinking
-from berry.pipeline.config.sections.tools import LlamaCalls, PythonTool, TemplateCalls
-from berry.pipeline.engines.tokens import Tokens
-from berry.pipeline.engines.vocabulary import check_tool_turns
+from berry.pipeline.config.sections.rollout.rollout import Rollout, Thinking
+from berry.pipeline.config.sections.rollout.tools import LlamaCalls, PythonTool, TemplateCalls
+from berry.pipeline.engines.text.tokens import Tokens
+from berry.pipeline.engines.text.vocabulary import check_tool_turns
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Message
 from tests.stages.export.test_exactness import byte_tokenizer

@@ -83,7 +83,7 @@ async def _score(
     here: Here, run: Any, what: str, folder: str, backend: Any, asked: list[tuple[list[int], list[int]]]
 ) -> tuple[list[float], dict[str, Any]]:
     from berry.pipeline.config.sections.rewards import Rewards, ServedReward
-    from berry.pipeline.engines import vocabulary
+    from berry.pipeline.engines.text import vocabulary
     from berry.pipeline.rewards.serving.service import RewardModels
     from berry.pipeline.stages.dataset.reading import stored_config
 

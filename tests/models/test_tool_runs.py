@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from berry.pipeline.config.sections.tools import PythonTool
+from berry.pipeline.config.sections.rollout.tools import PythonTool
 from berry.pipeline.engines.models import resolve
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.records import Message
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.storage.run.directory import open_run

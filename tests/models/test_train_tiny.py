@@ -62,7 +62,7 @@ def test_neither_the_prompt_nor_a_result_is_learned() -> None:
 
 @pytest.mark.parametrize("name", tiny.RECIPES)
 def test_a_tokenizer_in_the_checkout_is_the_one_that_its_recipe_makes(name: str) -> None:
-    from berry.pipeline.engines.tokens import Tokens
+    from berry.pipeline.engines.text.tokens import Tokens
 
     stored = Tokens(str(Path(tiny.__file__).parent / name)).tokenizer
     made = tiny.RECIPES[name].coder()

@@ -27,7 +27,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from berry.pipeline.config.sections.tools import PythonTool
+from berry.pipeline.config.sections.rollout.tools import PythonTool
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems import arithmetic
 from berry.verifiers.specs.union import MathSpec

@@ -16,9 +16,9 @@ from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning import runs, sweep_file
 from berry.pipeline.planning.capacity import Binding, plan
 from berry.pipeline.planning.sweeps import Expected, Point, expected, knees, parse_vary, place_on_axis
-from berry.pipeline.report.plots import as_svg
+from berry.pipeline.report.pictures.plots import as_svg
+from berry.pipeline.report.pictures.sweep_plots import draw_sweep
 from berry.pipeline.report.sweep_page import SweepReport, agreement, write_page
-from berry.pipeline.report.sweep_plots import draw_sweep
 from berry.pipeline.storage.files import locate
 
 ROOT = Path(__file__).resolve().parents[2]

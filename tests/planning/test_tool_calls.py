@@ -16,7 +16,7 @@ from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.cluster import Cluster, named_cluster
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.ledger import add
 from berry.pipeline.engines.synthetic.engine import Synthetic

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berry.pipeline.config.plan import Paced, Workload
-from berry.pipeline.config.sections.policies import POLICIES
+from berry.pipeline.config.sections.rollout.policies import POLICIES
 from berry.pipeline.planning.tree_shape import shape_of, sharing
 
 MakeWorkload = Callable[..., Workload]

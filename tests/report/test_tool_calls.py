@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from berry.pipeline.cli import app
 from berry.pipeline.report.browser.tree_json import tree_json
 from berry.pipeline.report.page.facts import gather
+from berry.pipeline.report.pictures.tree_picture import GIVEN, draw_tree, places
 from berry.pipeline.report.summary import summarise
-from berry.pipeline.report.tree_picture import GIVEN, draw_tree, places
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
 from berry.pipeline.storage.run.directory import RunDir, open_run
 

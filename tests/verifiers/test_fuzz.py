@@ -21,9 +21,9 @@ from pydantic import TypeAdapter
 
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import Checker, CheckRequest
-from berry.verifiers.code_blocks import find_program
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.code_blocks import find_program
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.kinds import json_schema, plain_values, sql, stdio
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.kinds.model import vote_of

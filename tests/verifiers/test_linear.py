@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.kinds import model, program_tests, sql
 from berry.verifiers.proofs import lean, vernacular
 from berry.verifiers.specs.code import ProgramTestsSpec

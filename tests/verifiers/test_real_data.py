@@ -14,7 +14,7 @@ import pytest
 
 from berry.pipeline.stages.problems.importing import IMPORTERS, Imported, convert
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.specs.union import MathSpec, ProgramTestsSpec
 
 pytestmark = pytest.mark.slow

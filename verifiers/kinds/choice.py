@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.specs.answers import ChoiceSpec
 
 if TYPE_CHECKING:

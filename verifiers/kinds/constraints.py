@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import regex
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.code_blocks import fenced
-from berry.verifiers.extract import after_thinking
+from berry.verifiers.extraction.code_blocks import fenced
+from berry.verifiers.extraction.extract import after_thinking
 from berry.verifiers.specs import answers as spec_of
 from berry.verifiers.specs.answers import Constraint, ConstraintsSpec
 

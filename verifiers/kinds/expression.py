@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.maths import bounds
 from berry.verifiers.maths.expressions import evaluate, expr, normal
 from berry.verifiers.specs.union import ExpressionSpec

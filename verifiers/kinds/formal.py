@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.specs.union import FormalSpec
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from referencing.exceptions import Unresolvable
 
 from berry.sandboxes.base import Call, Job, JobOutcome, JobResult, SandboxError
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.code_blocks import fenced
-from berry.verifiers.extract import after_thinking
+from berry.verifiers.extraction.code_blocks import fenced
+from berry.verifiers.extraction.extract import after_thinking
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.answers import JsonSchemaSpec
 from berry.verifiers.specs.code import CodeSpec

@@ -32,7 +32,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.maths.ladder import decide, gold_fault, last_side
 from berry.verifiers.specs.base import DEFAULT, Strictness
 from berry.verifiers.specs.union import MajoritySpec

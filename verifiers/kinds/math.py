@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from berry.verifiers import sentences
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.extract import FoundAnswer, find_answer
+from berry.verifiers.extraction import sentences
+from berry.verifiers.extraction.extract import FoundAnswer, find_answer
 from berry.verifiers.maths.ladder import Equivalence, decide, gold_fault, is_list, is_words
 from berry.verifiers.specs.union import MathSpec, Strictness
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from berry.verifiers.base import Reason, Verdict, truncate, verdict
 from berry.verifiers.context import JudgeUnavailable
-from berry.verifiers.extract import after_thinking
+from berry.verifiers.extraction.extract import after_thinking
 from berry.verifiers.specs.union import ModelSpec
 
 if TYPE_CHECKING:

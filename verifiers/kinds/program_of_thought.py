@@ -15,7 +15,7 @@ from berry.sandboxes.base import CaseResult, Job, JobOutcome, SandboxError
 from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.host.slot import SlotDied
 from berry.verifiers.base import Reason, Verdict, show, verdict
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.kinds.math import same_answer
 from berry.verifiers.maths.ladder import gold_fault
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of

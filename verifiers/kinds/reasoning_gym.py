@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from berry.sandboxes.base import Call, Job, JobOutcome, JobResult, SandboxError
 from berry.verifiers.base import Outcome, Reason, Verdict, truncate, verdict
-from berry.verifiers.extract import FoundAnswer, find_answer
+from berry.verifiers.extraction.extract import FoundAnswer, find_answer
 from berry.verifiers.maths import bounds
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.union import CodeSpec, ReasoningGymSpec

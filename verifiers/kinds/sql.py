@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from berry.sandboxes.base import Call, Job, JobOutcome, JobResult, SandboxError
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of, reason_of
 from berry.verifiers.specs.answers import SqlSpec
 

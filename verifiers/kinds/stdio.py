@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome
 from berry.verifiers.base import Reason, Verdict, verdict
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import defined, python_fault
 from berry.verifiers.specs.code import StdioCase, StdioSpec

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.sections.pruning import RuleConfig
+from berry.pipeline.config.sections.rollout.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.core.prune.similarity import leaders
 from berry.pipeline.records import DropReason, Trajectory

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from berry.pipeline.config.sections.pruning import PruneRule
+from berry.pipeline.config.sections.rollout.pruning import PruneRule
 from berry.pipeline.core.prune.difficulty import DifficultyRule
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.values.estimate import Scheme

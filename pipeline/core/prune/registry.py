@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from berry.pipeline.config.sections.pruning import PRUNING_RULES, RuleConfig
+from berry.pipeline.config.sections.rollout.pruning import PRUNING_RULES, RuleConfig
 from berry.pipeline.core.prune.base import Decision, Pool, Rule
 from berry.pipeline.core.values.estimate import UNKNOWN, Value
 from berry.pipeline.records import DropReason, Trajectory

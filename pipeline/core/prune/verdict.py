@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from berry.pipeline.config.sections.pruning import RuleConfig
+from berry.pipeline.config.sections.rollout.pruning import RuleConfig
 from berry.pipeline.core.prune.base import Pool
 from berry.pipeline.records import DropReason, Trajectory
 from berry.verifiers.base import Outcome

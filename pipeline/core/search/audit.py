@@ -12,10 +12,10 @@ compared; else the share `rollout.audit_share` of all problems, where there is a
 from __future__ import annotations
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.rollout import Cut, Rollout
+from berry.pipeline.config.sections.rollout.rollout import Cut, Rollout
 from berry.pipeline.core import seeds
 from berry.pipeline.core.modes import rollout_of
-from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.splits import draw, split_of
 

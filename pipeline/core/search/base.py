@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import cast
 
-from berry.pipeline.config.sections.rollout import Rollout, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import Rollout, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds, steps
 from berry.pipeline.core.search import limits, outcome

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, Rollout, TokensStep
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.search.sizes import leaves
 from berry.pipeline.records import TokenLedger, ValueKind

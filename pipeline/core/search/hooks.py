@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, Generic, TypeVar
 
-from berry.pipeline.config.sections.policies import PolicyConfig
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.policies import PolicyConfig
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.core.values.estimate import Heads
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from berry.pipeline.config.sections.rollout import Budget, Rollout, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import Budget, Rollout, TokensStep
 from berry.pipeline.core import calls, steps
 from berry.pipeline.core.events import FinishReason, Sampling, Until
 from berry.pipeline.core.tree import TreeNode

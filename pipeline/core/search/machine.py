@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core import calls, seeds
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.events import Segment, Verified

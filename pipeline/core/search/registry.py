@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
-from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.policies import POLICIES, PolicyConfig
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.search.base import Search
 
 S = TypeVar("S", bound=type[Search[Any]])

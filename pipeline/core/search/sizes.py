@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.search.registry import search_class
 
 

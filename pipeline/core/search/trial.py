@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, exp, log
 
-from berry.pipeline.config.sections.policies import PolicyConfig
-from berry.pipeline.config.sections.rollout import Budget, Rollout, SamplingConfig, TokensStep
+from berry.pipeline.config.sections.rollout.policies import PolicyConfig
+from berry.pipeline.config.sections.rollout.rollout import Budget, Rollout, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.core.seeds import digest

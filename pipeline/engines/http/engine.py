@@ -29,8 +29,8 @@ from berry.pipeline.engines.http.exchange import ABORT_S, BusyError, exchange
 from berry.pipeline.engines.http.servers import Server, Servers
 from berry.pipeline.engines.http.sglang import NativeGenerate
 from berry.pipeline.engines.occupancy import Occupancy
-from berry.pipeline.engines.stopping import RegexStop, delimited_length
-from berry.pipeline.engines.tokens import TokenizedEngine
+from berry.pipeline.engines.text.stopping import RegexStop, delimited_length
+from berry.pipeline.engines.text.tokens import TokenizedEngine
 from berry.pipeline.errors import BerryError, EngineError
 from berry.pipeline.records import Finish
 from berry.pipeline.tasks import end_tasks, unless

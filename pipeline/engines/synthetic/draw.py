@@ -17,7 +17,6 @@ from itertools import chain as chained
 from msgspec import Struct
 
 from berry.pipeline.core.events import Completion, Until
-from berry.pipeline.engines.stopping import RegexStop
 from berry.pipeline.engines.synthetic.process import (
     FILLER,
     STEP_END_TEXT,
@@ -26,6 +25,7 @@ from berry.pipeline.engines.synthetic.process import (
     decode,
     text_of,
 )
+from berry.pipeline.engines.text.stopping import RegexStop
 from berry.pipeline.records import Finish
 
 _WORDS = [struct.Struct(f"<{n}Q") for n in range(9)]

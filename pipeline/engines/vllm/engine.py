@@ -28,8 +28,8 @@ from berry.pipeline.engines import models, quiet, tensors
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.fanout import as_they_end
 from berry.pipeline.engines.occupancy import Occupancy
-from berry.pipeline.engines.stopping import RegexStop, delimited_length
-from berry.pipeline.engines.tokens import TokenizedEngine
+from berry.pipeline.engines.text.stopping import RegexStop, delimited_length
+from berry.pipeline.engines.text.tokens import TokenizedEngine
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
 from berry.pipeline.errors import EngineError

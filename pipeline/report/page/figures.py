@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from berry.pipeline.report.page.facts import Facts
-from berry.pipeline.report.plots import PALETTE, STYLE, as_svg
+from berry.pipeline.report.pictures.plots import PALETTE, STYLE, as_svg
 
 BINS = 20
 

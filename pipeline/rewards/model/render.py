@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from berry.pipeline.config.sections.rewards import StepTag
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking
+from berry.pipeline.config.sections.rollout.rollout import StepConfig, Thinking
 from berry.pipeline.core.steps import text_ends
-from berry.pipeline.engines.vocabulary import NO_TEMPLATE, Vocabulary
+from berry.pipeline.engines.text.vocabulary import NO_TEMPLATE, Vocabulary
 from berry.pipeline.errors import ConfigError
 
 Render = Callable[[Sequence[int], Sequence[int]], list[int]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.rewards.model.render import prompt_in_template
 from berry.pipeline.rewards.training.examples import LabelledPath
 

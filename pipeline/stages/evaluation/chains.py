@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.modes import given_id
-from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.policies.mcts import Mcts
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.votes import votes

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking
+from berry.pipeline.config.sections.rollout.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import is_of_cuts, is_sure
 from berry.pipeline.core.tree_view import NodeView
 from berry.pipeline.core.values.estimate import Value

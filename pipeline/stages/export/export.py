@@ -20,11 +20,11 @@ from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import EvaluationSets
-from berry.pipeline.config.sections.rollout import Thinking
+from berry.pipeline.config.sections.rollout.rollout import Thinking
 from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.splits import Split, split_of
-from berry.pipeline.engines import vocabulary
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text import vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.missing_labels import explain_missing
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config

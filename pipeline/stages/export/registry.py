@@ -10,7 +10,7 @@ from berry.pipeline.extensions import Registry
 from berry.pipeline.stages.export.base import ExportFormat, Layout
 
 F = TypeVar("F", bound=ExportFormat)
-_EXPORT = "berry.pipeline.stages.export"
+_EXPORT = "berry.pipeline.stages.export.formats"
 
 
 def _check(_name: str, form: ExportFormat) -> str | None:

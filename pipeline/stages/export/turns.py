@@ -17,9 +17,9 @@ import pyarrow as pa
 from jinja2 import TemplateError
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.tools import TemplateCalls, Tool, TurnCalls
+from berry.pipeline.config.sections.rollout.tools import TemplateCalls, Tool, TurnCalls
 from berry.pipeline.core.tree_view import NodeView
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.schema import MESSAGE
 

@@ -44,7 +44,6 @@ class Lease:
     alone:        its problems are searched one at a time, so that the one that kills its worker is known
     commit_rule:  which of several results of this lease counts
     round_index:  the round it belongs to
-    engine:       the one of `engines` that searches it; "" where the run has one
     """
 
     number: int
@@ -55,7 +54,6 @@ class Lease:
     alone: bool = False
     commit_rule: CommitRule = UnlessReplaced()
     round_index: int = 0
-    engine: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles all fields as one piece: Ray's pickler looks at each object in Python, and takes twice as long over
@@ -70,17 +68,13 @@ def _unpickled(data: bytes) -> Lease:
 class LeaseSource(Protocol):
     """Where a coordinator takes its leases from."""
 
-    def take(self, engine: str = "") -> Lease | None:
-        """The next lease for a worker of this engine; None where there is none at the moment."""
-        ...
-
-    def settle(self, report: LeaseReport) -> None:
-        """Is told of each lease that has been committed: others may follow from it."""
+    def take(self) -> Lease | None:
+        """The next lease; None where there is none at the moment."""
         ...
 
     @property
     def may_have_more(self) -> bool:
-        """Whether `take` may give another lease, to a worker of some engine, without another being committed first."""
+        """Whether `take` may give another lease, now or later."""
         ...
 
 
@@ -91,15 +85,11 @@ class IteratedLeases:
         self._leases = leases
         self.may_have_more = True
 
-    def take(self, engine: str = "") -> Lease | None:
-        """The next lease, whichever engine asks; None behind the last."""
-        del engine
+    def take(self) -> Lease | None:
+        """The next lease; None behind the last."""
         lease = next(self._leases, None)
         self.may_have_more = lease is not None
         return lease
-
-    def settle(self, report: LeaseReport) -> None:
-        """Nothing follows from it."""
 
 
 MODE_COUNTS = ("problems", "solved", "trajectories", "kept", "generated")
@@ -117,8 +107,7 @@ def add_modes(into: dict[str, dict[str, int]], counts: Mapping[str, Mapping[str,
 class LeaseReport:
     """What a committed lease holds, in counts; `wall_s` from the begin of its search to the writing of its files.
     `late`: another result of the lease counts, and nothing of this one does. `modes`: of each mode in which problems
-    were searched the counts MODE_COUNTS, `generated` in tokens; empty where the run has none. `engine`: the one of
-    `engines` that searched it. `goes_on`: given ids of the problems that are to go on to the next mode."""
+    were searched the counts MODE_COUNTS, `generated` in tokens; empty where the run has none."""
 
     lease: int
     worker: str
@@ -131,8 +120,6 @@ class LeaseReport:
     wall_s: float
     late: bool = False
     modes: dict[str, dict[str, int]] = field(default_factory=dict)
-    engine: str = ""
-    goes_on: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -16,12 +16,12 @@ from dataclasses import replace as replaced
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.annotation import Annotation
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core import seeds
 from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.prune import Decision
-from berry.pipeline.core.search.annotate import AnnotateSearch, Prepared
 from berry.pipeline.core.search.base import Search
+from berry.pipeline.core.search.policies.annotate import AnnotateSearch, Prepared
 from berry.pipeline.core.steps import token_ends
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.core.values.estimate import is_known
@@ -30,10 +30,10 @@ from berry.pipeline.engines.base import Engine
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import DropReason, Message, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.reading import is_completion, rebuild, scheme_for
+from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.pipeline.stages.leases.lease import Lease
-from berry.pipeline.stages.leases.reports import read_commit_marks
 from berry.pipeline.storage.parquet.lease_rows import read_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.specs.union import MajoritySpec, MathSpec

@@ -12,7 +12,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 
-from berry.pipeline.config.sections.tools import LlamaCalls, Tool, TurnCalls
+from berry.pipeline.config.sections.rollout.tools import LlamaCalls, Tool, TurnCalls
 from berry.pipeline.core import calls
 from berry.pipeline.core.events import Called, CallTool, Failed
 from berry.pipeline.core.search.base import Search

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from berry.pipeline.config.sections.environment import Environment
+from berry.pipeline.config.sections.rollout.environment import Environment
 from berry.pipeline.core import calls
 from berry.pipeline.core.events import Called, Failed, TakeTurn
 from berry.pipeline.core.search.base import Search

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import StepConfig, Thinking, TokensStep
 from berry.pipeline.core.steps import token_ends
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.stages.dataset.steps import Cutter, Decode

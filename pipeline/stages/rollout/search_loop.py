@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from berry.pipeline.config.sections.rollout import Rollout
+from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.allocate import Need
 from berry.pipeline.core.events import Command, Event, Expired, Finished, FinishReason, Verify
 from berry.pipeline.core.search.base import Search

@@ -26,7 +26,7 @@ from berry.pipeline.core.modes import template_args_of
 from berry.pipeline.core.search import audit, sizes
 from berry.pipeline.core.search.limits import sampling
 from berry.pipeline.engines.base import Engine, EngineInfo, RecomputesLogprobs
-from berry.pipeline.engines.template_view import under
+from berry.pipeline.engines.text.template_view import under
 from berry.pipeline.errors import EngineError, StorageError, first_error
 from berry.pipeline.records import Problem, TokenLedger
 from berry.pipeline.stages.checking.question import Agreeing, Deciding, Verifying
@@ -58,7 +58,6 @@ class LeaseWorker:
     verify, agree, verify_here: one response; a problem's responses together (majority); on the spot, without a tool
     call: tool calls
     scorer, end_scores: reward models, and which of them score every node of a finished search
-    engine_name: the one of `engines` that `engine` is; "" where the run has one
     round_index: the round whose weights the engine has; leases of another round are not run
     """
 
@@ -67,7 +66,6 @@ class LeaseWorker:
     engine: Engine
     verify: Verifying
     worker_id: str
-    engine_name: str = ""
     round_index: int = 0
     scorer: Scorer | None = None
     agree: Agreeing | None = None
@@ -125,8 +123,6 @@ class LeaseWorker:
             ledger=tables.ledger,
             wall_s=time.monotonic() - started,
             modes=tables.modes,
-            engine=self.engine_name,
-            goes_on=tables.goes_on,
         )
         written = await commit(
             self.location,
@@ -261,7 +257,7 @@ class LeaseWorker:
     def _gate(self) -> Admission:
         if self._admission is None:
             seqs = self.engine.info.max_num_seqs
-            rollout = self.config.on_engine(self.engine_name).rollout
+            rollout = self.config.rollout
             limit, width = searches_at_once(rollout, seqs), max(map(sizes.width, rollout.each_mode))
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from berry.pipeline.config.sections.tools import CustomTool, Tool
+from berry.pipeline.config.sections.rollout.tools import CustomTool, Tool
 from berry.verifiers.kinds.json_schema import mismatch
 
 

@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from berry.pipeline.config.sections.environment import Environment
+from berry.pipeline.config.sections.rollout.environment import Environment
 from berry.pipeline.core import seeds
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.kinds.custom import verdict_of

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CustomTool, SqlTool
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import CustomTool, SqlTool
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems.sources import iter_problems

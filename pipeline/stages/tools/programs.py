@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.environment import Environment
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import Confined, CustomTool, PythonTool, SqlTool, Tool
+from berry.pipeline.config.sections.rollout.environment import Environment
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import Confined, CustomTool, PythonTool, SqlTool, Tool
 from berry.pipeline.config.sections.user_class import UserClass
 from berry.pipeline.core.modes import mode_name
 from berry.pipeline.records import Problem

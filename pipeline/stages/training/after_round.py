@@ -17,7 +17,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import PolicyTraining
-from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import choose_backbone

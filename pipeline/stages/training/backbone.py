@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import HttpEngine, VllmEngine
 from berry.pipeline.config.sections.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
-from berry.pipeline.engines import models, vocabulary
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import ConfigError
 
 if TYPE_CHECKING:  # torch takes seconds to import

@@ -13,7 +13,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.problems import ArithmeticProblems
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked
 from berry.pipeline.stages.training.step_labels import GroundTruth
 

@@ -20,7 +20,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rounds import PolicyTraining
 from berry.pipeline.core.splits import Split, split_of
-from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.stages.training.policy_trees import StoredPolicyTrees, collect_trees

@@ -11,7 +11,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.splits import split_of, split_of_training
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind
 from berry.pipeline.rewards.model.card import ValueWhat

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import FreshBackbone, RewardTraining
-from berry.pipeline.engines import models, vocabulary
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.model.blend import Blend
 from berry.pipeline.rewards.model.card import NAME, Card, ValueWhat, from_json

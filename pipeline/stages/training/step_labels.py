@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from berry.pipeline.config.sections.rollout import StepConfig, Thinking
+from berry.pipeline.config.sections.rollout.rollout import StepConfig, Thinking
 from berry.pipeline.core.labels import LABELS, step_labels
 from berry.pipeline.core.values.votes import votes
 from berry.pipeline.records import Ending, ValueKind, ending

@@ -19,7 +19,7 @@ from berry.pipeline.engines.chat import PromptTooLong
 from berry.pipeline.records import Message
 from berry.pipeline.stages.variants.attempts import Attempt, Refusal
 from berry.pipeline.stages.variants.context import Original, VariantContext
-from berry.verifiers.extract import after_thinking
+from berry.verifiers.extraction.extract import after_thinking
 
 _DRAFT = re.compile(r"<problem>(.*?)</problem>", re.DOTALL | re.IGNORECASE)
 _ORDERS = {

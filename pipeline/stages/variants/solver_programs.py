@@ -23,7 +23,7 @@ from berry.pipeline.stages.variants.drafting import quoted
 from berry.pipeline.stages.variants.number_slots import NumberSlot, as_argument
 from berry.sandboxes.base import Call, Job, JobOutcome
 from berry.verifiers.checker import Checker
-from berry.verifiers.code_blocks import find_program
+from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.sandbox_limits import limits_of
 from berry.verifiers.specs.union import CodeSpec
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Budget, Cut, Rollout
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut, Rollout
 from berry.pipeline.core.prune.difficulty import DifficultyRule
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.prune.verdict import VerdictRule
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Scheme
 

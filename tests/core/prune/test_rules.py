@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from berry.pipeline.config.sections.pruning import PruneRule
+from berry.pipeline.config.sections.rollout.pruning import PruneRule
 from berry.pipeline.core.prune import Decision, prune
 from berry.pipeline.core.prune.difficulty import DifficultyRule
 from berry.pipeline.core.prune.diversity import DiversityRule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut
 
 
 def drawn_limits(chance: random.Random) -> dict[str, Any]:

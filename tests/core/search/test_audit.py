@@ -6,15 +6,15 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.rollout import Budget, Cut, Rollout
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut, Rollout
 from berry.pipeline.core.search.audit import is_unpruned, prunes, rollout_for, unpruned, unpruned_share
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.omega import Omega
-from berry.pipeline.core.search.value import ValueGuided
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.dvts import Dvts
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.omega import Omega
+from berry.pipeline.core.search.policies.value import ValueGuided
 from berry.pipeline.core.splits import split_of
 
 CUT = {"cut": {"below": 0.3, "spare": 0.0}}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from berry.pipeline.config.sections.policies import Policy
-from berry.pipeline.config.sections.rollout import (
+from berry.pipeline.config.sections.rollout.policies import Policy
+from berry.pipeline.config.sections.rollout.rollout import (
     Budget,
     Cut,
     DelimiterStep,
@@ -18,18 +18,18 @@ from berry.pipeline.config.sections.rollout import (
     TokensStep,
 )
 from berry.pipeline.core import events as ev
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.conflicts import explain_conflicts, explain_missing_steps, explain_no_labels
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.mcts import Mcts
-from berry.pipeline.core.search.omega import Omega
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.dvts import Dvts
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.mcts import Mcts
+from berry.pipeline.core.search.policies.omega import Omega
+from berry.pipeline.core.search.policies.shepherd import Shepherd
+from berry.pipeline.core.search.policies.value import ValueGuided
 from berry.pipeline.core.search.registry import search_class
-from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.sizes import leaves, width
-from berry.pipeline.core.search.value import ValueGuided
 
 POLICIES: list[Any] = [BestOfN(), Fixed(), Entropy(), ValueGuided(), Beam(), Dvts(), Mcts(), Shepherd(), Omega()]
 

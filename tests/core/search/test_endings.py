@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut
 from berry.pipeline.core import events as ev
 from berry.pipeline.core import seeds
 from berry.pipeline.core.search import Search
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.records import DropReason, Finish
 
 A, B = (11, 12, 1), (13, 14, 1)  # two steps of the scripted world

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berry.pipeline.core import events as ev
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.records import DropReason, Finish
 from tests.core.search.policies import every_policy, orderless_policy

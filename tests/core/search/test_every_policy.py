@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget, Cut, SamplingConfig, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut, SamplingConfig, TokensStep
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import make_search
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.mcts import Mcts
-from berry.pipeline.core.search.omega import Omega
-from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.mcts import Mcts
+from berry.pipeline.core.search.policies.omega import Omega
+from berry.pipeline.core.search.policies.shepherd import Shepherd
 from berry.pipeline.records import DropReason, Finish
 from tests.core.search.policies import every_policy, orderless_policy
 

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget
-from berry.pipeline.config.sections.tools import FencedCalls, PythonTool
+from berry.pipeline.config.sections.rollout.rollout import Budget
+from berry.pipeline.config.sections.rollout.tools import FencedCalls, PythonTool
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.calls import find
-from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.conflicts import explain_missing_calls
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.values.estimate import Scheme, estimate
 from berry.pipeline.records import DropReason, Finish
 from tests.core.search.policies import POLICIES, every_policy, orderless_policy

@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from berry.pipeline.config.sections.policies import POLICIES, PolicyConfig
-from berry.pipeline.config.sections.rollout import Rollout, SamplingConfig
+from berry.pipeline.config.sections.rollout.policies import POLICIES, PolicyConfig
+from berry.pipeline.config.sections.rollout.rollout import Rollout, SamplingConfig
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core import events as ev
 from berry.pipeline.core.search import trial
 from berry.pipeline.core.search.base import Search
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.mcts import Mcts
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.mcts import Mcts
+from berry.pipeline.core.search.policies.shepherd import Shepherd
+from berry.pipeline.core.search.policies.value import ValueGuided
 from berry.pipeline.core.search.registry import make_search
-from berry.pipeline.core.search.shepherd import Shepherd
 from berry.pipeline.core.search.trial import Lengths, tree_shape
-from berry.pipeline.core.search.value import ValueGuided
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.records import Problem

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from berry.pipeline.config.sections.annotation import Annotation
-from berry.pipeline.config.sections.rollout import Budget
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.shepherd import Shepherd
+from berry.pipeline.config.sections.rollout.rollout import Budget
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.shepherd import Shepherd
 from berry.pipeline.core.values.annotated import completions
 from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.records import DropReason, ValueKind

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.mcts import Mcts
-from berry.pipeline.core.search.omega import Omega
-from berry.pipeline.core.search.shepherd import Shepherd
-from berry.pipeline.core.search.value import ValueGuided
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.dvts import Dvts
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.mcts import Mcts
+from berry.pipeline.core.search.policies.omega import Omega
+from berry.pipeline.core.search.policies.shepherd import Shepherd
+from berry.pipeline.core.search.policies.value import ValueGuided
 
 MOST = 0.02  # of a mean bias
 ERROR = 0.014  # two standard errors of it, at most

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget, Cut
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.config.sections.rollout.rollout import Budget, Cut
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.values.pass_at_k import chains_of, pass_at_k
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Cut
-from berry.pipeline.core.search.beam import Beam
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.dvts import Dvts
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
-from berry.pipeline.core.search.value import ValueGuided
+from berry.pipeline.config.sections.rollout.rollout import Cut
+from berry.pipeline.core.search.policies.beam import Beam
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.dvts import Dvts
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
+from berry.pipeline.core.search.policies.value import ValueGuided
 from berry.pipeline.core.tree import Tree
 from berry.pipeline.core.values.leaf_weights import leaf_weights
 from berry.pipeline.records import DropReason, ValueKind

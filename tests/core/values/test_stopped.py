@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Budget
+from berry.pipeline.config.sections.rollout.rollout import Budget
 from berry.pipeline.core import events as ev
-from berry.pipeline.core.search.best_of_n import BestOfN
 from berry.pipeline.core.search.limits import EndsDraws
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
 from berry.pipeline.core.values.pass_at_k import chains_of
 from berry.pipeline.core.values.stopped import pass_at_k, until_stop
 from berry.pipeline.records import Finish, ValueKind

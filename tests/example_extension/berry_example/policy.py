@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from berry.pipeline.config.sections.policies import PolicyConfig
+from berry.pipeline.config.sections.rollout.policies import PolicyConfig
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 

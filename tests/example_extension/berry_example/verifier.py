@@ -6,7 +6,7 @@ from typing import Literal
 
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.context import CheckRequest, VerifierContext
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.specs.base import DEFAULT_PLACES, Spec
 
 

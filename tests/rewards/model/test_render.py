@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from berry.pipeline.config.sections.rewards import StepTag
-from berry.pipeline.config.sections.rollout import DelimiterStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep
 from berry.pipeline.config.sections.synthetic import SyntheticEngine
-from berry.pipeline.engines import vocabulary
 from berry.pipeline.engines.synthetic.engine import Synthetic
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text import vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.model.render import renderer
 from berry.pipeline.rewards.training.examples import LabelledPath

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from berry.pipeline.config.sections.rounds import DpoTraining, GrpoTraining, SftTraining
-from berry.pipeline.engines import models, vocabulary
+from berry.pipeline.engines import models
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import EngineError, InputError
 from berry.pipeline.rewards.policy import trainer
 from berry.pipeline.rewards.policy.batches import Passes, batches

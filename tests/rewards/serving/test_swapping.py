@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from berry.pipeline.config.sections.rewards import Rewards, ServedReward
-from berry.pipeline.config.sections.rollout import DelimiterStep, Rollout
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, Rollout
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, ConfigError, EngineError
 from berry.pipeline.rewards.model.blend import Blend, Evidence
 from berry.pipeline.rewards.model.card import NAME, Card

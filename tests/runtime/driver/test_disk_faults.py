@@ -15,7 +15,7 @@ import pytest
 from berry.pipeline.errors import StorageError
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.storage import files
 from berry.pipeline.storage.run.directory import open_run
 

@@ -14,7 +14,7 @@ import pytest
 from berry.pipeline.report.status import gather
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
-from berry.pipeline.stages.dataset.repair import check_run
+from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.stages.dataset.text_views import connect
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.run import claims

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Thinking
+from berry.pipeline.config.sections.rollout.rollout import Thinking
 from berry.pipeline.records import Problem, Trajectory
 from berry.pipeline.stages.checking.question import check_request
-from berry.pipeline.stages.dataset.revise import reverifier
+from berry.pipeline.stages.dataset.maintenance.revise import reverifier
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.specs.union import MathSpec

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, RegexStep, StepConfig, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, RegexStep, StepConfig, TokensStep
 from berry.pipeline.core.values.estimate import Scheme, Value
 from berry.pipeline.core.values.stored import read
 from berry.pipeline.records import Finish, Node, ValueKind

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from berry.pipeline import schema
-from berry.pipeline.stages.dataset.compact import compact
+from berry.pipeline.stages.dataset.maintenance.compact import compact
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.storage.parquet import checked_read, lease_tables, shards
 from berry.pipeline.storage.parquet.lease_rows import read_lease

@@ -15,7 +15,7 @@ from berry.pipeline import schema
 from berry.pipeline.api.runs import Run
 from berry.pipeline.cli import app
 from berry.pipeline.errors import InputError
-from berry.pipeline.stages.dataset.compact import compact
+from berry.pipeline.stages.dataset.maintenance.compact import compact
 from berry.pipeline.stages.dataset.stream import KeptStream, StreamCursor
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.parquet.shard_files import shard_name

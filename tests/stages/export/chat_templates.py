@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.records import Message
 from berry.pipeline.stages.export.base import Sampled
 from berry.pipeline.stages.export.exactness import RoundTrip, compare

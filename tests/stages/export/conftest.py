@@ -15,7 +15,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.records import Finish, Message
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.arithmetic import worked

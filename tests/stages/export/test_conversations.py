@@ -15,10 +15,10 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.tools import PythonTool, SqlTool
+from berry.pipeline.config.sections.rollout.tools import PythonTool, SqlTool
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.base import Request, Sample
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Finish
 from berry.pipeline.schema import MESSAGE

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.records import Message
 from berry.pipeline.stages.export.base import Sampled
 from berry.pipeline.stages.export.exactness import Exactness, Loss, RoundTrip, compare

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from berry.pipeline.engines.tokens import Tokens
+from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.stages.export.exactness import Loss
 from tests.stages.export.chat_templates import FAMILIES, KINDS, comparisons, with_template
 from tests.stages.export.test_exactness import byte_tokenizer

@@ -9,7 +9,7 @@ from math import prod
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import DelimiterStep, TokensStep
+from berry.pipeline.config.sections.rollout.rollout import DelimiterStep, TokensStep
 from berry.pipeline.core.events import Completion
 from berry.pipeline.core.scorers import path_logprob
 from berry.pipeline.core.search.outcome import trajectories

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from berry.pipeline.config.sections.rollout import Budget, DelimiterStep, Rollout
+from berry.pipeline.config.sections.rollout.rollout import Budget, DelimiterStep, Rollout
 from berry.pipeline.core.events import (
     Cancel,
     Cancelled,
@@ -26,9 +26,9 @@ from berry.pipeline.core.events import (
     Verify,
 )
 from berry.pipeline.core.search.base import Search
-from berry.pipeline.core.search.best_of_n import BestOfN
-from berry.pipeline.core.search.entropy import Entropy
-from berry.pipeline.core.search.fixed import Fixed
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.entropy import Entropy
+from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.search.registry import make_search
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal

@@ -13,14 +13,21 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import Calls, FencedCalls, LlamaCalls, PythonTool, TagCalls, TemplateCalls
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import (
+    Calls,
+    FencedCalls,
+    LlamaCalls,
+    PythonTool,
+    TagCalls,
+    TemplateCalls,
+)
 from berry.pipeline.core.search.base import Search
-from berry.pipeline.core.search.best_of_n import BestOfN
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
 from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.records import Message, Problem
-from berry.pipeline.stages.dataset.revise import read_lease
+from berry.pipeline.stages.dataset.maintenance.revise import read_lease
 from berry.pipeline.stages.leases.lease import Gauges, Lease
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
 from berry.pipeline.stages.rollout.journal import LeaseJournal

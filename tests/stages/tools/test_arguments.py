@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CustomTool, PythonTool, SqlTool
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import CustomTool, PythonTool, SqlTool
 from berry.pipeline.stages.tools.arguments import of_object, of_text
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from berry.pipeline.config.sections.rollout import Rollout
-from berry.pipeline.config.sections.tools import CustomTool, SqlTool, Tool
+from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.config.sections.rollout.tools import CustomTool, SqlTool, Tool
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.tools.programs import fault_for, is_alone, limits_of, loaded_for
 from berry.sandboxes.base import JobOutcome

@@ -4,7 +4,7 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.engines.vocabulary import Vocabulary
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.stages.problems.arithmetic import worked
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
 

@@ -79,7 +79,7 @@ def test_a_backbone_with_another_tokenizer_reads_the_text(stored_run) -> None:
 
 
 def test_nothing_is_ever_trained_on_what_is_held_out(stored_run) -> None:
-    from berry.pipeline.engines import vocabulary
+    from berry.pipeline.engines.text import vocabulary
     from berry.pipeline.stages.dataset.reading import stored_config
     from berry.pipeline.stages.training.reward_data import collect
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.extract import find_answer
+from berry.verifiers.extraction.extract import find_answer
 from berry.verifiers.kinds.reasoning_gym import junk, readings
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.union import ReasoningGymSpec

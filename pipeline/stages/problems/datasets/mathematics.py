@@ -91,7 +91,7 @@ def open_math_reasoning(row: SourceRow, number: str) -> Imported:
 
 def _answer(row: SourceRow) -> str:
     """The final answer as text. Raises Unusable where the row has none."""
-    from berry.verifiers.extract import find_answer
+    from berry.verifiers.extraction.extract import find_answer
 
     answer: Any = row.get("answer")
     answer = row.get("expected_answer") if answer in (None, "") else answer

@@ -1,0 +1,1 @@
+"""What `rollout:` holds: policy, sampling, modes, tools, environment, and what is cut and dropped."""

@@ -1,0 +1,175 @@
+"""Checks every committed lease of a run, and takes the damaged ones out, so that they are made again.
+
+    rounds ─► leases, beside the problems they were handed out with ─► integrity.check_lease ─► Findings(faults, totals)
+                                                                         Findings ─► repair ─► RUN/damaged/NNN/round=…
+
+A run that goes on may be checked: what is committed does not change. Repair needs the run's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from berry.pipeline import schema
+from berry.pipeline.config import run as run_config
+from berry.pipeline.core.modes import in_modes
+from berry.pipeline.errors import BerryError
+from berry.pipeline.stages.dataset.maintenance.integrity import Checked, Fault, check_lease
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.leases.partition import iter_leases, left_out
+from berry.pipeline.storage.parquet import checked_read, shard_files, shards
+from berry.pipeline.storage.parquet.merged import without_file_marks
+from berry.pipeline.storage.parquet.shard_files import ShardFile
+from berry.pipeline.storage.run import claims, segments
+from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.weights_file import RunWeights, read_weights, weights_after, write_weights
+
+AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found. `notes`: what is worth saying and no damage."""
+
+    leases: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def damaged(self) -> list[tuple[int, int]]:
+        """(round, lease), each once, in order."""
+        return sorted({(fault.round_index, fault.lease) for fault in self.faults})
+
+    def add(self, checked: Checked) -> None:
+        """Counts one lease in, with its faults."""
+        self.leases += 1
+        self.size_bytes += checked.size_bytes
+        self.faults.extend(checked.faults)
+        for table, rows in checked.rows.items():
+            self.rows[table] = self.rows.get(table, 0) + rows
+
+
+def check_run(
+    run: RunDir,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    distrust: Collection[str] = (),
+) -> Findings:
+    """Looks at every committed lease; `progress` gets leases done and leases in all; work of engines in `distrust` is a
+    fault. Raises StorageError."""
+    check = partial(check_lease, run.location, distrust=distrust)
+    found = Findings()
+    stored: dict[str, Any] = run.config() or {}
+    digests = run_config.digests_of(stored)
+    total = sum(len(run.committed(r)) for r in run.rounds())
+    for round_index in run.rounds():
+        committed = run.committed(round_index)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            waiting: deque[Future[Checked]] = deque()
+            for lease, problems in _handed_out(run, round_index, committed, found.notes):
+                waiting.append(pool.submit(check, lease, round_index, configs=digests, problems=problems))
+                if len(waiting) >= 2 * AT_ONCE:
+                    found.add(waiting.popleft().result())
+                    progress(found.leases, total)
+            for future in waiting:
+                found.add(future.result())
+                progress(found.leases, total)
+        found.notes.extend(_unfinished(run, round_index))
+    return found
+
+
+def _handed_out(
+    run: RunDir, round_index: int, committed: set[int], notes: list[str]
+) -> Iterator[tuple[int, list[str] | None]]:
+    """Committed leases, with the problem ids that they should hold where the run's problem files can still be read."""
+    left = set(committed)
+    try:
+        config = stored_config(run)
+        size, without = config.storage.lease_problems, left_out(run)
+        modes = partial(in_modes, config)
+        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without, in_modes=modes):
+            if lease.number in left:
+                left.discard(lease.number)
+                yield lease.number, [problem.id for problem in lease.problems]
+            if not left:
+                return
+    except BerryError as error:
+        notes.append(
+            f"round {round_index}: problems can't be read again, ids are held against each other only: {error}"
+        )
+        for number in sorted(left):
+            yield number, None
+        return
+    for number in sorted(left):  # beyond the last problem
+        yield number, []
+
+
+def _unfinished(run: RunDir, round_index: int) -> Iterator[str]:
+    files = set(shard_files.committed_files(run.location, round_index))
+    done = {lease for file in files for lease in file.leases}
+    for table in schema.TABLES:
+        loose = set(shard_files.present(run.location, table, round_index)) - files
+        if loose:
+            why = "merged" if table == schema.COMMIT else "uncommitted or merged"
+            removes = "`berry run` and `berry compact` remove them"
+            yield f"round {round_index}: {len(loose)} {why} file(s) in {table}/; {removes}"
+    for lease in sorted(run.journalled(round_index) - done):
+        place = segments.folder(lease, round_index)
+        whole = sum(len(parts) for parts in segments.read(run.location, place).values())
+        written = len(run.location.names(place))
+        if whole < written:
+            yield (
+                f"round {round_index}: the journal of lease {lease} has {written - whole} segment(s) that can't be "
+                "read; what they held is generated again"
+            )
+
+
+def repair(run: RunDir, found: Findings) -> str | None:
+    """Takes the files of damaged leases out, so that the next `berry run` makes them anew. Returns the folder they are
+    in now, None if nothing was damaged. Needs the run's lock. Raises StorageError."""
+    damaged = found.damaged
+    if not damaged:
+        return None
+    location = run.location
+    number = 1 + max((int(n) for n in location.folders("damaged") if n.isdigit()), default=-1)
+    folder = f"damaged/{number:03d}"
+    for round_index in sorted({round_index for round_index, _ in damaged}):
+        _take_out(run, round_index, {lease for at, lease in damaged if at == round_index}, folder)
+    for round_index, lease in damaged:
+        claims.forget(location, round_index=round_index, lease=lease)
+    first = damaged[0][0]
+    now = read_weights(location)
+    if now.round_index > first:  # the lease must be made with the weights that its round had
+        before = RunWeights() if first == 0 else weights_after(run, first - 1)
+        if before is not None:
+            write_weights(location, before)
+    return folder
+
+
+def _take_out(run: RunDir, round_index: int, damaged: set[int], folder: str) -> None:
+    """Moves the files that hold damaged leases. Whole leases of a merged file get files of their own first: the merged
+    one counts until it is gone."""
+    location = run.location
+    for file in shard_files.committed_files(location, round_index):
+        if damaged.isdisjoint(file.leases):
+            continue
+        for lease in file.leases if file.is_merged else ():
+            if lease not in damaged:
+                stored = checked_read.read_shards(location, lease, round_index)
+                marks = {table: without_file_marks(shard.marks) for table, shard in stored.items()}
+                tables = checked_read.as_today(stored, lease)
+                alone = ShardFile(lease, lease)
+                shards.write_tables(location, alone, round_index, tables, marks, level=shards.COMPRESSION_LEVEL)
+        moved = {file, *(ShardFile(lease, lease) for lease in damaged & set(file.leases))}
+        moved |= {replace(file, written_again=times) for times in range(file.written_again)}
+        for table in reversed(schema.TABLES):  # the commit first: without it a lease is open again
+            for one in sorted(moved, reverse=True):
+                name = one.name(table, round_index)
+                location.move(name, f"{folder}/{name}")

@@ -1,0 +1,1 @@
+"""Finds the answer, the sentences and the code in a response."""
