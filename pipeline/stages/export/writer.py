@@ -19,7 +19,7 @@ from berry.pipeline.stages.export.base import Layout
 from berry.pipeline.storage.parquet.list_columns import NUMBERS, NumberLists, ends_of, lists_of, numbers_of
 
 BATCH_ROWS = 2000
-BATCH_ITEMS = 2_000_000
+BATCH_ITEMS = 1_000_000
 """Numbers, and characters of texts, of a batch: what it takes in memory is a small multiple of that."""
 FileKind = Literal["parquet", "jsonl"]
 

@@ -7,15 +7,19 @@ Segment 0 is the prompt. Token t of segment s may attend to token u of segment r
 and r <= s <= last[r], since depth first all that is below r lies in one piece. A response is the segments on the way
 from 0 to its leaf; `docs/exports.md` has a reader that rebuilds every trajectory.
 
-All checked and unchecked leaves are there, dropped ones too: each says whether it was kept, and why not. A row is in
-memory as columns, since the tree is one row however large it is.
+All checked and unchecked leaves are there, dropped ones too: each says whether it was kept, and why not.
+
+A tree of more than MOST_TOKENS tokens or MOST_LEAVES trajectories is cut between branches into several rows, each a
+tree with all that its trajectories need: prefixes of several rows are in each, and `trajectories` counts those of the
+row, so that a loss that is weighted by it adds up to that of the whole tree. A row is in memory as columns.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,6 +45,9 @@ from berry.pipeline.stages.export.base import (
 )
 from berry.pipeline.storage.parquet.list_columns import numbers_of
 
+MOST_TOKENS = 1 << 20
+MOST_LEAVES = 4096
+"""Of one row, what is on the way to a single leaf apart."""
 REWARDS = {Ending.PASS: 1.0, Ending.WRONG: 0.0}
 
 
@@ -66,12 +73,15 @@ class TreeSegment:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """A tree. `order`: its nodes by number, depth first; by segment, `parents`, `last` and `trajectories` as in
-    TreeSegment; `are_weighed`: whether the run stored what branches weigh; `leaves`: structs of `_LEAF`."""
+    """A tree, or one of the `parts` that it is cut into. `order`: its nodes by number, depth first; by segment,
+    `parents`, `last` and `trajectories` as in TreeSegment; `are_weighed`: whether the run stored what branches weigh;
+    `leaves`: structs of `_LEAF`."""
 
     origin: Origin
     messages: list[Message]
     stored: StoredTree
+    part: int
+    parts: int
     order: array[int]
     parents: array[int]
     last: array[int]
@@ -115,8 +125,48 @@ class TreeRecord:
         return joined
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """All segments of a tree, depth first: their nodes' numbers, the places of those before them (-1 for the prompt),
+    and how many trajectories end in each."""
+
+    order: array[int]
+    parents: array[int]
+    ending: array[int]
+
+    def cuts(self, stored: StoredTree) -> list[tuple[int, int]]:
+        """The stretches of segments that become a row each, cut where a branch has ended."""
+        tree, found = stored.tree, list[tuple[int, int]]()
+        start, tokens, leaves = 0, len(tree.prompt_ids), 0
+        for first, stop in self._branches():
+            new, ends = sum(ReadNode(tree, n).n_tokens for n in self.order[first:stop]), sum(self.ending[first:stop])
+            if first and (tokens + new > MOST_TOKENS or leaves + ends > MOST_LEAVES):
+                found.append((start, first))
+                above = ReadNode(tree, self.order[self.parents[first]])
+                start, tokens, leaves = first, len(tree.prompt_ids) + above.end, 0
+            tokens += new
+            leaves += ends
+        return [*found, (start, len(self.order))]
+
+    def _branches(self) -> Iterator[tuple[int, int]]:
+        """The stretches of segments of which each is the first child of the one before."""
+        first = 0
+        for at in range(1, len(self.order)):
+            if self.parents[at] != at - 1:
+                yield first, at
+                first = at
+        yield first, len(self.order)
+
+    def above(self, at: int) -> list[int]:
+        """The places on the way to this one, the prompt's first."""
+        found = []
+        while (at := self.parents[at]) >= 0:
+            found.append(at)
+        return found[::-1]
+
+
 def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
-    """One for each tree that has a leaf."""
+    """One for each tree that has a leaf, or as many as it is cut into."""
     del context
     ids = stored.trajectories.column("leaf")
     if ids.null_count == len(ids):
@@ -126,28 +176,47 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     place = array("i", bytes(4 * len(order)))
     for at, number in enumerate(order):
         place[number] = at
-    parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
-    through = array("i", bytes(4 * len(order)))
     ends = array("i", (-1 if leaf is None else place[leaf] for leaf in _each(ids)))
+    ending = array("i", bytes(4 * len(order)))
     for at in ends:
         if at >= 0:
-            through[at] += 1
-    last = array("i", range(len(order)))
-    for at in range(len(order) - 1, 0, -1):
+            ending[at] += 1
+    parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
+    shape, leaves = _Shape(order, parents, ending), _leaves(stored)
+    is_pooled = any(stored.values[str(number)].kind is ValueKind.POOLED for number in order)
+    cuts = shape.cuts(stored)
+    for part, (start, stop) in enumerate(cuts):
+        above = shape.above(start)
+        parents, last, through = _part(shape, above, start, stop)
+        yield TreeRecord(
+            origin=origin_of(stored, stored.problem_id),
+            messages=stored.messages,
+            stored=stored,
+            part=part,
+            parts=len(cuts),
+            order=array("i", (order[at] for at in chain(above, range(start, stop)))),
+            parents=parents,
+            last=last,
+            trajectories=through,
+            are_weighed=not is_pooled,  # of values that are pooled, no weights were stored
+            leaves=_leaves_between(leaves, ends, start, stop, len(above)),
+        )
+
+
+def _part(shape: _Shape, above: Sequence[int], start: int, stop: int) -> tuple[array[int], array[int], array[int]]:
+    """By segment of one row, `parents`, `last` and `trajectories`; `above`: the places on the way to its first."""
+    size = len(above) + stop - start
+    parents = array("i", range(-1, len(above) - 1))
+    where = {place: at for at, place in enumerate(above)}
+    for place in shape.parents[start:stop]:
+        parents.append(where[place] if place in where else place if place < 0 else place - start + len(above))
+    through = array("i", bytes(4 * len(above)))
+    through.extend(shape.ending[start:stop])
+    last = array("i", range(size))
+    for at in range(size - 1, 0, -1):
         through[parents[at]] += through[at]
         last[parents[at]] = max(last[parents[at]], last[at])
-    is_pooled = any(stored.values[str(number)].kind is ValueKind.POOLED for number in order)
-    yield TreeRecord(
-        origin=origin_of(stored, stored.problem_id),
-        messages=stored.messages,
-        stored=stored,
-        order=order,
-        parents=parents,
-        last=last,
-        trajectories=through,
-        are_weighed=not is_pooled,  # of values that are pooled, no weights were stored
-        leaves=_leaves(stored, ends),
-    )
+    return parents, last, through
 
 
 _LEAF = pa.struct(
@@ -166,21 +235,30 @@ _LEAF = pa.struct(
 _LEAVES = pa.list_(_LEAF)
 
 
-def _leaves(stored: StoredTree, ends: array[int]) -> pa.StructArray:
-    """What is known of each trajectory; `ends`: the segments in which they end, -1 of one without a tree."""
+def _leaves(stored: StoredTree) -> pa.StructArray:
+    """What is known of each trajectory but the segment in which it ends."""
     told = (_each(stored.trajectories.column(name)) for name in ("verdict", "verdict_reason", "finish"))
     outcomes = [ending(*of_leaf) for of_leaf in zip(*told, strict=True)]
     made = {
-        "segment": pa.array(np.frombuffer(ends, np.int32)),
         "outcome": pa.array(outcomes, pa.string()),
         "reward": pa.array([REWARDS.get(outcome) for outcome in outcomes], pa.float32()),
     }
+    fields = [field for field in _LEAF.fields if field.name != "segment"]
     columns = [
         made[f.name] if f.name in made else stored.trajectories.column(f.name).combine_chunks().cast(f.type)
-        for f in _LEAF.fields
+        for f in fields
     ]
-    rows = pa.StructArray.from_arrays(columns, fields=_LEAF.fields)
-    return rows.filter(pa.array([end >= 0 for end in ends])) if min(ends) < 0 else rows
+    return pa.StructArray.from_arrays(columns, fields=fields)
+
+
+def _leaves_between(leaves: pa.StructArray, ends: array[int], start: int, stop: int, offset: int) -> pa.StructArray:
+    """The trajectories that end in a stretch of segments; `ends`: where each ends, -1 of one without a tree; `offset`:
+    segments of the row before the stretch."""
+    places = np.frombuffer(ends, np.int32)
+    inside = np.flatnonzero((places >= start) & (places < stop))
+    columns = leaves.take(pa.array(inside)).flatten()
+    segments = pa.array((places[inside] - start + offset).astype(np.int32))
+    return pa.StructArray.from_arrays([segments, *columns], fields=_LEAF.fields)
 
 
 def _each(column: pa.ChunkedArray) -> Iterator[Any]:
@@ -202,8 +280,9 @@ _OF_SEGMENT: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("weight", pa.float64(), lambda s: s.weight),
     ("weights_version", pa.string(), lambda s: s.node.weights_version if s.trainable else None),
 )
+_OF_ROW: ColumnTypes = (("part", pa.int32()), ("parts", pa.int32()), ("prompt", MESSAGES))
 _PACKED: ColumnTypes = (
-    ("prompt", MESSAGES),
+    *_OF_ROW,
     ("input_ids", IDS),
     ("position_ids", IDS),
     ("loss_mask", MASK),
@@ -223,7 +302,7 @@ def _packed(record: TreeRecord) -> Row:
         positions.extend(range(position, position + len(tokens)))
         mask.extend([segment.trainable] * len(tokens))
     return {
-        "prompt": record.messages,
+        **_of_row(record),
         "input_ids": ids,
         "position_ids": positions,
         "loss_mask": mask,
@@ -232,6 +311,10 @@ def _packed(record: TreeRecord) -> Row:
         **{name: _column(record, kind, of) for name, kind, of in _OF_SEGMENT},
         "leaves": record.leaves,
     }
+
+
+def _of_row(record: TreeRecord) -> Row:
+    return {"part": record.part, "parts": record.parts, "prompt": record.messages}
 
 
 def _column(record: TreeRecord, kind: pa.DataType, of: Callable[[TreeSegment], Any]) -> pa.Array:
@@ -246,7 +329,7 @@ _NODE_COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
 _NODE = pa.struct(
     [("token_ids", IDS), ("logprobs", LOGPROBS), *((name, kind) for name, kind, _ in _NODE_COLUMNS)],
 )
-_NODES: ColumnTypes = (("prompt", MESSAGES), ("nodes", pa.list_(_NODE)), ("leaves", _LEAVES))
+_NODES: ColumnTypes = (*_OF_ROW, ("nodes", pa.list_(_NODE)), ("leaves", _LEAVES))
 
 
 def _nodes(record: TreeRecord) -> Row:
@@ -256,7 +339,7 @@ def _nodes(record: TreeRecord) -> Row:
         *(_column(record, kind, of) for _, kind, of in _NODE_COLUMNS),
     ]
     nodes = pa.StructArray.from_arrays(columns, fields=_NODE.fields)
-    return {"prompt": record.messages, "nodes": nodes, "leaves": record.leaves}
+    return {**_of_row(record), "nodes": nodes, "leaves": record.leaves}
 
 
 _PACKED_LAYOUT = layout(_PACKED, _packed)

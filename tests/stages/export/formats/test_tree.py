@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
+from berry.pipeline.stages.export import tree as tree_format
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.training.step_labels import ending_of
 from berry.pipeline.storage.run.directory import RunDir
@@ -84,6 +85,40 @@ def test_a_segment_weighs_as_many_trajectories_as_pass_through_it(packed) -> Non
         below = [sum(n.node_id in leaves for n in stored.tree.walk(node)) for node in stored.tree.walk()]
         assert row["trajectories"] == below
         assert row["trajectories"][0] == len(row["leaves"])
+
+
+@pytest.mark.parametrize("limits", [{"MOST_LEAVES": 3}, {"MOST_TOKENS": 70}, {"MOST_LEAVES": 1}], ids=str)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p["type"])
+def test_a_tree_that_is_cut_into_rows_has_every_trajectory_once_with_its_whole_prefix(
+    stored_run: Callable[..., RunDir],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: dict[str, Any],
+    limits: dict[str, int],
+) -> None:
+    run, whole, cut = stored_run(count=3, policy=policy), tmp_path / "whole", tmp_path / "cut"
+    export(run, ExportRequest("tree", heldout_share=0.0), str(whole))
+    for name, most in limits.items():
+        monkeypatch.setattr(tree_format, name, most)
+    export(run, ExportRequest("tree", heldout_share=0.0), str(cut))
+    trees = pq.read_table(whole / "train.parquet").to_pylist()
+    rows = pq.read_table(cut / "train.parquet").to_pylist()
+    read = documented("trajectories")
+    for tree in trees:
+        parts = [row for row in rows if row["problem_id"] == tree["problem_id"]]
+        assert (tree["part"], tree["parts"]) == (0, 1)
+        assert [(row["part"], row["parts"]) for row in parts] == [(at, len(parts)) for at in range(len(parts))]
+        assert len(parts) > 1
+        assert [t for row in parts for t in read(row)] == list(read(tree))
+        assert sum(row["trajectories"][0] for row in parts) == tree["trajectories"][0]
+        assert all(0 not in row["trajectories"] for row in parts), (
+            "nothing stands in a row that none of its leaves needs"
+        )
+        for row in parts:
+            mask = documented("attention")(row)
+            assert mask.sum(axis=1).tolist() == [place + 1 for place in row["position_ids"]]
+            assert len(row["leaves"]) <= limits.get("MOST_LEAVES", len(row["leaves"]))
+            assert len(row["leaves"]) == 1 or len(row["input_ids"]) <= limits.get("MOST_TOKENS", 10_000)
 
 
 def test_nodes_hold_what_packed_trees_hold(packed) -> None:
