@@ -180,12 +180,15 @@ def _summary(tally: Tally, out: str, wall_s: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from berry.pipeline.records import Ending
+
     console = Console()
-    table = Table("kind", "pass", "fail", "unverifiable", "pass rate", box=None, header_style="bold")
+    told = (Ending.PASS, Ending.WRONG, Ending.NO_ANSWER, Ending.UNVERIFIABLE)
+    table = Table("kind", *(name.replace("_", " ") for name in told), "pass rate", box=None, header_style="bold")
     for kind, counts in sorted(tally.kinds.items()):
-        passed, failed, unknown = (counts.get(o, 0) for o in ("pass", "fail", "unverifiable"))
-        rate = f"{passed / (passed + failed):.1%}" if passed + failed else "–"
-        table.add_row(kind, f"{passed:,}", f"{failed:,}", f"{unknown:,}", rate)
+        passed, wrong, *_ = by_ending = [counts.get(name, 0) for name in told]
+        rate = f"{passed / (passed + wrong):.1%}" if passed + wrong else "–"
+        table.add_row(kind, *(f"{count:,}" for count in by_ending), rate)
     console.print(table)
     reasons = Table("verdict", "reason", "rows", box=None, header_style="bold")
     for (outcome, reason), count in sorted(tally.reasons.items(), key=lambda item: (item[0][0], -item[1])):

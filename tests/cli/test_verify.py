@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -34,12 +35,15 @@ def test_from_a_plain_file_to_verdicts(berry, questions, tmp_path) -> None:
     problems, responses, out = (tmp_path / n for n in ("p.jsonl", "r.jsonl", "o.parquet"))
     made = berry("import", "jsonl", questions, "-o", problems, "--map", "prompt=question,answer=final")
     assert (made.exit_code, "6 problems" in made.output) == (0, True)
+    said = ["It is 1.", *(f"It is {i}." for i in range(1, 5)), "I can't tell."]
     responses.write_text(
-        "".join(json.dumps({"problem_id": str(i), "response": f"It is {i}."}) + "\n" for i in range(6))
+        "".join(json.dumps({"problem_id": str(i), "response": text}) + "\n" for i, text in enumerate(said))
     )
     done = berry("verify", problems, responses, "-o", out, "--slots", "1")
     assert done.exit_code == 0, done.output
-    assert [row["verdict"] for row in pq.read_table(out).to_pylist()] == ["fail"] * 6
+    assert [row["verdict"] for row in pq.read_table(out).to_pylist()] == ["pass", *["fail"] * 5]
+    assert re.search(r"pass +wrong +no answer +unverifiable +pass rate", done.output)
+    assert re.search(r"math +1 +4 +1 +0 +20\.0%", done.output), "no answer is not wrong"
     assert "wrong_answer" in done.output
     assert "6 rows" in done.output
 

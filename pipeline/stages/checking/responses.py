@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from berry.pipeline.errors import InputError, ProblemFileError
-from berry.pipeline.records import Problem
+from berry.pipeline.records import Finish, Problem, ending
 from berry.pipeline.stages.checking.question import Agreeing, Verifying
 from berry.pipeline.stages.problems.files import iter_file, json_rows, parquet_rows
 from berry.pipeline.storage.files import locate, open_location
@@ -54,7 +54,8 @@ class Response:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been verified so far; `resumed` rows were there before."""
+    """What has been verified so far; `resumed` rows were there before. `kinds`: by kind of verifier, rows by how they
+    came out (`records.Ending`)."""
 
     total: int
     done: int = 0
@@ -69,7 +70,8 @@ class Tally:
         self.outcomes[verdict] = self.outcomes.get(verdict, 0) + 1
         self.reasons[verdict, reason] = self.reasons.get((verdict, reason), 0) + 1
         by_kind = self.kinds.setdefault(kind, {})
-        by_kind[verdict] = by_kind.get(verdict, 0) + 1
+        came_out = ending(verdict, reason, Finish.STOP)
+        by_kind[came_out] = by_kind.get(came_out, 0) + 1
 
 
 def load_problems(path: str) -> dict[str, Problem]:

@@ -143,7 +143,7 @@ async def test_majority_problems_are_judged_together(problems, tmp_path) -> None
         "correct",
         "no_answer",
     ]
-    assert tally.kinds == {"majority": {"pass": 3, "fail": 2}}
+    assert tally.kinds == {"majority": {"pass": 3, "wrong": 1, "no_answer": 1}}
 
 
 @pytest.mark.parametrize(
