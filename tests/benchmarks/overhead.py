@@ -319,11 +319,13 @@ def sized(work: Work, options: argparse.Namespace) -> tuple[Work, list[str]]:
     """The work with the sizes that were asked for, and the options that say so again to the other side."""
     engine = {"max_num_seqs": options.seqs, "gpu_memory_utilization": options.memory_share}
     engine["reproducible"] = True if options.reproducible else None
-    outer = {"problems": options.problems, "samples": options.samples}
+    until = None if options.tokens is None else Until(max_tokens=options.tokens)
+    outer = {"problems": options.problems, "samples": options.samples, "until": until}
     engine = {key: value for key, value in engine.items() if value is not None}
     outer = {key: value for key, value in outer.items() if value is not None}
     names = {"max_num_seqs": "seqs", "gpu_memory_utilization": "memory-share"}
-    given = [(names.get(key, key), value) for key, value in (engine | outer).items()]
+    given = [(names.get(key, key), value) for key, value in (engine | outer).items() if key != "until"]
+    given += [] if options.tokens is None else [("tokens", options.tokens)]
     said = [word for name, value in given for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
     return replace(work, engine=work.engine.model_copy(update=engine), **outer), said
 
@@ -334,6 +336,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--problems", type=int, help="a round; default: by model")
     parser.add_argument("--samples", type=int, help="a problem; default: by model")
+    parser.add_argument("--tokens", type=int, help="a sample, at most; default: by model")
     parser.add_argument("--seqs", type=int, help="decoded at once; default: by model")
     parser.add_argument(
         "--memory-share", type=float, help="of the GPU, for each of the two engines on it: at most 0.45"

@@ -4,6 +4,9 @@
 
 vLLM sends three NumPy arrays for each token, which it packs and unpacks in Python: half of what log-probabilities cost
 on a small model. Lists are packed in C. The numbers are the same.
+
+The third array is ranks: how many tokens of the vocabulary are as likely as the chosen one. Nobody reads them, and
+counting goes through the whole vocabulary once more, by a kernel that has to be compiled first: it is left out.
 """
 
 from __future__ import annotations
@@ -28,8 +31,12 @@ class PlainLogprobs(NamedTuple):
 
 
 def send() -> None:
-    """Has the sampler of this process give `PlainLogprobs` from now on."""
+    """Has the sampler of this process give `PlainLogprobs` from now on, and count no ranks."""
+    import vllm.v1.sample.sampler as module
     from vllm.v1.outputs import LogprobsTensors
+
+    sampler: Any = module
+    sampler.batched_count_greater_than = _no_ranks
 
     own = LogprobsTensors.tolists
     if getattr(own, "is_plain", False):
@@ -41,6 +48,10 @@ def send() -> None:
 
     tolists.is_plain = True  # type: ignore[attr-defined]
     LogprobsTensors.tolists = tolists  # type: ignore[method-assign, assignment]
+
+
+def _no_ranks(logprobs: Any, _chosen: Any) -> Any:
+    return logprobs.new_zeros(len(logprobs), dtype=int)
 
 
 def receive(decoder: Any) -> None:

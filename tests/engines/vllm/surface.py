@@ -74,6 +74,7 @@ USES = (
     Use("vllm/v1/engine/async_llm.py", "AsyncLLM", ("engine_core",)),
     Use("vllm/v1/worker/gpu_model_runner.py", "GPUModelRunner", ("_get_prompt_logprobs_dict",)),
     Use("vllm/v1/sample/sampler.py", "Sampler", ("compute_logprobs(logits)",)),
+    Use("vllm/v1/sample/ops/logprobs.py", None, ("batched_count_greater_than(x, values)",)),
     Use("vllm/v1/sample/ops/topk_topp_sampler.py", None, ("apply_top_k_top_p(logits, k, p)",)),
     Use("vllm/engine/arg_utils.py", None, ("AsyncEngineArgs",)),
     Use(
