@@ -126,7 +126,7 @@ class TreeRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _WholeTree:
     """All segments of a tree, depth first: their nodes' numbers, the places of those before them (-1 for the prompt),
     and how many trajectories end in each."""
 
@@ -182,7 +182,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
         if at >= 0:
             ending[at] += 1
     parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
-    shape, leaves = _Shape(order, parents, ending), _leaves(stored)
+    shape, leaves = _WholeTree(order, parents, ending), _leaves(stored)
     is_pooled = any(stored.values[str(number)].kind is ValueKind.POOLED for number in order)
     cuts = shape.cuts(stored)
     for part, (start, stop) in enumerate(cuts):
@@ -203,7 +203,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
         )
 
 
-def _part(shape: _Shape, above: Sequence[int], start: int, stop: int) -> tuple[array[int], array[int], array[int]]:
+def _part(shape: _WholeTree, above: Sequence[int], start: int, stop: int) -> tuple[array[int], array[int], array[int]]:
     """By segment of one row, `parents`, `last` and `trajectories`; `above`: the places on the way to its first."""
     size = len(above) + stop - start
     parents = array("i", range(-1, len(above) - 1))
