@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
-from berry.pipeline.stages.export import tree as tree_format
 from berry.pipeline.stages.export.export import ExportRequest, export
+from berry.pipeline.stages.export.formats import tree as tree_format
 from berry.pipeline.stages.training.step_labels import ending_of
 from berry.pipeline.storage.run.directory import RunDir
 
