@@ -25,7 +25,7 @@ from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.parquet.shard_files import ShardFile
 from berry.pipeline.storage.run.directory import RunDir, open_run
 
-STORED = Path(__file__).parents[2] / "stored"
+STORED = Path(__file__).parents[3] / "stored"
 LEASES = 4
 
 

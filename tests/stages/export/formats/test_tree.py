@@ -17,7 +17,7 @@ from berry.pipeline.stages.export.formats import tree as tree_format
 from berry.pipeline.stages.training.step_labels import ending_of
 from berry.pipeline.storage.run.directory import RunDir
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "exports.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "exports.md"
 
 
 def documented(name: str) -> Callable[[dict[str, Any]], Any]:
