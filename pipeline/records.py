@@ -122,10 +122,11 @@ class Node(Struct, gc=False):
     is, and whether any continuation passed.
     `prm`: what a PRM says of the path up to and with the node; `inner_prm`: the same at each step that ends inside it.
     `messages`, `template_args`: of a root, the chat messages that its tokens are, as they were sampled under, and, as
-    JSON, what the chat template was given beside them. `mode`: the one that its problem was searched in. `role`: who
-    speaks; what a tool said was given, not sampled, and has no log-probabilities. `call_outcome`, `call_ms`,
-    `nondeterministic`: of such a node, how its call ended and how long it took, and whether calls that were made again
-    to rebuild its session said something else (core/events.Called).
+    JSON, what the chat template was given beside them. `mode`: the one that its problem was searched in. `model`: the
+    one that grew its tree; None before schema version 10. `role`: who speaks; what a tool said was given, not sampled,
+    and has no log-probabilities. `call_outcome`, `call_ms`, `nondeterministic`: of such a node, how its call ended and
+    how long it took, and whether calls that were made again to rebuild its session said something else
+    (core/events.Called).
     """
 
     problem_id: str
@@ -159,6 +160,7 @@ class Node(Struct, gc=False):
     mode: str | None = None
     template_args: str | None = None
     inner_prm: Sequence[float | None] | None = None
+    model: str | None = None
 
 
 class ResponseSegment(NamedTuple):
@@ -227,7 +229,8 @@ def ending(verdict: str | None, reason: str | None, finish: str) -> Ending:
 
 class Trajectory(Struct, gc=False):
     """A leaf and its path from the root. Token counts exclude the prompt; `n_new_tokens` excludes what an earlier
-    sibling already generated. `mode`: the one that its problem was searched in; None where the run has none."""
+    sibling already generated. `mode`: the one that its problem was searched in; None where the run has none. `model`:
+    the one that answered; None before schema version 10."""
 
     trajectory_id: str
     problem_id: str
@@ -245,6 +248,7 @@ class Trajectory(Struct, gc=False):
     kept: bool = False
     drop_reason: DropReason | None = None
     mode: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 9
+VERSION = 10
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -67,6 +67,7 @@ NODES = pa.schema(
             "inner_prm",
             pa.list_(pa.float32()),
         ),  # PRM's values at steps that end inside the segment; `prm`: at its end
+        ("model", pa.string()),  # that grew its tree
     ]
 )
 
@@ -93,6 +94,7 @@ TRAJECTORIES = pa.schema(
         ("drop_reason", pa.string()),
         ("variant_of", pa.string()),  # the problem that this one was made from: what splits go by
         ("mode", pa.string()),
+        ("model", pa.string()),
     ]
 )
 
@@ -142,6 +144,7 @@ ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     7: {"nodes": ("role", "call_outcome", "call_ms", "nondeterministic")},
     8: {"nodes": ("mode", "template_args"), "trajectories": ("mode",), "kept": ("mode",)},
     9: {"nodes": ("inner_prm",)},
+    10: {"nodes": ("model",), "trajectories": ("model",)},
 }
 """The columns that each version after the sixth brought, by table."""
 

@@ -186,7 +186,8 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.report": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.planning"),
         "pipeline.report.pictures",
-        *("pipeline.stages.dataset", "pipeline.stages.training", "pipeline.stages.evaluation"),
+        *("pipeline.stages.leases", "pipeline.stages.dataset", "pipeline.stages.training"),
+        "pipeline.stages.evaluation",
     ),
     # runtime: the one importer of Ray
     "pipeline.runtime": ("pipeline", "pipeline.core", "pipeline.stages.leases"),

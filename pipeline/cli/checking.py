@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import typer
 
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import explain_modes, in_modes
+from berry.pipeline.core.modes import explain_modes
 from berry.pipeline.core.placement import place_actors
-from berry.pipeline.engines.build import preflight
-from berry.pipeline.engines.text.template_args import check_template_args
-from berry.pipeline.engines.text.vocabulary import check_tool_turns
+from berry.pipeline.engines.preflight import check_each_engine
+from berry.pipeline.stages.leases.partition import survey_run
 from berry.pipeline.stages.problems.screening import explain_screening
-from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_in_mode
 
 
 def check_only(config: RunConfig) -> None:
     """Prints the configuration and what would run. Raises what `berry run` would raise."""
-    surveyed = survey(config.problems, config.screening, fault_in_mode(config), partial(in_modes, config))
-    planned = place_actors(config.cluster)
-    preflight(config.engine, role_gpus=planned.rollout.gpus)
-    check_template_args(config)
-    for one in config.each_mode:
-        check_tool_turns(one.engine, one.rollout)
+    surveyed = survey_run(config, fault_in_mode(config))
+    planned = place_actors(config.cluster, config.engine_roles)
+    check_each_engine(config)
     untried = check_interaction(config, surveyed.by_verifier)
     typer.echo(run_config.dump(config), nl=False)
     if untried is not None:

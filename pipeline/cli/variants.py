@@ -63,12 +63,14 @@ async def _make(prepared: PreparedInputs, console: Console) -> Summary:
 
     from berry.pipeline.engines.base import Engine
     from berry.pipeline.engines.build import build, environment, preflight
-    from berry.pipeline.errors import ResourceError
+    from berry.pipeline.errors import ConfigError, ResourceError
     from berry.pipeline.stages.variants.make import VariantsProgress, make
     from berry.sandboxes.base import SandboxError
     from berry.verifiers.checker import Checker
 
     config = prepared.config
+    if prepared.needs_engine and config.engines:
+        raise ConfigError("engines: `berry variants` draws by one model: name it with `engine` in place of `engines`")
     async with AsyncExitStack() as stack:
         checker = Checker(config.verification)
         stack.push_async_callback(checker.close)

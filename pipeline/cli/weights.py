@@ -16,6 +16,9 @@ def push_weights(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, running or not.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder with weights of the same architecture.")],
     what: Annotated[str, typer.Option("--what", help="policy (the generator), prm or orm.")] = "policy",
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a run with several engines, the one whose weights they are.")
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Recorded with every node; default: from the content.")] = None,
 ) -> None:
     """Give a run new weights: they are copied into its directory and served from there.
@@ -32,7 +35,7 @@ def push_weights(
     from berry.pipeline.stages.training.push_weights import push_weights
     from berry.pipeline.storage.run.directory import open_run
 
-    done = push_weights(open_run(run_dir), path, what=what, version=version)
+    done = push_weights(open_run(run_dir), path, what=what, version=version, engine=engine)
     typer.echo(f"{done.version}: serves from {done.folder} on")
 
 
@@ -45,6 +48,8 @@ def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run direc
     run = open_run(run_dir)
     now = read_weights(run.location)
     typer.echo(f"round      {now.round_index}")
-    typer.echo(f"generator  {now.engine.version if now.engine else 'as configured'}")
+    for name in (run.config() or {}).get("engines") or ("",):
+        its = now.of_engine(name)
+        typer.echo(f"{name or 'generator':9}  {its.version if its else 'as configured'}")
     for name, weights in sorted(now.rewards.items()):
         typer.echo(f"{name:9}  {weights.version}")

@@ -10,12 +10,14 @@ from typing import Any, cast
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from berry.pipeline.config.engine_checks import check_engines
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
 from berry.pipeline.config.sections.annotation import Annotation
-from berry.pipeline.config.sections.cluster import Cluster
+from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
 from berry.pipeline.config.sections.engine import EngineConfig, Recompute
+from berry.pipeline.config.sections.engines import FIRST_OF_SEVERAL, EngineName, NamedEngine, without_role
 from berry.pipeline.config.sections.gpu_memory import USED, GpuShares, gpu_shares
 from berry.pipeline.config.sections.problems import ProblemSource, Screening
 from berry.pipeline.config.sections.rewards import Rewards
@@ -24,6 +26,7 @@ from berry.pipeline.config.sections.rollout.pruning import PruneRule, default_ru
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rollout.tools import TurnCalls
 from berry.pipeline.config.sections.rounds import Rounds
+from berry.pipeline.config.sections.routing import Routing, routed_modes
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
@@ -63,7 +66,11 @@ class RunConfig(Section):
     screening: Screening = Screening()
     """Evaluation sets that no problem of the run may come near."""
     engine: EngineConfig
-    """What generates."""
+    """What generates; with `engines` it is left out, and is the first of them."""
+    engines: dict[EngineName, NamedEngine] = Field(default_factory=dict)
+    """Several engines of different models, by name, in place of `engine`; a tree stays on one."""
+    routing: Routing | None = None
+    """Which mode, and so which engine, takes which problem; null: the modes' own shares say it."""
     rollout: Rollout = Rollout()
     """How trees grow: policy, steps, sampling, budgets."""
     verification: CheckerConfig = CheckerConfig()
@@ -93,6 +100,53 @@ class RunConfig(Section):
         if isinstance(raw, dict):
             raw = {**raw, "cluster": raw.get("cluster", "local")}
         return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _routes_are_modes(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("engines") and raw.get("engine") is None:
+            raw = {**raw, "engine": FIRST_OF_SEVERAL}
+        return routed_modes(raw)
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> RunConfig:
+        if self.engines:
+            first = without_role(next(iter(self.engines.values())))
+            if self.engine not in (FIRST_OF_SEVERAL, first):
+                raise ValueError(
+                    "engine and engines are both given: name one engine by `engine`, or several by `engines`"
+                )
+            object.__setattr__(self, "engine", first)
+        if self.engines or self.routing is not None:
+            check_engines(self, site=self.storage.site)
+        return self
+
+    @model_validator(mode="after")
+    def _each_engine_fits(self) -> RunConfig:
+        """Of several engines each is checked as though it were alone."""
+        for name in self.engines:
+            try:
+                self.on_engine(name).check_engine()
+            except ValueError as error:
+                raise ValueError(f"engines.{name}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _only_engine_fits(self) -> RunConfig:
+        if not self.engines:
+            self.check_engine()
+        return self
+
+    def check_engine(self) -> None:
+        """Raises ValueError where the engine does not suit what it is to do, or where it is to run."""
+        self._check_template_arguments()
+        self._check_recompute()
+        if self.text_alone:
+            for rollout in self.rollout.each_mode:
+                self._check_text_alone(rollout)
+        self._check_logprobs_of_server()
+        _ = self.gpu_shares
+        self._check_gpus()
 
     @field_validator("rounds", mode="before")
     @classmethod
@@ -137,10 +191,13 @@ class RunConfig(Section):
         told = [_told_of_tools(rollout) for rollout in self.rollout.each_mode]
         if not any(told):
             return self
-        if self.engine.type == "synthetic":
-            calls = next(r.calls.type for r in self.rollout.each_mode if _told_of_tools(r))
+        told_by = [
+            r for one in self.each_engine.values() if one.engine.type == "synthetic" for r in one.rollout.each_mode
+        ]
+        calls = next((rollout.calls.type for rollout in told_by if _told_of_tools(rollout)), None)
+        if calls is not None:
             raise ValueError(f"rollout.calls of type {calls} need an engine with a chat template; use fenced")
-        if not self.rollout.modes:
+        if not self.rollout.modes and self.engine.type != "synthetic":
             engine = self.engine.model_copy(update={"template_args": {**told[0], **self.engine.template_args}})
             object.__setattr__(self, "engine", engine)
             return self
@@ -151,16 +208,14 @@ class RunConfig(Section):
         object.__setattr__(self, "rollout", self.rollout.model_copy(update={"modes": modes}))
         return self
 
-    @model_validator(mode="after")
-    def _arguments_have_a_template(self) -> RunConfig:
+    def _check_template_arguments(self) -> None:
         if self.engine.type != "synthetic":
-            return self
+            return
         places = {f"problems.{i}": source.template_args for i, source in enumerate(self.problems)}
         places |= {f"rollout.modes.{i}": mode.template_args for i, mode in enumerate(self.rollout.modes)}
         given = next((place for place, arguments in places.items() if arguments), None)
         if given is not None:
             raise ValueError(f"{given}.template_args: an engine of type synthetic has no chat template: leave them out")
-        return self
 
     @model_validator(mode="after")
     def _modes_suit_what_reads_them(self) -> RunConfig:
@@ -196,10 +251,41 @@ class RunConfig(Section):
         none."""
         rollout = self.rollout.in_mode(name)
         mode = next(mode for mode in self.rollout.modes if mode.name == name)
-        engine = self.engine
+        alone = self.on_engine(mode.engine) if self.engines and mode.engine is not None else self
+        engine = alone.engine
         if engine.type != "synthetic" and mode.template_args:
             engine = engine.model_copy(update={"template_args": {**engine.template_args, **mode.template_args}})
-        return self.model_copy(update={"rollout": rollout, "engine": engine})
+        return alone.model_copy(update={"rollout": rollout, "engine": engine})
+
+    def on_engine(self, name: str) -> RunConfig:
+        """The run as though this one of `engines` were its only engine: with what its actors take, and the modes that
+        it searches. Raises KeyError where there is none; a run with one engine has it under the name ""."""
+        if not self.engines and not name:
+            return self
+        named, roles = self.engines[name], self.cluster.roles
+        roles = roles.model_copy(update={"rollout": named.role or roles.rollout})
+        modes = tuple(mode for mode in self.rollout.modes if mode.engine == name)
+        return self.model_copy(
+            update={
+                "engine": without_role(named),
+                "engines": {},
+                "routing": None,
+                "cluster": self.cluster.model_copy(update={"roles": roles}),
+                "rollout": self.rollout.model_copy(update={"modes": modes}),
+            }
+        )
+
+    @property
+    def each_engine(self) -> dict[str, RunConfig]:
+        """The run on each of its engines, by name; on the one under the name "" where there is one."""
+        return {name: self.on_engine(name) for name in self.engines or ("",)}
+
+    @property
+    def engine_roles(self) -> dict[str, RolloutRole]:
+        """What the actors of each engine take."""
+        return {name: self.engines[name].role or self.cluster.roles.rollout for name in self.engines} or {
+            "": self.cluster.roles.rollout
+        }
 
     @property
     def each_mode(self) -> tuple[RunConfig, ...]:
@@ -222,30 +308,20 @@ class RunConfig(Section):
             raise ValueError("slots belong to the cluster in a run: set cluster.roles.sandbox.slots")
         return value
 
-    @model_validator(mode="after")
-    def _can_recompute(self) -> RunConfig:
+    def _check_recompute(self) -> None:
         if self.recompute.share > 0 and self.engine.type != "vllm":
             raise ValueError(
                 f"recompute.share {self.recompute.share:g} needs an engine of type vllm, this one is "
                 f"{self.engine.type}: set recompute.share to 0"
             )
-        return self
 
     @property
     def text_alone(self) -> bool:
         """Whether a hosted API generates, which gives no token ids."""
         return self.engine.type == "http" and self.engine.dialect == "chat"
 
-    @model_validator(mode="after")
-    def _text_alone_suffices(self) -> RunConfig:
-        """Refuses what needs token ids where a hosted API gives none."""
-        if not self.text_alone:
-            return self
-        for rollout in self.rollout.each_mode:
-            self._check_text_alone(rollout)
-        return self
-
     def _check_text_alone(self, rollout: Rollout) -> None:
+        """Refuses what needs token ids where a hosted API gives none."""
         needs = {
             f"rollout.policy of type {rollout.policy.type} (use best_of_n)": rollout.policy.type != "best_of_n",
             "rollout.cut": rollout.cut is not None,
@@ -263,8 +339,7 @@ class RunConfig(Section):
                     "it out, or use a server of dialect vllm or sglang"
                 )
 
-    @model_validator(mode="after")
-    def _server_knows_what_was_drawn_from(self) -> RunConfig:
+    def _check_logprobs_of_server(self) -> None:
         engine, drawn = self.engine, [rollout.sampling for rollout in self.rollout.each_mode]
         cuts = any(one.top_p < 1 or one.top_k > 0 or one.min_p > 0 for one in drawn)
         if engine.type == "http" and engine.dialect == "sglang" and cuts and engine.served_logprobs != "raw_logprobs":
@@ -273,7 +348,6 @@ class RunConfig(Section):
                 "from what is after: set rollout.sampling.top_p 1, top_k 0 and min_p 0, or start it with "
                 "SGLANG_RETURN_ORIGINAL_LOGPROB=1 and set engine.logprobs_mode raw_logprobs"
             )
-        return self
 
     @property
     def gpu_shares(self) -> GpuShares | None:
@@ -282,11 +356,6 @@ class RunConfig(Section):
         if self.engine.type != "vllm" or not (roles.rollout.gpus or roles.reward.gpus):
             return None
         return gpu_shares(self.engine, roles, self.rewards, len(self.scored_by))
-
-    @model_validator(mode="after")
-    def _gpu_memory_suffices(self) -> RunConfig:
-        _ = self.gpu_shares
-        return self
 
     @property
     def reward_gpu_share(self) -> float:
@@ -300,8 +369,7 @@ class RunConfig(Section):
             return self.engine
         return self.engine.model_copy(update={"gpu_memory_utilization": shares.engine})
 
-    @model_validator(mode="after")
-    def _engine_fills_its_gpus(self) -> RunConfig:
+    def _check_gpus(self) -> None:
         role = self.cluster.roles.rollout
         if self.engine.type == "vllm" and role.gpus and self.engine.tensor_parallel_size != role.tensor_parallel:
             raise ValueError(
@@ -315,7 +383,6 @@ class RunConfig(Section):
                 f"part of the engine keeps a core busy, beside the actor's own; set it to at least "
                 f"{role.tensor_parallel + 1}"
             )
-        return self
 
     @field_validator("cluster", mode="before")
     @classmethod
@@ -361,8 +428,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def digest(config: RunConfig) -> str:
-    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `variants`,
-    `verification.nice`, and of `storage` all but `lease_problems`."""
+    """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `engines.*.role`,
+    `variants`, `verification.nice`, and of `storage` all but `lease_problems`."""
     return digest_of(plain(config))
 
 
@@ -405,6 +472,8 @@ def _work(raw: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants", "report")}
     kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k not in _PLACE}
     kept["verification"] = {k: v for k, v in raw.get("verification", {}).items() if k != "nice"}
+    if raw.get("engines"):
+        kept["engines"] = {n: {k: v for k, v in its.items() if k != "role"} for n, its in raw["engines"].items()}
     return kept
 
 

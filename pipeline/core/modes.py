@@ -2,6 +2,7 @@
 
     shares   problem p1 ─► a number in [0, 1) drawn by (seed, p1) ─► one mode; the tree is p1's
     all      problem p1 ─► p1@NAME for each mode: a problem of its own to leases, journals, seeds, records and rates
+    routed   problem p1 ─► p1@NAME for the mode, or modes, that the routing gives it to (routing.py)
 
 So no lease, journal or resumption knows of modes, and no pass rate is one of several modes. A problem in one of several
 modes is of the family of the problem, by which splits go.
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.modes import Mode
 from berry.pipeline.config.sections.rollout.rollout import Rollout
-from berry.pipeline.core import seeds
+from berry.pipeline.core import routing, seeds
 from berry.pipeline.records import Problem
 
 AT = "@"
@@ -22,17 +23,22 @@ AT = "@"
 
 
 def in_modes(config: RunConfig, problem: Problem) -> Iterator[Problem]:
-    """The problem as it is searched: once in each mode where every problem is searched in all, else as it is."""
+    """The problem as it is searched: once in each mode that it goes to at once where ids name modes, else as it is.
+    Raises ProblemFileError where no route leads anywhere."""
     if not splits_problems(config):
         yield problem
         return
-    family = problem.variant_of or problem.id
-    for mode in config.rollout.modes:
-        yield problem.renamed(f"{problem.id}{AT}{mode.name}", variant_of=family)
+    for name in routing.first_modes(config, problem):
+        yield in_mode(problem, name)
+
+
+def in_mode(problem: Problem, name: str) -> Problem:
+    """The problem as it is searched in a mode, where its id names the mode."""
+    return problem.renamed(f"{problem.id}{AT}{name}", variant_of=problem.variant_of or problem.id)
 
 
 def splits_problems(config: RunConfig) -> bool:
-    """Whether each problem is searched in several modes, under an id for each."""
+    """Whether problems are searched under ids that name the mode: where each is, or may be, searched in several."""
     modes = config.rollout.modes
     return len(modes) > 1 and modes[0].all
 
@@ -54,6 +60,12 @@ def mode_of(config: RunConfig, problem_id: str) -> Mode | None:
         if drawn < below:
             return mode
     return modes[-1]
+
+
+def engine_of(config: RunConfig, problem_id: str) -> str:
+    """The one of `engines` that a problem is searched on; "" where the run has one engine."""
+    mode = mode_of(config, problem_id) if config.engines else None
+    return "" if mode is None or mode.engine is None else mode.engine
 
 
 def given_id(problem_id: str, mode: str | None) -> str:
@@ -80,13 +92,15 @@ def template_args_of(config: RunConfig, problem: Problem) -> dict[str, object]:
 
 
 def tree_share(config: RunConfig, mode: Mode) -> float:
-    """Share of the run's trees that are grown in a mode."""
+    """Share of the run's trees that are grown in a mode, of those whose modes are drawn or all."""
     return 1 / len(config.rollout.modes) if mode.all else mode.share or 0.0
 
 
 def explain_modes(config: RunConfig, trees: int) -> str:
     """The modes of a run of so many trees, in one line."""
     modes = config.rollout.modes
+    if config.routing is not None and config.routing.type in ("escalate", "source"):
+        return routing.explain_routing(config.routing, trees)
     if modes[0].all:
         names = ", ".join(mode.name for mode in modes)
         return f"{names}: each of {trees // len(modes):,} problems is searched in every one, {trees:,} trees"

@@ -9,19 +9,22 @@ are packed, so that they break up as few nodes as possible. A fraction of a GPU 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from berry.pipeline.config.sections.cluster import Cluster, NodeType, Role
+from berry.pipeline.config.sections.cluster import Cluster, NodeType, Role, RolloutRole
 from berry.pipeline.errors import ConfigError
 
 _EPS = 1e-9
+_ROLLOUT = "rollout:"  # before the engine's name, of the role of its actors
 
 
 @dataclass(frozen=True, slots=True)
 class RolePlacement:
-    """Actors of one role: `actors` to start with, between `min_actors` and `max_actors` (what fits beside the
-    other roles) later; each takes `gpus`, `cpus` cores, and has `slots` (1 where the role has none);
-    `by_node` is actors for each node type."""
+    """Actors of one role, or of one engine of several (`engine`): `actors` to start with, between `min_actors` and
+    `max_actors` (what fits beside the other roles) later; each takes `gpus`, `cpus` cores, and has `slots` (1 where the
+    role has none); `by_node` is actors for each node type."""
 
     role: str
     actors: int
@@ -32,6 +35,7 @@ class RolePlacement:
     slots: int
     labels: dict[str, str]
     by_node: dict[str, int]
+    engine: str = ""
 
     @property
     def total_slots(self) -> int:
@@ -54,7 +58,8 @@ class NodePlacement:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The whole cluster. `gpus` and `cores` (usable ones) are totals."""
+    """The whole cluster. `gpus` and `cores` (usable ones) are totals. `engines`: the rollout actors of each engine by
+    its name, "" where there is one; `rollout`: all of them, with the means of what one takes."""
 
     cluster: str
     rollout: RolePlacement
@@ -65,11 +70,12 @@ class Placement:
     cores: float
     cpu_sockets: int
     tensor_parallel: int
+    engines: dict[str, RolePlacement] = field(default_factory=dict)
 
     @property
     def rollout_units(self) -> float:
         """Rollout GPUs, or rollout actors where engines have no GPU: what the ratio is counted against."""
-        return self.rollout.actors * (self.rollout.gpus or 1)
+        return sum(one.actors * (one.gpus or 1) for one in self.engines.values())
 
     @property
     def slots_per_gpu(self) -> float:
@@ -93,7 +99,7 @@ class _Free:
     memory_gib: float
     whole_gpus: int
     shared_gpus: list[float] = field(default_factory=list)
-    held: dict[str, int] = field(default_factory=lambda: {"rollout": 0, "reward": 0, "sandbox": 0})
+    held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def take(self, name: str, role: Role) -> bool:
         """Puts one actor here if it fits."""
@@ -130,10 +136,13 @@ class _Free:
         return True
 
 
-def place_actors(cluster: Cluster) -> Placement:
-    """Places the actors that `cluster` holds. Raises ConfigError that says what fits, with the arithmetic."""
-    roles = cluster.roles
-    by_name: dict[str, Role] = {"rollout": roles.rollout, "reward": roles.reward, "sandbox": roles.sandbox}
+def place_actors(cluster: Cluster, engines: Mapping[str, RolloutRole] | None = None) -> Placement:
+    """Places the actors that `cluster` holds: of one engine, or of each of `engines`, by name. Raises ConfigError that
+    says what fits, with the arithmetic."""
+    roles, engines = cluster.roles, engines or {"": cluster.roles.rollout}
+    of_engine = {name: f"{_ROLLOUT}{name}" for name in engines}
+    by_name: dict[str, Role] = {of_engine[name]: role for name, role in engines.items()}
+    by_name |= {"reward": roles.reward, "sandbox": roles.sandbox}
     for name, role in by_name.items():
         if role.min or role.max:
             _check_some_node(cluster, name, role)
@@ -142,18 +151,16 @@ def place_actors(cluster: Cluster) -> Placement:
         for kind, t in cluster.nodes.items()
         for i in range(t.count)
     ]
-    for name in ("rollout", "reward", "sandbox"):
+    for name in by_name:
         placed = _place(machines, name, by_name[name], by_name[name].min)
         if placed < by_name[name].min:
             raise ConfigError(_too_many(cluster, name, by_name[name], placed))
     _place(machines, "reward", roles.reward, _reward_max(cluster) - roles.reward.min)
-    rollout_max = roles.rollout.max
-    if rollout_max is None and roles.rollout.gpus == 0:
-        rollout_max = roles.rollout.min
-    _place(machines, "rollout", roles.rollout, None if rollout_max is None else rollout_max - roles.rollout.min)
-    units = sum(m.held["rollout"] for m in machines) * (roles.rollout.gpus or 1)
-    most = _sandboxes(cluster, machines, units)
-    return _freeze(cluster, machines, by_name, most)
+    for name, role in engines.items():
+        most = role.min if role.max is None and role.gpus == 0 else role.max
+        _place(machines, of_engine[name], role, None if most is None else most - role.min)
+    units = sum(m.held[of_engine[name]] * (role.gpus or 1) for m in machines for name, role in engines.items())
+    return _freeze(cluster, machines, by_name, _sandboxes(cluster, machines, units))
 
 
 def _reward_max(cluster: Cluster) -> int:
@@ -189,7 +196,7 @@ def _sandboxes(cluster: Cluster, machines: list[_Free], units: float) -> int:
             f"{free:g} cores stay free). Set ratio to at most {fits * role.slots / units:g}, "
             f"lower roles.sandbox.cpus, or add nodes"
         )
-    spare = [replace(m, shared_gpus=list(m.shared_gpus), held=dict(m.held)) for m in machines]
+    spare = [replace(m, shared_gpus=list(m.shared_gpus), held=defaultdict(int, m.held)) for m in machines]
     room = None if role.max is None else role.max - wanted
     return wanted + _place(spare, "sandbox", role, room)
 
@@ -213,7 +220,7 @@ def _check_some_node(cluster: Cluster, name: str, role: Role) -> None:
     pinned = {k: t for k, t in cluster.nodes.items() if role.labels.items() <= t.labels.items()}
     if not pinned:
         have = "; ".join(f"{k}: {t.labels or 'no labels'}" for k, t in cluster.nodes.items())
-        raise ConfigError(f"cluster.roles.{name}.labels {role.labels} match no node type. There are {have}")
+        raise ConfigError(f"{_key(name)}.labels {role.labels} match no node type. There are {have}")
     if any(_fits_empty(role, t) for t in pinned.values()):
         return
     have = "; ".join(f"{k} has {_has(t)}" for k, t in pinned.items())
@@ -222,9 +229,17 @@ def _check_some_node(cluster: Cluster, name: str, role: Role) -> None:
     if parallel > max(t.gpus for t in pinned.values()):
         most = max(t.gpus for t in pinned.values())
         raise ConfigError(
-            f"cluster.roles.{name}.tensor_parallel {parallel} is more GPUs than one node has ({have}): at most {most}"
+            f"{_key(name)}.tensor_parallel {parallel} is more GPUs than one node has ({have}): at most {most}"
         )
-    raise ConfigError(f"cluster.roles.{name}: one actor takes {what}, and no node holds that: {have}")
+    raise ConfigError(f"{_key(name)}: one actor takes {what}, and no node holds that: {have}")
+
+
+def _key(name: str) -> str:
+    """The configuration's key of a role, or of the role of one of several engines."""
+    engine = name.removeprefix(_ROLLOUT)
+    if name.startswith(_ROLLOUT):
+        return f"engines.{engine}.role" if engine else "cluster.roles.rollout"
+    return f"cluster.roles.{name}"
 
 
 def _fits_empty(role: Role, t: NodeType) -> bool:
@@ -240,9 +255,9 @@ def _has(t: NodeType) -> str:
 
 def _too_many(cluster: Cluster, name: str, role: Role, placed: int) -> str:
     nodes = "; ".join(f"{t.count} × {k} with {_has(t)}" for k, t in cluster.nodes.items())
-    before = "" if name == "rollout" else " beside the minimum of the other roles"
+    before = "" if name == _ROLLOUT else " beside the minimum of the other roles"
     return (
-        f"cluster.roles.{name}.min {role.min}: {role.min} × ({role.gpus:g} GPUs, {role.cpus:g} cores) = "
+        f"{_key(name)}.min {role.min}: {role.min} × ({role.gpus:g} GPUs, {role.cpus:g} cores) = "
         f"{role.min * role.gpus:g} GPUs, {role.min * role.cpus:g} cores, but {placed} fit{before} on "
         f"{nodes}. Set min to at most {placed}, let each take less, or add nodes"
     )
@@ -255,13 +270,18 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
         actors = sum(by_node.values())
         most = most_sandboxes if name == "sandbox" else actors
         slots = cluster.roles.sandbox.slots if name == "sandbox" else 1
-        return RolePlacement(name, actors, role.min, most, role.gpus, role.cpus, slots, dict(role.labels), by_node)
+        engine = name.removeprefix(_ROLLOUT) if name.startswith(_ROLLOUT) else ""
+        name = "rollout" if name.startswith(_ROLLOUT) else name
+        labels = dict(role.labels)
+        return RolePlacement(name, actors, role.min, most, role.gpus, role.cpus, slots, labels, by_node, engine)
+
+    engines = {name.removeprefix(_ROLLOUT): of(name) for name in roles if name.startswith(_ROLLOUT)}
 
     nodes = tuple(
         NodePlacement(
             m.kind,
             m.index,
-            m.held["rollout"],
+            sum(count for name, count in m.held.items() if name.startswith(_ROLLOUT)),
             m.held["reward"],
             m.held["sandbox"],
             m.whole_gpus + sum(m.shared_gpus),
@@ -272,7 +292,7 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
     kinds = cluster.nodes.values()
     return Placement(
         cluster=cluster.name,
-        rollout=of("rollout"),
+        rollout=_together(list(engines.values())),
         reward=of("reward"),
         sandbox=of("sandbox"),
         nodes=nodes,
@@ -280,4 +300,23 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
         cores=sum(t.usable_cores * t.count for t in kinds),
         cpu_sockets=sum(t.cpu_sockets * t.count for t in kinds),
         tensor_parallel=cluster.roles.rollout.tensor_parallel,
+        engines=engines,
+    )
+
+
+def _together(engines: list[RolePlacement]) -> RolePlacement:
+    """The actors of all engines as one role, with the means of what one takes."""
+    if len(engines) == 1:
+        return engines[0]
+    actors = sum(one.actors for one in engines)
+    return RolePlacement(
+        role="rollout",
+        actors=actors,
+        min_actors=sum(one.min_actors for one in engines),
+        max_actors=sum(one.max_actors for one in engines),
+        gpus=sum(one.actors * one.gpus for one in engines) / actors,
+        cpus=sum(one.actors * one.cpus for one in engines) / actors,
+        slots=1,
+        labels={},
+        by_node={kind: sum(one.by_node[kind] for one in engines) for kind in engines[0].by_node},
     )

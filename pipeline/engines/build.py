@@ -7,8 +7,8 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.base import Engine
 
 
-def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
-    """The configured engine, not started yet."""
+def build(config: EngineConfig, *, engine_id: str = "engine-0", name: str = "") -> Engine:
+    """The configured engine, not started yet. `name`: among several, which tells synthetic ones apart."""
     match config:
         case VllmEngine():
             from berry.pipeline.engines.vllm.engine import Vllm
@@ -25,7 +25,8 @@ def build(config: EngineConfig, *, engine_id: str = "engine-0") -> Engine:
         case SyntheticEngine():
             from berry.pipeline.engines.synthetic.engine import Synthetic
 
-            return Synthetic(config, engine_id=engine_id)
+            model = f"synthetic-{name}" if name else "synthetic"
+            return Synthetic(config, engine_id=engine_id, model=model)
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from berry.pipeline.core.values.pass_at_k import pass_at_k
 from berry.pipeline.records import Ending
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.root_chains import root_chains
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.run.directory import RunDir
 
 if TYPE_CHECKING:

@@ -5,15 +5,17 @@ run.yaml, commits, how drivers ended, lock ─► gather ─► plain data ─�
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from berry.pipeline.stages.leases.lease import MODE_COUNTS
+from berry.pipeline.stages.leases.partition import stored_lease_count
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.run import live
 from berry.pipeline.storage.run.directory import RunDir
-from berry.pipeline.storage.run.weights_file import read_weights
+from berry.pipeline.storage.run.weights_file import RunWeights, read_weights
 
 
 def gather(run: RunDir, *, now: float) -> dict[str, Any]:
@@ -21,16 +23,17 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
     driver's last record. Where sites share the run, `sites` has what each wrote, and the other figures are those of
     the last that wrote."""
     config = run.config() or {}
-    problems = run.versions().get("problems", {}).get("count", 0)
+    found = run.versions().get("problems", {})
+    problems = found.get("count", 0)
     size = config.get("storage", {}).get("lease_problems", 1)
-    total = math.ceil(problems / size)
+    total = stored_lease_count(found, size)
     rounds = (config.get("rounds") or {}).get("count", 1)
     drivers = [_driver(record, held=live.is_held(run, record.site), now=now) for record in live.read(run)]
     sites = [one for one in drivers if one["site"] is not None]
     last = _last(drivers) or _driver(None, held=live.is_held(run), now=now)
     if not drivers and all(len(run.committed(r)) >= total for r in range(rounds)):
         last["state"] = "finished"
-    weights = read_weights(run.location).engine
+    weights = read_weights(run.location)
     return {
         "name": config.get("name", ""),
         "synthetic": config.get("engine", {}).get("type") == "synthetic",
@@ -46,8 +49,23 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
             }
             for r in range(rounds)
         ],
-        "weights": weights.version if weights else None,
+        "weights": weights.engine.version if weights.engine else None,
+        "engines": _engines(run, config, weights),
     }
+
+
+def _engines(run: RunDir, config: dict[str, Any], weights: RunWeights) -> dict[str, dict[str, Any]]:
+    """Of each of several engines its weights' version, and the counts of what is committed of its problems."""
+    found: dict[str, dict[str, Any]] = {
+        name: {"weights": its.version if (its := weights.of_engine(name)) else None, **dict.fromkeys(MODE_COUNTS, 0)}
+        for name in config.get("engines") or ()
+    }
+    for report in (report for r in run.rounds() for report in read_reports(run.location, r)) if found else ():
+        its = found[report.engine]
+        for count in ("problems", "solved", "trajectories", "kept"):
+            its[count] += getattr(report, count)
+        its["generated"] += report.ledger.generated
+    return found
 
 
 def _driver(record: live.Live | None, *, held: bool | None, now: float) -> dict[str, Any]:
@@ -91,6 +109,10 @@ def table(gathered: dict[str, Any], location: str) -> Table:
         made.add_row(name, f"{line['committed']}/{line['leases']} committed{flight}")
     if gathered["weights"]:
         made.add_row("weights", gathered["weights"])
+    for name, its in gathered["engines"].items():
+        version = f", weights {its['weights']}" if its["weights"] else ""
+        counts = f"{its['problems']:,} problems, {its['solved']:,} solved, {its['generated']:,} tokens generated"
+        made.add_row(escape(name), f"{counts}{version}")
     for site in gathered["sites"]:
         made.add_row(f"[bold]site {escape(site['site'])}[/]", "")
         _add_state(made, site)

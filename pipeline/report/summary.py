@@ -10,8 +10,8 @@ from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
 from berry.pipeline.records import Ending
 from berry.pipeline.report.modes import ModeLine, mode_lines
 from berry.pipeline.report.tool_calls import CallFigures, call_figures
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.root_chains import root_chains
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
 

@@ -26,6 +26,7 @@ class ScriptedWorker:
     worker_id: str
     leases_at_once: int = 2
     node: str = ""
+    engine_name: str = ""
     is_up: bool = True
     shown: Snapshot | None = None
     run: Callable[[Lease], Awaitable[LeaseReport]] | None = None

@@ -24,6 +24,11 @@ class Worker(Protocol):
     def worker_id(self) -> str: ...
 
     @property
+    def engine_name(self) -> str:
+        """The one of `engines` that it holds; "" where the run has one."""
+        ...
+
+    @property
     def node(self) -> str:
         """The machine it is on; its own name where that is not known."""
         ...

@@ -20,10 +20,10 @@ from berry.pipeline.records import ValueKind
 from berry.pipeline.rewards.policy.examples import every_tree
 from berry.pipeline.stages.dataset.logprob_samples import samples
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.export.base import Filters
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.registry import export_format, formats
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.training.policy_trees import collect_trees
 from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.storage.run.directory import RunDir, open_run

@@ -151,6 +151,7 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
     here: list[Any] = [model]
     known: list[str] = []
     shown: list[str] = []
+    named = False  # whether the next part may be a key of the user's own
     for part in loc:
         models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
         looked_up = next((m.__dict__["by_type"] for m in models if "by_type" in m.__dict__), None)
@@ -166,6 +167,10 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
         if isinstance(part, int):
             continue
         fields = [f for m in models for n, f in m.model_fields.items() if _name(n, f) == part]
+        if not fields and named:  # a name that the user chose
+            named = False
+            continue
+        named = any(typing.get_origin(f.annotation) is dict for f in fields)
         here = [leaf for f in fields for leaf in _leaves(f.annotation)]
     return known, ".".join(shown)
 

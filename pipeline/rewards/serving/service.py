@@ -124,7 +124,7 @@ class TransformersBackend:
 @dataclass(slots=True)
 class _Model:
     backend: Backend
-    render: Render
+    renders: Mapping[str, Render]  # by the engine whose ids are given
     card: Card | None
     joins: bool = True
     blends: dict[str, Blend] = field(default_factory=dict)  # by version of the weights
@@ -141,14 +141,22 @@ class _Model:
 class RewardModels:
     """All reward models of a run that are served here. `start` is idempotent."""
 
-    def __init__(self, rewards: Rewards, rollout: Rollout, generator: Vocabulary, *, gpu_share: float = USED) -> None:
-        """`gpu_share`: of a GPU's memory, for each model on vLLM."""
+    def __init__(
+        self,
+        rewards: Rewards,
+        rollout: Rollout,
+        generators: Vocabulary | Mapping[str, Vocabulary],
+        *,
+        gpu_share: float = USED,
+    ) -> None:
+        """`generators`: what the run's engine speaks, or each of several by its name; texts are tokenised again for a
+        model that reads other ids. `gpu_share`: of a GPU's memory, for each model on vLLM."""
         self._gpu_share = gpu_share
         self._configured = {
             name: served for name, served in (("prm", rewards.prm), ("orm", rewards.orm)) if served is not None
         }
         self._rollout = rollout
-        self._generator = generator
+        self._generators = {"": generators} if isinstance(generators, Vocabulary) else generators
         self._models: dict[str, _Model] = {}
 
     async def start(self) -> None:
@@ -162,54 +170,50 @@ class RewardModels:
     def _prepare(self, name: str, served: ServedReward) -> _Model:
         folder = resolve(served.model, key=f"rewards.{name}.model")
         card = read_card(folder)
-        reader = self._tokenizer_of(name, folder, card)
         tags = None
         tag = served.step_tag
-        if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
-            tags = (one_token(reader, tag.bad, "step_tag.bad"), one_token(reader, tag.good, "step_tag.good"))
-        render = renderer(
-            self._generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=served.step_tag
-        )
+        renders: dict[str, Render] = {}
+        for engine, generator in self._generators.items():
+            reader = _tokenizer_of(generator, name, folder, card)
+            if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
+                tags = (one_token(reader, tag.bad, "step_tag.bad"), one_token(reader, tag.good, "step_tag.good"))
+            renders[engine] = renderer(
+                generator, reader, step=self._rollout.step, thinking=self._rollout.thinking, tag=tag
+            )
         joins = served.blend and served.activation == "sigmoid"
-        model = _Model(backend(served, folder, tags=tags, card=card, gpu_share=self._gpu_share), render, card, joins)
+        model = _Model(backend(served, folder, tags=tags, card=card, gpu_share=self._gpu_share), renders, card, joins)
         model.expect(model.backend.version, card)
         return model
 
-    def _tokenizer_of(self, name: str, folder: str, card: Card | None) -> Vocabulary | None:
-        """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
-        if card is None:
-            return vocabulary_of_folder(folder)
-        if card.vocabulary == self._generator.fingerprint:
-            return None
-        spelled = for_fresh(self._generator)
-        if card.vocabulary == spelled.fingerprint:
-            return spelled
-        if card.synthetic:
-            raise ConfigError(
-                f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run has another "
-                "engine: train one with `berry train` on a run of this engine"
-            )
-        return vocabulary_of_folder(folder)
+    def of_engine(self, engine: str) -> ScorerOfEngine:
+        """What scores responses of one engine of several."""
+        return ScorerOfEngine(self, engine)
 
     async def score(
         self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
     ) -> float:
         """`logprob`: of the response, as the engine recorded it. Raises EngineError for a model that is not served, or
         a prefix that can't be read."""
-        value, _ = await self.score_with_version(
+        return await self.of_engine("").score(
             model=model, prompt_ids=prompt_ids, response_ids=response_ids, logprob=logprob
         )
-        return value
 
     async def score_with_version(
-        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
+        self,
+        *,
+        model: str,
+        prompt_ids: Sequence[int],
+        response_ids: Sequence[int],
+        logprob: float | None = None,
+        engine: str = "",
     ) -> tuple[float, str]:
         """The value in [0, 1] of a response so far, and the version of the weights that gave it; `logprob`: the mean of
-        its tokens in nats, for models with a blend. Raises EngineError if `model` is not served."""
+        its tokens in nats, for models with a blend; `engine`: whose ids they are, of several. Raises EngineError if
+        `model` is not served."""
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"no reward model {model!r} is served (rewards.{model} is not set)")
-        value, version = await found.backend.value(found.render(prompt_ids, response_ids))
+        value, version = await found.backend.value(found.renders[engine](prompt_ids, response_ids))
         blend = found.blends.get(version)
         if blend is not None and logprob is not None:
             value = blend.value(value, Evidence(logprob, len(response_ids)))
@@ -254,6 +258,44 @@ class RewardModels:
         for model in self._models.values():
             await model.backend.close()
         self._models.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerOfEngine:
+    """Scores responses of one engine: a `stages.rollout.ports.Scorer`."""
+
+    models: RewardModels
+    engine: str
+
+    async def score(
+        self, *, model: str, prompt_ids: Sequence[int], response_ids: Sequence[int], logprob: float | None = None
+    ) -> float:
+        """As `RewardModels.score`."""
+        value, _ = await self.models.score_with_version(
+            model=model, prompt_ids=prompt_ids, response_ids=response_ids, logprob=logprob, engine=self.engine
+        )
+        return value
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the weights that serve now, by model."""
+        return self.models.versions()
+
+
+def _tokenizer_of(generator: Vocabulary, name: str, folder: str, card: Card | None) -> Vocabulary | None:
+    """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
+    if card is None:
+        return vocabulary_of_folder(folder)
+    if card.vocabulary == generator.fingerprint:
+        return None
+    spelled = for_fresh(generator)
+    if card.vocabulary == spelled.fingerprint:
+        return spelled
+    if card.synthetic:
+        raise ConfigError(
+            f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run has another "
+            "engine: train one with `berry train` on a run of this engine"
+        )
+    return vocabulary_of_folder(folder)
 
 
 def backend(

@@ -1,12 +1,11 @@
 """Runs leases in this process: the same engine, searches, verifiers and shards as on Ray, for tests and debugging.
 
-start ─► engine, Checker, reward models ─► LocalWorker (a `Worker`, and the `SandboxSlots` of its checker)
+start ─► engines, Checker, reward models ─► LocalWorkers (each a `Worker`, and the `SandboxSlots` of their checker)
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.core.balance import SlotBounds, slot_bounds
 from berry.pipeline.core.placement import Placement
+from berry.pipeline.engines.base import Engine
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import EngineError
@@ -23,7 +23,7 @@ from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_pro
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
-from berry.pipeline.stages.rollout.admission import searches_at_once
+from berry.pipeline.stages.rollout.admission import leases_at_once
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
 from berry.sandboxes.sessions import SessionKeeper
@@ -33,7 +33,7 @@ from berry.verifiers.sandbox_limits import behind_calls, pool_config
 
 @dataclass(slots=True)
 class LocalWorker:
-    """The one worker of a run in one process."""
+    """A worker of a run in one process: one for each of its engines, which share everything else."""
 
     worker: LeaseWorker
     leases_at_once: int
@@ -47,6 +47,10 @@ class LocalWorker:
     @property
     def worker_id(self) -> str:
         return self.worker.worker_id
+
+    @property
+    def engine_name(self) -> str:
+        return self.worker.engine_name
 
     @property
     def node(self) -> str:
@@ -75,6 +79,9 @@ class LocalWorker:
         raise EngineError("the engine in this process died; run again to resume")
 
     async def snapshot(self) -> Snapshot | None:
+        is_first = self.worker.engine_name in (*self.worker.config.engines, "")[:1]  # what all share is said once
+        if not is_first:
+            return self.worker.snapshot()
         return of_process(self.worker.snapshot(), self.models, whole_host=True)
 
     async def check_counters(self) -> list[dict[str, float]]:
@@ -97,17 +104,21 @@ class LocalWorker:
 
 async def start(
     config: RunConfig, planned: Placement, location: Location, round_index: int
-) -> tuple[LocalWorker, Callable[[], Awaitable[None]]]:
-    """Loads engine, sandboxes and reward models here; returns the worker, and what stops all of it. Raises EngineError,
-    ResourceError."""
-    for name, value in environment(config.engine).items():
-        os.environ.setdefault(name, value)
+) -> tuple[list[LocalWorker], Callable[[], Awaitable[None]]]:
+    """Loads engines, sandboxes and reward models here; returns a worker for each engine, and what stops all of it.
+    Raises EngineError, ResourceError."""
+    each_engine = config.each_engine
+    for alone in each_engine.values():
+        for name, value in environment(alone.engine).items():
+            os.environ.setdefault(name, value)
     bounds = slot_bounds(planned, fixed=config.cluster.ratio != "auto")
     verification = behind_calls(config.verification) if config.rollout.is_interactive else config.verification
     checker = Checker(verification.model_copy(update={"slots": bounds.most}))
     checker.pool.resize(planned.sandbox.total_slots)
-    engine = build(config.engine_on_its_share(), engine_id="local-0")
-    await engine.start()
+    engines: dict[str, Engine] = {}
+    for name, alone in each_engine.items():
+        engines[name] = build(alone.engine_on_its_share(), engine_id=f"{name or 'local'}-0", name=name)
+        await engines[name].start()
     collect_garbage_rarely()
     await checker.start()
     pool = pool_config(config.verification)
@@ -121,32 +132,36 @@ async def start(
         models = RewardModels(
             config.rewards or Rewards(),
             config.rollout,
-            vocabulary.of_engine(config.engine),
+            {name: vocabulary.of_engine(alone.engine) for name, alone in each_engine.items()},
             gpu_share=config.reward_gpu_share,
         )
         await models.start()
 
-    worker = LeaseWorker(
-        config=config,
-        location=location,
-        engine=engine,
-        verify=with_retry(checker.check),
-        agree=checker.agree,
-        call=keeper.call,
-        verify_here=checker.check_inline,
-        scorer=models,
-        worker_id="local-0",
-        round_index=round_index,
-    )
-    await load_weights(worker, location, models)
-    searches = searches_at_once(config.rollout, engine.info.max_num_seqs)
+    workers: list[LocalWorker] = []
+    for name, engine in engines.items():
+        worker = LeaseWorker(
+            config=config,
+            location=location,
+            engine=engine,
+            verify=with_retry(checker.check),
+            agree=checker.agree,
+            call=keeper.call,
+            verify_here=checker.check_inline,
+            scorer=None if models is None else models.of_engine(name),
+            worker_id=engine.info.engine_id,
+            engine_name=name,
+            round_index=round_index,
+        )
+        await load_weights(worker, location, models)
+        at_once = leases_at_once(config, name, engine.info.max_num_seqs)
+        workers.append(LocalWorker(worker, at_once, checker, keeper, models, bounds))
 
     async def stop() -> None:
-        await worker.close()
+        for one in workers:
+            await one.worker.close()
         await keeper.close()
         await checker.close()
         if models is not None:
             await models.close()
 
-    at_once = math.ceil(searches / config.storage.lease_problems) + 1
-    return LocalWorker(worker, at_once, checker, keeper, models, bounds), stop
+    return workers, stop

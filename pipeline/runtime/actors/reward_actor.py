@@ -34,7 +34,7 @@ def reward_models(config: RunConfig) -> RewardModels:
     return RewardModels(
         config.rewards or Rewards(),
         config.rollout,
-        vocabulary.of_engine(config.engine),
+        {name: vocabulary.of_engine(alone.engine) for name, alone in config.each_engine.items()},
         gpu_share=config.reward_gpu_share,
     )
 
@@ -68,15 +68,20 @@ class RewardActor:
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     async def score(
-        self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None
+        self, model: str, prompt_ids: bytes, response_ids: bytes, logprob: float | None = None, engine: str = ""
     ) -> tuple[float, str]:
-        """The value of a response in [0, 1], and the version of the weights that gave it. Token ids come as packed
+        """The value of a response in [0, 1], and the version of the weights that gave it; `engine`: whose, of several.
+        Token ids come as packed
         32-bit integers: a list of numbers costs Ray more than the score."""
         if self._models is None:
             await self.start()
         assert self._models is not None
         return await self._models.score_with_version(
-            model=model, prompt_ids=array("i", prompt_ids), response_ids=array("i", response_ids), logprob=logprob
+            model=model,
+            prompt_ids=array("i", prompt_ids),
+            response_ids=array("i", response_ids),
+            logprob=logprob,
+            engine=engine,
         )
 
     async def load_weights(self) -> list[str]:

@@ -35,7 +35,9 @@ class RewardReplica:
 class RewardClient:
     """A `stages.rollout.ports.Scorer` over reward actors."""
 
-    def __init__(self, replicas: Sequence[RewardReplica]) -> None:
+    def __init__(self, replicas: Sequence[RewardReplica], engine: str = "") -> None:
+        """`engine`: the one of several whose responses are scored."""
+        self._engine = engine
         self._versions: dict[str, str] = {}
         self._any = asyncio.Event()
         self.update(replicas)
@@ -59,7 +61,7 @@ class RewardClient:
             ranked = sorted(self._replicas, key=lambda one: (one[0] ^ problem) * _SCATTER & _MASK)
             _, actor = ranked[attempt % len(ranked)]
             try:
-                value, version = await expected(actor.score.remote(model, prompt, response, logprob))
+                value, version = await expected(actor.score.remote(model, prompt, response, logprob, self._engine))
             except RayActorError:  # dead or restarting
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1

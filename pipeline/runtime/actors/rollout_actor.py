@@ -22,7 +22,7 @@ from berry.pipeline import logs
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
 from berry.pipeline.errors import EngineError, is_exhausted
-from berry.pipeline.rewards.serving.service import RewardModels
+from berry.pipeline.rewards.serving.service import RewardModels, ScorerOfEngine
 from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
 from berry.pipeline.runtime.actors.reward_actor import reward_models
 from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
@@ -40,12 +40,14 @@ log = logging.getLogger(__name__)
 class RolloutActor:
     """One engine and the searches on it."""
 
-    def __init__(self, config: str, run_url: str, worker_id: str, round_index: int) -> None:
+    def __init__(self, config: str, run_url: str, worker_id: str, round_index: int, engine: str = "") -> None:
+        """`engine`: the one of `engines` that it holds; "" where the run has one."""
         logs.to_stderr()
         self._config = RunConfig.model_validate_json(config)
         self._location = locate(run_url)
         self._worker_id = worker_id
         self._round_index = round_index
+        self._engine_name = engine
         self._worker: LeaseWorker | None = None
         self._verifying: VerifyClient | None = None
         self._scoring: RewardClient | None = None
@@ -58,7 +60,8 @@ class RolloutActor:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
         reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
-            engine = build(self._config.engine_on_its_share(), engine_id=self._worker_id)
+            alone = self._config.on_engine(self._engine_name)
+            engine = build(alone.engine_on_its_share(), engine_id=self._worker_id, name=self._engine_name)
             await engine.start()
             collect_garbage_rarely()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
@@ -72,6 +75,7 @@ class RolloutActor:
                 verify_here=partial(check_inline, strictness=self._config.verification.strictness),
                 scorer=await self._scorer(rewards),
                 worker_id=self._worker_id,
+                engine_name=self._engine_name,
                 round_index=self._round_index,
             )
         await self.use(sandboxes, rewards)
@@ -105,15 +109,15 @@ class RolloutActor:
             self._die()
             raise
 
-    async def _scorer(self, rewards: list[RewardReplica] | None) -> RewardClient | RewardModels | None:
+    async def _scorer(self, rewards: list[RewardReplica] | None) -> RewardClient | ScorerOfEngine | None:
         if not self._config.scored_by:
             return None
         if rewards is not None:
-            self._scoring = RewardClient(rewards)
+            self._scoring = RewardClient(rewards, self._engine_name)
             return self._scoring
         self._models = await asyncio.to_thread(reward_models, self._config)
         await self._models.start()
-        return self._models
+        return self._models.of_engine(self._engine_name)
 
     async def run_lease(self, lease: Lease) -> LeaseReport:
         """Searches and commits a lease. Raises EngineError, StorageError."""

@@ -58,6 +58,7 @@ class RayWorker:
     rewards: Callable[[], list[Any] | None] = lambda: None
     recover_s: float = 600.0
     is_needed: Callable[[], bool] = lambda: True
+    engine_name: str = ""
     home: Home | None = None
     host: str = ""
     is_up: bool = False

@@ -25,7 +25,7 @@ async def load_weights(worker: LeaseWorker, location: Location, models: RewardMo
     problems = [] if models is None else await load_reward_weights(models, location, now)
     worker.round_index = now.round_index
     worker.end_scores = end_scores(worker, now)
-    wanted, engine = now.engine, worker.engine
+    wanted, engine = now.of_engine(worker.engine_name), worker.engine
     if wanted is not None and engine.info.weights_version != wanted.version:
         if not isinstance(engine, SwapsWeights):
             problems.append(f"{engine.info.engine_id} can't take new weights: its engine type has none")

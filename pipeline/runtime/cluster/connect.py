@@ -10,24 +10,27 @@ import math
 import os
 import socket
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 
-from berry.pipeline.config.sections.cluster import Cluster
+from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.cluster.placement import fitting
 
 
-def connect(address: str | None, cluster: Cluster, planned: Placement) -> Placement:
+def connect(
+    address: str | None, cluster: Cluster, planned: Placement, engines: Mapping[str, RolloutRole] | None = None
+) -> Placement:
     """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
     The answer is what of the plan fits now. Raises ResourceError, also where not even the minimum of the roles
-    does."""
+    does. `engines`: what the actors of each engine take, where there are several."""
     roles = (planned.rollout, planned.reward, planned.sandbox)
     join(address_of_cluster(address), sum(role.actors * role.cpus for role in roles))
     try:
-        return fitting(cluster, planned)
+        return fitting(cluster, planned, engines or {"": cluster.roles.rollout})
     except ResourceError:
         disconnect()
         raise

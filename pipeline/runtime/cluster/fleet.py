@@ -12,9 +12,9 @@ reward models itself.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -34,7 +34,7 @@ from berry.pipeline.runtime.cluster.sandbox_pool import SandboxActors
 from berry.pipeline.runtime.monitoring.running_totals import RunningTotals
 from berry.pipeline.runtime.monitoring.stalls import activity_of_rewards
 from berry.pipeline.runtime.worker import Worker
-from berry.pipeline.stages.rollout.admission import searches_at_once
+from berry.pipeline.stages.rollout.admission import leases_at_once
 from berry.pipeline.tasks import end_tasks
 
 RAY_POLL_S = 1.0  # between two looks at Ray's own process
@@ -84,13 +84,13 @@ class Fleet:
             stall_s=config.storage.stall_s,
             note=note,
         )
-        self.model = ""
+        self.models: dict[str, str] = {}  # by engine
         self._raylet = connect.raylet_started_here() if owns_ray else None
 
     async def start(self, now: Placement) -> None:
         """Starts the actors of `now`, the part of the layout that fits; asks for the others. Raises EngineError,
         ResourceError."""
-        first = [self._new_worker(n) for n in range(now.rollout.actors)]
+        first = [self._new_worker(name, n) for name, role in now.engines.items() for n in range(role.actors)]
         await asyncio.gather(*(group.ready() for group in self._groups))  # before fractions of GPUs are taken
         rewards = self.rewards.ask_for(now.reward.actors if self._config.scored_by else 0, patient=False)
         sandboxes = self.sandboxes.pool.ask_for(now.sandbox.actors, patient=False)
@@ -113,8 +113,9 @@ class Fleet:
             ) from None
 
     def _ask_for_the_rest(self, now: Placement) -> None:
-        for n in range(now.rollout.actors, self._planned.rollout.actors):
-            self._starting.append(asyncio.create_task(self._until_up(self._new_worker(n))))
+        for engine, role in self._planned.engines.items():
+            for n in range(now.engines[engine].actors, role.actors):
+                self._starting.append(asyncio.create_task(self._until_up(self._new_worker(engine, n))))
         self.sandboxes.pool.ask_for(self._planned.sandbox.actors - now.sandbox.actors)
         if self.rewards.actors:
             self.rewards.ask_for(self._planned.reward.actors - now.reward.actors)
@@ -125,14 +126,16 @@ class Fleet:
             listed = ", ".join(f"{there.actors} of {wanted.actors} {name}" for name, there, wanted in roles)
             self._note(f"{listed} fit the nodes that are there; the others start when nodes join")
 
-    def _new_worker(self, number: int) -> RayWorker:
-        name = f"rollout-{number}"
+    def _new_worker(self, engine: str, number: int) -> RayWorker:
+        name = f"{engine or 'rollout'}-{number}"
+        role = self._planned.engines[engine]
         actor, group = placement.rollout(
-            self._config, self._planned, run_url=self._run_url, worker_id=name, round_index=self._round
+            self._config, role, run_url=self._run_url, worker_id=name, round_index=self._round
         )
         if group is not None:
             self._groups.append(group)
-        return RayWorker(actor, name, 1, self.sandboxes, self._replicas, is_needed=self._none_is_up)
+        is_needed = partial(self._none_is_up, engine)
+        return RayWorker(actor, name, 1, self.sandboxes, self._replicas, is_needed=is_needed, engine_name=engine)
 
     def _replicas(self) -> list[RewardReplica] | None:
         if not self.rewards.actors:
@@ -144,13 +147,12 @@ class Fleet:
         could not be taken, in words."""
         return await load_weights_on([one.actor for one in self.rewards.up()])
 
-    def _none_is_up(self) -> bool:
-        return not any(w.is_up for w in self.workers if isinstance(w, RayWorker))
+    def _none_is_up(self, engine: str) -> bool:
+        return not any(w.is_up for w in self.workers if isinstance(w, RayWorker) and w.engine_name == engine)
 
     def _add(self, worker: RayWorker, info: dict[str, Any]) -> None:
-        self.model = info["model"]
-        searches = searches_at_once(self._config.rollout, info["max_num_seqs"])
-        worker.leases_at_once = math.ceil(searches / self._config.storage.lease_problems) + 1
+        self.models.setdefault(worker.engine_name, info["model"])
+        worker.leases_at_once = leases_at_once(self._config, worker.engine_name, info["max_num_seqs"])
         self.workers.append(worker)
 
     async def _until_up(self, worker: RayWorker) -> None:

@@ -10,18 +10,20 @@ cores to engines (`verification.nice`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.cluster import Cluster, NodeType
+from berry.pipeline.config.sections.cluster import Cluster, NodeType, RolloutRole
 from berry.pipeline.core.placement import Placement, RolePlacement, place_actors
 from berry.pipeline.errors import ConfigError, ResourceError
 
 CONCURRENT_CALLS = 10_000  # of one actor
 
 
-def fitting(cluster: Cluster, planned: Placement) -> Placement:
-    """The actors of `planned` that fit the nodes of Ray's cluster as it is now. Raises ResourceError where not even the
+def fitting(cluster: Cluster, planned: Placement, engines: Mapping[str, RolloutRole]) -> Placement:
+    """The actors of `planned` that fit the nodes of Ray's cluster as it is now; `engines`: what those of each engine
+    take. Raises ResourceError where not even the
     minimum of every role does."""
     import ray
 
@@ -47,7 +49,6 @@ def fitting(cluster: Cluster, planned: Placement) -> Placement:
             "ratio": "auto",
             "roles": roles.model_copy(
                 update={
-                    "rollout": most(roles.rollout, planned.rollout),
                     "reward": most(roles.reward, planned.reward),
                     "sandbox": most(roles.sandbox, planned.sandbox),
                 }
@@ -55,19 +56,20 @@ def fitting(cluster: Cluster, planned: Placement) -> Placement:
         }
     )
     try:
-        return place_actors(now)
+        return place_actors(now, {name: most(role, planned.engines[name]) for name, role in engines.items()})
     except ConfigError as error:
         raise ResourceError(f"Ray's nodes don't hold cluster {cluster.name!r}: {error}") from error
 
 
 def rollout(
-    config: RunConfig, planned: Placement, *, run_url: str, worker_id: str, round_index: int
+    config: RunConfig, role: RolePlacement, *, run_url: str, worker_id: str, round_index: int
 ) -> tuple[Any, Any]:
-    """Asks for a rollout actor; returns it and its placement group, None where it takes no whole GPU."""
+    """Asks for a rollout actor of the role's engine; returns it and its placement group, None where it takes no whole
+    GPU."""
     from berry.pipeline.runtime.actors import rollout_actor
 
-    options = _options(planned.rollout)  # the engine makes its own environment, where it knows its host
-    group = _one_node(planned.rollout) if planned.rollout.gpus >= 1 else None
+    options = _options(role)  # the engine makes its own environment, where it knows its host
+    group = _one_node(role) if role.gpus >= 1 else None
     if group is not None:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -76,7 +78,7 @@ def rollout(
         )
         options.pop("label_selector", None)  # the group has it
     actor = rollout_actor.rollout_actor.options(**options)
-    return actor.remote(config.model_dump_json(), run_url, worker_id, round_index), group
+    return actor.remote(config.model_dump_json(), run_url, worker_id, round_index, role.engine), group
 
 
 def sandbox(config: RunConfig, planned: Placement) -> Any:

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Background:
-    """The work beside one coordinator. `stop` ends the round early, for the reason that it is given;
+    """The work beside one coordinator. `problems`: of the round, those left out that go on from one engine to another;
+    `stop` ends the round early, for the reason that it is given;
     `fail` ends the run with an error."""
 
     config: RunConfig
@@ -52,6 +53,7 @@ class Background:
     coordinator: Coordinator
     monitor: Monitor
     round_index: int
+    problems: int
     stop: Callable[[str], None]
     fail: Callable[[BerryError], None]
 
@@ -143,6 +145,7 @@ class Background:
             self.display.note(f"note: {text}")
         now = time.monotonic()
         checks = await workers[0].check_counters()
+        self.monitor.total_problems = self.problems + self.leases.went_on
         self.monitor.add(now, snapshots, checks, all_handed_out=self.coordinator.all_handed_out)
         self.display.update(
             self.monitor.view(

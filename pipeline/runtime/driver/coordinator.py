@@ -63,8 +63,10 @@ class Coordinator:
             self._changed.notify_all()
 
     def fence(self, worker_id: str) -> bool:
-        """Gives a worker no further lease. False, and nothing happens, if it is the last one that works."""
-        others = {w.worker_id for w in self._workers} - self._out - {worker_id}
+        """Gives a worker no further lease. False, and nothing happens, if it is the last one of its engine that
+        works."""
+        engine = next((w.engine_name for w in self._workers if w.worker_id == worker_id), "")
+        others = {w.worker_id for w in self._workers if w.engine_name == engine} - self._out - {worker_id}
         if others:
             self._out.add(worker_id)
         return bool(others)
@@ -80,6 +82,15 @@ class Coordinator:
 
     async def run(self) -> RoundTotals:
         """Runs every lease to its commit. Raises the first error that retrying can't mend."""
+        while True:
+            await self._run_all()
+            had_suspects = bool(self._suspects)
+            await self._run_suspects()
+            if self._stopping or not (had_suspects and self._source.may_have_more):
+                return self.totals  # else leases follow from those of suspects
+
+    async def _run_all(self) -> None:
+        """Runs every lease that there is to its commit, but suspects."""
         async with asyncio.TaskGroup() as self._group:
             recovering = {worker.worker_id: asyncio.Lock() for worker in self._workers}
             for turn in range(max((w.leases_at_once for w in self._workers), default=0)):
@@ -88,8 +99,6 @@ class Coordinator:
                         self._group.create_task(self._serve(worker, recovering[worker.worker_id]))
         self._group = None
         self._all_done.clear()
-        await self._run_suspects()
-        return self.totals
 
     async def _serve(self, worker: Worker, recovering: asyncio.Lock) -> None:
         """Runs leases on one worker, one after the other; `leases_at_once` of these are at work for each worker."""
@@ -115,20 +124,29 @@ class Coordinator:
         async with self._changed:
             while not self._stopping and worker.worker_id not in self._out and not self._all_done.is_set():
                 if worker.worker_id not in self._down:
-                    lease = self._again.popleft() if self._again else self._source.take()
+                    lease = self._lost_one(worker.engine_name) or self._source.take(worker.engine_name)
                     if lease is not None:
                         self._in_flight[worker.worker_id] += 1
                         return lease
-                    if not self._in_flight.total() and not self._source.may_have_more:
+                    if not self._in_flight.total() and not self._again and not self._source.may_have_more:
                         self._all_done.set()
                         self._changed.notify_all()
                         break
                 await self._changed.wait()
             return None
 
+    def _lost_one(self, engine: str, among: deque[Lease] | None = None) -> Lease | None:
+        """Takes the first lease of an engine that was lost with a worker."""
+        lost = self._again if among is None else among
+        lease = next((lease for lease in lost if lease.engine == engine), None)
+        if lease is not None:
+            lost.remove(lease)
+        return lease
+
     def _add(self, report: LeaseReport) -> None:
         self.totals.add(report)
         if not report.late:
+            self._source.settle(report)
             self.on_report(report)
 
     # ---- lost workers -----------------------------------------------------------------------------------------------
@@ -165,7 +183,7 @@ class Coordinator:
                 self._absent.add(worker.worker_id)
         except EngineError as error:
             self._out.add(worker.worker_id)
-            if len(self._out) == len(self._workers):
+            if all(w.worker_id in self._out for w in self._workers if w.engine_name == worker.engine_name):
                 raise
             self.on_loss(f"{error}; the run goes on without it")
 
@@ -174,7 +192,8 @@ class Coordinator:
     async def _run_suspects(self) -> None:
         """Runs suspects one a node: whichever problem runs there when its worker dies is the one that kills it."""
         while self._suspects and not self._stopping:
-            able = [w for w in self._workers if w.worker_id not in self._out]
+            engine = self._suspects[0].engine
+            able = [w for w in self._workers if w.worker_id not in self._out and w.engine_name == engine]
             able = [w for w in able if w.worker_id not in self._absent] or able
             one_a_node = {worker.node: worker for worker in able}
             try:
@@ -186,8 +205,10 @@ class Coordinator:
 
     async def _run_alone(self, worker: Worker) -> None:
         """Runs suspects as long as there are any and the worker comes back."""
-        while self._suspects and not self._stopping and worker.worker_id not in self._out:
-            lease = self._suspects.popleft()
+        while not self._stopping and worker.worker_id not in self._out:
+            lease = self._lost_one(worker.engine_name, self._suspects)
+            if lease is None:
+                return
             try:
                 self._add(await worker.run_lease(replace(lease, alone=True)))
             except WorkerLost as error:

@@ -15,14 +15,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import in_modes
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.driver.signals import on_stop
-from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease
-from berry.pipeline.stages.leases.partition import AllBut, TrainingTurn, iter_leases, left_out, round_state
+from berry.pipeline.stages.leases.lease import FirstResultCounts, Lease, LeaseReport
+from berry.pipeline.stages.leases.partition import AllBut, TrainingTurn, left_out, round_state, run_leases
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import claims
 from berry.pipeline.storage.run.claims import Claim, Owner
@@ -47,6 +45,7 @@ class ClaimedLeases:
         self._poll_s = min(MOST_POLL_S, presence.silent_s / 6)
         self.committed_before: set[int] = set()
         self.is_shared = True
+        self.went_on = 0
         self._round = 0
         self._start_round(0, set())
 
@@ -67,8 +66,12 @@ class ClaimedLeases:
         self.committed_before, journalled = round_state(self._run, round_index)
         self._start_round(round_index, journalled)
 
-    def take(self) -> Lease | None:
+    def settle(self, report: LeaseReport) -> None:
+        """Nothing follows from it: sites share no run that escalates."""
+
+    def take(self, engine: str = "") -> Lease | None:
         """Raises what made claiming fail."""
+        del engine  # sites share no run of several
         if self._failure is not None:
             raise self._failure
         if not self._ready:
@@ -103,14 +106,7 @@ class ClaimedLeases:
 
     async def _claim_free_leases(self, wake: Callable[[], Awaitable[None]]) -> None:
         """Walks over all problems once."""
-        size = self._config.storage.lease_problems
-        leases = iter_leases(
-            self._config.problems,
-            size=size,
-            skip=AllBut(self._free),
-            left_out=left_out(self._run),
-            in_modes=partial(in_modes, self._config),
-        )
+        leases = run_leases(self._config, skip=AllBut(self._free), left_out=left_out(self._run))
         while self._free and (lease := await asyncio.to_thread(next, leases, None)) is not None:
             while len(self._ready) >= CLAIMED_AHEAD:
                 self._room.clear()

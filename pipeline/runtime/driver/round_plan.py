@@ -17,7 +17,7 @@ from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.errors import InputError
 from berry.pipeline.runtime.driver.train_process import Notes, check_before_rounds, train_after_round
-from berry.pipeline.stages.leases.partition import RoundLeases, lease_count
+from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.stages.training.after_round import demands_packing
 from berry.pipeline.storage.run.directory import RunDir, revised_run
 from berry.pipeline.storage.run.weights_file import (
@@ -60,11 +60,12 @@ class RoundPlan(Protocol):
 class TrainedRounds:
     """The rounds of a run that learns from each before it begins the next (`RoundPlan`)."""
 
-    def __init__(self, directory: RunDir, config: RunConfig, leases: RoundLeases, *, problems: int) -> None:
+    def __init__(self, directory: RunDir, config: RunConfig, leases: RoundLeases, *, total: int) -> None:
+        """`total`: leases of a round."""
         self._directory = directory
         self._round_leases = leases
         self._demands = demands_packing(config)
-        self._total = lease_count(problems, config.storage.lease_problems)
+        self._total = total
         self.rounds: Sequence[int] = range(1 if config.rounds is None else config.rounds.count)
 
     def leases(self, round_index: int) -> int:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.core.modes import explain_modes, in_modes
+from berry.pipeline.core.modes import explain_modes
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
+from berry.pipeline.core.routing import steps_of
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.conflicts import (
     explain_conflicts,
@@ -28,9 +29,7 @@ from berry.pipeline.core.search.conflicts import (
     explain_no_labels,
 )
 from berry.pipeline.core.search.registry import search_class
-from berry.pipeline.engines.build import preflight
-from berry.pipeline.engines.text.template_args import check_template_args
-from berry.pipeline.engines.text.vocabulary import check_tool_turns
+from berry.pipeline.engines.preflight import check_each_engine
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
@@ -45,10 +44,10 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
-from berry.pipeline.stages.dataset.reports import read_reports
-from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count
+from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count, survey_run
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.screening import explain_screening
-from berry.pipeline.stages.problems.sources import Survey, survey
+from berry.pipeline.stages.problems.sources import Survey
 from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
@@ -58,19 +57,20 @@ from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revise
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
     display.phase("reading problems")
-    problems = survey(config.problems, config.screening, fault_in_mode(config), partial(in_modes, config))
-    planned = place_actors(config.cluster)
+    if launch.local:
+        _check_one_process(config)
+    problems = survey_run(config, fault_in_mode(config))
+    planned = place_actors(config.cluster, config.engine_roles)
     _say_what_to_expect(config, problems, display)
     _check_labels(config)
-    preflight(config.engine, role_gpus=planned.rollout.gpus)
-    check_template_args(config)
-    for one in config.each_mode:
-        check_tool_turns(one.engine, one.rollout)
+    check_each_engine(config)
     preflight_rewards(config.rewards)
     if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
         display.note(f"note: {untried}")
     location = locate(launch.run_dir)
-    made_with = versions(problems)
+    total = lease_count(problems.by_engine, config)
+    follows = config.engines or steps_of(config) > 1
+    made_with = versions(problems, leases=total if follows else None)
     if config.annotation is not None:
         source = revised_run(location)
         labelled_rounds(source, config.annotation)
@@ -79,7 +79,6 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
     with lock as presence, recording(display, directory, storage.site) as shown:
-        total = lease_count(problems.count, storage.lease_problems)
         leases: RoundLeases
         if config.annotation is not None:
             leases = LabelledLeases(directory, config, revised_run(directory.location))
@@ -87,7 +86,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
             leases = AllLeases(directory, config)
         else:
             leases = ClaimedLeases(directory, config, presence, total=total)
-        driver = Driver(config, launch, shown, directory, leases, planned, problems=problems.count)
+        driver = Driver(config, launch, shown, directory, leases, planned, problems=problems.count, total=total)
         if resumed:
             driver.say_what_is_done()
         try:
@@ -127,7 +126,7 @@ def _check_same_problems(source: RunDir, made_with: dict[str, Any]) -> None:
 
 
 def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -> None:
-    if config.engine.type == "synthetic":
+    if any(one.engine.type == "synthetic" for one in config.each_engine.values()):
         display.note("SYNTHETIC engine: no model stands behind what this run writes")
     if config.screening.files:
         display.note(f"screened: {explain_screening(problems.screening)}")
@@ -149,6 +148,20 @@ def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -
             display.note(f"{where}{limit}")
 
 
+def _check_one_process(config: RunConfig) -> None:
+    """Raises ConfigError where the engines of a run can't be in one process."""
+    of_vllm = [name for name, one in config.each_engine.items() if one.engine.type == "vllm"]
+    if len(of_vllm) > 1:
+        raise ConfigError(
+            f"engines: {', '.join(of_vllm)} are vLLM's, and --local is one process, which holds one of them: run it on "
+            "Ray (without --local)"
+        )
+
+
+def _is_priced(engine: EngineConfig) -> bool:
+    return engine.type == "http" and engine.price is not None
+
+
 class Driver:
     """Runs the rounds of one run that are not done yet."""
 
@@ -162,7 +175,9 @@ class Driver:
         planned: Placement,
         *,
         problems: int,
+        total: int,
     ) -> None:
+        """`problems` that are searched whatever comes of others, `total` leases of a round."""
         self._config = config
         self._launch = launch
         self._display = display
@@ -174,7 +189,7 @@ class Driver:
         if config.annotation is not None:
             self._plan = LabelledRounds(directory, config)
         else:
-            self._plan = TrainedRounds(directory, config, leases, problems=problems)
+            self._plan = TrainedRounds(directory, config, leases, total=total)
         self._last = self._plan.rounds[-1]
         self._interrupted = False
         self._failure: BerryError | None = None
@@ -285,6 +300,7 @@ class Driver:
             coordinator=coordinator,
             monitor=monitor,
             round_index=round_index,
+            problems=self._problems,
             stop=stop,
             fail=fail,
         )
@@ -312,7 +328,7 @@ class Driver:
             scored=started.scored_tokens(),
             other_problems=totals.problems - (coordinator.totals.problems - earlier_problems),
             wall_s=time.monotonic() - began,
-            priced=self._config.engine.type == "http" and self._config.engine.price is not None,
+            priced=any(_is_priced(one.engine) for one in self._config.each_engine.values()),
         )
         self._write_figures(round_index, figures)
         return self._outcome(totals, figures, finished=not self._interrupted)

@@ -61,9 +61,9 @@ async def start(
 ) -> Started:
     """Starts engines and sandboxes, and returns when they can serve. Raises EngineError, ResourceError."""
     if launch.local:
-        display.phase("starting the engine in this process")
-        worker, stop = await local_worker.start(config, planned, location, round_index)
-        return Started([worker], worker, stop)
+        display.phase(f"starting {len(config.engines) or 'the'} engine{'s' * bool(config.engines)} in this process")
+        workers, stop = await local_worker.start(config, planned, location, round_index)
+        return Started([*workers], workers[0], stop)
     return await _start_on_ray(config, launch, planned, location, round_index, display)
 
 
@@ -75,7 +75,7 @@ async def _start_on_ray(
 
     began = time.monotonic()
     display.phase("starting Ray")
-    now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned)
+    now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned, config.engine_roles)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
     owns_ray = not connect.address_of_cluster(launch.address)
     fleet = Fleet(config, planned, run_url=location.url, round_index=round_index, note=display.note, owns_ray=owns_ray)
@@ -86,7 +86,8 @@ async def _start_on_ray(
         await asyncio.to_thread(connect.disconnect)
         raise
     display.note(
-        f"{len(fleet.workers)} engine(s) of {fleet.model}, {now.sandbox.total_slots} sandbox slots; "
+        f"{len(fleet.workers)} engine(s) of {', '.join(fleet.models.values())}, "
+        f"{now.sandbox.total_slots} sandbox slots; "
         f"ready in {time.monotonic() - began:.0f} s"
     )
     return Started(

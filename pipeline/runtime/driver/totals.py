@@ -24,6 +24,7 @@ class RoundTotals:
     retried_leases: int = 0
     lost_workers: int = 0
     modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`
+    engines: dict[str, dict[str, int]] = field(default_factory=dict)  # of each engine of several the same counts
 
     def add(self, report: LeaseReport) -> None:
         """Adds a lease; one whose result does not count adds nothing."""
@@ -36,5 +37,8 @@ class RoundTotals:
         self.kept += report.kept
         self.ledger = ledger.add([self.ledger, report.ledger])
         add_modes(self.modes, report.modes)
+        if report.engine:
+            counts = {name: getattr(report, name) for name in ("problems", "solved", "trajectories", "kept")}
+            add_modes(self.engines, {report.engine: {**counts, "generated": report.ledger.generated}})
         for reason, count in report.drops.items():
             self.drops[reason] = self.drops.get(reason, 0) + count

@@ -12,14 +12,13 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import in_modes, mode_name, rollout_of
+from berry.pipeline.core.modes import mode_name, rollout_of
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree
@@ -38,7 +37,7 @@ from berry.pipeline.stages.dataset.stored_rows import (
     places_of,
     rows_at,
 )
-from berry.pipeline.stages.leases.partition import iter_leases, left_out
+from berry.pipeline.stages.leases.partition import left_out, searched_leases
 from berry.pipeline.storage.parquet.lease_tables import open_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.base import Outcome, Reason, Verdict
@@ -139,7 +138,7 @@ def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[
     """Every committed tree, one lease's in memory at a time. Raises StorageError for a damaged shard."""
     config = stored_config(run)
     for round_index in run.rounds() if rounds is None else sorted(rounds):
-        handed_out = _problems(run, config)
+        handed_out = _problems(run, config, round_index)
         for lease in sorted(run.committed(round_index)):
             problems = _of_lease(handed_out, lease)
             yield from _read_lease(run, config, round_index, lease, problems)
@@ -153,12 +152,10 @@ def read_leases(run: RunDir, round_index: int, leases: Iterable[int]) -> Iterato
         yield from _read_lease(run, config, round_index, lease, {})
 
 
-def _problems(run: RunDir, config: RunConfig) -> Iterator[tuple[int, dict[str, Problem]]]:
+def _problems(run: RunDir, config: RunConfig, round_index: int) -> Iterator[tuple[int, dict[str, Problem]]]:
     """Lease by lease, the problems the run's sources give; ends early where they can't be read any more."""
     try:
-        size, without = config.storage.lease_problems, left_out(run)
-        modes = partial(in_modes, config)
-        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without, in_modes=modes):
+        for lease in searched_leases(run, config, round_index, skip=(), left_out=left_out(run)):
             yield lease.number, {p.id: p for p in lease.problems}
     except (BerryError, OSError):
         return
@@ -169,7 +166,7 @@ def variants_of_earlier_runs(run: RunDir) -> dict[str, str]:
     variant, from the problem files; empty for others, and where the files can't be read any more."""
     if run.versions().get("schema", schema.VERSION) >= FAMILIES_STORED_SINCE:
         return {}
-    problems = chain.from_iterable(found.values() for _, found in _problems(run, stored_config(run)))
+    problems = chain.from_iterable(found.values() for _, found in _problems(run, stored_config(run), 0))
     return {problem.id: problem.variant_of for problem in problems if problem.variant_of}
 
 

@@ -254,6 +254,7 @@ def trajectory_of(row: Row) -> Trajectory:
         finish=Finish(row["finish"]),
         drop_reason=reason if reason in STRUCTURAL else None,
         mode=row["mode"],
+        model=row["model"],
     )
 
 

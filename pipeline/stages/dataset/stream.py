@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from berry.pipeline.errors import InputError
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.leases.partition import lease_count
+from berry.pipeline.stages.leases.partition import stored_lease_count
 from berry.pipeline.storage.parquet.lease_rows import Row, kept_rows
 from berry.pipeline.storage.parquet.lease_tables import open_lease
 from berry.pipeline.storage.run.directory import RunDir
@@ -84,8 +84,9 @@ class KeptStream(Iterator[Row]):
     def _read(self) -> Iterator[Row]:
         config = stored_config(self._run)
         rounds = 1 if config.rounds is None else config.rounds.count
-        problems = (self._run.versions().get("problems") or {}).get("count")
-        total = None if problems is None else rounds * lease_count(problems, config.storage.lease_problems)
+        found = self._run.versions().get("problems") or {}
+        problems = found.get("count")
+        total = None if problems is None else rounds * stored_lease_count(found, config.storage.lease_problems)
         while True:
             for round_index, lease in self._open_leases():
                 yield from self._lease(round_index, lease)

@@ -48,6 +48,7 @@ class Tables:
     ledger: TokenLedger = field(default_factory=TokenLedger)
     solved: int = 0  # problems with at least one passing trajectory
     modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`, but tokens
+    goes_on: list[str] = field(default_factory=list)  # as in `LeaseReport.goes_on`
 
     seen: Seen = field(default_factory=partial(defaultdict, set))
 

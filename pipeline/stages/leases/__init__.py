@@ -1,4 +1,5 @@
 """Cuts the problems of a run into leases, the pieces that workers search and commit.
 
 partition (problems ─► leases, always the same ones) ─► lease (what a worker is given, what it reports, what it shows)
+    escalation (those that follow from committed ones) ◄── reports (what committed leases reported)
 """

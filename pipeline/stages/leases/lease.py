@@ -44,6 +44,7 @@ class Lease:
     alone:        its problems are searched one at a time, so that the one that kills its worker is known
     commit_rule:  which of several results of this lease counts
     round_index:  the round it belongs to
+    engine:       the one of `engines` that searches it; "" where the run has one
     """
 
     number: int
@@ -54,6 +55,7 @@ class Lease:
     alone: bool = False
     commit_rule: CommitRule = UnlessReplaced()
     round_index: int = 0
+    engine: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles all fields as one piece: Ray's pickler looks at each object in Python, and takes twice as long over
@@ -68,13 +70,17 @@ def _unpickled(data: bytes) -> Lease:
 class LeaseSource(Protocol):
     """Where a coordinator takes its leases from."""
 
-    def take(self) -> Lease | None:
-        """The next lease; None where there is none at the moment."""
+    def take(self, engine: str = "") -> Lease | None:
+        """The next lease for a worker of this engine; None where there is none at the moment."""
+        ...
+
+    def settle(self, report: LeaseReport) -> None:
+        """Is told of each lease that has been committed: others may follow from it."""
         ...
 
     @property
     def may_have_more(self) -> bool:
-        """Whether `take` may give another lease, now or later."""
+        """Whether `take` may give another lease, to a worker of some engine, without another being committed first."""
         ...
 
 
@@ -85,11 +91,15 @@ class IteratedLeases:
         self._leases = leases
         self.may_have_more = True
 
-    def take(self) -> Lease | None:
-        """The next lease; None behind the last."""
+    def take(self, engine: str = "") -> Lease | None:
+        """The next lease, whichever engine asks; None behind the last."""
+        del engine
         lease = next(self._leases, None)
         self.may_have_more = lease is not None
         return lease
+
+    def settle(self, report: LeaseReport) -> None:
+        """Nothing follows from it."""
 
 
 MODE_COUNTS = ("problems", "solved", "trajectories", "kept", "generated")
@@ -107,7 +117,8 @@ def add_modes(into: dict[str, dict[str, int]], counts: Mapping[str, Mapping[str,
 class LeaseReport:
     """What a committed lease holds, in counts; `wall_s` from the begin of its search to the writing of its files.
     `late`: another result of the lease counts, and nothing of this one does. `modes`: of each mode in which problems
-    were searched the counts MODE_COUNTS, `generated` in tokens; empty where the run has none."""
+    were searched the counts MODE_COUNTS, `generated` in tokens; empty where the run has none. `engine`: the one of
+    `engines` that searched it. `goes_on`: given ids of the problems that are to go on to the next mode."""
 
     lease: int
     worker: str
@@ -120,6 +131,8 @@ class LeaseReport:
     wall_s: float
     late: bool = False
     modes: dict[str, dict[str, int]] = field(default_factory=dict)
+    engine: str = ""
+    goes_on: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

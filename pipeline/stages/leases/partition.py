@@ -1,24 +1,28 @@
 """Cuts problems into leases, in order and always the same way: a lease's number alone says which problems it holds.
 
-problem sources ─► iter_leases ─► Lease 0, 1, 2 …          AllLeases: those of a round that are not committed yet
+problem sources ─► iter_leases ─► Lease 0, 1, 2 …, each for one engine          run_leases: those of a run
+                                        └─► AllLeases: those of a round that are not committed yet, by engine
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
-from typing import Protocol
+from itertools import chain
+from typing import Any, Protocol
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import ProblemSource
-from berry.pipeline.core.modes import in_modes
+from berry.pipeline.core.modes import engine_of, in_modes
+from berry.pipeline.core.routing import order_of, steps_of
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseSource
+from berry.pipeline.stages.leases.escalation import Outcomes, StepLeases
+from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport, LeaseSource
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.screening import screened_out
-from berry.pipeline.stages.problems.sources import InModes, as_it_is, iter_problems
+from berry.pipeline.stages.problems.sources import InModes, Survey, as_it_is, iter_problems, one_engine, survey
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import segments
 from berry.pipeline.storage.run.directory import RunDir
@@ -34,22 +38,105 @@ def iter_leases(
     journalled: Container[int] = (),
     round_index: int = 0,
     in_modes: InModes = as_it_is,
+    engine_of: Callable[[str], str] = one_engine,
+    steps: int = 1,
 ) -> Iterator[Lease]:
-    """Yields the leases of a round: lease k holds problems k·size … (k+1)·size - 1 of those whose ids are not in
-    `left_out`, each as `in_modes` gives it. Passes over leases in `skip` (committed already); those in `journalled` go
-    on from their journals. Holds one lease's problems at a time."""
+    """Yields the leases of a round, `size` problems each, of those whose ids are not in `left_out`, each as `in_modes`
+    gives it, in the order in which they are full; each holds problems of one engine. The k-th has the number
+    k·`steps`: others between them follow from what these give. Passes over leases in `skip` (committed already); those
+    in `journalled` go on from their journals. Holds one lease's problems of each engine at a time."""
     given: Iterator[Problem] = (p for p in iter_problems(sources) if p.id not in left_out)
-    problems = chain.from_iterable(map(in_modes, given))
+    open_leases: dict[str, list[Problem]] = {}
     number = 0
-    while batch := tuple(islice(problems, size)):
-        if number not in skip:
-            yield Lease(number, batch, resumed=number in journalled, round_index=round_index)
-        number += 1
+
+    def lease(engine: str) -> Lease | None:
+        nonlocal number
+        its, problems = number, tuple(open_leases.pop(engine))
+        number += steps
+        if its in skip:
+            return None
+        return Lease(its, problems, resumed=its in journalled, round_index=round_index, engine=engine)
+
+    for problem in chain.from_iterable(map(in_modes, given)):
+        engine = engine_of(problem.id)
+        of_engine = open_leases.setdefault(engine, [])
+        of_engine.append(problem)
+        if len(of_engine) == size and (full := lease(engine)) is not None:
+            yield full
+    for engine in list(open_leases):
+        if (rest := lease(engine)) is not None:
+            yield rest
 
 
-def lease_count(problems: int, size: int) -> int:
-    """Leases that so many problems make, `size` problems each."""
-    return math.ceil(problems / size)
+def survey_run(config: RunConfig, fault: Callable[[Problem], str | None] | None) -> Survey:
+    """Validates every problem of a run, and counts them as they are searched first; `fault`: as `survey` takes it.
+    Raises what that raises."""
+    return survey(
+        config.problems,
+        config.screening,
+        fault,
+        partial(in_modes, config),
+        partial(engine_of, config) if config.engines else one_engine,
+    )
+
+
+def run_leases(
+    config: RunConfig,
+    *,
+    skip: Container[int],
+    left_out: Container[str] = frozenset(),
+    journalled: Container[int] = (),
+    round_index: int = 0,
+) -> Iterator[Lease]:
+    """Yields the leases of a round of a run that follow from no other (`iter_leases`)."""
+    return iter_leases(
+        config.problems,
+        size=config.storage.lease_problems,
+        skip=skip,
+        left_out=left_out,
+        journalled=journalled,
+        round_index=round_index,
+        in_modes=partial(in_modes, config),
+        engine_of=partial(engine_of, config) if config.engines else one_engine,
+        steps=steps_of(config),
+    )
+
+
+def searched_leases(
+    run: RunDir, config: RunConfig, round_index: int, *, skip: Container[int], left_out: Container[str] = frozenset()
+) -> Iterator[Lease]:
+    """Yields the leases of a round as they were searched, those included that follow from committed ones. Raises
+    StorageError."""
+    if not order_of(config):
+        yield from run_leases(config, skip=skip, left_out=left_out, round_index=round_index)
+        return
+    known = {report.lease: report.goes_on for report in read_reports(run.location, round_index)}
+    outcomes = Outcomes(known, is_over=True)
+    base = list_again(config, left_out, round_index)
+    steps = [StepLeases(config, step, base(), outcomes, done=()) for step in range(1, steps_of(config))]
+    for lease in base():
+        if lease.number not in skip:
+            yield lease
+        for step in steps:
+            while (following := step.take_of(lease.number)) is not None:
+                if following.number not in skip:
+                    yield following
+
+
+def list_again(config: RunConfig, left_out: Container[str], round_index: int) -> Callable[[], Iterator[Lease]]:
+    """What yields all leases of a round that follow from no other, from the first again."""
+    return lambda: run_leases(config, skip=(), left_out=left_out, round_index=round_index)
+
+
+def lease_count(by_engine: Mapping[str, int], config: RunConfig) -> int:
+    """Leases of a round that so many problems of each engine make."""
+    size = config.storage.lease_problems
+    return steps_of(config) * sum(math.ceil(problems / size) for problems in by_engine.values())
+
+
+def stored_lease_count(problems: Mapping[str, Any], size: int) -> int:
+    """Leases of a round of a stored run, by what its versions.json says of its problems."""
+    return problems.get("leases") or math.ceil(problems.get("count", 0) / size)
 
 
 def for_another_host(lease: Lease) -> Lease:
@@ -76,6 +163,11 @@ class RoundLeases(LeaseSource, Protocol):
     """Leases of the round that were committed when it began."""
     is_shared: bool
     """Whether other drivers commit leases of the round too."""
+
+    @property
+    def went_on(self) -> int:
+        """Problems that have gone on from one mode to another, and are searched again."""
+        ...
 
     def begin_round(self, round_index: int) -> None:
         """Reads what is committed and what earlier drivers left of a round; `take` gives its other leases from now on.
@@ -106,32 +198,53 @@ class AllLeases:
     def __init__(self, run: RunDir, config: RunConfig) -> None:
         self._run = run
         self._config = config
-        self._source = IteratedLeases(iter(()))
+        self._sources: dict[str, IteratedLeases] = {}  # by engine
+        self._steps: list[StepLeases] = []
+        self._outcomes = Outcomes({})
         self.committed_before: set[int] = set()
         self.is_shared = False
 
     @property
     def may_have_more(self) -> bool:
-        return self._source.may_have_more
+        return any(one.may_have_more for one in (*self._sources.values(), *self._steps))
 
-    def take(self) -> Lease | None:
-        return self._source.take()
+    @property
+    def went_on(self) -> int:
+        return sum(step.taken for step in self._steps)
+
+    def take(self, engine: str = "") -> Lease | None:
+        """What follows from leases that are committed comes first."""
+        for step in reversed(self._steps):
+            if step.engine == engine and (lease := step.take()) is not None:
+                return lease
+        source = self._sources.get(engine)
+        lease = None if source is None else source.take()
+        if lease is not None:
+            self._outcomes.open.add(lease.number)
+        return lease
+
+    def settle(self, report: LeaseReport) -> None:
+        self._outcomes.settle(report)
 
     def begin_round(self, round_index: int) -> None:
         """Removes what no commit covers, and begins with the round's first lease that is not committed."""
         shard_files.remove_uncommitted(self._run.location, round_index)
         self.committed_before, journalled = round_state(self._run, round_index)
-        self._source = IteratedLeases(
-            iter_leases(
-                self._config.problems,
-                size=self._config.storage.lease_problems,
-                skip=self._skipped(round_index),
-                left_out=left_out(self._run),
-                journalled=journalled,
-                round_index=round_index,
-                in_modes=partial(in_modes, self._config),
-            )
-        )
+        without, config = left_out(self._run), self._config
+        skip = self._skipped(round_index)
+
+        def of(engine: str) -> Iterator[Lease]:
+            leases = run_leases(config, skip=skip, left_out=without, journalled=journalled, round_index=round_index)
+            return leases if not config.engines else (lease for lease in leases if lease.engine == engine)
+
+        self._sources = {engine: IteratedLeases(of(engine)) for engine in config.engines or ("",)}
+        known = read_reports(self._run.location, round_index) if order_of(config) else ()
+        self._outcomes = Outcomes({report.lease: report.goes_on for report in known})
+        again = list_again(config, without, round_index)
+        self._steps = [
+            StepLeases(config, step, again(), self._outcomes, done=self.committed_before, journalled=journalled)
+            for step in range(1, steps_of(config))
+        ]
 
     def _skipped(self, round_index: int) -> Container[int]:
         """The leases of a round that are not handed out."""

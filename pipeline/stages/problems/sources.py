@@ -36,6 +36,12 @@ def as_it_is(problem: Problem) -> Iterable[Problem]:
     return (problem,)
 
 
+def one_engine(problem_id: str) -> str:
+    """The engine of every problem where a run has one."""
+    del problem_id
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What a walk over all problems found: as they are searched, so that one in several modes counts for each."""
@@ -45,6 +51,7 @@ class Survey:
     digest: str  # blake2 of all ids, in order
     variants: int = 0  # problems made from others
     screening: dict[str, Any] = field(default_factory=dict)  # what the problems were held against (screening.Screened)
+    by_engine: dict[str, int] = field(default_factory=dict)
 
 
 def survey(
@@ -52,16 +59,18 @@ def survey(
     screening: Screening = NO_SCREENING,
     fault: Callable[[Problem], str | None] | None = None,
     in_modes: InModes = as_it_is,
+    engine_of: Callable[[str], str] = one_engine,
 ) -> Survey:
     """Validates every problem, leaves out those that overlap with evaluation sets where `screening` says so, and counts
-    the others as `in_modes` gives them. `fault` says why the run can do nothing with a problem. Raises ProblemFileError
-    at the first that can't be used, and berry.verifiers.base.ExtensionError where two packages register one
-    verifier."""
+    the others as `in_modes` gives them, by the engine that `engine_of` says. `fault` says why the run can do nothing
+    with a problem. Raises ProblemFileError at the first that can't be used, and berry.verifiers.base.ExtensionError
+    where two packages register one verifier."""
     check_extensions()
     screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
     hashes = array("Q")
     kinds: dict[str, int] = {}
+    engines: dict[str, int] = {}
     variants = 0
     for problem in iter_problems(sources):
         reason = spec_fault(problem.verifier)
@@ -84,6 +93,8 @@ def survey(
             digest.update(hashed)
             hashes.append(int.from_bytes(hashed, "little"))
             kinds[searched.verifier.type] = kinds.get(searched.verifier.type, 0) + 1
+            engine = engine_of(searched.id)
+            engines[engine] = engines.get(engine, 0) + 1
             variants += problem.variant_of is not None
     found = screened.record()
     if not hashes and found["overlapping"]:
@@ -94,7 +105,7 @@ def survey(
     if not hashes:
         raise ProblemFileError("problems: the sources hold no problem; give at least one")
     _refuse_duplicates(hashes, sources, in_modes)
-    return Survey(len(hashes), kinds, digest.hexdigest(), variants, found)
+    return Survey(len(hashes), kinds, digest.hexdigest(), variants, found, engines)
 
 
 def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig], in_modes: InModes) -> None:

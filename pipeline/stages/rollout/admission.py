@@ -15,7 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Rollout
+from berry.pipeline.core.routing import order_of
 from berry.pipeline.core.search import sizes
 from berry.pipeline.engines.base import Counters
 
@@ -83,6 +85,15 @@ class Admission:
         """Gives a place back: a search has ended."""
         self.open_searches -= 1
         self._left.set()
+
+
+def leases_at_once(config: RunConfig, engine: str, max_num_seqs: int) -> int:
+    """Leases that keep an engine of `max_num_seqs` sequences full. Those of problems that went on hold few."""
+    alone = config.on_engine(engine)
+    searches = searches_at_once(alone.rollout, max_num_seqs)
+    goes_first = any(mode.name in order_of(config)[:1] for mode in alone.rollout.modes)
+    full = config.storage.lease_problems if goes_first or not order_of(config) else 1
+    return math.ceil(searches / full) + 1
 
 
 def searches_at_once(rollout: Rollout, max_num_seqs: int) -> int:

@@ -30,10 +30,10 @@ from berry.pipeline.engines.base import Engine
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import DropReason, Message, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.reading import is_completion, rebuild, scheme_for
-from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.pipeline.stages.leases.lease import Lease
+from berry.pipeline.stages.leases.reports import read_commit_marks
 from berry.pipeline.storage.parquet.lease_rows import read_lease
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.specs.union import MajoritySpec, MathSpec

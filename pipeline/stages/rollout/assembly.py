@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
-from berry.pipeline.core.modes import mode_name, rollout_of, template_args_of
+from berry.pipeline.core.modes import given_id, mode_name, rollout_of, template_args_of
+from berry.pipeline.core.routing import goes_on
 from berry.pipeline.engines.base import Engine, EngineInfo
-from berry.pipeline.records import DropReason, TokenLedger
+from berry.pipeline.records import DropReason, Ending, TokenLedger, Trajectory, ending
 from berry.pipeline.stages.dataset.rows import args_json, made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, add_modes
@@ -30,7 +31,15 @@ SHORT_CHARS = 100_000  # of one problem's responses: a tree of 512 short ones ha
 QUICK_RULES = frozenset({"verdict", "length", "orm", "prm", "difficulty", "exact_duplicate", "shortest"})
 """Pruning rules that compare numbers or whole texts. Those that look into texts, or come with other packages, may take
 long."""
+TOLD = (Ending.PASS, Ending.WRONG, Ending.NO_ANSWER, Ending.TRUNCATED)  # a problem was solved by an answer, or not
 log = logging.getLogger(__name__)
+
+
+def _ending(trajectory: Trajectory) -> Ending:
+    verdict = trajectory.verdict
+    if verdict is None:
+        return ending(None, None, trajectory.finish)
+    return ending(verdict.outcome, verdict.reason, trajectory.finish)
 
 
 @dataclass(slots=True)
@@ -101,10 +110,9 @@ class Assembly:
             trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
             nodes[0].messages = before.messages
             nodes[0].template_args = before.nodes[0]["template_args"]
-        mode = mode_name(self.config, problem.id)
-        if mode is not None:
-            for record in (*nodes, *trajectories):
-                record.mode = mode
+        mode, model = mode_name(self.config, problem.id), str(made_by["model"])
+        for record in (*nodes, *trajectories):
+            record.mode, record.model = mode, model
         joined = grown.joined and not pieces and stored is None
         for trajectory in trajectories:
             read = trajectory.response or grown.responses.get(trajectory.leaf)
@@ -124,6 +132,11 @@ class Assembly:
             decided=decided,
             joined=joined,
         )
+        if mode is not None and stored is None:
+            endings = Counter(map(_ending, trajectories))
+            told = sum(endings[one] for one in TOLD)
+            if goes_on(self.config, mode, passed=endings[Ending.PASS], checked=told):
+                tables.goes_on.append(given_id(problem.id, mode))
         return ledger.settle(search.ledger.snapshot(), search.tree, trajectories)
 
     def _add_unlabelled(self, search: StoredSearch) -> None:

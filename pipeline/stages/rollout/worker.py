@@ -58,6 +58,7 @@ class LeaseWorker:
     verify, agree, verify_here: one response; a problem's responses together (majority); on the spot, without a tool
     call: tool calls
     scorer, end_scores: reward models, and which of them score every node of a finished search
+    engine_name: the one of `engines` that `engine` is; "" where the run has one
     round_index: the round whose weights the engine has; leases of another round are not run
     """
 
@@ -66,6 +67,7 @@ class LeaseWorker:
     engine: Engine
     verify: Verifying
     worker_id: str
+    engine_name: str = ""
     round_index: int = 0
     scorer: Scorer | None = None
     agree: Agreeing | None = None
@@ -123,6 +125,8 @@ class LeaseWorker:
             ledger=tables.ledger,
             wall_s=time.monotonic() - started,
             modes=tables.modes,
+            engine=self.engine_name,
+            goes_on=tables.goes_on,
         )
         written = await commit(
             self.location,
@@ -257,7 +261,7 @@ class LeaseWorker:
     def _gate(self) -> Admission:
         if self._admission is None:
             seqs = self.engine.info.max_num_seqs
-            rollout = self.config.rollout
+            rollout = self.config.on_engine(self.engine_name).rollout
             limit, width = searches_at_once(rollout, seqs), max(map(sizes.width, rollout.each_mode))
             self._admission = Admission(self.engine.counters, max_num_seqs=seqs, limit=limit, width=width)
         return self._admission

@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
+from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.engines import models, tensors
 from berry.pipeline.engines.text import vocabulary
@@ -28,11 +29,13 @@ KINDS = ("policy", "prm", "orm")
 SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
-def push_weights(run: RunDir, path: str, *, what: str, version: str | None = None) -> Weights:
+def push_weights(
+    run: RunDir, path: str, *, what: str, version: str | None = None, engine: str | None = None
+) -> Weights:
     """Copies the weights at `path` (a folder, URL or model name) into the run and has its models load them.
 
-    `what`: policy, prm or orm. Raises InputError or ConfigError for weights that can't serve here; nothing is changed
-    then."""
+    `what`: policy, prm or orm; `engine`: of a run with several, the one whose weights they are. Raises InputError or
+    ConfigError for weights that can't serve here; nothing is changed then."""
     if what not in KINDS:
         raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
@@ -40,22 +43,39 @@ def push_weights(run: RunDir, path: str, *, what: str, version: str | None = Non
     source = Path(models.resolve(path, key="PATH") if what == "policy" else resolve.resolve(path, key="PATH"))
     if not source.is_dir():
         raise InputError(f"PATH {path}: give a folder with weights")
-    _check(run, source, what)
+    _check(_on_engine(stored_config(run), what, engine), source, what)
     now = read_weights(run.location)
     version = version or f"{what}-{_content(source)}"
-    name = f"round={now.round_index}/weights/{version if version.startswith(what) else f'{what}-{version}'}"
+    folder = version if version.startswith(what) else f"{what}-{version}"
+    name = f"round={now.round_index}/weights/{folder if engine is None else f'{engine}-{folder}'}"
     if run.location.is_local:
         _copy(source, Path(run.location.path(name)))
     elif not run.location.exists(f"{name}/config.json"):
         upload(source, run.location, name, last="config.json")
     weights = Weights(name, version)
-    after = replace(now, engine=weights) if what == "policy" else replace(now, rewards=now.rewards | {what: weights})
+    if what != "policy":
+        after = replace(now, rewards=now.rewards | {what: weights})
+    elif engine is None:
+        after = replace(now, engine=weights)
+    else:
+        after = replace(now, engines=now.engines | {engine: weights})
     write_weights(run.location, after)
     return weights
 
 
-def _check(run: RunDir, source: Path, what: str) -> None:
-    config = stored_config(run)
+def _on_engine(config: RunConfig, what: str, engine: str | None) -> RunConfig:
+    """The run on the engine that is named. Raises InputError where that is none of its own, or one has to be named."""
+    if what == "policy" and (engine or "") not in config.each_engine:
+        known = ", ".join(config.engines)
+        if not known:
+            raise InputError(f"--engine {engine}: this run has one engine: leave it out")
+        raise InputError(f"--engine {engine or 'is missing'}: name the engine whose weights they are: {known}")
+    if what != "policy" and engine is not None:
+        raise InputError(f"--engine {engine}: a {what} is no engine's: leave it out")
+    return config.on_engine(engine) if engine is not None else config
+
+
+def _check(config: RunConfig, source: Path, what: str) -> None:
     if what != "policy":
         card = read_card(str(source))
         if card is not None and card.what != what:

@@ -33,12 +33,17 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class RunWeights:
-    """The weights that a run's models are to have. `engine` None, or a name that `rewards` lacks: what the
-    configuration says."""
+    """The weights that a run's models are to have: the one engine's, those of each of several `engines`, and of reward
+    models. `engine` None, or a name that `engines` or `rewards` lacks: what the configuration says."""
 
     round_index: int = 0
     engine: Weights | None = None
     rewards: dict[str, Weights] = field(default_factory=dict)
+    engines: dict[str, Weights] = field(default_factory=dict)
+
+    def of_engine(self, name: str) -> Weights | None:
+        """Those of one of several engines, or of the only one, whose name is ""; None: what the configuration says."""
+        return self.engines.get(name) if name else self.engine
 
 
 def address(location: Location, weights: Weights) -> str:
@@ -62,7 +67,7 @@ def read_weights(location: Location) -> RunWeights:
         _notice(location.show(OLD_NAME))
     try:
         raw = json.loads(data)
-        return RunWeights(int(raw["round_index"]), _engine(raw), _rewards(raw))
+        return RunWeights(int(raw["round_index"]), _engine(raw), _named(raw, "rewards"), _named(raw, "engines"))
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{location.show(name)}: is damaged ({error})") from error
 
@@ -73,15 +78,16 @@ def weights_after(run: RunDir, round_index: int) -> RunWeights | None:
     if data is None:
         return None
     raw = json.loads(data)
-    return RunWeights(round_index + 1, _engine(raw), _rewards(raw))
+    return RunWeights(round_index + 1, _engine(raw), _named(raw, "rewards"))
 
 
 def _engine(raw: dict[str, dict[str, str] | None]) -> Weights | None:
     return None if raw["engine"] is None else Weights(**raw["engine"])
 
 
-def _rewards(raw: dict[str, dict[str, dict[str, str]]]) -> dict[str, Weights]:
-    return {name: Weights(**weights) for name, weights in raw["rewards"].items()}
+def _named(raw: dict[str, dict[str, dict[str, str]]], what: str) -> dict[str, Weights]:
+    """Files of earlier versions name no engines."""
+    return {name: Weights(**weights) for name, weights in raw.get(what, {}).items()}
 
 
 @lru_cache(maxsize=64)

@@ -17,8 +17,8 @@ from berry.pipeline.report.rounds import rounds_by_mode
 from berry.pipeline.report.summary import summarise
 from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.stages.dataset.reading import read_trees, stored_config
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.export.export import ExportRequest, export
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
 

@@ -34,6 +34,8 @@ class Mode(Section):
     `seed`."""
     all: bool = False
     """Every problem is searched in it, as in all other modes: a tree for each."""
+    engine: str | None = None
+    """The one of `engines` that its problems are searched on; null: that of the mode's name, or the run's only one."""
     template_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the chat template; they go before those of `engine.template_args` and of the problem's source."""
     system_prompt: str | None = None

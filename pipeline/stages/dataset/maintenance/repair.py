@@ -17,11 +17,10 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config import run as run_config
-from berry.pipeline.core.modes import in_modes
 from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.maintenance.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.leases.partition import iter_leases, left_out
+from berry.pipeline.stages.leases.partition import left_out, searched_leases
 from berry.pipeline.storage.parquet import checked_read, shard_files, shards
 from berry.pipeline.storage.parquet.merged import without_file_marks
 from berry.pipeline.storage.parquet.shard_files import ShardFile
@@ -92,9 +91,7 @@ def _handed_out(
     left = set(committed)
     try:
         config = stored_config(run)
-        size, without = config.storage.lease_problems, left_out(run)
-        modes = partial(in_modes, config)
-        for lease in iter_leases(config.problems, size=size, skip=(), left_out=without, in_modes=modes):
+        for lease in searched_leases(run, config, round_index, skip=(), left_out=left_out(run)):
             if lease.number in left:
                 left.discard(lease.number)
                 yield lease.number, [problem.id for problem in lease.problems]

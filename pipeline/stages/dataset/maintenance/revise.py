@@ -13,7 +13,6 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -22,7 +21,7 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Thinking
 from berry.pipeline.core import calls
-from berry.pipeline.core.modes import in_modes, rollout_of
+from berry.pipeline.core.modes import rollout_of
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read, rebuild
@@ -30,11 +29,11 @@ from berry.pipeline.core.values.votes import Vote, votes
 from berry.pipeline.records import ASSISTANT, DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
 from berry.pipeline.stages.dataset.reading import scheme_for
-from berry.pipeline.stages.dataset.reports import read_commit_marks
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Seen, Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, add_modes
-from berry.pipeline.stages.leases.partition import AllBut, iter_leases, left_out
+from berry.pipeline.stages.leases.partition import AllBut, left_out, searched_leases
+from berry.pipeline.stages.leases.reports import read_commit_marks
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import lease_rows, shards
 from berry.pipeline.storage.run.directory import RunDir
@@ -121,7 +120,7 @@ async def revise(
     knowledge of the others. Leases are then taken in order, one at a time, and those that an interrupted revision has
     committed are gone through once more for what they had seen."""
     revised = 0
-    size, without = config.storage.lease_problems, left_out(source)
+    without = left_out(source)
     seen: Seen | None = None
     if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
         seen, at_once = defaultdict(set), 1
@@ -144,9 +143,7 @@ async def revise(
                     progress(await _revise_lease(source, target, config, lease, round_index, check, seen))
 
         async with asyncio.TaskGroup() as group:
-            leases = iter_leases(
-                config.problems, size=size, skip=skip, left_out=without, in_modes=partial(in_modes, config)
-            )
+            leases = searched_leases(source, config, round_index, skip=skip, left_out=without)
             for number, lease in enumerate(leases, 1):
                 group.create_task(one(lease))
                 revised += lease.number not in done

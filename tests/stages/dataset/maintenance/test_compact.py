@@ -18,8 +18,8 @@ from berry.pipeline.errors import StorageError
 from berry.pipeline.stages.dataset.maintenance import compact as compacting
 from berry.pipeline.stages.dataset.maintenance import repair
 from berry.pipeline.stages.dataset.maintenance.compact import compact, compact_round
-from berry.pipeline.stages.dataset.reports import read_reports
 from berry.pipeline.stages.dataset.text_views import connect
+from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.parquet.shard_files import ShardFile
