@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from berry.pipeline.config.plan import PlanConfig
+    from berry.pipeline.config.run import RunConfig
     from berry.pipeline.config.sections.cluster import Cluster
     from berry.pipeline.report.plan_page import PlanReport
 
@@ -115,10 +116,11 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
     from berry.pipeline.planning.advice import advise
     from berry.pipeline.planning.capacity import plan as make_plan
     from berry.pipeline.planning.modes import summed
+    from berry.pipeline.planning.several_engines import ModePlan, cluster_of, together
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.report.plan_page import PlanReport
 
-    modes, named, own, notes = _load(config, overrides, clusters)
+    modes, named, own, notes, several = _load(config, overrides, clusters)
     planned = modes[0][1]
     if run is not None and len(modes) > 1:
         raise ConfigError(f"--calibrate {run}: a run with modes is planned by the lengths of each: leave it out")
@@ -126,15 +128,30 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
         planned, more = _calibrated(planned, run)
         modes = [(modes[0][0], planned)]
         notes = [n for n in notes if "assumed" not in n] + more
+    engine_of = {} if several is None else {mode.name: mode.engine or "" for mode in several.rollout.modes}
     sheet = price_sheet(prices or planned.prices)
     plans, headings, sums, refused = [], [], [], []
     for target in [own] if own is not None and not clusters else named:
         try:
-            place_actors(target)
-            made = [make_plan(one.workload, target, sheet, one.calibration) for _, one in modes]
+            if several is None:
+                place_actors(target)
+            made = [
+                make_plan(
+                    one.workload,
+                    target if several is None else cluster_of(engine_of[mode or ""], target, several.engine_roles),
+                    sheet,
+                    one.calibration,
+                )
+                for mode, one in modes
+            ]
             plans += made
             headings += [target.name if mode is None else f"{target.name}: {mode}" for mode, _ in modes]
-            if len(modes) > 1:
+            if several is not None:
+                named_plans = zip((mode or "" for mode, _ in modes), made, strict=True)
+                sums.append(
+                    (target.name, together(several, [ModePlan(m, engine_of[m], its) for m, its in named_plans]))
+                )
+            elif len(modes) > 1:
                 sums.append((target.name, summed(made)))
         except ConfigError as error:
             if len(named) <= 1:
@@ -155,27 +172,32 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
 
 def _load(
     config: str, overrides: list[str], clusters: list[str]
-) -> tuple[list[tuple[str | None, PlanConfig]], list[Cluster], Cluster | None, list[str]]:
+) -> tuple[list[tuple[str | None, PlanConfig]], list[Cluster], Cluster | None, list[str], RunConfig | None]:
     """The plan's configuration, that of each mode where the run has some, the clusters named, the config's own cluster,
-    and what was assumed."""
+    what was assumed, and the run where it has several engines."""
     from berry.pipeline.config.plan import PlanConfig
     from berry.pipeline.config.reading.loading import apply_override, load, read_yaml, validate
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.config.sections.cluster import named_cluster
     from berry.pipeline.planning.modes import SUM_NOTE, workloads
     from berry.pipeline.planning.runs import never_measured
+    from berry.pipeline.planning.several_engines import TOGETHER_NOTE, going_on
 
     if "workload" in read_yaml(Path(config)):
         plan_file = load(config, overrides, PlanConfig)
-        return [(None, plan_file)], [named_cluster(n) for n in clusters or plan_file.clusters], None, []
+        return [(None, plan_file)], [named_cluster(n) for n in clusters or plan_file.clusters], None, [], None
     mine = [o for o in overrides if not o.startswith(("workload.", "calibration."))]
     run = load(config, mine, RunConfig)
     planned: list[tuple[str | None, PlanConfig]] = []
     notes: list[str] = []
+    modes = {mode.name for mode in run.rollout.modes}
     for one in workloads(run):
         raw = {"name": run.name, "workload": one.workload.model_dump()}
         for override in overrides:
-            if override not in mine:
+            of_mode = f"workload.{one.mode}."
+            if one.mode is not None and override.startswith(of_mode):
+                apply_override(raw, f"workload.{override.removeprefix(of_mode)}")
+            elif override not in mine and override.split(".")[1] not in modes:
                 apply_override(raw, override)
         planned.append((one.mode, validate(raw, PlanConfig, where=config)))
         of = "" if one.mode is None else f" of mode {one.mode}"
@@ -183,9 +205,10 @@ def _load(
         lasting = list(never_measured(run.rollout if one.mode is None else run.rollout.in_mode(one.mode)))
         if lasting:
             notes.append(f"taken for granted{of}, measured or not: " + "; ".join(lasting))
+    planned = going_on(run, planned)
     if run.rollout.modes:
-        notes.append(SUM_NOTE)
-    return planned, [named_cluster(n) for n in clusters], run.cluster, notes
+        notes.append(TOGETHER_NOTE if run.engines else SUM_NOTE)
+    return planned, [named_cluster(n) for n in clusters], run.cluster, notes, run if run.engines else None
 
 
 def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[str]]:

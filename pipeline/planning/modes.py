@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from berry.pipeline.config.plan import Workload
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.modes import in_modes, mode_name
+from berry.pipeline.core.routing import order_of
 from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.runs import workload_of
 from berry.pipeline.records import Problem
@@ -32,18 +33,19 @@ class ModeWorkload:
 
 
 def workloads(config: RunConfig) -> list[ModeWorkload]:
-    """The workloads of a run, one for each mode in which problems are searched. Reads all problems. Raises
-    ConfigError."""
+    """The workloads of a run, one for each mode in which problems are searched; of those that problems go on to as
+    though all did. Reads all problems. Raises ConfigError."""
     if not config.rollout.modes:
         return [ModeWorkload(None, *workload_of(config))]
     counts: dict[str, dict[str, int]] = {mode.name: {} for mode in config.rollout.modes}
+    of_first = counts[order_of(config)[0]] if order_of(config) else {}
     for problem in _searched(config):
         of_mode = counts[mode_name(config, problem.id) or ""]
         of_mode[problem.verifier.type] = of_mode.get(problem.verifier.type, 0) + 1
     return [
-        ModeWorkload(name, *workload_of(config.in_mode(name), by_verifier))
+        ModeWorkload(name, *workload_of(config.in_mode(name), by_verifier or of_first))
         for name, by_verifier in counts.items()
-        if by_verifier
+        if by_verifier or of_first
     ]
 
 
@@ -57,7 +59,9 @@ def _searched(config: RunConfig) -> Iterator[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What all modes of a run come to: `usd` is None where something has no price."""
+    """What all modes of a run come to: `usd` is None where something has no price. Of a run with several engines,
+    `binds`: what it waits for; `solved`: problems of which some answer passes, where problems go on from one to another
+    (planning/several_engines.py)."""
 
     trajectories: float
     tokens: float
@@ -66,6 +70,8 @@ class Sum:
     hours: float
     gpu_hours: float
     usd: float | None
+    binds: str | None = None
+    solved: float | None = None
 
 
 def summed(plans: Sequence[CapacityPlan]) -> Sum:

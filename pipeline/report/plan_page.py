@@ -31,7 +31,7 @@ class PlanReport:
         """The heading and the rows of each column, sums last."""
         named = self.headings or [p.cluster.name for p in self.plans]
         plans = [(heading, rows(p)) for heading, p in zip(named, self.plans, strict=True)]
-        return [*plans, *((f"{cluster}: all modes", sum_rows(total)) for cluster, total in self.sums)]
+        return [*plans, *((f"{cluster}: all {_parts(total)}", sum_rows(total)) for cluster, total in self.sums)]
 
 
 def rows(p: CapacityPlan) -> list[tuple[str, str]]:
@@ -77,10 +77,18 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
     return figures
 
 
+def _parts(total: Sum) -> str:
+    return "modes" if total.binds is None else "engines"
+
+
 def sum_rows(total: WorkTotals | Sum) -> list[tuple[str, str]]:
     """Lists label and value of what a whole run, or a mode of it, comes to."""
     gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
+    binds, solved = (total.binds, total.solved) if isinstance(total, Sum) else (None, None)
+    a_dollar = f", {solved / total.usd:,.4g} a dollar" if solved and total.usd else ""
     return [
+        *([("binding", binds)] if binds else []),
+        *([("run: problems solved", f"{solved:,.0f}{a_dollar}")] if solved is not None else []),
         ("run: trajectories", f"{si(total.trajectories)}, {si(total.tokens)} tokens"),
         ("run: arithmetic", f"{total.flop:.2e} FLOP forward" if total.flop else "none: synthetic"),
         ("run: storage", f"{si(total.storage_bytes)}B"),
