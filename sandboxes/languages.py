@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
 def java_names(source: str) -> tuple[str, str]:
     """Finds the file name that Java wants (its public class) and the class that holds `main`."""
     public = re.search(
-        r"^\s*public\s+(?:final\s+|abstract\s+|strictfp\s+)*(?:class|interface|enum|record)\s+(\w+)", source, re.M
+        r"^[^\S\n]*public\s+(?:final\s+|abstract\s+|strictfp\s+)*(?:class|interface|enum|record)\s+(\w+)", source, re.M
     )
     classes = list(re.finditer(r"\b(?:class|interface|enum|record)\s+(\w+)", source))
     entry = re.search(r"\bstatic\s+(?:public\s+|final\s+)*void\s+main\s*\(", source)

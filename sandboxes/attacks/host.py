@@ -152,19 +152,3 @@ except OSError: pass
 print(total)
 """
 """Prints how many bytes it holds in socket buffers."""
-
-SHELL_SOCKETS = r"""
-command -v perl > /dev/null || { echo 0; exit; }
-cat > a.pl <<'END'
-use Socket;
-use IO::Handle;
-my ($total, @held) = (0);
-while (socketpair(my $a, my $b, AF_UNIX, SOCK_STREAM, PF_UNSPEC)) {
-  push @held, $a, $b;
-  for my $s ($a, $b) { $s->blocking(0); while (my $n = syswrite($s, "x" x 65536)) { $total += $n } }
-}
-$| = 1; print "$total\n"; sleep 1;
-END
-for i in 1 2 3 4 5 6 7 8; do perl a.pl & done; wait
-"""
-"""Prints, for each of its processes, how many bytes it holds in socket buffers."""

@@ -135,7 +135,25 @@ int main() {
 """
 """C++ that fills the disk with files which it has removed, closed and still maps."""
 
+SOCKETS = r"""
+cat > a.pl <<'END'
+use Socket;
+use IO::Handle;
+my @held;
+while (socketpair(my $a, my $b, AF_UNIX, SOCK_STREAM, PF_UNSPEC)) {
+  push @held, $a, $b;
+  for my $s ($a, $b) { $s->blocking(0); while (syswrite($s, "x" x 65536)) { } }
+}
+sleep 3600;
+END
+for i in $(seq 20); do perl a.pl & done
+command -v perl || exec tail /dev/zero
+wait
+"""
+"""Shell whose processes fill socket buffers, 13 MiB each; memory of their own where there is no perl."""
+
 SHELL_OVER = {
+    "fill_socket_buffers_in_children": (SOCKETS, (JobOutcome.MEMORY_LIMIT,)),
     "fork_bomb": ("b() { b | b & }\nb; b; sleep 3600", ENDED),
     "fork_bomb_that_waits": ("b() { b & b & wait; }\nb; sleep 3600", ENDED),
     "chain_of_processes": ("echo 'sh a & exit' > a; sh a; sleep 3600", ENDED),

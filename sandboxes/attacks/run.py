@@ -60,11 +60,7 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
     """Lists all attacks for this machine type, by group and name."""
     groups: dict[str, dict[str, MakeAttack]] = {
         "reach for the host": {name: _program(source + "\nprint('DONE')") for name, source in host.FORBIDDEN.items()},
-        "reach for a socket": {
-            "send_to_a_path": _send_to_a_path,
-            "fill_socket_buffers": _fill_socket_buffers,
-            "shell_fill_socket_buffers": _fill_by_processes,
-        },
+        "reach for a socket": {"send_to_a_path": _send_to_a_path, "fill_socket_buffers": _fill_socket_buffers},
         "lock the pool": {name: _program(_try(line)) for name, line in pool.LOCKS.items()}
         | {f"shell_{name}": _shell(source) for name, source in pool.SHELL.items()},
         "leave a trace": {"modes_times_names_and_sizes": _leave_traces},
@@ -233,12 +229,6 @@ async def _fill_socket_buffers(target: SandboxPool) -> str:
     result = await target.run(Job(host.SOCKET_MEMORY, limits=PATIENT))
     held = int(result.cases[0].stdout or 0)
     return f"it held {held >> 20} MiB beside its memory" if held > 16 * MIB else ""
-
-
-async def _fill_by_processes(target: SandboxPool) -> str:
-    result = await target.run(Job(host.SHELL_SOCKETS, language="shell", limits=PATIENT))
-    held = sum(map(int, result.cases[0].stdout.split())) if result.cases else 0
-    return f"its processes held {held >> 20} MiB beside their memory" if held else ""
 
 
 def _eat_memory(source: str) -> MakeAttack:

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_BUFFER_BYTES = {"pipe": 1 << 16, "socket": 212_992}
+"""What a pipe and a socket hold, as the kernel makes them (`net.core.wmem_default`); jobs can't enlarge them."""
 
 
 class Usage(NamedTuple):
     """What a tree of processes takes now: CPU seconds with those of children that were waited for, resident bytes of
-    its own, of memory that it shares and of page tables, mapped files left out, and threads."""
+    its own, of memory that it shares, of page tables and of buffers, mapped files left out, and threads."""
 
     cpu_s: float
     memory_bytes: int
@@ -96,8 +98,10 @@ def _stat(proc: int, pid: int) -> list[str]:
 
 def tree_usage(proc: int, top: int) -> Usage:
     """Adds up what the processes below `top` take."""
-    ticks = memory_bytes = threads = 0
-    for pid in descendants(proc, top):
+    ticks = threads = 0
+    pids = descendants(proc, top)
+    memory_bytes = buffer_bytes(proc, pids)
+    for pid in pids:
         with contextlib.suppress(OSError):
             fields = _stat(proc, pid)
             ticks += sum(map(int, fields[11:15]))
@@ -118,6 +122,18 @@ def memory_of(proc: int, pid: int) -> int:
     files in memory and page tables; mapped files are left out. Raises OSError where it has ended."""
     lines = _read(proc, f"{pid}/status").splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:", "VmPTE:")))
+
+
+def buffer_bytes(proc: int, pids: Iterable[int]) -> int:
+    """Measures how much the pipes and sockets that processes hold open can have in the kernel, at most. Processes that
+    may not be looked into count nothing."""
+    held: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for name in _names(proc, f"{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    held.add(os.readlink(f"{pid}/fd/{name}", dir_fd=proc))
+    return sum(_BUFFER_BYTES.get(link.partition(":")[0], 0) for link in held)
 
 
 def nameless_bytes(proc: int, pids: Iterable[int], directory: str, device: int) -> int:

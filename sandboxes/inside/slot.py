@@ -219,10 +219,12 @@ class Slot:
 
     def _memory_bytes(self, ready: PreparedChild) -> int:
         """Measures what a running child takes of memory, that included which no limit of the kernel counts."""
+        pids = self._numbers(ready)
         try:
-            return max((processes.memory_of(self.proc, pid) for pid in self._numbers(ready)), default=0)
+            held = max((processes.memory_of(self.proc, pid) for pid in pids), default=0)
         except OSError:
             return 0
+        return held + processes.buffer_bytes(self.proc, pids)
 
     def _numbers(self, ready: PreparedChild) -> set[int]:
         """The numbers in /proc of a running job's processes."""

@@ -132,6 +132,7 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
         "fcntl": _one_of(1, _FCNTL),
         "ioctl": _one_of(1, _IOCTL),
         "prctl": _one_of(0, _PRCTL),
+        "socketpair": _stream_pair(),
         "sendto": _without_address(),
         "setsockopt": _none_of(2, _BUFFER_SIZES),
         "prlimit64": _one_of(0, (0,)),
@@ -139,9 +140,7 @@ def _rules(kind: Kind, *, signals_contained: bool) -> dict[str, Code]:
         "clone3": _ret(ENOSYS),
     }
     rules |= {name: _ret(SUCCEED) for name in _ATTRIBUTES}
-    if kind == "python":  # whose event loops wake themselves by one: each holds memory of the kernel
-        rules["socketpair"] = _stream_pair()
-    else:
+    if kind != "python":
         rules["execve"] = rules["execveat"] = _ret(ALLOW)
     if kind == "tools":
         rules["clone"] = _fork_without_namespaces()
@@ -157,7 +156,6 @@ def _slot_rules(rules: dict[str, Code]) -> dict[str, Code]:
     by_argument = {
         "clone": _fork_without_namespaces(),
         "prctl": _one_of(0, (*_PRCTL, syscalls.PR_SET_PDEATHSIG)),
-        "socketpair": _stream_pair(),
     }
     return rules | by_name | by_argument
 

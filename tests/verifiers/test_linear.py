@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from berry.sandboxes.languages import java_names
 from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.kinds import model, program_tests, sql
 from berry.verifiers.proofs import lean, vernacular
@@ -55,6 +56,7 @@ def _reads() -> dict[str, Callable[[str], object]]:
         "a proof in lean": lambda text: (lean.without_comments(text), lean._REFUSED.search(text)),
         "a proof in coq": lambda text: (vernacular.without_comments(text), vernacular.refused(text)),
         "a vote": model.vote_of,
+        "names in java": java_names,
         "control tokens": model.inert,
     }
 
@@ -63,6 +65,8 @@ def _reads() -> dict[str, Callable[[str], object]]:
 def test_no_text_keeps_this_process_busy(name: str) -> None:
     read = _reads()[name]
     for unit in (*UNITS, FORGOTTEN):
+        text = unit * (CHARS // len(unit)) or unit
         start = time.process_time()
-        read(unit * (CHARS // len(unit)) or unit)
+        read(text)
+        read(f"x{text}x")
         assert time.process_time() - start < MOST_CPU_S, unit[:20]

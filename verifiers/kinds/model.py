@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_RESPONSE_CHARS, MAX_RESPONSE_BYTES = 24_000, 48_000
 """A byte may be a token of its own: a response must not be able to fill the judge's context, and so end the check."""
 _VOTE = re.compile(r"[*_]*VERDICT\s*:\s*[*_]*\s*(CORRECT|INCORRECT)\s*[*_]*\.?[*_]*", re.IGNORECASE)
-_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+_FENCE = re.compile(r"^[^\S\n]*(?:```|~~~)", re.MULTILINE)
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>\n]{1,80}[|｜]>)|<(?=/?(?:s|bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn)>)"
     r"|<(?=(?:reserved_|extra_id_)\d+>|/?(?:sop|eop|eod|think|tool_call|tool_response|end_of_utterance)>)"
