@@ -14,6 +14,7 @@ and every output on which they differ. Neither harness is part of Berry, nor is 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import json
 import sys
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+AT_ONCE = 256  # checks
 GSM8K_STRICT = r"#### (\-?[0-9\.\,]+)"
 GSM8K_FLEXIBLE = r"(-?[$0-9.,]{2,})|(-?[0-9]+)"
 GSM8K_IGNORED = [",", r"\$", r"(?s).*#### ", r"\.$"]
@@ -81,15 +83,26 @@ def theirs(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"id": row["id"], **{name: one(row["response"], row["gold"]) for name, one in score.items()}}
 
 
+async def berry_verdicts(given: list[dict[str, Any]], strictness: str) -> list[Any]:
+    """Berry's verdict on each output, by one checker: `berry.verify` would start one for each."""
+    from berry.verifiers.checker import Checker, CheckRequest
+    from berry.verifiers.config import CheckerConfig
+    from berry.verifiers.specs.union import MathSpec
+
+    async with Checker(CheckerConfig(slots=2)) as checker:
+        raw = ({"type": "math", "answer": row["gold"], "strictness": strictness} for row in given)
+        specs = [MathSpec.model_validate(one) for one in raw]
+        requests = [CheckRequest(row["id"], spec, row["response"]) for row, spec in zip(given, specs, strict=True)]
+        found: list[Any] = []
+        for begin in range(0, len(requests), AT_ONCE):
+            found += await asyncio.gather(*(checker.check(one) for one in requests[begin : begin + AT_ONCE]))
+        return found
+
+
 def compare(args: argparse.Namespace) -> None:
     """Prints a table, and each difference."""
-    import berry
-
     given, told = list(rows(args.outputs)), list(rows(args.verdicts))
-    ours = {}
-    for strictness in ("strict", "lenient"):
-        specs = ({"type": "math", "answer": row["gold"], "strictness": strictness} for row in given)
-        ours[strictness] = [berry.verify(row["response"], spec) for row, spec in zip(given, specs, strict=True)]
+    ours = {strictness: asyncio.run(berry_verdicts(given, strictness)) for strictness in ("strict", "lenient")}
     names = [name for name in told[0] if name != "id"]
     print(f"{len(given)} outputs\n\n| theirs | pass | Berry | pass | agree | ours alone | theirs alone |")
     print("|---|---|---|---|---|---|---|")
