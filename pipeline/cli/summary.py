@@ -15,7 +15,7 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import AgainstPlan, against_plan
 from berry.pipeline.report.rounds import rounds_by_mode
-from berry.pipeline.report.summary import RunSummary, alarms, summarise
+from berry.pipeline.report.summary import RunSummary, alarms, is_synthetic, models_of, summarise
 from berry.pipeline.runtime.driver.outcome import RunOutcome
 from berry.pipeline.stages.problems.screening import explain_screening
 from berry.pipeline.storage.run.directory import RunDir, open_run
@@ -75,8 +75,7 @@ def print_screening(run: RunDir, console: Console) -> None:
 
 def title(stored: dict[str, Any], location: str) -> str:
     """What the run is, and that no model stands behind it where none does."""
-    engine = stored.get("engine", {})
-    label = " — SYNTHETIC engine, no model" if engine.get("type") == "synthetic" else f", {engine.get('model', '')}"
+    label = " — SYNTHETIC engine, no model" if is_synthetic(stored) else f", {models_of(stored)}"
     return f"{stored.get('name', '')}{label}: {location}"
 
 

@@ -1,12 +1,15 @@
 """Checks, before anything is started, that every engine of a run can do what the run asks of it.
 
 RunConfig ─► check_each_engine ─► model, device or servers; template arguments; tool turns
+engines of a run and of its annotation ─► check_reads_ids_of ─► one tokenizer
 """
 
 from __future__ import annotations
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.engines.build import preflight
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.engines.text.template_args import check_template_args
 from berry.pipeline.engines.text.vocabulary import check_tool_turns
 from berry.pipeline.errors import ConfigError
@@ -22,3 +25,18 @@ def check_each_engine(config: RunConfig) -> None:
                 check_tool_turns(one.engine, one.rollout)
         except ConfigError as error:
             raise ConfigError(f"engines.{name}: {error}" if name else str(error)) from error
+
+
+def check_reads_ids_of(made_by: EngineConfig, completes: EngineConfig) -> None:
+    """Raises ConfigError where an engine is to complete token ids that another one made, and its tokenizer gives them
+    another meaning."""
+    if completes == made_by or vocabulary.of_engine(completes).fingerprint == vocabulary.of_engine(made_by).fingerprint:
+        return
+    raise ConfigError(
+        f"engine: {_called(completes)} has another tokenizer than {_called(made_by)}, which made this run, and "
+        "prefixes are completed as token ids: name a model with the same tokenizer, such as a larger one of its family"
+    )
+
+
+def _called(engine: EngineConfig) -> str:
+    return getattr(engine, "model", engine.type)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from berry.pipeline.report.summary import is_synthetic
 from berry.pipeline.stages.leases.lease import MODE_COUNTS
 from berry.pipeline.stages.leases.partition import stored_lease_count
 from berry.pipeline.stages.leases.reports import read_reports
@@ -36,7 +37,7 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
     weights = read_weights(run.location)
     return {
         "name": config.get("name", ""),
-        "synthetic": config.get("engine", {}).get("type") == "synthetic",
+        "synthetic": is_synthetic(config),
         **{key: value for key, value in last.items() if key != "site"},
         "sites": sites,
         "problems": problems,

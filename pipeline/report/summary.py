@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from berry.pipeline.core.ledger import add
 from berry.pipeline.core.values.pass_at_k import pass_at_k as of_chains
@@ -170,3 +171,19 @@ def _problem_lines(rows: Sequence[tuple[str, str, int, int, int | None]]) -> lis
         )
         for problem, its in of_problem.items()
     ]
+
+
+def engines_of(stored: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sections of a stored configuration's engines by name; of its only one under ""."""
+    return stored.get("engines") or {"": stored.get("engine") or {}}
+
+
+def models_of(stored: dict[str, Any]) -> str:
+    """What generated, by the stored configuration: of several engines each with its name."""
+    named = {name: str(one.get("model", one.get("type", ""))) for name, one in engines_of(stored).items()}
+    return ", ".join(f"{name} {model}".strip() for name, model in named.items())
+
+
+def is_synthetic(stored: dict[str, Any]) -> bool:
+    """Whether no model stands behind some of a run's engines."""
+    return any(one.get("type") == "synthetic" for one in engines_of(stored).values())

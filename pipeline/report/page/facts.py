@@ -20,7 +20,7 @@ from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import rounds_by_mode
-from berry.pipeline.report.summary import RunSummary, alarms, summarise
+from berry.pipeline.report.summary import RunSummary, alarms, engines_of, is_synthetic, models_of, summarise
 from berry.pipeline.report.tool_calls import CallFigures
 from berry.pipeline.storage import jsonl_log
 from berry.pipeline.storage.run import live
@@ -83,7 +83,7 @@ def gather(run: RunDir) -> Facts:
     facts = Facts(
         name=str(config.get("name", "")),
         location=run.location.url,
-        synthetic=(config.get("engine") or {}).get("type") == "synthetic",
+        synthetic=is_synthetic(config),
         state=told("state", lambda: _state(run)) or "not known",
         summary=None,
         figures=figures,
@@ -109,11 +109,11 @@ def _state(run: RunDir) -> str:
 
 def _what_ran(run: RunDir, config: dict[str, Any], facts: Facts) -> FactTable:
     versions = run.versions()
-    engine, rollout = config.get("engine") or {}, config.get("rollout") or {}
+    rollout = config.get("rollout") or {}
     sampling = rollout.get("sampling") or {}
     rows: list[FactRow] = [
-        ("model", str(engine.get("model", engine.get("type", "")))),
-        ("engine", str(engine.get("type", ""))),
+        ("model", models_of(config)),
+        ("engine", ", ".join(dict.fromkeys(str(one.get("type", "")) for one in engines_of(config).values()))),
         ("policy", _short(rollout.get("policy"))),
         ("sampling", _short({k: v for k, v in sampling.items() if v not in (None, [], {})})),
         ("pruning", ", ".join(str(rule.get("type")) for rule in config.get("pruning") or []) or "none"),

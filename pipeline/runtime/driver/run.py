@@ -29,7 +29,7 @@ from berry.pipeline.core.search.conflicts import (
     explain_no_labels,
 )
 from berry.pipeline.core.search.registry import search_class
-from berry.pipeline.engines.preflight import check_each_engine
+from berry.pipeline.engines.preflight import check_each_engine, check_reads_ids_of
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.display import Display
@@ -44,6 +44,7 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count, survey_run
 from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.screening import explain_screening
@@ -75,6 +76,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         source = revised_run(location)
         labelled_rounds(source, config.annotation)
         _check_same_problems(source, made_with)
+        check_reads_ids_of(stored_config(source).engine, config.engine)
     directory, resumed = prepare(location.root if location.is_local else location.url, config, made_with)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)

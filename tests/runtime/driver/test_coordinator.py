@@ -190,3 +190,48 @@ async def test_a_worker_that_does_not_come_back_is_told_and_the_others_do_the_re
     assert sorted(gone.done + other.done) == list(range(60))
     assert (totals.leases, totals.lost_workers) == (60, 1)
     assert told[1:] == ["gone for good; the run goes on without it"]
+
+
+@dataclass
+class Following:
+    """A `LeaseSource` of three leases for `small`, each of which has one for `large` follow when it is committed."""
+
+    first: list[Lease] = field(default_factory=lambda: [Lease(2 * n, (), engine="small") for n in range(3)])
+    then: list[Lease] = field(default_factory=list)
+
+    @property
+    def may_have_more(self) -> bool:
+        return bool(self.first or self.then)
+
+    def take(self, engine: str = "") -> Lease | None:
+        waiting = self.first if engine == "small" else self.then
+        return waiting.pop(0) if waiting else None
+
+    def settle(self, report: LeaseReport) -> None:
+        if report.lease % 2 == 0:
+            self.then.append(Lease(report.lease + 1, (), engine="large"))
+
+
+async def test_a_lease_goes_to_its_engine_and_what_follows_from_a_suspect_is_run_too() -> None:
+    small, large = Mortal("s", engine_name="small", kills={2: 2}), Mortal("l", engine_name="large", kills={1: 1})
+    totals = await asyncio.wait_for(Coordinator(Following(), [small, large]).run(), 10)
+    assert sorted(small.done) == [0, 2, 4]
+    assert sorted(large.done) == [1, 3, 5]
+    assert small.alone == {2}, "it lost its worker twice"
+    assert totals.lost_workers == 3
+
+
+async def test_an_engine_that_is_gone_ends_the_run_though_others_work() -> None:
+    small, large = Mortal("s", engine_name="small"), Mortal("l", engine_name="large", kills={1: 1}, returns=False)
+    with pytest.raises((EngineError, ExceptionGroup)) as gone:
+        await asyncio.wait_for(Coordinator(Following(), [small, large]).run(), 10)
+    error = gone.value
+    assert "gone for good" in str(first_error(error) if isinstance(error, ExceptionGroup) else error)
+
+
+async def test_the_last_worker_of_an_engine_is_not_fenced() -> None:
+    workers = [Mortal("a", engine_name="small"), Mortal("b", engine_name="large"), Mortal("c", engine_name="large")]
+    coordinator = Coordinator(Following(), list(workers))
+    assert not coordinator.fence("a")
+    assert coordinator.fence("b")
+    assert not coordinator.fence("c")
