@@ -405,6 +405,16 @@ def test_a_question_carries_the_statements_that_make_its_database(tmp_path: Path
     assert "'ink'" not in problem["prompt"]
 
 
+def test_mbpp_functions_named_like_builtins_are_the_ones_that_the_solution_defines() -> None:
+    row = {
+        "task_id": 126,
+        "text": "sum",
+        "test_list": ["assert sum(4, 6) == 3"],
+        "code": "def sum(a,b): \r\n    return 3",
+    }
+    assert IMPORTERS["mbpp"]()(row, "0").problem.verifier.entry_point == "sum"  # type: ignore[union-attr]
+
+
 def test_mbpp_tests_that_lack_a_module_or_need_the_programs_own_classes() -> None:
     read = IMPORTERS["mbpp"]()
     row = {"task_id": 1, "text": "size", "test_list": ["assert size((1, 2)) == sys.getsizeof((1, 2))"], "code": ""}

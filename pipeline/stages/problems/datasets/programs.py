@@ -44,7 +44,8 @@ def mbpp(row: SourceRow, number: str) -> Imported:
     """MBPP and MBPP+: `text`, `prompt` or `content`, `test_list` of asserts (`test`: the plus tests), `code`."""
     text = first(row, "text", "prompt", "content")
     shown = [*row["test_list"]]
-    entry = called(shown)
+    solution = row.get("code") or row.get("canonical_solution")
+    entry = called(shown, solution or "")
     labels = row.get("labels") if isinstance(row.get("labels"), dict) else {}
     setup = (
         row.get("test_setup_code") or (labels or {}).get("test_setup_code") or "\n".join(row.get("test_imports", ()))
@@ -55,7 +56,6 @@ def mbpp(row: SourceRow, number: str) -> Imported:
     spec: dict[str, Any] = {"type": "python_function", "entry_point": entry, "tests": tests, "prelude": setup}
     if own:
         spec = {"type": "program_tests", "language": "python", "tests": f"{setup}\n{tests}"}
-    solution = row.get("code") or row.get("canonical_solution")
     reference = f"```python\n{solution}\n```" if solution else None
     return made(f"mbpp-{row.get('task_id', row.get('id', number))}", prompt, spec, "mbpp", reference=reference)
 
@@ -78,9 +78,11 @@ def _missing(setup: str, tests: str, entry: str) -> tuple[str, bool]:
     return setup, "*" not in known and missing != set(modules)
 
 
-def called(tests: list[str]) -> str:
-    """The function that the asserts call: the one in most of them that is not a builtin. Raises Unusable."""
+def called(tests: list[str], solution: str = "") -> str:
+    """The function that the asserts call: the one in most of them that is not a builtin, or that the solution defines.
+    Raises Unusable."""
     counts: dict[str, int] = {}
+    defined = set(re.findall(r"^def[ \t]+(\w+)", solution, re.MULTILINE))
     for test in tests:
         try:
             tree = ast.parse(test.strip())
@@ -88,7 +90,7 @@ def called(tests: list[str]) -> str:
             raise Unusable(f"a test is not Python: {error}") from error
         names = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         for name in dict.fromkeys(names):
-            if not hasattr(builtins, name):
+            if name in defined or not hasattr(builtins, name):
                 counts[name] = counts.get(name, 0) + 1
     if not counts:
         raise Unusable("no test calls a function")
