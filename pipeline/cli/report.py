@@ -45,7 +45,8 @@ def report(
 
 
 def token_ends_of(run: RunDir) -> TokenEnds | None:
-    """Where each token's text ends, by the tokenizer of the run's model; None where that is not at hand here."""
+    """Where each token's text ends, by the tokenizer of the run's model; None where that is not at hand here, or the
+    run has several models."""
     from berry.pipeline.config.sections.engine import VllmEngine
     from berry.pipeline.engines import models
     from berry.pipeline.engines.text.tokens import Tokens
@@ -53,8 +54,9 @@ def token_ends_of(run: RunDir) -> TokenEnds | None:
     from berry.pipeline.stages.dataset.reading import stored_config
 
     try:
-        engine = stored_config(run).engine
-        if not isinstance(engine, VllmEngine):
+        config = stored_config(run)
+        engine = config.engine
+        if not isinstance(engine, VllmEngine) or len(config.engines) > 1:
             return None
         folder = models.resolve(engine.model)
         return Tokens(folder).ends if Path(folder).is_dir() else None

@@ -56,6 +56,7 @@ def sweep(
     from berry.pipeline.cli.loading import load_run
     from berry.pipeline.cli.progress import make_display
     from berry.pipeline.cli.sweep_runs import Sweep, run_all
+    from berry.pipeline.errors import ConfigError
     from berry.pipeline.planning import sweep_file
     from berry.pipeline.planning.sheets import prices as price_sheet
     from berry.pipeline.planning.sweeps import parse_vary
@@ -64,6 +65,8 @@ def sweep(
 
     settings = parse_vary(vary or [])
     base = load_run(config, overrides or [], name=None)
+    if base.engines:
+        raise ConfigError(f"{config}: engines: berry sweep measures the balance of one engine: name it with `engine`")
 
     def config_of(setting: Setting) -> RunConfig:
         return load_run(config, [*(overrides or []), *setting.overrides], name=None)

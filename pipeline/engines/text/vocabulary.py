@@ -76,6 +76,16 @@ def of_engine(config: EngineConfig) -> Vocabulary:
             )
 
 
+def of_all(engines: Mapping[str, EngineConfig], *, remedy: str) -> Vocabulary:
+    """What all engines of a run speak, by name. Raises ConfigError, with what to do, where their tokenizers differ."""
+    (first, one), *others = engines.items()
+    spoken = of_engine(one)
+    for name, another in others:
+        if of_engine(another).fingerprint != spoken.fingerprint:
+            raise ConfigError(f"engines: {first} and {name} have different tokenizers: {remedy}")
+    return spoken
+
+
 def for_fresh(generator: Vocabulary) -> Vocabulary:
     """What a backbone without a past should read: the generator's own ids. But of the synthetic engine, which has a
     token a number, the digits, since nobody learns sums from ten thousand names; and the words of its prompts whole."""

@@ -103,7 +103,7 @@ def export(
             "gave this run text alone, without token ids or log-probabilities; export it as text (sft, dpo, pairs, orm)"
         )
     split = _split(request, config)
-    speaks, why_not = _vocabulary(config)
+    speaks, why_not = _vocabulary(config if request.mode is None else config.in_mode(request.mode))
     screened = Screened(_evaluation_sets(request, config), leave_out=True, key="screening")
     compared, note = _comparison(request, speaks, why_not)
     of_turns = None if request.trainer is None else form.conversations.get(request.trainer)
@@ -193,7 +193,10 @@ def _split(request: ExportRequest, config: RunConfig) -> Split:
 
 
 def _vocabulary(config: RunConfig) -> tuple[Vocabulary | None, str]:
-    """The run's tokenizer, or why there is none."""
+    """The run's tokenizer, or why there is none. Raises ConfigError where the models of a run have several."""
+    engines = {name: alone.engine for name, alone in config.each_engine.items()}
+    if len(engines) > 1:
+        return vocabulary.of_all(engines, remedy="rows are made with that of one; name its mode with --mode"), ""
     try:
         return vocabulary.of_engine(config.engine), ""
     except BerryError as error:

@@ -40,10 +40,11 @@ def push_weights(
         raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
         raise InputError(f"--version must be letters, digits, '.', '_' and '-', got {version!r}")
+    config = _on_engine(stored_config(run), what, engine)
     source = Path(models.resolve(path, key="PATH") if what == "policy" else resolve.resolve(path, key="PATH"))
     if not source.is_dir():
         raise InputError(f"PATH {path}: give a folder with weights")
-    _check(_on_engine(stored_config(run), what, engine), source, what)
+    _check(config, source, what)
     now = read_weights(run.location)
     version = version or f"{what}-{_content(source)}"
     folder = version if version.startswith(what) else f"{what}-{version}"

@@ -73,7 +73,10 @@ def train_reward(
     if not any(run.committed(r) for r in chosen):
         raise InputError(f"{run.location.show()}: nothing is committed yet; let `berry run` finish some leases first")
     check_split(config, settings)
-    generator = vocabulary.of_engine(config.engine)
+    generator = vocabulary.of_all(
+        {name: alone.engine for name, alone in config.each_engine.items()},
+        remedy="a reward model learns from the token ids of one; train it on a run of one of them",
+    )
     splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
     check_enough(splits, settings, what)
     backbone, reader = choose_backbone(config, settings, generator, trained=generator_weights)

@@ -79,3 +79,14 @@ def test_killed_midway_and_run_again_the_same_problems_go_on(berry: Any, until: 
     code, out = berry.run("status", "runs/job")
     assert "20 problems" in out
     assert "6 problems" in out
+    for words, message in (
+        (("annotate", "runs/job"), "berry annotate knows one model"),
+        (
+            ("weights", "push", "runs/job", "."),
+            "--engine is missing: name the engine whose weights they are: small, large",
+        ),
+        (("weights", "push", "runs/job", ".", "--engine", "big"), "--engine big: name the engine"),
+        (("sweep", config, "--vary", "seed=1,2", "--local"), "berry sweep measures the balance of one engine"),
+    ):
+        code, out = berry.run(*words)
+        assert (code, message in out) == (2, True), out
