@@ -27,6 +27,7 @@ from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rollout.tools import TurnCalls
 from berry.pipeline.config.sections.rounds import Rounds
 from berry.pipeline.config.sections.routing import Routing, routed_modes
+from berry.pipeline.config.sections.tracking import Tracking
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
@@ -89,6 +90,8 @@ class RunConfig(Section):
     """Where the run is kept, and in what pieces."""
     report: bool = True
     """Write report.html into the run directory when the run ends."""
+    tracking: tuple[Tracking, ...] = ()
+    """Experiment trackers that the run reports to, beside its own files."""
     annotation: Annotation | None = None
     """What `berry annotate` labels; it writes this section into what it makes, and `berry run` takes none."""
     variants: Variants | None = None
@@ -429,7 +432,7 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 def digest(config: RunConfig) -> str:
     """blake2 of what decides the results: all keys but those a resumed run may change, `cluster`, `engines.*.role`,
-    `variants`, `verification.nice`, and of `storage` all but `lease_problems`."""
+    `variants`, `report`, `tracking`, `verification.nice`, and of `storage` all but `lease_problems`."""
     return digest_of(plain(config))
 
 
@@ -469,7 +472,7 @@ _PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s", "compact"
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants", "report")}
+    kept = {k: v for k, v in raw.items() if k not in ("cluster", "variants", "report", "tracking")}
     kept["storage"] = {k: v for k, v in raw.get("storage", {}).items() if k not in _PLACE}
     kept["verification"] = {k: v for k, v in raw.get("verification", {}).items() if k != "nice"}
     if raw.get("engines"):

@@ -44,6 +44,8 @@ from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
 from berry.pipeline.runtime.monitoring.progress import Monitor
+from berry.pipeline.runtime.monitoring.trackers import preflight as preflight_trackers
+from berry.pipeline.runtime.monitoring.tracking import tracked
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count, survey_run
 from berry.pipeline.stages.leases.reports import read_reports
@@ -66,6 +68,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     _check_labels(config)
     check_each_engine(config)
     preflight_rewards(config.rewards)
+    preflight_trackers(config.tracking, locate(launch.run_dir))
     if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
         display.note(f"note: {untried}")
     location = locate(launch.run_dir)
@@ -80,7 +83,11 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     directory, resumed = prepare(location.root if location.is_local else location.url, config, made_with)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
-    with lock as presence, recording(display, directory, storage.site) as shown:
+    with (
+        lock as presence,
+        tracked(display, config, directory) as trackers,
+        recording(trackers, directory, storage.site) as shown,
+    ):
         leases: RoundLeases
         if config.annotation is not None:
             leases = LabelledLeases(directory, config, revised_run(directory.location))
@@ -95,6 +102,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
             outcome = asyncio.run(driver.run())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
+        trackers.finished = outcome.finished
         shown.end("finished" if outcome.finished else "stopped")
         return outcome
 
