@@ -29,6 +29,12 @@ SORT = {
     "entry_point": "f",
     "tests": "for x in ([3, 1, 2], [2, 1]):\n    assert f(x) == sorted(x)",
 }
+GATHERED = {
+    "type": "python_function",
+    "entry_point": "f",
+    "tests": "for x in ([3, 1, 2], [2, 1]):\n    r, w = f(x), []\n    for i in sorted(x):\n        w.append(i)\n    assert r == w",
+}
+KEPT = {"type": "python_function", "entry_point": "f", "tests": "x = [1, 1, 2]\nk = f(x)\nassert x[:k] == [1, 2]"}
 MAPPED = {"type": "python_function", "entry_point": "f", "tests": "assert all(map(lambda x: f(x) == x + 1, [1, 2]))"}
 TWICE = {"type": "python_function", "entry_point": "f", "tests": "assert f(f(5)) == 7"}
 EVALUATED = {"type": "python_function", "entry_point": "f", "tests": "assert eval(f(3)) == 24"}
@@ -89,6 +95,8 @@ HOSTILE: dict[str, list[tuple[dict[str, Any], str]]] = {
     "in_place_effects": [
         (SORT, "def f(x):\n    x.clear()\n    return []"),
         (SORT, "def f(x):\n    y = sorted(x)\n    x[:] = []\n    return x"),
+        (GATHERED, "def f(x):\n    x.clear()\n    return []"),
+        (KEPT, "def f(x):\n    x.append(0)\n    return 2"),
     ],
     "forged_frames": [
         (ADD, FRAME + "def f(x):\n    send(['ok', [2, []], None, None, 0, 0, 0.0]); os._exit(0)"),
@@ -177,6 +185,8 @@ HONEST: list[tuple[dict[str, Any], str]] = [
     (ADD, "def f(x): return x + 1"),
     (CASES, "def f(x): return [x + 1, x + 2]"),
     (SORT, "def f(x): return sorted(x)"),
+    (GATHERED, "def f(x):\n    x.sort()\n    return x"),
+    (KEPT, "def f(x):\n    x[:] = sorted(set(x))\n    return len(x)"),
     (MAPPED, "def f(x):\n    try: raise StopIteration\n    except StopIteration: return x + 1"),
     (DOUBLE, "print(2 * int(input()))"),
     (FLOATS, "print('12345678901234567 0.50')"),
