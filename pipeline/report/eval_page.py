@@ -8,7 +8,7 @@ from rich.table import Table
 
 from berry.pipeline.report.pages import fill
 from berry.pipeline.stages.evaluation.axis import Axis
-from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint, EvalCurves, PairedDifference
+from berry.pipeline.stages.evaluation.curves import ALL, CrossOver, CurvePoint, EvalCurves, PairedDifference
 from berry.pipeline.stages.evaluation.table import cell
 
 DETAIL = (
@@ -67,8 +67,16 @@ def findings(told: EvalCurves) -> Iterator[str]:
     if told.comparisons:
         yield f"{len(sure)} of {len(told.comparisons)} pairs differ at p < 0.05; by chance alone one in twenty would"
     for x in told.crossovers:
-        noise = "" if x.told.sure else ", within noise"
-        yield f"{x.benchmark}: {x.first} and {x.second} cross at {amount(x.told.cost, told.axis)} a problem{noise}"
+        if x.told.sure:
+            yield f"{x.benchmark}: {crossing(x, told.axis)}"
+    noisy = sum(not x.told.sure for x in told.crossovers)
+    if noisy:
+        yield f"{noisy} more crossings are within noise; the page has them"
+
+
+def crossing(x: CrossOver, axis: Axis) -> str:
+    """Where two methods change order, for people."""
+    return f"{x.first} and {x.second} cross at {amount(x.told.cost, axis)} a problem"
 
 
 _UNITS = {
@@ -101,6 +109,7 @@ def render(told: EvalCurves, svg: str, *, title: str, notes: Sequence[str], comp
         rows=[_detail(p) for p in told.points],
         findings=list(findings(told)),
         pairs=[_pair(c, told.axis) for c in told.comparisons],
+        crossings=[f"{x.benchmark}: {crossing(x, told.axis)}" for x in told.crossovers if not x.told.sure],
         compared=list(compared),
         notes=list(notes),
     )

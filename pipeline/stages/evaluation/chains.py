@@ -18,7 +18,7 @@ from berry.pipeline.core.search.policies.mcts import Mcts
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Heads
 from berry.pipeline.core.values.votes import votes
-from berry.pipeline.records import Ending, ending
+from berry.pipeline.records import DropReason, Ending, ending
 from berry.pipeline.stages.dataset.read_tree import ReadNode, ReadTree
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
@@ -31,6 +31,7 @@ LOGPROB = "logprob"
 SCORES = (*REWARDS, LOGPROB)
 """What an answer can be chosen by."""
 
+_GIVEN_UP = frozenset({DropReason.CUT_IN_LOOP, DropReason.CANCELLED})
 _RIGHT = {Ending.PASS: True, Ending.WRONG: False, Ending.NO_ANSWER: False, Ending.TRUNCATED: False}
 
 
@@ -139,16 +140,18 @@ def _end(node: ReadNode) -> ReadNode:
 
 
 def search_leaves(stored: StoredTree, benchmark: str) -> ProblemAnswers:
-    """Every leaf that a search ended with, and all the tokens that it sampled."""
-    spelling = one_spelling(row["answer"] for row in stored.trajectories)
+    """Every leaf that a search ended with, and all the tokens that it sampled. Branches that it gave up before they
+    came to an answer are no leaves to choose among: nothing about them could have been checked."""
+    rows = [row for row in stored.trajectories if row["drop_reason"] not in _GIVEN_UP]
+    spelling = one_spelling(row["answer"] for row in rows)
     drawn = votes(stored.tree, stored.values.scheme.heads)
-    weights = tuple(drawn[row["leaf"]].weight if row["leaf"] in drawn else 0.0 for row in stored.trajectories)
+    weights = tuple(drawn[row["leaf"]].weight if row["leaf"] in drawn else 0.0 for row in rows)
     if stored.tree.has_completions:  # which label prefixes, and are no part of the search
         ways = (stored.tree.path(stored.tree[row["leaf"]]) for row in stored.trajectories)
         read = list({node.number: node for way in ways for node in way}.values())
     else:
         read = [node for node in stored.tree.walk() if node.number]
-    return _answers(stored, benchmark, stored.trajectories, spelling, read, weights)
+    return _answers(stored, benchmark, rows, spelling, read, weights)
 
 
 def mean_logprob(tree: ReadTree, leaf: str) -> float | None:

@@ -85,6 +85,14 @@ def test_leaf_weights_of_a_whole_tree_sum_to_one(made: Any, tmp_path: Path):
     assert generated == [sum(len(n.tokens) for n in t.tree.walk()) for t in trees[:10]]
 
 
+def test_branches_that_a_search_gave_up_are_no_answers_that_could_not_be_checked(made: Any, tmp_path: Path):
+    trees = made(tmp_path, {"type": "beam", "beams": 2, "width": 4, "scorer": "logprob", "spare": 0})
+    for answers, stored in zip(read_answers(trees, independent=False), trees, strict=True):
+        assert 0 < len(answers.answers) < len(stored.trajectories)
+        assert all(answer.passed is not None for answer in answers.answers)
+        assert answers.generated == sum(len(node.tokens) for node in stored.tree.walk())
+
+
 def test_problems_of_other_benchmarks_are_passed_over(made: Any, tmp_path: Path):
     trees = made(tmp_path, {"type": "best_of_n", "n": 2})
     wanted = {trees[0].problem_id: "mine"}
