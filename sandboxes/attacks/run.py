@@ -30,6 +30,8 @@ MAX_STALL_S = 2.0
 """Longest time for which an attack may keep the event loop from running, on a host that is not busy."""
 MAX_GROWTH_BYTES = 64 * MIB
 """Most by which an attack may enlarge this process."""
+MOST_TIMERS = 1000
+"""Timers of the kernel that a job may hold."""
 RECYCLE_AFTER = 20
 """Jobs after which a slot is replaced, so that what an attack locks is soon needed."""
 HONEST = Job("def f(x):\n    open('note', 'w').write(str(x))\n    return int(open('note').read()) + 1",
@@ -61,6 +63,7 @@ def catalogue() -> dict[str, dict[str, MakeAttack]]:
     groups: dict[str, dict[str, MakeAttack]] = {
         "reach for the host": {name: _program(source + "\nprint('DONE')") for name, source in host.FORBIDDEN.items()},
         "reach for a socket": {"send_to_a_path": _send_to_a_path, "fill_socket_buffers": _fill_socket_buffers},
+        "fill the kernel": {"timers": _make_timers},
         "lock the pool": {name: _program(_try(line)) for name, line in pool.LOCKS.items()}
         | {f"shell_{name}": _shell(source) for name, source in pool.SHELL.items()},
         "leave a trace": {"modes_times_names_and_sizes": _leave_traces},
@@ -229,6 +232,12 @@ async def _fill_socket_buffers(target: SandboxPool) -> str:
     result = await target.run(Job(host.SOCKET_MEMORY, limits=PATIENT))
     held = int(result.cases[0].stdout or 0)
     return f"it held {held >> 20} MiB beside its memory" if held > 16 * MIB else ""
+
+
+async def _make_timers(target: SandboxPool) -> str:
+    result = await target.run(Job(host.TIMERS, limits=PATIENT))
+    made = int(result.cases[0].stdout or 0)
+    return f"it held {made} timers" if made > MOST_TIMERS else ""
 
 
 def _eat_memory(source: str) -> MakeAttack:

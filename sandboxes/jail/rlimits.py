@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 STACK_BYTES = 64 << 20
 _FORBIDDEN = ("CORE", "MSGQUEUE", "RTPRIO", "NICE")
+MOST_SIGNALS = 256
+"""Timers and queued signals, which are memory of the kernel."""
 
 
 def _lower(which: int, value: int) -> None:
@@ -17,9 +19,10 @@ def _lower(which: int, value: int) -> None:
 
 
 def apply_static() -> None:
-    """Sets limits equal for every job: no core files, no message queues, no priority."""
+    """Sets limits equal for every job: no core files, no message queues, no priority, few timers."""
     for name in _FORBIDDEN:
         _lower(getattr(resource, f"RLIMIT_{name}"), 0)
+    _lower(resource.RLIMIT_SIGPENDING, MOST_SIGNALS)
 
 
 def lock_no_memory() -> None:

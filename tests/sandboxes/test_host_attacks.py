@@ -16,10 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from berry.sandboxes.attacks.host import DENIED, FATAL, FORBIDDEN, PATH_SENDING, RAW, SOCKET_MEMORY, SYSCALL
+from berry.sandboxes.attacks.host import DENIED, FATAL, FORBIDDEN, PATH_SENDING, RAW, SOCKET_MEMORY, SYSCALL, TIMERS
 from berry.sandboxes.base import Job, JobOutcome, Limits
 from berry.sandboxes.inside.slot import MAX_WAITING_CHILDREN
 from berry.sandboxes.jail import visible
+from berry.sandboxes.jail.rlimits import MOST_SIGNALS
 
 STOPPED = (JobOutcome.VIOLATION, JobOutcome.RUNTIME_ERROR)
 
@@ -135,6 +136,13 @@ def test_nothing_is_sent_to_a_socket_of_the_host(box):
 def test_memory_in_socket_buffers_is_bounded(box):
     total = int(box.program(SOCKET_MEMORY).cases[0].stdout)
     assert total < 16 << 20, total
+
+
+def test_timers_are_few(box):
+    made = int(box.program(TIMERS).cases[0].stdout)
+    assert made <= MOST_SIGNALS, made
+    alarm = "signal.signal(signal.SIGALRM, lambda *a: print('rang'))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)"
+    assert box.program(f"import signal\n{alarm}\nsignal.pause()").cases[0].stdout == b"rang\n"
 
 
 def test_the_environment_is_empty_of_the_hosts(make_box, monkeypatch):
