@@ -83,7 +83,7 @@ def test_killed_midway_and_run_again_the_same_problems_go_on(berry: Any, until: 
         (("annotate", "runs/job"), "berry annotate knows one model"),
         (
             ("weights", "push", "runs/job", "."),
-            "--engine is missing: name the engine whose weights they are: small, large",
+            "--engine is missing: name the engine whose weights they are",
         ),
         (("weights", "push", "runs/job", ".", "--engine", "big"), "--engine big: name the engine"),
         (("sweep", config, "--vary", "seed=1,2", "--local"), "berry sweep measures the balance of one engine"),
