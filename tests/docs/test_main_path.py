@@ -43,6 +43,7 @@ RECORDS = {  # where what is carried is declared
 BESIDE = {  # outside the core and the verifiers: what a file on the way looks something up in
     "pipeline/runtime/driver/totals.py",
     "pipeline/stages/checking/question.py",
+    "pipeline/stages/leases/escalation.py",
     "pipeline/stages/problems/files.py",
     "pipeline/stages/rollout/journal.py",
 }
