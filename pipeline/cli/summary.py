@@ -129,6 +129,13 @@ def work_table(outcome: RunOutcome) -> Table:
         odd = {name.removeprefix("turns_"): n for name, n in ledger.extra.items() if name.startswith("turns_") and n}
         listed = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in odd.items())
         table.add_row("environment", f"{turns:,} turns{listed}")
+    preempted, late = figures.get("preemptions", 0), figures.get("late_tokens", 0)
+    if preempted or late:
+        table.add_row(
+            "wasted",
+            f"{figures.get('preempted_tokens', 0):,} tokens computed again for {preempted:,} sequences that lost their "
+            f"cache, {late:,} sampled after an end",
+        )
     saved, granted = ledger.extra.get("saved_leaves", 0), ledger.extra.get("granted_leaves", 0)
     if saved or granted:
         table.add_row("budgets", f"{saved:,} planned leaves not needed, {granted:,} given to problems that lacked some")

@@ -80,6 +80,11 @@ class Counters:
     Of servers: `requests` that were sent, `retries` of them because the one before had failed. Of hosted APIs: how much
     of `generated_tokens` was `reasoning_tokens`, and what all cost by the prices of the configuration. With speculative
     decoding: tokens that were drafted, and those of them that the model accepted.
+
+    `preemptions`: sequences that lost their place in the KV cache to others, and `preempted_tokens` that were computed
+    again for it. A few cost less than the places that an engine leaves empty to avoid them. `late_tokens`: sampled
+    after their sequence had ended, so in vain, as far as the engine's process handed them over: where text is watched
+    for, a scheduler that plans ahead is a step or more further by the time that the end is seen.
     """
 
     prompt_tokens: int = 0
@@ -97,6 +102,9 @@ class Counters:
     cost_usd: float = 0.0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    preemptions: int = 0
+    preempted_tokens: int = 0
+    late_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

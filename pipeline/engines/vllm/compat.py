@@ -146,6 +146,27 @@ async def send_plain_logprobs(engine: Any) -> None:
     wire.receive(engine.engine_core.decoder)
 
 
+def listen_for_late_tokens(engine: Any, listener: Callable[[int], None]) -> None:
+    """Has `listener` told how many tokens an AsyncLLM's processes hand over for sequences that have ended: vLLM leaves
+    them out of its own statistics."""
+    processor: Any = engine.output_processor
+    process = processor.process_outputs
+
+    def counting(outputs: Any, *arguments: Any, **named: Any) -> Any:
+        open_ones = processor.request_states
+        if late := sum(len(one.new_token_ids) for one in outputs if one.request_id not in open_ones):
+            listener(late)
+        return process(outputs, *arguments, **named)
+
+    processor.process_outputs = counting
+
+
+async def how_it_samples(engine: Any) -> dict[str, str]:
+    """Names of the parts of vLLM with which an AsyncLLM draws tokens: its `runner` and its `sampler`."""
+    runner, sampler = (await engine.collective_rpc("how_it_samples"))[0]
+    return {"runner": runner, "sampler": sampler}
+
+
 def _check_known(arguments: dict[str, Any], *, key: str) -> None:
     """Raises ConfigError for an argument that this release does not have; `key`: where the user has put it."""
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -285,8 +306,8 @@ def dead_engine_errors() -> tuple[type[Exception], ...]:
 
 @dataclass(frozen=True, slots=True)
 class EngineStep:
-    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are
-    increments in tokens. `running` is None where the step carried no scheduler report."""
+    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are increments, in
+    tokens and, of `preemptions`, in sequences. `running` is None where the step carried no scheduler report."""
 
     running: int | None
     waiting: int
@@ -296,6 +317,8 @@ class EngineStep:
     generated_tokens: int
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    preemptions: int = 0
+    preempted_tokens: int = 0
 
 
 def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
@@ -330,6 +353,8 @@ def read_step(scheduler: Any, iteration: Any) -> EngineStep:
         generated_tokens=getattr(iteration, "num_generation_tokens", 0),
         drafted_tokens=getattr(drafts, "num_draft_tokens", 0),
         accepted_tokens=getattr(drafts, "num_accepted_tokens", 0),
+        preemptions=getattr(iteration, "num_preempted_reqs", 0),
+        preempted_tokens=getattr(cache, "preempted_queries", 0) - getattr(cache, "preempted_hits", 0),
     )
 
 

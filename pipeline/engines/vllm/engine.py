@@ -93,6 +93,8 @@ class Vllm(TokenizedEngine):
             await self.load_tokens(folder, self._config)
             self._llm = await asyncio.to_thread(self._launch, folder)
             await compat.send_plain_logprobs(self._llm)
+        compat.listen_for_late_tokens(self._llm, self._count_late)
+        self._info = replace(self._info, versions=self._info.versions | await compat.how_it_samples(self._llm))
         await self._warm_up()
 
     def _launch(self, folder: str) -> Any:
@@ -150,7 +152,13 @@ class Vllm(TokenizedEngine):
             kv_usage=old.kv_usage if step.running is None else step.kv_usage,
             drafted_tokens=old.drafted_tokens + step.drafted_tokens,
             accepted_tokens=old.accepted_tokens + step.accepted_tokens,
+            preemptions=old.preemptions + step.preemptions,
+            preempted_tokens=old.preempted_tokens + step.preempted_tokens,
+            late_tokens=old.late_tokens,
         )
+
+    def _count_late(self, tokens: int) -> None:
+        self._totals = replace(self._totals, late_tokens=self._totals.late_tokens + tokens)
 
     # ---- sampling ----------
 
@@ -201,6 +209,8 @@ class Vllm(TokenizedEngine):
         if length is None and finish is Finish.STEP and self._drafts:
             length = delimited_length(out.token_ids, request.until.delimiters, self.decode)
         count = len(out.token_ids) if length is None else length
+        if count < len(out.token_ids):
+            self._count_late(len(out.token_ids) - count)
         logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
         completion = self._completion(tuple(out.token_ids[:count]), finish)
         return Sample(

@@ -37,6 +37,14 @@ class WorkerExtension:
                 packed += 1
         return packed
 
+    def how_it_samples(self) -> tuple[str, str]:
+        """Names of vLLM's model runner and of what draws a token from logits."""
+        runner: Any = self.model_runner
+        sampler: Any = getattr(runner, "sampler", None)
+        draws: Any = getattr(getattr(sampler, "topk_topp_sampler", None), "forward", None)
+        kind = f"{type(runner).__module__.removeprefix('vllm.v1.worker.')}.{type(runner).__name__}"
+        return kind, ".".join(filter(None, (type(sampler).__name__, getattr(draws, "__name__", ""))))
+
     def send_plain_logprobs(self) -> None:
         """Sends sampled log-probabilities as `wire.PlainLogprobs` from now on."""
         wire.send()

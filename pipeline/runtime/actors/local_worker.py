@@ -24,6 +24,7 @@ from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import leases_at_once
+from berry.pipeline.stages.rollout.engine_kind import join_run
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import Location
 from berry.sandboxes.sessions import SessionKeeper
@@ -119,6 +120,7 @@ async def start(
     for name, alone in each_engine.items():
         engines[name] = build(alone.engine_on_its_share(), engine_id=f"{name or 'local'}-0", name=name)
         await engines[name].start()
+        await join_run(location, engines[name])
     collect_garbage_rarely()
     await checker.start()
     pool = pool_config(config.verification)

@@ -30,6 +30,7 @@ from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, Verify
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
+from berry.pipeline.stages.rollout.engine_kind import join_run
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate
 from berry.verifiers.inline import check_inline
@@ -63,6 +64,7 @@ class RolloutActor:
             alone = self._config.on_engine(self._engine_name)
             engine = build(alone.engine_on_its_share(), engine_id=self._worker_id, name=self._engine_name)
             await engine.start()
+            await join_run(self._location, engine)
             collect_garbage_rarely()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
             self._worker = LeaseWorker(

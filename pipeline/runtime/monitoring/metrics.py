@@ -45,6 +45,9 @@ METRICS: dict[str, Metric] = {
     "berry_engine_reasoning_tokens": Metric("counter", "part of the tokens generated, as a hosted API says", ENGINE),
     "berry_engine_drafted_tokens": Metric("counter", "tokens drafted by speculative decoding", ENGINE),
     "berry_engine_accepted_tokens": Metric("counter", "drafted tokens that the model accepted", ENGINE),
+    "berry_engine_preemptions": Metric("counter", "sequences that lost their place in the KV cache", ENGINE),
+    "berry_engine_preempted_tokens": Metric("counter", "tokens computed again after preemptions", ENGINE),
+    "berry_engine_late_tokens": Metric("counter", "tokens sampled after their sequence had ended", ENGINE),
     "berry_engine_requests": Metric("counter", "requests sent to servers", ENGINE),
     "berry_engine_retries": Metric("counter", "requests sent again after a failure", ENGINE),
     "berry_engine_cost_usd": Metric("counter", "cost of a hosted API's tokens, by the configured prices", ENGINE),
@@ -115,6 +118,9 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
     yield MetricReading("berry_engine_reasoning_tokens", counters.reasoning_tokens)
     yield MetricReading("berry_engine_drafted_tokens", counters.drafted_tokens)
     yield MetricReading("berry_engine_accepted_tokens", counters.accepted_tokens)
+    yield MetricReading("berry_engine_preemptions", counters.preemptions)
+    yield MetricReading("berry_engine_preempted_tokens", counters.preempted_tokens)
+    yield MetricReading("berry_engine_late_tokens", counters.late_tokens)
     yield MetricReading("berry_engine_requests", counters.requests)
     yield MetricReading("berry_engine_retries", counters.retries)
     yield MetricReading("berry_engine_cost_usd", counters.cost_usd)

@@ -293,6 +293,7 @@ class LeaseWorker:
             "model": info.model,
             "synthetic": str(info.synthetic).lower(),
             "weights": info.weights_version,
+            "engine_versions": json.dumps(info.versions),
             "template": json.dumps({"hash": info.template_hash, "args": info.template_args}),
             "rewards": json.dumps(dict(self.scorer.versions()) if self.scorer is not None else {}),
             "report": json.dumps(asdict(report)),

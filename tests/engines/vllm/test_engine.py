@@ -126,6 +126,24 @@ async def test_a_full_engine_reads_as_full(vllm_engine: Vllm, sample: Any):
     assert 0.8 * 32 < mean <= 32
 
 
+async def test_what_comes_of_cancelled_sequences_is_counted_as_late(vllm_engine: Vllm):
+    assert vllm_engine.info.versions["runner"].endswith("ModelRunner")
+    assert "ampler" in vllm_engine.info.versions["sampler"]
+    before, left = vllm_engine.counters(), 0
+    for attempt in range(20):  # a step must be under way when the word comes
+        request = Request(f"left-{attempt}", prompt(vllm_engine), 16, Until(100), Sampling(temperature=2.0), 3)
+        work = asyncio.ensure_future(_all(vllm_engine, request))
+        while vllm_engine.counters().generated_tokens < before.generated_tokens + 16 * (attempt + 1):
+            await asyncio.sleep(0.001)
+        await vllm_engine.cancel(request.request_id)
+        await work
+        await asyncio.sleep(0.05)
+        left = vllm_engine.counters().late_tokens - before.late_tokens
+        if left:
+            break
+    assert 0 < left <= 20 * 16 * 4, "some steps of 16 sequences"
+
+
 async def test_request_ids_must_differ(vllm_engine: Vllm):
     request = Request("twin", prompt(vllm_engine), 1, Until(50), Sampling(), 1)
     first = asyncio.ensure_future(_all(vllm_engine, request))
