@@ -13,7 +13,7 @@ PLANNED = (
     *("math_rl", "code", "distil", "prm_data", "pairs"),
     *("calculator", "thinking", "two_sites", "qwen3_8xh100"),
 )
-"""With gsm8k_curves, an evaluation, which `berry plan` does not read, and which says what it took."""
+"""With gsm8k_curves, an evaluation, which `berry plan` does not read."""
 BEGINS = "# By the plan: "
 
 
