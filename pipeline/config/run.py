@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from berry.pipeline.config.engine_checks import check_engines
+from berry.pipeline.config.one_engine import check_engine
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
@@ -129,7 +130,7 @@ class RunConfig(Section):
         """Of several engines each is checked as though it were alone."""
         for name in self.engines:
             try:
-                self.on_engine(name).check_engine()
+                check_engine(self.on_engine(name))
             except ValueError as error:
                 raise ValueError(f"engines.{name}: {error}") from None
         return self
@@ -137,19 +138,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _only_engine_fits(self) -> RunConfig:
         if not self.engines:
-            self.check_engine()
+            check_engine(self)
         return self
-
-    def check_engine(self) -> None:
-        """Raises ValueError where the engine does not suit what it is to do, or where it is to run."""
-        self._check_template_arguments()
-        self._check_recompute()
-        if self.text_alone:
-            for rollout in self.rollout.each_mode:
-                self._check_text_alone(rollout)
-        self._check_logprobs_of_server()
-        _ = self.gpu_shares
-        self._check_gpus()
 
     @field_validator("rounds", mode="before")
     @classmethod
@@ -210,15 +200,6 @@ class RunConfig(Section):
         )
         object.__setattr__(self, "rollout", self.rollout.model_copy(update={"modes": modes}))
         return self
-
-    def _check_template_arguments(self) -> None:
-        if self.engine.type != "synthetic":
-            return
-        places = {f"problems.{i}": source.template_args for i, source in enumerate(self.problems)}
-        places |= {f"rollout.modes.{i}": mode.template_args for i, mode in enumerate(self.rollout.modes)}
-        given = next((place for place, arguments in places.items() if arguments), None)
-        if given is not None:
-            raise ValueError(f"{given}.template_args: an engine of type synthetic has no chat template: leave them out")
 
     @model_validator(mode="after")
     def _modes_suit_what_reads_them(self) -> RunConfig:
@@ -311,46 +292,10 @@ class RunConfig(Section):
             raise ValueError("slots belong to the cluster in a run: set cluster.roles.sandbox.slots")
         return value
 
-    def _check_recompute(self) -> None:
-        if self.recompute.share > 0 and self.engine.type != "vllm":
-            raise ValueError(
-                f"recompute.share {self.recompute.share:g} needs an engine of type vllm, this one is "
-                f"{self.engine.type}: set recompute.share to 0"
-            )
-
     @property
     def text_alone(self) -> bool:
         """Whether a hosted API generates, which gives no token ids."""
         return self.engine.type == "http" and self.engine.dialect == "chat"
-
-    def _check_text_alone(self, rollout: Rollout) -> None:
-        """Refuses what needs token ids where a hosted API gives none."""
-        needs = {
-            f"rollout.policy of type {rollout.policy.type} (use best_of_n)": rollout.policy.type != "best_of_n",
-            "rollout.cut": rollout.cut is not None,
-            "rollout.tools": bool(rollout.tools),
-            "rollout.environment": rollout.environment is not None,
-            "a reward model (rewards.prm, rewards.orm, rounds.train)": bool(self.scored_by),
-            "berry annotate": self.annotation is not None,
-            "rollout.sampling.top_k": rollout.sampling.top_k > 0,
-            "rollout.sampling.min_p": rollout.sampling.min_p > 0,
-        }
-        for what, is_used in needs.items():
-            if is_used:
-                raise ValueError(
-                    f"engine.dialect chat gives whole samples as text, without token ids: {what} is not for it; leave "
-                    "it out, or use a server of dialect vllm or sglang"
-                )
-
-    def _check_logprobs_of_server(self) -> None:
-        engine, drawn = self.engine, [rollout.sampling for rollout in self.rollout.each_mode]
-        cuts = any(one.top_p < 1 or one.top_k > 0 or one.min_p > 0 for one in drawn)
-        if engine.type == "http" and engine.dialect == "sglang" and cuts and engine.served_logprobs != "raw_logprobs":
-            raise ValueError(
-                "SGLang gives log-probabilities of what is before top-p, top-k and min-p, but tokens are drawn "
-                "from what is after: set rollout.sampling.top_p 1, top_k 0 and min_p 0, or start it with "
-                "SGLANG_RETURN_ORIGINAL_LOGPROB=1 and set engine.logprobs_mode raw_logprobs"
-            )
 
     @property
     def gpu_shares(self) -> GpuShares | None:
@@ -371,21 +316,6 @@ class RunConfig(Section):
         if shares is None or self.engine.type != "vllm" or not self.cluster.roles.rollout.gpus:
             return self.engine
         return self.engine.model_copy(update={"gpu_memory_utilization": shares.engine})
-
-    def _check_gpus(self) -> None:
-        role = self.cluster.roles.rollout
-        if self.engine.type == "vllm" and role.gpus and self.engine.tensor_parallel_size != role.tensor_parallel:
-            raise ValueError(
-                f"engine.tensor_parallel_size {self.engine.tensor_parallel_size} and "
-                f"cluster.roles.rollout.tensor_parallel {role.tensor_parallel} must be the same: the role reserves the "
-                "GPUs of one node that the engine is split over"
-            )
-        if self.engine.type == "vllm" and role.gpus and 1 < role.tensor_parallel >= role.cpus:
-            raise ValueError(
-                f"cluster.roles.rollout.cpus {role.cpus:g} is too few for tensor_parallel {role.tensor_parallel}: each "
-                f"part of the engine keeps a core busy, beside the actor's own; set it to at least "
-                f"{role.tensor_parallel + 1}"
-            )
 
     @field_validator("cluster", mode="before")
     @classmethod
