@@ -28,7 +28,6 @@ from berry.pipeline.errors import ConfigError
 from berry.pipeline.storage.files import Location
 
 Example = Mapping[str, str | float | None]
-_MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb", "trackio": "trackio"}
 
 
 class Tracker(Protocol):
@@ -42,9 +41,9 @@ class Tracker(Protocol):
 def preflight(trackers: Sequence[Tracking], location: Location) -> None:
     """Raises ConfigError for a tracker whose package is not installed, or that has no local folder to write to."""
     for at, tracker in enumerate(trackers):
-        if importlib.util.find_spec(_MODULES[tracker.type]) is None:
+        if importlib.util.find_spec(tracker.type) is None:
             raise ConfigError(
-                f"tracking.{at}: the package {_MODULES[tracker.type]} is not installed: pip install 'berry-pipeline"
+                f"tracking.{at}: the package {tracker.type} is not installed: pip install 'berry-pipeline"
                 "[tracking]', or leave the tracker out"
             )
         if isinstance(tracker, TensorBoardTracker) and tracker.folder is None and not location.is_local:
