@@ -14,7 +14,7 @@ import json
 import re
 
 from berry.pipeline.engines.base import Engine, EngineInfo
-from berry.pipeline.errors import EngineError
+from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.storage.files import Location
 
 FOLDER = "engines"
@@ -39,7 +39,10 @@ def refuse_mixture(location: Location, info: EngineInfo) -> None:
     name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9.-]+', '_', info.model)}.json"
     if location.create(name, json.dumps(own, indent=1).encode()):
         return
-    first = json.loads(location.get(name) or b"{}")
+    try:
+        first = json.loads(location.get(name) or b"{}")
+    except ValueError as error:
+        raise StorageError(f"{location.show(name)} is damaged ({error}): remove it") from error
     others = [part for part, value in own.items() if first.get(part, value) != value]
     if others:
         told = ", ".join(f"{part} {own[part]} (the run has {first[part]})" for part in others)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from berry.pipeline.engines.base import EngineInfo
-from berry.pipeline.errors import EngineError
+from berry.pipeline.errors import EngineError, StorageError
 from berry.pipeline.stages.rollout.engine_kind import refuse_mixture
 from berry.pipeline.storage.files import locate
 
@@ -26,4 +26,8 @@ def test_the_first_engine_says_how_and_others_must_be_like_it(tmp_path: Path) ->
         EngineError, match=r"rollout-2 draws tokens otherwise .*: runner v1 \(the run has v2\)\. "
     ) as told:
         refuse_mixture(run, other)
-    assert str(tmp_path / "engines/org_model.json") in str(told.value)
+    note = tmp_path / "engines/org_model.json"
+    assert str(note) in str(told.value)
+    note.write_text("{")
+    with pytest.raises(StorageError, match=r"org_model\.json is damaged .*: remove it"):
+        refuse_mixture(run, FIRST)
