@@ -67,7 +67,7 @@ class TrajectoryRows(_Rows):
     def own_responses(self) -> dict[str, str]:
         """By leaf, the responses that are not the text of the nodes along their paths."""
         own: dict[str, str] = {}
-        for batch in self._batches(("leaf", "response")):
+        for batch in self.batches(("leaf", "response")):
             if batch["response"].null_count < batch.num_rows:
                 rows = zip(batch["leaf"].to_pylist(), batch["response"].to_pylist(), strict=True)
                 own.update((str(leaf), text) for leaf, text in rows if text is not None)
@@ -76,27 +76,28 @@ class TrajectoryRows(_Rows):
     def column(self, name: str) -> pa.ChunkedArray:
         """One of the columns as stored (schema.TRAJECTORIES)."""
         kind = schema.TRAJECTORIES.field(name).type
-        return pa.chunked_array([batch[name] for batch in self._batches((name,))], type=kind)
+        return pa.chunked_array([batch[name] for batch in self.batches((name,))], type=kind)
 
     @cached_property
     def _size(self) -> int:
-        return sum(batch.num_rows for batch in self._batches(()))
+        return sum(batch.num_rows for batch in self.batches(()))
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[Row]:
-        for batch in self._batches(schema.TRAJECTORIES.names):
+        for batch in self.batches(schema.TRAJECTORIES.names):
             yield from map(self._whole, batch.to_pylist())
 
     def _row(self, number: int) -> Row:
-        for batch in self._batches(schema.TRAJECTORIES.names):
+        for batch in self.batches(schema.TRAJECTORIES.names):
             if number < batch.num_rows:
                 return self._whole(batch.slice(number, 1).to_pylist()[0])
             number -= batch.num_rows
         raise IndexError(number)
 
-    def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some of the columns as stored, a few rows at a time; `drop_reason` is there too."""
         reason = pc.field("drop_reason")
         own = reason.is_null() | (reason != DropReason.ANNOTATION.value)
         for start, stop in self._places:

@@ -11,7 +11,8 @@ All checked and unchecked leaves are there, dropped ones too: each says whether 
 
 A tree of more than MOST_TOKENS tokens or MOST_LEAVES trajectories is cut between branches into several rows, each a
 tree with all that its trajectories need: prefixes of several rows are in each, and `trajectories` counts those of the
-row, so that a loss that is weighted by it adds up to that of the whole tree. A row is in memory as columns.
+row, so that a loss that is weighted by it adds up to that of the whole tree. A row is in memory as columns, and what is
+told of the leaves of the others lies in a temporary file.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from berry.pipeline.core.values.estimate import Value
-from berry.pipeline.records import Ending, Message, ValueKind, ending
+from berry.pipeline.records import Message, ValueKind
 from berry.pipeline.stages.dataset.read_tree import ReadNode
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.dataset.rows import Row
@@ -43,12 +43,12 @@ from berry.pipeline.stages.export.base import (
     layout,
     origin_of,
 )
+from berry.pipeline.stages.export.tree_leaves import LEAF, TreeLeaves
 from berry.pipeline.storage.parquet.list_columns import numbers_of
 
 MOST_TOKENS = 1 << 20
 MOST_LEAVES = 4096
 """Of one row, what is on the way to a single leaf apart."""
-REWARDS = {Ending.PASS: 1.0, Ending.WRONG: 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TreeSegment:
 class TreeRecord:
     """A tree, or one of the `parts` that it is cut into. `order`: its nodes by number, depth first; by segment,
     `parents`, `last` and `trajectories` as in TreeSegment; `are_weighed`: whether the run stored what branches weigh;
-    `leaves`: structs of `_LEAF`."""
+    `leaves`: structs of `LEAF`."""
 
     origin: Origin
     messages: list[Message]
@@ -168,23 +168,25 @@ class _WholeTree:
 def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
     """One for each tree that has a leaf, or as many as it is cut into."""
     del context
-    ids = stored.trajectories.column("leaf")
+    tree, ids = stored.tree, stored.trajectories.column("leaf")
     if ids.null_count == len(ids):
         return
-    tree = stored.tree
     order = array("i", (node.number for node in tree.walk()))
     place = array("i", bytes(4 * len(order)))
     for at, number in enumerate(order):
         place[number] = at
-    ends = array("i", (-1 if leaf is None else place[leaf] for leaf in _each(ids)))
+    ends = array("i", (-1 if leaf is None else place[leaf] for chunk in ids.iterchunks() for leaf in chunk.to_pylist()))
+    del ids
     ending = array("i", bytes(4 * len(order)))
     for at in ends:
         if at >= 0:
             ending[at] += 1
     parents = array("i", (place[above.number] if (above := ReadNode(tree, n).parent) else -1 for n in order))
-    shape, leaves = _WholeTree(order, parents, ending), _leaves(stored)
+    shape = _WholeTree(order, parents, ending)
     is_pooled = any(stored.values[str(number)].kind is ValueKind.POOLED for number in order)
     cuts = shape.cuts(stored)
+    leaves = TreeLeaves(stored.trajectories, ends, [start for start, _ in cuts])
+    del place, ends
     for part, (start, stop) in enumerate(cuts):
         above = shape.above(start)
         parents, last, through = _part(shape, above, start, stop)
@@ -199,7 +201,7 @@ def records(stored: StoredTree, context: ExportContext) -> Iterator[TreeRecord]:
             last=last,
             trajectories=through,
             are_weighed=not is_pooled,  # of values that are pooled, no weights were stored
-            leaves=_leaves_between(leaves, ends, start, stop, len(above)),
+            leaves=leaves.of(part, len(above)),
         )
 
 
@@ -217,53 +219,6 @@ def _part(shape: _WholeTree, above: Sequence[int], start: int, stop: int) -> tup
         through[parents[at]] += through[at]
         last[parents[at]] = max(last[parents[at]], last[at])
     return parents, last, through
-
-
-_LEAF = pa.struct(
-    [
-        ("segment", pa.int32()),
-        ("trajectory_id", pa.string()),
-        ("verdict", pa.string()),
-        ("outcome", pa.string()),  # records.Ending: what is neither right nor wrong apart
-        ("reward", pa.float32()),  # 1 right, 0 wrong, null where it is neither
-        ("answer", pa.string()),
-        ("kept", pa.bool_()),
-        ("drop_reason", pa.string()),
-        ("orm", pa.float64()),
-    ]
-)
-_LEAVES = pa.list_(_LEAF)
-
-
-def _leaves(stored: StoredTree) -> pa.StructArray:
-    """What is known of each trajectory but the segment in which it ends."""
-    told = (_each(stored.trajectories.column(name)) for name in ("verdict", "verdict_reason", "finish"))
-    outcomes = [ending(*of_leaf) for of_leaf in zip(*told, strict=True)]
-    made = {
-        "outcome": pa.array(outcomes, pa.string()),
-        "reward": pa.array([REWARDS.get(outcome) for outcome in outcomes], pa.float32()),
-    }
-    fields = [field for field in _LEAF.fields if field.name != "segment"]
-    columns = [
-        made[f.name] if f.name in made else stored.trajectories.column(f.name).combine_chunks().cast(f.type)
-        for f in fields
-    ]
-    return pa.StructArray.from_arrays(columns, fields=fields)
-
-
-def _leaves_between(leaves: pa.StructArray, ends: array[int], start: int, stop: int, offset: int) -> pa.StructArray:
-    """The trajectories that end in a stretch of segments; `ends`: where each ends, -1 of one without a tree; `offset`:
-    segments of the row before the stretch."""
-    places = np.frombuffer(ends, np.int32)
-    inside = np.flatnonzero((places >= start) & (places < stop))
-    columns = leaves.take(pa.array(inside)).flatten()
-    segments = pa.array((places[inside] - start + offset).astype(np.int32))
-    return pa.StructArray.from_arrays([segments, *columns], fields=_LEAF.fields)
-
-
-def _each(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The values of a column, of which those of one chunk are objects at once."""
-    return (value for chunk in column.iterchunks() for value in chunk.to_pylist())
 
 
 _OF_SEGMENT: tuple[tuple[str, pa.DataType, Any], ...] = (
@@ -289,7 +244,7 @@ _PACKED: ColumnTypes = (
     ("logprobs", LOGPROBS),
     ("starts", IDS),
     *((name, pa.list_(kind)) for name, kind, _ in _OF_SEGMENT),
-    ("leaves", _LEAVES),
+    ("leaves", pa.list_(LEAF)),
 )
 
 
@@ -329,7 +284,7 @@ _NODE_COLUMNS: tuple[tuple[str, pa.DataType, Any], ...] = (
 _NODE = pa.struct(
     [("token_ids", IDS), ("logprobs", LOGPROBS), *((name, kind) for name, kind, _ in _NODE_COLUMNS)],
 )
-_NODES: ColumnTypes = (*_OF_ROW, ("nodes", pa.list_(_NODE)), ("leaves", _LEAVES))
+_NODES: ColumnTypes = (*_OF_ROW, ("nodes", pa.list_(_NODE)), ("leaves", pa.list_(LEAF)))
 
 
 def _nodes(record: TreeRecord) -> Row:

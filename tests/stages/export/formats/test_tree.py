@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from berry.pipeline.stages.dataset.reading import StoredTree, read_trees
+from berry.pipeline.stages.export import tree_leaves
 from berry.pipeline.stages.export.export import ExportRequest, export
 from berry.pipeline.stages.export.formats import tree as tree_format
 from berry.pipeline.stages.training.step_labels import ending_of
+from berry.pipeline.storage.parquet import lease_tables
 from berry.pipeline.storage.run.directory import RunDir
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "exports.md"
@@ -97,6 +99,8 @@ def test_a_tree_that_is_cut_into_rows_has_every_trajectory_once_with_its_whole_p
     limits: dict[str, int],
 ) -> None:
     run, whole, cut = stored_run(count=3, policy=policy), tmp_path / "whole", tmp_path / "cut"
+    monkeypatch.setattr(lease_tables, "BATCH_ROWS", 2)
+    monkeypatch.setattr(tree_leaves, "IN_MEMORY_BYTES", 1)
     export(run, ExportRequest("tree", heldout_share=0.0), str(whole))
     for name, most in limits.items():
         monkeypatch.setattr(tree_format, name, most)
