@@ -156,6 +156,9 @@ def print_rates(run: RunDir, by_table: dict[str, int], columns: Counter[str]) ->
     """Bytes a token of the columns that have one entry, or a text, a token; bytes a row of all others."""
     for table, names in OF_TOKENS.items():
         rows, tokens = connect(run).execute(_COUNTS[table]).fetchall()[0]
+        if not rows:
+            print(f"{table:<13} no rows")
+            continue
         of_tokens = {name: columns[f"{table}.{name}"] for name in names}
         told = "  ".join(f"{name} {size / tokens:.2f}" for name, size in of_tokens.items())
         others = (by_table[table] - sum(of_tokens.values())) / rows
