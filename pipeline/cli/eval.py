@@ -329,7 +329,7 @@ def _finish(
     from rich.console import Console
 
     from berry.pipeline.report.eval_page import findings, render, tables
-    from berry.pipeline.report.pictures.eval_plots import draw_eval
+    from berry.pipeline.report.pictures.eval_plots import draw_eval, draw_panels
     from berry.pipeline.report.pictures.plots import as_png, as_svg
     from berry.pipeline.stages.evaluation import table
 
@@ -338,7 +338,8 @@ def _finish(
     figure = draw_eval(told.points, title=f"Accuracy against compute: {title}", axis=told.axis)
     table.write(location, told.points)
     location.put("eval.png", as_png(figure))
-    location.put("eval.html", render(told, as_svg(figure), title=title, notes=lines, compared=compared).encode())
+    pictures = [as_svg(panel) for panel in draw_panels(told.points, axis=told.axis)]
+    location.put("eval.html", render(told, pictures, title=title, notes=lines, compared=compared).encode())
     location.put("eval.md", table.markdown(told.points).encode())
     for one in tables(told):
         console.print(one)

@@ -9,7 +9,7 @@ from rich.table import Table
 from berry.pipeline.report.pages import fill
 from berry.pipeline.stages.evaluation.axis import Axis
 from berry.pipeline.stages.evaluation.curves import ALL, CrossOver, CurvePoint, EvalCurves, PairedDifference
-from berry.pipeline.stages.evaluation.table import cell
+from berry.pipeline.stages.evaluation.table import by_budget, cell
 
 DETAIL = (
     "benchmark", "difficulty", "method", "budget", "problems", "accuracy (95%)", "generated tokens", "forward tokens",
@@ -99,14 +99,19 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def render(told: EvalCurves, svg: str, *, title: str, notes: Sequence[str], compared: Sequence[str]) -> str:
-    """Makes one HTML file without references to others."""
+def render(
+    told: EvalCurves, pictures: Sequence[str], *, title: str, notes: Sequence[str], compared: Sequence[str]
+) -> str:
+    """Makes one HTML file without references to others; `pictures`: SVG elements."""
+    rows = [_detail(p) for p in told.points]
+    known = [at for at in range(len(DETAIL)) if any(row[at] for row in rows)]
     return fill(
         "eval.html.j2",
         title=title,
-        svg=svg,
-        columns=DETAIL,
-        rows=[_detail(p) for p in told.points],
+        pictures=pictures,
+        tables=list(by_budget(told.points)),
+        columns=[DETAIL[at] for at in known],
+        rows=[[row[at] for at in known] for row in rows],
         findings=list(findings(told)),
         pairs=[_pair(c, told.axis) for c in told.comparisons],
         crossings=[f"{x.benchmark}: {crossing(x, told.axis)}" for x in told.crossovers if not x.told.sure],

@@ -1,10 +1,15 @@
-"""Fills a page's template: texts are escaped, and what is markup already is marked in the template."""
+"""Fills a page's template: texts are escaped, and what is markup already is marked in the template.
+
+The filter `code` sets what stands between backticks, as in messages for a terminal, in type of its own.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
 
 
 def fill(template: str, **values: Any) -> str:
@@ -12,4 +17,10 @@ def fill(template: str, **values: Any) -> str:
     environment = Environment(
         loader=PackageLoader("berry.pipeline.report"), autoescape=select_autoescape(["j2", "html"])
     )
+    environment.filters["code"] = code
     return environment.get_template(template).render(**values)
+
+
+def code(text: str) -> Markup:
+    """The text as markup, with its words between backticks as `code` elements."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # escaped before

@@ -49,7 +49,12 @@ def test_runs_are_made_once_and_all_four_files_written(
     assert {p["budget"] for p in first if p["method"] == "majority"} == {1, 2, 4, 8, 16}
     assert (out / "eval.png").read_bytes()[:4] == b"\x89PNG"
     page = (out / "eval.html").read_text()
-    assert "<svg" in page
+    assert page.count("<svg") == 2, (
+        "a picture of samples and one of searches, which stand below each other where it is narrow"
+    )
+    assert "<td>fixed, majority</td>" in page
+    assert "are set in <code>rewards</code> of" in page
+    assert "TFLOP" not in page, "no column of what nothing is known of"
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")

@@ -1,6 +1,7 @@
 """Draws an evaluation: accuracy against compute on a logarithmic axis, with 95% bands.
 
-    [CurvePoint] ─► draw_eval ─► Figure ─► PNG, or SVG inside the page
+    [CurvePoint] ─► draw_eval ─► Figure ─► PNG
+                └─► draw_panels ─► a Figure for each panel ─► SVGs inside the page, side by side where there is room
 
 For each benchmark a panel of what chooses among independent samples (colour: the score, line: how it is used) and,
 where searches were made, a panel of these (colour: the search, line: what chooses among its leaves); one at a single
@@ -10,7 +11,7 @@ drawn, in every search the same, so that none is picked for having come out well
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -27,6 +28,7 @@ from berry.pipeline.stages.evaluation.curves import ALL, CurvePoint
 CHOICES = ("prm_last", "orm", "logprob")
 GREY = "#777777"
 WIDTH_IN, HEIGHT_IN = 7.2, 6.4  # of one panel with its legend
+PANEL_IN = 5.4, 5.0  # of one by itself: its letters can be read at the width of a telephone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +45,42 @@ class Look:
 def draw_eval(points: Sequence[CurvePoint], *, title: str, axis: Axis = Axis.GENERATED_TOKENS) -> Figure:
     """Draws one or two panels a benchmark; G-Pass@k, which says how stable a model is and chooses nothing, is for the
     tables. Raises ValueError where there are no points whose cost on the axis is known."""
-    shown = [p for p in points if p.difficulty == ALL and not p.method.startswith("G-Pass") and p.on(axis)]
-    benchmarks = sorted({p.benchmark for p in shown})
-    if not benchmarks:
-        raise ValueError(f"an evaluation without points of known {axis.value} has no picture")
-    kinds = sorted({p.subsampled for p in shown}, reverse=True)
+    by_benchmark = _by_benchmark(points, axis)
+    kinds = sorted({p.subsampled for here in by_benchmark for p in here}, reverse=True)
     with matplotlib.rc_context(STYLE):
-        size = (WIDTH_IN * len(kinds), HEIGHT_IN * len(benchmarks))
+        size = (WIDTH_IN * len(kinds), HEIGHT_IN * len(by_benchmark))
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(len(benchmarks), len(kinds), squeeze=False, sharey=True)
+        panels = figure.subplots(len(by_benchmark), len(kinds), squeeze=False, sharey=True)
         figure.suptitle(title, fontsize=12)
-        for row, benchmark in zip(panels, benchmarks, strict=True):
-            here = [p for p in shown if p.benchmark == benchmark]
+        for row, here in zip(panels, by_benchmark, strict=True):
             for panel, subsampled in zip(row, kinds, strict=True):
                 _panel(panel, here, axis, subsampled=subsampled)
     return figure
 
 
-def _panel(panel: Axes, points: Sequence[CurvePoint], axis: Axis, *, subsampled: bool) -> None:
+def draw_panels(points: Sequence[CurvePoint], *, axis: Axis = Axis.GENERATED_TOKENS) -> Iterator[Figure]:
+    """Draws each panel of `draw_eval` by itself. Raises ValueError as that does."""
+    for here in _by_benchmark(points, axis):
+        for subsampled in sorted({p.subsampled for p in here}, reverse=True):
+            with matplotlib.rc_context(STYLE):
+                figure = Figure(figsize=PANEL_IN, layout="constrained")
+                FigureCanvasAgg(figure)
+                panel = figure.subplots()
+                _panel(panel, here, axis, subsampled=subsampled, legend_columns=2)
+                panel.set_title(panel.get_title().replace(": ", ":\n", 1))
+            yield figure
+
+
+def _by_benchmark(points: Sequence[CurvePoint], axis: Axis) -> list[list[CurvePoint]]:
+    """What is drawn of each benchmark."""
+    shown = [p for p in points if p.difficulty == ALL and not p.method.startswith("G-Pass") and p.on(axis)]
+    if not shown:
+        raise ValueError(f"an evaluation without points of known {axis.value} has no picture")
+    return [[p for p in shown if p.benchmark == name] for name in sorted({p.benchmark for p in shown})]
+
+
+def _panel(panel: Axes, points: Sequence[CurvePoint], axis: Axis, *, subsampled: bool, legend_columns: int = 3) -> None:
     samples = [p for p in points if p.subsampled]
     own = samples if subsampled else [p for p in points if not p.subsampled]
     if not subsampled:
@@ -80,7 +99,7 @@ def _panel(panel: Axes, points: Sequence[CurvePoint], axis: Axis, *, subsampled:
     panel.set_ylim(0, 102)
     what = "choosing among independent samples" if subsampled else "searches; grey: independent samples"
     panel.set_title(f"{points[0].benchmark}, {max(p.problems for p in points)} problems: {what}")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=legend_columns, frameon=False, fontsize=8)
 
 
 def _curve(panel: Axes, points: Sequence[CurvePoint], axis: Axis, look: Look) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,18 +24,35 @@ def write(location: Location, points: Sequence[CurvePoint]) -> None:
     location.put(NAME, sink.getvalue())
 
 
-def markdown(points: Sequence[CurvePoint]) -> str:
-    """A table a benchmark: methods down, budgets across, accuracy with its 95% interval in percent."""
-    lines: list[str] = []
+@dataclass(frozen=True, slots=True)
+class BudgetTable:
+    """One benchmark: by method its accuracy at each of `budgets`, as text, empty where it has none."""
+
+    benchmark: str
+    problems: int
+    budgets: list[int]
+    rows: dict[str, list[str]]
+
+
+def by_budget(points: Sequence[CurvePoint]) -> Iterator[BudgetTable]:
+    """A table a benchmark, of all its problems together."""
     shown = [p for p in points if p.difficulty == ALL]
     for benchmark in sorted({p.benchmark for p in shown}):
         here = [p for p in shown if p.benchmark == benchmark]
         budgets = sorted({p.budget for p in here})
-        lines += [f"### {benchmark} ({max(p.problems for p in here)} problems)", ""]
-        lines += ["| method | " + " | ".join(f"{n}" for n in budgets) + " |", "|---|" + "---|" * len(budgets)]
-        for method in dict.fromkeys(p.method for p in here):
-            cells = {p.budget: cell(p) for p in here if p.method == method}
-            lines.append(f"| {method} | " + " | ".join(cells.get(n, "") for n in budgets) + " |")
+        cells = {(p.method, p.budget): cell(p) for p in here}
+        methods = dict.fromkeys(p.method for p in here)
+        rows = {method: [cells.get((method, n), "") for n in budgets] for method in methods}
+        yield BudgetTable(benchmark, max(p.problems for p in here), budgets, rows)
+
+
+def markdown(points: Sequence[CurvePoint]) -> str:
+    """A table a benchmark: methods down, budgets across, accuracy with its 95% interval in percent."""
+    lines: list[str] = []
+    for table in by_budget(points):
+        lines += [f"### {table.benchmark} ({table.problems} problems)", ""]
+        lines += ["| method | " + " | ".join(map(str, table.budgets)) + " |", "|---|" + "---|" * len(table.budgets)]
+        lines += [f"| {method} | " + " | ".join(cells) + " |" for method, cells in table.rows.items()]
         lines.append("")
     return "\n".join(lines)
 
