@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 import weakref
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,9 +107,10 @@ def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
 
 
 def drop_token_texts() -> None:
-    """Has vLLM's front end keep sampled log-probabilities without the text and rank of each alternative, for the whole
-    process. Where stop strings need text, vLLM would decode every likely token of every position too: more than half of
-    what a token costs there, for texts that nobody reads."""
+    """Has vLLM's front end keep sampled log-probabilities as two arrays of numbers, row behind row of the chosen token
+    and its alternatives, without their texts, ranks and places, for the whole process. Where stop strings need text,
+    vLLM would decode every likely token of every position too: more than half of what a token costs there, for texts
+    that nobody reads."""
     from vllm.logprobs import FlatLogprobs
     from vllm.v1.engine import output_processor
     from vllm.v1.engine.logprobs import LogprobsProcessor
@@ -116,23 +118,22 @@ def drop_token_texts() -> None:
     class WithoutTexts(LogprobsProcessor):
         @classmethod
         def from_new_request(cls, tokenizer: Any, request: Any) -> LogprobsProcessor:  # noqa: ARG003
-            return super().from_new_request(None, request)
+            made = super().from_new_request(None, request)
+            flat: Any = made.logprobs
+            if type(flat) is FlatLogprobs and made.num_logprobs is not None and made.num_logprobs >= 0:
+                vars(flat).update(token_ids=array("i"), logprobs=array("f"))
+            return made
 
         def _update_sample_logprobs(self, logprobs_lists: Any) -> None:
-            flat = self.logprobs
-            if not isinstance(flat, FlatLogprobs) or self.num_logprobs is None or self.num_logprobs < 0:
+            flat: Any = self.logprobs
+            if self.num_logprobs is None or not isinstance(getattr(flat, "logprobs", None), array):
                 super()._update_sample_logprobs(logprobs_lists)
                 return
-            width = self.num_logprobs + 1  # the chosen token, then the likeliest; other requests may ask for more
-            all_ids, all_values = logprobs_lists[:2]
             if not isinstance(logprobs_lists, wire.PlainLogprobs):
-                all_ids, all_values = all_ids.tolist(), all_values.tolist()
-            for values, ids in zip(all_values, all_ids, strict=True):
-                flat.start_indices.append(len(flat.logprobs))
-                flat.logprobs += values[:width]
-                flat.token_ids += ids[:width]
-                flat.end_indices.append(len(flat.logprobs))
-                self.cumulative_logprob += values[0]
+                logprobs_lists = wire.plain(*logprobs_lists[:2])
+            rows = logprobs_lists.narrowed(self.num_logprobs + 1)
+            flat.token_ids.frombytes(rows.token_ids)
+            flat.logprobs.frombytes(rows.logprobs)
 
     module: Any = output_processor
     if module.LogprobsProcessor is LogprobsProcessor:

@@ -60,7 +60,7 @@ USES = (
         "LogprobsProcessor",
         ("from_new_request(tokenizer, request)", "_update_sample_logprobs(logprobs_lists)"),
     ),
-    Use("vllm/logprobs.py", "FlatLogprobs", ("start_indices", "end_indices", "token_ids", "logprobs")),
+    Use("vllm/logprobs.py", "FlatLogprobs", ("token_ids", "logprobs")),
     Use(
         "vllm/v1/outputs.py",
         "LogprobsLists",
