@@ -96,10 +96,19 @@ class Limits:
         """Returns the same limits with CPU and wall seconds times `factor`."""
         return self if factor == 1 else _scaled(self, factor)
 
+    def with_wall(self, wall_s: float) -> Limits:
+        """Returns the same limits with other wall seconds."""
+        return _with_wall(self, wall_s)
+
 
 @lru_cache(maxsize=256)
 def _scaled(limits: Limits, factor: float) -> Limits:
     return replace(limits, cpu_s=limits.cpu_s * factor, wall_s=limits.wall_s * factor)
+
+
+@lru_cache(maxsize=256)
+def _with_wall(limits: Limits, wall_s: float) -> Limits:
+    return replace(limits, wall_s=wall_s)
 
 
 @dataclass(frozen=True, slots=True)

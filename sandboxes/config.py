@@ -16,7 +16,10 @@ BARE_IMPORTS = (
 """Modules that every profile loads: what solutions import most, and no more, since each page costs at every fork."""
 
 
-FORK_TRICKS = ("pin_pages", "huge_pages", "join_mappings", "warm_up", "early_binding", "plain_fork")
+FORK_TRICKS = (
+    "pin_pages", "fill_heap_gaps", "huge_pages", "join_mappings", "inherit_mappings", "warm_up", "early_binding",
+    "plain_fork",
+)  # fmt: skip
 """What makes forks cheap, by name: see `berry.sandboxes.inside.fast_fork.prepare`."""
 
 

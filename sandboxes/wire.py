@@ -242,7 +242,7 @@ def _words(key: Any) -> int:
     return words
 
 
-_decode_json = json.JSONDecoder(object_hook=_unpack_tagged).decode
+_decode_json = json.JSONDecoder(object_hook=_unpack_tagged).raw_decode
 
 
 def _unpack_with_references(obj: dict[str, Any]) -> Any:
@@ -257,10 +257,10 @@ def _unpack_with_references(obj: dict[str, Any]) -> Any:
             raise WireError("not a reference")
 
 
-_decode_with_references = json.JSONDecoder(object_hook=_unpack_with_references).decode
+_decode_with_references = json.JSONDecoder(object_hook=_unpack_with_references).raw_decode
 
 
-def _decode_counting_deques(text: str, unpack: Callable[[dict[str, Any]], Any]) -> Any:
+def _decode_counting_deques(text: str, unpack: Callable[[dict[str, Any]], Any]) -> tuple[Any, int]:
     left = MAX_DEQUES
 
     def counted(obj: dict[str, Any]) -> Any:
@@ -270,7 +270,7 @@ def _decode_counting_deques(text: str, unpack: Callable[[dict[str, Any]], Any]) 
             raise WireError(f"more than {MAX_DEQUES} deques")
         return unpack(obj)
 
-    return json.JSONDecoder(object_hook=counted).decode(text)
+    return json.JSONDecoder(object_hook=counted).raw_decode(text)
 
 
 def loads(data: bytes, *, references: bool = False) -> Any:
@@ -279,9 +279,11 @@ def loads(data: bytes, *, references: bool = False) -> Any:
     try:
         text = data.decode("ascii")
         if len(data) > _SHORTEST_DEQUE * MAX_DEQUES:
-            value = _decode_counting_deques(text, _unpack_with_references if references else _unpack_tagged)
+            value, end = _decode_counting_deques(text, _unpack_with_references if references else _unpack_tagged)
         else:
-            value = (_decode_with_references if references else _decode_json)(text)
+            value, end = (_decode_with_references if references else _decode_json)(text)
+        if end < len(text):
+            raise WireError("more than a value")
         if len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             _refuse_depth(value)
         return value

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import replace
 
 from berry.sandboxes.base import Limits, Profile, SandboxError
 from berry.sandboxes.config import BARE_IMPORTS, PoolConfig
@@ -28,8 +27,6 @@ MAX_PROFILES = 16
 DESCRIPTORS_PER_SLOT = 40
 WORK_BYTES_PER_SLOT = 256 << 20
 """Size of the file system in memory that each slot has for itself; each job's own limit is far lower."""
-_IMPORTS = {"judge": ("ast",)}
-"""What every child of a slot in that role needs besides its profile's imports."""
 SlotRole = tuple[Profile, Kind, int, str]
 MOST_CONTENTION = 4.0
 """Most by which a busy host lengthens wall limits. CPU limits stay what they are."""
@@ -64,7 +61,7 @@ class Slots:
         if now >= self._contention_until:
             self._contention, self._contention_until = contention(), now + CONTENTION_S
         scaled = limits.scaled(self.calibration)
-        return scaled if self._contention == 1 else replace(scaled, wall_s=scaled.wall_s * self._contention)
+        return scaled if self._contention == 1 else scaled.with_wall(scaled.wall_s * self._contention)
 
     async def start(self) -> None:
         """Starts the warm profiles; measures the host."""
@@ -159,9 +156,8 @@ class Slots:
         template = await self._template(profile)
         serial = next(self._names)
         handle = template.spawn(
-            kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}", imports=_IMPORTS.get(role, ()),
-            ahead=self.config.fork_ahead,
-        )  # fmt: skip
+            kind=kind, number=(os.getpid() * 131 + serial) % 4000, name=f"s{serial}", ahead=self.config.fork_ahead
+        )
         self._metrics.slots_started += 1
         self._handles[key] = handle
         return handle

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +103,12 @@ class Template:
             raise SandboxError(f"the sandbox interpreter did not start: {template.hello['error']}")
         return template
 
-    def spawn(
-        self, *, kind: str, number: int, name: str, imports: Sequence[str] = (), ahead: bool = True
-    ) -> SlotHandle:
-        """Asks for a slot, which imports these modules of the standard library besides its profile's; it reports on its
-        own socket. `ahead`: its children are forked while another one works. Raises SlotDied."""
+    def spawn(self, *, kind: str, number: int, name: str, ahead: bool = True) -> SlotHandle:
+        """Asks for a slot, which reports on its own socket. `ahead`: its children are forked while another one works.
+        Raises SlotDied."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(0)
-        message = json.dumps(
-            {"kind": kind, "number": number, "name": name, "imports": imports, "ahead": ahead}
-        ).encode()
+        message = json.dumps({"kind": kind, "number": number, "name": name, "ahead": ahead}).encode()
         rights = array.array("i", [theirs.fileno()])
         try:
             self.control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

@@ -14,6 +14,7 @@ Functions that it returns, or that the tests give it, are called where they are,
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
@@ -22,16 +23,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import marks
 from berry.sandboxes.inside.as_given import AsGiven
 from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
-
-if TYPE_CHECKING:
-    import ast  # loaded where it is needed: every child would carry it
 
 TESTS_FILE = "tests.py"
 _STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
@@ -75,8 +73,8 @@ class Proxy:
             answer = self._ask(self._encode(self._answer_back(*answer[1:])))
         referenced = self._channel.has_references
         if answer[0] == "ok":
-            given = {**dict(enumerate(args)), **kwargs}
-            for key, value in answer[2]:
+            given = {**dict(enumerate(args)), **kwargs} if answer[2] else {}
+            for key, value in self._callables.incoming(answer[2]) if referenced else answer[2]:
                 argument = given.get(key)
                 if self._as_given is None or not isinstance(argument, _CHANGEABLE):
                     _change(argument, value)
@@ -222,7 +220,6 @@ def _syntax_errors() -> Iterator[None]:
 
 def _telling(source: str, name: str) -> ast.Module:
     """Parses tests and puts a call into each `except` and `with`, which tells when it stops an exception."""
-    import ast  # a judge's slot has loaded it
 
     class Marker(ast.NodeTransformer):
         def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:

@@ -17,11 +17,9 @@ Names are told apart by their spelling alone; `a.b` is a name besides `a`.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import ast
+from typing import NamedTuple
 
 SETTLE, ABOUT, ENTER, LEAVE, COUNTS = (f"__berry_{name}__" for name in ("settle", "about", "enter", "leave", "counts"))
 _SAME_CONTENT = frozenset({"sorted", "list", "set", "tuple", "len"})
@@ -37,9 +35,6 @@ class Marked(NamedTuple):
 
 def mark(tree: ast.Module) -> Marked:
     """Puts the marks into tests. Changes the tree."""
-    global ast
-    import ast  # few tests need it: every child would carry it
-
     marker = _Marks(tree)
     tree.body = marker.marked(tree.body, "")
     return Marked(ast.fix_missing_locations(tree), marker.read_by_line)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
-import importlib
 import os
 import random
 import select
@@ -312,8 +311,6 @@ def serve(
         return
     os.setsid()  # no terminal; once here and not in every child, where a new session may mean a new scheduling group
     syscalls.call("prctl", syscalls.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for name in message["imports"]:
-        importlib.import_module(name)
     random.seed(0)  # every child goes on from here: equal jobs draw equal numbers
     if message["kind"] == "python":
         aids.pin()

@@ -83,7 +83,7 @@ class _CandidateChild:
         """Starts a child and runs the source in it."""
         slot = await self._slots.handle(self._run.job.profile, "python", self._number)
         limits = self._run.limits
-        self._child = await slot.begin(replace(limits, wall_s=limits.wall_s + self._run.judge_limits.wall_s))
+        self._child = await slot.begin(limits.with_wall(limits.wall_s + self._run.judge_limits.wall_s))
         self.children.append(self._child)
         self._spent, self._progress, self._waited = self.cpu_s, (0, 0, 0.0), 0.0
         self._watch(limits.wall_s)
@@ -177,7 +177,7 @@ async def run_judge(slots: Slots, number: int, run: JudgeRun) -> JudgeResult:
     try:
         slot = await slots.handle(run.job.profile, "python", number, "judge")
         wall = run.limits.wall_s + run.judge_limits.wall_s
-        begin = slot.begin(replace(run.judge_limits, wall_s=wall))
+        begin = slot.begin(run.judge_limits.with_wall(wall))
         judge, load = await asyncio.gather(begin, candidate.load())
         if load.outcome is not JobOutcome.OK:
             result = JudgeResult(JudgeStatus.CANDIDATE, message=load.error, candidate=load)
@@ -232,7 +232,7 @@ class _Relay:
     def __init__(self, judge: ChildHandle, candidate: _CandidateChild, run: JudgeRun) -> None:
         self._judge, self._candidate, self._run = judge, candidate, run
         self._calls = self._asked = self._depth = self._heard_bytes = self._heard_hash = 0
-        self._last = JudgeResult(JudgeStatus.PASSED)
+        self._seen: dict[str, Any] = {"changed_and_returned": False, "large": False}
         self._exchanged = _Exchanged(run.as_given)
 
     async def result(self) -> JudgeResult:
@@ -243,11 +243,18 @@ class _Relay:
         except _Over as over:
             return over.result
 
+    def _so_far(self, status: JudgeStatus = JudgeStatus.PASSED, **more: Any) -> JudgeResult:
+        """Makes the result of a trial that ends here."""
+        seen = self._seen
+        if "candidate" in seen:  # without what its arguments became
+            seen["candidate"] = replace(seen["candidate"], value=seen["got"])
+        return JudgeResult(status, **(seen | more))
+
     async def _heard(self) -> list[Any]:
         """Reads the judge's next message."""
         body = await self._judge.frame()
         if body is None:
-            ended = await _judge_ended(self._judge, self._run, self._last)
+            ended = await _judge_ended(self._judge, self._run, self._so_far())
             if self._depth and ended.status is JudgeStatus.JUDGE_LIMIT:
                 text = "the functions that it was given ran into a limit"
                 ended = replace(ended, status=JudgeStatus.CANDIDATE, calls=self._calls + 1, message=text,
@@ -258,7 +265,7 @@ class _Relay:
         try:
             return await outcomes.off_loop(partial(wire.loads, body, references=True), len(body))
         except wire.WireError as e:
-            raise _Over(replace(self._last, status=JudgeStatus.JUDGE_ERROR, message=str(e))) from e
+            raise _Over(self._so_far(JudgeStatus.JUDGE_ERROR, message=str(e))) from e
 
     async def _back(self, message: Any) -> bytes:
         """Has the judge run a function that the candidate was given; this may call the candidate in its turn."""
@@ -281,47 +288,48 @@ class _Relay:
     async def _serve(self, message: list[Any]) -> None:
         """Makes the call that the judge asks for and tells it the result; raises _Over once there is a verdict."""
         if message[0] not in ("call", "left"):
-            exchanged = self._exchanged.hashes.tobytes() if self._last.changed_and_returned else b""
-            raise _Over(_verdict(message[1:], replace(self._last, judge_cpu_s=message[0], exchanged=exchanged)))
+            exchanged = self._exchanged.hashes.tobytes() if self._seen["changed_and_returned"] else b""
+            raise _Over(_verdict(message[1:], self._so_far(judge_cpu_s=message[0], exchanged=exchanged)))
         _, args, kwargs, *number = message
         if self._exchanged.strays(self._heard_hash, left=message[0] == "left"):
-            raise _Over(self._last)  # what the tests looked at until now has passed
+            raise _Over(self._so_far())  # what the tests looked at until now has passed
         name = number[0] if number else self._run.entry_name
-        self._last = replace(self._last, args=args, kwargs=kwargs)
+        seen = self._seen
+        seen["args"], seen["kwargs"] = args, kwargs
         try:
             inside = self._depth > 0
             made = await self._candidate.call(
                 name, args, kwargs, self._back, inside=inside, asked_bytes=self._heard_bytes
             )
-            case, changes = _without_changes(made, self._run)
-            reply = await outcomes.off_loop(partial(_reply, case.value, changes), self._candidate.answer_bytes)
+            case, value, changes = _without_changes(made, self._run)
+            reply = await outcomes.off_loop(partial(_reply, value, changes), self._candidate.answer_bytes)
         except wire.Unsupported as e:  # too deep by what was put around it: the candidate's value, once there is one
             status = JudgeStatus.CANDIDATE if self._calls else JudgeStatus.JUDGE_ERROR
             case = CaseResult(JobOutcome.UNSUPPORTED_VALUE, error=str(e))
-            last = replace(self._last, args=args, kwargs=kwargs, message=str(e), status=status, candidate=case)
-            raise _Over(last) from e
+            raise _Over(self._so_far(status, args=args, kwargs=kwargs, message=str(e), candidate=case)) from e
         self._calls += 1
-        changed = self._last.changed_and_returned or (bool(changes) and case.value is not None)
-        self._last = replace(self._last, calls=self._calls, args=args, kwargs=kwargs, got=case.value, candidate=case,
-                             changed_and_returned=changed, large=self._last.large or is_large(case.value))  # fmt: skip
+        seen.update(calls=self._calls, args=args, kwargs=kwargs, got=value, candidate=case)
+        seen["changed_and_returned"] |= bool(changes) and value is not None
+        seen["large"] = seen["large"] or is_large(value)
         if case.outcome is not JobOutcome.OK:
             if case.outcome not in _RAISED or case.error_type is None:
-                raise _Over(replace(self._last, status=JudgeStatus.CANDIDATE, message=case.error))
+                raise _Over(self._so_far(JudgeStatus.CANDIDATE, message=case.error))
             reply = wire.dumps(["raise", case.error_type, case.error or ""])
         self._exchanged.answered(reply, changed=bool(changes))
         self._judge.allow(1)
         self._judge.send(wire.frame(reply))
 
 
-def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, list[Any]]:
-    """A call's result without the arguments that it changed, and these: pairs of a position or name and the content."""
+def _without_changes(case: CaseResult, run: JudgeRun) -> tuple[CaseResult, Any, list[Any]]:
+    """A call's result, the value that it returned, and the arguments that it changed: pairs of a position or name and
+    the content."""
     if case.outcome is not JobOutcome.OK or not run.changes:
-        return case, []
+        return case, case.value, []
     match case.value:
         case [value, [*changes]] if all(_is_change(pair) for pair in changes):
-            return replace(case, value=value), changes
+            return case, value, changes
         case _:
-            return CaseResult(JobOutcome.VIOLATION, error="not a result"), []
+            return CaseResult(JobOutcome.VIOLATION, error="not a result"), None, []
 
 
 def _reply(value: Any, changes: list[Any]) -> bytes:

@@ -17,7 +17,10 @@ def is_large(value: Any) -> bool:
     left, waiting = MANY_ITEMS, [value]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, int | float | complex | Decimal | Fraction):
+        if type(item) is int or type(item) is float:
+            if not -LARGE_NUMBER < item < LARGE_NUMBER:
+                return True
+        elif isinstance(item, int | float | complex | Decimal | Fraction):
             if _is_large_number(item):
                 return True
         elif isinstance(item, dict):

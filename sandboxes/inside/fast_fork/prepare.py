@@ -6,12 +6,14 @@ Nothing here changes what a job sees. `PoolConfig.fast_fork` switches all of it;
 leaves the others out, so that each can be measured (`tests/benchmarks/sandbox_fork_tricks.py`; what each earns stands
 in docs/sandbox-security.md):
 
-    pin_pages       pages that most jobs write are copied by the fork itself, in one go, not one fault at a time
-    huge_pages      the interpreter's code takes one entry of the page table for 512, which forks inherit
-    join_mappings   a library's code and constants are one mapping of three: each is copied by the fork
-    warm_up         code that has run is specialised to what it met, which each job would write into pages of its own
-    early_binding   so is the address of each function that a library calls
-    plain_fork      the system call alone, without what the interpreter does around it for threads
+    pin_pages         pages that most jobs write are copied by the fork itself, in one go, not one fault at a time
+    fill_heap_gaps    a job's own objects come to lie side by side, on fewer pages of its own
+    huge_pages        the interpreter's code takes one entry of the page table for 512, which forks inherit
+    join_mappings     a library's code and constants are one mapping of three: each is copied by the fork
+    inherit_mappings  the rest of the interpreter's code is inherited too, not asked for again page by page
+    warm_up           code that has run is specialised to what it met, which each job would write into pages of its own
+    early_binding     so is the address of each function that a library calls
+    plain_fork        the system call alone, without what the interpreter does around it for threads
 
 That the collector is frozen before a fork is no trick but Python's own advice: it is always done.
 """
@@ -22,7 +24,7 @@ import gc
 import os
 from collections.abc import Callable, Collection
 
-from berry.sandboxes.inside.fast_fork import code_pages, pin_pages, trial_job
+from berry.sandboxes.inside.fast_fork import code_pages, fill_heap_gaps, pin_pages, trial_job
 from berry.sandboxes.inside.fast_fork.written_pages import MemoryRanges, learn_written_pages
 from berry.sandboxes.jail import syscalls
 
@@ -53,11 +55,15 @@ def prepare_for_forking(tricks: Collection[str], proc: int) -> ForkAids:
         code_pages.enlarge(proc)
     if "join_mappings" in tricks:
         code_pages.join(code_pages.mapped(proc))
+    if "inherit_mappings" in tricks:
+        code_pages.inherit(code_pages.programs(proc))
     if "warm_up" in tricks:
         for _ in range(WARM_UP_JOBS):
             trial_job.run_small_job()
     gc.collect()
     gc.disable()  # children turn it on
+    if "fill_heap_gaps" in tricks:
+        fill_heap_gaps.fill()
     gc.freeze()
     ranges: MemoryRanges = ()
     if "pin_pages" in tricks:

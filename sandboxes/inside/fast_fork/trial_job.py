@@ -1,8 +1,8 @@
 """Runs jobs in a template: small ones to warm its code up, and whole ones in forks whose written pages are recorded.
 
 The interpreter specialises code that has run a few times, and caches what it looked up; each fork inherits that and
-need not write it into pages of its own. The recorded jobs, two programs and two functions, use what most jobs use, so
-that what any two of them write is what most jobs write.
+need not write it into pages of its own. The recorded jobs, two programs, use what most jobs use, so that what both
+write is what most jobs write.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import marshal
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import channel, child
@@ -76,30 +76,11 @@ def test(function):
 test(shortest)
 """,
 )
-_FUNCTIONS = (
-    (
-        """
+_FUNCTION = """
 def f(numbers, least=0):
     ''' The numbers above the least one, as text. '''
     return " ".join([str(n) for n in sorted(numbers) if n > least])
-""",
-        [([3, 1, 2],), ([1.5, 2.5],), ([],)],
-    ),
-    (
-        """
-from typing import Dict
-
-
-def f(text: str) -> Dict[str, int]:
-    counts = {}
-    for letter in text.lower():
-        counts[letter] = counts.get(letter, 0) + 1
-    return counts
-""",
-        [("abc",), ("A b C",), ("",)],
-    ),
-)
-"""Functions, each with the arguments of some calls."""
+"""
 _LIMITS = {
     "cpu_s": 10.0, "wall_s": 30.0, "memory_bytes": 1 << 29, "output_bytes": 1 << 20, "value_bytes": 1 << 20,
     "disk_bytes": 1 << 24, "files": 64, "processes": 32, "threads": 64,
@@ -111,9 +92,8 @@ class _NullChannel(channel.Channel):
 
     def __init__(self) -> None:
         super().__init__()
-        source, arguments = _FUNCTIONS[0]
-        job = {"source": source, "module": "solution", "count": 1, "limits": {}}
-        frames = marshal.dumps(job), wire.dumps(["call", "f", arguments[0], {}])
+        job = {"source": _FUNCTION, "module": "solution", "count": 1, "limits": {}}
+        frames = marshal.dumps(job), wire.dumps(["call", "f", ([3, 1, 2],), {}])
         self._buffer = b"".join(map(wire.frame, frames))
 
     def reach(self, stage: int) -> None:
@@ -147,24 +127,20 @@ class _ReportingChannel(channel.Channel):
 
 
 def trial_jobs() -> list[TrialJob]:
-    """Makes two jobs of each mode, programs and calls."""
-    programs = [TrialJob({"mode": "program", "source": source}) for source in _PROGRAMS]
-    calls = {"mode": "calls", "module": "solution"}
-    return programs + [
-        TrialJob({**calls, "source": source, "count": len(arguments)}, arguments) for source, arguments in _FUNCTIONS
-    ]
+    """Makes two programs: what both write, most jobs write."""
+    return [TrialJob(source) for source in _PROGRAMS]
 
 
 class TrialJob:
-    """Runs a job from the fork to its final frame, without the jail."""
+    """Runs a program from the fork to its final frame, without the jail."""
 
     base_bytes = 1 << 40
 
-    def __init__(self, job: dict[str, Any], calls: Sequence[tuple[Any, ...]] = ()) -> None:
+    def __init__(self, source: str) -> None:
         self._pair = socket.socketpair()
         self._files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
-        frames = [marshal.dumps({**job, "limits": _LIMITS}), *(wire.dumps(["call", "f", args, {}]) for args in calls)]
-        self._pair[0].send(b"".join(map(wire.frame, frames)))
+        job = {"mode": "program", "source": source, "limits": _LIMITS}
+        self._pair[0].send(wire.frame(marshal.dumps(job)))
         self._job = self._pair[1].fileno()
         self._call = syscalls.Bound("getppid")
 

@@ -16,7 +16,6 @@ import json
 import os
 import signal
 import struct
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from berry.sandboxes.inside.fast_fork import memory_maps
@@ -77,17 +76,15 @@ class _PageMap:
 
 
 def learn_written_pages(proc: int, trial_runs: Sequence[TrialRun]) -> MemoryRanges:
-    """Finds the pages that forks of this process write in at least two of these trial runs. `proc` is a descriptor on
-    /proc."""
-    counts: Counter[int] = Counter()
+    """Finds the pages that forks of this process write in every one of these trial runs: to copy a page that a job then
+    leaves alone costs as much as the trap that it saves another. `proc` is a descriptor on /proc."""
     try:
         high = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN_FD)
-        for trial in trial_runs:
-            counts.update(_pages_written_by(trial, _PageMap(high)))
+        written = [_pages_written_by(trial, _PageMap(high)) for trial in trial_runs]
         os.close(high)
     except OSError:
         return ()
-    return _merge_adjacent(sorted(page for page, runs in counts.items() if runs > 1))
+    return _merge_adjacent(sorted(set.intersection(*written)))
 
 
 def _pages_written_by(trial: TrialRun, page_map: _PageMap) -> set[int]:

@@ -198,6 +198,13 @@ def test_arguments_that_the_candidate_changed_are_seen_by_the_tests(box):
     assert box.judge("def f(q): q.rotate(1)", from_outside).passed
 
 
+def test_a_change_of_type_alone_and_one_beside_a_function_are_changes(box):
+    assert box.judge("def f(x): x[0] = 1.0", "a = [1]\nf(a)\nassert type(a[0]) is float").passed
+    assert box.judge("def f(x): x.append(x[0](-2))", "a = [abs]\nf(a)\nassert a == [abs, 2]").passed
+    kept = box.judge("def f(x, y): x[0] = 2", "a, b = [1], {3}\nf(a, y=b)\nassert (a, b) == ([2], {3})")
+    assert kept.passed
+
+
 def test_unchanged_arguments_stay_the_same_objects(box):
     tests = "inner = [1]\nx = [inner, 2]\nassert f(x, x) == 2\nassert x[0] is inner\nassert f([], (1, [2])) == 2"
     assert box.judge("def f(x, y): return len(y)", tests).passed

@@ -1,4 +1,4 @@
-"""Code on huge pages and in few mappings is the same code, and still not writable."""
+"""Code on huge pages and in few mappings, which forks inherit, is the same code, and still not writable."""
 
 from __future__ import annotations
 
@@ -55,3 +55,39 @@ def test_code_and_constants_of_a_library_are_one_mapping():
 def test_code_on_huge_pages_is_the_same_code():
     run = subprocess.run([sys.executable, "-c", ENLARGED, ROOT], capture_output=True, text=True)
     assert run.stdout == "ok\n", run.stderr
+
+
+INHERITED = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[1])
+from berry.sandboxes.inside.fast_fork import code_pages
+
+def faults():
+    receiving, sending = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        sorted(str(i) for i in range(1000))
+        os.write(sending, str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return int(os.read(receiving, 20))
+
+def protections():
+    lines = [line.split() for line in open("/proc/self/maps")]
+    return {line[1] for line in lines if len(line) > 5 and os.path.basename(line[5]).startswith(("libpython", "libc."))}
+
+proc = os.open("/proc", os.O_PATH)
+found = code_pages.programs(proc)
+assert found and all(not m.protection & code_pages.WRITE for m in found), found
+faults()
+before, kinds = faults(), protections()
+code_pages.inherit(found)
+assert protections() == kinds, (kinds, protections())
+print(before, faults())
+"""
+
+
+def test_forks_inherit_the_pages_of_programs():
+    run = subprocess.run([sys.executable, "-c", INHERITED, ROOT], capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert after < before - 5, (before, after)
