@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from berry.sandboxes.host.template import ROOT, clean_environment
+from berry.sandboxes.inside import processes
 from berry.sandboxes.inside.confine import CONFINING_FAILED
 
 _BOOT = (
@@ -22,9 +23,9 @@ MEMORY_POLL_S = 0.05
 
 
 class ConfinedTool:
-    """A confined process, with pipes to and from it. It is killed when its own memory (resident, without mapped files,
-    which it shares with others) goes over `memory_bytes`: address space says nothing where every thread reserves 1
-    GiB."""
+    """A confined process, with pipes to and from it. It is killed when its memory goes over `memory_bytes`: what is
+    resident without mapped files, which it shares with others, and what the kernel holds for it. Address space says
+    nothing where every thread reserves 1 GiB."""
 
     def __init__(self, process: asyncio.subprocess.Process, stderr: int, memory_bytes: int) -> None:
         self.process = process
@@ -53,20 +54,26 @@ class ConfinedTool:
 
     async def _watch(self) -> None:
         while self.process.returncode is None:
-            if own_bytes(self.process.pid) > self._memory_bytes:
+            if taken_bytes(self.process.pid) > self._memory_bytes:
                 self.over_memory = True
                 self.process.kill()
                 return
             await asyncio.sleep(MEMORY_POLL_S)
 
 
-def own_bytes(pid: int) -> int:
-    """Reads the resident anonymous memory of a process in bytes; 0 where it has ended."""
+def taken_bytes(pid: int) -> int:
+    """Measures the memory that a process takes: its own, shared memory, page tables, pipes and sockets; 0 where it has
+    ended."""
     try:
-        with open(f"/proc/{pid}/status") as status:
-            return next((int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon")), 0)
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return 0
+    try:
+        return processes.memory_of(proc, pid) + processes.buffer_bytes(proc, [pid])
+    except OSError:
+        return 0
+    finally:
+        os.close(proc)
 
 
 async def open_confined(
