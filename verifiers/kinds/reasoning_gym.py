@@ -17,7 +17,7 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -37,7 +37,18 @@ _SOURCE = Path(__file__).with_name("gym_scorer.py").read_text(encoding="utf-8")
 _JUNK = ("nan", "0", "banana")
 MAX_REMEMBERED = 4096
 _TOO_MUCH = (JobOutcome.CPU_LIMIT, JobOutcome.WALL_LIMIT, JobOutcome.MEMORY_LIMIT)
-_trusted: dict[bytes, str | None] = {}  # by entry: the junk that its scorer pays, None: none
+
+
+class _Controls(NamedTuple):
+    """What an entry's scorer said of junk: the answer that it pays, if any, and whether it scored some without
+    raising."""
+
+    paid: str | None
+    scores: bool
+
+
+_controls: dict[bytes, _Controls] = {}
+"""By entry."""
 
 
 async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
@@ -101,7 +112,8 @@ async def _scored(spec: ReasoningGymSpec, answer: str, request: CheckRequest, co
         )
     except SandboxError as error:
         return verdict(Reason.MISSING_TOOL, note=str(error))
-    return _of_scores(spec, answer, result)
+    controls = _controls.get(_digest(spec))
+    return _of_scores(spec, answer, result, scores=controls is not None and controls.scores)
 
 
 def fault(spec: ReasoningGymSpec) -> str | None:
@@ -130,7 +142,7 @@ def _same(text: str, gold: Any) -> bool:
 async def _pays_junk(spec: ReasoningGymSpec, request: CheckRequest, context: VerifierContext) -> Verdict | None:
     """The verdict where the scorer pays for junk, so that nothing it says of this entry means anything; else None."""
     key = _digest(spec)
-    if key not in _trusted:
+    if key not in _controls:
         answers = junk(spec)
         try:
             result = await context.pool.run(_job(spec, answers, request, context))
@@ -140,10 +152,10 @@ async def _pays_junk(spec: ReasoningGymSpec, request: CheckRequest, context: Ver
             return verdict(reason_of(result.outcome), note=result.error)
         cases = zip(answers, result.cases, strict=False)
         paid = next((a for a, c in cases if c.outcome is JobOutcome.OK and c.value >= spec.threshold), None)
-        while len(_trusted) >= MAX_REMEMBERED:
-            _trusted.pop(next(iter(_trusted)))
-        _trusted[key] = paid
-    if (paid := _trusted[key]) is None:
+        while len(_controls) >= MAX_REMEMBERED:
+            _controls.pop(next(iter(_controls)))
+        _controls[key] = _Controls(paid, any(case.outcome is JobOutcome.OK for case in result.cases))
+    if (paid := _controls[key].paid) is None:
         return None
     note = f"reasoning-gym's scorer for {spec.dataset} pays {paid[:60]!r}: what it says of an answer means nothing"
     return verdict(Reason.TESTS_BROKEN, note=note)
@@ -165,8 +177,9 @@ def _job(spec: ReasoningGymSpec, answers: list[str], request: CheckRequest, cont
     )
 
 
-def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdict:
-    """From the scores of the entry's own answer, if it has one, and of the response's."""
+def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult, *, scores: bool) -> Verdict:
+    """From the scores of the entry's own answer, if it has one, and of the response's. `scores`: the scorer has scored
+    some junk; where the entry has no answer of its own, that shows that the scorer works."""
     gold = result.cases[0] if len(result.cases) > 1 else None
     gold_stands = gold is not None and gold.outcome is JobOutcome.OK and gold.value >= spec.threshold
     last = result.cases[-1] if result.cases else None
@@ -174,6 +187,7 @@ def _of_scores(spec: ReasoningGymSpec, answer: str, result: JobResult) -> Verdic
         return verdict(Reason.CORRECT, answer=answer, score=last.value, expected=spec.entry.get("answer"))
     if gold is not None and gold.outcome is JobOutcome.OK and not gold_stands:
         return verdict(Reason.TESTS_BROKEN, answer=answer, note=_broken(spec, gold.value))
+    gold_stands = gold_stands or (gold is None and scores)
     if gold_stands and last is not None and last.outcome in _TOO_MUCH:
         return verdict(reason_of(last.outcome), answer=answer, note="the scorer can't get through this answer")
     if gold_stands and last is not None and last.outcome is JobOutcome.RUNTIME_ERROR:

@@ -75,6 +75,15 @@ def test_a_scorer_that_pays_junk_is_not_trusted_whatever_the_answer(check, datas
         assert f"scorer for {dataset} pays" in found.evidence["note"]
 
 
+def test_an_answer_that_makes_the_scorer_raise_fails_though_the_entry_has_no_gold(check) -> None:
+    spec = drawn("boxnet")
+    assert spec.entry.get("answer") is None
+    for answer in ("0", '[{"a": 1}]'):
+        found = check(spec, f"<answer>{answer}</answer>")
+        assert (found.outcome, found.reason) == (Outcome.FAIL, Reason.UNPARSABLE_ANSWER), found
+    assert check(spec, "<answer>[]</answer>").reason is Reason.WRONG_ANSWER
+
+
 def test_the_gold_answer_is_no_junk() -> None:
     spec = ReasoningGymSpec(dataset="x", entry={"question": "How many?", "answer": "0.0", "metadata": {}})
     assert junk(spec) == ["nan", "banana", "How many?"]
