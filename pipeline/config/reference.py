@@ -30,7 +30,7 @@ Every key of a run's configuration (`berry run`, `berry variants`, `berry train`
 Relative paths in a file are relative to its folder; `storage.root` is relative to where the command is run. Where a key
 takes one of several kinds, its `type` says which. This page is generated from the models:
 
-```
+```sh
 python -m berry.pipeline.config.reference > docs/configuration.md
 ```
 """

@@ -28,7 +28,7 @@ from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rollout.tools import TurnCalls
 from berry.pipeline.config.sections.rounds import Rounds
 from berry.pipeline.config.sections.routing import Routing, routed_modes
-from berry.pipeline.config.sections.tracking import Tracking
+from berry.pipeline.config.sections.tracking import Trackers
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
 from berry.verifiers.config import CheckerConfig
@@ -91,8 +91,8 @@ class RunConfig(Section):
     """Where the run is kept, and in what pieces."""
     report: bool = True
     """Write report.html into the run directory when the run ends."""
-    tracking: tuple[Tracking, ...] = ()
-    """Experiment trackers that the run reports to, beside its own files."""
+    tracking: Trackers = ()
+    """Experiment trackers that the run reports to, beside its own files; at most one of each type."""
     annotation: Annotation | None = None
     """What `berry annotate` labels; it writes this section into what it makes, and `berry run` takes none."""
     variants: Variants | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from berry.pipeline.config.reading.base import Section
 
@@ -58,3 +58,16 @@ class TrackioTracker(TrackerConfig):
 
 
 Tracking = Annotated[TensorBoardTracker | MlflowTracker | WandbTracker | TrackioTracker, Field(discriminator="type")]
+
+
+def _one_of_each_type(trackers: tuple[Tracking, ...]) -> tuple[Tracking, ...]:
+    """Raises ValueError for a second tracker of a type: their packages know one open run in a process."""
+    types = [tracker.type for tracker in trackers]
+    for at, name in enumerate(types):
+        if name in types[:at]:
+            raise ValueError(f"tracking.{at} is a second tracker of type {name}: a run reports to one of each type")
+    return trackers
+
+
+Trackers = Annotated[tuple[Tracking, ...], AfterValidator(_one_of_each_type)]
+"""At most one of each type."""

@@ -104,6 +104,12 @@ def test_a_tracker_that_is_not_there_is_told_before_the_run_begins(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_second_tracker_of_one_type_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    twice = [{"type": "wandb", "project": "a"}, {"type": "trackio"}, {"type": "wandb", "project": "b"}]
+    with pytest.raises(ConfigError, match=r"tracking\.2 is a second tracker of type wandb"):
+        make_run(tmp_path, {**RUN, "tracking": twice})
+
+
 def test_figures_are_the_numbers_among_what_a_run_measures() -> None:
     told = {"wall_s": 2, "cache_hit": None, "is": True, "ledger": {"kept": 3, "extra": {"a": 1.5}}, "name": "x"}
     assert numbers(told) == {"wall_s": 2.0, "ledger.kept": 3.0, "ledger.extra.a": 1.5}
