@@ -34,7 +34,7 @@ STATES = {
     "unchecked": "checked < leaves",
 }
 """What a filter of the page asks for, in SQL over the table's columns."""
-_ROWS = f"""select problem_id, {{round}}::integer, {{first}}::integer, {{last}}::integer,
+_ROWS = f"""select problem_id, {{round}}::integer, coalesce(min(lease), {{first}})::integer,
                   count(*) filter ({OUTCOME} = 'pass')::integer,
                   count(*) filter ({OUTCOME} in ('pass', 'wrong'))::integer,
                   count(*)::integer, count(*) filter (kept)::integer
@@ -43,11 +43,10 @@ _ROWS = f"""select problem_id, {{round}}::integer, {{first}}::integer, {{last}}:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The leases among which a problem of a round is."""
+    """The lease in which a problem of a round was searched."""
 
     round_index: int
-    first: int
-    last: int
+    lease: int
 
 
 class ProblemIndex:
@@ -60,8 +59,8 @@ class ProblemIndex:
         self._db: duckdb.DuckDBPyConnection = duckdb.connect()
         self._db.execute("set enable_progress_bar = false")
         self._db.execute(
-            "create table problems (problem varchar, round integer, first integer, last integer, passed integer, "
-            "checked integer, leaves integer, kept integer)"
+            "create table problems (problem varchar, round integer, lease integer, passed integer, checked integer, "
+            "leaves integer, kept integer)"
         )
         self._reader: duckdb.DuckDBPyConnection = duckdb.connect()
         self._lock = threading.Lock()
@@ -106,7 +105,7 @@ class ProblemIndex:
         """None where it has not been read, or is not there."""
         with self._lock:
             found = self._db.execute(
-                "select round, first, last from problems where problem = ? and round = ?", [problem, round_index]
+                "select round, lease from problems where problem = ? and round = ?", [problem, round_index]
             ).fetchone()
         return None if found is None else Place(*found)
 
@@ -131,9 +130,11 @@ class ProblemIndex:
 
         try:
             self._reader.register("_batch", self._open(file, round_index))
-            told = self._reader.execute(_ROWS.format(round=round_index, first=file.first, last=file.last)).fetchall()
+            told = self._reader.execute(_ROWS.format(round=round_index, first=file.first)).to_arrow_table()
         except (BerryError, duckdb.Error, OSError) as error:
             self.unreadable.append(str(error).splitlines()[0])
             return
         with self._lock:
-            self._db.executemany(f"insert into problems values ({', '.join('?' * 8)})", told)
+            self._db.register("_told", told)
+            self._db.execute("insert into problems select * from _told")
+            self._db.unregister("_told")

@@ -104,13 +104,8 @@ class TreeServer:
         place = self.index.place(problem, round_index)
         if place is None:
             return None
-        committed = self._run.committed(round_index)
-        for lease in range(place.first, place.last + 1):
-            if lease not in committed:
-                continue
-            for stored in read_leases(self._run, round_index, [lease]):
-                if stored.problem_id == problem:
-                    return tree_json(stored, token_ends=self._token_ends, most_chars=MOST_CHARS, most_nodes=MOST_NODES)
+        for stored in read_leases(self._run, round_index, [place.lease], only=problem):
+            return tree_json(stored, token_ends=self._token_ends, most_chars=MOST_CHARS, most_nodes=MOST_NODES)
         return None
 
     # ---- who asks ----------

@@ -144,12 +144,15 @@ def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[
             yield from _read_lease(run, config, round_index, lease, problems)
 
 
-def read_leases(run: RunDir, round_index: int, leases: Iterable[int]) -> Iterator[StoredTree]:
-    """The trees of these committed leases, in this order. Their `problem` is None: problem files are not looked
-    through, so that a few trees of a large run are read at once. Raises StorageError for a damaged shard."""
+def read_leases(
+    run: RunDir, round_index: int, leases: Iterable[int], *, only: str | None = None
+) -> Iterator[StoredTree]:
+    """The trees of these committed leases, in this order; `only`: that of this problem alone, without reading the
+    others' rows. Their `problem` is None: problem files are not looked through, so that a few trees of a large run are
+    read at once. Raises StorageError for a damaged shard."""
     config = stored_config(run)
     for lease in leases:
-        yield from _read_lease(run, config, round_index, lease, {})
+        yield from _read_lease(run, config, round_index, lease, {}, only)
 
 
 def _problems(run: RunDir, config: RunConfig, round_index: int) -> Iterator[tuple[int, dict[str, Problem]]]:
@@ -182,15 +185,22 @@ _OF_LEAF = ("leaf", "orm", "verdict", "verdict_reason", "answer", "drop_reason",
 
 
 def _read_lease(
-    run: RunDir, config: RunConfig, round_index: int, lease: int, problems: dict[str, Problem]
+    run: RunDir,
+    config: RunConfig,
+    round_index: int,
+    lease: int,
+    problems: dict[str, Problem],
+    only: str | None = None,
 ) -> Iterator[StoredTree]:
     """Problems without nodes, since they were quarantined, have no tree."""
     tables = open_lease(run.location, lease, round_index)
     marks = tables["nodes"].marks
     leaves, kept = tables["trajectories"], tables["kept"]
     leaves_at, kept_at = (places_of(table.batches(["problem_id"])) for table in (leaves, kept))
-    start = 0
-    for problem_id, node_rows in nodes_by_problem(tables["nodes"]):
+    start, stop = 0, None
+    if only is not None:
+        start, stop = next(iter(places_of(tables["nodes"].batches(["problem_id"])).get(only, ())), (0, 0))
+    for problem_id, node_rows in nodes_by_problem(tables["nodes"], start=start, stop=stop):
         places = leaves_at.get(problem_id, ())
         root, reader, families = next(node_rows), ValueReader(), set[str]()
         leaf_rows = _leaf_rows(rows_at(leaves, places, _OF_LEAF), families)

@@ -175,10 +175,12 @@ class StoredNodes(Mapping[str, Node]):
         return self._read
 
 
-def nodes_by_problem(table: LeaseTable) -> Iterator[tuple[str, Iterator[Row]]]:
-    """The node rows of a lease, problem by problem, which lie one behind the other. Rows of a problem are lost once the
-    next is asked for. Raises StorageError."""
-    rows = (row for batch in table.batches() for row in node_rows(batch))
+def nodes_by_problem(
+    table: LeaseTable, *, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[str, Iterator[Row]]]:
+    """The node rows of a lease, problem by problem, which lie one behind the other, from row `start` up to `stop` (the
+    end). Rows of a problem are lost once the next is asked for. Raises StorageError."""
+    rows = (row for batch in table.batches(start=start, stop=stop) for row in node_rows(batch))
     return groupby(rows, key=lambda row: row["problem_id"])
 
 

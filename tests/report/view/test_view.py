@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from berry.pipeline.cli import main
 from berry.pipeline.report.view.index import ProblemIndex
 from berry.pipeline.report.view.server import TreeServer
+from berry.pipeline.stages.dataset.maintenance.compact import compact
 from berry.pipeline.storage.run.directory import open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
@@ -75,6 +76,21 @@ def test_every_tree_opens_and_agrees_with_the_list(client: TestClient):
         assert len(leaves) == row["leaves"]
         assert sum(leaf["verdict"] == "pass" for leaf in leaves) == row["passed"]
         assert sum(leaf["outcome"] in ("pass", "wrong") for leaf in leaves) == row["checked"]
+
+
+def test_a_tree_is_the_same_from_a_merged_file(client: TestClient, made: Path, tmp_path: Path):
+    shutil.copytree(made, tmp_path / "run")
+    merged = open_run(str(tmp_path / "run"))
+    compact(merged)
+    view = TreeServer(merged)
+    view.index.wait()
+    assert view.index.progress[1] < 30
+    other = TestClient(view.app, base_url="http://127.0.0.1")
+    other.get("/", params={"token": view.token})
+    for row in client.get("/api/list", params={"offset": 145}).json()["rows"]:
+        asked = {"problem": row["problem"], "round": row["round"]}
+        assert other.get("/api/tree", params=asked).json() == client.get("/api/tree", params=asked).json()
+    view.index.close()
 
 
 def test_who_has_no_token_sees_nothing(view: TreeServer):
