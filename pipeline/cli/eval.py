@@ -97,16 +97,19 @@ def eval_(
     if overrides:
         raise InputError(f"{overrides[0]!r}: KEY=VALUE changes an evaluation's file; a run is as it is stored")
     from berry.pipeline.cli import eval_costs
+    from berry.pipeline.cli.progress import working
     from berry.pipeline.stages.training.benchmark_overlap import folders_of, judged_models, overlap_lines
     from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(what)
-    config, problems = _answers(run, rounds, benchmark or [], mode)
+    with working("reading the run's answers"):
+        config, problems = _answers(run, rounds, benchmark or [], mode)
     sheets, notes = eval_costs.models(config)
     price, unplanned = eval_costs.price(config, cluster, prices)
     asked = [(p.benchmark, p.text) for p in problems]
     notes += overlap_lines(folders_of(judged_models(config, run, rounds[0] if rounds else 0)), asked)
-    measured = _measure(config, problems, counts, sheets, price, what)
+    with working("measuring methods on subsamples"):
+        measured = _measure(config, problems, counts, sheets, price, what)
     folder = out or under(run.location.url, "eval")
     differences = []
     if compare is not None:
@@ -114,7 +117,8 @@ def eval_(
         other, others, lines = _compared(problems, compare, compare_round, benchmark or [], counts, what, other_mode)
         sheets, unknown = eval_costs.models(other)
         label = Path(compare).name if other_mode is None else f"{Path(compare).name}, {other_mode}"
-        beside = _measure(other, others, counts, sheets, None, compare, of=label)
+        with working(f"measuring methods on subsamples of {compare}"):
+            beside = _measure(other, others, counts, sheets, None, compare, of=label)
         measured = Measurement.merged([measured, beside])
         notes += [line for line in unknown if line not in notes]
         notes += overlap_lines(folders_of(judged_models(other, open_run(compare), compare_round or 0)), asked)

@@ -1,14 +1,16 @@
-"""Shows the progress of a run: a panel on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a panel on a terminal, plain lines elsewhere; and what a shorter command is at."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -17,6 +19,7 @@ from berry.pipeline.report.status import described_calls
 from berry.pipeline.runtime.display import Display, View
 
 PLAIN_EVERY_S = 10.0
+SAID_AFTER_S = 5.0
 
 
 @contextmanager
@@ -28,6 +31,27 @@ def make_display() -> Iterator[Display]:
     display = LiveDisplay(Console(stderr=True))
     with display.live:
         yield display
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Says on standard error what a command is at, for one that reads or computes and has no run to show: with the
+    seconds so far on a terminal, elsewhere a line where it is still at it after SAID_AFTER_S. Gives a function that
+    changes the text."""
+    if sys.stderr.isatty():
+        columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+            task = shown.add_task(text, total=None)
+            yield lambda now: shown.update(task, description=now)
+        return
+    at = [text]
+    timer = threading.Timer(SAID_AFTER_S, lambda: print(f"{at[0]} …", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda now: at.__setitem__(0, now)
+    finally:
+        timer.cancel()
 
 
 def facts(view: View) -> list[tuple[str, str]]:

@@ -29,16 +29,21 @@ def report(
 
       berry report s3://bucket/runs/big --out big.html
     """
+    from berry.pipeline.cli.progress import working
     from berry.pipeline.errors import StorageError
     from berry.pipeline.report.page.page import make_report, write_report
     from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
     if out is None:
-        typer.echo(write_report(run, token_ends=token_ends_of(run)))
+        with working("reading the run and drawing samples of it"):
+            place = write_report(run, token_ends=token_ends_of(run))
+        typer.echo(place)
         return
+    with working("reading the run and drawing samples of it"):
+        made = make_report(run, token_ends=token_ends_of(run))
     try:
-        out.write_bytes(make_report(run, token_ends=token_ends_of(run)))
+        out.write_bytes(made)
     except OSError as error:
         raise StorageError(f"{out}: can't be written ({error.strerror}); choose another --out") from error
     typer.echo(str(out))

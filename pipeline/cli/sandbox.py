@@ -68,12 +68,17 @@ async def _attack(config: PoolConfig) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from berry.sandboxes.attacks.run import attack_host, catalogue
+    from berry.pipeline.cli.progress import working
+    from berry.sandboxes.attacks.run import AttackResult, attack_host, catalogue
     from berry.sandboxes.probe import DOCUMENTATION
 
     console = Console()
-    with console.status("attacking"):
-        results = [result async for result in attack_host(config)]
+    results: list[AttackResult] = []
+    total = sum(map(len, catalogue().values()))
+    with working(f"attack 1 of {total}") as now_at:
+        async for result in attack_host(config):
+            results.append(result)
+            now_at(f"attack {len(results) + 1} of {total}")
     table = Table("attacks that", "tried", "stopped", "not stopped", title="attacks on this host's sandbox")
     for group in catalogue():
         mine = [r for r in results if r.group == group]

@@ -40,6 +40,7 @@ def show(
 
     from rich.console import Console
 
+    from berry.pipeline.cli.progress import working
     from berry.pipeline.errors import InputError
     from berry.pipeline.storage.run.directory import open_run
     from berry.pipeline.storage.run.duckdb_views import connect
@@ -49,11 +50,12 @@ def show(
     run = open_run(run_dir)
     db = connect(run)
     console = Console()
-    trajectories = _rows(
-        db,
-        "select * from trajectories where problem_id = ? and round = ? order by trajectory_id",
-        [problem, round_index],
-    )
+    with working("looking for the problem"):
+        trajectories = _rows(
+            db,
+            "select * from trajectories where problem_id = ? and round = ? order by trajectory_id",
+            [problem, round_index],
+        )
     if not trajectories:
         ids = [r["problem_id"] for r in _rows(db, "select distinct problem_id from trajectories", [])]
         near = difflib.get_close_matches(problem, ids, n=3, cutoff=0.3) or sorted(ids)[:3]
@@ -65,15 +67,14 @@ def show(
         _print_steps(console, kept[0], _given(db, kept[0], trajectories))
         return
     if picture is not None:
-        _write_picture(run, problem, round_index, picture)
+        with working("reading the tree"):
+            _write_picture(run, problem, round_index, picture)
         console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
         return
-    completions = _rows(db, "select * from completions where problem_id = ? and round = ?", [problem, round_index])
-    nodes = _rows(
-        db,
-        "select * from nodes where problem_id = ? and round = ? order by node",
-        [problem, round_index],
-    )
+    place = [problem, round_index]
+    with working("reading the tree"):
+        completions = _rows(db, "select * from completions where problem_id = ? and round = ?", place)
+        nodes = _rows(db, "select * from nodes where problem_id = ? and round = ? order by node", place)
     _print_tree(console, problem, nodes, trajectories, completions, width)
 
 

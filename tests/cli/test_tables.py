@@ -1,0 +1,66 @@
+"""Tables of commands fit 80 columns with their headings whole, and a command that takes long says what it is at."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+from berry.pipeline.cli import app, progress
+
+ROOT = Path(__file__).resolve().parents[2]
+STORED = ROOT / "tests" / "stored"
+TODAY, EARLIER = str(STORED / "run-0.2.0.dev0"), str(STORED / "run-0.1.0")  # the second has two rounds
+ROW = re.compile(r"[│┃├└━]|\S {2,}\S.* {2,}\S")  # has cells: of a box, or three with gaps
+COMMANDS = {
+    "inspect": (["inspect", TODAY], "problem        pass  wrong  kept  tokens"),
+    "inspect of rounds": (["inspect", EARLIER], "in the loop"),
+    "inspect --sql": (["inspect", TODAY, "--sql", "select problem_id, n_tokens, kept from trajectories"], "n_tokens"),
+    "inspect --sql of all columns": (["inspect", TODAY, "--sql", "select * from nodes limit 2"], "token_ids"),
+    "show": (["show", TODAY, "synthetic-5-4"], "4/4 passed"),
+    "status": (["status", TODAY], "trajectories"),
+    "check": (["check", TODAY], ""),
+    "plan": (["plan", str(ROOT / "configs" / "tiny.yaml"), "--cluster", "hgx-h100", "--cluster", "local"], "hgx-h100"),
+    "eval": (["eval", TODAY], "right answers in %"),
+    "sandbox probe": (["sandbox", "probe"], "leaves open"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_tables_fit_80_columns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, heading = COMMANDS[name]
+    monkeypatch.setenv("COLUMNS", "80")
+    if name == "eval":  # which writes beside the run
+        shutil.copytree(TODAY, tmp_path / "run")
+        words = ["eval", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert heading in done.output
+    too_wide = [line for line in done.output.splitlines() if ROW.search(line) and cell_len(line.rstrip()) > 80]
+    assert too_wide == []
+
+
+def test_a_query_of_many_columns_is_a_line_a_value() -> None:
+    done = CliRunner().invoke(app, ["inspect", TODAY, "--sql", "select * from kept limit 2"], env={"COLUMNS": "80"})
+    lines = done.output.splitlines()
+    assert sum(line.strip().startswith("trajectory_id ") for line in lines) == 2
+    assert all(cell_len(line.rstrip()) <= 80 for line in lines)
+
+
+def test_what_takes_long_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "SAID_AFTER_S", 0.01)
+    with progress.working("reading") as now_at:
+        now_at("counting")
+        deadline = time.monotonic() + 30
+        while not (told := capsys.readouterr().err) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert told in ("reading …\n", "counting …\n")
+    monkeypatch.setattr(progress, "SAID_AFTER_S", 60)
+    with progress.working("reading"):
+        pass
+    assert capsys.readouterr().err == ""
