@@ -13,6 +13,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError
 from berry.pipeline.planning import runs
 from berry.pipeline.planning.capacity import CapacityPlan, plan
+from berry.pipeline.report.pages import rounded
 from berry.pipeline.storage.run.directory import RunDir
 
 READ_AGAIN = 20_000  # problems that are read once more, to know their verifiers
@@ -33,10 +34,11 @@ class AgainstPlan:
     def line(self) -> str:
         rate, told = self.measured, self.told
         span = "in steady state" if self.steady else "over the whole run"
-        assumed = "" if self.before is None else f"{self.before.rate:,.3g} by its assumptions, "
+        assumed = "" if self.before is None else f"{rounded(self.before.rate)} by its assumptions, "
         return (
-            f"{rate:,.3g} trajectories/s {span}; the plan said {assumed}{told.rate:,.3g} with this run's lengths and "
-            f"checks ({told.rate / rate:.2f} ×; {told.binding.value} binds, engines {told.gpu_idle_share:.0%} idle)"
+            f"{rounded(rate)} trajectories/s {span}; the plan said {assumed}{rounded(told.rate)} with this run's "
+            f"lengths and checks ({told.rate / rate:.2f} ×; {told.binding.value} binds, engines "
+            f"{told.gpu_idle_share:.0%} idle)"
         )
 
 

@@ -1,4 +1,5 @@
-"""Fills a page's template: texts are escaped, and what is markup already is marked in the template.
+"""Fills a page's template, and writes numbers for people. Texts are escaped; what is markup already is marked in the
+template.
 
 The filter `code` sets what stands between backticks, as in messages for a terminal, in type of its own.
 """
@@ -24,3 +25,9 @@ def fill(template: str, **values: Any) -> str:
 def code(text: str) -> Markup:
     """The text as markup, with its words between backticks as `code` elements."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # escaped before
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, never as a power of ten where it is 1 or above: 1,235 of 1234.6."""
+    text = f"{value:,.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text else text

@@ -10,7 +10,7 @@ from berry.pipeline.planning.advice import Advice
 from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.modes import Sum
 from berry.pipeline.planning.totals import WorkTotals
-from berry.pipeline.report.pages import fill
+from berry.pipeline.report.pages import fill, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,21 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
             f"{group.step_s(group.batch) * 1e3:.1f} ms, {1 / group.step_s(group.batch):.0f} tokens/s each",
         ),
         ("tokens/s", f"{si(p.tokens_per_s)} ({p.tokens_per_s / p.units:,.0f} {each})"),
-        ("trajectories/s", f"{p.rate:,.4g} of {p.fastest:,.4g} that the engines could do"),
+        ("trajectories/s", f"{rounded(p.rate, 4)} of {rounded(p.fastest, 4)} that the engines could do"),
         ("kept/hour", si(p.kept_per_hour)),
         ("binding", p.binding.value),
         ("GPU idle share", f"{p.gpu_idle_share:.1%}"),
         ("sandbox slots", f"{p.slots:,} ({p.slots / p.units:.3g} {each})"),
-        ("slots on average", f"{p.slots_average:,.4g} ({p.slots_average / p.units:.3g} {each})"),
+        ("slots on average", f"{rounded(p.slots_average, 4)} ({p.slots_average / p.units:.3g} {each})"),
         ("slots needed", f"{needed} ({(p.slots_needed or 0) / p.units:.3g} {each})"),
     ]
     for use in p.uses:
         wait = "no wait" if use.wait_p99_s < 1e-3 else f"wait {seconds(use.wait_s)} (1% over {seconds(use.wait_p99_s)})"
         figures.append((f"{use.name} busy", f"{use.busy:.1%}; {wait}"))
     if p.workload.calls:
-        figures.append(("tool calls", f"{p.tools.made:.3g} made a trajectory, {p.rate * p.tools.made:,.4g} a second"))
+        figures.append(
+            ("tool calls", f"{p.tools.made:.3g} made a trajectory, {rounded(p.rate * p.tools.made, 4)} a second")
+        )
     if p.workload.rewards:
         figures.append(("GPU share for rewards", f"{p.reward_share:.1%} of GPU time is what they need"))
     saved = 1 - alone.resident / alone.resident_independent
@@ -85,7 +87,7 @@ def sum_rows(total: WorkTotals | Sum) -> list[tuple[str, str]]:
     """Lists label and value of what a whole run, or a mode of it, comes to."""
     gpu_hours = f" ({si(total.gpu_hours)} GPU-hours)" if total.gpu_hours else ""
     binds, solved = (total.binds, total.solved) if isinstance(total, Sum) else (None, None)
-    a_dollar = f", {solved / total.usd:,.4g} a dollar" if solved and total.usd else ""
+    a_dollar = f", {rounded(solved / total.usd, 4)} a dollar" if solved and total.usd else ""
     return [
         *([("binding", binds)] if binds else []),
         *([("run: problems solved", f"{solved:,.0f}{a_dollar}")] if solved is not None else []),
@@ -138,11 +140,11 @@ def si(value: float) -> str:
 
 def hours(value: float) -> str:
     """A duration given in hours, for people."""
-    return f"{value:,.3g} h" if value >= 1 else f"{value * 60:.3g} min"
+    return f"{rounded(value)} h" if value >= 1 else f"{value * 60:.3g} min"
 
 
 def seconds(value: float) -> str:
     """A duration given in seconds, for people."""
     if value < 1e-3:
         return "under 1 ms"
-    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:,.3g} s"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{rounded(value)} s"

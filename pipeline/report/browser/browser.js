@@ -224,7 +224,7 @@ function treeBrowser(root, source) {
       add("nondeterministic", node.given.nondeterministic ? "calls before it, made again for this branch, said something else" : null);
     }
     if (node.calls) add("calls", "ends in a tool call, which the next node answers");
-    add("value", node.value === null ? "not known" : `${number(node.value, 2)} (${number(node.low, 2)} to ${number(node.high, 2)}), ${node.count} independent continuations, ${node.kind}`);
+    add("value", node.value === null ? "not known" : `${number(node.value, 2)} (${number(node.low, 2)} to ${number(node.high, 2)}), ${node.count} independent continuation${node.count === 1 ? "" : "s"}, ${node.kind}`);
     add("weight", node.weight !== null && node.weight !== 1 ? node.weight : null);
     add("PRM", node.prm === null ? null : number(node.prm));
     add("tokens", `${node.tokens}${node.given ? " given" : ""}, at depth ${node.depth}`);

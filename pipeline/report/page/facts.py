@@ -17,6 +17,7 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Ending
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
+from berry.pipeline.report.pages import rounded
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.report.rounds import rounds_by_mode
@@ -214,7 +215,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.3g}"
+        return rounded(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _short(value)
 
 

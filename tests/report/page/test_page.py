@@ -12,6 +12,7 @@ import pytest
 
 from berry.pipeline.report.page import samples
 from berry.pipeline.report.page.page import make_report, script_json, write_report
+from berry.pipeline.report.pages import rounded
 from berry.pipeline.storage.run.directory import RunDir, open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
@@ -157,3 +158,10 @@ def test_progress_is_drawn_over_time(run: RunDir):
         old.unlink()
     (folder / "progress-0000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "Over time" in make_report(run).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234.6, "1,235"), (0.01234, "0.0123"), (1.234, "1.23"), (2.5e6, "2,500,000"), (0.0, "0")]
+)
+def test_numbers_are_written_for_people(value: float, text: str) -> None:
+    assert rounded(value) == text
