@@ -158,6 +158,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small(raw)
     (folder / "mine.yaml").write_text(yaml.safe_dump(raw))
     (folder / "mine.jsonl").write_text(next(blocks(quickstart, "json")).text)
+    (folder / "checks.py").write_text(next(blocks(quickstart, "python")).text)
     sums = [{"question": f"What is {n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(3, 6)]
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, sums)))
     answers = [{"problem_id": f"gsm8k-{n}", "response": "It is \\boxed{6}."} for n in range(3)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from berry.verifiers.specs.base import LENIENT, STRICT
-from berry.verifiers.specs.union import MathSpec
+from berry.verifiers.specs.union import OWN_KINDS, MathSpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "verifiers.md").read_text("utf-8")
 EXAMPLE = re.compile(r"^\| `(.+?)` \| `(.+?)` \| (pass|fail) \| (pass|fail) \| (?:`(\w+)` )?\|$", re.MULTILINE)
@@ -23,6 +23,14 @@ def test_every_example_has_the_verdict_it_states(check_all, preset: str) -> None
     verdicts = check_all([(MathSpec(answer=e[0], strictness=strictness), f"\\boxed{{{e[1]}}}") for e in examples])
     stated = [e[2] if preset == "strict" else e[3] for e in examples]
     assert [str(verdict.outcome) for verdict in verdicts] == stated
+
+
+def test_every_kind_is_named_with_an_example() -> None:
+    """That each example is one that a problem file may have is for tests/docs/test_blocks.py."""
+    shown = set(re.findall(r'"verifier": \{"type": "(\w+)"', PAGE))
+    of_the_run = {"any_of", "weighted", "environment", "reasoning_gym"}
+    assert shown | of_the_run == {*OWN_KINDS, "all_of", "any_of", "weighted"}
+    assert all(f"`{name}`" in PAGE for name in of_the_run)
 
 
 def test_the_settings_and_the_presets_are_those_of_the_code() -> None:
