@@ -17,6 +17,7 @@ from berry.pipeline.errors import BerryError
 from berry.pipeline.records import Ending
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
+from berry.pipeline.report.page.costs_and_checks import AUDIT, EVALUATED, audit, cost_rows, evaluation
 from berry.pipeline.report.pages import rounded
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
@@ -98,7 +99,22 @@ def gather(run: RunDir) -> Facts:
         _counts(run, facts, told)
     _speed(run, facts, told)
     _learning(run, facts, told)
+    _checked(run, facts, told)
     return facts
+
+
+def _checked(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], Any]) -> None:
+    pairs, fenced = told("log-probabilities computed again", lambda: audit(run)) or ([], [])
+    facts.alarms += fenced
+    if pairs:
+        explained = "Of a share of the trajectories (`recompute`), each by the engine that made it and another one."
+        facts.sections.append(FactTable("Log-probabilities computed again", explained, pairs, AUDIT))
+    curves = told("evaluation", lambda: evaluation(run))
+    if curves:
+        explained = (
+            "By the last `berry eval` of this run, at the most samples, with 95% intervals; eval/eval.html has more."
+        )
+        facts.sections.append(FactTable("Evaluation", explained, curves, EVALUATED))
 
 
 def _state(run: RunDir) -> str:
@@ -311,6 +327,7 @@ def _speed(run: RunDir, facts: Facts, told: Callable[[str, Callable[[], Any]], A
     balanced = told("balance", lambda: balance.story(run))
     if balanced is not None:
         rows.append(("balance", balanced.line))
+    rows += cost_rows(run.config() or {}, f)
     facts.sections.append(FactTable("Speed and tokens", "From metrics/run.json.", rows))
     if f.get("lost_workers"):
         facts.alarms.append(f"{f['lost_workers']} rollout workers were lost; their leases were handed out again")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from berry.pipeline.cli import app
 from berry.pipeline.report.page import samples
 from berry.pipeline.report.page.page import make_report, script_json, write_report
 from berry.pipeline.report.pages import rounded
@@ -158,6 +160,24 @@ def test_progress_is_drawn_over_time(run: RunDir):
         old.unlink()
     (folder / "progress-0000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "Over time" in make_report(run).decode()
+
+
+def test_costs_audits_and_the_evaluation_are_on_the_page(run: RunDir):
+    assert "cost of nodes" not in make_report(run).decode()
+    config = run.config() or {}
+    for node in config["cluster"]["nodes"].values():
+        node["usd_per_hour"] = 7200.0
+    run.location.put("run.yaml", json.dumps(config).encode())
+    pair = {"a": "engine-a", "b": "engine-b", "count": 40, "above": 39, "worst": {"nats": 0.25}, "disagrees": True}
+    run.write_metrics("recompute", {"pairs": [pair], "fenced": ["engine-b"]})
+    run.write_metrics("run", {**(run.metrics("run") or {}), "wall_s": 10.0})
+    done = CliRunner().invoke(app, ["eval", run.location.url])
+    assert done.exit_code == 0, (done.output, done.exception)
+    page = make_report(open_run(run.location.url)).decode()
+    assert "$20: every node of the cluster" in page
+    assert "engine-a, engine-b" in page
+    assert "engines were fenced" in page
+    assert re.search(r"<td>majority</td><td>\d+</td><td>[\d.]+% \([\d.]+% to [\d.]+%\)</td>", page)
 
 
 @pytest.mark.parametrize(
