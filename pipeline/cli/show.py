@@ -130,14 +130,13 @@ def _print_tree(
         share = node["value"]
         value = "  ?  " if share is None else f"{share:.2f}"
         label = f"[{_colour(share)}]{value}[/] {escape(text)}"
-        if node["role"] != ASSISTANT:
+        if node["role"] not in (None, ASSISTANT):  # none before schema version 7
             label = f"[magenta]  {_call(node)}[/] [dim]{escape(text)}[/]"
         leaf = by_leaf.get(node["node"])
         if leaf is not None:
             fate = "kept" if leaf["kept"] else leaf["drop_reason"]
-            label += (
-                f"  [dim]→ {escape(str(leaf['answer']))[:40]} {leaf['verdict'] or ''} {fate} {leaf['trajectory_id']}[/]"
-            )
+            answer = "" if leaf["answer"] is None else f"{escape(leaf['answer'][:40])} "
+            label += f"  [dim]→ {answer}{leaf['verdict'] or ''} {fate} {leaf['trajectory_id']}[/]"
         branches[node["node"]] = branches[node["parent"]].add(label)
     for leaf in leaves:
         if leaf["leaf"] not in branches:
@@ -169,7 +168,7 @@ def _given(db: Any, row: dict[str, Any], trajectories: list[dict[str, Any]]) -> 
     length = 0
     for node in path:
         begins, length = length, length + len(node["text"])
-        if node["role"] != ASSISTANT:
+        if node["role"] not in (None, ASSISTANT):  # none before schema version 7
             spans.append((begins, length))
     return spans
 

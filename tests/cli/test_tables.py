@@ -45,6 +45,18 @@ def test_tables_fit_80_columns(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert too_wide == []
 
 
+def test_nodes_without_a_role_are_the_model_s_own() -> None:
+    """Files before schema version 7 name none."""
+    tree = CliRunner().invoke(app, ["show", TODAY, "synthetic-5-4"], env={"COLUMNS": "80"}).output
+    assert re.match(r"synthetic-5-4  4/4 passed\n├── 1\.00 Step 1", tree)
+    assert "None" not in tree
+    kept = re.search(r"kept (\w+)", tree)
+    assert kept is not None
+    steps = CliRunner().invoke(app, ["show", TODAY, "synthetic-5-4", "--trajectory", kept[1]]).output
+    assert "given" not in steps
+    assert re.search(r"^ +1 \d\.\d\d Step 1", steps, re.M)
+
+
 def test_a_query_of_many_columns_is_a_line_a_value() -> None:
     done = CliRunner().invoke(app, ["inspect", TODAY, "--sql", "select * from kept limit 2"], env={"COLUMNS": "80"})
     lines = done.output.splitlines()
