@@ -12,7 +12,7 @@ from berry.verifiers.specs.base import STRICT, Strictness
 class JudgeConfig(BaseModel):
     """The model that `model` verifiers ask, behind an OpenAI-compatible chat server (`vllm serve` and others)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(pattern=r"^https?://")
     """Base address with the version, as in http://host:8000/v1."""
@@ -33,7 +33,7 @@ class JudgeConfig(BaseModel):
 class CheckerConfig(BaseModel):
     """One checker: a sandbox pool, warm math workers, and limits for every program that is run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     slots: int | None = Field(default=None, ge=1)
     """Programs at once; None: the cores of this host."""

@@ -7,11 +7,15 @@ RunConfig, PlanConfig, Evaluation ─► sections (one a heading) ─► tables:
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -91,23 +95,44 @@ def _section(model: type[BaseModel], path: str, places: dict[type[BaseModel], st
         tag = _tag(model)
         yield f"### `{path}`" + (f": type `{tag}`" if tag else "")
     yield _summary(model)
-    rows = [_row(name, field, path, places) for name, field in model.model_fields.items() if name != "type"]
+    meaning = meanings(model)
+    rows = [
+        _row(name, field, meaning.get(name, ""), path, places)
+        for name, field in model.model_fields.items()
+        if name != "type"
+    ]
     if rows:
         yield "| key | values | default | unit | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows)
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The docstring that stands below each key of a model, in it or in the class that it has the key from."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if not issubclass(kind, BaseModel) or kind is BaseModel:
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(definition, ast.ClassDef)
+        for key, below in pairwise(definition.body):
+            if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name):
+                found.pop(key.target.id, None)
+                if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                    found[key.target.id] = inspect.cleandoc(str(below.value.value))
+    return found
 
 
 def _summary(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _row(name: str, field: FieldInfo, path: str, places: dict[type[BaseModel], str]) -> str:
+def _row(name: str, field: FieldInfo, meaning: str, path: str, places: dict[type[BaseModel], str]) -> str:
     key = field.alias or name
     cells = (
         f"`{key}`",
         _values(field, path, name, places),
         _default(path_of(path, name), field),
         unit(key),
-        field.description or "",
+        meaning,
     )
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 

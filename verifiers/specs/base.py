@@ -20,8 +20,6 @@ class Strictness(Spec):
     `tests/verifiers/math_cases.jsonl` is the whole table.
     """
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
     percent: Literal["value", "sign", "optional"] = "value"
     """"value": 50% is 1/2. "sign": 50% is only 50%. "optional": 50% may also be written 50."""
     units: Literal["match", "require", "ignore"] = "match"

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys are refused; attribute docstrings are the keys' documentation."""
+    """Frozen; unknown keys are refused. Attribute docstrings are the keys' documentation, which `reference` reads: had
+    pydantic read them, every process would parse all of these files as it starts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)

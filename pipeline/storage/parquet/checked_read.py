@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from berry.pipeline import schema
@@ -26,6 +26,9 @@ from berry.pipeline.errors import StorageError
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import earlier_schemas, merged, shard_files, shards
 from berry.pipeline.storage.parquet.shard_files import ShardFile
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 AT_ONCE = 16
 _FOOTER_END = 8  # bytes behind a Parquet footer: its length, and four letters
@@ -250,6 +253,8 @@ def commit_digest(location: Location, file: ShardFile, round_index: int) -> str:
 def scan(location: Location, table: str, files: Sequence[ShardFile], round_index: int) -> ds.Dataset:
     """A dataset over files of today's schema, read as it is asked. Raises StorageError where a file is not there; a
     damaged page raises OSError while it is read."""
+    import pyarrow.dataset as ds  # which imports pandas where it is there: most processes never scan
+
     names = [location.path(file.name(table, round_index)) for file in files]
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=options)
