@@ -82,7 +82,7 @@ def berry(tmp_path: Path, start_berry: Callable[..., Any]) -> Iterator[Berry]:
 
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_log_monitor": False}
-HEAD = {"include_dashboard": False, "no_monitor": True}  # who is not asked for is not started: it takes seconds
+HEAD = {"include_dashboard": False}
 SOON = {  # a node that dies is noticed within two seconds
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -99,10 +99,12 @@ class Nodes:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         from ray.cluster_utils import Cluster
 
+        from berry.pipeline.runtime.cluster.connect import without_idle_servers
+
         self._environment = environment
         self._node = NODE | node
         head = self._node | HEAD | {"_system_config": SOON | settings}
-        with self.started_with():
+        with self.started_with(), without_idle_servers():  # as where Berry starts Ray itself
             self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.add() for _ in range(count - 1)]
 

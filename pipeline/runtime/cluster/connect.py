@@ -10,7 +10,8 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -64,18 +65,38 @@ def join(address: str | None, cpus: float = 1) -> None:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(
-                address="local",  # else it joins whatever cluster was last started on this machine
-                num_cpus=max(math.ceil(cpus), 1),
-                include_dashboard=False,
-                object_store_memory=256 << 20,
-                **quiet,
-            )
+            with without_idle_servers():
+                ray.init(
+                    address="local",  # else it joins whatever cluster was last started on this machine
+                    num_cpus=max(math.ceil(cpus), 1),
+                    include_dashboard=False,
+                    object_store_memory=256 << 20,
+                    **quiet,
+                )
     except Exception as error:  # a raylet that is late is told by a bare Exception
         if address:
             raise _unreachable(address, error) from error
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise ResourceError(f"Ray can't be started here: {first}; a machine that is busy may take too long") from error
+
+
+@contextmanager
+def without_idle_servers() -> Iterator[None]:
+    """A head node of Ray that is started within has none of the processes that only serve a dashboard, an autoscaler or
+    a driver that shows logs: the API server, for which `ray.init` waits, and two monitors. Each costs as much to start
+    as an actor."""
+    from ray._private.node import Node
+
+    node: Any = Node
+    idle = ("start_api_server", "start_monitor", "start_log_monitor")
+    before = {name: getattr(node, name) for name in idle}
+    for name in idle:
+        setattr(node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(node, name, start)
 
 
 def _check_reachable(address: str) -> None:
