@@ -17,7 +17,6 @@ from itertools import groupby
 from typing import Any, overload
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from berry.pipeline import schema
 from berry.pipeline.records import DropReason, Node
@@ -98,7 +97,9 @@ class TrajectoryRows(_Rows):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some of the columns as stored, a few rows at a time; `drop_reason` is there too."""
-        reason = pc.field("drop_reason")
+        from pyarrow.compute import field  # a tenth of a second to import, and few scan
+
+        reason = field("drop_reason")
         own = reason.is_null() | (reason != DropReason.ANNOTATION.value)
         for start, stop in self._places:
             for batch in self._table.batches([*{*columns, "drop_reason"}], start=start, stop=stop):
