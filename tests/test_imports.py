@@ -6,15 +6,12 @@ files ─► edges (at the top, inside functions, for types alone) ─► WALLS,
 from __future__ import annotations
 
 import ast
-import re
-import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 import pytest
-from setuptools import find_packages
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "verifiers", "sandboxes")
@@ -37,11 +34,12 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.config": ("pipeline", "pipeline.config.*", "verifiers"),
     # core: pure
     "pipeline.core": ("pipeline", "pipeline.config.*", "pipeline.core.values", "verifiers"),
+    "pipeline.core.assignment": ("pipeline", "pipeline.config.*", "pipeline.core", "verifiers"),
     "pipeline.core.values": ("pipeline", "pipeline.core", "verifiers"),
     "pipeline.core.prune": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "verifiers"),
     "pipeline.core.search": (
         *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.values", "pipeline.core.search.policies"),
-        "verifiers",
+        *("pipeline.core.assignment", "verifiers"),
     ),
     "pipeline.core.search.policies": (
         *(
@@ -110,6 +108,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.stages.problems.datasets": ("pipeline", "verifiers", "verifiers.extraction"),
     "pipeline.stages.leases": (
         *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.storage.*", *ENGINES, "verifiers.*"),
+        "pipeline.core.assignment",
         "pipeline.stages.problems",
     ),
     "pipeline.stages.checking": (
@@ -130,11 +129,17 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline.stages.tools": (
         *("pipeline", "pipeline.config.*", "pipeline.core", "verifiers.*", "sandboxes", "pipeline.stages.problems"),
+        "pipeline.core.assignment",
     ),
     "pipeline.stages.rollout": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", *ENGINES, "verifiers.*"),
         *("pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.dataset", "sandboxes"),
-        "pipeline.stages.tools",
+        *("pipeline.stages.tools", "pipeline.stages.rollout.commands"),
+    ),
+    "pipeline.stages.rollout.commands": (
+        *("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.core.search", *ENGINES, "verifiers.*"),
+        *("sandboxes", "pipeline.stages.leases", "pipeline.stages.checking", "pipeline.stages.tools"),
+        "pipeline.stages.rollout",
     ),
     "pipeline.stages.training": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*", "pipeline.engines.*"),
@@ -163,7 +168,9 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.planning": (
         *("pipeline", "pipeline.config.*", "pipeline.core.*", "pipeline.storage.*"),
         *("pipeline.stages.problems", "pipeline.stages.rollout", "pipeline.stages.dataset"),
+        "pipeline.planning.formulas",
     ),
+    "pipeline.planning.formulas": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.planning"),
     "pipeline.report.browser": ("pipeline", "pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (
         *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
@@ -228,6 +235,8 @@ WALLS: dict[str, tuple[str, ...]] = {
     "verifiers.maths": ("verifiers", "verifiers.specs", "verifiers.maths.expressions", "verifiers.maths.answers"),
     "verifiers.proofs": ("verifiers", "verifiers.specs", "sandboxes", "sandboxes.jobs"),
     "verifiers.kinds": ("verifiers.*", "sandboxes", "sandboxes.jobs", "sandboxes.host"),
+    "verifiers.kinds.programs": ("verifiers.*", "sandboxes", "sandboxes.jobs", "sandboxes.host"),
+    "verifiers.kinds.texts": ("verifiers.*", "sandboxes", "sandboxes.jobs", "sandboxes.host"),
     "sandboxes": ("sandboxes.host", "sandboxes.jobs", "sandboxes.jail"),
     "sandboxes.jobs": ("sandboxes", "sandboxes.host", "sandboxes.inside", "sandboxes.jail"),
     "sandboxes.host": ("sandboxes", "sandboxes.inside.*", "sandboxes.jail"),
@@ -413,45 +422,6 @@ def test_the_core_is_pure() -> None:
         if target.split(".")[0] in IMPURE
     ]
     assert offenders == []
-
-
-# ---- one package ----------------------------------------------------------------------------------------------------
-
-
-def test_only_berry_is_at_the_top() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
-    packages = find_packages(str(ROOT), include=settings["include"])
-    assert {package.partition(".")[0] for package in packages} == {"berry"}
-    wanted = {f"berry.{package_of(module)}" for module in modules()}
-    assert wanted <= {*packages}, "what the wheel would leave out"
-
-
-def test_no_code_names_a_module_without_its_package() -> None:
-    ours = re.compile(rf"^\s*(?:from|import)\s+(?:{'|'.join(PACKAGES)})\b", re.MULTILINE)
-    folders = (*PACKAGES, "tests", "deploy")
-    offenders = [
-        str(path.relative_to(ROOT))
-        for folder in folders
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        if ours.search(path.read_text(encoding="utf-8"))
-    ]
-    strings = [
-        f"{module}: {node.value}"
-        for module in modules()
-        for node in ast.walk(tree_of(module))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if "." in node.value and node.value in modules()
-    ]
-    assert offenders + strings == []
-
-
-def test_no_class_name_is_defined_twice() -> None:
-    homes: dict[str, list[str]] = {}
-    for module in modules():
-        for node in ast.walk(tree_of(module)):
-            if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name.lstrip("_"), []).append(module)
-    assert {name: at for name, at in homes.items() if len(at) > 1} == {}
 
 
 # ---- the tests themselves -------------------------------------------------------------------------------------------

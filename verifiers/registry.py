@@ -19,7 +19,11 @@ from berry.verifiers.specs.union import OWN_KINDS, components
 
 __all__ = ["ExtensionError", "check_extensions", "fault", "kinds", "register_verifier", "verifier_for"]
 
-_MODULES = {kind: f"berry.verifiers.kinds.{kind}" for kind in OWN_KINDS} | dict.fromkeys(
+_FOLDERS = {  # of verifiers/kinds, that have a folder
+    **dict.fromkeys(("program_of_thought", "program_tests", "python_function", "sql", "stdio"), "programs."),
+    **dict.fromkeys(("constraints", "json_schema"), "texts."),
+}
+_MODULES = {kind: f"berry.verifiers.kinds.{_FOLDERS.get(kind, '')}{kind}" for kind in OWN_KINDS} | dict.fromkeys(
     ("all_of", "any_of", "weighted"), "berry.verifiers.kinds.combine"
 )
 

@@ -6,7 +6,7 @@ import typer
 
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import explain_modes
+from berry.pipeline.core.assignment.modes import explain_modes
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.engines.preflight import check_each_engine
 from berry.pipeline.stages.leases.partition import survey_run

@@ -95,7 +95,7 @@ def _revise(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from berry.pipeline.cli.summary import counts_table, title
-    from berry.pipeline.core.modes import in_modes, rollout_of
+    from berry.pipeline.core.assignment.modes import in_modes, rollout_of
     from berry.pipeline.errors import first_error
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.maintenance.revise import reverifier, revise

@@ -2,4 +2,5 @@
 
 seeds ─► tree ─► search (policies; commands and events: events.py) ─► backup ─► labels
                    └── steps                                          └── prune ─► ledger
+assignment: which problem is held out, in which mode it is searched, and where it goes on
 """

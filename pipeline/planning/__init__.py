@@ -2,9 +2,9 @@
 
 sheets (hardware, prices), models (config.json) ─┐
 PlanConfig.workload ─► tree_shape, tool_calls ───┤
-Cluster ─► core.placement ───────────────────────┴─► roofline ─► engines ─► closed_network ─► capacity ─► totals
-                                                                                                  │
-finished run ─► runs (measure, calibrate) ─► Calibration ─────────────────────────────────────────┤
-                                                                                                  ├─► advice
-sweeps (settings ─► points ─► knees), sweep_file ◄────────────────────────────────────────────────┘
+Cluster ─► core.placement ───────────────────────┴─► engines ─► capacity ─► totals     formulas: what these compute by
+                                                                   │
+finished run ─► runs (measure, calibrate) ─► Calibration ──────────┤
+                                                                   ├─► advice
+sweeps (settings ─► points ─► knees), sweep_file ◄─────────────────┘
 """

@@ -20,10 +20,11 @@ from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.search.trial import TreeShape
-from berry.pipeline.planning import queueing, totals
-from berry.pipeline.planning.closed_network import ClosedQueueNetwork, Cores
+from berry.pipeline.planning import totals
 from berry.pipeline.planning.engines import EngineFleet, fleet, reward_s
-from berry.pipeline.planning.queueing import Service, Station
+from berry.pipeline.planning.formulas import queueing
+from berry.pipeline.planning.formulas.closed_network import ClosedQueueNetwork, Cores
+from berry.pipeline.planning.formulas.queueing import Service, Station
 from berry.pipeline.planning.sheets import Prices
 from berry.pipeline.planning.tool_calls import ToolLoad, tool_load
 from berry.pipeline.planning.tree_shape import Sharing, shape_of, sharing

@@ -16,9 +16,9 @@ from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement, RolePlacement
 from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning import roofline
+from berry.pipeline.planning.formulas import roofline
+from berry.pipeline.planning.formulas.roofline import EngineModel
 from berry.pipeline.planning.models import ModelSheet, model_sheet
-from berry.pipeline.planning.roofline import EngineModel
 from berry.pipeline.planning.sheets import Accelerator, Dtype, accelerator
 from berry.pipeline.planning.tool_calls import ToolLoad
 from berry.pipeline.planning.tree_shape import Sharing, depth_steps

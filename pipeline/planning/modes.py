@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from berry.pipeline.config.plan import Workload
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import in_modes, mode_name
-from berry.pipeline.core.routing import order_of
+from berry.pipeline.core.assignment.modes import in_modes, mode_name
+from berry.pipeline.core.assignment.routing import order_of
 from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.runs import workload_of
 from berry.pipeline.records import Problem

@@ -15,8 +15,8 @@ from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
 from berry.pipeline.config.sections.routing import EscalateRouting
 from berry.pipeline.core.placement import place_actors
 from berry.pipeline.planning.capacity import CapacityPlan
+from berry.pipeline.planning.formulas.passing import share_at_most
 from berry.pipeline.planning.modes import Sum, summed
-from berry.pipeline.planning.passing import share_at_most
 
 TOGETHER_NOTE = (
     "engines run at once, the modes of one engine one after another; of answers that are no independent samples fewer "

@@ -17,8 +17,8 @@ from berry.pipeline.config.plan import Calibration, CallTime, Workload
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.synthetic import MOST_TAIL, SyntheticEngine
 from berry.pipeline.core.search.trial import TreeShape
-from berry.pipeline.planning import queueing
-from berry.pipeline.planning.queueing import Service
+from berry.pipeline.planning.formulas import queueing
+from berry.pipeline.planning.formulas.queueing import Service
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,7 +8,7 @@ from berry.pipeline.config.plan import Calibration, Workload
 from berry.pipeline.config.sections.cluster import Cluster
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.core.search.trial import TreeShape
-from berry.pipeline.planning import roofline
+from berry.pipeline.planning.formulas import roofline
 from berry.pipeline.planning.models import model_sheet
 from berry.pipeline.planning.sheets import Prices
 from berry.pipeline.planning.tool_calls import ToolLoad

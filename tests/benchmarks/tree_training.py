@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from berry.pipeline.config.sections.rounds import GrpoTraining
-from berry.pipeline.core.splits import Split
+from berry.pipeline.core.assignment.splits import Split
 from berry.pipeline.engines import models
 from berry.pipeline.rewards.packing.model_check import relative_difference
 from berry.pipeline.rewards.policy.batches import Passes, batches

@@ -19,7 +19,7 @@ from berry.pipeline.core.events import Generate, Segment, Verified
 from berry.pipeline.records import Problem, Trajectory
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
-from berry.pipeline.stages.rollout.ports import Grown
+from berry.pipeline.stages.rollout.commands.ports import Grown
 from berry.sandboxes.base import Job, JobResult
 from berry.verifiers.base import Verdict
 from berry.verifiers.checker import CheckerConfig, CheckRequest
@@ -129,7 +129,8 @@ async def test_the_list_of_a_check_is_the_way_that_it_takes(monkeypatch: pytest.
     finally:
         await actor.stop()
     assert found.passed
-    listed = {"verifiers/kinds/stdio.py" if file == "verifiers/kinds/KIND.py" else file for file in tables()[1]}
+    stdio = "verifiers/kinds/programs/stdio.py"
+    listed = {stdio if file == "verifiers/kinds/KIND.py" else file for file in tables()[1]}
     assert {file for file in carrying if file.startswith(("pipeline/", "verifiers/"))} - RECORDS == listed
 
 

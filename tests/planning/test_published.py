@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from berry.pipeline.config.plan import Calibration
-from berry.pipeline.planning import roofline
+from berry.pipeline.planning.formulas import roofline
+from berry.pipeline.planning.formulas.roofline import EngineModel
 from berry.pipeline.planning.models import model_sheet
-from berry.pipeline.planning.roofline import EngineModel
 from berry.pipeline.planning.sheets import accelerator
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "planning.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from berry.pipeline.cli.plan import build
-from berry.pipeline.planning.passing import share_passing_at_most
+from berry.pipeline.planning.formulas.passing import share_passing_at_most
 
 RAW: dict[str, Any] = {
     "name": "two",

@@ -21,16 +21,17 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.core.ledger import add
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning import queueing, runs, tool_calls
+from berry.pipeline.planning import runs, tool_calls
 from berry.pipeline.planning.advice import advise
 from berry.pipeline.planning.capacity import Binding, plan
-from berry.pipeline.planning.queueing import Service, Station
+from berry.pipeline.planning.formulas import queueing
+from berry.pipeline.planning.formulas.queueing import Service, Station
 from berry.pipeline.planning.tool_calls import MeasuredCalls, tool_load
 from berry.pipeline.planning.tree_shape import shape_of
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
-from berry.pipeline.stages.rollout.ports import Ports
+from berry.pipeline.stages.rollout.commands.ports import Ports
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.sandboxes.sessions import SessionCall, SessionReply
 from berry.verifiers.base import Reason, Verdict, verdict

@@ -14,11 +14,11 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import in_modes
+from berry.pipeline.core.assignment.modes import in_modes
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.problems.sources import survey
-from berry.pipeline.stages.rollout.ports import Calling
+from berry.pipeline.stages.rollout.commands.ports import Calling
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.run.directory import RunDir, open_run, prepare
 from berry.verifiers.base import Reason, Verdict, verdict

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from berry.pipeline.cli import app
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import GrpoTraining, SftTraining
-from berry.pipeline.core.splits import split_of
+from berry.pipeline.core.assignment.splits import split_of
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind

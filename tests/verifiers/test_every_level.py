@@ -16,8 +16,8 @@ from berry.verifiers import sandbox_limits, symbolic
 from berry.verifiers.base import Outcome, Reason, Verdict
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds import constraints
 from berry.verifiers.kinds.majority import ConsensusRequest
+from berry.verifiers.kinds.texts import constraints
 from berry.verifiers.specs.union import OWN_KINDS, MajoritySpec, VerifierSpec
 from tests.sandboxes.conftest import LEVELS, launcher_of
 

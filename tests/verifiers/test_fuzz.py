@@ -24,9 +24,10 @@ from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.extraction.code_blocks import find_program
 from berry.verifiers.extraction.extract import find_answer
-from berry.verifiers.kinds import json_schema, plain_values, sql, stdio
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.kinds.model import vote_of
+from berry.verifiers.kinds.programs import plain_values, sql, stdio
+from berry.verifiers.kinds.texts import json_schema
 from berry.verifiers.proofs import coq, vernacular
 from berry.verifiers.specs.base import DEFAULT_PLACES, LENIENT, STRICT, Place
 from berry.verifiers.specs.code import StdioSpec

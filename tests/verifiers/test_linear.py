@@ -10,7 +10,8 @@ import pytest
 
 from berry.sandboxes.languages import java_names
 from berry.verifiers.extraction.code_blocks import find_program
-from berry.verifiers.kinds import model, program_tests, sql
+from berry.verifiers.kinds import model
+from berry.verifiers.kinds.programs import program_tests, sql
 from berry.verifiers.proofs import lean, vernacular
 from berry.verifiers.specs.code import ProgramTestsSpec
 from berry.verifiers.taken_over import disallowed

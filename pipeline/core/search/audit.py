@@ -1,6 +1,6 @@
 """Says which problems are searched without pruning and without early stops, so that something can be measured on them.
 
-    family ─► split (core/splits.py) ─► in the unpruned share: nothing cut or stopped, steps scored as ever
+    family ─► split (core/assignment/splits.py) ─► in the unpruned share: nothing cut or stopped, steps scored as ever
                                     └─► else: as configured
     policies that give branches up by themselves (value, beam, dvts) ─► as many independent chains as they may sample
 
@@ -14,10 +14,10 @@ from __future__ import annotations
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Cut, Rollout
 from berry.pipeline.core import seeds
-from berry.pipeline.core.modes import rollout_of
+from berry.pipeline.core.assignment.modes import rollout_of
+from berry.pipeline.core.assignment.splits import draw, split_of
 from berry.pipeline.core.search.policies.best_of_n import BestOfN
 from berry.pipeline.core.search.registry import search_class
-from berry.pipeline.core.splits import draw, split_of
 
 _UNLIMITED = {
     "stop_after_correct": None,

@@ -1,4 +1,4 @@
-"""Serves a run's PRM and ORM: the `Scorer` of `stages.rollout.ports`.
+"""Serves a run's PRM and ORM: the `Scorer` of `stages.rollout.commands.ports`.
 
 score(model, prompt ids, response ids) ─► render ─► Backend.value ─► Blend with the engine's log-probability ─► number
                                                       ├── TransformersBackend: prefixes kept by us (scorer)
@@ -262,7 +262,7 @@ class RewardModels:
 
 @dataclass(frozen=True, slots=True)
 class ScorerOfEngine:
-    """Scores responses of one engine: a `stages.rollout.ports.Scorer`."""
+    """Scores responses of one engine: a `stages.rollout.commands.ports.Scorer`."""
 
     models: RewardModels
     engine: str

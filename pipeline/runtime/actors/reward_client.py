@@ -33,7 +33,7 @@ class RewardReplica:
 
 
 class RewardClient:
-    """A `stages.rollout.ports.Scorer` over reward actors."""
+    """A `stages.rollout.commands.ports.Scorer` over reward actors."""
 
     def __init__(self, replicas: Sequence[RewardReplica], engine: str = "") -> None:
         """`engine`: the one of several whose responses are scored."""

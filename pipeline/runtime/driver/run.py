@@ -17,10 +17,10 @@ from typing import Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.core.modes import explain_modes
+from berry.pipeline.core.assignment.modes import explain_modes
+from berry.pipeline.core.assignment.routing import steps_of
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.prune.reach import explain_reach
-from berry.pipeline.core.routing import steps_of
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.conflicts import (
     explain_conflicts,

@@ -18,7 +18,7 @@ from typing import Any
 from berry.pipeline import schema
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import mode_name, rollout_of
+from berry.pipeline.core.assignment.modes import mode_name, rollout_of
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.tree import Tree

@@ -1,6 +1,6 @@
 """Tells of the problems that a run has stored which part of its split they are of, and how they were searched.
 
-trajectories, kept ─► family of each problem ─► part (core/splits.py), unpruned or not (core/search/audit.py)
+trajectories, kept ─► family of each problem ─► part (core/assignment/splits.py), unpruned or not (core/search/audit.py)
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.core.assignment.splits import SplitPart, split_of
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.splits import SplitPart, split_of
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.run.directory import RunDir
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import rollout_of
+from berry.pipeline.core.assignment.modes import rollout_of
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.dataset.steps import split_texts
 from berry.pipeline.storage.parquet import checked_read

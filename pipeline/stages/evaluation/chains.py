@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import given_id
+from berry.pipeline.core.assignment.modes import given_id
 from berry.pipeline.core.search.policies.mcts import Mcts
 from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.core.values.estimate import Heads

@@ -21,8 +21,8 @@ from typing import Any
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import EvaluationSets
 from berry.pipeline.config.sections.rollout.rollout import Thinking
-from berry.pipeline.core.modes import rollout_of
-from berry.pipeline.core.splits import Split, split_of
+from berry.pipeline.core.assignment.modes import rollout_of
+from berry.pipeline.core.assignment.splits import Split, split_of
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import BerryError, InputError, StorageError

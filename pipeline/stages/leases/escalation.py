@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.routing import EscalateRouting
-from berry.pipeline.core.modes import AT, engine_of, given_id
-from berry.pipeline.core.routing import allowed, order_of, steps_of
+from berry.pipeline.core.assignment.modes import AT, engine_of, given_id
+from berry.pipeline.core.assignment.routing import allowed, order_of, steps_of
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import ProblemSource
-from berry.pipeline.core.modes import engine_of, in_modes
-from berry.pipeline.core.routing import order_of, steps_of
+from berry.pipeline.core.assignment.modes import engine_of, in_modes
+from berry.pipeline.core.assignment.routing import order_of, steps_of
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.escalation import Outcomes, StepLeases
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport, LeaseSource

@@ -27,7 +27,7 @@ from berry.verifiers.registry import fault as spec_fault
 
 NO_SCREENING = Screening()
 InModes = Callable[[Problem], Iterable[Problem]]
-"""Gives a problem as it is searched: once in each mode where there are several (core/modes.py)."""
+"""Gives a problem as it is searched: once in each mode where there are several (core/assignment/modes.py)."""
 R = TypeVar("R", bound=type[Any])
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Rollout
-from berry.pipeline.core.routing import order_of
+from berry.pipeline.core.assignment.routing import order_of
 from berry.pipeline.core.search import sizes
 from berry.pipeline.engines.base import Counters
 

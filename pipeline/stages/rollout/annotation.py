@@ -18,7 +18,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core import seeds
-from berry.pipeline.core.modes import rollout_of
+from berry.pipeline.core.assignment.modes import rollout_of
 from berry.pipeline.core.prune import Decision
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.policies.annotate import AnnotateSearch, Prepared

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core import ledger
-from berry.pipeline.core.modes import given_id, mode_name, rollout_of, template_args_of
-from berry.pipeline.core.routing import goes_on
+from berry.pipeline.core.assignment.modes import given_id, mode_name, rollout_of, template_args_of
+from berry.pipeline.core.assignment.routing import goes_on
 from berry.pipeline.engines.base import Engine, EngineInfo
 from berry.pipeline.records import DropReason, Ending, TokenLedger, Trajectory, ending
 from berry.pipeline.stages.dataset.rows import args_json, made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, add_modes
 from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, records_of
-from berry.pipeline.stages.rollout.ports import Grown
+from berry.pipeline.stages.rollout.commands.ports import Grown
 from berry.pipeline.stages.rollout.texts import fill_texts, settle_texts
 
 SHORT_CHARS = 100_000  # of one problem's responses: a tree of 512 short ones has 70,000, and takes some milliseconds

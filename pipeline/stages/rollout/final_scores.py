@@ -17,7 +17,7 @@ from functools import partial
 
 from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.errors import EngineError, first_error
-from berry.pipeline.stages.rollout.ports import Scorer
+from berry.pipeline.stages.rollout.commands.ports import Scorer
 from berry.verifiers.base import Outcome
 
 AT_ONCE = 128  # prefixes that a scorer is asked for at once: several of its batches

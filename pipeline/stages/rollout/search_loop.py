@@ -20,12 +20,12 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.checking.question import Agreeing
 from berry.pipeline.stages.leases.lease import Gauges
 from berry.pipeline.stages.rollout.annotation import StoredSearch
-from berry.pipeline.stages.rollout.executor import CommandExecutor
+from berry.pipeline.stages.rollout.commands.executor import CommandExecutor
+from berry.pipeline.stages.rollout.commands.ports import Grown, Ports
 from berry.pipeline.stages.rollout.final_scores import score_ends
 from berry.pipeline.stages.rollout.inner_steps import inner_step_ends
 from berry.pipeline.stages.rollout.journal import CommandDigest, LeaseJournal, Past
 from berry.pipeline.stages.rollout.pending import PendingCommands
-from berry.pipeline.stages.rollout.ports import Grown, Ports
 from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import MajoritySpec
 

@@ -21,8 +21,8 @@ from berry.pipeline import logs
 from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.allocate import Need
+from berry.pipeline.core.assignment.modes import template_args_of
 from berry.pipeline.core.events import Sampling
-from berry.pipeline.core.modes import template_args_of
 from berry.pipeline.core.search import audit, sizes
 from berry.pipeline.core.search.limits import sampling
 from berry.pipeline.engines.base import Engine, EngineInfo, RecomputesLogprobs
@@ -35,10 +35,10 @@ from berry.pipeline.stages.leases.lease import FirstResultCounts, Gauges, Lease,
 from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
 from berry.pipeline.stages.rollout.annotation import StoredLease, read_stored
 from berry.pipeline.stages.rollout.assembly import Assembly
+from berry.pipeline.stages.rollout.commands.ports import Calling, Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.journal import LeaseJournal
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
-from berry.pipeline.stages.rollout.ports import Calling, Grown, Ports, Scorer
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import shards

@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from berry.pipeline.config.sections.rollout.tools import CustomTool, Tool
-from berry.verifiers.kinds.json_schema import mismatch
+from berry.verifiers.kinds.texts.json_schema import mismatch
 
 
 class CallText(NamedTuple):

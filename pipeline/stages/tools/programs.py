@@ -16,7 +16,7 @@ from berry.pipeline.config.sections.rollout.environment import Environment
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rollout.tools import Confined, CustomTool, PythonTool, SqlTool, Tool
 from berry.pipeline.config.sections.user_class import UserClass
-from berry.pipeline.core.modes import mode_name
+from berry.pipeline.core.assignment.modes import mode_name
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.tools import sql_database
 from berry.sandboxes.base import Profile

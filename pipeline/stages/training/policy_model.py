@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
 from berry.pipeline.config.sections.rounds import PolicyTraining
-from berry.pipeline.core.splits import Split, split_of
+from berry.pipeline.core.assignment.splits import Split, split_of
 from berry.pipeline.engines import models
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError

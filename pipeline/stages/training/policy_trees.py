@@ -25,8 +25,8 @@ from berry.pipeline.config.sections.rounds import (
     SftTraining,
     TreeTraining,
 )
+from berry.pipeline.core.assignment.splits import Split
 from berry.pipeline.core.labels import LABELS, only
-from berry.pipeline.core.splits import Split
 from berry.pipeline.core.values.leaf_weights import leaf_weights
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import Ending, Finish

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.core.modes import rollout_of
-from berry.pipeline.core.splits import split_of, split_of_training
+from berry.pipeline.core.assignment.modes import rollout_of
+from berry.pipeline.core.assignment.splits import split_of, split_of_training
 from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.records import ValueKind

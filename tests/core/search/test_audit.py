@@ -7,6 +7,7 @@ import pytest
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Budget, Cut, Rollout
+from berry.pipeline.core.assignment.splits import split_of
 from berry.pipeline.core.search.audit import is_unpruned, prunes, rollout_for, unpruned, unpruned_share
 from berry.pipeline.core.search.policies.beam import Beam
 from berry.pipeline.core.search.policies.best_of_n import BestOfN
@@ -15,7 +16,6 @@ from berry.pipeline.core.search.policies.entropy import Entropy
 from berry.pipeline.core.search.policies.fixed import Fixed
 from berry.pipeline.core.search.policies.omega import Omega
 from berry.pipeline.core.search.policies.value import ValueGuided
-from berry.pipeline.core.splits import split_of
 
 CUT = {"cut": {"below": 0.3, "spare": 0.0}}
 

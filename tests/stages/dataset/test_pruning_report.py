@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from berry.pipeline.core.assignment.splits import split_of
 from berry.pipeline.core.search import audit
-from berry.pipeline.core.splits import split_of
 from berry.pipeline.report.pruning import cut_lines, stage_lines
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.storage.run.duckdb_views import connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.pipeline.core.splits import split_of
+from berry.pipeline.core.assignment.splits import split_of
 from berry.pipeline.engines.synthetic.engine import Synthetic
 from berry.pipeline.report.rounds import round_lines
 from berry.pipeline.stages.dataset.reading import stored_config

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.core.modes import given_id
+from berry.pipeline.core.assignment.modes import given_id
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport
 from berry.pipeline.stages.leases.partition import AllLeases, lease_count

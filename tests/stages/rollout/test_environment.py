@@ -18,8 +18,8 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.engines.scripted import Scripted
 from berry.pipeline.records import Message, Problem
 from berry.pipeline.stages.leases.lease import Gauges, Lease
+from berry.pipeline.stages.rollout.commands.ports import Calling, Ports
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.stages.rollout.ports import Calling, Ports
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.stages.tools.environment import environment_seed

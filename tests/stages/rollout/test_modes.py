@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berry.pipeline.core.modes import given_id, mode_name
+from berry.pipeline.core.assignment.modes import given_id, mode_name
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.planning.runs import workload_of
 from berry.pipeline.report.modes import mode_lines

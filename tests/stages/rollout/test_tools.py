@@ -30,8 +30,8 @@ from berry.pipeline.records import Message, Problem
 from berry.pipeline.stages.dataset.maintenance.revise import read_lease
 from berry.pipeline.stages.leases.lease import Gauges, Lease
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.pipeline.stages.rollout.commands.ports import Calling, Ports
 from berry.pipeline.stages.rollout.journal import LeaseJournal
-from berry.pipeline.stages.rollout.ports import Calling, Ports
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.stages.rollout.worker import LeaseWorker
 from berry.pipeline.storage.files import locate

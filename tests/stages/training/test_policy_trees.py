@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from berry.pipeline.config.sections.rounds import DpoTraining, GrpoTraining, SftTraining, TreeTraining
-from berry.pipeline.core.splits import Split
+from berry.pipeline.core.assignment.splits import Split
 from berry.pipeline.rewards.policy.examples import PolicyTree, every_tree
 from berry.pipeline.stages.dataset.reading import read_trees
 from berry.pipeline.stages.dataset.text_views import connect

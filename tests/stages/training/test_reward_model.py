@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from berry.pipeline.config.sections.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
-from berry.pipeline.core.splits import Split
+from berry.pipeline.core.assignment.splits import Split
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.model.card import NAME, read_card
 from berry.pipeline.stages.training.reward_model import REPORT, train_reward

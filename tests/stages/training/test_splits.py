@@ -7,8 +7,8 @@ import pytest
 
 from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.config.sections.rounds import Rounds, SftTraining
+from berry.pipeline.core.assignment.splits import Split, draw, split_of
 from berry.pipeline.core.search.audit import is_unpruned
-from berry.pipeline.core.splits import Split, draw, split_of
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.policy.examples import every_tree

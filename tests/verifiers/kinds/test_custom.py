@@ -71,7 +71,7 @@ def test_what_is_not_there_is_a_missing_tool(check) -> None:
 
 
 def test_an_importable_module(check) -> None:
-    spec = CustomSpec(function="berry.verifiers.kinds.plain_values:same_value")
+    spec = CustomSpec(function="berry.verifiers.kinds.programs.plain_values:same_value")
     assert check(spec, "the prompt", "the prompt").passed
     assert check(spec, "a", "b").reason is Reason.WRONG_ANSWER
 

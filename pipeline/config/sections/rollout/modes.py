@@ -1,6 +1,6 @@
 """Configures the modes that problems are searched in: thinking on or off, with tools or without, another prompt.
 
-    rollout.modes ─► shares that sum to 1: each problem in one mode, drawn by its id (core/modes.py)
+    rollout.modes ─► shares that sum to 1: each problem in one mode, drawn by its id (core/assignment/modes.py)
                  └─► all: each problem in every mode, a tree a mode
 
 A mode says what differs; the rest is what `rollout` says.

@@ -21,7 +21,7 @@ from berry.pipeline.config import run as run_config
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.rollout import Thinking
 from berry.pipeline.core import calls
-from berry.pipeline.core.modes import rollout_of
+from berry.pipeline.core.assignment.modes import rollout_of
 from berry.pipeline.core.prune.exact_duplicate import ExactDuplicateRule
 from berry.pipeline.core.prune.registry import prune
 from berry.pipeline.core.values.stored import back_up, read, rebuild

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.config.run import RunConfig, plain
-from berry.pipeline.core.modes import (
+from berry.pipeline.core.assignment.modes import (
     given_id,
     in_modes,
     mode_name,

@@ -7,7 +7,7 @@ import pytest
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds.sql import same_rows
+from berry.verifiers.kinds.programs.sql import same_rows
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.answers import SqlSpec
 

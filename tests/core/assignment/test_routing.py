@@ -8,8 +8,8 @@ import pytest
 
 from berry.pipeline.config.reading.loading import validate
 from berry.pipeline.config.run import RunConfig, differences, digest, plain
-from berry.pipeline.core.modes import engine_of, given_id, in_modes, mode_name
-from berry.pipeline.core.routing import allowed, first_modes, goes_on, steps_of
+from berry.pipeline.core.assignment.modes import engine_of, given_id, in_modes, mode_name
+from berry.pipeline.core.assignment.routing import allowed, first_modes, goes_on, steps_of
 from berry.pipeline.errors import ConfigError, ProblemFileError
 from berry.pipeline.records import Problem
 from berry.verifiers.specs.union import MathSpec

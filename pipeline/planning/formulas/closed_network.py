@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from berry.pipeline.planning import queueing
-from berry.pipeline.planning.queueing import EngineRate, Service, Station
+from berry.pipeline.planning.formulas import queueing
+from berry.pipeline.planning.formulas.queueing import EngineRate, Service, Station
 
 BUSIEST = 0.98  # share of the cores that a plan counts on
 

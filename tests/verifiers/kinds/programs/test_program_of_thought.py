@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berry.verifiers.base import Reason
-from berry.verifiers.kinds.program_of_thought import shown
+from berry.verifiers.kinds.programs.program_of_thought import shown
 from berry.verifiers.specs.union import ProgramOfThoughtSpec
 
 

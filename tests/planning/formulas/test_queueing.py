@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning import queueing
-from berry.pipeline.planning.queueing import Service, Station
+from berry.pipeline.planning.formulas import queueing
+from berry.pipeline.planning.formulas.queueing import Service, Station
 
 
 def test_one_exponential_server_waits_as_mm1() -> None:

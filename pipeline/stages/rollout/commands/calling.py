@@ -19,7 +19,7 @@ from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Engine
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.rollout.ports import Calling
+from berry.pipeline.stages.rollout.commands.ports import Calling
 from berry.pipeline.stages.tools import arguments
 from berry.pipeline.stages.tools.programs import is_alone, limits_of, loaded_for
 from berry.pipeline.tasks import end_tasks

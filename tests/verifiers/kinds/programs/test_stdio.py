@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berry.verifiers.base import Outcome, Reason
-from berry.verifiers.kinds.stdio import same_output
+from berry.verifiers.kinds.programs.stdio import same_output
 from berry.verifiers.specs.code import StdioCase, StdioSpec
 
 SUM = StdioSpec(cases=(StdioCase(stdin="1 2\n", stdout="3\n"), StdioCase(stdin="4 5\n", stdout="9\n")))

@@ -135,7 +135,7 @@ def closed_network_rate(
     full). The slowest station and the engines form a birth-death chain over how many are at the station;
     the other stations delay by service and Allen-Cunneen wait. Exact for exponential times and one
     station; against simulation of lognormal times with squared coefficients of variation up to 15, 7% too
-    high at the knee at worst, and 3% typically (tests/planning/test_queueing.py): a network of bounded
+    high at the knee at worst, and 3% typically (tests/planning/formulas/test_queueing.py): a network of bounded
     size can't build the queues that an open stream would.
     """
     slowest = min(stations, key=lambda s: s.capacity)

@@ -30,7 +30,7 @@ from berry.sandboxes.host.queue import Overloaded
 from berry.sandboxes.languages import SYSTEM_PATH
 from berry.verifiers.base import Reason, Verdict, verdict
 from berry.verifiers.extraction.code_blocks import find_program
-from berry.verifiers.kinds import python_function
+from berry.verifiers.kinds.programs import python_function
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.code import ProgramTestsSpec, PythonFunctionSpec

@@ -8,7 +8,7 @@ import pytest
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds import program_tests
+from berry.verifiers.kinds.programs import program_tests
 from berry.verifiers.specs.union import AnyOfSpec, ProgramTestsSpec
 
 JS = ProgramTestsSpec(

@@ -47,9 +47,9 @@ from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish, Problem
 from berry.pipeline.stages.checking.question import check_request
 from berry.pipeline.stages.leases.lease import Gauges
-from berry.pipeline.stages.rollout.calling import ToolCalls
-from berry.pipeline.stages.rollout.episodes import Episodes
-from berry.pipeline.stages.rollout.ports import Ports
+from berry.pipeline.stages.rollout.commands.calling import ToolCalls
+from berry.pipeline.stages.rollout.commands.episodes import Episodes
+from berry.pipeline.stages.rollout.commands.ports import Ports
 from berry.pipeline.tasks import end_tasks
 from berry.verifiers.base import UNANSWERED, Outcome, Verdict
 from berry.verifiers.checker import CheckRequest

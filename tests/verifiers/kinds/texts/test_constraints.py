@@ -9,7 +9,7 @@ import pytest
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds.constraints import sentences
+from berry.verifiers.kinds.texts.constraints import sentences
 from berry.verifiers.registry import fault
 from berry.verifiers.specs.answers import ConstraintsSpec
 
@@ -94,7 +94,7 @@ async def test_what_cannot_be_looked_at_is_unverifiable_only_where_it_could_deci
 
 
 async def test_a_text_that_its_pattern_can_not_get_through_fails(monkeypatch) -> None:
-    monkeypatch.setattr("berry.verifiers.kinds.constraints.PATTERN_S", 0.1)
+    monkeypatch.setattr("berry.verifiers.kinds.texts.constraints.PATTERN_S", 0.1)
     for wanted in (True, False):
         slow = {"kind": "matches", "pattern": r"(a|aa)+$", "wanted": wanted}
         assert (await check("a" * 200 + "b", constraints=[slow])).outcome is Outcome.FAIL

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from berry.sandboxes.base import Call, CaseResult, Job, JobOutcome, JudgeResult, JudgeStatus
 from berry.verifiers.base import Outcome, Reason, Verdict, show, verdict
 from berry.verifiers.extraction.code_blocks import find_program
-from berry.verifiers.kinds.plain_values import same_value
+from berry.verifiers.kinds.programs.plain_values import same_value
 from berry.verifiers.sandbox_limits import error_output, limits_of, reason_of
 from berry.verifiers.sources import python_fault
 from berry.verifiers.specs.union import PythonFunctionSpec

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rollout.modes import Mode
 from berry.pipeline.config.sections.rollout.rollout import Rollout
-from berry.pipeline.core import routing, seeds
+from berry.pipeline.core import seeds
+from berry.pipeline.core.assignment import routing
 from berry.pipeline.records import Problem
 
 AT = "@"

@@ -21,7 +21,7 @@ from berry.pipeline.core.steps import answer_part
 from berry.pipeline.core.tree import TreeNode
 from berry.pipeline.engines.base import Engine
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.rollout.ports import Calling
+from berry.pipeline.stages.rollout.commands.ports import Calling
 from berry.pipeline.stages.tools.environment import WHOLE, Said, environment_seed, read_reply
 from berry.pipeline.stages.tools.programs import environment_for, limits_of
 from berry.pipeline.tasks import end_tasks

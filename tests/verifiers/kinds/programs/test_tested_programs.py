@@ -21,7 +21,7 @@ from berry.verifiers import sandbox_limits
 from berry.verifiers.base import Outcome, Reason
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.config import CheckerConfig
-from berry.verifiers.kinds.program_tests import fault
+from berry.verifiers.kinds.programs.program_tests import fault
 from berry.verifiers.specs.code import ProgramTestsSpec
 
 pytestmark = pytest.mark.slow
@@ -180,7 +180,7 @@ GAP = {
 
 
 LEVELS = ("root", "user", "pod")
-LOWER = Path(__file__).parents[2] / "sandboxes" / "lower.py"
+LOWER = Path(__file__).parents[3] / "sandboxes" / "lower.py"
 
 
 def launcher_of(level: str) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import pytest
 
 from berry.pipeline.config.plan import Calibration
 from berry.pipeline.errors import ConfigError
-from berry.pipeline.planning import roofline
+from berry.pipeline.planning.formulas import roofline
+from berry.pipeline.planning.formulas.roofline import EngineModel
 from berry.pipeline.planning.models import model_sheet
-from berry.pipeline.planning.roofline import EngineModel
 from berry.pipeline.planning.sheets import Dtype, accelerator
 
 

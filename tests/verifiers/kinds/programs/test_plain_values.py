@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berry.verifiers.kinds.plain_values import same_value
+from berry.verifiers.kinds.programs.plain_values import same_value
 
 
 @pytest.mark.parametrize(
