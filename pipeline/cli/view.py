@@ -23,13 +23,10 @@ def view(
       berry view s3://bucket/runs/big --port 8000
     """
     import errno
+    import secrets
     import socket
 
-    import uvicorn
-
-    from berry.pipeline.cli.report import token_ends_of
     from berry.pipeline.errors import InputError
-    from berry.pipeline.report.view.server import TreeServer
     from berry.pipeline.storage.run.directory import open_run
 
     run = open_run(run_dir)
@@ -42,9 +39,15 @@ def view(
         listening.close()
         what = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
         raise InputError(f"--port {port} {what}: give another one, or 0 for any that is free") from error
-    shown = TreeServer(run, token_ends=token_ends_of(run))
-    typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={shown.token}")
+    token = secrets.token_urlsafe(24)
+    typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={token}")  # the browser starts beside the rest
     typer.echo("Ctrl-C ends it", err=True)
+    import uvicorn
+
+    from berry.pipeline.cli.report import token_ends_of
+    from berry.pipeline.report.view.server import TreeServer
+
+    shown = TreeServer(run, load_token_ends=lambda: token_ends_of(run), token=token)
     server = uvicorn.Server(uvicorn.Config(shown.app, log_level="warning", access_log=False))
     try:
         server.run(sockets=[listening])

@@ -7,6 +7,7 @@ The filter `code` sets what stands between backticks, as in messages for a termi
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -20,6 +21,11 @@ def fill(template: str, **values: Any) -> str:
     )
     environment.filters["code"] = code
     return environment.get_template(template).render(**values)
+
+
+def browser_file(name: str) -> str:
+    """The text of a file of report/browser."""
+    return (files("berry.pipeline.report.browser") / name).read_text(encoding="utf-8")
 
 
 def code(text: str) -> Markup:

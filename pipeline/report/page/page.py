@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
 from berry.pipeline.report.browser.tree_json import TokenEnds
 from berry.pipeline.report.page.facts import gather
 from berry.pipeline.report.page.figures import pictures
 from berry.pipeline.report.page.samples import draw_samples, list_row
-from berry.pipeline.report.pages import fill
+from berry.pipeline.report.pages import browser_file, fill
 from berry.pipeline.storage.run.directory import RunDir
 
 NAME = "report.html"
@@ -37,11 +36,6 @@ def make_report(run: RunDir, *, token_ends: TokenEnds | None = None, now: dateti
         made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
     )
     return made.encode("utf-8", errors="replace")
-
-
-def browser_file(name: str) -> str:
-    """The text of a file of report/browser."""
-    return (files("berry.pipeline.report.browser") / name).read_text(encoding="utf-8")
 
 
 def script_json(value: Any) -> str:

@@ -3,6 +3,8 @@
 GET /?token=…        the page; a cookie carries the token from there on
 GET /api/list        problems by text and state, a page at a time
 GET /api/tree        one tree
+
+What reads trees is imported when the first one is asked for, so that the page is there at once.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,12 +25,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from berry.pipeline.errors import BerryError
-from berry.pipeline.report.browser.tree_json import TokenEnds, tree_json
-from berry.pipeline.report.page.page import browser_file
-from berry.pipeline.report.pages import fill
+from berry.pipeline.report.pages import browser_file, fill
 from berry.pipeline.report.view.index import STATES, ProblemIndex
-from berry.pipeline.stages.dataset.reading import read_leases
 from berry.pipeline.storage.run.directory import RunDir
+
+if TYPE_CHECKING:
+    from berry.pipeline.report.browser.tree_json import TokenEnds
 
 COOKIE = "berry-view"
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]
@@ -45,11 +48,14 @@ HEADERS = {
 
 
 class TreeServer:
-    """The application of one run. `token`: what every request must bring."""
+    """The application of one run. `token`: what every request must bring. `load_token_ends`: asked once, when a tree
+    is."""
 
-    def __init__(self, run: RunDir, *, token_ends: TokenEnds | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, run: RunDir, *, load_token_ends: Callable[[], TokenEnds | None] | None = None, token: str | None = None
+    ) -> None:
         self._run = run
-        self._token_ends = token_ends
+        self._load_token_ends = load_token_ends
         self.token = token or secrets.token_urlsafe(24)
         self.index = ProblemIndex(run)
         self.app = Starlette(
@@ -80,7 +86,10 @@ class TreeServer:
         state, offset = query.get("state", ""), query.get("offset", "0")
         if state not in STATES or not offset.isdigit():
             return _error(400, "state or offset is none that the page has")
-        told = await run_in_threadpool(self.index.page, text=query.get("text", ""), state=state, offset=int(offset))
+        try:
+            told = await run_in_threadpool(self.index.page, text=query.get("text", ""), state=state, offset=int(offset))
+        except (BerryError, OSError) as error:
+            return _error(500, str(error))
         return _json({**told, "unreadable": self.index.unreadable})
 
     async def _tree(self, request: Request) -> Response:
@@ -100,12 +109,20 @@ class TreeServer:
             return _error(404, f"{problem} is not in round {round_index}{still}")
         return _json(told)
 
+    @cached_property
+    def _token_ends(self) -> TokenEnds | None:
+        return None if self._load_token_ends is None else self._load_token_ends()
+
     def _read_tree(self, problem: str, round_index: int) -> dict[str, Any] | None:
         place = self.index.place(problem, round_index)
         if place is None:
             return None
-        for stored in read_leases(self._run, round_index, [place.lease], only=problem):
-            return tree_json(stored, token_ends=self._token_ends, most_chars=MOST_CHARS, most_nodes=MOST_NODES)
+        with self.index.paused():
+            from berry.pipeline.report.browser.tree_json import tree_json
+            from berry.pipeline.stages.dataset.reading import read_leases
+
+            for stored in read_leases(self._run, round_index, [place.lease], only=problem):
+                return tree_json(stored, token_ends=self._token_ends, most_chars=MOST_CHARS, most_nodes=MOST_NODES)
         return None
 
     # ---- who asks ----------

@@ -1,7 +1,7 @@
 """Reads shards, the one place that does: page checksums are always verified, schema and marks are compared.
 
     file ─► read_shard ─► Shard(table, marks)      what is wrong with the file ─► DamagedShard, with the kind of fault
-         └► read_tables, read_marks, scan          for readers that need no more than "it is damaged": StorageError
+         └► read_tables, read_marks, read_columns, scan         who needs no more than "it is damaged": StorageError
 
 A lease is read from its own file or from the merged one that holds it. What earlier versions wrote becomes today's
 tables (`earlier_schemas`).
@@ -266,6 +266,26 @@ def scan(location: Location, table: str, files: Sequence[ShardFile], round_index
             f"{where}: {Path(str(error)).name} of a committed lease is not there; `berry check` finds all that "
             "are missing, and with --repair has them made again"
         ) from error
+
+
+def read_columns(location: Location, table: str, file: ShardFile, round_index: int, names: Sequence[str]) -> pa.Table:
+    """Columns of one file of today's schema, null where they came later than the file. Raises StorageError where the
+    file is damaged or not there."""
+    name = file.name(table, round_index)
+
+    def read(stream: pa.NativeFile) -> pa.Table:
+        stored = pq.ParquetFile(stream, page_checksum_verification=True)
+        return stored.read(columns=[one for one in names if one in stored.schema_arrow.names])
+
+    try:
+        rows = location.read(name, read)
+    except FileNotFoundError as error:
+        raise as_storage_error(location, DamagedShard(FaultKind.MISSING, f"{name} is not there")) from error
+    except (pa.ArrowException, OSError) as error:
+        raise as_storage_error(location, damage(name, error)) from error
+    fields = [schema.TABLES[table].field(one) for one in names]
+    columns = [rows[f.name] if f.name in rows.schema.names else pa.nulls(rows.num_rows, f.type) for f in fields]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def by_schema(

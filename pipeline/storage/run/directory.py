@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from berry.pipeline.config import run as run_config
 from berry.pipeline.config.reading.loading import parse_yaml
-from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ConfigError, ResourceError, StorageError
 from berry.pipeline.storage import remote
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import heartbeat
 from berry.pipeline.storage.run.heartbeat import Presence, present
+
+if TYPE_CHECKING:
+    from berry.pipeline.config.run import RunConfig
 
 _RESTORE = "put it back from a copy, or start a new run with --run DIR"
 
@@ -117,6 +118,8 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
 
     Raises ConfigError when the stored configuration or problems differ, ResourceError when it can't be written.
     """
+    from berry.pipeline.config import run as run_config  # here: who only reads a run does without
+
     run = RunDir(locate(place))
     run.location.check_reachable()
     stored = run.config()

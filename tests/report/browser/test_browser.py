@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from berry.pipeline.report.page import page as page_module
+from berry.pipeline.report import pages
 from berry.pipeline.report.page.page import make_report
 from berry.pipeline.storage.run.directory import open_run
 
@@ -145,7 +145,7 @@ def test_nothing_is_wider_than_the_screen(opened: Chrome, width: int):
 
 def test_token_ends_are_those_of_the_text():
     assert by_characters(array("i", [1, 2, 3]), "abcdef") == [2, 4, 6]
-    assert page_module.browser_file("browser.js").startswith("//")
+    assert pages.browser_file("browser.js").startswith("//")
 
 
 def test_results_of_tools_have_a_colour_and_say_how_the_call_went(

@@ -17,9 +17,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from berry.pipeline.cli import main
+from berry.pipeline.errors import StorageError
 from berry.pipeline.report.view.index import ProblemIndex
 from berry.pipeline.report.view.server import TreeServer
 from berry.pipeline.stages.dataset.maintenance.compact import compact
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.parquet.shard_files import ShardFile
 from berry.pipeline.storage.run.directory import open_run
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "run-0.1.0"
@@ -120,6 +123,33 @@ def test_a_damaged_file_is_passed_over_and_told(made: Path, tmp_path: Path):
     assert len(index.unreadable) == 1
     assert shard.name in index.unreadable[0]
     index.close()
+
+
+def test_files_that_cannot_be_listed_are_told_to_who_asks(made: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> list[ShardFile]:
+        raise StorageError("bucket: access denied")
+
+    monkeypatch.setattr(shard_files, "committed_files", refused)
+    view = TreeServer(open_run(str(made)))
+    client = TestClient(view.app, base_url="http://127.0.0.1")
+    assert client.get("/", params={"token": view.token}).status_code == 200
+    for path in ("/api/list", "/api/tree?problem=x"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["error"]) == (500, "bucket: access denied")
+    view.index.close()
+
+
+def test_the_tokenizer_is_loaded_for_the_first_tree_alone(made: Path):
+    loaded: list[int] = []
+    view = TreeServer(open_run(str(made)), load_token_ends=lambda: loaded.append(1))
+    client = TestClient(view.app, base_url="http://127.0.0.1")
+    client.get("/", params={"token": view.token})
+    rows = client.get("/api/list").json()["rows"]
+    assert loaded == []
+    for row in rows[:2]:
+        assert client.get("/api/tree", params={"problem": row["problem"]}).status_code == 200
+    assert loaded == [1]
+    view.index.close()
 
 
 def test_a_run_of_an_earlier_version_is_shown(tmp_path: Path):
