@@ -86,6 +86,16 @@ def test_the_picture_has_a_bar_a_node_and_results_in_their_own_colour(trees: lis
     assert len(pink) == sum(node["given"] is not None for node in made["nodes"])
 
 
+def test_an_estimate_outside_0_to_1_has_the_colour_of_the_end(trees: list[StoredTree]) -> None:
+    """As spared branches, which weigh more, may have it."""
+    made = tree_json(trees[0])
+    drawn = {}
+    for value in (-0.4, 0.0, 1.0, 1.7):
+        nodes = [{**node, "value": value, "given": None} for node in made["nodes"]]
+        drawn[value] = [bar.get_facecolor() for bar in draw_tree({**made, "nodes": nodes}).axes[0].patches]
+    assert drawn[-0.4] == drawn[0.0] != drawn[1.0] == drawn[1.7]
+
+
 def test_leaves_have_rows_of_their_own_and_parents_stand_in_the_middle() -> None:
     nodes = [
         {"id": "0", "parent": None, "tokens": 9},

@@ -18,6 +18,7 @@ from berry.pipeline.records import Ending
 from berry.pipeline.report import balance
 from berry.pipeline.report.against_plan import against_plan
 from berry.pipeline.report.page.costs_and_checks import AUDIT, EVALUATED, audit, cost_rows, evaluation
+from berry.pipeline.report.page.data_card import COLUMNS, data_card
 from berry.pipeline.report.pages import rounded
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.pruning import cut_lines, stage_lines
@@ -96,6 +97,10 @@ def gather(run: RunDir) -> Facts:
     facts.progress = told("progress over time", lambda: jsonl_log.read(run.location, "progress")) or []
     facts.sections.append(_what_ran(run, config, facts))
     if facts.summary is not None and facts.summary.trajectories:
+        card = told("data card", lambda: data_card(run)) or []
+        if card:
+            explained = "As the card of an export has it; licences are those that the problem files state."
+            facts.sections.append(FactTable("Data card", explained, card, COLUMNS))
         _counts(run, facts, told)
     _speed(run, facts, told)
     _learning(run, facts, told)

@@ -91,9 +91,11 @@ def places(nodes: Sequence[JsonNode]) -> tuple[dict[str, int], dict[str, float],
 
 
 def _colour(value: float | None) -> str:
-    """Orange over grey to blue for values from 0 to 1."""
+    """Orange over grey to blue for values from 0 to 1. Estimates over spared branches, which weigh more, may lie
+    outside: they have the colour of the end."""
     if value is None:
         return UNKNOWN
+    value = min(1.0, max(0.0, value))
     low, high, share = (LOW, MIDDLE, 2 * value) if value < 0.5 else (MIDDLE, HIGH, 2 * value - 1)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(low, high, strict=True))
 

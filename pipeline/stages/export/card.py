@@ -17,13 +17,14 @@ import pyarrow as pa
 import yaml
 
 from berry.pipeline.config.run import RunConfig
+from berry.pipeline.records import Problem
 from berry.pipeline.stages.dataset.reading import StoredTree
 from berry.pipeline.stages.problems.screening import explain_screening
 
 CARD = "README.md"
 SPLITS = ("train", "validation", "heldout")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
-_SECTIONS = ("policy", "sampling", "step", "budget", "cut", "system_prompt", "thinking")  # of `rollout`
+SAMPLED_BY = ("policy", "sampling", "step", "budget", "cut", "system_prompt", "thinking")  # sections of `rollout`
 
 _TURNS = (
     "Rows are conversations of several turns: what tools or an environment said has the role `tool` or `user`, and is "
@@ -63,10 +64,17 @@ class Made:
             self._problems.add(stored.problem_id)
         self.models[stored.model or "unknown"] += 1
         problem = stored.problem
-        self.verifiers[problem.verifier.type if problem else "unknown (the problem file is gone)"] += 1
-        licence = str((problem.meta if problem else {}).get("license") or "not stated by the problem file")
-        self.licences[(problem.source if problem else "") or "not named"][licence] += 1
+        source, licence, verifier = origin(problem)
+        self.verifiers[verifier] += 1
+        self.licences[source][licence] += 1
         return True
+
+
+def origin(problem: Problem | None) -> tuple[str, str, str]:
+    """The source of a problem, its licence and the type of its verifier; None: its file is gone."""
+    licence = str((problem.meta if problem else {}).get("license") or "not stated by the problem file")
+    verifier = problem.verifier.type if problem else "unknown (the problem file is gone)"
+    return (problem.source if problem else "") or "not named", licence, verifier
 
 
 def counted(column: pa.ChunkedArray) -> dict[Any, int]:
@@ -98,7 +106,7 @@ def card(manifest: Mapping[str, Any], made: Made, config: RunConfig, labels: str
         ),
         "Licence of the rows: " + (licence or "not stated") + ".",
         "## Verifiers\n\n" + _table(("verifier", "problems"), made.verifiers.most_common()),
-        "## Sampling\n\n" + _yaml({name: _plain(getattr(config.rollout, name)) for name in _SECTIONS}),
+        "## Sampling\n\n" + _yaml({name: _plain(getattr(config.rollout, name)) for name in SAMPLED_BY}),
         "## Pruning\n\n" + _yaml([_plain(rule) for rule in config.pruning]),
         f"Rows are of {_rows_of(request)}.\n\n" + _table(("trajectory", "count"), made.drops.most_common()),
         f"## Labels\n\n{labels or 'The format has none.'}",

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from berry.pipeline.cli import app
-from berry.pipeline.report.page import samples
+from berry.pipeline.report.page import data_card, samples
 from berry.pipeline.report.page.page import make_report, script_json, write_report
 from berry.pipeline.report.pages import rounded
 from berry.pipeline.storage.run.directory import RunDir, open_run
@@ -72,6 +72,27 @@ def test_what_gave_no_answer_counts_neither_as_right_nor_as_wrong():
     tree = {"problem": "p", "round": 0, "nodes": [{"leaf": leaf} for leaf in (*leaves, None)]}
     row = samples.list_row(tree)
     assert (row["passed"], row["checked"], row["leaves"]) == (1, 2, 5)
+
+
+def test_the_data_card_says_what_the_rows_were_made_of(run: RunDir, monkeypatch: pytest.MonkeyPatch):
+    rows = data_card.data_card(run)
+    assert ("verifier", "math", "30 problems") in rows
+    assert ("source", "not named; licence: not stated by the problem file", "30 problems") in rows
+    segments = [int(many.split()[0]) for what, _, many in rows if what == "kind of value"]
+    assert sum(segments) == sum(int(many.split()[0]) for what, _, many in rows if what == "weights") > 0
+    assert ("policy", "type: fixed, branching: [3, 2]", "") in rows
+    assert "Data card" in make_report(run).decode()
+    monkeypatch.setattr(data_card, "MOST_PROBLEMS", 10)
+    assert ("verifier", "math", "10 of the first 10 problems") in data_card.data_card(run)
+
+
+def test_a_run_whose_problem_files_are_gone_has_a_data_card(run: RunDir, made: Path):
+    kept = made.parent / "hostile.jsonl"
+    away = kept.rename(kept.with_suffix(".away"))
+    try:
+        assert ("source", data_card.GONE, "") in data_card.data_card(run)
+    finally:
+        away.rename(kept)
 
 
 def test_hostile_text_stays_text(run: RunDir):
