@@ -173,7 +173,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "pipeline.planning.formulas": ("pipeline", "pipeline.config.*", "pipeline.core", "pipeline.planning"),
     "pipeline.report.browser": ("pipeline", "pipeline.core.*", "pipeline.stages.dataset"),
     "pipeline.report.view": (
-        *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser", "pipeline.report.page"),
+        *("pipeline", "pipeline.storage.*", "pipeline.report", "pipeline.report.browser"),
         "pipeline.stages.dataset",
     ),
     "pipeline.report.page": (
@@ -184,6 +184,8 @@ WALLS: dict[str, tuple[str, ...]] = {
             "pipeline.report.browser",
             "pipeline.report.pictures",
             "pipeline.stages.dataset",
+            "pipeline.stages.export",
+            "pipeline.stages.problems",
         ),
     ),
     "pipeline.report.pictures": (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from berry.pipeline.cli.prose import print_prose
 from berry.pipeline.stages.evaluation.axis import Axis
 
 if TYPE_CHECKING:
@@ -348,10 +349,10 @@ def _finish(
     for one in tables(told):
         console.print(one)
     for line in findings(told):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, line)
     for line in compared:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, line)
     for line in lines:
-        console.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"note: {line}")
     names = " ".join(location.show(name) for name in ("eval.parquet", "eval.png", "eval.html", "eval.md"))
     console.print(f"results: {names}", highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from berry.pipeline.cli.prose import print_prose
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -70,7 +72,7 @@ def inspect(
     for mode, lines in rounds:
         console.print(rounds_table(lines, mode))
     if balanced is not None:
-        console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"balance  {balanced.line}")
     if pruning:
         console.print(stages_table(pruning))
     if cuts:

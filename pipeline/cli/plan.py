@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from berry.pipeline.cli.prose import print_prose
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -93,7 +95,7 @@ def _show_hosted(config: str, overrides: list[str], console: Console) -> bool:
         "assumed": "; ".join(found.assumed),
     }
     for name, text in lines.items():
-        console.print(f"{name:9} {text}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"{name:9} {text}")
     return True
 
 
@@ -253,13 +255,13 @@ def show(report: PlanReport, console: Console) -> None:
     for (heading, _), p, changes in zip(named, report.plans, report.advice, strict=False):
         console.print(f"[bold]{heading}[/]: {p.binding.value} binds. What to change:")
         for change in changes:
-            console.print(f"  {advice_line(change)}", markup=False, highlight=False, soft_wrap=True)
+            print_prose(console, f"  {advice_line(change)}")
         if not changes:
             console.print("  nothing tried makes it 2% faster or cheaper")
     for name, why in report.refused:
         console.print(f"[bold red]{name} can't do it[/]: ", end="")
         console.print(why, markup=False, highlight=False, soft_wrap=True)
-    console.print("A prediction. " + ". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
+    print_prose(console, "A prediction. " + ". ".join(report.notes))
 
 
 def write(report: PlanReport, out: Path, console: Console) -> None:

@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
 from berry.pipeline.report.status import described_calls
 from berry.pipeline.runtime.display import Display, View
@@ -118,10 +119,10 @@ class LiveDisplay:
         self.live = Live(console=console, refresh_per_second=4, transient=True)
 
     def phase(self, text: str) -> None:
-        self.live.update(Spinner("dots", text=text))
+        self.live.update(Spinner("dots", text=Text(text)))
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, markup=False, highlight=False)
 
     def update(self, view: View) -> None:
         table = Table.grid(padding=(0, 2))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from berry.pipeline.cli.modes_table import modes_table
 from berry.pipeline.cli.progress import duration
+from berry.pipeline.cli.prose import print_prose
 from berry.pipeline.cli.rounds_table import rounds_table
 from berry.pipeline.errors import BerryError
 from berry.pipeline.report import balance
@@ -32,15 +33,15 @@ def print_summary(outcome: RunOutcome) -> None:
         console.print(modes_table(summary.modes))
     console.print(work_table(outcome))
     for alarm in alarms(summary):
-        console.print(f"look:   {alarm}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"look:   {alarm}", style="yellow")
     print_screening(run, console)
     against = against_plan(run)
     plan_line = against.line if isinstance(against, AgainstPlan) else f"not compared: {against}"
-    console.print(f"against the plan  {plan_line}", markup=False, highlight=False, soft_wrap=True)
+    print_prose(console, f"against the plan  {plan_line}")
     balanced = balance.story(run)
     if balanced is not None:
         balance.write_picture(run, balanced)
-        console.print(f"balance  {balanced.line}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"balance  {balanced.line}")
     if len(run.rounds()) > 1:
         for mode, lines in rounds_by_mode(run):
             console.print(rounds_table(lines, mode))
@@ -62,7 +63,7 @@ def print_report(run: RunDir, console: Console) -> None:
     try:
         place = write_report(run, token_ends=token_ends_of(run))
     except BerryError as error:
-        console.print(f"report: not written: {error}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"report: not written: {error}")
         return
     console.print(f"report: {place}", soft_wrap=True, highlight=False)
 
@@ -70,7 +71,7 @@ def print_report(run: RunDir, console: Console) -> None:
 def print_screening(run: RunDir, console: Console) -> None:
     """Prints what the problems were held against, and that they were against nothing where so."""
     told = explain_screening(run.versions().get("screening"))
-    console.print(f"screened  {told}", markup=False, highlight=False, soft_wrap=True)
+    print_prose(console, f"screened  {told}")
 
 
 def title(stored: dict[str, Any], location: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from berry.pipeline.cli.prose import print_prose
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -136,11 +138,11 @@ def _show(report: SweepReport, console: Console) -> None:
     console.print(table)
     for knee in report.knees:
         name = f"{knee.series}: " if knee.series else ""
-        console.print(f"knee: {name}{knee.reason}", markup=False, highlight=False, soft_wrap=True)
+        print_prose(console, f"knee: {name}{knee.reason}")
     compared = agreement(report.points)
     if compared is not None:
         console.print(compared, highlight=False, soft_wrap=True)
-    console.print(". ".join(report.notes), markup=False, highlight=False, soft_wrap=True)
+    print_prose(console, ". ".join(report.notes))
 
 
 def _write(report: SweepReport, settings: Sequence[Setting], out: Path, console: Console) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner
 
 from berry.pipeline.cli import app, progress
+from berry.pipeline.cli.progress import LiveDisplay
+from berry.pipeline.cli.prose import print_prose
+from berry.pipeline.runtime.display import View
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED = ROOT / "tests" / "stored"
@@ -62,6 +69,39 @@ def test_a_query_of_many_columns_is_a_line_a_value() -> None:
     lines = done.output.splitlines()
     assert sum(line.strip().startswith("trajectory_id ") for line in lines) == 2
     assert all(cell_len(line.rstrip()) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_sentences_break_between_words_on_a_terminal_alone(terminal: bool) -> None:
+    told = "screened  nothing was held against evaluation sets (screening.files in the configuration names [such] sets)"
+    out = io.StringIO()
+    print_prose(Console(file=out, width=80, force_terminal=terminal, color_system=None), told)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert " ".join(lines) == told
+    assert len(lines) == (2 if terminal else 1)
+
+
+def test_the_live_view_keeps_to_one_block_of_80_columns() -> None:
+    out = io.StringIO()
+    display = LiveDisplay(Console(file=out, width=80, height=24, force_terminal=True, color_system=None))
+    with display.live:
+        display.phase("loading [weights]")
+        display.note("a note of [/brackets] stays")
+        view = View(75.0, 120, 3000, 11_744, 7_163, 12_000, 7_502, 19_558.0, 0.67, 256, 41, 8, 95.0, 3, 120, 2, 1, 12.0)
+        display.update(view)
+        display.live.refresh()
+        first = display.live.get_renderable()
+        display.update(replace(view, problems=2999, trajectories=11_999_744, kept=11_163_000, eta_s=None))
+        display.live.refresh()
+        then = display.live.get_renderable()
+    assert isinstance(first, Table)
+    assert isinstance(then, Table)
+    assert len(first.rows) == len(then.rows)
+    shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", out.getvalue())]
+    assert any("a note of [/brackets] stays" in line for line in shown)
+    assert any("11,999,744 committed" in line for line in shown)
+    assert any("━" in line for line in shown)
+    assert max(cell_len(line.rstrip()) for line in shown) <= 80
 
 
 def test_what_takes_long_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
