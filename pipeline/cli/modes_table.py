@@ -14,7 +14,9 @@ def modes_table(lines: Sequence[ModeLine]) -> Any:
     from rich.table import Table
 
     names = ("mode", "problems", "solved", "trajectories", "passed", "kept", "tokens", "each", "pass@k")
-    table = Table(*names, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, min_width=len(name), overflow="fold")
     for line in lines:
         share = "" if line.share_of_tokens is None else f" ({line.share_of_tokens:.0%})"
         table.add_row(

@@ -61,9 +61,12 @@ def plan(
     """
     from rich.console import Console
 
+    from berry.pipeline.cli.progress import working
+
     if cluster is None and calibrate is None and _show_hosted(config, overrides or [], Console()):
         return
-    report = build(config, overrides or [], cluster or [], prices=prices, run=calibrate)
+    with working("planning"):
+        report = build(config, overrides or [], cluster or [], prices=prices, run=calibrate)
     console = Console()
     show(report, console)
     if out is not None:

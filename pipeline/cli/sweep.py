@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,17 +125,25 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     )
 
 
-def _show(report: SweepReport, console: Console) -> None:
+def settings_table(report: SweepReport) -> Any:
+    """Draws a row a setting, with what a terminal of 80 columns has room for."""
     from rich.table import Table
 
-    from berry.pipeline.report.sweep_page import COLUMNS, NARROW, agreement, rows
+    from berry.pipeline.report.sweep_page import COLUMNS, NARROW, rows
 
-    table = Table(title=report.title, title_justify="left", header_style="bold")
+    table = Table(title=report.title, title_justify="left", header_style="bold", box=None, padding=(0, 1, 0, 0))
     for i in NARROW:
-        table.add_column(COLUMNS[i], justify="right" if i else "left", overflow="fold")
+        heading = COLUMNS[i].replace(" ", "\n")  # so that columns are as wide as their figures
+        table.add_column(heading, justify="right" if i else "left", overflow="fold")
     for row in rows(report.points):
         table.add_row(*(row[i] for i in NARROW))
-    console.print(table)
+    return table
+
+
+def _show(report: SweepReport, console: Console) -> None:
+    from berry.pipeline.report.sweep_page import agreement
+
+    console.print(settings_table(report))
     for knee in report.knees:
         name = f"{knee.series}: " if knee.series else ""
         print_prose(console, f"knee: {name}{knee.reason}")

@@ -17,7 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-NARROW = (0, 2, 3, 4, 7, 10, 12)  # of COLUMNS, what a terminal has room for
+NARROW = (0, 2, 4, 7, 10, 12)  # of COLUMNS, what a terminal has room for
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,13 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from berry.pipeline.cli import app, progress
+from berry.pipeline.cli.modes_table import modes_table
 from berry.pipeline.cli.progress import LiveDisplay
 from berry.pipeline.cli.prose import print_prose
+from berry.pipeline.cli.sweep import settings_table
+from berry.pipeline.planning.sweeps import Expected, Point
+from berry.pipeline.report.modes import ModeLine
+from berry.pipeline.report.sweep_page import SweepReport
 from berry.pipeline.runtime.display import View
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +55,36 @@ def test_tables_fit_80_columns(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert heading in done.output
     too_wide = [line for line in done.output.splitlines() if ROW.search(line) and cell_len(line.rstrip()) > 80]
     assert too_wide == []
+
+
+def test_the_table_of_modes_fits_80_columns() -> None:
+    numbers = (12_000, 11_480, 1_474_000, 723_000, 700_000, 451_000, 98_765_432)
+    lines = [ModeLine(name, *numbers, 0.12, 812.0, {1: 0.44, 4: 0.57, 16: 0.61}) for name in ("thinking", "plain")]
+    shown = drawn(modes_table(lines))
+    for heading in ("mode", "problems", "solved", "trajectories", "passed", "kept", "tokens", "each", "pass@k"):
+        assert heading in shown[0].split()
+    assert "1,474,000" in shown[1]
+    assert all(cell_len(line) <= 80 for line in shown)
+
+
+def test_the_table_of_a_sweep_fits_80_columns() -> None:
+    times = (0.0, 60.0, 120_000, 1_284.5, 98_765.0, 0.31, 1_250.0, 12.0, 80.0, 9.0, 0.87, 0.4, 1_849_680.0)
+    points = [
+        Point(f"cluster.ratio={ratio}", "", ratio, 0, ratio, int(ratio), *times, 1_234.56, False, "run", "{}", "{}")
+        for ratio in (1.0, 16.0)
+    ]
+    told = Expected(1_300.0, 99_000.0, 0.25, 1_100.0, 1_850_000.0, 1_200.0, "sandbox slots")
+    points = [replace(point, expected=told) for point in points]
+    shown = drawn(settings_table(SweepReport("Sweep: demo", "cluster.ratio", points, [], [])))
+    assert all(cell_len(line) <= 80 for line in shown)
+    for cell in ("trajectories/s", "cluster.ratio=16.0", "1,284.5", "31% (25%)", "1,250 (1,100)", "1,234.56"):
+        assert any(cell in line for line in shown)
+
+
+def drawn(table: Table) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=80).print(table)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 def test_nodes_without_a_role_are_the_model_s_own() -> None:

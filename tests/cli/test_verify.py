@@ -8,6 +8,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 import typer
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from berry.pipeline.cli.import_problems import app as import_app
@@ -46,6 +47,7 @@ def test_from_a_plain_file_to_verdicts(berry, questions, tmp_path) -> None:
     assert re.search(r"math +1 +4 +1 +0 +20\.0%", done.output), "no answer is not wrong"
     assert "wrong_answer" in done.output
     assert "6 rows" in done.output
+    assert all(cell_len(line.rstrip()) <= 80 for line in done.output.splitlines() if " rows in " not in line)
 
 
 @pytest.mark.parametrize(

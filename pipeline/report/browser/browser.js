@@ -215,6 +215,31 @@ function treeBrowser(root, source) {
 
   const number = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
+  const evidence = (node) => `${node.count} independent continuation${node.count === 1 ? "" : "s"}`;
+  const MOST_STEPS = 200;
+
+  // The labels on the way from the prompt to a node, one a row: what a trainer of step values reads, and what is behind it.
+  function stepLabels(node) {
+    const path = [];
+    for (let at = node; at && at.parent !== null; at = at.up) path.unshift(at);
+    if (path.length < 2) return null;
+    const cells = (kind, texts) => make("tr", {}, ...texts.map((text) => make(kind, {}, text)));
+    const row = (step) => {
+      const text = step.text.trim().replace(/\s+/g, " ");
+      return cells("td", [
+        text.length > 60 ? `${text.slice(0, 59)}…` : text,
+        step.given ? "given" : step.value === null ? "not known" : number(step.value, 2),
+        step.given || step.value === null ? "–" : `${number(step.low, 2)} to ${number(step.high, 2)}`,
+        step.given || step.value === null ? "–" : `${evidence(step)}, ${step.kind}`,
+        number(step.prm, 2)]);
+    };
+    const shown = path.slice(-MOST_STEPS);
+    const names = ["step", "value", "95% interval", "evidence", "PRM"];
+    const title = `Labels of the ${path.length} segments to here${shown.length < path.length ? `, the last ${MOST_STEPS}` : ""}`;
+    return make("details", { class: "steps", open: "" }, make("summary", {}, title),
+      make("div", { class: "wide" }, make("table", {}, make("thead", {}, cells("th", names)), make("tbody", {}, ...shown.map(row)))));
+  }
+
   function describe(node) {
     const facts = [];
     const add = (name, value) => { if (value !== null && value !== undefined && value !== "") facts.push(make("dt", {}, name), make("dd", {}, String(value))); };
@@ -224,7 +249,7 @@ function treeBrowser(root, source) {
       add("nondeterministic", node.given.nondeterministic ? "calls before it, made again for this branch, said something else" : null);
     }
     if (node.calls) add("calls", "ends in a tool call, which the next node answers");
-    add("value", node.value === null ? "not known" : `${number(node.value, 2)} (${number(node.low, 2)} to ${number(node.high, 2)}), ${node.count} independent continuation${node.count === 1 ? "" : "s"}, ${node.kind}`);
+    add("value", node.value === null ? "not known" : `${number(node.value, 2)} (${number(node.low, 2)} to ${number(node.high, 2)}), ${evidence(node)}, ${node.kind}`);
     add("weight", node.weight !== null && node.weight !== 1 ? node.weight : null);
     add("PRM", node.prm === null ? null : number(node.prm));
     add("tokens", `${node.tokens}${node.given ? " given" : ""}, at depth ${node.depth}`);
@@ -265,7 +290,7 @@ function treeBrowser(root, source) {
     } else text.textContent = node.text;
     return make("section", { class: "detail" },
       make("h3", {}, node.parent === null ? "root: the prompt's end" : node.given ? `node ${node.id}: a result` : `node ${node.id}`),
-      make("dl", {}, ...facts), text, picked,
+      make("dl", {}, ...facts), text, picked, stepLabels(node),
       node.ends ? null : make("p", { class: "hint" }, node.why_no_tokens || ""));
   }
 

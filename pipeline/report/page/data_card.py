@@ -6,12 +6,11 @@ nodes ─► models, weights, kinds of value        problem files ─► sources
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
-
-import yaml
 
 from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.reading import stored_config
@@ -41,7 +40,15 @@ def data_card(run: RunDir) -> list[Row]:
     rows += _problems(run)
     rows += _counted("kind of value", kinds, "sampled segments")
     rollout = stored_config(run).rollout
-    rows += [(name.replace("_", " "), _line(value), "") for name in SAMPLED_BY if (value := getattr(rollout, name))]
+    modes = {mode.name: rollout.in_mode(mode.name) for mode in rollout.modes} or {"": rollout}
+    for name in SAMPLED_BY:
+        said = {mode: getattr(one, name) for mode, one in modes.items()}
+        first = next(iter(said.values()))
+        if all(value == first for value in said.values()):
+            said = {"": first}
+        for mode, value in said.items():
+            what = name.replace("_", " ") + (f" of mode {mode}" if mode else "")
+            rows += [(what, _line(value), "")] if value else []
     return rows
 
 
@@ -50,9 +57,7 @@ def _line(value: Any) -> str:
     if isinstance(value, str):
         return value
     plain = value.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**6).strip(
-        "{}\n"
-    )
+    return ", ".join(f"{k}: {v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)}" for k, v in plain.items())
 
 
 def _problems(run: RunDir) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,19 @@ def test_a_token_tells_its_log_probability(opened: Chrome):
     assert told.startswith("token 1:")
     assert "log-probability" in told
     assert "p = " in told
+    assert errors(opened) == []
+
+
+def test_a_leaf_has_the_labels_of_its_steps_with_their_evidence(opened: Chrome):
+    click(opened, found(opened, ".node")[0])  # leaves are drawn before what they lie below
+    rows = found(opened, ".detail .steps tbody tr")
+    assert len(rows) >= 2
+    for row in rows:
+        step, value, interval, evidence, _ = (cell.text for cell in row.find_elements("css selector", "td"))
+        assert step
+        assert 0 <= float(value) <= 1
+        assert re.fullmatch(r"\d\.\d\d to \d\.\d\d", interval)
+        assert re.fullmatch(r"\d+ independent continuations?, estimate", evidence)
     assert errors(opened) == []
 
 
