@@ -2,8 +2,10 @@
 
     insert(ids) ─► nodes without keys ─► waves (parents first) ─► fill ─► trim to `capacity` tokens, oldest leaves first
 
-A node holds a run of tokens, the keys and values of each layer for them, and the value at each of them. Where two
+A node holds a run of tokens, the keys and values of all layers for them, and the value at each of them. Where two
 sequences part a node is split. A tree of reasoning steps has the same shape: scoring a step computes its own tokens.
+Keys and values of layers of one shape lie in one tensor, so that a batch's pasts are gathered by few operations
+(serving.key_values).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-Layers = list[tuple[Any, Any]]  # keys, values a layer, each [heads, tokens, head dimension]
+Kept = list[Any]  # a tensor a shape of layers: [2 * layers of it, heads, tokens, head dimension], keys before values
 
 
 class PrefixNode:
@@ -25,7 +27,7 @@ class PrefixNode:
         self.parent = parent
         self.start = 0 if parent is None else parent.start + len(parent.ids)
         self.children: dict[int, PrefixNode] = {}
-        self.layers: Layers | None = None
+        self.layers: Kept | None = None
         self.values: list[float] | None = None
 
     @property
@@ -106,8 +108,8 @@ class PrefixCache:
         head.children[node.ids[at]] = node
         node.ids, node.parent, node.start = node.ids[at:], head, head.end
         if node.layers is not None and node.values is not None:
-            head.layers = [(k[:, :at].clone(), v[:, :at].clone()) for k, v in node.layers]
-            node.layers = [(k[:, at:].clone(), v[:, at:].clone()) for k, v in node.layers]
+            head.layers = [kept[:, :, :at].clone() for kept in node.layers]
+            node.layers = [kept[:, :, at:].clone() for kept in node.layers]
             head.values, node.values = node.values[:at], node.values[at:]
         self._recent[head] = None
         return head

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from berry.pipeline.errors import EngineError
 from berry.pipeline.rewards.model.value_model import ValueModel
+from berry.pipeline.rewards.serving.key_values import LayerLayout
 from berry.pipeline.rewards.serving.prefix_cache import PrefixCache, PrefixNode
 
 
@@ -39,6 +39,7 @@ class PrefixScorer:
         self.cache = PrefixCache(keep_tokens)
         self.batch_tokens = batch_tokens
         self.reads = Reads()
+        self.layout = LayerLayout()
 
     def values(self, sequences: Sequence[Sequence[int]]) -> list[float]:
         """The value at the end of each sequence. Raises EngineError for one that the model can't read."""
@@ -86,14 +87,13 @@ class PrefixScorer:
             mask[i, before - row.start : before + n] = 1
             positions[i, :n] = torch.arange(row.start, row.end)
         values, cache = self.model.extend(
-            ids.to(device), mask.to(device), positions.to(device), DynamicCache(_pasts(rows, before))
+            ids.to(device), mask.to(device), positions.to(device), DynamicCache(self.layout.pasts(rows, before))
         )
-        listed = values.tolist()
-        layers = [(layer.keys, layer.values) for layer in cache.layers]
-        for i, row in enumerate(rows):
-            until = before + len(row.ids)
-            row.values = listed[i][: len(row.ids)]
-            row.layers = [(k[i, :, before:until].clone(), v[i, :, before:until].clone()) for k, v in layers]
+        fresh = self.layout.fresh([(layer.keys, layer.values) for layer in cache.layers], before)
+        for row, listed, kept in zip(rows, values.tolist(), fresh, strict=True):
+            n = len(row.ids)
+            row.values = listed[:n]
+            row.layers = [tensor[:, :, :n].clone() for tensor in kept]
         new = sum(len(row.ids) for row in rows)
         self.reads.computed += new
         self.reads.padded += ids.numel() - new
@@ -116,29 +116,6 @@ class PrefixScorer:
             self.reads.computed += sum(map(len, rows))
             self.reads.padded += ids.numel() - sum(map(len, rows))
         return values
-
-
-def _pasts(rows: Sequence[PrefixNode], before: int) -> list[tuple[Any, Any]] | None:
-    """Keys and values of what comes before each row, a layer, padded on the left to `before` tokens."""
-    if not before:
-        return None
-    paths = [row.path()[:-1] for row in rows]
-    first = next(path[0] for path in paths if path)
-    assert first.layers is not None
-    layers: list[tuple[Any, Any]] = []
-    for index, (keys, values) in enumerate(first.layers):
-        pair = []
-        for side, like in enumerate((keys, values)):
-            past = like.new_zeros((len(rows), like.shape[0], before, like.shape[2]))
-            for i, path in enumerate(paths):
-                at = before - rows[i].start
-                for node in path:
-                    assert node.layers is not None
-                    past[i, :, at : at + len(node.ids)] = node.layers[index][side]
-                    at += len(node.ids)
-            pair.append(past)
-        layers.append((pair[0], pair[1]))
-    return layers
 
 
 def _batches(wave: Sequence[PrefixNode], batch_tokens: int) -> Iterator[list[PrefixNode]]:

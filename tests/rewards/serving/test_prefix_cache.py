@@ -17,13 +17,13 @@ def compute(cache: PrefixCache, sequences: list[list[int]]) -> int:
         for node in wave:
             assert node.parent is cache.root or (node.parent is not None and node.parent.layers is not None)
             keys = torch.tensor([[[float(t)] for t in node.ids]])
-            node.layers = [(keys, keys + 0.5)]
+            node.layers = [torch.stack([keys, keys + 0.5])]
             node.values = [float(t) for t in node.ids]
             count += len(node.ids)
     for ids, end in zip(sequences, ends, strict=True):
         path = end.path()
         assert [t for node in path for t in node.ids] == ids
-        assert [int(k) for node in path for k in (node.layers or [])[0][0][0, :, 0]] == ids
+        assert [int(k) for node in path for k in (node.layers or [])[0][0, 0, :, 0]] == ids
         assert end.values is not None
         assert end.values[-1] == ids[-1]
     return count
