@@ -17,7 +17,8 @@ bad=$(cd "$here" && sha256sum -c SHA256SUMS 2>/dev/null | sed -n 's/: FAILED.*//
 [ -z "$bad" ] || die "missing or damaged, copy again: $bad"
 
 mkdir -p "$target"; target=$(cd "$target" && pwd)
-cat "$here"/piece-* | tar -C "$target" -xf -
+unpack='import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.stdin.buffer), sys.stdout.buffer, 1 << 20)'
+cat "$here"/piece-* | "$python" -c "$unpack" | tar -C "$target" -xf -
 mkdir -p "$target/berry" && tar -C "$target/berry" -xf "$target/berry.tar" && rm "$target/berry.tar"
 "$python" -m venv --system-site-packages "$target/venv"
 pip=("$target/venv/bin/python" -m pip --disable-pip-version-check -q)

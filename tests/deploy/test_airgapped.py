@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,11 @@ pytestmark = pytest.mark.slow
 def run(script: Path, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(script), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable} | env)
+
+
+def closure(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "closure.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | env, check=False)
 
 
 def wheel(folder: Path) -> None:
@@ -88,6 +94,7 @@ def test_another_python_is_refused(carried: Path, tmp_path: Path) -> None:
         ((), "give the folder to write to"),
         (("out", "--have", "nowhere.txt"), "pip freeze"),
         (("out", "--model", "nowhere"), "no such folder"),
+        (("out", "--left-out", "nowhere.txt"), "none carries all"),
         (("out", "--pieces", "3"), "there is no option --pieces"),
     ],
 )
@@ -98,3 +105,51 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_fetched(
     assert done.returncode == 2
     assert told in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_command_imports_is_measured_in_its_children_too(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels")
+    with zipfile.ZipFile(next((tmp_path / "wheels").glob("*.whl"))) as packed:
+        packed.extractall(tmp_path / "site")
+    (tmp_path / "site" / "carried-1.0.dist-info" / "RECORD").write_text(
+        "carried.py,,24\ncarried-1.0.dist-info/RECORD,,\n"
+    )
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import carried'], check=True)"
+    site = {"PYTHONPATH": str(tmp_path / "site")}
+    done = closure("record", tmp_path / "seen.txt", "--", sys.executable, "-c", code, **site)
+    assert done.returncode == 0, done.stderr
+    found = closure("packages", tmp_path / "seen.txt", **site).stdout.split()
+    assert "carried" in found
+    assert "ray" not in found
+    (tmp_path / "nothing.txt").touch()
+    told = closure("packages", tmp_path / "nothing.txt", "--all", **site).stdout.splitlines()
+    assert any(line.startswith("# not imported:") and line.endswith("carried") for line in told)
+
+
+def test_what_is_there_in_that_version_is_not_carried(tmp_path: Path) -> None:
+    (tmp_path / "whole.txt").write_text("numpy==2.3.5\nJinja2==3.1.6 ; python_version > '3'\nray==2.59.0\n")
+    (tmp_path / "have.txt").write_text("jinja2==3.1.6\nnumpy==2.5.5\ntorch @ file:///torch.whl\n")
+    done = closure("choose", tmp_path / "whole.txt", tmp_path / "have.txt")
+    assert done.stdout.split() == ["numpy==2.3.5", "ray==2.59.0"]
+
+
+def test_a_loosened_wheel_holds_what_it_held(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels")
+    (made,) = (tmp_path / "wheels").glob("*.whl")
+    with zipfile.ZipFile(made, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("carried_data.txt", "a" * 10_000)
+    with zipfile.ZipFile(made) as packed:
+        before = {item.filename: (packed.read(item), item.external_attr) for item in packed.infolist()}
+    assert closure("loosen", tmp_path / "wheels").returncode == 0
+    with zipfile.ZipFile(made) as packed:
+        assert {item.compress_type for item in packed.infolist()} == {zipfile.ZIP_STORED}
+        assert {item.filename: (packed.read(item), item.external_attr) for item in packed.infolist()} == before
+
+
+def test_each_package_left_out_says_what_it_is_for() -> None:
+    lines = [line for line in (SCRIPTS / "left_out.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) > 5
+    for line in lines:
+        package, why = re.fullmatch(r"([a-z0-9-]+) ; sys_platform == 'never' +# (.+)", line).groups()  # type: ignore[union-attr]
+        assert package
+        assert why
