@@ -10,7 +10,11 @@ Same model, engine arguments, environment, sampling parameters and log-probabili
 its own and warm; no seeds a request, as users run it (`--reproducible` brings them back on both sides). Rounds
 alternate, with fresh prompts every round; the median of the rounds' ratios is told with their range, so that a
 neighbour on the machine disturbs both alike. `cpu_us_a_token` counts all processes of a side; it hardly feels the
-neighbours, but neither does it show that the engine's processes work in parallel.
+neighbours, but neither does it show that the engine's processes work in parallel. `feeder_us_a_token` is the part of
+this process alone, which feeds the engine; `loop_delay_ms` how late its event loop wakes at the 99th percentile.
+
+Any folder with a model can be measured, with a budget of tokens for each sample; `--runner` says which of vLLM's model
+runners both sides take, where it has two.
 """
 
 from __future__ import annotations
@@ -102,6 +106,8 @@ class Rate:
     tokens: int
     wall_s: float
     cpu_s: float
+    feeder_cpu_s: float = 0.0  # of this process alone
+    loop_delay_s: float | None = None  # at the 99th percentile
 
     @property
     def tokens_per_s(self) -> float:
@@ -136,6 +142,14 @@ WORKS = {
 }
 
 
+def work_on(model: str) -> Work:
+    """What to do with this model: an alias above, or any folder."""
+    if model in WORKS:
+        return WORKS[model]
+    engine = VllmEngine(model=model, dtype="bfloat16", max_model_len=1024, max_num_seqs=512, threads=ONE_THREAD)
+    return Work(engine, problems=64, samples=8, until=Until(max_tokens=256))
+
+
 def prompts(work: Work, round_index: int) -> list[list[Message]]:
     """Chats of one round: the same for every side, other ones every round."""
     drawn = arithmetic.draw(work.problems, seed=1000 + round_index)
@@ -156,9 +170,9 @@ async def engine_round(engine: Engine, work: Work, round_index: int) -> Rate:
         return sum([len(s.completion.token_ids) async for s in engine.generate(request)])
 
     asked = requests(work, round_index, [engine.encode(chat) for chat in prompts(work, round_index)])
-    spent, start = cpu_s(), time.perf_counter()
+    spent, own, start = cpu_s(), time.process_time(), time.perf_counter()
     counts = await asyncio.gather(*map(tokens, asked))
-    return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent)
+    return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent, time.process_time() - own)
 
 
 async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: Checker, folder: str) -> Rate:
@@ -180,10 +194,12 @@ async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: 
     worker = LeaseWorker(run, locate(f"{folder}/{round_index}"), engine, checker.check, "w")
     size = run.storage.lease_problems
     leases = [Lease(i, tuple(problems[i * size : (i + 1) * size])) for i in range(-(-len(problems) // size))]
-    before, spent, start = engine.counters().generated_tokens, cpu_s(), time.perf_counter()
+    before, spent, own = engine.counters().generated_tokens, cpu_s(), time.process_time()
+    start = time.perf_counter()
     await asyncio.gather(*map(worker.run, leases))
-    wall_s = time.perf_counter() - start
-    return Rate(engine.counters().generated_tokens - before, wall_s, cpu_s() - spent)
+    wall_s, cpu, feeder = time.perf_counter() - start, cpu_s() - spent, time.process_time() - own
+    generated = engine.counters().generated_tokens - before
+    return Rate(generated, wall_s, cpu, feeder, worker.snapshot().loop_delay_p99_s)
 
 
 class Offline:
@@ -257,10 +273,11 @@ async def compare(
                     **pipelines(engine, work, checker, folder, unlogged=unlogged),
                 }
                 found = await alternate(sides, rounds)
+        versions = engine.info.versions
     finally:
         await engine.close()
         offline.close()
-    told: dict[str, object] = {"model": name}
+    told: dict[str, Any] = {"model": name, "runner": versions.get("runner"), "sampler": versions.get("sampler")}
     for side, rates in found.items():
         ratios = sorted(r.tokens_per_s / o.tokens_per_s for r, o in zip(rates, found["offline"], strict=True))
         told[side] = {
@@ -270,6 +287,12 @@ async def compare(
             "cpu_us_a_token": round(1000 * statistics.median(r.cpu_ms_a_token for r in rates), 1),
             "wall_us_a_token": round(statistics.median(1e6 / r.tokens_per_s for r in rates), 1),
         }
+        if side != "offline":
+            feeder = statistics.median(1e6 * r.feeder_cpu_s / r.tokens for r in rates)
+            told[side] |= {"feeder_us_a_token": round(feeder, 1)}
+        delays = [r.loop_delay_s for r in rates if r.loop_delay_s is not None]
+        if delays:
+            told[side] |= {"loop_delay_ms": round(1000 * statistics.median(delays), 1)}
     if unlogged:
         told["logprobs_cost"] = cost(found["pipeline"], found["unlogged"])
     return told
@@ -352,7 +375,7 @@ def sized(work: Work, options: argparse.Namespace) -> tuple[Work, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="*", choices=[*WORKS, []], help="default: all")
+    parser.add_argument("model", nargs="*", help=f"of {', '.join(WORKS)}, or a folder; default: these")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--problems", type=int, help="a round; default: by model")
     parser.add_argument("--samples", type=int, help="a problem; default: by model")
@@ -361,6 +384,7 @@ def main() -> None:
     parser.add_argument(
         "--memory-share", type=float, help="of the GPU, for each of the two engines on it: at most 0.45"
     )
+    parser.add_argument("--runner", choices=["v1", "v2"], help="vLLM's model runner; default: what vLLM takes")
     parser.add_argument("--reproducible", action="store_true", help="a seed for each sample, on all sides")
     parser.add_argument("--unlogged", action="store_true", help="also without log-probabilities: what these cost")
     parser.add_argument("--logprobs-alone", action="store_true", help="nothing but what log-probabilities cost")
@@ -369,11 +393,13 @@ def main() -> None:
     collect_garbage_rarely()  # as the processes of a run's engines do
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # by which `no_logprobs` reaches the sampler
     names = options.model or list(WORKS)
+    if options.runner:  # inherited by all processes
+        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = str(int(options.runner == "v2"))
     if options.serve_offline:
-        serve_offline(sized(WORKS[names[0]], options)[0])
+        serve_offline(sized(work_on(names[0]), options)[0])
         return
     for name in names:
-        work, sizes = sized(WORKS[name], options)
+        work, sizes = sized(work_on(name), options)
         if options.logprobs_alone:
             told = asyncio.run(logprobs_alone(name, work, options.rounds))
         else:

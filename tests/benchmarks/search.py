@@ -6,7 +6,8 @@
 
 Parts, each in turn over the same problems and with the same number of leaves, repeated, medians of ratios printed:
   trees      (a) wall time and recomputed prompt tokens of `fixed` and `entropy` over independent samples
-  occupancy  (b) mean running sequences over the maximum in steady state, for every policy
+  occupancy  (b) mean running sequences over the maximum in steady state, hits of the prefix cache and preemptions, for
+             every policy (`--policies`: for some)
   lockstep   (c) beam and DVTS here over the same searches with a barrier a depth, on many short and a few long problems
   squeeze    trees with the cache cut to a tenth: share of prompt tokens read from it
 """
@@ -52,8 +53,12 @@ async def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         if "trees" in args.parts:
             results["trees"] = await _trees(args, tools, problems)
         if "occupancy" in args.parts:
-            runs = {p: await through_pipeline(config(args, p, seed=50), tools, problems) for p in POLICIES}
+            runs = {p: await through_pipeline(config(args, p, seed=50), tools, problems) for p in args.policies}
             results["occupancy"] = {policy: figures.occupancy for policy, figures in runs.items()}
+            results["cache hit"] = {policy: figures.cache_hit for policy, figures in runs.items()}
+            results["preemptions"] = {policy: figures.preemptions for policy, figures in runs.items()}
+            results["tokens/s"] = {policy: figures.generated / figures.wall_s for policy, figures in runs.items()}
+            results["scored"] = models.counts()["prm"].requests if first.rewards else 0
         if "lockstep" in args.parts:
             results["lockstep"] = await lockstep(args, tools, mixed(args, problems))
     await engine.close()
@@ -73,7 +78,7 @@ async def _trees(args: argparse.Namespace, tools: Tools, problems: Sequence[Prob
                 "wall a leaf": (tree.wall_s / tree.leaves) / (flat.wall_s / flat.leaves),
                 "generated a leaf": (tree.generated / tree.leaves) / (flat.generated / flat.leaves),
                 "recomputed a leaf": (tree.recomputed / tree.leaves) / (flat.recomputed / flat.leaves),
-                "cache hit": 1 - tree.recomputed / tree.prompt,
+                "cache hit": tree.cache_hit,
             }.items():
                 found.setdefault(name, []).append(value)
     return {p: {k: statistics.median(v) for k, v in found.items()} for p, found in ratios.items()}
@@ -91,7 +96,7 @@ async def _squeeze(args: argparse.Namespace, problems: Sequence[Problem], scratc
         async with Checker(run.verification) as checker:
             figures = await through_pipeline(run, Tools(engine, checker, scratch), problems)
         await engine.close()
-        out[name] = {"cache hit": 1 - figures.recomputed / figures.prompt, "wall_s": figures.wall_s}
+        out[name] = {"cache hit": figures.cache_hit, "wall_s": figures.wall_s}
     return out
 
 
@@ -123,6 +128,8 @@ if __name__ == "__main__":
     parser.add_argument("--step-tokens", type=int, help="steps of so many tokens; otherwise a line is a step")
     parser.add_argument("--long-every", type=int, default=4, help="one problem in so many of lockstep's mix")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES), help="of occupancy")
+    parser.add_argument("--memory-share", type=float, help="of a GPU's memory, for the engine")
     parser.add_argument("--parts", nargs="+", default=["trees", "occupancy", "lockstep", "squeeze"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

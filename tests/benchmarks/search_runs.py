@@ -55,6 +55,13 @@ class Figures:
     prompt: int
     occupancy: float | None
     running_s: float  # sequences times seconds
+    preemptions: int
+    preempted: int  # tokens computed again for them
+
+    @property
+    def cache_hit(self) -> float:
+        """Share of prompt tokens that the prefix cache held."""
+        return 1 - self.recomputed / max(self.prompt, 1)
 
 
 def config(args: argparse.Namespace, policy: str, *, seed: int, **engine: Any) -> RunConfig:
@@ -69,6 +76,8 @@ def config(args: argparse.Namespace, policy: str, *, seed: int, **engine: Any) -
         "tiny-arithmetic": {"type": "vllm", "model": "tiny-arithmetic", "dtype": "float32", "max_model_len": 256},
         "synthetic": {"type": "synthetic", "tokens_per_s": 200, "prefill_tokens_per_s": 20000},
     }.get(args.model, {"type": "vllm", "model": args.model, "dtype": "bfloat16", "max_model_len": 1024})
+    if args.memory_share is not None:
+        made |= {"gpu_memory_utilization": args.memory_share}
     mine = dict.fromkeys(WIDTHS, args.width) | ({} if args.prm is None else {"scorer": "prm"})
     return RunConfig.model_validate(
         {
@@ -119,4 +128,6 @@ def since(before: Counters, after: Counters, wall_s: float, leaves: int, occupan
         after.prompt_tokens - before.prompt_tokens,
         occupancy,
         after.running_integral - before.running_integral,
+        after.preemptions - before.preemptions,
+        after.preempted_tokens - before.preempted_tokens,
     )

@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM
 from berry.pipeline.config.sections.rounds import GrpoTraining
 from berry.pipeline.core.assignment.splits import Split
 from berry.pipeline.engines import models
+from berry.pipeline.rewards.packing.attention import prefers_flex
 from berry.pipeline.rewards.packing.model_check import relative_difference
 from berry.pipeline.rewards.policy.batches import Passes, batches
 from berry.pipeline.rewards.policy.examples import PolicyTree, every_tree, sequence
@@ -72,12 +73,17 @@ def drawn_tree(leaves: int, *, prompt: int, segment: int, vocabulary: int, seed:
 
 
 def measure(model: torch.nn.Module, tree: PolicyTree, passes: Passes) -> Measured:
-    """One step's forward and backward."""
+    """One step's forward and backward, with the attention that a round takes for it."""
+    if prefers_flex(model):
+        chosen = "sdpa" if passes.tokens is None else "flex_attention"
+        model.set_attn_implementation(chosen)  # pyright: ignore[reportCallIssue]
     model.zero_grad(set_to_none=True)
     start, computed = time.perf_counter(), 0
     for batch in batches([tree], passes):
         OBJECTIVE.loss(model, batch).backward()
         computed += batch.pack.ids.size
+    if prefers_flex(model):
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     return Measured(seconds, computed, [p.grad.clone() for p in model.parameters() if p.grad is not None])
 
@@ -111,8 +117,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--run", help="take the trees of this run, in place of drawn ones")
     parser.add_argument("--trees", type=int, default=8, help="of a run: how many")
+    parser.add_argument("--device", default="cpu", help="of the model: cpu or cuda")
     options = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(models.resolve(options.model), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(models.resolve(options.model), dtype=torch.float32)
+    model = model.eval().to(options.device)
     asked = {"rows": options.rows, "tokens": options.tokens, "repeats": options.repeats}
     if options.run:
         run = RunDir(locate(options.run))

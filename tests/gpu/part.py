@@ -22,58 +22,97 @@ Device = Literal["cuda", "cpu"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sequences at once, problems of each part, rounds of benchmarks, weight swaps."""
+    """How much each part does. `seqs`: decoded at once; `fewer_seqs`: the second number at which occupancy is measured.
+    `layers`: of the models in other models' shapes, None: all."""
 
     seqs: int
+    fewer_seqs: int
     tiny_problems: int
     smollm2_problems: int  # of each of the demo's drawn kinds
+    layers: int | None
     overhead_rounds: int
-    overhead_problems: dict[str, int]
-    search_problems: dict[str, int]
+    overhead_problems: int
+    overhead_tokens: int
+    search_problems: int
+    search_tokens: int
     search_repeats: int
-    search_parts: tuple[str, ...]
     epochs: int
     swaps: int
+    leaves: int  # of the trees that are trained on
+    killed_problems: int
+    probed: int  # answers whose log-probabilities are computed again
 
 
-SIZES: dict[Device, Sizes] = {
+SIZES: dict[str, Sizes] = {
     "cuda": Sizes(
         seqs=512,
+        fewer_seqs=448,
         tiny_problems=3000,
         smollm2_problems=150,
-        overhead_rounds=5,
-        overhead_problems={"tiny-arithmetic": 1024, "smollm2-135m": 384},
-        search_problems={"tiny-arithmetic": 600, "smollm2-135m": 160},
-        search_repeats=2,
-        search_parts=("trees", "occupancy"),
+        layers=None,
+        overhead_rounds=2,
+        overhead_problems=128,
+        overhead_tokens=256,
+        search_problems=96,
+        search_tokens=256,
+        search_repeats=1,
         epochs=4,
         swaps=10,
+        leaves=64,
+        killed_problems=2000,
+        probed=64,
     ),
     "cpu": Sizes(
         seqs=32,
+        fewer_seqs=28,
         tiny_problems=96,
         smollm2_problems=1,
+        layers=2,
         overhead_rounds=1,
-        overhead_problems={"tiny-arithmetic": 24, "smollm2-135m": 2},
-        search_problems={"tiny-arithmetic": 12, "smollm2-135m": 2},
+        overhead_problems=8,
+        overhead_tokens=32,
+        search_problems=8,
+        search_tokens=32,
         search_repeats=1,
-        search_parts=("trees", "occupancy"),
         epochs=1,
         swaps=3,
+        leaves=64,
+        killed_problems=96,
+        probed=16,
+    ),
+    "quick": Sizes(
+        seqs=16,
+        fewer_seqs=14,
+        tiny_problems=32,
+        smollm2_problems=1,
+        layers=1,
+        overhead_rounds=1,
+        overhead_problems=2,
+        overhead_tokens=16,
+        search_problems=2,
+        search_tokens=16,
+        search_repeats=1,
+        epochs=1,
+        swaps=3,
+        leaves=16,
+        killed_problems=48,
+        probed=8,
     ),
 }
 
 
 @dataclass(frozen=True)
 class Here:
-    """What a part is given. `work` is the folder for runs and weights, shared by the parts of one check."""
+    """What a part is given. `work` is the folder for runs and weights, shared by the parts of one check. `quick`: as
+    little as there can be, on cores."""
 
     device: Device
     work: Path
+    quick: bool = False
 
     @property
     def sizes(self) -> Sizes:
-        return SIZES[self.device]
+        return SIZES["quick" if self.quick else self.device]
 
     @property
     def on_gpu(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import check
 import pytest
 from check import PARTS, Part
+from foretold import foretold, sheet_of
 from part import (
     SIZES,
     Figure,
@@ -28,9 +29,11 @@ from part import (
     to_json,
 )
 from rich.console import Console
+from shapes import SHAPES, VOCABULARY, made
 
 from berry.pipeline.cli.loading import load_run
 from berry.pipeline.core.placement import place_actors
+from berry.pipeline.planning.sheets import accelerator
 
 
 def test_every_part_is_there() -> None:
@@ -76,7 +79,7 @@ def test_a_part_that_goes_wrong_leaves_the_others_alone(
     driver = parts / "driver.py"
     driver.write_text(
         f"import sys; sys.path.insert(0, {str(Path(check.__file__).parent)!r})\n"
-        "import check\ncheck.PARTS['made-up'] = check.Part('made_up:part', 0)\ncheck.main()\n"
+        "import check\ncheck.PARTS['made-up'] = check.Part('made_up:part', 1)\ncheck.main()\n"
     )
     monkeypatch.setitem(PARTS, "made-up", Part("made_up:part", limit_s))
     monkeypatch.setattr(check, "__file__", str(driver))
@@ -99,7 +102,60 @@ def test_the_cluster_of_a_gpu_holds_the_engines(engines: int, tmp_path: Path, mo
 
 
 def test_sizes_are_those_the_page_promises() -> None:
-    assert SIZES["cuda"].seqs == 512
+    assert (SIZES["cuda"].seqs, SIZES["cuda"].fewer_seqs, SIZES["cuda"].swaps) == (512, 448, 10)
+
+
+def test_what_is_of_most_worth_comes_first_and_leaves_time_for_the_rest() -> None:
+    assert list(PARTS)[:3] == ["main-tiny", "main-smollm2", "overhead"]
+    assert all(part.limit("cuda") <= 90 for name, part in PARTS.items() if "8b" not in name)
+
+
+def test_quick_is_for_cores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["check", "--quick"])
+    with pytest.raises(SystemExit):
+        check.main()
+    assert "--quick is for --device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sheet"),
+    [
+        ("NVIDIA H200, 143771 MiB, 580.95", "h200"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("Tesla T4", None),
+        (None, "cpu-core"),
+    ],
+)
+def test_each_device_is_foretold_from_its_own_sheet(gpu: str | None, sheet: str | None) -> None:
+    assert sheet_of(gpu) == sheet
+    if sheet is not None:
+        accelerator(sheet)
+
+
+def test_what_the_plan_says_of_the_shapes_is_written_before_a_part_runs(tmp_path: Path) -> None:
+    told = foretold(Here("cpu", tmp_path, quick=True), None)
+    assert set(told["rates"]) == {f"{shape}, {seqs} sequences" for shape in SHAPES for seqs in (16, 14)}
+    assert all(rate["tokens_per_s"] > 0 and rate["fit_at_once"] > 0 for rate in told["rates"].values())
+    assert foretold(Here("cpu", tmp_path, quick=True), "Tesla T4") == {
+        "sheet": None,
+        "why": "there is no hardware sheet for Tesla T4",
+    }
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_written_with_a_tokenizer_of_its_vocabulary(name: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = made(name, Here("cpu", tmp_path, quick=True))
+    config = AutoConfig.from_pretrained(folder)
+    assert (config.model_type, config.num_hidden_layers) == (SHAPES[name]["model_type"], 1)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == config.vocab_size == VOCABULARY
+    assert tokenizer.decode(tokenizer.encode("12 + 7")) == "12 + 7"
+    assert tokenizer.decode([VOCABULARY - 1]) != ""
+    assert made(name, Here("cpu", tmp_path, quick=True)) == folder
 
 
 def test_help_needs_no_engine() -> None:
