@@ -63,5 +63,6 @@ for model in ${models[@]+"${models[@]}"}; do cp -rL "$model" "$inside/models/"; 
 tar -C "$inside" --sort=name --mtime=@0 --owner=0 --group=0 -cf - . | xz -T0 -6 | split -b "$((piece_mb * 1000000))" -d -a 3 - "$out/piece-"
 cp "$here/install.sh" "$out"
 (cd "$out" && sha256sum piece-* install.sh >SHA256SUMS)
-cp "$inside/python" "$out/PYTHON"
+cp "$inside/python" "$out/PYTHON"; echo "$extras" >"$out/EXTRAS"
+{ sed -nE 's/^torch==([0-9.]+).*/\1/p' "${have:-/dev/null}"; } >"$out/TORCH"
 echo "pack: $(ls "$out"/piece-* | wc -l) pieces, $(du -cm "$out"/piece-* | tail -1 | cut -f1) MB in $out"

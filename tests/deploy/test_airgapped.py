@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 def run(script: Path, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(script), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable} | env)
+    own = {"PYTHON": sys.executable, "ANY_GPU": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | own | env, check=False)
 
 
 def closure(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -85,6 +86,33 @@ def test_another_python_is_refused(carried: Path, tmp_path: Path) -> None:
     done = run(carried / "install.sh", tmp_path / "there")
     assert done.returncode == 2
     assert "the pack is for Python 2.7" in done.stderr
+    assert not (tmp_path / "there").exists()
+
+
+def test_another_torch_is_refused(carried: Path, tmp_path: Path) -> None:
+    (carried / "TORCH").write_text("1.0.0\n")
+    done = run(carried / "install.sh", tmp_path / "there")
+    assert done.returncode == 2
+    assert "the pack is for torch 1.0.0" in done.stderr
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    ("smi", "told"),
+    [("exit 9", "install NVIDIA's driver"), ("echo 4096", "has 4096 MiB of memory, an engine wants 8000")],
+)
+def test_without_a_driver_or_with_too_small_a_gpu_nothing_is_installed(
+    carried: Path, tmp_path: Path, smi: str, told: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "nvidia-smi"
+    stub.write_text(f"#!/bin/sh\n{smi}\n")
+    stub.chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = run(carried / "install.sh", tmp_path / "there", ANY_GPU="", PATH=path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "there").exists()
 
 
