@@ -23,8 +23,8 @@ def sheet_of(gpu: str | None) -> str | None:
 def foretold(here: Here, gpu: str | None) -> dict[str, Any]:
     """Tokens/s and answers at once by the roofline, of each shape at each number of sequences that is measured."""
     from berry.pipeline.config.plan import Calibration
-    from berry.pipeline.planning.models import model_sheet
     from berry.pipeline.planning.formulas.roofline import EngineModel, decode_step_s, largest_batch_by_memory, prefill_s
+    from berry.pipeline.planning.models import model_sheet
     from berry.pipeline.planning.sheets import accelerator
 
     name = sheet_of(gpu)
