@@ -25,7 +25,7 @@ DEPLOY = ROOT / "deploy"
 @pytest.mark.parametrize("name", ["airgapped", "kuberay", "ray-up", "slurm", "docker"])
 def test_a_page_takes_fewer_than_ten_commands_and_says_how_to_tear_down(name: str) -> None:
     text = (DEPLOY / name / "README.md").read_text()
-    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     commands = [line for line in blocks[0].replace("\\\n", " ").splitlines() if line.strip()]
     assert 0 < len(commands) < 10
     assert "Teardown" in text
