@@ -133,10 +133,7 @@ def _in_turn(here: Here, parts: list[str], *, cuda: bool) -> Iterator[Result]:
         print(f"{name} …", file=sys.stderr, flush=True)
         return run_part(name, here)
 
-    if not here.quick:
-        yield from map(one, parts)
-        return
-    pool = ThreadPoolExecutor(2)
+    pool = ThreadPoolExecutor(2 if here.quick else 1)
     try:
         yield from pool.map(one, parts)
     finally:  # also where this process is told to end

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from main_path import CONFIGS
-from part import Figure, Here, at_least, at_most, cluster
+from main_path import through
+from part import Figure, Here, at_least, at_most
 
 Found = tuple[list[Figure], dict[str, Any]]
 CORE = "EngineCore"
@@ -18,25 +18,17 @@ MEMORY_BACK_MIB = 1024  # that the device may hold more after the run than befor
 
 
 def core(here: Here) -> Found:
-    from berry.pipeline.cli.loading import load_run
-    from berry.pipeline.cli.progress import PlainDisplay
-    from berry.pipeline.report.summary import summarise
-    from berry.pipeline.runtime.driver.outcome import Launch
-    from berry.pipeline.runtime.driver.run import run
-    from berry.pipeline.storage.run.directory import open_run
-
     place = here.work / "runs" / "killed"
-    words = [f"problems.0.count={here.sizes.killed_problems}", f"engine.max_num_seqs={here.sizes.seqs}", *cluster(here)]
     before, killed = _used_mib(), []
     stop = threading.Event()
     killer = threading.Thread(target=_kill, args=(place, killed, stop))
     killer.start()
     try:
-        outcome = run(load_run(str(CONFIGS / "tiny.yaml"), words), Launch(run_dir=str(place)), PlainDisplay())
+        words = [f"problems.0.count={here.sizes.killed_problems}"]
+        outcome, summary = through(here, "tiny", words, str(place))
     finally:
         stop.set()
         killer.join()
-    summary = summarise(open_run(str(place)))
     after = _used_mib()
     figures = [
         at_least("cores killed", len(killed), 1),

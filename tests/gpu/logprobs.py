@@ -62,23 +62,30 @@ async def _compare(here: Here, model: str) -> Found:
 
 
 def _apart(folder: str, found: list[tuple[list[int], Any, Any]], device: str) -> list[float]:
-    """Differences, a token, to what transformers computes in float32 for the distribution that was drawn from."""
+    """Differences, a token, of all answers."""
+    model = reader(folder, device)
+    return [one for answer in found if answer[1].token_ids for one in differences(model, *answer)]
+
+
+def reader(folder: str, device: str = "cpu") -> Any:
+    """The model in transformers and float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    out: list[float] = []
-    for prompt, completion, sampling in found:
-        if not completion.token_ids:
-            continue
-        ids = torch.tensor([[*prompt, *completion.token_ids]], device=device)
-        with torch.inference_mode():
-            rows = (model(ids).logits[0, len(prompt) - 1 : -1] / sampling.temperature).log_softmax(-1)
-        if sampling.top_p < 1:
-            ordered, order = rows.sort(descending=True)
-            before = ordered.exp().cumsum(-1) - ordered.exp()  # the mass of what is likelier
-            cut = torch.zeros_like(rows, dtype=torch.bool).scatter(1, order, before >= sampling.top_p)
-            rows = rows.masked_fill(cut, -float("inf")).log_softmax(-1)
-        own = rows.gather(1, ids[0, len(prompt) :, None])[:, 0].cpu()
-        out += (own - torch.tensor(completion.logprobs)).abs().tolist()
-    return out
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+
+
+def differences(model: Any, prompt: list[int], completion: Any, sampling: Any) -> list[float]:
+    """Of each token's log-probability to what the model gives it in the distribution that was drawn from."""
+    import torch
+
+    ids = torch.tensor([[*prompt, *completion.token_ids]], device=model.device)
+    with torch.inference_mode():
+        rows = (model(ids).logits[0, len(prompt) - 1 : -1] / sampling.temperature).log_softmax(-1)
+    if sampling.top_p < 1:
+        ordered, order = rows.sort(descending=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()  # the mass of what is likelier
+        cut = torch.zeros_like(rows, dtype=torch.bool).scatter(1, order, before >= sampling.top_p)
+        rows = rows.masked_fill(cut, -float("inf")).log_softmax(-1)
+    own = rows.gather(1, ids[0, len(prompt) :, None])[:, 0].cpu()
+    return (own - torch.tensor(completion.logprobs)).abs().tolist()

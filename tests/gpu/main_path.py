@@ -32,7 +32,8 @@ def shared(here: Here) -> Found:
     return [at_least("engines at work", len(raw["nodes_by_engine"]), 2), *figures], raw
 
 
-def _run(here: Here, config: str, words: list[str], *, name: str | None = None, engines: int = 1) -> Found:
+def through(here: Here, config: str, words: list[str], place: str, *, engines: int = 1) -> tuple[Any, Any]:
+    """Runs a configuration of the repository as `berry run` does; how it ended, and the summary of what it wrote."""
     from berry.pipeline.cli.loading import load_run
     from berry.pipeline.cli.progress import PlainDisplay
     from berry.pipeline.report.summary import summarise
@@ -41,9 +42,14 @@ def _run(here: Here, config: str, words: list[str], *, name: str | None = None, 
     from berry.pipeline.storage.run.directory import open_run
 
     words = [*words, f"engine.max_num_seqs={here.sizes.seqs}", *cluster(here, engines=engines)]
-    place = str(here.work / "runs" / (name or config))
     outcome = run(load_run(str(CONFIGS / f"{config}.yaml"), words), Launch(run_dir=place), PlainDisplay())
-    summary, rates = summarise(open_run(place)), outcome.figures
+    return outcome, summarise(open_run(place))
+
+
+def _run(here: Here, config: str, words: list[str], *, name: str | None = None, engines: int = 1) -> Found:
+    place = str(here.work / "runs" / (name or config))
+    outcome, summary = through(here, config, words, place, engines=engines)
+    rates = outcome.figures
     checked = sum(summary.outcomes.get(outcome, 0) for outcome in ("pass", "wrong", "no_answer"))
     unverifiable = summary.outcomes.get("unverifiable", 0) / max(summary.trajectories, 1)
     figures = [

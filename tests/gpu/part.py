@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -80,25 +80,21 @@ SIZES: dict[str, Sizes] = {
         killed_problems=96,
         probed=16,
     ),
-    "quick": Sizes(
-        seqs=16,
-        fewer_seqs=14,
-        tiny_problems=32,
-        smollm2_problems=1,
-        layers=1,
-        overhead_rounds=1,
-        overhead_problems=2,
-        overhead_tokens=16,
-        search_problems=2,
-        search_tokens=16,
-        search_repeats=1,
-        epochs=1,
-        swaps=3,
-        leaves=16,
-        killed_problems=48,
-        probed=8,
-    ),
 }
+SIZES["quick"] = replace(
+    SIZES["cpu"],
+    seqs=16,
+    fewer_seqs=14,
+    tiny_problems=32,
+    layers=1,
+    overhead_problems=2,
+    overhead_tokens=16,
+    search_problems=2,
+    search_tokens=16,
+    leaves=16,
+    killed_problems=48,
+    probed=8,
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from logprobs import differences, reader
 from part import Figure, Here, at_least, at_most
 
 Found = tuple[list[Figure], dict[str, Any]]
@@ -96,17 +97,12 @@ def _scaled(origin: Path, home: Path, index: int) -> Path:
 
 def _apart(folder: Path, found: list[tuple[list[int], Any]]) -> float:
     """Largest mean difference, over some completions, of their log-probabilities to those transformers gives."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    from berry.pipeline.core.events import Sampling
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    worst = 0.0
-    for prompt, completion in found[:: max(1, len(found) // PROBED)]:
-        if not completion.token_ids:
-            continue
-        ids = torch.tensor([[*prompt, *completion.token_ids]])
-        with torch.inference_mode():
-            rows = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-        own = rows.gather(1, ids[0, len(prompt) :, None])[:, 0]
-        worst = max(worst, (own - torch.tensor(completion.logprobs)).abs().mean().item())
-    return worst
+    model, probed = reader(str(folder)), found[:: max(1, len(found) // PROBED)]
+    means = [
+        statistics.mean(differences(model, prompt, completion, Sampling()))
+        for prompt, completion in probed
+        if completion.token_ids
+    ]
+    return max(means, default=0.0)
