@@ -182,7 +182,7 @@ class SandboxPool:
             for attempt in range(self.config.retries + 1):
                 try:
                     result = await once(number)
-                except SlotDied as e:
+                except (SlotDied, OSError) as e:  # an OSError: this process may open no more files, or has no memory
                     error = str(e)
                     self._metrics.retries += attempt < self.config.retries
                     continue

@@ -42,7 +42,7 @@ class SlotHandle:
 
     def _readable(self) -> None:
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(4096, 256, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._sock.recvmsg(4096, 256, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as e:
@@ -55,6 +55,11 @@ class SlotHandle:
         fds = array.array("i")
         for _, _, payload in ancillary:
             fds.frombytes(payload)
+        if flags & socket.MSG_CTRUNC:  # not all of a child's descriptors could be opened in this process
+            for fd in fds:
+                os.close(fd)
+            self.close("this process may open no more files (ulimit -n)")
+            return
         for done in ended:
             self._children.popleft().ended(done, fds[0] if fds and not ready else None)
         for i, pid in enumerate(ready):

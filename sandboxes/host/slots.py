@@ -25,6 +25,8 @@ REFERENCE_SPEED_S = 0.0030
 """CPU seconds of the calibration's work on the reference host (a shared AMD EPYC core)."""
 MAX_PROFILES = 16
 DESCRIPTORS_PER_SLOT = 40
+FEWEST_DESCRIPTORS_PER_SLOT = 24
+"""What a slot holds at the least: its socket, and four of each of its waiting children, a judge's among them."""
 WORK_BYTES_PER_SLOT = 256 << 20
 """Size of the file system in memory that each slot has for itself; each job's own limit is far lower."""
 SlotRole = tuple[Profile, Kind, int, str]
@@ -173,8 +175,15 @@ class Slots:
 
 def _raise_file_limit(slots: int) -> None:
     """Raises this process's limit on open files to what so many slots need, as far as it may: each has the descriptors
-    of several waiting children, and may have a judge's slot too."""
+    of several waiting children, and may have a judge's slot too. Raises SandboxError where it may not be as high as
+    the slots need at the least."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fewest = len(os.listdir("/proc/self/fd")) + slots * FEWEST_DESCRIPTORS_PER_SLOT
+    if hard != resource.RLIM_INFINITY and hard < fewest:
+        raise SandboxError(
+            f"a process may open {hard} files here (ulimit -Hn), and {slots} slots need {fewest}: raise the limit, or "
+            "give fewer slots"
+        )
     wanted = 512 + slots * 2 * DESCRIPTORS_PER_SLOT
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -14,7 +14,6 @@ Functions that it returns, or that the tests give it, are called where they are,
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sys
@@ -23,13 +22,16 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from berry.sandboxes import wire
 from berry.sandboxes.inside import marks
 from berry.sandboxes.inside.as_given import AsGiven
 from berry.sandboxes.inside.callables import Callables, exception
 from berry.sandboxes.inside.channel import Channel, compile_source, describe, new_module
+
+if TYPE_CHECKING:
+    import ast
 
 TESTS_FILE = "tests.py"
 _STOPPED, _GUARD = "__berry_stopped__", "__berry_guard__"
@@ -220,6 +222,7 @@ def _syntax_errors() -> Iterator[None]:
 
 def _telling(source: str, name: str) -> ast.Module:
     """Parses tests and puts a call into each `except` and `with`, which tells when it stops an exception."""
+    import ast  # few tests need it, and each fork of a template that holds it pays for its pages
 
     class Marker(ast.NodeTransformer):
         def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:

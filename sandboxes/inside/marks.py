@@ -17,9 +17,11 @@ Names are told apart by their spelling alone; `a.b` is a name besides `a`.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ast
 
 SETTLE, ABOUT, ENTER, LEAVE, COUNTS = (f"__berry_{name}__" for name in ("settle", "about", "enter", "leave", "counts"))
 _SAME_CONTENT = frozenset({"sorted", "list", "set", "tuple", "len"})
@@ -33,8 +35,15 @@ class Marked(NamedTuple):
     read_by_line: dict[int, tuple[str, ...]]
 
 
+def load_ast() -> None:
+    """Imports `ast`, which few tests need: each fork of a template that held it would pay for its hundred pages."""
+    global ast
+    import ast
+
+
 def mark(tree: ast.Module) -> Marked:
     """Puts the marks into tests. Changes the tree."""
+    load_ast()
     marker = _Marks(tree)
     tree.body = marker.marked(tree.body, "")
     return Marked(ast.fix_missing_locations(tree), marker.read_by_line)

@@ -13,9 +13,11 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from berry.sandboxes.jail.rlimits import SOCKET_BYTES
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_BUFFER_BYTES = {"pipe": 1 << 16, "socket": 212_992}
-"""What a pipe and a socket hold, as the kernel makes them (`net.core.wmem_default`); jobs can't enlarge them."""
+_BUFFER_BYTES = {"pipe": 1 << 16, "socket": SOCKET_BYTES}
+"""What a pipe and a socket hold, as the kernel makes them; jobs can't enlarge them."""
 
 
 class Usage(NamedTuple):

@@ -9,6 +9,8 @@ STACK_BYTES = 64 << 20
 _FORBIDDEN = ("CORE", "MSGQUEUE", "RTPRIO", "NICE")
 MOST_SIGNALS = 256
 """Timers and queued signals, which are memory of the kernel."""
+SOCKET_BYTES = 212_992
+"""What a socket holds, as the kernel makes it (`net.core.wmem_default`); jobs can't enlarge it."""
 
 
 def _lower(which: int, value: int) -> None:
@@ -32,13 +34,15 @@ def lock_no_memory() -> None:
 
 def apply(limits: Mapping[str, float], *, base_bytes: int, address_space: bool, tasks: int) -> None:
     """Sets the limits of this job. `base_bytes` is what the process maps already; `address_space` chooses RLIMIT_AS
-    over RLIMIT_DATA (runtimes that reserve address space need the latter); `tasks` caps processes and
-    threads where the user id is the slot's own. Raises OSError or ValueError."""
+    over RLIMIT_DATA (runtimes that reserve address space need the latter) and keeps back what sockets can hold beside
+    it, all descriptors being some; `tasks` caps processes and threads where the user id is the slot's own. Raises
+    OSError or ValueError."""
     seconds = int(-(-limits["cpu_s"] // 1)) + 1  # rounded up
     memory = int(limits["memory_bytes"])
+    sockets = min(int(limits["files"]) * SOCKET_BYTES, memory // 2) if address_space else 0
     for which, value in (
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, base_bytes + memory),
+        (resource.RLIMIT_AS if address_space else resource.RLIMIT_DATA, base_bytes + memory - sockets),
         (resource.RLIMIT_STACK, min(STACK_BYTES, memory)),
         (resource.RLIMIT_FSIZE, int(max(limits["output_bytes"], limits["disk_bytes"])) + 1),
         (resource.RLIMIT_NOFILE, int(limits["files"])),

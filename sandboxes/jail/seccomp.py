@@ -198,12 +198,14 @@ def build_layers(kind: Kind, *, signals_contained: bool) -> tuple[Filter, Filter
     fork."""
     rules = _rules(kind, signals_contained=signals_contained)
     wider = _slot_rules(rules)
+    given_up = {name: rules.get(name) for name in wider.keys() & NUMBERS.keys() if wider[name] != rules.get(name)}
     code: Code = [(_LOAD, 0, 0, _NR)]
-    for name in wider.keys() & NUMBERS.keys():
-        if wider[name] != rules.get(name):
-            rule = rules.get(name, _ret(EPERM))
+    for name, rule in given_up.items():
+        if rule:
             code += [(_JEQ, 0, len(rule), NUMBERS[name]), *rule]
-    return _assemble(wider), _filter(code + _ret(ALLOW))
+    refused = sorted(NUMBERS[name] for name, rule in given_up.items() if not rule)
+    code += [(_JEQ, len(refused) - i, 0, number) for i, number in enumerate(refused)]  # to the last line
+    return _assemble(wider), _filter([*code, *_ret(ALLOW), *_ret(EPERM)])
 
 
 def _assemble(rules: dict[str, Code]) -> Filter:

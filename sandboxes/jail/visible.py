@@ -6,7 +6,6 @@ the others:  shared libraries, commands, headers, the runtimes' own trees
 
 from __future__ import annotations
 
-import glob
 import os
 
 _LIBRARY_DIRS = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/local/lib", "/usr/local/lib64",
@@ -67,9 +66,8 @@ def tool_trees() -> list[str]:
 
 def runtime_settings() -> list[str]:
     """The directories in /etc that runtimes of other languages can't start without."""
-    return sorted(
-        path for path in (*glob.glob("/etc/java-*"), "/etc/R", "/etc/php", "/etc/mono") if os.path.isdir(path)
-    )
+    java = (path for path in _entries("/etc") if path.startswith("/etc/java-"))
+    return sorted(path for path in (*java, "/etc/R", "/etc/php", "/etc/mono") if os.path.isdir(path))
 
 
 def packages_in_stdlib() -> list[str]:
@@ -84,6 +82,9 @@ def packages_of_the_system() -> list[str]:
     """Directories of packages installed for any Python of the system, besides those in this interpreter's library."""
     stdlib = os.path.dirname(os.__file__)
     found = [
-        path for top in _library_dirs() for kind in ("site", "dist") for path in glob.glob(f"{top}/*/{kind}-packages")
+        f"{python}/{kind}-packages" for top in _library_dirs() for python in _entries(top) for kind in ("site", "dist")
     ]
-    return sorted(path for path in found if path == os.path.realpath(path) and not path.startswith(stdlib + "/"))
+    return sorted(
+        path for path in found
+        if os.path.isdir(path) and path == os.path.realpath(path) and not path.startswith(stdlib + "/")
+    )  # fmt: skip

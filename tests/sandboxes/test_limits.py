@@ -71,6 +71,33 @@ def test_removed_files_that_are_still_mapped_count_as_disk(box):
     assert box.run(Job(modest, language="cpp", limits=limits)).outcome in (JobOutcome.OK, JobOutcome.MISSING_TOOL)
 
 
+HELD = """
+import socket
+kept, held = [], 0
+try:
+    while True:
+        for end in socket.socketpair():
+            kept.append(end)
+            end.setblocking(False)
+            try:
+                while True: held += end.send(bytes(4096))
+            except BlockingIOError: pass
+except OSError: pass
+block = 1 << 20
+try:
+    while True: kept.append(bytes(block)); held += block
+except MemoryError: pass
+print(len(kept) > 20, held)
+"""
+
+
+def test_what_sockets_hold_is_taken_off_the_memory_of_a_python_job(box):
+    result = box.run(Job(HELD, limits=Limits(cpu_s=10, wall_s=20, memory_bytes=128 * MIB)))
+    filled, held = result.cases[0].stdout.split()
+    assert filled == b"True"
+    assert 100 * MIB < int(held) <= 128 * MIB
+
+
 def test_what_one_job_writes_leaves_others_their_room(make_box, level):
     """A job that fills its slot's file system, by files that it has removed, while another works beside it."""
     box = make_box(launcher=launcher_of(level), slots=2)

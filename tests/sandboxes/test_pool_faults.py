@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import time
 import psutil
 import pytest
 
-from berry.sandboxes.base import Call, Job, JobOutcome, Limits
+from berry.sandboxes.base import Call, Job, JobOutcome, Limits, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
 
@@ -105,6 +106,32 @@ async def test_a_judge_whose_candidate_never_loaded_leaves_its_slot_in_step():
             assert not (await pool.judge(broken, "assert f(1) == 2")).passed
             assert (await pool.judge(ADD, "assert f(1) == 2")).passed
         assert pool.metrics()["slots_failed"] == 0
+
+
+async def test_jobs_that_find_no_file_descriptors_are_faults_at_most_and_the_pool_goes_on(caplog):
+    async with SandboxPool(PoolConfig(slots=2, calibration=1.0)) as pool:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, before[1]))
+        taken: list[int] = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        try:
+            starved = await asyncio.gather(*(pool.run(ADD) for _ in range(12)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for descriptor in taken:
+                os.close(descriptor)
+        assert {r.outcome for r in starved} <= {JobOutcome.FAULT, JobOutcome.OK}, starved
+        assert pool.metrics()["slots_failed"] >= 1, "none was wanting"
+        assert (await pool.run(ADD)).outcome is JobOutcome.OK
+    assert not caplog.records, "no error of a callback reaches asyncio"
+
+
+async def test_too_few_files_for_the_slots_are_refused(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    with pytest.raises(SandboxError, match=r"may open 64 files here \(ulimit -Hn\), and 8 slots need \d+: raise"):
+        await SandboxPool(PoolConfig(slots=8, calibration=1.0)).start()
 
 
 async def test_a_template_killed_is_started_again():
