@@ -20,6 +20,10 @@ def train(
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="A YAML file with the settings.")
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="ADDRESS", help="Ray cluster for processes=N; none: one is started here."),
+    ] = None,
 ) -> None:
     """Train a reward model on the trees of a run, and report on problems that were held out.
 
@@ -30,12 +34,15 @@ def train(
       berry train runs/demo --what prm
 
       berry train runs/demo --what orm epochs=4 batch_size=8 lora.rank=16
+
+      berry train runs/demo processes=2
     """
     from rich.console import Console
     from rich.progress import Progress
 
     from berry.pipeline.cli.loading import load_training
     from berry.pipeline.errors import InputError
+    from berry.pipeline.runtime.driver.trainers import reward_trainer
     from berry.pipeline.stages.training.reward_model import train_reward
     from berry.pipeline.storage.run.directory import locked, open_run
 
@@ -49,10 +56,14 @@ def train(
         def show(text: str, share: float | None) -> None:
             bar.update(task, description=text, completed=share or 0, total=1.0 if share is not None else None)
 
-        result = train_reward(run, what, settings, rounds=rounds or None, progress=show)
+        result = train_reward(
+            run, what, settings, rounds=rounds or None, progress=show, train=reward_trainer(run, address)
+        )
     console = Console()
     if result.reused:
         console.print("trained already on the same data with the same settings:", style="dim")
+    elif (step := result.report["training"]["resumed_from"]) is not None:
+        console.print(f"went on from step {step} of an interrupted training", style="dim")
     if result.card.synthetic:
         console.print("SYNTHETIC engine: no model stands behind these labels", style="yellow")
     for table in report_tables(result.report, what):

@@ -167,7 +167,7 @@ def measured(case: Case, place: Path, *, problems: int, noise: float, seeds: int
     grown_s = time.monotonic() - began
     settings = RewardTraining(**SETTINGS, labels=[case.labels], packing=packing)  # type: ignore[arg-type]
     speaks = vocabulary.of_engine(config.engine)
-    splits, _ = collect(run, config, settings, speaks, rounds=[0], progress=lambda *_: None)
+    splits = collect(run, config, settings, speaks, rounds=[0], progress=lambda *_: None).sample
     labels = label_truth(splits.train)
     lines = []
     for seed in range(seeds):

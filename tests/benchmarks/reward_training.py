@@ -22,11 +22,11 @@ from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.rewards.model.loading import begin
 from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.packing.model_check import relative_difference
-from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence
-from berry.pipeline.rewards.training.packed_batches import GROUPS_A_BATCH, groups, logits_at, passes
+from berry.pipeline.rewards.training.examples import LabelBalance, TrainingSequence, samples
+from berry.pipeline.rewards.training.packed_batches import GROUPS_A_BATCH, logits_at, neighbours, passes
 from berry.pipeline.rewards.training.reward_trainer import weighted_loss
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.training.reward_data import collect, samples
+from berry.pipeline.stages.training.reward_data import collect
 from berry.pipeline.storage.run.directory import open_run
 
 SETTINGS = RewardTraining()
@@ -37,8 +37,8 @@ def labelled_rows(name: str) -> list[TrainingSequence]:
     run = open_run(name)
     config = stored_config(run)
     generator = vocabulary.of_engine(config.engine)
-    splits, _ = collect(run, config, SETTINGS, generator, rounds=run.rounds(), progress=lambda *_: None)
-    return samples(splits.train, "prm", SETTINGS, run)
+    found = collect(run, config, SETTINGS, generator, rounds=run.rounds(), progress=lambda *_: None)
+    return samples(found.sample.train, what="prm", targets=SETTINGS.targets, min_visits=1, weigh_by_visits=True)
 
 
 def gradient(
@@ -70,7 +70,8 @@ def main() -> None:
         for row in labelled_rows(options.run)
     ]
     chance = random.Random(0)
-    grouped = groups(rows, SETTINGS.batch_size // GROUPS_A_BATCH)
+    size = SETTINGS.batch_size // GROUPS_A_BATCH
+    grouped = [[rows[i] for i in some] for some in neighbours(rows, size)]
     chance.shuffle(grouped)
     packed = [
         [row for group in grouped[at : at + GROUPS_A_BATCH] for row in group]

@@ -81,6 +81,14 @@ class RewardTraining(Section):
     """Fewest positive, and negative, trajectories to train on; with less, training is refused."""
     per_problem: int = Field(default=64, ge=1)
     """Most trajectories of one problem, drawn at random."""
+    most: int | None = Field(default=None, ge=1)
+    """Most trajectories to train on; null: no limit. Files are drawn at random and read until there are so many."""
+    sample_size: int = Field(default=10_000, ge=1)
+    """Most held-out, and as many validation and training trajectories, that lie in memory: the report's figures, the
+    blend and the threshold are from them. Of more, problems are drawn by their ids."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train together, through Ray Train, each with a share of every step: a GPU each where the cluster
+    has some, else a core. The weights are those of one process, to rounding."""
     heldout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of problems never trained on, picked by their ids; the report's figures are from them."""
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
@@ -98,7 +106,7 @@ class RewardTraining(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay of AdamW."""
     batch_size: int = Field(default=16, ge=1)
-    """Trajectories a step on one device."""
+    """Trajectories a batch, of all processes together."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before a step."""
     packing: Literal["auto", "always", "never"] = "auto"

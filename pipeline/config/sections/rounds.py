@@ -48,6 +48,9 @@ class PolicyTraining(Section):
     """Train adapters in place of all weights; null: all weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in training."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train together, through Ray Train, each with a share of every step: a GPU each where the cluster
+    has some, else a core. The weights are those of one process, to rounding."""
     min_kept: int = Field(default=16, ge=1)
     """With fewer trajectories to learn from the generator stays as it is."""
     seed: int = Field(default=0, ge=0)

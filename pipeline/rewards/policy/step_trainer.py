@@ -1,11 +1,6 @@
-"""Takes the steps of a training with transformers' Trainer: an item of its data set is a step, read in several passes.
+"""Takes the steps of the generator's training (training/step_trainer.py), and counts what they read.
 
-    a step's trees ─► passes (packs) ─► objective.loss / mass of the step ─► gradients added up ─► AdamW
-
-The gradient of a step is that of its sequences read one by one, however they are packed, and however they are divided
-among processes: the mass is the whole step's, and gradients are added up over processes with the last pass. Processes
-make equally many passes, since each is a meeting of all of them where the model is divided (FSDP); one that has read
-its share makes the others without effect.
+a step's trees ─► passes (packs) ─► objective.loss ─► PolicyTrainer ─► Figures, in every checkpoint
 """
 
 from __future__ import annotations
@@ -14,17 +9,14 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from berry.pipeline.config.sections.rounds import PolicyTraining
-from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.packing.layout import pad
 from berry.pipeline.rewards.policy.batches import Passes, batches
 from berry.pipeline.rewards.policy.examples import sequence
@@ -33,6 +25,7 @@ from berry.pipeline.rewards.policy.reference import ReferenceModel
 from berry.pipeline.rewards.policy.step_reader import StepReader
 from berry.pipeline.rewards.training import processes
 from berry.pipeline.rewards.training.step_order import StepOrder
+from berry.pipeline.rewards.training.step_trainer import StepTrainer
 
 SMALL_MODEL_PARAMETERS = 100_000_000
 MOST_STEPS_UNSAVED = 500
@@ -80,7 +73,7 @@ class Figures:
 
 @dataclass(slots=True)
 class StepPlan:
-    """What a trainer needs to take a step by its number."""
+    """What a PolicyTrainer needs to take a step by its number."""
 
     reader: StepReader
     objective: Objective
@@ -89,54 +82,29 @@ class StepPlan:
     figures: Figures
 
 
-class StepTrainer(Trainer):
-    """transformers' Trainer, whose `plan` says what a step learns from."""
+class PolicyTrainer(StepTrainer):
+    """Takes the steps that its `plan` says."""
 
+    key = "rounds.policy"
     plan: StepPlan
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The numbers of the steps, in order, the same for every process."""
-        assert self.train_dataset is not None
-        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=self.data_collator)  # type: ignore[arg-type]
+    def read_step(self, number: int) -> tuple[float, list[Batch]]:
+        trees = self.plan.reader.read(number)
+        mass = sum(self.plan.objective.mass(tree.sequences, tree.pairs) for tree in trees)
+        return mass, list(batches(trees, self.plan.passes))
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-        """Adds up the gradients of a step's passes; the loss is the step's. Raises InputError where it is no number."""
-        model.train()
-        plan, number = self.plan, int(inputs["step"])
-        trees = plan.reader.read(number)
-        [mass] = processes.summed(sum(plan.objective.mass(tree.sequences, tree.pairs) for tree in trees))
-        mine = list(batches(trees, plan.passes))
-        count = processes.largest(len(mine))
-        total = torch.zeros((), device=self.args.device)
-        for at in range(count):
-            is_last = at == count - 1
-            with nullcontext() if is_last or not processes.is_shared() else model.no_sync():
-                loss = self._loss(model, mine[at], number, at) if at < len(mine) else _without_effect(model)
-                loss = loss * processes.count() / mass  # the gradients of processes are averaged
-                self.accelerator.backward(loss)
-            total += loss.detach()
-        [wrong] = processes.summed(0.0 if torch.isfinite(total) else 1.0)
-        if wrong:
-            raise InputError(
-                f"the loss of step {self.state.global_step + 1} is {float(total)}: the new weights are thrown away; "
-                "lower rounds.policy.learning_rate"
-            )
-        return total
-
-    def _loss(self, model: Any, batch: Batch, step: int, at: int) -> torch.Tensor:
+    def loss_of(self, model: Any, one: Batch, number: int, at: int) -> torch.Tensor:
         plan = self.plan
         if plan.reference is not None:
-            batch = plan.reference.add_to(batch, step, at)
-        plan.figures.computed_tokens += batch.pack.computed
-        plan.figures.trained_tokens += sum(one.trained_tokens for one in batch.sequences)
-        return plan.objective.loss(model, batch)
+            one = plan.reference.add_to(one, number, at)
+        plan.figures.computed_tokens += one.pack.computed
+        plan.figures.trained_tokens += sum(s.trained_tokens for s in one.sequences)
+        return plan.objective.loss(model, one)
 
-
-def _without_effect(model: Any) -> torch.Tensor:
-    """The loss of a pass that other processes make and this one has nothing for: zero, and so is its gradient."""
-    two = sequence([0], [0])
-    made = pad([two.ids])
-    return logprobs_of(model, Batch(made, [two]), wanted_tokens(made.add_up([two.trained]))).sum() * 0.0
+    def without_effect(self, model: Any) -> torch.Tensor:
+        two = sequence([0], [0])
+        made = pad([two.ids])
+        return logprobs_of(model, Batch(made, [two]), wanted_tokens(made.add_up([two.trained]))).sum() * 0.0
 
 
 def arguments(model: Any, order: StepOrder, settings: PolicyTraining, work: Path) -> TrainingArguments:

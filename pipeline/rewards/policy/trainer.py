@@ -1,6 +1,6 @@
 """Trains the generator on trees: chooses how the model reads them, checks what it starts from, and has it trained.
 
-    TreeSource ─► StepOrder ─► StepReader ─► StepTrainer (step_trainer.py) ─► weights, Figures
+    TreeSource ─► StepOrder ─► StepReader ─► PolicyTrainer (step_trainer.py) ─► weights, Figures
 
 Trees are read as their step is due, so that what is in memory does not grow with what is learned from. Resumes from the
 last whole checkpoint of the same files and settings. Where several processes train (training/processes.py) each calls
@@ -38,11 +38,12 @@ from berry.pipeline.rewards.policy.objectives.dpo import Dpo
 from berry.pipeline.rewards.policy.objectives.sft import Sft
 from berry.pipeline.rewards.policy.reference import KnownLogprobs, ReferenceModel, gap, reference_logprobs
 from berry.pipeline.rewards.policy.step_reader import StepReader
-from berry.pipeline.rewards.policy.step_trainer import Figures, StepPlan, StepReporter, StepTrainer, arguments
+from berry.pipeline.rewards.policy.step_trainer import Figures, PolicyTrainer, StepPlan, StepReporter, arguments
 from berry.pipeline.rewards.training import checkpoints, processes
 from berry.pipeline.rewards.training.step_order import StepOrder
 from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset, with_adapters
 
+EXPLODED_NATS = 5.0  # a ratio of 150 in the mean: what was sampled tells nothing of such weights any more
 GAP_STEPS = 4  # whose stored log-probabilities are compared with those of the first weights
 
 
@@ -51,7 +52,7 @@ def objective_of(settings: PolicyTraining) -> Objective:
     if isinstance(settings, SftTraining):
         return Sft()
     if isinstance(settings, PolicyGradientTraining):
-        return ClippedRatio(settings)
+        return ClippedRatio(settings, most_drift=max(EXPLODED_NATS, 2 * settings.max_gap))
     assert isinstance(settings, DpoTraining), f"no objective for {type(settings).__name__}"
     return Dpo(settings.beta)
 
@@ -105,11 +106,10 @@ def finetune(
     if checkpoint is not None:
         figures.go_on_from(checkpoint)
     adapters = None if settings.lora is None else with_adapters(model, settings.lora, "CAUSAL_LM")
-    trainer = StepTrainer(
+    trainer = PolicyTrainer(
         model=model if adapters is None else adapters,
         args=arguments(model, order, settings, work),
         train_dataset=RowDataset(range(order.total)),
-        data_collator=lambda numbers: {"step": numbers[0]},
         callbacks=[StepReporter(progress, figures), CheckpointMarker()],
     )
     trainer.plan = StepPlan(reader, objective, passes, reference, figures)

@@ -44,13 +44,14 @@ def prepare(work: Path, plan: str) -> Resumed:
 def last_whole(work: Path) -> Path | None:
     """The last checkpoint that was written to its end; None where there is none."""
     whole = [folder for folder in work.glob("checkpoint-*") if (folder / WHOLE).is_file()]
-    return max(whole, key=_step, default=None)
+    return max(whole, key=step_of, default=None)
 
 
 def mark_whole(checkpoint: Path) -> None:
     """Marks a checkpoint as written to its end: one without the mark is not gone on from."""
-    (checkpoint / WHOLE).write_text(json.dumps({"step": _step(checkpoint)}))
+    (checkpoint / WHOLE).write_text(json.dumps({"step": step_of(checkpoint)}))
 
 
-def _step(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """The step after which it was written."""
     return int(checkpoint.name.rpartition("-")[2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from math import log
 from typing import Literal
 
@@ -137,18 +136,15 @@ class LabelBalance:
 
 
 def balance(made: Sequence[TrainingSequence]) -> LabelBalance:
-    """The factors that balance these samples; (1, 1) if one kind is missing."""
+    """The factors that balance these samples."""
     good = sum(w * t for s in made for t, w in zip(s.targets, s.weights, strict=True))
     bad = sum(w * (1 - t) for s in made for t, w in zip(s.targets, s.weights, strict=True))
+    return balance_of(good, bad)
+
+
+def balance_of(good: float, bad: float) -> LabelBalance:
+    """The factors that balance what the good and the bad parts of labels weigh; (1, 1) if one kind is missing."""
     if not good or not bad:
         return LabelBalance()
     half = (good + bad) / 2
     return LabelBalance(half / good, half / bad)
-
-
-def digest(made: Sequence[TrainingSequence]) -> str:
-    """blake2 of the training data: ids, positions, targets and weights."""
-    digester = blake2b(digest_size=16)
-    for sample in made:
-        digester.update(repr((sample.ids, sample.positions, sample.targets, sample.weights)).encode())
-    return digester.hexdigest()

@@ -23,8 +23,6 @@ from berry.pipeline.rewards.training.examples import TrainingSequence
 
 GROUPS_A_BATCH = 4
 
-Group = tuple[TrainingSequence, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledPass:
@@ -38,13 +36,8 @@ class LabelledPass:
     weights: torch.Tensor
 
 
-def groups(rows: Sequence[TrainingSequence], size: int) -> list[Group]:
-    """The rows by so many, those together that share the longest prefixes; one by one with a size of 1."""
-    return [tuple(rows[i] for i in some) for some in neighbours(rows, size)]
-
-
 def neighbours(rows: Sequence[TrainingSequence], size: int) -> list[list[int]]:
-    """Numbers of the rows by so many, as `groups` has them."""
+    """Numbers of the rows by so many, those together that share the longest prefixes; one by one with a size of 1."""
     order = depth_first([np.array(row.ids, np.int64) for row in rows]) if size > 1 else list(range(len(rows)))
     return [order[start : start + size] for start in range(0, len(order), size)]
 

@@ -60,9 +60,12 @@ class RoundPlan(Protocol):
 class TrainedRounds:
     """The rounds of a run that learns from each before it begins the next (`RoundPlan`)."""
 
-    def __init__(self, directory: RunDir, config: RunConfig, leases: RoundLeases, *, total: int) -> None:
-        """`total`: leases of a round."""
+    def __init__(
+        self, directory: RunDir, config: RunConfig, leases: RoundLeases, *, total: int, address: str | None
+    ) -> None:
+        """`total`: leases of a round; `address`: of the Ray cluster, None where one is started here."""
         self._directory = directory
+        self._address = address
         self._round_leases = leases
         self._demands = demands_packing(config)
         self._total = total
@@ -90,7 +93,7 @@ class TrainedRounds:
         await asyncio.to_thread(write_weights, location, after)
 
     async def end_round(self, round_index: int, display: Notes) -> bool:
-        return await train_after_round(self._directory, round_index, display, self._round_leases)
+        return await train_after_round(self._directory, round_index, display, self._round_leases, address=self._address)
 
 
 def labelled_rounds(source: RunDir, annotation: Annotation) -> list[int]:

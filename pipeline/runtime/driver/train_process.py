@@ -1,12 +1,14 @@
 """Trains between rounds in a process of its own: it may take gigabytes and hours, and be killed at any time.
 
-driver ─► python -m …train_process RUN ROUND [TURN] ─► JSON lines: progress, notes, the error if there is one
-       │                                           └─► round=N/weights, round=N/learned.json
+driver ─► python -m …train_process RUN ROUND --turn N --address A ─► JSON lines: progress, notes, the error if any
+       │       │                                               └─► round=N/weights, round=N/learned.json
+       │       └─► several processes on Ray (cluster/train_together.py), where the configuration says so
        └► python -m …train_process RUN check         before the first round: what training would refuse
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import ctypes
 import json
@@ -19,6 +21,7 @@ from typing import Any, Protocol
 from berry.pipeline import errors
 from berry.pipeline.errors import BerryError
 from berry.pipeline.runtime.driver.signals import on_stop
+from berry.pipeline.runtime.driver.trainers import policy_trainer, reward_trainer
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.stages.training.after_round import check_learning, learn
 from berry.pipeline.storage.run.directory import RunDir, open_run
@@ -35,16 +38,23 @@ class Notes(Protocol):
     def note(self, text: str) -> None: ...
 
 
-async def train_after_round(run: RunDir, round_index: int, display: Notes, leases: RoundLeases) -> bool:
-    """Trains on a round if nobody has, or waits for the site that does; False when a signal asked to stop. Raises
-    what the training raised."""
+async def train_after_round(
+    run: RunDir, round_index: int, display: Notes, leases: RoundLeases, *, address: str | None = None
+) -> bool:
+    """Trains on a round if nobody has, or waits for the site that does; False when a signal asked to stop. `address`:
+    of the Ray cluster for what is trained in several processes; None: one is started here. Raises what the training
+    raised."""
     turn = await leases.turn_at_training(round_index, display.phase)
     if weights_after(run, round_index) is not None:
         return True
     if turn is None:
         return False
     display.phase(f"learning from round {round_index}")
-    arguments = [str(round_index), *([] if turn.number is None else [str(turn.number)])]
+    arguments = [str(round_index)]
+    if turn.number is not None:
+        arguments += ["--turn", str(turn.number)]
+    if address is not None:
+        arguments += ["--address", address]
     return await _run_process(run, arguments, display, f"learning from round {round_index}")
 
 
@@ -113,8 +123,13 @@ def kill_group(process: int) -> None:
 def main() -> None:
     """Trains on one round, or checks, and writes what goes on as JSON lines to standard output."""
     end_with_parent()
-    run, what = sys.argv[1], sys.argv[2]
-    turn = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    parser = argparse.ArgumentParser(description="Trains between rounds; started by `berry run`.")
+    parser.add_argument("run", help="run directory or URL")
+    parser.add_argument("what", help="number of the round, or check")
+    parser.add_argument("--turn", type=int, help="of this site, among several")
+    parser.add_argument("--address", help="of the Ray cluster for what is trained in several processes")
+    asked = parser.parse_args()
+    run = open_run(asked.run)
 
     def say(**values: Any) -> None:
         sys.__stdout__.write(json.dumps(values) + "\n")  # type: ignore[union-attr]
@@ -122,10 +137,17 @@ def main() -> None:
 
     sys.stdout = sys.stderr  # a library that prints must not break the lines
     try:
-        if what == "check":
-            check_learning(open_run(run))
+        if asked.what == "check":
+            check_learning(run)
         else:
-            learn(open_run(run), int(what), lambda text, share: say(text=text, share=share), turn=turn)
+            learn(
+                run,
+                int(asked.what),
+                lambda text, share: say(text=text, share=share),
+                turn=asked.turn,
+                policy=policy_trainer(run, asked.address),
+                reward=reward_trainer(run, asked.address),
+            )
     except BerryError as error:
         say(error=str(error), kind=type(error).__name__)
 

@@ -24,17 +24,24 @@ from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import choose_backbone
 from berry.pipeline.stages.training.policy_model import TrainPolicy, train_generator, train_policy
 from berry.pipeline.stages.training.reward_data import Progress
-from berry.pipeline.stages.training.reward_model import train_reward
+from berry.pipeline.stages.training.reward_model import TrainReward, train_reward, train_value_model
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, Weights, address, read_weights, weights_after
 
 
 def learn(
-    run: RunDir, round_index: int, progress: Progress, *, turn: int | None = None, train: TrainPolicy = train_policy
+    run: RunDir,
+    round_index: int,
+    progress: Progress,
+    *,
+    turn: int | None = None,
+    policy: TrainPolicy = train_policy,
+    reward: TrainReward = train_value_model,
 ) -> RunWeights:
     """Trains what the configuration says and records it, with the tokens that each training read. A reward model that
-    the labels can't teach anything is left as it was, with a note. `turn`: of this site, among several; `train`: trains
-    the generator, here or in several processes. Raises ConfigError, EngineError, ResourceError, StorageError."""
+    the labels can't teach anything is left as it was, with a note. `turn`: of this site, among several; `policy`,
+    `reward`: train the generator and a reward model, here or in several processes. Raises ConfigError, EngineError,
+    ResourceError, StorageError."""
     config = stored_config(run)
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
@@ -46,7 +53,7 @@ def learn(
     if config.rounds.policy is not None:
         folder = _folder(round_index, "policy", turn)
         source = _starts_from(run, getattr(config.engine, "model", ""), config.rounds.policy, now)
-        found = train_generator(run, config, round_index, source, folder, progress, train=train)
+        found = train_generator(run, config, round_index, source, folder, progress, train=policy)
         if isinstance(found, str):
             notes.append(found)
             progress(f"note: {found}", None)
@@ -65,6 +72,7 @@ def learn(
                 version=f"{what}-r{round_index}",
                 generator_weights=newest,
                 progress=lambda text, share, what=what: progress(f"{what}: {text}", share),
+                train=reward,
             )
             rewards[what] = Weights(folder, result.card.version)
             trained = round(result.report["training"]["computed_tokens"] * result.report["training"]["epochs"])

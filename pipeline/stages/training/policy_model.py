@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
@@ -25,7 +25,7 @@ from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.stages.training.policy_trees import StoredPolicyTrees, collect_trees
-from berry.pipeline.stages.training.reward_data import Progress
+from berry.pipeline.stages.training.reward_data import JobProgress, Progress
 from berry.pipeline.stages.training.training_problems import training_problems
 from berry.pipeline.storage.run.directory import RunDir, open_run
 from berry.pipeline.storage.run.weights_file import Weights
@@ -62,7 +62,6 @@ class PolicyJob:
         )
 
 
-JobProgress = Callable[[float, str], None]
 TrainPolicy = Callable[[PolicyJob, JobProgress], "Figures"]
 
 
@@ -89,6 +88,18 @@ def train_policy(job: PolicyJob, progress: JobProgress) -> Figures:
             model.save_pretrained(Path(job.work) / TRAINED)
     processes.wait_for_all()
     return figures
+
+
+def train_policy_share(job: PolicyJob, progress: JobProgress) -> dict[str, Any]:
+    """Does what each of several processes has to do of a training; the figures are in the form of JSON."""
+    return asdict(train_policy(job, progress))
+
+
+def figures_of(found: dict[str, Any]) -> Figures:
+    """How a training went, from the form of JSON."""
+    from berry.pipeline.rewards.policy.step_trainer import Figures
+
+    return Figures(**found)
 
 
 def train_generator(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
-from berry.pipeline.engines import models, tensors
+from berry.pipeline.engines import adapters, models, tensors
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError, StorageError
 from berry.pipeline.rewards.model import resolve
@@ -41,18 +41,23 @@ def push_weights(
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
         raise InputError(f"--version must be letters, digits, '.', '_' and '-', got {version!r}")
     config = _on_engine(stored_config(run), what, engine)
-    source = Path(models.resolve(path, key="PATH") if what == "policy" else resolve.resolve(path, key="PATH"))
+    serving = config.engine.adapter if what == "policy" and isinstance(config.engine, VllmEngine) else None
+    find = adapters.resolve if serving is not None else models.resolve if what == "policy" else resolve.resolve
+    source = Path(find(path, key="PATH"))
     if not source.is_dir():
         raise InputError(f"PATH {path}: give a folder with weights")
-    _check(config, source, what)
+    if serving is not None:
+        adapters.check_takes_the_place_of(adapters.resolve(serving, key="engine.adapter"), str(source))
+    else:
+        _check(config, source, what)
     now = read_weights(run.location)
     version = version or f"{what}-{_content(source)}"
     folder = version if version.startswith(what) else f"{what}-{version}"
     name = f"round={now.round_index}/weights/{folder if engine is None else f'{engine}-{folder}'}"
     if run.location.is_local:
         _copy(source, Path(run.location.path(name)))
-    elif not run.location.exists(f"{name}/config.json"):
-        upload(source, run.location, name, last="config.json")
+    elif not run.location.exists(f"{name}/{(last := 'config.json' if serving is None else adapters.CARD)}"):
+        upload(source, run.location, name, last=last)
     weights = Weights(name, version)
     if what != "policy":
         after = replace(now, rewards=now.rewards | {what: weights})

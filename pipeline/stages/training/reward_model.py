@@ -1,9 +1,11 @@
 """Trains a reward model on a run's stored trees and reports how well it does on held-out problems.
 
-    trees ─► labelled paths ─► split by problem ─► samples ─► rewards.training ─► evaluation on held-out problems
-                                                                                     └─► weights, card, report
+    trees ─► labelled paths ─► split by problem ─┬─► rows in the work folder ─► RewardJob ─► train_value_model,
+                                                 │                  here or in several processes ─► work/trained.pt
+                                                 └─► held-out problems ─► evaluation ─► weights, card, report
 
-Problems are held out by their ids (splits.py), so that a later round, or another run, never trains on them.
+Problems are held out by their ids (splits.py), so that a later round, or another run, never trains on them. A job is
+all that a process is told, so that each of several loads the backbone for itself.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +31,47 @@ from berry.pipeline.rewards.model.blend import Blend
 from berry.pipeline.rewards.model.card import NAME, Card, ValueWhat, from_json
 from berry.pipeline.rewards.training import examples
 from berry.pipeline.rewards.training.calibration_plot import draw_calibration
-from berry.pipeline.rewards.training.examples import Splits
+from berry.pipeline.rewards.training.examples import LabelBalance, Splits
+from berry.pipeline.rewards.training.retokenize import translate
 from berry.pipeline.stages.dataset.reading import stored_config
 from berry.pipeline.stages.training.backbone import FRESH, check_vocabulary, choose_backbone
-from berry.pipeline.stages.training.reward_data import Progress, check_enough, check_split, collect, samples, translated
+from berry.pipeline.stages.training.reward_data import (
+    Collected,
+    JobProgress,
+    Progress,
+    TrainingFiles,
+    check_enough,
+    check_split,
+    collect,
+)
 from berry.pipeline.stages.training.training_problems import training_problems
-from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.parquet import shard_files
+from berry.pipeline.storage.parquet.checked_read import commit_digest
+from berry.pipeline.storage.run.directory import RunDir, open_run
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from berry.pipeline.rewards.training.evaluation import RewardEvaluation, Scores
     from berry.pipeline.rewards.training.reward_trainer import Trained
 
 REPORT = "report.json"
+ROWS, VALIDATION, CHECKPOINTS, TRAINED = "rows", "validation", "checkpoints", "trained.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class RewardJob:
+    """A training of a reward model. `run`: where the run lies; `generator_weights`: what a backbone of `generator`
+    starts from, if not from the model that the configuration names; `data`: a digest of what is learned from; `work`: a
+    folder that all its processes see, which holds the rows."""
+
+    run: str
+    settings: RewardTraining
+    generator_weights: str | None
+    data: str
+    balance: LabelBalance
+    work: str
+
+
+TrainReward = Callable[[RewardJob, JobProgress], "Trained"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,55 @@ class Result:
     reused: bool = False
 
 
+def train_value_model(job: RewardJob, progress: JobProgress) -> Trained:
+    """Trains in this process, with those that train beside it if there are any. The new weights are in `work` then.
+    Raises what `reward_trainer.train` raises."""
+    from berry.pipeline.rewards.training import processes
+    from berry.pipeline.rewards.training.reward_trainer import save_weights, train
+    from berry.pipeline.rewards.training.stored_rows import StoredRows
+
+    run, work = open_run(job.run), Path(job.work)
+    config = stored_config(run)
+    backbone, reader = choose_backbone(config, job.settings, _generator(config), trained=job.generator_weights)
+    progress(0.0, "loading the backbone")
+    model = backbone.load().to_device()
+    check_vocabulary(model, reader, backbone.source)
+    trained = train(
+        model,
+        StoredRows(work / ROWS),
+        StoredRows(work / VALIDATION),
+        job.settings,
+        work=work / CHECKPOINTS,
+        data=job.data,
+        balance=job.balance,
+        progress=progress,
+    )
+    if processes.rank() == 0:
+        save_weights(model, work / TRAINED)
+    processes.wait_for_all()
+    return trained
+
+
+def train_value_model_share(job: RewardJob, progress: JobProgress) -> dict[str, Any]:
+    """Does what each of several processes has to do of a training; how it went is in the form of JSON."""
+    return asdict(train_value_model(job, progress))
+
+
+def trained_of(found: dict[str, Any]) -> Trained:
+    """How a training went, from the form of JSON."""
+    from berry.pipeline.rewards.training.reward_trainer import Trained
+
+    found["history"] = tuple((step, loss) for step, loss in found["history"])
+    return Trained(**found)
+
+
+def _generator(config: RunConfig) -> Vocabulary:
+    return vocabulary.of_all(
+        {name: alone.engine for name, alone in config.each_engine.items()},
+        remedy="a reward model learns from the token ids of one; train it on a run of one of them",
+    )
+
+
 def train_reward(
     run: RunDir,
     what: ValueWhat,
@@ -63,56 +144,58 @@ def train_reward(
     version: str | None = None,
     generator_weights: str | None = None,
     progress: Progress = lambda _text, _share: None,
+    train: TrainReward = train_value_model,
 ) -> Result:
     """Trains a reward model on the given rounds (all). `name`: the model's folder inside the run directory, by default
     round=N/weights/prm or orm of the last round. `generator_weights`: what a backbone of `generator` starts from, if
-    not from the model that the configuration names. Raises InputError where the labels can't teach anything, or where
-    the generator has learned by another split."""
+    not from the model that the configuration names. `train`: here, or in several processes. Raises InputError where the
+    labels can't teach anything, or where the generator has learned by another split."""
     config = stored_config(run)
     chosen = list(rounds) if rounds is not None else run.rounds()
     if not any(run.committed(r) for r in chosen):
         raise InputError(f"{run.location.show()}: nothing is committed yet; let `berry run` finish some leases first")
     check_split(config, settings)
-    generator = vocabulary.of_all(
-        {name: alone.engine for name, alone in config.each_engine.items()},
-        remedy="a reward model learns from the token ids of one; train it on a run of one of them",
-    )
-    splits, left_out = collect(run, config, settings, generator, rounds=chosen, progress=progress)
-    check_enough(splits, settings, what)
+    generator = _generator(config)
     backbone, reader = choose_backbone(config, settings, generator, trained=generator_weights)
     if backbone.source == FRESH and settings.backbone is None:  # its learning rate is another
         settings = settings.model_copy(update={"backbone": FreshBackbone()})
-    if reader.fingerprint != generator.fingerprint:
-        progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
-        splits = translated(splits, generator, reader)
     folder = name or f"round={chosen[-1]}/weights/{what}"
     version = version or f"{what}-r{chosen[-1]}"
-
-    made = [samples(paths, what, settings, run) for paths in (splits.train, splits.validation)]
-    balance = examples.balance(made[0]) if settings.balance else examples.LabelBalance()
-    data = examples.digest([*made[0], *made[1]])
+    data = _digest(run, chosen, what, backbone.source, reader)
     done = _already(run, folder, data, settings)
     if done is not None:
         return done
+    rewrite = None
+    if reader.fingerprint != generator.fingerprint:
+        progress(f"the backbone has another tokenizer: texts are tokenised again by {backbone.source}", None)
+        rewrite = partial(translate, generator=generator, reader=reader)
 
     from berry.pipeline.rewards.model.publish import publish
     from berry.pipeline.rewards.training.evaluation import evaluate, score_paths
-    from berry.pipeline.rewards.training.reward_trainer import train
+    from berry.pipeline.rewards.training.reward_trainer import load_weights
+    from berry.pipeline.rewards.training.stored_rows import StoredRows
 
-    progress("loading the backbone", None)
-    model = backbone.load().to_device()
-    check_vocabulary(model, reader, backbone.source)
     with _work(run, folder) as work:
-        trained = train(
-            model,
-            made[0],
-            made[1],
-            settings,
-            work=work,
-            balance=balance,
-            progress=lambda share, text: progress(text, share),
-        )
+        with TrainingFiles(work / ROWS, work / VALIDATION, what, settings, run) as files:
+            found = collect(
+                run,
+                config,
+                settings,
+                generator,
+                rounds=chosen,
+                progress=progress,
+                rewrite=rewrite,
+                files=files,
+            )
+            check_enough(found, settings, what)
+            files.check()
+        rows, splits = StoredRows(work / ROWS), found.sample
+        balance = examples.balance_of(rows.good, rows.bad) if settings.balance else examples.LabelBalance()
+        job = RewardJob(run.location.show(), settings, generator_weights, data, balance, str(work))
+        trained = train(job, lambda share, text: progress(text, share))
         progress("scoring held-out problems", None)
+        model = backbone.load()
+        load_weights(model, work / TRAINED, balance)
         heldout, validation = (
             score_paths(model, p, packed=trained.packed) for p in (splits.heldout, splits.validation)
         )
@@ -127,7 +210,7 @@ def train_reward(
             train=splits.train,
             others=others,
         )
-        report = _report(evaluation, trained, splits, left_out, settings, model.logit_mean)
+        report = _report(evaluation, trained, found, settings, model.logit_mean)
         card = _card(
             what,
             evaluation,
@@ -136,7 +219,7 @@ def train_reward(
             reader=reader,
             config=config,
             settings=settings,
-            splits=splits,
+            found=found,
             report=report,
             blend=blend,
             data=data,
@@ -149,12 +232,21 @@ def train_reward(
             tokenizer=reader.pieces,
             card=card,
             extra={
-                **training_problems(config, {p.problem_id for p in (*splits.train, *splits.validation)}),
+                **training_problems(config, found.problems["train"] | found.problems["validation"]),
                 REPORT: json.dumps(report, indent=1).encode(),
                 "calibration.png": draw_calibration(evaluation.curve, title=_title(card, evaluation)),
             },
         )
     return Result(run.location.show(folder), card, report)
+
+
+def _digest(run: RunDir, rounds: Sequence[int], what: ValueWhat, source: str, reader: Vocabulary) -> str:
+    """Of all that is learned from: the files as they were committed, the backbone and its tokenizer."""
+    digester = blake2b(repr((what, source, reader.fingerprint)).encode(), digest_size=16)
+    for round_index in sorted(rounds):
+        for shards in shard_files.committed_files(run.location, round_index):
+            digester.update(commit_digest(run.location, shards, round_index).encode())
+    return digester.hexdigest()
 
 
 def _served(
@@ -208,8 +300,7 @@ def _work(run: RunDir, folder: str) -> Iterator[Path]:
 def _report(
     evaluation: RewardEvaluation,
     trained: Trained,
-    splits: Splits,
-    left_out: dict[str, int],
+    found: Collected,
     settings: RewardTraining,
     logit_mean: float,
 ) -> dict[str, Any]:
@@ -226,10 +317,10 @@ def _report(
         "calibration": [asdict(b) for b in evaluation.curve],
         "truth": evaluation.truth,
         "trained_on": {
-            "problems": len({p.problem_id for p in splits.train}),
-            "trajectories": len(splits.train),
-            "validation_problems": len({p.problem_id for p in splits.validation}),
-            "left_out": left_out,
+            "problems": len(found.problems["train"]),
+            "trajectories": found.trajectories,
+            "validation_problems": len(found.problems["validation"]),
+            "left_out": found.left_out,
         },
         "training": asdict(trained),
         "logit_mean": logit_mean,
@@ -246,7 +337,7 @@ def _card(
     reader: Vocabulary,
     config: RunConfig,
     settings: RewardTraining,
-    splits: Splits,
+    found: Collected,
     report: dict[str, Any],
     blend: Blend | None,
     data: str,
@@ -256,7 +347,7 @@ def _card(
     for package in ("torch", "transformers", "peft"):
         with suppress(importlib.metadata.PackageNotFoundError):
             software[package] = importlib.metadata.version(package)
-    labels = sum(len(path.ends) for path in splits.train) if what == "prm" else len(splits.train)
+    labels = found.labels if what == "prm" else found.trajectories
     threshold = evaluation.line(what).threshold
     return Card(
         what=what,
@@ -272,9 +363,9 @@ def _card(
         generator=getattr(config.engine, "model", "synthetic"),
         synthetic=config.engine.type == "synthetic",
         problems=report["trained_on"]["problems"],
-        trajectories=len(splits.train),
+        trajectories=found.trajectories,
         labels=labels,
-        positives=sum(p.passed is True for p in splits.train) / len(splits.train),
+        positives=found.passed / found.trajectories,
         heldout={"share": settings.heldout_share, "validation": settings.validation_share, "seed": settings.split_seed},
         data=data,
         config=settings.model_dump(mode="json"),

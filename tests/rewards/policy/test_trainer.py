@@ -43,6 +43,20 @@ def _right(trees: list[PolicyTree]) -> list[PolicyTree]:
     return [PolicyTree(tree.problem_id, tree.sequences[:1]) for tree in trees]
 
 
+def _right_above_wrong(trees: list[PolicyTree]) -> list[PolicyTree]:
+    """Advantages 1 and -1 of each tree's two sequences, whose tokens were sampled at -1 nat each."""
+    return [
+        PolicyTree(
+            t.problem_id,
+            [
+                replace(s, advantages=a * s.trained, logprobs=-s.trained)
+                for s, a in zip(t.sequences, (1.0, -1.0), strict=True)
+            ],
+        )
+        for t in trees
+    ]
+
+
 def _mean_logprobs(model: object, trees: list[PolicyTree]) -> np.ndarray:
     """Of each tree's sequences, in nats a trained token."""
     [batch] = batches(trees, Passes(100_000, 16))
@@ -130,6 +144,13 @@ def test_a_loss_that_is_no_number_ends_the_training(
         finetune(TINY, TreesInMemory(_right(trees)[:4]), SftTraining(packing="never"), work=tmp_path / "w")
 
 
+def test_ratios_that_explode_end_the_training(tmp_path: Path, trees: list[PolicyTree]) -> None:
+    made = _right_above_wrong(trees)
+    settings = GrpoTraining(batch_size=8, learning_rate=1.0, max_gap=2.5, epochs=2, warmup_share=0.0)
+    with pytest.raises(InputError, match=r"ratios .* have exploded .*: the new weights are thrown away; lower rounds"):
+        finetune(TINY, TreesInMemory(made), settings, work=tmp_path / "w")
+
+
 def test_a_trajectory_longer_than_a_pass_is_one_by_itself(tmp_path: Path, trees: list[PolicyTree]) -> None:
     settings = SftTraining(pack_tokens=16, packing="always", epochs=1, batch_size=8)
     _, figures = finetune(TINY, TreesInMemory(_right(trees)), settings, work=tmp_path / "w")
@@ -189,16 +210,7 @@ def test_a_reference_that_is_the_start_itself_reads_the_first_steps_once(
 ) -> None:
     monkeypatch.setattr(trainer, "GAP_STEPS", 2)
     settings = GrpoTraining(batch_size=8, learning_rate=1e-5, kl=0.01, max_gap=100.0)
-    made = [
-        PolicyTree(
-            t.problem_id,
-            [
-                replace(s, advantages=a * s.trained, logprobs=-s.trained)
-                for s, a in zip(t.sequences, (1.0, -1.0), strict=True)
-            ],
-        )
-        for t in trees
-    ]
+    made = _right_above_wrong(trees)
     _, same = finetune(TINY, TreesInMemory(made), settings, work=tmp_path / "a")
     assert same.reference_tokens == same.computed_tokens, "every pass once"
     other = tmp_path / "other"

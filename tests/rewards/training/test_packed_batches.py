@@ -18,7 +18,7 @@ from berry.pipeline.rewards.model.value_model import ValueModel
 from berry.pipeline.rewards.packing.model_check import relative_difference
 from berry.pipeline.rewards.training.evaluation import score_paths
 from berry.pipeline.rewards.training.examples import LabelBalance, LabelledPath, TrainingSequence
-from berry.pipeline.rewards.training.packed_batches import groups, logits_at, neighbours, passes, why_values_not_packed
+from berry.pipeline.rewards.training.packed_batches import logits_at, neighbours, passes, why_values_not_packed
 from berry.pipeline.rewards.training.reward_trainer import train, weighted_loss
 
 BACKBONE = FreshBackbone(layers=2, hidden=16, heads=2, max_tokens=128)
@@ -85,7 +85,7 @@ def test_so_it_is_with_a_model_of_135_million_parameters() -> None:
 def test_neighbours_share_prefixes_and_each_row_is_in_one_group() -> None:
     rows = [*tree(1, 40), *tree(2, 40)]
     random.Random(0).shuffle(rows)
-    grouped = groups(rows, 4)
+    grouped = [[rows[i] for i in some] for some in neighbours(rows, 4)]
     assert sorted(row.ids for group in grouped for row in group) == sorted(row.ids for row in rows)
     assert sorted(n for some in neighbours(rows, 4) for n in some) == list(range(len(rows)))
     read = sum(one.pack.computed for group in grouped for one in passes(group, pack_tokens=1000))
@@ -132,7 +132,7 @@ def test_training_packed_goes_the_way_of_training_padded(tmp_path: Path) -> None
     for packing in ("always", "never"):
         model = fresh(BACKBONE, vocabulary_size=40, seed=0)
         settings = RewardTraining(**one_batch, packing=packing, evaluate_every=1.0)  # type: ignore[arg-type]
-        ends[packing] = train(model, rows, rows[:20], settings, work=tmp_path / packing)
+        ends[packing] = train(model, rows, rows[:20], settings, work=tmp_path / packing, data="d")
     packed, padded = ends["always"], ends["never"]
     assert packed.packed
     assert not padded.packed
@@ -150,4 +150,4 @@ def test_an_encoder_is_read_padded_and_refused_where_packs_are_demanded(tmp_path
     assert "encoder" in str(why_values_not_packed(model))
     settings = RewardTraining(packing="always")
     with pytest.raises(ConfigError, match=r"rewards\.training\.packing is always.*encoder"):
-        train(model, tree(0, 40), tree(1, 40), settings, work=tmp_path)
+        train(model, tree(0, 40), tree(1, 40), settings, work=tmp_path, data="d")

@@ -12,7 +12,7 @@ from berry.pipeline.config.sections.rewards import FreshBackbone, Lora, RewardTr
 from berry.pipeline.rewards.model.loading import begin, fresh
 from berry.pipeline.rewards.training import checkpoints
 from berry.pipeline.rewards.training.evaluation import evaluate, score_paths
-from berry.pipeline.rewards.training.examples import LabelledPath, TrainingSequence, balance, samples
+from berry.pipeline.rewards.training.examples import LabelledPath, TrainingSequence, balance_of, samples
 from berry.pipeline.rewards.training.reward_trainer import train
 
 WRONG, STEP = 7, 3
@@ -62,8 +62,9 @@ def rows(made: list[LabelledPath], what: str) -> list[TrainingSequence]:
 def test_a_value_model_learns_what_there_is_to_learn_and_its_baselines_do_not(tmp_path: Path, what) -> None:
     learn, check, held = paths(400, 1), paths(80, 2), paths(120, 3)
     model = fresh(BACKBONE, vocabulary_size=32, seed=0)
-    weights = balance(rows(learn, what))
-    train(model, rows(learn, what), rows(check, what), SETTINGS, work=tmp_path / "w", balance=weights)
+    good = sum(sum(w * t for w, t in zip(r.weights, r.targets, strict=True)) for r in rows(learn, what))
+    weights = balance_of(good, sum(sum(r.weights) for r in rows(learn, what)) - good)
+    train(model, rows(learn, what), rows(check, what), SETTINGS, work=tmp_path / "w", data="d", balance=weights)
     found = evaluate(
         what,
         score_paths(model, held),
@@ -101,15 +102,29 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path
             raise Killed
 
     whole = fresh(BACKBONE, vocabulary_size=32, seed=0)
-    undisturbed = train(whole, learn, check, settings, work=tmp_path / "a")
+    undisturbed = train(whole, learn, check, settings, work=tmp_path / "a", data="d")
     with pytest.raises(Killed):
-        train(fresh(BACKBONE, vocabulary_size=32, seed=0), learn, check, settings, work=tmp_path / "b", progress=kill)
+        train(
+            fresh(BACKBONE, vocabulary_size=32, seed=0),
+            learn,
+            check,
+            settings,
+            work=tmp_path / "b",
+            data="d",
+            progress=kill,
+        )
     half = tmp_path / "b" / "checkpoint-999"  # as a process killed while writing leaves it
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"\0" * 10)
     model = fresh(BACKBONE, vocabulary_size=32, seed=0)
-    resumed = train(model, learn, check, settings, work=tmp_path / "b")
+    said: list[str] = []
+
+    def say(_share: float, text: str) -> None:
+        said.append(text)
+
+    resumed = train(model, learn, check, settings, work=tmp_path / "b", data="d", progress=say)
     assert resumed.resumed_from is not None
+    assert said[0] == f"going on from step {resumed.resumed_from} of an interrupted training"
     assert resumed.removed_checkpoints >= 1
     assert resumed.steps == undisturbed.steps
     assert resumed.best_loss == pytest.approx(undisturbed.best_loss, rel=1e-4)
@@ -124,7 +139,7 @@ def test_adapters_are_merged_into_plain_weights(tmp_path: Path) -> None:
     names = set(model.state_dict())
     before = model.state_dict()["inner.model.layers.0.self_attn.q_proj.weight"].clone()
     settings = SETTINGS.model_copy(update={"epochs": 1.0, "lora": Lora(rank=2, alpha=4), "learning_rate": 1e-2})
-    train(model, learn, check, settings, work=tmp_path / "w")
+    train(model, learn, check, settings, work=tmp_path / "w", data="d")
     assert set(model.state_dict()) == names
     assert not torch.equal(before, model.state_dict()["inner.model.layers.0.self_attn.q_proj.weight"])
     assert float(next(model.head.parameters()).detach().abs().sum()) > 0
@@ -135,7 +150,7 @@ def test_training_ends_early_when_validation_gets_no_better(tmp_path: Path) -> N
     learn = rows(paths(32, 1), "prm")
     noise = [replace(row, targets=tuple(1 - t for t in row.targets)) for row in rows(paths(16, 2), "prm")]
     settings = SETTINGS.model_copy(update={"epochs": 40.0, "patience": 2})
-    trained = train(fresh(BACKBONE, vocabulary_size=32, seed=0), learn, noise, settings, work=tmp_path / "w")
+    trained = train(fresh(BACKBONE, vocabulary_size=32, seed=0), learn, noise, settings, work=tmp_path / "w", data="d")
     assert trained.epochs < 20
 
 
@@ -172,8 +187,7 @@ def test_a_shared_prefix_is_learned_once_and_an_unknown_label_never() -> None:
 
 
 def test_balance_makes_good_and_bad_weigh_the_same() -> None:
-    made = [TrainingSequence((1, 2), (1,), (t,), (1.0,)) for t in (1.0, 0.0, 0.0, 0.25)]
-    found = balance(made)
+    found = balance_of(1.25, 2.75)
     assert 1.25 * found.good == pytest.approx(2.75 * found.bad)
     assert 1.25 * found.good + 2.75 * found.bad == pytest.approx(4.0)
-    assert balance(made[:1]).logit_mean == 0.0
+    assert balance_of(1.0, 0.0).logit_mean == 0.0

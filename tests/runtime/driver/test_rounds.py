@@ -8,9 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.report.passes import pass_lines
 from berry.pipeline.report.rounds import round_lines
+from berry.pipeline.stages.training.reward_model import train_reward
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.run.directory import open_run
 from berry.pipeline.storage.run.duckdb_views import connect
@@ -42,7 +46,8 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     config = berry.config(**ROUNDS)
     run = berry.folder / "r"
     process = berry.start("run", str(config), "--run", "r", "--local")
-    until((run / "round=0/weights/prm.training/plan.json").exists, within_s=120, what="the training's start")
+    plan = run / "round=0/weights/prm.training/checkpoints/plan.json"
+    until(plan.exists, within_s=120, what="the training's start")
     assert not (run / "round=0/learned.json").exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -81,6 +86,29 @@ def test_two_rounds_with_a_prm_trained_between_them_and_a_kill_in_the_training(b
     code, out = berry.run("run", str(config), "--run", "r", "--local")
     assert code == 0
     assert "nothing to do" in out
+
+
+def test_actors_end_while_two_processes_train_what_one_would(berry: Any) -> None:
+    changes = json.loads(json.dumps(ROUNDS))
+    changes["rewards"]["training"]["processes"] = 2
+    roles = {"rollout": {"cpus": 1}, "sandbox": {"cpus": 0.5, "slots": 2, "max": 1}, "reward": {"cpus": 0.5}}
+    cluster = {"name": "two", "nodes": {"host": {"cores": 2}}, "roles": roles}
+    code, out = berry.run(
+        "run", str(berry.config(**changes, cluster=cluster, report=False)), "--run", "r", timeout_s=500
+    )
+    assert code == 0, out
+    assert "ending the actors, whose place the training takes" in out
+    assert out.count("starting Ray") == 2, "they come back, with the new PRM"
+    run = open_run(str(berry.folder / "r"))
+    assert read_weights(run.location).rewards["prm"].version == "prm-r0"
+    [(scored,)] = connect(run).execute("select count(prm) from nodes where round = 1").fetchall()
+    assert scored > 0
+    torch.set_num_threads(1)
+    alone = RewardTraining.model_validate(ROUNDS["rewards"]["training"])
+    train_reward(run, "prm", alone, rounds=[0], name="alone")
+    one, two = (load_file(berry.folder / "r" / f / "model.safetensors") for f in ("alone", "round=0/weights/prm"))
+    for name, weights in one.items():
+        torch.testing.assert_close(weights, two[name], rtol=1e-4, atol=1e-5)
 
 
 def test_what_the_labels_can_not_teach_stays_as_it_was(berry) -> None:

@@ -7,9 +7,15 @@ import pytest
 
 from berry.pipeline.config.sections.rewards import FreshBackbone, PretrainedBackbone, RewardTraining
 from berry.pipeline.core.assignment.splits import Split
+from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.model.card import NAME, read_card
+from berry.pipeline.rewards.training.examples import samples
+from berry.pipeline.rewards.training.stored_rows import StoredRows
+from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.training.reward_data import Collected, TrainingFiles, collect
 from berry.pipeline.stages.training.reward_model import REPORT, train_reward
+from berry.pipeline.storage.run.directory import RunDir
 
 SETTINGS = RewardTraining(
     backbone=FreshBackbone(layers=1, hidden=16, heads=2, max_tokens=1024),
@@ -79,20 +85,47 @@ def test_a_backbone_with_another_tokenizer_reads_the_text(stored_run) -> None:
 
 
 def test_nothing_is_ever_trained_on_what_is_held_out(stored_run) -> None:
-    from berry.pipeline.engines.text import vocabulary
-    from berry.pipeline.stages.dataset.reading import stored_config
-    from berry.pipeline.stages.training.reward_data import collect
-
-    run = stored_run(count=20)
-    config = stored_config(run)
-    splits, _ = collect(
-        run, config, SETTINGS, vocabulary.of_engine(config.engine), rounds=[0], progress=lambda _t, _s: None
-    )
+    splits = _collected(stored_run(count=20), SETTINGS).sample
     by_part = {name: {p.problem_id for p in getattr(splits, name)} for name in ("train", "validation", "heldout")}
     assert all(by_part.values())
     for name, problems in by_part.items():
         for problem in problems:
             assert Split(0.3, 0.2).part(problem) == name
+
+
+def _collected(run: RunDir, settings: RewardTraining, files: TrainingFiles | None = None) -> Collected:
+    config = stored_config(run)
+    speaks = vocabulary.of_engine(config.engine)
+    return collect(run, config, settings, speaks, rounds=[0], progress=lambda _t, _s: None, files=files)
+
+
+def test_rows_in_files_are_those_of_all_paths_whatever_is_in_memory(stored_run, tmp_path: Path) -> None:
+    run = stored_run(count=20)
+    small = SETTINGS.model_copy(update={"sample_size": 5})
+    with TrainingFiles(tmp_path / "rows", tmp_path / "validation", "prm", small, run) as files:
+        found = _collected(run, small, files)
+    whole = _collected(run, SETTINGS)
+    assert found.problems == whole.problems
+    assert (found.trajectories, found.labels) == (whole.trajectories, whole.labels)
+    assert whole.trajectories == len(whole.sample.train) == found.passed + found.failed
+    for name, folder in (("train", "rows"), ("validation", "validation")):
+        paths = getattr(whole.sample, name)
+        wanted = samples(paths, what="prm", targets="soft", min_visits=1, weigh_by_visits=True)
+        stored = list(StoredRows(tmp_path / folder))
+        assert sorted(row.ids for row in stored) == sorted(row.ids for row in wanted)
+        assert {row.ids: row.positions for row in stored} == {row.ids: row.positions for row in wanted}
+        weight = sum(sum(row.weights) for row in stored)
+        assert weight == pytest.approx(sum(sum(row.weights) for row in wanted), rel=1e-5)
+        few = getattr(found.sample, name)
+        assert 0 < len(few) <= 5
+        assert {path.trajectory_id for path in few} < {path.trajectory_id for path in paths}, "whole trees, drawn by id"
+
+
+def test_reading_ends_with_the_most_that_are_wanted(stored_run) -> None:
+    run = stored_run(count=40)
+    found = _collected(run, SETTINGS.model_copy(update={"most": 20}))
+    assert 20 <= found.trajectories < 20 + SETTINGS.per_problem
+    assert found.trajectories < _collected(run, SETTINGS).trajectories
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------

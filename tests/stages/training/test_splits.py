@@ -44,7 +44,7 @@ def test_everything_that_learns_or_is_exported_goes_by_one_split(run: RunDir, tm
     config = stored_config(run)
     split = split_of(config)
     speaks = vocabulary.of_engine(config.engine)
-    splits, _ = collect(run, config, RewardTraining(), speaks, rounds=[0], progress=lambda *_: None)
+    splits = collect(run, config, RewardTraining(), speaks, rounds=[0], progress=lambda *_: None).sample
     rewards = {
         "train": {p.problem_id for p in splits.train},
         "validation": {p.problem_id for p in splits.validation},

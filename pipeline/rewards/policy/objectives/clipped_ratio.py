@@ -13,6 +13,7 @@ still those that sampled, r_t = 1 and the gradient is that of REINFORCE with the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,16 +21,20 @@ import numpy as np
 import torch
 
 from berry.pipeline.config.sections.rounds import PolicyGradientTraining
+from berry.pipeline.errors import InputError
 from berry.pipeline.rewards.packing.layout import Floats
 from berry.pipeline.rewards.policy.examples import PolicySequence, SiblingPair
 from berry.pipeline.rewards.policy.objectives.base import Batch, logprobs_of, on
 
 
 class ClippedRatio:
-    """The loss that `grpo` and `tree` share; they differ in the advantages that come with the sequences."""
+    """The loss that `grpo` and `tree` share; they differ in the advantages that come with the sequences. `most_drift`:
+    nats a token by which a pass's log-probabilities may differ from the stored ones, in the mean, without an end of the
+    training."""
 
-    def __init__(self, settings: PolicyGradientTraining) -> None:
+    def __init__(self, settings: PolicyGradientTraining, *, most_drift: float = math.inf) -> None:
         self._settings = settings
+        self._most_drift = most_drift
         self.needs_reference = settings.kl > 0
 
     def mass(self, sequences: Sequence[PolicySequence], pairs: Sequence[SiblingPair]) -> float:
@@ -38,7 +43,7 @@ class ClippedRatio:
         return sum(float(self._weights(one).sum()) for one in sequences)
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The clipped surrogate and the divergence, summed."""
+        """The clipped surrogate and the divergence, summed. Raises InputError where the ratios have exploded."""
         settings = self._settings
         weights = [self._weights(one) for one in batch.sequences]
         weighted = [w * _advantages(one) for w, one in zip(weights, batch.sequences, strict=True)]
@@ -51,6 +56,7 @@ class ClippedRatio:
         if not len(wanted):
             return now.sum()
         stored = on(model, batch.pack.take([_logprobs(s) for s in batch.sequences]), wanted)
+        self._check_drift(now.detach() - stored)
         ratio = (now - stored).exp()
         pulled_up = on(model, good, wanted) * ratio.clamp(max=1 + settings.clip_high)
         pushed_down = on(model, bad, wanted) * ratio.clamp(1 - settings.clip_low, settings.max_ratio)
@@ -59,6 +65,15 @@ class ClippedRatio:
             apart = on(model, batch.pack.take(batch.reference), wanted) - now
             loss = loss + settings.kl * (on(model, every, wanted) * (apart.exp() - apart - 1)).sum()
         return loss
+
+    def _check_drift(self, apart: torch.Tensor) -> None:
+        """Refuses to go on where the weights have left those that sampled, whatever the clip makes of it."""
+        drift = float(apart.abs().mean())
+        if drift > self._most_drift:
+            raise InputError(
+                f"the ratios to the weights that sampled have exploded ({drift:.1f} nats a token in the mean of a "
+                "pass): the new weights are thrown away; lower rounds.policy.learning_rate or epochs"
+            )
 
     def _weights(self, one: PolicySequence) -> Floats:
         """What each token of a trajectory counts in its loss."""
