@@ -47,6 +47,7 @@ def check_engine(config: CheckedEngine) -> None:
         for rollout in config.rollout.each_mode:
             _check_text_alone(config, rollout)
     _check_logprobs_of_server(config)
+    _check_drafts(config)
     _ = config.gpu_shares
     _check_gpus(config)
 
@@ -100,17 +101,30 @@ def _check_logprobs_of_server(config: CheckedEngine) -> None:
         )
 
 
+def _check_drafts(config: CheckedEngine) -> None:
+    engine, drawn = config.engine, [rollout.sampling for rollout in config.rollout.each_mode]
+    drafts = engine.type == "vllm" and engine.extra.get("speculative_config")
+    if drafts and any(sampling.min_p > 0 for sampling in drawn):
+        raise ValueError(
+            "rollout.sampling.min_p: vLLM refuses it from an engine that drafts: set it to 0, or leave "
+            "engine.extra.speculative_config out"
+        )
+
+
 def _check_gpus(config: CheckedEngine) -> None:
     role = config.cluster.roles.rollout
-    if config.engine.type == "vllm" and role.gpus and config.engine.tensor_parallel_size != role.tensor_parallel:
+    if config.engine.type != "vllm" or not role.gpus:
+        return
+    for key in ("tensor_parallel", "pipeline_parallel"):
+        asked, reserved = getattr(config.engine, f"{key}_size"), getattr(role, key)
+        if asked != reserved:
+            raise ValueError(
+                f"engine.{key}_size {asked} and cluster.roles.rollout.{key} {reserved} must be the same: the role "
+                "reserves the GPUs that the engine is split over"
+            )
+    if 1 < role.parts >= role.cpus:
+        stages = f" × pipeline_parallel {role.pipeline_parallel}" if role.pipeline_parallel > 1 else ""
         raise ValueError(
-            f"engine.tensor_parallel_size {config.engine.tensor_parallel_size} and "
-            f"cluster.roles.rollout.tensor_parallel {role.tensor_parallel} must be the same: the role reserves the "
-            "GPUs of one node that the engine is split over"
-        )
-    if config.engine.type == "vllm" and role.gpus and 1 < role.tensor_parallel >= role.cpus:
-        raise ValueError(
-            f"cluster.roles.rollout.cpus {role.cpus:g} is too few for tensor_parallel {role.tensor_parallel}: each "
-            f"part of the engine keeps a core busy, beside the actor's own; set it to at least "
-            f"{role.tensor_parallel + 1}"
+            f"cluster.roles.rollout.cpus {role.cpus:g} is too few for tensor_parallel {role.tensor_parallel}{stages}: "
+            f"each part of the engine keeps a core busy, beside the actor's own; set it to at least {role.parts + 1}"
         )

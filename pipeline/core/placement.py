@@ -24,7 +24,8 @@ _ROLLOUT = "rollout:"  # before the engine's name, of the role of its actors
 class RolePlacement:
     """Actors of one role, or of one engine of several (`engine`): `actors` to start with, between `min_actors` and
     `max_actors` (what fits beside the other roles) later; each takes `gpus`, `cpus` cores, and has `slots` (1 where the
-    role has none); `by_node` is actors for each node type."""
+    role has none); `by_node` is actors for each node type. `nodes`: machines that one engine is spread over, in
+    `stages` of layers; it counts with the node type of its first machine."""
 
     role: str
     actors: int
@@ -36,6 +37,8 @@ class RolePlacement:
     labels: dict[str, str]
     by_node: dict[str, int]
     engine: str = ""
+    nodes: int = 1
+    stages: int = 1
 
     @property
     def total_slots(self) -> int:
@@ -45,7 +48,8 @@ class RolePlacement:
 
 @dataclass(frozen=True, slots=True)
 class NodePlacement:
-    """What one machine holds, and the GPUs and cores that stay free on it."""
+    """What one machine holds, and the GPUs and cores that stay free on it. `rollout`: engines, or parts of engines that
+    are spread over several machines."""
 
     node_type: str
     index: int
@@ -100,6 +104,16 @@ class _Free:
     whole_gpus: int
     shared_gpus: list[float] = field(default_factory=list)
     held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    led: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # engines whose first machine this is
+
+    def copy(self) -> _Free:
+        """The same, to be filled apart from this one."""
+        return replace(
+            self,
+            shared_gpus=list(self.shared_gpus),
+            held=defaultdict(int, self.held),
+            led=defaultdict(int, self.led),
+        )
 
     def take(self, name: str, role: Role) -> bool:
         """Puts one actor here if it fits."""
@@ -114,6 +128,13 @@ class _Free:
         self.memory_gib -= role.memory_gib
         self.held[name] += 1
         return True
+
+    def give_back(self, name: str, role: Role) -> None:
+        """Undoes a `take` of whole GPUs."""
+        self.cores += role.cpus
+        self.memory_gib += role.memory_gib
+        self.whole_gpus += int(role.gpus)
+        self.held[name] -= 1
 
     def _take_gpus(self, gpus: float) -> bool:
         if gpus >= 1 or gpus == 0:
@@ -159,7 +180,9 @@ def place_actors(cluster: Cluster, engines: Mapping[str, RolloutRole] | None = N
     for name, role in engines.items():
         most = role.min if role.max is None and role.gpus == 0 else role.max
         _place(machines, of_engine[name], role, None if most is None else most - role.min)
-    units = sum(m.held[of_engine[name]] * (role.gpus or 1) for m in machines for name, role in engines.items())
+    units = sum(
+        _actors(m, of_engine[name], role) * (role.gpus or 1) for m in machines for name, role in engines.items()
+    )
     return _freeze(cluster, machines, by_name, _sandboxes(cluster, machines, units))
 
 
@@ -196,13 +219,15 @@ def _sandboxes(cluster: Cluster, machines: list[_Free], units: float) -> int:
             f"{free:g} cores stay free). Set ratio to at most {fits * role.slots / units:g}, "
             f"lower roles.sandbox.cpus, or add nodes"
         )
-    spare = [replace(m, shared_gpus=list(m.shared_gpus), held=defaultdict(int, m.held)) for m in machines]
+    spare = [m.copy() for m in machines]
     room = None if role.max is None else role.max - wanted
     return wanted + _place(spare, "sandbox", role, room)
 
 
 def _place(machines: list[_Free], name: str, role: Role, n: int | None) -> int:
     """Places up to n actors (None: all that fit); the answer is how many were."""
+    if role.spread > 1:
+        return _place_over_nodes(machines, name, role, n)
     placed, open_machines = 0, list(machines)
     while open_machines and (n is None or placed < n):
         still_open = []
@@ -216,20 +241,68 @@ def _place(machines: list[_Free], name: str, role: Role, n: int | None) -> int:
     return placed
 
 
+def _place_over_nodes(machines: list[_Free], name: str, role: Role, n: int | None) -> int:
+    """Places up to n engines that are spread over `role.spread` machines each, one kind of machine for one engine where
+    there are enough of a kind; the answer is how many were."""
+    part, placed = part_of(role), 0
+    kinds = [[m for m in machines if m.kind == kind] for kind in dict.fromkeys(m.kind for m in machines)]
+    while n is None or placed < n:
+        for candidates in [*kinds, machines]:
+            taken: list[_Free] = []
+            for m in candidates:
+                if len(taken) < role.spread and m.take(name, part):
+                    taken.append(m)
+            if len(taken) == role.spread:
+                taken[0].led[name] += 1
+                placed += 1
+                break
+            for m in taken:
+                m.give_back(name, part)
+        else:
+            return placed
+    return placed
+
+
+def part_of(role: Role) -> Role:
+    """What an actor that is spread over several nodes takes of each."""
+    return role.model_copy(
+        update={
+            "gpus": role.gpus / role.spread,
+            "cpus": role.cpus / role.spread,
+            "memory_gib": role.memory_gib / role.spread,
+        }
+    )
+
+
+def _actors(machine: _Free, name: str, role: Role) -> int:
+    """Actors of a role that are counted with this machine."""
+    return machine.led[name] if role.spread > 1 else machine.held[name]
+
+
 def _check_some_node(cluster: Cluster, name: str, role: Role) -> None:
     pinned = {k: t for k, t in cluster.nodes.items() if role.labels.items() <= t.labels.items()}
     if not pinned:
         have = "; ".join(f"{k}: {t.labels or 'no labels'}" for k, t in cluster.nodes.items())
         raise ConfigError(f"{_key(name)}.labels {role.labels} match no node type. There are {have}")
-    if any(_fits_empty(role, t) for t in pinned.values()):
+    part = part_of(role)
+    if sum(t.count for t in pinned.values() if _fits_empty(part, t)) >= role.spread:
         return
     have = "; ".join(f"{k} has {_has(t)}" for k, t in pinned.items())
-    what = f"{role.gpus:g} GPUs, {role.cpus:g} cores" + (f", {role.memory_gib:g} GiB" if role.memory_gib else "")
-    parallel = getattr(role, "tensor_parallel", 1)
-    if parallel > max(t.gpus for t in pinned.values()):
-        most = max(t.gpus for t in pinned.values())
+    what = f"{part.gpus:g} GPUs, {part.cpus:g} cores" + (f", {part.memory_gib:g} GiB" if part.memory_gib else "")
+    if role.spread > 1:
+        counted = "; ".join(f"{t.count} × {k} with {_has(t)}" for k, t in pinned.items())
         raise ConfigError(
-            f"{_key(name)}.tensor_parallel {parallel} is more GPUs than one node has ({have}): at most {most}"
+            f"{_key(name)}.nodes {role.spread}: one engine takes {what} on each of {role.spread} nodes, and there are "
+            f"not as many that hold that: {counted}"
+        )
+    most = max(t.gpus for t in pinned.values())
+    if isinstance(role, RolloutRole) and role.parts > max(1, most):
+        nodes = math.ceil(role.parts / most) if most else 0
+        spread = f", or nodes {nodes} with as many stages (pipeline_parallel)" if nodes else ""
+        raise ConfigError(
+            f"{_key(name)}.tensor_parallel {role.tensor_parallel}"
+            + (f" × pipeline_parallel {role.pipeline_parallel}" if role.pipeline_parallel > 1 else "")
+            + f" is more GPUs than one node has ({have}): at most {most}{spread}"
         )
     raise ConfigError(f"{_key(name)}: one actor takes {what}, and no node holds that: {have}")
 
@@ -266,14 +339,17 @@ def _too_many(cluster: Cluster, name: str, role: Role, placed: int) -> str:
 def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], most_sandboxes: int) -> Placement:
     def of(name: str) -> RolePlacement:
         role = roles[name]
-        by_node = {k: sum(m.held[name] for m in machines if m.kind == k) for k in cluster.nodes}
+        by_node = {k: sum(_actors(m, name, role) for m in machines if m.kind == k) for k in cluster.nodes}
         actors = sum(by_node.values())
         most = most_sandboxes if name == "sandbox" else actors
         slots = cluster.roles.sandbox.slots if name == "sandbox" else 1
         engine = name.removeprefix(_ROLLOUT) if name.startswith(_ROLLOUT) else ""
         name = "rollout" if name.startswith(_ROLLOUT) else name
         labels = dict(role.labels)
-        return RolePlacement(name, actors, role.min, most, role.gpus, role.cpus, slots, labels, by_node, engine)
+        stages = role.pipeline_parallel if isinstance(role, RolloutRole) else 1
+        return RolePlacement(
+            name, actors, role.min, most, role.gpus, role.cpus, slots, labels, by_node, engine, role.spread, stages
+        )
 
     engines = {name.removeprefix(_ROLLOUT): of(name) for name in roles if name.startswith(_ROLLOUT)}
 

@@ -7,13 +7,14 @@ from berry.pipeline.config.sections.synthetic import SyntheticEngine
 from berry.pipeline.engines.base import Engine
 
 
-def build(config: EngineConfig, *, engine_id: str = "engine-0", name: str = "") -> Engine:
-    """The configured engine, not started yet. `name`: among several, which tells synthetic ones apart."""
+def build(config: EngineConfig, *, engine_id: str = "engine-0", name: str = "", nodes: int = 1) -> Engine:
+    """The configured engine, not started yet. `name`: among several, which tells synthetic ones apart; `nodes`: that it
+    is spread over (`Vllm`)."""
     match config:
         case VllmEngine():
             from berry.pipeline.engines.vllm.engine import Vllm
 
-            return Vllm(config, engine_id=engine_id)
+            return Vllm(config, engine_id=engine_id, nodes=nodes)
         case HttpEngine(dialect="chat"):
             from berry.pipeline.engines.http.hosted import Hosted
 

@@ -13,8 +13,9 @@ from berry.pipeline.config.plan import Workload
 from berry.pipeline.config.sections.cluster import Cluster, NodeType
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.planning.capacity import ENOUGH, Binding, CapacityPlan, plan
-from berry.pipeline.planning.engines import BatchLimit
+from berry.pipeline.planning.engines import BatchLimit, best_split
 from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.splits import described, keys
 
 CPU_NODE = "epyc-9654"
 CPU_NODE_CORES, CPU_NODE_RESERVED = 192, 4  # two sockets of that sheet
@@ -133,6 +134,7 @@ def _more_rewards(now: CapacityPlan) -> Iterator[Candidate]:
 
 def _faster_engines(now: CapacityPlan) -> Iterator[Candidate]:
     w, group = now.workload, now.fleet.groups[0]
+    yield from _another_split(now)
     if group.limit is BatchLimit.MAX_NUM_SEQS:
         more = w.model_copy(update={"max_num_seqs": w.max_num_seqs * 2})
         yield "decode twice the sequences at once", f"workload.max_num_seqs={more.max_num_seqs}", more, now.cluster
@@ -144,6 +146,21 @@ def _faster_engines(now: CapacityPlan) -> Iterator[Candidate]:
     elif w.kv in ("bf16", "fp32"):
         kv = w.model_copy(update={"kv": "fp8"})
         yield "8-bit KV cache", "workload.kv=fp8", kv, now.cluster
+
+
+def _another_split(now: CapacityPlan) -> Iterator[Candidate]:
+    """Tries the split of an engine over GPUs and nodes that is fastest a GPU."""
+    group, role = now.fleet.groups[0], now.cluster.roles.rollout
+    if group.engine is None or not role.gpus or role.gpus < 1:
+        return
+    found = best_split(now.workload, now.cluster, group.node_type, group.engine, now.sharing)
+    if found is None or (found.parts, found.pipeline_parallel) == (role.parts, role.pipeline_parallel):
+        return
+    most = None if role.max is None else max(1, int(role.max * role.gpus // found.gpus))
+    found = found.model_copy(update={"min": 1, "max": most})
+    roles = now.cluster.roles.model_copy(update={"rollout": found})
+    cluster = now.cluster.model_copy(update={"roles": roles})
+    yield f"split each engine otherwise: {described(found)}", keys(found), now.workload, cluster
 
 
 def _fewer_cpu_nodes(now: CapacityPlan) -> Iterator[Candidate]:

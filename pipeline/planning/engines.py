@@ -12,10 +12,11 @@ from enum import StrEnum
 import numpy as np
 
 from berry.pipeline.config.plan import Calibration, Workload
-from berry.pipeline.config.sections.cluster import Cluster
+from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
 from berry.pipeline.core.placement import Placement, RolePlacement
 from berry.pipeline.core.search.trial import TreeShape
 from berry.pipeline.errors import ConfigError
+from berry.pipeline.planning import splits
 from berry.pipeline.planning.formulas import roofline
 from berry.pipeline.planning.formulas.roofline import EngineModel
 from berry.pipeline.planning.models import ModelSheet, model_sheet
@@ -75,9 +76,10 @@ class EngineGroup:
         if self.engine is None:
             return False
         m = self.engine.model
-        compute = self.batch * roofline.token_flops(m, self.context) / self.engine.flops
-        read = roofline.weights_read_bytes(self.engine, self.batch)
-        read += roofline.kv_bytes(m, self.batch, self.context, self.engine.kv, self.engine.devices)
+        part = self.batch / max(1, min(self.engine.stages, self.batch))
+        compute = part * roofline.token_flops(m, self.context) / self.engine.flops
+        read = roofline.weights_read_bytes(self.engine, part)
+        read += roofline.kv_bytes(m, part, self.context, self.engine.kv, self.engine.tensor_parallel)
         return compute >= read / self.engine.bandwidth
 
     def running(self, rate: float) -> float:
@@ -165,10 +167,28 @@ def fleet(
         if count == 0:
             continue
         engine = _engine(cluster, kind, placed.rollout, model, (w.weights, w.kv), calibration)
-        batch, limit = _batch(w, engine, shared)
+        try:
+            batch, limit = _batch(w, engine, shared)
+        except ConfigError as error:
+            split = None if engine.has_room(shared.resident) else best_split(w, cluster, kind, engine, shared)
+            if split is None:
+                raise
+            raise ConfigError(f"{error}. It fits with {splits.described(split)}: {splits.keys(split)}") from None
         prefill = roofline.prefill_s(engine, prefill_tokens, w.prompt_tokens)
         groups.append(EngineGroup(kind, count, engine, batch, limit, shared.context, new, prefill))
     return EngineFleet(tuple(groups))
+
+
+def best_split(w: Workload, cluster: Cluster, kind: str, engine: EngineModel, shared: Sharing) -> RolloutRole | None:
+    """The split of an engine over nodes of this kind that is fastest a GPU (`splits.choose`)."""
+    return splits.choose(
+        engine,
+        cluster.nodes[kind],
+        cluster.roles.rollout,
+        max_num_seqs=w.max_num_seqs,
+        resident=shared.resident,
+        context=shared.context,
+    )
 
 
 def reward_s(
@@ -206,7 +226,17 @@ def _engine(
     calibration: Calibration,
 ) -> EngineModel:
     device = _device(cluster, kind, role.role)
-    return EngineModel(model, device, role.gpus or role.cpus, dtypes[0], dtypes[1], calibration)
+    return EngineModel(
+        model,
+        device,
+        role.gpus or role.cpus,
+        dtypes[0],
+        dtypes[1],
+        calibration,
+        stages=role.stages,
+        nodes=role.nodes,
+        network_gb_per_s=cluster.nodes[kind].network_gbps / 8,
+    )
 
 
 def _device(cluster: Cluster, kind: str, role: str) -> Accelerator:
@@ -222,8 +252,8 @@ def _device(cluster: Cluster, kind: str, role: str) -> Accelerator:
 def _batch(w: Workload, engine: EngineModel, shared: Sharing) -> tuple[int, BatchLimit]:
     memory = roofline.largest_batch_by_memory(engine, shared.resident)
     if memory < 1:
-        need = roofline.kv_bytes(engine.model, 1, shared.resident, engine.kv, engine.devices)
-        copies = engine.model.kv_copies(engine.devices)
+        need = roofline.kv_bytes(engine.model, 1, shared.resident, engine.kv, engine.tensor_parallel)
+        copies = engine.model.kv_copies(engine.tensor_parallel)
         held = f" × {copies:g} copies" if copies > 1 else ""
         raise ConfigError(
             f"no sequence fits: {shared.resident:.0f} tokens × {engine.model.kv_values} KV values × "

@@ -19,7 +19,7 @@ from berry.pipeline.storage.run.directory import open_run
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.engine]
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "escalate.yaml"
-PROBLEMS = 48
+PROBLEMS = 400  # the engines are at work for a minute: a push takes twenty seconds where both cores are busy
 MADE_BY = (
     "select distinct mode, model, weights_version, split_part(engine_id, '-', 1) from '{}/nodes/*.parquet' "
     "where parent is not null and role = 'assistant' order by all"

@@ -102,9 +102,35 @@ def test_a_split_engine_takes_whole_gpus_of_one_node(make_cluster: MakeCluster) 
     assert placed.rollout.actors == 3
 
 
+def test_an_engine_over_several_nodes_takes_as_much_of_each(make_cluster: MakeCluster) -> None:
+    split = {"gpus": 8, "tensor_parallel": 4, "pipeline_parallel": 2, "nodes": 2, "cpus": 10, "memory_gib": 64}
+    placed = place_actors(make_cluster(rollout=split, node={"count": 4, "memory_gib": 160}))
+    engines = placed.engines[""]
+    assert (engines.actors, engines.nodes, engines.stages, engines.by_node) == (4, 2, 2, {"gpu": 4})
+    assert placed.rollout_units == 32
+    assert sum(node.rollout for node in placed.nodes) == 8
+    assert all(node.rollout * 4 + node.gpus_free == 8 for node in placed.nodes)
+    assert place_actors(make_cluster(rollout=split | {"max": 1})).engines[""].actors == 1
+
+
+def test_an_engine_stays_on_nodes_of_one_kind_where_there_are_enough(make_cluster: MakeCluster) -> None:
+    other = {"other": {"count": 2, "gpus": 8, "cores": 112}}
+    split = {"gpus": 16, "tensor_parallel": 8, "pipeline_parallel": 2, "nodes": 2, "cpus": 20}
+    placed = place_actors(make_cluster(rollout=split, node={"count": 3}, nodes=other))
+    assert placed.engines[""].by_node == {"gpu": 1, "other": 1}
+    assert [node.rollout for node in placed.nodes] == [1, 1, 0, 1, 1]
+    mixed = place_actors(make_cluster(rollout=split, node={"count": 1}, nodes={"other": other["other"] | {"count": 1}}))
+    assert mixed.engines[""].actors == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        (
+            {"rollout": {"gpus": 24, "tensor_parallel": 8, "pipeline_parallel": 3, "nodes": 3, "cpus": 30}},
+            r"rollout.nodes 3: one engine takes 8 GPUs, 10 cores on each of 3 nodes, .* 2 × gpu with 8 GPUs",
+        ),
+        ({"rollout": {"gpus": 16, "tensor_parallel": 16}}, r"at most 8, or nodes 2 with as many stages"),
         ({"ratio": 64}, r"64 slots × 16 rollout GPUs = 128 sandbox actors .* but 22 fit \(176 slots.* at most 11"),
         ({"rollout": {"gpus": 16, "tensor_parallel": 16}}, "tensor_parallel 16 is more GPUs than one node has"),
         ({"rollout": {"min": 20}}, r"20 × \(1 GPUs, 3 cores\) = 20 GPUs, 60 cores, but 16 fit"),
@@ -126,6 +152,15 @@ def test_what_does_not_fit_is_explained(make_cluster: MakeCluster, changes: dict
         ({"rollout": {"gpus": 1.5}}, "above 1 only whole GPUs"),
         ({"rollout": {"gpus": 4}}, "leaves 3 GPUs unused"),
         ({"rollout": {"tensor_parallel": 2}}, "needs gpus: 2, got 1"),
+        (
+            {"rollout": {"gpus": 4, "tensor_parallel": 4, "pipeline_parallel": 2}},
+            "tensor_parallel 4 × pipeline_parallel 2 needs gpus: 8, got 4",
+        ),
+        ({"rollout": {"gpus": 8, "tensor_parallel": 8, "nodes": 3}}, "nodes 3 must divide the 8 GPUs"),
+        (
+            {"rollout": {"gpus": 12, "tensor_parallel": 4, "pipeline_parallel": 3, "nodes": 2}},
+            "nodes 2 with pipeline_parallel 3 cuts a stage between nodes: set pipeline_parallel: 2",
+        ),
         ({"sandbox": {"gpus": 1}}, "take no GPU"),
         ({"node": {"cores": -1}}, "greater than 0"),
         ({"node": {"reserved_cores": 200}}, "leaves none of 112 cores"),

@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from berry.pipeline.engines.base import Engine, Request
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.engines.models import resolve
 from berry.pipeline.engines.scripted import Scripted
+from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.problems import arithmetic
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from tests.engines.http.sglang_server import sglang
 
 TINY = VllmEngine(
     model="tiny-arithmetic",
@@ -45,6 +48,20 @@ SERVER_START_S = 280.0
 KERNELS = {  # compiled once a machine, not once for each folder that stands for the temporary one
     "TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
 }
+
+
+@asynccontextmanager
+async def loaded(config: VllmEngine) -> AsyncIterator[Vllm]:
+    """A real engine of that configuration, closed at the end."""
+    with tempfile.TemporaryDirectory(prefix="berry-") as folder, pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment(config) | KERNELS).items():
+            patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", folder)
+        engine = build(config)
+        assert isinstance(engine, Vllm)
+        await engine.start()
+        yield engine
+        await engine.close()
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,13 @@ def server_url(tiny_config: VllmEngine) -> Iterator[str]:
             process.wait(30)
 
 
+@pytest.fixture(scope="session")
+def sglang_url(server_url: str) -> Iterator[str]:
+    """A server that answers as SGLang documents, with the same model behind it."""
+    with sglang(server_url) as (server, _):
+        yield server.url
+
+
 def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + SERVER_START_S
     while time.monotonic() < deadline:
@@ -152,6 +176,7 @@ def _await_server(url: str, process: subprocess.Popen[bytes]) -> None:
         "scripted",
         pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.engine]),
         pytest.param("http", marks=[pytest.mark.slow, pytest.mark.engine]),
+        pytest.param("sglang", marks=[pytest.mark.slow, pytest.mark.engine]),
     ],
 )
 async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterator[Subject]:
@@ -163,9 +188,10 @@ async def subject(request: pytest.FixtureRequest, shared: Shared) -> AsyncIterat
         return
     config: EngineConfig = SPEED
     problems, delimiter, regex = synthetic_problems(6, seed=9), "\n\n", r"\d+\n"
-    if name == "http":
+    if name in ("http", "sglang"):
         config = HttpEngine(
-            url=request.getfixturevalue("server_url"),
+            url=request.getfixturevalue("server_url" if name == "http" else "sglang_url"),
+            dialect="sglang" if name == "sglang" else "vllm",
             model="tiny",
             tokenizer="tiny-arithmetic",
             max_model_len=127,

@@ -79,6 +79,11 @@ class Role(Section):
     labels: Labels = Field(default_factory=dict)
     """Only on nodes that carry all these labels."""
 
+    @property
+    def spread(self) -> int:
+        """Nodes that one actor is spread over."""
+        return 1
+
     @model_validator(mode="after")
     def _consistent(self) -> Role:
         if self.max is not None and self.max < self.min:
@@ -96,20 +101,49 @@ class RolloutRole(Role):
     cpus: float = Field(default=1, gt=0)
     """Cores an engine, its search and its rows take."""
     tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs one model is split over; they are GPUs of one node."""
+    """GPUs that each layer of a model is split over."""
+    pipeline_parallel: int = Field(default=1, ge=1)
+    """Stages of layers that a model is cut into, one after the other, each on `tensor_parallel` GPUs."""
+    nodes: int = Field(default=1, ge=1)
+    """Nodes that one engine is spread over; each gives as many of its GPUs. Stages lie whole on a node, or one stage
+    takes several nodes."""
+
+    @property
+    def spread(self) -> int:
+        return self.nodes
+
+    @property
+    def parts(self) -> int:
+        """GPUs that one model is split over."""
+        return self.tensor_parallel * self.pipeline_parallel
 
     @model_validator(mode="after")
     def _gpus_follow(self) -> RolloutRole:
-        if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
+        stages = f" × pipeline_parallel {self.pipeline_parallel}" if self.pipeline_parallel > 1 else ""
+        if self.parts > 1 and self.gpus != self.parts:
             raise ValueError(
-                f"tensor_parallel {self.tensor_parallel} needs gpus: {self.tensor_parallel}, got {self.gpus:g}"
+                f"tensor_parallel {self.tensor_parallel}{stages} needs gpus: {self.parts}, got {self.gpus:g}"
             )
-        if self.gpus > 1 and self.gpus != self.tensor_parallel:
+        if self.gpus > 1 and self.gpus != self.parts:
             raise ValueError(
                 f"gpus {self.gpus:g} with tensor_parallel 1 leaves {self.gpus - 1:g} GPUs unused: "
                 f"set tensor_parallel: {self.gpus:g}, or gpus: 1"
             )
+        if self.nodes > 1:
+            self._check_nodes(stages)
         return self
+
+    def _check_nodes(self, stages: str) -> None:
+        if self.parts % self.nodes:
+            raise ValueError(
+                f"nodes {self.nodes} must divide the {self.parts} GPUs of tensor_parallel "
+                f"{self.tensor_parallel}{stages}: every node gives as many"
+            )
+        if self.pipeline_parallel % self.nodes and self.nodes % self.pipeline_parallel:
+            raise ValueError(
+                f"nodes {self.nodes} with pipeline_parallel {self.pipeline_parallel} cuts a stage between nodes: set "
+                f"pipeline_parallel: {self.nodes}, or nodes to a divisor or a multiple of it"
+            )
 
 
 class RewardRole(Role):

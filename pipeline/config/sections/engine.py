@@ -42,6 +42,9 @@ class VllmEngine(Section):
     model: str = Field(min_length=1)
     """Alias (`smollm2-135m`, `tiny-arithmetic`), a folder with weights and tokenizer, or a Hugging Face
     id."""
+    adapter: str | None = Field(default=None, min_length=1)
+    """A LoRA adapter that is applied over `model`: a folder or URL, as PEFT writes it. `berry weights push` then takes
+    other adapters of the model, of no higher rank, in place of whole weights."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of the weights. auto: the model's own; on cores without 16-bit matrix kernels (before AVX-512) float32, which is
     about twenty times as fast there. float32 makes equal seeds give equal tokens whatever is batched beside them."""
@@ -61,7 +64,10 @@ class VllmEngine(Section):
     """Share of each GPU's memory for weights and KV cache. None: 0.9 of what the rollout role reserves, less 0.15 of it
     for each reward model in the same process."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs one model is split over."""
+    """GPUs that each layer of the model is split over."""
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Stages of layers that the model is cut into, each on tensor_parallel_size GPUs. For a model that fills more than
+    one node: what goes from stage to stage is little, where layers that are split talk all the time."""
     enforce_eager: bool | Literal["auto"] = "auto"
     """Run without compiled graphs. auto: eager on cores, where compiling takes a minute and gains little."""
     chunked_prefill: bool | Literal["auto"] = "auto"
@@ -86,6 +92,11 @@ class VllmEngine(Section):
             return GPU_NUM_SEQS[0] if on_gpus else CPU_NUM_SEQS
         return self.max_num_seqs
 
+    @property
+    def parts(self) -> int:
+        """GPUs that the model is split over."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
     @model_validator(mode="before")
     @classmethod
     def _former_name(cls, raw: Any) -> Any:
@@ -101,7 +112,11 @@ class VllmEngine(Section):
         return self
 
 
-_OWN_NAME = {"enable_prefix_caching": "prefix_caching", "enable_chunked_prefill": "chunked_prefill"}
+_OWN_NAME = {
+    "enable_prefix_caching": "prefix_caching",
+    "enable_chunked_prefill": "chunked_prefill",
+    "enable_lora": "adapter",
+}
 _OWN = {
     "model",
     "dtype",
@@ -110,6 +125,7 @@ _OWN = {
     "block_size",
     "gpu_memory_utilization",
     "tensor_parallel_size",
+    "pipeline_parallel_size",
     "enforce_eager",
     *_OWN_NAME,
 }

@@ -168,6 +168,18 @@ async def how_it_samples(engine: Any) -> dict[str, str]:
     return {"runner": runner, "sampler": sampler}
 
 
+def executor_over_nodes() -> Any:
+    """The class by which vLLM runs one engine on several nodes. Raises ConfigError where this release has none."""
+    try:
+        from berry.pipeline.engines.vllm.over_nodes import Executor
+    except ImportError as error:
+        raise ConfigError(
+            f"cluster.roles.rollout.nodes: vLLM {installed().version} has no Ray executor of the kind that was tried "
+            f"with engines over several nodes ({error}): install 0.32, or set nodes to 1"
+        ) from error
+    return Executor
+
+
 def _check_known(arguments: dict[str, Any], *, key: str) -> None:
     """Raises ConfigError for an argument that this release does not have; `key`: where the user has put it."""
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -184,7 +196,12 @@ def launch_owned(start: Callable[[], Any], variables: Mapping[str, str] = Mappin
     if len(folder) > SOCKET_FOLDER_MAX_CHARS:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="berry-", dir="/tmp")
-    ours = {**variables, "VLLM_RPC_BASE_PATH": folder, worker.SOCKETS: folder, worker.OWNER: str(os.getpid())}
+    ours = {
+        **variables,
+        "VLLM_RPC_BASE_PATH": folder,
+        worker.SOCKETS: folder,
+        worker.OWNER: worker.owned_by_this_process(),
+    }
     try:
         with ENVIRONMENT_LOCK, _environment(ours):
             engine = start()
@@ -296,6 +313,13 @@ def token_prompt(token_ids: list[int]) -> Any:
     from vllm.inputs.engine import tokens_input
 
     return tokens_input(token_ids)
+
+
+def adapter(number: int, folder: str) -> Any:
+    """A LoRA adapter in vLLM's own form; `number` tells it from those before it."""
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(f"adapter-{number}", number, folder)
 
 
 def dead_engine_errors() -> tuple[type[Exception], ...]:

@@ -24,7 +24,7 @@ from msgspec import structs
 
 from berry.pipeline.config.sections import engine as config_engine
 from berry.pipeline.core.events import Completion, Sampling, Until
-from berry.pipeline.engines import models, quiet, tensors
+from berry.pipeline.engines import adapters, models, quiet, tensors
 from berry.pipeline.engines.base import Counters, EngineInfo, Request, Sample
 from berry.pipeline.engines.fanout import as_they_end
 from berry.pipeline.engines.occupancy import Occupancy
@@ -32,7 +32,7 @@ from berry.pipeline.engines.text.stopping import RegexStop, delimited_length
 from berry.pipeline.engines.text.tokens import TokenizedEngine
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
-from berry.pipeline.errors import EngineError
+from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish
 
 PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
@@ -49,9 +49,12 @@ class _Running:
 class Vllm(TokenizedEngine):
     """`berry.pipeline.engines.base.Engine` on vLLM; also `SwapsWeights` and `RecomputesLogprobs`."""
 
-    def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0") -> None:
+    def __init__(self, config: config_engine.VllmEngine, *, engine_id: str = "engine-0", nodes: int = 1) -> None:
+        """`nodes`: that the engine is spread over; with several, this process is an actor in a placement group of Ray's
+        with a GPU for each part."""
         self._installed = compat.installed()
         self._config = config = host.with_fast_dtype(config, self._installed.device)
+        self._nodes = nodes
         self._llm: Any = None
         self._running: dict[str, _Running] = {}
         self._open = asyncio.Event()
@@ -63,6 +66,7 @@ class Vllm(TokenizedEngine):
         self._scored_as = vllm_samples.distribution(Sampling())
         self._delimiter_ids: dict[tuple[str, ...], list[int]] = {}
         self._drafts = bool(config.extra.get("speculative_config"))
+        self._adapter: Any = None  # in vLLM's own form
         self._occupancy = Occupancy()
         self._totals = Counters()
         self._info = EngineInfo(
@@ -83,16 +87,22 @@ class Vllm(TokenizedEngine):
     # ---- life ----------
 
     async def start(self) -> None:
-        await asyncio.to_thread(host.preflight, self._config)
-        await asyncio.to_thread(host.check_gpus, self._config, self._installed.device)
+        await asyncio.to_thread(host.preflight, self._config, nodes=self._nodes)
+        await asyncio.to_thread(host.check_gpus, self._config, self._installed.device, nodes=self._nodes)
         os.environ.update(host.environment(self._config, self._installed.device))
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override engine.kv_cache_gib
         folder = await asyncio.to_thread(models.resolve, self._config.model)
         with quiet.stderr_to(self._log):  # the engine's process inherits it, and stays quiet for life
             await asyncio.to_thread(compat.load)
             await self.load_tokens(folder, self._config)
+            if self._config.adapter is not None:
+                self._adapter = compat.adapter(1, adapters.resolve(self._config.adapter, key="engine.adapter"))
             self._llm = await asyncio.to_thread(self._launch, folder)
             await compat.send_plain_logprobs(self._llm)
+            if self._drafts:
+                await self._llm.collective_rpc("give_drafts_their_sampling")
+            if self._config.pipeline_parallel_size > 1:
+                await self._llm.collective_rpc("make_room_between_stages")
         compat.listen_for_late_tokens(self._llm, self._count_late)
         self._info = replace(self._info, versions=self._info.versions | await compat.how_it_samples(self._llm))
         await self._warm_up()
@@ -102,7 +112,7 @@ class Vllm(TokenizedEngine):
         try:
             seqs = host.num_seqs(config, folder, device)
             self._info = replace(self._info, max_num_seqs=seqs)
-            arguments = host.engine_arguments(config, folder, device, seqs)
+            arguments = host.engine_arguments(config, folder, device, seqs, nodes=self._nodes)
             return compat.launch(arguments, self._record, offline=models.is_local(config.model))
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineError(
@@ -243,7 +253,8 @@ class Vllm(TokenizedEngine):
         self._idle.clear()
         try:
             prompt = compat.token_prompt(prompt_ids)
-            async with aclosing(self._llm.generate(prompt, params, sample_id, priority=priority)) as outputs:
+            asked = self._llm.generate(prompt, params, sample_id, priority=priority, lora_request=self._adapter)
+            async with aclosing(asked) as outputs:
                 async for output in outputs:
                     yield output
         except compat.dead_engine_errors() as error:
@@ -293,9 +304,28 @@ class Vllm(TokenizedEngine):
         self._scored_as = distribution
 
     async def load_weights(self, folder: str, version: str) -> None:
-        """See `engines.base.SwapsWeights`. `folder` may also be an alias or a URL. One load waits for another."""
+        """See `engines.base.SwapsWeights`. `folder` may also be an alias or a URL; with `engine.adapter` it is another
+        adapter. One load waits for another."""
         async with self._loading:
-            await self._load_weights(folder, version)
+            await (self._load_weights if self._adapter is None else self._load_adapter)(folder, version)
+
+    async def _load_adapter(self, path: str, version: str) -> None:
+        if self._llm is None:
+            raise EngineError(f"{self._info.engine_id} is not running")
+        self._open.clear()
+        try:
+            folder = await asyncio.to_thread(adapters.resolve, path, key="weights")
+            await asyncio.to_thread(adapters.check_takes_the_place_of, self._adapter.lora_path, folder)
+            following = compat.adapter(self._adapter.lora_int_id + 1, folder)
+            await self._idle.wait()
+            try:
+                await self._llm.add_lora(following)  # which gives up the one before: there is room for one
+            except Exception as error:  # vLLM passes on its worker's failure as a bare Exception
+                raise ConfigError(f"{path} can't be taken as an adapter: {_last_line(error)}") from error
+            self._adapter = following
+            self._info = replace(self._info, weights_version=version)
+        finally:
+            self._open.set()
 
     async def _load_weights(self, path: str, version: str) -> None:
         if self._llm is None:

@@ -41,11 +41,14 @@ def check(config: VllmEngine, share: float, folder: Path | None, read: Callable[
     """
     check_compiler()
     gpus = read()
-    needed = config.tensor_parallel_size
+    needed = config.parts
     if len(gpus) < needed:
+        stages = (
+            f" × pipeline_parallel_size {config.pipeline_parallel_size}" if config.pipeline_parallel_size > 1 else ""
+        )
         raise ConfigError(
-            f"engine.tensor_parallel_size {needed} needs {needed} GPUs in one process, and this one sees {len(gpus)}: "
-            "give the role as many `gpus`"
+            f"engine.tensor_parallel_size {config.tensor_parallel_size}{stages} needs {needed} GPUs in one process, "
+            f"and this one sees {len(gpus)}: give the role as many `gpus`"
         )
     if folder is not None:
         check_fits(config, share, folder, gpus[:needed])

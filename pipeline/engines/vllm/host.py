@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 
+from berry.pipeline import cgroup
 from berry.pipeline.config.sections.engine import GPU_NUM_SEQS, VllmEngine
 from berry.pipeline.config.sections.gpu_memory import USED
-from berry.pipeline.engines import models
+from berry.pipeline.engines import adapters, models
 from berry.pipeline.engines.vllm import compat, gpu
 from berry.pipeline.engines.vllm.sizes import GIB, kv_token_bytes, model_context, weight_bytes
 from berry.pipeline.errors import ConfigError, ResourceError
@@ -78,14 +79,17 @@ def num_seqs(config: VllmEngine, folder: str, device: compat.Device) -> int:
     if config.max_num_seqs != "auto" or device == "cpu" or not Path(folder).is_dir():
         return planned
     few, many = GPU_NUM_SEQS
-    usable = config.tensor_parallel_size * gpu_share(config) * compat.gpu_memory_bytes()
+    usable = config.parts * gpu_share(config) * compat.gpu_memory_bytes()
     cache = usable - weight_bytes(Path(folder), config.dtype)
     needed = many * config.max_model_len / 2 * kv_token_bytes(Path(folder), config.dtype)
     return many if cache >= needed else few
 
 
-def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seqs: int) -> dict[str, Any]:
-    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id), at `seqs` sequences at once."""
+def engine_arguments(
+    config: VllmEngine, folder: str, device: compat.Device, seqs: int, *, nodes: int = 1
+) -> dict[str, Any]:
+    """vLLM's engine arguments for the model in `folder` (or of that Hugging Face id), at `seqs` sequences at once, on
+    so many `nodes`."""
     on_cores = device == "cpu"
     eager = on_cores if config.enforce_eager == "auto" else config.enforce_eager
     chunked = not on_cores if config.chunked_prefill == "auto" else config.chunked_prefill
@@ -98,6 +102,7 @@ def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seq
         "enforce_eager": eager,
         "enable_chunked_prefill": chunked,
         "tensor_parallel_size": config.tensor_parallel_size,
+        "pipeline_parallel_size": config.pipeline_parallel_size,
         "scheduling_policy": "priority",
         "generation_config": "vllm",  # what the model's folder suggests for sampling is ours to decide
         "disable_log_stats": True,
@@ -116,13 +121,18 @@ def engine_arguments(config: VllmEngine, folder: str, device: compat.Device, seq
             arguments["block_size"] = config.block_size
         if not eager and seqs >= GPU_NUM_SEQS[0]:
             arguments["max_cudagraph_capture_size"] = GPU_CAPTURED_TOKENS
-        if config.tensor_parallel_size > 1:
+        if config.parts > 1:
             arguments["distributed_executor_backend"] = "mp"  # inside a placement group the default is `ray`
+    if nodes > 1:
+        arguments["distributed_executor_backend"] = compat.executor_over_nodes()
     if not chunked:
         least = 2048 if on_cores else GPU_BATCHED_TOKENS
         arguments["max_num_batched_tokens"] = max(config.max_model_len, least, seqs)
     if not config.reproducible:
         arguments["seed"] = int.from_bytes(os.urandom(4)) >> 1  # else replicas, and an engine started again, draw alike
+    if config.adapter is not None:
+        rank = adapters.engine_rank(adapters.resolve(config.adapter, key="engine.adapter"))
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     return arguments | config.extra
 
 
@@ -155,13 +165,15 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(next(listed, "").split())
 
 
-def preflight(config: VllmEngine, *, device: compat.Device | None = None) -> None:
+def preflight(config: VllmEngine, *, device: compat.Device | None = None, nodes: int = 1) -> None:
     """Raises ConfigError or ResourceError, with the remedy, for what would fail minutes later. `device` None: that of
-    the vLLM that is installed here."""
+    the vLLM that is installed here; `nodes`: that the engine is spread over."""
     if device is None:
         device = device_here()
     config = with_fast_dtype(config, device)
-    _check_settings(config, device)
+    _check_settings(config, device, nodes)
+    if config.adapter is not None:
+        adapters.resolve(config.adapter, key="engine.adapter")
     folder = Path(models.resolve(config.model))
     if not folder.is_dir():
         return  # a Hugging Face id: its size is known once it is fetched
@@ -175,26 +187,25 @@ def preflight(config: VllmEngine, *, device: compat.Device | None = None) -> Non
         _check_memory(config, folder)
 
 
-def check_gpus(config: VllmEngine, device: compat.Device) -> None:
+def check_gpus(config: VllmEngine, device: compat.Device, *, nodes: int = 1) -> None:
     """Raises ConfigError or ResourceError for what would fail on this host's GPUs (`gpu.check`); to be called in the
-    process that has them. Waits where something that ends still holds their memory."""
-    if device == "gpu":
+    process that has them. Waits where something that ends still holds their memory. An engine over several nodes has
+    none in its own process: its parts say themselves what fails."""
+    if device == "gpu" and nodes > 1:
+        gpu.check_compiler()
+    elif device == "gpu":
         folder = Path(models.resolve(config.model))
         gpu.check(config, gpu_share(config), folder if folder.is_dir() else None, gpu.read_gpus)
 
 
 def available_bytes() -> int:
     """Memory this process may still take: the host's, or what its cgroup leaves of it."""
+    left = cgroup.memory_left_bytes()
     available = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file():
-        text = limit.read_text().strip()
-        if text != "max":
-            available = min(available, int(text) - int(used.read_text()))
-    return available
+    return available if left is None else min(available, left)
 
 
-def _check_settings(config: VllmEngine, device: str) -> None:
+def _check_settings(config: VllmEngine, device: str, nodes: int) -> None:
     if device == "cpu":
         if config.block_size is not None and config.block_size % CPU_BLOCK_TOKENS:
             raise ConfigError(
@@ -204,11 +215,12 @@ def _check_settings(config: VllmEngine, device: str) -> None:
             raise ConfigError(
                 "engine.chunked_prefill true: on cores vLLM can't split a seeded request's prompt: set it to auto"
             )
-        if config.tensor_parallel_size > 1:
-            raise ConfigError(
-                f"engine.tensor_parallel_size {config.tensor_parallel_size} needs GPUs, and the installed vLLM runs "
-                "on cores: set it to 1, or pip install '.[gpu]'"
-            )
+        for key in ("tensor_parallel_size", "pipeline_parallel_size") if nodes == 1 else ():
+            if getattr(config, key) > 1:
+                raise ConfigError(
+                    f"engine.{key} {getattr(config, key)} needs GPUs, and the installed vLLM runs on cores: set it to "
+                    "1, or pip install '.[gpu]'"
+                )
 
 
 def _check_memory(config: VllmEngine, folder: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 
 from berry.pipeline.engines.vllm import wire
 
-OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive
+OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive, PID@HOST
 SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engine's sockets, where there is one
 OWNER_POLL_S = 1.0
 
@@ -36,6 +36,32 @@ class WorkerExtension:
                 module.quant_method.process_weights_after_loading(module)
                 packed += 1
         return packed
+
+    def make_room_between_stages(self) -> None:
+        """Allocates what a stage of a pipeline receives from the one before. vLLM does so in its warm-up run, which it
+        leaves out on cores without compiled graphs, and fails at the first step."""
+        from vllm.distributed.parallel_state import get_pp_group
+
+        runner: Any = self.model_runner
+        if not get_pp_group().is_first_rank and getattr(runner, "intermediate_tensors", self) is None:
+            runner.intermediate_tensors = runner.model.make_empty_intermediate_tensors(
+                batch_size=runner.max_num_tokens, dtype=runner.model_config.dtype, device=runner.device
+            )
+
+    def give_drafts_their_sampling(self) -> None:
+        """Has drafted tokens judged under their request's temperature, top-p and top-k.
+
+        On cores vLLM writes these into a copy that it drops, so that drafts are judged by whatever lay in memory. And
+        a step in which nothing was drafted ends the engine where top-k is set: its largest value is asked of no rows.
+        """
+        import vllm.v1.sample.rejection_sampler as module
+        from vllm.platforms import current_platform
+
+        sampler: Any = module
+        if current_platform.is_cpu():
+            sampler.expand_batch_to_tokens = _for_each_token
+        own = sampler.apply_sampling_constraints
+        sampler.apply_sampling_constraints = lambda logits, *rest: own(logits, *rest) if len(logits) else logits
 
     def how_it_samples(self) -> tuple[str, str]:
         """Names of vLLM's model runner and of what draws a token from logits."""
@@ -74,6 +100,17 @@ class WorkerExtension:
         return True
 
 
+def _for_each_token(
+    values: Any, token_counts: Any, num_tokens: int, replace_from: float = 0, replace_to: float = 0
+) -> Any:
+    """A request's value for each of its tokens, [tokens]. `values`: [requests]; `token_counts`: [requests], of each and
+    all before it. Stands in for vLLM's function of these arguments."""
+    import torch
+
+    counts = torch.diff(token_counts.long(), prepend=token_counts.new_zeros(1).long())
+    return values.masked_fill(values == replace_from, replace_to).repeat_interleave(counts, output_size=num_tokens)
+
+
 def _processed(logits: Any, temperature: float, top_p: float, top_k: int, min_p: float) -> Any:
     """Logits [tokens, vocabulary] with what sampling leaves out at -inf, in vLLM's order: temperature, min-p, then
     top-k and top-p."""
@@ -106,15 +143,26 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _watch_owner() -> None:
+def owned_by_this_process() -> str:
+    """What OWNER says where this process is the owner."""
+    return f"{os.getpid()}@{os.uname().nodename}"
+
+
+def _watch_owner(pid: int) -> None:
     """Ends this process soon after its owner ended, however that came about."""
     try:
-        owner = psutil.Process(int(os.environ[OWNER]))
+        owner = psutil.Process(pid)
     except psutil.NoSuchProcess:
         os.kill(os.getpid(), signal.SIGKILL)
         return
     threading.Thread(target=_end_with, args=(owner,), name="watch-owner", daemon=True).start()
 
 
-if os.environ.get(OWNER, str(os.getpid())) != str(os.getpid()):  # at import: weights are not loaded yet
-    _watch_owner()
+def _watch_if_owned() -> None:
+    """Watches an owner on this host. A part on another node is Ray's, and ends with the engine's process."""
+    pid, _, host = os.environ.get(OWNER, "").partition("@")
+    if pid and host == os.uname().nodename and int(pid) != os.getpid():
+        _watch_owner(int(pid))
+
+
+_watch_if_owned()  # at import: weights are not loaded yet

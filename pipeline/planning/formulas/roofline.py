@@ -5,7 +5,11 @@ reading.
     attention FLOP      = 4 × heads × layers × head size × length                    (a token; QKᵀ and AV)
     FLOP a token        = 2 × active parameters + attention
     decode step         = max(batch × FLOP / rate, (weights + KV bytes) / bandwidth) + communication + overhead
+    with s stages       = s × (the step of a stage for batch / s sequences + what it hands to the next)
     prefill             = max(tokens × FLOP / rate, chunks × weights / bandwidth)
+
+Stages (pipeline parallel) work at once, each on another part of the batch and on its share of the layers, so that
+arithmetic and reading are those of all devices, but weights are read once for each part of the batch.
 
 `length` is what a layer looks back: layers with a sliding window keep and read no more than that. `copies` is 1 as long
 as the KV heads can be divided among the devices; a latent KV cache (MLA) is held whole by each.
@@ -26,11 +30,14 @@ from berry.pipeline.planning.sheets import BYTES, Accelerator, Dtype
 
 PREFILL_CHUNK = 8192  # tokens of one prefill step: weights are read once for each
 ALL_REDUCE_LATENCY_S = 10e-6  # one small all-reduce inside a node, NCCL on NVLink: an assumption
+NETWORK_LATENCY_S = 30e-6  # one small message or all-reduce between nodes: an assumption
 
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """A model in given number formats on `devices` accelerators (tensor parallel)."""
+    """A model in given number formats on `devices` accelerators, in `stages` of layers (pipeline parallel), each split
+    over its devices (tensor parallel). `nodes`: that the devices are of, which send each other `network_gb_per_s`
+    (GB/s, a node and direction)."""
 
     model: ModelSheet
     device: Accelerator
@@ -39,6 +46,14 @@ class EngineModel:
     kv: Dtype
     calibration: Calibration
     communicates: bool = True  # False: all-reduces take no time (the bare roofline)
+    stages: int = 1
+    nodes: int = 1
+    network_gb_per_s: float = 0.0
+
+    @property
+    def tensor_parallel(self) -> float:
+        """Devices that each layer is split over."""
+        return self.devices / self.stages
 
     @property
     def scale(self) -> float:
@@ -63,10 +78,23 @@ class EngineModel:
         return self.model.parameters * BYTES[self.weights]
 
     @property
+    def memory_bytes(self) -> float:
+        """Computes the memory that engines may take of all devices."""
+        return self.device.memory_gb * 1e9 * self.devices * self.calibration.memory_share
+
+    @property
+    def fits_weights(self) -> bool:
+        return self.memory_bytes > self.weight_bytes
+
+    def has_room(self, resident: float) -> bool:
+        """Whether the weights and one sequence of `resident` tokens fit."""
+        return self.fits_weights and largest_batch_by_memory(self, resident) >= 1
+
+    @property
     def kv_budget_bytes(self) -> float:
         """Computes the memory left for the KV cache. Raises ConfigError where the weights alone don't fit."""
-        total = self.device.memory_gb * 1e9 * self.devices * self.calibration.memory_share
-        if total <= self.weight_bytes:
+        total = self.memory_bytes
+        if not self.fits_weights:
             per_device = self.device.memory_gb * 1e9 * self.calibration.memory_share
             need = int(self.weight_bytes // per_device) + 1
             raise ConfigError(
@@ -74,7 +102,8 @@ class EngineModel:
                 f"{BYTES[self.weights]} bytes = {self.weight_bytes / 1e9:.4g} GB of weights, but "
                 f"{self.devices:g} × {self.device.name} give {self.device.memory_gb:g} GB × {self.devices:g} × "
                 f"{self.calibration.memory_share:g} = {total / 1e9:.4g} GB. Split it over at least "
-                f"{need} devices (roles.rollout.tensor_parallel), use fewer bytes a weight, or a smaller model"
+                f"{need} devices (roles.rollout.tensor_parallel; over several nodes pipeline_parallel and nodes), use "
+                f"fewer bytes a weight, or a smaller model"
             )
         return total - self.weight_bytes
 
@@ -106,29 +135,48 @@ def weights_read_bytes(engine: EngineModel, batch: float) -> float:
 
 
 def communication_s(engine: EngineModel, batch: float) -> float:
-    """Computes the time of two all-reduces a layer between tensor-parallel devices, in s; ring of 2(n-1)/n of the
-    activations."""
-    n = engine.devices
+    """Computes the time of two all-reduces a layer between the tensor-parallel devices of a stage, in s; ring of
+    2(n-1)/n of the activations. Where a stage is of several nodes, over their network, which the devices of a node
+    share."""
+    n, layers = engine.tensor_parallel, engine.model.layers / engine.stages
     if n <= 1 or not engine.communicates or engine.device.effective:
         return 0.0
+    size = batch * engine.model.hidden * 2 * 2 * (n - 1) / n
+    if engine.nodes > engine.stages:
+        shared = engine.network_gb_per_s * 1e9 / (engine.devices / engine.nodes)
+        return 2 * layers * (NETWORK_LATENCY_S + size / shared)
     if engine.device.link_gb_per_s is None:
         raise ConfigError(
             f"hardware sheet {engine.device.name} gives no link_gb_per_s, so {n:g} of them as one engine "
             f"can't be planned: use tensor_parallel 1, or add the value with its source"
         )
     one_way = engine.device.link_gb_per_s * 1e9 / 2
-    size = batch * engine.model.hidden * 2 * 2 * (n - 1) / n
-    return 2 * engine.model.layers * (ALL_REDUCE_LATENCY_S + size / one_way)
+    return 2 * layers * (ALL_REDUCE_LATENCY_S + size / one_way)
+
+
+def handing_on_s(engine: EngineModel, batch: float) -> float:
+    """Computes the time in which a stage hands the activations of `batch` sequences to the next, in s; 16-bit numbers,
+    over the network where stages are of several nodes."""
+    if engine.stages == 1 or not engine.communicates:
+        return 0.0
+    size = batch * engine.model.hidden * 2
+    if engine.nodes > 1:
+        return NETWORK_LATENCY_S + size / (engine.network_gb_per_s * 1e9)
+    link = engine.device.link_gb_per_s
+    return ALL_REDUCE_LATENCY_S + (size / (link * 1e9 / 2) if link else 0.0)
 
 
 def decode_step_s(engine: EngineModel, batch: float, context: float) -> float:
     """Computes the time of one token for each of `batch` sequences with `context` tokens behind each on average, in
     s."""
-    compute = batch * token_flops(engine.model, context) / engine.flops
-    read = weights_read_bytes(engine, batch) + kv_bytes(engine.model, batch, context, engine.kv, engine.devices)
+    part = batch / max(1.0, min(engine.stages, batch))  # of the batch, with which each stage works
+    compute = part * token_flops(engine.model, context) / engine.flops
+    read = weights_read_bytes(engine, part) + kv_bytes(engine.model, part, context, engine.kv, engine.tensor_parallel)
     overhead = 0.0 if engine.device.effective else engine.calibration.step_overhead_ms / 1e3
-    step = max(compute, read / engine.bandwidth) + communication_s(engine, batch) + overhead
-    return step / engine.scale
+    stage = (
+        max(compute, read / engine.bandwidth) + communication_s(engine, part) + handing_on_s(engine, part) + overhead
+    )
+    return engine.stages * stage / engine.scale
 
 
 def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float:
@@ -142,7 +190,7 @@ def prefill_s(engine: EngineModel, tokens: float, context: float = 0.0) -> float
 def largest_batch_by_memory(engine: EngineModel, resident: float) -> int:
     """Computes how many sequences there is memory for: their KV cache fits beside the weights, `resident` tokens each
     (shared ones divided up)."""
-    return int(engine.kv_budget_bytes // kv_bytes(engine.model, 1, resident, engine.kv, engine.devices))
+    return int(engine.kv_budget_bytes // kv_bytes(engine.model, 1, resident, engine.kv, engine.tensor_parallel))
 
 
 def largest_batch_by_speed(engine: EngineModel, context: float, tokens_per_s_user: float) -> int:

@@ -21,6 +21,8 @@ from berry.pipeline.core.placement import Placement
 from berry.pipeline.errors import ResourceError
 from berry.pipeline.runtime.cluster.placement import fitting
 
+TOKEN_CHECK_S = 10.0  # for which the head may take to answer
+
 
 def connect(
     address: str | None, cluster: Cluster, planned: Placement, engines: Mapping[str, RolloutRole] | None = None
@@ -60,6 +62,7 @@ def join(address: str | None, cpus: float = 1) -> None:
 
     if address:
         _check_reachable(address)
+        _check_token(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
     try:
         if address:
@@ -108,6 +111,39 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise _unreachable(address, error) from error
+
+
+def _check_token(address: str) -> None:
+    """Raises ResourceError at once where the cluster's head does not accept this machine's token, or wants one: Ray
+    itself tries for half a minute, and prints what its C++ says."""
+    import grpc
+    import ray._raylet
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit() or address.startswith("ray://") or os.environ.get("RAY_USE_TLS") == "1":
+        return
+    loader: Any = ray._raylet
+    headers = loader.AuthenticationTokenLoader.instance().get_token_for_http_header() if _wants_token() else {}
+    told = tuple((str(name).lower(), str(value)) for name, value in headers.items())
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=TOKEN_CHECK_S, metadata=told)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise unauthorised(address) from None
+
+
+def _wants_token() -> bool:
+    return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+
+
+def unauthorised(address: str) -> ResourceError:
+    """The error of a cluster that does not accept this machine's token."""
+    return ResourceError(
+        f"the cluster at {address} does not accept this machine's token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to "
+        "the cluster's (`ray get-auth-token` on its head prints it)"
+    )
 
 
 def _unreachable(address: str, error: Exception) -> ResourceError:

@@ -4,12 +4,14 @@
     RolePlacement ─► rollout | sandbox | reward ─► an actor, up or waiting for a node
 
 An engine with GPUs of its own gets a placement group of one bundle: all of them are of one node, and its place is known
-to be taken before fractions of GPUs are given away, which would break up nodes. Sandboxes take no GPU and yield the
-cores to engines (`verification.nice`).
+to be taken before fractions of GPUs are given away, which would break up nodes. One that is spread over several nodes
+gets a bundle for each GPU, packed on as few nodes as hold them, and its actor sits in the first. Sandboxes take no GPU
+and yield the cores to engines (`verification.nice`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,13 +71,15 @@ def rollout(
     from berry.pipeline.runtime.actors import rollout_actor
 
     options = _options(role)  # the engine makes its own environment, where it knows its host
-    group = _one_node(role) if role.gpus >= 1 else None
+    group = None if role.gpus < 1 else _one_node(role) if role.nodes == 1 else _several_nodes(role)
     if group is not None:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
             placement_group=group, placement_group_bundle_index=0
         )
+        if role.nodes > 1:  # the GPUs are the parts'
+            options |= {"num_gpus": 0, "num_cpus": _cores_of_a_part(role)}
         options.pop("label_selector", None)  # the group has it
     actor = rollout_actor.rollout_actor.options(**options)
     return actor.remote(config.model_dump_json(), run_url, worker_id, round_index, role.engine), group
@@ -110,6 +114,19 @@ def _one_node(role: RolePlacement) -> Any:
 
     more: dict[str, Any] = {"bundle_label_selector": [dict(role.labels)]} if role.labels else {}
     return placement_group([{"CPU": role.cpus, "GPU": role.gpus}], strategy="STRICT_PACK", **more)
+
+
+def _several_nodes(role: RolePlacement) -> Any:
+    """A placement group of one bundle for each part, of which vLLM's Ray executor fills one each."""
+    from ray.util.placement_group import placement_group
+
+    parts = int(role.gpus)
+    more: dict[str, Any] = {"bundle_label_selector": [dict(role.labels)] * parts} if role.labels else {}
+    return placement_group([{"CPU": _cores_of_a_part(role), "GPU": 1}] * parts, strategy="PACK", **more)
+
+
+def _cores_of_a_part(role: RolePlacement) -> float:
+    return math.floor(100 * role.cpus / role.gpus) / 100  # Ray counts in ten-thousandths
 
 
 def _options(role: RolePlacement) -> dict[str, Any]:

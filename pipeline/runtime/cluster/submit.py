@@ -14,11 +14,13 @@ from typing import Any
 import berry
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import ResourceError
+from berry.pipeline.runtime.cluster.connect import unauthorised
 from berry.pipeline.runtime.cluster.job_bundle import pack
 
 POLL_S = 1.0
 DONE = ("SUCCEEDED", "FAILED", "STOPPED")
 MOST_FAILURES = 10  # in a row, after which the job server counts as gone
+ACCEPTED_WITHIN_S = 300.0  # for which a job that nobody follows may take to begin
 
 
 def submit(
@@ -47,7 +49,7 @@ def submit(
                 metadata={"berry.run": run_dir, "berry.name": config.name},
             )
         except AuthenticationError as error:
-            raise _unauthorised(address) from error
+            raise unauthorised(address) from error
         except (RuntimeError, ConnectionError, OSError, ValueError) as error:
             raise ResourceError(f"the cluster at {address} did not take the job: {_first_line(error)}") from error
     return client, job
@@ -60,7 +62,7 @@ def _client(address: str) -> Any:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        raise _unauthorised(address) from error
+        raise unauthorised(address) from error
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         raise ResourceError(
             f"no Ray job server at {address}: {_first_line(error)}; --address is that of the head's dashboard, such as "
@@ -68,18 +70,20 @@ def _client(address: str) -> Any:
         ) from error
 
 
-def _unauthorised(address: str) -> ResourceError:
-    return ResourceError(
-        f"the cluster at {address} does not accept this machine's token: set RAY_AUTH_TOKEN to the cluster's "
-        "(`ray get-auth-token` on its head prints it)"
-    )
-
-
-def follow(client: Any, job: str, say: Callable[[str], None]) -> str:
-    """Passes on what the job writes until it ends; returns how it ended: SUCCEEDED, FAILED or STOPPED. Raises
-    ResourceError when the cluster can't be asked any more."""
+def follow(
+    client: Any,
+    job: str,
+    say: Callable[[str], None],
+    *,
+    until: str | None = None,
+    within_s: float = float("inf"),
+) -> str:
+    """Passes on what the job writes until it ends, has written `until`, or `within_s` seconds are over; returns how it
+    ended, SUCCEEDED, FAILED or STOPPED, or what it does then. Raises ResourceError when the cluster can't be asked any
+    more."""
     passed_on = 0
     failures = 0
+    deadline = time.monotonic() + within_s
     while True:
         try:
             status = str(client.get_job_status(job).value)
@@ -96,7 +100,7 @@ def follow(client: Any, job: str, say: Callable[[str], None]) -> str:
         if len(logs) > passed_on:
             say(logs[passed_on:])
             passed_on = len(logs)
-        if status in DONE:
+        if status in DONE or (until is not None and until in logs) or time.monotonic() > deadline:
             return status
         time.sleep(POLL_S)
 

@@ -38,6 +38,7 @@ USES = (
             "enforce_eager",
             "enable_chunked_prefill",
             "tensor_parallel_size",
+            "pipeline_parallel_size",
             "distributed_executor_backend",
             "gpu_memory_utilization",
             "kv_cache_memory_bytes",
@@ -78,6 +79,14 @@ USES = (
     Use("vllm/v1/engine/core_client.py", "MPClient", ("decoder",)),
     Use("vllm/v1/engine/async_llm.py", "AsyncLLM", ("engine_core", "output_processor")),
     Use("vllm/v1/worker/gpu_model_runner.py", "GPUModelRunner", ("_get_prompt_logprobs_dict",)),
+    Use(
+        "vllm/v1/sample/rejection_sampler.py",
+        None,
+        (
+            "expand_batch_to_tokens(x, cu_num_tokens, num_tokens, replace_from, replace_to)",
+            "apply_sampling_constraints(logits, cu_num_draft_tokens, sampling_metadata)",
+        ),
+    ),
     Use("vllm/v1/sample/sampler.py", "Sampler", ("compute_logprobs(logits)",)),
     Use("vllm/v1/sample/ops/logprobs.py", None, ("batched_count_greater_than(x, values)",)),
     Use("vllm/v1/sample/ops/topk_topp_sampler.py", None, ("apply_top_k_top_p(logits, k, p)",)),

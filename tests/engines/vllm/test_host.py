@@ -167,6 +167,7 @@ def test_an_engine_that_does_not_split_prompts_takes_the_longest_at_once():
 
 def test_ranks_of_one_engine_are_processes_and_not_ray_s(on_cores: None):
     assert arguments(tensor_parallel_size=2)["distributed_executor_backend"] == "mp"
+    assert arguments(pipeline_parallel_size=2)["distributed_executor_backend"] == "mp"
     assert "distributed_executor_backend" not in arguments()
 
 
@@ -328,7 +329,7 @@ def test_what_an_engine_is_told_through_the_environment_is_gone_after_its_start(
     with pytest.raises(RuntimeError, match="no start"):
         compat.launch_owned(lambda: start(fails=True))
     compat.shutdown(compat.launch_owned(lambda: start(fails=False)))
-    assert told[1] == told[3] == str(os.getpid())
+    assert told[1] == told[3] == f"{os.getpid()}@{os.uname().nodename}"
     assert "/before" not in told
     assert not any(Path(folder).exists() for folder in told[::2])
     assert os.environ["VLLM_RPC_BASE_PATH"] == "/before"

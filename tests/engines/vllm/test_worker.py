@@ -13,8 +13,8 @@ from berry.pipeline.engines.vllm import worker
 WATCHED = "import berry.pipeline.engines.vllm.worker, time; print('ready', flush=True); time.sleep(60)"
 
 
-def start(owner: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, worker.OWNER: str(owner)}
+def start(owner: int, host: str = os.uname().nodename) -> subprocess.Popen[str]:
+    environment = {**os.environ, worker.OWNER: f"{owner}@{host}"}
     return subprocess.Popen([sys.executable, "-c", WATCHED], env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -31,6 +31,16 @@ def test_it_ends_soon_after_its_owner_was_killed(reaped: bool):
             owner.wait()
         assert watched.wait(20) == -9
     owner.wait()
+
+
+def test_a_part_on_another_node_is_left_to_ray():
+    owner = subprocess.Popen(["true"])
+    owner.wait()
+    with start(owner.pid, "elsewhere") as watched:
+        assert watched.stdout is not None
+        assert watched.stdout.readline() == "ready\n"
+        assert watched.poll() is None
+        watched.kill()
 
 
 def test_it_does_not_start_under_an_owner_that_is_gone():
