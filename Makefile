@@ -5,7 +5,7 @@
 # make fuzz    a minute of generated garbage for the wire's reader, extraction and every scorer
 # make gpu-check   on a machine with a GPU: its own environment, then the check of docs/gpu-check.md
 # make tools   what a tool is worth: a model trained to call Python, with it and without, a table and a tree in runs/tools
-# make rounds  what rounds and pruning buy, measured on the arithmetic model: a report in runs/rounds-benchmark
+# make rounds  what rounds, pruning and each objective buy, measured on the arithmetic model: runs/rounds-benchmark
 
 BERRY = .venv/bin/berry
 
@@ -25,6 +25,7 @@ tools: setup
 
 rounds: setup
 	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/rounds.py --out runs/rounds-benchmark
+	@PYTHONPATH=. .venv/bin/python -P tests/benchmarks/objectives.py --out runs/rounds-benchmark/objectives
 
 test: setup
 	@.ci/test

@@ -68,11 +68,14 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((e for e in flat if isinstance(e, BerryError)), flat[-1])
 
 
+_EXHAUSTED = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
 def is_exhausted(error: BaseException | None) -> bool:
-    """Whether it was this process that ran out of memory or threads, and not its work that failed."""
+    """Whether it was this process that ran out of memory, threads or open files, and not its work that failed."""
     while error is not None:
         text = str(error).lower()
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
             return True
         if isinstance(error, RuntimeError) and ("can't start new thread" in text or "out of memory" in text):
             return True

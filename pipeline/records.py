@@ -123,7 +123,8 @@ class Node(Struct, gc=False):
     `prm`: what a PRM says of the path up to and with the node; `inner_prm`: the same at each step that ends inside it.
     `messages`, `template_args`: of a root, the chat messages that its tokens are, as they were sampled under, and, as
     JSON, what the chat template was given beside them. `mode`: the one that its problem was searched in. `model`: the
-    one that grew its tree; None before schema version 10. `role`: who speaks; what a tool said was given, not sampled,
+    one that grew its tree; None before schema version 10. `problem`: of a root, as JSON, the problem as it was asked;
+    None before schema version 11. `role`: who speaks; what a tool said was given, not sampled,
     and has no log-probabilities. `call_outcome`, `call_ms`, `nondeterministic`: of such a node, how its call ended and
     how long it took, and whether calls that were made again to rebuild its session said something else
     (core/events.Called).
@@ -161,6 +162,7 @@ class Node(Struct, gc=False):
     template_args: str | None = None
     inner_prm: Sequence[float | None] | None = None
     model: str | None = None
+    problem: str | None = None
 
 
 class ResponseSegment(NamedTuple):

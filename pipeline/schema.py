@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 10
+VERSION = 11
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SEGMENT = pa.struct(
@@ -68,6 +68,7 @@ NODES = pa.schema(
             pa.list_(pa.float32()),
         ),  # PRM's values at steps that end inside the segment; `prm`: at its end
         ("model", pa.string()),  # that grew its tree
+        ("problem", pa.string()),  # of a root: JSON, the problem as it was asked, with its verifier
     ]
 )
 
@@ -145,6 +146,7 @@ ADDED: dict[int, dict[str, tuple[str, ...]]] = {
     8: {"nodes": ("mode", "template_args"), "trajectories": ("mode",), "kept": ("mode",)},
     9: {"nodes": ("inner_prm",)},
     10: {"nodes": ("model",), "trajectories": ("model",)},
+    11: {"nodes": ("problem",)},
 }
 """The columns that each version after the sixth brought, by table."""
 

@@ -22,10 +22,11 @@ def caused(error: Exception, by: Exception) -> Exception:
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
         (caused(StorageError("x: can't be written"), OSError(errno.ENOMEM, "Cannot allocate memory")), True),
         (caused(StorageError("x: can't be written"), OSError(errno.ENOSPC, "No space left on device")), False),
+        (OSError(errno.EMFILE, "Too many open files"), True),
         (RuntimeError("generator didn't stop"), False),
         (None, False),
     ],
-    ids=["memory", "threads", "GPU", "behind another", "disk", "a bug", "none"],
+    ids=["memory", "threads", "GPU", "behind another", "disk", "files", "a bug", "none"],
 )
 def test_a_process_at_its_end_is_told_from_work_that_failed(error: Exception | None, exhausted: bool) -> None:
     assert is_exhausted(error) is exhausted

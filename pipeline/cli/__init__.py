@@ -17,6 +17,7 @@ from berry.pipeline.cli import import_problems, sandbox, weights
 from berry.pipeline.cli.annotate import annotate
 from berry.pipeline.cli.check import check
 from berry.pipeline.cli.compact import compact
+from berry.pipeline.cli.dedup import dedup
 from berry.pipeline.cli.eval import eval_
 from berry.pipeline.cli.export import export
 from berry.pipeline.cli.inspect import inspect
@@ -33,7 +34,7 @@ from berry.pipeline.cli.train import train
 from berry.pipeline.cli.variants import variants
 from berry.pipeline.cli.verify import verify
 from berry.pipeline.cli.view import view
-from berry.pipeline.errors import BerryError
+from berry.pipeline.errors import BerryError, is_exhausted
 from berry.sandboxes.base import SandboxError
 from berry.verifiers.base import ExtensionError
 
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Make data": (run, variants, verify, annotate, reprune, reverify),
+    "Make data": (run, variants, verify, annotate, reprune, reverify, dedup),
     "Look at it": (inspect, show, report, view, status, check, compact),
     "Use it": (export, tail, train, eval_),
     "Plan": (plan, sweep),
@@ -115,3 +116,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not is_exhausted(error):
+            raise
+        print(
+            f"berry: this process ran out of memory, threads or open files ({error}); give it more (ulimit -a says "
+            "what it may have), and run the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(2)

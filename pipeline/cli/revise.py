@@ -96,17 +96,25 @@ def _revise(
 
     from berry.pipeline.cli.summary import counts_table, title
     from berry.pipeline.core.assignment.modes import in_modes, rollout_of
-    from berry.pipeline.errors import first_error
+    from berry.pipeline.errors import InputError, first_error
     from berry.pipeline.report.summary import summarise
     from berry.pipeline.stages.dataset.maintenance.revise import reverifier, revise
+    from berry.pipeline.stages.leases.partition import changed_problems
+    from berry.pipeline.stages.problems.asked import Changes
     from berry.pipeline.stages.problems.sources import survey
     from berry.pipeline.storage.parquet import shard_files
     from berry.pipeline.storage.run.directory import locked, prepare
     from berry.verifiers.checker import Checker
 
     survey(config.problems, in_modes=partial(in_modes, config))
+    changed = changed_problems(source, config) if verify else None
+    if changed is not None and changed.prompts:
+        raise InputError(
+            f"{run_dir}: since this run the problem files have changed {Changes(changed.prompts).explain()}; its "
+            "answers are to what was asked then: restore the texts (verifiers may differ)"
+        )
     location = f"{run_dir.rstrip('/')}/revisions/{name}"
-    target, _ = prepare(location, config, source.versions())
+    target, _ = prepare(location, config, source.versions(), otherwise="make another revision with --as NAME")
     total = sum(len(source.committed(r)) for r in source.rounds())
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with locked(target), Progress(*columns, console=Console(stderr=True)) as bar:

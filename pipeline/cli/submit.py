@@ -21,7 +21,9 @@ def submit(
         str | None,
         typer.Option("--run", metavar="DIR", help="Run directory that all nodes see: a URL or an absolute path."),
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Show what the job writes until it ends.")] = True,
+    follow: Annotated[
+        bool, typer.Option(help="Show what the job writes until it ends; else until it has accepted the configuration.")
+    ] = True,
     with_code: Annotated[
         bool, typer.Option("--with-code", help="Send this copy of Berry along, before the one in the cluster's image.")
     ] = False,
@@ -43,6 +45,7 @@ def submit(
     from berry.pipeline.cli.loading import load_run
     from berry.pipeline.errors import ConfigError
     from berry.pipeline.runtime.cluster import submit as submitting
+    from berry.pipeline.runtime.display import STARTING_RAY
 
     loaded = load_run(config, overrides or [])
     location = run_dir or f"{loaded.storage.root.rstrip('/')}/{loaded.name}"
@@ -54,13 +57,16 @@ def submit(
         variables[name] = value
     client, job = submitting.submit(loaded, address=address, run_dir=location, with_code=with_code, env=variables)
     typer.echo(f"job {job}: berry status {quote(location)}    ray job stop {job} --address {address}", err=True)
-    if not follow:
-        return
+    until, within_s = (None, float("inf")) if follow else (STARTING_RAY, submitting.ACCEPTED_WITHIN_S)
     try:
-        ended = submitting.follow(client, job, lambda text: typer.echo(text, nl=False))
+        ended = submitting.follow(client, job, lambda text: typer.echo(text, nl=False), until=until, within_s=within_s)
     except KeyboardInterrupt:
         typer.echo(f"\nthe job goes on: ray job logs -f {job} --address {address}", err=True)
         raise typer.Exit(130) from None
+    if ended not in submitting.DONE:
+        said = "goes on" if ended == "RUNNING" else f"is still {ended.lower()}: the cluster has not begun it"
+        typer.echo(f"job {job} {said}", err=True)
+        return
     typer.echo(f"job {job} has {ended.lower()}", err=True)
     if ended != "SUCCEEDED":
         raise typer.Exit(4)

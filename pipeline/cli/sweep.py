@@ -67,8 +67,10 @@ def sweep(
 
     settings = parse_vary(vary or [])
     base = load_run(config, overrides or [], name=None)
-    if base.engines:
-        raise ConfigError(f"{config}: engines: berry sweep measures the balance of one engine: name it with `engine`")
+    if base.rollout.modes and calibrate is not None:
+        raise ConfigError(
+            f"--calibrate {calibrate}: a run with modes or several engines is not planned beside: leave it out"
+        )
 
     def config_of(setting: Setting) -> RunConfig:
         return load_run(config, [*(overrides or []), *setting.overrides], name=None)
@@ -102,6 +104,21 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     from berry.pipeline.report.sweep_page import SweepReport
     from berry.pipeline.storage.run.directory import open_run
 
+    axis = plan.settings[0].values[0][0]
+    label = f"{axis} (sandbox slots an engine)" if axis == "cluster.ratio" else axis
+    if plan.config.rollout.modes:
+        return SweepReport(
+            title=_title(plan, points),
+            axis=label,
+            points=points,
+            knees=knees(points, axis),
+            notes=[
+                _measured(plan, points),
+                "Without a plan beside: each mode and engine is a workload of its own, which `berry plan` sums",
+                *_shares(points),
+                _priced(plan),
+            ],
+        )
     directory = open_run(run)
     stored = validate(directory.config() or {}, RunConfig, where=f"{run}/run.yaml")
     seen = runs.measure(directory)
@@ -110,19 +127,44 @@ def _report(plan: Sweep, points: Sequence[Point], run: str, *, own: str) -> Swee
     told = {}
     for setting in plan.settings:
         told[setting.name] = expected(planned(plan.config_of(setting), seen, calibration, plan.prices))
-    axis = plan.settings[0].values[0][0]
-    label = f"{axis} (sandbox slots an engine)" if axis == "cluster.ratio" else axis
     return SweepReport(
-        title=f"Sweep: {plan.config.name}" + (" — SYNTHETIC engine, GPU time simulated" if points[0].synthetic else ""),
+        title=_title(plan, points),
         axis=label,
         points=[replace(p, expected=told[p.setting]) for p in points],
         knees=knees([replace(p, expected=told[p.setting]) for p in points], axis),
         notes=[
-            f"{len(points)} runs of {len(plan.settings)} settings, {plan.measure_s:g} s of steady state each",
+            _measured(plan, points),
             "The plan is calibrated from one run: " + (f"the sweep's own, {own}" if own else run),
-            f"prices: {plan.prices.name}" if plan.prices else "no price sheet",
+            _priced(plan),
         ],
     )
+
+
+def _title(plan: Sweep, points: Sequence[Point]) -> str:
+    return f"Sweep: {plan.config.name}" + (" — SYNTHETIC engine, GPU time simulated" if points[0].synthetic else "")
+
+
+def _measured(plan: Sweep, points: Sequence[Point]) -> str:
+    return f"{len(points)} runs of {len(plan.settings)} settings, {plan.measure_s:g} s of steady state each"
+
+
+def _priced(plan: Sweep) -> str:
+    return f"prices: {plan.prices.name}" if plan.prices else "no price sheet"
+
+
+def _shares(points: Sequence[Point]) -> list[str]:
+    """Says of each setting which share of the tokens its engines had generated at the last commit, where there are
+    several."""
+    import json
+
+    told = {}
+    for point in points:
+        engines = json.loads(point.figures).get("engines") or {}
+        total = sum(its["generated"] for its in engines.values())
+        if total:
+            parts = ", ".join(f"{name} {its['generated'] / total:.0%}" for name, its in engines.items())
+            told.setdefault(point.setting, f"Of the tokens at {point.setting}, run {point.repeat + 1}: {parts}")
+    return list(told.values())
 
 
 def settings_table(report: SweepReport) -> Any:
@@ -160,7 +202,9 @@ def _write(report: SweepReport, settings: Sequence[Setting], out: Path, console:
     from berry.pipeline.report.pictures.sweep_plots import draw_sweep
     from berry.pipeline.report.sweep_page import write_page
 
-    figure = draw_sweep(report.points, title=report.title, axis=report.axis, categories=categories(settings))
+    figure = draw_sweep(
+        report.points, title=report.title, axis=report.axis, categories=categories(settings), knees=report.knees
+    )
     try:
         save_png(figure, out / "sweep.png")
         write_page(report, as_svg(figure), out / "sweep.html")

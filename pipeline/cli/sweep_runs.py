@@ -48,7 +48,7 @@ def run_all(sweep: Sweep, location: Location, display: Display) -> tuple[list[Po
     sweep_file.refuse_another(stored, sweep.config, sweep.measure_s, location.url)
     configs = {s: sweep.config_of(s) for s in sweep.settings}  # all are checked before the first is run
     for config in configs.values():
-        place_actors(config.cluster)
+        place_actors(config.cluster, config.engine_roles)
     shared = sweep_file.shared_of(sweep.config, sweep.measure_s)
     done = {(p.setting, p.repeat) for p in points}
     for repeat in range(sweep.repeats):
@@ -92,7 +92,7 @@ def _point(
             f"{setting.name}: all problems were done before a steady state was reached: give more of them "
             f"(problems.0.count=…), or fewer at once (rollout.problems_in_flight=…)"
         )
-    placed = place_actors(config.cluster)
+    placed = place_actors(config.cluster, config.engine_roles)
     kept = (figures.get("kept_share") or 0.0) * steady["trajectories_per_s"] * 3600
     usd = totals.usd_per_hour(config.cluster, sweep.prices)
     return Point(
@@ -116,7 +116,7 @@ def _point(
         kept_share=figures.get("kept_share") or 0.0,
         kept_per_hour=kept,
         usd_per_million_kept=usd / kept * 1e6 if usd is not None and kept else None,
-        synthetic=config.engine.type == "synthetic",
+        synthetic=any(one.engine.type == "synthetic" for one in config.each_engine.values()),
         run=folder,
         overrides=json.dumps(setting.overrides),
         figures=json.dumps(figures),

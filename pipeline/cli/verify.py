@@ -169,8 +169,8 @@ async def _here(config: CheckerConfig, judge_model: str | None) -> AsyncIterator
 async def _there(address: str, config: CheckerConfig, console: Console) -> AsyncIterator[_CheckPlace]:
     from berry.pipeline.runtime.cluster.standalone_sandboxes import sandboxes_at
 
-    async with sandboxes_at(address, config) as endpoint:
-        console.print(f"{len(endpoint.actors)} sandbox actor(s) of {endpoint.slots} slots at {address}")
+    async with sandboxes_at(address, config, note=console.print) as endpoint:
+        console.print(f"{endpoint.actors} sandbox actor(s) of {endpoint.slots} slots at {address}")
         for node in endpoint.left_out:
             console.print(f"node {node} has no cores free and is left out")
         yield _CheckPlace(endpoint.client.verify, endpoint.client.agree, endpoint.slots)

@@ -52,8 +52,19 @@ class Storage(Section):
     stall_s: float = Field(default=600.0, ge=1)
     """Seconds without a token, a step or an answer after which an engine counts as hung and its leases are handed out
     again; more than it takes to load."""
+    journal: str = "run"
+    """Where events of searches in flight are kept, so that a crash generates nothing again: `run`, the run directory;
+    `local:PATH`, a folder of each worker's own host, which costs a store no requests, and whose loss costs what was in
+    flight; `off`: a crash costs what was in flight."""
     compact: bool = True
     """Whether the files of small leases are merged at the end of each round; with a `site`, `berry compact` does it."""
+
+    @field_validator("journal")
+    @classmethod
+    def _is_a_place(cls, journal: str) -> str:
+        if journal not in ("run", "off") and not journal.startswith("local:/"):
+            raise ValueError("must be run, off, or local: and an absolute path, as local:/scratch/berry")
+        return journal
 
 
 class RunConfig(Section):
@@ -165,6 +176,12 @@ class RunConfig(Section):
             raise ValueError(
                 f"rounds.policy needs an engine of type vllm, whose weights can be trained; this one is "
                 f"{self.engine.type}: set rounds.policy to null"
+            )
+        learns = self.rounds is not None and self.rounds.policy is not None
+        if learns and self.engine.type == "vllm" and self.engine.adapter is not None:
+            raise ValueError(
+                "rounds.policy trains whole weights, which an engine with an adapter does not take: set it to null, or "
+                "merge the adapter into engine.model"
             )
         return self
 
@@ -398,7 +415,7 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
         return stored
 
 
-_PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s", "compact")
+_PLACE = ("lease_trajectories", "root", "site", "silent_s", "stall_s", "journal", "compact")
 
 
 def _work(raw: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from berry.pipeline.planning.advice import Advice
 from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.modes import Sum
+from berry.pipeline.planning.splits import cost_of
 from berry.pipeline.planning.totals import WorkTotals
 from berry.pipeline.report.pages import fill, rounded
 
@@ -39,10 +40,12 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
     group, total = p.fleet.groups[0], p.totals
     each = "a GPU" if p.placement.rollout.gpus else "an engine"
     alone = p.sharing
+    split = None if group.engine is None else cost_of(group.engine, group.batch, group.context)
     needed = "no number is enough" if p.slots_needed is None else f"{p.slots_needed:,}"
     figures = [
         ("GPUs : CPUs", f"{p.placement.gpus} : {p.placement.cpu_sockets} ({p.placement.cores:g} usable cores)"),
         ("engines", f"{p.placement.rollout.actors} × {_engine(p)}"),
+        *([("split", split)] if split is not None else []),
         ("sequences an engine", f"{group.batch} (limit: {group.limit.value})"),
         (
             "decoding step",
@@ -103,7 +106,8 @@ def _engine(p: CapacityPlan) -> str:
     engine, w = p.fleet.groups[0].engine, p.workload
     if engine is None:
         return "synthetic, of a set pace: GPU time is simulated"
-    return f"{engine.devices:g} {engine.device.name}, {w.model} in {w.weights}"
+    nodes = f" on {engine.nodes} nodes" if engine.nodes > 1 else ""
+    return f"{engine.devices:g} {engine.device.name}{nodes}, {w.model} in {w.weights}"
 
 
 def advice_line(a: Advice) -> str:

@@ -22,6 +22,9 @@ class Display(Protocol):
         ...
 
 
+STARTING_RAY = "starting Ray"  # the phase that begins once all that a run was given is accepted
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The figures of one moment. `tokens_per_s` is over the last polls, some seconds; `cache_hit` in [0, 1]."""

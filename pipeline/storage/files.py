@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from berry.pipeline.errors import ResourceError, StorageError
-from berry.pipeline.storage import remote
+from berry.pipeline.storage import remote, s3_listing
 
 T = TypeVar("T")
 
@@ -125,9 +125,30 @@ class Location:
         except OSError as error:
             raise ResourceError(f"{self.show()}: {remote.explain(error)}") from error
 
-    def names(self, folder: str) -> list[str]:
-        """Sorted base names of the files in `folder`; empty if it isn't there."""
+    def names(self, folder: str, *, between: Sequence[str] = ()) -> list[str]:
+        """Sorted base names of the files in `folder`; empty if it isn't there. Of a folder of very many files `between`
+        names where to cut it into parts, which S3 is asked for at once. Raises StorageError."""
+        if self.is_local:
+            return self._local_names(folder)
+        if between:
+            found = self._do(folder, "listed", lambda: s3_listing.names(self.url, self.path(folder), between))
+            if found is not None:
+                return sorted(found)
         return sorted(f.base_name for f in self._listed(folder) if f.type == pafs.FileType.File)
+
+    def _local_names(self, folder: str) -> list[str]:
+        """Asks for no more than names: sizes and times of a million files take eight times as long."""
+
+        def listed() -> list[str]:
+            with os.scandir(self.path(folder)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file())
+
+        try:
+            return self._do(folder, "listed", listed)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise self._is_no_folder(folder) from error
 
     def stamps(self, folder: str) -> dict[str, tuple[int, int]]:
         """Size in bytes and time of the last change in ns of every file in `folder`, by name."""
@@ -177,7 +198,10 @@ class Location:
         try:
             return self._do(folder, "listed", lambda: self.filesystem.get_file_info(selector))
         except NotADirectoryError as error:
-            raise StorageError(f"{self.show(folder)}: is a file where a folder is to be; move it away") from error
+            raise self._is_no_folder(folder) from error
+
+    def _is_no_folder(self, folder: str) -> StorageError:
+        return StorageError(f"{self.show(folder)}: is a file where a folder is to be; move it away")
 
     def _do(self, name: str, done: str, operation: Callable[[], T]) -> T:
         """FileNotFoundError and NotADirectoryError go through; any other OSError becomes a StorageError."""

@@ -2,6 +2,7 @@
 
 URL ─► open_url ─► pyarrow's own filesystem (s3, gs, abfs, hdfs), else fsspec's
 patiently(operation) ─► its result; a store that is busy or fails is asked again, a refusal is said at once
+outages_told ─► a store that stays away, and comes back, is told
 create ─► True, or False where something is: through fsspec (on S3 a PUT with If-None-Match); pyarrow has no such call
 
 S3 takes its endpoint, region and credentials from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID … or the profile, as
@@ -12,7 +13,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,6 +27,7 @@ from berry.pipeline.errors import StorageError
 
 T = TypeVar("T")
 TRIES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # waits between tries: a store may be gone for a minute
+TOLD_AFTER_TRIES = 3  # that failed, some seconds after the first: single errors are no news
 REQUEST_S = 30.0
 CONNECT_S = 5.0
 _S3_QUERY = {"region", "scheme", "endpoint_override"}
@@ -85,6 +90,16 @@ def _s3_place(url: str) -> tuple[str, str | None, str | None]:
     return parts.netloc, None if endpoint is None else endpoint.rstrip("/"), region
 
 
+def s3_place(url: str) -> tuple[str, str | None, str] | None:
+    """Bucket, endpoint with its scheme (None: Amazon's) and region that a URL leads to; None where it is not S3's."""
+    if urlsplit(url).scheme != "s3":
+        return None
+    bucket, endpoint, region = _s3_place(url)
+    if region is None and endpoint is None:
+        region = pafs.resolve_s3_region(bucket)
+    return bucket, endpoint, region or "us-east-1"
+
+
 def _fsspec(url: str) -> tuple[pafs.FileSystem, str]:
     from fsspec.core import url_to_fs
 
@@ -139,16 +154,58 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def patiently(operation: Callable[[], T]) -> T:
-    """The operation's result, tried again for about a minute while a store is busy, failing or out of reach. Raises its
-    last OSError."""
-    for wait_s in TRIES_S:
+    """The operation's result, tried again for about a minute while a store is busy, failing or out of reach, which is
+    told (`outages_told`). Raises its last OSError."""
+    for number, wait_s in enumerate(TRIES_S):
         try:
-            return operation()
+            result = operation()
         except OSError as error:
             if not _passes(error):
                 raise
+            if number == TOLD_AFTER_TRIES:
+                _outage.begins(explain(error))
+        else:
+            _outage.ends()
+            return result
         time.sleep(wait_s)
     return operation()
+
+
+@contextmanager
+def outages_told(note: Callable[[str], None]) -> Iterator[None]:
+    """While the context lasts, `note` is told, from whatever thread, when a store of this process stays away and when
+    it is back."""
+    before, _outage.note = _outage.note, note
+    try:
+        yield
+    finally:
+        _outage.note = before
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Whether a store is away, as far as this process has seen; each change is told once."""
+
+    note: Callable[[str], None] = lambda _: None
+    since: float | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def begins(self, why: str) -> None:
+        with self.lock:
+            is_new, self.since = self.since is None, self.since or time.monotonic()
+        if is_new:
+            self.note(f"the store does not answer ({why}); it is asked again for up to {sum(TRIES_S):.0f} s")
+
+    def ends(self) -> None:
+        if self.since is None:
+            return
+        with self.lock:
+            since, self.since = self.since, None
+        if since is not None:
+            self.note(f"the store answers again, {time.monotonic() - since:.0f} s later")
+
+
+_outage = _Outage()
 
 
 def _passes(error: OSError) -> bool:

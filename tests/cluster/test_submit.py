@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pytest
@@ -37,9 +37,16 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Head(NamedTuple):
+    """The addresses of a Ray head: of its dashboard, and that which drivers join."""
+
+    dashboard: str
+    address: str
+
+
 @pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
-    """The dashboard's address of a Ray head that ends with the test."""
+def head(tmp_path: Path) -> Iterator[Head]:
+    """A Ray head that wants a token, and ends with the test."""
     gcs, dashboard, agent = free_ports(3)
     ray_folder = tempfile.mkdtemp(prefix="ray-")  # short, for its sockets; not the one where others look for a cluster
     env = {
@@ -71,7 +78,7 @@ def head(tmp_path: Path) -> Iterator[str]:
             except OSError:
                 assert time.monotonic() < deadline, "the Ray head did not come up"
                 time.sleep(0.3)
-        yield address
+        yield Head(address, f"127.0.0.1:{gcs}")
     finally:
         process.send_signal(signal.SIGTERM)  # `ray start --block` takes its processes with it
         try:
@@ -94,7 +101,7 @@ def berry(folder: Path, *words: str, token: str = TOKEN) -> subprocess.Completed
     )
 
 
-def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: str, tmp_path: Path) -> None:
+def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: Head, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     (here / "p.jsonl").write_text("".join(json.dumps({"id": f"p{i}", **ROW}) + "\n" for i in range(3)))
@@ -108,17 +115,23 @@ def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: str, 
     }
     (here / "job.yaml").write_text(yaml.safe_dump(config))
     place = tmp_path / "shared" / "job"
-    refused = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place), token="b" * 64)
+    refused = berry(here, "submit", "job.yaml", "--address", head.dashboard, "--run", str(place), token="b" * 64)
     assert refused.returncode == 2, refused.stderr
     assert "RAY_AUTH_TOKEN" in refused.stderr
     assert "Traceback" not in refused.stderr
-    done = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place))
+    refused = berry(here, "run", "job.yaml", "--address", head.address, "--run", str(place), token="b" * 64)
+    assert refused.returncode == 2, refused.stderr
+    said = refused.stderr.splitlines()[-1]
+    assert said.startswith(f"berry: the cluster at {head.address} does not accept this machine's token: set RAY_AUTH")
+    assert "gcs_client.cc" not in refused.stderr, "no text of Ray's C++"
+    shutil.rmtree(place)
+    done = berry(here, "submit", "job.yaml", "--address", head.dashboard, "--run", str(place))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "has succeeded" in done.stderr
     assert "SYNTHETIC" in done.stdout
     counts = duckdb.sql(f"select count(*), count(distinct problem_id) from '{place}/round=0/trajectories/*.parquet'")
     assert counts.fetchall() == [(6, 3)]
-    again = berry(here, "submit", "job.yaml", "--address", head, "--run", str(place), "--with-code")
+    again = berry(here, "submit", "job.yaml", "--address", head.dashboard, "--run", str(place), "--with-code")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing to do" in again.stdout
 

@@ -1,8 +1,10 @@
-"""`berry verify --address` on a real Ray cluster of two nodes, of which one dies meanwhile."""
+"""`berry verify --address` on a real Ray cluster of two nodes: one dies meanwhile, what freezes is replaced."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
+from berry.pipeline.runtime.cluster.standalone_sandboxes import sandboxes_at
+from berry.verifiers.checker import CheckRequest
+from berry.verifiers.config import CheckerConfig
+from berry.verifiers.specs.code import Case, PythonFunctionSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -46,6 +53,20 @@ def test_a_cluster_gives_every_verdict_though_a_node_dies(berry: Any, logical_no
     assert [row["row"] for row in there] == list(range(len(answers)))
     assert [row["verdict"] for row in there[:6]] == ["pass", "fail", "pass", "pass", "pass", "fail"]
     assert [row["reason"] for row in there[6:]] == ["wrong_answer", "correct"] * 6
+
+
+async def test_a_sandbox_actor_that_freezes_is_replaced_and_said(logical_nodes: Callable[..., Any]) -> None:
+    nodes = logical_nodes(1, node={"num_cpus": 1})
+    adds = PythonFunctionSpec(entry_point="f", cases=(Case(args=(1, 2), expected=3),))
+    notes: list[str] = []
+    async with sandboxes_at(nodes.address, CheckerConfig(), note=notes.append, stall_s=3.0) as there:
+        (frozen,) = nodes.actors("SandboxActor")
+        frozen.send_signal(signal.SIGSTOP)
+        answer = "```python\ndef f(a, b):\n    return a + b\n```"
+        verdict = await asyncio.wait_for(there.client.verify(CheckRequest("f", adds, answer, "Add.")), 90)
+    assert verdict.passed
+    assert len(notes) == 1
+    assert "sandbox-0 made no progress for" in notes[0]
 
 
 def test_a_cluster_that_is_not_there_is_named(berry: Any) -> None:

@@ -56,3 +56,9 @@ def test_a_stored_run_keeps_the_leases_it_began_with() -> None:
 def test_a_lease_has_at_least_one_trajectory() -> None:
     with pytest.raises(ValueError, match="lease_trajectories"):
         config({"lease_trajectories": 0})
+
+
+@pytest.mark.parametrize("journal", ["somewhere", "local:", "local:relative/path", "RUN", ""])
+def test_a_journal_is_in_a_known_place(journal: str) -> None:
+    with pytest.raises(ValueError, match="must be run, off, or local: and an absolute path"):
+        config({"journal": journal})

@@ -40,10 +40,13 @@ RECORDS = {  # where what is carried is declared
     "pipeline/stages/leases/lease.py",
     "verifiers/base.py",
 }
-BESIDE = {  # outside the core and the verifiers: what a file on the way looks something up in
+BESIDE = {  # outside the core and the verifiers: what a file on the way looks something up in, or tells
+    "pipeline/runtime/driver/background.py",
     "pipeline/runtime/driver/totals.py",
     "pipeline/stages/checking/question.py",
     "pipeline/stages/leases/escalation.py",
+    "pipeline/stages/leases/reports.py",
+    "pipeline/stages/problems/asked.py",
     "pipeline/stages/problems/files.py",
     "pipeline/stages/rollout/journal.py",
 }

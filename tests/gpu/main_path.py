@@ -16,8 +16,10 @@ def tiny(here: Here) -> Found:
 
 
 def smollm2(here: Here) -> Found:
-    count = here.sizes.smollm2_problems
-    return _run(here, "demo", [f"problems.{i}.count={count}" for i in range(3)])
+    sizes = here.sizes
+    words = [f"problems.{i}.count={sizes.smollm2_problems}" for i in range(3)]
+    words += [f"rollout.policy.chains={sizes.smollm2_chains}", f"rollout.sampling.max_tokens={sizes.smollm2_tokens}"]
+    return _run(here, "demo", words)
 
 
 def shared(here: Here) -> Found:

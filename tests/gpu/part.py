@@ -29,6 +29,8 @@ class Sizes:
     fewer_seqs: int
     tiny_problems: int
     smollm2_problems: int  # of each of the demo's drawn kinds
+    smollm2_chains: int  # of each of its trees, each with two forks
+    smollm2_tokens: int  # of an answer, at most
     layers: int | None
     overhead_rounds: int
     overhead_problems: int
@@ -49,6 +51,8 @@ SIZES: dict[str, Sizes] = {
         fewer_seqs=448,
         tiny_problems=3000,
         smollm2_problems=150,
+        smollm2_chains=4,
+        smollm2_tokens=256,
         layers=None,
         overhead_rounds=2,
         overhead_problems=128,
@@ -67,6 +71,8 @@ SIZES: dict[str, Sizes] = {
         fewer_seqs=28,
         tiny_problems=96,
         smollm2_problems=1,
+        smollm2_chains=4,
+        smollm2_tokens=256,
         layers=2,
         overhead_rounds=1,
         overhead_problems=8,
@@ -86,6 +92,8 @@ SIZES["quick"] = replace(
     seqs=16,
     fewer_seqs=14,
     tiny_problems=32,
+    smollm2_chains=2,
+    smollm2_tokens=96,
     layers=1,
     overhead_problems=2,
     overhead_tokens=16,

@@ -124,7 +124,10 @@ def test_pictures_and_page_stand_alone_and_are_labelled(tmp_path: Path) -> None:
     points = [point(x, 15.0 * x, series=s, planned=16.0 * x) for x in (1, 2, 4) for s in ("a", "b")]
     points.append(point(4, 58, series="a", repeat=1, planned=64))
     report = SweepReport("Sweep: t", "cluster.ratio", points, knees(points, "cluster.ratio"), ["a note"])
-    figure = draw_sweep(points, title=report.title, axis=report.axis)
+    figure = draw_sweep(points, title=report.title, axis=report.axis, knees=report.knees)
+    throughput = figure.axes[0]
+    told = [text.get_text() for text in throughput.texts]
+    assert told.count("knee") == sum(knee.x is not None for knee in report.knees)
     assert [a.get_ylabel() for a in figure.axes][:2] == ["trajectories/s", "kept an hour (thousands)"]
     write_page(report, as_svg(figure), tmp_path / "sweep.html")
     page = (tmp_path / "sweep.html").read_text()

@@ -11,6 +11,7 @@ import pytest
 from berry.pipeline.errors import ResourceError, StorageError
 from berry.pipeline.storage import remote
 from berry.pipeline.storage.files import locate, under
+from berry.pipeline.storage.parquet import shard_files
 
 
 def test_what_is_put_can_be_read_listed_moved_and_removed(s3: Any) -> None:
@@ -146,3 +147,48 @@ def test_any_filesystem_that_fsspec_knows_will_do() -> None:
     assert location.get("round=0/b") == b"2"
     location.remove_folder("round=0")
     assert location.folders() == []
+
+
+def test_a_store_that_stays_away_is_told_once_and_once_more_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TRIES_S", (0.0,) * 10)
+    failures = iter([*[OSError("could not connect to server")] * 8, None, OSError("slow down"), None])
+    notes: list[str] = []
+
+    def operation() -> str:
+        error = next(failures)
+        if error is not None:
+            raise error
+        return "done"
+
+    with remote.outages_told(notes.append):
+        assert remote.patiently(operation) == "done"
+        assert remote.patiently(operation) == "done", "a single error is no news"
+    assert len(notes) == 2
+    assert notes[0].startswith("the store does not answer (the store can't be reached (could not connect to server)")
+    assert notes[1].startswith("the store answers again, 0 s later")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("errors", [0.0, 0.05])
+def test_a_folder_of_many_files_is_listed_in_parts_and_none_is_left_out(s3: Any, errors: float) -> None:
+    location = locate(s3.url("runs/many"))
+    numbers = [*range(700), *range(99_900, 100_400), *range(1_000_000, 1_000_900)]
+    wanted = [shard_files.shard_name("nodes", lease, 0).rpartition("/")[2] for lease in numbers]
+    wanted += ["shard-000000-000063.parquet", "zero&one's", "a b", "shard-9"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: location.put(f"round=0/nodes/{name}", b""), [*wanted, "below/it"]))
+    s3.faults(error_rate=errors)
+    cuts = tuple(f"shard-{first:02d}" for first in range(100))
+    assert location.names("round=0/nodes", between=cuts) == sorted(wanted)
+    assert location.names("round=0/nodes", between=("b",)) == sorted(wanted)
+    assert location.names("round=0/none", between=cuts) == []
+
+
+def test_a_listing_in_parts_says_what_is_wrong_and_is_signed(s3: Any) -> None:
+    location = locate(s3.url("runs/a"))
+    location.put("round=0/nodes/shard-000001.parquet", b"one")
+    s3.faults(signed_only=True)
+    assert location.names("round=0/nodes", between=("shard-1",)) == ["shard-000001.parquet"]
+    nowhere = locate("s3://berry-no-such-bucket/runs/a")
+    with pytest.raises(StorageError, match="no such bucket"):
+        nowhere.names("round=0/nodes", between=("shard-1",))

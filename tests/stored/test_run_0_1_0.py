@@ -115,7 +115,7 @@ def test_every_export_of_it(run: RunDir, tmp_path: Path, form: str, trainer: str
 def test_trainers_read_it(run: RunDir) -> None:
     config = stored_config(run)
     speaks = vocabulary.of_engine(config.engine)
-    splits, _ = collect(run, config, RewardTraining(), speaks, rounds=[0, 1], progress=lambda *_: None)
+    splits = collect(run, config, RewardTraining(), speaks, rounds=[0, 1], progress=lambda *_: None).sample
     paths = [*splits.train, *splits.validation, *splits.heldout]
     assert sum(path.passed is not None for path in paths) > 0
     assert all(len(path.soft) == len(path.ends) > 0 for path in paths)

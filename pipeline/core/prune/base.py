@@ -19,6 +19,18 @@ class Decision(Struct, frozen=True, gc=False):
     reason: DropReason | None = None
 
 
+class Digests(Protocol):
+    """The digests of responses kept so far, in memory or, of very many, on a disk (`storage.digest_set`)."""
+
+    def __contains__(self, digest: bytes, /) -> bool:
+        """Whether it was added before."""
+        ...
+
+    def add(self, digest: bytes, /) -> None:
+        """Adds one that is not there yet."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """What a rule may look at beside the living: all trajectories of the problem, dropped ones too (a pass rate is
@@ -26,7 +38,7 @@ class Pool:
     interval, whose `value` is None where there is none."""
 
     everyone: Sequence[Trajectory]
-    seen: set[bytes] = field(default_factory=set)
+    seen: Digests = field(default_factory=set[bytes])
     value: Value = UNKNOWN
 
     @property

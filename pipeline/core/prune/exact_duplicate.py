@@ -44,5 +44,6 @@ class ExactDuplicates:
             key = blake2b(" ".join(trajectory.response.split()).encode(), digest_size=16).digest()
             if key in pool.seen:
                 dropped[trajectory.trajectory_id] = DropReason.DUPLICATE
-            pool.seen.add(key)
+            else:
+                pool.seen.add(key)
         return dropped

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from berry.pipeline.config.sections.rollout.pruning import PRUNING_RULES, RuleConfig
-from berry.pipeline.core.prune.base import Decision, Pool, Rule
+from berry.pipeline.core.prune.base import Decision, Digests, Pool, Rule
 from berry.pipeline.core.values.estimate import UNKNOWN, Value
 from berry.pipeline.records import DropReason, Trajectory
 
@@ -32,7 +32,7 @@ def prune(
     trajectories: Sequence[Trajectory],
     rules: Sequence[RuleConfig],
     *,
-    seen: set[bytes] | None = None,
+    seen: Digests | None = None,
     value: Value = UNKNOWN,
 ) -> list[Decision]:
     """One decision for each trajectory of *one problem*, in their order. Rules apply in the order given, each to what
@@ -42,7 +42,7 @@ def prune(
     `seen` is what problems share for exact duplicates: give the same set to every problem pruned together, in a fixed
     order of problems. `value`: of the problem's root, as its tree estimates it, where that is unbiased.
     """
-    pool = Pool(trajectories, set() if seen is None else seen, value)
+    pool = Pool(trajectories, set[bytes]() if seen is None else seen, value)
     reasons: dict[str, DropReason] = {t.trajectory_id: t.drop_reason for t in trajectories if t.drop_reason}
     for rule in rules:
         alive = [t for t in trajectories if t.trajectory_id not in reasons]

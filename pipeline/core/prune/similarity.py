@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 _FEW = 64  # texts up to which comparing all pairs is quicker than MinHash, and exact
+PERMUTATIONS = 128  # of the MinHash by whose bands candidates are found on a disk
+_FOUND = 0.98  # of the pairs just at the threshold
 Hashes = NDArray[np.int64]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -51,6 +54,30 @@ def leaders(texts: Sequence[str], *, threshold: float, words: int, permutations:
         sums.append(np.fromiter((crc32(one.encode()) for one in own), np.int64, len(own)))
     candidates = _by_minhash(sums, threshold, permutations)
     return _led(len(texts), candidates, lambda i, j: _resemblance(hashes[i], hashes[j]) >= threshold)
+
+
+def band_layout(threshold: float) -> tuple[int, int]:
+    """Bands, and hashes a band, of a MinHash of `PERMUTATIONS` that finds at least 98% of the pairs whose Jaccard
+    similarity is `threshold`: the longest bands that do, since long ones make the fewest other candidates."""
+    lengths = (n for n in range(PERMUTATIONS, 1, -1) if 1 - (1 - threshold**n) ** (PERMUTATIONS // n) >= _FOUND)
+    rows = next(lengths, 1)
+    return PERMUTATIONS // rows, rows
+
+
+def band_keys(texts: Sequence[str], *, words: int, threshold: float, of: Sequence[str]) -> NDArray[np.uint64]:
+    """A key for each text and each band, shape (texts, bands): texts with a key in common are candidates. Texts of
+    different `of` have none in common."""
+    from datasketch import MinHash  # 0.8 s to import: only where it is used
+
+    bands, rows = band_layout(threshold)
+    contents = ([crc32(one.encode()) for one in shingles(text, words)] for text in texts)
+    keys = np.empty((len(texts), bands), np.uint64)
+    for at, sketch in enumerate(MinHash.generator(contents, num_perm=PERMUTATIONS, seed=1, hashfunc=int)):
+        hashes, salt = sketch.hashvalues, of[at].encode()
+        for band in range(bands):
+            part = hashes[band * rows : (band + 1) * rows].tobytes()
+            keys[at, band] = int.from_bytes(blake2b(part + salt, digest_size=8).digest(), "big")
+    return keys
 
 
 def _led(

@@ -41,10 +41,10 @@ def draw_plans(plans: Sequence[CapacityPlan], title: str) -> Figure:
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 2)
         figure.suptitle(title, fontsize=12)
-        ratios = _ratios(plans)
-        rates = [np.array([p.rate_with(r * p.units) for r in ratios]) for p in plans]
-        _curves(axes[0, 0], plans, ratios, rates, idle=False)
-        _curves(axes[0, 1], plans, ratios, rates, idle=True)
+        counts = [_slot_counts(plans, p) for p in plans]
+        rates = [np.array([p.rate_with(n) for n in its]) for p, its in zip(plans, counts, strict=True)]
+        _curves(axes[0, 0], plans, counts, rates, idle=False)
+        _curves(axes[0, 1], plans, counts, rates, idle=True)
         _slots(axes[1, 0], plans)
         _cost(axes[1, 1], plans)
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -73,18 +73,30 @@ def as_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _ratios(plans: Sequence[CapacityPlan]) -> np.ndarray:
-    """Chooses slots a GPU from well below the least need to well above what any cluster has or needs."""
+def _slot_counts(plans: Sequence[CapacityPlan], of: CapacityPlan) -> np.ndarray:
+    """Chooses whole numbers of slots for one plan, from well below the least need to well above what any cluster has
+    or needs a GPU: there are no halves of slots, and nothing is said between two numbers of them."""
     marks = [m for p in plans for m in (p.slots / p.units, (p.slots_needed or p.slots) / p.units) if m > 0]
-    return np.geomspace(min(marks) / 4, max(marks) * 2.5, 48)
+    ratios = np.geomspace(min(marks) / 4, max(marks) * 2.5, 48)
+    return np.unique(np.maximum(1, np.round(ratios * of.units)))
 
 
 def _curves(
-    axes: Axes, plans: Sequence[CapacityPlan], ratios: np.ndarray, rates: Sequence[np.ndarray], *, idle: bool
+    axes: Axes, plans: Sequence[CapacityPlan], counts: Sequence[np.ndarray], rates: Sequence[np.ndarray], *, idle: bool
 ) -> None:
-    for i, (p, rate) in enumerate(zip(plans, rates, strict=True)):
+    for i, (p, its, rate) in enumerate(zip(plans, counts, rates, strict=True)):
         colour, line, marker = PALETTE[i % 8], LINES[i % 8], MARKERS[i % 8]
-        axes.plot(ratios, _values(p, rate, idle=idle), line, color=colour, lw=1.8, label=p.cluster.name)
+        dots = marker if len(its) <= 12 else None
+        axes.plot(
+            its / p.units,
+            _values(p, rate, idle=idle),
+            line,
+            color=colour,
+            lw=1.8,
+            marker=dots,
+            ms=3,
+            label=p.cluster.name,
+        )
         here = _values(p, np.array([p.rate]), idle=idle)
         axes.plot([p.slots / p.units], here, marker, color=colour, ms=9, mec="white", zorder=5)
     axes.set_xscale("log")
@@ -97,7 +109,7 @@ def _curves(
     else:
         axes.set_ylabel("tokens/s a GPU")
         axes.set_title("Speed against the ratio")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.05)
 
 
 def _values(p: CapacityPlan, rate: np.ndarray, *, idle: bool) -> np.ndarray:
@@ -118,8 +130,7 @@ def _slots(axes: Axes, plans: Sequence[CapacityPlan]) -> None:
             places + offset, values, 0.26, label=label, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5
         )
         axes.bar_label(bars, fmt=lambda v: f"{v:.2g}" if v else "none", fontsize=7.5, padding=1)
-    axes.set_yscale("log")
-    axes.set_ylim(top=axes.get_ylim()[1] * 10)
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.35)  # bars begin at nothing
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.set_xticks(places, [p.cluster.name for p in plans])
     axes.set_ylabel("sandbox slots a GPU")
@@ -131,17 +142,22 @@ def _cost(axes: Axes, plans: Sequence[CapacityPlan]) -> None:
     places = np.arange(len(plans))
     values = [p.usd_per_million_kept for p in plans]
     if all(v is None for v in values):
-        values = [p.totals.gpu_hours / max(p.totals.trajectories, 1) * 1e6 for p in plans]
+        values = [p.totals.gpu_hours / max(p.totals.trajectories, 1) * 1e6 or None for p in plans]
         axes.set_ylabel("GPU-hours a million trajectories")
         axes.set_title("Effort (no prices)")
     else:
         axes.set_ylabel("US$ a million kept trajectories")
         axes.set_title("Cost")
+    if not any(values):
+        why = "costs nothing by this price sheet" if 0 in values else "no price: name a sheet with --prices"
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+        return
     heights = [v or 0.0 for v in values]
     bars = axes.bar(places, heights, 0.6, color=[PALETTE[i % 8] for i in range(len(plans))])
     notes = [_cost_note(p, v) for p, v in zip(plans, values, strict=True)]
     axes.bar_label(bars, labels=notes, fontsize=8, padding=2)
-    axes.set_ylim(top=max([*heights, 1e-9]) * 1.35)
+    axes.set_ylim(bottom=0, top=max([*heights, 1e-9]) * 1.35)
     axes.set_xticks(places, [p.cluster.name for p in plans])
 
 

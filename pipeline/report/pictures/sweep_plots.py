@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from berry.pipeline.planning.sweeps import Point, in_series, mean
+from berry.pipeline.planning.sweeps import Knee, Point, in_series, mean
 from berry.pipeline.report.pictures.plots import MARKERS, PALETTE, STYLE
 
 BAND = 0.15  # drawn around a perfect prediction
@@ -30,8 +30,11 @@ PANELS: tuple[tuple[str, str, float, str, str], ...] = (
 )
 
 
-def draw_sweep(points: Sequence[Point], *, title: str, axis: str, categories: Sequence[str] = ()) -> Figure:
-    """Draws six panels: the five of PANELS against the first key varied, and the plan against what was measured."""
+def draw_sweep(
+    points: Sequence[Point], *, title: str, axis: str, categories: Sequence[str] = (), knees: Sequence[Knee] = ()
+) -> Figure:
+    """Draws six panels: the five of PANELS against the first key varied, and the plan against what was measured. Bars
+    reach from the least to the most of repeats; the throughput has a dotted line at each series' knee."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(14, 8.4), layout="constrained")
         FigureCanvasAgg(figure)
@@ -44,6 +47,7 @@ def draw_sweep(points: Sequence[Point], *, title: str, axis: str, categories: Se
             panel.set_ylabel(label)
             panel.set_xlabel(axis)
             _ticks(panel, points, categories)
+        _knees(axes[0], list(series), knees)
         _agreement(axes[5], series)
         figure.legend(
             handles=_legend(list(series)), loc="outside lower center", ncols=min(5, len(series) + 2), frameon=False
@@ -66,16 +70,28 @@ def _panel(panel: Axes, series: Mapping[str, Mapping[float, list[Point]]], value
         places = sorted(by_x)
         means = [_mean([value(p) for p in by_x[x]]) for x in places]
         plan = [_mean([told(p) for p in by_x[x]]) for x in places]
-        singles = [(x, v) for x in places for p in by_x[x] if (v := value(p)) is not None and len(by_x[x]) > 1]
+        repeats = [[v for p in by_x[x] if (v := value(p)) is not None] for x in places]
+        bars = [(x, sum(vs) / len(vs), vs) for x, vs in zip(places, repeats, strict=True) if len(vs) > 1]
         drawn = drawn or any(m is not None for m in means)
         panel.plot(places, _gaps(means), marker, color=colour, ms=7, mec="white", zorder=4)
-        panel.plot([x for x, _ in singles], [v for _, v in singles], "_", color=colour, ms=9, zorder=3)
+        if bars:
+            spread = [[m - min(vs) for _, m, vs in bars], [max(vs) - m for _, m, vs in bars]]
+            at = [x for x, _, _ in bars], [m for _, m, _ in bars]
+            panel.errorbar(*at, yerr=spread, fmt="none", ecolor=colour, capsize=4, zorder=3)
         panel.plot(places, _gaps(plan), "--", color=colour, lw=1.5, zorder=2)
     if drawn:
         panel.set_ylim(bottom=0)
     else:
         panel.text(0.5, 0.5, "no price: give --prices, or\ncluster.nodes.*.usd_per_hour", ha="center", va="center",
                    transform=panel.transAxes)  # fmt: skip
+
+
+def _knees(panel: Axes, names: Sequence[str], knees: Sequence[Knee]) -> None:
+    for knee in knees:
+        if knee.x is not None and knee.series in names:
+            colour = PALETTE[names.index(knee.series) % len(PALETTE)]
+            panel.axvline(knee.x, color=colour, ls=":", lw=1.5, zorder=1)
+            panel.annotate("knee", (knee.x, 0.02), xycoords=panel.get_xaxis_transform(), color=colour, fontsize=8)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,12 +1,15 @@
-"""Measures what this process and all it started have taken, and sets how often its garbage is collected."""
+"""Measures what this process and all it started have taken, and sets how many files it may open."""
 
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from berry.pipeline.errors import ResourceError
 
 if TYPE_CHECKING:
     from berry.pipeline.rewards.serving.service import RewardModels
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 YOUNG_OBJECTS = 200_000  # allocated before the youngest generation is collected
 COLLECTIONS = (20, 20)  # of the youngest generation before the middle one, and of that before the oldest
+FEWEST_FILES = 256  # that a process of a run must be allowed to open: Ray alone holds some sixty in each
+MANY_FILES = 65_536  # that it may open where the host lets it
 Home = tuple[str, int]
 """The Ray node that an actor is on, and the number of its process there."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
@@ -66,3 +71,17 @@ def collect_garbage_rarely() -> None:
         gc.collect()
         gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *COLLECTIONS)
+
+
+def allow_many_files() -> None:
+    """Raises this process's limit on open files, which what it starts inherits, as far as it may. Raises ResourceError
+    where that is too few: connections that can't be opened would be waited for without end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FEWEST_FILES:
+        raise ResourceError(
+            f"a process may open {hard} files on {os.uname().nodename} (ulimit -Hn), and a run needs {FEWEST_FILES}: "
+            f"raise the limit there (ulimit -n {MANY_FILES}, or LimitNOFILE in what starts it)"
+        )
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

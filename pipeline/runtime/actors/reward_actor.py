@@ -19,7 +19,7 @@ from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import Home
+from berry.pipeline.runtime.actors.process import Home, allow_many_files
 from berry.pipeline.runtime.actors.remote import expected
 from berry.pipeline.runtime.actors.weights import load_reward_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
@@ -53,6 +53,7 @@ class RewardActor:
         """Loads the models; returns their weights' versions. Raises ConfigError, EngineError, ResourceError."""
         async with self._starting:
             if self._models is None:
+                allow_many_files()
                 models = await asyncio.to_thread(reward_models, self._config)
                 await models.start()
                 self._models = models

@@ -23,7 +23,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
 from berry.pipeline.errors import EngineError, is_exhausted
 from berry.pipeline.rewards.serving.service import RewardModels, ScorerOfEngine
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
+from berry.pipeline.runtime.actors import over_nodes
+from berry.pipeline.runtime.actors.process import allow_many_files, collect_garbage_rarely, of_process
 from berry.pipeline.runtime.actors.reward_actor import reward_models
 from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
@@ -53,7 +54,7 @@ class RolloutActor:
         self._verifying: VerifyClient | None = None
         self._scoring: RewardClient | None = None
         self._models: RewardModels | None = None
-        self._exporter = prometheus.Exporter({"run": self._config.name, "worker": worker_id})
+        self._exporter = prometheus.Exporter({"run": self._config.name, "engine": engine, "worker": worker_id})
         self._exporting: asyncio.Task[None] | None = None
         self._reports_so_far: LeaseReport | None = None
 
@@ -61,8 +62,13 @@ class RolloutActor:
         """Loads the engine; returns what it is. Verification goes to `sandboxes`, scoring to `rewards`; where a run has
         reward models and no reward actors (None), the models are loaded here. Raises EngineError, ResourceError."""
         if self._worker is None:
+            allow_many_files()
             alone = self._config.on_engine(self._engine_name)
-            engine = build(alone.engine_on_its_share(), engine_id=self._worker_id, name=self._engine_name)
+            nodes = alone.cluster.roles.rollout.nodes
+            if nodes > 1:
+                await over_nodes.until_all_parts_have_a_place()
+                over_nodes.let_the_engine_find_ray()
+            engine = build(alone.engine_on_its_share(), engine_id=self._worker_id, name=self._engine_name, nodes=nodes)
             await engine.start()
             await join_run(self._location, engine)
             collect_garbage_rarely()
@@ -84,6 +90,7 @@ class RolloutActor:
         for problem in await self.load_weights():
             log.warning("%s: %s", self._worker_id, problem)
         info = self._worker.engine.info
+        self._exporter.tags["model"] = info.model
         if self._exporting is None:
             self._exporting = prometheus.start(self._exporter, self._readings)
         return {

@@ -18,7 +18,7 @@ import ray
 
 from berry.pipeline import logs
 from berry.pipeline.errors import ResourceError
-from berry.pipeline.runtime.actors.process import Home, tree_cpu_s
+from berry.pipeline.runtime.actors.process import Home, allow_many_files, tree_cpu_s
 from berry.pipeline.runtime.monitoring import metrics, prometheus
 from berry.sandboxes.base import SandboxError
 from berry.sandboxes.sessions import SessionCall, SessionKeeper, SessionReply
@@ -44,6 +44,7 @@ class SandboxActor:
         """Starts the sandboxes; returns the Ray node they are on. Raises ResourceError where this host can't confine
         programs."""
         if not self._started:
+            allow_many_files()
             try:
                 await self._checker.start()
                 if self._has_tools:

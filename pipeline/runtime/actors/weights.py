@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+from berry.pipeline.engines import adapters
 from berry.pipeline.engines.base import SwapsWeights
 from berry.pipeline.errors import BerryError, ConfigError
 from berry.pipeline.rewards.model.resolve import resolve
@@ -32,7 +33,10 @@ async def load_weights(worker: LeaseWorker, location: Location, models: RewardMo
         else:
             source = address(location, wanted)
             try:
-                folder = await asyncio.to_thread(resolve, source, key="weights of the engine")
+                config = worker.config.on_engine(worker.engine_name).engine
+                is_adapter = config.type == "vllm" and config.adapter is not None
+                find = adapters.resolve if is_adapter else resolve
+                folder = await asyncio.to_thread(find, source, key="weights of the engine")
                 await engine.load_weights(folder, wanted.version)
             except ConfigError as error:
                 problems.append(f"{wanted.version} can't be taken, the old weights generate on: {error}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.errors import BerryError
+from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.outcome import Launch
@@ -24,17 +24,18 @@ from berry.pipeline.runtime.driver.startup import Started
 from berry.pipeline.runtime.monitoring import metrics, prometheus, stalls
 from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
+from berry.pipeline.runtime.monitoring.polling import pause_s, snapshots_of
 from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifiable
-from berry.pipeline.runtime.worker import Worker
-from berry.pipeline.stages.leases.lease import Snapshot
+from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import RoundLeases
+from berry.pipeline.stages.leases.reports import ManifestWriter
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import read_weights
 from berry.pipeline.tasks import end_tasks
 
 PROGRESS_POLL_S = 0.5
-WORKERS_A_POLL = 100  # with more of them each is asked less often, so that asking costs the driver no more
 WEIGHTS_POLL_S = 2.0
+MANIFEST_S = 30.0  # between two writings of what leases reported: the next driver reads the files of those since
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,7 @@ class Background:
     started: Started
     leases: RoundLeases
     coordinator: Coordinator
+    manifests: ManifestWriter
     monitor: Monitor
     round_index: int
     problems: int
@@ -62,6 +64,13 @@ class Background:
         """Runs all of it while the context lasts; ends with what the audit still has to look at."""
         self.coordinator.on_loss = self._say_loss
         audit = self._audit()
+
+        def take(report: LeaseReport) -> None:
+            self.manifests.add(report)
+            if audit is not None:
+                audit.submit(report)
+
+        self.coordinator.on_report = take
         tasks = [asyncio.create_task(self._guarded(work)) for work in self._work(audit)]
         if not self.launch.local:
             exporter = prometheus.Exporter({"run": self.config.name})
@@ -72,6 +81,7 @@ class Background:
                 await audit.drain()
         finally:
             await end_tasks(tasks)
+            await asyncio.to_thread(self._write_manifests)
             await asyncio.to_thread(self.leases.end_round)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -89,6 +99,7 @@ class Background:
             self._show_progress(),
             self._load_pushed_weights(),
             self._watch_actors(),
+            self._keep_manifests(),
             self.leases.work(self.coordinator.wake),
             stalls.watch(workers, self.config.storage.stall_s, self.display.note),
         ]
@@ -115,7 +126,7 @@ class Background:
     def _audit(self) -> LogprobAudit | None:
         if self.config.recompute.share <= 0:
             return None
-        audit = LogprobAudit(
+        return LogprobAudit(
             self.config.recompute,
             self.run,
             self.started.workers,
@@ -123,8 +134,6 @@ class Background:
             alarm=self.display.note,
             fence=self.coordinator.fence,
         )
-        self.coordinator.on_report = audit.submit
-        return audit
 
     # ---- progress ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +143,7 @@ class Background:
             wanted_s = self.launch.measure_s
             if wanted_s is not None and self.monitor.steady.lasted_s >= wanted_s:
                 self.stop(f"measured for {self.monitor.steady.lasted_s:.1f} s")
-            await asyncio.sleep(PROGRESS_POLL_S * max(1.0, len(self.started.workers) / WORKERS_A_POLL))
+            await asyncio.sleep(pause_s(PROGRESS_POLL_S, self.started.workers))
 
     async def poll(self) -> None:
         """Asks every worker for its figures, and shows them."""
@@ -153,6 +162,20 @@ class Background:
             )
         )
 
+    # ---- manifests --------------------------------------------------------------------------------------------------
+
+    async def _keep_manifests(self) -> None:
+        """Writes what leases reported, so that the next driver need not read it from their files."""
+        while True:
+            await asyncio.sleep(MANIFEST_S)
+            await asyncio.to_thread(self._write_manifests)
+
+    def _write_manifests(self) -> None:
+        try:
+            self.manifests.write()
+        except StorageError as error:  # the files say it too
+            log.warning("a manifest is not written yet: %s", error)
+
     # ---- weights ----------------------------------------------------------------------------------------------------
 
     async def _load_pushed_weights(self) -> None:
@@ -165,12 +188,6 @@ class Background:
             if is_new:
                 self.display.note("new weights were pushed: taking them")
                 await load_weights(self.started, self.display)
-
-
-async def snapshots_of(workers: Sequence[Worker]) -> list[Snapshot]:
-    """The figures of the workers that are up."""
-    asked = await asyncio.gather(*(worker.snapshot() for worker in workers))
-    return [snapshot for snapshot in asked if snapshot is not None]
 
 
 async def load_weights(started: Started, display: Display) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +25,11 @@ class Launch:
     address: str | None = None
     local: bool = False  # everything in this process, no Ray
     measure_s: float | None = None  # stop when the steady state has lasted this long; None: run to the end
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this host alone."""
+        return self.local or not (self.address or os.environ.get("RAY_ADDRESS"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,29 +12,28 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import EngineConfig
-from berry.pipeline.config.sections.rewards import RewardTraining
-from berry.pipeline.core.assignment.modes import explain_modes
+from berry.pipeline.config.sections.rewards import Rewards, RewardTraining
 from berry.pipeline.core.assignment.routing import steps_of
 from berry.pipeline.core.placement import Placement, place_actors
-from berry.pipeline.core.prune.reach import explain_reach
 from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.conflicts import (
-    explain_conflicts,
     explain_missing_calls,
     explain_missing_steps,
     explain_no_labels,
 )
-from berry.pipeline.core.search.registry import search_class
 from berry.pipeline.engines.preflight import check_each_engine, check_reads_ids_of
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
+from berry.pipeline.runtime.actors.process import allow_many_files
 from berry.pipeline.runtime.display import Display
-from berry.pipeline.runtime.driver.background import Background, load_weights, snapshots_of
+from berry.pipeline.runtime.driver.background import Background, load_weights
 from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.runtime.driver.expectations import say_cores, say_missing_tools, say_what_to_expect
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.merge_process import merge_after_round
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
@@ -43,28 +42,48 @@ from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.runtime.driver.startup import Started, start
 from berry.pipeline.runtime.driver.totals import RoundTotals
 from berry.pipeline.runtime.monitoring.live_status import recording
+from berry.pipeline.runtime.monitoring.polling import snapshots_of
 from berry.pipeline.runtime.monitoring.progress import Monitor
 from berry.pipeline.runtime.monitoring.trackers import preflight as preflight_trackers
 from berry.pipeline.runtime.monitoring.tracking import tracked
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.leases.partition import AllLeases, LabelledLeases, RoundLeases, lease_count, survey_run
-from berry.pipeline.stages.leases.reports import read_reports
-from berry.pipeline.stages.problems.screening import explain_screening
+from berry.pipeline.stages.leases.partition import (
+    AllLeases,
+    LabelledLeases,
+    RoundLeases,
+    changed_problems,
+    lease_count,
+    survey_run,
+)
+from berry.pipeline.stages.leases.reports import ManifestWriter, read_reports
+from berry.pipeline.stages.problems import asked
 from berry.pipeline.stages.problems.sources import Survey
 from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
+from berry.pipeline.storage.remote import outages_told
 from berry.pipeline.storage.run.directory import RunDir, locked, prepare, revised_run
+
+_IN_FLIGHT = {
+    "run": "what is in flight is journalled",
+    "local": "what is in flight is journalled on each worker's host",
+    "off": "what is in flight is lost (storage.journal: off)",
+}
+"""What becomes of it when a run is stopped, by storage.journal."""
 
 
 def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     """Runs, or resumes, to the end. Raises the errors of berry.pipeline.errors."""
+    allow_many_files()
     display.phase("reading problems")
     if launch.local:
         _check_one_process(config)
     problems = survey_run(config, fault_in_mode(config))
     planned = place_actors(config.cluster, config.engine_roles)
-    _say_what_to_expect(config, problems, display)
+    say_what_to_expect(config, problems, display)
+    if launch.is_here:
+        say_cores(planned, display)
+        say_missing_tools(config, problems, display)
     _check_labels(config)
     check_each_engine(config)
     preflight_rewards(config.rewards)
@@ -79,14 +98,19 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         source = revised_run(location)
         labelled_rounds(source, config.annotation)
         _check_same_problems(source, made_with)
+        _check_same_texts(source, config, problems)
         check_reads_ids_of(stored_config(source).engine, config.engine)
-    directory, resumed = prepare(location.root if location.is_local else location.url, config, made_with)
+    place = location.root if location.is_local else location.url
+    directory, resumed = prepare(place, config, made_with, {asked.NAME: asked.as_bytes(problems.asked)})
+    if resumed:
+        _check_same_texts(directory, config, problems)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
     with (
         lock as presence,
         tracked(display, config, directory) as trackers,
         recording(trackers, directory, storage.site) as shown,
+        outages_told(shown.note),
     ):
         leases: RoundLeases
         if config.annotation is not None:
@@ -135,27 +159,14 @@ def _check_same_problems(source: RunDir, made_with: dict[str, Any]) -> None:
         )
 
 
-def _say_what_to_expect(config: RunConfig, problems: Survey, display: Display) -> None:
-    if any(one.engine.type == "synthetic" for one in config.each_engine.values()):
-        display.note("SYNTHETIC engine: no model stands behind what this run writes")
-    if config.screening.files:
-        display.note(f"screened: {explain_screening(problems.screening)}")
-    if config.annotation is not None:
-        return  # policy and pruning have done their part
-    if config.rollout.modes:
-        display.note(f"modes: {explain_modes(config, problems.count)}")
-    for mode, rollout in zip(config.rollout.modes or (None,), config.rollout.each_mode, strict=True):
-        where = "note: " if mode is None else f"note: mode {mode.name}: "
-        for conflict in explain_conflicts(rollout):
-            display.note(f"{where}{conflict}")
-        for limit in explain_reach(
-            config.pruning,
-            search_class(rollout.policy).scheme(rollout),
-            problems=problems.count,
-            variants=problems.variants,
-            lease_problems=config.storage.lease_problems,
-        ):
-            display.note(f"{where}{limit}")
+def _check_same_texts(run: RunDir, config: RunConfig, problems: Survey) -> None:
+    """Raises ConfigError where problems of the same ids are other ones now: one run's trees would answer both."""
+    changed = changed_problems(run, config, problems.asked)
+    if changed is not None:
+        raise ConfigError(
+            f"{run.location.show()}: since this run began the problem files have changed {changed.explain()}; restore "
+            "them, or use --fork NAME"
+        )
 
 
 def _check_one_process(config: RunConfig) -> None:
@@ -199,34 +210,33 @@ class Driver:
         if config.annotation is not None:
             self._plan = LabelledRounds(directory, config)
         else:
-            self._plan = TrainedRounds(directory, config, leases, total=total)
+            self._plan = TrainedRounds(directory, config, leases, total=total, address=launch.address)
         self._last = self._plan.rounds[-1]
         self._interrupted = False
         self._failure: BerryError | None = None
 
     def say_what_is_done(self) -> None:
         """Says how much an earlier driver has committed."""
-        first = self._first_open_round()
+        first = self._first_open
         round_index = self._plan.rounds[0] if first is None else first
         done = len(self._directory.committed(round_index))
         where = f" of round {round_index} of {len(self._plan.rounds)}" if len(self._plan.rounds) > 1 else ""
         self._display.note(f"resuming: {done} of {self._plan.leases(round_index)} leases{where} are committed")
+        journal = self._config.storage.journal
+        if journal != "run" and done < self._plan.leases(round_index):
+            again = "what was in flight" if journal == "off" else "what is in flight on a host that is gone"
+            self._display.note(f"note: storage.journal is {journal}: {again} is generated again")
 
     async def run(self) -> RunOutcome:
         """Runs to the end, or until a signal stops it. Raises the errors of berry.pipeline.errors."""
-        first = self._first_open_round()
+        first = self._first_open
         if first is None:
             return self._nothing_to_do()
         if not await self._plan.check(self._display):
             return self._outcome(self._committed_totals(first), {}, finished=False)
         await self._plan.set_weights(first)
-        starting = asyncio.ensure_future(
-            start(self._config, self._launch, self._planned, self._directory.location, first, self._display)
-        )
-        try:
-            with on_stop(starting.cancel):
-                started = await starting
-        except asyncio.CancelledError:
+        started = await self._start(first)
+        if started is None:
             self._display.note("stopped before anything had started")
             return self._outcome(self._committed_totals(first), {}, finished=False)
         try:
@@ -235,19 +245,51 @@ class Driver:
                 outcome = await self._run_round(round_index, started)
                 if not outcome.finished or following is None:
                     return outcome
+                if self._training_takes_place():
+                    self._display.phase("ending the actors, whose place the training takes")
+                    await started.stop()
+                    started = None
                 if not await self._plan.end_round(round_index, self._display):
                     return replace(outcome, finished=False)
                 await self._plan.set_weights(following)
-                await load_weights(started, self._display)
+                if started is None:
+                    started = await self._start(following)
+                    if started is None:
+                        return replace(outcome, finished=False)
+                else:
+                    await load_weights(started, self._display)
             raise AssertionError("a run has at least one round")
         finally:
-            self._display.phase("stopping")
-            await started.stop()
+            if started is not None:
+                self._display.phase("stopping")
+                await started.stop()
+
+    async def _start(self, round_index: int) -> Started | None:
+        """Starts what serves in a round, with its weights; None when a signal asked to stop."""
+        starting = asyncio.ensure_future(
+            start(self._config, self._launch, self._planned, self._directory.location, round_index, self._display)
+        )
+        try:
+            with on_stop(starting.cancel):
+                return await starting
+        except asyncio.CancelledError:
+            return None
+
+    def _training_takes_place(self) -> bool:
+        """Whether training between rounds needs the GPUs, or cores, that the actors hold."""
+        rounds = self._config.rounds
+        if self._launch.local or rounds is None or not (rounds.policy or rounds.train):
+            return False
+        trained = [] if rounds.policy is None else [rounds.policy.processes]
+        if rounds.train:
+            trained.append((self._config.rewards or Rewards()).training.processes)
+        return max(trained) > 1 or self._planned.rollout.gpus > 0 or self._planned.reward.gpus > 0
 
     # ---- rounds -----------------------------------------------------------------------------------------------------
 
-    def _first_open_round(self) -> int | None:
-        """The first round with something left to do; None if all are done."""
+    @cached_property
+    def _first_open(self) -> int | None:
+        """The first round with something left to do when the driver began; None if all are done."""
         return next((r for r in self._plan.rounds if self._plan.is_open(r)), None)
 
     def _nothing_to_do(self) -> RunOutcome:
@@ -260,7 +302,7 @@ class Driver:
             self._display.note(f"round {round_index} of {len(self._plan.rounds)}")
         while True:
             self._leases.begin_round(round_index)
-            if len(self._directory.committed(round_index)) >= self._plan.leases(round_index):  # its figures stay
+            if len(self._leases.committed_before) >= self._plan.leases(round_index):  # its figures stay
                 figures = self._directory.metrics(self._figures_of(round_index)) or {}
                 outcome = self._outcome(self._committed_totals(round_index), figures, finished=True)
             else:
@@ -282,7 +324,9 @@ class Driver:
             self._display.note(f"note: the round's files were not merged: {error}")
 
     async def _coordinate(self, round_index: int, started: Started) -> RunOutcome:
-        before = self._committed_totals(round_index)
+        manifests = ManifestWriter(self._directory.location, round_index)
+        into = None if self._leases.is_shared else manifests  # what other sites commit they write themselves
+        before = await asyncio.to_thread(self._committed_totals, round_index, into)
         earlier_problems = before.problems
         coordinator = Coordinator(self._leases, list(started.workers), totals=before)
         monitor = Monitor(time.monotonic(), self._problems, done_before=before.problems)
@@ -308,6 +352,7 @@ class Driver:
             started=started,
             leases=self._leases,
             coordinator=coordinator,
+            manifests=manifests,
             monitor=monitor,
             round_index=round_index,
             problems=self._problems,
@@ -316,7 +361,7 @@ class Driver:
         )
         began = time.monotonic()
         try:
-            with on_stop(stop, "what is in flight is journalled"):
+            with on_stop(stop, _IN_FLIGHT[self._config.storage.journal.partition(":")[0]]):
                 async with background.running():
                     await work
         except asyncio.CancelledError:
@@ -345,9 +390,14 @@ class Driver:
 
     # ---- what was done ----------------------------------------------------------------------------------------------
 
-    def _committed_totals(self, round_index: int) -> RoundTotals:
+    def _committed_totals(self, round_index: int, into: ManifestWriter | None = None) -> RoundTotals:
         totals = RoundTotals()
-        for report in read_reports(self._directory.location, round_index):
+        location, note = self._directory.location, self._display.note
+        known = None if into is None else self._leases.committed_before  # this driver alone commits more
+        stored = read_reports(
+            location, round_index, committed=known, into=into, note=lambda text: note(f"note: {text}")
+        )
+        for report in stored:
             totals.add(report)
         return totals
 

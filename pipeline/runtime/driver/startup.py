@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.placement import Placement
 from berry.pipeline.runtime.actors import local_worker
-from berry.pipeline.runtime.display import Display
+from berry.pipeline.runtime.display import STARTING_RAY, Display
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.worker import SandboxSlots, Worker
 from berry.pipeline.storage.files import Location
@@ -74,7 +74,7 @@ async def _start_on_ray(
     from berry.pipeline.runtime.cluster.fleet import Fleet
 
     began = time.monotonic()
-    display.phase("starting Ray")
+    display.phase(STARTING_RAY)
     now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned, config.engine_roles)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
     owns_ray = not connect.address_of_cluster(launch.address)

@@ -18,6 +18,7 @@ from typing import Any
 from berry.pipeline.config.sections.cluster import Autoscaling
 from berry.pipeline.core.balance import Action, ResizeDecision, State, Waits, decide
 from berry.pipeline.errors import StorageError
+from berry.pipeline.runtime.monitoring.polling import pause_s, snapshots_of
 from berry.pipeline.runtime.monitoring.wait_times import WaitWindow
 from berry.pipeline.runtime.worker import SandboxSlots, Worker
 from berry.pipeline.storage import jsonl_log
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Autoscaler:
-    """Decides once a window of `settings.tick_s` seconds."""
+    """Decides once a window of `settings.tick_s` seconds; of more than a hundred workers a window is longer."""
 
     def __init__(
         self,
@@ -69,11 +70,11 @@ class Autoscaler:
         window = WaitWindow()
         for sample in range(SAMPLES_A_WINDOW + 1):
             if sample:
-                await asyncio.sleep(self._settings.tick_s / SAMPLES_A_WINDOW)
+                await asyncio.sleep(pause_s(self._settings.tick_s / SAMPLES_A_WINDOW, self._workers))
             workers = list(self._workers)
-            snapshots = await asyncio.gather(*(w.snapshot() for w in workers))
+            snapshots = await snapshots_of(workers)
             checks = await workers[0].check_counters() if workers else []
-            window.add(time.monotonic(), [s for s in snapshots if s is not None], checks)
+            window.add(time.monotonic(), snapshots, checks)
         return window.waits()
 
     async def _carry_out(self, decision: ResizeDecision) -> None:

@@ -36,7 +36,7 @@ class MetricReading:
     tags: Mapping[str, str] | None = None
 
 
-ENGINE = ("run", "worker", "version")
+ENGINE = ("run", "engine", "model", "worker", "version")  # `engine`: its name among several, else empty
 RUN = ("run",)
 METRICS: dict[str, Metric] = {
     "berry_engine_prompt_tokens": Metric("counter", "prompt tokens read, cached ones included", ENGINE),

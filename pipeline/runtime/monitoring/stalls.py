@@ -1,6 +1,7 @@
 """Ends what hangs: alive for Ray, and yet without progress or answer for `storage.stall_s` seconds.
 
     snapshots ─► Activity ─► SilenceTimer, one a worker ─► Worker.abort ─► its leases are handed out again
+    verdicts that a worker waits for, and that no checker works on ─► the worker's own silence
     figures of checkers, reward models ─► Activity ─► SilenceTimer, one an actor ─► cluster.actor_pool ends it
 
 Every sign of work starts a timer anew, however long the work takes. What has nothing to do is not silent.
@@ -28,9 +29,11 @@ class Activity:
     owes: bool
 
 
-def activity_of_worker(snapshot: Snapshot) -> Activity:
-    """An engine without work owes nothing, nor one whose searches all wait for verdicts and tools."""
+def activity_of_worker(snapshot: Snapshot, *, checkers_work: bool = True) -> Activity:
+    """An engine without work owes nothing, nor one whose searches all wait for verdicts and tools, as long as any
+    checker works (`checkers_work`): what a worker waits for and nobody was asked for has not left it."""
     counters, gauges = snapshot.counters, snapshot.gauges
+    waits = gauges.verifying + gauges.calling > 0
     return Activity(
         (
             counters.prompt_tokens,
@@ -40,8 +43,7 @@ def activity_of_worker(snapshot: Snapshot) -> Activity:
             gauges.called,
             gauges.searching,
         ),
-        owes=counters.running + counters.waiting > 0
-        or (gauges.searching > 0 and gauges.verifying == gauges.calling == 0),
+        owes=counters.running + counters.waiting > 0 or (gauges.searching > 0 and not (waits and checkers_work)),
     )
 
 
@@ -74,6 +76,16 @@ class SilenceTimer:
         return now - self.since
 
 
+_WORK_OF_A_CHECKER = ("in_service", "pool_running", "symbolic_running", "call_waiting", "call_running")
+
+
+def any_works(checkers: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a checker has anything to do, by the figures of all that are up. True where none is, or one does not
+    answer: that silence is theirs."""
+    up = [figures for figures in checkers if "in_service" in figures]
+    return not up or any(figures.get(name, 0.0) > 0 for figures in up for name in _WORK_OF_A_CHECKER)
+
+
 async def watch(
     workers: Sequence[Worker],
     stall_s: float,
@@ -85,12 +97,14 @@ async def watch(
     timers: dict[str, SilenceTimer] = {}
     while True:
         await asyncio.sleep(min(MOST_POLL_S, stall_s / 5))
+        checkers_work = any_works(await workers[0].check_counters()) if workers else True
         for worker in list(workers):
             snapshot, now = await worker.snapshot(), clock()
             timer = timers.setdefault(worker.worker_id, SilenceTimer(now))
             if not worker.is_up:
                 timer.since = now
-            silent_s = timer.silent_s(None if snapshot is None else activity_of_worker(snapshot), now)
+            activity = None if snapshot is None else activity_of_worker(snapshot, checkers_work=checkers_work)
+            silent_s = timer.silent_s(activity, now)
             if silent_s > stall_s:
                 why = f"{worker.worker_id} made no progress for {silent_s:.0f} s (storage.stall_s {stall_s:g})"
                 note(f"{why}: it is ended, and its leases are handed out again")

@@ -13,12 +13,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from berry.pipeline.errors import InputError, ProblemFileError
+from berry.pipeline.errors import InputError, ProblemFileError, StorageError
 from berry.pipeline.records import Finish, Problem, ending
 from berry.pipeline.stages.checking.question import Agreeing, Verifying
 from berry.pipeline.stages.problems.files import iter_file, json_rows, parquet_rows
@@ -30,6 +31,7 @@ from berry.verifiers.kinds.majority import ConsensusRequest
 from berry.verifiers.specs.union import MajoritySpec
 
 PART_ROWS = 1_000  # of a finished part
+SAVE_S = 5.0  # within which a verdict is written, so that a killed verification loses no more
 VERDICTS = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -199,7 +201,8 @@ async def verify_all(
     at_once: int,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> None:
-    """Checks every response that `parts` does not have yet, `at_once` at a time; adds verdicts to both."""
+    """Checks every response that `parts` does not have yet, `at_once` at a time; adds verdicts to both, which `parts`
+    writes every SAVE_S seconds. Raises StorageError where it can't."""
     for problem_id, outcome, reason in parts.done.values():
         tally.add(problems[problem_id].verifier.type, outcome, reason)
     tally.resumed = tally.done
@@ -214,6 +217,7 @@ async def verify_all(
         finish(response, await check(_request(problems[response.problem_id], response)))
 
     running: set[asyncio.Task[None]] = set()
+    saving = asyncio.create_task(_save(parts))
     try:
         for response in responses:
             if isinstance(problems[response.problem_id].verifier, MajoritySpec):
@@ -228,16 +232,24 @@ async def verify_all(
                     task.result()
         for task in running:
             await task
+        for problem_id, together in held.items():
+            spec = problems[problem_id].verifier
+            assert isinstance(spec, MajoritySpec)
+            verdicts = await agree(ConsensusRequest(problem_id, spec, {str(r.row): r.text for r in together}))
+            for response in together:
+                if response.row not in parts.done:
+                    finish(response, verdicts[str(response.row)])
     finally:
-        await end_tasks(running)
+        await end_tasks([saving, *running])
         parts.flush()
-    for problem_id, together in held.items():
-        spec = problems[problem_id].verifier
-        assert isinstance(spec, MajoritySpec)
-        verdicts = await agree(ConsensusRequest(problem_id, spec, {str(r.row): r.text for r in together}))
-        for response in together:
-            if response.row not in parts.done:
-                finish(response, verdicts[str(response.row)])
+
+
+async def _save(parts: Parts) -> None:
+    """Writes what is there every SAVE_S seconds, until cancelled; an error waits for the next writing."""
+    while True:
+        await asyncio.sleep(SAVE_S)
+        with suppress(StorageError):
+            parts.flush()
 
 
 def _request(problem: Problem, response: Response) -> CheckRequest:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -47,11 +48,12 @@ from berry.verifiers.base import Outcome, Reason, Verdict
 class StoredTree:
     """`trajectories` and `kept` are rows as stored (schema.py), without the completions that were drawn only to label
     prefixes (`berry annotate`), which are in the tree alone; each row is made when it is asked for. `nodes`: records by
-    id, read when they are asked for. `problem` is None where the run's problem files can't be
-    read any more. `family` is what splits go by: the problem this one is a variant of, else its own id. `prompt` is
-    the prompt's text, special tokens left out; `sampled_under` the chat messages that its tokens are, None where the
-    run did not store them; `template_args` what the chat template was given beside them, None where that is what the
-    engine always gives it. `mode`: the one that the problem was searched in; None where the run has none."""
+    id, read when they are asked for. `problem`: as it was asked; of runs before schema version 11 by the problem files
+    as they are now, None where these can't be read any more. `family` is what splits go by: the problem this one is a
+    variant of, else its own id. `prompt` is the prompt's text, special tokens left out; `sampled_under` the chat
+    messages that its tokens are, None where the run did not store them; `template_args` what the chat template was
+    given beside them, None where that is what the engine always gives it. `mode`: the one that the problem was searched
+    in; None where the run has none."""
 
     round_index: int
     tree: ReadTree
@@ -140,19 +142,18 @@ def read_trees(run: RunDir, *, rounds: Iterable[int] | None = None) -> Iterator[
     for round_index in run.rounds() if rounds is None else sorted(rounds):
         handed_out = _problems(run, config, round_index)
         for lease in sorted(run.committed(round_index)):
-            problems = _of_lease(handed_out, lease)
-            yield from _read_lease(run, config, round_index, lease, problems)
+            yield from _read_lease(run, config, round_index, lease, partial(_of_lease, handed_out, lease))
 
 
 def read_leases(
     run: RunDir, round_index: int, leases: Iterable[int], *, only: str | None = None
 ) -> Iterator[StoredTree]:
     """The trees of these committed leases, in this order; `only`: that of this problem alone, without reading the
-    others' rows. Their `problem` is None: problem files are not looked through, so that a few trees of a large run are
-    read at once. Raises StorageError for a damaged shard."""
+    others' rows. Problem files are not looked through, so that a few trees of a large run are read at once: of runs
+    before schema version 11 their `problem` is None. Raises StorageError for a damaged shard."""
     config = stored_config(run)
     for lease in leases:
-        yield from _read_lease(run, config, round_index, lease, {}, only)
+        yield from _read_lease(run, config, round_index, lease, dict, only)
 
 
 def _problems(run: RunDir, config: RunConfig, round_index: int) -> Iterator[tuple[int, dict[str, Problem]]]:
@@ -189,10 +190,12 @@ def _read_lease(
     config: RunConfig,
     round_index: int,
     lease: int,
-    problems: dict[str, Problem],
+    from_files: Callable[[], dict[str, Problem]],
     only: str | None = None,
 ) -> Iterator[StoredTree]:
-    """Problems without nodes, since they were quarantined, have no tree."""
+    """Problems without nodes, since they were quarantined, have no tree. `from_files`: the lease's problems by their
+    files as they are now, for runs that did not store them."""
+    found: dict[str, Problem] | None = None
     tables = open_lease(run.location, lease, round_index)
     marks = tables["nodes"].marks
     leaves, kept = tables["trajectories"], tables["kept"]
@@ -205,7 +208,10 @@ def _read_lease(
         root, reader, families = next(node_rows), ValueReader(), set[str]()
         leaf_rows = _leaf_rows(rows_at(leaves, places, _OF_LEAF), families)
         tree = ReadTree(problem_id, _read_by(reader, chain((root,), node_rows)), leaf_rows)
-        problem, its_kept = problems.get(problem_id), KeptRows(kept, kept_at.get(problem_id, ()), tree)
+        problem, its_kept = asked(root["problem"]), KeptRows(kept, kept_at.get(problem_id, ()), tree)
+        if problem is None:
+            found = from_files() if found is None else found
+            problem = found.get(problem_id)
         family = _family(problem_id, families, its_kept, problem)
         yield StoredTree(
             round_index=round_index,
@@ -225,6 +231,11 @@ def _read_lease(
             nodes=StoredNodes(tables["nodes"], (start, start + len(tree))),
         )
         start += len(tree)
+
+
+def asked(stored: str | None) -> Problem | None:
+    """The problem that a tree is of, as it was asked, by what its root has; None before schema version 11."""
+    return None if stored is None else Problem.model_validate_json(stored)
 
 
 def _read_by(reader: ValueReader, rows: Iterable[Row]) -> Iterator[Row]:

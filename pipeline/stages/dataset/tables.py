@@ -15,6 +15,7 @@ from berry.pipeline.config.sections.rollout.pruning import PruneRule
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core.labels import LABELS, only
 from berry.pipeline.core.prune import Decision, prune
+from berry.pipeline.core.prune.base import Digests
 from berry.pipeline.core.values.estimate import UNKNOWN, Values
 from berry.pipeline.records import DropReason, Finish, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.dataset.rows import (
@@ -31,7 +32,7 @@ from berry.pipeline.stages.leases.lease import add_modes
 from berry.pipeline.storage.parquet.shards import evidence_json
 from berry.verifiers.base import Outcome
 
-Seen = defaultdict[str | None, set[bytes]]
+Seen = defaultdict[str | None, Digests]
 """Responses kept so far, for duplicates across problems, by mode: the same answer to another prompt is no duplicate."""
 _UNVERIFIABLE = Outcome.UNVERIFIABLE
 
@@ -50,7 +51,7 @@ class Tables:
     modes: dict[str, dict[str, int]] = field(default_factory=dict)  # as in `LeaseReport.modes`, but tokens
     goes_on: list[str] = field(default_factory=list)  # as in `LeaseReport.goes_on`
 
-    seen: Seen = field(default_factory=partial(defaultdict, set))
+    seen: Seen = field(default_factory=partial(defaultdict, set[bytes]))
 
     def add(
         self,

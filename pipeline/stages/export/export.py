@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import EvaluationSets
@@ -29,15 +29,16 @@ from berry.pipeline.errors import BerryError, InputError, StorageError
 from berry.pipeline.stages.dataset.missing_labels import explain_missing
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_trees, stored_config
 from berry.pipeline.stages.export.base import ExportContext, ExportFormat, Filters, Layout, SourceOf
-from berry.pipeline.stages.export.card import CARD, Made, card, counted
+from berry.pipeline.stages.export.card import CARD, SPLITS, Made, card, counted
 from berry.pipeline.stages.export.exactness import MOST, Exactness
 from berry.pipeline.stages.export.registry import export_format, layout_of, trainer_of
 from berry.pipeline.stages.export.turns import conversations
-from berry.pipeline.stages.export.writer import FileKind, Writer
+from berry.pipeline.stages.export.writer import FileKind, Writer, aside
 from berry.pipeline.stages.problems.screening import Screened
 from berry.pipeline.storage.run.directory import RunDir
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished"  # is there while files are written: what a killed export leaves is known by it
 NEED_IDS = frozenset({"prm", "rl", "tree"})  # formats whose text rows hold token ids or log-probabilities
 
 
@@ -94,7 +95,7 @@ def export(
     request = changed(request, trainer=None if request.tokens else trainer_of(request.format, request.trainer))
     layout = layout_of(request.format, request.trainer, tokens=request.tokens)
     target = Path(folder)
-    _check_target(target, replace=replace)
+    _check_target(target, form, replace=replace)
     config = stored_config(run)
     check_mode(config, request.mode)
     if config.text_alone and (request.tokens or request.format in NEED_IDS):
@@ -118,6 +119,7 @@ def export(
     total, synthetic, without_problem = count(run, request.rounds), False, 0
     try:
         target.mkdir(parents=True, exist_ok=True)
+        (target / UNFINISHED).touch()
         for number, stored in enumerate(read_trees(run, rounds=request.rounds), start=1):
             progress(number, max(total, number))
             if request.mode not in (None, stored.mode):
@@ -153,6 +155,8 @@ def export(
     finally:
         for writer in files.values():
             writer.abandon()
+        if not any(writer.path.exists() for writer in files.values()):
+            (target / UNFINISHED).unlink(missing_ok=True)
     done = ExportResult(
         files={s: str(w.path) for s, w in files.items()},
         rows={s: rows[s] for s in files},
@@ -169,6 +173,7 @@ def export(
     shown = config if request.mode is None else config.in_mode(request.mode)
     (target / CARD).write_text(card(manifest, made, shown, form.labels, licence=request.licence), encoding="utf-8")
     (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (target / UNFINISHED).unlink()
     return done
 
 
@@ -309,23 +314,25 @@ def _manifest(
     }
 
 
-def _check_target(target: Path, *, replace: bool) -> None:
+def _check_target(target: Path, form: ExportFormat, *, replace: bool) -> None:
     if target.exists() and not target.is_dir():
         raise InputError(f"-o {target}: is a file; give a folder")
     inside = [p.name for p in target.iterdir()] if target.exists() else []
     if not inside:
         return
-    if MANIFEST not in inside:
+    is_unfinished = UNFINISHED in inside
+    if MANIFEST not in inside and not is_unfinished:
         raise InputError(f"-o {target}: holds other files; give a new folder")
     if not replace:
-        raise InputError(f"-o {target}: holds an export already; give another folder, or --replace")
-    for name in json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("files", ()):
-        (target / Path(name).name).unlink(missing_ok=True)
-    (target / MANIFEST).unlink()
-    (target / CARD).unlink(missing_ok=True)
-    for part in ("train", "validation", "heldout"):
-        for kind in ("parquet", "jsonl"):
-            (target / f"{part}.{kind}").unlink(missing_ok=True)
+        what = "what an interrupted export left" if is_unfinished else "an export already"
+        raise InputError(f"-o {target}: holds {what}; give another folder, or --replace")
+    if MANIFEST in inside:
+        for name in json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("files", ()):
+            (target / Path(name).name).unlink(missing_ok=True)
+    named = [target / f"{part}.{kind}" for part in SPLITS for kind in get_args(FileKind)]
+    own = [target / name for name in (MANIFEST, CARD, *form.files, UNFINISHED)]
+    for path in (*named, *map(aside, named), *own):
+        path.unlink(missing_ok=True)
 
 
 def _some(records: Iterator[Any], limit: int | None, problem_id: str) -> Iterator[Any]:

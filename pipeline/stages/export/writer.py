@@ -24,12 +24,17 @@ BATCH_ITEMS = 1_000_000
 FileKind = Literal["parquet", "jsonl"]
 
 
+def aside(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f".{path.name}.writing")
+
+
 class Writer:
     """One file of an export. `rows`: written so far."""
 
     def __init__(self, path: Path, kind: FileKind, layout: Layout) -> None:
         self.path = path
-        self._aside = path.with_name(f".{path.name}.writing")
+        self._aside = aside(path)
         self._layout = layout
         self._rows: list[Row] = []
         self._items = 0

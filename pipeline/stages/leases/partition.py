@@ -7,6 +7,7 @@ problem sources ─► iter_leases ─► Lease 0, 1, 2 …, each for one engine
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.escalation import Outcomes, StepLeases
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport, LeaseSource
 from berry.pipeline.stages.leases.reports import read_reports
+from berry.pipeline.stages.problems.asked import Changes, changes, hash_of
 from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import InModes, Survey, as_it_is, iter_problems, one_engine, survey
 from berry.pipeline.storage.parquet import shard_files
@@ -78,6 +80,20 @@ def survey_run(config: RunConfig, fault: Callable[[Problem], str | None] | None)
         partial(in_modes, config),
         partial(engine_of, config) if config.engines else one_engine,
     )
+
+
+def changed_problems(run: RunDir, config: RunConfig, hashes: array[int] | None = None) -> Changes | None:
+    """The problems that are not what they were when a run began; None where all are, or the run did not store it.
+    `hashes`: of the problems as they are now, where a survey has found them. Raises StorageError, and ProblemFileError
+    where they can't be read."""
+    without = left_out(run)
+
+    def searched() -> Iterator[Problem]:
+        given = (problem for problem in iter_problems(config.problems) if problem.id not in without)
+        return chain.from_iterable(map(partial(in_modes, config), given))
+
+    now = array("Q", map(hash_of, searched())) if hashes is None else hashes
+    return changes(run.location, now, (problem.id for problem in searched()))
 
 
 def run_leases(
@@ -230,6 +246,7 @@ class AllLeases:
         """Removes what no commit covers, and begins with the round's first lease that is not committed."""
         shard_files.remove_uncommitted(self._run.location, round_index)
         self.committed_before, journalled = round_state(self._run, round_index)
+        remove_batches(self._run, round_index)
         without, config = left_out(self._run), self._config
         skip = self._skipped(round_index)
 
@@ -298,3 +315,9 @@ def round_state(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:
     for lease in journalled & committed:
         segments.remove(run.location, segments.folder(lease, round_index))
     return committed, journalled - committed
+
+
+def remove_batches(run: RunDir, round_index: int) -> None:
+    """Removes the batches of dead workers, once no journal needs them. Only where no worker is at work."""
+    if not run.journalled(round_index):
+        run.location.remove_folder(segments.batches(round_index))

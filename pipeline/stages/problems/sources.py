@@ -20,6 +20,7 @@ import numpy as np
 from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsConfig, Screening
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import LONGEST_ID, Problem
+from berry.pipeline.stages.problems.asked import hash_of
 from berry.pipeline.stages.problems.base import ProblemReader
 from berry.pipeline.stages.problems.screening import screen
 from berry.verifiers.registry import check_extensions
@@ -52,6 +53,8 @@ class Survey:
     variants: int = 0  # problems made from others
     screening: dict[str, Any] = field(default_factory=dict)  # what the problems were held against (screening.Screened)
     by_engine: dict[str, int] = field(default_factory=dict)
+    languages: dict[str, int] = field(default_factory=dict)  # of programs that checks run, where problems name one
+    asked: array[int] = field(default_factory=lambda: array("Q"))  # the hash of each, in order (asked.hash_of)
 
 
 def survey(
@@ -68,9 +71,10 @@ def survey(
     check_extensions()
     screened = screen(screening)
     digest = hashlib.blake2b(digest_size=16)
-    hashes = array("Q")
+    hashes, asked = array("Q"), array("Q")
     kinds: dict[str, int] = {}
     engines: dict[str, int] = {}
+    languages: dict[str, int] = {}
     variants = 0
     for problem in iter_problems(sources):
         reason = spec_fault(problem.verifier)
@@ -79,6 +83,7 @@ def survey(
                 f"problem {problem.id!r}: can't be checked: {reason}; correct it or leave the problem out"
             )
         left_out = screened.leaves_out(problem.id, problem.text)
+        its_hash = hash_of(problem)
         for searched in in_modes(problem):
             if fault is not None and (reason := fault(searched)) is not None:
                 raise ProblemFileError(f"problem {searched.id!r}: {reason}")
@@ -92,10 +97,14 @@ def survey(
             hashed = hashlib.blake2b(searched.id.encode(), digest_size=8).digest()
             digest.update(hashed)
             hashes.append(int.from_bytes(hashed, "little"))
+            asked.append(its_hash)
             kinds[searched.verifier.type] = kinds.get(searched.verifier.type, 0) + 1
             engine = engine_of(searched.id)
             engines[engine] = engines.get(engine, 0) + 1
             variants += problem.variant_of is not None
+            language = getattr(searched.verifier, "language", None)
+            if isinstance(language, str):
+                languages[language] = languages.get(language, 0) + 1
     found = screened.record()
     if not hashes and found["overlapping"]:
         raise ProblemFileError(
@@ -105,7 +114,7 @@ def survey(
     if not hashes:
         raise ProblemFileError("problems: the sources hold no problem; give at least one")
     _refuse_duplicates(hashes, sources, in_modes)
-    return Survey(len(hashes), kinds, digest.hexdigest(), variants, found, engines)
+    return Survey(len(hashes), kinds, digest.hexdigest(), variants, found, engines, languages, asked)
 
 
 def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig], in_modes: InModes) -> None:

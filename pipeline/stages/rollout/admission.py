@@ -5,6 +5,10 @@
 A new tree is begun only when the trees that grow leave places on the engine, and the cache has room: begun sooner, it
 would push out the prefixes that others are about to branch from, and every branch would be computed again. While
 verdicts are slow, trees wait without sequences, so more are begun, up to a limit that bounds memory.
+
+Trees grow after they were begun, and may then fill the cache by themselves: what they will still need is learned from
+the engine. Where it computes more than a little again for sequences that lost their places, fewer trees are open until
+they fit; where it does not, one more is tried now and then.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ QUEUED_SHARE = (
 FULL_CACHE_SHARE = 0.9  # of the KV cache, in use by running sequences
 OPEN_ENGINES = 4  # times the engine's sequences that open searches may ask for
 POLL_S = 0.02  # while it waits for room on the engine
+COSTLY_SHARE = 0.1  # of what an engine computes, computed again after preemptions: less costs less than empty places
+LOOK_TOKENS = 32  # that an engine computes for each of its sequences between two looks at that share
 
 
 def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: int, coming: int = 0) -> bool:
@@ -37,6 +43,33 @@ def admits(counters: Counters, *, max_num_seqs: int, open_searches: int, limit: 
     if open_searches >= limit or counters.kv_usage >= FULL_CACHE_SHARE:
         return False
     return counters.running + counters.waiting + coming < max_num_seqs * (1 + QUEUED_SHARE)
+
+
+@dataclass(slots=True)
+class OpenTrees:
+    """How many open trees fit into the KV cache when they have grown; None as long as any number did.
+
+    One fewer than were open where more than `COSTLY_SHARE` was computed again since the last look, one more where next
+    to nothing was."""
+
+    look_tokens: int
+    fit: int | None = None
+    _computed: int = 0  # tokens, at the last look
+    _again: int = 0  # of these, after preemptions
+
+    def look(self, counters: Counters, *, open_searches: int) -> None:
+        """Learns from what the engine has computed since the last look, if that is enough to learn from."""
+        computed = (
+            counters.prompt_tokens - counters.cached_tokens + counters.generated_tokens + counters.preempted_tokens
+        )
+        if computed - self._computed < self.look_tokens:
+            return
+        share = (counters.preempted_tokens - self._again) / (computed - self._computed)
+        self._computed, self._again = computed, counters.preempted_tokens
+        if share > COSTLY_SHARE:
+            self.fit = max(1, min(open_searches, self.fit or open_searches) - 1)
+        elif self.fit is not None and share < COSTLY_SHARE / 5:
+            self.fit += 1
 
 
 @dataclass(slots=True)
@@ -52,6 +85,10 @@ class Admission:
     _unseen: int = 0  # searches admitted since the engine was given time to get their requests
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _left: asyncio.Event = field(default_factory=asyncio.Event)
+    _trees: OpenTrees = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._trees = OpenTrees(LOOK_TOKENS * self.max_num_seqs)
 
     async def enter(self) -> None:
         """Waits until a search may begin."""
@@ -66,11 +103,13 @@ class Admission:
             self._unseen += 1
 
     def _admits(self, coming: int) -> bool:
+        counters = self.counters()
+        self._trees.look(counters, open_searches=self.open_searches)
         return admits(
-            self.counters(),
+            counters,
             max_num_seqs=self.max_num_seqs,
             open_searches=self.open_searches,
-            limit=self.limit,
+            limit=min(self.limit, self._trees.fit or self.limit),
             coming=coming,
         )
 

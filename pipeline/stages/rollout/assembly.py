@@ -104,12 +104,14 @@ class Assembly:
             nodes[0].messages = problem.messages_under(rollout.system_prompt)
             own = template_args_of(self.config, problem)
             nodes[0].template_args = args_json({**self.info.template_args, **own}) if own else None
+            nodes[0].problem = problem.model_dump_json()
         else:
             before = stored.searches[grown.problem.id]
             problem, made_by = before.problem, stored.made_by
             trajectories, decided = map(list, zip(*records_of(before, search), strict=True))
             nodes[0].messages = before.messages
             nodes[0].template_args = before.nodes[0]["template_args"]
+            nodes[0].problem = before.nodes[0]["problem"]
         mode, model = mode_name(self.config, problem.id), str(made_by["model"])
         for record in (*nodes, *trajectories):
             record.mode, record.model = mode, model

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any, get_args
 
@@ -79,11 +81,20 @@ class Past:
 
 @dataclass(slots=True)
 class LeaseJournal:
-    """One attempt at one lease. Nothing is written before the first flush: a lease that ends sooner costs no file."""
+    """One attempt at one lease. Nothing is written before the first flush: a lease that ends sooner costs no file.
+
+    location: the run directory, where every attempt behind the first leaves a mark, wherever the journal is
+    local:    a folder of this host for the journal itself; None: it is in the run directory
+    is_off:   nothing is kept
+    batches:  writes segments together with those of the worker's other leases; None: each is a file
+    """
 
     location: Location
     lease: int
     round_index: int
+    local: Location | None = None
+    is_off: bool = False
+    batches: segments.BatchWriter | None = None
     past: dict[str, Past] = field(default_factory=dict)
     deadly: set[str] = field(default_factory=set)  # searched alone, and the worker died
     closed: bool = False
@@ -97,12 +108,12 @@ class LeaseJournal:
 
     @property
     def folder(self) -> str:
-        """Where the journal lies below the run directory."""
+        """Where the journal lies below the run directory, or below `local`."""
         return segments.folder(self.lease, self.round_index)
 
     def load(self, *, attempt: int = 0) -> None:
         """Reads what earlier attempts left; this one is at least the `attempt`-th. Raises StorageError."""
-        attempts = segments.read(self.location, self.folder)
+        attempts = segments.read(self.local or self.location, self.folder)
         used = _visible(attempts)
         for attempt in sorted(used):
             for records in attempts[attempt][: used[attempt]]:
@@ -137,13 +148,14 @@ class LeaseJournal:
 
     def record(self, problem_id: str, *events: Event) -> None:
         """Keeps events for the next flush."""
-        if events:
+        if events and not self.is_off:
             self._buffer.append((problem_id, events, None))
 
     def reset(self, problem_id: str) -> None:
         """Forgets what is journalled of a problem, whose search starts afresh."""
         self.past.pop(problem_id, None)
-        self._buffer.append((problem_id, None, _RESET))
+        if not self.is_off:
+            self._buffer.append((problem_id, None, _RESET))
 
     async def begin_alone(self, problem_id: str) -> None:
         """Writes that a problem is searched alone now, before it is: if the worker dies, this problem killed it."""
@@ -153,12 +165,17 @@ class LeaseJournal:
     async def begin(self) -> None:
         """Writes that this attempt replaces those before it, before anything else."""
         async with self._writing:
-            await self._flush(empty=True)
+            if self.local is None and not self.is_off:
+                await self._flush(empty=True)
+            else:
+                attempt = self._attempt
+                mark = partial(segments.write, self.location, self.folder, attempt=attempt, number=0, records=())
+                await asyncio.to_thread(mark)
 
     def is_replaced(self) -> bool:
         """Whether a later attempt at the lease has begun, or any has committed it. Raises StorageError."""
         later = max((int(name[:3]) for name in self.location.names(self.folder) if name[:3].isdigit()), default=0)
-        return later > self._attempt or shard_files.is_committed(self.location, self.lease, self.round_index)
+        return later > self._attempt or shard_files.has_own_commit(self.location, self.lease, self.round_index)
 
     def end_alone(self, problem_id: str) -> None:
         """Keeps for the next flush that the problem did not kill its worker."""
@@ -171,8 +188,20 @@ class LeaseJournal:
             return await self._flush()
 
     async def _flush(self, *, empty: bool = False) -> int:
-        if self.closed or not (self._buffer or empty):
+        taken = self._taken(empty=empty)
+        if taken is None:
             return 0
+        number, records = taken
+        try:
+            return await asyncio.to_thread(self._write, number, records)
+        except StorageError:
+            self._give_back(number, records)
+            raise
+
+    def _taken(self, *, empty: bool = False) -> tuple[int, list[_Record]] | None:
+        """The number of the next segment and what it holds: all since the last; None where there is nothing."""
+        if self.closed or self.is_off or not (self._buffer or empty):
+            return None
         records, self._buffer = self._buffer, []
         for problem_id, chain in self._tracked.items():
             now = chain()
@@ -181,17 +210,23 @@ class LeaseJournal:
                 records.append((problem_id, (now.events, now.digest), _MARK))
         if self._number == 0:
             records.insert(0, ("", self._base, _HEADER))
-        number, self._number = self._number, self._number + 1
-        try:
-            return await asyncio.to_thread(self._write, number, records)
-        except StorageError:
-            self._buffer[:0] = records[number == 0 :]
-            self._number = number
-            raise
+        self._number += 1
+        return self._number - 1, records
+
+    def _give_back(self, number: int, records: list[_Record]) -> None:
+        self._buffer[:0] = records[number == 0 :]
+        self._number = number
+
+    def _segment(self, number: int, records: Sequence[_Record]) -> segments.JournalSegment:
+        encoded = [line for record in records for line in _encode(record)]
+        return segments.JournalSegment(self.lease, self._attempt, number, encoded)
 
     def _write(self, number: int, records: Sequence[_Record]) -> int:
-        encoded = [line for record in records for line in _encode(record)]
-        return segments.write(self.location, self.folder, attempt=self._attempt, number=number, records=encoded)
+        segment = self._segment(number, records)
+        if self.batches is not None:
+            return self.batches.write([segment])
+        place, attempt = self.local or self.location, self._attempt
+        return segments.write(place, self.folder, attempt=attempt, number=number, records=segment.records)
 
     async def remove(self) -> None:
         """Removes the journal, after the lease's commit."""
@@ -199,8 +234,36 @@ class LeaseJournal:
         self._buffer.clear()
         self._tracked.clear()
         async with self._writing:  # a segment on its way would find its folder gone
-            if self._number or self._attempt:
-                await asyncio.to_thread(segments.remove, self.location, self.folder)
+            await asyncio.to_thread(self._remove)
+
+    def _remove(self) -> None:
+        if self._attempt or (self._number and self.local is None):
+            segments.remove(self.location, self.folder)
+        if self._number and self.local is not None:
+            segments.remove(self.local, self.folder)
+        if self._number and self.batches is not None:
+            self.batches.close(self.lease)
+
+
+async def flush_together(journals: Sequence[LeaseJournal], batches: segments.BatchWriter) -> None:
+    """Writes what several journals recorded since their last flush as one batch. Raises StorageError; the records are
+    kept for the next flush then."""
+    async with AsyncExitStack() as held:
+        for journal in journals:
+            await held.enter_async_context(journal._writing)
+        taken = [(journal, *one) for journal in journals if (one := journal._taken()) is not None]
+        if not taken:
+            return
+
+        def write() -> None:
+            batches.write([journal._segment(number, records) for journal, number, records in taken])
+
+        try:
+            await asyncio.to_thread(write)
+        except StorageError:
+            for journal, number, records in taken:
+                journal._give_back(number, records)
+            raise
 
 
 def _visible(attempts: dict[int, list[list[bytes]]]) -> dict[int, int]:

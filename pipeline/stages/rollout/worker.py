@@ -36,15 +36,17 @@ from berry.pipeline.stages.rollout.admission import Admission, searches_at_once
 from berry.pipeline.stages.rollout.annotation import StoredLease, read_stored
 from berry.pipeline.stages.rollout.assembly import Assembly
 from berry.pipeline.stages.rollout.commands.ports import Calling, Grown, Ports, Scorer
-from berry.pipeline.stages.rollout.journal import LeaseJournal
+from berry.pipeline.stages.rollout.journal import LeaseJournal, flush_together
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import shards
 from berry.pipeline.storage.parquet.shards import Rows
-from berry.pipeline.storage.run import claims
+from berry.pipeline.storage.run import claims, segments
 from berry.pipeline.storage.run.directory import revised_run
+from berry.pipeline.storage.run.local_journals import local_journals
+from berry.pipeline.storage.run.segments import BatchWriter
 
 JOURNAL_FLUSH_S = 1.0  # between two writings of what the open leases recorded: what a crash loses at most
 YOUNG_S = 10.0  # no attempt at a lease is given up sooner, so none that is younger can have been replaced
@@ -79,6 +81,8 @@ class LeaseWorker:
     _journals: dict[int, LeaseJournal] = field(default_factory=dict)  # of the leases that are open
     _open_leases: set[asyncio.Task[Any]] = field(default_factory=set)
     _flushing: asyncio.Task[None] | None = None
+    _batches: tuple[int, BatchWriter] | None = None  # of a round
+    _local: Location | None = None  # where journals are on this host
     _assembling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _delay: LoopDelay = field(default_factory=LoopDelay)
     _watching: asyncio.Task[None] | None = None
@@ -152,9 +156,16 @@ class LeaseWorker:
     # ---- the journal ------------------------------------------------------------------------------------------------
 
     async def _open_journal(self, lease: Lease) -> LeaseJournal:
-        journal = LeaseJournal(self.location, lease.number, self.round_index)
-        if lease.resumed or lease.attempt:
+        journal = await asyncio.to_thread(self._journal_of, lease)
+        if lease.resumed or lease.attempt or journal.local is not None:
             await asyncio.to_thread(journal.load, attempt=lease.attempt)
+        if (lease.resumed or lease.attempt) and not journal.past and (journal.local is not None or journal.is_off):
+            log.warning(
+                "lease %d was begun before, and storage.journal (%s) has nothing of it here: what was in flight is "
+                "generated again",
+                lease.number,
+                self.config.storage.journal,
+            )
         if lease.attempt:
             await journal.begin()
         self._journals[lease.number] = journal
@@ -162,15 +173,51 @@ class LeaseWorker:
             self._flushing = asyncio.create_task(self._flush_journals())
         return journal
 
+    def _journal_of(self, lease: Lease) -> LeaseJournal:
+        """Where storage.journal says; in the run directory where an earlier attempt's is there, and of a lease that is
+        searched alone, since what killed its worker is to be known on every host."""
+        where = self.config.storage.journal
+        if where == "run" or lease.alone or self._has_journal(lease):
+            return LeaseJournal(self.location, lease.number, self.round_index, batches=self._batch_writer())
+        if where == "off":
+            return LeaseJournal(self.location, lease.number, self.round_index, is_off=True)
+        if self._local is None:
+            self._local = local_journals(self.location, where)
+        return LeaseJournal(self.location, lease.number, self.round_index, local=self._local)
+
+    def _has_journal(self, lease: Lease) -> bool:
+        """Whether the run directory has more of a lease than the marks of its attempts."""
+        if not lease.resumed:
+            return False
+        attempts = segments.read(self.location, segments.folder(lease.number, self.round_index))
+        return any(records for parts in attempts.values() for records in parts)
+
+    def _batch_writer(self) -> BatchWriter | None:
+        """One for each round. None on a disk, where a file for each lease costs no more."""
+        if self.location.is_local:
+            return None
+        if self._batches is None or self._batches[0] != self.round_index:
+            self._batches = self.round_index, BatchWriter(self.location, self.round_index)
+        return self._batches[1]
+
     async def _flush_journals(self) -> None:
         """Writes the journals about once a second while any lease is open."""
         while self._journals:
             await asyncio.sleep(JOURNAL_FLUSH_S)
-            for journal in list(self._journals.values()):
-                try:
-                    await journal.flush()
-                except StorageError as error:
-                    log.warning("the journal of lease %d is not written yet: %s", journal.lease, error)
+            try:
+                await self._flush_once()
+            except StorageError as error:
+                log.warning("the journals of the open leases are not written yet: %s", error)
+
+    async def _flush_once(self) -> None:
+        """Raises StorageError where any can't be written."""
+        journals = list(self._journals.values())
+        together = [journal for journal in journals if journal.batches is not None]
+        if together and (writer := together[0].batches) is not None:
+            await flush_together(together, writer)
+        for journal in journals:
+            if journal.batches is None:
+                await journal.flush()
 
     # ---- searches ---------------------------------------------------------------------------------------------------
 
@@ -345,8 +392,7 @@ class LeaseWorker:
         """Writes the journals of leases in flight, from which the next run goes on, and closes the engine. The
         searches end before the engine does: requests that it cuts off would look like ends of their own, and be
         committed."""
-        for journal in list(self._journals.values()):
-            await journal.flush()
+        await self._flush_once()
         for task in (self._flushing, self._watching):
             if task is not None:
                 task.cancel()

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from berry.pipeline import schema
 from berry.pipeline.storage.files import Location
 
+_BEGIN, _END = "shard-", ".parquet"
+_BETWEEN = tuple(f"{_BEGIN}{first:02d}" for first in range(100))  # cut a long listing into parts that are alike
 _SHARD = re.compile(r"^shard-(\d+)(?:-(\d+))?(?:\.(\d+))?\.parquet$")
 
 
@@ -63,7 +65,11 @@ def shard_name(table: str, lease: int, round_index: int) -> str:
 
 def present(location: Location, table: str, round_index: int) -> list[ShardFile]:
     """Every file of a table, in order, those that a wider one holds too. Raises StorageError."""
-    return sorted(_parsed(location.names(f"round={round_index}/{table}")))
+    return sorted(_parsed(_names(location, table, round_index)))
+
+
+def _names(location: Location, table: str, round_index: int) -> list[str]:
+    return location.names(f"round={round_index}/{table}", between=_BETWEEN)
 
 
 def _parsed(names: Iterable[str]) -> Iterable[ShardFile]:
@@ -92,12 +98,30 @@ def committed_files(location: Location, round_index: int) -> list[ShardFile]:
 
 def committed(location: Location, round_index: int) -> set[int]:
     """Numbers of the leases that are committed. Raises StorageError."""
-    return {lease for file in committed_files(location, round_index) for lease in file.leases}
+    alone, wider = _committed(location, _names(location, schema.COMMIT, round_index), round_index)
+    return alone.union(*(file.leases for file in wider))
 
 
-def is_committed(location: Location, lease: int, round_index: int) -> bool:
-    """Whether a lease is committed. Raises StorageError."""
-    return location.exists(shard_name(schema.COMMIT, lease, round_index)) or lease in committed(location, round_index)
+def _committed(location: Location, commits: Iterable[str], round_index: int) -> tuple[set[int], list[ShardFile]]:
+    """The leases with a file of their own by the names of commit files, and the files of other names that count. Of a
+    million files nearly all are of one lease: nothing is made of them but their numbers."""
+    numbers = {name: _number(name) for name in commits}
+    wider = widest(_parsed(name for name, number in numbers.items() if number is None))
+    _MERGED.set(location, round_index, wider)
+    return {number for number in numbers.values() if number is not None}, wider
+
+
+def _number(name: str) -> int | None:
+    """The lease of a file of one lease, written once; None of other names."""
+    number = name[len(_BEGIN) : -len(_END)]
+    is_alone = number.isdigit() and name.startswith(_BEGIN) and name.endswith(_END)
+    return int(number) if is_alone else None
+
+
+def has_own_commit(location: Location, lease: int, round_index: int) -> bool:
+    """Whether a lease is committed in a file of its own, as all are while a driver is at work: asks for no listing.
+    Raises StorageError."""
+    return location.exists(shard_name(schema.COMMIT, lease, round_index))
 
 
 def holder(location: Location, lease: int, round_index: int, *, fresh: bool = False) -> ShardFile:
@@ -116,13 +140,21 @@ def remove(location: Location, file: ShardFile, round_index: int) -> None:
 def remove_uncommitted(location: Location, round_index: int) -> int:
     """Removes what killed writers left: files half written, those of leases without a commit, and those whose leases a
     merged file holds. Returns how many."""
-    counting = set(committed_files(location, round_index))
+    names = {table: _names(location, table, round_index) for table in reversed(schema.TABLES)}  # commits first
+    alone, wider = _committed(location, names[schema.COMMIT], round_index)
+    counting = {file.base_name for file in wider}
+
+    def counts(name: str) -> bool:
+        lease = _number(name)
+        if lease is None:
+            return name in counting
+        return lease in alone and not (wider and _MERGED.holder(location, lease, round_index))
+
     removed = 0
-    for table in reversed(schema.TABLES):  # commits first, as in `remove`
-        folder = f"round={round_index}/{table}"
-        for name in location.names(folder):
-            if ".writing-" in name or any(file not in counting for file in _parsed([name])):
-                location.remove(f"{folder}/{name}")
+    for table, its in names.items():
+        for name in its:
+            if not counts(name) and (".writing-" in name or _SHARD.match(name)):
+                location.remove(f"round={round_index}/{table}/{name}")
                 removed += 1
     return removed
 

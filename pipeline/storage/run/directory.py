@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -113,8 +113,16 @@ def revised_run(location: Location) -> RunDir:
     return open_run(f"{above}?{query}" if query else above)
 
 
-def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[RunDir, bool]:
-    """Makes a run directory, or opens it to resume; True if it resumes.
+def prepare(
+    place: str,
+    config: RunConfig,
+    versions: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+    *,
+    otherwise: str = "start a new run with --fork NAME (or --run DIR)",
+) -> tuple[RunDir, bool]:
+    """Makes a run directory, with `files` in it beside its configuration, or opens it to resume; True if it resumes.
+    `otherwise`: what to do instead where it holds another run.
 
     Raises ConfigError when the stored configuration or problems differ, ResourceError when it can't be written.
     """
@@ -127,9 +135,7 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
         changed = run_config.differences(stored, config)
         if changed:
             listed = "\n  ".join(changed)
-            new = "start a new run with --fork NAME (or --run DIR)"
-            if config.annotation is not None:
-                new = "make another annotation with --as NAME"
+            new = otherwise if config.annotation is None else "make another annotation with --as NAME"
             raise ConfigError(
                 f"{place} holds a run with another configuration:\n  {listed}\nRun it with the old values, or {new}"
             )
@@ -142,11 +148,15 @@ def prepare(place: str, config: RunConfig, versions: dict[str, Any]) -> tuple[Ru
         return run, True
     _check_writable(run.location, place)
     run.location.put("versions.json", json.dumps(versions, indent=1).encode())
+    for name, data in (files or {}).items():
+        run.location.put(name, data)
     text = run_config.dump(config).encode()
     if config.storage.site is None:
         run.location.put("run.yaml", text)
     elif not run.location.create("run.yaml", text):
-        return prepare(place, config, versions)  # another site was first: is its configuration ours?
+        return prepare(
+            place, config, versions, files, otherwise=otherwise
+        )  # another site was first: is its configuration ours?
     return run, False
 
 

@@ -132,3 +132,25 @@ def test_tensor_parallelism_of_engine_and_role_must_be_the_same(tmp_path: Path) 
     assert "cluster.roles.rollout.cpus 1 is too few for tensor_parallel 2" in text
     assert "set it to at least 3" in text
     load(write(tmp_path, raw), ["engine.tensor_parallel_size=2", "cluster.roles.rollout.cpus=3"], RunConfig)
+
+
+def test_an_engine_that_drafts_takes_no_min_p(tmp_path: Path) -> None:
+    drafts = {"speculative_config": {"method": "ngram", "num_speculative_tokens": 4}}
+    raw = GOOD | {"engine": {"type": "vllm", "model": "smollm2-135m", "extra": drafts}}
+    load(write(tmp_path, raw), [], RunConfig)
+    assert "min_p: vLLM refuses it from an engine that drafts" in refused(tmp_path, raw, "rollout.sampling.min_p=0.1")
+
+
+def test_whole_weights_do_not_go_with_an_adapter(tmp_path: Path) -> None:
+    raw = GOOD | {"engine": {"type": "vllm", "model": "smollm2-135m", "adapter": "somewhere"}}
+    assert "trains whole weights" in refused(tmp_path, raw | {"rounds": {"count": 2, "policy": {}}})
+
+
+def test_stages_of_engine_and_role_must_be_the_same(tmp_path: Path) -> None:
+    roles = {"rollout": {"gpus": 2, "pipeline_parallel": 2, "nodes": 2, "cpus": 2}}
+    raw = GOOD | {"cluster": {"nodes": {"n": {"count": 2, "cores": 4, "gpus": 1}}, "roles": roles}}
+    text = refused(tmp_path, raw)
+    assert "engine.pipeline_parallel_size 1 and cluster.roles.rollout.pipeline_parallel 2 must be the same" in text
+    text = refused(tmp_path, raw, "engine.pipeline_parallel_size=2")
+    assert "too few for tensor_parallel 1 × pipeline_parallel 2" in text
+    load(write(tmp_path, raw), ["engine.pipeline_parallel_size=2", "cluster.roles.rollout.cpus=3"], RunConfig)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from berry.pipeline.cli import app
 from berry.pipeline.runtime.cluster import submit
+from berry.pipeline.runtime.display import STARTING_RAY
 
 CONFIG = {"engine": {"type": "synthetic"}, "problems": [{"type": "synthetic", "count": 2}]}
 
@@ -25,10 +27,20 @@ class JobServer:
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
+        self.status = "RUNNING"
+        self.logs = ["reading problems\n", f"{STARTING_RAY}\n"]
 
     def submit_job(self, **job: Any) -> str:
         self.taken.append(job)
         return "job-1"
+
+    def get_job_status(self, job: str) -> Any:
+        assert job == "job-1"
+        return SimpleNamespace(value=self.status)
+
+    def get_job_logs(self, job: str) -> str:
+        assert job == "job-1"
+        return "".join(self.logs)
 
 
 @pytest.fixture
@@ -45,6 +57,23 @@ def submitted(server: JobServer, folder: Path, *options: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return server.taken[-1]["runtime_env"]
+
+
+def test_a_job_that_nobody_follows_is_waited_for_until_it_has_accepted_its_configuration(
+    server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    words = ["submit", str(path), "--run", "s3://bucket/runs/demo", "--no-follow"]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "job job-1 goes on" in done.output) == (0, True), done.output
+    server.status, server.logs = "FAILED", ["berry: s3://bucket: there is no such bucket\n"]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "no such bucket" in done.output) == (4, True), done.output
+    monkeypatch.setattr(submit, "ACCEPTED_WITHIN_S", 0.0)
+    server.status, server.logs = "PENDING", []
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "job-1 is still pending: the cluster has not begun it" in done.output) == (0, True)
 
 
 def test_without_the_flag_the_clusters_own_copy_is_used(server: JobServer, tmp_path: Path) -> None:

@@ -86,7 +86,6 @@ def test_killed_midway_and_run_again_the_same_problems_go_on(berry: Any, until: 
             "--engine is missing: name the engine whose weights they are",
         ),
         (("weights", "push", "runs/job", ".", "--engine", "big"), "--engine big: name the engine"),
-        (("sweep", config, "--vary", "seed=1,2", "--local"), "berry sweep measures the balance of one engine"),
     ):
         code, out = berry.run(*words)
         assert (code, message in out) == (2, True), out

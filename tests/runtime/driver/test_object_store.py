@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.run import run
 from berry.pipeline.stages.dataset.maintenance.repair import check_run
 from berry.pipeline.stages.problems.synthetic import synthetic_problems
+from berry.pipeline.storage import remote
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run.directory import open_run
 
@@ -37,6 +40,31 @@ def test_a_store_that_errs_and_is_slow_changes_nothing_but_the_time(
     assert rows(s3.url("runs/job")) == undisturbed
     found = check_run(open_run(s3.url("runs/job")))
     assert (found.leases, found.faults, found.notes) == (PROBLEMS // 4, [], [])
+
+
+def test_a_store_that_is_away_for_some_seconds_is_told_and_costs_nothing_else(
+    s3: Any, undisturbed: Any, rows: Any, job: Any, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TRIES_S", (0.1,) * 300)
+    place = s3.url("runs/job")
+
+    def away() -> None:
+        while not locate(place).names("round=0/trajectories"):
+            time.sleep(0.1)
+        s3.faults(error_rate=1.0)
+        while not any("does not answer" in note for note in quiet.notes):
+            time.sleep(0.1)
+        s3.faults()
+
+    paced = {"type": "synthetic", "tokens_per_s": 60, "max_num_seqs": 16}
+    with ThreadPoolExecutor(1) as pool:
+        trouble = pool.submit(away)
+        assert run(job(engine=paced), Launch(place, local=True), quiet).finished
+        trouble.result()
+    told = [note for note in quiet.notes if note.startswith("the store ")]
+    assert len(told) == 2, quiet.notes
+    assert "answers again" in told[1]
+    assert rows(place) == undisturbed
 
 
 def test_killed_on_a_store_a_run_is_resumed_and_a_second_one_refused(

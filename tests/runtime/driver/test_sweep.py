@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,24 @@ def test_a_setting_that_can_not_be_is_refused_before_anything_runs(berry: Any) -
     assert code == 2
     assert "cluster.ratio 9" in out
     assert not (berry.folder / "s" / "runs").exists()
+
+
+def test_several_engines_are_swept_without_a_plan_beside(berry: Any) -> None:
+    fast = {"type": "synthetic", "tokens_per_s": 400, "role": {"cpus": 0.5}}
+    engines = {
+        "small": fast | {"error_rate": [0.05, 0.7], "max_num_seqs": 8},
+        "large": fast | {"error_rate": [0.0, 0.1], "max_num_seqs": 4},
+    }
+    routing = {"type": "escalate", "order": ["small", "large"]}
+    several = {"engine": None, "engines": engines, "routing": routing, "storage": {"lease_problems": 1}}
+    config = str(berry.config(**(PACED | several)))
+    words = ["sweep", config, "--seconds", "1", "--local", "--out", "s", "--vary", "cluster.ratio=0.5,1"]
+    code, out = berry.run(*words)
+    assert code == 0, out
+    assert "SYNTHETIC" in out
+    assert re.search(r"Of the tokens at ratio 1, run 1: small \d+%", out), out
+    table = pq.read_table(berry.folder / "s/sweep.parquet").to_pylist()
+    assert [(row["slots"], row["expected_binding"]) for row in table] == [(1, None), (2, None)]
+    code, out = berry.run(*words, "--calibrate", "elsewhere")
+    assert code == 2
+    assert "several engines is not planned beside" in out

@@ -80,5 +80,5 @@ def test_counters_are_raised_by_what_is_new_also_after_their_source_began_anew(
         )
     raised = made["berry_verdicts"].calls
     assert [value for _, value, _ in raised] == [5, 3, 2]
-    assert raised[0][2] == {"run": "r", "worker": "w", "version": "", "outcome": "pass"}
+    assert raised[0][2] == {"run": "r", "engine": "", "model": "", "worker": "w", "version": "", "outcome": "pass"}
     assert [value for _, value, _ in made["berry_searches"].calls] == [5, 5, 8, 2]

@@ -18,6 +18,7 @@ from berry.pipeline.runtime.monitoring.stalls import (
     activity_of_checker,
     activity_of_rewards,
     activity_of_worker,
+    any_works,
     watch,
 )
 from berry.pipeline.runtime.scripted import ScriptedWorker
@@ -64,6 +65,18 @@ def silence(*snapshots: Snapshot | None) -> float:
 )
 def test_silence_is_counted_only_where_something_is_owed(snapshots: list[Snapshot | None], silent_s: float) -> None:
     assert silence(*snapshots) == silent_s
+
+
+def test_verdicts_that_no_checker_works_on_are_owed_by_the_worker() -> None:
+    """As where it can open no more connections to the sandboxes: what it waits for was never asked."""
+    waits = seen(searching=2, verifying=2)
+    assert not activity_of_worker(waits, checkers_work=True).owes
+    assert activity_of_worker(waits, checkers_work=False).owes
+    idle, busy = {"in_service": 0.0, "pool_running": 0.0}, {"in_service": 3.0}
+    assert not any_works([idle, {"outcome_pass": 5.0}])
+    assert any_works([idle, busy])
+    assert any_works([{"outcome_pass": 5.0}]), "those that have ended are no checkers that could work"
+    assert any_works([])
 
 
 async def test_the_stuck_one_is_aborted_once_a_deadline_and_said() -> None:

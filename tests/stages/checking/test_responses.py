@@ -68,6 +68,24 @@ async def test_every_row_has_one_verdict_in_the_files_order(problems, tmp_path, 
     assert pq.read_schema(out).names == ["problem_id", "row", "verdict", "reason", "answer", "evidence", "verify_ms"]
 
 
+async def test_what_is_verified_is_written_within_seconds(problems, tmp_path, monkeypatch) -> None:
+    """A killed verification loses no more, however few verdicts it came to."""
+    monkeypatch.setattr(verification, "SAVE_S", 0.05)
+    out, never = tmp_path / "out.parquet", asyncio.Event()
+
+    async def one_hangs(request):
+        if request.response == "3":
+            await never.wait()
+        return await even_passes(request)
+
+    parts = Parts(str(out), "digest")
+    work = asyncio.create_task(run(problems, [Response("a", i, str(i)) for i in range(4)], parts, one_hangs))
+    await asyncio.sleep(0.5)
+    assert Parts(str(out), "digest").resume() == 3, "while it goes on, for whoever comes after a kill"
+    never.set()
+    await work
+
+
 async def test_an_interrupted_run_goes_on_and_checks_nothing_twice(problems, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(verification, "PART_ROWS", 5)
     out = tmp_path / "out.parquet"

@@ -109,13 +109,10 @@ def test_each_token_keeps_the_log_probability_it_was_drawn_with(stored_run, poli
 
 def test_messages_survive_the_loss_of_the_problem_files(stored_run, monkeypatch) -> None:
     run = stored_run(count=3)
-    expected = {t.problem_id: t.messages for t in read_trees(run)}
+    expected = {t.problem_id: (t.messages, t.problem) for t in read_trees(run)}
     monkeypatch.setattr("berry.pipeline.stages.dataset.reading.searched_leases", lambda *_args, **_kwargs: iter(()))
     for tree in read_trees(run):
-        assert tree.problem is None
-        if tree.kept:
-            assert tree.messages == expected[tree.problem_id]
-        assert expected[tree.problem_id][0]["content"] in tree.messages[0]["content"]
+        assert (tree.messages, tree.problem) == expected[tree.problem_id]
 
 
 def test_a_damaged_shard_is_a_storage_error(stored_run) -> None:

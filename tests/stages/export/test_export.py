@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import tracemalloc
 from array import array
 from pathlib import Path
@@ -236,3 +239,25 @@ def test_a_folder_in_use_is_not_written_to(stored_run, tmp_path) -> None:
     (other / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="holds other files"):
         export(run, ExportRequest("orm"), str(other), replace=True)
+
+
+def test_what_a_killed_export_leaves_is_cleared_by_replace_and_nothing_else_is(stored_run, tmp_path) -> None:
+    run, target = stored_run(count=3), tmp_path / "out"
+    killed = f"""
+import os
+from berry.pipeline.stages.export import writer
+from berry.pipeline.stages.export.export import ExportRequest, export
+from berry.pipeline.storage.run.directory import open_run
+
+writer.Writer.finish = lambda self: os.kill(os.getpid(), 9)
+export(open_run({run.location.url!r}), ExportRequest("orm", heldout_share=0.0), {str(target)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = {path.name for path in target.iterdir()}
+    assert left == {".unfinished", ".train.parquet.writing"}
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds what an interrupted export left; give another folder, or --replace"):
+        export(run, ExportRequest("orm"), str(target))
+    export(run, ExportRequest("orm", heldout_share=0.0), str(target), replace=True)
+    assert {p.name for p in target.iterdir()} == {"train.parquet", "README.md", MANIFEST, "notes.txt"}

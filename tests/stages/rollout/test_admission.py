@@ -9,7 +9,7 @@ import pytest
 
 from berry.pipeline.engines.base import Counters
 from berry.pipeline.stages.rollout import admission
-from berry.pipeline.stages.rollout.admission import Admission, admits
+from berry.pipeline.stages.rollout.admission import COSTLY_SHARE, LOOK_TOKENS, Admission, admits
 
 IDLE = Counters()
 
@@ -86,3 +86,47 @@ async def test_searches_that_the_engine_has_not_heard_of_count_for_what_they_wil
     assert [task.done() for task in entering] == [True] * 5 + [False], "80 sequences are on their way"
     await asyncio.gather(*entering)
     assert gate.open_searches == 6
+
+
+def test_fewer_trees_are_open_while_much_is_computed_again_and_more_when_it_is_not() -> None:
+    now = IDLE
+    admission = Admission(lambda: now, max_num_seqs=4, limit=10)
+    computed = 2 * LOOK_TOKENS * 4  # between two looks, enough to learn from
+
+    def goes_on(again: int) -> list[bool]:
+        """Whether one more is let in, by how many are open, after `computed` tokens of which `again` were preempted."""
+        nonlocal now
+        now = replace(
+            now,
+            generated_tokens=now.generated_tokens + computed - again,
+            preempted_tokens=now.preempted_tokens + again,
+        )
+        let_in = []
+        for admission.open_searches in range(7):
+            let_in.append(admission._admits(0))
+        return let_in
+
+    admission.open_searches = 5
+    assert goes_on(0) == [True] * 7  # however many: nothing was computed again
+    assert goes_on(int(computed * COSTLY_SHARE) - 1) == [True] * 7  # little costs less than empty places
+    admission.open_searches = 5
+    now = replace(
+        now,
+        generated_tokens=now.generated_tokens + computed // 2,
+        preempted_tokens=now.preempted_tokens + computed // 2,
+    )
+    assert not admission._admits(0)
+    assert goes_on(computed // 20) == [True] * 4 + [False] * 3  # four fit, no more are tried while some are preempted
+    assert goes_on(0) == [True] * 5 + [False] * 2
+    assert goes_on(0) == [True] * 6 + [False]
+
+
+def test_one_tree_is_open_however_much_is_computed_again() -> None:
+    now = IDLE
+    admission = Admission(lambda: now, max_num_seqs=4, limit=10)
+    for _ in range(5):
+        now = replace(now, generated_tokens=now.generated_tokens + 500, preempted_tokens=now.preempted_tokens + 500)
+        admission.open_searches = 1
+        assert not admission._admits(0)
+        admission.open_searches = 0
+        assert admission._admits(0)

@@ -17,15 +17,26 @@ from typing import Any
 
 from berry.pipeline import schema
 from berry.pipeline.config import run as run_config
+from berry.pipeline.core.assignment.routing import steps_of
 from berry.pipeline.errors import BerryError
 from berry.pipeline.stages.dataset.maintenance.integrity import Checked, Fault, check_lease
 from berry.pipeline.stages.dataset.reading import stored_config
-from berry.pipeline.stages.leases.partition import left_out, searched_leases
+from berry.pipeline.stages.leases.partition import (
+    changed_problems,
+    left_out,
+    searched_leases,
+    stored_lease_count,
+    survey_run,
+)
+from berry.pipeline.stages.leases.reports import forget as forget_reports
 from berry.pipeline.storage.parquet import checked_read, shard_files, shards
+from berry.pipeline.storage.parquet.checked_read import FaultKind
 from berry.pipeline.storage.parquet.merged import without_file_marks
 from berry.pipeline.storage.parquet.shard_files import ShardFile
 from berry.pipeline.storage.run import claims, segments
 from berry.pipeline.storage.run.directory import RunDir
+from berry.pipeline.storage.run.live import read as read_live
+from berry.pipeline.storage.run.live import write as write_live
 from berry.pipeline.storage.run.weights_file import RunWeights, read_weights, weights_after, write_weights
 
 AT_ONCE = 4
@@ -68,11 +79,12 @@ def check_run(
     stored: dict[str, Any] = run.config() or {}
     digests = run_config.digests_of(stored)
     total = sum(len(run.committed(r)) for r in run.rounds())
+    compare = _same_problems(run, found.notes)
     for round_index in run.rounds():
         committed = run.committed(round_index)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting: deque[Future[Checked]] = deque()
-            for lease, problems in _handed_out(run, round_index, committed, found.notes):
+            for lease, problems in _handed_out(run, round_index, committed, found.notes, compare=compare):
                 waiting.append(pool.submit(check, lease, round_index, configs=digests, problems=problems))
                 if len(waiting) >= 2 * AT_ONCE:
                     found.add(waiting.popleft().result())
@@ -80,15 +92,62 @@ def check_run(
             for future in waiting:
                 found.add(future.result())
                 progress(found.leases, total)
+        found.faults.extend(_lost(run, round_index, committed))
         found.notes.extend(_unfinished(run, round_index))
     return found
 
 
+def _same_problems(run: RunDir, notes: list[str]) -> bool:
+    """Whether the run's problem files give the problems that it began with. What was edited or lost since is said, and
+    is no damage of the run: what was asked stands with the trees."""
+    then = run.versions().get("problems", {})
+    try:
+        config = stored_config(run)
+        now = survey_run(config, None)
+        changed = changed_problems(run, config, now.asked)
+    except BerryError as error:
+        notes.append(f"problems can't be read again, ids are held against each other only: {error}")
+        return False
+    if then.get("digest", now.digest) != now.digest:
+        notes.append(
+            f"the problem files hold other problems than the run was made of ({then['count']} then, {now.count} now, "
+            "or other ids): ids are held against each other only"
+        )
+        return False
+    if changed is not None:
+        notes.append(f"since the run began its problem files have changed {changed.explain()}; it has what was asked")
+    return True
+
+
+def _lost(run: RunDir, round_index: int, committed: set[int]) -> Iterator[Fault]:
+    """The leases of a round that a run had finished whose commit is gone."""
+    if not any(live.ended == "finished" for live in read_live(run)):
+        return
+    config = stored_config(run)
+    if config.annotation is not None:
+        return
+    known = {lease for table in schema.TABLES for lease in _leases_of(run, table, round_index)}
+    if not config.engines and steps_of(config) == 1:  # else their numbers follow from outcomes
+        known |= set(range(stored_lease_count(run.versions().get("problems", {}), config.storage.lease_problems)))
+    for lease in sorted(known - committed):
+        detail = "the run had finished, and the lease's commit is not there"
+        yield Fault(round_index, lease, FaultKind.MISSING, schema.COMMIT, detail)
+
+
+def _leases_of(run: RunDir, table: str, round_index: int) -> set[int]:
+    return {lease for file in shard_files.present(run.location, table, round_index) for lease in file.leases}
+
+
 def _handed_out(
-    run: RunDir, round_index: int, committed: set[int], notes: list[str]
+    run: RunDir, round_index: int, committed: set[int], notes: list[str], *, compare: bool
 ) -> Iterator[tuple[int, list[str] | None]]:
-    """Committed leases, with the problem ids that they should hold where the run's problem files can still be read."""
+    """Committed leases, with the problem ids that they should hold where the run's problem files are those that it was
+    made of (`compare`)."""
     left = set(committed)
+    if not compare:
+        for number in sorted(left):
+            yield number, None
+        return
     try:
         config = stored_config(run)
         for lease in searched_leases(run, config, round_index, skip=(), left_out=left_out(run)):
@@ -119,11 +178,10 @@ def _unfinished(run: RunDir, round_index: int) -> Iterator[str]:
             yield f"round {round_index}: {len(loose)} {why} file(s) in {table}/; {removes}"
     for lease in sorted(run.journalled(round_index) - done):
         place = segments.folder(lease, round_index)
-        whole = sum(len(parts) for parts in segments.read(run.location, place).values())
-        written = len(run.location.names(place))
-        if whole < written:
+        lost = segments.damaged(run.location, place)
+        if lost:
             yield (
-                f"round {round_index}: the journal of lease {lease} has {written - whole} segment(s) that can't be "
+                f"round {round_index}: the journal of lease {lease} has {lost} segment(s) that can't be "
                 "read; what they held is generated again"
             )
 
@@ -138,7 +196,9 @@ def repair(run: RunDir, found: Findings) -> str | None:
     number = 1 + max((int(n) for n in location.folders("damaged") if n.isdigit()), default=-1)
     folder = f"damaged/{number:03d}"
     for round_index in sorted({round_index for round_index, _ in damaged}):
-        _take_out(run, round_index, {lease for at, lease in damaged if at == round_index}, folder)
+        leases = {lease for at, lease in damaged if at == round_index}
+        forget_reports(location, round_index, leases)  # before they are made again, and say something else
+        _take_out(run, round_index, leases, folder)
     for round_index, lease in damaged:
         claims.forget(location, round_index=round_index, lease=lease)
     first = damaged[0][0]
@@ -147,6 +207,9 @@ def repair(run: RunDir, found: Findings) -> str | None:
         before = RunWeights() if first == 0 else weights_after(run, first - 1)
         if before is not None:
             write_weights(location, before)
+    for live in read_live(run):
+        if live.ended == "finished":  # it has leases to make again
+            write_live(run, replace(live, ended="stopped"))
     return folder
 
 

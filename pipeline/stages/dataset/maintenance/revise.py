@@ -13,6 +13,9 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from msgspec import structs
@@ -28,12 +31,13 @@ from berry.pipeline.core.values.stored import back_up, read, rebuild
 from berry.pipeline.core.values.votes import Vote, votes
 from berry.pipeline.records import ASSISTANT, DropReason, Node, Problem, TokenLedger, Trajectory
 from berry.pipeline.stages.checking.question import check_request, with_retry
-from berry.pipeline.stages.dataset.reading import scheme_for
+from berry.pipeline.stages.dataset.reading import asked, scheme_for
 from berry.pipeline.stages.dataset.rows import made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.tables import Seen, Tables
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, add_modes
 from berry.pipeline.stages.leases.partition import AllBut, left_out, searched_leases
 from berry.pipeline.stages.leases.reports import read_commit_marks
+from berry.pipeline.storage.digest_set import DigestSet
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import lease_rows, shards
 from berry.pipeline.storage.run.directory import RunDir
@@ -83,12 +87,15 @@ class Stored:
 
 
 def read_lease(location: Location, lease: Lease, round_index: int) -> Iterator[Stored]:
-    """The lease's trees in the order of its problems. Raises StorageError where a shard is damaged."""
+    """The lease's trees in the order of its problems, each problem as it was asked, with its verifier as it is now.
+    Raises StorageError where a shard is damaged."""
     rows = lease_rows.read_lease(location, lease.number, round_index)
     for problem in lease.problems:
+        nodes = [node_of(r) for r in rows.nodes if r["problem_id"] == problem.id]
+        then = asked(nodes[0].problem) if nodes else None
         yield Stored(
-            problem,
-            [node_of(r) for r in rows.nodes if r["problem_id"] == problem.id],
+            problem if then is None else then.model_copy(update={"verifier": problem.verifier}),
+            nodes,
             [trajectory_of(r) for r in rows.trajectories if r["problem_id"] == problem.id],
         )
 
@@ -118,12 +125,27 @@ async def revise(
 
     An `exact_duplicate` rule holds over the whole run here, where in the run itself each lease is committed without
     knowledge of the others. Leases are then taken in order, one at a time, and those that an interrupted revision has
-    committed are gone through once more for what they had seen."""
+    committed are gone through once more for what they had seen. Digests are kept in files of this host's folder for
+    temporary ones (TMPDIR), 16 bytes a response that is kept."""
+    if not any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
+        return await _revise_all(source, target, config, check, progress, at_once, None)
+    with TemporaryDirectory(prefix="berry-digests-") as folder:
+        modes = count()
+        seen: Seen = defaultdict(lambda: DigestSet(Path(folder, str(next(modes)))))
+        return await _revise_all(source, target, config, check, progress, 1, seen)
+
+
+async def _revise_all(
+    source: RunDir,
+    target: RunDir,
+    config: RunConfig,
+    check: Reverifier | None,
+    progress: Callable[[LeaseReport], None],
+    at_once: int,
+    seen: Seen | None,
+) -> int:
     revised = 0
     without = left_out(source)
-    seen: Seen | None = None
-    if any(isinstance(rule, ExactDuplicateRule) for rule in config.pruning):
-        seen, at_once = defaultdict(set), 1
     for round_index in source.rounds():
         done = target.committed(round_index)
         todo = source.committed(round_index) - (done if seen is None else set())

@@ -233,11 +233,15 @@ def test_what_a_distrusted_engine_made_is_a_fault(run: RunDir) -> None:
     assert repair.check_run(run, distrust=["rollout-7"]).faults == []
 
 
-def test_problems_that_are_gone_are_a_note_and_no_fault(tmp_path: Path, make_run: Make) -> None:
+def test_problems_that_are_edited_or_gone_are_a_note_and_no_fault(tmp_path: Path, make_run: Make) -> None:
     problems = tmp_path / "p.jsonl"
     row = {"prompt": "Start with 4. Then add 5. What is the result?", "verifier": {"type": "math", "answer": "9"}}
     problems.write_text("".join(json.dumps({"id": f"p{i}", **row}) + "\n" for i in range(3)))
     place = make_run(tmp_path, SYNTHETIC | {"problems": [{"type": "file", "path": str(problems)}]})
+    problems.write_text(json.dumps({"id": "other", **row}))
+    found = repair.check_run(open_run(str(place)))
+    assert found.faults == []
+    assert "hold other problems than the run was made of (3 then, 1 now, or other ids)" in found.notes[0]
     problems.unlink()
     found = repair.check_run(open_run(str(place)))
     assert found.faults == []
