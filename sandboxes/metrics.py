@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 BUCKETS_PER_DOUBLING = 8
 """Buckets of service times for each doubling: within 5%."""
+
+
+@dataclass(slots=True)
+class SlotUse:
+    """What one caller's jobs took of a pool: seconds of waiting for a slot, of holding it, and of CPU in it."""
+
+    jobs: int = 0
+    queue_s: float = 0.0
+    service_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+SLOT_USE: ContextVar[SlotUse | None] = ContextVar("slot_use", default=None)
+"""Where the jobs of the task that set it are counted too, so that a caller knows which of a pool's time was its own."""
 
 
 class Metrics:
@@ -36,6 +52,16 @@ class Metrics:
         self.service_s += service_s
         self.service_s2 += service_s**2
         self.service_counts[round(BUCKETS_PER_DOUBLING * math.log2(max(service_s, 1e-6)))] += 1
+        if (use := SLOT_USE.get()) is not None:
+            use.jobs += 1
+            use.queue_s += queue_s
+            use.service_s += service_s
+
+    def computed(self, cpu_s: float) -> None:
+        """Counts the CPU time of a job that has ended."""
+        self.cpu_s += cpu_s
+        if (use := SLOT_USE.get()) is not None:
+            use.cpu_s += cpu_s
 
     def snapshot(self, *, waiting: int, slots: int) -> dict[str, Any]:
         """Returns all counters as plain data. Times in seconds, summed over jobs, `service_s2` their squares;

@@ -186,7 +186,7 @@ class SandboxPool:
                     error = str(e)
                     self._metrics.retries += attempt < self.config.retries
                     continue
-                self._metrics.cpu_s += result.cpu_s
+                self._metrics.computed(result.cpu_s)
                 return replace(result, queue_s=began - asked)
             return failed(JobOutcome.FAULT, error)
         finally:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass
 
 from msgspec.structs import replace
 
+from berry.sandboxes.metrics import SLOT_USE, SlotUse
 from berry.sandboxes.wire import Unsupported
 from berry.verifiers.base import Outcome, Reason, Verdict, verdict
 from berry.verifiers.config import CheckerConfig
@@ -28,6 +30,23 @@ from berry.verifiers.symbolic import Symbolic
 _log = logging.getLogger("berry.verifiers")
 
 __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
+
+
+@dataclass(slots=True)
+class KindUse:
+    """What the checks of one kind took: seconds of slots, their squares, and of CPU in them. A check that needs no slot
+    takes its own time. Waiting for a slot is no part of it."""
+
+    checks: int = 0
+    held_s: float = 0.0
+    held_s2: float = 0.0
+    cpu_s: float = 0.0
+
+    def add(self, held_s: float, cpu_s: float) -> None:
+        self.checks += 1
+        self.held_s += held_s
+        self.held_s2 += held_s**2
+        self.cpu_s += cpu_s
 
 
 class Checker:
@@ -52,6 +71,7 @@ class Checker:
             judge = self._chat = ChatJudge(config.judge)
         self._context = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls)
         self._outcomes: Counter[str] = Counter()
+        self._kinds: dict[str, KindUse] = {}
         self._in_service = 0
         self._busy_s = 0.0
 
@@ -78,6 +98,9 @@ class Checker:
         """The verdict on one response; `verify_ms` is the wall time that it took here, waiting included."""
         start = time.perf_counter()
         self._in_service += 1
+        use = SlotUse()
+        outer = SLOT_USE.get()  # of the check that this one is a part of, whose time it is
+        mark = SLOT_USE.set(use) if outer is None else None
         try:
             result = await verifier_for(request.spec)(request, self._context)
         except Unsupported as fault:
@@ -86,12 +109,17 @@ class Checker:
             result = _reported(error, request.problem_id, getattr(request.spec, "type", "?"))
         finally:
             self._in_service -= 1
+            if mark is not None:
+                SLOT_USE.reset(mark)
         if self.config.weak_verdicts == "unverifiable" and result.evidence.get("weak") is True:
             result = _not_counted(result)
         spent = time.perf_counter() - start
         self._busy_s += spent
         self._outcomes[f"outcome_{result.outcome}"] += 1
         self._outcomes[f"reason_{result.reason}"] += 1
+        if outer is None:
+            held_s, cpu_s = (use.service_s, use.cpu_s) if use.jobs else (spent, spent)
+            self._kinds.setdefault(getattr(request.spec, "type", "?"), KindUse()).add(held_s, cpu_s)
         return replace(result, verify_ms=spent * 1e3)
 
     def check_inline(self, request: CheckRequest) -> Verdict | None:
@@ -113,7 +141,8 @@ class Checker:
 
     def metrics(self) -> dict[str, float]:
         """Gauges `in_service`, `queued`, …; counters `outcome_*`, `reason_*`, `symbolic_*`; `check_s` in seconds;
-        `pool_*` as in berry.sandboxes.metrics, `pool_service:K` for `service_counts[K]`."""
+        `pool_*` as in berry.sandboxes.metrics, `pool_service:K` for `service_counts[K]`; `kind:TYPE:*` as in KindUse,
+        for each type of verifier."""
         pool = self.pool.metrics()
         return {
             "in_service": float(self._in_service),
@@ -122,6 +151,7 @@ class Checker:
             **self.symbolic.metrics(),
             **{f"pool_{k}": float(v) for k, v in pool.items() if isinstance(v, int | float)},
             **{f"pool_service:{k}": float(n) for k, n in pool["service_counts"].items()},
+            **{f"kind:{kind}:{name}": float(n) for kind, use in self._kinds.items() for name, n in asdict(use).items()},
         }
 
 

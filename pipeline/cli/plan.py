@@ -236,7 +236,10 @@ def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[st
         f"{passing}, checks {seen.verify_mean_ms or 0:.1f} ms with their queue; engines run at "
         f"{calibration.engine_scale:.2f} × {sheet}"
     )
-    return planned.model_copy(update={"workload": workload, "calibration": calibration}), [note]
+    notes = [note]
+    if unseen := runs.not_seen(planned.workload, seen):
+        notes.append(f"checks of {', '.join(unseen)} were not in {location}: their time stays assumed")
+    return planned.model_copy(update={"workload": workload, "calibration": calibration}), notes
 
 
 def show(report: PlanReport, console: Console) -> None:

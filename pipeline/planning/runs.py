@@ -27,6 +27,7 @@ from berry.pipeline.core.values.pass_at_k import pass_at_k
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning import tool_calls
 from berry.pipeline.planning.capacity import CapacityPlan, generation_s, plan, shared_cores
+from berry.pipeline.planning.formulas.queueing import lognormal_p99
 from berry.pipeline.planning.tool_calls import MeasuredCalls, tool_load
 from berry.pipeline.planning.tree_shape import shape_of
 from berry.pipeline.stages.dataset.root_chains import root_chains
@@ -41,6 +42,8 @@ ASSUMED_STEP_TOKENS = 64  # or an eighth of the longest trajectory, where that i
 # ms of a slot (mean, 99%) by verifier type, where nothing was measured: warm sandboxes, small tests
 ASSUMED_MS: Mapping[str, tuple[float, float]] = {"math": (2, 20), "python_function": (10, 100)}
 OTHERWISE_MS = (50.0, 500.0)
+LEAST_MS = 0.01  # of a slot: kinds that the calling process decides by itself
+LEAST_CPU_SHARE = 0.01
 _DTYPES: dict[str, Dtype] = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf16", "float32": "fp32"}
 
 
@@ -280,7 +283,10 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
     )
     if assumed.verifiers[0].name == "stated":
         return assumed.model_copy(update=update)
-    if steady.get("slot_ms"):  # without the wait for a slot
+    kinds = steady.get("check_kinds") or {}
+    if any(v.name in kinds for v in assumed.verifiers):  # each by its own figures; shares are those of the problems
+        update["verifiers"] = tuple(_as_seen(v, kinds[v.name]) if v.name in kinds else v for v in assumed.verifiers)
+    elif steady.get("slot_ms"):  # without the wait for a slot
         mean, p99 = (
             steady["slot_ms"],
             max(steady["slot_ms"], min(steady["check_p99_ms"], MOST_TAIL * steady["slot_ms"])),
@@ -291,6 +297,21 @@ def measured_workload(assumed: Workload, seen: Measured) -> Workload:
         p99 = min(max(seen.verify_p99_ms or mean, mean), MOST_TAIL * mean)
         update["verifiers"] = (VerifierTime(name="measured", mean_ms=mean, p99_ms=p99),)
     return assumed.model_copy(update=update)
+
+
+def _as_seen(assumed: VerifierTime, seen: Mapping[str, float]) -> VerifierTime:
+    """A kind of check with the time that the run shows of it: waits for a slot are not in it."""
+    mean = max(seen["slot_ms"], LEAST_MS)
+    p99 = min(lognormal_p99(mean, seen["scv"]), MOST_TAIL * mean)
+    share = min(1.0, max(LEAST_CPU_SHARE, seen["slot_cpu_ms"] / mean))
+    return assumed.model_copy(update={"mean_ms": mean, "p99_ms": p99, "cpu_share": share})
+
+
+def not_seen(workload: Workload, seen: Measured) -> list[str]:
+    """Names the kinds of checks that a calibrating run tells apart and has not had, so that their time stays
+    assumed."""
+    kinds = (seen.steady or {}).get("check_kinds") or {}
+    return [v.name for v in workload.verifiers if kinds and v.name not in kinds and v.name != "stated"]
 
 
 def calibrate(

@@ -20,6 +20,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.cluster import named_cluster
 from berry.pipeline.errors import ConfigError, StorageError
 from berry.pipeline.planning import runs
+from berry.pipeline.planning.capacity import verifier_service
+from berry.pipeline.planning.formulas import queueing
 from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.parquet import shards
 from berry.pipeline.storage.run.directory import RunDir, open_run
@@ -114,6 +116,24 @@ def test_a_runs_steps_and_spread_replace_what_was_assumed(finished: str, config:
         runs.workload_of(load(config, [], RunConfig))[0], runs.Measured(**{**asdict(seen), "step_tokens": 12.5})
     )
     assert (measured.step_tokens, measured.pass_rate_alike, measured.output_within) == (12.5, 0, 0.5)
+
+
+def test_kinds_of_checks_that_a_run_tells_apart_are_taken_apart(finished: str, config: Path) -> None:
+    seen = runs.measure(open_run(finished))
+    kinds = {"math": {"trajectories": 80, "slot_ms": 2.0, "scv": 1.0, "slot_cpu_ms": 1.0}}
+    kinds["python_function"] = {"trajectories": 80, "slot_ms": 30.0, "scv": 0.0, "slot_cpu_ms": 27.0}
+    steady = {"check_kinds": kinds, "slot_ms": 16.0, "check_p99_ms": 100.0}
+    seen = runs.Measured(**{**asdict(seen), "steady": steady})
+    loaded = load(config, [], RunConfig)
+    mixed = runs.measured_workload(runs.workload_of(loaded, {"math": 3, "python_function": 1})[0], seen)
+    math, code = mixed.verifiers
+    assert (math.share, math.mean_ms, math.cpu_share) == (0.75, 2, 0.5)
+    assert (code.share, code.mean_ms, code.p99_ms, code.cpu_share) == (0.25, 30, 30, pytest.approx(0.9))
+    assert verifier_service(mixed, runs.Calibration()).mean_s == pytest.approx(0.009)
+    assert queueing.lognormal_scv(2, math.p99_ms or 0) == pytest.approx(1)
+    other = runs.workload_of(loaded, {"math": 1, "stdio": 1})[0]
+    assert runs.not_seen(other, seen) == ["stdio"]
+    assert runs.measured_workload(other, seen).verifiers[1] == other.verifiers[1], "stays assumed"
 
 
 def test_trajectories_of_a_problem_are_alike_in_passing_as_counted_by_hand() -> None:

@@ -9,7 +9,7 @@ from berry.verifiers import registry
 from berry.verifiers.base import Outcome, Reason, truncate, verdict
 from berry.verifiers.checker import Checker, CheckRequest
 from berry.verifiers.specs.code import Case
-from berry.verifiers.specs.union import CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
+from berry.verifiers.specs.union import AllOfSpec, CustomSpec, MathSpec, PythonFunctionSpec, VerifierSpec
 
 ADAPTER = TypeAdapter(VerifierSpec)
 SPECS = [
@@ -70,6 +70,20 @@ def test_counters_count(check, warm) -> None:
     assert after["outcome_pass"] == before.get("outcome_pass", 0) + 1
     assert after["in_service"] == 0
     assert all(isinstance(value, float) for value in after.values())
+
+
+def test_each_kind_counts_what_it_takes_of_slots(check_all, warm) -> None:
+    before = warm[1].metrics()
+    code, program = PythonFunctionSpec(entry_point="f", tests="assert f(1) == 1"), "def f(x):\n    return x"
+    check_all([(MathSpec(answer="1"), "1"), (code, program), (AllOfSpec(parts=(code, code)), program)])
+    after = warm[1].metrics()
+    spent = {name: value - before.get(name, 0) for name, value in after.items() if name.startswith("kind:")}
+    kinds = ("math", "python_function", "all_of")
+    assert [spent[f"kind:{kind}:checks"] for kind in kinds] == [1, 1, 1]  # parts are of their whole
+    in_slots = spent["kind:python_function:held_s"] + spent["kind:all_of:held_s"]
+    assert in_slots == pytest.approx(after["pool_service_s"] - before["pool_service_s"])
+    assert 0 < spent["kind:python_function:cpu_s"] < spent["kind:python_function:held_s"]
+    assert spent["kind:math:held_s"] < 0.05
 
 
 def test_evidence_is_plain_and_short() -> None:

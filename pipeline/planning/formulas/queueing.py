@@ -46,6 +46,13 @@ def lognormal_scv(mean: float, p99: float) -> float:
     return math.exp(spread**2) - 1
 
 
+def lognormal_p99(mean: float, scv: float) -> float:
+    """Computes the 99% quantile of the lognormal with this mean and squared coefficient of variation, in the mean's
+    unit; beyond the heaviest tail that `lognormal_scv` can read it stays at that, exp(z²/2) times the mean."""
+    spread = min(Z99, math.sqrt(math.log1p(scv)))
+    return mean * math.exp(Z99 * spread - spread**2 / 2)
+
+
 def mixture(parts: Sequence[tuple[float, Service]]) -> Service:
     """Mixes service times: pairs of (share, service), shares summing to 1. Moments add by share."""
     mean = sum(share * s.mean_s for share, s in parts)

@@ -8,6 +8,7 @@ once: each of the first ones has been generated and checked. Draining begins whe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ class Mark:
     cpu_s: float
     own_cpu_s: float
     host_cpu_s: float
+    kinds: Counter[str]  # verified, by type of verifier
     checks: dict[str, float]
 
 
@@ -75,6 +77,8 @@ class Steady:
         are what one trajectory takes of a slot, without its wait; `check_*` are of one job of the sandboxes; `cpu_ms`
         is everything's CPU time a trajectory, `worker_cpu_ms` that of the workers' own processes;
         `elsewhere_cores` are those that others took meanwhile, where one process of the run has its host to itself.
+        `check_kinds`: for each type of verifier its trajectories, and what one of them takes of a slot: `slot_ms`, its
+        squared coefficient of variation `scv`, and the CPU in it, `slot_cpu_ms`; 0 where it was checked on the spot.
         Where tools were called: `calls` a trajectory, each once however many share it; `call_*` of one call, its
         `call_mean_ms` and `call_p99_ms` with the rebuilding of its session and without the wait for a slot
         (`call_wait_ms`), `call_rebuild_ms` the part of rebuilding, `call_slots_busy` a share.
@@ -111,6 +115,7 @@ class Steady:
             "cpu_ms": 1e3 * cpu_s / verified if verified else None,
             "elsewhere_cores": max(0.0, host_s - cpu_s) / wall if host_s else None,
             "worker_cpu_ms": 1e3 * (end.own_cpu_s - start.own_cpu_s) / verified if verified else None,
+            "check_kinds": _of_kinds(end.kinds - start.kinds, spent),
             **_of_calls(spent, end.checks.get("call_slots", 0.0), wall, verified),
         }
 
@@ -120,6 +125,9 @@ def _mark(now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMet
     for one in checks:
         for name, value in one.items():
             summed[name] = summed.get(name, 0.0) + value
+    kinds: Counter[str] = Counter()
+    for snapshot in snapshots:
+        kinds.update(snapshot.gauges.kinds)
     return Mark(
         at_s=now,
         sequences=sum(s.max_num_seqs for s in snapshots),
@@ -129,6 +137,7 @@ def _mark(now: float, snapshots: Sequence[Snapshot], checks: Sequence[CheckerMet
         cpu_s=sum(s.cpu_s for s in snapshots),
         own_cpu_s=sum(s.own_cpu_s for s in snapshots),
         host_cpu_s=sum(s.host_cpu_s for s in snapshots),
+        kinds=kinds,
         checks=summed,
     )
 
@@ -137,6 +146,15 @@ def _lost(before: Mark, now: Mark) -> bool:
     """Whether an actor was lost in between: what it had counted is gone."""
     jobs, then = now.checks.get("pool_jobs", 0.0), before.checks.get("pool_jobs", 0.0)
     return now.verified < before.verified or now.tokens < before.tokens or jobs < then
+
+
+def _of_kinds(verified: Mapping[str, int], spent: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    kinds = {}
+    for kind, count in verified.items():
+        held, squares, cpu = (spent.get(f"kind:{kind}:{name}", 0.0) / count for name in ("held_s", "held_s2", "cpu_s"))
+        scv = max(0.0, squares / held**2 - 1) if held > 0 else 0.0
+        kinds[kind] = {"trajectories": count, "slot_ms": 1e3 * held, "scv": scv, "slot_cpu_ms": 1e3 * cpu}
+    return kinds
 
 
 def _of_calls(spent: Mapping[str, float], slots: float, wall: float, verified: int) -> dict[str, Any]:

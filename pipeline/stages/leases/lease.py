@@ -8,6 +8,7 @@ Records alone: nothing here reads a file, knows an engine's kind or imports a wo
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -144,6 +145,7 @@ class Gauges:
     searching: int = 0  # searches begun and not ended
     verifying: int = 0  # leaves waiting for their verdict
     verified: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)  # of them those of each type of verifier
     passed: int = 0
     unanswered: int = 0  # without an answer in the wanted form
     unverifiable: int = 0

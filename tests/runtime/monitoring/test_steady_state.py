@@ -56,6 +56,23 @@ def test_it_begins_when_the_first_have_been_round_and_ends_when_the_work_runs_ou
     assert figures["worker_cpu_ms"] == pytest.approx(8)
 
 
+def test_each_kind_of_check_has_its_own_time_of_a_slot() -> None:
+    """Half of the trajectories are of each kind; of `math` one in two is decided on the spot, the others hold 4 ms."""
+    steady = Steady(0.0)
+    for second in range(21):
+        seen = snapshot(second, queued=second <= 18)
+        seen.gauges.kinds.update(math=10 * second // 4, code=10 * second // 4)
+        each = 10 * second // 4
+        took = {"kind:math:checks": each / 2, "kind:math:held_s": 0.004 * each / 2, "kind:math:cpu_s": 0.001 * each}
+        took |= {"kind:math:held_s2": 0.004**2 * each / 2, "kind:code:checks": each, "kind:code:held_s": 0.1 * each}
+        took |= {"kind:code:held_s2": 0.1**2 * each, "kind:code:cpu_s": 0.09 * each}
+        steady.add(second, [seen], [{**checks(second), **took}], all_handed_out=second > 18)
+    kinds = (steady.figures() or {})["check_kinds"]
+    assert kinds["math"]["trajectories"] == kinds["code"]["trajectories"] == 35
+    assert kinds["math"] == pytest.approx({"trajectories": 35, "slot_ms": 2, "scv": 1, "slot_cpu_ms": 1})
+    assert kinds["code"] == pytest.approx({"trajectories": 35, "slot_ms": 100, "scv": 0, "slot_cpu_ms": 90})
+
+
 def test_a_run_too_short_for_one_turn_has_none() -> None:
     steady = Steady(0.0)
     for second in range(4):

@@ -81,6 +81,7 @@ class CommandExecutor:
         self.responses: dict[str, str] = {}
         self._texts: dict[str, str] = {}  # of leaves, so that equal ones are held once
         self._prefix: tuple[TreeNode | None, str | None] = None, None  # the text up to the parent of the last leaf read
+        self._kind: str = problem.verifier.type
         self._decided: dict[str, Verdict] = {}  # by response: what was decided on the spot
         self.joined = True  # whether every text in `responses` is that of the nodes on its path
         self._tasks: set[asyncio.Task[None]] = set()
@@ -257,6 +258,7 @@ class CommandExecutor:
     def _verified(self, command: Verify, verdict: Verdict) -> None:
         gauges, outcome = self.gauges, verdict.outcome
         gauges.verified += 1
+        gauges.kinds[self._kind] += 1
         gauges.passed += outcome is _PASS
         gauges.unanswered += verdict.reason in UNANSWERED
         gauges.unverifiable += outcome is _UNVERIFIABLE
