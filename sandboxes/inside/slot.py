@@ -8,14 +8,13 @@ It ends, and its children with it, when its socket closes.
 
 from __future__ import annotations
 
-import array
+import _socket
 import contextlib
 import ctypes
 import os
 import random
 import select
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ class Slot:
     """Supervises the children of one slot."""
 
     def __init__(
-        self, sock: socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], aids: ForkAids, proc: int
+        self, sock: _socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], aids: ForkAids, proc: int
     ) -> None:
         self.proc = proc
         self.sock, self.plan, self.fork_aids = sock, jail_plan, aids
@@ -64,10 +63,11 @@ class Slot:
         self.pending_reports: list[slot_protocol.Done] = []
         self.free = deque(range(len(self.jail.arenas)))
         self._pair = (ctypes.c_int * 2)()
-        stream = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._make_pair = syscalls.Bound("socketpair", socket.AF_UNIX, stream, 0, self._pair)
+        stream = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        self._make_pair = syscalls.Bound("socketpair", _socket.AF_UNIX, stream, 0, self._pair)
         for arena in self.free:
             workdir.make_fresh(self.jail.arenas[arena])
+        self._is_scoped = jail_plan.signals_contained and not _reaches_outside(os.getppid())
         self._empty_bytes = workdir.taken_bytes(directory)
         self._device = os.stat(directory).st_dev
 
@@ -95,7 +95,7 @@ class Slot:
     def report(self, ready: Sequence[PreparedChild] = (), fetched: int | None = None) -> None:
         """Reports the children that ended and those that are ready, with their descriptors."""
         fds = [fd for one in ready for fd in one.fds] + ([] if fetched is None else [fetched])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, slot_protocol.numbers(fds))] if fds else []
         self.sock.sendmsg([slot_protocol.report(self.pending_reports, [one.pid for one in ready])], rights)
         self.pending_reports.clear()
         for one in ready:
@@ -239,12 +239,12 @@ class Slot:
         return processes.descendants(self.proc, processes.own_number(self.proc))
 
     def _kill_rest(self) -> None:
-        """Ends whatever a job left behind. In a PID namespace one signal reaches all of it; elsewhere this
-        slot has adopted the orphans and stops them all before it kills any, so that none can start another
-        meanwhile."""
+        """Ends whatever a job left behind. Where signals stay inside (a PID namespace, the scope of landlock) one
+        reaches all of it, and no process can fork past it; elsewhere this slot has adopted the orphans and stops them
+        all before it kills any, so that none can start another meanwhile. A bomb forks faster than they are found."""
         if self.kind != "tools":
             return
-        if "pid" in self.plan.namespaces:
+        if "pid" in self.plan.namespaces or self._is_scoped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
         else:
@@ -292,6 +292,17 @@ class Slot:
         os._exit(0)
 
 
+def _reaches_outside(pid: int) -> bool:
+    """Whether a signal of this process reaches one that is not below it; none is sent."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True  # nobody is there who could tell
+    return True
+
+
 def _tree_limit_exceeded(taken: processes.Usage, start: slot_protocol.StartChild) -> str | None:
     """Names the limit that the processes of a job have exceeded together, if any; CPU time is the slot's own to
     judge."""
@@ -303,7 +314,7 @@ def _tree_limit_exceeded(taken: processes.Usage, start: slot_protocol.StartChild
 
 
 def serve(
-    sock: socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], template: int, aids: ForkAids, proc: int
+    sock: _socket.socket, jail_plan: plan.JailPlan, message: dict[str, Any], template: int, aids: ForkAids, proc: int
 ) -> None:
     """Serves a slot until its socket closes."""
     syscalls.death_signal()()

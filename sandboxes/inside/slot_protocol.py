@@ -6,8 +6,8 @@ slot ─► host: children that ended, children that are ready
 
 from __future__ import annotations
 
-import array
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 LIMITS = (None, "cpu", "wall", "memory", "output", "disk", "processes", "killed")
@@ -59,6 +59,16 @@ class Done(NamedTuple):
         return cls(pid, status, cpu_s, wall_s, peak_bytes, LIMITS[limit], stage)
 
 
+def numbers(values: Sequence[int]) -> bytes:
+    """Packs process ids or descriptors, as the kernel reads these; without `array`, a library more in each fork."""
+    return struct.pack(f"={len(values)}i", *values)
+
+
+def numbers_of(data: bytes) -> tuple[int, ...]:
+    """Unpacks what `numbers` packed, and leaves out what is no whole number."""
+    return struct.unpack_from(f"={len(data) // 4}i", data)
+
+
 def kill(pid: int) -> bytes:
     """Packs the order to end this child."""
     return _KILL.pack(b"k", pid)
@@ -76,12 +86,12 @@ def order(data: bytes) -> StartChild | int:
 
 def report(done: list[Done], ready: list[int]) -> bytes:
     """Packs a report: children that ended, and process ids of children that are ready."""
-    return _COUNT.pack(len(done)) + b"".join([d.pack() for d in done]) + array.array("i", ready).tobytes()
+    return _COUNT.pack(len(done)) + b"".join([d.pack() for d in done]) + numbers(ready)
 
 
-def reported(data: bytes) -> tuple[list[Done], array.array[int]]:
+def reported(data: bytes) -> tuple[list[Done], tuple[int, ...]]:
     """Unpacks what `report` packed."""
     (n,) = _COUNT.unpack_from(data)
     end = _COUNT.size + n * _DONE.size
-    ready = array.array("i", data[end:])
+    ready = numbers_of(data[end:])
     return [Done.unpack(data[at : at + _DONE.size]) for at in range(_COUNT.size, end, _DONE.size)], ready

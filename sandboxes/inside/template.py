@@ -7,7 +7,7 @@ own socket. It ends when the socket closes, which is also what happens when the 
 
 from __future__ import annotations
 
-import array
+import _socket
 import contextlib
 import importlib
 import io
@@ -16,14 +16,13 @@ import os
 import resource
 import select
 import signal
-import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from berry.sandboxes.inside import slot, workdir
+from berry.sandboxes.inside import slot, slot_protocol, workdir
 from berry.sandboxes.inside.fast_fork import code_pages
 from berry.sandboxes.inside.fast_fork.prepare import ForkAids, prepare_for_forking
 from berry.sandboxes.jail import landlock, namespaces, plan, rlimits, seccomp, syscalls, visible
@@ -37,7 +36,7 @@ def main() -> None:
     os.dup2(0, CONTROL_FD, inheritable=False)
     os.environ.pop(code_pages.BIND_NOW, None)  # not for jobs to see
     _standard_streams()
-    control = socket.socket(fileno=CONTROL_FD)
+    control = _socket.socket(fileno=CONTROL_FD)
     options = json.loads(control.recv(MAX_MESSAGE_BYTES))
     if options["die_with_parent"]:
         _die_with_parent()
@@ -198,7 +197,7 @@ def _speed() -> float:
 
 
 def _serve(
-    control: socket.socket, jail_plan: plan.JailPlan, fork: Callable[[], int], aids: ForkAids, proc: int
+    control: _socket.socket, jail_plan: plan.JailPlan, fork: Callable[[], int], aids: ForkAids, proc: int
 ) -> None:
     """Forks a slot for every message until the socket closes, then waits for the slots and removes what is
     left."""
@@ -218,7 +217,7 @@ def _serve(
         if pid == 0:
             control.close()
             try:  # an exception's traceback goes to the host, which asks for a new slot
-                slot.serve(socket.socket(fileno=fds[0]), jail_plan, message, template, aids, proc)
+                slot.serve(_socket.socket(fileno=fds[0]), jail_plan, message, template, aids, proc)
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()
@@ -260,10 +259,10 @@ def _reap(slots: dict[int, str], jail_plan: plan.JailPlan) -> None:
             _remove(slots.pop(pid), jail_plan)
 
 
-def _receive(control: socket.socket) -> tuple[bytes, array.array[int]]:
-    data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE_BYTES, 256, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
+def _receive(control: _socket.socket) -> tuple[bytes, tuple[int, ...]]:
+    data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE_BYTES, 256, _socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    return data, fds
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += slot_protocol.numbers_of(payload)
+    return data, tuple(fds)

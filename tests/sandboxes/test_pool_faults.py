@@ -18,6 +18,7 @@ import pytest
 from berry.sandboxes.base import Call, Job, JobOutcome, Limits, SandboxError
 from berry.sandboxes.config import PoolConfig
 from berry.sandboxes.pool import SandboxPool
+from tests.sandboxes.conftest import launcher_of
 
 ADD = Job("def f(x):\n    return x + 1", entry_point="f", calls=(Call((1,)),))
 SLEEP = Job("import time; time.sleep(30)", limits=Limits(wall_s=30))
@@ -243,3 +244,26 @@ async def test_what_a_killed_pool_left_on_disk_is_swept_by_the_next(tmp_path):
     async with SandboxPool(PoolConfig(directory=str(tmp_path), **SMALL)):
         assert not stale.exists()
         assert fresh.exists()
+
+
+@pytest.mark.slow
+def test_a_fork_bomb_does_not_outlive_a_pool_that_closes_on_it():
+    """Without a PID namespace, whatever a slot leaves alive when its template ends is nobody's, and forks for ever."""
+    bomb = Job("f() { f | f & }; f; while :; do :; done", language="shell", limits=Limits(cpu_s=20, wall_s=30))
+
+    async def main() -> set[int]:
+        async with SandboxPool(PoolConfig(**SMALL, launcher=launcher_of("pod"))) as pool:
+            running = asyncio.create_task(pool.run(bomb))
+            await asyncio.sleep(1.5)
+            sessions = {os.getsid(process.pid) for process in _processes()} - {os.getsid(0)}
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        return sessions
+
+    sessions = asyncio.run(main())
+    assert sessions
+    left = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            left += [pid] if os.getsid(pid) in sessions else []
+    assert not left

@@ -7,9 +7,9 @@ write is what most jobs write.
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
-import socket
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -137,7 +137,7 @@ class TrialJob:
     base_bytes = 1 << 40
 
     def __init__(self, source: str) -> None:
-        self._pair = socket.socketpair()
+        self._pair = _socket.socketpair()
         self._files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("in", "out", "err")]
         job = {"mode": "program", "source": source, "limits": _LIMITS}
         self._pair[0].send(wire.frame(marshal.dumps(job)))
