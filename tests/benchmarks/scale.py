@@ -1,8 +1,9 @@
 """How the pipeline itself scales, on the synthetic engine at full speed: no model, no waiting.
 
     python -P tests/benchmarks/scale.py --problems 4000                          both parts, in trees: minutes
-    python -P tests/benchmarks/scale.py --problems 20000 --branching 4 4 4       smaller trees
-    python -P tests/benchmarks/scale.py --problems 20000 --independent 16 --steps 2 3 --lease 64      no shared prefixes
+    python -P tests/benchmarks/scale.py --problems 20000 --branching 4 4 4 --lease-trajectories 4096       smaller trees
+    python -P tests/benchmarks/scale.py --problems 20000 --independent 16 --steps 2 3 --lease-trajectories 4096
+                                                                                                   no shared prefixes
     python -P tests/benchmarks/scale.py --problems 1000000 --parts coordinator
 
 Parts, each in processes of its own, on a problem file that is written first:
@@ -82,11 +83,13 @@ def run_config(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     policy: dict[str, Any] = {"type": "fixed", "branching": args.branching}
     if args.independent:
         policy = {"type": "best_of_n", "n": args.independent}
+    by_trajectories = args.lease_trajectories is not None
+    storage = {"lease_trajectories": args.lease_trajectories} if by_trajectories else {"lease_problems": args.lease}
     return {
         "problems": [{"type": "file", "path": str(path)}],
         "engine": {"type": "synthetic", "filler_tokens": [0, 2], "cache_tokens": 0},
         "rollout": {"policy": policy},
-        "storage": {"lease_problems": args.lease},
+        "storage": storage,
         "cluster": {
             "name": "scale",
             "nodes": {"here": {"cores": args.workers + 1, "accelerator": "cpu-core", "usd_per_hour": 0}},
@@ -226,6 +229,7 @@ def main() -> None:
     parser.add_argument("--independent", type=int, help="trajectories a problem without shared prefixes, instead")
     parser.add_argument("--steps", type=int, nargs=2, default=[3, 4], help="a problem takes from so many to so many")
     parser.add_argument("--lease", type=int, default=8, help="problems a lease, and so a set of files")
+    parser.add_argument("--lease-trajectories", type=int, help="trajectories a lease, instead of problems")
     parser.add_argument("--coordinator-lease", type=int, default=64, help="the same, for the coordinator alone")
     parser.add_argument("--workers", type=int, default=2, help="rollout actors")
     parser.add_argument("--parts", nargs="+", default=["coordinator", "pipeline"])
@@ -245,7 +249,8 @@ def main() -> None:
         if "pipeline" in args.parts:
             rows += pipeline_rows(*drive(folder, problems, args), folder, args)
     shape = f"{args.independent} independent samples" if args.independent else f"trees of {args.branching}"
-    print(f"{args.problems:,} problems of {args.steps} steps, {shape}, leases of {args.lease}, {args.workers} actors")
+    leases = f"{args.lease_trajectories:,} trajectories" if args.lease_trajectories else f"{args.lease} problems"
+    print(f"{args.problems:,} problems of {args.steps} steps, {shape}, leases of {leases}, {args.workers} actors")
     width = max(len(row[0]) for row in rows)
     for what, value, target in rows:
         print(f"  {what:<{width}}  {value:>24}  {target}")

@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--independent", type=int, help="trajectories a problem without shared prefixes, instead")
     parser.add_argument("--steps", type=int, nargs=2, default=[3, 4], help="a problem takes from so many to so many")
     parser.add_argument("--lease", type=int, default=8, help="problems a lease")
+    parser.add_argument("--lease-trajectories", type=int, help="trajectories a lease, instead of problems")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--profile", type=int, help="print so many functions, by their own time")
     args = parser.parse_args()
