@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from berry.pipeline.config.run import RunConfig
     from berry.pipeline.storage.run.directory import RunDir
 
-CHANGEABLE = ("engine", "cluster", "verification", "problems")
+CHANGEABLE = ("engine", "engines", "cluster", "verification", "problems")
 
 
 def annotate(
@@ -36,6 +36,13 @@ def annotate(
         str | None,
         typer.Option(help="Weights that complete: a folder, URL or name; default: those that each round was run with."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Of a run with several engines, the one that completes; another by engines.NAME={…}."),
+    ] = None,
+    prefixes: Annotated[
+        str, typer.Option(help="ids: prefixes are completed as token ids; text: tokenised again, by any model.")
+    ] = "ids",
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Its name: RUN/revisions/NAME.")] = "annotated",
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else one is started here).")
@@ -54,6 +61,8 @@ def annotate(
 
       berry annotate runs/beam --method omega --of dropped engine.max_num_seqs=256
 
+      berry annotate runs/escalate --engine large --prefixes text
+
       berry export runs/demo/revisions/annotated --format prm
     """
     from berry.pipeline.cli.run import drive_and_report
@@ -67,6 +76,8 @@ def annotate(
         "completions": completions,
         "rounds": sorted(set(rounds)) if rounds else None,
         "weights": weights,
+        "engine": engine,
+        "prefixes": prefixes,
     }
     config = _configured(open_run(run_dir), overrides or [], asked, run_dir)
     location = under(run_dir, f"{REVISIONS}/{name}")
@@ -88,6 +99,8 @@ def _configured(source: RunDir, overrides: list[str], asked: dict[str, Any], run
         if key not in CHANGEABLE:
             raise ConfigError(f"{override!r}: only {', '.join(CHANGEABLE)} can change for the completions of a run")
         apply_override(raw, override)
+    if raw.get("engines"):
+        raw.pop("engine", None)  # the first of them, as it was before it was changed
     raw["annotation"] = annotation.model_dump(mode="json")
     raw["storage"] = {**(raw.get("storage") or {}), "site": None}
     raw.pop("recompute", None)  # no log-probability is audited: what was sampled for training is not sampled here

@@ -133,7 +133,8 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
         planned, more = _calibrated(planned, run)
         modes = [(modes[0][0], planned)]
         notes = [n for n in notes if "assumed" not in n] + more
-    engine_of = {} if several is None else {mode.name: mode.engine or "" for mode in several.rollout.modes}
+    engine_of = {} if several is None else {name: name for name in several.engines}
+    engine_of |= {} if several is None else {mode.name: mode.engine or "" for mode in several.rollout.modes}
     sheet = price_sheet(prices or planned.prices)
     plans, headings, sums, refused = [], [], [], []
     for target in [own] if own is not None and not clusters else named:
@@ -196,18 +197,20 @@ def _load(
     planned: list[tuple[str | None, PlanConfig]] = []
     notes: list[str] = []
     modes = {mode.name for mode in run.rollout.modes}
+    known = modes | set(run.engines)
     for one in workloads(run):
         raw = {"name": run.name, "workload": one.workload.model_dump()}
         for override in overrides:
             of_mode = f"workload.{one.mode}."
             if one.mode is not None and override.startswith(of_mode):
                 apply_override(raw, f"workload.{override.removeprefix(of_mode)}")
-            elif override not in mine and override.split(".")[1] not in modes:
+            elif override not in mine and override.split(".")[1] not in known:
                 apply_override(raw, override)
         planned.append((one.mode, validate(raw, PlanConfig, where=config)))
         of = "" if one.mode is None else f" of mode {one.mode}"
         notes.append(f"assumed{of}: " + "; ".join(one.assumed))
-        lasting = list(never_measured(run.rollout if one.mode is None else run.rollout.in_mode(one.mode)))
+        rollout = run.rollout.in_mode(one.mode) if one.mode in modes else run.rollout
+        lasting = list(never_measured(rollout))
         if lasting:
             notes.append(f"taken for granted{of}, measured or not: " + "; ".join(lasting))
     planned = going_on(run, planned)

@@ -15,7 +15,7 @@ from berry.pipeline.config.sections.engine import Recompute
 from berry.pipeline.config.sections.engines import NamedEngine
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rounds import Rounds
-from berry.pipeline.config.sections.routing import Routing
+from berry.pipeline.config.sections.routing import Routing, TeacherRouting
 
 
 class CheckedRun(Protocol):
@@ -42,20 +42,18 @@ def check_engines(config: CheckedRun, *, site: str | None) -> None:
     `storage`."""
     if not config.engines and not config.rollout.modes:
         raise ValueError("routing: there is nothing to choose from: name several `engines`, or several `rollout.modes`")
+    if config.routing is not None and config.routing.type == "teacher":
+        _check_teacher(config, config.routing)
     if config.engines:
+        _check_who_completes(config)
         _check_modes(config)
         _check_what_knows_one_engine(config, site)
     _check_routes(config)
-    if config.routing is not None and config.routing.type == "escalate":
-        if site is not None:
-            raise ValueError(
-                "routing of type escalate needs the run directory for one driver, which counts what goes on: leave "
-                "storage.site out"
-            )
-        if config.annotation is not None:
-            raise ValueError(
-                "berry annotate can't label a run whose routing is of type escalate: leases follow from others"
-            )
+    if config.routing is not None and config.routing.type == "escalate" and site is not None:
+        raise ValueError(
+            "routing of type escalate needs the run directory for one driver, which counts what goes on: leave "
+            "storage.site out"
+        )
 
 
 def _check_modes(config: CheckedRun) -> None:
@@ -81,7 +79,9 @@ def _check_modes(config: CheckedRun) -> None:
             raise ValueError(
                 f"engines.{name}.role: say how many of its actors share the GPUs with other engines: set max"
             )
-    idle = next((name for name in names if all(mode.engine != name for mode in config.rollout.modes)), None)
+    labels = {_teacher(config), None if config.annotation is None else config.annotation.engine}
+    used = labels | {mode.engine for mode in config.rollout.modes}
+    idle = next((name for name in names if name not in used), None)
     if idle is not None:
         raise ValueError(f"engines.{idle}: no mode and no route leads to it: leave it out")
 
@@ -115,10 +115,51 @@ def _check_what_knows_one_engine(config: CheckedRun, site: str | None) -> None:
         "rounds.policy": config.rounds is not None and config.rounds.policy is not None,
         "recompute.share": config.recompute.share > 0,
         "storage.site": site is not None,
-        "berry annotate": config.annotation is not None,
     }.items():
         if is_used:
             raise ValueError(f"engines: {what} knows one model, and this run has several engines: leave it out")
+
+
+def _check_who_completes(config: CheckedRun) -> None:
+    """Of several engines one is named that labels."""
+    names = ", ".join(config.engines)
+    if config.annotation is not None and config.annotation.engine is None:
+        raise ValueError(f"annotation.engine: say which of {names} completes: berry annotate RUN --engine NAME")
+    if config.annotation is not None and config.annotation.engine not in config.engines:
+        raise ValueError(
+            f"annotation.engine: {config.annotation.engine!r} is none of `engines` ({names}); name one of them, or say "
+            f"what it is: engines.{config.annotation.engine}={{type: vllm, model: …}}"
+        )
+
+
+def _teacher(config: CheckedRun) -> str | None:
+    return config.routing.teacher if config.routing is not None and config.routing.type == "teacher" else None
+
+
+def _check_teacher(config: CheckedRun, routing: TeacherRouting) -> None:
+    """The teacher is an engine of its own, which can go on from what another model began."""
+    names, teacher = list(config.engines), routing.teacher
+    if teacher not in config.engines:
+        raise ValueError(
+            f"routing.teacher: {teacher!r} is none of `engines` ({', '.join(names)}){_nearest(teacher, names)}"
+        )
+    mode = next((mode.name for mode in config.rollout.modes if mode.engine == teacher), None)
+    if mode is not None:
+        raise ValueError(
+            f"routing.teacher: {teacher!r} is the engine of the mode {mode!r} too: a model that labels its own steps "
+            "does so by rollout.policy {type: shepherd}, or by berry annotate; name another engine"
+        )
+    for name, engine in config.engines.items():
+        if engine.type == "http" and engine.dialect == "chat":
+            raise ValueError(
+                f"routing of type teacher: engines.{name} has dialect chat, which gives whole samples as text and goes "
+                "on from no prefix: use a server of dialect vllm or sglang"
+            )
+    if any(rollout.is_interactive for rollout in config.rollout.each_mode):
+        raise ValueError(
+            "routing of type teacher can't complete the steps of a run with rollout.tools or rollout.environment: the "
+            "calls before a step would have to be made again"
+        )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ from berry.pipeline.config.sections.rollout.pruning import PruneRule, default_ru
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.config.sections.rollout.tools import TurnCalls
 from berry.pipeline.config.sections.rounds import Rounds
-from berry.pipeline.config.sections.routing import Routing, routed_modes
+from berry.pipeline.config.sections.routing import Routing, TeacherRouting, routed_modes
 from berry.pipeline.config.sections.tracking import Trackers
 from berry.pipeline.config.sections.variants import Variants
 from berry.pipeline.errors import ConfigError
@@ -282,11 +282,31 @@ class RunConfig(Section):
         return {name: self.on_engine(name) for name in self.engines or ("",)}
 
     @property
+    def each_started(self) -> dict[str, RunConfig]:
+        """The run on each engine that it starts, by name: of one that labels another, on the one that completes."""
+        each = self.each_engine
+        alone = None if self.annotation is None else self.annotation.engine
+        return each if alone is None else {alone: each[alone]}
+
+    @property
+    def each_generator(self) -> dict[str, RunConfig]:
+        """The run on each engine whose token ids its rows are, by name: on all but those that complete for labels."""
+        each = self.each_engine
+        if not self.engines:
+            return each
+        return {name: each[name] for name in dict.fromkeys(mode.engine or "" for mode in self.rollout.modes)}
+
+    @property
+    def labelling(self) -> RunConfig | None:
+        """The run that labels what this one makes, while it makes it; None where nothing does."""
+        if not isinstance(self.routing, TeacherRouting) or self.annotation is not None:
+            return None
+        return self.model_copy(update={"annotation": self.routing.annotation})
+
+    @property
     def engine_roles(self) -> dict[str, RolloutRole]:
-        """What the actors of each engine take."""
-        return {name: self.engines[name].role or self.cluster.roles.rollout for name in self.engines} or {
-            "": self.cluster.roles.rollout
-        }
+        """What the actors of each engine that is started take."""
+        return {name: one.cluster.roles.rollout for name, one in self.each_started.items()}
 
     @property
     def each_mode(self) -> tuple[RunConfig, ...]:

@@ -1,7 +1,7 @@
 """Checks, before anything is started, that every engine of a run can do what the run asks of it.
 
 RunConfig ─► check_each_engine ─► model, device or servers; template arguments; tool turns
-engines of a run and of its annotation ─► check_reads_ids_of ─► one tokenizer
+engines of a run, and the one that labels it ─► check_completes ─► one tokenizer, or texts
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from berry.pipeline.errors import ConfigError
 
 def check_each_engine(config: RunConfig) -> None:
     """Raises ConfigError or ResourceError for what would fail later. Starts nothing."""
-    for name, alone in config.each_engine.items():
+    for name, alone in config.each_started.items():
         try:
             preflight(alone.engine, role_gpus=alone.cluster.roles.rollout.gpus)
             check_template_args(alone)
@@ -27,14 +27,26 @@ def check_each_engine(config: RunConfig) -> None:
             raise ConfigError(f"engines.{name}: {error}" if name else str(error)) from error
 
 
-def check_reads_ids_of(made_by: EngineConfig, completes: EngineConfig) -> None:
+def check_completes(made: RunConfig, labelling: RunConfig) -> None:
+    """Raises ConfigError where the engine that is to complete for labels can't go on from what the engines of `made`
+    sampled."""
+    assert labelling.annotation is not None
+    name = labelling.annotation.engine or ""
+    if labelling.annotation.prefixes == "ids":
+        for alone in made.each_generator.values():
+            completes = labelling.on_engine(name).engine
+            check_reads_ids_of(alone.engine, completes, key=f"engines.{name}" if name else "engine")
+
+
+def check_reads_ids_of(made_by: EngineConfig, completes: EngineConfig, *, key: str = "engine") -> None:
     """Raises ConfigError where an engine is to complete token ids that another one made, and its tokenizer gives them
     another meaning."""
     if completes == made_by or vocabulary.of_engine(completes).fingerprint == vocabulary.of_engine(made_by).fingerprint:
         return
     raise ConfigError(
-        f"engine: {_called(completes)} has another tokenizer than {_called(made_by)}, which made this run, and "
-        "prefixes are completed as token ids: name a model with the same tokenizer, such as a larger one of its family"
+        f"{key}: {_called(completes)} has another tokenizer than {_called(made_by)}, which made this run, and "
+        "prefixes are completed as token ids: name a model with the same tokenizer, such as a larger one of its "
+        "family, or have them tokenised again (routing.prefixes: text; berry annotate --prefixes text)"
     )
 
 

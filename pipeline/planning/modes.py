@@ -21,6 +21,7 @@ from berry.pipeline.stages.problems.sources import iter_problems
 SUM_NOTE = (
     "modes are planned as though they ran one after another: where different things bind, together they are faster"
 )
+_COMPLETED = "completions as long as half a trajectory of the student's, from the ends of all its steps but the last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +34,25 @@ class ModeWorkload:
 
 
 def workloads(config: RunConfig) -> list[ModeWorkload]:
-    """The workloads of a run, one for each mode in which problems are searched; of those that problems go on to as
-    though all did. Reads all problems. Raises ConfigError."""
+    """The workloads of a run, one for each mode in which problems are searched, and one of the teacher's name, which
+    completes; of those that problems go on to as though all did. Reads all problems. Raises ConfigError."""
     if not config.rollout.modes:
         return [ModeWorkload(None, *workload_of(config))]
     counts: dict[str, dict[str, int]] = {mode.name: {} for mode in config.rollout.modes}
     of_first = counts[order_of(config)[0]] if order_of(config) else {}
+    taught = config.labelling
     for problem in _searched(config):
         of_mode = counts[mode_name(config, problem.id) or ""]
         of_mode[problem.verifier.type] = of_mode.get(problem.verifier.type, 0) + 1
-    return [
+    found = [
         ModeWorkload(name, *workload_of(config.in_mode(name), by_verifier or of_first))
         for name, by_verifier in counts.items()
         if by_verifier or of_first
     ]
+    if taught is not None and taught.annotation is not None:  # what it completes follows from the student's
+        name, (student,) = taught.annotation.engine or "", counts.values()
+        found.append(ModeWorkload(name, workload_of(config.on_engine(name), student)[0], [_COMPLETED]))
+    return found
 
 
 def _searched(config: RunConfig) -> Iterator[Problem]:

@@ -6,17 +6,20 @@ workloads by mode ─► going_on (problems of each mode) ─► cluster_of (its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from berry.pipeline.config.plan import PlanConfig, Workload
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
-from berry.pipeline.config.sections.routing import EscalateRouting
+from berry.pipeline.config.sections.routing import EscalateRouting, TeacherRouting
 from berry.pipeline.core.placement import place_actors
+from berry.pipeline.core.search.policies.best_of_n import BestOfN
 from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.formulas.passing import share_at_most
 from berry.pipeline.planning.modes import Sum, summed
+from berry.pipeline.planning.tree_shape import depth_steps, shape_of
 
 TOGETHER_NOTE = (
     "engines run at once, the modes of one engine one after another; of answers that are no independent samples fewer "
@@ -28,8 +31,11 @@ PlannedMode = tuple[str | None, PlanConfig]
 
 
 def going_on(config: RunConfig, planned: Sequence[PlannedMode]) -> list[PlannedMode]:
-    """The plans of a run's modes with the problems that reach each of them, where they go on from one to the next."""
+    """The plans of a run's modes with what reaches each of them, where they go on from one to the next; of a teacher
+    with the steps that it completes."""
     routing = config.routing
+    if isinstance(routing, TeacherRouting):
+        return list(_with_teacher(routing, planned))
     if not isinstance(routing, EscalateRouting):
         return list(planned)
     by_mode = {mode: plan for mode, plan in planned if mode is not None}
@@ -43,6 +49,34 @@ def going_on(config: RunConfig, planned: Sequence[PlannedMode]) -> list[PlannedM
         if routing.max_problems is not None:
             reaching = min(reaching, routing.max_problems)
     return [(mode, done[mode]) for mode in routing.order]
+
+
+def _with_teacher(routing: TeacherRouting, planned: Sequence[PlannedMode]) -> Iterator[PlannedMode]:
+    """The plans of the student and the teacher: of all chosen trajectories each step but the last is completed, at its
+    end, `completions` times, by as much on average as is left behind half of them."""
+    of_student = next(plan.workload for mode, plan in planned if mode == routing.student)
+    made = shape_of(of_student).leaves
+    share = {"kept": of_student.kept, "dropped": 1 - of_student.kept, "all": 1.0}
+    chosen = min(made, float(routing.of)) if isinstance(routing.of, int) else made * share[routing.of]
+    steps = depth_steps(of_student)
+    completed = math.log2(steps) if routing.method == "omega" and steps > 1 else steps - 1
+    for mode, plan in planned:
+        if mode != routing.teacher:
+            yield mode, plan
+            continue
+        drawn = max(1, round(chosen * completed * routing.completions))
+        half = of_student.output_tokens / 2
+        workload = plan.workload.model_copy(
+            update={
+                "problems": of_student.problems,
+                "policy": BestOfN(n=drawn),
+                "prompt_tokens": of_student.prompt_tokens + half,
+                "output_tokens": half,
+                "output_scv": of_student.output_scv,
+                "kept_share": 0.0,
+            }
+        )
+        yield mode, plan.model_copy(update={"workload": workload})
 
 
 def cluster_of(engine: str, cluster: Cluster, roles: Mapping[str, RolloutRole]) -> Cluster:

@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from berry.pipeline.report.summary import is_synthetic
+from berry.pipeline.stages.leases.labelling import labels_place
 from berry.pipeline.stages.leases.lease import MODE_COUNTS
 from berry.pipeline.stages.leases.partition import stored_lease_count
 from berry.pipeline.stages.leases.reports import read_reports
+from berry.pipeline.storage.files import locate
 from berry.pipeline.storage.run import live
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.weights_file import RunWeights, read_weights
@@ -52,6 +54,7 @@ def gather(run: RunDir, *, now: float) -> dict[str, Any]:
         ],
         "weights": weights.engine.version if weights.engine else None,
         "engines": _engines(run, config, weights),
+        "teacher": _teacher(config),
     }
 
 
@@ -61,12 +64,31 @@ def _engines(run: RunDir, config: dict[str, Any], weights: RunWeights) -> dict[s
         name: {"weights": its.version if (its := weights.of_engine(name)) else None, **dict.fromkeys(MODE_COUNTS, 0)}
         for name in config.get("engines") or ()
     }
+    generated: dict[int, int] = {}
     for report in (report for r in run.rounds() for report in read_reports(run.location, r)) if found else ():
         its = found[report.engine]
         for count in ("problems", "solved", "trajectories", "kept"):
             its[count] += getattr(report, count)
         its["generated"] += report.ledger.generated
+        generated[report.lease] = report.ledger.generated
+    teacher = _teacher(config)
+    if teacher is not None:
+        _add_labelled(run, found[teacher], generated)
     return found
+
+
+def _teacher(config: dict[str, Any]) -> str | None:
+    """The engine that labels what the run makes, while it makes it."""
+    return (config.get("routing") or {}).get("teacher")
+
+
+def _add_labelled(run: RunDir, its: dict[str, Any], generated: dict[int, int]) -> None:
+    """Adds what the teacher has labelled, without the tokens that the student had `generated` of each lease."""
+    labels = RunDir(locate(labels_place(run.location.url)))
+    for report in read_reports(labels.location, 0):
+        its["problems"] += report.problems
+        its["trajectories"] += report.drops.get("annotation", 0)
+        its["generated"] += report.ledger.generated - generated.get(report.lease, 0)
 
 
 def _driver(record: live.Live | None, *, held: bool | None, now: float) -> dict[str, Any]:
@@ -112,7 +134,9 @@ def table(gathered: dict[str, Any], location: str) -> Table:
         made.add_row("weights", gathered["weights"])
     for name, its in gathered["engines"].items():
         version = f", weights {its['weights']}" if its["weights"] else ""
-        counts = f"{its['problems']:,} problems, {its['solved']:,} solved, {its['generated']:,} tokens generated"
+        completes = name == gathered["teacher"]
+        did = f"{its['trajectories']:,} completions" if completes else f"{its['solved']:,} solved"
+        counts = f"{its['problems']:,} problems, {did}, {its['generated']:,} tokens generated"
         made.add_row(escape(name), f"{counts}{version}")
     for site in gathered["sites"]:
         made.add_row(f"[bold]site {escape(site['site'])}[/]", "")

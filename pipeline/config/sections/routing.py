@@ -2,6 +2,7 @@
 
     share   a problem, by its id ─► one mode       source    a problem, by its `source` ─► one mode
     all     a problem ─► every mode                escalate  the first mode; what it does not solve ─► the next
+    teacher a problem ─► the student; the steps of its solutions ─► the teacher, whose completions label them
 
 A route names modes. Where the run has none, each engine of `engines` is one, under its own name.
 """
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from berry.pipeline.config.reading.base import Section
+from berry.pipeline.config.sections.annotation import Annotation, Completing
 from berry.pipeline.config.sections.rollout.modes import SUM_TOLERANCE
 
 
@@ -97,6 +99,28 @@ class EscalateRouting(Section):
         return self.order
 
 
+class TeacherRouting(Completing):
+    """Each problem goes to the student; another engine, the teacher, completes the steps of its solutions while the run
+    goes on, and how often its completions pass are the steps' labels (docs/models.md)."""
+
+    type: Literal["teacher"] = "teacher"
+    student: str
+    """The mode, or engine, that solves the problems."""
+    teacher: str
+    """The engine that completes; no mode has it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modes that it routes to, in order."""
+        return (self.student,)
+
+    @property
+    def annotation(self) -> Annotation:
+        """What the teacher labels, as `berry annotate` would be told it."""
+        chosen = {key: getattr(self, key) for key in Completing.model_fields}
+        return Annotation(engine=self.teacher, **chosen)
+
+
 def named_once(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names. Raises ValueError where one is there twice."""
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -105,7 +129,9 @@ def named_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Routing = Annotated[ShareRouting | SourceRouting | AllRouting | EscalateRouting, Field(discriminator="type")]
+Routing = Annotated[
+    ShareRouting | SourceRouting | AllRouting | EscalateRouting | TeacherRouting, Field(discriminator="type")
+]
 
 
 def routed_modes(raw: Any) -> Any:
@@ -129,6 +155,8 @@ def _one_an_engine(engines: dict[str, Any], routing: dict[str, Any]) -> list[dic
     """A mode for each engine, as the routing shares problems out."""
     if not routing:
         return [{"name": name, "share": 1.0} for name in engines] if len(engines) == 1 else []
+    if routing.get("type") == "teacher":
+        return [{"name": routing.get("student"), "all": True}]
     if routing.get("type") != "share":
         return [{"name": name, "all": True} for name in engines]
     shares = routing.get("shares")

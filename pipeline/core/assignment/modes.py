@@ -100,7 +100,7 @@ def tree_share(config: RunConfig, mode: Mode) -> float:
 def explain_modes(config: RunConfig, trees: int) -> str:
     """The modes of a run of so many trees, in one line."""
     modes = config.rollout.modes
-    if config.routing is not None and config.routing.type in ("escalate", "source"):
+    if config.routing is not None and config.routing.type in ("escalate", "source", "teacher"):
         return routing.explain_routing(config.routing, trees)
     if modes[0].all:
         names = ", ".join(mode.name for mode in modes)

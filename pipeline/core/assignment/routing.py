@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from berry.pipeline.config.run import RunConfig
-from berry.pipeline.config.sections.routing import EscalateRouting, Routing, SourceRouting
+from berry.pipeline.config.sections.routing import EscalateRouting, Routing, SourceRouting, TeacherRouting
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
 
@@ -70,6 +70,9 @@ def explain_routing(routing: Routing, trees: int) -> str:
             )
             limit = "" if most is None else f", at most {most:,} from each to the next"
             return f"{trees:,} problems go to {order[0]}, those {which} on to {', then '.join(order[1:])}{limit}"
+        case TeacherRouting(student=student, teacher=teacher, of=of, completions=k):
+            which = f"{of} trajectories a problem" if isinstance(of, int) else f"{of} trajectories"
+            return f"{trees:,} problems go to {student}; {teacher} completes each step of {which} {k} times, as labels"
         case SourceRouting(sources=sources, otherwise=otherwise):
             routes = [f"{source} to {name}" for source, name in sources.items()]
             return ", ".join([*routes, *([f"others to {otherwise}"] if otherwise else [])]) + f": {trees:,} problems"

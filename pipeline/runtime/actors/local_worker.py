@@ -22,6 +22,7 @@ from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
+from berry.pipeline.stages.leases.labelling import work_of
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.admission import leases_at_once
 from berry.pipeline.stages.rollout.engine_kind import join_run
@@ -37,11 +38,13 @@ class LocalWorker:
     """A worker of a run in one process: one for each of its engines, which share everything else."""
 
     worker: LeaseWorker
+    location: Location  # of the run, which names the weights
     leases_at_once: int
     checker: Checker
     sessions: SessionKeeper
     models: RewardModels | None = None
     slot_bounds: SlotBounds = field(default_factory=lambda: SlotBounds(1, 1))
+    is_first: bool = True  # what all workers share is said once
     is_up: bool = True
     _aborted: asyncio.Future[str] | None = None  # with the reason
 
@@ -74,14 +77,13 @@ class LocalWorker:
             self._aborted.set_result(why)
 
     async def load_weights(self) -> list[str]:
-        return await load_weights(self.worker, self.worker.location, self.models)
+        return await load_weights(self.worker, self.location, self.models)
 
     async def recover(self) -> None:
         raise EngineError("the engine in this process died; run again to resume")
 
     async def snapshot(self) -> Snapshot | None:
-        is_first = self.worker.engine_name in (*self.worker.config.engines, "")[:1]  # what all share is said once
-        if not is_first:
+        if not self.is_first:
             return self.worker.snapshot()
         return of_process(self.worker.snapshot(), self.models, whole_host=True)
 
@@ -108,7 +110,7 @@ async def start(
 ) -> tuple[list[LocalWorker], Callable[[], Awaitable[None]]]:
     """Loads engines, sandboxes and reward models here; returns a worker for each engine, and what stops all of it.
     Raises EngineError, ResourceError."""
-    each_engine = config.each_engine
+    each_engine = config.each_started
     for alone in each_engine.values():
         for name, value in environment(alone.engine).items():
             os.environ.setdefault(name, value)
@@ -134,29 +136,31 @@ async def start(
         models = RewardModels(
             config.rewards or Rewards(),
             config.rollout,
-            {name: vocabulary.of_engine(alone.engine) for name, alone in each_engine.items()},
+            {name: vocabulary.of_engine(alone.engine) for name, alone in config.each_generator.items()},
             gpu_share=config.reward_gpu_share,
         )
         await models.start()
 
     workers: list[LocalWorker] = []
     for name, engine in engines.items():
+        its_config, its_location = work_of(config, location, name)
+        scores = models is not None and bool(its_config.scored_by)
         worker = LeaseWorker(
-            config=config,
-            location=location,
+            config=its_config,
+            location=its_location,
             engine=engine,
             verify=with_retry(checker.check),
             agree=checker.agree,
             call=keeper.call,
             verify_here=checker.check_inline,
-            scorer=None if models is None else models.of_engine(name),
+            scorer=models.of_engine(name) if models is not None and scores else None,
             worker_id=engine.info.engine_id,
             engine_name=name,
             round_index=round_index,
         )
-        await load_weights(worker, location, models)
+        await load_weights(worker, location, models if scores else None)
         at_once = leases_at_once(config, name, engine.info.max_num_seqs)
-        workers.append(LocalWorker(worker, at_once, checker, keeper, models, bounds))
+        workers.append(LocalWorker(worker, location, at_once, checker, keeper, models, bounds, is_first=not workers))
 
     async def stop() -> None:
         for one in workers:

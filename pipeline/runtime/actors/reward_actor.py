@@ -34,7 +34,7 @@ def reward_models(config: RunConfig) -> RewardModels:
     return RewardModels(
         config.rewards or Rewards(),
         config.rollout,
-        {name: vocabulary.of_engine(alone.engine) for name, alone in config.each_engine.items()},
+        {name: vocabulary.of_engine(alone.engine) for name, alone in config.each_generator.items()},
         gpu_share=config.reward_gpu_share,
     )
 

@@ -30,6 +30,7 @@ from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardRepl
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.runtime.monitoring import metrics, prometheus
+from berry.pipeline.stages.leases.labelling import work_of
 from berry.pipeline.stages.leases.lease import Lease, LeaseReport, Snapshot
 from berry.pipeline.stages.rollout.engine_kind import join_run
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -73,15 +74,16 @@ class RolloutActor:
             await join_run(self._location, engine)
             collect_garbage_rarely()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
+            its_config, its_location = work_of(self._config, self._location, self._engine_name)
             self._worker = LeaseWorker(
-                config=self._config,
-                location=self._location,
+                config=its_config,
+                location=its_location,
                 engine=engine,
                 verify=client.verify,
                 agree=client.agree,
                 call=client.call,
                 verify_here=partial(check_inline, strictness=self._config.verification.strictness),
-                scorer=await self._scorer(rewards),
+                scorer=await self._scorer(rewards) if its_config.scored_by else None,
                 worker_id=self._worker_id,
                 engine_name=self._engine_name,
                 round_index=self._round_index,

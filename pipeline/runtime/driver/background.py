@@ -19,6 +19,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.errors import BerryError, StorageError
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.runtime.driver.labelling import Labelling
 from berry.pipeline.runtime.driver.outcome import Launch
 from berry.pipeline.runtime.driver.startup import Started
 from berry.pipeline.runtime.monitoring import metrics, prometheus, stalls
@@ -26,6 +27,7 @@ from berry.pipeline.runtime.monitoring.autoscaler import Autoscaler
 from berry.pipeline.runtime.monitoring.logprob_audit import LogprobAudit
 from berry.pipeline.runtime.monitoring.polling import pause_s, snapshots_of
 from berry.pipeline.runtime.monitoring.progress import Monitor, explain_unverifiable
+from berry.pipeline.runtime.worker import Worker
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import RoundLeases
 from berry.pipeline.stages.leases.reports import ManifestWriter
@@ -58,6 +60,7 @@ class Background:
     problems: int
     stop: Callable[[str], None]
     fail: Callable[[BerryError], None]
+    labelling: Labelling | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -69,6 +72,8 @@ class Background:
             self.manifests.add(report)
             if audit is not None:
                 audit.submit(report)
+            if self.labelling is not None:
+                self.labelling.follow(report)
 
         self.coordinator.on_report = take
         tasks = [asyncio.create_task(self._guarded(work)) for work in self._work(audit)]
@@ -116,9 +121,16 @@ class Background:
 
     async def _watch_actors(self) -> None:
         try:
-            await self.started.watch(self.coordinator.join)
+            await self.started.watch(self._join)
         except BerryError as error:
             self.fail(error)
+
+    def _join(self, worker: Worker) -> None:
+        """Gives a worker that came up to the coordinator of its engine."""
+        if self.labelling is not None and worker.engine_name == self.labelling.engine:
+            self.labelling.join(worker)
+        else:
+            self.coordinator.join(worker)
 
     def _say_loss(self, text: str) -> None:
         self.display.note(f"{time.strftime('%H:%M:%S')} {text}")

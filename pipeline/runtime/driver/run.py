@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -26,7 +27,7 @@ from berry.pipeline.core.search.conflicts import (
     explain_missing_steps,
     explain_no_labels,
 )
-from berry.pipeline.engines.preflight import check_each_engine, check_reads_ids_of
+from berry.pipeline.engines.preflight import check_completes, check_each_engine
 from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.actors.process import allow_many_files
@@ -34,6 +35,7 @@ from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.expectations import say_cores, say_missing_tools, say_what_to_expect
+from berry.pipeline.runtime.driver.labelling import Labelling, open_labels
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.merge_process import merge_after_round
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
@@ -47,9 +49,9 @@ from berry.pipeline.runtime.monitoring.progress import Monitor
 from berry.pipeline.runtime.monitoring.trackers import preflight as preflight_trackers
 from berry.pipeline.runtime.monitoring.tracking import tracked
 from berry.pipeline.stages.dataset.reading import stored_config
+from berry.pipeline.stages.leases.labelling import LabelledLeases, TaughtLeases
 from berry.pipeline.stages.leases.partition import (
     AllLeases,
-    LabelledLeases,
     RoundLeases,
     changed_problems,
     lease_count,
@@ -99,9 +101,12 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         labelled_rounds(source, config.annotation)
         _check_same_problems(source, made_with)
         _check_same_texts(source, config, problems)
-        check_reads_ids_of(stored_config(source).engine, config.engine)
+        check_completes(stored_config(source), config)
+    if config.labelling is not None:
+        check_completes(config, config.labelling)
     place = location.root if location.is_local else location.url
-    directory, resumed = prepare(place, config, made_with, {asked.NAME: asked.as_bytes(problems.asked)})
+    files = {asked.NAME: asked.as_bytes(problems.asked)}
+    directory, resumed = prepare(place, config, made_with, files)
     if resumed:
         _check_same_texts(directory, config, problems)
     storage = config.storage
@@ -113,17 +118,25 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         outages_told(shown.note),
     ):
         leases: RoundLeases
-        if config.annotation is not None:
+        labelling: Labelling | None = None
+        if config.labelling is not None:
+            labels = open_labels(directory, config, made_with, files)
+            leases = TaughtLeases(directory, config, labels)
+            labelling = Labelling(labels, leases, total=total, note=shown.note)
+        elif config.annotation is not None:
             leases = LabelledLeases(directory, config, revised_run(directory.location))
         elif storage.site is None or presence is None:
             leases = AllLeases(directory, config)
         else:
             leases = ClaimedLeases(directory, config, presence, total=total)
-        driver = Driver(config, launch, shown, directory, leases, planned, problems=problems.count, total=total)
+        driver = Driver(
+            config, launch, shown, directory, leases, planned, problems=problems.count, total=total, labelling=labelling
+        )
         if resumed:
             driver.say_what_is_done()
         try:
-            outcome = asyncio.run(driver.run())
+            with nullcontext() if labelling is None else labelling.held():
+                outcome = asyncio.run(driver.run())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
         trackers.finished = outcome.finished
@@ -197,8 +210,10 @@ class Driver:
         *,
         problems: int,
         total: int,
+        labelling: Labelling | None = None,
     ) -> None:
-        """`problems` that are searched whatever comes of others, `total` leases of a round."""
+        """`problems` that are searched whatever comes of others, `total` leases of a round; `labelling`: of a run whose
+        steps a teacher labels."""
         self._config = config
         self._launch = launch
         self._display = display
@@ -206,6 +221,7 @@ class Driver:
         self._leases = leases
         self._planned = planned
         self._problems = problems
+        self._labelling = labelling
         self._plan: RoundPlan
         if config.annotation is not None:
             self._plan = LabelledRounds(directory, config)
@@ -290,7 +306,10 @@ class Driver:
     @cached_property
     def _first_open(self) -> int | None:
         """The first round with something left to do when the driver began; None if all are done."""
-        return next((r for r in self._plan.rounds if self._plan.is_open(r)), None)
+        return next((r for r in self._plan.rounds if self._plan.is_open(r) or self._is_unlabelled(r)), None)
+
+    def _is_unlabelled(self, round_index: int) -> bool:
+        return self._labelling is not None and self._labelling.is_open(round_index)
 
     def _nothing_to_do(self) -> RunOutcome:
         self._display.note("every lease of this run is committed already; nothing to do")
@@ -302,7 +321,8 @@ class Driver:
             self._display.note(f"round {round_index} of {len(self._plan.rounds)}")
         while True:
             self._leases.begin_round(round_index)
-            if len(self._leases.committed_before) >= self._plan.leases(round_index):  # its figures stay
+            is_committed = len(self._leases.committed_before) >= self._plan.leases(round_index)
+            if is_committed and not self._is_unlabelled(round_index):  # its figures stay
                 figures = self._directory.metrics(self._figures_of(round_index)) or {}
                 outcome = self._outcome(self._committed_totals(round_index), figures, finished=True)
             else:
@@ -319,7 +339,8 @@ class Driver:
             return
         self._display.phase("merging files")
         try:
-            await merge_after_round(self._directory, round_index, generated=generated)
+            for run in (self._directory, *([] if self._labelling is None else [self._labelling.run])):
+                await merge_after_round(run, round_index, generated=generated)
         except StorageError as error:  # the files are as they were: what is wrong with them is for `berry check` to say
             self._display.note(f"note: the round's files were not merged: {error}")
 
@@ -328,15 +349,22 @@ class Driver:
         into = None if self._leases.is_shared else manifests  # what other sites commit they write themselves
         before = await asyncio.to_thread(self._committed_totals, round_index, into)
         earlier_problems = before.problems
-        coordinator = Coordinator(self._leases, list(started.workers), totals=before)
+        labelling = self._labelling
+        its_own = [w for w in started.workers if labelling is None or w.engine_name != labelling.engine]
+        coordinator = Coordinator(self._leases, its_own, totals=before)
+        if labelling is not None:
+            await asyncio.to_thread(labelling.begin, round_index, started.workers, self._display.note)
         monitor = Monitor(time.monotonic(), self._problems, done_before=before.problems)
         monitor.begin(await snapshots_of(started.workers), scored=started.scored_tokens())
-        work = asyncio.create_task(coordinator.run())
+        running = coordinator.run() if labelling is None else labelling.run_beside(coordinator)
+        work = asyncio.ensure_future(running)
 
         def stop(why: str) -> None:
             if not self._interrupted:
                 self._interrupted = True
                 coordinator.stop()
+                if labelling is not None:
+                    labelling.stop()
                 self._display.note(f"stopping; {why}")
                 work.cancel()
 
@@ -358,6 +386,7 @@ class Driver:
             problems=self._problems,
             stop=stop,
             fail=fail,
+            labelling=labelling,
         )
         began = time.monotonic()
         try:
@@ -385,6 +414,9 @@ class Driver:
             wall_s=time.monotonic() - began,
             priced=any(_is_priced(one.engine) for one in self._config.each_engine.values()),
         )
+        if labelling is not None:
+            await asyncio.to_thread(labelling.end)
+            figures["engines"] = {**totals.engines, labelling.engine: labelling.counts(totals)}
         self._write_figures(round_index, figures)
         return self._outcome(totals, figures, finished=not self._interrupted)
 

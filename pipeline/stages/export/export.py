@@ -199,11 +199,11 @@ def _split(request: ExportRequest, config: RunConfig) -> Split:
 
 def _vocabulary(config: RunConfig) -> tuple[Vocabulary | None, str]:
     """The run's tokenizer, or why there is none. Raises ConfigError where the models of a run have several."""
-    engines = {name: alone.engine for name, alone in config.each_engine.items()}
+    engines = {name: alone.engine for name, alone in config.each_generator.items()}
     if len(engines) > 1:
         return vocabulary.of_all(engines, remedy="rows are made with that of one; name its mode with --mode"), ""
     try:
-        return vocabulary.of_engine(config.engine), ""
+        return vocabulary.of_engine(next(iter(engines.values()))), ""
     except BerryError as error:
         return None, f"the run's tokenizer can't be loaded ({error})"
 

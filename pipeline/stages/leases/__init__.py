@@ -2,4 +2,5 @@
 
 partition (problems ─► leases, always the same ones) ─► lease (what a worker is given, what it reports, what it shows)
     escalation (those that follow from committed ones) ◄── reports (what committed leases reported)
+    labelling (those that label committed ones, of a stored run or of one that goes on)
 """

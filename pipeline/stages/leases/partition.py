@@ -244,11 +244,8 @@ class AllLeases:
 
     def begin_round(self, round_index: int) -> None:
         """Removes what no commit covers, and begins with the round's first lease that is not committed."""
-        shard_files.remove_uncommitted(self._run.location, round_index)
-        self.committed_before, journalled = round_state(self._run, round_index)
-        remove_batches(self._run, round_index)
-        without, config = left_out(self._run), self._config
-        skip = self._skipped(round_index)
+        self.committed_before, journalled = open_round(self._run, round_index)
+        without, config, skip = left_out(self._run), self._config, self.committed_before
 
         def of(engine: str) -> Iterator[Lease]:
             leases = run_leases(config, skip=skip, left_out=without, journalled=journalled, round_index=round_index)
@@ -262,11 +259,6 @@ class AllLeases:
             StepLeases(config, step, again(), self._outcomes, done=self.committed_before, journalled=journalled)
             for step in range(1, steps_of(config))
         ]
-
-    def _skipped(self, round_index: int) -> Container[int]:
-        """The leases of a round that are not handed out."""
-        del round_index
-        return self.committed_before
 
     async def work(self, wake: Callable[[], Awaitable[None]]) -> None:
         """Nothing to do: every lease is there from the beginning."""
@@ -287,17 +279,6 @@ def left_out(run: RunDir) -> Container[str]:
     return screened_out(run.versions().get("screening"))
 
 
-class LabelledLeases(AllLeases):
-    """The leases of a run that labels another: those that the other has committed (`RoundLeases`)."""
-
-    def __init__(self, run: RunDir, config: RunConfig, source: RunDir) -> None:
-        super().__init__(run, config)
-        self._labelled = source
-
-    def _skipped(self, round_index: int) -> Container[int]:
-        return AllBut(self._labelled.committed(round_index) - self.committed_before)
-
-
 class AllBut:
     """Contains every lease but these, as they are at the moment."""
 
@@ -306,6 +287,15 @@ class AllBut:
 
     def __contains__(self, number: object) -> bool:
         return number not in self._wanted
+
+
+def open_round(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:
+    """Removes what no commit covers of a round; returns the leases that are committed, and those that are not and have
+    a journal. Only where no worker is at work."""
+    shard_files.remove_uncommitted(run.location, round_index)
+    state = round_state(run, round_index)
+    remove_batches(run, round_index)
+    return state
 
 
 def round_state(run: RunDir, round_index: int) -> tuple[set[int], set[int]]:

@@ -13,12 +13,16 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from functools import lru_cache
+
+from pydantic import TypeAdapter
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.annotation import Annotation
+from berry.pipeline.config.sections.engine import EngineConfig
 from berry.pipeline.config.sections.rollout.rollout import Rollout
 from berry.pipeline.core import seeds
-from berry.pipeline.core.assignment.modes import rollout_of
+from berry.pipeline.core.assignment.modes import engine_of, rollout_of
 from berry.pipeline.core.prune import Decision
 from berry.pipeline.core.search.base import Search
 from berry.pipeline.core.search.policies.annotate import AnnotateSearch, Prepared
@@ -27,9 +31,12 @@ from berry.pipeline.core.tree import Tree, TreeNode
 from berry.pipeline.core.values.estimate import is_known
 from berry.pipeline.core.values.stored import reader_of
 from berry.pipeline.engines.base import Engine
+from berry.pipeline.engines.text import vocabulary
+from berry.pipeline.engines.text.through_text import ThroughText
+from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import DropReason, Message, Problem, TokenLedger, Trajectory
-from berry.pipeline.stages.dataset.reading import is_completion, rebuild, scheme_for
+from berry.pipeline.stages.dataset.reading import is_completion, rebuild, scheme_for, stored_config
 from berry.pipeline.stages.dataset.rows import Row, made_by_marks, node_of, trajectory_of
 from berry.pipeline.stages.dataset.steps import Decode, path_step_ends
 from berry.pipeline.stages.leases.lease import Lease
@@ -46,7 +53,8 @@ NOTHING_TO_COMPLETE = frozenset(
 @dataclass(frozen=True, slots=True)
 class StoredSearch:
     """One problem's tree as it is stored, and what is to be labelled of it. Of a problem that nothing grew for, `nodes`
-    is empty."""
+    is empty. `speaks`: what its token ids mean, where another model is to complete its texts; None: where ids are
+    completed."""
 
     problem: Problem
     nodes: list[Row]
@@ -54,6 +62,7 @@ class StoredSearch:
     config: RunConfig
     annotation: Annotation
     round_index: int
+    speaks: Vocabulary | None = None
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -71,12 +80,13 @@ class StoredSearch:
         return rollout_of(self.config, self.problem.id)
 
     def search(self, engine: Engine) -> Search:
-        """The search that completes this tree, not started yet. Raises ConfigError where the engine's tokens are others
-        than those that are stored."""
-        if engine.encode(self.messages) != self.prompt_ids:
+        """The search that completes this tree, not started yet; `engine` as `reads` gives it. Raises ConfigError where
+        its tokens are others than those that are stored."""
+        if self.speaks is None and engine.encode(self.messages) != self.prompt_ids:
             raise ConfigError(
                 f"problem {self.problem.id!r}: {engine.info.model} reads its prompt as other tokens than are stored; "
-                "annotate with a model of the same tokenizer and chat template (engine.model, engine.chat_template)"
+                "annotate with a model of the same tokenizer and chat template (engine.model, engine.chat_template), "
+                "or have prefixes tokenised again (routing.prefixes: text; berry annotate --prefixes text)"
             )
         return AnnotateSearch(
             self._prepared(engine.decode),
@@ -86,6 +96,12 @@ class StoredSearch:
             round_index=self.round_index,
             context_len=engine.info.max_model_len,
         )
+
+    def reads(self, engine: Engine) -> Engine:
+        """The engine as one that goes on from what is stored."""
+        if self.speaks is None or not self.nodes:
+            return engine
+        return ThroughText(engine, self.speaks, self.messages, prompt_len=len(self.prompt_ids))
 
     def _prepared(self, decode: Decode) -> Prepared:
         tree = rebuild(self.problem.id, self.nodes, self.trajectories)
@@ -170,10 +186,21 @@ def _find_ends(node: TreeNode, decode: Decode) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredLease:
-    """A committed lease of the run that is labelled. `marks`: what its commit file says of itself."""
+    """A committed lease of the run that is labelled. `marks`: what its commit file says of itself; `speaks`: what its
+    token ids mean, where its texts are completed."""
 
     searches: Mapping[str, StoredSearch]
     marks: Mapping[str, str]
+    speaks: Vocabulary | None = None
+
+    def reads(self, engine: Engine) -> Engine:
+        """The engine as one that reads what is stored."""
+        return engine if self.speaks is None else ThroughText(engine, self.speaks)
+
+    @property
+    def goes_on(self) -> list[str]:
+        """The problems that went on from the stored lease to another."""
+        return list(json.loads(self.marks["report"]).get("goes_on", ()))
 
     @property
     def made_by(self) -> dict[str, object]:
@@ -195,13 +222,32 @@ def read_stored(source: RunDir, config: RunConfig, lease: Lease, round_index: in
     marks = read_commit_marks(source.location, lease.number, round_index)
     rows = read_lease(source.location, lease.number, round_index)
     nodes, trajectories = _by_problem(rows.nodes), _by_problem(rows.trajectories)
+    speaks = _speaks(source, lease) if annotation.prefixes == "text" else None
     searches = {
         problem.id: StoredSearch(
-            problem, nodes.get(problem.id, []), trajectories.get(problem.id, []), config, annotation, round_index
+            problem,
+            nodes.get(problem.id, []),
+            trajectories.get(problem.id, []),
+            config,
+            annotation,
+            round_index,
+            speaks,
         )
         for problem in lease.problems
     }
-    return StoredLease(searches, marks)
+    return StoredLease(searches, marks, speaks)
+
+
+def _speaks(source: RunDir, lease: Lease) -> Vocabulary:
+    """What the token ids of a stored lease mean: all its problems were searched on one engine."""
+    made = stored_config(source)
+    return _vocabulary(made.on_engine(engine_of(made, lease.problems[0].id)).engine.model_dump_json())
+
+
+@lru_cache(maxsize=8)
+def _vocabulary(engine: str) -> Vocabulary:
+    """Of an engine's section as JSON: loading a tokenizer takes longer than labelling a small lease."""
+    return vocabulary.of_engine(TypeAdapter[EngineConfig](EngineConfig).validate_json(engine))
 
 
 def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -233,3 +279,9 @@ def records_of(stored: StoredSearch, search: Search) -> Iterator[tuple[Trajector
             trajectory.trajectory_id = f"{place}-{len(stored.trajectories)}.{added}"  # those there keep their numbers
             added += 1
             yield trajectory, Decision(keep=False, reason=DropReason.ANNOTATION)
+
+
+def drawn_to_label(stored: StoredSearch, trajectories: Sequence[Trajectory]) -> set[str]:
+    """The leaves that were drawn to label what is stored, of the trajectories of the labelled tree."""
+    known = {row["leaf"] for row in stored.trajectories}
+    return {one.leaf for one in trajectories if one.leaf not in known}

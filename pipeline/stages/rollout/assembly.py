@@ -23,7 +23,7 @@ from berry.pipeline.records import DropReason, Ending, TokenLedger, Trajectory, 
 from berry.pipeline.stages.dataset.rows import args_json, made_by_engine
 from berry.pipeline.stages.dataset.tables import Tables
 from berry.pipeline.stages.leases.lease import Lease, add_modes
-from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, records_of
+from berry.pipeline.stages.rollout.annotation import StoredLease, StoredSearch, drawn_to_label, records_of
 from berry.pipeline.stages.rollout.commands.ports import Grown
 from berry.pipeline.stages.rollout.texts import fill_texts, settle_texts
 
@@ -77,6 +77,7 @@ class Assembly:
         tables.ledger = ledger.add(self._spent if stored is None else [stored.spent, *self._spent])
         if stored is not None:
             before: dict[str, dict[str, int]] = json.loads(stored.marks["report"]).get("modes", {})
+            tables.goes_on = stored.goes_on
             add_modes(tables.modes, {mode: {"generated": its["generated"]} for mode, its in before.items()})
         unchecked = list(tables.unchecked())
         for reason, count in Counter(reason for _, _, reason in unchecked).items():
@@ -93,7 +94,8 @@ class Assembly:
     def _add_search(self, grown: Grown) -> TokenLedger:
         """Adds one problem's rows; returns the tokens it took."""
         tables = self._tables
-        search, engine, stored = grown.search, self.engine, self.stored
+        search, stored = grown.search, self.stored
+        engine = self.engine if stored is None else stored.reads(self.engine)
         rules, rollout = self.config.pruning, rollout_of(self.config, grown.problem.id)
         values = search.values()
         nodes = search.nodes(values)
@@ -113,8 +115,10 @@ class Assembly:
             nodes[0].template_args = before.nodes[0]["template_args"]
             nodes[0].problem = before.nodes[0]["problem"]
         mode, model = mode_name(self.config, problem.id), str(made_by["model"])
+        labelled = set() if stored is None else drawn_to_label(stored.searches[problem.id], trajectories)
         for record in (*nodes, *trajectories):
-            record.mode, record.model = mode, model
+            leaf = record.leaf if isinstance(record, Trajectory) else record.node_id
+            record.mode, record.model = mode, self.info.model if leaf in labelled else model
         joined = grown.joined and not pieces and stored is None
         for trajectory in trajectories:
             read = trajectory.response or grown.responses.get(trajectory.leaf)
@@ -144,7 +148,7 @@ class Assembly:
     def _add_unlabelled(self, search: StoredSearch) -> None:
         """Adds what is stored of a problem for which nothing grew, or whose labelling killed its worker."""
         if search.nodes:
-            self._add_search(Grown(search.problem, search.prompt_ids, search.search(self.engine)))
+            self._add_search(Grown(search.problem, search.prompt_ids, search.search(search.reads(self.engine))))
             return
         for row in search.trajectories:
             self._tables.add_stored(row)

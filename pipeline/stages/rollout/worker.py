@@ -277,6 +277,7 @@ class LeaseWorker:
             finally:
                 await admission.enter()
 
+        engine = under(self.engine, template_args_of(self.config, problem))
         with logs.bound(problem=problem.id):
             self.gauges.queued += 1
             await admission.enter()
@@ -285,7 +286,7 @@ class LeaseWorker:
                 return await grow(
                     problem,
                     Ports(
-                        under(self.engine, template_args_of(self.config, problem)),
+                        engine if stored is None else stored.searches[problem.id].reads(engine),
                         self.verify,
                         self.scorer,
                         self.agree,
@@ -348,7 +349,11 @@ class LeaseWorker:
         }
         if stored is None:
             return own
-        labelled_by = json.dumps({key: own[key] for key in ("engine", "model", "weights")})
+        annotation = self.config.annotation
+        assert annotation is not None
+        labelled_by = json.dumps(
+            {**{key: own[key] for key in ("engine", "model", "weights")}, "prefixes": annotation.prefixes}
+        )
         return {**stored.marks, "config": own["config"], "report": own["report"], "labelled_by": labelled_by}
 
     def _sampling(self) -> Sampling:

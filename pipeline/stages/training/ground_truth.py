@@ -23,8 +23,10 @@ _NUMBER = re.compile(r"-?\d+$")
 def ground_truth_of(config: RunConfig, speaks: Vocabulary) -> GroundTruth | None:
     """For prompt and response ids: the value (None where it is not known), and whether it is right so far. None for
     runs of which nothing is known."""
-    if isinstance(config.engine, SyntheticEngine):
-        return _synthetic(config.engine)
+    continues = None if config.annotation is None else config.annotation.engine  # whose values are labels
+    engine = config.engine if continues is None else config.on_engine(continues).engine
+    if isinstance(engine, SyntheticEngine):
+        return _synthetic(engine)
     if all(isinstance(source, ArithmeticProblems) for source in config.problems):
         return _arithmetic(speaks.decode)
     return None

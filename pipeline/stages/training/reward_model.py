@@ -129,7 +129,7 @@ def trained_of(found: dict[str, Any]) -> Trained:
 
 def _generator(config: RunConfig) -> Vocabulary:
     return vocabulary.of_all(
-        {name: alone.engine for name, alone in config.each_engine.items()},
+        {name: alone.engine for name, alone in config.each_generator.items()},
         remedy="a reward model learns from the token ids of one; train it on a run of one of them",
     )
 
