@@ -187,7 +187,17 @@ class Calibration(Section):
     """CPU time of a check or a tool call beyond its stated time, in ms; counts where paced engines share cores with
     sandboxes."""
     orchestration_ms: float = Field(default=0.5, ge=0)
-    """Time of a rollout actor's own thread for one trajectory, in ms."""
+    """Time of a rollout actor's own thread for one trajectory, in ms, where the four keys below are not all set."""
+    vllm_token_us: float | None = Field(default=13, ge=0)
+    """Time of a rollout actor's thread in vLLM for a generated token, in µs. This key and the three that follow are
+    measured by tests/benchmarks/feeder.py, on one shared EPYC core; null: unknown, and `orchestration_ms` stands for
+    all. Paced engines have no such part."""
+    vllm_request_us: float | None = Field(default=190, ge=0)
+    """Time of a rollout actor's thread in vLLM for a request, which is one sampled sequence, in µs."""
+    own_token_us: float | None = Field(default=18, ge=0)
+    """Time of the same thread in Berry for a generated token, in µs: search, journal and files."""
+    own_request_us: float | None = Field(default=410, ge=0)
+    """Time of the same thread in Berry for a request, in µs."""
     arrival_scv: float = Field(default=1.0, ge=0)
     """Burstiness with which trajectories end: 1 for independent ones, more for siblings that end
     together."""

@@ -57,6 +57,8 @@ def _candidates(now: CapacityPlan) -> Iterator[Candidate]:
         yield from _more_sandboxes(now)
     elif now.binding is Binding.REWARD:
         yield from _more_rewards(now)
+    elif now.binding is Binding.THREADS and now.cluster.roles.rollout.gpus == 1:
+        yield from _more_threads(now)
     elif now.binding is Binding.IN_FLIGHT:
         w = now.workload.model_copy(update={"in_flight": now.workload.in_flight * 2})
         yield "hold twice the trajectories in flight", f"workload.in_flight={w.in_flight:g}", w, now.cluster
@@ -64,6 +66,12 @@ def _candidates(now: CapacityPlan) -> Iterator[Candidate]:
         yield from _faster_engines(now)
     yield from _fewer_cpu_nodes(now)
     yield from _more_gpu_nodes(now)
+
+
+def _more_threads(now: CapacityPlan) -> Iterator[Candidate]:
+    role = now.cluster.roles.rollout.model_copy(update={"gpus": 0.5})
+    cluster = now.cluster.model_copy(update={"roles": now.cluster.roles.model_copy(update={"rollout": role})})
+    yield "two engines on each GPU, a thread each", "cluster.roles.rollout.gpus=0.5", now.workload, cluster
 
 
 def _more_sandboxes(now: CapacityPlan) -> Iterator[Candidate]:

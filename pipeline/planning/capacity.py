@@ -26,6 +26,7 @@ from berry.pipeline.planning.formulas import queueing
 from berry.pipeline.planning.formulas.closed_network import ClosedQueueNetwork, Cores
 from berry.pipeline.planning.formulas.queueing import Service, Station
 from berry.pipeline.planning.sheets import Prices
+from berry.pipeline.planning.thread_cost import ThreadCost, thread_cost
 from berry.pipeline.planning.tool_calls import ToolLoad, tool_load
 from berry.pipeline.planning.tree_shape import Sharing, shape_of, sharing
 
@@ -78,6 +79,7 @@ class CapacityPlan:
     sharing: Sharing
     tools: ToolLoad
     fleet: EngineFleet
+    thread: ThreadCost
     service: Service
     network: ClosedQueueNetwork
     slot_share: float
@@ -166,13 +168,14 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
     reward = Service(reward_s(w, cluster, placed, tree, shared, calibration), 1.0)
     stored = totals.storage_bytes_per_trajectory(w, tree, calibration)
     wire = stored + w.output_tokens * totals.WIRE_BYTES_PER_TOKEN
+    thread = thread_cost(w, tree, tools, calibration)
     slot_share = 1.0 if w.paced else _cores_for_slots(w, cluster, tools)
     servers = max(1, int(placed.sandbox.total_slots * slot_share))
     carriers = [cluster.nodes[k] for k, n in placed.rollout.by_node.items() if n]
     links = sum(t.count for t in carriers)
     link_bytes = min(t.network_gbps for t in carriers) * 1e9 / 8
     others = [
-        Station("rollout thread", placed.rollout.actors, Service(calibration.orchestration_ms / 1e3, 1.0)),
+        Station("rollout thread", placed.rollout.actors, Service(thread.trajectory_s, 1.0)),
         Station("network", links, Service(wire / link_bytes, 0.0)),
     ]
     if w.rewards:
@@ -214,6 +217,7 @@ def plan(w: Workload, cluster: Cluster, prices: Prices | None, calibration: Cali
         sharing=shared,
         tools=tools,
         fleet=engines,
+        thread=thread,
         service=service,
         network=network,
         slot_share=slot_share,

@@ -53,6 +53,7 @@ def rows(p: CapacityPlan) -> list[tuple[str, str]]:
         ),
         ("tokens/s", f"{si(p.tokens_per_s)} ({p.tokens_per_s / p.units:,.0f} {each})"),
         ("trajectories/s", f"{rounded(p.rate, 4)} of {rounded(p.fastest, 4)} that the engines could do"),
+        ("an engine process feeds", _feeds(p)),
         ("kept/hour", si(p.kept_per_hour)),
         ("binding", p.binding.value),
         ("GPU idle share", f"{p.gpu_idle_share:.1%}"),
@@ -108,6 +109,15 @@ def _engine(p: CapacityPlan) -> str:
         return "synthetic, of a set pace: GPU time is simulated"
     nodes = f" on {engine.nodes} nodes" if engine.nodes > 1 else ""
     return f"{engine.devices:g} {engine.device.name}{nodes}, {w.model} in {w.weights}"
+
+
+def _feeds(p: CapacityPlan) -> str:
+    """The tokens/s that one engine process can feed, and the thread's time a token in vLLM and in Berry."""
+    t = p.thread
+    if not t.measured:
+        return f"{t.tokens_per_s:,.0f} tokens/s at most, by orchestration_ms"
+    vllm, own = (1e6 * part / t.tokens for part in (t.vllm_s, t.own_s))
+    return f"{t.tokens_per_s:,.0f} tokens/s at most (vLLM {vllm:.0f} µs a token, Berry {own:.0f})"
 
 
 def advice_line(a: Advice) -> str:

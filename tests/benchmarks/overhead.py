@@ -175,7 +175,9 @@ async def engine_round(engine: Engine, work: Work, round_index: int) -> Rate:
     return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent, time.process_time() - own)
 
 
-async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: Checker, folder: str) -> Rate:
+async def pipeline_round(
+    engine: Engine, work: Work, round_index: int, checker: Checker, folder: str, *, inline: bool = False
+) -> Rate:
     """The same prompts, samples and limits as a run: leases on a worker, verdicts, shards, to the last commit."""
     drawn = arithmetic.draw(work.problems, seed=1000 + round_index)
     problems = [p.model_copy(update={"prompt": f"{p.prompt}{work.suffix}"}) for p in drawn]
@@ -191,7 +193,8 @@ async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: 
             },
         }
     )
-    worker = LeaseWorker(run, locate(f"{folder}/{round_index}"), engine, checker.check, "w")
+    here = checker.check_inline if inline else None  # as rollout actors do
+    worker = LeaseWorker(run, locate(f"{folder}/{round_index}"), engine, checker.check, "w", verify_here=here)
     size = run.storage.lease_problems
     leases = [Lease(i, tuple(problems[i * size : (i + 1) * size])) for i in range(-(-len(problems) // size))]
     before, spent, own = engine.counters().generated_tokens, cpu_s(), time.process_time()
