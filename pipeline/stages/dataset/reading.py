@@ -52,8 +52,8 @@ class StoredTree:
     as they are now, None where these can't be read any more. `family` is what splits go by: the problem this one is a
     variant of, else its own id. `prompt` is the prompt's text, special tokens left out; `sampled_under` the chat
     messages that its tokens are, None where the run did not store them; `template_args` what the chat template was
-    given beside them, None where that is what the engine always gives it. `mode`: the one that the problem was searched
-    in; None where the run has none."""
+    given beside them, None where that is what the engine always gives it; `template_hash`: of that template, None
+    before schema version 3. `mode`: the one that the problem was searched in; None where the run has none."""
 
     round_index: int
     tree: ReadTree
@@ -69,6 +69,7 @@ class StoredTree:
     nodes: Mapping[str, Node]
     sampled_under: list[Message] | None = None
     template_args: dict[str, Any] | None = None
+    template_hash: str | None = None
     mode: str | None = None
 
     @property
@@ -198,6 +199,7 @@ def _read_lease(
     found: dict[str, Problem] | None = None
     tables = open_lease(run.location, lease, round_index)
     marks = tables["nodes"].marks
+    template_hash = json.loads(marks.get("template", "{}")).get("hash")
     leaves, kept = tables["trajectories"], tables["kept"]
     leaves_at, kept_at = (places_of(table.batches(["problem_id"])) for table in (leaves, kept))
     start, stop = 0, None
@@ -226,6 +228,7 @@ def _read_lease(
             system_prompt=rollout_of(config, problem_id).system_prompt,
             sampled_under=root["messages"],
             template_args=None if root["template_args"] is None else json.loads(root["template_args"]),
+            template_hash=template_hash,
             mode=mode_name(config, problem_id),
             values=_values(tree, reader, scheme_for(config, problem_id, family), config),
             nodes=StoredNodes(tables["nodes"], (start, start + len(tree))),

@@ -26,6 +26,7 @@ from berry.pipeline.errors import ConfigError, InputError
 from berry.pipeline.rewards.model.card import NAME, Card, from_json
 from berry.pipeline.stages.training.policy_trees import StoredPolicyTrees, collect_trees
 from berry.pipeline.stages.training.reward_data import JobProgress, Progress
+from berry.pipeline.stages.training.same_template import template_now
 from berry.pipeline.stages.training.training_problems import training_problems
 from berry.pipeline.storage.run.directory import RunDir, open_run
 from berry.pipeline.storage.run.weights_file import Weights
@@ -39,7 +40,8 @@ COUNTS, CHECKPOINTS, TRAINED = "trees.json", "checkpoints", "trained"
 @dataclass(frozen=True, slots=True)
 class PolicyJob:
     """A training of the generator. `run`: where the run lies; `source`, `base`: folders of the weights that it starts
-    from and that `kl` is measured from; `work`: a folder that all its processes see."""
+    from and that `kl` is measured from; `template`: the hash of the chat template that they have; `work`: a folder that
+    all its processes see."""
 
     run: str
     rounds: tuple[int, ...]
@@ -48,6 +50,7 @@ class PolicyJob:
     source: str
     base: str
     temperature: float
+    template: str | None
     work: str
 
     def trees(self, progress: Callable[[float], None] = lambda _share: None) -> StoredPolicyTrees:
@@ -57,6 +60,7 @@ class PolicyJob:
             self.settings,
             self.split,
             rounds=self.rounds,
+            template=self.template,
             kept_in=Path(self.work) / COUNTS,
             progress=progress,
         )
@@ -135,6 +139,7 @@ def train_generator(
         source=source,
         base=models.resolve(config.engine.model),
         temperature=config.rollout.each_mode[0].sampling.temperature,
+        template=template_now(config),
         work=str(work),
     )
     trees = job.trees(lambda share: progress("policy: counting trajectories", share))

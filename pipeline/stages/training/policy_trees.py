@@ -34,6 +34,7 @@ from berry.pipeline.rewards.policy.examples import PolicySequence, PolicyTree, S
 from berry.pipeline.rewards.policy.objectives import grpo, tree
 from berry.pipeline.stages.dataset.reading import StoredTree, read_leases, variants_of_earlier_runs
 from berry.pipeline.stages.dataset.rows import Row
+from berry.pipeline.stages.training.same_template import check_template
 from berry.pipeline.stages.training.sibling_pairs import PairFilters, draw_pairs
 from berry.pipeline.stages.training.step_labels import ending_of
 from berry.pipeline.storage.parquet import shard_files
@@ -76,6 +77,7 @@ def collect_trees(
     split: Split,
     *,
     rounds: Sequence[int],
+    template: str | None = None,
     kept_in: Path | None = None,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> StoredPolicyTrees:
@@ -83,18 +85,19 @@ def collect_trees(
     its seed and read until there are so many trajectories; of the last file problems are drawn.
 
     Problems held out, and those that decide when a reward model stops, teach the generator nothing: it becomes the
-    reward model's backbone. `kept_in`: a file in which the counts are written, so that a training that is gone on with
-    reads nothing twice. Raises InputError where an objective needs what the run did not store, StorageError.
+    reward model's backbone. `template`: the hash of the chat template that all are to be sampled under. `kept_in`: a
+    file in which the counts are written, so that a training that is gone on with reads nothing twice. Raises InputError
+    where an objective needs what the run did not store, or the template was another, StorageError.
     """
     files = [(r, shards) for r in sorted(rounds) for shards in shard_files.committed_files(run.location, r)]
     if settings.most is not None:
         random.Random(f"{settings.seed}/most").shuffle(files)
-    digest = _digest(run, settings, split, files)
+    digest = _digest(run, settings, split, files, template)
     known: dict[str, Any] | None = None
     if kept_in is not None and kept_in.is_file():
         known = json.loads(kept_in.read_text())
     if known is None or known["digest"] != digest:
-        known = {"digest": digest} | _count(run, settings, split, files, progress)
+        known = {"digest": digest} | _count(run, settings, split, files, template, progress)
         if kept_in is not None:
             kept_in.parent.mkdir(parents=True, exist_ok=True)
             aside = kept_in.with_suffix(".writing")
@@ -113,8 +116,14 @@ def collect_trees(
     )
 
 
-def _digest(run: RunDir, settings: PolicyTraining, split: Split, files: Sequence[tuple[int, ShardFile]]) -> str:
-    digester = blake2b(repr((settings.model_dump_json(), split)).encode(), digest_size=16)
+def _digest(
+    run: RunDir,
+    settings: PolicyTraining,
+    split: Split,
+    files: Sequence[tuple[int, ShardFile]],
+    template: str | None,
+) -> str:
+    digester = blake2b(repr((settings.model_dump_json(), split, template)).encode(), digest_size=16)
     for round_index, shards in files:
         digester.update(commit_digest(run.location, shards, round_index).encode())
     return digester.hexdigest()
@@ -125,6 +134,7 @@ def _count(
     settings: PolicyTraining,
     split: Split,
     files: Sequence[tuple[int, ShardFile]],
+    template: str | None,
     progress: Callable[[float], None],
 ) -> dict[str, Any]:
     """`sizes` of the files that are learned from, `trajectories`, `problems` and their `ids`."""
@@ -136,6 +146,7 @@ def _count(
         progress(number / len(files))
         trees: list[tuple[str, int, int]] = []  # of each, its problem, its size and its sequences
         for stored in read_leases(run, round_index, shards.leases):
+            check_template(stored, template)
             family = stored.family if stored.family != stored.problem_id else families.get(stored.family, stored.family)
             made = next(_of_tree(stored, settings), None) if split.part(family) == "train" else None
             size = 0 if made is None else size_of(made)

@@ -33,6 +33,7 @@ from berry.pipeline.rewards.training.stored_rows import RowWriter
 from berry.pipeline.stages.dataset.missing_labels import explain_missing, remedy
 from berry.pipeline.stages.dataset.reading import StoredTree, count, read_leases, variants_of_earlier_runs
 from berry.pipeline.stages.training.ground_truth import ground_truth_of
+from berry.pipeline.stages.training.same_template import check_template, template_now
 from berry.pipeline.stages.training.step_labels import labelled_paths
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run.directory import RunDir
@@ -76,7 +77,7 @@ def collect(
     )
     split, truth = split_of_training(settings), ground_truth_of(config, generator)
     total, number = count(run, rounds), 0
-    for stored in _trees(run, settings, rounds):
+    for stored in _trees(run, settings, rounds, template_now(config)):
         if number % 50 == 0:
             progress(f"reading trees: {number}", number / max(total, 1))
         number += 1
@@ -114,14 +115,15 @@ def collect(
     return found
 
 
-def _trees(run: RunDir, settings: RewardTraining, rounds: Sequence[int]) -> Iterator[StoredTree]:
-    """Trees of the committed files, with the family of each."""
+def _trees(run: RunDir, settings: RewardTraining, rounds: Sequence[int], template: str | None) -> Iterator[StoredTree]:
+    """Trees of the committed files, with the family of each. Raises InputError where the chat template was another."""
     files = [(r, shards) for r in sorted(rounds) for shards in shard_files.committed_files(run.location, r)]
     if settings.most is not None:
         random.Random(f"{settings.seed}/most").shuffle(files)
     families = variants_of_earlier_runs(run)
     for round_index, shards in files:
         for stored in read_leases(run, round_index, shards.leases):
+            check_template(stored, template)
             is_own = stored.family == stored.problem_id
             yield replace(stored, family=families.get(stored.family, stored.family)) if is_own else stored
 
