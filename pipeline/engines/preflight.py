@@ -32,10 +32,16 @@ def check_completes(made: RunConfig, labelling: RunConfig) -> None:
     sampled."""
     assert labelling.annotation is not None
     name = labelling.annotation.engine or ""
-    if labelling.annotation.prefixes == "ids":
-        for alone in made.each_generator.values():
-            completes = labelling.on_engine(name).engine
-            check_reads_ids_of(alone.engine, completes, key=f"engines.{name}" if name else "engine")
+    completes = labelling.on_engine(name).engine
+    if labelling.annotation.prefixes == "text":
+        if "synthetic" in {completes.type, *(alone.engine.type for alone in made.each_generator.values())}:
+            raise ConfigError(
+                "prefixes: text is for models with tokenizers, and an engine of type synthetic has none: use ids"
+            )
+        return
+    key = f"engines.{name}" if name else "engine"
+    for alone in made.each_generator.values():
+        check_reads_ids_of(alone.engine, completes, key=key)
 
 
 def check_reads_ids_of(made_by: EngineConfig, completes: EngineConfig, *, key: str = "engine") -> None:
