@@ -44,8 +44,8 @@ from berry.pipeline.engines.build import build
 from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.records import Message
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.problems import arithmetic
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -400,7 +400,7 @@ def main() -> None:
     parser.add_argument("--logprobs-alone", action="store_true", help="nothing but what log-probabilities cost")
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
-    collect_garbage_rarely()  # as the processes of a run's engines do
+    freeze_what_is_loaded()  # as the processes of a run's engines do
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # by which `no_logprobs` reaches the sampler
     names = options.model or list(WORKS)
     if options.runner:  # inherited by all processes

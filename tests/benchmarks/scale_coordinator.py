@@ -17,8 +17,8 @@ import time
 import psutil
 
 from berry.pipeline.config.sections.problems import FileProblems
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.records import TokenLedger
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.scripted import ScriptedWorker
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport
@@ -45,7 +45,7 @@ def coordinate(path: str, lease: int) -> dict[str, float]:
     surveyed = time.process_time()
     me, at_tenth = psutil.Process(), 0.0
     done = 0
-    collect_garbage_rarely()
+    freeze_what_is_loaded()
 
     def add(_: LeaseReport) -> None:
         nonlocal at_tenth, done

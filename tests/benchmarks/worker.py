@@ -26,8 +26,8 @@ from pathlib import Path
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.records import Problem
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.problems.sources import iter_problems
 from berry.pipeline.stages.rollout.admission import searches_at_once
@@ -86,7 +86,7 @@ def main() -> None:
         write_problems(path, args.problems, tuple(args.steps))
         config = RunConfig.model_validate({"name": "worker", **run_config(path, args)})
         problems = list(iter_problems(config.problems))
-        collect_garbage_rarely()
+        freeze_what_is_loaded()
 
         def once(folder: str, profile: cProfile.Profile | None = None) -> float:
             return asyncio.run(measure(config, problems, Path(name) / folder, profile))

@@ -3,6 +3,7 @@ reads both, weights are pushed to one, an engine is killed. Every row says which
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,14 @@ import yaml
 from berry.pipeline.engines import models
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.stages.dataset.maintenance.repair import check_run
+from berry.pipeline.stages.problems.arithmetic import draw
 from berry.pipeline.storage.run.directory import open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.engine]
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "escalate.yaml"
-PROBLEMS = 400  # the engines are at work for a minute: a push takes twenty seconds where both cores are busy
+PROBLEMS = 80
+CHECK_S = 0.5  # of waiting alone: two slots have forty seconds to do, in which engines mostly wait and all else fits
 MADE_BY = (
     "select distinct mode, model, weights_version, split_part(engine_id, '-', 1) from '{}/nodes/*.parquet' "
     "where parent is not null and role = 'assistant' order by all"
@@ -56,12 +59,26 @@ def prm(folder: Path) -> str:
     return str(folder)
 
 
+def slowly_checked(folder: Path) -> dict[str, Any]:
+    """A source of the recipe's own problems, whose checks also wait for CHECK_S."""
+    slow = folder / "slow.py"
+    slow.write_text(f"import time\n\n\ndef slow(response, prompt):\n    time.sleep({CHECK_S})\n    return True\n")
+    lines = folder / "problems.jsonl"
+    with lines.open("w") as file:
+        for problem in draw(PROBLEMS, seed=21, operands=(4, 6)):
+            row = problem.model_dump(mode="json", include={"id", "prompt", "verifier"})
+            waits = {"type": "custom", "function": f"{slow}:slow"}
+            row["verifier"] = {"type": "all_of", "parts": [row["verifier"], waits]}
+            file.write(json.dumps(row) + "\n")
+    return {"type": "file", "path": str(lines)}
+
+
 @pytest.mark.timeout(900)
 def test_two_models_share_a_run_through_a_push_and_a_kill(
     berry: Any, logical_nodes: Callable[..., Any], until: Callable[..., None], tmp_path: Path
 ) -> None:
     raw = yaml.safe_load(RECIPE.read_text())
-    raw["problems"][0]["count"] = PROBLEMS
+    raw["problems"] = [slowly_checked(tmp_path)]
     raw["storage"] = {"lease_problems": 2, "compact": False}
     raw["rewards"] = {"prm": {"model": prm(tmp_path / "prm"), "backend": "transformers"}}
     for engine in raw["engines"].values():
@@ -79,6 +96,7 @@ def test_two_models_share_a_run_through_a_push_and_a_kill(
         within_s=400,
         what="two committed leases of the first model",
     )
+    assert driver.poll() is None, driver.communicate()[0]
     weights = models.resolve("tiny-arithmetic")
     code, out = berry.run("weights", "push", "runs/job", weights, "--engine", "small", "--version", "pushed")
     assert code == 0, out

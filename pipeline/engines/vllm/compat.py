@@ -25,7 +25,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from berry.pipeline.engines.vllm import wire, worker
+from berry.pipeline.engines.vllm.children import children_of_their_own
 from berry.pipeline.errors import ConfigError, ResourceError
+from berry.pipeline.garbage import collect_garbage_rarely
 
 OLDEST, FIRST_UNTRIED = (0, 23), (0, 33)  # releases
 EXTENSION = "berry.pipeline.engines.vllm.worker.WorkerExtension"
@@ -69,6 +71,7 @@ def load() -> None:
     """Imports vLLM, for seconds. Apart from `launch`: errors that its imports swallow keep their callers' frames, and
     with them whatever those hold, alive until the interpreter ends."""
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # what matters comes out as EngineError
+    collect_garbage_rarely()
     import vllm.v1.engine.async_llm  # noqa: F401
 
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
@@ -203,7 +206,7 @@ def launch_owned(start: Callable[[], Any], variables: Mapping[str, str] = Mappin
         worker.OWNER: worker.owned_by_this_process(),
     }
     try:
-        with ENVIRONMENT_LOCK, _environment(ours):
+        with ENVIRONMENT_LOCK, _environment(ours), children_of_their_own():
             engine = start()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,8 +18,9 @@ from berry.pipeline.engines.base import Engine
 from berry.pipeline.engines.build import build, environment
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import EngineError
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.rewards.serving.service import RewardModels
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely, of_process
+from berry.pipeline.runtime.actors.process import of_process
 from berry.pipeline.runtime.actors.weights import load_weights
 from berry.pipeline.stages.checking.question import with_retry
 from berry.pipeline.stages.leases.labelling import work_of
@@ -123,7 +124,7 @@ async def start(
         engines[name] = build(alone.engine_on_its_share(), engine_id=f"{name or 'local'}-0", name=name)
         await engines[name].start()
         await join_run(location, engines[name])
-    collect_garbage_rarely()
+    freeze_what_is_loaded()
     await checker.start()
     pool = pool_config(config.verification)
     keeper = SessionKeeper(pool, slots=bounds.most, sessions=config.rollout.waiting_sessions)

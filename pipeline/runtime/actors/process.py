@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import time
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from berry.pipeline.rewards.serving.service import RewardModels
     from berry.pipeline.stages.leases.lease import Snapshot
 
-YOUNG_OBJECTS = 200_000  # allocated before the youngest generation is collected
-COLLECTIONS = (20, 20)  # of the youngest generation before the middle one, and of that before the oldest
 FEWEST_FILES = 256  # that a process of a run must be allowed to open: Ray alone holds some sixty in each
 MANY_FILES = 65_536  # that it may open where the host lets it
 Home = tuple[str, int]
@@ -62,15 +59,6 @@ def of_process(snapshot: Snapshot, models: RewardModels | None, *, whole_host: b
         host_cpu_s=host_cpu_s() if whole_host else 0.0,
         scored_tokens={} if models is None else models.computed_tokens(),
     )
-
-
-def collect_garbage_rarely() -> None:
-    """Takes everything loaded so far out of garbage collection, and collects the rest less often. To be called once
-    everything long-lived is loaded; what is frozen stays for good, so a process is frozen once."""
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, *COLLECTIONS)
 
 
 def allow_many_files() -> None:

@@ -18,6 +18,7 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError
+from berry.pipeline.garbage import collect_garbage_rarely
 from berry.pipeline.rewards.serving.service import RewardModels
 from berry.pipeline.runtime.actors.process import Home, allow_many_files
 from berry.pipeline.runtime.actors.remote import expected
@@ -54,6 +55,7 @@ class RewardActor:
         async with self._starting:
             if self._models is None:
                 allow_many_files()
+                collect_garbage_rarely()
                 models = await asyncio.to_thread(reward_models, self._config)
                 await models.start()
                 self._models = models

@@ -22,9 +22,10 @@ from berry.pipeline import logs
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.engines.build import build
 from berry.pipeline.errors import EngineError, is_exhausted
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.rewards.serving.service import RewardModels, ScorerOfEngine
 from berry.pipeline.runtime.actors import over_nodes
-from berry.pipeline.runtime.actors.process import allow_many_files, collect_garbage_rarely, of_process
+from berry.pipeline.runtime.actors.process import allow_many_files, of_process
 from berry.pipeline.runtime.actors.reward_actor import reward_models
 from berry.pipeline.runtime.actors.reward_client import RewardClient, RewardReplica
 from berry.pipeline.runtime.actors.sandbox_client import SandboxEndpoint, VerifyClient
@@ -72,7 +73,7 @@ class RolloutActor:
             engine = build(alone.engine_on_its_share(), engine_id=self._worker_id, name=self._engine_name, nodes=nodes)
             await engine.start()
             await join_run(self._location, engine)
-            collect_garbage_rarely()
+            freeze_what_is_loaded()
             client = self._verifying = VerifyClient(sandboxes, ray.get_runtime_context().get_node_id())
             its_config, its_location = work_of(self._config, self._location, self._engine_name)
             self._worker = LeaseWorker(

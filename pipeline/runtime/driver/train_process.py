@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from berry.pipeline import errors
 from berry.pipeline.errors import BerryError
+from berry.pipeline.garbage import collect_garbage_rarely
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.runtime.driver.trainers import policy_trainer, reward_trainer
 from berry.pipeline.stages.leases.partition import RoundLeases
@@ -123,6 +124,7 @@ def kill_group(process: int) -> None:
 def main() -> None:
     """Trains on one round, or checks, and writes what goes on as JSON lines to standard output."""
     end_with_parent()
+    collect_garbage_rarely()
     parser = argparse.ArgumentParser(description="Trains between rounds; started by `berry run`.")
     parser.add_argument("run", help="run directory or URL")
     parser.add_argument("what", help="number of the round, or check")

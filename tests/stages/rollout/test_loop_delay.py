@@ -17,8 +17,8 @@ from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.events import Completion
 from berry.pipeline.engines.base import Request, Sample
 from berry.pipeline.engines.scripted import Scripted
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.records import Finish, Problem
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely
 from berry.pipeline.stages.leases.lease import Lease
 from berry.pipeline.stages.rollout.loop_delay import KEPT, POLL_S, LoopDelay
 from berry.pipeline.stages.rollout.worker import LeaseWorker
@@ -59,7 +59,7 @@ def rare_collections() -> Iterator[None]:
     importlib.import_module("datasketch")
     before = gc.get_threshold()
     gc.unfreeze()  # a run of an earlier test may have frozen what there was then, and no more
-    collect_garbage_rarely()
+    freeze_what_is_loaded()
     yield
     gc.unfreeze()
     gc.set_threshold(*before)

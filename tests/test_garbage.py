@@ -7,12 +7,12 @@ import sys
 
 SCRIPT = """
 import gc
-from berry.pipeline.runtime.actors.process import YOUNG_OBJECTS, collect_garbage_rarely
+from berry.pipeline.garbage import YOUNG_OBJECTS, freeze_what_is_loaded
 
-collect_garbage_rarely()
+freeze_what_is_loaded()
 frozen = gc.get_freeze_count()
 kept = [[] for _ in range(1000)]
-collect_garbage_rarely()
+freeze_what_is_loaded()
 assert frozen > 1000 and gc.get_freeze_count() == frozen, "frozen twice"
 assert gc.isenabled() and gc.get_threshold()[0] == YOUNG_OBJECTS
 """
