@@ -1,5 +1,6 @@
 """Two vLLM engines of different models on three logical nodes: what one does not solve goes on to the other, a PRM
-reads both, weights are pushed to one, an engine is killed. Every row says which model and version made it."""
+reads both, weights are pushed to one, both engines and the reward actor are killed. Every row says which model and
+version made it, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ def slowly_checked(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_two_models_share_a_run_through_a_push_and_a_kill(
+def test_two_models_share_a_run_through_a_push_and_kills(
     berry: Any, logical_nodes: Callable[..., Any], until: Callable[..., None], tmp_path: Path
 ) -> None:
     raw = yaml.safe_load(RECIPE.read_text())
@@ -100,14 +101,19 @@ def test_two_models_share_a_run_through_a_push_and_a_kill(
     weights = models.resolve("tiny-arithmetic")
     code, out = berry.run("weights", "push", "runs/job", weights, "--engine", "small", "--version", "pushed")
     assert code == 0, out
+
+    def used(version: str) -> bool:
+        return any(its == version for _, _, its, _ in berry.query("runs/job", MADE_BY))
+
     until(
-        lambda: any(commits.glob("shard-*[13579].parquet")) or driver.poll() is not None,
+        lambda: driver.poll() is not None or (any(commits.glob("shard-*[13579].parquet")) and used("pushed")),
         within_s=400,
-        what="a committed lease of what went on",
+        what="committed leases of the pushed weights, and of what went on",
     )
-    victims = nodes.actors("RolloutActor")
-    assert len(victims) == 2, driver.communicate()[0] if driver.poll() is not None else "engines are not up"
-    victims[0].kill()
+    victims = [*nodes.actors("RolloutActor"), *nodes.actors("RewardActor")]
+    assert len(victims) == 3, driver.communicate()[0] if driver.poll() is not None else "actors are not up"
+    for victim in victims:
+        victim.kill()
     out = driver.communicate(timeout=400)[0]
     assert driver.returncode == 0, out
     assert "handed out again" in out, out
