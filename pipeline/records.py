@@ -19,6 +19,7 @@ from berry.verifiers.specs.union import VerifierSpec
 Message = dict[str, str]  # {"role": …, "content": …}
 LONGEST_ID = 256  # characters of a problem's id
 ASSISTANT = "assistant"  # the role of what the model sampled
+FIRST_WEIGHTS = "v0"  # the version of the weights that the configuration names, where a server gives no other name
 NO_ID = -1  # stands for a token that a hosted API counted and gave no id of
 
 

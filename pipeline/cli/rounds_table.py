@@ -21,6 +21,9 @@ def rounds_table(lines: Sequence[RoundLine], mode: str | None = None) -> Any:
     if mode is not None:
         title = f"mode {mode}: {title}"
     names = ("round", "held out", "gain", "others", "kept", "cut", "kept / 1,000 tokens", "generator", "reward models")
+    shows_staleness = any(line.staleness != 0 for line in lines)
+    if shows_staleness:
+        names += ("behind",)  # versions
     table = Table(*names, title=title, title_justify="left", box=None, header_style="bold")
     for line in lines:
         table.add_row(
@@ -33,6 +36,7 @@ def rounds_table(lines: Sequence[RoundLine], mode: str | None = None) -> Any:
             f"{line.kept_per_1000_tokens:.2f}",
             line.engine,
             line.rewards or "–",
+            *(["–" if line.staleness is None else str(line.staleness)] if shows_staleness else []),
         )
     return table
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from berry.pipeline.config.engine_checks import check_engines
 from berry.pipeline.config.one_engine import check_engine
+from berry.pipeline.config.overlap import with_training_role
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
@@ -168,6 +169,11 @@ class RunConfig(Section):
             mean = sum(leaves * share for leaves, share in zip(planned, shares, strict=True))
             size = max(1, int(wanted // max(1.0, mean)))
             object.__setattr__(self, "storage", self.storage.model_copy(update={"lease_problems": size}))
+        return self
+
+    @model_validator(mode="after")
+    def _training_has_a_place(self) -> RunConfig:
+        object.__setattr__(self, "cluster", with_training_role(self, site=self.storage.site))
         return self
 
     @model_validator(mode="after")

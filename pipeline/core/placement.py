@@ -63,7 +63,8 @@ class NodePlacement:
 @dataclass(frozen=True, slots=True)
 class Placement:
     """The whole cluster. `gpus` and `cores` (usable ones) are totals. `engines`: the rollout actors of each engine by
-    its name, "" where there is one; `rollout`: all of them, with the means of what one takes."""
+    its name, "" where there is one; `rollout`: all of them, with the means of what one takes. `train`: processes that
+    train beside a round; None where none do."""
 
     cluster: str
     rollout: RolePlacement
@@ -75,6 +76,12 @@ class Placement:
     cpu_sockets: int
     tensor_parallel: int
     engines: dict[str, RolePlacement] = field(default_factory=dict)
+    train: RolePlacement | None = None
+
+    @property
+    def roles(self) -> tuple[RolePlacement, ...]:
+        """Each role once."""
+        return tuple(role for role in (self.rollout, self.reward, self.sandbox, self.train) if role is not None)
 
     @property
     def rollout_units(self) -> float:
@@ -164,6 +171,8 @@ def place_actors(cluster: Cluster, engines: Mapping[str, RolloutRole] | None = N
     of_engine = {name: f"{_ROLLOUT}{name}" for name in engines}
     by_name: dict[str, Role] = {of_engine[name]: role for name, role in engines.items()}
     by_name |= {"reward": roles.reward, "sandbox": roles.sandbox}
+    if roles.train is not None and roles.train.min:
+        by_name["train"] = roles.train
     for name, role in by_name.items():
         if role.min or role.max:
             _check_some_node(cluster, name, role)
@@ -329,10 +338,14 @@ def _has(t: NodeType) -> str:
 def _too_many(cluster: Cluster, name: str, role: Role, placed: int) -> str:
     nodes = "; ".join(f"{t.count} × {k} with {_has(t)}" for k, t in cluster.nodes.items())
     before = "" if name == _ROLLOUT else " beside the minimum of the other roles"
+    remedy = f"Set min to at most {placed}"
+    if name == "train":
+        remedy = f"Lower rounds.policy.processes and rewards.training.processes to {placed}"
+        remedy = remedy if placed else "Set rounds.overlap: false"
     return (
         f"{_key(name)}.min {role.min}: {role.min} × ({role.gpus:g} GPUs, {role.cpus:g} cores) = "
         f"{role.min * role.gpus:g} GPUs, {role.min * role.cpus:g} cores, but {placed} fit{before} on "
-        f"{nodes}. Set min to at most {placed}, let each take less, or add nodes"
+        f"{nodes}. {remedy}, let each take less, or add nodes"
     )
 
 
@@ -377,6 +390,7 @@ def _freeze(cluster: Cluster, machines: list[_Free], roles: dict[str, Role], mos
         cpu_sockets=sum(t.cpu_sockets * t.count for t in kinds),
         tensor_parallel=cluster.roles.rollout.tensor_parallel,
         engines=engines,
+        train=of("train") if "train" in roles else None,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from berry.pipeline.core.events import Completion, Sampling, Until
-from berry.pipeline.records import Message
+from berry.pipeline.records import FIRST_WEIGHTS, Message
 
 
 class Request(Struct, frozen=True):
@@ -59,7 +59,7 @@ class EngineInfo:
     max_model_len: int
     max_num_seqs: int
     block_size: int
-    weights_version: str = "v0"
+    weights_version: str = FIRST_WEIGHTS
     synthetic: bool = False
     seamless: bool = False
     logprobs_mode: LogprobsMode = "processed_logprobs"

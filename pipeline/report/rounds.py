@@ -15,11 +15,11 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from berry.pipeline.records import ValueKind
+from berry.pipeline.records import FIRST_WEIGHTS, ValueKind
 from berry.pipeline.stages.dataset.stored_families import StoredFamilies, stored_families
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.duckdb_views import connect
-from berry.pipeline.storage.run.weights_file import weights_after
+from berry.pipeline.storage.run.weights_file import trainings_of_round, weights_after, weights_of_round
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,7 +36,9 @@ class RoundLine:
     difference to the first round on the same problems, with its own. `heldout_null`: held-out problems left out, since
     some round has no unbiased value of theirs. `other_pass_at_1`: the same mean over the `other_problems` of this round
     with a value, which were pruned and learned from. `pooled`: the figures are plain shares of leaves, as runs of 0.1.0
-    have them, too high under cuts. `tokens`: generated, cut ones included.
+    have them, too high under cuts. `tokens`: generated, cut ones included. `staleness`: versions by which the weights
+    that sampled are behind those that learned from all rounds before, the most of any row; null where rows name a
+    version that no training of the run made.
     """
 
     round_index: int
@@ -55,6 +57,7 @@ class RoundLine:
     tokens: int
     engine: str
     rewards: str
+    staleness: int | None
 
     @property
     def kept_share(self) -> float:
@@ -100,6 +103,7 @@ def round_lines(run: RunDir, mode: str | None = None) -> list[RoundLine]:
                 kept=kept,
                 cut=cut,
                 tokens=tokens or 0,
+                staleness=_staleness(run, db, index),
                 **_weights(run, index),
             )
         )
@@ -146,11 +150,31 @@ def _error(values: Sequence[float]) -> float | None:
 
 
 def _weights(run: RunDir, round_index: int) -> dict[str, Any]:
-    """Reads the versions that served in a round, as the learning before it left them."""
-    served = weights_after(run, round_index - 1) if round_index else None
+    """Reads the versions that served in a round, as the learning left them that it was made with."""
+    served = weights_of_round(run, round_index)
     if served is None:
         return {"engine": "as configured", "rewards": ""}
     return {
         "engine": "as configured" if served.engine is None else served.engine.version,
         "rewards": ", ".join(weights.version for weights in served.rewards.values()),
     }
+
+
+def _staleness(run: RunDir, db: duckdb.DuckDBPyConnection, round_index: int) -> int | None:
+    """Versions of the generator, as its rows name them; of reward models alone, as the rounds are scheduled."""
+    stored = (run.config() or {}).get("rounds") or {}
+    if not stored.get("overlap"):
+        return 0
+    before = [after for number in range(round_index) if (after := weights_after(run, number)) is not None]
+    if len(before) < round_index:
+        return None  # not trained yet
+    if not stored.get("policy"):
+        made_with = weights_of_round(run, round_index)
+        return None if made_with is None else round_index - trainings_of_round(run, round_index)
+    versions = [FIRST_WEIGHTS, *(w.engine.version for w in before if w.engine is not None)]
+    versions = list(dict.fromkeys(versions))
+    asked = "select distinct weights_version from nodes where round = ? and parent is not null and role = 'assistant'"
+    used = {version for (version,) in db.execute(asked, [round_index]).fetchall()}
+    if not used <= set(versions):
+        return None  # pushed from outside
+    return max((len(versions) - 1 - versions.index(version) for version in used), default=None)

@@ -167,6 +167,19 @@ class SandboxRole(Role):
         return self
 
 
+class TrainRole(Role):
+    """A process that trains while the next round generates (`rounds.overlap`). `min` and `max` follow from the
+    `processes` of the training."""
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> TrainRole:
+        if self.gpus not in (0, 1):
+            raise ValueError(f"gpus {self.gpus:g}: a process trains on one GPU, or on cores: 1 or 0")
+        if self.cpus <= 0:
+            raise ValueError("cpus 0: a process that trains takes a core at least")
+        return self
+
+
 class Roles(Section):
     """What each kind of actor takes."""
 
@@ -176,6 +189,8 @@ class Roles(Section):
     """Reward models."""
     sandbox: SandboxRole = SandboxRole()
     """Pools of sandboxes."""
+    train: TrainRole | None = None
+    """Processes that train while the next round generates; without `rounds.overlap` they are not there."""
 
 
 class Autoscaling(Section):

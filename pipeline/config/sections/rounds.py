@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.sections.rewards import Lora
@@ -144,6 +144,27 @@ class Rounds(Section):
     """Reward models to train after each round but the last, and to use from the next one on."""
     policy: PolicyStep | None = None
     """Train the generator too; null: it stays as it is."""
+    overlap: bool = False
+    """Train on a round while the next one generates, in processes with resources of their own
+    (`cluster.roles.train`), so that no engine waits for a training. A round is then made with weights that have not
+    learned from the last `max_staleness` rounds before it."""
+    max_staleness: int = Field(default=1, ge=1)
+    """With `overlap`: trainings by which the weights of a round are behind those that it would have without. A round
+    waits where the training that it needs goes on yet, and takes no newer one, so that a run that was killed makes the
+    rounds that an undisturbed one makes."""
+
+    @model_validator(mode="after")
+    def _something_overlaps(self) -> Rounds:
+        if self.overlap and self.policy is None and not self.train:
+            raise ValueError(
+                "overlap: true, and nothing is trained: give policy, or reward models in train, or leave overlap out"
+            )
+        return self
+
+    def trainings_behind(self, round_index: int) -> int:
+        """How many trainings the weights have been through that a round is made with: one after each round before it,
+        but the last `max_staleness` where they overlap."""
+        return max(0, round_index - (self.max_staleness if self.overlap else 0))
 
     @field_validator("policy", mode="before")
     @classmethod

@@ -30,8 +30,7 @@ def connect(
     """Joins the Ray cluster at `address` (or RAY_ADDRESS), else starts one on this machine that ends with this process.
     The answer is what of the plan fits now. Raises ResourceError, also where not even the minimum of the roles
     does. `engines`: what the actors of each engine take, where there are several."""
-    roles = (planned.rollout, planned.reward, planned.sandbox)
-    join(address_of_cluster(address), sum(role.actors * role.cpus for role in roles))
+    join(address_of_cluster(address), sum(role.actors * role.cpus for role in planned.roles))
     try:
         return fitting(cluster, planned, engines or {"": cluster.roles.rollout})
     except ResourceError:
@@ -156,6 +155,13 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
 def raylet_started_here() -> psutil.Process | None:
     """Ray's own process on this machine, started by this one."""
     return next((child for child in psutil.Process().children() if child.name() == "raylet"), None)
+
+
+def address_of_ray_here() -> str:
+    """The address under which another process joins the Ray that this one is on."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address
 
 
 def has_ended(process: psutil.Process) -> bool:

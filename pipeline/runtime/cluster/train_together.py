@@ -1,4 +1,5 @@
-"""Trains in several processes at once, through Ray Train: each takes a GPU where the cluster has some, else a core.
+"""Trains in several processes at once, through Ray Train: each takes a GPU where the cluster has some, else a core; or
+what `cluster.roles.train` says, beside a round that generates.
 
     train_together(train, job) ─► TorchTrainer ─► a worker for each process ─► train(job): its share of every step
               ▲                                                                    │
@@ -22,6 +23,7 @@ from typing import Any
 import ray
 
 from berry.pipeline import errors
+from berry.pipeline.config.sections.cluster import TrainRole
 from berry.pipeline.errors import BerryError, ConfigError, EngineError, ResourceError, first_error
 from berry.pipeline.runtime.cluster import connect
 
@@ -43,18 +45,22 @@ def train_together(
     address: str | None,
     shared: bool,
     progress: Tell,
+    takes: TrainRole | None = None,
 ) -> dict[str, Any]:
     """Calls `train(job, tell)` in so many processes and returns what the first one has returned, as JSON knows it.
 
     `train`: a function of a module. `key`: of the configuration, that says how many. `address`: of a Ray cluster (None:
     one is started here). `shared`: whether other nodes see `work` under the same path; the workers stay on this one
-    otherwise. Raises what `train` raised, ConfigError where Ray Train is not installed, ResourceError where the
-    cluster has too little, EngineError where workers are lost again and again.
+    otherwise. `takes`: resources of a process that trains beside actors, and where. Raises what `train` raised,
+    ConfigError where Ray Train is not installed, ResourceError where the cluster has too little, EngineError where
+    workers are lost again and again.
     """
     _check_installed(key)
     connect.join(connect.address_of_cluster(address), processes)
     try:
-        gpus = _check_room(processes, key)
+        resources = _resources(takes, on_gpus=takes is None and _check_room(processes, key))
+        if not shared:
+            resources[f"node:{ray.util.get_node_ip_address()}"] = 0.001
         for name in (PROGRESS, RESULT):
             (work / name).unlink(missing_ok=True)
         shutil.rmtree(work / RAY_FOLDER, ignore_errors=True)
@@ -63,7 +69,7 @@ def train_together(
         teller = threading.Thread(target=_tell_progress, args=(work / PROGRESS, progress, ended), daemon=True)
         teller.start()
         try:
-            _fit(train, job, work=work, processes=processes, gpus=gpus, pinned=not shared)
+            _fit(train, job, work=work, processes=processes, resources=resources, takes=takes)
         finally:
             ended.set()
             teller.join()
@@ -80,7 +86,8 @@ def _check_installed(key: str) -> None:
         import ray.train  # noqa: F401 - it asks for packages of its own
     except ImportError as error:
         raise ConfigError(
-            f"{key} is more than 1, which needs Ray Train: pip install 'berry-pipeline[train]'"
+            f"{key}: what trains in several processes, or beside a round, needs Ray Train: pip install "
+            "'berry-pipeline[train]'"
         ) from error
 
 
@@ -97,20 +104,40 @@ def _check_room(processes: int, key: str) -> bool:
     return gpus
 
 
-def _fit(train: Train, job: Any, *, work: Path, processes: int, gpus: bool, pinned: bool) -> None:
+def _resources(takes: TrainRole | None, *, on_gpus: bool) -> dict[str, float]:
+    """What each process takes of Ray's resources: with a GPU no core, unless a role says so."""
+    if takes is None:
+        return {"GPU": 1, "CPU": 0} if on_gpus else {"CPU": 1}
+    return {"CPU": takes.cpus} | ({"GPU": takes.gpus} if takes.gpus else {})
+
+
+def _environment(takes: TrainRole | None) -> dict[str, str]:
+    """Of a process that trains on cores beside actors: it leaves their GPUs and their cores alone."""
+    if takes is None or takes.gpus:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, round(takes.cpus)))}
+
+
+def _fit(
+    train: Train, job: Any, *, work: Path, processes: int, resources: dict[str, float], takes: TrainRole | None
+) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    takes: dict[str, float] = {"GPU": 1, "CPU": 0} if gpus else {"CPU": 1}
-    if pinned:
-        takes[f"node:{ray.util.get_node_ip_address()}"] = 0.001
+    environment = _environment(takes)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"train": train, "job": job, "work": str(work)},
-        scaling_config=ScalingConfig(num_workers=processes, use_gpu=gpus, resources_per_worker=takes),
+        scaling_config=ScalingConfig(
+            num_workers=processes,
+            use_gpu=resources.get("GPU", 0) > 0,
+            resources_per_worker=resources,
+            label_selector=(dict(takes.labels) if takes is not None else None) or None,
+        ),
         run_config=RunConfig(
+            worker_runtime_env={"env_vars": environment} if environment else None,
             name="training",
             storage_path=str(work / RAY_FOLDER),
             failure_config=FailureConfig(max_failures=MOST_LOSSES),

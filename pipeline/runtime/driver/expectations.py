@@ -27,7 +27,7 @@ from berry.verifiers.sandbox_limits import pool_config
 def say_cores(planned: Placement, display: Display) -> None:
     """Says how many cores this host lets the run use, where that is fewer than it has or than its actors take."""
     have, all_cores = cgroup.cores(), os.cpu_count() or 1
-    takes = sum(role.actors * role.cpus for role in (planned.rollout, planned.reward, planned.sandbox))
+    takes = sum(role.actors * role.cpus for role in planned.roles)
     if have < all_cores or have < takes:
         shared = ", which share them" if have < takes else ""
         display.note(f"note: {have:g} of {all_cores} cores may be used here; the run's actors take {takes:g}{shared}")

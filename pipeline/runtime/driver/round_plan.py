@@ -1,7 +1,8 @@
 """Says which rounds a run has, how many leases each holds, and with which weights it is run.
 
 RoundPlan ─► rounds, leases, is_open, set_weights, end_round ─► Driver
-   ├── TrainedRounds    one round after the other, with training between them
+   ├── TrainedRounds    one round after the other, with training between them; OverlappedRounds with training beside
+   │                    the next round (overlapped_rounds.py)
    └── LabelledRounds   the committed rounds of another run, each with the weights that it was run with
 """
 
@@ -26,6 +27,7 @@ from berry.pipeline.storage.run.weights_file import (
     address,
     read_weights,
     weights_after,
+    weights_of_round,
     write_weights,
 )
 
@@ -52,8 +54,17 @@ class RoundPlan(Protocol):
         """Names the weights that serve in a round in the run directory, unless newer ones were pushed."""
         ...
 
-    async def end_round(self, round_index: int, display: Notes) -> bool:
-        """Does what comes between a round and the next; False when a signal asked to stop."""
+    async def end_round(self, round_index: int, display: Notes, ray_address: str | None) -> bool:
+        """Does what comes between a round and the next; False when a signal asked to stop. `ray_address`: of the Ray
+        that the run's actors are on, None where they have ended or there are none."""
+        ...
+
+    async def finish(self, display: Notes) -> bool:
+        """Does what is left after the last round; False when a signal asked to stop."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what goes on beside the rounds. The next driver goes on with it."""
         ...
 
 
@@ -88,12 +99,20 @@ class TrainedRounds:
         now = await asyncio.to_thread(read_weights, location)
         if now.round_index >= round_index:
             return
-        after = await asyncio.to_thread(weights_after, self._directory, round_index - 1)
-        assert after is not None, f"round {round_index - 1} has not been learned from"
+        after = await asyncio.to_thread(weights_of_round, self._directory, round_index)
+        assert after is not None, f"the training before round {round_index} has not ended"
         await asyncio.to_thread(write_weights, location, after)
 
-    async def end_round(self, round_index: int, display: Notes) -> bool:
+    async def end_round(self, round_index: int, display: Notes, ray_address: str | None) -> bool:
+        del ray_address  # of what may end before the training begins
         return await train_after_round(self._directory, round_index, display, self._round_leases, address=self._address)
+
+    async def finish(self, display: Notes) -> bool:
+        del display
+        return True
+
+    async def close(self) -> None:
+        return None
 
 
 def labelled_rounds(source: RunDir, annotation: Annotation) -> list[int]:
@@ -135,12 +154,19 @@ class LabelledRounds:
         """Those that were asked for, else those that the training before the round ended with."""
         if self._weights is not None:
             return RunWeights(round_index, Weights(self._weights, f"labels-{digest(self._weights).hex()[:8]}"))
-        before = weights_after(self._source, round_index - 1) if round_index else None
+        before = weights_of_round(self._source, round_index)
         if before is None or before.engine is None:
             return RunWeights(round_index)
         folder = address(self._source.location, before.engine)
         return RunWeights(round_index, replace(before.engine, folder=folder))
 
-    async def end_round(self, round_index: int, display: Notes) -> bool:
-        del round_index, display
+    async def end_round(self, round_index: int, display: Notes, ray_address: str | None) -> bool:
+        del round_index, display, ray_address
         return True
+
+    async def finish(self, display: Notes) -> bool:
+        del display
+        return True
+
+    async def close(self) -> None:
+        return None

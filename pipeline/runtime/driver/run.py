@@ -16,9 +16,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from berry.pipeline.config.overlap import training_processes
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import EngineConfig
-from berry.pipeline.config.sections.rewards import Rewards, RewardTraining
+from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.assignment.routing import steps_of
 from berry.pipeline.core.placement import Placement, place_actors
 from berry.pipeline.core.search import audit
@@ -39,6 +40,7 @@ from berry.pipeline.runtime.driver.labelling import Labelling, open_labels
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.merge_process import merge_after_round
 from berry.pipeline.runtime.driver.outcome import Launch, RunOutcome, figures_of, versions
+from berry.pipeline.runtime.driver.overlapped_rounds import OverlappedRounds, check_overlap
 from berry.pipeline.runtime.driver.round_plan import LabelledRounds, RoundPlan, TrainedRounds, labelled_rounds
 from berry.pipeline.runtime.driver.signals import on_stop
 from berry.pipeline.runtime.driver.startup import Started, start
@@ -93,6 +95,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
         display.note(f"note: {untried}")
     location = locate(launch.run_dir)
+    check_overlap(config, launch, location)
     total = lease_count(problems.by_engine, config)
     follows = config.engines or steps_of(config) > 1
     made_with = versions(problems, leases=total if follows else None)
@@ -225,6 +228,8 @@ class Driver:
         self._plan: RoundPlan
         if config.annotation is not None:
             self._plan = LabelledRounds(directory, config)
+        elif config.rounds is not None and config.rounds.overlap:
+            self._plan = OverlappedRounds(directory, config, leases, total=total)
         else:
             self._plan = TrainedRounds(directory, config, leases, total=total, address=launch.address)
         self._last = self._plan.rounds[-1]
@@ -259,13 +264,16 @@ class Driver:
             rounds = [r for r in self._plan.rounds if r >= first]
             for round_index, following in zip(rounds, [*rounds[1:], None], strict=True):
                 outcome = await self._run_round(round_index, started)
-                if not outcome.finished or following is None:
+                if not outcome.finished:
                     return outcome
+                if following is None:
+                    return replace(outcome, finished=await self._plan.finish(self._display))
                 if self._training_takes_place():
                     self._display.phase("ending the actors, whose place the training takes")
                     await started.stop()
                     started = None
-                if not await self._plan.end_round(round_index, self._display):
+                ray_address = None if started is None else started.ray_address
+                if not await self._plan.end_round(round_index, self._display, ray_address):
                     return replace(outcome, finished=False)
                 await self._plan.set_weights(following)
                 if started is None:
@@ -276,6 +284,7 @@ class Driver:
                     await load_weights(started, self._display)
             raise AssertionError("a run has at least one round")
         finally:
+            await self._plan.close()
             if started is not None:
                 self._display.phase("stopping")
                 await started.stop()
@@ -294,12 +303,9 @@ class Driver:
     def _training_takes_place(self) -> bool:
         """Whether training between rounds needs the GPUs, or cores, that the actors hold."""
         rounds = self._config.rounds
-        if self._launch.local or rounds is None or not (rounds.policy or rounds.train):
+        if self._launch.local or rounds is None or rounds.overlap or not (rounds.policy or rounds.train):
             return False
-        trained = [] if rounds.policy is None else [rounds.policy.processes]
-        if rounds.train:
-            trained.append((self._config.rewards or Rewards()).training.processes)
-        return max(trained) > 1 or self._planned.rollout.gpus > 0 or self._planned.reward.gpus > 0
+        return training_processes(self._config) > 1 or self._planned.rollout.gpus > 0 or self._planned.reward.gpus > 0
 
     # ---- rounds -----------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class Started:
     watch:                beside a coordinator, until cancelled: sees to actors that come and go with their nodes, and
                           lets new engines join; raises BerryError when nothing can go on
     losses:               actors that were lost so far, other than workers, by kind
+    ray_address:          of the Ray that it is on; None without Ray
     scored_tokens:        tokens that the models of reward actors have read so far, by model
     """
 
@@ -54,6 +55,7 @@ class Started:
     watch: Callable[[Join], Awaitable[None]] = _nothing_changes
     losses: Callable[[], dict[str, int]] = _nothing_counted
     scored_tokens: Callable[[], dict[str, int]] = _nothing_counted
+    ray_address: str | None = None
 
 
 async def start(
@@ -77,6 +79,12 @@ async def _start_on_ray(
     display.phase(STARTING_RAY)
     now = await asyncio.to_thread(connect.connect, launch.address, config.cluster, planned, config.engine_roles)
     display.phase(f"loading {now.rollout.actors} engine(s), {now.sandbox.actors} sandbox actor(s)")
+    if planned.train is not None:  # what would wait for nodes could take the training's place
+        if any(here.actors < all_.actors for here, all_ in zip(now.roles, planned.roles, strict=True)):
+            display.note(
+                "fewer actors fit the nodes that are there; with rounds.overlap no others start when nodes join"
+            )
+        planned = now
     owns_ray = not connect.address_of_cluster(launch.address)
     fleet = Fleet(config, planned, run_url=location.url, round_index=round_index, note=display.note, owns_ray=owns_ray)
     try:
@@ -91,5 +99,12 @@ async def _start_on_ray(
         f"ready in {time.monotonic() - began:.0f} s"
     )
     return Started(
-        fleet.workers, fleet, fleet.stop, fleet.load_reward_weights, fleet.watch, fleet.losses, fleet.scored_tokens
+        fleet.workers,
+        fleet,
+        fleet.stop,
+        fleet.load_reward_weights,
+        fleet.watch,
+        fleet.losses,
+        fleet.scored_tokens,
+        connect.address_of_cluster(launch.address) or connect.address_of_ray_here(),
     )

@@ -2,7 +2,8 @@
 
 driver ─► python -m …train_process RUN ROUND --turn N --address A ─► JSON lines: progress, notes, the error if any
        │       │                                               └─► round=N/weights, round=N/learned.json
-       │       └─► several processes on Ray (cluster/train_together.py), where the configuration says so
+       │       └─► several processes on Ray (cluster/train_together.py), where the configuration says so; with
+       │           --takes T beside the run's actors
        └► python -m …train_process RUN check         before the first round: what training would refuse
 """
 
@@ -15,10 +16,11 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol
 
 from berry.pipeline import errors
+from berry.pipeline.config.sections.cluster import TrainRole
 from berry.pipeline.errors import BerryError
 from berry.pipeline.garbage import collect_garbage_rarely
 from berry.pipeline.runtime.driver.signals import on_stop
@@ -40,11 +42,18 @@ class Notes(Protocol):
 
 
 async def train_after_round(
-    run: RunDir, round_index: int, display: Notes, leases: RoundLeases, *, address: str | None = None
+    run: RunDir,
+    round_index: int,
+    display: Notes,
+    leases: RoundLeases,
+    *,
+    address: str | None = None,
+    beside: TrainRole | None = None,
 ) -> bool:
     """Trains on a round if nobody has, or waits for the site that does; False when a signal asked to stop. `address`:
-    of the Ray cluster for what is trained in several processes; None: one is started here. Raises what the training
-    raised."""
+    of the Ray cluster for what is trained in several processes; None: one is started here. `beside`: what a process may
+    take while the next round generates; then it is on Ray wherever `address` is given, and signals are left to that
+    round: cancelling ends the training. Raises what the training raised."""
     turn = await leases.turn_at_training(round_index, display.phase)
     if weights_after(run, round_index) is not None:
         return True
@@ -56,7 +65,12 @@ async def train_after_round(
         arguments += ["--turn", str(turn.number)]
     if address is not None:
         arguments += ["--address", address]
-    return await _run_process(run, arguments, display, f"learning from round {round_index}")
+    environment: dict[str, str] = {}
+    if beside is not None:  # of what this host has, actors hold the rest
+        environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, round(beside.cpus)))}
+        arguments += ["--takes", beside.model_dump_json()] if address is not None else []
+    doing = f"learning from round {round_index}"
+    return await _run_process(run, arguments, display, doing, environment=environment, stops_on_signal=beside is None)
 
 
 async def check_before_rounds(run: RunDir, display: Notes) -> bool:
@@ -66,7 +80,15 @@ async def check_before_rounds(run: RunDir, display: Notes) -> bool:
     return await _run_process(run, ["check"], display, "checking the models of rounds")
 
 
-async def _run_process(run: RunDir, arguments: list[str], display: Notes, doing: str) -> bool:
+async def _run_process(
+    run: RunDir,
+    arguments: list[str],
+    display: Notes,
+    doing: str,
+    *,
+    environment: dict[str, str] | None = None,
+    stops_on_signal: bool = True,
+) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -76,6 +98,7 @@ async def _run_process(run: RunDir, arguments: list[str], display: Notes, doing:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )
     stopped = False
 
@@ -88,7 +111,7 @@ async def _run_process(run: RunDir, arguments: list[str], display: Notes, doing:
     failure: dict[str, str] | None = None
     try:
         assert process.stdout is not None
-        with on_stop(stop):
+        with on_stop(stop) if stops_on_signal else nullcontext():
             async for line in process.stdout:
                 message: dict[str, Any] = json.loads(line)
                 if "error" in message:
@@ -130,6 +153,7 @@ def main() -> None:
     parser.add_argument("what", help="number of the round, or check")
     parser.add_argument("--turn", type=int, help="of this site, among several")
     parser.add_argument("--address", help="of the Ray cluster for what is trained in several processes")
+    parser.add_argument("--takes", help="what a process takes of it, as JSON, beside the run's actors")
     asked = parser.parse_args()
     run = open_run(asked.run)
 
@@ -142,13 +166,14 @@ def main() -> None:
         if asked.what == "check":
             check_learning(run)
         else:
+            takes = None if asked.takes is None else TrainRole.model_validate_json(asked.takes)
             learn(
                 run,
                 int(asked.what),
                 lambda text, share: say(text=text, share=share),
                 turn=asked.turn,
-                policy=policy_trainer(run, asked.address),
-                reward=reward_trainer(run, asked.address),
+                policy=policy_trainer(run, asked.address, takes),
+                reward=reward_trainer(run, asked.address, takes),
             )
     except BerryError as error:
         say(error=str(error), kind=type(error).__name__)

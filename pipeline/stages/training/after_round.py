@@ -46,6 +46,8 @@ def learn(
     if config.rounds is None:
         raise ConfigError("rounds is not set: there is nothing to learn between rounds")
     now = read_weights(run.location)
+    if config.rounds.overlap:  # what serves by now belongs to a later round
+        now = (weights_after(run, round_index - 1) if round_index else None) or RunWeights()
     rewards, notes = dict(now.rewards), []
     passes: dict[str, dict[str, int]] = {}
     settings = RewardTraining() if config.rewards is None else config.rewards.training

@@ -18,7 +18,7 @@ from berry.pipeline.rewards.model.resolve import resolve
 from berry.pipeline.stages.problems.decontamination import Decontamination
 from berry.pipeline.stages.training.training_problems import stored_training_problems
 from berry.pipeline.storage.run.directory import RunDir
-from berry.pipeline.storage.run.weights_file import address, weights_after
+from berry.pipeline.storage.run.weights_file import address, weights_of_round
 
 GENERATOR = "generator"
 
@@ -30,7 +30,7 @@ def judged_models(config: RunConfig, run: RunDir | None = None, round_index: int
     named = {role: model.model for role, model in served.items() if model is not None}
     if isinstance(config.engine, VllmEngine):
         named[GENERATOR] = config.engine.model
-    if run is not None and round_index > 0 and (after := weights_after(run, round_index - 1)) is not None:
+    if run is not None and (after := weights_of_round(run, round_index)) is not None:
         named |= {role: address(run.location, trained) for role, trained in after.rewards.items()}
         if after.engine is not None:
             named[GENERATOR] = address(run.location, after.engine)

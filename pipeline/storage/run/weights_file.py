@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
+from berry.pipeline.config.sections.rounds import Rounds
 from berry.pipeline.errors import StorageError
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.run.directory import RunDir
@@ -79,6 +80,21 @@ def weights_after(run: RunDir, round_index: int) -> RunWeights | None:
         return None
     raw = json.loads(data)
     return RunWeights(round_index + 1, _engine(raw), _named(raw, "rewards"))
+
+
+def trainings_of_round(run: RunDir, round_index: int) -> int:
+    """How many trainings the weights that a round is made with have been through."""
+    stored = (run.config() or {}).get("rounds") or {}
+    overlap = {key: stored[key] for key in ("overlap", "max_staleness") if key in stored}
+    return Rounds.model_validate(overlap).trainings_behind(round_index)
+
+
+def weights_of_round(run: RunDir, round_index: int) -> RunWeights | None:
+    """The weights that a round is made with: of the training before it, or of an earlier one where rounds overlap with
+    trainings. None while that training is not done."""
+    trainings = trainings_of_round(run, round_index)
+    after = weights_after(run, trainings - 1) if trainings else RunWeights()
+    return None if after is None else replace(after, round_index=round_index)
 
 
 def _engine(raw: dict[str, dict[str, str] | None]) -> Weights | None:

@@ -111,6 +111,79 @@ def test_actors_end_while_two_processes_train_what_one_would(berry: Any) -> None
         torch.testing.assert_close(weights, two[name], rtol=1e-4, atol=1e-5)
 
 
+OVERLAP: dict[str, Any] = {
+    "nodes": {"host": {"cores": 2}},
+    "roles": {"rollout": {"cpus": 1}, "sandbox": {"cpus": 0.5, "slots": 2, "max": 1}, "train": {"cpus": 0.5}},
+}
+
+
+def test_a_round_generates_while_the_one_before_is_learned_from_and_both_are_killed(berry: Any, until: Any) -> None:
+    rounds = {"count": 3, "train": ["prm"], "overlap": True}
+    config = berry.config(**ROUNDS | {"rounds": rounds, "cluster": OVERLAP, "report": False})
+    run = berry.folder / "r"
+    process = berry.start("run", str(config), "--run", "r", "--local")
+    until(
+        (run / "round=0/weights/prm.training/checkpoints/plan.json").exists, within_s=120, what="the training's start"
+    )
+    until(lambda: list(run.glob("round=1/trajectories/*.parquet")), within_s=120, what="a commit of the next round")
+    assert not (run / "round=0/learned.json").exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = shards(run)
+
+    code, out = berry.run("run", str(config), "--run", "r", "--local", timeout_s=240)
+    assert code == 0, out
+    assert "learning from round 0 beside what is generated" in out
+    assert "waiting for what is learned from round 0" in out, "round 2 is made with it"
+    assert "behind" in out
+    assert shards(run) == before
+    stored = open_run(str(run))
+    scored = connect(stored).execute("select round, count(prm) from nodes group by 1 order by 1").fetchall()
+    assert [count > 0 for _, count in scored] == [False, False, True]
+    lines = round_lines(stored)
+    assert [line.rewards for line in lines] == ["", "", "prm-r0"]
+    assert [line.staleness for line in lines] == [0, 1, 1]
+    assert (run / "round=1/learned.json").exists(), "it ends with what the last training but one round gave"
+    assert not (run / "round=2/learned.json").exists()
+    code, out = berry.run("run", str(config), "--run", "r", "--local")
+    assert code == 0
+    assert "nothing to do" in out
+
+
+def test_on_ray_actors_stay_while_others_train_the_generator_from_rows_of_older_weights(berry: Any) -> None:
+    """The tiny model: the rows of the third round say that one version is between them and what they could have had."""
+    changes: dict[str, Any] = {
+        "problems": [{"type": "arithmetic", "count": 48, "seed": 21}],
+        "engine": {
+            "type": "vllm",
+            "model": "tiny-arithmetic",
+            "dtype": "float32",
+            "max_model_len": 128,
+            "max_num_seqs": 64,
+        },
+        "rollout": {
+            "policy": {"type": "fixed", "branching": [2, 2]},
+            "step": {"type": "delimiter", "delimiters": ["\n"]},
+            "sampling": {"temperature": 1.0, "max_tokens": 64},
+        },
+        "pruning": [{"type": "verdict"}],
+        "rounds": {"count": 3, "train": [], "overlap": True, "policy": {"type": "sft", "epochs": 1, "min_kept": 4}},
+        "storage": {"lease_problems": 16},
+        "cluster": OVERLAP,
+        "report": False,
+    }
+    code, out = berry.run("run", str(berry.config(**changes)), "--run", "r", timeout_s=400)
+    assert code == 0, out
+    assert "ending the actors" not in out
+    assert out.count("starting Ray") == 1
+    run = open_run(str(berry.folder / "r"))
+    asked = "select round, list(distinct weights_version) from nodes where parent is not null group by 1 order by 1"
+    assert connect(run).execute(asked).fetchall() == [(0, ["v0"]), (1, ["v0"]), (2, ["policy-r0"])]
+    assert [line.staleness for line in round_lines(run)] == [0, 1, 1]
+    card = json.loads((berry.folder / "r/round=1/weights/policy/card.json").read_text())
+    assert card["rounds"] == [0, 1]
+
+
 def test_what_the_labels_can_not_teach_stays_as_it_was(berry) -> None:
     config = berry.config(
         **ROUNDS | {"engine": {"type": "synthetic", "error_rate": [1.0, 1.0], "repair_rate": [0.0, 0.0]}}

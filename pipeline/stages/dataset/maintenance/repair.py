@@ -37,7 +37,7 @@ from berry.pipeline.storage.run import claims, segments
 from berry.pipeline.storage.run.directory import RunDir
 from berry.pipeline.storage.run.live import read as read_live
 from berry.pipeline.storage.run.live import write as write_live
-from berry.pipeline.storage.run.weights_file import RunWeights, read_weights, weights_after, write_weights
+from berry.pipeline.storage.run.weights_file import read_weights, weights_of_round, write_weights
 
 AT_ONCE = 4
 
@@ -204,7 +204,7 @@ def repair(run: RunDir, found: Findings) -> str | None:
     first = damaged[0][0]
     now = read_weights(location)
     if now.round_index > first:  # the lease must be made with the weights that its round had
-        before = RunWeights() if first == 0 else weights_after(run, first - 1)
+        before = weights_of_round(run, first)
         if before is not None:
             write_weights(location, before)
     for live in read_live(run):
