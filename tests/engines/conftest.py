@@ -297,3 +297,14 @@ def drawn_from(reference: Callable[..., Any]) -> Callable[[list[int], Sampling],
         return rows.log_softmax(-1)
 
     return run
+
+
+async def check_numbers(engine: Vllm, sample: Any, rows_of: Callable[[list[int]], Any], version: str) -> None:
+    """That an engine samples with the log-probabilities (nats) of `rows_of`, and computes them so for given tokens."""
+    prompt = engine.encode(arithmetic.draw(1, seed=9)[0].messages)
+    for completion in (await sample(engine, prompt, n=4)).values():
+        rows = rows_of([*prompt, *completion.token_ids])[len(prompt) - 1 :]
+        expected = [rows[i, token].item() for i, token in enumerate(completion.token_ids)]
+        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+        assert await engine.logprobs(prompt, completion.token_ids, Sampling()) == pytest.approx(expected, abs=1e-4)
+        assert completion.weights_version == version

@@ -338,7 +338,7 @@ class Vllm(TokenizedEngine):
             await self._llm.pause_generation(mode="wait", clear_cache=True)
             try:
                 await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
-                await self._llm.collective_rpc("refresh_packed_heads")
+                await self._llm.collective_rpc("refresh_packed_weights")
                 await self._llm.reset_prefix_cache(reset_running_requests=True)
             except Exception as error:  # vLLM passes on its worker's failure as a bare Exception
                 await self.close()  # weights that were half taken must serve nobody

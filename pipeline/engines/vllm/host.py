@@ -215,6 +215,11 @@ def _check_settings(config: VllmEngine, device: str, nodes: int) -> None:
             raise ConfigError(
                 "engine.chunked_prefill true: on cores vLLM can't split a seeded request's prompt: set it to auto"
             )
+        if config.extra.get("quantization") == "fp8":
+            raise ConfigError(
+                "engine.extra.quantization fp8: the installed vLLM runs on cores and has no kernels for it: leave it "
+                "out, or pip install '.[gpu]'"
+            )
         for key in ("tensor_parallel_size", "pipeline_parallel_size") if nodes == 1 else ():
             if getattr(config, key) > 1:
                 raise ConfigError(

@@ -17,6 +17,7 @@ from berry.pipeline.engines.vllm import wire
 OWNER = "BERRY_ENGINE_OWNER"  # environment variable: the process that must be alive, PID@HOST
 SOCKETS = "BERRY_ENGINE_SOCKETS"  # environment variable: the folder of the engine's sockets, where there is one
 OWNER_POLL_S = 1.0
+EXPERTS_PACKED_ONCE = "CPUUnquantizedExperts"
 
 
 class WorkerExtension:
@@ -24,16 +25,26 @@ class WorkerExtension:
 
     model_runner: Any
 
-    def refresh_packed_heads(self) -> int:
-        """Packs output heads anew after `reload_weights`, and says how many.
+    def refresh_packed_weights(self) -> int:
+        """Packs anew what `reload_weights` leaves as it came, and says how many layers that are.
 
         On cores vLLM multiplies with a packed copy of each weight. A head that is tied to the input embedding is not
         in the checkpoint, so the reload passes it by: the embedding is new, and the head's packed copy the old one.
+        And experts of a mixture are packed when their kernel is made, which is once: later ones would be multiplied
+        as if they were packed.
+
+        Raises RuntimeError for experts on cores of which it is not known how they are packed.
         """
         packed = 0
         for module in self.model_runner.get_model().modules():
             if hasattr(module, "cpu_linear") and type(module).__name__ == "ParallelLMHead":
                 module.quant_method.process_weights_after_loading(module)
+                packed += 1
+            elif hasattr(module, "w13_weight") and module.w13_weight.device.type == "cpu":
+                experts = module.quant_method.moe_kernel.fused_experts
+                if not any(kind.__name__ == EXPERTS_PACKED_ONCE for kind in type(experts).__mro__):
+                    raise RuntimeError(f"it is not known how vLLM packs weights of {type(experts).__name__}")
+                experts.process_weights_after_loading(module)
                 packed += 1
         return packed
 

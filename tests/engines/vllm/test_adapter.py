@@ -18,7 +18,7 @@ from berry.pipeline.engines.vllm.engine import Vllm
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Finish
 from berry.pipeline.stages.problems import arithmetic
-from tests.engines.conftest import loaded
+from tests.engines.conftest import check_numbers, loaded
 
 loop = pytest.mark.asyncio(loop_scope="module")
 real = [loop, pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(900)]
@@ -62,16 +62,6 @@ def of_peft(tiny_folder: Path, adapter: str, token_ids: list[int]) -> Any:
     with torch.no_grad():
         model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), adapter)
         return model(torch.tensor([token_ids])).logits[0, :-1].log_softmax(-1)
-
-
-async def check_numbers(engine: Vllm, sample: Any, rows_of: Callable[[list[int]], Any], version: str) -> None:
-    prompt = engine.encode(arithmetic.draw(1, seed=9)[0].messages)
-    for completion in (await sample(engine, prompt, n=4)).values():
-        rows = rows_of([*prompt, *completion.token_ids])[len(prompt) - 1 :]
-        expected = [rows[i, token].item() for i, token in enumerate(completion.token_ids)]
-        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
-        assert await engine.logprobs(prompt, completion.token_ids, Sampling()) == pytest.approx(expected, abs=1e-4)
-        assert completion.weights_version == version
 
 
 class TestEngine:

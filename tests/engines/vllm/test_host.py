@@ -47,6 +47,7 @@ def test_a_sound_configuration_passes(on_cores: None):
         ({"max_model_len": 512}, r"engine\.max_model_len 512 .* at most 256"),
         ({"block_size": 16}, r"engine\.block_size must be a multiple of 32 on cores, got 16"),
         ({"chunked_prefill": True}, r"engine\.chunked_prefill"),
+        ({"extra": {"quantization": "fp8"}}, r"engine\.extra\.quantization fp8: .* has no kernels"),
         ({"tensor_parallel_size": 2}, r"engine\.tensor_parallel_size 2 needs GPUs"),
         ({"kv_cache_gib": 0.0001}, r"engine\.kv_cache_gib 0\.0001 does not hold one sequence"),
         ({"model": "/nowhere"}, "/nowhere"),
