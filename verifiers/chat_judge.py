@@ -1,4 +1,5 @@
-"""Asks a judge model behind an OpenAI-compatible chat server (`vllm serve`, or any other): `verification.judge`.
+"""Asks a judge model behind an OpenAI-compatible chat server (`vllm serve`, or any other): `verification.judge`
+and `verification.judges`.
 
     messages ─► n requests, sample i with seed + i ─► n answers
 
@@ -21,10 +22,13 @@ _BUSY = 429
 
 
 class ChatJudge:
-    """Samples judgements from the server that `config` names. `transport` replaces the network, for tests."""
+    """Samples judgements from the server that `config` names. `place`: its key, for messages. `transport`
+    replaces the network, for tests."""
 
-    def __init__(self, config: JudgeConfig, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._config = config
+    def __init__(
+        self, config: JudgeConfig, *, place: str = "judge", transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._config, self._place = config, place
         self._client = httpx.AsyncClient(
             base_url=config.url.rstrip("/"),
             transport=transport,
@@ -84,7 +88,7 @@ class ChatJudge:
         if name is None:
             return {}
         if not os.environ.get(name):
-            raise JudgeUnavailable(f"judge.api_key_env: the environment variable {name} is not set")
+            raise JudgeUnavailable(f"{self._place}.api_key_env: the environment variable {name} is not set")
         return {"Authorization": f"Bearer {os.environ[name]}"}
 
 

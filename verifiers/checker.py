@@ -22,6 +22,7 @@ from berry.verifiers.base import Outcome, Reason, Verdict, verdict
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.context import CheckRequest, Judge, VerifierContext
 from berry.verifiers.inline import check_inline
+from berry.verifiers.judges import chat_judges
 from berry.verifiers.kinds.majority import ConsensusRequest, canonicalise, consensus
 from berry.verifiers.proofs.lean_repl import WarmRepls
 from berry.verifiers.registry import check_extensions, verifier_for
@@ -64,12 +65,12 @@ class Checker:
         self.pool = make_pool(config)
         self.symbolic = Symbolic(config)
         self._repls = WarmRepls()
-        self._chat = None
-        if judge is None and config.judge is not None:
-            from berry.verifiers.chat_judge import ChatJudge
-
-            judge = self._chat = ChatJudge(config.judge)
-        self._context = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls)
+        if judge is not None:
+            config = config.model_copy(update={"judge": None})  # which answers in no verdict then
+        self._chats = chat_judges(config)
+        judges = {name: chat for name, chat in self._chats.items() if name is not None}
+        judge = judge or self._chats.get(None)
+        self._context = VerifierContext(config, self.pool, self.symbolic, judge, self.check, self._repls, judges)
         self._outcomes: Counter[str] = Counter()
         self._kinds: dict[str, KindUse] = {}
         self._in_service = 0
@@ -81,8 +82,8 @@ class Checker:
 
     async def close(self) -> None:
         """End the sandboxes and workers, whatever they are doing."""
-        if self._chat is not None:
-            await self._chat.close()
+        for chat in self._chats.values():
+            await chat.close()
         await self._repls.close()
         await self.symbolic.close()
         await self.pool.close()

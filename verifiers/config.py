@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,9 @@ class JudgeConfig(BaseModel):
     """Wall seconds of one answer."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
+
+
+JudgeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=40)]
 
 
 class CheckerConfig(BaseModel):
@@ -71,6 +74,9 @@ class CheckerConfig(BaseModel):
     """What becomes of verdicts whose tests shared the candidate's process (`program_tests` outside Python), which a
     hostile program can forge: "unverifiable" keeps them out of rewards, "count" takes them as they are."""
     judge: JudgeConfig | None = None
-    """Who answers `model` verifiers; null: nobody, and they are UNVERIFIABLE (no_judge)."""
+    """Who answers `model` and `rubric` verifiers that name no judge; null: nobody, and they are UNVERIFIABLE
+    (no_judge)."""
+    judges: dict[JudgeName, JudgeConfig] = Field(default_factory=dict)
+    """Judges by name, for verifiers that say `judge: NAME`."""
     seed: int = 0
     """For the judge's samples."""

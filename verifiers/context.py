@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -55,7 +55,7 @@ class CheckRequest(Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class VerifierContext:
     """What a verifier may use: limits, sandboxes, computer algebra, a judge model (None: there is none), the checker
-    itself for its parts, and warm proof assistants."""
+    itself for its parts, warm proof assistants, and judges by name."""
 
     config: CheckerConfig
     pool: SandboxPool
@@ -63,6 +63,18 @@ class VerifierContext:
     judge: Judge | None
     check: Callable[[CheckRequest], Awaitable[Verdict]]
     repls: ReplPool
+    judges: Mapping[str, Judge] = field(default_factory=dict)
+
+    def judge_named(self, name: str | None) -> Judge | None:
+        """The judge of this name, for None the one without; None where there is none."""
+        return self.judge if name is None else self.judges.get(name)
+
+    def who_judges(self, name: str | None) -> dict[str, str]:
+        """What a verdict's evidence says of its judge: `judge`, its name, where it has one, and `judge_model`, where a
+        server answers; which version of the weights that serves is not told by servers."""
+        config = self.config.judge if name is None else self.config.judges.get(name)
+        named = {} if name is None else {"judge": name}
+        return named if config is None else named | {"judge_model": config.model}
 
 
 VerifyFunction = Callable[[CheckRequest, VerifierContext], Awaitable[Verdict]]

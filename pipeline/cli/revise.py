@@ -105,8 +105,11 @@ def _revise(
     from berry.pipeline.storage.parquet import shard_files
     from berry.pipeline.storage.run.directory import locked, prepare
     from berry.verifiers.checker import Checker
+    from berry.verifiers.judges import unknown_judge
 
-    survey(config.problems, in_modes=partial(in_modes, config))
+    checks = config.verification
+    lacking = (lambda problem: unknown_judge(problem.verifier, checks)) if verify else None
+    survey(config.problems, fault=lacking, in_modes=partial(in_modes, config))
     changed = changed_problems(source, config) if verify else None
     if changed is not None and changed.prompts:
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from berry.pipeline.stages.checking.question import Agreeing, Verifying
     from berry.pipeline.stages.checking.responses import Tally
-    from berry.verifiers.config import CheckerConfig
+    from berry.verifiers.config import CheckerConfig, JudgeConfig
 
 AT_ONCE = 8  # checks under way for each slot, so that none waits for the next
 
@@ -42,6 +42,12 @@ def verify(
     ] = None,
     judge_url: Annotated[
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible chat server, as http://host:8000/v1.")
+    ] = None,
+    judges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge", metavar="NAME=MODEL@URL", help="Who answers verifiers that say `judge: NAME`; may be repeated."
+        ),
     ] = None,
     isolation: Annotated[
         str, typer.Option(help="auto, or none: run programs unconfined where this host can't confine them.")
@@ -74,6 +80,7 @@ def verify(
         raise InputError("--judge-model on a cluster needs --judge-url: a server that its nodes can reach")
     config = CheckerConfig(
         judge=JudgeConfig(url=judge_url, model=judge_model) if judge_url and judge_model else None,
+        judges=_named_judges(judges or ()),
         slots=slots,
         cpu_s=cpu_s,
         wall_s=3 * cpu_s,
@@ -98,6 +105,7 @@ async def _verify(
 ) -> Tally:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from berry.pipeline.errors import InputError
     from berry.pipeline.stages.checking.responses import (
         Parts,
         Tally,
@@ -106,8 +114,12 @@ async def _verify(
         load_problems,
         verify_all,
     )
+    from berry.verifiers.judges import unknown_judge
 
     problems = load_problems(problems_path)
+    for problem in problems.values():
+        if (lacking := unknown_judge(problem.verifier, config)) is not None:
+            raise InputError(f"problem {problem.id!r}: {lacking}; give it as --judge NAME=MODEL@URL")
     total = sum(1 for _ in iter_responses(responses_path, problems))
     parts, tally = Parts(out, digest(problems_path, responses_path)), Tally(total)
     if resumed := parts.resume():
@@ -138,6 +150,28 @@ async def _verify(
             )
     parts.merge()
     return tally
+
+
+def _named_judges(given: Iterable[str]) -> dict[str, JudgeConfig]:
+    """The judges of `--judge`, by name. Raises InputError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from berry.pipeline.errors import InputError
+    from berry.verifiers.config import JudgeConfig, JudgeName
+
+    named: dict[str, JudgeConfig] = {}
+    for text in given:
+        name, _, served = text.partition("=")
+        model, _, url = served.rpartition("@")
+        if name in named:
+            raise InputError(f"--judge {name!r} is given twice")
+        try:
+            named[TypeAdapter(JudgeName).validate_python(name)] = JudgeConfig(url=url, model=model)
+        except ValidationError as error:
+            raise InputError(
+                f"--judge must be NAME=MODEL@URL, as strict=llama@http://host:8000/v1, got {text!r}"
+            ) from error
+    return named
 
 
 class _CheckPlace(NamedTuple):

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from berry.pipeline.cli.verify import verify
+from berry.pipeline.errors import InputError
 
 RUBRIC = {"type": "rubric", "criteria": [{"text": "says thanks", "weight": 3}, {"text": "has a number"}], "votes": 3}
 MET = {"says thanks": "thank", "has a number": "[0-9]"}
@@ -62,9 +63,13 @@ def judged(tmp_path):
         problems.write_text(json.dumps(problem) + "\n")
         rows = [json.dumps({"problem_id": "letter", "response": response}) for response in responses]
         answers.write_text("\n".join(rows) + "\n")
-        judge = ["--judge-url", f"http://127.0.0.1:{server.server_port}/v1", "--judge-model", "any"]
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        judge = (
+            ["--judge", f"strict=any@{url}"] if "judge" in settings else ["--judge-url", url, "--judge-model", "any"]
+        )
         done = CliRunner().invoke(app, [*map(str, (problems, answers, "-o", out, "--slots", "1")), *judge])
-        assert done.exit_code == 0, done.output
+        if done.exception is not None:
+            raise done.exception
         return pq.read_table(out).to_pylist()
 
     yield run
@@ -79,6 +84,14 @@ def test_each_criterion_is_asked_about_and_weighed(judged, threshold: float, wan
     evidence = json.loads(str(rows[1]["evidence"]))
     assert evidence["met"] == 0.75
     assert re.findall(r"'(?:correct|incorrect)': (\d)", evidence["votes"]) == ["3", "0", "0", "3"]
+
+
+def test_a_judge_that_is_named_answers_and_one_that_is_not_there_is_refused(judged) -> None:
+    (row,) = judged(["Thank you, 3 times."], judge="strict")
+    evidence = json.loads(str(row["evidence"]))
+    assert (row["verdict"], evidence["judge"], evidence["judge_model"]) == ("pass", "strict", "any")
+    with pytest.raises(InputError, match=r"'letter'.*'strct'.*\(strict\).*--judge"):
+        judged(["Thank you."], judge="strct")
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)

@@ -37,8 +37,10 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     """Asks the judge model `spec.votes` times whether the response meets the rubric."""
     spec = request.spec
     assert isinstance(spec, ModelSpec)
-    if context.judge is None:
-        return verdict(Reason.NO_JUDGE, note="no judge model is configured")
+    judge, who = context.judge_named(spec.judge), context.who_judges(spec.judge)
+    if judge is None:
+        lacking = "no judge model" if spec.judge is None else f"no judge {spec.judge!r} in verification.judges"
+        return verdict(Reason.NO_JUDGE, note=f"{lacking} is configured", **who)
     response = after_thinking(request.response).strip()
     if not response:
         return verdict(Reason.NO_ANSWER)
@@ -49,14 +51,13 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         f"{context.config.seed}\0{request.problem_id}\0{response}".encode("utf-8", "replace"), digest_size=8
     ).hexdigest()  # fmt: skip
     try:
-        answers = await context.judge(
-            messages(spec, request.prompt, response, digest), n=spec.votes, seed=int(digest, 16) >> 1
-        )
+        answers = await judge(messages(spec, request.prompt, response, digest), n=spec.votes, seed=int(digest, 16) >> 1)
     except (JudgeUnavailable, TimeoutError) as error:
-        return verdict(Reason.NO_JUDGE, note=f"{type(error).__name__}: {error}")
+        return verdict(Reason.NO_JUDGE, note=f"{type(error).__name__}: {error}", **who)
     votes = [vote_of(answer) for answer in answers[: spec.votes]]
     yes, no = votes.count(True), votes.count(False)
     evidence = {"correct": yes, "incorrect": no, "votes": spec.votes, "said": truncate(answers[0]) if answers else None}
+    evidence |= who
     needed = spec.agreement * spec.votes - 1e-9
     if yes >= needed:
         return verdict(Reason.CORRECT, **evidence)

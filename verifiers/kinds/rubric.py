@@ -28,7 +28,13 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
     asked = [
         CheckRequest(
             f"{request.problem_id}/{number}",
-            ModelSpec(rubric=criterion.text, reference=spec.reference, votes=spec.votes, agreement=spec.agreement),
+            ModelSpec(
+                rubric=criterion.text,
+                reference=spec.reference,
+                votes=spec.votes,
+                agreement=spec.agreement,
+                judge=spec.judge,
+            ),
             request.response,
             request.prompt,
             request.key,
@@ -52,7 +58,7 @@ async def verify(request: CheckRequest, context: VerifierContext) -> Verdict:
         }
         for criterion, one in zip(spec.criteria, verdicts, strict=True)
     ]
-    evidence = {"met": met / total, "open": still_open / total, "votes": votes}
+    evidence = {"met": met / total, "open": still_open / total, "votes": votes, **context.who_judges(spec.judge)}
     wanted = spec.threshold * total - 1e-9
     if met >= wanted:
         return verdict(Reason.CORRECT, **evidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from berry.verifiers.specs.base import DEFAULT_PLACES, Place, Spec
 from berry.verifiers.specs.code import CodeSpec
@@ -301,7 +301,21 @@ class Criterion(Spec):
     weight: float = Field(default=1.0, gt=0)
 
 
-class RubricSpec(Spec):
+class JudgedSpec(Spec):
+    """Base of what a judge is asked about: `judge` names one of `verification.judges`, null the one without a name."""
+
+    judge: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _named_where_it_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `judge` where none is named: problems are known by a hash of this, in runs of before too."""
+        plain: dict[str, Any] = handler(self)
+        if self.judge is None:
+            plain.pop("judge", None)
+        return plain
+
+
+class RubricSpec(JudgedSpec):
     """A judge looks at each of `criteria` alone, `votes` times; one is met or missed when at least `agreement` of the
     votes say so. PASS when those met have at least `threshold` of the weight, whatever the open ones are."""
 

@@ -16,7 +16,7 @@ from pydantic import Field, GetCoreSchemaHandler, SerializationInfo, field_valid
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
 from berry.verifiers.specs import extensions
-from berry.verifiers.specs.answers import ChoiceSpec, ConstraintsSpec, JsonSchemaSpec, RubricSpec, SqlSpec
+from berry.verifiers.specs.answers import ChoiceSpec, ConstraintsSpec, JsonSchemaSpec, JudgedSpec, RubricSpec, SqlSpec
 from berry.verifiers.specs.base import DEFAULT_PLACES, Place, Spec, Strictness
 from berry.verifiers.specs.code import CodeSpec, ProgramOfThoughtSpec, ProgramTestsSpec, PythonFunctionSpec, StdioSpec
 
@@ -98,9 +98,9 @@ class MajoritySpec(Spec):
     strictness: Strictness | None = None
 
 
-class ModelSpec(Spec):
+class ModelSpec(JudgedSpec):
     """A generative judge with a `rubric`, asked `votes` times; PASS or FAIL when at least `agreement` of the votes
-    say so, else UNVERIFIABLE. `reference`, if given, is shown to the judge."""
+    say so, else UNVERIFIABLE. `reference`, if given, is shown to the judge; `judge` names which."""
 
     type: Literal["model"] = "model"
     rubric: str = Field(min_length=1)

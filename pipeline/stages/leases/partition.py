@@ -28,6 +28,7 @@ from berry.pipeline.stages.problems.sources import InModes, Survey, as_it_is, it
 from berry.pipeline.storage.parquet import shard_files
 from berry.pipeline.storage.run import segments
 from berry.pipeline.storage.run.directory import RunDir
+from berry.verifiers.judges import unknown_judge
 from berry.verifiers.specs.shipping import with_source_inlined
 
 
@@ -73,10 +74,15 @@ def iter_leases(
 def survey_run(config: RunConfig, fault: Callable[[Problem], str | None] | None) -> Survey:
     """Validates every problem of a run, and counts them as they are searched first; `fault`: as `survey` takes it.
     Raises what that raises."""
+
+    def its_fault(problem: Problem) -> str | None:
+        lacking = unknown_judge(problem.verifier, config.verification)
+        return lacking if lacking is not None or fault is None else fault(problem)
+
     return survey(
         config.problems,
         config.screening,
-        fault,
+        its_fault,
         partial(in_modes, config),
         partial(engine_of, config) if config.engines else one_engine,
     )

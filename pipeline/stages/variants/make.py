@@ -35,6 +35,7 @@ from berry.pipeline.stages.variants.context import Original, VariantContext
 from berry.pipeline.stages.variants.merge import Summary, merge, write
 from berry.pipeline.storage.files import Location, locate
 from berry.verifiers.checker import Checker
+from berry.verifiers.judges import unknown_judge
 
 _DECIDING = ("seed", "problems", "engine", "verification", "variants")
 
@@ -87,7 +88,8 @@ def prepare(config: RunConfig, out: str, *, overwrite: bool = False) -> Prepared
         raise InputError(f"--out must end in .jsonl, got {out!r}")
     folder, _, name = out.rpartition("/")
     location = locate(folder or ("/" if out.startswith("/") else "."))
-    found = survey(config.problems)
+    checks = config.verification
+    found = survey(config.problems, fault=lambda problem: unknown_judge(problem.verifier, checks))
     checkpoint = Checkpoint(location, name, _digest(config))
     if location.exists(name) and not checkpoint.there and not overwrite:
         raise InputError(f"{out}: is there already; give another -o, or --overwrite")
