@@ -51,10 +51,21 @@ class PolicyTraining(Section):
     processes: int = Field(default=1, ge=1)
     """Processes that train together, through Ray Train, each with a share of every step: a GPU each where the cluster
     has some, else a core. The weights are those of one process, to rounding."""
+    sharding: Literal["none", "full"] = "none"
+    """What each of several processes holds while they train: `none`, the whole model, its gradients and the optimiser's
+    state (DDP); `full`, a part of each (FSDP), for models of which a GPU holds the weights, and not four times that."""
     min_kept: int = Field(default=16, ge=1)
     """With fewer trajectories to learn from the generator stays as it is."""
     seed: int = Field(default=0, ge=0)
     """Of the order of problems and dropout."""
+
+    @model_validator(mode="after")
+    def _shards_whole_weights(self) -> PolicyTraining:
+        if self.sharding == "full" and self.lora is not None:
+            raise ValueError(
+                "sharding: full divides all weights, and lora trains adapters alone: leave one of them out"
+            )
+        return self
 
     @property
     def learns_from_all_rounds(self) -> bool:

@@ -39,7 +39,7 @@ from berry.pipeline.rewards.policy.objectives.sft import Sft
 from berry.pipeline.rewards.policy.reference import KnownLogprobs, ReferenceModel, gap, reference_logprobs
 from berry.pipeline.rewards.policy.step_reader import StepReader
 from berry.pipeline.rewards.policy.step_trainer import Figures, PolicyTrainer, StepPlan, StepReporter, arguments
-from berry.pipeline.rewards.training import checkpoints, processes
+from berry.pipeline.rewards.training import checkpoints, processes, sharding
 from berry.pipeline.rewards.training.step_order import StepOrder
 from berry.pipeline.rewards.training.trainer_parts import CheckpointMarker, RowDataset, with_adapters
 
@@ -106,6 +106,9 @@ def finetune(
     if checkpoint is not None:
         figures.go_on_from(checkpoint)
     adapters = None if settings.lora is None else with_adapters(model, settings.lora, "CAUSAL_LM")
+    is_sharded = settings.sharding == "full" and processes.is_shared()
+    if is_sharded:
+        sharding.shard(model)
     trainer = PolicyTrainer(
         model=model if adapters is None else adapters,
         args=arguments(model, order, settings, work),
@@ -129,7 +132,20 @@ def finetune(
     figures.add_up()
     if adapters is not None:
         model = adapters.merge_and_unload()
+    if is_sharded:
+        model = _put_together(model, folder, settings)
     return model.eval(), figures
+
+
+def _put_together(sharded: Any, folder: str, settings: PolicyTraining) -> Any:
+    """The whole model, on the first process's cores; the others keep their part."""
+    weights = sharding.whole_weights(sharded)
+    if processes.rank():
+        return sharded
+    del sharded
+    model = _read(folder, settings)
+    model.load_state_dict(weights)
+    return model
 
 
 def _check_gap(
@@ -183,12 +199,15 @@ def load_trained(folder: Path) -> Any:
 
 
 def _load(folder: str, settings: PolicyTraining) -> Any:
+    return _read(folder, settings).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _read(folder: str, settings: PolicyTraining) -> Any:
     dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
     try:
         with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(
             f"the generator in {folder} can't be loaded to train it: {str(error).splitlines()[0]}"
         ) from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")

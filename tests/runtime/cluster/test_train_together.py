@@ -1,4 +1,5 @@
-"""Training in two processes, of which one is killed: the weights are those of one process that nobody disturbed."""
+"""Training in two processes, of which one is killed: the weights are those of one process that nobody disturbed,
+whether each of the two holds them whole or a part."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from berry.pipeline.runtime.cluster import train_together
 from berry.pipeline.stages.problems import arithmetic
 
 TINY = models.resolve("tiny-arithmetic")
-SETTINGS = SftTraining(epochs=8, batch_size=8, learning_rate=5e-4, packing="always", shuffle_buffer=8)
+SETTINGS = SftTraining(epochs=4, batch_size=8, learning_rate=5e-4, packing="always", shuffle_buffer=8)
+SHARDINGS = ("none", "full")
 
 
 def trees() -> list[PolicyTree]:
@@ -46,16 +48,21 @@ def trees() -> list[PolicyTree]:
 
 
 def train(work: str, tell: Any) -> dict[str, Any]:
+    return {sharding: train_one(Path(work) / sharding, tell, sharding=sharding) for sharding in SHARDINGS}
+
+
+def train_one(folder: Path, tell: Any, **changed: Any) -> dict[str, Any]:
     from berry.pipeline.rewards.policy.trainer import finetune
 
-    folder = Path(work)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"pid-{processes.rank()}-of-{processes.count()}").write_text(str(os.getpid()))
 
     def slowly(share: float, text: str) -> None:
         tell(share, text)
         time.sleep(0.2)  # at each checkpoint, so that there is a middle to be killed in
 
-    model, figures = finetune(TINY, TreesInMemory(trees()), SETTINGS, work=folder / "checkpoints", progress=slowly)
+    settings = SETTINGS.model_copy(update=changed)
+    model, figures = finetune(TINY, TreesInMemory(trees()), settings, work=folder / "checkpoints", progress=slowly)
     if processes.rank() == 0:
         model.save_pretrained(folder / "trained")
     return asdict(figures)
@@ -68,35 +75,41 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_two_processes_one_of_which_is_killed_train_the_weights_of_one(tmp_path: Path) -> None:
     work = tmp_path / "two"
-    killed: list[int] = []
+    killed: dict[str, int] = {}
 
-    def kill_the_second() -> None:
-        deadline = time.monotonic() + 240
-        while not list(work.glob("checkpoints/checkpoint-*/whole.json")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        killed.append(int((work / "pid-1-of-2").read_text()))
-        os.kill(killed[0], signal.SIGKILL)
+    def kill_the_second_in_each() -> None:
+        for sharding in SHARDINGS:
+            deadline = time.monotonic() + 240
+            while not list((work / sharding).glob("checkpoints/checkpoint-*/whole.json")):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            killed[sharding] = int((work / sharding / "pid-1-of-2").read_text())
+            os.kill(killed[sharding], signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_the_second, daemon=True)
+    killer = threading.Thread(target=kill_the_second_in_each, daemon=True)
     killer.start()
     told: list[float] = []
     given = {"work": work, "processes": 2, "key": "rounds.policy.processes", "address": None, "shared": False}
     work.mkdir()
     found = train_together.train_together(train, str(work), progress=lambda share, _: told.append(share), **given)
     killer.join()
-    assert killed
-    assert int((work / "pid-1-of-2").read_text()) != killed[0], "it was begun anew"
-    (tmp_path / "one").mkdir()
     torch.set_num_threads(1)  # as Ray has it: threads that wait for one another crawl on a busy machine
-    alone = train(str(tmp_path / "one"), lambda *_: None)
+    alone = train_one(tmp_path / "one", lambda *_: None)
     assert told[-1] == 1.0
-    assert found["steps"] == alone["steps"] == 24
-    assert found["trained_tokens"] == alone["trained_tokens"], "each once, whatever was done again"
-    one, two, before = weights(tmp_path / "one/trained"), weights(work / "trained"), weights(Path(TINY))
+    one, before = weights(tmp_path / "one/trained"), weights(Path(TINY))
     moved = max(float((one[name] - before[name]).detach().abs().max()) for name in one)
-    apart = max(float((one[name] - two[name]).detach().abs().max()) for name in one)
-    assert apart < 1e-3 * moved, "rounding alone sets them apart"
+    for sharding in SHARDINGS:
+        assert int((work / sharding / "pid-1-of-2").read_text()) != killed[sharding], "it was begun anew"
+        assert found[sharding]["steps"] == alone["steps"] == 12
+        assert found[sharding]["trained_tokens"] == alone["trained_tokens"], "each once, whatever was done again"
+        two = weights(work / sharding / "trained")
+        apart = max(float((one[name] - two[name]).detach().abs().max()) for name in one)
+        assert apart < 1e-3 * moved, "rounding alone sets them apart"
+    for whole in (work / "full").glob("checkpoints/checkpoint-*"):
+        kept = weights(whole)
+        assert {name: value.shape for name, value in kept.items()} == {name: one[name].shape for name in one}
+        state = torch.load(whole / "optimizer.pt", weights_only=True)["state"]
+        assert all(state[name]["exp_avg"].shape == value.shape for name, value in one.items()), "no process's part"
 
 
 @pytest.mark.parametrize("has", [{"CPU": 2.0}, {"CPU": 64.0, "GPU": 1.0}], ids=["core", "GPU"])
