@@ -94,7 +94,7 @@ def test_bad_input_is_one_error_that_names_the_remedy(beam: Any) -> None:
         (["--of", "some"], "of"),
         (["--method", "mcts"], "shepherd"),
         (["--round", "3"], "nothing of round 3 is committed"),
-        (["seed=3"], "only engine, cluster, verification, problems can change"),
+        (["seed=3"], "only engine, engines, cluster, verification, problems can change"),
         (["problems.0.count=13"], "the problems have changed"),
     ):
         code, out = beam.run("annotate", "runs/job", "--local", *words)
