@@ -27,7 +27,7 @@ from berry.pipeline.core.events import Until
 from berry.pipeline.engines.build import build
 from berry.pipeline.engines.vllm import compat
 from berry.pipeline.engines.vllm import samples as vllm_samples
-from berry.pipeline.runtime.actors.process import collect_garbage_rarely
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.verifiers.checker import Checker
 from tests.benchmarks.overhead import Work, pipeline_round, prompts, requests, work_on
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lengths", type=int, nargs=2, default=(6, 100), help="most tokens of short and long samples")
     options = parser.parse_args()
-    collect_garbage_rarely()  # as the processes of a run's engines do
+    freeze_what_is_loaded()  # as the processes of a run's engines do
     found = asyncio.run(measure(work_on(options.model), options.rounds, tuple(options.lengths)))
     own = [(a[0] - v[0], a[1] - v[1]) for a, v in zip(found["all"], found["vllm"], strict=True)]
     for side, pairs in (("vllm", found["vllm"]), ("berry", own)):

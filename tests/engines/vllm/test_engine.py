@@ -137,8 +137,11 @@ async def test_what_comes_of_cancelled_sequences_is_counted_as_late(vllm_engine:
             await asyncio.sleep(0.001)
         await vllm_engine.cancel(request.request_id)
         await work
-        await asyncio.sleep(0.05)
-        left = vllm_engine.counters().late_tokens - before.late_tokens
+        for _ in range(10):  # a busy host's engine is slow to say what it had still computed
+            await asyncio.sleep(0.05)
+            left = vllm_engine.counters().late_tokens - before.late_tokens
+            if left:
+                break
         if left:
             break
     assert 0 < left <= 20 * 16 * 4, "some steps of 16 sequences"

@@ -121,4 +121,4 @@ def test_orders_and_reports_survive():
     done, ready = slot_protocol.reported(slot_protocol.report(ended, [5, 6]))
     assert done == ended
     assert list(ready) == [5, 6]
-    assert slot_protocol.reported(slot_protocol.report([], [])) == ([], slot_protocol.array.array("i"))
+    assert slot_protocol.reported(slot_protocol.report([], [])) == ([], ())
