@@ -7,7 +7,7 @@ response ─► checker.Checker.check ┴─► registry ─► kinds (one modul
                                                    ├─ code_blocks: where the program is in the response
                                                    ├─ maths ─► symbolic (computer algebra in a confined worker)
                                                    ├─ proofs: Coq and Lean
-                                                   ├─ context.judge ─► chat_judge (a judge model over HTTP)
+                                                   ├─ context.judge, judges ─► chat_judge (a judge model over HTTP)
                                                    └─ sandbox_limits ─► sandboxes.SandboxPool: where programs run
 config: sizes and limits of a checker     context: what a kind may use     sources: is a problem's own code Python
 """

@@ -18,8 +18,8 @@ from berry.pipeline.stages.training.benchmark_overlap import judged_models
 
 
 def reward_models(config: RunConfig) -> dict[str, str]:
-    """Names or folders of the reward models of a run, by role."""
-    return {role: model for role, model in judged_models(config).items() if role != GENERATOR}
+    """Names or folders of the unnamed reward models of a run, by role."""
+    return {role: model for role, model in judged_models(config).items() if role in ("prm", "orm")}
 
 
 def models(config: RunConfig) -> tuple[dict[str, ForwardCost], list[str]]:

@@ -19,6 +19,9 @@ def push_weights(
     engine: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of a run with several engines, the one whose weights they are.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of rewards.models, the one whose weights they are.")
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Recorded with every node; default: from the content.")] = None,
 ) -> None:
     """Give a run new weights: they are copied into its directory and served from there.
@@ -31,11 +34,13 @@ def push_weights(
       berry weights push runs/demo checkpoints/step-200
 
       berry weights push runs/demo runs/other/round=0/weights/prm --what prm
+
+      berry weights push runs/demo runs/other/round=0/weights/prm --what prm --name strict
     """
     from berry.pipeline.stages.training.push_weights import push_weights
     from berry.pipeline.storage.run.directory import open_run
 
-    done = push_weights(open_run(run_dir), path, what=what, version=version, engine=engine)
+    done = push_weights(open_run(run_dir), path, what=what, version=version, engine=engine, name=name)
     typer.echo(f"{done.version}: serves from {done.folder} on")
 
 
@@ -48,8 +53,10 @@ def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run direc
     run = open_run(run_dir)
     now = read_weights(run.location)
     typer.echo(f"round      {now.round_index}")
-    for name in (run.config() or {}).get("engines") or ("",):
+    config = run.config() or {}
+    for name in config.get("engines") or ("",):
         its = now.of_engine(name)
         typer.echo(f"{name or 'generator':9}  {its.version if its else 'as configured'}")
-    for name, weights in sorted(now.rewards.items()):
-        typer.echo(f"{name:9}  {weights.version}")
+    for name in sorted({*now.rewards, *((config.get("rewards") or {}).get("models") or {})}):
+        its = now.rewards.get(name)
+        typer.echo(f"{name:9}  {its.version if its else 'as configured'}")

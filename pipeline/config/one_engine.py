@@ -77,7 +77,7 @@ def _check_text_alone(config: CheckedEngine, rollout: Rollout) -> None:
         "rollout.cut": rollout.cut is not None,
         "rollout.tools": bool(rollout.tools),
         "rollout.environment": rollout.environment is not None,
-        "a reward model (rewards.prm, rewards.orm, rounds.train)": bool(config.scored_by),
+        "a reward model (rewards, rounds.train)": bool(config.scored_by),
         "berry annotate": config.annotation is not None,
         "rollout.sampling.top_k": rollout.sampling.top_k > 0,
         "rollout.sampling.min_p": rollout.sampling.min_p > 0,

@@ -16,6 +16,7 @@ from berry.pipeline.config.overlap import with_training_role
 from berry.pipeline.config.reading.base import Section
 from berry.pipeline.config.reading.loading import read_yaml
 from berry.pipeline.config.reading.shipped import shipped
+from berry.pipeline.config.reward_checks import check_rewards
 from berry.pipeline.config.sections.annotation import Annotation
 from berry.pipeline.config.sections.cluster import Cluster, RolloutRole
 from berry.pipeline.config.sections.engine import EngineConfig, Recompute
@@ -157,6 +158,11 @@ class RunConfig(Section):
                 "rounds.policy trains whole weights, which an engine with an adapter does not take: set it to null, or "
                 "merge the adapter into engine.model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _reward_models_are_there(self) -> RunConfig:
+        check_rewards(self.rewards, self.rollout)
         return self
 
     @property

@@ -38,7 +38,7 @@ def gpu_shares(engine: VllmEngine, roles: Roles, rewards: Rewards | None, models
     taken = models * reward if is_beside else 0.0
     share = engine.gpu_memory_utilization
     shares = GpuShares(USED * of_engine - taken if share is None else share, reward)
-    served = [] if rewards is None else [r for r in (rewards.prm, rewards.orm) if r is not None]
+    served = [] if rewards is None else list(rewards.each.values())
     stated = [float(r.extra["gpu_memory_utilization"]) for r in served if "gpu_memory_utilization" in r.extra]
     of_models = sum(stated) + (models - len(stated)) * reward
     _check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from berry.pipeline.config.reading.base import Section
 
@@ -179,6 +179,18 @@ class ServedReward(Section):
     """Passed on to vLLM's AsyncEngineArgs."""
 
 
+class NamedReward(ServedReward):
+    """A reward model among several, by name."""
+
+    what: Literal["prm", "orm"]
+    """prm: scores every step, in place of `rewards.prm`; orm: scores whole trajectories, in place of `rewards.orm`."""
+
+
+RewardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=40)]
+OTHER_ROLES = ("prm", "orm", "policy", "generator")
+"""Names that stand for something else where weights and models are told by name."""
+
+
 class Rewards(Section):
     """The reward models of a run. `prm` answers in-loop scores, `orm` scores finished trajectories."""
 
@@ -186,10 +198,30 @@ class Rewards(Section):
     """Process reward model: scores every step."""
     orm: ServedReward | None = None
     """Outcome reward model: scores whole trajectories."""
+    models: dict[RewardName, NamedReward] = Field(default_factory=dict)
+    """Reward models by name, each with weights of its own, for `rollout.prm`, `rollout.orm` and those of modes."""
     training: RewardTraining = RewardTraining()
     """How rounds and `berry train` make new ones."""
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_free(cls, models: dict[str, NamedReward]) -> dict[str, NamedReward]:
+        taken = next((name for name in OTHER_ROLES if name in models), None)
+        if taken is not None:
+            raise ValueError(f"{taken!r} stands for something else: give the model another name")
+        return models
+
+    @property
+    def each(self) -> dict[str, ServedReward]:
+        """The models that the run asks, by name: `prm` and `orm`, and those that have names of their own."""
+        unnamed = {name: model for name, model in (("prm", self.prm), ("orm", self.orm)) if model is not None}
+        return {**unnamed, **self.models}
 
     @property
     def served(self) -> tuple[str, ...]:
         """Names of the models that the run asks."""
-        return tuple(name for name, model in (("prm", self.prm), ("orm", self.orm)) if model is not None)
+        return tuple(self.each)
+
+    def key_of(self, name: str) -> str:
+        """The configuration's key of the model of this name."""
+        return f"rewards.models.{name}" if name in self.models else f"rewards.{name}"

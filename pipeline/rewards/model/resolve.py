@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from berry.pipeline.config.sections.rewards import Rewards
+from berry.pipeline.config.sections.rewards import NamedReward, Rewards
 from berry.pipeline.engines import models
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.rewards.model.card import NAME, read_card
@@ -33,6 +33,8 @@ def preflight_rewards(rewards: Rewards | None) -> None:
     """Checks the configured reward models before any actor starts. Raises ConfigError, InputError."""
     if rewards is None:
         return
-    for name, served in (("prm", rewards.prm), ("orm", rewards.orm)):
-        if served is not None:
-            read_card(resolve(served.model, key=f"rewards.{name}.model"))
+    for name, served in rewards.each.items():
+        key = f"{rewards.key_of(name)}.model"
+        card = read_card(resolve(served.model, key=key))
+        if isinstance(served, NamedReward) and card is not None and card.what != served.what:
+            raise ConfigError(f"{key}: {served.model} is a {card.what}, not a {served.what}: set `what: {card.what}`")

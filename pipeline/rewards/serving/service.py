@@ -1,4 +1,4 @@
-"""Serves a run's PRM and ORM: the `Scorer` of `stages.rollout.commands.ports`.
+"""Serves a run's PRM and ORM, and those it names: the `Scorer` of `stages.rollout.commands.ports`.
 
 score(model, prompt ids, response ids) ─► render ─► Backend.value ─► Blend with the engine's log-probability ─► number
                                                       ├── TransformersBackend: prefixes kept by us (scorer)
@@ -152,9 +152,7 @@ class RewardModels:
         """`generators`: what the run's engine speaks, or each of several by its name; texts are tokenised again for a
         model that reads other ids. `gpu_share`: of a GPU's memory, for each model on vLLM."""
         self._gpu_share = gpu_share
-        self._configured = {
-            name: served for name, served in (("prm", rewards.prm), ("orm", rewards.orm)) if served is not None
-        }
+        self._rewards, self._configured = rewards, rewards.each
         self._rollout = rollout
         self._generators = {"": generators} if isinstance(generators, Vocabulary) else generators
         self._models: dict[str, _Model] = {}
@@ -168,13 +166,14 @@ class RewardModels:
                 self._models[name] = model
 
     def _prepare(self, name: str, served: ServedReward) -> _Model:
-        folder = resolve(served.model, key=f"rewards.{name}.model")
+        key = self._rewards.key_of(name)
+        folder = resolve(served.model, key=f"{key}.model")
         card = read_card(folder)
         tags = None
         tag = served.step_tag
         renders: dict[str, Render] = {}
         for engine, generator in self._generators.items():
-            reader = _tokenizer_of(generator, name, folder, card)
+            reader = _tokenizer_of(generator, key, folder, card)
             if tag is not None and tag.good is not None and tag.bad is not None and reader is not None:
                 tags = (one_token(reader, tag.bad, "step_tag.bad"), one_token(reader, tag.good, "step_tag.good"))
             renders[engine] = renderer(
@@ -281,7 +280,7 @@ class ScorerOfEngine:
         return self.models.versions()
 
 
-def _tokenizer_of(generator: Vocabulary, name: str, folder: str, card: Card | None) -> Vocabulary | None:
+def _tokenizer_of(generator: Vocabulary, key: str, folder: str, card: Card | None) -> Vocabulary | None:
     """The tokenizer the model reads with; None if it reads the generator's ids as they are."""
     if card is None:
         return vocabulary_of_folder(folder)
@@ -292,7 +291,7 @@ def _tokenizer_of(generator: Vocabulary, name: str, folder: str, card: Card | No
         return spelled
     if card.synthetic:
         raise ConfigError(
-            f"rewards.{name}.model: {folder} reads the ids of the synthetic engine, and this run has another "
+            f"{key}.model: {folder} reads the ids of the synthetic engine, and this run has another "
             "engine: train one with `berry train` on a run of this engine"
         )
     return vocabulary_of_folder(folder)

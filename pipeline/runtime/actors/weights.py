@@ -55,7 +55,8 @@ async def load_reward_weights(models: RewardModels, location: Location, now: Run
 
 
 def end_scores(worker: LeaseWorker, now: RunWeights) -> tuple[str, ...]:
-    """What finished searches are scored with: models of the configuration, and those trained so far."""
+    """What finished searches are scored with: the unnamed models of the configuration, and those trained so far; what
+    named ones score follows from a search's mode (`stages.rollout.named_scorer`)."""
     rewards = worker.config.rewards
     served = rewards.served if rewards is not None else ()
-    return tuple(dict.fromkeys((*served, *now.rewards)))
+    return tuple(what for what in ("prm", "orm") if what in served or what in now.rewards)

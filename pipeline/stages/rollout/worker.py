@@ -39,6 +39,7 @@ from berry.pipeline.stages.rollout.commands.ports import Calling, Grown, Ports, 
 from berry.pipeline.stages.rollout.journal import LeaseJournal, flush_together
 from berry.pipeline.stages.rollout.leaf_budget import LeafBudget
 from berry.pipeline.stages.rollout.loop_delay import LoopDelay
+from berry.pipeline.stages.rollout.named_scorer import scored_at_end, scorer_of
 from berry.pipeline.stages.rollout.search_loop import grow
 from berry.pipeline.storage.files import Location
 from berry.pipeline.storage.parquet import shards
@@ -278,6 +279,7 @@ class LeaseWorker:
                 await admission.enter()
 
         engine = under(self.engine, template_args_of(self.config, problem))
+        rollout = audit.rollout_for(self.config, problem.id, problem.variant_of or problem.id)
         with logs.bound(problem=problem.id):
             self.gauges.queued += 1
             await admission.enter()
@@ -288,14 +290,14 @@ class LeaseWorker:
                     Ports(
                         engine if stored is None else stored.searches[problem.id].reads(engine),
                         self.verify,
-                        self.scorer,
+                        scorer_of(self.scorer, rollout),
                         self.agree,
                         self.verify_here,
                         share,
-                        self.end_scores,
+                        scored_at_end(self.end_scores, rollout),
                         self.call,
                     ),
-                    audit.rollout_for(self.config, problem.id, problem.variant_of or problem.id),
+                    rollout,
                     run_seed=self.config.seed,
                     round_index=self.round_index,
                     gauges=self.gauges,

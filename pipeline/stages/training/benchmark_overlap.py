@@ -24,10 +24,9 @@ GENERATOR = "generator"
 
 
 def judged_models(config: RunConfig, run: RunDir | None = None, round_index: int = 0) -> dict[str, str]:
-    """Names or folders of the generator and the reward models (prm, orm), by role: those of the configuration, or those
-    that a round of the run was made with. Engines that are no weights here have none."""
-    served = {} if config.rewards is None else {"prm": config.rewards.prm, "orm": config.rewards.orm}
-    named = {role: model.model for role, model in served.items() if model is not None}
+    """Names or folders of the generator and the reward models, by role (prm, orm, or the name of one of several): those
+    of the configuration, or those that a round of the run was made with. Engines that are no weights here have none."""
+    named = {} if config.rewards is None else {role: model.model for role, model in config.rewards.each.items()}
     if isinstance(config.engine, VllmEngine):
         named[GENERATOR] = config.engine.model
     if run is not None and (after := weights_of_round(run, round_index)) is not None:

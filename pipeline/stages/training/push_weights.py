@@ -15,6 +15,7 @@ from pathlib import Path
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import VllmEngine
+from berry.pipeline.config.sections.rewards import Rewards
 from berry.pipeline.engines import adapters, models, tensors
 from berry.pipeline.engines.text import vocabulary
 from berry.pipeline.errors import ConfigError, InputError, StorageError
@@ -30,17 +31,24 @@ SHAPE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_hea
 
 
 def push_weights(
-    run: RunDir, path: str, *, what: str, version: str | None = None, engine: str | None = None
+    run: RunDir,
+    path: str,
+    *,
+    what: str,
+    version: str | None = None,
+    engine: str | None = None,
+    name: str | None = None,
 ) -> Weights:
     """Copies the weights at `path` (a folder, URL or model name) into the run and has its models load them.
 
-    `what`: policy, prm or orm; `engine`: of a run with several, the one whose weights they are. Raises InputError or
-    ConfigError for weights that can't serve here; nothing is changed then."""
+    `what`: policy, prm or orm; `engine`: of a run with several, the one whose weights they are; `name`: of one
+    of `rewards.models`. Raises InputError or ConfigError for weights that can't serve here; nothing is changed then."""
     if what not in KINDS:
         raise InputError(f"--what must be one of {', '.join(KINDS)}, got {what!r}")
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
         raise InputError(f"--version must be letters, digits, '.', '_' and '-', got {version!r}")
     config = _on_engine(stored_config(run), what, engine)
+    _check_name(config, what, name)
     serving = config.engine.adapter if what == "policy" and isinstance(config.engine, VllmEngine) else None
     find = adapters.resolve if serving is not None else models.resolve if what == "policy" else resolve.resolve
     source = Path(find(path, key="PATH"))
@@ -53,14 +61,15 @@ def push_weights(
     now = read_weights(run.location)
     version = version or f"{what}-{_content(source)}"
     folder = version if version.startswith(what) else f"{what}-{version}"
-    name = f"round={now.round_index}/weights/{folder if engine is None else f'{engine}-{folder}'}"
+    whose = engine or name
+    kept = f"round={now.round_index}/weights/{folder if whose is None else f'{whose}-{folder}'}"
     if run.location.is_local:
-        _copy(source, Path(run.location.path(name)))
-    elif not run.location.exists(f"{name}/{(last := 'config.json' if serving is None else adapters.CARD)}"):
-        upload(source, run.location, name, last=last)
-    weights = Weights(name, version)
+        _copy(source, Path(run.location.path(kept)))
+    elif not run.location.exists(f"{kept}/{(last := 'config.json' if serving is None else adapters.CARD)}"):
+        upload(source, run.location, kept, last=last)
+    weights = Weights(kept, version)
     if what != "policy":
-        after = replace(now, rewards=now.rewards | {what: weights})
+        after = replace(now, rewards=now.rewards | {name or what: weights})
     elif engine is None:
         after = replace(now, engine=weights)
     else:
@@ -79,6 +88,18 @@ def _on_engine(config: RunConfig, what: str, engine: str | None) -> RunConfig:
     if what != "policy" and engine is not None:
         raise InputError(f"--engine {engine}: a {what} is no engine's: leave it out")
     return config.on_engine(engine) if engine is not None else config
+
+
+def _check_name(config: RunConfig, what: str, name: str | None) -> None:
+    """Raises InputError where no reward model of this kind has the name, or one has to be named."""
+    rewards = config.rewards or Rewards()
+    known = ", ".join(one for one, model in rewards.models.items() if model.what == what) or "there are none"
+    if name is None:
+        trained = () if config.rounds is None else config.rounds.train
+        if what in ("prm", "orm") and rewards.models and what not in rewards.each and what not in trained:
+            raise InputError(f"--name is missing: this run has no rewards.{what}; its models of this kind: {known}")
+    elif name not in rewards.models or rewards.models[name].what != what:
+        raise InputError(f"--name {name}: rewards.models has no {what} of this name ({known})")
 
 
 def _check(config: RunConfig, source: Path, what: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 RECIPE = Path(__file__).parents[3] / "configs" / "recipes" / "thinking.yaml"
@@ -97,3 +98,56 @@ def test_a_real_model_thinks_in_one_mode_and_answers_at_once_in_the_other(
     code, out = berry.run("eval", "runs/job")
     assert code == 2
     assert "--mode NAME" in out
+
+
+SCORES = "select problem_id || '/' || node, mode, prm from '{}/nodes/*.parquet' where parent is not null order by 1"
+
+
+@pytest.mark.slow
+def test_modes_are_scored_by_reward_models_of_their_own_whose_weights_are_pushed_apart(
+    berry: Any, until: Callable[..., None], value_model: Callable[..., str], tmp_path: Path
+) -> None:
+    """What each scored is held against runs that one of the models scored alone."""
+    first, second = (value_model(tmp_path / name, f"v-{name}", seed) for name, seed in (("first", 1), ("second", 2)))
+    modes = [{"name": name, "all": True, "policy": {"type": "best_of_n", "n": 4}} for name in ("gentle", "strict")]
+    raw = {"problems": [{"type": "synthetic", "count": 12, "seed": 3}], "storage": {"lease_problems": 2}}
+    alone = {}
+    for name, model in (("first", first), ("second", second)):
+        rewards = {"prm": {"model": model, "backend": "transformers"}}
+        config = berry.config(engine={"type": "synthetic"}, rollout={"modes": modes}, rewards=rewards, **raw)
+        code, out = berry.run("run", str(config), "--local", "--run", name)
+        assert code == 0, out
+        alone[name] = {node: score for node, _, score in berry.query(name, SCORES)}
+    models = {
+        "gentle": {"what": "prm", "model": first, "backend": "transformers"},
+        "strict": {"what": "prm", "model": second, "backend": "transformers"},
+    }
+    named = [{**mode, "prm": mode["name"]} for mode in modes]
+    slow = {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 16}
+    config = berry.config(engine=slow, rollout={"modes": named}, rewards={"models": models}, **raw)
+    process = berry.start("run", str(config), "--local")
+    commits = berry.folder / "runs/job/round=0/trajectories"
+    until(lambda: any(commits.glob("shard-*.parquet")) or process.poll() is not None, what="a committed lease")
+    code, out = berry.run("weights", "push", "runs/job", second, "--what", "prm")
+    assert (code, "--name is missing" in out, "gentle, strict" in out) == (2, True, True), out
+    push = ("weights", "push", "runs/job", second, "--what", "prm", "--version", "pushed", "--name")
+    code, out = berry.run(*push, "gentl")
+    assert (code, "has no prm of this name (gentle, strict)" in out) == (2, True), out
+    code, out = berry.run(*push, "gentle")
+    assert code == 0, out
+    out = process.communicate(timeout=100)[0]
+    assert process.returncode == 0, out
+    by_mode: dict[str, set[str]] = {"gentle": set(), "strict": set()}
+    rows = berry.query("runs/job", SCORES)
+    assert len(rows) == len(alone["first"])
+    for node, mode, score in rows:
+        by = {name for name, scores in alone.items() if scores[node] == pytest.approx(score, abs=1e-5)}
+        assert by, (node, mode, score)
+        by_mode[mode] |= by if len(by) == 1 else set()
+    assert by_mode == {"gentle": {"first", "second"}, "strict": {"second"}}
+    marks = [json.loads(pq.read_schema(shard).metadata[b"rewards"]) for shard in sorted(commits.glob("*.parquet"))]
+    assert {its["strict"] for its in marks} == {"v-second"}
+    assert {its["gentle"] for its in marks} == {"v-first", "pushed"}
+    code, out = berry.run("weights", "show", "runs/job")
+    assert "gentle     pushed" in out
+    assert "strict     as configured" in out

@@ -48,6 +48,10 @@ class Mode(Section):
     """Keys of `rollout.budget` that differ: `max_tokens` is what the mode may spend on a problem."""
     policy: Policy | None = None
     """In place of `rollout.policy`."""
+    prm: str | None = None
+    """In place of `rollout.prm`: which of `rewards.models` scores steps; null: that one."""
+    orm: str | None = None
+    """In place of `rollout.orm`."""
     tools: tuple[Tool, ...] | None = None
     """In place of `rollout.tools`; empty: none; null: those."""
     calls: Calls | None = None
@@ -62,7 +66,7 @@ class Mode(Section):
     @property
     def settings(self) -> dict[str, Any]:
         """What it says in place of the fields of `rollout`, by name."""
-        names = ("system_prompt", "sampling", "budget", "policy", "tools", "calls")
+        names = ("system_prompt", "sampling", "budget", "policy", "prm", "orm", "tools", "calls")
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
         return said if self.thinking is None else {**said, "thinking": self.thinking or None}
 

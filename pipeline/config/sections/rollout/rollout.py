@@ -82,6 +82,10 @@ class Rollout(Section):
     """Limits a problem."""
     cut: Cut | None = None
     """In-loop pruning by a scorer; null: none."""
+    prm: str | None = None
+    """Which of `rewards.models` scores steps, wherever `prm` is asked; null: `rewards.prm`."""
+    orm: str | None = None
+    """Which of `rewards.models` scores whole trajectories; null: `rewards.orm`."""
     audit_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of problems whose trees are never pruned while they grow, so that `berry inspect` can say how often the
     cuts are right and what they save. They are drawn from the held-out ones, so that no reward model has learned from
@@ -127,6 +131,11 @@ class Rollout(Section):
     def each_mode(self) -> tuple[Rollout, ...]:
         """How problems are searched in each mode, in their order; without modes the one way there is."""
         return tuple(self.in_mode(mode.name) for mode in self.modes) or (self,)
+
+    @property
+    def scorers(self) -> dict[str, str]:
+        """Names among `rewards.models` of what answers as `prm` and as `orm`, where they are not the run's own."""
+        return {what: name for what, name in (("prm", self.prm), ("orm", self.orm)) if name is not None}
 
     @property
     def waiting_sessions(self) -> int:
