@@ -108,9 +108,12 @@ def test_modes_are_scored_by_reward_models_of_their_own_whose_weights_are_pushed
     berry: Any, until: Callable[..., None], value_model: Callable[..., str], tmp_path: Path
 ) -> None:
     """What each scored is held against runs that one of the models scored alone."""
-    first, second = (value_model(tmp_path / name, f"v-{name}", seed) for name, seed in (("first", 1), ("second", 2)))
+    first, second = (
+        value_model(tmp_path / f"prm-{name}", f"v-{name}", seed) for name, seed in (("first", 1), ("second", 2))
+    )
     modes = [{"name": name, "all": True, "policy": {"type": "best_of_n", "n": 4}} for name in ("gentle", "strict")]
-    raw = {"problems": [{"type": "synthetic", "count": 12, "seed": 3}], "storage": {"lease_problems": 2}}
+    problems = [{"type": "synthetic", "count": 24, "seed": 3}]
+    raw = {"problems": problems, "storage": {"lease_problems": 2, "compact": False}}
     alone = {}
     for name, model in (("first", first), ("second", second)):
         rewards = {"prm": {"model": model, "backend": "transformers"}}
@@ -123,16 +126,12 @@ def test_modes_are_scored_by_reward_models_of_their_own_whose_weights_are_pushed
         "strict": {"what": "prm", "model": second, "backend": "transformers"},
     }
     named = [{**mode, "prm": mode["name"]} for mode in modes]
-    slow = {"type": "synthetic", "tokens_per_s": 30, "max_num_seqs": 16}
+    slow = {"type": "synthetic", "tokens_per_s": 40, "max_num_seqs": 16}
     config = berry.config(engine=slow, rollout={"modes": named}, rewards={"models": models}, **raw)
     process = berry.start("run", str(config), "--local")
     commits = berry.folder / "runs/job/round=0/trajectories"
     until(lambda: any(commits.glob("shard-*.parquet")) or process.poll() is not None, what="a committed lease")
-    code, out = berry.run("weights", "push", "runs/job", second, "--what", "prm")
-    assert (code, "--name is missing" in out, "gentle, strict" in out) == (2, True, True), out
     push = ("weights", "push", "runs/job", second, "--what", "prm", "--version", "pushed", "--name")
-    code, out = berry.run(*push, "gentl")
-    assert (code, "has no prm of this name (gentle, strict)" in out) == (2, True), out
     code, out = berry.run(*push, "gentle")
     assert code == 0, out
     out = process.communicate(timeout=100)[0]
@@ -145,9 +144,15 @@ def test_modes_are_scored_by_reward_models_of_their_own_whose_weights_are_pushed
         assert by, (node, mode, score)
         by_mode[mode] |= by if len(by) == 1 else set()
     assert by_mode == {"gentle": {"first", "second"}, "strict": {"second"}}
-    marks = [json.loads(pq.read_schema(shard).metadata[b"rewards"]) for shard in sorted(commits.glob("*.parquet"))]
+    marks = [
+        json.loads(pq.read_schema(shard).metadata[b"berry.rewards"]) for shard in sorted(commits.glob("*.parquet"))
+    ]
     assert {its["strict"] for its in marks} == {"v-second"}
     assert {its["gentle"] for its in marks} == {"v-first", "pushed"}
     code, out = berry.run("weights", "show", "runs/job")
     assert "gentle     pushed" in out
     assert "strict     as configured" in out
+    code, out = berry.run("weights", "push", "runs/job", second, "--what", "prm")
+    assert (code, "--name is missing" in out, "gentle, strict" in out) == (2, True, True), out
+    code, out = berry.run(*push, "gentl")
+    assert (code, "has no prm of this name (gentle, strict)" in out) == (2, True), out
