@@ -34,6 +34,11 @@ def check_rewards(rewards: Rewards | None, rollout: Rollout) -> None:
             f"rewards.models.{idle} is asked by nothing: set rollout.{what}, or a mode's {what}, to {idle!r}, or leave "
             "it out"
         )
+    for what in ("prm", "orm"):
+        if rewards is not None and what in rewards.each and all(what in one.scorers for one in rollout.each_mode):
+            raise ValueError(
+                f"rewards.{what} is asked by nothing: all is scored by {what}s of other names; leave it out"
+            )
     for one in rollout.each_mode:
         in_loop = (getattr(one.policy, "scorer", None), None if one.cut is None else one.cut.model)
         direct = next((name for name in in_loop if name in named), None)

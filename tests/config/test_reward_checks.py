@@ -70,6 +70,11 @@ def test_what_is_not_there_not_asked_or_asked_as_another_is_refused(rollout: dic
         config(rollout)
 
 
+def test_the_runs_own_model_is_refused_where_all_ask_others() -> None:
+    with pytest.raises(ValidationError, match=r"rewards.prm is asked by nothing"):
+        config({"prm": "gentle", "orm": "whole"}, prm={"model": "d"})
+
+
 def test_without_models_no_name_can_be_asked() -> None:
     with pytest.raises(ValidationError, match=r"none of rewards.models \(there are none\)"):
         config({"prm": "gentle"}, {})

@@ -37,4 +37,6 @@ def preflight_rewards(rewards: Rewards | None) -> None:
         key = f"{rewards.key_of(name)}.model"
         card = read_card(resolve(served.model, key=key))
         if isinstance(served, NamedReward) and card is not None and card.what != served.what:
-            raise ConfigError(f"{key}: {served.model} is a {card.what}, not a {served.what}: set `what: {card.what}`")
+            raise ConfigError(
+                f"{key}: {served.model} is of the kind {card.what}, not {served.what}: set `what: {card.what}`"
+            )
