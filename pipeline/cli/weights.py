@@ -57,6 +57,7 @@ def show(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run direc
     for name in config.get("engines") or ("",):
         its = now.of_engine(name)
         typer.echo(f"{name or 'generator':9}  {its.version if its else 'as configured'}")
-    for name in sorted({*now.rewards, *((config.get("rewards") or {}).get("models") or {})}):
+    named: set[str] = {*now.rewards, *((config.get("rewards") or {}).get("models") or {})}
+    for name in sorted(named):
         its = now.rewards.get(name)
         typer.echo(f"{name:9}  {its.version if its else 'as configured'}")
