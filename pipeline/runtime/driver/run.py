@@ -19,21 +19,24 @@ from typing import Any
 from berry.pipeline.config.overlap import training_processes
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.engine import EngineConfig
-from berry.pipeline.config.sections.rewards import RewardTraining
 from berry.pipeline.core.assignment.routing import steps_of
 from berry.pipeline.core.placement import Placement, place_actors
-from berry.pipeline.core.search import audit
 from berry.pipeline.core.search.conflicts import (
     explain_missing_calls,
     explain_missing_steps,
-    explain_no_labels,
 )
 from berry.pipeline.engines.preflight import check_completes, check_each_engine
-from berry.pipeline.errors import BerryError, ConfigError, StorageError, first_error
+from berry.pipeline.errors import BerryError, StorageError, first_error
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.actors.process import allow_many_files
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
+from berry.pipeline.runtime.driver.before_start import (
+    check_labels,
+    check_one_process,
+    check_same_problems,
+    check_same_texts,
+)
 from berry.pipeline.runtime.driver.coordinator import Coordinator
 from berry.pipeline.runtime.driver.expectations import say_cores, say_missing_tools, say_what_to_expect
 from berry.pipeline.runtime.driver.labelling import Labelling, open_labels
@@ -55,13 +58,11 @@ from berry.pipeline.stages.leases.labelling import LabelledLeases, TaughtLeases
 from berry.pipeline.stages.leases.partition import (
     AllLeases,
     RoundLeases,
-    changed_problems,
     lease_count,
     survey_run,
 )
 from berry.pipeline.stages.leases.reports import ManifestWriter, read_reports
 from berry.pipeline.stages.problems import asked
-from berry.pipeline.stages.problems.sources import Survey
 from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
@@ -81,14 +82,14 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     allow_many_files()
     display.phase("reading problems")
     if launch.local:
-        _check_one_process(config)
+        check_one_process(config)
     problems = survey_run(config, fault_in_mode(config))
     planned = place_actors(config.cluster, config.engine_roles)
     say_what_to_expect(config, problems, display)
     if launch.is_here:
         say_cores(planned, display)
         say_missing_tools(config, problems, display)
-    _check_labels(config)
+    check_labels(config)
     check_each_engine(config)
     preflight_rewards(config.rewards)
     preflight_trackers(config.tracking, locate(launch.run_dir))
@@ -102,8 +103,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     if config.annotation is not None:
         source = revised_run(location)
         labelled_rounds(source, config.annotation)
-        _check_same_problems(source, made_with)
-        _check_same_texts(source, config, problems)
+        check_same_problems(source, made_with)
+        check_same_texts(source, config, problems)
         check_completes(stored_config(source), config)
     if config.labelling is not None:
         check_completes(config, config.labelling)
@@ -111,7 +112,7 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     files = {asked.NAME: asked.as_bytes(problems.asked)}
     directory, resumed = prepare(place, config, made_with, files)
     if resumed:
-        _check_same_texts(directory, config, problems)
+        check_same_texts(directory, config, problems)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
     with (
@@ -145,54 +146,6 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
         trackers.finished = outcome.finished
         shown.end("finished" if outcome.finished else "stopped")
         return outcome
-
-
-def _check_labels(config: RunConfig) -> None:
-    """Raises ConfigError where rounds would refuse what they are to train a PRM on."""
-    learns = config.rounds is not None and config.rounds.count > 1 and "prm" in config.rounds.train
-    if not learns or config.annotation is not None:
-        return
-    training = RewardTraining() if config.rewards is None else config.rewards.training
-    missing = [explain_no_labels(rollout, training.labels) for rollout in config.rollout.each_mode]
-    if all(missing):
-        raise ConfigError(f"rounds.train: a PRM can't learn from this run's trees: {missing[0]}")
-    least = training.min_visits
-    if least > 1 and audit.prunes(config.rollout):
-        raise ConfigError(
-            f"rewards.training.min_visits = {least}, but rollout ({config.rollout.policy.type}) cuts branches: how "
-            "many continuations are left says how good a step looked, and a PRM would learn values that are too high; "
-            "leave it at 1"
-        )
-
-
-def _check_same_problems(source: RunDir, made_with: dict[str, Any]) -> None:
-    """Raises ConfigError where the problems are not those that the labelled run was made of."""
-    then, now = source.versions().get("problems"), made_with["problems"]
-    if then is not None and then != now:
-        raise ConfigError(
-            f"{source.location.show()}: the problems have changed since this run ({then['count']} then, {now['count']} "
-            "now, or other ids); restore the files, or name where they are now (problems.0.path=…)"
-        )
-
-
-def _check_same_texts(run: RunDir, config: RunConfig, problems: Survey) -> None:
-    """Raises ConfigError where problems of the same ids are other ones now: one run's trees would answer both."""
-    changed = changed_problems(run, config, problems.asked)
-    if changed is not None:
-        raise ConfigError(
-            f"{run.location.show()}: since this run began the problem files have changed {changed.explain()}; restore "
-            "them, or use --fork NAME"
-        )
-
-
-def _check_one_process(config: RunConfig) -> None:
-    """Raises ConfigError where the engines of a run can't be in one process."""
-    of_vllm = [name for name, one in config.each_engine.items() if one.engine.type == "vllm"]
-    if len(of_vllm) > 1:
-        raise ConfigError(
-            f"engines: {', '.join(of_vllm)} are vLLM's, and --local is one process, which holds one of them: run it on "
-            "Ray (without --local)"
-        )
 
 
 def _is_priced(engine: EngineConfig) -> bool:
