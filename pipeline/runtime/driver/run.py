@@ -31,14 +31,16 @@ from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.actors.process import allow_many_files
 from berry.pipeline.runtime.display import Display
 from berry.pipeline.runtime.driver.background import Background, load_weights
-from berry.pipeline.runtime.driver.before_start import (
+from berry.pipeline.runtime.driver.coordinator import Coordinator
+from berry.pipeline.runtime.driver.expectations import (
     check_labels,
     check_one_process,
     check_same_problems,
     check_same_texts,
+    say_cores,
+    say_missing_tools,
+    say_what_to_expect,
 )
-from berry.pipeline.runtime.driver.coordinator import Coordinator
-from berry.pipeline.runtime.driver.expectations import say_cores, say_missing_tools, say_what_to_expect
 from berry.pipeline.runtime.driver.labelling import Labelling, open_labels
 from berry.pipeline.runtime.driver.lease_claims import ClaimedLeases
 from berry.pipeline.runtime.driver.merge_process import merge_after_round
