@@ -134,6 +134,7 @@ def test_each_device_is_foretold_from_its_own_sheet(gpu: str | None, sheet: str 
         accelerator(sheet)
 
 
+@pytest.mark.slow
 def test_what_the_plan_says_of_the_shapes_is_written_before_a_part_runs(tmp_path: Path) -> None:
     told = foretold(Here("cpu", tmp_path, quick=True), None)
     assert set(told["rates"]) == {f"{shape}, {seqs} sequences" for shape in SHAPES for seqs in (16, 14)}
@@ -144,6 +145,7 @@ def test_what_the_plan_says_of_the_shapes_is_written_before_a_part_runs(tmp_path
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_is_written_with_a_tokenizer_of_its_vocabulary(name: str, tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer

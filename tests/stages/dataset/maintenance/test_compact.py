@@ -99,6 +99,7 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
     assert [len(run.location.names(f"round=0/{table}")) for table in schema.TABLES] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run-0.1.0", "run-0.2.0.dev0"])
 def test_killed_at_any_point_a_lone_file_of_an_earlier_version_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -92,6 +92,7 @@ def test_nothing_dropped_every_row_and_report_is_as_it_was(run: RunDir) -> None:
     assert list(read_reports(target.location, 0)) == list(read_reports(run.location, 0))
 
 
+@pytest.mark.slow
 def test_an_interrupted_revision_is_gone_on_with_and_in_pieces_the_search_finds_the_same(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
