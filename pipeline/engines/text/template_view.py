@@ -7,11 +7,12 @@ Only what makes token ids of messages differs; requests, counters and weights ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from berry.pipeline.engines.base import Counters, Engine, EngineInfo, Request, Sample
+from berry.pipeline.engines.base import Engine, EngineInfo
+from berry.pipeline.engines.text.over_engine import OverEngine
 from berry.pipeline.engines.text.tokens import Tokens
 from berry.pipeline.errors import ConfigError
 from berry.pipeline.records import Message
@@ -35,17 +36,14 @@ def under(engine: Engine, arguments: Mapping[str, Any]) -> Engine:
     return EngineUnder(engine, {**engine.info.template_args, **arguments}, engine.tokens)
 
 
-class EngineUnder:
+class EngineUnder(OverEngine):
     """`engine` with all these `arguments` of its chat template (`Engine`). It is started and closed by whoever holds
     the engine itself."""
 
     def __init__(self, engine: Engine, arguments: Mapping[str, Any], tokens: Tokens) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._arguments = dict(arguments)
         self._tokens = tokens.with_arguments(arguments)
-
-    async def start(self) -> None:
-        await self._engine.start()
 
     @property
     def info(self) -> EngineInfo:
@@ -54,26 +52,8 @@ class EngineUnder:
     def encode(self, messages: Sequence[Message]) -> list[int]:
         return self._tokens.encode(messages)
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        return self._engine.decode(token_ids)
-
-    def encode_text(self, text: str) -> list[int]:
-        return self._engine.encode_text(text)
-
     def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
         return self._tokens.encode_result(result, ended_by=ended_by)
 
     def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
         return self._tokens.encode_turn(role, content, last)
-
-    def generate(self, request: Request) -> AsyncIterator[Sample]:
-        return self._engine.generate(request)
-
-    async def cancel(self, request_id: str) -> None:
-        await self._engine.cancel(request_id)
-
-    def counters(self) -> Counters:
-        return self._engine.counters()
-
-    async def close(self) -> None:
-        await self._engine.close()

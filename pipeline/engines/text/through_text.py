@@ -15,46 +15,35 @@ from dataclasses import replace
 import msgspec.structs
 
 from berry.pipeline.core.events import Completion
-from berry.pipeline.engines.base import Counters, Engine, EngineInfo, Request, Sample
+from berry.pipeline.engines.base import Engine, EngineInfo, Request, Sample
+from berry.pipeline.engines.text.over_engine import OverEngine
 from berry.pipeline.engines.text.vocabulary import Vocabulary
 from berry.pipeline.records import Finish, Message
 
 
-class ThroughText:
+class ThroughText(OverEngine):
     """`engine` in the ids of `speaks`, the other model's, behind a prompt that has `prompt_len` of them and is
     `messages` (`Engine`). It is started and closed by whoever holds the engine itself."""
 
     def __init__(
         self, engine: Engine, speaks: Vocabulary, messages: Sequence[Message] = (), *, prompt_len: int = 0
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._speaks = speaks
         self._messages = messages
         self._prompt_len = prompt_len
         self._end = getattr(speaks.pieces, "eos_token_id", None)
-
-    async def start(self) -> None:
-        await self._engine.start()
 
     @property
     def info(self) -> EngineInfo:
         """The engine's; texts of segments join, since they are kept as they were said."""
         return replace(self._engine.info, seamless=True)
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        return self._engine.encode(messages)
-
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._speaks.decode(token_ids)
 
     def encode_text(self, text: str) -> list[int]:
         return self._speaks.encode(text)
-
-    def encode_result(self, result: str, *, ended_by: int | None = None) -> list[int]:
-        return self._engine.encode_result(result, ended_by=ended_by)
-
-    def encode_turn(self, role: str, content: str, last: int | None) -> list[int]:
-        return self._engine.encode_turn(role, content, last)
 
     async def generate(self, request: Request) -> AsyncIterator[Sample]:
         """As the engine does; yields nothing where its context has no room behind the prefix."""
@@ -72,12 +61,3 @@ class ThroughText:
         if self._end is not None and completion.token_ids and (completion.finish is Finish.STOP or not ids):
             ids = [*ids, self._end]
         return msgspec.structs.replace(completion, token_ids=tuple(ids), logprobs=(), entropies=(), token_ends=())
-
-    async def cancel(self, request_id: str) -> None:
-        await self._engine.cancel(request_id)
-
-    def counters(self) -> Counters:
-        return self._engine.counters()
-
-    async def close(self) -> None:
-        await self._engine.close()
