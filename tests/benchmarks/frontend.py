@@ -47,8 +47,9 @@ def requests(tokens: int, stop: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def measure(model: str, tokens: int, stop: tuple[str, ...]) -> dict[str, float]:
-    """Microseconds a token of one round, in this process, which has vLLM as it comes or as it was patched."""
+def measure(model: str, tokens: int, stop: tuple[str, ...], *, patched: bool) -> dict[str, float]:
+    """Microseconds a token of one round, in this process, which has vLLM as it comes, but for its Prometheus
+    histograms, or as it was `patched`."""
     import numpy as np
     from vllm.tokenizers import get_tokenizer
     from vllm.v1.engine import EngineCoreOutput, FinishReason
@@ -58,12 +59,13 @@ def measure(model: str, tokens: int, stop: tuple[str, ...]) -> dict[str, float]:
 
     from berry.pipeline.engines import models
     from berry.pipeline.engines.text.tokens import Tokens
-    from berry.pipeline.engines.vllm import samples
+    from berry.pipeline.engines.vllm import samples, step_counts
 
     folder = models.resolve(model)
     ours = Tokens(folder)
     tokenizer = get_tokenizer(folder)
-    processor = OutputProcessor(tokenizer, log_stats=True)
+    processor = OutputProcessor(tokenizer, log_stats=not patched)
+    counter = step_counts.StepCounter(processor, lambda _: None)
     queues = []
     for request in requests(tokens, stop):
         queues.append(RequestOutputCollector(request.sampling_params.output_kind, request.request_id))
@@ -85,7 +87,11 @@ def measure(model: str, tokens: int, stop: tuple[str, ...]) -> dict[str, float]:
             for i in range(REQUESTS)
         ]
         start = time.thread_time()
-        processor.process_outputs(outputs, time.monotonic(), IterationStats())
+        if patched:
+            counter.process(outputs, time.monotonic(), None)
+            counter.record()
+        else:
+            processor.process_outputs(outputs, time.monotonic(), IterationStats())
         spent += time.thread_time() - start
     start = time.thread_time()
     for queue in queues:
@@ -111,7 +117,7 @@ def main() -> None:
         compat.load()
         if asked.side == "berry":
             compat.drop_token_texts()
-        print(json.dumps(measure(asked.model, asked.tokens, tuple(asked.stop))))
+        print(json.dumps(measure(asked.model, asked.tokens, tuple(asked.stop), patched=asked.side == "berry")))
         return
     rounds: dict[str, list[dict[str, float]]] = {"vllm": [], "berry": []}
     for _ in range(asked.rounds):

@@ -1,8 +1,7 @@
 """Hides what differs between vLLM's releases, 0.23 to 0.32, and what it calls unstable, from every other file.
 
-Stat loggers: `record` is documented as subject to change, so every field is read with a default, and
-arguments that a release adds are ignored. Engine arguments: those that a release does not know are refused
-with its version.
+Engine arguments: those that a release does not know are refused with its version. What its steps report is read in
+`step_counts`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from berry.pipeline.engines.vllm import wire, worker
+from berry.pipeline.engines.vllm import step_counts, wire, worker
 from berry.pipeline.engines.vllm.children import children_of_their_own
 from berry.pipeline.errors import ConfigError, ResourceError
 from berry.pipeline.garbage import collect_garbage_rarely
@@ -77,7 +76,9 @@ def load() -> None:
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level
 
 
-def launch(arguments: dict[str, Any], listener: Callable[[EngineStep], None], *, offline: bool = False) -> Any:
+def launch(
+    arguments: dict[str, Any], listener: Callable[[step_counts.EngineStep], None], *, offline: bool = False
+) -> Any:
     """An AsyncLLM; `listener` is called after each of its steps. Loads the model: blocks for seconds. `offline`: its
     processes never ask the Hugging Face Hub.
 
@@ -90,9 +91,12 @@ def launch(arguments: dict[str, Any], listener: Callable[[EngineStep], None], *,
     full = AsyncEngineArgs(**arguments)
     drop_token_texts()
     with start_lock():
-        return launch_owned(
-            lambda: AsyncLLM.from_engine_args(full, stat_loggers=[_stat_logger(listener)]), OFFLINE if offline else {}
+        engine = launch_owned(
+            lambda: AsyncLLM.from_engine_args(full, stat_loggers=[step_counts.reports_of_the_scheduler()]),
+            OFFLINE if offline else {},
         )
+    step_counts.count_steps(engine, listener)
+    return engine
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:
@@ -148,21 +152,6 @@ async def send_plain_logprobs(engine: Any) -> None:
     its first request; requests must ask for flat log-probabilities or for none."""
     await engine.collective_rpc("send_plain_logprobs")
     wire.receive(engine.engine_core.decoder)
-
-
-def listen_for_late_tokens(engine: Any, listener: Callable[[int], None]) -> None:
-    """Has `listener` told how many tokens an AsyncLLM's processes hand over for sequences that have ended: vLLM leaves
-    them out of its own statistics."""
-    processor: Any = engine.output_processor
-    process = processor.process_outputs
-
-    def counting(outputs: Any, *arguments: Any, **named: Any) -> Any:
-        open_ones = processor.request_states
-        if late := sum(len(one.new_token_ids) for one in outputs if one.request_id not in open_ones):
-            listener(late)
-        return process(outputs, *arguments, **named)
-
-    processor.process_outputs = counting
 
 
 async def how_it_samples(engine: Any) -> dict[str, str]:
@@ -330,60 +319,6 @@ def dead_engine_errors() -> tuple[type[Exception], ...]:
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     return (EngineDeadError, EngineGenerateError)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStep:
-    """What one engine step reports: `running`, `waiting` in sequences, `kv_usage` a share; the rest are increments, in
-    tokens and, of `preemptions`, in sequences. `running` is None where the step carried no scheduler report."""
-
-    running: int | None
-    waiting: int
-    kv_usage: float
-    prompt_tokens: int
-    cached_tokens: int
-    generated_tokens: int
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
-    preemptions: int = 0
-    preempted_tokens: int = 0
-
-
-def _stat_logger(listener: Callable[[EngineStep], None]) -> Any:
-    """A stat logger factory that calls `listener` after each engine step."""
-    from vllm.v1.metrics.loggers import StatLoggerBase
-
-    class Listening(StatLoggerBase):
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-            del vllm_config, engine_index
-
-        def record(  # type: ignore[override]  # the signature grows with the releases
-            self, scheduler_stats: Any = None, iteration_stats: Any = None, *_args: Any, **_kwargs: Any
-        ) -> None:
-            listener(read_step(scheduler_stats, iteration_stats))
-
-        def log_engine_initialized(self) -> None:
-            pass
-
-    return Listening
-
-
-def read_step(scheduler: Any, iteration: Any) -> EngineStep:
-    """Reads what vLLM's statistics of one step say, whatever a release calls it."""
-    cache = getattr(scheduler, "prefix_cache_stats", None)
-    drafts = getattr(scheduler, "spec_decoding_stats", None)
-    return EngineStep(
-        running=None if scheduler is None else getattr(scheduler, "num_running_reqs", 0),
-        waiting=getattr(scheduler, "num_waiting_reqs", 0) + getattr(scheduler, "num_skipped_waiting_reqs", 0),
-        kv_usage=getattr(scheduler, "kv_cache_usage", 0.0),
-        prompt_tokens=getattr(iteration, "num_prompt_tokens", 0),
-        cached_tokens=getattr(cache, "hits", 0),
-        generated_tokens=getattr(iteration, "num_generation_tokens", 0),
-        drafted_tokens=getattr(drafts, "num_draft_tokens", 0),
-        accepted_tokens=getattr(drafts, "num_accepted_tokens", 0),
-        preemptions=getattr(iteration, "num_preempted_reqs", 0),
-        preempted_tokens=getattr(cache, "preempted_queries", 0) - getattr(cache, "preempted_hits", 0),
-    )
 
 
 def _text(release: tuple[int, int]) -> str:

@@ -32,6 +32,7 @@ from berry.pipeline.engines.text.stopping import RegexStop, delimited_length
 from berry.pipeline.engines.text.tokens import TokenizedEngine
 from berry.pipeline.engines.vllm import compat, host
 from berry.pipeline.engines.vllm import samples as vllm_samples
+from berry.pipeline.engines.vllm.step_counts import EngineStep
 from berry.pipeline.errors import ConfigError, EngineError
 from berry.pipeline.records import Finish
 
@@ -103,7 +104,6 @@ class Vllm(TokenizedEngine):
                 await self._llm.collective_rpc("give_drafts_their_sampling")
             if self._config.pipeline_parallel_size > 1:
                 await self._llm.collective_rpc("make_room_between_stages")
-        compat.listen_for_late_tokens(self._llm, self._count_late)
         self._info = replace(self._info, versions=self._info.versions | await compat.how_it_samples(self._llm))
         await self._warm_up()
 
@@ -151,7 +151,7 @@ class Vllm(TokenizedEngine):
     def counters(self) -> Counters:
         return self._occupancy.counted_in(self._totals, time.monotonic())
 
-    def _record(self, step: compat.EngineStep) -> None:
+    def _record(self, step: EngineStep) -> None:
         old = self._totals
         if step.running is not None:
             self._occupancy.step(step.running, step.waiting, step.generated_tokens, time.monotonic())
@@ -164,7 +164,7 @@ class Vllm(TokenizedEngine):
             accepted_tokens=old.accepted_tokens + step.accepted_tokens,
             preemptions=old.preemptions + step.preemptions,
             preempted_tokens=old.preempted_tokens + step.preempted_tokens,
-            late_tokens=old.late_tokens,
+            late_tokens=old.late_tokens + step.late_tokens,
         )
 
     def _count_late(self, tokens: int) -> None:

@@ -9,7 +9,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,38 +231,6 @@ def test_no_vllm_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     _pretend(monkeypatch, {})
     with pytest.raises(ResourceError, match=r"pip install '\.\[cpu\]'"):
         compat.installed()
-
-
-def test_reports_of_older_and_newer_releases_are_read():
-    newer = SimpleNamespace(num_running_reqs=3, num_waiting_reqs=2, num_skipped_waiting_reqs=1, kv_cache_usage=0.5)
-    newer.prefix_cache_stats = SimpleNamespace(hits=7, queries=9, preempted_queries=6, preempted_hits=4)
-    step = SimpleNamespace(num_prompt_tokens=9, num_generation_tokens=4, num_preempted_reqs=2)
-    assert compat.read_step(newer, step) == compat.EngineStep(
-        running=3,
-        waiting=3,
-        kv_usage=0.5,
-        prompt_tokens=9,
-        cached_tokens=7,
-        generated_tokens=4,
-        preemptions=2,
-        preempted_tokens=2,
-    )
-    assert compat.read_step(None, None) == compat.EngineStep(None, 0, 0.0, 0, 0, 0)
-    assert compat.read_step(SimpleNamespace(num_running_reqs=1), None).waiting == 0
-
-
-def test_tokens_of_sequences_that_have_ended_are_counted_and_all_outputs_are_passed_on():
-    passed: list[Any] = []
-    processor = SimpleNamespace(
-        request_states={"a": 1}, process_outputs=lambda *args, **named: passed.append((args, named))
-    )
-    heard: list[int] = []
-    compat.listen_for_late_tokens(SimpleNamespace(output_processor=processor), heard.append)
-    outputs = [SimpleNamespace(request_id=name, new_token_ids=[7] * n) for name, n in (("a", 3), ("b", 2), ("c", 1))]
-    processor.process_outputs(outputs, 0.5, iteration_stats=None)
-    processor.process_outputs(outputs[:1], 0.6)
-    assert heard == [3]
-    assert passed == [((outputs, 0.5), {"iteration_stats": None}), ((outputs[:1], 0.6), {})]
 
 
 def test_engines_on_one_gpu_start_one_after_the_other(on_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
