@@ -5,11 +5,13 @@ A process started meanwhile keeps the file as its standard error for life, so th
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from berry.pipeline.errors import ConfigError
@@ -37,6 +39,20 @@ def stderr_to(log: Path) -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(target)
+
+
+@cache
+def at_the_end() -> None:
+    """What libraries say of themselves while the interpreter ends, after Python's own last functions, goes nowhere:
+    triton's bindings list there what they have not given back. Standard output and the exit status are as ever."""
+
+    def close_stderr() -> None:
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+    atexit.register(close_stderr)
 
 
 def cause(log: Path) -> str | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from berry.pipeline.engines import quiet
 from berry.pipeline.engines.vllm import step_counts, wire, worker
 from berry.pipeline.engines.vllm.children import children_of_their_own
 from berry.pipeline.errors import ConfigError, ResourceError
@@ -71,6 +72,7 @@ def load() -> None:
     with them whatever those hold, alive until the interpreter ends."""
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # what matters comes out as EngineError
     collect_garbage_rarely()
+    quiet.at_the_end()
     import vllm.v1.engine.async_llm  # noqa: F401
 
     logging.getLogger("vllm").setLevel(logging.CRITICAL)  # importing it has set its own level

@@ -21,6 +21,7 @@ def test_generator_completer_prm_and_a_policy_gradient_of_steps(berry: Any) -> N
     berry.environment = {"OMP_NUM_THREADS": "1"}
     code, out = berry.run("run", RECIPE, *SMALL, "--run", "r", "--local", timeout_s=550)
     assert code == 0, out
+    assert "nanobind" not in out
     run = open_run(str(berry.folder / "r"))
     assert [line.engine for line in round_lines(run)][1] == "policy-r0", out
     card = json.loads((berry.folder / "r/round=0/weights/policy/card.json").read_text())
