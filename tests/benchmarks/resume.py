@@ -3,6 +3,7 @@
 Makes a run's committed files (hard links of empty tables, and a commit file a lease that differs in its report), the
 manifests that its driver would have left, and times what the next driver does before it hands out: listings, totals.
 `--late` leases were committed after the last manifest. With `--url s3://bucket/run` the files lie on a store;
+With `--problems` the problem file of as many is made too, surveyed, and passed over to the last lease.
 `--delay 0.03` waits in this process before each request of a file, for a store that answers faster than real ones.
 """
 
@@ -21,9 +22,12 @@ from functools import partial
 from pathlib import Path
 
 from berry.pipeline import schema
+from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import LeaseReport
+from berry.pipeline.stages.leases.partition import iter_leases
 from berry.pipeline.stages.leases.reports import BLOCK, ManifestWriter, read_reports
+from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files, shards
 
@@ -108,6 +112,27 @@ def measure(location: Location, leases: int, late: int, delay_s: float) -> dict[
     return found
 
 
+def problem_file(path: str, count: int) -> None:
+    """Problems of 300 bytes a line."""
+    with Path(path).open("w") as stream:
+        for i in range(count):
+            prompt = f"What is {i} + {i * 7}? " + "Think step by step. " * 10
+            row = {"id": f"p-{i:08d}", "prompt": prompt, "verifier": {"type": "math", "answer": str(i * 8)}}
+            stream.write(json.dumps(row) + "\n")
+
+
+def problems_again(path: str, count: int) -> dict[str, float]:
+    """What reading problems costs a driver that resumes at the last lease: of all of them before it begins, and of
+    those of committed leases, unread and, as where screening left some out, read."""
+    found: dict[str, float] = {}
+    sources, size = [FileProblems(type="file", path=path)], 8
+    last = -(-count // size) - 1
+    timed("surveying the problems, s", lambda: survey(sources), found)
+    for name, times in (("passed over, s", 1), ("passed over where each is read, s", None)):
+        timed(name, lambda times=times: list(iter_leases(sources, size=size, skip=range(last), times=times)), found)
+    return found
+
+
 def slow_down(delay_s: float) -> None:
     read = Location.read
 
@@ -122,9 +147,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leases", type=int, default=200_000)
     parser.add_argument("--late", type=int, default=100)
+    parser.add_argument("--problems", type=int, default=0)
     parser.add_argument("--url")
     parser.add_argument("--delay", type=float, default=0.0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = locate(chosen.url or f"{name}/run")
-        print(json.dumps(measure(place, chosen.leases, chosen.late, chosen.delay), indent=1))
+        found = measure(place, chosen.leases, chosen.late, chosen.delay) if chosen.leases else {}
+        if chosen.problems:
+            problem_file(f"{name}/problems.jsonl", chosen.problems)
+            found |= problems_again(f"{name}/problems.jsonl", chosen.problems)
+        print(json.dumps(found, indent=1))

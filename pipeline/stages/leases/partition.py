@@ -16,13 +16,15 @@ from typing import Any, Protocol
 
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.config.sections.problems import ProblemSource
-from berry.pipeline.core.assignment.modes import engine_of, in_modes
+from berry.pipeline.config.sections.routing import EscalateRouting, SourceRouting
+from berry.pipeline.core.assignment.modes import engine_of, in_modes, splits_problems
 from berry.pipeline.core.assignment.routing import order_of, steps_of
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.escalation import Outcomes, StepLeases
 from berry.pipeline.stages.leases.lease import IteratedLeases, Lease, LeaseReport, LeaseSource
 from berry.pipeline.stages.leases.reports import read_reports
 from berry.pipeline.stages.problems.asked import Changes, changes, hash_of
+from berry.pipeline.stages.problems.base import Passing
 from berry.pipeline.stages.problems.screening import screened_out
 from berry.pipeline.stages.problems.sources import InModes, Survey, as_it_is, iter_problems, one_engine, survey
 from berry.pipeline.storage.parquet import shard_files
@@ -30,6 +32,9 @@ from berry.pipeline.storage.run import segments
 from berry.pipeline.storage.run.directory import RunDir
 from berry.verifiers.judges import unknown_judge
 from berry.verifiers.specs.shipping import with_source_inlined
+
+MOST_PASSED = 4096
+"""Leases passed over at once: `skip` may hold every number."""
 
 
 def iter_leases(
@@ -43,12 +48,17 @@ def iter_leases(
     in_modes: InModes = as_it_is,
     engine_of: Callable[[str], str] = one_engine,
     steps: int = 1,
+    times: int | None = None,
 ) -> Iterator[Lease]:
     """Yields the leases of a round, `size` problems each, of those whose ids are not in `left_out`, each as `in_modes`
     gives it, in the order in which they are full; each holds problems of one engine. The k-th has the number
     k·`steps`: others between them follow from what these give. Passes over leases in `skip` (committed already); those
-    in `journalled` go on from their journals. Holds one lease's problems of each engine at a time."""
-    given: Iterator[Problem] = (p for p in iter_problems(sources) if p.id not in left_out)
+    in `journalled` go on from their journals. Holds one lease's problems of each engine at a time.
+
+    `times`: how often `in_modes` gives each problem, where that is the same for all and there is one engine. Then the
+    numbers of the leases to pass over say how many problems they hold, and the sources don't make those."""
+    passing = Passing()
+    given: Iterator[Problem] = (p for p in iter_problems(sources, passing) if p.id not in left_out)
     open_leases: dict[str, list[Problem]] = {}
     number = 0
 
@@ -60,12 +70,26 @@ def iter_leases(
             return None
         return Lease(its, problems, resumed=its in journalled, round_index=round_index, engine=engine)
 
+    def pass_over() -> None:
+        nonlocal number
+        if times is None or left_out or open_leases or number // steps * size % times:
+            return
+        at_once = math.lcm(size, times) // size  # leases that hold whole problems
+        passed = 0
+        while passed < MOST_PASSED and all(number + (passed + i) * steps in skip for i in range(at_once)):
+            passed += at_once
+        passing.count = passed * size // times
+        number += passed * steps
+
+    pass_over()
     for problem in chain.from_iterable(map(in_modes, given)):
         engine = engine_of(problem.id)
         of_engine = open_leases.setdefault(engine, [])
         of_engine.append(problem)
-        if len(of_engine) == size and (full := lease(engine)) is not None:
-            yield full
+        if len(of_engine) == size:
+            if (full := lease(engine)) is not None:
+                yield full
+            pass_over()
     for engine in list(open_leases):
         if (rest := lease(engine)) is not None:
             yield rest
@@ -121,7 +145,17 @@ def run_leases(
         in_modes=partial(in_modes, config),
         engine_of=partial(engine_of, config) if config.engines else one_engine,
         steps=steps_of(config),
+        times=_times(config),
     )
+
+
+def _times(config: RunConfig) -> int | None:
+    """How often each problem of a run is searched; None where that depends on the problem, or engines share them."""
+    if config.engines:
+        return None
+    if not splits_problems(config) or isinstance(config.routing, EscalateRouting | SourceRouting):
+        return 1
+    return len(config.rollout.modes)
 
 
 def searched_leases(

@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from berry.pipeline.config.sections.problems import ArithmeticProblems
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.base import Passing, ProblemReader
 from berry.verifiers.specs.union import MathSpec
 
 SOURCE = "arithmetic"
@@ -52,6 +52,9 @@ class ArithmeticReader(ProblemReader[ArithmeticProblems]):
 
     def problems(self) -> Iterator[Problem]:
         return iter_draw(self.settings.count, self.settings.seed, operands=self.settings.operands)
+
+    def not_passed(self, passing: Passing) -> Iterator[Problem]:
+        return (self.redraw(self.settings.seed, index) for index in range(self.settings.count) if not passing.takes())
 
     def redraw(self, seed: int, index: int) -> Problem:
         return _problem(seed, index, self.settings.operands)

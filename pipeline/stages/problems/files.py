@@ -19,7 +19,7 @@ from berry.pipeline.config.reading.loading import explain
 from berry.pipeline.config.sections.problems import FileProblems
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.base import Passing, ProblemReader
 from berry.pipeline.storage.files import open_location
 from berry.pipeline.storage.remote import explain as explain_storage
 
@@ -34,7 +34,10 @@ class FileReader(ProblemReader[FileProblems]):
     config = FileProblems
 
     def problems(self) -> Iterator[Problem]:
-        taken = islice(iter_file(self.settings.path), self.settings.limit)
+        return self.not_passed(Passing())
+
+    def not_passed(self, passing: Passing) -> Iterator[Problem]:
+        taken = iter_file(self.settings.path, passing, limit=self.settings.limit)
         suffix = self.settings.suffix
         return (problem.with_suffix(suffix) for problem in taken) if suffix else taken
 
@@ -44,10 +47,11 @@ def read_problems(path: str) -> list[Problem]:
     return list(iter_file(path))
 
 
-def iter_file(path: str) -> Iterator[Problem]:
-    """Reads the problems of one file, at a local path or a URL; Parquet by its suffix, else JSON lines. Raises
-    ProblemFileError at the first row that is none, and says of the next ones, MOST_FAULTS in all, what is wrong."""
-    rows = parquet_rows(path) if path.endswith(".parquet") else json_rows(path)
+def iter_file(path: str, passing: Passing | None = None, *, limit: int | None = None) -> Iterator[Problem]:
+    """Reads the problems of one file, at a local path or a URL; Parquet by its suffix, else JSON lines: of the first
+    `limit`, those that `passing` does not take, which are not parsed. Raises ProblemFileError at the first row that is
+    none, and says of the next ones, MOST_FAULTS in all, what is wrong."""
+    rows = (parquet_rows if path.endswith(".parquet") else json_rows)(path, passing or Passing(), limit=limit)
     try:
         for where, row in rows:
             try:
@@ -91,11 +95,18 @@ def parse_problem(row: object, where: str) -> Problem:
         raise ProblemFileError("\n".join(f"{where}: {explain(d, Problem)}" for d in error.errors())) from error
 
 
-def json_rows(path: str) -> Iterator[tuple[str, object]]:
-    """Reads (where, row) of a JSON-lines file. Raises ProblemFileError for a line that isn't JSON or not UTF-8."""
+def json_rows(path: str, passing: Passing | None = None, *, limit: int | None = None) -> Iterator[tuple[str, object]]:
+    """Reads (where, row) of a JSON-lines file, of the first `limit` rows those that `passing` does not take. Raises
+    ProblemFileError for a line that isn't JSON or not UTF-8."""
+    passing, rows = passing or Passing(), 0
     with _open(path) as stream:
         for number, line in enumerate(io.BufferedReader(stream, 1 << 20), start=1):  # pyright: ignore[reportArgumentType]
             if not line.strip():
+                continue
+            if rows == limit:
+                return
+            rows += 1
+            if passing.takes():
                 continue
             where = f"{path}, line {number}"
             try:
@@ -106,21 +117,33 @@ def json_rows(path: str) -> Iterator[tuple[str, object]]:
                 raise ProblemFileError(f"{where}: is not valid JSON ({error}); write one object a line") from error
 
 
-def parquet_rows(path: str) -> Iterator[tuple[str, object]]:
-    """Reads (where, row) of a Parquet file. Raises ProblemFileError for a file that is none."""
+def parquet_rows(
+    path: str, passing: Passing | None = None, *, limit: int | None = None
+) -> Iterator[tuple[str, object]]:
+    """Reads (where, row) of a Parquet file, of the first `limit` rows those that `passing` does not take; a row group
+    of which it takes all is not read. Raises ProblemFileError for a file that is none."""
     with _open(path) as stream:
         try:
             file = pq.ParquetFile(stream)
         except pa.ArrowInvalid as error:
             raise ProblemFileError(f"{path}: is not a Parquet file ({error})") from error
-        number = 0
-        for batch in file.iter_batches(1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield (
-                    f"{path}, row {number}",
-                    {k: _plain(k, v, path, number) for k, v in row.items() if v is not None},
-                )
+        passing, number = passing or Passing(), 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if passing.count >= rows and (limit is None or number + rows <= limit):
+                passing.count -= rows
+                number += rows
+                continue
+            for batch in file.iter_batches(1024, row_groups=[group]):
+                for row in batch.to_pylist():
+                    if number == limit:
+                        return
+                    number += 1
+                    if not passing.takes():
+                        yield (
+                            f"{path}, row {number}",
+                            {k: _plain(k, v, path, number) for k, v in row.items() if v is not None},
+                        )
 
 
 def _plain(key: str, value: Any, path: str, number: int) -> Any:

@@ -14,7 +14,7 @@ from berry.pipeline.config.sections.problems import (
 )
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.base import Passing, ProblemReader
 from berry.pipeline.stages.problems.files import parse_problem
 
 
@@ -25,9 +25,13 @@ class ReasoningGymReader(ProblemReader[ReasoningGymProblems]):
     config = ReasoningGymProblems
 
     def problems(self) -> Iterator[Problem]:
+        return self.not_passed(Passing())
+
+    def not_passed(self, passing: Passing) -> Iterator[Problem]:
         dataset = _dataset(self.settings)
         for index in range(self.settings.count):
-            yield _problem(self.settings, dataset, index)
+            if not passing.takes():
+                yield _problem(self.settings, dataset, index)
 
     def redraw(self, seed: int, index: int) -> Problem:
         other = self.settings.model_copy(update={"seed": seed})

@@ -21,7 +21,7 @@ from berry.pipeline.config.sections.problems import PROBLEM_SOURCES, ProblemsCon
 from berry.pipeline.errors import ProblemFileError
 from berry.pipeline.records import LONGEST_ID, Problem
 from berry.pipeline.stages.problems.asked import hash_of
-from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.base import Passing, ProblemReader
 from berry.pipeline.stages.problems.screening import screen
 from berry.verifiers.registry import check_extensions
 from berry.verifiers.registry import fault as spec_fault
@@ -133,10 +133,11 @@ def _refuse_duplicates(hashes: array[int], sources: Sequence[ProblemsConfig], in
             seen.add(problem.id)
 
 
-def iter_problems(sources: Iterable[ProblemsConfig]) -> Iterator[Problem]:
-    """The problems of every source, in order, one at a time."""
+def iter_problems(sources: Iterable[ProblemsConfig], passing: Passing | None = None) -> Iterator[Problem]:
+    """The problems of every source, in order, one at a time, without those that `passing` takes."""
     for source in sources:
-        problems = reader_of(source).problems()
+        reader = reader_of(source)
+        problems = reader.problems() if passing is None else reader.not_passed(passing)
         given = source.template_args
         yield from (problem.with_template_args(given) for problem in problems) if given else problems
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from berry.pipeline.config.sections.problems import SyntheticCheck, SyntheticProblems
 from berry.pipeline.core.seeds import digest
 from berry.pipeline.records import Problem
-from berry.pipeline.stages.problems.base import ProblemReader
+from berry.pipeline.stages.problems.base import Passing, ProblemReader
 from berry.verifiers.specs.union import MathSpec, ProgramTestsSpec
 
 SOURCE = "synthetic"
@@ -40,6 +40,9 @@ class SyntheticReader(ProblemReader[SyntheticProblems]):
     def problems(self) -> Iterator[Problem]:
         s = self.settings
         return iter_synthetic(s.count, s.seed, steps=s.steps, start=s.start, largest=s.largest, check=s.check)
+
+    def not_passed(self, passing: Passing) -> Iterator[Problem]:
+        return (self.redraw(self.settings.seed, index) for index in range(self.settings.count) if not passing.takes())
 
     def redraw(self, seed: int, index: int) -> Problem:
         return _problem(
