@@ -79,7 +79,7 @@ async def measure(work: Work, rounds: int, lengths: tuple[int, int]) -> dict[str
             async with Checker() as checker:
 
                 async def through_berry(work: Work, index: int) -> Spent:
-                    rate = await pipeline_round(engine, work, index, checker, folder, inline=True)
+                    rate = await pipeline_round(engine, work, index, checker, folder)
                     return Spent(rate.tokens, work.problems * work.samples, rate.feeder_cpu_s)
 
                 sides: dict[str, Callable[[Work, int], Awaitable[Spent]]] = {

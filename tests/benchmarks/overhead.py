@@ -175,10 +175,9 @@ async def engine_round(engine: Engine, work: Work, round_index: int) -> Rate:
     return Rate(sum(counts), time.perf_counter() - start, cpu_s() - spent, time.process_time() - own)
 
 
-async def pipeline_round(
-    engine: Engine, work: Work, round_index: int, checker: Checker, folder: str, *, inline: bool = False
-) -> Rate:
-    """The same prompts, samples and limits as a run: leases on a worker, verdicts, shards, to the last commit."""
+async def pipeline_round(engine: Engine, work: Work, round_index: int, checker: Checker, folder: str) -> Rate:
+    """The same prompts, samples and limits as a run: leases on a worker, verdicts on the spot where they take no tool
+    (as rollout actors decide them), shards, to the last commit."""
     drawn = arithmetic.draw(work.problems, seed=1000 + round_index)
     problems = [p.model_copy(update={"prompt": f"{p.prompt}{work.suffix}"}) for p in drawn]
     run = RunConfig.model_validate(
@@ -193,8 +192,8 @@ async def pipeline_round(
             },
         }
     )
-    here = checker.check_inline if inline else None  # as rollout actors do
-    worker = LeaseWorker(run, locate(f"{folder}/{round_index}"), engine, checker.check, "w", verify_here=here)
+    where = locate(f"{folder}/{round_index}")
+    worker = LeaseWorker(run, where, engine, checker.check, "w", verify_here=checker.check_inline)
     size = run.storage.lease_problems
     leases = [Lease(i, tuple(problems[i * size : (i + 1) * size])) for i in range(-(-len(problems) // size))]
     before, spent, own = engine.counters().generated_tokens, cpu_s(), time.process_time()
@@ -301,17 +300,34 @@ async def compare(
     return told
 
 
-async def logprobs_alone(name: str, work: Work, rounds: int) -> dict[str, object]:
-    """What log-probabilities cost the pipeline, without the sides that this does not need."""
+async def cost_alone(name: str, work: Work, rounds: int, what: str) -> dict[str, object]:
+    """What log-probabilities, or seeds, cost the pipeline (`what`), without the sides that this does not need."""
     engine = build(work.engine)
     await engine.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
             async with Checker() as checker:
-                found = await alternate(pipelines(engine, work, checker, folder, unlogged=True), rounds)
+                if what == "logprobs":
+                    sides = pipelines(engine, work, checker, folder, unlogged=True)
+                else:
+                    sides = with_seeds_and_without(engine, work, checker, folder)
+                found = await alternate(sides, rounds)
     finally:
         await engine.close()
-    return {"model": name, "logprobs_cost": cost(found["pipeline"], found["unlogged"])}
+    return {"model": name, f"{what}_cost": cost(*found.values())}
+
+
+def with_seeds_and_without(engine: Any, work: Work, checker: Checker, folder: str) -> dict[str, Side]:
+    """Runs with a seed for each sample (`engine.reproducible`), and without, on one engine."""
+
+    def side(name: str, *, reproducible: bool) -> Side:
+        async def run(index: int) -> Rate:
+            engine._config = engine._config.model_copy(update={"reproducible": reproducible})
+            return await pipeline_round(engine, work, index, checker, f"{folder}/{name}")
+
+        return run
+
+    return {"seeded": side("seeded", reproducible=True), "pipeline": side("pipeline", reproducible=False)}
 
 
 def pipelines(engine: Engine, work: Work, checker: Checker, folder: str, *, unlogged: bool) -> dict[str, Side]:
@@ -341,9 +357,9 @@ async def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, list[Ra
 
 
 def cost(logged: Sequence[Rate], unlogged: Sequence[Rate]) -> dict[str, object]:
-    """The share of tokens/s that log-probabilities take, and of CPU time that they add. Both sides have a round's
-    prompts, and the one that comes second finds them in the prefix cache; so two rounds, in which each was second once,
-    are one figure. `cpu_low`: of CPU time, between the rounds of each side that took least."""
+    """The share of tokens/s that log-probabilities, or seeds, take, and of CPU time that they add. Both sides have a
+    round's prompts, and the one that comes second finds them in the prefix cache; so two rounds, in which each was
+    second once, are one figure. `cpu_low`: of CPU time, between the rounds of each side that took least."""
     pairs = list(zip(logged, unlogged, strict=True))
     costs = in_both_orders([1 - p.tokens_per_s / u.tokens_per_s for p, u in pairs])
     added = in_both_orders([p.cpu_ms_a_token / u.cpu_ms_a_token - 1 for p, u in pairs])
@@ -398,6 +414,7 @@ def main() -> None:
     parser.add_argument("--reproducible", action="store_true", help="a seed for each sample, on all sides")
     parser.add_argument("--unlogged", action="store_true", help="also without log-probabilities: what these cost")
     parser.add_argument("--logprobs-alone", action="store_true", help="nothing but what log-probabilities cost")
+    parser.add_argument("--seeds-alone", action="store_true", help="nothing but what seeds for each sample cost")
     parser.add_argument("--serve-offline", action="store_true", help="the other side, started by this one")
     options = parser.parse_args()
     freeze_what_is_loaded()  # as the processes of a run's engines do
@@ -410,8 +427,9 @@ def main() -> None:
         return
     for name in names:
         work, sizes = sized(work_on(name), options)
-        if options.logprobs_alone:
-            told = asyncio.run(logprobs_alone(name, work, options.rounds))
+        if options.logprobs_alone or options.seeds_alone:
+            what = "logprobs" if options.logprobs_alone else "seeds"
+            told = asyncio.run(cost_alone(name, work, options.rounds, what))
         else:
             told = asyncio.run(compare(name, work, options.rounds, sizes, unlogged=options.unlogged))
         print(json.dumps(told), flush=True)

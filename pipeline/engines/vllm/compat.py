@@ -98,7 +98,17 @@ def launch(
             OFFLINE if offline else {},
         )
     step_counts.count_steps(engine, listener)
+    _look_up_the_end_once(engine)
     return engine
+
+
+def _look_up_the_end_once(engine: Any) -> None:
+    """Has an AsyncLLM keep the model's end-of-sequence token, for which it asks its tokenizer anew at each request,
+    through a pool of its copies."""
+    renderer: Any = getattr(engine, "renderer", None)
+    if hasattr(renderer, "get_eos_token_id"):
+        end: int | None = renderer.get_eos_token_id()
+        renderer.get_eos_token_id = lambda: end
 
 
 def launch_pooling(arguments: dict[str, Any], task: str) -> Any:

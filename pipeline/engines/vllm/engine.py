@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
-
 from berry.pipeline.config.sections import engine as config_engine
 from berry.pipeline.core.events import Completion, Sampling, Until
 from berry.pipeline.engines import adapters, models, quiet, tensors
@@ -41,10 +39,12 @@ PRIORITY_STEPS = 1024  # vLLM's priorities are whole numbers
 
 @dataclass(slots=True)
 class _Running:
-    """A request that has not ended: the ids of its samples at vLLM, and whether `cancel` was called."""
+    """A request that has not ended: the ids of its samples at vLLM, and whether `cancel` was called; `params`: what its
+    samples have in common, where no seed tells them apart."""
 
     sample_ids: list[str] = field(default_factory=list)
     cancelled: bool = False
+    params: Any = None
 
 
 class Vllm(TokenizedEngine):
@@ -198,13 +198,15 @@ class Vllm(TokenizedEngine):
         if running.cancelled:
             return Sample(index, self._completion((), Finish.CANCELLED))
         regex = RegexStop(request.until.regex, self.decode) if request.until.regex else None
-        params = vllm_samples.params(
-            request,
-            index,
-            max_tokens=min(request.until.max_tokens, room),
-            seeded=self._config.reproducible,
-            stop_ids=self._stop_ids(request.until.delimiters),
-        )
+        params, seeded = running.params, self._config.reproducible
+        if params is None or seeded:
+            running.params = params = vllm_samples.params(
+                request,
+                index,
+                max_tokens=min(request.until.max_tokens, room),
+                seeded=seeded,
+                stop_ids=self._stop_ids(request.until.delimiters),
+            )
         sample_id = f"{request.request_id}#{index}"
         running.sample_ids.append(sample_id)
         priority = round(request.priority * PRIORITY_STEPS)
@@ -222,15 +224,18 @@ class Vllm(TokenizedEngine):
         if count < len(out.token_ids):
             self._count_late(len(out.token_ids) - count)
         logprobs, entropies = vllm_samples.numbers(out.logprobs, count, top)
-        completion = self._completion(tuple(out.token_ids[:count]), finish)
+        token_ids = tuple(out.token_ids[:count])
+        text = self.decode(token_ids) if token_ids else ""
         return Sample(
             index,
-            structs.replace(
-                completion,
+            self._completion(
+                token_ids,
+                finish,
+                text=text,
                 logprobs=logprobs,
                 entropies=entropies,
                 cached_tokens=(output.num_cached_tokens or 0) if index == 0 else 0,
-                token_ends=self.tokens.ends(completion.token_ids, completion.text) if request.until.token_ends else (),
+                token_ends=self.tokens.ends(token_ids, text) if request.until.token_ends else (),
             ),
         )
 
@@ -268,13 +273,14 @@ class Vllm(TokenizedEngine):
         what = quiet.cause(self._log) or _last_line(error)
         return f"{self._info.engine_id} ({self._config.model}) died: {what} (all it said is in {self._log})"
 
-    def _completion(self, token_ids: tuple[int, ...], finish: Finish) -> Completion:
+    def _completion(self, token_ids: tuple[int, ...], finish: Finish, *, text: str = "", **numbers: Any) -> Completion:
         return Completion(
             token_ids=token_ids,
-            text=self.decode(token_ids) if token_ids else "",
+            text=text,
             finish=finish,
             engine_id=self._info.engine_id,
             weights_version=self._info.weights_version,
+            **numbers,
         )
 
     # ---- beyond the protocol ----------
