@@ -39,9 +39,10 @@ def check(
 
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.stages.dataset.maintenance.repair import check_run
     from berry.pipeline.stages.dataset.maintenance.repair import repair as repair_run
     from berry.pipeline.storage.run.directory import locked, open_run
@@ -50,8 +51,8 @@ def check(
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     folder = None
     with locked(run) if repair else nullcontext():
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=None)
+        with progress_bar(*columns) as bar:
+            task = bar.add_task("leases", total=None)
             report = check_run(
                 run, lambda done, total: bar.update(task, completed=done, total=total), distrust=distrust or ()
             )

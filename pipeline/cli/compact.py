@@ -22,15 +22,16 @@ def compact(
       berry compact s3://bucket/runs/large
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.stages.dataset.maintenance.compact import compact as merge
     from berry.pipeline.storage.run.directory import locked, open_run
 
     run = open_run(run_dir)
     columns = (TextColumn("rounds"), BarColumn(), MofNCompleteColumn())
-    with locked(run), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(run.rounds()))
+    with locked(run), progress_bar(*columns) as bar:
+        task = bar.add_task("rounds", total=len(run.rounds()))
         done = merge(run, lambda now, total: bar.update(task, completed=now, total=total))
     Console(soft_wrap=True, highlight=False).print(
         f"{done.files_before:,} sets of files became {done.files_after:,}: {done.bytes_before / 1e6:,.2f} MB, now "

@@ -36,8 +36,9 @@ def dedup(
     from pathlib import Path
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.cli.summary import counts_table, title
     from berry.pipeline.errors import InputError
     from berry.pipeline.report.summary import summarise
@@ -62,10 +63,10 @@ def dedup(
         raise InputError(f"{location}: was made with {made}; make another with --as NAME")
     target.write_metrics("dedup", wanted)
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with locked(target), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with locked(target), progress_bar(*columns) as bar:
         for round_index in source.rounds():
             shard_files.remove_uncommitted(target.location, round_index)
-        task = bar.add_task("", total=sum(len(source.committed(r)) for r in source.rounds()))
+        task = bar.add_task("leases", total=sum(len(source.committed(r)) for r in source.rounds()))
         likeness = Likeness(threshold, words, min_words)
         dropped = drop(
             source, target, likeness, memory=memory, scratch=scratch, progress=lambda n: bar.advance(task, n)

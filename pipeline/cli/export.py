@@ -81,8 +81,8 @@ def export(
       berry export runs/demo --format tree -o data/trees --push OWNER/NAME
     """
     from rich.console import Console
-    from rich.progress import Progress
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.errors import InputError
     from berry.pipeline.records import ValueKind
     from berry.pipeline.stages.export.base import Filters
@@ -130,7 +130,7 @@ def export(
     if push is not None:
         check_repository(push)
     run = open_run(run_dir)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"exporting {wanted}", total=None)
         done = write(
             run,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -53,6 +53,40 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
         yield lambda now: at.__setitem__(0, now)
     finally:
         timer.cancel()
+
+
+@contextmanager
+def progress_bar(*columns: ProgressColumn) -> Iterator[Progress]:
+    """Rich's progress bar on standard error: drawn on a terminal, gone at the end; elsewhere a line for each task that
+    goes on, every PLAIN_EVERY_S."""
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        if console.is_terminal:
+            yield bar
+            return
+        ended = threading.Event()
+
+        def tell() -> None:
+            while not ended.wait(PLAIN_EVERY_S):
+                for task in bar.tasks:
+                    print(_said(task), file=sys.stderr, flush=True)
+
+        teller = threading.Thread(target=tell, daemon=True, name="progress")
+        teller.start()
+        try:
+            yield bar
+        finally:
+            ended.set()
+            teller.join()
+
+
+def _said(task: Task) -> str:
+    """A task in a line: how many of how many, or, of a task whose total is 1, the share."""
+    if task.total is None:
+        return f"{task.description} …"
+    if task.total == 1:
+        return f"{task.description}: {task.completed:.0%}"
+    return f"{task.description}: {task.completed:,.0f} of {task.total:,.0f}"
 
 
 def facts(view: View) -> list[tuple[str, str]]:

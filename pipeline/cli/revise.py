@@ -92,8 +92,9 @@ def _revise(
     from functools import partial
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.cli.summary import counts_table, title
     from berry.pipeline.core.assignment.modes import in_modes, rollout_of
     from berry.pipeline.errors import InputError, first_error
@@ -120,10 +121,10 @@ def _revise(
     target, _ = prepare(location, config, source.versions(), otherwise="make another revision with --as NAME")
     total = sum(len(source.committed(r)) for r in source.rounds())
     columns = (TextColumn("leases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with locked(target), Progress(*columns, console=Console(stderr=True)) as bar:
+    with locked(target), progress_bar(*columns) as bar:
         for round_index in source.rounds():
             shard_files.remove_uncommitted(target.location, round_index)
-        task = bar.add_task("", total=total, completed=sum(len(target.committed(r)) for r in source.rounds()))
+        task = bar.add_task("leases", total=total, completed=sum(len(target.committed(r)) for r in source.rounds()))
 
         async def work() -> None:
             async with AsyncExitStack() as stack:

@@ -38,9 +38,9 @@ def train(
       berry train runs/demo processes=2
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from berry.pipeline.cli.loading import load_training
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.errors import InputError
     from berry.pipeline.runtime.driver.trainers import reward_trainer
     from berry.pipeline.stages.training.reward_model import train_reward
@@ -50,7 +50,7 @@ def train(
         raise InputError(f"--what must be prm or orm, got {what!r}")
     run = open_run(run_dir)
     settings = load_training(run, config, overrides or [])
-    with Progress(console=Console(stderr=True), transient=True) as bar, locked(run):
+    with progress_bar() as bar, locked(run):
         task = bar.add_task("starting", total=None)
 
         def show(text: str, share: float | None) -> None:

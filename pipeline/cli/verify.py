@@ -103,8 +103,9 @@ async def _verify(
     judge_model: str | None,
     console: Console,
 ) -> Tally:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+    from berry.pipeline.cli.progress import progress_bar
     from berry.pipeline.errors import InputError
     from berry.pipeline.stages.checking.responses import (
         Parts,
@@ -132,7 +133,7 @@ async def _verify(
         TextColumn("{task.fields[passed]}"),
     )
     async with _here(config, judge_model) if address is None else _there(address, config, console) as checks:
-        with Progress(*columns, console=console, transient=True) as bar:
+        with progress_bar(*columns) as bar:
             task = bar.add_task("verify", total=total, passed="")
 
             def progress(tally: Tally) -> None:
