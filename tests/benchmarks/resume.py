@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 
 from berry.pipeline import schema
-from berry.pipeline.config.sections.problems import FileProblems
+from berry.pipeline.config.run import RunConfig
 from berry.pipeline.records import TokenLedger
 from berry.pipeline.stages.leases.lease import LeaseReport
 from berry.pipeline.stages.leases.partition import iter_leases
+from berry.pipeline.stages.leases.recall import survey_or_recall
 from berry.pipeline.stages.leases.reports import BLOCK, ManifestWriter, read_reports
-from berry.pipeline.stages.problems.sources import survey
 from berry.pipeline.storage.files import Location, locate
 from berry.pipeline.storage.parquet import shard_files, shards
 
@@ -125,9 +125,19 @@ def problems_again(path: str, count: int) -> dict[str, float]:
     """What reading problems costs a driver that resumes at the last lease: of all of them before it begins, and of
     those of committed leases, unread and, as where screening left some out, read."""
     found: dict[str, float] = {}
-    sources, size = [FileProblems(type="file", path=path)], 8
+    config = RunConfig.model_validate(
+        {"name": "run", "engine": {"type": "synthetic"}, "problems": [{"type": "file", "path": path}]}
+    )
+    sources, size = config.problems, 8
     last = -(-count // size) - 1
-    timed("surveying the problems, s", lambda: survey(sources), found)
+    place = locate(f"{path}.run")
+
+    def first_start() -> None:
+        for name, data in survey_or_recall(place, config, None)[1].items():
+            place.put(name, data)
+
+    timed("problems surveyed, s", first_start, found)
+    timed("problems recalled, s", lambda: survey_or_recall(place, config, None), found)
     for name, times in (("passed over, s", 1), ("passed over where each is read, s", None)):
         timed(name, lambda times=times: list(iter_leases(sources, size=size, skip=range(last), times=times)), found)
     return found

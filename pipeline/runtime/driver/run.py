@@ -61,10 +61,9 @@ from berry.pipeline.stages.leases.partition import (
     AllLeases,
     RoundLeases,
     lease_count,
-    survey_run,
 )
+from berry.pipeline.stages.leases.recall import remember, survey_or_recall
 from berry.pipeline.stages.leases.reports import ManifestWriter, read_reports
-from berry.pipeline.stages.problems import asked
 from berry.pipeline.stages.tools.preflight import check_interaction
 from berry.pipeline.stages.tools.programs import fault_in_mode
 from berry.pipeline.storage.files import locate
@@ -85,7 +84,8 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     display.phase("reading problems")
     if launch.local:
         check_one_process(config)
-    problems = survey_run(config, fault_in_mode(config))
+    location = locate(launch.run_dir)
+    problems, files = survey_or_recall(location, config, fault_in_mode(config))
     planned = place_actors(config.cluster, config.engine_roles)
     say_what_to_expect(config, problems, display)
     if launch.is_here:
@@ -97,7 +97,6 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     preflight_trackers(config.tracking, locate(launch.run_dir))
     if config.annotation is None and (untried := check_interaction(config, problems.by_verifier)) is not None:
         display.note(f"note: {untried}")
-    location = locate(launch.run_dir)
     check_overlap(config, launch, location)
     total = lease_count(problems.by_engine, config)
     follows = config.engines or steps_of(config) > 1
@@ -111,10 +110,10 @@ def run(config: RunConfig, launch: Launch, display: Display) -> RunOutcome:
     if config.labelling is not None:
         check_completes(config, config.labelling)
     place = location.root if location.is_local else location.url
-    files = {asked.NAME: asked.as_bytes(problems.asked)}
     directory, resumed = prepare(place, config, made_with, files)
     if resumed:
         check_same_texts(directory, config, problems)
+        remember(directory.location, files)
     storage = config.storage
     lock = locked(directory, site=storage.site, silent_s=storage.silent_s, note=display.note)
     with (

@@ -53,6 +53,11 @@ class ProblemReader(ABC, Generic[C]):
         so: a run that is resumed passes over millions."""
         return (problem for problem in self.problems() if not passing.takes())
 
+    def fingerprint(self) -> str | None:
+        """What the problems are made of beside the settings: "" where that is nothing, else as a file's digest. None
+        where only reading them says what they are: a run that is resumed then reads all of them first."""
+        return None
+
     def redraw(self, seed: int, index: int) -> Problem | None:
         """The problem at place `index` (from 0) had the source another seed; None for a source that draws nothing."""
         del seed, index

@@ -33,6 +33,9 @@ class ReasoningGymReader(ProblemReader[ReasoningGymProblems]):
             if not passing.takes():
                 yield _problem(self.settings, dataset, index)
 
+    def fingerprint(self) -> str:
+        return ""
+
     def redraw(self, seed: int, index: int) -> Problem:
         other = self.settings.model_copy(update={"seed": seed})
         return _problem(other, _cached_dataset(other.model_dump_json()), index)

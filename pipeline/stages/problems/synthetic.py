@@ -44,6 +44,9 @@ class SyntheticReader(ProblemReader[SyntheticProblems]):
     def not_passed(self, passing: Passing) -> Iterator[Problem]:
         return (self.redraw(self.settings.seed, index) for index in range(self.settings.count) if not passing.takes())
 
+    def fingerprint(self) -> str:
+        return ""
+
     def redraw(self, seed: int, index: int) -> Problem:
         return _problem(
             seed, index, self.settings.steps, self.settings.start, self.settings.largest, self.settings.check
