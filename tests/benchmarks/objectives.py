@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--problems", type=int, default=400)
+    parser.add_argument("--problems", type=int, default=1200)
     parser.add_argument("--branching", default="[2, 2]", help="of each tree (default: [2, 2])")
     args = parser.parse_args()
     found: dict[str, list[Outcome]] = {name: [] for name in OBJECTIVES}
