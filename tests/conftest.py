@@ -44,11 +44,13 @@ TOGETHER: dict[str, tuple[str, ...]] = {
         "tests/engines/test_exported_logprobs.py",
         "tests/engines/test_recompute.py",
         "tests/engines/vllm/test_engine.py",
+        "tests/engines/http/test_same_records.py",
     ),
     "vLLM without an engine": ("tests/engines/vllm/",),
 }
-"""Tests that one worker runs, by the first that fits: no more than two clusters are there at once, the real engine is
-loaded once, and vLLM is imported once by those that look at it as it comes. Else a file is a group."""
+"""Tests that one worker runs, by the first that fits: no more than two clusters are there at once, the real engine and
+the real server are started once, and vLLM is imported once by those that look at it as it comes. Else a file is a
+group."""
 
 FIRST = (
     "tests/cluster/test_tool_kills.py",
