@@ -123,9 +123,11 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
     from berry.pipeline.planning.modes import summed
     from berry.pipeline.planning.several_engines import ModePlan, cluster_of, together
     from berry.pipeline.planning.sheets import prices as price_sheet
+    from berry.pipeline.planning.training import training_plan
     from berry.pipeline.report.plan_page import PlanReport
 
-    modes, named, own, notes, several = _load(config, overrides, clusters)
+    modes, named, own, notes, ran = _load(config, overrides, clusters)
+    several = ran if ran is not None and ran.engines else None
     planned = modes[0][1]
     if run is not None and len(modes) > 1:
         raise ConfigError(f"--calibrate {run}: a run with modes is planned by the lengths of each: leave it out")
@@ -173,6 +175,7 @@ def build(config: str, overrides: list[str], clusters: list[str], *, prices: str
         notes=[f"Calibration: {planned.calibration.source}", f"prices: {sheet.name}", *notes],
         headings=headings,
         sums=sums,
+        trainings=[training_plan(ran, p) if ran is not None and len(modes) == 1 else None for p in plans],
     )
 
 
@@ -180,7 +183,7 @@ def _load(
     config: str, overrides: list[str], clusters: list[str]
 ) -> tuple[list[tuple[str | None, PlanConfig]], list[Cluster], Cluster | None, list[str], RunConfig | None]:
     """The plan's configuration, that of each mode where the run has some, the clusters named, the config's own cluster,
-    what was assumed, and the run where it has several engines."""
+    what was assumed, and the run where it is one's configuration."""
     from berry.pipeline.config.plan import PlanConfig
     from berry.pipeline.config.reading.loading import apply_override, load, read_yaml, validate
     from berry.pipeline.config.run import RunConfig
@@ -216,7 +219,7 @@ def _load(
     planned = going_on(run, planned)
     if run.rollout.modes:
         notes.append(TOGETHER_NOTE if run.engines else SUM_NOTE)
-    return planned, [named_cluster(n) for n in clusters], run.cluster, notes, run if run.engines else None
+    return planned, [named_cluster(n) for n in clusters], run.cluster, notes, run
 
 
 def _calibrated(planned: PlanConfig, location: str) -> tuple[PlanConfig, list[str]]:

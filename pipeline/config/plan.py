@@ -198,6 +198,9 @@ class Calibration(Section):
     """Time of the same thread in Berry for a generated token, in µs: search, journal and files."""
     own_request_us: float | None = Field(default=410, ge=0)
     """Time of the same thread in Berry for a request, in µs."""
+    train_efficiency: float | None = Field(default=None, gt=0, le=1)
+    """Share of peak FLOP/s that a training beside rounds reaches (`rounds.overlap`); null: `train_tflops` of the
+    hardware sheet where it was measured, else the time of a training is unknown."""
     arrival_scv: float = Field(default=1.0, ge=0)
     """Burstiness with which trajectories end: 1 for independent ones, more for siblings that end
     together."""

@@ -5,6 +5,6 @@ PlanConfig.workload ─► tree_shape, tool_calls ───┤
 Cluster ─► core.placement ───────────────────────┴─► engines ─► capacity ─► totals     formulas: what these compute by
                                                                    │
 finished run ─► runs (measure, calibrate) ─► Calibration ──────────┤
-                                                                   ├─► advice
+                                                                   ├─► advice, training (beside a round)
 sweeps (settings ─► points ─► knees), sweep_file ◄─────────────────┘
 """

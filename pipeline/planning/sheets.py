@@ -59,6 +59,9 @@ class Accelerator(Sheet):
     """Peak dense matrix TFLOP/s by number format (not the figure for sparse matrices)."""
     link_gb_per_s: float | None = Field(default=None, gt=0)
     """Bandwidth to the other devices of its node or rack, both directions together, in GB/s."""
+    train_tflops: float | None = Field(default=None, gt=0, le=1e6)
+    """TFLOP/s that one process reached in a training, forward, backward and optimiser
+    (tests/benchmarks/training_speed.py); null: not measured."""
     watts: float | None = Field(default=None, gt=0)
     """Rated power in W."""
     effective: bool = False

@@ -11,13 +11,15 @@ from berry.pipeline.planning.capacity import CapacityPlan
 from berry.pipeline.planning.modes import Sum
 from berry.pipeline.planning.splits import cost_of
 from berry.pipeline.planning.totals import WorkTotals
+from berry.pipeline.planning.training import TrainingPlan
 from berry.pipeline.report.pages import fill, rounded
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
     """All of one `berry plan`: `refused` are clusters that can't do it, each with the arithmetic. `headings`: of each
-    plan, its cluster and its mode; `sums`: of a run with modes, what they come to on each cluster."""
+    plan, its cluster and its mode; `sums`: of a run with modes, what they come to on each cluster;
+    `trainings`: of each plan, what trains beside its rounds, None where nothing does."""
 
     title: str
     plans: Sequence[CapacityPlan]
@@ -26,12 +28,17 @@ class PlanReport:
     notes: Sequence[str]
     headings: Sequence[str] = ()
     sums: Sequence[tuple[str, Sum]] = ()
+    trainings: Sequence[TrainingPlan | None] = ()
 
     @property
     def columns(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """The heading and the rows of each column, sums last."""
         named = self.headings or [p.cluster.name for p in self.plans]
-        plans = [(heading, rows(p)) for heading, p in zip(named, self.plans, strict=True)]
+        beside = self.trainings or [None] * len(self.plans)
+        plans = [
+            (heading, rows(p) + ([] if training is None else training_rows(training)))
+            for heading, p, training in zip(named, self.plans, beside, strict=True)
+        ]
         return [*plans, *((f"{cluster}: all {_parts(total)}", sum_rows(total)) for cluster, total in self.sums)]
 
 
@@ -100,6 +107,22 @@ def sum_rows(total: WorkTotals | Sum) -> list[tuple[str, str]]:
         ("run: storage", f"{si(total.storage_bytes)}B"),
         ("run: time", f"{hours(total.hours)}{gpu_hours}"),
         ("run: cost", "no price" if total.usd is None else f"${total.usd:,.0f}"),
+    ]
+
+
+def training_rows(t: TrainingPlan) -> list[tuple[str, str]]:
+    """Lists label and value of the training beside a round."""
+    on = f"{t.gpus:g} GPUs, {t.cpus:g} cores" if t.gpus else f"{t.cpus:g} cores"
+    unknown = f"unknown: {t.why_unknown}"
+    learned = "unknown" if t.tokens is None else f"{si(t.tokens)} tokens at most (fewer where packed)"
+    more = ", reward models' on top" if t.rewards_too else ""
+    return [
+        ("training beside a round", f"{t.processes} × a process, {on}; {learned}"),
+        (
+            "training: time",
+            unknown if t.hours is None else f"{hours(t.hours)}{more}; the round takes {hours(t.round_hours)}",
+        ),
+        ("a round is as long as its", t.binds or "unknown, as the training's time is"),
     ]
 
 
