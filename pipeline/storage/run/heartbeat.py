@@ -151,8 +151,8 @@ class Presence:
                     return
                 self._heartbeat = replace(self._heartbeat, counter=self._heartbeat.counter + 1)
                 self._write()
-            except StorageError:
-                log.exception("the presence of %s could not be renewed: tried again", self.name)
+            except StorageError as error:
+                log.warning("the presence of %s could not be renewed, which is tried again: %s", self.name, error)
 
     def _write(self) -> None:
         self._location.put(_place(self.name, self._number), _encode(self._heartbeat), durable=False)
@@ -164,8 +164,10 @@ class Presence:
             self._heartbeat = replace(self._heartbeat, left=True)
             try:
                 self._write()
-            except StorageError:
-                log.exception("%s could not say that it leaves: others wait for %g s", self.name, self.silent_s)
+            except StorageError as error:
+                log.warning(
+                    "%s could not say that it leaves, so others wait for %g s: %s", self.name, self.silent_s, error
+                )
 
 
 def _encode(heartbeat: Heartbeat) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -97,17 +98,22 @@ def test_two_drivers_on_one_directory_are_refused(berry: Any, until: Callable[..
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["kill -9", "Ctrl-C", "SIGTERM"]
+    ("signal_number", "where"),
+    [(signal.SIGKILL, "local"), (signal.SIGKILL, "off"), (signal.SIGINT, "run"), (signal.SIGTERM, "run")],
+    ids=["kill -9, its disk lost", "kill -9, no journal", "Ctrl-C", "SIGTERM"],
 )
 def test_killed_midway_and_run_again_every_problem_is_there_once(
-    berry: Any, until: Callable[..., None], signal_number: signal.Signals
+    berry: Any, until: Callable[..., None], signal_number: signal.Signals, where: str
 ) -> None:
-    config = str(berry.config(engine=SLOW))
+    scratch = berry.folder / "scratch"
+    kept = f"local:{scratch}" if where == "local" else where
+    config = str(berry.config(engine=SLOW, storage={"journal": kept}))
     process = berry.start("run", config, "--local")
     commits = berry.folder / "runs/job/round=0/trajectories"
     journal = berry.folder / "runs/job/round=0/journal"
+    begun = {"run": (journal, "lease-*/*"), "local": (scratch, "**/lease-*/*"), "off": (commits, "*")}[where]
     until(
-        lambda: len(list(commits.glob("shard-*.parquet"))) >= 2 and any(journal.glob("lease-*/*")),
+        lambda: len(list(commits.glob("shard-*.parquet"))) >= 2 and any(begun[0].glob(begun[1])),
         what="two committed leases and a journal",
     )
     process.send_signal(signal_number)
@@ -115,14 +121,18 @@ def test_killed_midway_and_run_again_every_problem_is_there_once(
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[signal_number], out
     before = {p.name: p.stat().st_mtime_ns for p in commits.glob("shard-*.parquet")}
     assert len(before) < 10, "the run was over before it was killed"
-    assert list((berry.folder / "runs/job/round=0/journal").iterdir())
+    assert (where == "run") == (journal.exists() and any(journal.iterdir()))
+    if where == "local":
+        shutil.rmtree(scratch)
     code, out = berry.run("run", config, "--local", "storage.compact=false")
     assert code == 0, out
     assert f"resuming: {len(before)} of 10 leases" in out
+    lost = {"off": "what was in flight is generated", "local": "what is in flight on a host that is gone is generated"}
+    assert where == "run" or lost[where] in " ".join(out.split())
     after = {p.name: p.stat().st_mtime_ns for p in commits.glob("shard-*.parquet")}
     assert {name: after[name] for name in before} == before, "a committed lease was written again"
     assert berry.query("runs/job", COUNTS) == [(240, 240, 40)]
-    assert list((berry.folder / "runs/job/round=0/journal").iterdir()) == []
+    assert not journal.exists() or list(journal.iterdir()) == []
     assert berry.run("run", config, "--local", "--run", "whole", "engine.tokens_per_s=null")[0] == 0
     rows = "select trajectory_id, verdict, kept from '{}/trajectories/*.parquet' order by 1"
     assert berry.query("runs/job", rows) == berry.query("whole", rows)

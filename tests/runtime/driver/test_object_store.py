@@ -67,6 +67,31 @@ def test_a_store_that_is_away_for_some_seconds_is_told_and_costs_nothing_else(
     assert rows(place) == undisturbed
 
 
+def test_a_store_that_stays_away_ends_the_run_with_one_line_and_it_goes_on_later(
+    s3: Any, undisturbed: Any, rows: Any, job: Any, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TRIES_S", (0.1,) * 6)
+    place = s3.url("runs/job")
+
+    def away() -> None:
+        while not locate(place).names("round=0/trajectories"):
+            time.sleep(0.1)
+        s3.faults(error_rate=1.0)
+
+    paced = {"type": "synthetic", "tokens_per_s": 60, "max_num_seqs": 16}
+    with ThreadPoolExecutor(1) as pool:
+        trouble = pool.submit(away)
+        with pytest.raises(StorageError) as raised:
+            run(job(engine=paced), Launch(place, local=True), quiet)
+        trouble.result()
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith(place), "it says what could not be read or written"
+    assert sum("does not answer" in note for note in quiet.notes) == 1, quiet.notes
+    s3.faults()
+    assert run(job(engine=paced), Launch(place, local=True), quiet).finished
+    assert rows(place) == undisturbed
+
+
 def test_killed_on_a_store_a_run_is_resumed_and_a_second_one_refused(
     s3: Any, berry: Any, until: Callable[..., None], undisturbed: Any, rows: Any, job: Any, quiet: Any
 ) -> None:
