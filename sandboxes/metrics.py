@@ -14,12 +14,16 @@ BUCKETS_PER_DOUBLING = 8
 
 @dataclass(slots=True)
 class SlotUse:
-    """What one caller's jobs took of a pool: seconds of waiting for a slot, of holding it, and of CPU in it."""
+    """What one caller's jobs took of a pool: seconds of waiting for a slot, of holding it, and of CPU in it. Beside the
+    pool `own_s`: CPU seconds of the caller's own thread, and of a worker that answered it; `waited_s`: seconds in which
+    it waited for anything but such a worker."""
 
     jobs: int = 0
     queue_s: float = 0.0
     service_s: float = 0.0
     cpu_s: float = 0.0
+    own_s: float = 0.0
+    waited_s: float = 0.0
 
 
 SLOT_USE: ContextVar[SlotUse | None] = ContextVar("slot_use", default=None)

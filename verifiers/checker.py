@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -36,7 +38,9 @@ __all__ = ["CheckRequest", "Checker", "CheckerConfig"]
 @dataclass(slots=True)
 class KindUse:
     """What the checks of one kind took: seconds of slots, their squares, and of CPU in them. A check that needs no slot
-    takes its own time. Waiting for a slot is no part of it."""
+    takes its own time: the CPU of its thread, that of the worker with SymPy where it asked one, and its waits for what
+    else it asked (a proof assistant, a judge). Waits for a slot, for that worker or its start are no part of it, nor is
+    what other checks do while it has its turn."""
 
     checks: int = 0
     held_s: float = 0.0
@@ -48,6 +52,32 @@ class KindUse:
         self.held_s += held_s
         self.held_s2 += held_s**2
         self.cpu_s += cpu_s
+
+
+class ThreadTime:
+    """Awaits a check, and adds to `use` the CPU seconds of this thread in its steps, and the seconds between them."""
+
+    def __init__(self, work: Awaitable[Verdict], use: SlotUse) -> None:
+        self._work, self._use = work, use
+
+    def __await__(self) -> Generator[Any, Any, Verdict]:
+        work = cast("Generator[Any, Any, Verdict]", self._work.__await__())
+        step: Callable[[Any], Any] = work.send
+        given: Any = None
+        while True:
+            began = time.thread_time()
+            try:
+                awaited = step(given)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self._use.own_s += time.thread_time() - began
+            left = time.monotonic()
+            try:
+                given, step = (yield awaited), work.send
+            except BaseException as error:  # noqa: BLE001 - a cancellation too is the check's to handle
+                given, step = error, work.throw
+            self._use.waited_s += time.monotonic() - left
 
 
 class Checker:
@@ -103,7 +133,8 @@ class Checker:
         outer = SLOT_USE.get()  # of the check that this one is a part of, whose time it is
         mark = SLOT_USE.set(use) if outer is None else None
         try:
-            result = await verifier_for(request.spec)(request, self._context)
+            work = verifier_for(request.spec)(request, self._context)
+            result = await (ThreadTime(work, use) if outer is None else work)
         except Unsupported as fault:
             result = verdict(Reason.TESTS_BROKEN, note=f"the problem holds what can't go into a sandbox: {fault}")
         except Exception as error:  # noqa: BLE001 - one odd value must not end a run's verification
@@ -119,7 +150,8 @@ class Checker:
         self._outcomes[f"outcome_{result.outcome}"] += 1
         self._outcomes[f"reason_{result.reason}"] += 1
         if outer is None:
-            held_s, cpu_s = (use.service_s, use.cpu_s) if use.jobs else (spent, spent)
+            alone_s = use.own_s + max(0.0, use.waited_s)
+            held_s, cpu_s = (use.service_s, use.cpu_s) if use.jobs else (alone_s, alone_s)
             self._kinds.setdefault(getattr(request.spec, "type", "?"), KindUse()).add(held_s, cpu_s)
         return replace(result, verify_ms=spent * 1e3)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from berry.sandboxes.base import MIB, CaseResult, Job, JobOutcome, Limits, SandboxError
+from berry.sandboxes.metrics import SLOT_USE
 from berry.verifiers.base import Reason
 from berry.verifiers.config import CheckerConfig
 from berry.verifiers.maths.ladder import Equivalence
@@ -58,6 +60,16 @@ class Symbolic:
 
     async def decide(self, gold: str, response: str, strict: Strictness) -> Equivalence:
         """The worker's answer; undecided with an UNVERIFIABLE reason where there was none in time."""
+        began = time.monotonic()
+        try:
+            return await self._decide(gold, response, strict)
+        finally:
+            if (
+                use := SLOT_USE.get()
+            ) is not None:  # it takes what the worker computed, however long that was waited for
+                use.waited_s -= time.monotonic() - began
+
+    async def _decide(self, gold: str, response: str, strict: Strictness) -> Equivalence:
         try:
             await self._start()
         except SandboxError as fault:
@@ -82,6 +94,7 @@ class Symbolic:
             async with asyncio.timeout(self._config.symbolic_s * self._calibration):
                 case = await session.call("decide", (gold, response, strict.model_dump()))
         except TimeoutError:
+            _count(self._config.symbolic_s)
             return await self._lost(worker, Reason.CHECK_TIMEOUT, f"over {self._config.symbolic_s} s")
         except (SlotDied, Overloaded) as fault:
             return await self._lost(worker, Reason.SANDBOX_FAULT, str(fault))
@@ -94,6 +107,7 @@ class Symbolic:
         if worker.served >= QUESTIONS_A_WORKER:
             await worker.close()
         answer = case.value
+        _count(answer["cpu_s"])
         return Equivalence(answer["same"], "symbolic", Reason(answer["reason"]), answer["note"])
 
     async def _lost(self, worker: _SymbolicWorker, reason: Reason, note: str) -> Equivalence:
@@ -158,6 +172,12 @@ class Symbolic:
         running = len(self._workers) - free
         gauges = {"symbolic_free": free, "symbolic_running": running, "symbolic_waiting": self._waiting}
         return counts | {name: float(value) for name, value in gauges.items()}
+
+
+def _count(cpu_s: float) -> None:
+    """Adds a worker's time to that of the check that asked it."""
+    if (use := SLOT_USE.get()) is not None:
+        use.own_s += cpu_s
 
 
 def _fault(case: CaseResult) -> Reason:

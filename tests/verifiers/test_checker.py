@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from pydantic import TypeAdapter
 
@@ -84,6 +86,29 @@ def test_each_kind_counts_what_it_takes_of_slots(check_all, warm) -> None:
     assert in_slots == pytest.approx(after["pool_service_s"] - before["pool_service_s"])
     assert 0 < spent["kind:python_function:cpu_s"] < spent["kind:python_function:held_s"]
     assert spent["kind:math:held_s"] < 0.05
+
+
+def test_a_check_without_a_slot_takes_its_threads_cpu_and_its_workers_and_no_waiting(check_all, warm) -> None:
+    def taken(pairs: list[tuple[MathSpec, str]]) -> float:
+        before = warm[1].metrics()
+        check_all(pairs)
+        after = warm[1].metrics()
+        assert after["kind:math:held_s"] - before["kind:math:held_s"] == pytest.approx(
+            after["kind:math:cpu_s"] - before["kind:math:cpu_s"]
+        )
+        return after["kind:math:cpu_s"] - before["kind:math:cpu_s"]
+
+    asks_sympy = [
+        (MathSpec(answer="\\frac{\\sin 7x}{2}"), "The answer is $\\boxed{\\frac12\\cos(7x - \\frac{\\pi}{2})}$.")
+    ]
+    taken(asks_sympy)  # the worker starts, which is nobody's time
+    asked = warm[1].metrics()["symbolic_asked"]
+    began = time.process_time()
+    alone = taken([(MathSpec(answer=str(n)), f"The answer is $\\boxed{{{n}}}$.") for n in range(100)])
+    assert 0 < alone <= time.process_time() - began  # a hundred at once: each its own steps, not the others'
+    assert warm[1].metrics()["symbolic_asked"] == asked
+    assert taken(asks_sympy) > alone / 100
+    assert warm[1].metrics()["symbolic_asked"] == asked + 1
 
 
 def test_evidence_is_plain_and_short() -> None:

@@ -5,6 +5,7 @@ Preloaded as a sandbox profile, so that a worker is warm from its first question
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from berry.verifiers.base import Reason
@@ -17,7 +18,13 @@ from berry.verifiers.specs.base import Strictness
 
 
 def decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:
-    """{"same": bool | None, "reason": str, "note": str | None} for two answers that the cheap rungs left open."""
+    """{"same": bool | None, "reason": str, "note": str | None, "cpu_s": float} for two answers that the cheap rungs
+    left open; `cpu_s` is the CPU time of the question."""
+    began = time.process_time()
+    return {**_decide(gold, response, strict), "cpu_s": time.process_time() - began}
+
+
+def _decide(gold: str, response: str, strict: dict[str, Any]) -> dict[str, Any]:
     rules = Strictness(**strict)
     if rules.decimal_mark == "comma":
         gold, response = normal.point_decimals(gold), normal.point_decimals(response)
