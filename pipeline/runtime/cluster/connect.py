@@ -141,7 +141,7 @@ def unauthorised(address: str) -> ResourceError:
     """The error of a cluster that does not accept this machine's token."""
     return ResourceError(
         f"the cluster at {address} does not accept this machine's token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to "
-        "the cluster's (`ray get-auth-token` on its head prints it), or RAY_AUTH_MODE alone where it is in ~/.ray/auth_token"
+        "the cluster's (`ray get-auth-token` on its head prints it); where ~/.ray/auth_token has it, the mode is enough"
     )
 
 
