@@ -1,6 +1,6 @@
 """Counts what an engine's steps did, in place of vLLM's own statistics.
 
-    outputs of a step ─► StepCounter.process ─► vLLM's OutputProcessor
+    outputs of a step ─► StepCounter.process ─► a request's keeper, else vLLM's OutputProcessor
     scheduler's report ─► StepCounter.record ─► EngineStep ─► listener
 
 vLLM keeps the time between each two tokens of each request and puts it into Prometheus histograms, which nobody reads
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from berry.pipeline.engines.vllm.quick_outputs import keeper, leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +76,26 @@ class StepCounter:
         self._counted = Counted()
 
     def process(self, outputs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        """Counts the outputs of a step, or a part of them, and hands them on."""
-        open_ones, counted = self._processor.request_states, self._counted
-        generated = 0
+        """Counts the outputs of a step, or a part of them, and hands on those that nobody keeps here."""
+        open_ones, counted, lean = self._processor.request_states, self._counted, not self._processor.log_stats
+        generated, others = 0, []
         for one in outputs:
             state = open_ones.get(one.request_id)
             if state is None:
                 counted.late_tokens += len(one.new_token_ids)
                 continue
             generated += len(one.new_token_ids)
-            if state.is_prefilling and one.new_token_ids:
-                counted.num_prompt_tokens += state.prompt_len
             if one.events:
                 counted.num_preempted_reqs += sum(event.type.name == "PREEMPTED" for event in one.events)
+            if state.is_prefilling:
+                if one.new_token_ids:
+                    counted.num_prompt_tokens += state.prompt_len
+                state.keeper = keeper(state, one) if lean else leave
+            elif state.keeper(one):
+                continue
+            others.append(one)
         counted.num_generation_tokens += generated
-        return self._process(outputs, *arguments, **named)
+        return self._process(others, *arguments, **named)
 
     def record(self, scheduler_stats: Any = None, *_arguments: Any, **_named: Any) -> None:
         """Tells of a step whose outputs were all processed. vLLM calls this, hence the name."""
