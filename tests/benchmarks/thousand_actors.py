@@ -8,13 +8,15 @@ that come and go are not in the figures; neither is the store.
 
 In the driver it is the time from a report that has come to the call with the next lease. The turnaround is what
 the place of a lease at the actor stands empty: from the end of one to the begin of the next, by the clock of its
-process, whose own work for hundreds of other actors is in it. It prints JSON.
+process, whose own work for hundreds of other actors is in it. How long the driver's thread was ready and had no core is
+told beside: on a busy machine that is the tail. The oldest garbage is the driver's own, and stops everything. JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import math
 import os
@@ -52,6 +54,25 @@ LEASES_AT_ONCE = 2
 DELAY = LoopDelay()
 DROPS = {"wrong": 9_000, "duplicate": 400, "over_quota": 5_000, "truncated": 100}
 SPENT = TokenLedger(prompt=1_600, generated=16_000_000, kept=900_000, extra={"segments": 16_000, "pruned.wrong": 9_000})
+
+
+class Garbage:
+    """CPU seconds of each collection of the oldest generation."""
+
+    def __init__(self) -> None:
+        self.cpu_s: list[float] = []
+        self._began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.thread_time()
+        elif info["generation"] == 2:
+            self.cpu_s.append(time.thread_time() - self._began)
+
+
+def no_core_s() -> float:
+    """Seconds in which this process's first thread was ready to run and had no core, since it began."""
+    return int(Path(f"/proc/self/task/{os.getpid()}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Host:
@@ -232,20 +253,24 @@ def configuration(args: argparse.Namespace) -> RunConfig:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 has the stand-ins wait for everything else
     ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     hosts: list[Any] = [
         ray.remote(Host).options(num_cpus=0, max_concurrency=100_000).remote(args.lease_s, seed)
         for seed in range(args.processes)
     ]
     figures: dict[str, Any] = {}
+    garbage = Garbage()
+    gc.callbacks.append(garbage)
 
     def watch() -> None:
         time.sleep(args.warm_s)
         ray.get([host.forget.remote() for host in hosts])
         Timed.passed_s.clear()
-        began, spent = time.perf_counter(), time.process_time()
+        garbage.cpu_s.clear()
+        began, spent, waited = time.perf_counter(), time.process_time(), no_core_s()
         time.sleep(args.seconds)
-        wall, cpu = time.perf_counter() - began, time.process_time() - spent
+        wall, cpu, no_core = time.perf_counter() - began, time.process_time() - spent, no_core_s() - waited
         seen = ray.get([host.seen.remote() for host in hosts])
         empty = sorted(gap for gaps, _ in seen for gap in gaps)
         figures.update(
@@ -254,6 +279,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "sandbox slots": args.slots,
                 "leases/s": round(sum(done for _, done in seen) / wall, 1),
                 "driver, share of a core": round(cpu / wall, 3),
+                "driver ready without a core, share of the time": round(no_core / wall, 3),
+                "oldest garbage collected, times": len(garbage.cpu_s),
+                "oldest garbage, longest, CPU ms": round(1e3 * max(garbage.cpu_s, default=0.0), 1),
                 "in the driver, median, ms": round(1e3 * statistics.median(Timed.passed_s), 2),
                 "in the driver, 99th percentile, ms": round(1e3 * sorted(Timed.passed_s)[-len(empty) // 100], 1),
                 "its event loop late, 99th percentile, ms": round(1e3 * (DELAY.quantile(0.99) or 0.0), 1),

@@ -27,6 +27,7 @@ from berry.pipeline.core.search.conflicts import (
 )
 from berry.pipeline.engines.preflight import check_completes, check_each_engine
 from berry.pipeline.errors import BerryError, StorageError, first_error
+from berry.pipeline.garbage import freeze_what_is_loaded
 from berry.pipeline.rewards.model.resolve import preflight_rewards
 from berry.pipeline.runtime.actors.process import allow_many_files
 from berry.pipeline.runtime.display import Display
@@ -250,9 +251,11 @@ class Driver:
         )
         try:
             with on_stop(starting.cancel):
-                return await starting
+                started = await starting
         except asyncio.CancelledError:
             return None
+        freeze_what_is_loaded()  # a collection that walks over a thousand handles holds every lease up for 0.3 s
+        return started
 
     def _training_takes_place(self) -> bool:
         """Whether training between rounds needs the GPUs, or cores, that the actors hold."""

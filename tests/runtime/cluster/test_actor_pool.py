@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -108,3 +109,27 @@ async def test_one_that_ends_at_every_start_is_an_error_and_no_silent_loop() -> 
     with pytest.raises(ResourceError, match=f"reward-0 ended {MOST_STARTS} times while it started"):
         await until_up("reward-0", dies, patient=False)
     assert starts == MOST_STARTS
+
+
+async def test_many_are_asked_a_few_in_each_turn_of_the_loop() -> None:
+    actors, asked, seen = 100, 0, [0]
+
+    async def changed() -> None:
+        return
+
+    async def figures(_actor: Pretended) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"in_service": 0, "pool_jobs": 0}
+
+    pool = ActorPool(
+        "sandbox", Pretended, changed, figures=figures, activity=activity_of_checker, stall_s=60, note=lambda _: None
+    )
+    await asyncio.gather(*pool.ask_for(actors))
+    asking = asyncio.create_task(pool.health())
+    while not asking.done():
+        await asyncio.sleep(0)
+        seen.append(asked)
+    assert set(await asking) == set(pool.actors)
+    assert asked == actors
+    assert max(after - before for before, after in pairwise(seen)) <= actor_pool.AT_ONCE
