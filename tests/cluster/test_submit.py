@@ -44,6 +44,16 @@ class Head(NamedTuple):
     address: str
 
 
+JOINED = """
+import sys
+from berry.pipeline.runtime.cluster.connect import disconnect, join
+join(sys.argv[1])
+import ray
+print(ray.get_runtime_context().gcs_address, ray.get(ray.remote(lambda: 2).remote()))
+disconnect()
+"""
+
+
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[Head]:
     """A Ray head that wants a token, and ends with the test."""
@@ -134,6 +144,10 @@ def test_a_submitted_run_is_done_on_the_cluster_and_again_is_resumed(head: Head,
     again = berry(here, "submit", "job.yaml", "--address", head.dashboard, "--run", str(place), "--with-code")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing to do" in again.stdout
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    words = [sys.executable, "-c", JOINED, head.address]
+    joined = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert joined.stdout.split() == [head.address, "2"], joined.stderr  # not the machine's own address in its place
 
 
 def test_an_address_without_a_job_server_is_one_clear_error(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def tables() -> list[list[str]]:
 
 def carries(value: Any, kinds: tuple[type, ...]) -> bool:
     if isinstance(value, list | tuple):
-        return any(isinstance(one, kinds) for one in value[:1])
+        return isinstance(next(iter(value), None), kinds)
     return isinstance(value, kinds)
 
 

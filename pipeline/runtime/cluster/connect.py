@@ -65,7 +65,8 @@ def join(address: str | None, cpus: float = 1) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "berry"}
     try:
         if address:
-            ray.init(address=address, **quiet)
+            with _loopback_kept():
+                ray.init(address=address, **quiet)
         else:
             with without_idle_servers():
                 ray.init(
@@ -80,6 +81,21 @@ def join(address: str | None, cpus: float = 1) -> None:
             raise _unreachable(address, error) from error
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise ResourceError(f"Ray can't be started here: {first}; a machine that is busy may take too long") from error
+
+
+@contextmanager
+def _loopback_kept() -> Iterator[None]:
+    """An address of this machine's loopback is joined as it was given. Ray replaces it by the machine's own, at which a
+    firewall, or a network that came up since the head started, may let nobody in."""
+    from ray._private import services
+
+    module: Any = services
+    before = module.resolve_ip_for_localhost
+    module.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        module.resolve_ip_for_localhost = before
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from typing import Any
 import berry
 from berry.pipeline.config.run import RunConfig
 from berry.pipeline.core.assignment.modes import in_modes
+from berry.pipeline.errors import StorageError
 from berry.pipeline.records import Problem
 from berry.pipeline.stages.leases.partition import survey_run
 from berry.pipeline.stages.problems import asked
@@ -90,8 +91,12 @@ def _key(config: RunConfig) -> str | None:
 
 
 def _recalled(location: Location, config: RunConfig, fault: Fault | None, key: str) -> Survey | None:
-    """What was found when the files were written; None where they are of other problems, damaged or not there."""
-    data = location.get(NAME)
+    """What was found when the files were written; None where they are of other problems, damaged, not there or can't be
+    read: whoever opens the run says why."""
+    try:
+        data = location.get(NAME)
+    except StorageError:
+        return None
     stored = None if data is None else _parsed(data)
     if stored is None or stored.get("key") != key:
         return None
