@@ -115,7 +115,8 @@ def _environment(takes: TrainRole | None) -> dict[str, str]:
     """Of a process that trains on cores beside actors: it leaves their GPUs and their cores alone."""
     if takes is None or takes.gpus:
         return {}
-    return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, round(takes.cpus)))}
+    threads = {"OMP_NUM_THREADS": str(max(1, round(takes.cpus))), "OMP_WAIT_POLICY": "PASSIVE"}
+    return {"CUDA_VISIBLE_DEVICES": "", **threads}
 
 
 def _fit(

@@ -65,9 +65,9 @@ async def train_after_round(
         arguments += ["--turn", str(turn.number)]
     if address is not None:
         arguments += ["--address", address]
-    environment: dict[str, str] = {}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin take the cores of sandboxes, of another process
     if beside is not None:  # of what this host has, actors hold the rest
-        environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, round(beside.cpus)))}
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, round(beside.cpus)))}
         arguments += ["--takes", beside.model_dump_json()] if address is not None else []
     doing = f"learning from round {round_index}"
     return await _run_process(run, arguments, display, doing, environment=environment, stops_on_signal=beside is None)
