@@ -30,9 +30,8 @@ settings.register_profile("untimed", deadline=None)  # an example that waited fo
 settings.load_profile("untimed")
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves actors beside the tests of other workers
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # threads of torch that spin take the cores of the tests beside them
+# Threads of torch that spin take the cores of the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 SERVER = Path(__file__).with_name("s3_server.py")
 WARM = Path(__file__).with_name("warm.py")
 TOGETHER: dict[str, tuple[str, ...]] = {
