@@ -6,6 +6,7 @@ files ─► edges (at the top, inside functions, for types alone) ─► WALLS,
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -287,7 +288,13 @@ def package_of(module: str) -> str:
 
 @cache
 def tree_of(module: str) -> ast.Module:
-    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    """Without garbage collection: a finalizer that fails meanwhile has its traceback printed, for which Python 3.11 parses
+    too, and the outer call then ends with "AST constructor recursion depth mismatch"."""
+    gc.disable()
+    try:
+        return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    finally:
+        gc.enable()
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
