@@ -288,8 +288,8 @@ def package_of(module: str) -> str:
 
 @cache
 def tree_of(module: str) -> ast.Module:
-    """Without garbage collection: a finalizer that fails meanwhile has its traceback printed, for which Python 3.11 parses
-    too, and the outer call then ends with "AST constructor recursion depth mismatch"."""
+    """Without garbage collection: a finalizer that fails meanwhile has its traceback printed, for which Python 3.11
+    parses too, and the outer call then ends with "AST constructor recursion depth mismatch"."""
     gc.disable()
     try:
         return ast.parse(modules()[module].read_text(encoding="utf-8"))
