@@ -12,6 +12,7 @@ from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.vllm import compat, samples
+from tests.engines.vllm.core_requests import open_request
 
 pytestmark = [pytest.mark.slow]
 
@@ -28,29 +29,14 @@ def tokenizer() -> Any:
 
 def outputs(tokenizer: Any, chosen: list[int], *, stop: tuple[str, ...] = (), wider: int = 0) -> Any:
     """The completion of one request whose engine core draws `chosen`; `wider`: alternatives that others ask for."""
-    from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest, FinishReason
-    from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
+    from vllm.v1.engine import EngineCoreOutput, FinishReason
+    from vllm.v1.engine.output_processor import OutputProcessor
     from vllm.v1.outputs import LogprobsLists
 
     asked = Request("r", [1, 2], 1, Until(len(chosen), stop), Sampling(top_logprobs=TOP), seed=0)
     settings = samples.params(asked, 0, max_tokens=len(chosen))
-    request = EngineCoreRequest(
-        request_id="r",
-        external_req_id="r",
-        prompt_token_ids=[1, 2],
-        mm_features=None,
-        sampling_params=settings,
-        pooling_params=None,
-        arrival_time=0.0,
-        lora_request=None,
-        cache_salt=None,
-        data_parallel_rank=None,
-    )
-    processor, queue = (
-        OutputProcessor(tokenizer, log_stats=False),
-        RequestOutputCollector(settings.output_kind, "r"),
-    )
-    processor.add_request(request, None, queue=queue)
+    processor = OutputProcessor(tokenizer, log_stats=False)
+    queue = open_request(processor, "r", [1, 2], settings)
     rng = np.random.default_rng(3)
     for step, token in enumerate(chosen):
         ids = np.array([[token, *rng.permutation(20)[: TOP + wider]]], np.int32)

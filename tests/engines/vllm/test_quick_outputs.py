@@ -11,6 +11,7 @@ from berry.pipeline.core.events import Sampling, Until
 from berry.pipeline.engines import models
 from berry.pipeline.engines.base import Request
 from berry.pipeline.engines.vllm import compat, samples, step_counts, wire
+from tests.engines.vllm.core_requests import open_request
 
 pytestmark = [pytest.mark.slow]
 
@@ -21,8 +22,8 @@ def finals(*, quick: bool, stop: tuple[str, ...], wider: int, logged: bool, abor
     """Finished outputs of three requests, and how many outputs of the engine core vLLM was given."""
     compat.load()
     from vllm.tokenizers import get_tokenizer
-    from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest, FinishReason
-    from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
+    from vllm.v1.engine import EngineCoreOutput, FinishReason
+    from vllm.v1.engine.output_processor import OutputProcessor
 
     compat.drop_token_texts()
     processor: Any = OutputProcessor(get_tokenizer(models.resolve("tiny-arithmetic")), log_stats=False)
@@ -42,20 +43,7 @@ def finals(*, quick: bool, stop: tuple[str, ...], wider: int, logged: bool, abor
         settings = samples.params(asked, 0, max_tokens=STEPS)
         if not logged:
             settings.logprobs = None
-        request = EngineCoreRequest(
-            request_id=name,
-            external_req_id=name,
-            prompt_token_ids=[1, 2],
-            mm_features=None,
-            sampling_params=settings,
-            pooling_params=None,
-            arrival_time=0.0,
-            lora_request=None,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        queues[name] = RequestOutputCollector(settings.output_kind, name)
-        processor.add_request(request, None, queue=queues[name])
+        queues[name] = open_request(processor, name, [1, 2], settings)
     rng = np.random.default_rng(4)
     for step in range(STEPS):
         found = []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from berry.pipeline.engines.vllm import compat, step_counts
+from tests.engines.vllm.core_requests import open_request
 
 
 def test_reports_of_older_and_newer_releases_are_read():
@@ -55,8 +56,8 @@ def test_tokens_of_sequences_that_have_ended_are_counted_apart_and_the_others_pa
 def test_counts_are_those_of_vllm_s_own_statistics():
     """Prompts, tokens and preemptions of random steps, held against vLLM's IterationStats."""
     compat.load()
-    from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, EngineCoreOutput, EngineCoreRequest, FinishReason
-    from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
+    from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, EngineCoreOutput, FinishReason
+    from vllm.v1.engine.output_processor import OutputProcessor
     from vllm.v1.metrics.stats import IterationStats, PrefillStats
 
     from berry.pipeline.core.events import Sampling, Until
@@ -69,19 +70,7 @@ def test_counts_are_those_of_vllm_s_own_statistics():
     lengths = {f"r{i}": 3 + i for i in range(6)}
     for name, length in lengths.items():
         settings = samples.params(Request(name, [1] * length, 1, Until(9), Sampling(), seed=0), 0, max_tokens=9)
-        request = EngineCoreRequest(
-            request_id=name,
-            external_req_id=name,
-            prompt_token_ids=[1] * length,
-            mm_features=None,
-            sampling_params=settings,
-            pooling_params=None,
-            arrival_time=0.0,
-            lora_request=None,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        processor.add_request(request, None, queue=RequestOutputCollector(settings.output_kind, name))
+        open_request(processor, name, [1] * length, settings)
     rng, begun = random.Random(5), set[str]()
     for step in range(12):
         outputs = []
