@@ -64,9 +64,8 @@ class Symbolic:
         try:
             return await self._decide(gold, response, strict)
         finally:
-            if (
-                use := SLOT_USE.get()
-            ) is not None:  # it takes what the worker computed, however long that was waited for
+            use = SLOT_USE.get()
+            if use is not None:  # it takes what the worker computed, however long that was waited for
                 use.waited_s -= time.monotonic() - began
 
     async def _decide(self, gold: str, response: str, strict: Strictness) -> Equivalence:
